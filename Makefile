@@ -1,0 +1,44 @@
+# Den's checks. `make test` runs all of them, sets up what it needs, and ends with a table of parts, seconds and results.
+# What each part does is in test/checks/parts.sh; the order and the summary are in test/checks/run.sh.
+#
+#   make test    everything, once                     make lint    format, vet, staticcheck, vulnerabilities
+#   make unit    go test -race ./...                  make cross   build for every system that Den supports
+#   make fuzz    every fuzz target (FUZZTIME=5s)      make bench   every benchmark (BENCHTIME=1s), and the ratios
+#   make crash   kill -9 and restart (LOOPS=100)      make web     the page and the wire, in Node and Chromium
+#   make soak    the long versions (DURATION=10m)     make api     rewrite the golden files of the exported API
+#   make run     serve the example rooms              make clean   remove the checkers and logs
+
+SHELL     := /bin/bash
+RUN       := test/checks/run.sh
+FUZZTIME  ?= 5s
+BENCHTIME ?= 1s
+LOOPS     ?= 100
+DURATION  ?= 10m
+
+export FUZZTIME LOOPS DURATION
+
+.PHONY: test lint cross unit fuzz bench crash web soak api run clean
+
+test:
+	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash web
+
+lint:
+	@$(RUN) setup format vet staticcheck vuln
+
+cross unit fuzz crash web:
+	@$(RUN) setup $@
+
+bench:
+	@BENCHTIME=$(BENCHTIME) $(RUN) setup bench
+
+soak:
+	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak bench
+
+api:
+	go test ./test/policy -run '^TestAPI$$' -update
+
+run:
+	go run ./cmd/den
+
+clean:
+	rm -rf .bin

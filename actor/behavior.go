@@ -1,0 +1,98 @@
+package actor
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// Key names an actor.
+type Key struct{ Namespace, Room string }
+
+// String is for logs: "namespace/room". It is not an escaped form.
+func (k Key) String() string { return k.Namespace + "/" + k.Room }
+
+// Behavior is one life of an actor. Its methods are called one at a time, with a
+// happens-before edge from each to the next, though not always from the same
+// goroutine; Abandon excepted, see there. A panic in any of them is caught.
+type Behavior interface {
+	// Start is called once, before the first message. If it returns an error or
+	// panics the life did not begin, and Stop is not called. ctx ends when Shutdown
+	// gives up waiting or has finished.
+	Start(ctx context.Context) error
+
+	// Receive gets what has queued up, in order, at least one and at most MaxBatch.
+	// It answers each with Envelope.Reply before it returns; one that it leaves
+	// unanswered gets ErrUnanswered, or an *UnavailableError if Receive fails.
+	// An error or a panic says that this life is broken: Stop(StopFailed) follows. An
+	// error that is ErrRequeue says besides that the unanswered messages were not
+	// begun: they are the next life's.
+	// batch is read-only and valid until Receive returns; the envelopes stay valid.
+	Receive(batch []*Envelope) error
+
+	// Stop ends a life whose Start succeeded. The next life begins when it returns.
+	Stop(reason StopReason)
+
+	// Abandon is called, by System.Abandon, while Start or Receive hangs, from
+	// another goroutine than the one that hangs. It must make sure that this life can
+	// change nothing any more, and then return: the next life begins right then.
+	// Stop is not called after it. If it panics the life counts as not fenced: it
+	// stays the only one until the call that hangs returns, and is stopped then.
+	Abandon()
+}
+
+// Factory makes the Behavior of one life. life is a number that no other life of
+// this System has, of whatever key, and rises. It is called where Start is.
+type Factory func(key Key, life uint64) Behavior
+
+// StopReason says why a life ends.
+type StopReason uint8
+
+const (
+	_ StopReason = iota
+	// StopRequested: by Stop or Shutdown, and what was queued then has been served.
+	StopRequested
+	// StopFailed: Receive failed.
+	StopFailed
+	// StopKilled: by Kill, with nothing drained.
+	StopKilled
+)
+
+func (r StopReason) String() string {
+	switch r {
+	case StopRequested:
+		return "requested"
+	case StopFailed:
+		return "failed"
+	case StopKilled:
+		return "killed"
+	}
+	return "unknown"
+}
+
+// Envelope is a message on its way, with the way back.
+type Envelope struct {
+	// Message is what was sent.
+	Message any
+
+	ctx      context.Context // nil for Send
+	reply    func(v any, err error)
+	answered atomic.Bool
+}
+
+// Reply answers the message. The first call wins, later ones do nothing. It is safe
+// from any goroutine, and runs the sender's reply function before it returns.
+func (e *Envelope) Reply(v any, err error) {
+	if e.answered.Swap(true) || e.reply == nil {
+		return
+	}
+	e.reply(v, err)
+}
+
+// Context is the requester's, for what it carries and to see whether somebody still
+// waits; context.Background() for a message that came by Send.
+func (e *Envelope) Context() context.Context {
+	if e.ctx == nil {
+		return context.Background()
+	}
+	return e.ctx
+}

@@ -1,0 +1,145 @@
+package actor
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// cell is an actor in use: its inbox, which outlives its lives, and its life of now.
+type cell struct {
+	// Immutable.
+
+	system *System
+	key    Key
+
+	mu sync.Mutex // protects the rest, and the life's fields that say so
+
+	queue    inbox
+	life     *life    // never nil once start was called
+	stop     *request // to end the life after some more messages; nil if there is none
+	failures int      // of lives in succession that did not get Reset old
+	gone     bool     // it is out of the map
+}
+
+// A request is what all who wait in Stop have asked for.
+type request struct {
+	left int           // how many of the queue are to be served before
+	done chan struct{} // closed by the cell when it is fulfilled
+}
+
+// start begins a new life. The lock is held.
+func (c *cell) start() {
+	s := c.system
+	c.life = &life{cell: c, number: s.lives.Add(1), pid: s.proto.spawn()}
+	c.life.wake()
+}
+
+// askStop asks for the end of the life once what is queued now has been served. The
+// lock is held. The channel is closed when that is done.
+func (c *cell) askStop() <-chan struct{} {
+	if c.stop == nil {
+		c.stop = &request{done: make(chan struct{})}
+	}
+	c.stop.left = c.queue.len()
+	c.life.wake()
+	return c.stop.done
+}
+
+// after decides what follows a life that is over: the next one, back-off, or nothing.
+// The lock is held. What it returns is to be refused when the lock is free.
+func (c *cell) after(l *life, reason StopReason) (refused []*Envelope) {
+	if l.delay > 0 {
+		refused = c.queue.take(nil, c.queue.len())
+		c.leave(&rest{until: l.failed.Add(l.delay), failures: c.failures, cause: l.cause})
+		return refused
+	}
+	fulfilled := c.stop != nil && c.stop.left == 0
+	if c.queue.len() == 0 && (fulfilled || reason != StopFailed) {
+		c.leave(nil)
+		return nil
+	}
+	if fulfilled {
+		close(c.stop.done)
+		c.stop = nil
+	}
+	c.start()
+	return nil
+}
+
+// requeue puts what has no answer yet back to the front of the queue, for the next
+// life, and gives what is to be refused: nothing, or all if there was no progress. The
+// lock is held.
+func (c *cell) requeue(batch []*Envelope) (refused []*Envelope) {
+	var again []*Envelope
+	for _, e := range batch {
+		if !e.answered.Load() {
+			again = append(again, e)
+		}
+	}
+	if len(again) == len(batch) {
+		return batch
+	}
+	c.queue.putBack(again)
+	if c.stop != nil {
+		c.stop.left += len(again)
+	}
+	return nil
+}
+
+// leave ends the cell. The lock is held, the queue is empty.
+func (c *cell) leave(r *rest) {
+	c.gone = true
+	c.system.discard(c, r)
+	if c.stop != nil {
+		close(c.stop.done)
+		c.stop = nil
+	}
+}
+
+// count counts a failure of a life, and gives the delay that follows it: none for the
+// first one after a good time. A life that did not even begin always has one.
+func (c *cell) count(l *life, now time.Time) time.Duration {
+	b := c.system.opts.Backoff
+	if l.began.IsZero() {
+		c.failures++
+		return b.delay(c.failures - 1)
+	}
+	if now.Sub(l.began) >= b.Reset {
+		c.failures = 0
+	}
+	c.failures++
+	if c.failures == 1 {
+		return 0
+	}
+	return b.delay(c.failures - 2)
+}
+
+// refuse answers what has no answer yet. No lock is held.
+func (c *cell) refuse(envs []*Envelope, err error) {
+	for _, e := range envs {
+		if e.answered.Load() {
+			continue
+		}
+		protect(func() error { e.Reply(nil, err); return nil }, func(err error) {
+			if err != nil {
+				c.log("a reply function failed", err)
+			}
+		})
+	}
+}
+
+// log reports what broke, with the stack if it was a panic.
+func (c *cell) log(msg string, err error) {
+	args := []any{"namespace", c.key.Namespace, "room", c.key.Room, "err", err}
+	if p, ok := errors.AsType[*PanicError](err); ok {
+		args = append(args, "stack", string(p.Stack))
+	}
+	c.system.opts.Logger.Error(msg, args...)
+}
+
+// String is for debuggers and test failures.
+func (c *cell) String() string {
+	return fmt.Sprintf("%v: life %d %v, %d queued, %d failures", c.key, c.life.number, c.life.phase, c.queue.len(), c.failures)
+}

@@ -1,0 +1,159 @@
+package actor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// stopWorkers is how many lives Shutdown asks to stop at the same time: a life's end
+// is disk work, and each of those holds a thread.
+const stopWorkers = 64
+
+// Stop ends an actor's life once it has served what is queued now. Messages that come
+// later wait, and are served by the next life, which begins when this one has ended.
+// If there is none, nothing of the actor is left. Of an actor that backs off Stop
+// removes the record, so that it may be tried at once; of one that is not awake it does
+// nothing. ctx ends the waiting, not the stopping.
+func (s *System) Stop(ctx context.Context, key Key) error {
+	c := s.find(key)
+	if c == nil {
+		s.forget(key)
+		return nil
+	}
+	done := c.askStop()
+	c.mu.Unlock()
+	return wait(ctx, done)
+}
+
+// Kill ends an actor's life after the batch in work, and drains nothing: what is queued
+// waits for the next life. For tests that want a crash. ctx ends the waiting only.
+func (s *System) Kill(ctx context.Context, key Key) error {
+	c := s.find(key)
+	if c == nil {
+		s.forget(key)
+		return nil
+	}
+	l := c.life
+	l.killed = true
+	if l.ended == nil {
+		l.ended = make(chan struct{})
+	}
+	ended := l.ended
+	l.wake()
+	c.mu.Unlock()
+	return wait(ctx, ended)
+}
+
+// Abandon gives up a life whose Start or Receive hangs: it calls the behavior's Abandon,
+// here, then refuses the batch with an *UnavailableError that is ErrAbandoned, and lets
+// the next life take the queue. It counts as a failure. It returns false, and does
+// nothing, if that life is not the actor's any more or is in neither call, or is being
+// abandoned already; and false if the behavior's Abandon panicked. Whatever the hanging
+// call does later has no effect on the next life. Call it where time is measured, not
+// from the Behavior itself.
+func (s *System) Abandon(key Key, life uint64) bool {
+	c := s.find(key)
+	if c == nil {
+		return false
+	}
+	l := c.life
+	was := l.phase
+	if l.number != life || l.behavior == nil || was != starting && was != working {
+		c.mu.Unlock()
+		return false
+	}
+	l.phase = fencing
+	c.mu.Unlock()
+	fenced := false
+	protect(func() error { l.behavior.Abandon(); return nil }, func(err error) { fenced = l.fenced(was, err) })
+	return fenced
+}
+
+// Shutdown accepts no more messages, lets every actor serve what it has queued, and
+// stops every life. If ctx ends before that it returns its error; the lives go on
+// ending, but nobody waits for them. It may be called again, to wait again.
+func (s *System) Shutdown(ctx context.Context) error {
+	s.closed.Store(true)
+	cells := s.seal()
+	s.stopAll(ctx, cells)
+	select {
+	case <-s.empty:
+	case <-ctx.Done():
+	}
+	s.cancel()
+	select {
+	case <-s.empty:
+		return nil
+	default:
+		return fmt.Errorf("actor: shutdown left %d actors: %w", s.Awake(), context.Cause(ctx))
+	}
+}
+
+// seal collects the cells there are. When it has seen all shards no cell can be added
+// any more, as the system is closed.
+func (s *System) seal() []*cell {
+	var cells []*cell
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for _, c := range sh.cells {
+			cells = append(cells, c)
+		}
+		sh.resting = nil
+		sh.mu.Unlock()
+	}
+	s.sealed.Store(true)
+	if s.count.Load() == 0 {
+		s.last.Do(func() { close(s.empty) })
+	}
+	return cells
+}
+
+// stopAll asks all cells to stop, some at a time; when ctx ends, the rest at once.
+func (s *System) stopAll(ctx context.Context, cells []*cell) {
+	todo := make(chan *cell)
+	var workers sync.WaitGroup
+	for range min(stopWorkers, len(cells)) {
+		// They end when todo is closed, or ctx ends, below.
+		workers.Go(func() {
+			for c := range todo {
+				c.mu.Lock()
+				if c.gone {
+					c.mu.Unlock()
+					continue
+				}
+				done := c.askStop()
+				c.mu.Unlock()
+				_ = wait(ctx, done) // Shutdown sees to it
+			}
+		})
+	}
+	for _, c := range cells {
+		todo <- c
+	}
+	close(todo)
+	workers.Wait()
+}
+
+// forget removes the record of an actor that backs off.
+func (s *System) forget(key Key) {
+	sh := s.shard(key)
+	sh.mu.Lock()
+	delete(sh.resting, key)
+	sh.mu.Unlock()
+}
+
+func wait(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-done: // both were ready
+		return nil
+	default:
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,256 @@
+package actor
+
+import (
+	"errors"
+	"runtime/debug"
+	"time"
+
+	proto "github.com/asynkron/protoactor-go/actor"
+)
+
+// phase is where a life is. It goes down this list, back and forth between idle and
+// working; from fencing it goes back if the behavior's Abandon failed.
+type phase uint8
+
+const (
+	starting phase = iota // from its making until Start has returned
+	idle                  // between batches
+	working               // in Receive
+	fencing               // in Abandon; Start or Receive hangs, or has just returned
+	closing               // in Stop, or on the way there
+	over                  // nothing of it runs, or it is fenced
+)
+
+func (p phase) String() string {
+	return [...]string{"starting", "idle", "working", "fencing", "closing", "over"}[p]
+}
+
+// life is one life of an actor: a Behavior, and the protoactor actor that runs it.
+type life struct {
+	// Immutable.
+
+	cell   *cell
+	number uint64
+	pid    *proto.PID
+
+	// Owned by the actor's goroutine.
+
+	buffer []*Envelope // the next batch's memory
+
+	// Protected by cell.mu.
+
+	phase    phase
+	behavior Behavior      // nil until the factory has made it, then it stays
+	token    bool          // a run is on its way or under way; stays true at the end
+	killed   bool          // it is to stop after the batch in work
+	batch    []*Envelope   // what is in work
+	began    time.Time     // when Start had succeeded
+	ended    chan struct{} // closed when it is over; nil if nobody waits
+	late     *outcome      // what Start or Receive returned while it was being fenced
+	unfenced error         // Abandon panicked: the life ends when the call returns
+
+	// Set when it fails, before closing; only read after.
+
+	failed time.Time
+	delay  time.Duration // of the back-off
+	cause  error
+}
+
+type outcome struct{ err error }
+
+// wake makes the life look at its cell. The cell's lock is held.
+func (l *life) wake() {
+	if !l.token {
+		l.token = true
+		l.cell.system.proto.send(l)
+	}
+}
+
+// run is one run of the actor: it goes on as long as there is work. It is called in
+// the actor's goroutine.
+func (l *life) run() {
+	goesOn := l.begin()
+	for goesOn {
+		goesOn = l.serve()
+	}
+}
+
+// begin makes and starts the behavior, in the life's first run.
+func (l *life) begin() (goesOn bool) {
+	l.cell.mu.Lock()
+	first := l.phase == starting
+	l.cell.mu.Unlock()
+	if !first {
+		return true
+	}
+	protect(l.start, func(err error) { goesOn = l.returned(err) })
+	return goesOn
+}
+
+func (l *life) start() error {
+	s := l.cell.system
+	b := s.factory(l.cell.key, l.number)
+	l.cell.mu.Lock()
+	l.behavior = b
+	l.cell.mu.Unlock()
+	return b.Start(s.ctx)
+}
+
+// serve does the next thing that is to be done: a batch, or the end.
+func (l *life) serve() (goesOn bool) {
+	batch, reason := l.next()
+	if reason != 0 {
+		l.stop(reason)
+		return false
+	}
+	if len(batch) == 0 {
+		return false
+	}
+	protect(
+		func() error { return l.behavior.Receive(batch) },
+		func(err error) { goesOn = l.returned(err) },
+	)
+	if goesOn {
+		l.cell.refuse(batch, ErrUnanswered)
+		l.buffer = recycle(batch)
+	}
+	return goesOn
+}
+
+// next takes a batch, or says why the life is to stop; neither if there is no work.
+func (l *life) next() (batch []*Envelope, reason StopReason) {
+	c := l.cell
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	limit := c.system.opts.MaxBatch
+	switch {
+	case l.phase != idle: // it is over
+		return nil, 0
+	case l.killed:
+		l.phase = closing
+		return nil, StopKilled
+	case c.stop != nil && c.stop.left == 0:
+		l.phase = closing
+		return nil, StopRequested
+	case c.queue.len() == 0:
+		l.token = false
+		return nil, 0
+	case c.stop != nil:
+		limit = min(limit, c.stop.left)
+	}
+	l.phase = working
+	l.batch = c.queue.take(l.buffer, limit)
+	if c.stop != nil {
+		c.stop.left -= len(l.batch)
+	}
+	return l.batch, 0
+}
+
+// returned takes what Start or Receive came to, and tells whether the life goes on.
+func (l *life) returned(err error) (goesOn bool) {
+	c := l.cell
+	c.mu.Lock()
+	if l.phase == fencing {
+		l.late = &outcome{err}
+	}
+	if l.phase != starting && l.phase != working {
+		c.mu.Unlock()
+		return false // it is abandoned; or will be, and if not, fenced goes on from here
+	}
+	if l.phase == starting && err != nil {
+		l.fail(err, l.over)
+		return false
+	}
+	if l.phase == starting {
+		l.began = c.system.opts.Now()
+	}
+	if err == nil {
+		err = l.unfenced
+	}
+	if err != nil {
+		l.fail(err, l.stop)
+		return false
+	}
+	l.phase, l.batch = idle, nil
+	c.mu.Unlock()
+	return true
+}
+
+// fail ends a life that broke: the batch in work is refused, where it is not put back,
+// then comes end. The cell's lock is held, and released.
+func (l *life) fail(cause error, end func(StopReason)) {
+	c := l.cell
+	l.failed, l.cause = c.system.opts.Now(), cause
+	l.delay = c.count(l, l.failed)
+	batch := l.batch
+	if _, panicked := errors.AsType[*PanicError](cause); !panicked && errors.Is(cause, ErrRequeue) {
+		batch = c.requeue(batch)
+	}
+	l.phase, l.batch = closing, nil
+	c.mu.Unlock()
+	c.log("an actor failed", cause)
+	c.refuse(batch, l.unavailable())
+	end(StopFailed)
+}
+
+func (l *life) unavailable() error {
+	return &UnavailableError{RetryAfter: l.delay, Cause: l.cause}
+}
+
+// stop has the behavior end itself. The phase is closing.
+func (l *life) stop(reason StopReason) {
+	protect(func() error { l.behavior.Stop(reason); return nil }, func(err error) {
+		if err != nil {
+			l.cell.log("an actor's stop failed", err)
+		}
+		l.over(reason)
+	})
+}
+
+// over is called when nothing of the life runs any more, or it is fenced: now the
+// next one may begin.
+func (l *life) over(reason StopReason) {
+	c := l.cell
+	c.mu.Lock()
+	l.phase = over
+	c.system.proto.remove(l.pid)
+	if l.ended != nil {
+		close(l.ended)
+	}
+	refused := c.after(l, reason)
+	c.mu.Unlock()
+	c.refuse(refused, l.unavailable())
+}
+
+// fenced takes what the behavior's Abandon came to, and tells whether it has fenced
+// the life.
+func (l *life) fenced(was phase, err error) bool {
+	c := l.cell
+	c.mu.Lock()
+	l.phase = was
+	if err == nil {
+		l.fail(ErrAbandoned, l.over)
+		return true
+	}
+	l.unfenced = err
+	late := l.late
+	c.mu.Unlock()
+	c.log("an actor could not be abandoned", err)
+	if late != nil {
+		l.returned(late.err)
+	}
+	return false
+}
+
+// protect calls f, and then done with what came of it, also when f panics or ends its
+// goroutine.
+func protect(f func() error, done func(error)) {
+	err := errExited
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+		done(err)
+	}()
+	err = f()
+}

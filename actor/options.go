@@ -1,0 +1,75 @@
+package actor
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options of a System. The zero value is usable; what is zero or negative gets its
+// default.
+type Options struct {
+	// MailboxSize is how many messages may wait for one actor, those in work not
+	// counted. Default 1024.
+	MailboxSize int
+	// MaxBatch is how many messages one Receive gets at the most. Default 256.
+	MaxBatch int
+	// Backoff of an actor that keeps breaking.
+	Backoff Backoff
+	// Now is the clock. Default time.Now. It is called with locks held and must not
+	// call the System.
+	Now func() time.Time
+	// Logger gets what breaks (Error), and protoactor's own messages (Debug, unless
+	// they are warnings). Default slog.Default().
+	Logger *slog.Logger
+	// Dispatcher schedules the actors' runs. Default: a goroutine for each.
+	Dispatcher Dispatcher
+}
+
+// Backoff says how long an actor that keeps breaking stays down.
+type Backoff struct {
+	// Min is the first delay, doubled for each further failure. Default 100 ms.
+	Min time.Duration
+	// Max is the longest delay. Default 30 s.
+	Max time.Duration
+	// Reset is how old a life must have become for its failure to count as the first
+	// one again; also, how long after a delay its failures are remembered. Default 10 s.
+	Reset time.Duration
+}
+
+// A Dispatcher schedules one run of an actor. It must return without running it: it
+// is called with locks held. An actor is never given to it again before its last run
+// has returned, so a dispatcher that queues the runs and picks one by a seed makes a
+// whole system's schedule repeatable.
+type Dispatcher func(run func())
+
+func (o *Options) setDefaults() {
+	orDefault(&o.MailboxSize, 1024)
+	orDefault(&o.MaxBatch, 256)
+	orDefault(&o.Backoff.Min, 100*time.Millisecond)
+	orDefault(&o.Backoff.Max, 30*time.Second)
+	orDefault(&o.Backoff.Reset, 10*time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+}
+
+func orDefault[T int | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+// delay is how long to stay down after the given number of doublings.
+func (b Backoff) delay(doublings int) time.Duration {
+	d := b.Min
+	for range doublings {
+		if d >= b.Max/2 {
+			return b.Max
+		}
+		d *= 2
+	}
+	return min(d, b.Max)
+}

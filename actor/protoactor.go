@@ -1,0 +1,73 @@
+package actor
+
+import (
+	"context"
+	"log/slog"
+
+	proto "github.com/asynkron/protoactor-go/actor"
+)
+
+// scheduler is all that Den uses of protoactor: actors that hold no state, each with a
+// mailbox that gets run tokens. A token is the *life that is to run.
+type scheduler struct {
+	system *proto.ActorSystem
+	props  *proto.Props
+}
+
+func newScheduler(o Options) *scheduler {
+	logger := slog.New(quiet{o.Logger.Handler()}).With("lib", "protoactor")
+	r := &scheduler{
+		system: proto.NewActorSystem(proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return logger })),
+		props: proto.PropsFromFunc(func(ctx proto.Context) {
+			if l, ok := ctx.Message().(*life); ok {
+				l.run()
+			}
+		}),
+	}
+	if o.Dispatcher != nil {
+		r.props.Configure(proto.WithDispatcher(dispatcher{o.Dispatcher}))
+	}
+	return r
+}
+
+func (r *scheduler) spawn() *proto.PID { return r.system.Root.Spawn(r.props) }
+
+// send makes l run once, later. The caller holds the cell's lock and knows that l is
+// not over: so no token ever becomes a dead letter.
+func (r *scheduler) send(l *life) { r.system.Root.Send(l.pid, l) }
+
+// remove forgets an actor. It is not sent a Stop, which would wait in its mailbox:
+// a life that was abandoned still holds its goroutine, and one that ended its goroutine
+// has none. It has no children, no watchers, and nothing to do at its end.
+func (r *scheduler) remove(pid *proto.PID) { r.system.ProcessRegistry.Remove(pid) }
+
+type dispatcher struct{ schedule Dispatcher }
+
+func (d dispatcher) Schedule(run func()) { d.schedule(run) }
+
+// Throughput is after how many messages the mailbox yields the processor.
+func (d dispatcher) Throughput() int { return 300 }
+
+// quiet passes protoactor's records on, with those under Warn turned into Debug: it
+// reports at Info that a system was made, or a letter was dead.
+type quiet struct{ slog.Handler }
+
+func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
+	return q.Handler.Enabled(ctx, quieted(level))
+}
+
+func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = quieted(r.Level)
+	return q.Handler.Handle(ctx, r)
+}
+
+func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
+
+func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }
+
+func quieted(level slog.Level) slog.Level {
+	if level < slog.LevelWarn {
+		return min(level, slog.LevelDebug)
+	}
+	return level
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// config is what the flags and the environment say.
+type config struct {
+	addr    string
+	data    string
+	origins []string
+	level   slog.Level
+	format  string
+}
+
+func parseConfig(args []string, getenv func(string) string, output io.Writer) (config, error) {
+	var c config
+	var origins, level string
+	flags := flag.NewFlagSet("den", flag.ContinueOnError)
+	flags.SetOutput(output)
+	env := func(name, fallback string) string {
+		if v := getenv(name); v != "" {
+			return v
+		}
+		return fallback
+	}
+	flags.StringVar(&c.addr, "addr", env("DEN_ADDR", "localhost:8787"), "`address` to listen on; port 0 takes a free one (DEN_ADDR)")
+	flags.StringVar(&c.data, "data", env("DEN_DATA", "data"), "`directory` of the rooms' databases (DEN_DATA)")
+	flags.StringVar(&origins, "origins", env("DEN_ORIGINS", ""), "`origins` of other hosts' pages that may reach rooms, comma-separated, like https://app.example.com (DEN_ORIGINS)")
+	flags.StringVar(&level, "log-level", env("DEN_LOG_LEVEL", "info"), "debug, info, warn or error (DEN_LOG_LEVEL)")
+	flags.StringVar(&c.format, "log-format", env("DEN_LOG_FORMAT", "text"), "text or json (DEN_LOG_FORMAT)")
+	flags.Usage = func() {
+		fmt.Fprint(output, "Den serves rooms: each an actor with a SQLite database of its own.\n\nUsage: den [flags] | den version\n\n")
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return c, err
+	}
+	if flags.NArg() > 0 {
+		return c, fmt.Errorf("unknown command %q; see den -h", flags.Arg(0))
+	}
+	if err := c.level.UnmarshalText([]byte(level)); err != nil {
+		return c, fmt.Errorf("-log-level %q: want debug, info, warn or error", level)
+	}
+	if c.format != "text" && c.format != "json" {
+		return c, fmt.Errorf("-log-format %q: want text or json", c.format)
+	}
+	for origin := range strings.SplitSeq(origins, ",") {
+		if origin = strings.TrimSpace(origin); origin != "" {
+			c.origins = append(c.origins, origin)
+		}
+	}
+	return c, nil
+}
+
+func (c config) logger(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.level}
+	if c.format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}

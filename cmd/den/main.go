@@ -1,0 +1,62 @@
+// Den serves the fixtures of Den: rooms to try, and to point a client at.
+//
+//	den [flags]     serve
+//	den version     print the version
+//
+// See -h for the flags and the environment variables that stand for them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	err := run(ctx, os.Args[1:], os.Getenv)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "den:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string) error {
+	if len(args) > 0 && args[0] == "version" {
+		fmt.Println("den", version())
+		return nil
+	}
+	config, err := parseConfig(args, getenv, os.Stderr)
+	if err != nil {
+		return err
+	}
+	server, err := newServer(config, config.logger(os.Stderr))
+	if err != nil {
+		return err
+	}
+	return server.run(ctx)
+}
+
+// version is the module's version, and the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			v += " " + s.Value[:12]
+		}
+	}
+	return v + " " + info.GoVersion
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/denrooms/den/fixtures/todo"
+	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/transport"
+)
+
+// shutdownTime is how long a stop may take before connections are cut.
+const shutdownTime = 30 * time.Second
+
+// A server is a host, and the sockets and pages in front of it.
+type server struct {
+	log      *slog.Logger
+	host     *room.Host
+	rooms    *transport.Handler
+	listener net.Listener
+	http     *http.Server
+}
+
+// newServer opens the data directory and the address. Where it fails nothing is
+// left open.
+func newServer(c config, log *slog.Logger) (_ *server, err error) {
+	s := &server{log: log}
+	defer func() {
+		if err != nil {
+			s.abandon()
+		}
+	}()
+	if s.host, err = room.Open(room.Options{Dir: c.data, Logger: log}); err != nil {
+		return nil, err
+	}
+	if err := todo.Register(s.host); err != nil {
+		return nil, err
+	}
+	s.rooms, err = transport.NewHandler(s.host, transport.Options{
+		Origins: c.origins,
+		Next:    todo.Page(),
+		Logger:  log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.listener, err = net.Listen("tcp", c.addr); err != nil {
+		return nil, fmt.Errorf("%w (another address: -addr or DEN_ADDR)", err)
+	}
+	s.http = &http.Server{
+		Handler:           s.rooms,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	log.Info("listening", "url", "http://"+s.listener.Addr().String(), "data", c.data, "version", version())
+	return s, nil
+}
+
+// run serves until ctx ends, then stops in good order: sockets get what is under
+// way and a 1001, rooms finish their work, databases close.
+func (s *server) run(ctx context.Context) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listener) }() // ends with Shutdown or Close
+	select {
+	case err := <-failed:
+		s.abandon()
+		return err
+	case <-ctx.Done():
+	}
+	s.log.Info("stopping")
+	stop, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	err := s.rooms.Shutdown(stop)
+	if httpErr := s.http.Shutdown(stop); httpErr != nil {
+		s.http.Close()
+		err = errors.Join(err, httpErr)
+	}
+	if err != nil {
+		return fmt.Errorf("stopping: %w", err)
+	}
+	s.log.Info("stopped")
+	return nil
+}
+
+// abandon closes what was opened, when there is nobody to wait for.
+func (s *server) abandon() {
+	if s.listener != nil {
+		s.listener.Close()
+	}
+	if s.host != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+		defer cancel()
+		if err := s.host.Shutdown(ctx); err != nil {
+			s.log.Error("closing the data directory", "err", err)
+		}
+	}
+}

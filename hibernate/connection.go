@@ -1,0 +1,77 @@
+package hibernate
+
+import (
+	"slices"
+	"sync/atomic"
+)
+
+// MaxAttachment is the largest attachment of a connection, in bytes. (16 KB, as
+// with Durable Objects' serializeAttachment.)
+const MaxAttachment = 16 << 10
+
+// An Identity says who a client is, as the server's authentication found it.
+// The zero Identity is nobody in particular. Claims must be plain data (what
+// JSON can hold), for an identity may travel between processes.
+type Identity struct {
+	// Subject names the client's principal: a user's id. Empty: anonymous.
+	Subject string
+	// Claims are what else authentication found out. They are not to be changed.
+	Claims map[string]any
+}
+
+// A Link carries messages to one client: a socket, a test's mailbox, another
+// process. Both methods are safe from any goroutine and never block.
+type Link interface {
+	// Send queues frames, in order. A link that cannot take them closes itself;
+	// frames for a closed link are dropped.
+	Send(frames ...*Frame)
+	// Close ends the link with a WebSocket close code and a reason of at most
+	// 123 bytes, behind everything that was queued before.
+	Close(code int, reason string)
+}
+
+// A Connection is a client's presence in a room. It lives as long as its link
+// does, whether or not the room is awake.
+type Connection struct {
+	// Immutable.
+
+	Serial   uint64   // its name within the process, never used twice
+	ID       string   // chosen by the client and kept over its reconnects; not unique, and no proof of anything
+	Named    bool     // the client chose ID itself, so it may come back under it
+	Identity Identity // who it is
+	Link     Link
+
+	// Owned by the room's actor.
+
+	Tags       []string // at most 16, sorted
+	Attachment []byte   // at most MaxAttachment; nil for none
+
+	// Safe from any goroutine.
+
+	sent      atomic.Uint64
+	confirmed atomic.Uint64
+}
+
+// HasTag tells whether the connection carries a tag.
+func (c *Connection) HasTag(tag string) bool { return slices.Contains(c.Tags, tag) }
+
+// Handed notes that everything up to a room's commit has been given to the link.
+func (c *Connection) Handed(seq uint64) { c.sent.Store(seq) }
+
+// Mark is the last commit that has been given to the link. A transport that
+// puts a ping behind what it has queued passes the mark of that moment to
+// Confirm when the pong comes back: TCP keeps order, so the client has it all.
+func (c *Connection) Mark() uint64 { return c.sent.Load() }
+
+// Confirm notes that the client has received everything up to mark.
+func (c *Connection) Confirm(mark uint64) {
+	for {
+		old := c.confirmed.Load()
+		if mark <= old || c.confirmed.CompareAndSwap(old, mark) {
+			return
+		}
+	}
+}
+
+// Confirmed is the last commit that the client is known to have received.
+func (c *Connection) Confirmed() uint64 { return c.confirmed.Load() }

@@ -1,0 +1,261 @@
+package room
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/google/uuid"
+)
+
+// A Context is what a hook works with: the room, the connection that it is called
+// for, the database, the time. It is valid until the hook returns, and belongs to
+// the hook's goroutine. What a hook does through it is part of the hook's outcome:
+// messages are sent and connections closed when the hook has succeeded and its
+// writes are durable, and not at all otherwise.
+//
+// A Context is a context.Context too. It ends when the hook has taken longer than
+// Options.ActionTimeout.
+type Context struct {
+	life    *life
+	conn    *Conn
+	request *http.Request
+	now     time.Time
+	ctx     *hookContext // ends with the hook's time
+
+	out   []delivery
+	after []func()
+	undo  []func()
+	ended bool
+}
+
+var errEnded = errors.New("room: a Context was used after its hook had returned")
+
+// Deadline is when the hook's time is over.
+func (c *Context) Deadline() (time.Time, bool) { return c.ctx.Deadline() }
+
+// Done is closed when the hook's time is over.
+func (c *Context) Done() <-chan struct{} { return c.ctx.Done() }
+
+// Err is nil as long as the hook has time.
+func (c *Context) Err() error { return c.ctx.Err() }
+
+// Value is that of a context.Context; there are none.
+func (c *Context) Value(key any) any { return c.ctx.Value(key) }
+
+// Key names the room.
+func (c *Context) Key() Key { return c.life.key }
+
+// Conn is the connection that the hook is called for; nil in OnStart, in
+// OnRequest, and behind Go.
+func (c *Context) Conn() *Conn { return c.conn }
+
+// Identity is who asks: the connection's or the plain request's identity.
+func (c *Context) Identity() Identity {
+	if c.conn != nil {
+		return c.conn.c.Identity
+	}
+	return requestIdentity(c.request)
+}
+
+// Request is the HTTP request of OnRequest, or the upgrade's in OnConnect; nil
+// elsewhere.
+func (c *Context) Request() *http.Request { return c.request }
+
+// Now is the time at which the hook began, to the millisecond; it does not move
+// while the hook runs.
+func (c *Context) Now() time.Time { return c.now }
+
+// Rand is the room's source of randomness. It is not for secrets.
+func (c *Context) Rand() *rand.Rand { return c.life.rand }
+
+// NewID makes a random id, a UUID (RFC 9562, version 4).
+func (c *Context) NewID() string {
+	id, err := uuid.NewRandomFromReader(c.life.source)
+	if err != nil {
+		panic(fmt.Sprintf("room: the source of randomness failed: %v", err))
+	}
+	return id.String()
+}
+
+// Logger logs with the room's name.
+func (c *Context) Logger() *slog.Logger { return c.life.log }
+
+// Abort refuses what the hook was asked; see the function [Abort].
+func (c *Context) Abort(code, message string) error { return Abort(code, message) }
+
+// Exec runs SQL in the room's database; several statements at once only without
+// arguments. Arguments are nil, bool, integers, floats, string, []byte,
+// json.RawMessage (stored as text) and time.Time (stored as Unix milliseconds).
+// Transactions, ATTACH, PRAGMA and Den's own tables (_den_…) are out of reach.
+func (c *Context) Exec(sql string, args ...any) (storage.Result, error) {
+	if c.ended {
+		return storage.Result{}, errEnded
+	}
+	return c.life.db.Exec(sql, args...)
+}
+
+// Query runs SQL that gives rows. They must be read to the end or closed before
+// the hook returns.
+func (c *Context) Query(sql string, args ...any) (*storage.Rows, error) {
+	if c.ended {
+		return nil, errEnded
+	}
+	return c.life.db.Query(sql, args...)
+}
+
+// QueryRow reads the first row that SQL gives into dest. Without a row it is
+// ErrNotFound.
+func (c *Context) QueryRow(sql string, args []any, dest ...any) error {
+	rows, err := c.Query(sql, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return ErrNotFound
+	}
+	return rows.Scan(dest...)
+}
+
+// A Payload is a message of the room's own to clients: [Text], [Binary] or [JSON].
+type Payload struct {
+	frame *hibernate.Frame
+	err   error
+}
+
+// Text is a text message. It should be JSON: a partysync client throws on
+// anything else.
+func Text(s string) Payload {
+	return Payload{frame: hibernate.TextFrame(len(s), func(dst []byte) []byte { return append(dst, s...) })}
+}
+
+// Binary is a binary message.
+func Binary(data []byte) Payload { return Payload{frame: hibernate.BinaryFrame(data)} }
+
+// JSON is a text message with a value as JSON. What cannot be JSON makes an error
+// where the Payload is sent.
+func JSON(v any) Payload {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return Payload{err: fmt.Errorf("room: a message: %w", err)}
+	}
+	return Text(string(data))
+}
+
+// Broadcast sends a message to every connection of the room but those with the
+// ids named in except.
+func (c *Context) Broadcast(p Payload, except ...string) error {
+	if p.err != nil {
+		return p.err
+	}
+	to := c.life.connections()
+	if len(except) > 0 {
+		to = slices.DeleteFunc(slices.Clone(to), func(conn *hibernate.Connection) bool { return slices.Contains(except, conn.ID) })
+	}
+	c.out = append(c.out, delivery{to: to, frames: []*hibernate.Frame{p.frame}})
+	return nil
+}
+
+// Connections are the connections of the room, in the order in which they came;
+// with tags, those that carry all of them.
+func (c *Context) Connections(tags ...string) []*Conn {
+	var conns []*Conn
+	for _, conn := range c.life.connections() {
+		if !slices.ContainsFunc(tags, func(tag string) bool { return !conn.HasTag(tag) }) {
+			conns = append(conns, &Conn{c: conn, ctx: c})
+		}
+	}
+	return conns
+}
+
+// Go does what is slow (an HTTP call, a query elsewhere) outside of the room,
+// which serves others meanwhile. When the hook's writes are durable, work runs in
+// a goroutine of its own; when it is done, then runs in the room as a hook of its
+// own, with the error of work. What work finds out it leaves in variables that then
+// reads. work must not touch the room or its handler. Its context ends with the
+// room's life, and a life that has ended runs no then.
+//
+// A room has at most 64 pieces of work under way; one more is ErrOverloaded.
+func (c *Context) Go(work func(context.Context) error, then func(*Context, error) error) error {
+	if c.ended {
+		return errEnded
+	}
+	return c.life.startWork(c, work, then)
+}
+
+// A Conn is a connection, as hooks see it. It is valid as long as the Context
+// that it came from.
+type Conn struct {
+	c   *hibernate.Connection
+	ctx *Context
+}
+
+// ID is the name that the client chose for the connection and keeps over its
+// reconnects. It is no proof of who it is, and two connections can have the same.
+func (c *Conn) ID() string { return c.c.ID }
+
+// Identity is who the client is, as the server's authentication found it.
+func (c *Conn) Identity() Identity { return c.c.Identity }
+
+// Tags are the connection's tags. They must not be changed.
+func (c *Conn) Tags() []string { return c.c.Tags }
+
+// MaxTags is how many tags a connection can have. (10 with Durable Objects.)
+const MaxTags = 16
+
+// SetTags gives the connection its tags, MaxTags at most, of 256 bytes at most.
+func (c *Conn) SetTags(tags ...string) error {
+	if len(tags) > MaxTags || slices.ContainsFunc(tags, func(t string) bool { return len(t) > 256 }) {
+		return fmt.Errorf("room: a connection has at most %d tags of 256 bytes", MaxTags)
+	}
+	before := c.c.Tags
+	c.c.Tags = slices.Compact(slices.Sorted(slices.Values(tags)))
+	c.ctx.undo = append(c.ctx.undo, func() { c.c.Tags = before })
+	return nil
+}
+
+// Attachment is the state kept with the connection, over the room's lives. It
+// must not be changed.
+func (c *Conn) Attachment() []byte { return c.c.Attachment }
+
+// SetAttachment keeps a copy of data with the connection, 16 KiB at most.
+func (c *Conn) SetAttachment(data []byte) error {
+	if len(data) > hibernate.MaxAttachment {
+		return fmt.Errorf("room: an attachment of %d bytes: at most %d", len(data), hibernate.MaxAttachment)
+	}
+	before := c.c.Attachment
+	c.c.Attachment = slices.Clone(data)
+	c.ctx.undo = append(c.ctx.undo, func() { c.c.Attachment = before })
+	return nil
+}
+
+// Send sends a message to this connection alone.
+func (c *Conn) Send(p Payload) error {
+	if p.err != nil {
+		return p.err
+	}
+	c.ctx.out = append(c.ctx.out, delivery{to: []*hibernate.Connection{c.c}, frames: []*hibernate.Frame{p.frame}})
+	return nil
+}
+
+// Close closes the connection, with a code of 1000 or 3000 to 4999 and a reason of
+// at most 123 bytes.
+func (c *Conn) Close(code int, reason string) error {
+	if code != 1000 && (code < 3000 || code > 4999) {
+		return fmt.Errorf("room: close code %d: want 1000 or 3000 to 4999", code)
+	}
+	c.ctx.out = append(c.ctx.out, delivery{to: []*hibernate.Connection{c.c}, code: code, reason: clip(reason, 123)})
+	return nil
+}

@@ -1,0 +1,58 @@
+// Package room is Den's API for those who write rooms, and the life of a room.
+//
+// A room is one actor that alone owns one SQLite database. Clients send it
+// actions; it applies them one after another, and whatever rows of its synced
+// tables an action changed, by whatever SQL, go to everybody in the room. A
+// handler returns no rows by hand.
+//
+//	type Todo struct {
+//		ID   string
+//		Text string
+//		room.Stamps
+//	}
+//
+//	type Todos struct {
+//		room.Base
+//		Todos room.Table[Todo]
+//	}
+//
+//	func (r *Todos) Create(c *room.Context, in Todo) error {
+//		return r.Todos.Insert(c, in)
+//	}
+//
+//	host, err := room.Open(room.Options{Dir: "data"})
+//	err = host.Register("todos", func() room.Handler { return new(Todos) },
+//		room.Action("create", (*Todos).Create))
+//
+// # Two levels
+//
+// Typed: a [Table] field is a channel, its SQL table is made from the struct,
+// and [Action] binds a method to an action's name with its payload decoded and
+// checked. Plain: make tables with SQL in OnStart, name them with [Synced], and
+// answer actions in OnAction. Both can be mixed in one room.
+//
+// # What holds
+//
+//   - Nobody creates a room: one calls it, and it is there. There is never more
+//     than one life of a room at a time.
+//   - A handler's hooks run one at a time. Each runs in a savepoint: an error, a
+//     panic or a timeout undoes all of its writes, and the messages that it sent.
+//   - The gate: no reply, broadcast or message leaves before the commit that it
+//     rests on is durable. What queues up while one batch commits is the next
+//     batch, so many actions share a commit without waiting for a timer.
+//   - Every client sees commits in their order. An action's rows come to its
+//     sender in the reply itself.
+//   - A hook that panics fails its action and ends the life: the handler's value
+//     is thrown away, and a new one is made before the next message. Sockets
+//     stay. A room that keeps failing backs off and answers room_unavailable.
+//   - A hook that does not return is told so by its context, then its database is
+//     fenced and the room goes on in a new life without it.
+//   - Clients get codes and messages that were written for them ([Abort]); any
+//     other error is logged, and the client gets "action_failed".
+//
+// # Limits
+//
+// Each is a field of [Options] with its default, or is named at what it limits.
+// The ideas come from Cloudflare's Durable Objects (one object, one thread, output
+// gates), partysync (a table, an action handler), Orleans (virtual actors).
+package room

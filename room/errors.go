@@ -1,0 +1,109 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// ErrNotFound is returned where a row that an operation needs is not there, or
+// is a tombstone. To a client it is the code not_found.
+var ErrNotFound = errors.New("room: no such row")
+
+// errUnhandled is what Base's hooks return for what a room does not take.
+var errUnhandled = errors.New("room: not handled")
+
+// An Error is a refusal written for a client: a code for programs and a message
+// for people. Both are sent as they are.
+type Error struct {
+	Code    syncproto.Code
+	Message string
+	cause   error
+}
+
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
+
+// Unwrap gives what lies behind the refusal, for the log. Clients do not see it.
+func (e *Error) Unwrap() error { return e.cause }
+
+var codeForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+
+// Abort makes the error with which a hook refuses what it was asked: all of its
+// writes are undone, and the client gets the code and the message. A code is a
+// lower-case letter and then letters, digits and _, 64 at most, like
+// "text_too_long"; Abort panics on any other, which is a mistake in the program.
+// A message is cut at 500 bytes.
+func Abort(code, message string) error {
+	if !codeForm.MatchString(code) {
+		panic(fmt.Sprintf("room: Abort with the code %q: want a form like text_too_long", code))
+	}
+	return &Error{Code: syncproto.Code(code), Message: clip(message, 500)}
+}
+
+// clip cuts s to n bytes at most, at the start of a character.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}
+
+// ErrorCode finds the code and the message that a client may see of any error.
+// An error that was not written for clients becomes action_failed, with a
+// message that tells nothing of it.
+func ErrorCode(err error) (syncproto.Code, string) {
+	var refusal *Error
+	if errors.As(err, &refusal) {
+		return refusal.Code, refusal.Message
+	}
+	var frame *syncproto.Error
+	if errors.As(err, &frame) {
+		return frame.Code, frame.Message
+	}
+	for _, known := range clientErrors {
+		if errors.Is(err, known.err) {
+			return known.code, known.message
+		}
+	}
+	return syncproto.CodeActionFailed, "The action failed."
+}
+
+// clientErrors is what clients are told of errors of ours, first match first.
+var clientErrors = []struct {
+	err     error
+	code    syncproto.Code
+	message string
+}{
+	{ErrNotFound, syncproto.CodeNotFound, "There is no such row."},
+	{storage.ErrFull, syncproto.CodeStorageUnavailable, "The room's storage is full. Nothing was changed."},
+	{storage.ErrReadOnly, syncproto.CodeStorageUnavailable, "The room's storage cannot be written. Nothing was changed."},
+	{storage.ErrIO, syncproto.CodeStorageUnavailable, "The room's storage failed."},
+	{storage.ErrCorrupt, syncproto.CodeStorageUnavailable, "The room's storage failed."},
+	{storage.ErrNotDatabase, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
+	{storage.ErrWrongRoom, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
+	{storage.ErrNewer, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
+	{storage.ErrBatchLost, syncproto.CodeAborted, "The action was undone along with another one. Try again."},
+	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too many rows at once."},
+	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."},
+	{storage.ErrInterrupted, syncproto.CodeActionTimeout, "The action took too long."},
+	{context.DeadlineExceeded, syncproto.CodeActionTimeout, "The action took too long."},
+	{actor.ErrOverloaded, syncproto.CodeOverloaded, "The room has too much to do. Try again later."},
+	{actor.ErrStopped, syncproto.CodeShuttingDown, "The server is shutting down."},
+	{actor.ErrUnavailable, syncproto.CodeRoomUnavailable, "The room is not available. Try again later."},
+}
+
+// written tells whether an error was written for clients (and so is no fault of
+// the room's that somebody should look at).
+func written(err error) bool {
+	var refusal *Error
+	var frame *syncproto.Error
+	return errors.As(err, &refusal) || errors.As(err, &frame) || errors.Is(err, ErrNotFound)
+}

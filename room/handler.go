@@ -1,0 +1,179 @@
+package room
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/denrooms/den/syncproto"
+)
+
+// A Handler is the code of a namespace: a struct that embeds [Base] and has the
+// hooks that it cares about. Each life of a room has a Handler of its own, so its
+// fields are the room's memory; they are gone when the life ends, and what must
+// last belongs into the database.
+//
+// The hooks of one room run one at a time. A hook may not keep its Context, nor
+// start goroutines that touch the room; what is slow goes through [Context.Go].
+// An error from a hook undoes all that the hook wrote and sent.
+type Handler interface {
+	// OnStart begins a life, before anything else: the place for CREATE TABLE IF
+	// NOT EXISTS. If it fails the room stays closed, and is tried again later.
+	OnStart(c *Context) error
+
+	// OnConnect greets a new connection, which is in the room already. An error
+	// refuses it: the socket is closed with 4500 and the code as the reason.
+	OnConnect(c *Context) error
+
+	// OnAction answers the actions that are not bound by [Action] or [Call]. The
+	// changed rows are sent without its doing; a value that is not nil is sent to
+	// the caller as JSON beside them.
+	OnAction(c *Context, channel string, action ActionRequest) (value any, err error)
+
+	// OnMessage takes a message that is none of the protocol's: binary, or a text
+	// that is no JSON object with "sync" or "rpc".
+	OnMessage(c *Context, message Message) error
+
+	// OnClose is told that a connection has gone; it is not in the room any more.
+	// It is not called when the host shuts down.
+	OnClose(c *Context, code int, reason string) error
+
+	// OnError is told of an error or a panic of another hook that was not written
+	// for clients. It may look, count and report, but not write.
+	OnError(c *Context, err error)
+
+	// OnRequest answers a plain HTTP request on the room's address. The body has
+	// been read; the answer is sent when what the hook wrote is durable. An error
+	// makes the answer, as JSON.
+	OnRequest(c *Context, w http.ResponseWriter, r *http.Request) error
+
+	base() *Base
+}
+
+// Base gives a Handler its hooks: each does nothing, or refuses.
+type Base struct{}
+
+func (b *Base) base() *Base { return b }
+
+// OnStart does nothing.
+func (*Base) OnStart(*Context) error { return nil }
+
+// OnConnect accepts everybody.
+func (*Base) OnConnect(*Context) error { return nil }
+
+// OnAction refuses with unknown_action.
+func (*Base) OnAction(_ *Context, _ string, a ActionRequest) (any, error) {
+	return nil, &Error{Code: syncproto.CodeUnknownAction, Message: fmt.Sprintf("There is no action %q here.", clip(a.Type, 64))}
+}
+
+// OnMessage refuses: the client gets an exception.
+func (*Base) OnMessage(*Context, Message) error { return errUnhandled }
+
+// OnClose does nothing.
+func (*Base) OnClose(*Context, int, string) error { return nil }
+
+// OnError does nothing; the host has logged the error.
+func (*Base) OnError(*Context, error) {}
+
+// OnRequest refuses with not_found.
+func (*Base) OnRequest(*Context, http.ResponseWriter, *http.Request) error {
+	return &Error{Code: syncproto.CodeNotFound, Message: "This room answers no plain requests."}
+}
+
+// An ActionRequest is what a client asks for. Its bytes are valid during the
+// hook only.
+type ActionRequest struct {
+	Type    string          // at most 128 bytes
+	Payload json.RawMessage // any JSON value; nil if there was none
+}
+
+// Decode reads the payload into a value. Fields that the value does not have
+// are ignored. The error, which a hook may return as it is, tells the client
+// bad_payload.
+func (a ActionRequest) Decode(into any) error {
+	payload := a.Payload
+	if len(payload) == 0 {
+		payload = json.RawMessage("null")
+	}
+	if err := json.Unmarshal(payload, into); err != nil {
+		return &Error{Code: syncproto.CodeBadPayload, Message: payloadMessage(err), cause: err}
+	}
+	return nil
+}
+
+// payloadMessage says what is wrong with a payload in the client's own terms.
+func payloadMessage(err error) string {
+	if wrong, ok := err.(*json.UnmarshalTypeError); ok && wrong.Field != "" {
+		return fmt.Sprintf("The payload's field %q cannot be a %s.", clip(wrong.Field, 64), wrong.Value)
+	}
+	return "The payload does not have the form that this action takes."
+}
+
+// A Message is a raw message from a client. Its bytes are valid during the hook
+// only.
+type Message struct {
+	Data   []byte
+	Binary bool
+}
+
+// An Option of [Host.Register].
+type Option func(*namespace) error
+
+// Action binds an action's name to a method of the handler. The payload is
+// decoded into In from JSON; one that does not fit is refused with bad_payload
+// and the method not called. The name holds for every channel of the room; a
+// client names one with each action, and it must exist.
+func Action[H Handler, In any](name string, method func(H, *Context, In) error) Option {
+	return bind(name, func(h Handler, c *Context, a ActionRequest) (any, error) {
+		var in In
+		if err := a.Decode(&in); err != nil {
+			return nil, err
+		}
+		return nil, method(h.(H), c, in)
+	}, isHandler[H])
+}
+
+// Call is [Action] for a method with a result of its own. It is sent to the
+// caller, as JSON in the reply's field "value", beside the changed rows.
+func Call[H Handler, In, Out any](name string, method func(H, *Context, In) (Out, error)) Option {
+	return bind(name, func(h Handler, c *Context, a ActionRequest) (any, error) {
+		var in In
+		if err := a.Decode(&in); err != nil {
+			return nil, err
+		}
+		return method(h.(H), c, in)
+	}, isHandler[H])
+}
+
+func isHandler[H Handler](h Handler) bool { _, ok := h.(H); return ok }
+
+// Synced makes SQL tables of the room into channels, by their names. They must
+// be there when OnStart returns, with the id in the first column (the primary
+// key, or UNIQUE NOT NULL) and created_at, updated_at, deleted_at as the last three.
+func Synced(tables ...string) Option {
+	return func(ns *namespace) error {
+		for _, t := range tables {
+			if err := ns.addChannel(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+type actionFunc func(h Handler, c *Context, a ActionRequest) (any, error)
+
+func bind(name string, f actionFunc, fits func(Handler) bool) Option {
+	return func(ns *namespace) error {
+		switch {
+		case name == "" || len(name) > maxActionType:
+			return fmt.Errorf("room: an action's name has 1 to %d bytes, not %d", maxActionType, len(name))
+		case ns.actions[name] != nil:
+			return fmt.Errorf("room: the action %q is bound twice", name)
+		case !fits(ns.sample):
+			return fmt.Errorf("room: the action %q is bound to a method of another type than %T", name, ns.sample)
+		}
+		ns.actions[name] = f
+		return nil
+	}
+}

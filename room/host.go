@@ -1,0 +1,227 @@
+package room
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// A Key names a room: a namespace and a name within it.
+type Key = actor.Key
+
+// An Identity says who a client is.
+type Identity = hibernate.Identity
+
+// A Link carries messages to one client; a Frame is such a message.
+type (
+	Link  = hibernate.Link
+	Frame = hibernate.Frame
+)
+
+// Options of a host. The zero value of each field stands for its default; only
+// Dir must be given.
+type Options struct {
+	// Dir is the data directory. It is made if it is not there, and locked: a
+	// directory has one host.
+	Dir string
+	// Logger gets what an operator should know. Default: slog.Default().
+	Logger *slog.Logger
+	// Clock is where the time comes from. Default: SystemClock().
+	Clock Clock
+	// Seed makes the randomness that rooms are given repeatable, for tests.
+	// Default 0: from the system's secure source.
+	Seed uint64
+	// MailboxSize is how many messages may wait for one room; one more is refused
+	// with overloaded. Default 4096.
+	MailboxSize int
+	// MaxBatch is how many messages share a commit. Default 256.
+	MaxBatch int
+	// InFlight is how many messages of one connection may be in work; its socket is
+	// not read while there are so many. Default 256.
+	InFlight int
+	// ActionTimeout is how long a hook may take. Then its context ends, its SQL is
+	// interrupted and its action fails with action_timeout; if it has not returned
+	// after as long again, the room goes on without it. Default 5 s.
+	ActionTimeout time.Duration
+	// MaxRows is how many rows one action may change. Default 10,000.
+	MaxRows int
+	// MaxRoomBytes is the largest database of a room. Default 10 GiB.
+	MaxRoomBytes int64
+	// MaxSnapshotBytes is the largest answer to a sync, as JSON. Default 64 MiB.
+	MaxSnapshotBytes int
+	// ReplyMemory is how many bytes of replies a room remembers for actions that come
+	// twice. Default 1 MiB.
+	ReplyMemory int
+}
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Clock == nil {
+		o.Clock = SystemClock()
+	}
+	def(&o.MailboxSize, 4096)
+	def(&o.MaxBatch, 256)
+	def(&o.InFlight, 256)
+	def(&o.ActionTimeout, 5*time.Second)
+	def(&o.MaxRows, 10_000)
+	def(&o.MaxRoomBytes, 10<<30)
+	def(&o.MaxSnapshotBytes, 64<<20)
+	def(&o.ReplyMemory, 1<<20)
+}
+
+func def[T int | int64 | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+// A Host serves the rooms of one data directory. Its methods are safe from any
+// goroutine.
+type Host struct {
+	// Immutable.
+
+	opts       Options
+	seed       [32]byte
+	digestSeed maphash.Seed
+	unlock     func() error
+	actors     *actor.System
+	conns      hibernate.Registry
+
+	stopping atomic.Bool
+
+	mu         sync.RWMutex
+	namespaces map[string]*namespace // filled by Register, read by all
+	released   bool                  // the directory's lock has been given back
+}
+
+// Open opens a data directory. It fails with an error that says what to do where
+// the directory cannot be written, or another process has it.
+func Open(o Options) (*Host, error) {
+	o.setDefaults()
+	if o.Dir == "" {
+		return nil, errors.New("room: Options.Dir is empty")
+	}
+	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
+		return nil, fmt.Errorf("room: the data directory: %w", err)
+	}
+	unlock, err := storage.LockDir(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("room: the data directory: %w", err)
+	}
+	h := &Host{opts: o, unlock: unlock, digestSeed: maphash.MakeSeed(), namespaces: make(map[string]*namespace)}
+	h.seed = hostSeed(o.Seed)
+	h.actors = actor.NewSystem(h.newLife, actor.Options{
+		MailboxSize: o.MailboxSize,
+		MaxBatch:    o.MaxBatch,
+		Now:         o.Clock.Now,
+		Logger:      o.Logger,
+	})
+	return h, nil
+}
+
+func hostSeed(seed uint64) (s [32]byte) {
+	if seed == 0 {
+		rand.Read(s[:]) // never fails (crypto/rand)
+		return s
+	}
+	for i := range 8 {
+		s[i] = byte(seed >> (8 * i))
+	}
+	return s
+}
+
+// Register makes a namespace known. create makes the handler of one life of a
+// room; it must give a new pointer to a struct each time, and do no more than
+// that. It may be called at any time, but once for a name.
+func (h *Host) Register(name string, create func() Handler, opts ...Option) error {
+	ns, err := newNamespace(name, create, opts)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.namespaces[name] != nil {
+		return fmt.Errorf("room: the namespace %q is registered twice", name)
+	}
+	h.namespaces[name] = ns
+	return nil
+}
+
+// HasNamespace tells whether a namespace is registered.
+func (h *Host) HasNamespace(name string) bool { return h.namespace(name) != nil }
+
+func (h *Host) namespace(name string) *namespace {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.namespaces[name]
+}
+
+// check refuses keys that no room can have, before anything is woken.
+func (h *Host) check(key Key) error {
+	if !h.HasNamespace(key.Namespace) {
+		return &Error{Code: syncproto.CodeUnknownNamespace, Message: "There is no such namespace."}
+	}
+	if _, err := storage.Escape(key.Room); err != nil {
+		return &Error{Code: syncproto.CodeBadRoomName, Message: "A room's name has 1 to 256 bytes of UTF-8.", cause: err}
+	}
+	return nil
+}
+
+// Connections is the number of connections to all rooms.
+func (h *Host) Connections() int { return h.conns.Len() }
+
+// Awake is the number of rooms that have a life now.
+func (h *Host) Awake() int { return h.actors.Awake() }
+
+// Restart ends a room's life when what waits for it is done; the next message
+// begins a new one. Its connections stay.
+func (h *Host) Restart(ctx context.Context, key Key) error { return h.actors.Stop(ctx, key) }
+
+// Settle waits until a room has served all that was sent to it before, and has
+// handed out what it sent. It wakes the room if it must.
+func (h *Host) Settle(ctx context.Context, key Key) error {
+	if err := h.check(key); err != nil {
+		return err
+	}
+	_, err := h.actors.Request(ctx, key, settleMessage{})
+	return err
+}
+
+// Crash ends a room's life as a fault would: what waits for it goes to the next
+// life, and what the life had in memory is lost. It is meant for tests.
+func (h *Host) Crash(ctx context.Context, key Key) error { return h.actors.Kill(ctx, key) }
+
+// Shutdown takes no more messages, finishes those that the rooms have, closes all
+// connections with 1001, then the databases, and gives the directory back. When
+// ctx ends first it returns ctx's error and the rest goes on by itself.
+func (h *Host) Shutdown(ctx context.Context) error {
+	h.stopping.Store(true)
+	err := h.actors.Shutdown(ctx)
+	if err != nil {
+		return fmt.Errorf("room: shutdown: %w", err)
+	}
+	for _, c := range h.conns.All() { // of rooms that have no life
+		c.Link.Close(closeGoingAway, "server is shutting down")
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released {
+		return nil
+	}
+	h.released = true
+	return h.unlock()
+}

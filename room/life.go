@@ -1,0 +1,245 @@
+package room
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// closeGoingAway is what sockets are closed with when the server shuts down.
+const closeGoingAway = 1001
+
+// A life is one life of a room: a database that is open, and a handler. It is an
+// actor's behavior, so its methods run one at a time, but for Abandon, which comes
+// while a hook hangs.
+type life struct {
+	// Immutable after Start.
+
+	host    *Host
+	ns      *namespace
+	key     Key
+	name    string // the key as hibernate knows it
+	number  uint64 // which life of the actor this is
+	log     *slog.Logger
+	db      *storage.DB
+	handler Handler
+	ctx     context.Context // ends with the life
+	end     context.CancelFunc
+
+	// Owned by the actor.
+
+	source  io.Reader // rand's source, as bytes
+	rand    *rand.Rand
+	replies replies
+	pages   pageCache
+	work    int // pieces of work under way, see Context.Go
+
+	watch watch
+
+	// gate is held while what a commit allows is handed out, and by Abandon: a life
+	// that was fenced hands out nothing any more.
+	gate   sync.Mutex
+	fenced bool
+}
+
+func (h *Host) newLife(key Key, number uint64) actor.Behavior {
+	l := &life{
+		host:   h,
+		ns:     h.namespace(key.Namespace),
+		key:    key,
+		name:   key.Namespace + "/" + key.Room,
+		number: number,
+		log:    h.opts.Logger.With("namespace", key.Namespace, "room", key.Room),
+	}
+	l.replies.limit = h.opts.ReplyMemory
+	l.watch.init(l)
+	return l
+}
+
+// Start opens the database and lets the handler make itself ready.
+func (l *life) Start(context.Context) error {
+	l.seed()
+	l.ctx, l.end = context.WithCancel(context.Background())
+	err := l.open()
+	if err == nil {
+		err = l.begin()
+	}
+	if err != nil {
+		l.log.Error("the room did not start", "err", err)
+		l.end()
+		if l.db != nil {
+			l.db.Close()
+		}
+		return err
+	}
+	return nil
+}
+
+// seed gives each life randomness of its own, the same in a repeated run.
+func (l *life) seed() {
+	s := l.host.seed
+	sum := fnv.New64a()
+	fmt.Fprintf(sum, "%s\x00%d", l.name, l.number)
+	binary.LittleEndian.PutUint64(s[24:], binary.LittleEndian.Uint64(s[24:])^sum.Sum64())
+	source := rand.NewChaCha8(s)
+	l.source, l.rand = source, rand.New(source)
+}
+
+func (l *life) open() error {
+	path, err := storage.Path(l.host.opts.Dir, l.key.Namespace, l.key.Room)
+	if err != nil {
+		return err
+	}
+	l.db, err = storage.Open(storage.Options{
+		Path:       path,
+		Namespace:  l.key.Namespace,
+		Room:       l.key.Room,
+		MaxBytes:   l.host.opts.MaxRoomBytes,
+		MaxChanges: l.host.opts.MaxRows,
+	})
+	return err
+}
+
+// begin makes the typed tables and runs OnStart, as one action, and then declares
+// the synced tables.
+func (l *life) begin() error {
+	l.handler = l.ns.newHandler()
+	t := &turn{life: l}
+	c := t.context(nil, nil)
+	_, err := t.unit(c, "OnStart", func() error {
+		if err := l.preparePeers(); err != nil {
+			return err
+		}
+		for _, f := range l.ns.plans {
+			if err := f.plan.prepare(c); err != nil {
+				return err
+			}
+		}
+		if err := l.handler.OnStart(c); err != nil {
+			return fmt.Errorf("OnStart: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		if t.batch != nil {
+			t.batch.Rollback()
+		}
+		return err
+	}
+	t.out = append(t.out, c.out...)
+	t.commit()
+	if t.broken != nil {
+		return t.broken
+	}
+	return l.db.Sync(l.ns.channels...)
+}
+
+// Stop ends the life.
+func (l *life) Stop(reason actor.StopReason) {
+	l.watch.stop()
+	l.end()
+	if l.host.stopping.Load() {
+		l.host.closeAll(l.name)
+	}
+	if err := l.db.Close(); err != nil {
+		l.log.Error("closing the room's database", "err", err)
+	}
+	l.log.Debug("the room stopped", "reason", reason)
+}
+
+// Abandon fences a life whose hook does not return. It is called from another
+// goroutine than the life's.
+func (l *life) Abandon() {
+	l.gate.Lock()
+	l.fenced = true
+	l.gate.Unlock()
+	l.end()
+	l.db.Fence()
+	l.log.Error("a hook did not return; the room goes on without it", "hook", l.watch.current())
+}
+
+// Receive serves what has queued up, as one turn with one commit.
+func (l *life) Receive(batch []*actor.Envelope) error {
+	t := &turn{life: l}
+	l.watch.arm()
+	defer l.watch.disarm()
+	for _, env := range batch {
+		if t.broken != nil {
+			break // the rest is unanswered, and the next life's
+		}
+		t.serve(env)
+	}
+	t.commit()
+	if t.broken != nil {
+		return fmt.Errorf("%w: %w", actor.ErrRequeue, t.broken)
+	}
+	return nil
+}
+
+// connections are the room's connections now.
+func (l *life) connections() []*hibernate.Connection { return l.host.conns.Connections(l.name) }
+
+// maxWork is how many pieces of work a room may have under way.
+const maxWork = 64
+
+func (l *life) startWork(c *Context, work func(context.Context) error, then func(*Context, error) error) error {
+	if l.work >= maxWork {
+		return fmt.Errorf("room: %d pieces of work are under way: %w", l.work, actor.ErrOverloaded)
+	}
+	l.work++
+	c.undo = append(c.undo, func() { l.work-- })
+	c.after = append(c.after, func() {
+		// It ends when work returns; its context ends with the life.
+		go func() {
+			err := protect(func() error { return work(l.ctx) })
+			done := &thenMessage{life: l.number, err: err, then: then}
+			if err := l.host.actors.Send(l.key, done, nil); err != nil {
+				l.log.Error("the result of a room's work was lost", "err", err)
+			}
+		}()
+	})
+	return nil
+}
+
+// A panicError is a panic that was caught.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// protect turns a panic of f into an error.
+func protect(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{value: v, stack: debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// closeAll closes a room's connections because the server shuts down.
+func (h *Host) closeAll(name string) {
+	for _, c := range h.conns.Connections(name) {
+		c.Link.Close(closeGoingAway, "server is shutting down")
+	}
+}
+
+// storageFailed tells whether after this error the database must be opened anew
+// before it is trusted.
+func storageFailed(err error) bool {
+	code, _ := ErrorCode(err)
+	return code == syncproto.CodeStorageUnavailable
+}

@@ -1,0 +1,131 @@
+package room
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+)
+
+// maxActionType is the longest name of an action, in bytes.
+const maxActionType = 128
+
+var (
+	namespaceForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+	channelForm   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+)
+
+// A namespace is a kind of room: what [Host.Register] made of a handler's type.
+// It is immutable once registered.
+type namespace struct {
+	name     string
+	create   func() Handler
+	sample   Handler
+	actions  map[string]actionFunc
+	channels []string
+	plans    []fieldPlan // the typed tables of the handler's struct
+}
+
+// fieldPlan is a Table field of a handler: where it is, and its table.
+type fieldPlan struct {
+	index []int
+	plan  *tablePlan
+}
+
+func newNamespace(name string, create func() Handler, opts []Option) (*namespace, error) {
+	if !namespaceForm.MatchString(name) {
+		return nil, fmt.Errorf("room: the namespace %q: want lower-case letters, digits and '-', 64 at most, a letter first", name)
+	}
+	ns := &namespace{name: name, create: create, sample: create(), actions: make(map[string]actionFunc)}
+	if err := ns.planTables(); err != nil {
+		return nil, fmt.Errorf("room: namespace %q: %w", name, err)
+	}
+	for _, opt := range opts {
+		if err := opt(ns); err != nil {
+			return nil, fmt.Errorf("room: namespace %q: %w", name, err)
+		}
+	}
+	return ns, nil
+}
+
+func (ns *namespace) addChannel(name string) error {
+	if !channelForm.MatchString(name) {
+		return fmt.Errorf("the channel %q: want letters, digits and '_', 128 at most", name)
+	}
+	if slices.Contains(ns.channels, name) {
+		return fmt.Errorf("the channel %q is there twice", name)
+	}
+	ns.channels = append(ns.channels, name)
+	return nil
+}
+
+// binder is a Table of any row type.
+type binder interface {
+	plan(name string) (*tablePlan, error)
+	bind(*tablePlan)
+}
+
+// planTables finds the Table fields of the handler's struct.
+func (ns *namespace) planTables() error {
+	v := reflect.ValueOf(ns.sample)
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		return fmt.Errorf("a handler is a pointer to a struct that embeds room.Base, not %T", ns.sample)
+	}
+	for _, f := range reflect.VisibleFields(v.Elem().Type()) {
+		table, ok := reflect.New(f.Type).Interface().(binder)
+		if !ok {
+			continue
+		}
+		if !f.IsExported() {
+			return fmt.Errorf("the field %s of %T must be exported to be a table", f.Name, ns.sample)
+		}
+		name := f.Tag.Get("den")
+		if name == "" {
+			name = snake(f.Name)
+		}
+		plan, err := table.plan(name)
+		if err != nil {
+			return fmt.Errorf("field %s of %T: %w", f.Name, ns.sample, err)
+		}
+		if err := ns.addChannel(name); err != nil {
+			return err
+		}
+		ns.plans = append(ns.plans, fieldPlan{index: f.Index, plan: plan})
+	}
+	return nil
+}
+
+// newHandler makes the handler of a life, its tables bound.
+func (ns *namespace) newHandler() Handler {
+	h := ns.create()
+	if len(ns.plans) > 0 {
+		v := reflect.ValueOf(h).Elem()
+		for _, f := range ns.plans {
+			v.FieldByIndex(f.index).Addr().Interface().(binder).bind(f.plan)
+		}
+	}
+	return h
+}
+
+// snake turns a Go name into SQL's custom: CreatedAt → created_at, HTTPPort →
+// http_port, ID → id.
+func snake(name string) string {
+	var b []byte
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		upper := c >= 'A' && c <= 'Z'
+		if upper && i > 0 {
+			before := name[i-1]
+			lowerBefore := before >= 'a' && before <= 'z' || before >= '0' && before <= '9'
+			lowerNext := i+1 < len(name) && name[i+1] >= 'a' && name[i+1] <= 'z'
+			if lowerBefore || (lowerNext && before != '_') {
+				b = append(b, '_')
+			}
+		}
+		if upper {
+			c += 'a' - 'A'
+		}
+		b = append(b, c)
+	}
+	return string(b)
+}

@@ -1,0 +1,155 @@
+package room
+
+import (
+	"slices"
+	"time"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// A partysync client asks for a channel's rows once, when it mounts, and never
+// again after a reconnect. So the room remembers which connection ids asked for
+// which channel, and up to which commit they surely have everything; when such an
+// id comes back, it gets what it lacks unasked. What is kept is a lower bound: a
+// row that comes twice does no harm.
+//
+// The memory is a table of Den's own in the room's database:
+//
+//	_den_peers(id, subject, channel, seq, seen_at)
+
+const (
+	// peerRetention is how long a connection id that has gone is remembered.
+	peerRetention = 7 * 24 * time.Hour
+	// maxPeers is how many (id, channel) pairs a room remembers; the oldest go first.
+	maxPeers = 10_000
+)
+
+func (l *life) preparePeers() error {
+	internal := l.db.Internal()
+	if _, err := internal.Exec(`CREATE TABLE IF NOT EXISTS _den_peers (
+		id TEXT NOT NULL, subject TEXT NOT NULL, channel TEXT NOT NULL,
+		seq INTEGER NOT NULL, seen_at INTEGER NOT NULL,
+		PRIMARY KEY (id, subject, channel)) WITHOUT ROWID`); err != nil {
+		return err
+	}
+	before := l.host.opts.Clock.Now().Add(-peerRetention).UnixMilli()
+	if _, err := internal.Exec(`DELETE FROM _den_peers WHERE seen_at < ?`, before); err != nil {
+		return err
+	}
+	_, err := internal.Exec(`DELETE FROM _den_peers WHERE (id, subject, channel) IN
+		(SELECT id, subject, channel FROM _den_peers ORDER BY seen_at DESC LIMIT -1 OFFSET ?)`, maxPeers)
+	return err
+}
+
+// subscribe notes that a connection has a channel's rows as of now.
+func (t *turn) subscribe(conn *hibernate.Connection, channel string) error {
+	if !conn.Named {
+		return nil
+	}
+	if err := t.begin(); err != nil {
+		return err
+	}
+	l := t.life
+	_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at`,
+		conn.ID, conn.Identity.Subject, channel, int64(l.db.Seq()), l.host.opts.Clock.Now().UnixMilli())
+	return err
+}
+
+// catchUp sends a connection whose id was here before what it missed.
+func (t *turn) catchUp(conn *hibernate.Connection) error {
+	if !conn.Named {
+		return nil
+	}
+	l := t.life
+	peers, err := l.peer(conn)
+	if err != nil {
+		return err
+	}
+	for _, p := range peers {
+		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
+			continue
+		}
+		frames, err := l.missed(p)
+		if err != nil {
+			code, text := ErrorCode(err)
+			if code != syncproto.CodeTooLarge {
+				return err
+			}
+			frames = []*hibernate.Frame{hibernate.TextFrame(256, func(dst []byte) []byte {
+				return syncproto.AppendChannelException(dst, p.channel, code, text)
+			})}
+		}
+		t.send(conn, frames...)
+	}
+	return nil
+}
+
+// missed is what a peer lacks, as updates. Where that is too much to be sent, it is the
+// whole channel anew, behind a delete-all.
+func (l *life) missed(p peer) ([]*hibernate.Frame, error) {
+	live, gone, err := l.changedRows(p.channel, p.seq)
+	if err != nil {
+		return nil, err
+	}
+	if live.total+gone.total <= l.host.opts.MaxSnapshotBytes {
+		deleted, err := gone.updateFrames(p.channel)
+		if err != nil {
+			return nil, err
+		}
+		changed, err := live.updateFrames(p.channel)
+		return append(deleted, changed...), err
+	}
+	all, err := l.liveRows(p.channel)
+	if err != nil {
+		return nil, err
+	}
+	frames, err := all.updateFrames(p.channel)
+	empty := hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, p.channel) })
+	return append([]*hibernate.Frame{empty}, frames...), err
+}
+
+type peer struct {
+	channel string
+	seq     storage.Seq
+}
+
+func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
+	rows, err := l.db.Internal().Query(`SELECT channel, seq FROM _den_peers WHERE id = ? AND subject = ?`,
+		conn.ID, conn.Identity.Subject)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p peer
+		var seq int64
+		if err := rows.Scan(&p.channel, &seq); err != nil {
+			return nil, err
+		}
+		p.seq = storage.Seq(seq)
+		peers = append(peers, p)
+	}
+	return peers, rows.Err()
+}
+
+// leavePeer notes up to where a connection that has gone surely had everything. If
+// another connection has the same id, it may have less, and the note stays.
+func (t *turn) leavePeer(conn *hibernate.Connection) error {
+	l := t.life
+	confirmed := conn.Confirmed()
+	others := func(c *hibernate.Connection) bool { return c.ID == conn.ID }
+	if !conn.Named || confirmed == 0 || slices.ContainsFunc(l.connections(), others) {
+		return nil
+	}
+	if err := t.begin(); err != nil {
+		return err
+	}
+	_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?), seen_at = ? WHERE id = ? AND subject = ?`,
+		int64(confirmed), l.host.opts.Clock.Now().UnixMilli(), conn.ID, conn.Identity.Subject)
+	return err
+}
+
+func contains(channels []string, name string) bool { return slices.Contains(channels, name) }

@@ -1,0 +1,101 @@
+package room
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+
+	"github.com/denrooms/den/syncproto"
+)
+
+// identityKey is under what a plain request's identity is kept in its context.
+type identityKey struct{}
+
+func requestIdentity(r *http.Request) Identity {
+	if r == nil {
+		return Identity{}
+	}
+	id, _ := r.Context().Value(identityKey{}).(Identity)
+	return id
+}
+
+// ServeRequest lets a room's OnRequest answer a plain HTTP request, and writes its
+// answer when what the hook wrote is durable. The body is read first, to its end:
+// bound it (http.MaxBytesReader). An error is an *Error, and then nothing has been
+// written. When the request's context ends the waiting ends, but the request may
+// still be served.
+func (h *Host) ServeRequest(ctx context.Context, key Key, id Identity, w http.ResponseWriter, r *http.Request) error {
+	if err := h.check(key); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return bodyError(err)
+	}
+	r = r.Clone(context.WithValue(context.Background(), identityKey{}, id))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	value, err := h.actors.Request(ctx, key, &requestMessage{request: r})
+	if err != nil {
+		code, message := ErrorCode(err)
+		return &Error{Code: code, Message: message, cause: err}
+	}
+	value.(*response).writeTo(w)
+	return nil
+}
+
+func bodyError(err error) error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return &Error{Code: syncproto.CodeTooLarge, Message: "The request's body is too large.", cause: err}
+	}
+	return &Error{Code: syncproto.CodeBadMessage, Message: "The request's body could not be read.", cause: err}
+}
+
+// request serves a plain request as a hook.
+func (t *turn) request(m *requestMessage) (*response, error) {
+	w := &response{header: make(http.Header)}
+	c := t.context(nil, m.request)
+	commit, err := t.unit(c, "OnRequest", func() error { return t.life.handler.OnRequest(c, w, m.request) })
+	if err != nil {
+		return nil, err
+	}
+	t.out = append(t.out, c.out...)
+	t.publish(commit, nil, nil)
+	return w, nil
+}
+
+// A response is an answer that is held back until the gate opens.
+type response struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *response) Header() http.Header { return w.header }
+
+func (w *response) WriteHeader(status int) {
+	if status < 200 || status > 999 {
+		panic(fmt.Sprintf("room: WriteHeader(%d): not the status of an answer", status))
+	}
+	if w.status == 0 {
+		w.status = status
+	}
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(p)
+}
+
+func (w *response) writeTo(to http.ResponseWriter) {
+	maps.Copy(to.Header(), w.header)
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	to.WriteHeader(w.status)
+	to.Write(w.body.Bytes()) // a client that has gone gets nothing, and nobody else minds
+}

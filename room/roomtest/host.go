@@ -1,0 +1,124 @@
+package roomtest
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/denrooms/den/room"
+)
+
+// TB is what the kit needs of a *testing.T, *testing.B or *testing.F.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Cleanup(func())
+	TempDir() string
+}
+
+// patience is how long the kit waits, in real time, for what should come at once.
+const patience = 20 * time.Second
+
+// A Host is a room.Host for tests, with a clock that stands still.
+type Host struct {
+	*room.Host
+	Clock *Clock
+
+	t       TB
+	options room.Options
+	setup   func(*room.Host) error
+}
+
+// An Option changes how a Host is opened.
+type Option func(*room.Options)
+
+// New opens a host in a temporary directory. setup registers the namespaces; it is
+// called again after Reopen. The host is shut down when the test ends. Randomness
+// comes from a fixed seed, and the log goes nowhere, if opts do not say otherwise.
+func New(t TB, setup func(*room.Host) error, opts ...Option) *Host {
+	t.Helper()
+	h := &Host{Clock: NewClock(), t: t, setup: setup}
+	h.options = room.Options{
+		Dir:    t.TempDir(),
+		Clock:  h.Clock,
+		Seed:   1,
+		Logger: slog.New(slog.DiscardHandler),
+	}
+	for _, o := range opts {
+		o(&h.options)
+	}
+	h.open()
+	t.Cleanup(func() {
+		if err := h.shutdown(); err != nil {
+			t.Fatalf("roomtest: shutting down: %v", err)
+		}
+	})
+	return h
+}
+
+func (h *Host) open() {
+	h.t.Helper()
+	host, err := room.Open(h.options)
+	if err == nil {
+		err = h.setup(host)
+	}
+	if err != nil {
+		h.t.Fatalf("roomtest: opening the host: %v", err)
+	}
+	h.Host = host
+}
+
+func (h *Host) shutdown() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return h.Host.Shutdown(ctx)
+}
+
+// Reopen shuts the host down and opens a new one on the same directory. All clients
+// are closed with 1001; join again.
+func (h *Host) Reopen() {
+	h.t.Helper()
+	if err := h.shutdown(); err != nil {
+		h.t.Fatalf("roomtest: shutting down: %v", err)
+	}
+	h.open()
+}
+
+// Advance lets virtual time pass, and calls what falls due.
+func (h *Host) Advance(d time.Duration) { h.Clock.Advance(d) }
+
+// RestartRoom ends a room's life in good order. Its clients stay.
+func (h *Host) RestartRoom(namespace, name string) {
+	h.t.Helper()
+	h.end("restarting", namespace, name, h.Host.Restart)
+}
+
+// CrashRoom ends a room's life as a fault would: nothing that it had in memory
+// remains. Its clients stay.
+func (h *Host) CrashRoom(namespace, name string) {
+	h.t.Helper()
+	h.end("crashing", namespace, name, h.Host.Crash)
+}
+
+func (h *Host) end(what, namespace, name string, f func(context.Context, room.Key) error) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := f(ctx, room.Key{Namespace: namespace, Room: name}); err != nil {
+		h.t.Fatalf("roomtest: %s %s/%s: %v", what, namespace, name, err)
+	}
+}
+
+// Request sends a plain HTTP request to a room's OnRequest.
+func (h *Host) Request(namespace, name string, r *http.Request) (*http.Response, error) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	w := httptest.NewRecorder()
+	if err := h.Host.ServeRequest(ctx, room.Key{Namespace: namespace, Room: name}, room.Identity{}, w, r); err != nil {
+		return nil, err
+	}
+	return w.Result(), nil
+}

@@ -1,0 +1,229 @@
+package room
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"hash/maphash"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+	"github.com/google/uuid"
+)
+
+// A ConnectRequest is what a transport knows of a new client.
+type ConnectRequest struct {
+	// ID is the name that the client chose for its connection (_pk), which it keeps
+	// over reconnects: 128 bytes at most. Empty: one is made.
+	ID string
+	// Identity is who the client is, as the server's authentication found it.
+	Identity Identity
+	// Request is the upgrade's, for OnConnect to look at. It may be nil.
+	Request *http.Request
+	// Link is where messages for the client go. It must be ready for use.
+	Link hibernate.Link
+}
+
+// maxConnectionID is the longest connection id, in bytes.
+const maxConnectionID = 128
+
+// A Session is a transport's end of a connection. Receive is called from one
+// goroutine; the other methods are safe from any.
+type Session struct {
+	host *Host
+	key  Key
+	conn *hibernate.Connection
+	seed maphash.Seed
+
+	slots chan struct{} // one for each message in work
+	over  chan struct{} // closed by Close
+	once  sync.Once
+}
+
+// ErrSessionOver is what Receive gives when the session has been closed.
+var ErrSessionOver = errors.New("room: the session is over")
+
+// Connect brings a client into a room and wakes the room if it must. It returns
+// when OnConnect has accepted the client and what it wrote is durable; messages may
+// come over the link before that. The error is an *Error, written for the client.
+// When ctx ends the waiting ends, and the connection is taken back.
+func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session, error) {
+	if err := h.check(key); err != nil {
+		return nil, err
+	}
+	if len(r.ID) > maxConnectionID {
+		return nil, &Error{Code: syncproto.CodeBadMessage, Message: "The connection's id is longer than 128 bytes."}
+	}
+	conn := &hibernate.Connection{
+		Serial:   h.conns.Serial(),
+		ID:       r.ID,
+		Named:    r.ID != "",
+		Identity: r.Identity,
+		Link:     r.Link,
+	}
+	if !conn.Named {
+		conn.ID = uuid.NewString()
+	}
+	s := &Session{
+		host: h, key: key, conn: conn, seed: h.digestSeed,
+		slots: make(chan struct{}, h.opts.InFlight),
+		over:  make(chan struct{}),
+	}
+	if _, err := h.actors.Request(ctx, key, &connectMessage{conn: conn, request: r.Request}); err != nil {
+		if ctx.Err() != nil {
+			s.Close(1006, "gave up") // it may be let in yet
+		}
+		code, message := ErrorCode(err)
+		return nil, &Error{Code: code, Message: message, cause: err}
+	}
+	return s, nil
+}
+
+// ID is the connection's id.
+func (s *Session) ID() string { return s.conn.ID }
+
+// Mark and Confirm tell the room what the client surely has; see
+// [hibernate.Connection.Mark].
+func (s *Session) Mark() uint64        { return s.conn.Mark() }
+func (s *Session) Confirm(mark uint64) { s.conn.Confirm(mark) }
+
+// Receive takes a message from the client. It waits while Options.InFlight
+// messages of this connection are in work, so that a transport which reads no
+// further meanwhile pushes back to the client. data may be used again when it
+// returns. A message that cannot be read, or that the room does not take, is
+// answered over the link; an error means that the session is over.
+func (s *Session) Receive(data []byte, binary bool) error {
+	message, err := s.decode(data, binary)
+	if err != nil {
+		var refused *syncproto.Error
+		if errors.As(err, &refused) {
+			s.conn.Link.Send(hibernate.TextFrame(256, refused.AppendFrame))
+			return nil
+		}
+		return err
+	}
+	select {
+	case s.slots <- struct{}{}:
+	case <-s.over:
+		return ErrSessionOver
+	}
+	s.post(message, 0)
+	return nil
+}
+
+// decode makes a room's message of a client's, with bytes of its own.
+func (s *Session) decode(data []byte, binary bool) (any, error) {
+	if binary {
+		return &rawMessage{s.conn, Message{Data: slices.Clone(data), Binary: true}}, nil
+	}
+	data = slices.Clone(data)
+	m, err := syncproto.Decode(data, syncproto.DecodeOptions{MaxBytes: len(data)}) // the transport bounds it
+	if err != nil {
+		return nil, err
+	}
+	switch m.Kind {
+	case syncproto.KindSync:
+		return &syncMessage{s.conn, m.Channel, m.From.Value()}, nil
+	case syncproto.KindAction:
+		return &actionMessage{
+			conn: s.conn, channel: m.Channel, id: m.ID,
+			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
+			digest: digest(s.seed, m.Channel, m.Action),
+		}, nil
+	default:
+		return &rawMessage{s.conn, Message{Data: data}}, nil
+	}
+}
+
+// post puts a message into the room's mailbox. Its slot is free again when the
+// room has answered it.
+func (s *Session) post(message any, try int) {
+	err := s.host.actors.Send(s.key, message, func(_ any, err error) {
+		if err == nil {
+			<-s.slots
+			return
+		}
+		s.refused(message, err, try)
+	})
+	if err != nil {
+		s.refused(message, err, try)
+	}
+}
+
+// maxSyncTries is how often a sync is tried while its room cannot answer: for
+// about half a minute. The published client asks once and never again.
+const maxSyncTries = 10
+
+// refused answers a message that the room did not apply.
+func (s *Session) refused(message any, err error, try int) {
+	if _, sync := message.(*syncMessage); sync && passing(err) && try < maxSyncTries {
+		delay := min(50*time.Millisecond<<try, 5*time.Second)
+		s.host.opts.Clock.AfterFunc(delay, func() {
+			select {
+			case <-s.over:
+				<-s.slots
+			default:
+				s.post(message, try+1)
+			}
+		})
+		return
+	}
+	<-s.slots
+	s.conn.Link.Send(refusal(message, err))
+}
+
+// passing tells whether an error is of the kind that goes away by itself.
+func passing(err error) bool {
+	return errors.Is(err, actor.ErrUnavailable) || errors.Is(err, actor.ErrOverloaded) || errors.Is(err, storage.ErrBatchLost)
+}
+
+// refusal is the frame that says no to a message.
+func refusal(message any, err error) *hibernate.Frame {
+	code, text := ErrorCode(err)
+	return hibernate.TextFrame(256, func(dst []byte) []byte {
+		switch m := message.(type) {
+		case *actionMessage:
+			return syncproto.AppendError(dst, m.channel, m.id, code, text)
+		case *syncMessage:
+			return syncproto.AppendChannelException(dst, m.channel, code, text)
+		case *rawMessage:
+			if errors.Is(err, errUnhandled) {
+				return syncproto.AppendException(dst, unhandledCode(m.message), "This room takes no such messages.")
+			}
+		}
+		return syncproto.AppendException(dst, code, text)
+	})
+}
+
+func unhandledCode(m Message) syncproto.Code {
+	if m.Binary {
+		return syncproto.CodeUnsupportedData
+	}
+	return syncproto.CodeBadMessage
+}
+
+// Close says that the client has gone, with the close code and the reason that it
+// gave or 1006. It may be called more than once; the first call counts.
+func (s *Session) Close(code int, reason string) {
+	s.once.Do(func() {
+		close(s.over)
+		gone := &closeMessage{s.conn, code, reason}
+		lost := func(err error) { // nobody will run OnClose
+			s.host.conns.Remove(s.key.Namespace+"/"+s.key.Room, s.conn.Serial)
+		}
+		err := s.host.actors.Send(s.key, gone, func(_ any, err error) {
+			if err != nil {
+				lost(err)
+			}
+		})
+		if err != nil {
+			lost(err)
+		}
+	})
+}

@@ -1,0 +1,453 @@
+package room
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// What a room's mailbox holds. All slices are the message's own.
+type (
+	connectMessage struct {
+		conn    *hibernate.Connection
+		request *http.Request
+	}
+	closeMessage struct {
+		conn   *hibernate.Connection
+		code   int
+		reason string
+	}
+	actionMessage struct {
+		conn    *hibernate.Connection
+		channel string
+		id      string
+		action  ActionRequest
+		digest  uint64 // of channel and action, to tell a repetition from another action
+	}
+	syncMessage struct {
+		conn    *hibernate.Connection
+		channel string
+		from    storage.Value // nil: everything
+	}
+	rawMessage struct {
+		conn    *hibernate.Connection
+		message Message
+	}
+	requestMessage struct{ request *http.Request }
+	settleMessage  struct{} // asks for nothing but an answer
+	thenMessage    struct {
+		life uint64
+		err  error
+		then func(*Context, error) error
+	}
+)
+
+// A turn serves one batch of messages with one commit. Everything that a client
+// could see of it is held back until the commit is durable: that is the gate.
+type turn struct {
+	life    *life
+	batch   *storage.Batch // nil until something may be written
+	out     []delivery
+	answers []answer
+	after   []func() // what starts outside when the gate is open
+	undo    []func() // takes back, in reverse order, what is not in the database
+	broken  error    // the life cannot go on
+}
+
+// An answer is kept until the turn's end: value if it held, an error if not.
+type answer struct {
+	env   *actor.Envelope
+	value any
+	err   error
+}
+
+// serve lets the room answer one message.
+func (t *turn) serve(env *actor.Envelope) {
+	var value any
+	var err error
+	switch m := env.Message.(type) {
+	case *actionMessage:
+		err = t.action(m)
+	case *syncMessage:
+		err = t.sync(m)
+	case *connectMessage:
+		err = t.connect(m)
+	case *closeMessage:
+		err = t.close(m)
+	case *rawMessage:
+		err = t.raw(m)
+	case *requestMessage:
+		value, err = t.request(m)
+	case *thenMessage:
+		err = t.then(m)
+	}
+	t.answers = append(t.answers, answer{env, value, err})
+}
+
+// context makes the Context of a hook.
+func (t *turn) context(conn *hibernate.Connection, r *http.Request) *Context {
+	now := t.life.host.opts.Clock.Now()
+	c := &Context{life: t.life, request: r, now: now.Truncate(time.Millisecond)}
+	if conn != nil {
+		c.conn = &Conn{c: conn, ctx: c}
+	}
+	c.ctx = &hookContext{deadline: now.Add(t.life.host.opts.ActionTimeout)}
+	return c
+}
+
+// unit runs a hook as an action: in a savepoint of the turn's transaction, with a
+// watch on its time. If it fails nothing of it remains.
+func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit, error) {
+	if err := t.begin(); err != nil {
+		return storage.Commit{}, err
+	}
+	var commit storage.Commit
+	t.life.watch.enter(name, c)
+	err := protect(func() (err error) {
+		commit, err = t.batch.Do(c.now.UnixMilli(), hook)
+		return err
+	})
+	late := t.life.watch.leave()
+	c.ended = true
+	c.ctx.finish(context.Canceled)
+	if err == nil {
+		t.undo = append(t.undo, c.undo...)
+		t.after = append(t.after, c.after...)
+		return commit, nil
+	}
+	for _, undo := range slices.Backward(c.undo) {
+		undo()
+	}
+	return storage.Commit{}, t.failed(c, name, err, late)
+}
+
+// failed sorts out what an error of a hook means for the turn and for the life.
+func (t *turn) failed(c *Context, name string, err error, late bool) error {
+	var caught *panicError
+	if errors.As(err, &caught) {
+		t.life.log.Error("a hook panicked", "hook", name, "panic", fmt.Sprint(caught.value), "stack", string(caught.stack))
+		t.broken = fmt.Errorf("%s: %w", name, err)
+	}
+	if errors.Is(err, storage.ErrBatchLost) {
+		cause := err
+		if !storageFailed(err) {
+			cause = storage.ErrBatchLost // this hook's fault, and no reason for the others
+		}
+		t.lose(cause)
+	}
+	if errors.Is(err, storage.ErrClosed) && t.broken == nil {
+		t.broken = err
+	}
+	if storageFailed(err) && t.broken == nil && !errors.Is(err, storage.ErrFull) {
+		t.broken = err
+	}
+	if late {
+		err = &Error{Code: syncproto.CodeActionTimeout, Message: "The action took too long.", cause: err}
+	}
+	if !written(err) {
+		if caught == nil {
+			t.life.log.Error("a hook failed", "hook", name, "err", err)
+		}
+		t.report(err)
+	}
+	return err
+}
+
+// report tells the handler's OnError of an error.
+func (t *turn) report(err error) {
+	if t.life.handler == nil || t.life.isFenced() {
+		return
+	}
+	c := t.context(nil, nil)
+	if failure := protect(func() error { t.life.handler.OnError(c, err); return nil }); failure != nil {
+		t.life.log.Error("OnError panicked", "panic", failure.Error())
+	}
+	c.ended = true
+	c.ctx.finish(context.Canceled)
+}
+
+// begin opens the turn's transaction.
+func (t *turn) begin() error {
+	if t.batch != nil {
+		return nil
+	}
+	b, err := t.life.db.Begin()
+	if err != nil {
+		if t.broken == nil {
+			t.broken = err
+		}
+		return err
+	}
+	t.batch = b
+	return nil
+}
+
+// lose gives up all that the turn has done so far, after its transaction was
+// rolled back: nothing of it was seen by anybody.
+func (t *turn) lose(cause error) {
+	if t.batch != nil {
+		t.batch.Rollback()
+		t.batch = nil
+	}
+	for _, undo := range slices.Backward(t.undo) {
+		undo()
+	}
+	for i, a := range t.answers {
+		if a.err == nil {
+			t.answers[i].value, t.answers[i].err = nil, cause
+		}
+	}
+	t.out, t.undo, t.after = nil, nil, nil
+}
+
+// commit makes the turn durable, opens the gate and gives the answers.
+func (t *turn) commit() {
+	early := t.batch == nil || !t.batch.Changed()
+	if early {
+		t.open() // nothing that was sent rests on a write
+	}
+	if t.batch != nil {
+		if err := t.batch.Commit(); err != nil {
+			t.life.log.Error("a commit failed", "err", err)
+			t.lose(err)
+			if !errors.Is(err, storage.ErrFull) && t.broken == nil {
+				t.broken = fmt.Errorf("commit: %w", err)
+			}
+		}
+	}
+	if !early {
+		t.open()
+	}
+	t.answer()
+	for _, start := range t.after {
+		start()
+	}
+}
+
+// open hands out what the turn has sent.
+func (t *turn) open() {
+	if len(t.out) == 0 {
+		return
+	}
+	l := t.life
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	if l.fenced {
+		return
+	}
+	deliver(t.out)
+	t.out = nil
+	seq := uint64(l.db.Seq())
+	for _, c := range l.connections() {
+		c.Handed(seq)
+	}
+}
+
+func (t *turn) answer() {
+	if t.life.isFenced() {
+		return // they were refused by whoever fenced the life
+	}
+	for _, a := range t.answers {
+		a.env.Reply(a.value, a.err)
+	}
+	t.answers = nil
+}
+
+func (l *life) isFenced() bool {
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	return l.fenced
+}
+
+// action applies an action and answers it.
+func (t *turn) action(m *actionMessage) error {
+	l := t.life
+	if reply, state := l.replies.find(m); state != replyNone {
+		if state == replyOther {
+			return &Error{Code: syncproto.CodeDuplicateID, Message: "Another action was sent under this id before."}
+		}
+		t.send(m.conn, reply)
+		return nil
+	}
+	if !slices.Contains(l.ns.channels, m.channel) {
+		return unknownChannel()
+	}
+	var value json.RawMessage
+	c := t.context(m.conn, nil)
+	commit, err := t.unit(c, m.action.Type, func() error {
+		var result any
+		var err error
+		if bound := l.ns.actions[m.action.Type]; bound != nil {
+			result, err = bound(l.handler, c, m.action)
+		} else {
+			result, err = l.handler.OnAction(c, m.channel, m.action)
+		}
+		if err == nil {
+			value, err = encodeValue(result)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	t.out = append(t.out, c.out...)
+	reply := t.publish(commit, m, value)
+	t.send(m.conn, reply)
+	l.replies.remember(m, reply)
+	t.undo = append(t.undo, func() { l.replies.forget(m) })
+	return nil
+}
+
+func unknownChannel() error {
+	return &Error{Code: syncproto.CodeUnknownChannel, Message: "There is no such channel."}
+}
+
+func encodeValue(v any) (json.RawMessage, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("the result value: %w", err)
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+func (t *turn) send(to *hibernate.Connection, frames ...*hibernate.Frame) {
+	t.out = append(t.out, delivery{to: []*hibernate.Connection{to}, frames: frames})
+}
+
+// connect lets a connection into the room.
+func (t *turn) connect(m *connectMessage) error {
+	l := t.life
+	host, conn := l.host, m.conn
+	l.gate.Lock()
+	if !l.fenced {
+		host.conns.Add(l.name, conn)
+	}
+	l.gate.Unlock()
+	leave := func() { host.conns.Remove(l.name, conn.Serial) }
+	c := t.context(conn, m.request)
+	c.undo = append(c.undo, leave)
+	commit, err := t.unit(c, "OnConnect", func() error { return l.handler.OnConnect(c) })
+	if err != nil {
+		return err
+	}
+	t.out = append(t.out, c.out...)
+	t.publish(commit, nil, nil)
+	return t.catchUp(conn)
+}
+
+// close tells the room that a connection has gone.
+func (t *turn) close(m *closeMessage) error {
+	l := t.life
+	l.host.conns.Remove(l.name, m.conn.Serial)
+	if err := t.leavePeer(m.conn); err != nil {
+		l.log.Error("noting that a connection has gone", "err", err)
+	}
+	c := t.context(m.conn, nil)
+	commit, err := t.unit(c, "OnClose", func() error { return l.handler.OnClose(c, m.code, m.reason) })
+	if err != nil {
+		return err
+	}
+	t.out = append(t.out, c.out...)
+	t.publish(commit, nil, nil)
+	return nil
+}
+
+// raw gives a message that is none of the protocol's to the handler.
+func (t *turn) raw(m *rawMessage) error {
+	c := t.context(m.conn, nil)
+	commit, err := t.unit(c, "OnMessage", func() error { return t.life.handler.OnMessage(c, m.message) })
+	if err != nil {
+		return err
+	}
+	t.out = append(t.out, c.out...)
+	t.publish(commit, nil, nil)
+	return nil
+}
+
+// then runs what was to follow a piece of work.
+func (t *turn) then(m *thenMessage) error {
+	l := t.life
+	if m.life != l.number {
+		l.log.Warn("the result of a room's work came after its life had ended")
+		return nil
+	}
+	l.work--
+	c := t.context(nil, nil)
+	commit, err := t.unit(c, "Go", func() error { return m.then(c, m.err) })
+	if err != nil {
+		return err
+	}
+	t.out = append(t.out, c.out...)
+	t.publish(commit, nil, nil)
+	return nil
+}
+
+// digest tells actions apart; it is a hash, good within one process.
+func digest(seed maphash.Seed, channel string, action []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	h.WriteString(channel)
+	h.WriteByte(0)
+	h.Write(action)
+	return h.Sum64()
+}
+
+// A hookContext ends when the watch finds that the hook's time is over, or when
+// the hook has returned. It costs nothing until somebody waits for it.
+type hookContext struct {
+	deadline time.Time
+
+	mu   sync.Mutex
+	done chan struct{} // nil until somebody asks for it
+	err  error
+}
+
+func (h *hookContext) Deadline() (time.Time, bool) { return h.deadline, true }
+func (h *hookContext) Value(any) any               { return nil }
+
+func (h *hookContext) Err() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+func (h *hookContext) Done() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.done == nil {
+		h.done = make(chan struct{})
+		if h.err != nil {
+			close(h.done)
+		}
+	}
+	return h.done
+}
+
+func (h *hookContext) finish(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err != nil {
+		return
+	}
+	h.err = err
+	if h.done != nil {
+		close(h.done)
+	}
+}

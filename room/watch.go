@@ -1,0 +1,100 @@
+package room
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A watch ends hooks that take too long: first their time and their SQL, and
+// when that does not help, the life.
+type watch struct {
+	life  *life
+	limit time.Duration
+	timer Timer
+
+	mu      sync.Mutex
+	running bool // a turn is in work
+	name    string
+	hook    *hookContext
+	since   time.Time // when the hook began; zero between hooks
+	warned  bool      // its time is over and its SQL was interrupted
+}
+
+func (w *watch) init(l *life) {
+	w.life, w.limit = l, l.host.opts.ActionTimeout
+}
+
+func (w *watch) arm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running = true
+	if w.timer == nil {
+		w.timer = w.life.host.opts.Clock.AfterFunc(w.limit, w.check)
+	} else {
+		w.timer.Reset(w.limit)
+	}
+}
+
+func (w *watch) disarm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running = false
+	w.timer.Stop()
+}
+
+func (w *watch) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+func (w *watch) enter(name string, c *Context) {
+	now := w.life.host.opts.Clock.Now()
+	w.mu.Lock()
+	w.name, w.hook, w.since, w.warned = name, c.ctx, now, false
+	w.mu.Unlock()
+}
+
+func (w *watch) leave() (late bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.since, w.hook = time.Time{}, nil
+	return w.warned
+}
+
+func (w *watch) current() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.name
+}
+
+// check runs in the timer's goroutine.
+func (w *watch) check() {
+	w.mu.Lock()
+	if !w.running {
+		w.mu.Unlock()
+		return
+	}
+	if w.since.IsZero() {
+		w.timer.Reset(w.limit)
+		w.mu.Unlock()
+		return
+	}
+	took := w.life.host.opts.Clock.Now().Sub(w.since)
+	if took < w.limit {
+		w.timer.Reset(w.limit - took)
+		w.mu.Unlock()
+		return
+	}
+	if !w.warned {
+		w.warned = true
+		w.hook.finish(context.DeadlineExceeded)
+		w.life.db.Interrupt() // under the lock: the hook that is interrupted is this one
+		w.timer.Reset(w.limit)
+		w.mu.Unlock()
+		return
+	}
+	w.mu.Unlock()
+	w.life.host.actors.Abandon(w.life.key, w.life.number)
+}

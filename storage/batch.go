@@ -1,0 +1,381 @@
+package storage
+
+// Batches and actions: one transaction for all actions that had queued up, one
+// savepoint for each of them.
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Batch is a transaction over several actions. A DB has one at a time.
+type Batch struct {
+	d      *DB
+	dead   error // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
+	ending bool  // Den itself is ending the transaction
+	start  Seq   // the room's seq before it
+	schema bool  // an action of it changed the schema
+	at     int64 // the action's time
+}
+
+// Commit is what an action did.
+type Commit struct {
+	Seq  Seq   // its number; 0 when it changed nothing
+	Rows []Row // changed rows of the declared tables, in the order of their first change
+	// Rebased are declared tables that a schema change redefined: all of their
+	// rows count as changed by this action and none of them is in Rows.
+	Rebased []string
+}
+
+// Row is a changed row: its columns in the table's order. The last one,
+// deleted_at, is not nil on a tombstone. For a row that was removed by DELETE all
+// columns are nil but the id, updated_at and deleted_at.
+type Row struct {
+	Table  string
+	Values []Value
+}
+
+// transactionStatements are kept prepared as long as the DB is open.
+type transactionStatements struct {
+	begin, commit, rollback, savepoint, release, rollbackTo *statement
+	put, bury, setSeq                                       *statement
+}
+
+func (t *transactionStatements) each(do func(*statement)) {
+	for _, s := range []*statement{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo, t.put, t.bury, t.setSeq} {
+		if s != nil {
+			do(s)
+		}
+	}
+}
+
+func (d *DB) prepareTransaction() error {
+	for _, p := range []struct {
+		to  **statement
+		sql string
+	}{
+		{&d.tx.begin, "BEGIN"},
+		{&d.tx.commit, "COMMIT"},
+		{&d.tx.rollback, "ROLLBACK"},
+		{&d.tx.savepoint, "SAVEPOINT action"},
+		{&d.tx.release, "RELEASE action"},
+		{&d.tx.rollbackTo, "ROLLBACK TO action"},
+		{&d.tx.put, putSQL},
+		{&d.tx.bury, burySQL},
+		{&d.tx.setSeq, "UPDATE _den_meta SET value = ?1 WHERE name = 'seq'"},
+	} {
+		s, err := d.kept(p.sql)
+		if err != nil {
+			return err
+		}
+		*p.to = s
+	}
+	return nil
+}
+
+// kept prepares a statement of Den's that its owner holds on to.
+func (d *DB) kept(sql string) (*statement, error) {
+	s, _, err := d.prepareOne(own, sql, persistent)
+	if err != nil {
+		return nil, err
+	}
+	s.cached, s.busy = true, false // release resets it and does not finalize
+	return s, nil
+}
+
+// do runs a kept statement that has no rows and whose arguments are bound.
+func (d *DB) do(s *statement) error {
+	s.busy = true
+	_, err := d.step(s)
+	d.release(s)
+	return err
+}
+
+// Begin starts a batch. The actor ends it with Commit or Rollback.
+func (d *DB) Begin() (*Batch, error) {
+	if err := d.lock(); err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	if d.batch != nil {
+		return nil, fmt.Errorf("storage: %w: Begin while a batch is open", ErrMisuse)
+	}
+	if err := d.do(d.tx.begin); err != nil {
+		return nil, err
+	}
+	b := &Batch{d: d, start: d.Seq()}
+	d.batch = b
+	return b, nil
+}
+
+// Do runs an action: everything that fn's SQL does happens or nothing does. On an
+// error and on a panic of fn (which goes on to the caller) nothing of it remains
+// and the batch can go on, unless the error is ErrBatchLost. at is the action's
+// time in Unix milliseconds, which goes into the tombstones of deleted rows.
+//
+// fn may handle the error of a failed statement and go on. Rows that it leaves
+// open are closed.
+//
+// Errors besides fn's own: ErrConstraint for a violated deferred foreign key and
+// for a synced row with a NULL id, ErrTooLarge, ErrBatchLost, ErrClosed.
+func (b *Batch) Do(at int64, fn func() error) (Commit, error) {
+	if err := b.enter(at); err != nil {
+		return Commit{}, err
+	}
+	returned := false
+	defer func() {
+		if !returned {
+			b.leave(errPanicked) // fn panicked, or ended its goroutine
+		}
+	}()
+	err := fn()
+	returned = true
+	return b.leave(err)
+}
+
+var errPanicked = errors.New("the action panicked")
+
+func (b *Batch) enter(at int64) error {
+	d := b.d
+	if err := d.lock(); err != nil {
+		return err
+	}
+	defer d.mu.Unlock()
+	if b.dead != nil {
+		return b.dead
+	}
+	if d.rec.on {
+		return fmt.Errorf("storage: %w: an action inside of an action", ErrMisuse)
+	}
+	if err := d.do(d.tx.savepoint); err != nil {
+		return err
+	}
+	b.at = at
+	d.rec.begin()
+	return nil
+}
+
+// leave ends the action: with everything, or on an error with nothing.
+func (b *Batch) leave(failed error) (Commit, error) {
+	d := b.d
+	if err := d.lock(); err != nil {
+		return Commit{}, err
+	}
+	defer d.mu.Unlock()
+	defer d.endAction()
+	d.closeResults()
+	if failed == nil {
+		failed = d.rec.refused
+	}
+	if b.dead != nil {
+		return Commit{}, b.lost()
+	}
+	if failed != nil {
+		return Commit{}, b.undo(failed)
+	}
+	c, err := b.settle()
+	if err != nil {
+		if b.dead != nil {
+			return Commit{}, b.lost()
+		}
+		return Commit{}, b.undo(err)
+	}
+	return c, nil
+}
+
+// closeResults closes the Rows that the action left open; older ones stay.
+func (d *DB) closeResults() {
+	for i := len(d.results) - 1; i >= 0; i-- {
+		if r := d.results[i]; r.acting {
+			r.err = ErrClosed
+			r.finish() // moves the last one, which was looked at, to i
+		}
+	}
+}
+
+func (d *DB) endAction() {
+	d.rec.end()
+	for _, t := range d.tables {
+		t.rebased = false
+	}
+	d.schemaDirty, d.redefining = false, d.redefining[:0]
+}
+
+// settle turns what was recorded into the index and the Commit.
+func (b *Batch) settle() (Commit, error) {
+	d := b.d
+	if d.c.deferredViolations() {
+		return Commit{}, &Error{Code: foreignKeyCode, Message: "FOREIGN KEY constraint failed", kind: ErrConstraint}
+	}
+	d.recordChanges(false)
+	var c Commit
+	var err error
+	if d.schemaDirty {
+		if c.Rebased, err = b.redefine(); err != nil {
+			return Commit{}, err
+		}
+	}
+	if err := b.fold(&c); err != nil {
+		return Commit{}, err
+	}
+	if err := d.do(d.tx.release); err != nil {
+		return Commit{}, err
+	}
+	if c.Seq != 0 {
+		d.seq.Store(uint64(c.Seq))
+		d.keepHighs()
+	}
+	b.schema = b.schema || d.schemaDirty
+	return c, nil
+}
+
+// undo takes the action back and returns why.
+func (b *Batch) undo(why error) error {
+	d := b.d
+	d.recordChanges(false)
+	d.dropHighs()
+	err := d.do(d.tx.rollbackTo)
+	if err == nil {
+		err = d.do(d.tx.release)
+	}
+	if err != nil && b.dead == nil {
+		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
+		b.abort()
+	}
+	if d.schemaDirty {
+		err = errors.Join(err, d.reload())
+	}
+	if b.dead != nil {
+		return errors.Join(why, b.lost())
+	}
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	return why
+}
+
+// lost forgets what a transaction did that SQLite has rolled back.
+func (b *Batch) lost() error {
+	d := b.d
+	d.recordChanges(false)
+	d.rec.on = false
+	if d.batch == b {
+		d.batch = nil
+		d.restore(b)
+	}
+	return b.dead
+}
+
+// abort ends a transaction that went wrong; it cannot fail in a way that matters.
+func (b *Batch) abort() {
+	b.ending = true
+	if !b.d.c.autocommit() {
+		b.d.do(b.d.tx.rollback)
+	}
+	b.ending = false
+}
+
+// restore brings what is kept in memory back to where the batch began.
+func (d *DB) restore(b *Batch) {
+	d.seq.Store(uint64(b.start))
+	for _, t := range d.tables {
+		t.high, t.next, t.known, t.raised = nil, nil, false, false
+	}
+	if b.schema || d.schemaDirty {
+		if err := d.reload(); err != nil && d.broken == nil {
+			d.broken = err
+		}
+	}
+}
+
+// Changed tells whether the batch has anything to commit.
+func (b *Batch) Changed() bool {
+	d := b.d
+	if err := d.lock(); err != nil {
+		return false
+	}
+	defer d.mu.Unlock()
+	return b.dead == nil && (d.Seq() != b.start || d.c.writing())
+}
+
+// Commit makes the batch durable. On an error nothing of the batch happened,
+// but for ErrIO, where that is not known: then the DB answers nothing any more
+// and has to be closed. The batch is over in any case.
+func (b *Batch) Commit() error {
+	d := b.d
+	if err := d.lock(); err != nil {
+		return err
+	}
+	defer d.mu.Unlock()
+	if b.dead != nil {
+		return b.dead
+	}
+	if d.rec.on {
+		return fmt.Errorf("storage: %w: Commit inside of an action", ErrMisuse)
+	}
+	return b.commit()
+}
+
+// commit is Commit with the mutex held.
+func (b *Batch) commit() error {
+	d := b.d
+	b.ending = true
+	err := b.saveSeq()
+	if err == nil {
+		err = b.makeDurable()
+	}
+	if err != nil {
+		b.abort()
+		if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
+			d.broken = err
+		}
+		b.dead = err
+		d.restore(b)
+	} else {
+		b.dead = errOver
+	}
+	d.batch = nil
+	return err
+}
+
+var errOver = fmt.Errorf("storage: %w: the batch is over", ErrMisuse)
+
+// saveSeq writes the room's seq, once a batch.
+func (b *Batch) saveSeq() error {
+	d := b.d
+	if d.Seq() == b.start {
+		return nil
+	}
+	d.recordChanges(false)
+	if err := d.bindInt(d.tx.setSeq, 1, int64(d.Seq())); err != nil {
+		return err
+	}
+	return d.do(d.tx.setSeq)
+}
+
+// makeDurable returns when the batch will survive a power cut. Today SQLite's
+// own COMMIT does that; a commit log would be appended to and waited for here,
+// ahead of it.
+func (b *Batch) makeDurable() error { return b.d.do(b.d.tx.commit) }
+
+// Rollback takes the whole batch back. On a batch that is over it does nothing.
+func (b *Batch) Rollback() error {
+	d := b.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || d.batch != b {
+		return nil
+	}
+	if d.rec.on {
+		return fmt.Errorf("storage: %w: Rollback inside of an action", ErrMisuse)
+	}
+	b.ending = true
+	var err error
+	if !d.c.autocommit() {
+		err = d.do(d.tx.rollback)
+	}
+	b.dead = errOver
+	d.batch = nil
+	d.restore(b)
+	return err
+}

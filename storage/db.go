@@ -1,0 +1,315 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// Value is a column's value: nil, int64, float64, string or []byte.
+type Value = any
+
+// Seq is a room's commit number: 1, 2, 3 … without gaps; 0 is before the first.
+type Seq uint64
+
+// Result is what a statement without rows did.
+type Result struct {
+	RowsAffected int64 // rows that the statement itself changed; triggers' rows are not counted
+	LastInsertID int64 // rowid of the last insert
+}
+
+// DB is one room's database. One goroutine, the room's actor, uses it and the
+// Batches and Rows it gives; Interrupt, Fence, Seq and Epoch may be called from
+// any. Each call holds a mutex of the DB while SQLite works, so a Fence from
+// another goroutine finds no call in the middle.
+type DB struct {
+	// immutable after Open
+	o      Options
+	epoch  string
+	handle uintptr // where the callbacks find this DB
+
+	// any goroutine
+	fenced atomic.Bool
+	seq    atomic.Uint64
+
+	// protected by alive: the connection as Interrupt may use it, 0 when closed
+	alive   sync.Mutex
+	running uintptr
+
+	// protected by mu
+	mu      sync.Mutex
+	c       *conn
+	closed  bool
+	broken  error // an I/O error at a commit: nothing is answered any more
+	hooked  bool
+	auth    authority
+	denied  string // why the authorizer refused
+	caches  [3]*cache
+	tx      transactionStatements
+	results []*Rows
+	batch   *Batch
+	rec     recorder
+	tables  map[string]*table // every table of _den_tables
+	last    *table            // of the last captured row
+	order   []string          // declared by Sync, in that order
+
+	sawSchema     bool     // the statement being prepared changes the schema
+	redefining    []string // tables that such statements named in this action
+	schemaDirty   bool     // one of them ran in this action
+	schemaVersion int64    // SQLite's count of schema changes
+}
+
+// lock begins a call.
+func (d *DB) lock() error {
+	d.mu.Lock()
+	if err := d.usable(); err != nil {
+		d.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+func (d *DB) usable() error {
+	if d.closed || d.fenced.Load() {
+		return ErrClosed
+	}
+	return d.broken
+}
+
+// handlerMay tells whether a handler's statement may run now.
+func (d *DB) handlerMay() error {
+	if d.batch != nil && d.batch.dead != nil {
+		return d.batch.dead
+	}
+	return d.rec.refused
+}
+
+// Exec runs a handler's SQL: one statement with arguments, or several without.
+// Inside of an action it is a part of it. Outside it is an action of its own,
+// stamped with Options.Now: what it changes gets into the change index, but no
+// Commit tells of it. The rows of a SELECT or RETURNING are dropped.
+//
+// Arguments may be nil, bool, integers, floats, string, []byte (nil is NULL),
+// json.RawMessage (a text), time.Time (Unix milliseconds), named forms of these,
+// and driver.Valuer. They are copied before Exec returns. NaN becomes NULL.
+func (d *DB) Exec(sql string, args ...any) (Result, error) {
+	if err := d.lock(); err != nil {
+		return Result{}, err
+	}
+	if !d.rec.on {
+		d.mu.Unlock()
+		return d.execAlone(sql, args)
+	}
+	defer d.mu.Unlock()
+	if err := d.handlerMay(); err != nil {
+		return Result{}, err
+	}
+	return d.exec(handler, sql, args)
+}
+
+// execAlone makes an action of an Exec that is in none.
+func (d *DB) execAlone(sql string, args []any) (res Result, err error) {
+	b := d.batch
+	mine := b == nil
+	if mine {
+		if b, err = d.Begin(); err != nil {
+			return Result{}, err
+		}
+	}
+	_, err = b.Do(d.o.Now().UnixMilli(), func() error {
+		res, err = d.Exec(sql, args...)
+		return err
+	})
+	if mine {
+		if err != nil {
+			return Result{}, errors.Join(err, b.Rollback())
+		}
+		err = b.Commit()
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return res, nil
+}
+
+// exec runs all statements of sql. The mutex is held.
+func (d *DB) exec(auth authority, sql string, args []any) (Result, error) {
+	s, rest, err := d.statement(auth, sql)
+	if err != nil || s == nil {
+		return Result{}, err
+	}
+	if rest == "" {
+		return d.run(s, args)
+	}
+	if len(args) > 0 {
+		d.release(s)
+		return Result{}, fmt.Errorf("storage: %w: arguments for several statements", ErrMisuse)
+	}
+	var total Result
+	for s != nil {
+		res, err := d.run(s, nil)
+		if err != nil {
+			return Result{}, err
+		}
+		total.RowsAffected += res.RowsAffected
+		total.LastInsertID = res.LastInsertID
+		if s, rest, err = d.prepareOne(auth, rest, 0); err != nil {
+			return Result{}, err
+		}
+	}
+	return total, nil
+}
+
+// run binds, runs and releases one statement.
+func (d *DB) run(s *statement, args []any) (Result, error) {
+	defer d.release(s)
+	if err := d.bind(s, args); err != nil {
+		return Result{}, err
+	}
+	d.recording(s)
+	for {
+		row, err := d.step(s)
+		if err != nil {
+			return Result{}, err
+		}
+		if !row {
+			break
+		}
+	}
+	if s.schema {
+		d.schemaChanged()
+	}
+	if s.readOnly || s.schema {
+		return Result{}, nil
+	}
+	return Result{RowsAffected: d.c.changes(), LastInsertID: d.c.lastInsertID()}, nil
+}
+
+// recording switches the hook to whose statement runs next.
+func (d *DB) recording(s *statement) {
+	if s.readOnly {
+		return
+	}
+	d.recordChanges(s.auth == handler)
+	if s.auth == handler {
+		d.rec.statement++
+	}
+}
+
+// Query runs a handler's statement that has rows. Outside of an action it must
+// not write. Arguments are as with Exec.
+func (d *DB) Query(sql string, args ...any) (*Rows, error) {
+	if err := d.lock(); err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	if err := d.handlerMay(); err != nil {
+		return nil, err
+	}
+	return d.query(handler, sql, args)
+}
+
+func (d *DB) query(auth authority, sql string, args []any) (*Rows, error) {
+	s, err := d.one(auth, sql)
+	if err != nil {
+		return nil, err
+	}
+	if auth == handler && !s.readOnly && !d.rec.on {
+		d.release(s)
+		return nil, fmt.Errorf("storage: %w: a query that writes, outside of an action", ErrMisuse)
+	}
+	if err := d.bind(s, args); err != nil {
+		d.release(s)
+		return nil, err
+	}
+	d.recording(s)
+	rows, err := d.rows(s)
+	if err == nil && s.schema {
+		d.schemaChanged()
+	}
+	return rows, err
+}
+
+// Seq is the number of the last action that changed a row, the open batch's included.
+func (d *DB) Seq() Seq { return Seq(d.seq.Load()) }
+
+// Epoch is a random name for this history of the room, made with the file.
+func (d *DB) Epoch() string { return d.epoch }
+
+// Interrupt ends the statement that runs now, if one does, with ErrInterrupted;
+// a write that it ends loses the batch (ErrBatchLost). Any goroutine may call it.
+func (d *DB) Interrupt() {
+	d.alive.Lock()
+	defer d.alive.Unlock()
+	if d.running != 0 {
+		tls := libc.NewTLS() // the connection's own belongs to the goroutine that runs
+		sqlite3.Xsqlite3_interrupt(tls, d.running)
+		tls.Close()
+	}
+}
+
+// Fence ends the DB from another goroutine, for an actor that hangs: it stops
+// the running statement, waits until that call has returned, rolls back what was
+// not committed, and closes the file. When Fence has returned, every call on the
+// DB, its Batches and Rows gives ErrClosed, and nothing in the file will change.
+// A batch whose Commit had begun may have been committed.
+func (d *DB) Fence() {
+	d.fenced.Store(true)
+	d.Interrupt()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shut()
+}
+
+// Close closes the file, after a checkpoint that moves everything from its WAL
+// into it. A batch that is open is rolled back. Further calls return nil.
+func (d *DB) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.shut()
+}
+
+// shut closes the connection; the mutex is held.
+func (d *DB) shut() error {
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	for len(d.results) > 0 {
+		r := d.results[0]
+		r.err = ErrClosed
+		r.finish()
+	}
+	if b := d.batch; b != nil {
+		b.dead = ErrClosed
+		d.batch = nil
+	}
+	d.rec.end()
+	d.rec = recorder{}
+	d.recordChanges(false)
+	d.alive.Lock()
+	d.running = 0
+	d.alive.Unlock()
+	d.dropArguments()
+	err := d.c.close() // rolls an open transaction back
+	open.remove(d.handle)
+	return err
+}
+
+// dropArguments gives the argument memory of all statements back; the statements
+// themselves are finalized with the connection.
+func (d *DB) dropArguments() {
+	for _, c := range d.caches {
+		if c != nil {
+			d.empty(c)
+		}
+	}
+	for _, t := range d.tables {
+		d.forget(t)
+	}
+	d.tx.each(func(s *statement) { d.finalize(s) })
+}

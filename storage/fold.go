@@ -1,0 +1,257 @@
+package storage
+
+// From the recorder's entries to rows, tombstones and the change index.
+
+import (
+	"bytes"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	persistent     = sqlite3.SQLITE_PREPARE_PERSISTENT
+	foreignKeyCode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+)
+
+const putSQL = `INSERT INTO _den_changes (tab, key, seq, gone_at, high) VALUES (?1, ?2, ?3, ?4, ?5)
+	ON CONFLICT (tab, key) DO UPDATE SET seq = excluded.seq, gone_at = excluded.gone_at, high = excluded.high`
+
+// burySQL is for a tombstone that was deleted: nobody is told, but the index
+// goes on to know when the row went.
+const burySQL = `UPDATE _den_changes SET gone_at = ?3 WHERE tab = ?1 AND key = ?2`
+
+// outcome is what an entry comes to.
+type outcome uint8
+
+const (
+	nothing outcome = iota
+	changed         // the row is there, with other content
+	gone            // the row was live and was deleted
+	buried          // the row was a tombstone and was deleted
+)
+
+// fold writes the index for the action's entries and makes the Commit's rows.
+func (b *Batch) fold(c *Commit) error {
+	d := b.d
+	r := &d.rec
+	out, any := 0, r.unsynced
+	for i := range r.entries {
+		e := &r.entries[i]
+		if err := d.reread(e); err != nil {
+			return err
+		}
+		switch e.outcome(r) {
+		case nothing:
+			continue
+		case changed, gone:
+			if e.table.declared {
+				out++
+			}
+			if err := d.raise(e, b.at); err != nil {
+				return err
+			}
+		}
+		any = true
+	}
+	if !any {
+		return nil
+	}
+	c.Seq = d.Seq() + 1
+	if out > 0 {
+		c.Rows = make([]Row, 0, out)
+	}
+	for i := range r.entries {
+		if err := b.write(&r.entries[i], c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *entry) outcome(r *recorder) outcome {
+	switch {
+	case e.table.rebased:
+		return nothing
+	case e.before.none() && e.after.none():
+		return nothing
+	case e.after.none():
+		if before := r.bytes(e.before); Type(column(before, e.table.deletedAt())[0]) != Null {
+			return buried
+		}
+		return gone
+	case e.before.none(), !bytes.Equal(r.bytes(e.before), r.bytes(e.after)):
+		return changed
+	}
+	return nothing
+}
+
+// raise takes the entry's stamps into its table's running maximum.
+func (d *DB) raise(e *entry, at int64) error {
+	t, r := e.table, &d.rec
+	if err := d.loadHigh(t); err != nil {
+		return err
+	}
+	if e.after.none() {
+		r.scratch = appendStamp(r.scratch[:0], at, column(r.bytes(e.before), t.updatedAt()))
+		t.raise(r.scratch)
+		return nil
+	}
+	stamps := column2(r.bytes(e.after), t.updatedAt())
+	t.raise(stamps[:size(stamps)])
+	t.raise(stamps[size(stamps):])
+	return nil
+}
+
+// column2 gives values i and i+1 of an image, which are its last.
+func column2(img []byte, i int) []byte {
+	for ; i > 0; i-- {
+		img = img[size(img):]
+	}
+	return img
+}
+
+// appendStamp appends the time of a deletion, in the form of the table's stamps:
+// a number, or where the row had a text a text.
+func appendStamp(dst []byte, at int64, like []byte) []byte {
+	if Type(like[0]) != Text {
+		return appendInt(dst, at)
+	}
+	return appendGo(dst, time.UnixMilli(at).UTC().Format("2006-01-02 15:04:05"))
+}
+
+// write puts one entry into the index and, where its table is declared, into
+// the commit.
+func (b *Batch) write(e *entry, c *Commit) error {
+	d, r, t := b.d, &b.d.rec, e.table
+	key := r.bytes(e.key)
+	switch e.outcome(r) {
+	case nothing:
+		return nil
+	case buried:
+		return d.bury(t, key, column(r.bytes(e.before), t.deletedAt()))
+	case gone:
+		r.scratch = appendStamp(r.scratch[:0], b.at, column(r.bytes(e.before), t.updatedAt()))
+		if t.declared {
+			c.Rows = append(c.Rows, Row{t.name, t.tombstone(key, r.scratch)})
+		}
+		return d.putIndex(t, key, c.Seq, r.scratch)
+	}
+	after := r.bytes(e.after)
+	if t.declared {
+		row := after
+		if !e.full.none() {
+			row = r.bytes(e.full)
+		}
+		c.Rows = append(c.Rows, Row{t.name, decode(row, len(t.columns))})
+	}
+	return d.putIndex(t, column(after, 0), c.Seq, nullImage)
+}
+
+var nullImage = []byte{byte(Null)}
+
+// tombstone is the row that tells of a deletion.
+func (t *table) tombstone(key, stamp []byte) []Value {
+	v := make([]Value, len(t.columns))
+	v[0] = decode(key, 1)[0]
+	at := decode(stamp, 1)[0]
+	v[t.updatedAt()], v[t.deletedAt()] = at, at
+	return v
+}
+
+func (d *DB) putIndex(t *table, key []byte, seq Seq, goneAt []byte) error {
+	s := d.tx.put
+	d.reserve(s, len(key)+len(goneAt)+len(t.next))
+	err := d.bindInt(s, 1, t.id)
+	if err == nil {
+		err = d.bindImage(s, 2, key)
+	}
+	if err == nil {
+		err = d.bindInt(s, 3, int64(seq))
+	}
+	if err == nil {
+		err = d.bindImage(s, 4, goneAt)
+	}
+	if err == nil {
+		err = d.bindImage(s, 5, t.highest())
+	}
+	if err != nil {
+		return err
+	}
+	return d.do(s)
+}
+
+func (d *DB) bury(t *table, key, at []byte) error {
+	s := d.tx.bury
+	d.reserve(s, len(key)+len(at))
+	err := d.bindInt(s, 1, t.id)
+	if err == nil {
+		err = d.bindImage(s, 2, key)
+	}
+	if err == nil {
+		err = d.bindImage(s, 3, at)
+	}
+	if err != nil {
+		return err
+	}
+	return d.do(s)
+}
+
+// reread takes an entry's row from the table where the hook's word is not
+// enough: behind a failed statement, and for virtual generated columns.
+func (d *DB) reread(e *entry) error {
+	t := e.table
+	if t.rebased || !e.doubtful && (t.virtual == nil || e.after.none()) {
+		return nil
+	}
+	r := &d.rec
+	s, err := d.rowStatement(t)
+	if err != nil {
+		return err
+	}
+	key := r.bytes(e.key)
+	d.reserve(s, len(key))
+	if err := d.bindImage(s, 1, key); err != nil {
+		return err
+	}
+	s.busy = true
+	defer d.release(s)
+	row, err := d.step(s)
+	if err != nil {
+		return err
+	}
+	e.after, e.full = span{}, span{}
+	if row {
+		e.full = d.current(t, s)
+		e.after = e.full
+		if t.virtual != nil {
+			e.after = r.withoutVirtual(t, e.full)
+		}
+	}
+	return nil
+}
+
+// current keeps the row that s is at.
+func (d *DB) current(t *table, s *statement) span {
+	r := &d.rec
+	start := len(r.mem)
+	for i := range t.columns {
+		r.mem = d.c.appendColumn(r.mem, s.p, i)
+	}
+	return span{start, len(r.mem)}
+}
+
+// withoutVirtual copies a row in the form that the hook's images have.
+func (r *recorder) withoutVirtual(t *table, row span) span {
+	start, from := len(r.mem), row.start
+	for i := range t.columns {
+		n := size(r.mem[from:])
+		if t.virtual[i] {
+			r.mem = append(r.mem, byte(Null))
+		} else {
+			r.mem = append(r.mem, r.mem[from:from+n]...)
+		}
+		from += n
+	}
+	return span{start, len(r.mem)}
+}

@@ -1,0 +1,331 @@
+package storage
+
+// Opening a room's file: making it whole or not at all, and refusing what is not
+// this room's without touching it.
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	applicationID = 0x44656E52 // "DenR", at byte 68 of the file
+	schemaVersion = 1          // user_version, at byte 60; see the package's doc
+	pageSize      = 4096
+	headerSize    = 100
+	magic         = "SQLite format 3\x00"
+)
+
+const layout = `
+	CREATE TABLE _den_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+	CREATE TABLE _den_tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, stale INTEGER NOT NULL);
+	CREATE TABLE _den_changes (tab INTEGER NOT NULL, key NOT NULL, seq INTEGER NOT NULL, gone_at, high,
+		PRIMARY KEY (tab, key)) WITHOUT ROWID;
+	CREATE INDEX _den_changes_seq ON _den_changes (tab, seq);`
+
+// Open opens a room's file, and makes it first where there is none. One process
+// has a file open at a time (ErrInUse), and in it one DB.
+func Open(o Options) (*DB, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	d, err := openRoom(o)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", o.Path, diagnose(o.Path, err))
+	}
+	return d, nil
+}
+
+func openRoom(o Options) (*DB, error) {
+	lib.once()
+	fresh, err := inspect(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	if fresh {
+		if err := create(o); err != nil {
+			return nil, err
+		}
+	}
+	c, err := openFile(o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	if err != nil {
+		return nil, err
+	}
+	d, err := newDB(o, c)
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	if err := d.start(); err != nil {
+		// What we refuse is left alone: no checkpoint on the way out.
+		return nil, errors.Join(err, c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.Close())
+	}
+	return d, nil
+}
+
+func newDB(o Options, c *conn) (*DB, error) {
+	d := &DB{o: o, c: c, running: c.db, tables: make(map[string]*table)}
+	d.rec.maxRows, d.rec.maxBytes = o.MaxChanges, o.MaxChangeBytes
+	d.caches = [3]*cache{own: newCache(64), peer: newCache(64), handler: newCache(o.StatementCache)}
+	var err error
+	d.handle, err = open.add(d)
+	return d, err
+}
+
+// start configures the connection, checks the stamps and loads what is kept in memory.
+func (d *DB) start() error {
+	if err := d.configure(); err != nil {
+		return err
+	}
+	if err := d.checkStamps(); err != nil {
+		return err
+	}
+	if err := d.install(); err != nil {
+		return err
+	}
+	if err := d.prepareTransaction(); err != nil {
+		return err
+	}
+	return d.reload()
+}
+
+func (d *DB) configure() error {
+	for _, s := range []struct{ op, on int32 }{
+		{sqlite3.SQLITE_DBCONFIG_DEFENSIVE, 1}, // no writes to SQLite's own tables
+		{sqlite3.SQLITE_DBCONFIG_DQS_DDL, 0},   // "x" is a name, never a text
+		{sqlite3.SQLITE_DBCONFIG_DQS_DML, 0},
+	} {
+		if err := d.c.configure(s.op, s.on); err != nil {
+			return err
+		}
+	}
+	d.c.limit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+	d.c.limit(sqlite3.SQLITE_LIMIT_LENGTH, int32(min(d.o.MaxValueBytes, 1<<30)))
+	// EXCLUSIVE comes first: then the file's lock is taken by the first read and
+	// kept, and the WAL needs no shared memory.
+	for _, sql := range []string{
+		"PRAGMA locking_mode = EXCLUSIVE",
+		fmt.Sprintf("PRAGMA synchronous = %d", [...]int{Full: 2, Normal: 1, Off: 0}[d.o.Synchronous]),
+		"PRAGMA foreign_keys = ON",
+		"PRAGMA temp_store = MEMORY",
+		fmt.Sprintf("PRAGMA cache_size = -%d", max(d.o.CacheBytes>>10, 16)),
+		"PRAGMA journal_size_limit = 4194304",
+		fmt.Sprintf("PRAGMA max_page_count = %d", d.o.MaxBytes/pageSize),
+	} {
+		if err := d.each(sql, func(*Rows) {}); err != nil {
+			return err
+		}
+	}
+	mode := ""
+	if err := d.each("PRAGMA journal_mode = WAL", func(r *Rows) { mode = string(r.Bytes(0)) }); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return fmt.Errorf("%w: the journal mode is %s", ErrReadOnly, mode)
+	}
+	return nil
+}
+
+// checkStamps looks once more, through SQLite: what the file's first page says
+// may be older than what is in its WAL.
+func (d *DB) checkStamps() error {
+	var id, version int64
+	meta := map[string]Value{}
+	err := d.each("SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)",
+		func(r *Rows) { id, version = r.Int(0), r.Int(1) })
+	if err != nil {
+		return err
+	}
+	if err := checkVersion(uint32(id), uint32(version)); err != nil {
+		return err
+	}
+	if err := d.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
+		return err
+	}
+	if meta["namespace"] != d.o.Namespace || meta["room"] != d.o.Room {
+		return fmt.Errorf("%w: it holds %q/%q, not %q/%q", ErrWrongRoom, meta["namespace"], meta["room"], d.o.Namespace, d.o.Room)
+	}
+	seq, ok := meta["seq"].(int64)
+	epoch, ok2 := meta["epoch"].(string)
+	if !ok || !ok2 || seq < 0 {
+		return fmt.Errorf("%w: no seq or epoch in _den_meta", ErrCorrupt)
+	}
+	d.seq.Store(uint64(seq))
+	d.epoch = epoch
+	return nil
+}
+
+func checkVersion(id, version uint32) error {
+	switch {
+	case id != applicationID:
+		return fmt.Errorf("%w: application id %08x", ErrNotDatabase, id)
+	case version == 0:
+		return fmt.Errorf("%w: no schema version", ErrCorrupt)
+	case version > schemaVersion:
+		return fmt.Errorf("%w: it has schema %d, this Den knows up to %d; upgrade Den to open it", ErrNewer, version, schemaVersion)
+	}
+	return nil
+}
+
+// inspect reads the file's header without SQLite, which could write to what it
+// opens. fresh: there is no file, or an empty one.
+func inspect(path string) (fresh bool, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, orphans(path)
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	header := make([]byte, headerSize)
+	n, err := io.ReadFull(f, header)
+	switch {
+	case n == 0 && errors.Is(err, io.EOF):
+		return true, orphans(path)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return false, fmt.Errorf("%w: %d bytes", ErrNotDatabase, n)
+	case err != nil:
+		return false, err
+	case string(header[:len(magic)]) != magic:
+		return false, fmt.Errorf("%w: it does not begin as an SQLite file", ErrNotDatabase)
+	}
+	return false, checkVersion(binary.BigEndian.Uint32(header[68:]), binary.BigEndian.Uint32(header[60:]))
+}
+
+// orphans refuses to make a file beside a WAL that belonged to another one:
+// SQLite would play it into the new file.
+func orphans(path string) error {
+	for _, suffix := range []string{"-wal", "-journal"} {
+		if _, err := os.Lstat(path + suffix); err == nil {
+			return fmt.Errorf("%w: there is a %s but not the database that it belongs to", ErrCorrupt, filepath.Base(path)+suffix)
+		}
+	}
+	return nil
+}
+
+// create makes the file beside its place, whole and synced, and renames it.
+func create(o Options) error {
+	if err := makeDirs(filepath.Dir(o.Path)); err != nil {
+		return err
+	}
+	temp := o.Path + ".new"
+	for _, suffix := range []string{"", "-wal", "-journal"} {
+		if err := os.Remove(temp + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := fill(temp, o); err != nil {
+		os.Remove(temp)
+		return err
+	}
+	if err := syncFile(temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, o.Path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(o.Path))
+}
+
+// fill writes a new room's content.
+func fill(path string, o Options) (err error) {
+	epoch := make([]byte, 16)
+	if _, err := io.ReadFull(o.Random, epoch); err != nil {
+		return err
+	}
+	c, err := openFile(path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
+	if err != nil {
+		return err
+	}
+	d, err := newDB(o, c)
+	if err != nil {
+		c.close()
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	script := fmt.Sprintf(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA page_size = %d;
+		PRAGMA journal_mode = MEMORY; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s`,
+		pageSize, applicationID, schemaVersion, layout)
+	if _, err := d.exec(own, script, nil); err != nil {
+		return err
+	}
+	_, err = d.exec(own, `INSERT INTO _den_meta (name, value) VALUES
+		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('seq', 0), ('created_at', ?4)`,
+		[]any{o.Namespace, o.Room, hex.EncodeToString(epoch), o.Now().UnixMilli()})
+	if err != nil {
+		return err
+	}
+	_, err = d.exec(own, "COMMIT; PRAGMA journal_mode = WAL", nil)
+	return err
+}
+
+// makeDirs makes missing directories so that they survive a power cut.
+func makeDirs(dir string) error {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+		}
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// diagnose gives an operating system's error, or SQLite's vague "cannot open",
+// the sentinel that says what an operator has to look at.
+func diagnose(path string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	if e.Code&0xff == sqlite3.SQLITE_BUSY {
+		return fmt.Errorf("%w: another process, or another part of this one, has the file open", err)
+	}
+	if e.Code&0xff != sqlite3.SQLITE_CANTOPEN {
+		return err
+	}
+	// The WAL cannot be made: try what is in its way.
+	f, probe := os.CreateTemp(filepath.Dir(path), ".den-probe-")
+	if probe == nil {
+		os.Remove(f.Name())
+		f.Close()
+		return err
+	}
+	if errors.Is(probe, syscall.EROFS) || errors.Is(probe, fs.ErrPermission) {
+		return fmt.Errorf("%w: %w", ErrReadOnly, probe)
+	}
+	return fmt.Errorf("%w: %w", err, probe)
+}

@@ -1,0 +1,94 @@
+package storage
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Synchronous is how a commit reaches the disk.
+type Synchronous uint8
+
+const (
+	// Full: a commit that returned survives a power cut. The default.
+	Full Synchronous = iota
+	// Normal: a power cut may take the newest commits; the file stays whole.
+	Normal
+	// Off: a power cut may take the file. For tests.
+	Off
+)
+
+// Options says which room to open, and its limits. The zero value of each field
+// but Path is usable.
+type Options struct {
+	// Path is the file, see Path. Missing directories are made. Required.
+	Path string
+	// Namespace and Room are stored in a new file and compared with an old one's.
+	Namespace, Room string
+	// Synchronous is Full by default.
+	Synchronous Synchronous
+	// MaxBytes limits the file: a write beyond it gives ErrFull. 0 means 10 GiB.
+	// A file that is larger already keeps its size.
+	MaxBytes int64
+	// MaxValueBytes limits a text, a blob and a row. 0 means 16 MiB.
+	MaxValueBytes int
+	// MaxChanges limits the rows of synced tables that an action may change.
+	// 0 means 10,000.
+	MaxChanges int
+	// MaxChangeBytes limits what an action's changes take in memory, old and new
+	// rows together. 0 means 64 MiB.
+	MaxChangeBytes int
+	// StatementCache is how many prepared statements of the handlers are kept.
+	// 0 means 128.
+	StatementCache int
+	// CacheBytes is the most that SQLite keeps of the file in memory.
+	// 0 means 2 MiB.
+	CacheBytes int64
+	// Now stamps actions that no Batch.Do stamps. nil means time.Now.
+	Now func() time.Time
+	// Random makes the epoch of a new file. nil means crypto/rand.
+	Random io.Reader
+}
+
+const (
+	defaultMaxBytes       = 10 << 30
+	defaultMaxValueBytes  = 16 << 20
+	defaultMaxChanges     = 10_000
+	defaultMaxChangeBytes = 64 << 20
+	defaultStatementCache = 128
+	defaultCacheBytes     = 2 << 20
+	minMaxBytes           = 64 << 10 // Den's own tables need some
+)
+
+func (o Options) withDefaults() (Options, error) {
+	set(&o.MaxBytes, defaultMaxBytes)
+	set(&o.MaxValueBytes, defaultMaxValueBytes)
+	set(&o.MaxChanges, defaultMaxChanges)
+	set(&o.MaxChangeBytes, defaultMaxChangeBytes)
+	set(&o.StatementCache, defaultStatementCache)
+	set(&o.CacheBytes, defaultCacheBytes)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	switch {
+	case o.Path == "":
+		return o, fmt.Errorf("storage: %w: Options.Path is empty", ErrMisuse)
+	case o.Synchronous > Off:
+		return o, fmt.Errorf("storage: %w: Options.Synchronous is %d", ErrMisuse, o.Synchronous)
+	case o.MaxBytes < minMaxBytes:
+		return o, fmt.Errorf("storage: %w: Options.MaxBytes is %d, the least is %d", ErrMisuse, o.MaxBytes, minMaxBytes)
+	case o.MaxValueBytes < 0 || o.MaxChanges < 0 || o.MaxChangeBytes < 0 || o.StatementCache < 0 || o.CacheBytes < 0:
+		return o, fmt.Errorf("storage: %w: a negative limit", ErrMisuse)
+	}
+	return o, nil
+}
+
+func set[N int | int64](n *N, to N) {
+	if *n == 0 {
+		*n = to
+	}
+}

@@ -1,0 +1,198 @@
+package storage
+
+// Changes of the schema: by Sync, and by a handler's own CREATE, ALTER, DROP.
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// schemaChanged drops what was prepared for the schema before.
+func (d *DB) schemaChanged() {
+	version := int64(-1)
+	err := d.each("PRAGMA schema_version", func(r *Rows) { version = r.Int(0) })
+	if err == nil && version == d.schemaVersion {
+		return // CREATE … IF NOT EXISTS
+	}
+	d.schemaVersion = version
+	d.schemaDirty = true
+	d.empty(d.caches[handler])
+	d.empty(d.caches[peer])
+	for _, t := range d.tables {
+		d.forget(t)
+	}
+}
+
+// adopt takes up tables that were not synced so far, in a commit of their own.
+func (d *DB) adopt(tables []*table) error {
+	if err := d.do(d.tx.begin); err != nil {
+		return err
+	}
+	b := &Batch{d: d, start: d.Seq()}
+	d.batch = b
+	seq, anything := d.Seq()+1, false
+	for _, t := range tables {
+		some, err := d.enlist(t, seq)
+		if err != nil {
+			b.abort()
+			d.batch = nil
+			d.restore(b)
+			return err
+		}
+		anything = anything || some
+	}
+	if anything {
+		d.seq.Store(uint64(seq))
+	}
+	if err := b.commit(); err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if old := d.tables[t.name]; old != nil {
+			d.forget(old)
+		}
+		t.known, t.raised = false, false
+		d.tables[t.name] = t
+	}
+	d.last = nil
+	return nil
+}
+
+// enlist writes a table into _den_tables and its rows into the index.
+func (d *DB) enlist(t *table, seq Seq) (changed bool, err error) {
+	err = d.each(`INSERT INTO _den_tables (name, stale) VALUES (?1, 0)
+		ON CONFLICT (name) DO UPDATE SET stale = 0 RETURNING id`, func(r *Rows) { t.id = r.Int(0) }, t.name)
+	if err != nil {
+		return false, err
+	}
+	return d.rebase(t, seq, d.o.Now().UnixMilli())
+}
+
+// rebase makes every row of a table changed by seq: those that are there, and
+// those that the index knows and that are there no more.
+func (d *DB) rebase(t *table, seq Seq, at int64) (changed bool, err error) {
+	if err := d.loadHigh(t); err != nil {
+		return false, err
+	}
+	up, del := quote(t.columns[t.updatedAt()]), quote(t.columns[t.deletedAt()])
+	err = d.each(fmt.Sprintf(`SELECT max(v) FROM (SELECT %s AS v FROM %s UNION ALL SELECT %s FROM %[2]s)
+		WHERE typeof(v) IN ('integer', 'real', 'text')`, up, quote(t.name), del), func(r *Rows) { t.raise(r.mem) })
+	if err != nil {
+		return false, err
+	}
+	missing := fmt.Sprintf("tab = ?1 AND gone_at IS NULL AND NOT EXISTS (SELECT 1 FROM %s AS t WHERE t.%s = key)",
+		quote(t.name), quote(t.columns[0]))
+	lost := int64(0)
+	if err := d.each("SELECT count(*) FROM _den_changes WHERE "+missing, func(r *Rows) { lost = r.Int(0) }, t.id); err != nil {
+		return false, err
+	}
+	if lost > 0 {
+		stamp := appendStamp(nil, at, t.highest())
+		t.raise(stamp)
+		_, err := d.exec(own, "UPDATE _den_changes SET gone_at = ?2, seq = ?3, high = ?4 WHERE "+missing,
+			[]any{t.id, decode(stamp, 1)[0], int64(seq), decode(t.highest(), 1)[0]})
+		if err != nil {
+			return false, err
+		}
+	}
+	res, err := d.exec(own, fmt.Sprintf(`INSERT INTO _den_changes (tab, key, seq, gone_at, high)
+		SELECT ?1, %s, ?2, NULL, ?3 FROM %s WHERE true
+		ON CONFLICT (tab, key) DO UPDATE SET seq = excluded.seq, gone_at = NULL, high = excluded.high`,
+		quote(t.columns[0]), quote(t.name)), []any{t.id, int64(seq), decode(t.highest(), 1)[0]})
+	return lost > 0 || res.RowsAffected > 0, err
+}
+
+// redefine looks at the tables again behind an action that changed the schema.
+// A declared one must stay fit; one that is not declared is given up for now.
+func (b *Batch) redefine() (rebased []string, err error) {
+	d := b.d
+	for _, t := range d.sorted() {
+		if t.stale {
+			continue
+		}
+		now, err := d.describe(t.name)
+		switch {
+		case errors.Is(err, ErrSchema) && !t.declared:
+			if err := d.giveUp(t); err != nil {
+				return nil, err
+			}
+			continue
+		case err != nil:
+			return nil, err
+		case now.sql == t.sql && now.root == t.root && !d.redefined(t.name):
+			continue
+		}
+		t.columns, t.virtual, t.sql, t.root = now.columns, now.virtual, now.sql, now.root
+		t.rebased = true
+		some, err := d.rebase(t, d.Seq()+1, b.at)
+		if err != nil {
+			return nil, err
+		}
+		d.rec.unsynced = d.rec.unsynced || some
+		if t.declared {
+			rebased = append(rebased, t.name)
+		}
+	}
+	return rebased, nil
+}
+
+func (d *DB) redefined(name string) bool {
+	return slices.ContainsFunc(d.redefining, func(n string) bool { return strings.EqualFold(n, name) })
+}
+
+// giveUp stops following a table until Sync is called for it again.
+func (d *DB) giveUp(t *table) error {
+	t.stale = true
+	d.last = nil
+	_, err := d.exec(own, "UPDATE _den_tables SET stale = 1 WHERE id = ?1", []any{t.id})
+	return err
+}
+
+// sorted gives the tables by name, so that work is done in the same order always.
+func (d *DB) sorted() []*table {
+	out := make([]*table, 0, len(d.tables))
+	for _, t := range d.tables {
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b *table) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// reload reads all tables' definitions, after Open and after a schema change was
+// rolled back. What was declared stays so.
+func (d *DB) reload() error {
+	old := d.tables
+	d.tables, d.last = make(map[string]*table), nil
+	d.empty(d.caches[handler])
+	d.empty(d.caches[peer])
+	var found []*table
+	err := d.each("SELECT id, name, stale FROM _den_tables", func(r *Rows) {
+		found = append(found, &table{id: r.Int(0), name: string(r.Bytes(1)), stale: r.Int(2) != 0})
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		t, err := d.describe(f.name)
+		if errors.Is(err, ErrSchema) {
+			t, err = &table{name: f.name, stale: true}, nil
+			if !f.stale {
+				err = d.giveUp(&table{id: f.id})
+			}
+		}
+		if err != nil {
+			return err
+		}
+		t.id, t.stale = f.id, t.stale || f.stale
+		if was := old[f.name]; was != nil {
+			t.declared = was.declared
+		}
+		d.tables[f.name] = t
+	}
+	for _, t := range old {
+		d.forget(t)
+	}
+	return d.each("PRAGMA schema_version", func(r *Rows) { d.schemaVersion = r.Int(0) })
+}

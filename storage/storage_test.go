@@ -1,0 +1,234 @@
+package storage
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+var seedFlag = flag.Uint64("seed", 0, "seed of the randomized tests; 0 takes the time")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const todosTable = `CREATE TABLE todos (id TEXT PRIMARY KEY, text TEXT, done INTEGER, created_at, updated_at, deleted_at)`
+
+// clock is where the tests' time begins.
+const clock = int64(1_700_000_000_000)
+
+func testOptions(t testing.TB) Options {
+	return Options{
+		Path: filepath.Join(t.TempDir(), "room.db"), Namespace: "tests", Room: t.Name(),
+		Now: func() time.Time { return time.UnixMilli(clock) },
+	}
+}
+
+// openTest opens a room that is checked and closed behind the test.
+func openTest(t testing.TB, o Options) *DB {
+	t.Helper()
+	d, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		checkConsistent(t, d)
+		if err := d.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return d
+}
+
+// openTodos is openTest with the todos table, synced.
+func openTodos(t testing.TB, script ...string) *DB {
+	t.Helper()
+	d := openTest(t, testOptions(t))
+	if len(script) == 0 {
+		script = []string{todosTable}
+	}
+	mustExec(t, d, strings.Join(script, ";"))
+	if err := d.Sync("todos"); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func mustExec(t testing.TB, d *DB, sql string, args ...any) Result {
+	t.Helper()
+	res, err := d.Exec(sql, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return res
+}
+
+// act runs one action in a batch of its own.
+func act(t testing.TB, d *DB, at int64, fn func() error) (Commit, error) {
+	t.Helper()
+	b, err := d.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.Do(at, fn)
+	if err != nil {
+		if e := b.Rollback(); e != nil {
+			t.Fatalf("rollback: %v", e)
+		}
+		return c, err
+	}
+	if err := b.Commit(); err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+	return c, nil
+}
+
+// actSQL runs statements as one action that must succeed.
+func actSQL(t testing.TB, d *DB, at int64, sqls ...string) Commit {
+	t.Helper()
+	c, err := act(t, d, at, func() error {
+		for _, sql := range sqls {
+			if _, err := d.Exec(sql); err != nil {
+				return fmt.Errorf("%s: %w", sql, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// all reads rows to their end.
+func all(t testing.TB, r *Rows, err error) [][]Value {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out [][]Value
+	for r.Next() {
+		out = append(out, r.Values())
+	}
+	if r.Err() != nil {
+		t.Fatal(r.Err())
+	}
+	return out
+}
+
+func query(t testing.TB, d *DB, sql string, args ...any) [][]Value {
+	t.Helper()
+	r, err := d.Query(sql, args...)
+	return all(t, r, err)
+}
+
+// internalQuery reads Den's own tables, as nothing outside of the package does.
+func ownQuery(t testing.TB, d *DB, sql string, args ...any) [][]Value {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out [][]Value
+	if err := d.each(sql, func(r *Rows) { out = append(out, r.Values()) }, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return out
+}
+
+// checkConsistent checks the file and that the change index agrees with the tables.
+func checkConsistent(t testing.TB, d *DB) {
+	t.Helper()
+	if d.lock() != nil {
+		return // closed by the test
+	}
+	if d.batch != nil || d.rec.on || len(d.results) > 0 {
+		t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.rec.on, len(d.results))
+	}
+	d.mu.Unlock()
+	if got := ownQuery(t, d, "PRAGMA integrity_check"); len(got) != 1 || got[0][0] != "ok" {
+		t.Errorf("integrity_check: %v", got)
+	}
+	if got := ownQuery(t, d, "PRAGMA foreign_key_check"); len(got) != 0 {
+		t.Errorf("foreign_key_check: %v", got)
+	}
+	if got := ownQuery(t, d, "SELECT value FROM _den_meta WHERE name = 'seq'"); got[0][0] != int64(d.Seq()) {
+		t.Errorf("seq in the file is %v, in memory %d", got[0][0], d.Seq())
+	}
+	for _, tab := range d.sorted() {
+		if !tab.stale {
+			checkIndex(t, d, tab)
+		}
+	}
+}
+
+func checkIndex(t testing.TB, d *DB, tab *table) {
+	t.Helper()
+	for what, sql := range map[string]string{
+		"rows that the index lacks":      "SELECT * FROM %[1]s AS t WHERE NOT EXISTS (SELECT 1 FROM _den_changes WHERE tab = %[3]d AND key = t.%[2]s AND gone_at IS NULL)",
+		"index entries without a row":    "SELECT * FROM _den_changes WHERE tab = %[3]d AND gone_at IS NULL AND NOT EXISTS (SELECT 1 FROM %[1]s AS t WHERE t.%[2]s = key)",
+		"index entries of rows not gone": "SELECT * FROM _den_changes WHERE tab = %[3]d AND gone_at IS NOT NULL AND EXISTS (SELECT 1 FROM %[1]s AS t WHERE t.%[2]s = key)",
+		"entries ahead of seq":           "SELECT * FROM _den_changes WHERE tab = %[3]d AND seq > " + fmt.Sprint(d.Seq()),
+		"a maximum that falls":           "SELECT * FROM (SELECT seq, high, lag(high) OVER (ORDER BY seq) AS before FROM _den_changes WHERE tab = %[3]d) WHERE high < before OR high IS NULL AND before IS NOT NULL",
+		"rows above the maximum": "SELECT * FROM _den_changes AS c JOIN %[1]s AS t ON t.%[2]s = c.key WHERE tab = %[3]d AND " +
+			"(typeof(t.updated_at) <> 'blob' AND t.updated_at IS NOT NULL AND (c.high IS NULL OR t.updated_at > c.high) OR typeof(t.deleted_at) <> 'blob' AND t.deleted_at IS NOT NULL AND (c.high IS NULL OR t.deleted_at > c.high))",
+	} {
+		if got := ownQuery(t, d, fmt.Sprintf(sql, quote(tab.name), quote(tab.columns[0]), tab.id)); len(got) > 0 {
+			t.Errorf("%s: %s: %v", tab.name, what, got)
+		}
+	}
+}
+
+// wantRows compares a commit's rows, written as table: [values].
+func wantRows(t testing.TB, c Commit, want ...string) {
+	t.Helper()
+	var got []string
+	for _, r := range c.Rows {
+		got = append(got, r.Table+": "+show(r.Values))
+	}
+	if !reflect.DeepEqual(got, append([]string(nil), want...)) {
+		t.Errorf("rows\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+	}
+}
+
+// show writes values so that types and NULs can be told.
+func show(values []Value) string {
+	var out []string
+	for _, v := range values {
+		switch v := v.(type) {
+		case nil:
+			out = append(out, "-")
+		case string:
+			out = append(out, fmt.Sprintf("%q", v))
+		case []byte:
+			out = append(out, fmt.Sprintf("x'%x'", v))
+		case float64:
+			out = append(out, fmt.Sprintf("%gf", v))
+		default:
+			out = append(out, fmt.Sprint(v))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func wantError(t testing.TB, got error, want ...error) {
+	t.Helper()
+	for _, w := range want {
+		if !errors.Is(got, w) {
+			t.Errorf("got error %v, want %v", got, w)
+		}
+	}
+}
+
+func fileContent(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,17 @@
+//go:build !windows
+
+package storage
+
+import (
+	"errors"
+	"os"
+)
+
+// syncDir makes a directory's entries survive a power cut.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,157 @@
+package syncproto
+
+import "net/http"
+
+// Code says to a program why a request was refused. It goes out in error,
+// exception and room-error frames and in the body of HTTP errors. The connection
+// lives on, but after a room-error frame. PROTOCOL.md has the table.
+type Code string
+
+// The codes of refused requests.
+const (
+	// CodeBadMessage: the frame is not JSON, not in the form of its kind, or of no
+	// kind that this room takes.
+	CodeBadMessage Code = "bad_message"
+	// CodeUnsupportedData: a binary frame, which this room does not take.
+	CodeUnsupportedData Code = "unsupported_data"
+	// CodeUnknownChannel: the room has no such channel.
+	CodeUnknownChannel Code = "unknown_channel"
+	// CodeUnknownAction: the channel has no action of that type.
+	CodeUnknownAction Code = "unknown_action"
+	// CodeBadPayload: the action's payload has not the form that it needs.
+	CodeBadPayload Code = "bad_payload"
+	// CodeConflict: a rule of the room's tables is against the change.
+	CodeConflict Code = "conflict"
+	// CodeActionFailed: the room's code failed; nothing was changed.
+	CodeActionFailed Code = "action_failed"
+	// CodeActionTimeout: the action took too long; nothing was changed.
+	CodeActionTimeout Code = "action_timeout"
+	// CodeAborted: something else took the action down; nothing was changed.
+	CodeAborted Code = "aborted"
+	// CodeOverloaded: a queue is full; the message was not applied.
+	CodeOverloaded Code = "overloaded"
+	// CodeRoomUnavailable: the room cannot run now.
+	CodeRoomUnavailable Code = "room_unavailable"
+	// CodeStorageUnavailable: the room's database cannot be read or written now.
+	CodeStorageUnavailable Code = "storage_unavailable"
+	// CodeTooLarge: over a limit of size.
+	CodeTooLarge Code = "too_large"
+	// CodeDuplicateID: this connection used the id before, for something else.
+	CodeDuplicateID Code = "duplicate_id"
+	// CodeUnauthorized: no identity, or one that may not do this.
+	CodeUnauthorized Code = "unauthorized"
+	// CodeForbiddenOrigin: the page's origin is not allowed.
+	CodeForbiddenOrigin Code = "forbidden_origin"
+	// CodeUnknownNamespace: the server has no such namespace.
+	CodeUnknownNamespace Code = "unknown_namespace"
+	// CodeBadRoomName: the room's name is empty, too long or not UTF-8.
+	CodeBadRoomName Code = "bad_room_name"
+	// CodeBadHandshake: an upgrade that is none, or that cannot be served.
+	CodeBadHandshake Code = "bad_handshake"
+	// CodeNotFound: there is nothing under that path.
+	CodeNotFound Code = "not_found"
+	// CodeShuttingDown: the server is about to stop.
+	CodeShuttingDown Code = "shutting_down"
+)
+
+// codeTable is what Codes, Retryable and HTTPStatus answer from; a switch, so
+// that it needs no state.
+func codeTable(c Code) (retry retryAdvice, status int) {
+	switch c {
+	case CodeBadMessage, CodeBadPayload, CodeUnknownNamespace, CodeBadRoomName, CodeBadHandshake:
+		return retryNever, http.StatusBadRequest
+	case CodeUnsupportedData:
+		return retryNever, http.StatusUnsupportedMediaType
+	case CodeUnknownChannel, CodeUnknownAction, CodeNotFound:
+		return retryNever, http.StatusNotFound
+	case CodeActionFailed:
+		return retryNever, http.StatusInternalServerError
+	case CodeActionTimeout:
+		return retryLater, http.StatusGatewayTimeout
+	case CodeAborted, CodeOverloaded, CodeRoomUnavailable, CodeStorageUnavailable, CodeShuttingDown:
+		return retryLater, http.StatusServiceUnavailable
+	case CodeTooLarge:
+		return retryNever, http.StatusRequestEntityTooLarge
+	case CodeDuplicateID, CodeConflict:
+		return retryNever, http.StatusConflict
+	case CodeUnauthorized:
+		return retryNever, http.StatusUnauthorized
+	case CodeForbiddenOrigin:
+		return retryNever, http.StatusForbidden
+	}
+	return retryNever, http.StatusInternalServerError
+}
+
+type retryAdvice uint8
+
+const (
+	retryNever retryAdvice = iota
+	retryLater
+)
+
+// Codes lists every request code that Den itself sends, in the order of
+// PROTOCOL.md's table. A room may send codes of its own besides.
+func Codes() []Code {
+	return []Code{
+		CodeBadMessage, CodeUnsupportedData, CodeUnknownChannel, CodeUnknownAction, CodeBadPayload,
+		CodeConflict, CodeActionFailed, CodeActionTimeout, CodeAborted, CodeOverloaded, CodeRoomUnavailable,
+		CodeStorageUnavailable, CodeTooLarge, CodeDuplicateID, CodeUnauthorized, CodeForbiddenOrigin,
+		CodeUnknownNamespace, CodeBadRoomName, CodeBadHandshake, CodeNotFound, CodeShuttingDown,
+	}
+}
+
+// Retryable tells whether the same request may succeed when it is sent again
+// a little later. It is false for codes that Den does not know.
+func (c Code) Retryable() bool {
+	retry, _ := codeTable(c)
+	return retry == retryLater
+}
+
+// HTTPStatus is the status under which the code goes out over plain HTTP; 500
+// for codes that Den does not know.
+func (c Code) HTTPStatus() int {
+	_, status := codeTable(c)
+	return status
+}
+
+// The codes a WebSocket is closed with. Those below 4000 are RFC 6455's; of
+// Den's own, 4000–4499 ask the client to come back and 4500–4999 not to. They
+// are plain ints because that is what sockets take.
+const (
+	CloseNormal          = 1000 // the client or the room is done
+	CloseGoingAway       = 1001 // the server is shutting down
+	CloseProtocolError   = 1002 // the client broke the rules of WebSockets
+	CloseUnsupportedData = 1003 // data of a kind that is not served at all
+	CloseInvalidData     = 1007 // a text frame that is not UTF-8
+	ClosePolicy          = 1008 // against a rule that has no code of its own
+	CloseTooBig          = 1009 // a frame over the read limit
+	CloseInternal        = 1011 // the room's set-up failed, or a fault of the server
+
+	CloseSlowConsumer     = 4000 // the send queue was full
+	CloseKeepaliveTimeout = 4001 // no pong came back
+	CloseOverloaded       = 4002 // the room or the server had no place left
+
+	CloseRefused      = 4500 // the room refused the connection
+	CloseUnauthorized = 4501 // the identity is gone, or may not be here
+)
+
+// CloseCodes lists the close codes above, rising. A room may close a connection
+// with others.
+func CloseCodes() []int {
+	return []int{
+		CloseNormal, CloseGoingAway, CloseProtocolError, CloseUnsupportedData, CloseInvalidData, ClosePolicy, CloseTooBig,
+		CloseInternal,
+		CloseSlowConsumer, CloseKeepaliveTimeout, CloseOverloaded, CloseRefused, CloseUnauthorized,
+	}
+}
+
+// ComeBack tells whether a client should connect again, after a pause that
+// grows with each try, when its socket was closed with code. It is true for
+// codes that a network's failure gives (1005, 1006, 1012–1014, …).
+func ComeBack(code int) bool {
+	switch code {
+	case CloseNormal, CloseProtocolError, CloseUnsupportedData, CloseInvalidData, ClosePolicy, CloseTooBig:
+		return false
+	}
+	return code < 4500 || code > 4999
+}

@@ -1,0 +1,220 @@
+package syncproto
+
+// From a frame to a Message: the scanner (scan.go) notes where the fields that
+// matter stand, in one pass; then the fields are judged by the message's kind.
+// They cannot be judged in the pass itself, because an object's members have no
+// order and the last of several with one name counts.
+
+import (
+	"encoding/json"
+	"strconv"
+)
+
+// The limits of [Decode].
+const (
+	// DefaultMaxBytes is the size of a frame where DecodeOptions has none.
+	DefaultMaxBytes = 1 << 20
+	// DefaultMaxDepth is how deep arrays and objects may stand in each other
+	// where DecodeOptions has nothing; the message itself is the first level.
+	DefaultMaxDepth = 64
+	// MaxNameBytes is the length of an id, a channel, an action's type and a
+	// textual "from", in bytes of UTF-8 after unescaping.
+	MaxNameBytes = 128
+
+	// maxMaxDepth bounds the scanner's recursion whatever the options say.
+	maxMaxDepth = 1000
+)
+
+// DecodeOptions are the limits of one [Decode]. The zero value has the defaults.
+type DecodeOptions struct {
+	// MaxBytes is the size of the longest frame; 0 or less means DefaultMaxBytes.
+	MaxBytes int
+	// MaxDepth is the deepest nesting; 0 or less means DefaultMaxDepth, over
+	// 1000 means 1000.
+	MaxDepth int
+}
+
+// Decode reads one message of a client. It is strict: data must be exactly one
+// JSON object in valid UTF-8, and the fields of the message's kind must be of
+// their type and size. Fields that the kind does not have are not looked at. Of
+// several members with one name the last counts, as in JavaScript.
+//
+// {"sync":true} makes it a KindSync, {"rpc":true} a KindAction; both at once
+// are refused, and so is either name with a value that is not a boolean. Every
+// other object is a KindOther, of which nothing more is read.
+//
+// An error is always an *[Error]; the Message is then zero. The Message's
+// RawMessages are slices of data; its strings are copies.
+func Decode(data []byte, o DecodeOptions) (Message, error) {
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.MaxDepth <= 0 {
+		o.MaxDepth = DefaultMaxDepth
+	}
+	if len(data) > o.MaxBytes {
+		return Message{}, &Error{
+			Code:    CodeTooLarge,
+			Message: "message is longer than " + strconv.Itoa(o.MaxBytes) + " bytes",
+			Offset:  -1,
+		}
+	}
+	s := scanner{data: data, maxDepth: min(o.MaxDepth, maxMaxDepth)}
+	if !s.message() {
+		return Message{}, s.refusal(s.fault, s.faultAt)
+	}
+	return s.interpret()
+}
+
+// interpret judges the fields that a whole, well-formed object was found to have.
+func (s *scanner) interpret() (Message, error) {
+	sync, rpc := s.fields[fieldSync], s.fields[fieldRPC]
+	switch {
+	case sync.present() && !sync.boolean():
+		return Message{}, s.refusal(`field "sync" must be a boolean`, sync.start)
+	case rpc.present() && !rpc.boolean():
+		return Message{}, s.refusal(`field "rpc" must be a boolean`, rpc.start)
+	case sync.kind == tokenTrue && rpc.kind == tokenTrue:
+		return Message{}, s.refusal(`a message is either "sync" or "rpc", not both`, max(sync.start, rpc.start))
+	case sync.kind == tokenTrue:
+		return s.syncMessage()
+	case rpc.kind == tokenTrue:
+		return s.actionMessage()
+	}
+	return Message{Kind: KindOther}, nil
+}
+
+func (s *scanner) syncMessage() (Message, error) {
+	var buf [MaxNameBytes]byte
+	channel, fault := s.name(buf[:0], fieldChannel)
+	if fault != "" {
+		return Message{}, s.refusal(fault, s.fields[fieldChannel].place())
+	}
+	from, fault := s.from()
+	if fault != "" {
+		return Message{}, s.refusal(fault, s.fields[fieldFrom].place())
+	}
+	return Message{Kind: KindSync, Channel: string(channel), From: from}, nil
+}
+
+func (s *scanner) actionMessage() (Message, error) {
+	// The three names share one allocation.
+	var array [3 * MaxNameBytes]byte
+	buf, fault := s.name(array[:0], fieldChannel)
+	if fault != "" {
+		return Message{}, s.refusal(fault, s.fields[fieldChannel].place())
+	}
+	channelEnd := len(buf)
+	if buf, fault = s.name(buf, fieldID); fault != "" {
+		return Message{}, s.refusal(fault, s.fields[fieldID].place())
+	}
+	idEnd := len(buf)
+	action := s.fields[fieldAction]
+	if action.kind != tokenObject {
+		return Message{}, s.refusal(`field "action" must be an object`, action.place())
+	}
+	if buf, fault = s.name(buf, fieldType); fault != "" {
+		return Message{}, s.refusal(fault, s.fields[fieldType].place())
+	}
+	names := string(buf)
+	return Message{
+		Kind:       KindAction,
+		Channel:    names[:channelEnd],
+		ID:         names[channelEnd:idEnd],
+		ActionType: names[idEnd:],
+		Payload:    s.raw(s.fields[fieldPayload]),
+		Action:     s.raw(action),
+	}, nil
+}
+
+// raw gives the bytes of a field, nil for one that is absent. The capacity ends
+// with it, so that an append cannot write into the frame.
+func (s *scanner) raw(t token) json.RawMessage {
+	if !t.present() {
+		return nil
+	}
+	return json.RawMessage(s.data[t.start:t.end:t.end])
+}
+
+// name appends a field that must be a string of 1 to MaxNameBytes, or says what
+// is wrong with it.
+func (s *scanner) name(dst []byte, f field) (out []byte, fault string) {
+	t := s.fields[f]
+	if t.kind != tokenString {
+		return dst, "field " + f.quoted() + " must be a string"
+	}
+	out, ok := s.text(dst, t)
+	if !ok || len(out) == len(dst) {
+		return dst, "field " + f.quoted() + " must be a string of 1 to 128 bytes of Unicode text"
+	}
+	return out, ""
+}
+
+// text appends the content of a string token; ok is false when it is over
+// MaxNameBytes or holds half of a surrogate pair, which UTF-8 cannot say.
+func (s *scanner) text(dst []byte, t token) (out []byte, ok bool) {
+	inner := s.data[t.start+1 : t.end-1]
+	if t.escaped {
+		return unescape(dst, inner, MaxNameBytes)
+	}
+	if len(inner) > MaxNameBytes {
+		return dst, false
+	}
+	return append(dst, inner...), true
+}
+
+// from reads "from", or says what is wrong with it.
+func (s *scanner) from() (from From, fault string) {
+	t := s.fields[fieldFrom]
+	switch t.kind {
+	case tokenNone, tokenNull:
+		return From{}, ""
+	case tokenString:
+		var buf [MaxNameBytes]byte
+		text, ok := s.text(buf[:0], t)
+		if !ok {
+			return From{}, `field "from" must be a string of at most 128 bytes of Unicode text`
+		}
+		return From{Kind: FromText, Text: string(text)}, ""
+	case tokenNumber:
+		return fromNumber(s.data[t.start:t.end])
+	}
+	return From{}, `field "from" must be null, a number or a string`
+}
+
+func fromNumber(digits []byte) (from From, fault string) {
+	if len(digits) > MaxNameBytes {
+		return From{}, `field "from" is a number of more than 128 digits`
+	}
+	text := string(digits)
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return From{Kind: FromInt, Int: i}, ""
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return From{}, `field "from" is a number out of range`
+	}
+	return From{Kind: FromFloat, Float: f}, ""
+}
+
+// refusal makes the error, with what is known of the frame by now.
+func (s *scanner) refusal(fault string, at int) *Error {
+	e := &Error{Code: CodeBadMessage, Message: fault, Offset: at}
+	if at >= 0 {
+		e.Message += " at byte " + strconv.Itoa(at)
+	}
+	switch sync, rpc := s.fields[fieldSync].kind, s.fields[fieldRPC].kind; {
+	case rpc == tokenTrue && sync != tokenTrue:
+		e.Kind = KindAction
+	case sync == tokenTrue && rpc != tokenTrue:
+		e.Kind = KindSync
+	}
+	var buf [MaxNameBytes]byte
+	if channel, fault := s.name(buf[:0], fieldChannel); fault == "" {
+		e.Channel = string(channel)
+	}
+	if id, fault := s.name(buf[:0], fieldID); fault == "" {
+		e.ID = string(id)
+	}
+	return e
+}

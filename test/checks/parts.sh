@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# One part of the checks, by name; run.sh calls it. Exit 0: passed. 75: could not run here, and the note says why.
+# Anything else: failed. On a developer's machine a missing browser or compiler is "could not run"; with CI=true it fails.
+set -euo pipefail
+
+readonly staticcheck_version=v0.8.2 # honnef.co/go/tools
+readonly govulncheck_version=v1.8.0 # golang.org/x/vuln
+readonly targets='linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64'
+readonly exit_not_run=75
+
+note() { printf '%s\n' "$*"; printf '%s' "$*" >"${NOTE_FILE:-/dev/null}"; }
+
+# missing ends the part because something it needs is not on this machine.
+missing() {
+  note "$*"
+  [ "${CI:-}" = true ] && exit 1
+  exit "$exit_not_run"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# apt installs Debian packages where that is possible, that is for root on a machine with apt-get; else it does nothing.
+apt() {
+  have apt-get && [ "$(id -u)" = 0 ] || return 0
+  echo "installing $*"
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null || true
+}
+
+# checker installs a pinned tool into the project's own .bin and prints its path.
+checker() {
+  local name=$1 package=$2 version=$3 dir=$PWD/.bin/$1@$3
+  [ -x "$dir/$name" ] || GOFLAGS= GOBIN=$dir go install "$package@$version" >&2
+  echo "$dir/$name"
+}
+
+go_files() { find . \( -name node_modules -o -name '.?*' \) -prune -o -name '*.go' -print0; }
+
+part_setup() {
+  have go || { note 'no go command: install Go as go.mod asks for it'; exit 1; }
+  go version
+  go mod download
+  have gcc || apt gcc libc6-dev # the race detector needs a C compiler; Den itself is built without
+  have node && node --version || echo 'no node: the page cannot be tested'
+}
+
+part_format() {
+  local unformatted
+  unformatted=$(go_files | xargs -0 gofmt -l)
+  [ -z "$unformatted" ] || { printf 'gofmt would change:\n%s\n' "$unformatted"; exit 1; }
+}
+
+part_vet() { go vet ./...; }
+
+part_staticcheck() {
+  local tool
+  tool=$(checker staticcheck honnef.co/go/tools/cmd/staticcheck "$staticcheck_version")
+  "$tool" ./...
+}
+
+# A vulnerability in what Den calls fails. A database that cannot be reached is no pass and no failure: it is said.
+part_vuln() {
+  local tool out code=0
+  tool=$(checker govulncheck golang.org/x/vuln/cmd/govulncheck "$govulncheck_version")
+  out=$("$tool" ${GOVULNDB:+-db "$GOVULNDB"} ./... 2>&1) || code=$?
+  printf '%s\n' "$out"
+  [ "$code" = 0 ] && return 0
+  [ "$code" = 3 ] && { note 'vulnerabilities in code that Den calls'; exit 1; }
+  if grep -q 'fetching vulnerabilities' <<<"$out"; then
+    note 'VULNERABILITIES WERE NOT CHECKED: the vulnerability database is out of reach from this machine'
+    exit "$exit_not_run"
+  fi
+  exit 1
+}
+
+part_cross() {
+  local target start
+  for target in $targets; do
+    start=$SECONDS
+    CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build ./...
+    echo "$target $((SECONDS - start))s"
+  done
+}
+
+race_flag() {
+  if have gcc || have clang; then echo -race; fi
+}
+
+part_unit() {
+  local race
+  race=$(race_flag)
+  [ -n "$race" ] || echo 'no C compiler: the tests run WITHOUT the race detector'
+  go test $race -shuffle=on -count=1 -timeout 15m ./...
+  [ -n "$race" ] || missing 'tests passed, but WITHOUT the race detector: it needs a C compiler'
+}
+
+# part_unit-soak repeats the tests in ever new orders until DURATION is over.
+part_unit-soak() {
+  local end=$((SECONDS + $(seconds "$DURATION"))) rounds=0
+  while [ $SECONDS -lt $end ]; do
+    part_unit
+    rounds=$((rounds + 1))
+  done
+  note "$rounds rounds"
+}
+
+# seconds reads 90s, 10m or 2h.
+seconds() {
+  case $1 in
+    *h) echo $((${1%h} * 3600)) ;;
+    *m) echo $((${1%m} * 60)) ;;
+    *s) echo "${1%s}" ;;
+    *) echo "DURATION=$1: write 90s, 10m or 2h" >&2; exit 1 ;;
+  esac
+}
+
+# Fuzz targets are found, not listed: a new one is run from the day it is written.
+part_fuzz() {
+  local listed line names=() count=0
+  listed=$(go test -list '^Fuzz' ./...)
+  while read -r line; do
+    case $line in
+      Fuzz*) names+=("$line") ;;
+      'ok '*)
+        for name in ${names[@]+"${names[@]}"}; do
+          set -- $line
+          echo "--- $name in $2"
+          go test -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" "$2"
+          count=$((count + 1))
+        done
+        names=()
+        ;;
+    esac
+  done <<<"$listed"
+  [ "$count" -gt 0 ] || { note 'no fuzz target was found'; exit 1; }
+  note "$count targets, $FUZZTIME each"
+}
+
+# Every benchmark that compares with a floor reports a metric with "ratio" in its unit; those are shown again at the end.
+part_bench() {
+  local out=.bin/logs/bench.txt
+  mkdir -p .bin/logs
+  go test -run '^$' -bench . -benchtime "$BENCHTIME" -timeout 20m ./... | tee "$out"
+  echo
+  awk '/^Benchmark/ {
+    for (i = 4; i < NF; i += 2) if ($(i+1) ~ /ratio/) { printf "%-60s %10s %s\n", $1, $i, $(i+1); n++ }
+    seen++
+  } END {
+    if (!seen) { print "no benchmark ran"; exit 1 }
+    if (!n) print "no benchmark reported a ratio"
+  }' "$out"
+  note "$(grep -c '^Benchmark' "$out") benchmarks, $BENCHTIME each"
+}
+
+part_crash() { crash "${LOOPS:-100}" 0s; }
+
+part_crash-soak() { crash 1000000 "$DURATION"; }
+
+crash() {
+  DEN_CRASH_LOOPS=$1 DEN_CRASH_FOR=$2 go test -count=1 -v -timeout 24h -run '^TestInvariantGateKill9$' ./test/crash
+}
+
+part_web() {
+  local browser
+  have node && have npm || missing 'Node.js with npm is missing: the page and the wire were not tested'
+  browser=$(chromium_path)
+  [ -n "$browser" ] || { apt chromium; browser=$(chromium_path); }
+  cd test/web
+  npm ci --no-audit --no-fund
+  npm run typecheck
+  if [ -z "$browser" ]; then
+    npx vitest run --exclude 'browser/**'
+    missing 'Chromium is missing (apt-get install chromium): the page was not tested in a browser'
+  fi
+  DEN_CHROMIUM=$browser npm test
+}
+
+chromium_path() { command -v chromium || command -v chromium-browser || command -v google-chrome || true; }
+
+"part_$1"

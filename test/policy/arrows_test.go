@@ -1,0 +1,201 @@
+package policy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// An arrow lets the packages of one group import those of another, for a reason.
+type arrow struct{ from, to, reason string }
+
+// groups are the stations of the picture in docs/DESIGN.md. A package belongs to the longest name that its path
+// starts with, so storage/internal/x belongs to storage. Packages of one group may import each other.
+var groups = []string{
+	"actor", "storage", "syncproto", "hibernate", "room", "room/roomtest", "transport", "fixtures", "cmd/den", "client", "test",
+}
+
+// arrows is the whole picture: what is not here is not allowed. They go one way; a cycle cannot be written down
+// because Go refuses it, and a shortcut past a station can, so it is refused here.
+var arrows = []arrow{
+	{"cmd/den", "fixtures", "the command serves the example rooms"},
+	{"cmd/den", "transport", "the command puts the handler on a listener"},
+	{"cmd/den", "room", "the command opens the host and registers namespaces"},
+	{"fixtures", "transport", "an example shows how a room is served"},
+	{"fixtures", "room", "an example is a room"},
+	{"transport", "room", "a frame is handed to the room's session"},
+	{"transport", "hibernate", "a socket is the link of a connection that outlives the room's life"},
+	{"transport", "syncproto", "refusals are written in the wire's own frames and codes"},
+	{"room/roomtest", "room", "the test kit runs the real room"},
+	{"room", "actor", "a room's life is an actor's"},
+	{"room", "storage", "a room owns one database"},
+	{"room", "hibernate", "a room's connections are kept where they outlive it"},
+	{"room", "syncproto", "what a room reads and sends is in the wire's frames"},
+	{"hibernate", "storage", "what stays awake finds alarms and attachments in the rooms' databases"},
+	{"client", "syncproto", "a client speaks the same frames"},
+	{"test", "actor", "tests of the whole may look anywhere"},
+	{"test", "storage", "tests of the whole may look anywhere"},
+	{"test", "syncproto", "tests of the whole may look anywhere"},
+	{"test", "hibernate", "tests of the whole may look anywhere"},
+	{"test", "room", "tests of the whole may look anywhere"},
+	{"test", "room/roomtest", "tests of the whole may look anywhere"},
+	{"test", "transport", "tests of the whole may look anywhere"},
+	{"test", "fixtures", "tests of the whole may look anywhere"},
+	{"test", "client", "tests of the whole may look anywhere"},
+}
+
+// testArrows are allowed to _test.go files besides.
+var testArrows = []arrow{
+	{"room", "room/roomtest", "a room is tested with the kit that its users get"},
+	{"transport", "room/roomtest", "the kit's clock and hosts serve the transport's tests too"},
+	{"fixtures", "room/roomtest", "an example shows how a room is tested"},
+	{"fixtures", "hibernate", "an example's test reads what a connection was sent"},
+	{"fixtures", "syncproto", "an example's test reads frames"},
+}
+
+// A library is a module from outside. Each one is hidden by the groups that may import it, so that it can be
+// replaced there and nowhere else.
+type library struct {
+	path, reason string
+	groups       []string // may import it
+	testGroups   []string // may import it in _test.go files; "*" is everybody
+}
+
+var libraries = []library{
+	{"github.com/asynkron/protoactor-go", "actor hides the actor library", []string{"actor"}, nil},
+	{"modernc.org", "storage hides SQLite and its driver", []string{"storage"}, []string{"test"}},
+	{"github.com/gofrs/flock", "storage locks the data directory", []string{"storage"}, nil},
+	{"github.com/coder/websocket", "transport hides the WebSocket library", []string{"transport", "client", "test"}, nil},
+	{"github.com/google/uuid", "connection ids and the like", []string{"room", "transport", "hibernate", "storage", "client", "test"}, nil},
+	{"go.uber.org/goleak", "a test fails on a leaked goroutine", nil, []string{"*"}},
+}
+
+func TestArrows(t *testing.T) {
+	m := load(t)
+	complain(t, arrowComplaints(m))
+}
+
+func TestArrowsSeesANewArrow(t *testing.T) {
+	for _, c := range []struct{ path, file, imported, want string }{
+		{"storage", "a.go", modulePath + "/room", "storage → room"},
+		{"transport", "a.go", modulePath + "/storage", "transport → storage"},
+		{"storage/internal/deep", "a.go", modulePath + "/room/roomtest", "storage → room/roomtest"},
+		{"room", "a.go", modulePath + "/room/roomtest", "room → room/roomtest"},
+		{"room", "a.go", modulePath + "/test/crash", "room → test"},
+		{"room", "a.go", "modernc.org/sqlite/lib", "storage hides SQLite"},
+		{"fixtures/todo", "a_test.go", "github.com/coder/websocket", "transport hides"},
+		{"room", "a.go", "go.uber.org/goleak", "leaked goroutine"},
+		{"room", "a.go", "example.com/new", "no library of Den's"},
+		{"elsewhere", "a.go", "fmt", "has no place"},
+	} {
+		m := planted(t, c.path, c.file, "package p\nimport _ "+strconv.Quote(c.imported)+"\n")
+		expectComplaint(t, arrowComplaints(m), c.want, c.path)
+	}
+	for _, c := range []struct{ path, file, imported string }{
+		{"room", "a_test.go", modulePath + "/room/roomtest"},
+		{"transport", "a.go", modulePath + "/room"},
+		{"storage", "a.go", "modernc.org/sqlite/lib"},
+		{"room", "a_test.go", "go.uber.org/goleak"},
+		{"test/crash", "a_test.go", "github.com/coder/websocket"},
+	} {
+		m := planted(t, c.path, c.file, "package p\nimport _ "+strconv.Quote(c.imported)+"\n")
+		complain(t, arrowComplaints(m))
+	}
+}
+
+func arrowComplaints(m *module) []string {
+	var complaints []string
+	for _, p := range m.Packages {
+		from, known := groupOf(p.Path)
+		if !known {
+			complaints = append(complaints, fmt.Sprintf("package %s has no place in the picture: give it one in docs/DESIGN.md and in this table", p.Path))
+			continue
+		}
+		for _, f := range p.Files {
+			for _, spec := range f.AST.Imports {
+				path, err := strconv.Unquote(spec.Path.Value)
+				if err != nil {
+					continue
+				}
+				if why := importComplaint(from, path, f.IsTest); why != "" {
+					complaints = append(complaints, fmt.Sprintf("%s (package %s): %s", m.where(spec.Pos()), p.Path, why))
+				}
+			}
+		}
+	}
+	return complaints
+}
+
+// importComplaint says why a group may not import a path, or nothing where it may.
+func importComplaint(from, path string, inTest bool) string {
+	if path == modulePath || strings.HasPrefix(path, modulePath+"/") {
+		to, known := groupOf(strings.TrimPrefix(strings.TrimPrefix(path, modulePath), "/"))
+		if !known {
+			return fmt.Sprintf("imports %s, which has no place in the picture", path)
+		}
+		if from == to || hasArrow(arrows, from, to) || inTest && hasArrow(testArrows, from, to) {
+			return ""
+		}
+		return fmt.Sprintf("new arrow %s → %s (imports %s). %s", from, to, path, allowedFrom(from, inTest))
+	}
+	if first, _, _ := strings.Cut(path, "/"); !strings.Contains(first, ".") {
+		return "" // the standard library
+	}
+	for _, l := range libraries {
+		if path != l.path && !strings.HasPrefix(path, l.path+"/") {
+			continue
+		}
+		if contains(l.groups, from) || inTest && contains(l.testGroups, from) {
+			return ""
+		}
+		return fmt.Sprintf("%s may not import %s: %s. Go through that package", from, path, l.reason)
+	}
+	return fmt.Sprintf("%s is no library of Den's: name it in this table, with its reason and who may import it", path)
+}
+
+// allowedFrom lists a group's arrows with their reasons, for the message of a failure.
+func allowedFrom(from string, inTest bool) string {
+	all := arrows
+	if inTest {
+		all = append(append([]arrow(nil), arrows...), testArrows...)
+	}
+	var lines []string
+	for _, a := range all {
+		if a.from == from {
+			lines = append(lines, fmt.Sprintf("%s (%s)", a.to, a.reason))
+		}
+	}
+	if len(lines) == 0 {
+		return from + " imports none of ours, so that it can be understood, tested and replaced alone"
+	}
+	return from + " may import: " + strings.Join(lines, "; ")
+}
+
+// groupOf finds the group of a package's path: the longest that it starts with.
+func groupOf(path string) (group string, known bool) {
+	for _, g := range groups {
+		if (path == g || strings.HasPrefix(path, g+"/")) && len(g) > len(group) {
+			group = g
+		}
+	}
+	return group, group != ""
+}
+
+func hasArrow(arrows []arrow, from, to string) bool {
+	for _, a := range arrows {
+		if a.from == from && a.to == to {
+			return true
+		}
+	}
+	return false
+}
+
+func contains(names []string, name string) bool {
+	for _, n := range names {
+		if n == name || n == "*" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,51 @@
+// Package transport brings clients to rooms: it takes HTTP requests and
+// WebSockets and knows nothing of what is said in them.
+//
+//	http.Handler ─ route (prefix, namespace, room) ─ origin ─ identity ─┬ upgrade ─ socket ⇄ room.Session
+//	                                                                    └ plain HTTP ─ the room's OnRequest
+//
+// [Handler] is mounted on any http.ServeMux and serves /{prefix}/{namespace}/{room}[/path].
+// It hides github.com/coder/websocket, which does the handshake and reads frames.
+//
+// # What must hold
+//
+//   - No room wakes for a request whose namespace, origin, identity or size is refused.
+//   - A socket's frames leave whole and in order: one goroutine at a time writes
+//     to it, and control frames go through the same queue as data.
+//   - Nobody waits for a client: [hibernate.Link.Send] queues and returns. A
+//     client that does not keep up is closed with 4000, the others keep going.
+//   - A room that is busy is not flooded: while a connection has too many messages
+//     in work, its socket is not read (TCP tells the client).
+//   - A socket that ends, ends for good: its goroutines, its timer, its place among
+//     the connections are given back, whatever the reason.
+//   - A panic below a request or a socket ends that one alone.
+//
+// # Limits
+//
+// Each is a field of [Options] with its default. A message larger than ReadLimit
+// is never held: what came of it is dropped, and the socket is closed with 1009.
+// A message must be complete within ReadTimeout; a close must be answered within
+// five seconds.
+//
+// # Concurrency
+//
+// A quiet socket costs one goroutine, which waits in a read, and one timer. A
+// second goroutine, the flusher, is there only while something is queued. The
+// room's actor never runs on either: it hands frames to the link and goes on.
+//
+// # Closing
+//
+// The codes are syncproto's; PROTOCOL.md has the table. Where the server closes, the
+// close frame goes behind all that was queued, and the client's answer is awaited.
+// Where the client closes, its code is echoed. The server closes the TCP
+// connection first (RFC 6455, section 7.1.1), but not before what the client still
+// sends has been taken off the line, for a reset would destroy the close frame on its way.
+//
+// # Where ideas come from
+//
+// One pre-encoded frame for all sockets of a room, and a bounded queue per
+// connection with the slow ones dropped by a code: centrifuge. Keeping the
+// net.Conn under coder/websocket's feet by a Hijacker of one's own; origin
+// patterns: coder/websocket itself. The accepted socket that says why it is closed
+// at once: partyserver, because a browser shows nothing of a refused upgrade.
+package transport

@@ -1,0 +1,164 @@
+package transport
+
+import (
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/syncproto"
+)
+
+// A Handler brings HTTP requests and WebSockets to the rooms of a host. Its
+// methods are safe from any goroutine.
+type Handler struct {
+	// Immutable.
+
+	host    *room.Host
+	opts    Options
+	origins *origins
+	began   time.Time
+
+	// Safe from any goroutine.
+
+	draining atomic.Bool // nothing new is taken; set with mu held
+
+	// Protected by mu.
+
+	mu       sync.Mutex
+	sockets  map[*socket]struct{} // open connections, from hijack to the reader's end
+	admitted int                  // sockets, and upgrades on their way to one
+	requests int                  // plain requests in work
+	idle     chan struct{}        // closed when draining and nothing is left; made by Shutdown
+}
+
+// NewHandler makes a Handler. It fails where an option is not what it should be.
+func NewHandler(host *room.Host, o Options) (*Handler, error) {
+	if host == nil {
+		return nil, errors.New("transport: NewHandler needs a host")
+	}
+	opts, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	list, err := newOrigins(o.Origins)
+	if err != nil {
+		return nil, err
+	}
+	return &Handler{
+		host:    host,
+		opts:    opts,
+		origins: list,
+		began:   time.Now(),
+		sockets: make(map[*socket]struct{}),
+	}, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	key, ok, bad := route(h.opts.Prefix, r.URL)
+	if !ok {
+		h.opts.Next.ServeHTTP(w, r)
+		return
+	}
+	answer := &response{ResponseWriter: w}
+	defer h.contain(answer, key)
+	judged := h.origins.judge(r)
+	h.opts.CORS.allow(w.Header(), r, judged)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	switch {
+	case !h.host.HasNamespace(key.Namespace):
+		bad = &refusal{http.StatusBadRequest, syncproto.CodeUnknownNamespace, "There is no such namespace."}
+	case bad == nil && judged == originRefused:
+		bad = &refusal{http.StatusForbidden, syncproto.CodeForbiddenOrigin, "Pages of this origin may not use this server."}
+	}
+	switch {
+	case bad != nil:
+		bad.send(answer)
+	case r.Method == http.MethodOptions:
+		h.opts.CORS.preflight(answer, r)
+	case wantsUpgrade(r):
+		h.upgrade(answer, r, key)
+	default:
+		h.request(answer, r, key)
+	}
+}
+
+// contain ends a request whose handling panicked, and nothing but it.
+func (h *Handler) contain(w *response, key room.Key) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler {
+		panic(v) // net/http's own way to break a connection off
+	}
+	h.opts.Logger.Error("a request panicked", "room", key.String(), "panic", v, "stack", string(debug.Stack()))
+	if !w.started {
+		(&refusal{http.StatusInternalServerError, syncproto.CodeActionFailed, "The server failed."}).send(w)
+	}
+}
+
+// authenticate finds out who sends a request.
+func (h *Handler) authenticate(r *http.Request) (room.Identity, *refusal) {
+	id, err := h.opts.Authenticate(r)
+	if err == nil {
+		return id, nil
+	}
+	var written *room.Error
+	if errors.As(err, &written) {
+		return id, refuse(err, http.StatusForbidden)
+	}
+	h.opts.Logger.Info("authentication failed", "remote", r.RemoteAddr, "error", err)
+	return id, &refusal{http.StatusUnauthorized, syncproto.CodeUnauthorized, "You are not signed in, or may not come here."}
+}
+
+// now is the time since the handler was made, on the monotonic clock, and never 0.
+func (h *Handler) now() int64 { return int64(time.Since(h.began)) + 1 }
+
+// wantsUpgrade tells a request for a WebSocket from a plain one.
+func wantsUpgrade(r *http.Request) bool {
+	return r.Method == http.MethodConnect || hasToken(r.Header, "Upgrade", "websocket")
+}
+
+func hasToken(h http.Header, name, token string) bool {
+	for _, line := range h.Values(name) {
+		for one := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(one), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A response knows whether something has been sent, so that a failure behind it
+// does not write a second answer.
+type response struct {
+	http.ResponseWriter
+	started bool
+}
+
+func (w *response) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		w.started = true
+		if !hasToken(w.Header(), "Vary", "Origin") { // a room may have set its own
+			w.Header().Add("Vary", "Origin")
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	if !w.started {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController through.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,152 @@
+package transport
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/denrooms/den/room"
+)
+
+// Options of a Handler. The zero value of each field stands for its default.
+type Options struct {
+	// Prefix is the path in front of the namespace; it may have several segments.
+	// Default "parties".
+	Prefix string
+
+	// Origins are the pages that may reach rooms besides those of the server's own
+	// host. An entry is an origin ("https://app.example.com"), a host with its port
+	// if it has one ("localhost:5173"), or either with wildcards as in path.Match
+	// ("https://*.example.com", "localhost:*"); a wildcard matches dots too. "*"
+	// alone lets every page of the world act with its visitor's identity; it is
+	// never a default. A request without an Origin header is not a page's and
+	// passes: who it is, is Authenticate's business.
+	Origins []string
+
+	// Authenticate finds out who sends a request, before any room is woken. It is
+	// called on the request's own goroutine. A *room.Error refuses with its code and
+	// message, any other error with unauthorized (401) and is logged. Default:
+	// everybody is the zero Identity.
+	Authenticate func(*http.Request) (room.Identity, error)
+
+	// ReadLimit is the largest message of a client in bytes. Default 1 MiB.
+	ReadLimit int64
+	// ReadTimeout is how long one message may take from its first byte to its last,
+	// and the body of a plain request likewise. Default 60 s.
+	ReadTimeout time.Duration
+	// SetupTimeout is how long a room may take to accept a connection. Default 15 s.
+	SetupTimeout time.Duration
+
+	// SendQueueBytes and SendQueueFrames bound what waits for one socket. A socket
+	// that has more waiting than either when something is to be sent is too slow and is
+	// closed with 4000. What is sent in one call is taken whole and not counted
+	// against what follows it, so that a snapshot may be larger than the queue.
+	// Defaults 8 MiB, 4096.
+	SendQueueBytes  int
+	SendQueueFrames int
+	// WriteTimeout is how long the client's side may take to accept the next piece
+	// (at most 256 KiB), give or take an eighth. Default 10 s.
+	WriteTimeout time.Duration
+
+	// PingInterval is how long a socket may be silent before it is sent a ping, and
+	// PongTimeout how long it may then stay silent before it is closed with 4001.
+	// Defaults 30 s, 10 s.
+	PingInterval time.Duration
+	PongTimeout  time.Duration
+
+	// MaxConnections is how many sockets there may be; one more is refused with 503.
+	// Default 100,000; negative: no limit.
+	MaxConnections int
+
+	// MaxBody is the largest body of a plain request in bytes. Default 1 MiB.
+	MaxBody int64
+	// CORS says what pages of other origins may do over plain HTTP.
+	CORS CORS
+
+	// Next serves what is not a room's path. Default: 404.
+	Next http.Handler
+	// Logger gets what an operator should know. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// CORS says what pages of allowed origins may do over plain HTTP. Who is
+// allowed is Options.Origins.
+type CORS struct {
+	// Methods that a page may use. Default GET, HEAD, POST, PUT, PATCH, DELETE.
+	Methods []string
+	// Headers that a page may send. Default Authorization, Content-Type.
+	Headers []string
+	// ExposeHeaders are those of the answer that a page may read besides the plain
+	// ones. Default none.
+	ExposeHeaders []string
+	// Credentials lets a page send the visitor's cookies along. It has no effect on
+	// an origin that only "*" allows. Default false.
+	Credentials bool
+	// MaxAge is how long a browser may remember what it may do. Default 10 min.
+	MaxAge time.Duration
+}
+
+const (
+	closeTimeout = 5 * time.Second // for a client's answer to a close, or to take the close itself
+	maxID        = 128             // bytes of a connection's id
+)
+
+// withDefaults gives a checked copy that shares no slice with o.
+func (o Options) withDefaults() (Options, error) {
+	if o.Prefix == "" {
+		o.Prefix = "parties"
+	}
+	o.Prefix = strings.Trim(o.Prefix, "/")
+	if o.Prefix == "" || strings.ContainsAny(o.Prefix, "?#%") || strings.Contains(o.Prefix, "//") {
+		return o, fmt.Errorf("transport: %q is no prefix: want path segments like parties", o.Prefix)
+	}
+	if o.Authenticate == nil {
+		o.Authenticate = func(*http.Request) (room.Identity, error) { return room.Identity{}, nil }
+	}
+	def(&o.ReadLimit, 1<<20)
+	def(&o.ReadTimeout, time.Minute)
+	def(&o.SetupTimeout, 15*time.Second)
+	def(&o.SendQueueBytes, 8<<20)
+	def(&o.SendQueueFrames, 4096)
+	def(&o.WriteTimeout, 10*time.Second)
+	def(&o.PingInterval, 30*time.Second)
+	def(&o.PongTimeout, 10*time.Second)
+	if o.MaxConnections == 0 {
+		o.MaxConnections = 100_000
+	}
+	def(&o.MaxBody, 1<<20)
+	if o.Next == nil {
+		o.Next = http.HandlerFunc(notFound)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o, o.CORS.setDefaults()
+}
+
+func (c *CORS) setDefaults() error {
+	if len(c.Methods) == 0 {
+		c.Methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+	}
+	if len(c.Headers) == 0 {
+		c.Headers = []string{"Authorization", "Content-Type"}
+	}
+	def(&c.MaxAge, 10*time.Minute)
+	for _, list := range [][]string{c.Methods, c.Headers, c.ExposeHeaders} {
+		for _, token := range list {
+			if token == "" || strings.ContainsAny(token, ", \t\r\n") {
+				return fmt.Errorf("transport: %q in CORS is neither a method nor a header", token)
+			}
+		}
+	}
+	return nil
+}
+
+// def gives a field its default where it is zero or makes no sense.
+func def[T int | int64 | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}

@@ -1,0 +1,118 @@
+package transport
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// Which pages may reach rooms. A browser sends a visitor's cookies along with a
+// WebSocket handshake whoever's page opens it, and no same-origin policy stands in
+// between: this check does.
+
+// An origins list is the allow-list, checked and in lower case.
+type origins struct {
+	patterns []string
+	any      bool // "*" is in it
+}
+
+type verdict int
+
+const (
+	originNone    verdict = iota // no Origin header: not a page
+	originSame                   // a page of this host
+	originListed                 // a page that the list names
+	originAny                    // a page that only "*" lets in
+	originRefused                // a page that may not
+)
+
+func newOrigins(list []string) (*origins, error) {
+	o := &origins{}
+	for _, entry := range list {
+		pattern := strings.ToLower(strings.TrimSuffix(strings.TrimSpace(entry), "/"))
+		if pattern == "*" {
+			o.any = true
+			continue
+		}
+		if pattern == "" || pattern == "null" {
+			// Every sandboxed frame of every page is "null".
+			return nil, fmt.Errorf("transport: the origin %q names nobody in particular", entry)
+		}
+		host := pattern
+		if scheme, rest, ok := strings.Cut(pattern, "://"); ok {
+			if host = rest; scheme == "" {
+				return nil, fmt.Errorf("transport: the origin %q has no scheme", entry)
+			}
+		}
+		if host == "" || strings.ContainsAny(host, "/@?# ") {
+			return nil, fmt.Errorf("transport: the origin %q is not of the form https://host[:port] or host[:port]", entry)
+		}
+		if _, err := path.Match(pattern, ""); err != nil {
+			return nil, fmt.Errorf("transport: the origin %q: %w", entry, err)
+		}
+		o.patterns = append(o.patterns, pattern)
+	}
+	return o, nil
+}
+
+// judge says whether the page that sent a request may.
+func (o *origins) judge(r *http.Request) verdict {
+	values := r.Header.Values("Origin")
+	if len(values) == 0 {
+		return originNone
+	}
+	u, ok := parseOrigin(values)
+	switch {
+	case ok && sameOrigin(u, r):
+		return originSame
+	case ok && o.listed(u):
+		return originListed
+	case o.any:
+		return originAny
+	}
+	return originRefused
+}
+
+// parseOrigin reads what a browser sends: scheme://host[:port], and nothing else.
+func parseOrigin(values []string) (*url.URL, bool) {
+	if len(values) != 1 {
+		return nil, false
+	}
+	u, err := url.Parse(values[0])
+	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, false
+	}
+	return u, true
+}
+
+// sameOrigin compares hosts. Over TLS the page must have come over it too; without,
+// TLS may have ended at a proxy in front, so both schemes pass.
+func sameOrigin(u *url.URL, r *http.Request) bool {
+	if u.Scheme != "https" && (u.Scheme != "http" || r.TLS != nil) {
+		return false
+	}
+	return r.Host != "" && strings.EqualFold(u.Host, r.Host)
+}
+
+func (o *origins) listed(u *url.URL) bool {
+	host := strings.ToLower(u.Host)
+	full := strings.ToLower(u.Scheme) + "://" + host
+	web := u.Scheme == "http" || u.Scheme == "https" // a bare host does not name browser extensions
+	for _, pattern := range o.patterns {
+		target := host
+		if strings.Contains(pattern, "://") {
+			target = full
+		} else if !web {
+			continue
+		}
+		if pattern == target {
+			return true // also hosts whose brackets path.Match would take for a class
+		}
+		if ok, _ := path.Match(pattern, target); ok {
+			return true
+		}
+	}
+	return false
+}
