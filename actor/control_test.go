@@ -401,7 +401,7 @@ func TestShutdownGivesUp(t *testing.T) {
 				return startWaits{&b}
 			}
 			return &b
-		}, Options{})
+		}, Options{Logger: discard()})
 		mustSend(t, s, key, "hangs", r.to("hangs"))
 		synctest.Wait()
 		mustSend(t, s, other, "in start", r.to("in start"))

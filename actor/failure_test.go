@@ -323,7 +323,7 @@ func TestFailedStart(t *testing.T) {
 
 // TestFactoryPanics: a factory that panics is a failed start.
 func TestFactoryPanics(t *testing.T) {
-	s := NewSystem(func(Key, uint64) Behavior { panic("no behavior") }, Options{})
+	s := NewSystem(func(Key, uint64) Behavior { panic("no behavior") }, Options{Logger: discard()})
 	_, err := s.Request(t.Context(), key, 1)
 	unavailable(t, err)
 	if err := s.Shutdown(t.Context()); err != nil {

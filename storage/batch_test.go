@@ -16,7 +16,10 @@ func TestInvariantAtomic(t *testing.T) {
 	for name, fn := range map[string]func(d *DB) error{
 		"error":      func(d *DB) error { return errRefused },
 		"constraint": func(d *DB) error { _, err := d.Exec(`INSERT INTO todos (id) VALUES ('old')`); return err },
-		"or fail":    func(d *DB) error { _, err := d.Exec(`INSERT OR FAIL INTO todos (id) VALUES ('n1'), ('old')`); return err },
+		"or fail": func(d *DB) error {
+			_, err := d.Exec(`INSERT OR FAIL INTO todos (id) VALUES ('n1'), ('old')`)
+			return err
+		},
 		"abort":      func(d *DB) error { _, err := d.Exec(`INSERT INTO plain VALUES ('fine'), ('abort')`); return err },
 		"raise fail": func(d *DB) error { _, err := d.Exec(`INSERT INTO plain VALUES ('fine'), ('fail')`); return err },
 		"syntax":     func(d *DB) error { _, err := d.Exec(`SELEKT`); return err },

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/gofrs/flock"
@@ -18,7 +19,7 @@ func LockDir(dir string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("storage: data directory: %w", diagnose(dir, err))
 	}
 	path := filepath.Join(dir, lockName)
-	l := flock.New(path)
+	l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR)) // to write, so that a read-only disk is found out now
 	ok, err := l.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("storage: data directory: lock %s: %w", path, diagnose(path, err))

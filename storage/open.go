@@ -307,6 +307,9 @@ func diagnose(path string, err error) error {
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
+	if _, system := errors.AsType[syscall.Errno](err); system {
+		return fmt.Errorf("%w: %w", ErrIO, err)
+	}
 	var e *Error
 	if !errors.As(err, &e) {
 		return err

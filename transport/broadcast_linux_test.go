@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -113,7 +114,9 @@ func BenchmarkRoomBroadcast(b *testing.B) {
 	act := func() {
 		serial++
 		sender.send(fmt.Sprintf(`{"id":"a%07d","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"x%07d","text":"%s"}}}`, serial, serial, pad))
-		sender.read()
+		if reply := sender.read(); !strings.Contains(reply, "success") {
+			b.Fatalf("the action: %s", reply)
+		}
 	}
 	act()
 	update := text(witness.read()) // all are of one size
@@ -139,4 +142,24 @@ func BenchmarkRoomBroadcast(b *testing.B) {
 	b.ReportMetric(float64(floor.Nanoseconds())/turns, "raw-ns/delivery")
 	b.ReportMetric(float64(price.Nanoseconds())/turns, "room-ns/delivery")
 	b.ReportMetric(float64(price)/float64(floor), "ratio")
+}
+
+// BenchmarkIdleSocket is the memory of a quiet socket in a room: heap and stacks,
+// without the kernel's.
+func BenchmarkIdleSocket(b *testing.B) {
+	s := startServer(b, Options{})
+	far := startSink(b)
+	far.order("dial %s 1 /parties/probe/home", s.addr())
+	used := func() uint64 {
+		runtime.GC()
+		runtime.GC() // what pools hold goes with the second
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	before := used()
+	far.order("dial %s %d /parties/probe/home", s.addr(), receivers)
+	after := used()
+	b.ReportMetric(float64(after-before)/receivers, "B/socket")
+	b.ReportMetric(0, "ns/op")
 }

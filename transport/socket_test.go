@@ -42,7 +42,7 @@ func TestProtocolBroken(t *testing.T) {
 		{"reserved bit 3", clientHeader(finBit|0x10|1, 2, []byte("{}"), mask)},
 		{"reserved opcode", clientHeader(finBit|3, 2, []byte("{}"), mask)},
 		{"reserved control opcode", clientHeader(finBit|0xB, 0, nil, mask)},
-		{"continuation of nothing", clientHeader(finBit|0, 2, []byte("{}"), mask)},
+		{"continuation of nothing", clientHeader(finBit, 2, []byte("{}"), mask)},
 		{"text inside a text", append(clientHeader(1, 1, []byte("{"), mask), clientFrame(1, []byte("}"))...)},
 		{"close with one byte", clientFrame(opClose, []byte{3})},
 		{"close with 1005", clientFrame(opClose, []byte{3, 0xed})},

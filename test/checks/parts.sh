@@ -7,6 +7,8 @@ readonly staticcheck_version=v0.8.2 # honnef.co/go/tools
 readonly govulncheck_version=v1.8.0 # golang.org/x/vuln
 readonly targets='linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64'
 readonly exit_not_run=75
+export CGO_ENABLED=0 # Den is built without; the one exception is the race detector
+export NO_COLOR=1    # the output is kept in files
 
 note() { printf '%s\n' "$*"; printf '%s' "$*" >"${NOTE_FILE:-/dev/null}"; }
 
@@ -77,21 +79,20 @@ part_cross() {
   local target start
   for target in $targets; do
     start=$SECONDS
-    CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build ./...
+    GOOS=${target%/*} GOARCH=${target#*/} go build ./...
     echo "$target $((SECONDS - start))s"
   done
 }
 
-race_flag() {
-  if have gcc || have clang; then echo -race; fi
-}
-
 part_unit() {
-  local race
-  race=$(race_flag)
-  [ -n "$race" ] || echo 'no C compiler: the tests run WITHOUT the race detector'
-  go test $race -shuffle=on -count=1 -timeout 15m ./...
-  [ -n "$race" ] || missing 'tests passed, but WITHOUT the race detector: it needs a C compiler'
+  local flags=(-shuffle=on -count=1 -timeout 15m)
+  if have gcc || have clang; then
+    CGO_ENABLED=1 go test -race "${flags[@]}" ./...
+    return
+  fi
+  echo 'no C compiler: the tests run WITHOUT the race detector'
+  go test "${flags[@]}" ./...
+  missing 'tests passed, but WITHOUT the race detector: it needs a C compiler'
 }
 
 # part_unit-soak repeats the tests in ever new orders until DURATION is over.
@@ -117,7 +118,7 @@ seconds() {
 # Fuzz targets are found, not listed: a new one is run from the day it is written.
 part_fuzz() {
   local listed line names=() count=0
-  listed=$(go test -list '^Fuzz' ./...)
+  listed=$(go test -list '^Fuzz' ./...) || { echo "$listed"; exit 1; }
   while read -r line; do
     case $line in
       Fuzz*) names+=("$line") ;;
@@ -136,20 +137,16 @@ part_fuzz() {
   note "$count targets, $FUZZTIME each"
 }
 
-# Every benchmark that compares with a floor reports a metric with "ratio" in its unit; those are shown again at the end.
+# Every benchmark that compares with a floor reports a metric with "ratio" in its unit; run.sh shows those again at the end.
 part_bench() {
-  local out=.bin/logs/bench.txt
-  mkdir -p .bin/logs
-  go test -run '^$' -bench . -benchtime "$BENCHTIME" -timeout 20m ./... | tee "$out"
-  echo
+  local logs=.bin/logs
+  mkdir -p "$logs"
+  go test -run '^$' -bench . -benchtime "$BENCHTIME" -timeout 20m ./... | tee "$logs/bench.txt"
+  grep -q '^Benchmark' "$logs/bench.txt" || { note 'no benchmark was found'; exit 1; }
   awk '/^Benchmark/ {
-    for (i = 4; i < NF; i += 2) if ($(i+1) ~ /ratio/) { printf "%-60s %10s %s\n", $1, $i, $(i+1); n++ }
-    seen++
-  } END {
-    if (!seen) { print "no benchmark ran"; exit 1 }
-    if (!n) print "no benchmark reported a ratio"
-  }' "$out"
-  note "$(grep -c '^Benchmark' "$out") benchmarks, $BENCHTIME each"
+    for (i = 3; i < NF; i += 2) if ($(i+1) ~ /ratio/) printf "%-28s %8s %s\n", $1, $i, $(i+1)
+  }' "$logs/bench.txt" >"$logs/ratios.txt"
+  note "$(grep -c '^Benchmark' "$logs/bench.txt") benchmarks, $BENCHTIME each"
 }
 
 part_crash() { crash "${LOOPS:-100}" 0s; }
@@ -168,11 +165,8 @@ part_web() {
   cd test/web
   npm ci --no-audit --no-fund
   npm run typecheck
-  if [ -z "$browser" ]; then
-    npx vitest run --exclude 'browser/**'
-    missing 'Chromium is missing (apt-get install chromium): the page was not tested in a browser'
-  fi
-  DEN_CHROMIUM=$browser npm test
+  npm test # without a browser its tests skip themselves
+  [ -n "$browser" ] || missing 'Chromium is missing (apt-get install chromium): the page was not tested in a browser'
 }
 
 chromium_path() { command -v chromium || command -v chromium-browser || command -v google-chrome || true; }

@@ -38,8 +38,10 @@ for log in "$logs"/unit*.log; do
   [ -f "$log" ] && { printf '\n==> what go test said\n'; grep -E '^(ok  |FAIL|---|panic:|\?   )' "$log" | grep -v 'no test files'; }
 done
 
+[ -s "$logs/ratios.txt" ] && { printf '\n==> ratios\n'; cat "$logs/ratios.txt"; }
+
 printf '\n==> summary\n'
 printf '%s\n' "${summary[@]}"
 printf '%-12s %5ds\n\n' all $((SECONDS - began))
-printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$not_run"
+printf 'parts: %d passed, %d failed, %d skipped\n' "$passed" "$failed" "$not_run"
 [ "$failed" -eq 0 ]

@@ -31,6 +31,7 @@ func build(t *testing.T) string {
 		binary += ".exe"
 	}
 	cmd := exec.Command("go", "build", "-o", binary, "github.com/denrooms/den/cmd/den")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

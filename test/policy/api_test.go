@@ -176,7 +176,8 @@ func (w *apiWriter) decl(d ast.Decl) {
 	if err := config.Fprint(&text, w.fset, d); err != nil && w.err == nil {
 		w.err = err
 	}
-	for _, line := range strings.Split(text.String(), "\n") {
+	shown := strings.ReplaceAll(text.String(), "}// contains", "} // contains")
+	for _, line := range strings.Split(shown, "\n") {
 		if strings.TrimSpace(line) != "" {
 			fmt.Fprintln(w.out, strings.TrimRight(line, " "))
 		}

@@ -2,6 +2,9 @@ package policy
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,6 +53,7 @@ var testArrows = []arrow{
 	{"room", "room/roomtest", "a room is tested with the kit that its users get"},
 	{"transport", "room/roomtest", "the kit's clock and hosts serve the transport's tests too"},
 	{"fixtures", "room/roomtest", "an example shows how a room is tested"},
+	{"cmd/den", "storage", "the command's test tells a directory that is in use by its error"},
 	{"fixtures", "hibernate", "an example's test reads what a connection was sent"},
 	{"fixtures", "syncproto", "an example's test reads frames"},
 }
@@ -102,6 +106,44 @@ func TestArrowsSeesANewArrow(t *testing.T) {
 		m := planted(t, c.path, c.file, "package p\nimport _ "+strconv.Quote(c.imported)+"\n")
 		complain(t, arrowComplaints(m))
 	}
+}
+
+// TestArrowsAreDocumented: the picture in docs/DESIGN.md and the table here are the same.
+func TestArrowsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(load(t).Root, "docs", "DESIGN.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn := drawnArrows(string(page))
+	if len(drawn) < 10 {
+		t.Errorf("only %d arrows found in docs/DESIGN.md: %v", len(drawn), drawn)
+	}
+	for _, a := range arrows {
+		if name := a.from + " → " + a.to; a.from != "test" && !drawn[name] {
+			t.Errorf("docs/DESIGN.md does not draw the arrow %s (%s)", name, a.reason)
+		} else {
+			delete(drawn, name)
+		}
+	}
+	for name := range drawn {
+		t.Errorf("docs/DESIGN.md draws the arrow %s, which is not allowed here", name)
+	}
+}
+
+var drawnLine = regexp.MustCompile(`(?m)^    ([a-z/, ]+?) +→ ([a-z/]+(?:, [a-z/]+)*)(?:   |$)`)
+
+func drawnArrows(page string) map[string]bool {
+	drawn := map[string]bool{}
+	for _, line := range drawnLine.FindAllStringSubmatch(page, -1) {
+		for _, from := range strings.Split(line[1], ", ") {
+			for _, to := range strings.Split(line[2], ", ") {
+				if to != "anything" {
+					drawn[from+" → "+to] = true
+				}
+			}
+		}
+	}
+	return drawn
 }
 
 func arrowComplaints(m *module) []string {

@@ -15,6 +15,7 @@ const screenshots = fileURLToPath(new URL("../screenshots/", import.meta.url));
 const executable = findChromium();
 
 if (!executable) {
+  if (!browserRequired()) console.warn(`The browser tests are skipped: ${MISSING}.`);
   test("a Chromium is there", (context) => {
     if (!browserRequired()) return context.skip(MISSING);
     const missing = new Error(MISSING);

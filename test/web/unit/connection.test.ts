@@ -1,30 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { backoff, connect, isFinal, type Status } from "../../../fixtures/todo/web/connection.js";
-
-class FakeSocket {
-  static made: FakeSocket[] = [];
-  onopen: (() => void) | null = null;
-  onmessage: ((event: { data: unknown }) => void) | null = null;
-  onclose: ((event: { code: number; reason: string }) => void) | null = null;
-  closed = false;
-  sent: string[] = [];
-  constructor(readonly url: string) {
-    FakeSocket.made.push(this);
-  }
-  send(text: string): void {
-    this.sent.push(text);
-  }
-  close(): void {
-    this.closed = true;
-  }
-}
+import { FakeSocket } from "../support/fakesocket.ts";
 
 function open() {
   const statuses: Status[] = [];
   const calls = { open: 0, lost: 0, messages: [] as string[] };
   const connection = connect({
     url: "ws://den.test/parties/todos/default",
-    WebSocket: FakeSocket as unknown as typeof WebSocket,
+    WebSocket: FakeSocket.asWebSocket,
     onOpen: () => void calls.open++,
     onLost: () => void calls.lost++,
     onMessage: (data) => void calls.messages.push(data),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import {
   REPLY_TIMEOUT,
-  act,
+  act as actAll,
   countQueued,
   disconnected,
   empty,
@@ -22,6 +22,7 @@ const create = (id: string, text: string): Action => ({ type: "create", payload:
 const update = (id: string, text: string, completed: 0 | 1 = 0): Action => ({ type: "update", payload: { id, text, completed } });
 const remove = (id: string): Action => ({ type: "delete", payload: { id } });
 
+const act = (state: State, id: string, action: Action) => actAll(state, [{ id, action }]);
 const sync = (payload: Row[], more?: true) => ({ sync: true, channel: "todos", payload, ...(more && { more }) });
 const broadcast = (payload: Row[]) => ({ broadcast: true, type: "update", channel: "todos", payload });
 const success = (id: string, result: Row[]) => ({ type: "success", rpc: true, channel: "todos", id, result });

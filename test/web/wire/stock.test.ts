@@ -1,7 +1,7 @@
 // An unmodified partysocket, with a client that behaves as partysync's React hook does, against a real den.
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { CHANNEL, Bare, freshRoom, stock } from "../support/clients.ts";
+import { CHANNEL, Bare, freshRoom, pageSession, stock } from "../support/clients.ts";
 import { Den } from "../support/den.ts";
 import { Proxy } from "../support/proxy.ts";
 import type { Action, Row } from "../../../fixtures/todo/web/store.js";
@@ -157,6 +157,22 @@ describe("the stock client", () => {
     expect(client.texts).toEqual(["answered"]);
     proxy.release();
     await expect.poll(() => client.texts).toEqual(["answered", "unanswered"]);
+  });
+
+  test("gets a long list in pages, each of them small", async () => {
+    const room = freshRoom();
+    const writer = stock(den, room);
+    const ids = Array.from({ length: 2_000 }, (_, n) => `todo-${String(n).padStart(5, "0")}`);
+    await Promise.all(ids.map((id) => writer.call(create(id, `${id} ${"x".repeat(450)}`))));
+    const late = stock(den, room);
+    await expect.poll(() => late.rows.map((row) => row[0])).toEqual(ids);
+    const pages = late.received.filter((frame: any) => frame.sync === true) as { payload: Row[]; more?: boolean }[];
+    expect(pages.length).toBeGreaterThan(1);
+    expect(pages.map((page) => page.more === true)).toEqual(pages.map((_, n) => n < pages.length - 1));
+    expect(Math.max(...pages.map((page) => JSON.stringify(page).length))).toBeLessThan(1 << 20);
+    const page = pageSession(den, room);
+    await expect.poll(() => page.session.state.rows.size).toBe(ids.length);
+    expect(page.session.liveness.name).toBe("live");
   });
 
   test("gets nothing but JSON that it can read", async () => {

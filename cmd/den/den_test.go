@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func environment(vars map[string]string) func(string) string {
+	return func(name string) string { return vars[name] }
+}
+
+func TestConfig(t *testing.T) {
+	c, err := parseConfig(nil, environment(nil), io.Discard)
+	if err != nil || c.addr != "localhost:8787" || c.data != "data" || c.origins != nil || c.level != slog.LevelInfo || c.format != "text" {
+		t.Errorf("with nothing set: %+v, %v", c, err)
+	}
+	vars := environment(map[string]string{"DEN_ADDR": ":1", "DEN_DATA": "/d", "DEN_ORIGINS": "https://a.example, https://b.example", "DEN_LOG_LEVEL": "debug", "DEN_LOG_FORMAT": "json"})
+	c, err = parseConfig([]string{"-data", "/flag"}, vars, io.Discard)
+	if err != nil || c.addr != ":1" || c.data != "/flag" || len(c.origins) != 2 || c.origins[1] != "https://b.example" || c.level != slog.LevelDebug || c.format != "json" {
+		t.Errorf("with an environment and a flag: %+v, %v", c, err)
+	}
+	for _, args := range [][]string{{"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}} {
+		if _, err := parseConfig(args, environment(nil), io.Discard); err == nil {
+			t.Errorf("%v was accepted", args)
+		}
+	}
+	var help bytes.Buffer
+	if _, err := parseConfig([]string{"-h"}, environment(nil), &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "DEN_ORIGINS") {
+		t.Errorf("-h: %v, %s", err, help.String())
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if err := run(t.Context(), []string{"version"}, environment(nil)); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(version(), "go1.") {
+		t.Errorf("the version is %q", version())
+	}
+}
+
+func start(t *testing.T, c config) (*server, error) {
+	t.Helper()
+	return newServer(c, slog.New(slog.DiscardHandler))
+}
+
+func TestServesAndStops(t *testing.T) {
+	c := config{addr: "127.0.0.1:0", data: t.TempDir(), format: "text"}
+	s, err := start(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx) }()
+	url := "http://" + s.listener.Addr().String()
+	for path, want := range map[string]int{"/": 200, "/app.js": 200, "/nothing": 404, "/parties/nowhere/r": 400, "/parties/todos/r": 404} {
+		res, err := http.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("GET %s: %d, want %d", path, res.StatusCode, want)
+		}
+	}
+
+	if _, err := start(t, c); err == nil || !strings.Contains(err.Error(), c.data) || !strings.Contains(err.Error(), "stop it") {
+		t.Errorf("a second server on the same directory: %v", err)
+	}
+	other := config{addr: s.listener.Addr().String(), data: t.TempDir(), format: "text"}
+	if _, err := start(t, other); err == nil || !strings.Contains(err.Error(), "DEN_ADDR") {
+		t.Errorf("a second server on the same address: %v", err)
+	}
+
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	again, err := start(t, c)
+	if err != nil {
+		t.Fatalf("after it had stopped: %v", err)
+	}
+	again.abandon()
+}
