@@ -35,8 +35,9 @@ type Behavior interface {
 	// Abandon is called, by System.Abandon, while Start or Receive hangs, from
 	// another goroutine than the one that hangs. It must make sure that this life can
 	// change nothing any more, and then return: the next life begins right then.
-	// Stop is not called after it. If it panics the life counts as not fenced: it
-	// stays the only one until the call that hangs returns, and is stopped then.
+	// In Start it may come before Start has done anything. Stop is not called after it.
+	// If it panics the life counts as not fenced: it stays the only one until the call
+	// that hangs returns, and is stopped then (or, if that is a Start that fails, is over).
 	Abandon()
 }
 

@@ -2,7 +2,6 @@ package actor
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -137,9 +136,4 @@ func (c *cell) log(msg string, err error) {
 		args = append(args, "stack", string(p.Stack))
 	}
 	c.system.opts.Logger.Error(msg, args...)
-}
-
-// String is for debuggers and test failures.
-func (c *cell) String() string {
-	return fmt.Sprintf("%v: life %d %v, %d queued, %d failures", c.key, c.life.number, c.life.phase, c.queue.len(), c.failures)
 }

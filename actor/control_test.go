@@ -86,6 +86,7 @@ func TestSlowStop(t *testing.T) {
 			t.Errorf("got %v, want ErrOverloaded", err)
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		want := []string{"start 1", "a in 1", "stopped 1", "start 2", "b in 2", "c in 2", "d in 2"}
 		if !slices.Equal(log, want) {
 			t.Errorf("got  %q\nwant %q", log, want)

@@ -20,7 +20,8 @@
 //   - Isolation: a panic, a runtime.Goexit, a hang or a flood in one actor does not
 //     touch another one.
 //   - Nothing stays: when an actor has stopped, nothing of it is left in memory.
-//     Of one that backs off a small record is left, for Max + Reset at the most.
+//     Of one that backs off a small record is left; it counts for Reset longer than the
+//     delay, and is swept when other actors come and go after that.
 //
 // # A batch
 //

@@ -21,10 +21,6 @@ const (
 	over                  // nothing of it runs, or it is fenced
 )
 
-func (p phase) String() string {
-	return [...]string{"starting", "idle", "working", "fencing", "closing", "over"}[p]
-}
-
 // life is one life of an actor: a Behavior, and the protoactor actor that runs it.
 type life struct {
 	// Immutable.
@@ -214,10 +210,10 @@ func (l *life) over(reason StopReason) {
 	c.mu.Lock()
 	l.phase = over
 	c.system.proto.remove(l.pid)
-	if l.ended != nil {
-		close(l.ended)
-	}
 	refused := c.after(l, reason)
+	if l.ended != nil {
+		close(l.ended) // not earlier: who waits finds the actor gone, if it is
+	}
 	c.mu.Unlock()
 	c.refuse(refused, l.unavailable())
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -99,6 +100,11 @@ func newTest(t testing.TB, b scripted, o Options) *System {
 		}
 	})
 	return s
+}
+
+// String is what checkEmpty prints of a cell that is left.
+func (c *cell) String() string {
+	return fmt.Sprintf("%v: life %d in phase %d, %d queued, %d failures", c.key, c.life.number, c.life.phase, c.queue.len(), c.failures)
 }
 
 // checkEmpty fails if anything of any actor is left.

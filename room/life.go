@@ -34,7 +34,7 @@ type life struct {
 	log     *slog.Logger
 	db      *storage.DB
 	handler Handler
-	ctx     context.Context // ends with the life
+	ctx     context.Context // for work outside; ends with the life
 	end     context.CancelFunc
 
 	// Owned by the actor.
@@ -62,6 +62,7 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 		number: number,
 		log:    h.opts.Logger.With("namespace", key.Namespace, "room", key.Room),
 	}
+	l.ctx, l.end = context.WithCancel(context.Background())
 	l.replies.limit = h.opts.ReplyMemory
 	l.watch.init(l)
 	return l
@@ -70,7 +71,8 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 // Start opens the database and lets the handler make itself ready.
 func (l *life) Start(context.Context) error {
 	l.seed()
-	l.ctx, l.end = context.WithCancel(context.Background())
+	l.watch.arm()
+	defer l.watch.disarm()
 	err := l.open()
 	if err == nil {
 		err = l.begin()
@@ -101,14 +103,23 @@ func (l *life) open() error {
 	if err != nil {
 		return err
 	}
-	l.db, err = storage.Open(storage.Options{
+	db, err := storage.Open(storage.Options{
 		Path:       path,
 		Namespace:  l.key.Namespace,
 		Room:       l.key.Room,
 		MaxBytes:   l.host.opts.MaxRoomBytes,
 		MaxChanges: l.host.opts.MaxRows,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	l.db = db
+	if l.fenced {
+		return actor.ErrAbandoned
+	}
+	return nil
 }
 
 // begin makes the typed tables and runs OnStart, as one action, and then declares
@@ -163,9 +174,12 @@ func (l *life) Stop(reason actor.StopReason) {
 func (l *life) Abandon() {
 	l.gate.Lock()
 	l.fenced = true
+	db := l.db
 	l.gate.Unlock()
 	l.end()
-	l.db.Fence()
+	if db != nil {
+		db.Fence()
+	}
 	l.log.Error("a hook did not return; the room goes on without it", "hook", l.watch.current())
 }
 

@@ -47,12 +47,17 @@ type probe struct {
 	errors  atomic.Int32
 	closes  atomic.Int32
 	failing atomic.Bool   // OnStart fails
+	hanging atomic.Bool   // OnStart does not return
 	block   chan struct{} // what "hang" waits for
 	entered chan struct{} // told when "hang" has begun
 }
 
 func (s *shop) OnStart(c *room.Context) error {
 	s.probe.starts.Add(1)
+	if s.probe.hanging.Load() {
+		s.probe.entered <- struct{}{}
+		<-s.probe.block
+	}
 	if s.probe.failing.Load() {
 		return errors.New("cannot find /etc/shop.conf")
 	}
@@ -517,6 +522,28 @@ func TestRoomThatDoesNotStart(t *testing.T) {
 	p.failing.Store(false)
 	h.Advance(time.Minute)
 	mustSucceed(t, h.Join("shop", "r", "alice").Do("items", "add", object{"id": "1", "name": "x"}))
+}
+
+func TestInvariantIsolationStartThatNeverReturns(t *testing.T) {
+	h, p := open(t)
+	p.hanging.Store(true)
+	refused := make(chan error)
+	go func() {
+		_, err := h.TryJoin("shop", "r", "alice")
+		refused <- err
+	}()
+	<-p.entered
+	h.Advance(5 * time.Second)
+	h.Advance(5 * time.Second)
+	var refusal *room.Error
+	if err := <-refused; !errors.As(err, &refusal) || refusal.Code != "room_unavailable" {
+		t.Errorf("joining a room whose start hangs: %v", err)
+	}
+	p.hanging.Store(false)
+	h.Advance(time.Minute)
+	mustSucceed(t, h.Join("shop", "r", "alice").Do("items", "add", object{"id": "1", "name": "x"}))
+	close(p.block) // the old start wakes up, in a life that is fenced
+	mustSucceed(t, h.Join("shop", "r", "bob").Do("items", "add", object{"id": "2", "name": "x"}))
 }
 
 func TestInvariantSocketsOutliveRooms(t *testing.T) {

@@ -210,6 +210,9 @@ func (p *tablePlan) write() {
 
 	p.create = "CREATE TABLE IF NOT EXISTS " + table + " (" + strings.Join(defs, ", ") +
 		", created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, deleted_at INTEGER) STRICT"
+	if p.columns[0].kind != "INTEGER NOT NULL" {
+		p.create += ", WITHOUT ROWID" // one tree, in the order of the ids, instead of a table and an index
+	}
 	p.insert = "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ") VALUES (" + marks + ")"
 	p.upsert = p.insert + " ON CONFLICT (" + id + ") DO UPDATE SET " + strings.Join(replaced, ", ")
 	p.update = "UPDATE " + table + " SET " + strings.Join(sets, ", ") + " WHERE " + id + " = ? AND deleted_at IS NULL"

@@ -41,7 +41,7 @@ func (d *DB) refusal(op int32, a, b string) string {
 	case sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT:
 		return "an action is a transaction already: BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not for handlers"
 	case sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH:
-		return "a room has one database: no ATTACH, DETACH, VACUUM"
+		return "a room has one database: no ATTACH and DETACH"
 	case sqlite3.SQLITE_PRAGMA:
 		if !readsOnly(a, b) {
 			return fmt.Sprintf("PRAGMA %s is not for handlers", a)
@@ -100,11 +100,11 @@ func readsOnly(name, arg string) bool {
 // noteSchema remembers that the statement changes the schema, and of which table.
 func (d *DB) noteSchema(op int32, a, b string) {
 	switch op {
-	case sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_CREATE_VTABLE, sqlite3.SQLITE_DROP_VTABLE:
+	case sqlite3.SQLITE_DROP_TABLE:
 		d.redefine(a)
 	case sqlite3.SQLITE_ALTER_TABLE:
 		d.redefine(b)
-	case sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_DROP_INDEX, sqlite3.SQLITE_CREATE_TRIGGER, sqlite3.SQLITE_DROP_TRIGGER,
+	case sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_VTABLE, sqlite3.SQLITE_DROP_VTABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_DROP_INDEX, sqlite3.SQLITE_CREATE_TRIGGER, sqlite3.SQLITE_DROP_TRIGGER,
 		sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_REINDEX:
 		d.sawSchema = true
 	}

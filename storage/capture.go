@@ -47,12 +47,10 @@ const few = 8
 // keepMemory is how much memory the recorder keeps between actions.
 const keepMemory = 256 << 10
 
-func (r *recorder) begin() {
-	r.on, r.unsynced, r.refused = true, false, nil
-}
+func (r *recorder) begin() { r.on = true }
 
 func (r *recorder) end() {
-	r.on = false
+	r.on, r.unsynced, r.refused = false, false, nil
 	clear(r.entries)
 	r.entries, r.mem = r.entries[:0], r.mem[:0]
 	if cap(r.mem) > keepMemory {

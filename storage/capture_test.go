@@ -263,6 +263,9 @@ func TestTooManyChanges(t *testing.T) {
 		return nil
 	})
 	wantError(t, err, ErrTooLarge)
+	if got := query(t, d, `SELECT * FROM todos`); len(got) != 0 {
+		t.Errorf("left behind: %d rows", len(got))
+	}
 	if c := actSQL(t, d, 1, fmt.Sprintf(insert, 10)); len(c.Rows) != 10 || c.Seq != 1 {
 		t.Errorf("%d rows, seq %d", len(c.Rows), c.Seq)
 	}

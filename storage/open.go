@@ -68,9 +68,18 @@ func openRoom(o Options) (*DB, error) {
 	}
 	if err := d.start(); err != nil {
 		// What we refuse is left alone: no checkpoint on the way out.
-		return nil, errors.Join(err, c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.Close())
+		err = errors.Join(err, c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.Close())
+		removeEmpty(o.Path + "-wal")
+		return nil, err
 	}
 	return d, nil
+}
+
+// removeEmpty removes the WAL that our look into the file made: it holds nothing.
+func removeEmpty(path string) {
+	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
+		os.Remove(path)
+	}
 }
 
 func newDB(o Options, c *conn) (*DB, error) {

@@ -117,6 +117,9 @@ func (d *DB) prepareOne(auth authority, sql string, flags uint32) (*statement, s
 		if d.denied != "" {
 			err.kind, err.Message = ErrForbidden, d.denied
 		}
+		if d.fenced.Load() {
+			err.kind = ErrClosed
+		}
 		return nil, "", err
 	}
 	if p == 0 {

@@ -110,6 +110,7 @@ func BenchmarkRoomBroadcast(b *testing.B) {
 	far.order("dial %s %d /parties/probe/home", s.addr(), receivers)
 	pad := strings.Repeat("x", payloadSize)
 	sender, witness := s.dial("/parties/probe/home"), s.dial("/parties/probe/home")
+	joined(b, s, receivers+2)
 	serial := 0
 	act := func() {
 		serial++

@@ -348,8 +348,12 @@ func (l *link) broken(err error) {
 }
 
 // reset closes a connection at once. What the client has not taken is dropped
-// and does not stay in the kernel until it gives up.
+// and does not stay in the kernel until it gives up; TLS says no good-bye, for that
+// could block.
 func reset(conn net.Conn) {
+	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = tls.NetConn()
+	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}

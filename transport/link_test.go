@@ -141,7 +141,7 @@ func TestLinkIdleCostsNothing(t *testing.T) {
 	})
 }
 
-func TestLinkSlowConsumer(t *testing.T) {
+func TestInvariantBoundedSendQueue(t *testing.T) {
 	for name, o := range map[string]Options{
 		"bytes":  {SendQueueBytes: 10_000},
 		"frames": {SendQueueFrames: 10},

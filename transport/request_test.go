@@ -42,7 +42,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-func TestRequestFails(t *testing.T) {
+func TestInvariantNothingLeaksOverHTTP(t *testing.T) {
 	s := startServer(t, Options{MaxBody: 1000})
 	tests := []struct {
 		method, path string

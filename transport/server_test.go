@@ -209,6 +209,13 @@ func within[T any](t testing.TB, ch <-chan T, what string) T {
 	}
 }
 
+// joined waits until n clients are in their rooms. A handshake's answer comes
+// before the room has heard of the client.
+func joined(t testing.TB, s *server, n int) {
+	t.Helper()
+	eventually(t, "all clients to be in their rooms", func() bool { return s.host.Connections() == n })
+}
+
 // eventually waits for what another goroutine is about to do.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

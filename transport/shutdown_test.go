@@ -74,11 +74,16 @@ func TestShutdownOrder(t *testing.T) {
 // TestShutdownGivesUp: a client that does not answer the close, and a room that
 // does not end, cannot hold it up for longer than the context says.
 func TestShutdownGivesUp(t *testing.T) {
-	s := startServer(t, Options{})
+	s := startServer(t, Options{}, func(o *room.Options) { o.InFlight = 1 })
 	raw := rawDial(t, s.addr())
 	raw.upgrade("/parties/probe/home")
 	raw.send(clientFrame(1, []byte(`{"do":"block"}`)))
 	within(t, s.control.entered, "the room to block")
+	raw.send(clientFrame(1, []byte(`{"do":"echo"}`))) // the reader waits for the room with this one
+	eventually(t, "the reader to wait", func() bool {
+		list := s.handler.open()
+		return len(list) == 1 && list[0].busy.Load()
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := s.handler.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {

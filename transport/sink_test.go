@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // The far end of the benchmarks: a process of its own, so that what reading costs
@@ -95,9 +96,10 @@ func sinkDial(addr, path string) (net.Conn, error) {
 }
 
 type sinkProcess struct {
-	b   *testing.B
-	in  io.Writer
-	out *bufio.Reader
+	b    *testing.B
+	in   io.Writer
+	pipe io.Reader
+	out  *bufio.Reader
 }
 
 // startSink starts the far end; it ends with the benchmark.
@@ -118,12 +120,15 @@ func startSink(b *testing.B) *sinkProcess {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { in.Close(); cmd.Wait() })
-	return &sinkProcess{b, in, bufio.NewReader(out)}
+	return &sinkProcess{b, in, out, bufio.NewReader(out)}
 }
 
 func (s *sinkProcess) order(format string, args ...any) {
 	s.b.Helper()
 	fmt.Fprintf(s.in, format+"\n", args...)
+	if pipe, ok := s.pipe.(*os.File); ok {
+		pipe.SetReadDeadline(time.Now().Add(patience))
+	}
 	if answer, err := s.out.ReadString('\n'); err != nil || answer != "ok\n" {
 		s.b.Fatalf("the far end says %q, %v", answer, err)
 	}

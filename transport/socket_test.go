@@ -23,9 +23,9 @@ func healthy(t *testing.T, c *client) {
 	c.expect(`{"do":"echo","still":"here"}`)
 }
 
-// TestProtocolBroken: each way to break the framing ends that socket with 1002,
+// TestInvariantIsolationBrokenProtocol: each way to break the framing ends that socket with 1002,
 // and no other.
-func TestProtocolBroken(t *testing.T) {
+func TestInvariantIsolationBrokenProtocol(t *testing.T) {
 	s := startServer(t, Options{})
 	bystander := s.dial("/parties/probe/home")
 	mask := [4]byte{9, 8, 7, 6}
@@ -122,9 +122,9 @@ func TestBadMessages(t *testing.T) {
 	}
 }
 
-// TestHugeFrame: 100 MB are announced and sent. They are not held, and the client
+// TestInvariantBoundedHugeFrame: 100 MB are announced and sent. They are not held, and the client
 // learns why.
-func TestHugeFrame(t *testing.T) {
+func TestInvariantBoundedHugeFrame(t *testing.T) {
 	s := startServer(t, Options{ReadLimit: 64 << 10})
 	bystander := s.dial("/parties/probe/home")
 	raw := rawDial(t, s.addr())
@@ -181,8 +181,8 @@ func TestReadLimitIsExact(t *testing.T) {
 	}
 }
 
-// TestManyFramesAtOnce: 10,000 in one go are all answered, in order.
-func TestManyFramesAtOnce(t *testing.T) {
+// TestInvariantBoundedManyFramesAtOnce: 10,000 in one go are all answered, in order.
+func TestInvariantBoundedManyFramesAtOnce(t *testing.T) {
 	const frames = 10_000
 	s := startServer(t, Options{})
 	bystander := s.dial("/parties/probe/elsewhere")
@@ -210,8 +210,8 @@ func TestManyFramesAtOnce(t *testing.T) {
 	}
 }
 
-// TestNeverReads: one socket takes nothing; the others of its room get everything.
-func TestNeverReads(t *testing.T) {
+// TestInvariantIsolationNeverReads: one socket takes nothing; the others of its room get everything.
+func TestInvariantIsolationNeverReads(t *testing.T) {
 	t.Parallel() // it waits for closeTimeout
 	s := startServer(t, Options{SendQueueBytes: 1 << 20})
 	stuck := rawDial(t, s.addr())
@@ -220,6 +220,7 @@ func TestNeverReads(t *testing.T) {
 	}
 	stuck.upgrade("/parties/probe/home?_pk=stuck")
 	reader, sender := s.dial("/parties/probe/home"), s.dial("/parties/probe/home")
+	joined(t, s, 3)
 	for round := range 30 { // 30 MB, more than the kernel holds for it
 		sender.send(`{"do":"burst","n":10,"len":100000}`)
 		for _, c := range []*client{reader, sender} {
@@ -238,9 +239,9 @@ func TestNeverReads(t *testing.T) {
 	healthy(t, reader)
 }
 
-// TestBackPressure: while a room is busy the socket of a client that floods it is
+// TestInvariantBoundedBackPressure: while a room is busy the socket of a client that floods it is
 // not read, and when it goes on nothing is lost.
-func TestBackPressure(t *testing.T) {
+func TestInvariantBoundedBackPressure(t *testing.T) {
 	s := startServer(t, Options{}, func(o *room.Options) { o.InFlight = 8 })
 	raw := rawDial(t, s.addr())
 	raw.upgrade("/parties/probe/home")
@@ -375,9 +376,9 @@ func TestPing(t *testing.T) {
 	}
 }
 
-// TestPingFlood: pongs are queued like everything else, so a client that asks for
+// TestInvariantBoundedPingFlood: pongs are queued like everything else, so a client that asks for
 // them and reads nothing is closed.
-func TestPingFlood(t *testing.T) {
+func TestInvariantBoundedPingFlood(t *testing.T) {
 	t.Parallel() // it waits for closeTimeout
 	s := startServer(t, Options{SendQueueFrames: 100})
 	raw := rawDial(t, s.addr())
@@ -397,8 +398,8 @@ func TestPingFlood(t *testing.T) {
 	}
 }
 
-// TestPanicInRoom: a hook that panics fails its message; sockets stay.
-func TestPanicInRoom(t *testing.T) {
+// TestInvariantIsolationPanic: a hook that panics fails its message; sockets stay.
+func TestInvariantIsolationPanic(t *testing.T) {
 	s := startServer(t, Options{})
 	c := s.dial("/parties/probe/home")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -410,4 +411,22 @@ func TestPanicInRoom(t *testing.T) {
 	defer ws.CloseNow()
 	(&client{t, ws}).expectClose(1011, "action_failed")
 	healthy(t, c)
+}
+
+// TestInvariantSocketsOutliveRooms: a room's life ends, in order or not, and its
+// sockets do not notice.
+func TestInvariantSocketsOutliveRooms(t *testing.T) {
+	s := startServer(t, Options{})
+	c := s.dial("/parties/probe/home")
+	key := room.Key{Namespace: "probe", Room: "home"}
+	for name, end := range map[string]func(context.Context, room.Key) error{"restart": s.host.Restart, "crash": s.host.Crash} {
+		healthy(t, c)
+		if err := end(t.Context(), key); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		healthy(t, c)
+	}
+	if n := s.handler.Connections(); n != 1 {
+		t.Errorf("%d sockets", n)
+	}
 }

@@ -1,9 +1,12 @@
 package transport
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -58,6 +61,7 @@ func TestSyncOverSocket(t *testing.T) {
 	s := startServer(t, Options{})
 	a, b := s.dial("/parties/probe/home"), s.dial("/parties/probe/home")
 	other := s.dial("/parties/probe/elsewhere")
+	joined(t, s, 3)
 	b.send(`{"channel":"items","sync":true,"from":null}`)
 	b.expect(`{"sync":true,"channel":"items","payload":[]}`)
 	a.send(`{"id":"i1","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"x","text":"one"}}}`)
@@ -251,7 +255,7 @@ func (u unwrapper) Write(p []byte) (int, error) { return u.w.Write(p) }
 func (u unwrapper) WriteHeader(status int)      { u.w.WriteHeader(status) }
 func (u unwrapper) Unwrap() http.ResponseWriter { return u.w }
 
-func TestSetupFails(t *testing.T) {
+func TestInvariantNothingLeaksInSetup(t *testing.T) {
 	s := startServer(t, Options{}, func(o *room.Options) { o.ActionTimeout = 100 * time.Millisecond })
 	tests := []struct {
 		on     string
@@ -290,7 +294,7 @@ func TestRoomClosesInOnConnect(t *testing.T) {
 	s.dial("/parties/probe/home?on=close").expectClose(4600, "at once")
 }
 
-func TestMaxConnections(t *testing.T) {
+func TestInvariantBoundedConnections(t *testing.T) {
 	s := startServer(t, Options{MaxConnections: 2})
 	a := s.dial("/parties/probe/home")
 	s.dial("/parties/probe/home")
@@ -328,4 +332,52 @@ func TestEarlyFrames(t *testing.T) {
 			t.Fatalf("frame %d: %q", i, f.payload)
 		}
 	}
+}
+
+// TestTLS: a socket over TLS, and over HTTP/2 what HTTP/2 can do.
+func TestTLS(t *testing.T) {
+	s := startServer(t, Options{})
+	front := httptest.NewUnstartedServer(s.handler)
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	defer front.Close()
+
+	conn, err := tls.Dial("tcp", front.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	raw := &rawClient{conn, t, bufio.NewReader(conn)}
+	raw.upgrade("/parties/probe/home")
+	big := `{"do":"echo","pad":"` + strings.Repeat("x", 100_000) + `"}`
+	for range 10 {
+		raw.send(clientFrame(1, []byte(`{"do":"echo"}`)), clientFrame(1, []byte(big)))
+	}
+	for range 10 {
+		if f := raw.frame(); string(f.payload) != `{"do":"echo"}` {
+			t.Fatalf("got %.40q", f.payload)
+		}
+		if f := raw.frame(); string(f.payload) != big {
+			t.Fatalf("got %.40q", f.payload)
+		}
+	}
+	raw.send([]byte{0x81, 0}) // unmasked
+	f := raw.frame()
+	if code, _ := f.close(); code != closeProtocol {
+		t.Errorf("closed with %d", code)
+	}
+	if rest, err := io.ReadAll(raw.r); err != nil || len(rest) > 0 {
+		t.Errorf("behind the close frame: %q, %v", rest, err)
+	}
+
+	resp, err := front.Client().Get(front.URL + "/parties/probe/home?on=who")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.ProtoMajor != 2 || resp.StatusCode != 200 {
+		t.Errorf("over HTTP/%d: %d", resp.ProtoMajor, resp.StatusCode)
+	}
+	front.Client().CloseIdleConnections()
 }

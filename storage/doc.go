@@ -1,0 +1,96 @@
+// Package storage keeps a room: one SQLite file, with every change of its synced
+// tables captured, numbered and indexed. It hides SQLite from the rest of Den.
+//
+// # What must hold
+//
+//   - Atomic: an action's writes (Batch.Do) all happen or none do, on an error, a
+//     panic, a lost batch, a fence.
+//   - What is sent is what happened: whatever SQL an action ran (UPSERT, REPLACE,
+//     triggers, cascades, DELETE without WHERE, a statement that failed half-way
+//     and was looked over), the rows of its Commit lead from the old content of
+//     the synced tables to the new one. Since(seq) does the same from any seq.
+//   - Seq is 1, 2, 3 … one for each action that changed a row of any table but
+//     Den's own. An action that is rolled back uses none. For a synced table a
+//     change is a difference in the end: insert and delete again is none.
+//   - A file that is not this room's, or from a newer Den, is refused untouched.
+//   - When DB.Fence has returned, the life that it ended can change nothing.
+//
+// # How
+//
+// Each action runs in a savepoint, the actions that had queued up in one
+// transaction. SQLite's pre-update hook reports each row before it changes; the
+// recorder folds the reports into one entry a row (capture.go), old and new
+// content, and at the action's end they become rows, tombstones and entries of
+// the change index (fold.go). Behind a failed statement the hook's word is not
+// enough, because what stays depends on the kind of failure: the rows that it
+// touched are read again.
+//
+// The package calls modernc.org/sqlite/lib, the driver module's translation of
+// SQLite, itself: not database/sql and not the driver's connection. The driver
+// cuts text at a NUL, makes NULL of an empty blob, turns DATETIME columns into
+// time.Time, gives wrong values for virtual generated columns in hooks, and costs
+// about ten allocations a call. The lib is SQLite's C API with uintptr for
+// pointers: documented at sqlite.org/c3ref.
+//
+// # Memory
+//
+// Arguments are copied into C memory that belongs to their statement; SQLite never
+// holds Go memory. Rows are copied out of SQLite by Next, so that their accessors
+// need no lock and stay safe when another goroutine fences the DB.
+//
+// # Limits, all in Options
+//
+//	MaxBytes        10 GiB  the file                         ErrFull
+//	MaxValueBytes   16 MiB  a text, a blob, a row            ErrTooLarge
+//	MaxChanges      10,000  synced rows that an action changes  ErrTooLarge
+//	MaxChangeBytes  64 MiB  those rows in memory, old and new   ErrTooLarge
+//	StatementCache  128     prepared statements of handlers
+//	CacheBytes      2 MiB   pages of the file in memory
+//
+// # Concurrency
+//
+// One goroutine uses a DB, its Batches and its Rows; each call takes the DB's
+// mutex. DB.Interrupt, Fence, Seq and Epoch may be called from any goroutine.
+// There are no contexts: a write that a context could end would roll the whole
+// batch back. A hanging statement is ended by Interrupt or Fence.
+//
+// # The file, schema version 1
+//
+// An SQLite database in WAL mode, 4096-byte pages, locked EXCLUSIVE while open.
+//
+//	byte 60  user_version    1: the version of what follows; a higher one is refused
+//	byte 68  application_id  0x44656E52, "DenR"
+//
+//	_den_meta (name TEXT PRIMARY KEY, value)
+//	  namespace   text     of the room; compared on open
+//	  room        text     its name, as it was given; compared on open
+//	  epoch       text     32 hex digits, random, made with the file
+//	  seq         integer  the last action's number; written once a batch
+//	  created_at  integer  Unix milliseconds
+//
+//	_den_tables (id INTEGER PRIMARY KEY, name TEXT, stale)
+//	  every table that was ever declared by Sync. stale is 1 where its changes
+//	  were not followed because its definition was unfit: the next Sync counts
+//	  the whole table as changed.
+//
+//	_den_changes (tab, key, seq, gone_at, high), PRIMARY KEY (tab, key), INDEX (tab, seq)
+//	  tab      id in _den_tables
+//	  key      the row's first column
+//	  seq      the last action that changed the row
+//	  gone_at  NULL while the row is in its table; else the stamp of its
+//	           tombstone: Unix milliseconds, or 'YYYY-MM-DD HH:MM:SS' in UTC where
+//	           the table's stamps are texts
+//	  high     the highest updated_at or deleted_at of the table sent up to that
+//	           seq, numbers before texts; it never falls as seq rises
+//
+// Other tables named _den_… belong to Den's other packages, see DB.Internal.
+// Handlers can read all of these and write none.
+//
+// A new file is written beside its place, synced and renamed: a file under the
+// room's name is always whole.
+//
+// # Where ideas come from
+//
+// Savepoints and commit on nil, roll back on error and panic: bbolt's Update. The
+// consistency check behind every test too. A position as a type: litestream's ltx.
+package storage

@@ -1,0 +1,163 @@
+package storage
+
+import (
+	"fmt"
+	"testing"
+)
+
+// stamped inserts or updates a row with a stamp, as an action of its own.
+func stamped(t *testing.T, d *DB, key string, stamp any) Seq {
+	t.Helper()
+	c, err := act(t, d, 1, func() error {
+		_, err := d.Exec(`INSERT INTO todos (id, created_at, updated_at) VALUES (?1, ?2, ?2) ON CONFLICT DO UPDATE SET updated_at = ?2, done = ifnull(done, 0) + 1`, key, stamp)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Seq
+}
+
+func TestSeqAt(t *testing.T) {
+	type write struct {
+		key   string
+		stamp any
+	}
+	type ask struct {
+		stamp any
+		seq   Seq
+		known bool
+	}
+	for name, tc := range map[string]struct {
+		writes []write
+		asks   []ask
+	}{
+		"rising": {[]write{{"a", 10}, {"b", 20}, {"c", 30}},
+			[]ask{{int64(10), 0, true}, {int64(15), 1, true}, {int64(20), 1, true}, {int64(30), 2, true}, {int64(31), 0, false}, {20.0, 1, true}, {19.5, 1, true}}},
+		"same tick": {[]write{{"a", 10}, {"b", 10}, {"c", 10}, {"d", 11}},
+			[]ask{{int64(10), 0, true}, {int64(11), 3, true}}},
+		"stepping back": {[]write{{"a", 100}, {"b", 50}, {"c", 60}, {"d", 101}},
+			[]ask{{int64(100), 0, true}, {int64(60), 0, true}, {int64(101), 3, true}, {int64(102), 0, false}}},
+		"texts": {[]write{{"a", "2024-01-01 00:00:00"}, {"b", "2024-01-01 00:00:00"}, {"c", "2024-01-02 00:00:00"}},
+			[]ask{{"2024-01-01 00:00:00", 0, true}, {"2024-01-02 00:00:00", 2, true}, {"2025", 0, false}, {int64(5), 0, true}}},
+		"floats": {[]write{{"a", 1.5}, {"b", 2.5}}, []ask{{2.5, 1, true}, {int64(2), 1, true}, {int64(3), 0, false}}},
+		"a row written again": {[]write{{"a", 10}, {"b", 20}, {"a", 30}},
+			[]ask{{int64(10), 1, true}, {int64(20), 1, true}, {int64(30), 2, true}}},
+		"no stamps":  {[]write{{"a", nil}}, []ask{{int64(0), 0, false}, {nil, 0, false}}},
+		"nothing":    {nil, []ask{{int64(0), 0, false}, {"x", 0, false}}},
+		"other type": {[]write{{"a", 1}}, []ask{{true, 0, false}, {"x", 0, false}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := openTodos(t)
+			for _, w := range tc.writes {
+				stamped(t, d, w.key, w.stamp)
+			}
+			for range 2 {
+				for _, a := range tc.asks {
+					if seq, known := d.SeqAt("todos", a.stamp); seq != a.seq || known != a.known {
+						t.Errorf("SeqAt(%v) = %d, %v; want %d, %v", a.stamp, seq, known, a.seq, a.known)
+					}
+				}
+				for _, tab := range d.tables {
+					tab.known = false // ask once more with the maximum read from the file
+				}
+			}
+		})
+	}
+}
+
+// TestSeqAtManySeqs lets the search go over more than a few seqs, with gaps of
+// another table's commits in between.
+func TestSeqAtManySeqs(t *testing.T) {
+	d := openTodos(t, todosTable, `CREATE TABLE plain (x)`)
+	want := map[int64]Seq{}
+	b, err := d.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 300 {
+		if _, err := b.Do(1, func() error {
+			var err error
+			if i%3 == 0 {
+				want[int64(i)] = d.Seq()
+				_, err = d.Exec(`INSERT INTO todos (id, updated_at) VALUES (?, ?)`, fmt.Sprint(i), i)
+			} else {
+				_, err = d.Exec(`INSERT INTO plain VALUES (1)`)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	for stamp, seq := range want {
+		if got, known := d.SeqAt("todos", stamp); got != seq || !known {
+			t.Errorf("SeqAt(%d) = %d, %v; want %d", stamp, got, known, seq)
+		}
+	}
+}
+
+func TestSeqAtCountsDeletions(t *testing.T) {
+	d := openTodos(t)
+	stamped(t, d, "a", 10)
+	actSQL(t, d, 500, `DELETE FROM todos`)
+	if seq, known := d.SeqAt("todos", int64(500)); seq != 1 || !known {
+		t.Errorf("hard delete: %d, %v", seq, known)
+	}
+	stamped(t, d, "b", 10)
+	actSQL(t, d, 1, `UPDATE todos SET deleted_at = 900`)
+	if seq, known := d.SeqAt("todos", int64(900)); seq != 3 || !known {
+		t.Errorf("soft delete: %d, %v", seq, known)
+	}
+}
+
+func TestInvariantNoResurrectionOfPurgedTombstones(t *testing.T) {
+	d := openTodos(t)
+	actSQL(t, d, 1, twoTodos)
+	actSQL(t, d, 2, `UPDATE todos SET deleted_at = 50 WHERE id = 'a'`)
+	actSQL(t, d, 3, `DELETE FROM todos WHERE id = 'a'`) // nobody is told now
+	r, err := d.Since("todos", 1)
+	wantSet(t, all(t, r, err), []string{`"a" - - - 50 50`})
+	r, err = d.Since("todos", 2)
+	wantSet(t, all(t, r, err), nil)
+	actSQL(t, d, 4, `INSERT INTO todos (id) VALUES ('a')`)
+	r, err = d.Since("todos", 2)
+	wantSet(t, all(t, r, err), []string{`"a" - - - - -`})
+}
+
+func TestLiveAndSinceOrder(t *testing.T) {
+	d := openTodos(t)
+	for _, key := range []string{"c", "a", "b"} {
+		stamped(t, d, key, 1)
+	}
+	actSQL(t, d, 1, `UPDATE todos SET deleted_at = 5 WHERE id = 'b'`, `UPDATE todos SET done = 1 WHERE id = 'c'`)
+	ids := func(r *Rows, err error) string {
+		s := ""
+		for _, row := range all(t, r, err) {
+			s += row[0].(string)
+		}
+		return s
+	}
+	if got := ids(d.Live("todos")); got != "ac" {
+		t.Errorf("live %s", got)
+	}
+	if got := ids(d.Since("todos", 0)); got != "abc" && got != "acb" {
+		t.Errorf("since %s", got)
+	}
+	// Two of them at once, each with its own statement.
+	one, err := d.Since("todos", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ids(d.Since("todos", 2)); len(got) != 2 {
+		t.Errorf("the second one gave %s", got)
+	}
+	if got := all(t, one, nil); len(got) != 3 {
+		t.Errorf("the first one gave %v", got)
+	}
+	if got := fmt.Sprint(one.Columns()); got != "[id text done created_at updated_at deleted_at]" {
+		t.Errorf("columns %s", got)
+	}
+}
