@@ -44,18 +44,17 @@ func (l *life) preparePeers() error {
 }
 
 // subscribe notes that a connection has a channel's rows as of now.
-func (t *turn) subscribe(conn *hibernate.Connection, channel string) error {
+func (t *turn) subscribe(conn *hibernate.Connection, channel string) {
 	if !conn.Named {
-		return nil
+		return
 	}
-	if err := t.begin(); err != nil {
+	l, seq := t.life, int64(t.life.db.Seq())
+	t.notes = append(t.notes, func() error {
+		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at`,
+			conn.ID, conn.Identity.Subject, channel, seq, l.host.opts.Clock.Now().UnixMilli())
 		return err
-	}
-	l := t.life
-	_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at`,
-		conn.ID, conn.Identity.Subject, channel, int64(l.db.Seq()), l.host.opts.Clock.Now().UnixMilli())
-	return err
+	})
 }
 
 // catchUp sends a connection whose id was here before what it missed.
@@ -137,19 +136,17 @@ func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
 
 // leavePeer notes up to where a connection that has gone surely had everything. If
 // another connection has the same id, it may have less, and the note stays.
-func (t *turn) leavePeer(conn *hibernate.Connection) error {
-	l := t.life
-	confirmed := conn.Confirmed()
+func (t *turn) leavePeer(conn *hibernate.Connection) {
+	l, confirmed := t.life, conn.Confirmed()
 	others := func(c *hibernate.Connection) bool { return c.ID == conn.ID }
 	if !conn.Named || confirmed == 0 || slices.ContainsFunc(l.connections(), others) {
-		return nil
+		return
 	}
-	if err := t.begin(); err != nil {
+	t.notes = append(t.notes, func() error {
+		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?), seen_at = ? WHERE id = ? AND subject = ?`,
+			int64(confirmed), l.host.opts.Clock.Now().UnixMilli(), conn.ID, conn.Identity.Subject)
 		return err
-	}
-	_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?), seen_at = ? WHERE id = ? AND subject = ?`,
-		int64(confirmed), l.host.opts.Clock.Now().UnixMilli(), conn.ID, conn.Identity.Subject)
-	return err
+	})
 }
 
 func contains(channels []string, name string) bool { return slices.Contains(channels, name) }

@@ -61,9 +61,10 @@ type turn struct {
 	batch   *storage.Batch // nil until something may be written
 	out     []delivery
 	answers []answer
-	after   []func() // what starts outside when the gate is open
-	undo    []func() // takes back, in reverse order, what is not in the database
-	broken  error    // the life cannot go on
+	after   []func()       // what starts outside when the gate is open
+	notes   []func() error // what Den remembers of clients, written last
+	undo    []func()       // takes back, in reverse order, what is not in the database
+	broken  error          // the life cannot go on
 }
 
 // An answer is kept until the turn's end: value if it held, an error if not.
@@ -209,14 +210,14 @@ func (t *turn) lose(cause error) {
 			t.answers[i].value, t.answers[i].err = nil, cause
 		}
 	}
-	t.out, t.undo, t.after = nil, nil, nil
+	t.out, t.undo, t.after, t.notes = nil, nil, nil, nil
 }
 
 // commit makes the turn durable, opens the gate and gives the answers.
 func (t *turn) commit() {
-	early := t.batch == nil || !t.batch.Changed()
-	if early {
-		t.open() // nothing that was sent rests on a write
+	changed := t.batch != nil && t.batch.Changed()
+	if changed {
+		t.note()
 	}
 	if t.batch != nil {
 		if err := t.batch.Commit(); err != nil {
@@ -226,13 +227,40 @@ func (t *turn) commit() {
 				t.broken = fmt.Errorf("commit: %w", err)
 			}
 		}
+		t.batch = nil
 	}
-	if !early {
-		t.open()
-	}
+	t.open()
 	t.answer()
 	for _, start := range t.after {
 		start()
+	}
+	if !changed {
+		t.noteAlone()
+	}
+}
+
+// note writes down what Den itself remembers, with what the actions changed.
+func (t *turn) note() {
+	for _, write := range t.notes {
+		if err := write(); err != nil {
+			t.life.log.Warn("a note for a client's return was not written", "err", err)
+		}
+	}
+	t.notes = nil
+}
+
+// noteAlone is note in a turn that changed nothing: nobody waits for the disk, and a
+// disk that is full does not keep anybody from reading.
+func (t *turn) noteAlone() {
+	if len(t.notes) == 0 || t.broken != nil || t.life.isFenced() || t.begin() != nil {
+		return
+	}
+	t.note()
+	if err := t.batch.Commit(); err != nil {
+		t.life.log.Warn("notes for clients' returns were not written", "err", err)
+		if !errors.Is(err, storage.ErrFull) {
+			t.broken = fmt.Errorf("commit: %w", err)
+		}
 	}
 }
 
@@ -356,9 +384,7 @@ func (t *turn) connect(m *connectMessage) error {
 func (t *turn) close(m *closeMessage) error {
 	l := t.life
 	l.host.conns.Remove(l.name, m.conn.Serial)
-	if err := t.leavePeer(m.conn); err != nil {
-		l.log.Error("noting that a connection has gone", "err", err)
-	}
+	t.leavePeer(m.conn)
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, "OnClose", func() error { return l.handler.OnClose(c, m.code, m.reason) })
 	if err != nil {

@@ -45,6 +45,12 @@ func (pipeAddr) String() string  { return "pipe" }
 // answer to its handshake.
 func inVirtualTime(t *testing.T, path string, o Options, test func(t *testing.T, c *rawClient, k *control)) {
 	t.Helper()
+	inVirtualTimeDialing(t, o, func(t *testing.T, dial func(path string) *rawClient, k *control) { test(t, dial(path), k) })
+}
+
+// inVirtualTimeDialing is inVirtualTime for several clients.
+func inVirtualTimeDialing(t *testing.T, o Options, test func(t *testing.T, dial func(path string) *rawClient, k *control)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		k := &control{entered: make(chan struct{}, 10), release: make(chan struct{}), closed: make(chan closing, 10)}
 		host, err := room.Open(room.Options{Dir: t.TempDir(), ActionTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler)})
@@ -61,9 +67,7 @@ func inVirtualTime(t *testing.T, path string, o Options, test func(t *testing.T,
 		ln := &pipeListener{make(chan net.Conn), make(chan struct{})}
 		server := &http.Server{Handler: h}
 		go server.Serve(ln) // ends when the server is closed
-		there, here := net.Pipe()
 		t.Cleanup(func() {
-			here.Close()
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Hour)
 			defer cancel()
 			if err := h.Shutdown(ctx); err != nil {
@@ -72,10 +76,14 @@ func inVirtualTime(t *testing.T, path string, o Options, test func(t *testing.T,
 			server.Close()
 			time.Sleep(2 * time.Second) // virtual; what the actors' runtime leaves behind for a second
 		})
-		ln.conns <- there
-		c := &rawClient{here, t, bufio.NewReader(here)}
-		c.upgrade(path)
-		test(t, c, k)
+		test(t, func(path string) *rawClient {
+			there, here := net.Pipe()
+			t.Cleanup(func() { here.Close() })
+			ln.conns <- there
+			c := &rawClient{here, t, bufio.NewReader(here)}
+			c.upgrade(path)
+			return c
+		}, k)
 	})
 }
 
@@ -206,31 +214,46 @@ func TestReadTimeout(t *testing.T) {
 	})
 }
 
-// TestConfirm: a pong confirms what was handed over before its ping, once. A pong
-// that nobody asked for confirms nothing.
+// TestConfirm: a pong confirms what was handed over before its ping, so that a
+// client which comes back is not sent it again. A pong that nobody asked for
+// confirms nothing.
 func TestConfirm(t *testing.T) {
-	inVirtualTime(t, "/parties/probe/home", Options{}, func(t *testing.T, c *rawClient, _ *control) {
-		c.SetDeadline(time.Time{})
-		c.send(clientFrame(1, []byte(`{"channel":"items","sync":true,"from":null}`)))
-		c.frame()
-		c.send(clientFrame(1, []byte(`{"id":"1","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"x"}}}`)))
-		if f := c.frame(); !strings.Contains(string(f.payload), "success") {
-			t.Fatalf("got %q", f.payload)
-		}
-		c.send(clientFrame(0xA, []byte{0, 0, 0, 0, 0, 0, 0, 1}))
-		time.Sleep(29 * time.Second)
-		c.send(clientFrame(1, []byte(`{"do":"echo"}`))) // heard, and still pinged: it was sent a commit
-		c.frame()
-		f := c.frame()
-		if f.op != opPing || len(f.payload) != 8 {
-			t.Fatalf("got %#x %q", f.op, f.payload)
-		}
-		c.send(clientFrame(0xA, f.payload))
-		began := time.Now()
-		if f := c.frame(); f.op != opPing || time.Since(began) < 29*time.Second {
-			t.Errorf("pinged again after %v", time.Since(began))
-		}
-	})
+	for _, answered := range []string{"the ping", "nothing"} {
+		t.Run("answers "+answered, func(t *testing.T) {
+			inVirtualTimeDialing(t, Options{}, func(t *testing.T, dial func(string) *rawClient, k *control) {
+				const path, echo = "/parties/probe/home?_pk=me", `{"do":"echo"}`
+				c := dial(path)
+				c.send(clientFrame(1, []byte(`{"channel":"items","sync":true,"from":null}`)))
+				c.frame()
+				c.send(clientFrame(1, []byte(`{"id":"1","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"x"}}}`)))
+				if f := c.frame(); !strings.Contains(string(f.payload), "success") {
+					t.Fatalf("got %q", f.payload)
+				}
+				c.send(clientFrame(0xA, []byte{0, 0, 0, 0, 0, 0, 0, 1})) // unasked
+				time.Sleep(20 * time.Second)
+				c.send(clientFrame(1, []byte(echo))) // heard, and still pinged: it was sent a commit
+				c.frame()
+				began := time.Now()
+				f := c.frame()
+				if f.op != opPing || len(f.payload) != 8 || time.Since(began) > 10*time.Second {
+					t.Fatalf("after %v: %#x %q", time.Since(began), f.op, f.payload)
+				}
+				want := `"broadcast":true`
+				if answered == "the ping" {
+					want = echo
+					c.send(clientFrame(0xA, f.payload))
+				}
+				c.send(clientFrame(opClose, nil))
+				c.frame()
+				<-k.closed
+				c = dial(path)
+				c.send(clientFrame(1, []byte(echo)))
+				if f := c.frame(); !strings.Contains(string(f.payload), want) {
+					t.Errorf("back again it gets %s, want %s", f.payload, want)
+				}
+			})
+		})
+	}
 }
 
 // TestSetupTimeout: the room hangs in OnConnect for longer than the client is

@@ -41,6 +41,10 @@ func TestShutdownOrder(t *testing.T) {
 		t.Errorf("an upgrade got %d", resp.StatusCode)
 	}
 
+	raw.send(clientFrame(1, []byte(`{"id":"late","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"late"}}}`)), clientFrame(opPing, nil))
+	if f := raw.frame(); f.op != 0xA {
+		t.Fatalf("a message that came too late was answered: %q", f.payload)
+	}
 	close(s.control.release)
 	for i := -1; i < queued; i++ {
 		want := fmt.Sprintf(`{"type":"success","rpc":true,"channel":"items","id":"a%d",`, i)
