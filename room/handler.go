@@ -120,29 +120,27 @@ type Message struct {
 type Option func(*namespace) error
 
 // Action binds an action's name to a method of the handler. The payload is
-// decoded into In from JSON; one that does not fit is refused with bad_payload
-// and the method not called. The name holds for every channel of the room; a
-// client names one with each action, and it must exist.
+// decoded into In from JSON, outside of the room, so that it takes none of the room's
+// time; one that does not fit is refused with bad_payload and the method not called.
+// The name holds for every channel of the room; a client names one with each action,
+// and it must exist.
 func Action[H Handler, In any](name string, method func(H, *Context, In) error) Option {
-	return bind(name, func(h Handler, c *Context, a ActionRequest) (any, error) {
-		var in In
-		if err := a.Decode(&in); err != nil {
-			return nil, err
-		}
-		return nil, method(h.(H), c, in)
+	return bind(name, decode[In], func(h Handler, c *Context, in any) (any, error) {
+		return nil, method(h.(H), c, *in.(*In))
 	}, isHandler[H])
 }
 
 // Call is [Action] for a method with a result of its own. It is sent to the
 // caller, as JSON in the reply's field "value", beside the changed rows.
 func Call[H Handler, In, Out any](name string, method func(H, *Context, In) (Out, error)) Option {
-	return bind(name, func(h Handler, c *Context, a ActionRequest) (any, error) {
-		var in In
-		if err := a.Decode(&in); err != nil {
-			return nil, err
-		}
-		return method(h.(H), c, in)
+	return bind(name, decode[In], func(h Handler, c *Context, in any) (any, error) {
+		return method(h.(H), c, *in.(*In))
 	}, isHandler[H])
+}
+
+func decode[In any](a ActionRequest) (any, error) {
+	in := new(In)
+	return in, a.Decode(in)
 }
 
 func isHandler[H Handler](h Handler) bool { _, ok := h.(H); return ok }
@@ -161,9 +159,13 @@ func Synced(tables ...string) Option {
 	}
 }
 
-type actionFunc func(h Handler, c *Context, a ActionRequest) (any, error)
+// A boundAction is an action that has a method.
+type boundAction struct {
+	decode func(ActionRequest) (any, error) // runs in the connection's goroutine
+	call   func(h Handler, c *Context, in any) (any, error)
+}
 
-func bind(name string, f actionFunc, fits func(Handler) bool) Option {
+func bind(name string, decode func(ActionRequest) (any, error), call func(Handler, *Context, any) (any, error), fits func(Handler) bool) Option {
 	return func(ns *namespace) error {
 		switch {
 		case name == "" || len(name) > maxActionType:
@@ -173,7 +175,7 @@ func bind(name string, f actionFunc, fits func(Handler) bool) Option {
 		case !fits(ns.sample):
 			return fmt.Errorf("room: the action %q is bound to a method of another type than %T", name, ns.sample)
 		}
-		ns.actions[name] = f
+		ns.actions[name] = &boundAction{decode, call}
 		return nil
 	}
 }

@@ -21,7 +21,7 @@ type namespace struct {
 	name     string
 	create   func() Handler
 	sample   Handler
-	actions  map[string]actionFunc
+	actions  map[string]*boundAction
 	channels []string
 	plans    []fieldPlan // the typed tables of the handler's struct
 }
@@ -36,7 +36,7 @@ func newNamespace(name string, create func() Handler, opts []Option) (*namespace
 	if !namespaceForm.MatchString(name) {
 		return nil, fmt.Errorf("room: the namespace %q: want lower-case letters, digits and '-', 64 at most, a letter first", name)
 	}
-	ns := &namespace{name: name, create: create, sample: create(), actions: make(map[string]actionFunc)}
+	ns := &namespace{name: name, create: create, sample: create(), actions: make(map[string]*boundAction)}
 	if err := ns.planTables(); err != nil {
 		return nil, fmt.Errorf("room: namespace %q: %w", name, err)
 	}

@@ -73,13 +73,10 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 		}
 		frames, err := l.missed(p)
 		if err != nil {
-			code, text := ErrorCode(err)
-			if code != syncproto.CodeTooLarge {
+			if code, _ := ErrorCode(err); code != syncproto.CodeTooLarge {
 				return err
 			}
-			frames = []*hibernate.Frame{hibernate.TextFrame(256, func(dst []byte) []byte {
-				return syncproto.AppendChannelException(dst, p.channel, code, text)
-			})}
+			frames = []*hibernate.Frame{exception(p.channel, err)}
 		}
 		t.send(conn, frames...)
 	}
@@ -101,13 +98,7 @@ func (l *life) missed(p peer) ([]*hibernate.Frame, error) {
 		changed, err := live.updateFrames(p.channel)
 		return append(deleted, changed...), err
 	}
-	all, err := l.liveRows(p.channel)
-	if err != nil {
-		return nil, err
-	}
-	frames, err := all.updateFrames(p.channel)
-	empty := hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, p.channel) })
-	return append([]*hibernate.Frame{empty}, frames...), err
+	return l.anew(p.channel)
 }
 
 type peer struct {

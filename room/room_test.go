@@ -328,6 +328,22 @@ func TestActionThatTouchesChannelsInTurns(t *testing.T) {
 	}
 }
 
+// An action that changes a synced table's definition gives everybody the channel anew.
+func TestSchemaChangeInAnAction(t *testing.T) {
+	h, _ := open(t)
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob")
+	mustSucceed(t, alice.Do("items", "add", object{"id": "1", "name": "milk"}))
+	bob.Received()
+	mustSucceed(t, alice.Do("items", "sql", `CREATE TABLE new (id TEXT PRIMARY KEY NOT NULL, name TEXT, price INTEGER, created_at INTEGER, updated_at INTEGER, deleted_at INTEGER);
+		INSERT INTO new SELECT id, name, 7, created_at, updated_at, deleted_at FROM items; DROP TABLE items; ALTER TABLE new RENAME TO items`))
+	for _, c := range []*roomtest.Client{alice, bob} {
+		got := c.Received()
+		if len(got) != 2 || got[0].Kind != "delete-all" || got[1].Kind != "update" || len(got[1].Rows[0]) != 6 || got[1].Rows[0][2] != 7.0 {
+			t.Errorf("%s got %s", c.ID(), describe(got))
+		}
+	}
+}
+
 // A client that was away while more changed than may be sent at once gets the whole
 // channel anew; if even that is too much it is told, and let in all the same.
 func TestInvariantResumeTooMuchMissed(t *testing.T) {

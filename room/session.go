@@ -37,6 +37,7 @@ const maxConnectionID = 128
 // goroutine; the other methods are safe from any.
 type Session struct {
 	host *Host
+	ns   *namespace
 	key  Key
 	conn *hibernate.Connection
 	seed maphash.Seed
@@ -71,7 +72,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 		conn.ID = uuid.NewString()
 	}
 	s := &Session{
-		host: h, key: key, conn: conn, seed: h.digestSeed,
+		host: h, ns: h.namespace(key.Namespace), key: key, conn: conn, seed: h.digestSeed,
 		slots: make(chan struct{}, h.opts.InFlight),
 		over:  make(chan struct{}),
 	}
@@ -104,9 +105,10 @@ func (s *Session) Receive(data []byte, binary bool) error {
 		var refused *syncproto.Error
 		if errors.As(err, &refused) {
 			s.conn.Link.Send(hibernate.TextFrame(256, refused.AppendFrame))
-			return nil
+		} else {
+			s.conn.Link.Send(refusal(message, err))
 		}
-		return err
+		return nil
 	}
 	select {
 	case s.slots <- struct{}{}:
@@ -117,7 +119,8 @@ func (s *Session) Receive(data []byte, binary bool) error {
 	return nil
 }
 
-// decode makes a room's message of a client's, with bytes of its own.
+// decode makes a room's message of a client's, with bytes of its own. An error is a
+// *syncproto.Error where there is no message, and else what is wrong with it.
 func (s *Session) decode(data []byte, binary bool) (any, error) {
 	if binary {
 		return &rawMessage{s.conn, Message{Data: slices.Clone(data), Binary: true}}, nil
@@ -131,11 +134,16 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 	case syncproto.KindSync:
 		return &syncMessage{s.conn, m.Channel, m.From.Value()}, nil
 	case syncproto.KindAction:
-		return &actionMessage{
+		action := &actionMessage{
 			conn: s.conn, channel: m.Channel, id: m.ID,
 			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
+			bound:  s.ns.actions[m.ActionType],
 			digest: digest(s.seed, m.Channel, m.Action),
-		}, nil
+		}
+		if action.bound != nil {
+			action.in, err = action.bound.decode(action.action)
+		}
+		return action, err
 	default:
 		return &rawMessage{s.conn, Message{Data: data}}, nil
 	}
@@ -185,13 +193,14 @@ func passing(err error) bool {
 
 // refusal is the frame that says no to a message.
 func refusal(message any, err error) *hibernate.Frame {
+	if m, ok := message.(*syncMessage); ok {
+		return exception(m.channel, err)
+	}
 	code, text := ErrorCode(err)
 	return hibernate.TextFrame(256, func(dst []byte) []byte {
 		switch m := message.(type) {
 		case *actionMessage:
 			return syncproto.AppendError(dst, m.channel, m.id, code, text)
-		case *syncMessage:
-			return syncproto.AppendChannelException(dst, m.channel, code, text)
 		case *rawMessage:
 			if errors.Is(err, errUnhandled) {
 				return syncproto.AppendException(dst, unhandledCode(m.message), "This room takes no such messages.")

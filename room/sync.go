@@ -27,11 +27,48 @@ func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMe
 		mine = encoded.bytes
 		t.broadcast(name, encoded, m.conn)
 	}
+	for _, name := range commit.Rebased {
+		t.rebase(name)
+	}
 	if m == nil {
 		return nil
 	}
 	return hibernate.TextFrame(len(mine)+len(value)+128, func(dst []byte) []byte {
 		return syncproto.AppendSuccess(dst, m.channel, m.id, mine, value)
+	})
+}
+
+// rebase sends everybody a channel anew, behind a delete-all: an action has changed the
+// table's definition, and every row may look different.
+func (t *turn) rebase(channel string) {
+	l := t.life
+	if !contains(l.ns.channels, channel) {
+		return
+	}
+	frames, err := l.anew(channel)
+	if err != nil {
+		l.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
+		frames = []*hibernate.Frame{exception(channel, err)}
+	}
+	t.out = append(t.out, delivery{to: l.connections(), frames: frames})
+}
+
+// anew is a whole channel as updates behind a delete-all.
+func (l *life) anew(channel string) ([]*hibernate.Frame, error) {
+	all, err := l.liveRows(channel)
+	if err != nil {
+		return nil, err
+	}
+	frames, err := all.updateFrames(channel)
+	empty := hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel) })
+	return append([]*hibernate.Frame{empty}, frames...), err
+}
+
+// exception is a frame that says what is wrong with a channel.
+func exception(channel string, err error) *hibernate.Frame {
+	code, text := ErrorCode(err)
+	return hibernate.TextFrame(256, func(dst []byte) []byte {
+		return syncproto.AppendChannelException(dst, channel, code, text)
 	})
 }
 

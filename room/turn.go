@@ -34,7 +34,9 @@ type (
 		channel string
 		id      string
 		action  ActionRequest
-		digest  uint64 // of channel and action, to tell a repetition from another action
+		bound   *boundAction // nil: OnAction's
+		in      any          // what bound's decode made of the payload
+		digest  uint64       // of channel and action, to tell a repetition from another action
 	}
 	syncMessage struct {
 		conn    *hibernate.Connection
@@ -317,8 +319,8 @@ func (t *turn) action(m *actionMessage) error {
 	commit, err := t.unit(c, m.action.Type, func() error {
 		var result any
 		var err error
-		if bound := l.ns.actions[m.action.Type]; bound != nil {
-			result, err = bound(l.handler, c, m.action)
+		if m.bound != nil {
+			result, err = m.bound.call(l.handler, c, m.in)
 		} else {
 			result, err = l.handler.OnAction(c, m.channel, m.action)
 		}

@@ -1,0 +1,293 @@
+package faultdisk
+
+// The disk as programs see it: names, cached content, and the list of what no
+// sync has settled yet.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// SectorSize is what the disk writes whole, in bytes.
+const SectorSize = 512
+
+// ErrPowerCut is the error of every call behind a power cut: until Restart, and
+// for ever on a handle that was open. It comes with syscall.EIO.
+var ErrPowerCut = errors.New("the power was cut")
+
+// ErrInUse: SQLite has files of the disk open.
+var ErrInUse = errors.New("SQLite has files open")
+
+// Trait is a property of a disk, for its whole life.
+type Trait uint8
+
+const (
+	// IgnoreSync: syncs report success and do nothing. A test of durability that
+	// passes on such a disk tests nothing.
+	IgnoreSync Trait = 1 << iota
+	// PowersafeOverwrite: SQLite is told that a cut in a write leaves the bytes
+	// beside it alone, as it believes of the host's files by default. It then
+	// writes no padding behind a synced commit. Without it, SQLite is told nothing.
+	PowersafeOverwrite
+	// SmashSectors: a write of part of a sector may, in a cut, turn the rest of the
+	// sector into garbage: what SQLite must expect without PowersafeOverwrite.
+	SmashSectors
+)
+
+// Disk is a disk in memory. Make one with New.
+type Disk struct {
+	traits Trait // immutable
+
+	mu      sync.Mutex
+	rng     *rand.Rand // protected by mu, as is all that follows
+	salt    *rand.Rand // for SQLite's xRandomness
+	live    map[string]*inode
+	durable map[string]*inode // the names that a cut leaves for sure
+	pending []entry           // what was done to names since
+	faults  []*Fault
+	fuse    int // changes until the power cut; 0: none is set
+	off     bool
+	boot    int // counts power cuts: a handle of an earlier one is dead
+	open    int // SQLite's handles, dead ones too
+	slept   time.Duration
+	stats   Stats
+}
+
+// New makes an empty disk. seed chooses all that chance decides.
+func New(seed uint64, traits ...Trait) *Disk {
+	d := &Disk{live: map[string]*inode{}, durable: map[string]*inode{}}
+	for _, t := range traits {
+		d.traits |= t
+	}
+	d.seed(seed)
+	return d
+}
+
+func (d *Disk) seed(seed uint64) {
+	d.rng = rand.New(rand.NewPCG(seed, 1))
+	d.salt = rand.New(rand.NewPCG(seed, 2))
+}
+
+// inode is a file's content.
+type inode struct {
+	data   []byte // what programs read
+	synced []byte // what a cut leaves for sure
+	ops    []change
+	log    []byte // the content of ops, one behind the other
+	locks  map[*handle]struct{}
+}
+
+// change is one unsynced write or truncation.
+type change struct {
+	off      int64 // where it is written, or the new size
+	from, to int   // its content in inode.log
+	truncate bool
+}
+
+func (n *inode) write(off int64, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	from := len(n.log)
+	n.log = append(n.log, p...)
+	n.ops = append(n.ops, change{off: off, from: from, to: len(n.log)})
+	n.data = writeAt(n.data, off, p)
+}
+
+func (n *inode) truncate(size int64) {
+	n.ops = append(n.ops, change{off: size, truncate: true})
+	n.data = resize(n.data, size)
+}
+
+// flush makes the unsynced changes certain.
+func (n *inode) flush() {
+	for _, c := range n.ops {
+		n.synced = n.settle(n.synced, c)
+	}
+	n.forget()
+}
+
+func (n *inode) settle(b []byte, c change) []byte {
+	if c.truncate {
+		return resize(b, c.off)
+	}
+	return writeAt(b, c.off, n.log[c.from:c.to])
+}
+
+// forget drops the list of changes, whatever has become of them.
+func (n *inode) forget() { n.ops, n.log = n.ops[:0], n.log[:0] }
+
+func writeAt(b []byte, off int64, p []byte) []byte {
+	if end := off + int64(len(p)); end > int64(len(b)) {
+		b = resize(b, end)
+	}
+	copy(b[off:], p)
+	return b
+}
+
+// resize cuts b, or lengthens it with zeros.
+func resize(b []byte, size int64) []byte {
+	if size <= int64(len(b)) {
+		return b[:size]
+	}
+	old := len(b)
+	if size > int64(cap(b)) {
+		b = append(b, make([]byte, size-int64(old))...)
+	}
+	b = b[:size]
+	clear(b[old:])
+	return b
+}
+
+// entry is one unsynced change of a directory.
+type entry struct {
+	op    Op     // OpOpen: a file was made. OpDelete, OpRename
+	name  string // what is made, deleted, or renamed to
+	from  string // what is renamed
+	inode *inode
+}
+
+func (e entry) apply(names map[string]*inode) {
+	switch e.op {
+	case OpDelete:
+		delete(names, e.name)
+		return
+	case OpRename:
+		if names[e.from] == e.inode {
+			delete(names, e.from)
+		}
+	}
+	names[e.name] = e.inode
+}
+
+func (d *Disk) enter(e entry) {
+	e.apply(d.live)
+	d.pending = append(d.pending, e)
+}
+
+// Delete removes a name. Without SyncDir a cut may bring it back. A missing one
+// gives fs.ErrNotExist.
+func (d *Disk) Delete(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name = filepath.Clean(name)
+	return wrap("delete", name, d.remove(name))
+}
+
+func (d *Disk) remove(name string) error {
+	if err := d.judge(OpDelete, name); err != nil {
+		return err
+	}
+	if d.live[name] == nil {
+		return fs.ErrNotExist
+	}
+	d.enter(entry{op: OpDelete, name: name})
+	return d.burn()
+}
+
+// Rename gives a file another name in its directory, in place of what had that
+// name: a cut before SyncDir leaves one state or the other.
+func (d *Disk) Rename(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	from, to = filepath.Clean(from), filepath.Clean(to)
+	return wrap("rename", from, d.rename(from, to))
+}
+
+func (d *Disk) rename(from, to string) error {
+	if err := d.judge(OpRename, from); err != nil {
+		return err
+	}
+	n := d.live[from]
+	switch {
+	case n == nil:
+		return fs.ErrNotExist
+	case filepath.Dir(from) != filepath.Dir(to):
+		return syscall.EXDEV
+	case from == to:
+		return nil
+	}
+	d.enter(entry{op: OpRename, name: to, from: from, inode: n})
+	return d.burn()
+}
+
+// SyncDir makes the entries of a directory survive a cut.
+func (d *Disk) SyncDir(dir string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dir = filepath.Clean(dir)
+	return wrap("sync", dir, d.syncDir(dir))
+}
+
+func (d *Disk) syncDir(dir string) error {
+	if err := d.judge(OpSyncDir, dir); err != nil {
+		return err
+	}
+	if err := d.burn(); err != nil || d.traits&IgnoreSync != 0 {
+		return err
+	}
+	kept := d.pending[:0]
+	for _, e := range d.pending {
+		if filepath.Dir(e.name) == dir {
+			e.apply(d.durable)
+		} else {
+			kept = append(kept, e)
+		}
+	}
+	clear(d.pending[len(kept):])
+	d.pending = kept
+	return nil
+}
+
+// wrap makes the error that programs know from files.
+func wrap(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, ErrPowerCut) {
+		err = fmt.Errorf("%w: %w", err, syscall.EIO)
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}
+
+// Clone copies the disk as it stands: names, content, what is unsynced, faults,
+// statistics. The copy has no handles, is registered nowhere, and draws from its
+// own seed: cutting many clones shows many outcomes of one moment.
+func (d *Disk) Clone(seed uint64) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := &Disk{traits: d.traits, fuse: d.fuse, off: d.off, slept: d.slept, stats: d.stats}
+	c.seed(seed)
+	copies := map[*inode]*inode{nil: nil}
+	twin := func(n *inode) *inode {
+		if _, ok := copies[n]; !ok {
+			copies[n] = &inode{
+				data: append([]byte(nil), n.data...), synced: append([]byte(nil), n.synced...),
+				ops: append([]change(nil), n.ops...), log: append([]byte(nil), n.log...),
+			}
+		}
+		return copies[n]
+	}
+	c.live, c.durable = maps.Clone(d.live), maps.Clone(d.durable)
+	for _, names := range []map[string]*inode{c.live, c.durable} {
+		for name, n := range names {
+			names[name] = twin(n)
+		}
+	}
+	for _, e := range d.pending {
+		e.inode = twin(e.inode)
+		c.pending = append(c.pending, e)
+	}
+	for _, f := range d.faults {
+		f := *f
+		c.faults = append(c.faults, &f)
+	}
+	return c
+}
