@@ -108,7 +108,7 @@ func (s *server) dial(path string) *client {
 	return &client{s.t, ws}
 }
 
-// get makes a plain request and reads the answer.
+// do makes a plain request and reads the answer.
 func (s *server) do(method, path string, body io.Reader, header ...string) (*http.Response, string) {
 	s.t.Helper()
 	r, err := http.NewRequest(method, s.URL+path, body)

@@ -75,16 +75,15 @@ func (d *Disk) Remove(name string) error {
 // forgetName settles what is pending for a name, so that it cannot come back.
 func (d *Disk) forgetName(name string) {
 	d.pending = slices.DeleteFunc(d.pending, func(e entry) bool {
-		if e.op == OpRename && e.from == name && d.durable[name] == e.inode {
-			delete(d.durable, name)
-			e.op, e.from = OpOpen, ""
+		if e.name == name && e.op == OpRename && d.durable[e.from] == e.inode {
+			delete(d.durable, e.from)
 		}
 		return e.name == name
 	})
 }
 
 // Corrupt flips the bits of mask in the file from offset on, for programs and on
-// the disk alike. A mask that does not fit in the file gives EINVAL.
+// the disk alike; the file counts as synced then. A mask that does not fit in the file gives EINVAL.
 func (d *Disk) Corrupt(name string, offset int64, mask []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -97,8 +96,11 @@ func (d *Disk) Corrupt(name string, offset int64, mask []byte) error {
 	}
 	n.flush()
 	for i, m := range mask {
-		n.data[offset+int64(i)] ^= m
+		at := offset + int64(i)
+		n.data[at] ^= m
+		if at < int64(len(n.synced)) { // a failed sync may have dropped this part
+			n.synced[at] ^= m
+		}
 	}
-	n.synced = append(n.synced[:0], n.data...)
 	return nil
 }
