@@ -13,6 +13,7 @@ type Batch struct {
 	d      *DB
 	dead   error // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
 	ending bool  // Den itself is ending the transaction
+	bare   bool  // the action in work has no savepoint: the transaction is its own
 	start  Seq   // the room's seq before it
 	schema bool  // an action of it changed the schema
 	at     int64 // the action's time
@@ -147,8 +148,11 @@ func (b *Batch) enter(at int64) error {
 	if d.rec.on {
 		return fmt.Errorf("storage: %w: an action inside of an action", ErrMisuse)
 	}
-	if err := d.do(d.tx.savepoint); err != nil {
-		return err
+	b.bare = !d.c.writing() // nothing has been written that a rollback could take along
+	if !b.bare {
+		if err := d.do(d.tx.savepoint); err != nil {
+			return err
+		}
 	}
 	b.at = at
 	d.rec.begin()
@@ -218,8 +222,10 @@ func (b *Batch) settle() (Commit, error) {
 	if err := b.fold(&c); err != nil {
 		return Commit{}, err
 	}
-	if err := d.do(d.tx.release); err != nil {
-		return Commit{}, err
+	if !b.bare {
+		if err := d.do(d.tx.release); err != nil {
+			return Commit{}, err
+		}
 	}
 	if c.Seq != 0 {
 		d.seq.Store(uint64(c.Seq))
@@ -234,10 +240,10 @@ func (b *Batch) undo(why error) error {
 	d := b.d
 	d.recordChanges(false)
 	d.dropHighs()
-	err := d.do(d.tx.rollbackTo)
-	if err == nil {
-		err = d.do(d.tx.release)
+	if d.indexed > d.Seq() {
+		d.indexed = 0
 	}
+	err := b.rollbackAction()
 	if err != nil && b.dead == nil {
 		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
 		b.abort()
@@ -252,6 +258,25 @@ func (b *Batch) undo(why error) error {
 		return errors.Join(why, err)
 	}
 	return why
+}
+
+// rollbackAction takes back what the action in work wrote.
+func (b *Batch) rollbackAction() error {
+	d := b.d
+	if !b.bare {
+		if err := d.do(d.tx.rollbackTo); err != nil {
+			return err
+		}
+		return d.do(d.tx.release)
+	}
+	b.ending = true
+	defer func() { b.ending = false }()
+	if !d.c.autocommit() {
+		if err := d.do(d.tx.rollback); err != nil {
+			return err
+		}
+	}
+	return d.do(d.tx.begin)
 }
 
 // lost forgets what a transaction did that SQLite has rolled back.
@@ -278,6 +303,7 @@ func (b *Batch) abort() {
 // restore brings what is kept in memory back to where the batch began.
 func (d *DB) restore(b *Batch) {
 	d.seq.Store(uint64(b.start))
+	d.indexed = 0
 	for _, t := range d.tables {
 		t.high, t.next, t.known, t.raised = nil, nil, false, false
 	}
@@ -340,10 +366,10 @@ func (b *Batch) commit() error {
 
 var errOver = fmt.Errorf("storage: %w: the batch is over", ErrMisuse)
 
-// saveSeq writes the room's seq, once a batch.
+// saveSeq writes the room's seq, once a batch, where the index does not hold it.
 func (b *Batch) saveSeq() error {
 	d := b.d
-	if d.Seq() == b.start {
+	if d.Seq() == b.start || d.Seq() == d.indexed {
 		return nil
 	}
 	d.recordChanges(false)

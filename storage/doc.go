@@ -65,7 +65,10 @@
 //	  namespace   text     of the room; compared on open
 //	  room        text     its name, as it was given; compared on open
 //	  epoch       text     32 hex digits, random, made with the file
-//	  seq         integer  the last action's number; written once a batch
+//	  seq         integer  an action's number: the last one's is this, or the
+//	                       highest in _den_changes if that is higher. It is
+//	                       written at the end of a batch whose last action is
+//	                       not in _den_changes
 //	  created_at  integer  Unix milliseconds
 //
 //	_den_tables (id INTEGER PRIMARY KEY, name TEXT, stale)

@@ -178,6 +178,7 @@ func (d *DB) putIndex(t *table, key []byte, seq Seq, goneAt []byte) error {
 	if err != nil {
 		return err
 	}
+	d.indexed = seq
 	return d.do(s)
 }
 

@@ -169,9 +169,11 @@ func (d *DB) checkStamps() error {
 	if !ok || !ok2 || seq < 0 {
 		return fmt.Errorf("%w: no seq or epoch in _den_meta", ErrCorrupt)
 	}
+	err = d.each(`SELECT coalesce(max((SELECT max(seq) FROM _den_changes AS c WHERE c.tab = t.id)), 0) FROM _den_tables AS t`,
+		func(r *Rows) { seq = max(seq, r.Int(0)) })
 	d.seq.Store(uint64(seq))
 	d.epoch = epoch
-	return nil
+	return err
 }
 
 func checkVersion(id, version uint32) error {

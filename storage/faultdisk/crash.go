@@ -23,7 +23,8 @@ const (
 	fates
 )
 
-// Crash cuts the power.
+// Crash cuts the power. Behind Kill it still does: what the programs left
+// unsynced is lost then.
 func (d *Disk) Crash() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,9 +69,6 @@ func (d *Disk) halt() {
 }
 
 func (d *Disk) cut() {
-	if d.off {
-		return
-	}
 	d.halt()
 	d.stats.Crashes++
 	d.settleEntries()

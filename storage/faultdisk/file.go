@@ -4,7 +4,6 @@ package faultdisk
 // handles, which SQLite's files share.
 
 import (
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -235,5 +234,3 @@ func (f *File) Close() error {
 	f.mu.Unlock()
 	return err
 }
-
-func (f *File) String() string { return fmt.Sprintf("file %s", f.h.name) }

@@ -173,25 +173,34 @@ func BenchmarkInFlight(b *testing.B) {
 	}
 	text := strings.Repeat("x", 100)
 	n := 0
-	post := func() {
-		n++
-		if err := session.Receive(create(n, text), false); err != nil {
+	prepare := func(actions int) [][]byte {
+		messages := make([][]byte, actions)
+		for i := range messages {
+			n++
+			messages[i] = create(n, text)
+		}
+		return messages
+	}
+	post := func(message []byte) {
+		if err := session.Receive(message, false); err != nil {
 			b.Fatal(err)
 		}
 	}
 	single := func() time.Duration {
+		messages := prepare(200)
 		start := time.Now()
-		for range 200 {
-			post()
+		for _, m := range messages {
+			post(m)
 			<-replies
 		}
 		return time.Since(start) / 200
 	}
 	many := func() time.Duration {
 		const actions = 8192
+		messages := prepare(actions)
 		start := time.Now()
-		for i := range actions {
-			post()
+		for i, m := range messages {
+			post(m)
 			if i >= 255 {
 				<-replies
 			}

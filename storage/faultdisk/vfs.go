@@ -1,0 +1,372 @@
+package faultdisk
+
+// The disk as SQLite's VFS: its methods, one to one, with the result codes of
+// SQLite's own unix VFS. Version 1 of the file methods: no shared memory.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	maxPath = 1024
+	// Epoch is where SQLite's clock stands on a new disk: the beginning of 2026,
+	// in Unix milliseconds.
+	Epoch = 1_767_225_600_000
+	// unixEpoch is 1970 in SQLite's milliseconds, which begin in 4714 BC.
+	unixEpoch = 210_866_760_000_000
+)
+
+// vfsMemory is what SQLite keeps pointers to while the VFS is registered.
+type vfsMemory struct {
+	vfs  sqlite3.Tsqlite3_vfs
+	file sqlite3.Tsqlite3_io_methods
+	name [256]byte
+}
+
+// vfsFile is what SQLite allocates for an open file. It must begin as sqlite3_file.
+type vfsFile struct {
+	sqlite3.Tsqlite3_file
+	handle uintptr
+}
+
+// Register makes the disk the SQLite VFS of that name, for the whole process: the
+// name must be free. unregister takes it back, and refuses with ErrInUse while
+// SQLite has files of the disk open.
+func (d *Disk) Register(name string) (unregister func() error, err error) {
+	// The start-up fix of the translated SQLite; running it again changes nothing.
+	sqlite3.PatchIssue199()
+	tls := libc.NewTLS()
+	defer tls.Close()
+	p := sqlite3.Xsqlite3_malloc64(tls, uint64(unsafe.Sizeof(vfsMemory{})))
+	if p == 0 {
+		return nil, fmt.Errorf("faultdisk: register %q: out of memory", name)
+	}
+	m := (*vfsMemory)(pointer(p))
+	*m = vfsMemory{vfs: vfsMethods(), file: fileMethods()}
+	cname := p + unsafe.Offsetof(m.name)
+	if name == "" || !putText(cname, len(m.name), name) {
+		sqlite3.Xsqlite3_free(tls, p)
+		return nil, fmt.Errorf("faultdisk: register %q: a VFS's name has 1 to %d bytes", name, len(m.name)-1)
+	}
+	m.vfs.FzName = cname
+	m.vfs.FpAppData = registered.addDisk(d)
+	if sqlite3.Xsqlite3_vfs_find(tls, cname) != 0 {
+		registered.remove(m.vfs.FpAppData)
+		sqlite3.Xsqlite3_free(tls, p)
+		return nil, fmt.Errorf("faultdisk: register %q: there is such a VFS", name)
+	}
+	if rc := sqlite3.Xsqlite3_vfs_register(tls, p, 0); rc != sqlite3.SQLITE_OK {
+		registered.remove(m.vfs.FpAppData)
+		sqlite3.Xsqlite3_free(tls, p)
+		return nil, fmt.Errorf("faultdisk: register %q: SQLite's code %d", name, rc)
+	}
+	return func() error { return d.unregister(p) }, nil
+}
+
+func (d *Disk) unregister(p uintptr) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open > 0 {
+		return fmt.Errorf("faultdisk: unregister: %w: %d", ErrInUse, d.open)
+	}
+	tls := libc.NewTLS()
+	defer tls.Close()
+	sqlite3.Xsqlite3_vfs_unregister(tls, p)
+	registered.remove((*vfsMemory)(pointer(p)).vfs.FpAppData)
+	sqlite3.Xsqlite3_free(tls, p)
+	return nil
+}
+
+func vfsMethods() sqlite3.Tsqlite3_vfs {
+	return sqlite3.Tsqlite3_vfs{
+		FiVersion: 2, FszOsFile: int32(unsafe.Sizeof(vfsFile{})), FmxPathname: maxPath,
+		FxOpen: callback(xOpen), FxDelete: callback(xDelete), FxAccess: callback(xAccess), FxFullPathname: callback(xFullPathname),
+		FxDlOpen: callback(xDlOpen), FxDlError: callback(xDlError), FxDlSym: callback(xDlSym), FxDlClose: callback(xDlClose),
+		FxRandomness: callback(xRandomness), FxSleep: callback(xSleep), FxCurrentTime: callback(xCurrentTime),
+		FxGetLastError: callback(xGetLastError), FxCurrentTimeInt64: callback(xCurrentTimeInt64),
+	}
+}
+
+func fileMethods() sqlite3.Tsqlite3_io_methods {
+	return sqlite3.Tsqlite3_io_methods{
+		FiVersion: 1, FxClose: callback(xClose), FxRead: callback(xRead), FxWrite: callback(xWrite), FxTruncate: callback(xTruncate),
+		FxSync: callback(xSync), FxFileSize: callback(xFileSize), FxLock: callback(xLock), FxUnlock: callback(xUnlock),
+		FxCheckReservedLock: callback(xCheckReservedLock), FxFileControl: callback(xFileControl),
+		FxSectorSize: callback(xSectorSize), FxDeviceCharacteristics: callback(xDeviceCharacteristics),
+	}
+}
+
+func diskOf(vfs uintptr) *Disk {
+	return registered.disk((*sqlite3.Tsqlite3_vfs)(pointer(vfs)).FpAppData)
+}
+
+func handleOf(file uintptr) *handle {
+	return registered.handle((*vfsFile)(pointer(file)).handle)
+}
+
+func xOpen(_ *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32 {
+	f := (*vfsFile)(pointer(file))
+	f.FpMethods = 0 // then SQLite doesn't close it
+	d := diskOf(vfs)
+	if d == nil {
+		return sqlite3.SQLITE_CANTOPEN
+	}
+	path, mode := text(name), os.O_RDWR
+	if flags&sqlite3.SQLITE_OPEN_CREATE != 0 || name == 0 {
+		mode |= os.O_CREATE
+	}
+	if flags&sqlite3.SQLITE_OPEN_EXCLUSIVE != 0 {
+		mode |= os.O_EXCL
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h, err := d.openHandle(path, mode)
+	if err != nil {
+		return sqlite3.SQLITE_CANTOPEN
+	}
+	const journals = sqlite3.SQLITE_OPEN_MAIN_JOURNAL | sqlite3.SQLITE_OPEN_SUPER_JOURNAL | sqlite3.SQLITE_OPEN_WAL
+	h.syncEntry = flags&journals != 0 && flags&sqlite3.SQLITE_OPEN_CREATE != 0
+	h.deleteAfter = flags&sqlite3.SQLITE_OPEN_DELETEONCLOSE != 0
+	d.open++
+	f.handle = registered.addHandle(h)
+	f.FpMethods = vfs + unsafe.Offsetof(vfsMemory{}.file)
+	putInt32(out, flags)
+	return sqlite3.SQLITE_OK
+}
+
+func xDelete(_ *libc.TLS, vfs, name uintptr, syncDir int32) int32 {
+	d := diskOf(vfs)
+	if d == nil {
+		return sqlite3.SQLITE_IOERR_DELETE
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	path := text(name)
+	err := d.remove(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return sqlite3.SQLITE_IOERR_DELETE_NOENT
+	case err != nil:
+		return sqlite3.SQLITE_IOERR_DELETE
+	case syncDir != 0 && d.syncDir(filepath.Dir(path)) != nil:
+		return sqlite3.SQLITE_IOERR_DIR_FSYNC
+	}
+	return sqlite3.SQLITE_OK
+}
+
+func xAccess(_ *libc.TLS, vfs, name uintptr, flags int32, out uintptr) int32 {
+	d := diskOf(vfs)
+	if d == nil {
+		return sqlite3.SQLITE_IOERR_ACCESS
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.off {
+		return sqlite3.SQLITE_IOERR_ACCESS
+	}
+	n, found := d.live[text(name)], int32(0)
+	// An empty file doesn't exist, for SQLite's question after a hot journal.
+	if n != nil && (flags != sqlite3.SQLITE_ACCESS_EXISTS || len(n.data) > 0) {
+		found = 1
+	}
+	putInt32(out, found)
+	return sqlite3.SQLITE_OK
+}
+
+func xFullPathname(_ *libc.TLS, _, name uintptr, size int32, out uintptr) int32 {
+	if !putText(out, int(size), filepath.Clean(text(name))) {
+		return sqlite3.SQLITE_CANTOPEN
+	}
+	return sqlite3.SQLITE_OK
+}
+
+// Extensions are not loaded from here.
+func xDlOpen(*libc.TLS, uintptr, uintptr) uintptr         { return 0 }
+func xDlError(_ *libc.TLS, _ uintptr, n int32, p uintptr) { putText(p, int(n), "no extensions") }
+func xDlSym(*libc.TLS, uintptr, uintptr, uintptr) uintptr { return 0 }
+func xDlClose(*libc.TLS, uintptr, uintptr)                {}
+func xGetLastError(*libc.TLS, uintptr, int32, uintptr) int32 {
+	return 0
+}
+
+func xRandomness(_ *libc.TLS, vfs uintptr, n int32, out uintptr) int32 {
+	d := diskOf(vfs)
+	if d == nil {
+		return 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := view(out, int(n))
+	for i := range b {
+		b[i] = byte(d.salt.Uint32())
+	}
+	return n
+}
+
+// xSleep moves the clock and takes no time.
+func xSleep(_ *libc.TLS, vfs uintptr, microseconds int32) int32 {
+	if d := diskOf(vfs); d != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.slept += time.Duration(microseconds) * time.Microsecond
+	}
+	return microseconds
+}
+
+func (d *Disk) now() int64 {
+	if d == nil {
+		return unixEpoch + Epoch
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return unixEpoch + Epoch + d.slept.Milliseconds()
+}
+
+func xCurrentTimeInt64(_ *libc.TLS, vfs, out uintptr) int32 {
+	*(*int64)(pointer(out)) = diskOf(vfs).now()
+	return sqlite3.SQLITE_OK
+}
+
+func xCurrentTime(_ *libc.TLS, vfs, out uintptr) int32 {
+	*(*float64)(pointer(out)) = float64(diskOf(vfs).now()) / 86_400_000
+	return sqlite3.SQLITE_OK
+}
+
+func xClose(_ *libc.TLS, file uintptr) int32 {
+	f := (*vfsFile)(pointer(file))
+	h := registered.handle(f.handle)
+	if h == nil {
+		return sqlite3.SQLITE_OK
+	}
+	registered.remove(f.handle)
+	f.handle = 0
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	h.d.open--
+	return code(h.close(), sqlite3.SQLITE_IOERR_CLOSE)
+}
+
+// code is the result code of an operation that failed with err.
+func code(err error, failed int32) int32 {
+	if err == nil {
+		return sqlite3.SQLITE_OK
+	}
+	return failed
+}
+
+func xRead(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
+	h := handleOf(file)
+	if h == nil {
+		return sqlite3.SQLITE_IOERR_READ
+	}
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	b := view(p, int(amount))
+	n, err := h.readAt(b, off)
+	if errors.Is(err, io.EOF) {
+		clear(b[n:])
+		return sqlite3.SQLITE_IOERR_SHORT_READ
+	}
+	return code(err, sqlite3.SQLITE_IOERR_READ)
+}
+
+func xWrite(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
+	h := handleOf(file)
+	if h == nil {
+		return sqlite3.SQLITE_IOERR_WRITE
+	}
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	_, err := h.writeAt(view(p, int(amount)), off)
+	if errors.Is(err, syscall.ENOSPC) {
+		return sqlite3.SQLITE_FULL
+	}
+	return code(err, sqlite3.SQLITE_IOERR_WRITE)
+}
+
+func xTruncate(_ *libc.TLS, file uintptr, size int64) int32 {
+	h := handleOf(file)
+	if h == nil {
+		return sqlite3.SQLITE_IOERR_TRUNCATE
+	}
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	return code(h.truncate(size), sqlite3.SQLITE_IOERR_TRUNCATE)
+}
+
+func xSync(_ *libc.TLS, file uintptr, _ int32) int32 {
+	h := handleOf(file)
+	if h == nil {
+		return sqlite3.SQLITE_IOERR_FSYNC
+	}
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	if h.sync() != nil {
+		return sqlite3.SQLITE_IOERR_FSYNC
+	}
+	if h.syncEntry {
+		h.syncEntry = false
+		// SQLite's own VFS looks over a failure here; a power cut is none.
+		if errors.Is(h.d.syncDir(filepath.Dir(h.name)), ErrPowerCut) {
+			return sqlite3.SQLITE_IOERR_FSYNC
+		}
+	}
+	return sqlite3.SQLITE_OK
+}
+
+func xFileSize(_ *libc.TLS, file, out uintptr) int32 {
+	h := handleOf(file)
+	if h == nil {
+		return sqlite3.SQLITE_IOERR_FSTAT
+	}
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	size, err := h.size()
+	*(*int64)(pointer(out)) = size
+	return code(err, sqlite3.SQLITE_IOERR_FSTAT)
+}
+
+func xSectorSize(*libc.TLS, uintptr) int32 { return SectorSize }
+
+func xDeviceCharacteristics(_ *libc.TLS, file uintptr) int32 {
+	if h := handleOf(file); h != nil && h.d.traits&PowersafeOverwrite != 0 {
+		return sqlite3.SQLITE_IOCAP_POWERSAFE_OVERWRITE
+	}
+	return 0
+}
+
+func xFileControl(_ *libc.TLS, file uintptr, op int32, arg uintptr) int32 {
+	h := handleOf(file)
+	if h == nil {
+		return sqlite3.SQLITE_NOTFOUND
+	}
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	switch op {
+	case sqlite3.SQLITE_FCNTL_LOCKSTATE:
+		putInt32(arg, h.lock)
+	case sqlite3.SQLITE_FCNTL_HAS_MOVED: // it, or what had its name, is not there any more
+		moved := int32(0)
+		if h.name != "" && h.d.live[h.name] != h.n {
+			moved = 1
+		}
+		putInt32(arg, moved)
+	default:
+		return sqlite3.SQLITE_NOTFOUND
+	}
+	if h.d.off || h.boot != h.d.boot {
+		return sqlite3.SQLITE_IOERR
+	}
+	return sqlite3.SQLITE_OK
+}
