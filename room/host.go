@@ -59,6 +59,9 @@ type Options struct {
 	MaxRows int
 	// MaxRoomBytes is the largest database of a room. Default 10 GiB.
 	MaxRoomBytes int64
+	// History is how many of its newest actions a room remembers the changed rows of. A
+	// client that was away for longer gets its channels anew. Default 100,000.
+	History int
 	// MaxSnapshotBytes is the largest answer to a sync, as JSON. Default 64 MiB.
 	MaxSnapshotBytes int
 	// ReplyMemory is how many bytes of replies a room remembers for actions that come
@@ -79,6 +82,7 @@ func (o *Options) setDefaults() {
 	def(&o.ActionTimeout, 5*time.Second)
 	def(&o.MaxRows, 10_000)
 	def(&o.MaxRoomBytes, 10<<30)
+	def(&o.History, 100_000)
 	def(&o.MaxSnapshotBytes, 64<<20)
 	def(&o.ReplyMemory, 1<<20)
 }

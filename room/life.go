@@ -109,6 +109,7 @@ func (l *life) open() error {
 		Room:       l.key.Room,
 		MaxBytes:   l.host.opts.MaxRoomBytes,
 		MaxChanges: l.host.opts.MaxRows,
+		History:    l.host.opts.History,
 	})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -83,10 +84,13 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 	return nil
 }
 
-// missed is what a peer lacks, as updates. Where that is too much to be sent, it is the
-// whole channel anew, behind a delete-all.
+// missed is what a peer lacks, as updates. Where that is too much to be sent, or more than
+// the room remembers, it is the whole channel anew, behind a delete-all.
 func (l *life) missed(p peer) ([]*hibernate.Frame, error) {
 	live, gone, err := l.changedRows(p.channel, p.seq)
+	if errors.Is(err, storage.ErrForgotten) {
+		return l.anew(p.channel)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -344,6 +344,31 @@ func TestSchemaChangeInAnAction(t *testing.T) {
 	}
 }
 
+// A client whose place in the room's history is forgotten gets the channel anew, whether
+// the room finds it by its id or it asks by a stamp.
+func TestInvariantResumeForgottenHistory(t *testing.T) {
+	h, _ := open(t, func(o *room.Options) { o.History = 10 })
+	bob, alice := h.Join("shop", "r", "bob"), h.Join("shop", "r", "alice")
+	mustSucceed(t, alice.Do("items", "add", object{"id": "gone", "name": "x"}))
+	stamp := bob.Sync("items")[0][3]
+	bob.Leave()
+	mustSucceed(t, alice.Do("items", "sql", `DELETE FROM items`))
+	for i := range 1100 {
+		h.Advance(time.Millisecond)
+		mustSucceed(t, alice.Do("items", "put", object{"id": fmt.Sprint(i % 3), "name": fmt.Sprint(i)}))
+	}
+	got := h.Join("shop", "r", "bob").Received()
+	if len(got) != 2 || got[0].Kind != "delete-all" || got[1].Kind != "update" || ids(got[1].Rows) != "0 1 2" {
+		t.Errorf("by its id: %s", describe(got))
+	}
+	carol := h.Join("shop", "r", "carol")
+	carol.SendJSON(object{"channel": "items", "sync": true, "from": stamp})
+	got = carol.Received()
+	if len(got) != 2 || got[0].Kind != "delete-all" || got[1].Kind != "sync" || ids(got[1].Rows) != "0 1 2" {
+		t.Errorf("by a stamp: %s", describe(got))
+	}
+}
+
 // A client that was away while more changed than may be sent at once gets the whole
 // channel anew; if even that is too much it is told, and let in all the same.
 func TestInvariantResumeTooMuchMissed(t *testing.T) {

@@ -2,6 +2,7 @@ package room
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"github.com/denrooms/den/hibernate"
@@ -60,8 +61,7 @@ func (l *life) anew(channel string) ([]*hibernate.Frame, error) {
 		return nil, err
 	}
 	frames, err := all.updateFrames(channel)
-	empty := hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel) })
-	return append([]*hibernate.Frame{empty}, frames...), err
+	return append([]*hibernate.Frame{deleteAll(channel)}, frames...), err
 }
 
 // exception is a frame that says what is wrong with a channel.
@@ -169,9 +169,24 @@ func (l *life) answerSync(m *syncMessage) ([]*hibernate.Frame, error) {
 	}
 	since, known := l.db.SeqAt(m.channel, m.from)
 	if !known {
-		since = 0 // it has seen what we have not: it gets all there is
+		return l.replace(m.channel)
 	}
-	return l.changes(m.channel, since)
+	frames, err := l.changes(m.channel, since)
+	if errors.Is(err, storage.ErrForgotten) {
+		return l.replace(m.channel)
+	}
+	return frames, err
+}
+
+// replace answers a sync from a stamp that the room cannot place: a delete-all, and the
+// channel as it is.
+func (l *life) replace(channel string) ([]*hibernate.Frame, error) {
+	frames, err := l.snapshot(channel)
+	return append([]*hibernate.Frame{deleteAll(channel)}, frames...), err
+}
+
+func deleteAll(channel string) *hibernate.Frame {
+	return hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel) })
 }
 
 // snapshot is a channel's live rows, as pages.

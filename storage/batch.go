@@ -17,6 +17,7 @@ type Batch struct {
 	start  Seq   // the room's seq before it
 	schema bool  // an action of it changed the schema
 	at     int64 // the action's time
+	floor  Seq   // what trim has made of the log's floor; 0: nothing
 }
 
 // Commit is what an action did.
@@ -39,11 +40,11 @@ type Row struct {
 // transactionStatements are kept prepared as long as the DB is open.
 type transactionStatements struct {
 	begin, commit, rollback, savepoint, release, rollbackTo *statement
-	put, bury, setSeq                                       *statement
+	put, setSeq                                             *statement
 }
 
 func (t *transactionStatements) each(do func(*statement)) {
-	for _, s := range []*statement{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo, t.put, t.bury, t.setSeq} {
+	for _, s := range []*statement{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo, t.put, t.setSeq} {
 		if s != nil {
 			do(s)
 		}
@@ -62,7 +63,6 @@ func (d *DB) prepareTransaction() error {
 		{&d.tx.release, "RELEASE action"},
 		{&d.tx.rollbackTo, "ROLLBACK TO action"},
 		{&d.tx.put, putSQL},
-		{&d.tx.bury, burySQL},
 		{&d.tx.setSeq, "UPDATE _den_meta SET value = ?1 WHERE name = 'seq'"},
 	} {
 		s, err := d.kept(p.sql)
@@ -148,6 +148,12 @@ func (b *Batch) enter(at int64) error {
 	if d.rec.on {
 		return fmt.Errorf("storage: %w: an action inside of an action", ErrMisuse)
 	}
+	if len(d.log.entries) > flushBytes {
+		if err := d.flush(); err != nil {
+			return err
+		}
+	}
+	d.log.enter()
 	b.bare = !d.c.writing() // nothing has been written that a rollback could take along
 	if !b.bare {
 		if err := d.do(d.tx.savepoint); err != nil {
@@ -240,9 +246,7 @@ func (b *Batch) undo(why error) error {
 	d := b.d
 	d.recordChanges(false)
 	d.dropHighs()
-	if d.indexed > d.Seq() {
-		d.indexed = 0
-	}
+	d.log.undo()
 	err := b.rollbackAction()
 	if err != nil && b.dead == nil {
 		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
@@ -303,7 +307,7 @@ func (b *Batch) abort() {
 // restore brings what is kept in memory back to where the batch began.
 func (d *DB) restore(b *Batch) {
 	d.seq.Store(uint64(b.start))
-	d.indexed = 0
+	d.log.reset()
 	for _, t := range d.tables {
 		t.high, t.next, t.known, t.raised = nil, nil, false, false
 	}
@@ -359,17 +363,29 @@ func (b *Batch) commit() error {
 		d.restore(b)
 	} else {
 		b.dead = errOver
+		d.floor = max(d.floor, b.floor)
 	}
+	d.log.reset()
 	d.batch = nil
 	return err
 }
 
 var errOver = fmt.Errorf("storage: %w: the batch is over", ErrMisuse)
 
-// saveSeq writes the room's seq, once a batch, where the index does not hold it.
+// saveSeq writes the batch's part of the log, and the room's seq where the log does
+// not hold it.
 func (b *Batch) saveSeq() error {
 	d := b.d
-	if d.Seq() == b.start || d.Seq() == d.indexed {
+	if d.Seq() == b.start {
+		return nil
+	}
+	if err := d.flush(); err != nil {
+		return err
+	}
+	if err := b.trim(); err != nil {
+		return err
+	}
+	if d.Seq() == d.log.flushed {
 		return nil
 	}
 	d.recordChanges(false)

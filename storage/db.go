@@ -52,7 +52,8 @@ type DB struct {
 	tx      transactionStatements
 	results []*Rows
 	batch   *Batch
-	indexed Seq // the highest seq that the open batch has put into the index; 0: not known
+	log     changeLog
+	floor   Seq // the log begins behind it
 	rec     recorder
 	tables  map[string]*table // every table of _den_tables
 	last    *table            // of the last captured row

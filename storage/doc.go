@@ -69,22 +69,30 @@
 //	                       highest in _den_changes if that is higher. It is
 //	                       written at the end of a batch whose last action is
 //	                       not in _den_changes
+//	  floor       integer  the change log begins behind this seq
 //	  created_at  integer  Unix milliseconds
 //
-//	_den_tables (id INTEGER PRIMARY KEY, name TEXT, stale)
+//	_den_tables (id INTEGER PRIMARY KEY, name TEXT, stale, floor)
 //	  every table that was ever declared by Sync. stale is 1 where its changes
 //	  were not followed because its definition was unfit: the next Sync counts
-//	  the whole table as changed.
+//	  the whole table as changed. floor is the seq of the last action that changed
+//	  its definition, 0 for none: what was before is forgotten for this table.
 //
-//	_den_changes (tab, key, seq, gone_at, high), PRIMARY KEY (tab, key), INDEX (tab, seq)
-//	  tab      id in _den_tables
-//	  key      the row's first column
-//	  seq      the last action that changed the row
-//	  gone_at  NULL while the row is in its table; else the stamp of its
-//	           tombstone: Unix milliseconds, or 'YYYY-MM-DD HH:MM:SS' in UTC where
-//	           the table's stamps are texts
-//	  high     the highest updated_at or deleted_at of the table sent up to that
-//	           seq, numbers before texts; it never falls as seq rises
+//	_den_changes (seq INTEGER PRIMARY KEY, first, highs, entries)
+//	  the change log, a row for a batch (or for a part of a large one), the oldest
+//	  forgotten: Options.History
+//	  first    the action of the first entry
+//	  seq      the action of the last entry
+//	  highs    for each table that has one: uvarint id in _den_tables, and as an
+//	           image (below) the highest updated_at or deleted_at of the table that
+//	           was sent up to the row's end, numbers before texts; it never falls
+//	  entries  for each changed row of each action, in their order: uvarint id in
+//	           _den_tables; uvarint, the action's seq - first; image of the row's
+//	           first column; image of NULL where the row was written, of its
+//	           tombstone's stamp where it was deleted (Unix milliseconds, or
+//	           'YYYY-MM-DD HH:MM:SS' in UTC where the table's stamps are texts)
+//	  image    a byte: 0 NULL, 1 integer, 2 float, 3 text, 4 blob; then 8 bytes, or
+//	           for text and blob 4 bytes of length and the bytes; little endian
 //
 // Other tables named _den_… belong to Den's other packages, see DB.Internal.
 // Handlers can read all of these and write none.

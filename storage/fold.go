@@ -14,12 +14,7 @@ const (
 	foreignKeyCode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 )
 
-const putSQL = `INSERT INTO _den_changes (tab, key, seq, gone_at, high) VALUES (?1, ?2, ?3, ?4, ?5)
-	ON CONFLICT (tab, key) DO UPDATE SET seq = excluded.seq, gone_at = excluded.gone_at, high = excluded.high`
-
-// burySQL is for a tombstone that was deleted: nobody is told, but the index
-// goes on to know when the row went.
-const burySQL = `UPDATE _den_changes SET gone_at = ?3 WHERE tab = ?1 AND key = ?2`
+const putSQL = `INSERT INTO _den_changes (seq, first, highs, entries) VALUES (?1, ?2, ?3, ?4)`
 
 // outcome is what an entry comes to.
 type outcome uint8
@@ -129,13 +124,15 @@ func (b *Batch) write(e *entry, c *Commit) error {
 	case nothing:
 		return nil
 	case buried:
-		return d.bury(t, key, column(r.bytes(e.before), t.deletedAt()))
+		d.putIndex(t, key, c.Seq, column(r.bytes(e.before), t.deletedAt()))
+		return nil
 	case gone:
 		r.scratch = appendStamp(r.scratch[:0], b.at, column(r.bytes(e.before), t.updatedAt()))
 		if t.declared {
 			c.Rows = append(c.Rows, Row{t.name, t.tombstone(key, r.scratch)})
 		}
-		return d.putIndex(t, key, c.Seq, r.scratch)
+		d.putIndex(t, key, c.Seq, r.scratch)
+		return nil
 	}
 	after := r.bytes(e.after)
 	if t.declared {
@@ -145,7 +142,8 @@ func (b *Batch) write(e *entry, c *Commit) error {
 		}
 		c.Rows = append(c.Rows, Row{t.name, decode(row, len(t.columns))})
 	}
-	return d.putIndex(t, column(after, 0), c.Seq, nullImage)
+	d.putIndex(t, column(after, 0), c.Seq, nullImage)
+	return nil
 }
 
 var nullImage = []byte{byte(Null)}
@@ -157,45 +155,6 @@ func (t *table) tombstone(key, stamp []byte) []Value {
 	at := decode(stamp, 1)[0]
 	v[t.updatedAt()], v[t.deletedAt()] = at, at
 	return v
-}
-
-func (d *DB) putIndex(t *table, key []byte, seq Seq, goneAt []byte) error {
-	s := d.tx.put
-	d.reserve(s, len(key)+len(goneAt)+len(t.next))
-	err := d.bindInt(s, 1, t.id)
-	if err == nil {
-		err = d.bindImage(s, 2, key)
-	}
-	if err == nil {
-		err = d.bindInt(s, 3, int64(seq))
-	}
-	if err == nil {
-		err = d.bindImage(s, 4, goneAt)
-	}
-	if err == nil {
-		err = d.bindImage(s, 5, t.highest())
-	}
-	if err != nil {
-		return err
-	}
-	d.indexed = seq
-	return d.do(s)
-}
-
-func (d *DB) bury(t *table, key, at []byte) error {
-	s := d.tx.bury
-	d.reserve(s, len(key)+len(at))
-	err := d.bindInt(s, 1, t.id)
-	if err == nil {
-		err = d.bindImage(s, 2, key)
-	}
-	if err == nil {
-		err = d.bindImage(s, 3, at)
-	}
-	if err != nil {
-		return err
-	}
-	return d.do(s)
 }
 
 // reread takes an entry's row from the table where the hook's word is not

@@ -1,7 +1,7 @@
 package storage
 
 // An image is a row, or a part of one, as bytes: what the capture keeps and
-// compares without making a Go value of each column. It never reaches a disk.
+// compares without making a Go value of each column, and what the change log holds.
 //
 //	value   type (1 byte), then
 //	  Null    nothing

@@ -4,7 +4,6 @@ package storage
 
 import (
 	"fmt"
-	"strings"
 )
 
 // Live gives the live rows of a declared table, by id.
@@ -15,36 +14,6 @@ func (d *DB) Live(name string) (*Rows, error) {
 				t.list(""), quote(t.name), quote(t.columns[t.deletedAt()]), quote(t.columns[0]))
 		})
 	})
-}
-
-// Since gives the rows and tombstones of a declared table that changed after
-// seq, in the order of their last change. A row that was deleted comes as the
-// tombstone that Commit had for it.
-func (d *DB) Since(name string, seq Seq) (*Rows, error) {
-	return d.ofTable(name, func(t *table) (*statement, error) {
-		s, err := d.tableStatement(&t.since, t.sinceSQL)
-		if err != nil {
-			return nil, err
-		}
-		if err := d.bindInt(s, 1, t.id); err != nil {
-			return nil, err
-		}
-		return s, d.bindInt(s, 2, int64(seq))
-	})
-}
-
-func (t *table) sinceSQL() string {
-	out := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		out[i] = "t." + quote(c)
-	}
-	gone := "CASE WHEN c.gone_at IS NULL THEN %s ELSE c.gone_at END"
-	out[0] = fmt.Sprintf("coalesce(%s, c.key)", out[0])
-	out[t.updatedAt()] = fmt.Sprintf(gone, out[t.updatedAt()])
-	out[t.deletedAt()] = fmt.Sprintf(gone, out[t.deletedAt()])
-	return fmt.Sprintf(`SELECT %s FROM _den_changes AS c LEFT JOIN %s AS t ON t.%s = c.key
-		WHERE c.tab = ?1 AND c.seq > ?2 ORDER BY c.seq`,
-		strings.Join(out, ", "), quote(t.name), quote(t.columns[0]))
 }
 
 // ofTable opens the rows of a statement that make prepares for a declared table.
@@ -69,102 +38,34 @@ func (d *DB) ofTable(name string, make func(*table) (*statement, error)) (*Rows,
 	return rows, nil
 }
 
-// SeqAt answers for a client that knows no seq but the highest updated_at or
-// deleted_at that it has seen: Since(seq) then holds everything it may lack, and
-// maybe some that it has. known is false for a stamp above all that were ever
-// sent, or none at all (nil): such a client is to get everything.
-//
-// Stamps may repeat, fall, and be texts: the index holds the running maximum of
-// what was sent, which does none of that. A client whose highest stamp is s has
-// seen at least the first commit at which the maximum reached s.
-func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
-	if err := d.lock(); err != nil {
-		return 0, false
-	}
-	defer d.mu.Unlock()
-	t := d.tables[name]
-	if t == nil || !t.declared || stamp == nil || d.loadHigh(t) != nil {
-		return 0, false
-	}
-	want := appendGo(nil, stamp)
-	if t.high == nil || Type(want[0]) == Null || compare(t.high, want) < 0 {
-		return 0, false
-	}
-	first, err := d.firstSeqWith(t, want)
-	if err != nil || first == 0 {
-		return 0, false
-	}
-	return first - 1, true
-}
-
-// firstSeqWith searches the lowest seq in the index whose maximum reaches want.
-func (d *DB) firstSeqWith(t *table, want []byte) (Seq, error) {
-	lo, hi := Seq(1), d.Seq() // the answer is in lo … hi, if there is one
-	found := Seq(0)
-	for lo <= hi {
-		mid := lo + (hi-lo)/2
-		seq, high, err := d.indexFrom(t, mid)
-		if err != nil {
-			return 0, err
-		}
-		if seq == 0 || seq > hi { // nothing in mid … hi
-			hi = mid - 1
-			continue
-		}
-		if compare(high, want) >= 0 {
-			found, hi = seq, mid-1
-		} else {
-			lo = seq + 1
-		}
-	}
-	return found, nil
-}
-
-// indexFrom gives the first seq at or above from and the maximum there; 0 where
-// there is none.
-func (d *DB) indexFrom(t *table, from Seq) (Seq, []byte, error) {
-	s, err := d.one(own, "SELECT seq, high FROM _den_changes WHERE tab = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1")
-	if err != nil {
-		return 0, nil, err
-	}
-	return d.indexRow(s, t, int64(from))
-}
-
-func (d *DB) indexRow(s *statement, t *table, seq int64) (Seq, []byte, error) {
-	defer d.release(s)
-	if err := d.bindInt(s, 1, t.id); err != nil {
-		return 0, nil, err
-	}
-	if err := d.bindInt(s, 2, seq); err != nil {
-		return 0, nil, err
-	}
-	row, err := d.step(s)
-	if err != nil || !row {
-		return 0, nil, err
-	}
-	at := d.c.appendColumn(nil, s.p, 0)
-	return Seq(intOf(at)), d.c.appendColumn(nil, s.p, 1), nil
-}
-
-// loadHigh reads a table's running maximum where it is not in memory.
+// loadHigh finds a table's running maximum where it is not in memory: in the newest
+// row of the log, or where that is older than the table's floor in the table itself.
 func (d *DB) loadHigh(t *table) error {
 	if t.known {
 		return nil
 	}
-	s, err := d.one(own, "SELECT seq, high FROM _den_changes WHERE tab = ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT 1")
+	newest, found, err := d.logAt(0, true)
 	if err != nil {
 		return err
 	}
-	_, high, err := d.indexRow(s, t, 1<<62)
-	if err != nil {
-		return err
+	t.high, t.next, t.raised = highIn(newest.highs, t.id), nil, false
+	if floor := max(d.floor, t.floor); floor > 0 && (!found || newest.last <= floor) {
+		if err := d.raiseToTable(t); err != nil {
+			return err
+		}
+		t.high = append(t.high[:0], t.next...)
+		t.raised = false
 	}
-	if len(high) > 0 && Type(high[0]) == Null {
-		high = nil
-	}
-	t.high, t.known = high, true
-	t.next = append(t.next[:0], high...)
+	t.known = true
+	t.next = append(t.next[:0], t.high...)
 	return nil
+}
+
+// raiseToTable takes all stamps that stand in a table into the maximum.
+func (d *DB) raiseToTable(t *table) error {
+	up, del := quote(t.columns[t.updatedAt()]), quote(t.columns[t.deletedAt()])
+	return d.each(fmt.Sprintf(`SELECT max(v) FROM (SELECT %s AS v FROM %s UNION ALL SELECT %s FROM %[2]s)
+		WHERE typeof(v) IN ('integer', 'real', 'text')`, up, quote(t.name), del), func(r *Rows) { t.raise(r.mem) })
 }
 
 // raise takes a stamp into the maximum that the action will leave.
@@ -176,14 +77,6 @@ func (t *table) raise(stamp []byte) {
 		t.next = append(t.next[:0], stamp...)
 		t.raised = true
 	}
-}
-
-// highest is the maximum as the action will leave it, NULL where there is none.
-func (t *table) highest() []byte {
-	if len(t.next) == 0 {
-		return nullImage
-	}
-	return t.next
 }
 
 // keepHighs and dropHighs end the maxima's part in an action.

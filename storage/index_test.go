@@ -42,7 +42,7 @@ func TestSeqAt(t *testing.T) {
 			[]ask{{"2024-01-01 00:00:00", 0, true}, {"2024-01-02 00:00:00", 2, true}, {"2025", 0, false}, {int64(5), 0, true}}},
 		"floats": {[]write{{"a", 1.5}, {"b", 2.5}}, []ask{{2.5, 1, true}, {int64(2), 1, true}, {int64(3), 0, false}}},
 		"a row written again": {[]write{{"a", 10}, {"b", 20}, {"a", 30}},
-			[]ask{{int64(10), 1, true}, {int64(20), 1, true}, {int64(30), 2, true}}},
+			[]ask{{int64(10), 0, true}, {int64(20), 1, true}, {int64(30), 2, true}}},
 		"no stamps":  {[]write{{"a", nil}}, []ask{{int64(0), 0, false}, {nil, 0, false}}},
 		"nothing":    {nil, []ask{{int64(0), 0, false}, {"x", 0, false}}},
 		"other type": {[]write{{"a", 1}}, []ask{{true, 0, false}, {"x", 0, false}}},
@@ -71,11 +71,11 @@ func TestSeqAt(t *testing.T) {
 func TestSeqAtManySeqs(t *testing.T) {
 	d := openTodos(t, todosTable, `CREATE TABLE plain (x)`)
 	want := map[int64]Seq{}
-	b, err := d.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for i := range 300 {
+		b, err := d.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if _, err := b.Do(1, func() error {
 			var err error
 			if i%3 == 0 {
@@ -88,9 +88,9 @@ func TestSeqAtManySeqs(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := b.Commit(); err != nil {
-		t.Fatal(err)
+		if err := b.Commit(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for stamp, seq := range want {
 		if got, known := d.SeqAt("todos", stamp); got != seq || !known {
@@ -120,7 +120,9 @@ func TestInvariantNoResurrectionOfPurgedTombstones(t *testing.T) {
 	actSQL(t, d, 3, `DELETE FROM todos WHERE id = 'a'`) // nobody is told now
 	r, err := d.Since("todos", 1)
 	wantSet(t, all(t, r, err), []string{`"a" - - - 50 50`})
-	r, err = d.Since("todos", 2)
+	r, err = d.Since("todos", 2) // told once more, which does no harm
+	wantSet(t, all(t, r, err), []string{`"a" - - - 50 50`})
+	r, err = d.Since("todos", 3)
 	wantSet(t, all(t, r, err), nil)
 	actSQL(t, d, 4, `INSERT INTO todos (id) VALUES ('a')`)
 	r, err = d.Since("todos", 2)
@@ -160,4 +162,49 @@ func TestLiveAndSinceOrder(t *testing.T) {
 	if got := fmt.Sprint(one.Columns()); got != "[id text done created_at updated_at deleted_at]" {
 		t.Errorf("columns %s", got)
 	}
+}
+
+// The log keeps Options.History actions, and says so to who is further back, also after
+// a restart.
+func TestInvariantBoundedHistory(t *testing.T) {
+	o := testOptions(t)
+	o.History = 100
+	d := openTest(t, o)
+	mustExec(t, d, todosTable)
+	if err := d.Sync("todos"); err != nil {
+		t.Fatal(err)
+	}
+	const writes = 3 * trimSteps
+	for i := range writes {
+		actSQL(t, d, int64(i), fmt.Sprintf(`INSERT OR REPLACE INTO todos (id, updated_at) VALUES ('%d', %d)`, i%7, i))
+	}
+	check := func(d *DB) {
+		t.Helper()
+		for _, seq := range []Seq{0, 1, writes - 100 - trimSteps - 2} {
+			_, err := d.Since("todos", seq)
+			wantError(t, err, ErrForgotten)
+			if got, known := d.SeqAt("todos", int64(seq)); known {
+				t.Errorf("SeqAt(%d) = %d", seq, got)
+			}
+		}
+		r, err := d.Since("todos", writes-100)
+		if got := all(t, r, err); len(got) != 7 {
+			t.Errorf("the last 100 actions changed %d rows", len(got))
+		}
+		if seq, known := d.SeqAt("todos", int64(writes-50)); seq != d.Seq()-50 || !known {
+			t.Errorf("SeqAt = %d, %v at %d", seq, known, d.Seq())
+		}
+		if rows := ownQuery(t, d, "SELECT count(*) FROM _den_changes")[0][0].(int64); rows > 100+trimSteps {
+			t.Errorf("the log has %d rows", rows)
+		}
+	}
+	check(d)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = openTest(t, o)
+	if err := d.Sync("todos"); err != nil {
+		t.Fatal(err)
+	}
+	check(d)
 }

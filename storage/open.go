@@ -27,10 +27,8 @@ const (
 
 const layout = `
 	CREATE TABLE _den_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-	CREATE TABLE _den_tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, stale INTEGER NOT NULL);
-	CREATE TABLE _den_changes (tab INTEGER NOT NULL, key NOT NULL, seq INTEGER NOT NULL, gone_at, high,
-		PRIMARY KEY (tab, key)) WITHOUT ROWID;
-	CREATE INDEX _den_changes_seq ON _den_changes (tab, seq);`
+	CREATE TABLE _den_tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, stale INTEGER NOT NULL, floor INTEGER NOT NULL);
+	CREATE TABLE _den_changes (seq INTEGER PRIMARY KEY, first INTEGER NOT NULL, highs BLOB NOT NULL, entries BLOB NOT NULL);`
 
 // Open opens a room's file, and makes it first where there is none. One process
 // has a file open at a time (ErrInUse), and in it one DB.
@@ -169,8 +167,9 @@ func (d *DB) checkStamps() error {
 	if !ok || !ok2 || seq < 0 {
 		return fmt.Errorf("%w: no seq or epoch in _den_meta", ErrCorrupt)
 	}
-	err = d.each(`SELECT coalesce(max((SELECT max(seq) FROM _den_changes AS c WHERE c.tab = t.id)), 0) FROM _den_tables AS t`,
-		func(r *Rows) { seq = max(seq, r.Int(0)) })
+	floor, _ := meta["floor"].(int64)
+	d.floor = Seq(floor)
+	err = d.each(`SELECT coalesce(max(seq), 0) FROM _den_changes`, func(r *Rows) { seq = max(seq, r.Int(0)) })
 	d.seq.Store(uint64(seq))
 	d.epoch = epoch
 	return err
@@ -272,7 +271,7 @@ func fill(path string, o Options) (err error) {
 		return err
 	}
 	_, err = d.exec(own, `INSERT INTO _den_meta (name, value) VALUES
-		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('seq', 0), ('created_at', ?4)`,
+		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('seq', 0), ('floor', 0), ('created_at', ?4)`,
 		[]any{o.Namespace, o.Room, hex.EncodeToString(epoch), o.Now().UnixMilli()})
 	if err != nil {
 		return err

@@ -39,6 +39,8 @@ type Options struct {
 	// MaxChangeBytes limits what an action's changes take in memory, old and new
 	// rows together. 0 means 64 MiB.
 	MaxChangeBytes int
+	// History is how many of the newest actions Since can go back to. 0 means 100,000.
+	History int
 	// StatementCache is how many prepared statements of the handlers are kept.
 	// 0 means 128.
 	StatementCache int
@@ -56,6 +58,7 @@ const (
 	defaultMaxValueBytes  = 16 << 20
 	defaultMaxChanges     = 10_000
 	defaultMaxChangeBytes = 64 << 20
+	defaultHistory        = 100_000
 	defaultStatementCache = 128
 	defaultCacheBytes     = 2 << 20
 	minMaxBytes           = 64 << 10 // Den's own tables need some
@@ -66,6 +69,7 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.MaxValueBytes, defaultMaxValueBytes)
 	set(&o.MaxChanges, defaultMaxChanges)
 	set(&o.MaxChangeBytes, defaultMaxChangeBytes)
+	set(&o.History, defaultHistory)
 	set(&o.StatementCache, defaultStatementCache)
 	set(&o.CacheBytes, defaultCacheBytes)
 	if o.Now == nil {

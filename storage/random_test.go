@@ -335,6 +335,10 @@ func (h *history) resume(c client, from func(string) Seq) content {
 	got := c.rows.clone()
 	for _, name := range randomTables {
 		r, err := h.d.Since(name, from(name))
+		if errors.Is(err, ErrForgotten) {
+			clear(got[name])
+			r, err = h.d.Live(name)
+		}
 		for _, row := range all(h.t, r, err) {
 			got.apply(name, row)
 		}

@@ -28,6 +28,11 @@ type Rows struct {
 	ahead  bool // the first row was fetched by the query itself
 	mem    []byte
 	starts []int // where the columns begin in mem
+
+	// Of a Since, which has no statement of its own.
+
+	table   *table
+	changed []changedKey // those that are still to come
 }
 
 // rows steps to the first row, so that a failing or writing statement does so
@@ -81,6 +86,14 @@ func (r *Rows) next() bool {
 	if !r.open {
 		return false
 	}
+	if r.table != nil {
+		row, err := r.nextChanged()
+		if !row {
+			r.err = err
+			r.finish()
+		}
+		return row
+	}
 	row, err := r.d.step(r.s)
 	if row {
 		r.fetch()
@@ -97,7 +110,9 @@ func (r *Rows) finish() {
 		return
 	}
 	r.open = false
-	r.d.release(r.s)
+	if r.s != nil {
+		r.d.release(r.s)
+	}
 	list := r.d.results
 	for i := range list {
 		if list[i] == r {

@@ -4,7 +4,6 @@ package storage
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -62,46 +61,30 @@ func (d *DB) adopt(tables []*table) error {
 
 // enlist writes a table into _den_tables and its rows into the index.
 func (d *DB) enlist(t *table, seq Seq) (changed bool, err error) {
-	err = d.each(`INSERT INTO _den_tables (name, stale) VALUES (?1, 0)
+	err = d.each(`INSERT INTO _den_tables (name, stale, floor) VALUES (?1, 0, 0)
 		ON CONFLICT (name) DO UPDATE SET stale = 0 RETURNING id`, func(r *Rows) { t.id = r.Int(0) }, t.name)
 	if err != nil {
 		return false, err
 	}
-	return d.rebase(t, seq, d.o.Now().UnixMilli())
+	return d.rebase(t, seq)
 }
 
-// rebase makes every row of a table changed by seq: those that are there, and
-// those that the index knows and that are there no more.
-func (d *DB) rebase(t *table, seq Seq, at int64) (changed bool, err error) {
+// rebase has a table's part of the log begin anew at seq: whoever has seen less gets
+// all of it. It tells whether there is anything to get.
+func (d *DB) rebase(t *table, seq Seq) (changed bool, err error) {
+	err = d.each("SELECT EXISTS (SELECT 1 FROM "+quote(t.name)+")", func(r *Rows) { changed = r.Int(0) != 0 })
+	if known := d.tables[t.name] != nil; err != nil || !changed && !known {
+		return false, err // nobody has rows of a table that is new and empty
+	}
 	if err := d.loadHigh(t); err != nil {
 		return false, err
 	}
-	up, del := quote(t.columns[t.updatedAt()]), quote(t.columns[t.deletedAt()])
-	err = d.each(fmt.Sprintf(`SELECT max(v) FROM (SELECT %s AS v FROM %s UNION ALL SELECT %s FROM %[2]s)
-		WHERE typeof(v) IN ('integer', 'real', 'text')`, up, quote(t.name), del), func(r *Rows) { t.raise(r.mem) })
-	if err != nil {
+	if err := d.raiseToTable(t); err != nil {
 		return false, err
 	}
-	missing := fmt.Sprintf("tab = ?1 AND gone_at IS NULL AND NOT EXISTS (SELECT 1 FROM %s AS t WHERE t.%s = key)",
-		quote(t.name), quote(t.columns[0]))
-	lost := int64(0)
-	if err := d.each("SELECT count(*) FROM _den_changes WHERE "+missing, func(r *Rows) { lost = r.Int(0) }, t.id); err != nil {
-		return false, err
-	}
-	if lost > 0 {
-		stamp := appendStamp(nil, at, t.highest())
-		t.raise(stamp)
-		_, err := d.exec(own, "UPDATE _den_changes SET gone_at = ?2, seq = ?3, high = ?4 WHERE "+missing,
-			[]any{t.id, decode(stamp, 1)[0], int64(seq), decode(t.highest(), 1)[0]})
-		if err != nil {
-			return false, err
-		}
-	}
-	res, err := d.exec(own, fmt.Sprintf(`INSERT INTO _den_changes (tab, key, seq, gone_at, high)
-		SELECT ?1, %s, ?2, NULL, ?3 FROM %s WHERE true
-		ON CONFLICT (tab, key) DO UPDATE SET seq = excluded.seq, gone_at = NULL, high = excluded.high`,
-		quote(t.columns[0]), quote(t.name)), []any{t.id, int64(seq), decode(t.highest(), 1)[0]})
-	return lost > 0 || res.RowsAffected > 0, err
+	t.floor = seq
+	_, err = d.exec(own, "UPDATE _den_tables SET floor = ?2 WHERE id = ?1", []any{t.id, int64(seq)})
+	return true, err
 }
 
 // redefine looks at the tables again behind an action that changed the schema.
@@ -126,7 +109,7 @@ func (b *Batch) redefine() (rebased []string, err error) {
 		}
 		t.columns, t.virtual, t.sql, t.root = now.columns, now.virtual, now.sql, now.root
 		t.rebased = true
-		some, err := d.rebase(t, d.Seq()+1, b.at)
+		some, err := d.rebase(t, d.Seq()+1)
 		if err != nil {
 			return nil, err
 		}
@@ -168,8 +151,8 @@ func (d *DB) reload() error {
 	d.empty(d.caches[handler])
 	d.empty(d.caches[peer])
 	var found []*table
-	err := d.each("SELECT id, name, stale FROM _den_tables", func(r *Rows) {
-		found = append(found, &table{id: r.Int(0), name: string(r.Bytes(1)), stale: r.Int(2) != 0})
+	err := d.each("SELECT id, name, stale, floor FROM _den_tables", func(r *Rows) {
+		found = append(found, &table{id: r.Int(0), name: string(r.Bytes(1)), stale: r.Int(2) != 0, floor: Seq(r.Int(3))})
 	})
 	if err != nil {
 		return err
@@ -185,9 +168,10 @@ func (d *DB) reload() error {
 		if err != nil {
 			return err
 		}
-		t.id, t.stale = f.id, t.stale || f.stale
+		t.id, t.floor, t.stale = f.id, f.floor, t.stale || f.stale
 		if was := old[f.name]; was != nil {
 			t.declared = was.declared
+			t.high, t.next, t.known = was.high, was.next, was.known
 		}
 		d.tables[f.name] = t
 	}

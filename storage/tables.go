@@ -23,6 +23,7 @@ type table struct {
 	root    int64
 
 	declared bool // by Sync in this life
+	floor    Seq  // its rows are in the log from here on
 	stale    bool // its changes were not followed for a while: Sync takes it up anew
 	rebased  bool // redefined in this action: every row counts as changed
 
@@ -32,7 +33,7 @@ type table struct {
 	known      bool // high was read
 	raised     bool // next differs from high
 
-	live, since, row *statement
+	live, row *statement
 }
 
 func (t *table) updatedAt() int { return len(t.columns) - 2 }
@@ -293,7 +294,7 @@ func (d *DB) rowStatement(t *table) (*statement, error) {
 
 // forget drops a table's statements.
 func (d *DB) forget(t *table) {
-	for _, slot := range []**statement{&t.live, &t.since, &t.row} {
+	for _, slot := range []**statement{&t.live, &t.row} {
 		if s := *slot; s != nil {
 			s.cached = false
 			if !s.busy {

@@ -1,0 +1,360 @@
+package storage
+
+// The change log: which rows of the synced tables each action changed, in the
+// order of the actions. Rows that come back to a client, Since, are found by it.
+//
+// An index of (table, key) → seq would have to be searched and written anew for
+// every row of every action, in two trees. The log is only ever appended to, by one
+// row for a whole batch, and its older part is forgotten: whoever is that far behind
+// is better served with the table as it is.
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// ErrForgotten: the log does not reach back that far any more, or a change of the
+// table's definition lies between. The table as it is, Live, is to replace what the
+// client has.
+var ErrForgotten = errors.New("the changes since then are forgotten")
+
+const (
+	flushBytes = 64 << 10 // entries in memory, above which they are written before the batch's end
+	trimSteps  = 1024     // actions by which the log is cut at once
+)
+
+// changeLog collects what the open batch adds to the log.
+//
+//	entry: uvarint table id, uvarint seq - first, image of the key, image of gone_at
+type changeLog struct {
+	entries     []byte
+	first, last Seq // of the entries
+	flushed     Seq // the last of those that the batch has written; 0: none
+
+	// As it was before the action in work.
+
+	mark                int
+	markFirst, markLast Seq
+}
+
+func (l *changeLog) enter() { l.mark, l.markFirst, l.markLast = len(l.entries), l.first, l.last }
+func (l *changeLog) undo() {
+	l.entries, l.first, l.last = l.entries[:l.mark], l.markFirst, l.markLast
+}
+
+func (l *changeLog) reset() {
+	if cap(l.entries) > 4*flushBytes {
+		l.entries = nil
+	}
+	*l = changeLog{entries: l.entries[:0]}
+}
+
+// putIndex adds an entry: gone is the stamp of a row that was deleted, NULL otherwise.
+func (d *DB) putIndex(t *table, key []byte, seq Seq, gone []byte) {
+	l := &d.log
+	if len(l.entries) == 0 {
+		l.first = seq
+	}
+	l.entries = binary.AppendUvarint(l.entries, uint64(t.id))
+	l.entries = binary.AppendUvarint(l.entries, uint64(seq-l.first))
+	l.entries = append(append(l.entries, key...), gone...)
+	l.last = seq
+}
+
+// flush writes the entries. It is called outside of actions.
+func (d *DB) flush() error {
+	l := &d.log
+	if len(l.entries) == 0 {
+		return nil
+	}
+	d.recordChanges(false)
+	highs, err := d.appendHighs(nil)
+	if err != nil {
+		return err
+	}
+	s := d.tx.put
+	d.reserve(s, len(highs)+len(l.entries)+16)
+	if err := d.bindInt(s, 1, int64(l.last)); err != nil {
+		return err
+	}
+	if err := d.bindInt(s, 2, int64(l.first)); err != nil {
+		return err
+	}
+	if err := d.bindImage(s, 3, appendBytes(nil, Blob, highs)); err != nil {
+		return err
+	}
+	if err := d.bindImage(s, 4, appendBytes(nil, Blob, l.entries)); err != nil {
+		return err
+	}
+	if err := d.do(s); err != nil {
+		return err
+	}
+	l.flushed = l.last
+	l.entries = l.entries[:0]
+	return nil
+}
+
+// appendHighs appends the running maximum of every table that has one.
+//
+//	highs: (uvarint table id, image) for each table
+func (d *DB) appendHighs(dst []byte) ([]byte, error) {
+	for _, t := range d.sorted() {
+		if t.stale {
+			continue // it begins anew when it is synced again
+		}
+		if err := d.loadHigh(t); err != nil {
+			return nil, err
+		}
+		if len(t.high) > 0 {
+			dst = append(binary.AppendUvarint(dst, uint64(t.id)), t.high...)
+		}
+	}
+	return dst, nil
+}
+
+// highIn finds a table's maximum among those of a row of the log; nil: none.
+func highIn(highs []byte, id int64) []byte {
+	for len(highs) > 0 {
+		table, n := binary.Uvarint(highs)
+		image := highs[n : n+size(highs[n:])]
+		if int64(table) == id {
+			return image
+		}
+		highs = highs[n+len(image):]
+	}
+	return nil
+}
+
+// logRow is a row of the log.
+type logRow struct {
+	first, last Seq
+	highs       []byte
+}
+
+// logAt gives the first row of the log at or above seq, or with newest its last row;
+// found is false where there is none.
+func (d *DB) logAt(seq Seq, newest bool) (row logRow, found bool, err error) {
+	sql := "SELECT first, seq, highs FROM _den_changes WHERE seq >= ?1 ORDER BY seq LIMIT 1"
+	if newest {
+		sql = "SELECT first, seq, highs FROM _den_changes WHERE seq >= ?1 ORDER BY seq DESC LIMIT 1"
+	}
+	err = d.each(sql, func(r *Rows) {
+		row, found = logRow{Seq(r.Int(0)), Seq(r.Int(1)), slices.Clone(r.Bytes(2))}, true
+	}, int64(seq))
+	return row, found, err
+}
+
+// A changedKey is the last change of a row.
+type changedKey struct {
+	key, gone []byte // images; gone is NULL where the row is there
+}
+
+// changedSince gives the rows of a table that changed after seq, each once, in the
+// order of their last changes.
+func (d *DB) changedSince(t *table, seq Seq) ([]changedKey, error) {
+	var list []changedKey
+	place := make(map[string]int)
+	add := func(first Seq, entries []byte) {
+		for len(entries) > 0 {
+			id, n := binary.Uvarint(entries)
+			offset, m := binary.Uvarint(entries[n:])
+			key := entries[n+m:]
+			key = key[:size(key)]
+			gone := entries[n+m+len(key):]
+			gone = gone[:size(gone)]
+			entries = entries[n+m+len(key)+len(gone):]
+			if int64(id) != t.id || first+Seq(offset) <= seq {
+				continue
+			}
+			name := string(sameKey(key))
+			if at, there := place[name]; there {
+				list[at].key = nil
+			}
+			place[name] = len(list)
+			list = append(list, changedKey{slices.Clone(key), slices.Clone(gone)})
+		}
+	}
+	err := d.each("SELECT first, entries FROM _den_changes WHERE seq > ?1 ORDER BY seq",
+		func(r *Rows) { add(Seq(r.Int(0)), r.Bytes(1)) }, int64(seq))
+	if err != nil {
+		return nil, err
+	}
+	add(d.log.first, d.log.entries)
+	return slices.DeleteFunc(list, func(c changedKey) bool { return c.key == nil }), nil
+}
+
+// sameKey gives keys that SQLite takes for the same one bytes: 1 and 1.0.
+func sameKey(key []byte) []byte {
+	if Type(key[0]) == Float {
+		if f := floatOf(key); f == math.Trunc(f) && math.Abs(f) < 1<<63 {
+			return appendInt(nil, int64(f))
+		}
+	}
+	return key
+}
+
+// Since gives the rows and tombstones of a declared table that changed after
+// seq, in the order of their last change, as they are now. A row that was deleted
+// comes as the tombstone that Commit had for it. Where the log does not reach back
+// to seq it is ErrForgotten.
+func (d *DB) Since(name string, seq Seq) (*Rows, error) {
+	if err := d.lock(); err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	t := d.tables[name]
+	if t == nil || !t.declared {
+		return nil, fmt.Errorf("storage: %w: table %q is not synced", ErrMisuse, name)
+	}
+	if seq < max(d.floor, t.floor) {
+		return nil, fmt.Errorf("storage: table %q after %d: %w", name, seq, ErrForgotten)
+	}
+	changed, err := d.changedSince(t, seq)
+	if err != nil {
+		return nil, err
+	}
+	r := &Rows{d: d, names: t.columns, open: true, acting: d.rec.on, starts: make([]int, len(t.columns)), table: t, changed: changed}
+	d.results = append(d.results, r)
+	return r, nil
+}
+
+// nextChanged goes to the next of a Since's rows.
+func (r *Rows) nextChanged() (bool, error) {
+	for len(r.changed) > 0 {
+		c := r.changed[0]
+		r.changed = r.changed[1:]
+		if Type(c.gone[0]) != Null {
+			r.tombstone(c)
+			return true, nil
+		}
+		found, err := r.current(c.key)
+		if found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
+}
+
+// tombstone makes the row that tells of a deletion.
+func (r *Rows) tombstone(c changedKey) {
+	mem, t := r.mem[:0], r.table
+	for i := range r.starts {
+		r.starts[i] = len(mem)
+		switch i {
+		case 0:
+			mem = append(mem, c.key...)
+		case t.updatedAt(), t.deletedAt():
+			mem = append(mem, c.gone...)
+		default:
+			mem = append(mem, byte(Null))
+		}
+	}
+	r.mem = mem
+}
+
+// current reads the row with a key as it is now.
+func (r *Rows) current(key []byte) (bool, error) {
+	d := r.d
+	s, err := d.rowStatement(r.table)
+	if err != nil {
+		return false, err
+	}
+	defer d.release(s)
+	d.reserve(s, len(key))
+	if err := d.bindImage(s, 1, key); err != nil {
+		return false, err
+	}
+	found, err := d.step(s)
+	if !found || err != nil {
+		return false, err
+	}
+	r.s = s
+	r.fetch()
+	r.s = nil
+	return true, nil
+}
+
+// SeqAt answers for a client that knows no seq but the highest updated_at or
+// deleted_at that it has seen: Since(seq) then holds everything it may lack, and
+// maybe some that it has. known is false where that cannot be told: for a stamp
+// above all that were ever sent, for none at all (nil), and for one that lies so far
+// back that the log has forgotten it. Such a client is to get everything.
+//
+// Stamps may repeat, fall, and be texts: the log holds the running maximum of
+// what was sent, which does none of that. A client whose highest stamp is s has
+// seen at least the first commit at which the maximum reached s.
+func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
+	if err := d.lock(); err != nil {
+		return 0, false
+	}
+	defer d.mu.Unlock()
+	t := d.tables[name]
+	if t == nil || !t.declared || stamp == nil || d.loadHigh(t) != nil {
+		return 0, false
+	}
+	want := appendGo(nil, stamp)
+	if len(t.high) == 0 || Type(want[0]) == Null || compare(t.high, want) < 0 {
+		return 0, false
+	}
+	row, oldest, err := d.firstReaching(t, want)
+	floor := max(d.floor, t.floor)
+	if err != nil || row.first == 0 || row.first-1 < floor || oldest && floor > 0 {
+		return 0, false
+	}
+	return row.first - 1, true
+}
+
+// firstReaching searches the first row of the log at which a table's maximum reaches
+// want, and tells whether it is the oldest that there is. What the open batch has not
+// written yet comes last.
+func (d *DB) firstReaching(t *table, want []byte) (found logRow, oldest bool, err error) {
+	lo, hi := Seq(1), d.Seq()
+	for lo <= hi {
+		mid := lo + (hi-lo)/2
+		row, there, err := d.logAt(mid, false)
+		if err != nil {
+			return logRow{}, false, err
+		}
+		if !there || row.last > hi && found.first != 0 {
+			hi = mid - 1 // nothing below what was found
+			continue
+		}
+		if high := highIn(row.highs, t.id); high != nil && compare(high, want) >= 0 {
+			found, hi = row, mid-1
+		} else {
+			lo = row.last + 1
+		}
+	}
+	if found.first == 0 && len(d.log.entries) > 0 {
+		found = logRow{first: d.log.first, last: d.log.last}
+	}
+	first, there, err := d.logAt(0, false)
+	return found, there && first.last == found.last, err
+}
+
+// trim forgets what lies more than Options.History actions back, some at a time.
+func (b *Batch) trim() error {
+	d := b.d
+	keep := Seq(d.o.History)
+	if d.Seq() < d.floor+keep+trimSteps {
+		return nil
+	}
+	floor := Seq(0)
+	err := d.each("SELECT max(seq) FROM _den_changes WHERE seq <= ?1", func(r *Rows) {
+		if r.Type(0) == Integer {
+			floor = Seq(r.Int(0))
+		}
+	}, int64(d.Seq()-keep))
+	if err != nil || floor <= d.floor {
+		return err
+	}
+	if _, err := d.exec(own, "DELETE FROM _den_changes WHERE seq <= ?1", []any{int64(floor)}); err != nil {
+		return err
+	}
+	_, err = d.exec(own, "UPDATE _den_meta SET value = ?1 WHERE name = 'floor'", []any{int64(floor)})
+	b.floor = floor
+	return err
+}
