@@ -82,6 +82,7 @@ func (s *System) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.cancel()
+	s.proto.workers.close()
 	select {
 	case <-s.empty:
 		return nil

@@ -332,12 +332,30 @@ func TestManyKeys(t *testing.T) {
 	checkEmpty(t, s)
 }
 
-// TestBubbleIsQuiet: an actor at rest keeps no goroutine and no timer; else the bubble
-// would not end.
-func TestBubbleIsQuiet(t *testing.T) {
+// TestRestCostsNoGoroutine: actors at rest keep no goroutine of their own and no timer;
+// what they ran on waits for the next run, a few for all of them, and ends with the
+// system: else the bubble would not end.
+func TestRestCostsNoGoroutine(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := NewSystem(func(Key, uint64) Behavior { return &scripted{} }, Options{})
-		ask(t, s, key, 1)
+		var all sync.WaitGroup
+		for i := range 200 {
+			all.Add(1)
+			if err := s.Send(Key{"rooms", fmt.Sprint(i)}, i, func(any, error) { all.Done() }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all.Wait()
 		synctest.Wait()
+		w := &s.proto.workers
+		w.mu.Lock()
+		n := len(w.idle)
+		w.mu.Unlock()
+		if n < 1 || n > keepWorkers {
+			t.Errorf("behind 200 actors at rest %d goroutines wait, want 1 to %d", n, keepWorkers)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	})
 }

@@ -21,7 +21,7 @@ type Options struct {
 	// Logger gets what breaks (Error), and protoactor's own messages (Debug, unless
 	// they are warnings). Default slog.Default().
 	Logger *slog.Logger
-	// Dispatcher schedules the actors' runs. Default: a goroutine for each.
+	// Dispatcher schedules the actors' runs. Default: goroutines that are used again.
 	Dispatcher Dispatcher
 }
 

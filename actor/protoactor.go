@@ -10,8 +10,9 @@ import (
 // scheduler is all that Den uses of protoactor: actors that hold no state, each with a
 // mailbox that gets run tokens. A token is the *life that is to run.
 type scheduler struct {
-	system *proto.ActorSystem
-	props  *proto.Props
+	system  *proto.ActorSystem
+	props   *proto.Props
+	workers workers
 }
 
 func newScheduler(o Options) *scheduler {
@@ -24,9 +25,11 @@ func newScheduler(o Options) *scheduler {
 			}
 		}),
 	}
-	if o.Dispatcher != nil {
-		r.props.Configure(proto.WithDispatcher(dispatcher{o.Dispatcher}))
+	schedule := o.Dispatcher
+	if schedule == nil {
+		schedule = r.workers.schedule
 	}
+	r.props.Configure(proto.WithDispatcher(dispatcher{schedule}))
 	return r
 }
 

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +48,54 @@ func readPayloads(t *testing.T, r *bufio.Reader, n int) []string {
 		list = append(list, string(f.payload))
 	}
 	return list
+}
+
+// What a socket takes at once, whole or in part, and what is left to the flusher make one
+// stream in order.
+func TestLinkWritesAtOnceInPart(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := Options{SendQueueFrames: 1 << 20, SendQueueBytes: 1 << 30}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.(*net.TCPConn).SetWriteBuffer(8 << 10)
+	l := newLink(server, &o, func() {})
+	defer l.abort(1006, "")
+	const frames = 3000
+	tries := 0
+	for i := range frames {
+		o.direct.last.Store(0) // each may try
+		l.Send(text(fmt.Sprintf("%05d%s", i, strings.Repeat("x", 3000+i%1000))))
+		if o.direct.last.Load() != 0 {
+			tries++
+		}
+	}
+	if runtime.GOOS != "windows" && tries == 0 {
+		t.Error("no frame was written at once")
+	}
+	for i, payload := range readPayloads(t, bufio.NewReader(client), frames) {
+		if want := fmt.Sprintf("%05d", i); payload[:5] != want || len(payload) != 5+3000+i%1000 {
+			t.Fatalf("frame %d begins with %s and has %d bytes", i, payload[:5], len(payload))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiting.frames != 0 || l.waiting.bytes != 0 {
+		t.Errorf("the queue is empty, and %+v is said to wait", l.waiting)
+	}
 }
 
 func TestLinkSendsInOrder(t *testing.T) {

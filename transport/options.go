@@ -69,6 +69,8 @@ type Options struct {
 	Next http.Handler
 	// Logger gets what an operator should know. Default: slog.Default().
 	Logger *slog.Logger
+
+	direct *turnstile // of the handler's links, see link.writeAtOnce
 }
 
 // CORS says what pages of allowed origins may do over plain HTTP. Who is
@@ -123,6 +125,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	o.direct = new(turnstile)
 	return o, o.CORS.setDefaults()
 }
 

@@ -102,6 +102,7 @@ func TestShutdownWaitsForAnswers(t *testing.T) {
 	s := startServer(t, Options{})
 	raw := rawDial(t, s.addr())
 	raw.upgrade("/parties/probe/home")
+	eventually(t, "the room to know of it", func() bool { return s.host.Connections() == 1 })
 	done := make(chan error, 1)
 	go func() { done <- s.handler.Shutdown(t.Context()) }() // ends when the socket is closed
 	f := raw.frame()
