@@ -26,10 +26,11 @@ import (
 // Options.ActionTimeout.
 type Context struct {
 	life    *life
-	conn    *Conn
+	conn    *Conn // nil, or &self
+	self    Conn
 	request *http.Request
 	now     time.Time
-	ctx     *hookContext // ends with the hook's time
+	ctx     hookContext // ends with the hook's time
 
 	out   []delivery
 	after []func()

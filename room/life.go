@@ -43,7 +43,8 @@ type life struct {
 	rand    *rand.Rand
 	replies replies
 	pages   pageCache
-	work    int // pieces of work under way, see Context.Go
+	scratch []byte // encoded rows of the commit in work
+	work    int    // pieces of work under way, see Context.Go
 
 	watch watch
 
@@ -186,7 +187,7 @@ func (l *life) Abandon() {
 
 // Receive serves what has queued up, as one turn with one commit.
 func (l *life) Receive(batch []*actor.Envelope) error {
-	t := &turn{life: l}
+	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch))}
 	l.watch.arm()
 	defer l.watch.disarm()
 	for _, env := range batch {

@@ -1,10 +1,6 @@
 package room
 
-import (
-	"container/list"
-
-	"github.com/denrooms/den/hibernate"
-)
+import "github.com/denrooms/den/hibernate"
 
 // replies remembers what actions were answered with, so that an action that comes
 // again (its client lost the reply, and sent it once more) is answered again and
@@ -12,8 +8,9 @@ import (
 type replies struct {
 	limit int // bytes
 	size  int
-	known map[replyKey]*list.Element
-	order list.List // of *storedReply, the oldest in front
+	known map[replyKey]storedReply
+	order []replyKey // the oldest at first; those that were forgotten may stand here still
+	first int
 }
 
 // replyKey names an action: a client's id for it, under the connection id and the
@@ -21,7 +18,6 @@ type replies struct {
 type replyKey struct{ conn, subject, id string }
 
 type storedReply struct {
-	key    replyKey
 	digest uint64
 	frame  *hibernate.Frame
 }
@@ -42,12 +38,11 @@ func keyOf(m *actionMessage) replyKey {
 }
 
 func (r *replies) find(m *actionMessage) (*hibernate.Frame, replyState) {
-	e := r.known[keyOf(m)]
-	if e == nil {
+	stored, there := r.known[keyOf(m)]
+	switch {
+	case !there:
 		return nil, replyNone
-	}
-	stored := e.Value.(*storedReply)
-	if stored.digest != m.digest {
+	case stored.digest != m.digest:
 		return nil, replyOther
 	}
 	return stored.frame, replySame
@@ -55,27 +50,37 @@ func (r *replies) find(m *actionMessage) (*hibernate.Frame, replyState) {
 
 func (r *replies) remember(m *actionMessage, frame *hibernate.Frame) {
 	if r.known == nil {
-		r.known = make(map[replyKey]*list.Element)
+		r.known = make(map[replyKey]storedReply)
 	}
-	stored := &storedReply{key: keyOf(m), digest: m.digest, frame: frame}
-	r.known[stored.key] = r.order.PushBack(stored)
-	r.size += stored.bytes()
-	for r.size > r.limit && r.order.Len() > 1 {
-		r.drop(r.order.Front())
+	key := keyOf(m)
+	r.known[key] = storedReply{digest: m.digest, frame: frame}
+	r.size += cost(frame)
+	if r.first > len(r.order)/2 && len(r.order) == cap(r.order) {
+		r.order = append(r.order[:0], r.order[r.first:]...)
+		r.first = 0
+	}
+	r.order = append(r.order, key)
+	for r.size > r.limit && r.first < len(r.order)-1 {
+		r.drop(r.order[r.first])
+		r.order[r.first] = replyKey{}
+		r.first++
 	}
 }
 
-// forget takes back what remember did.
+// forget takes back what remember did; of several, the last first.
 func (r *replies) forget(m *actionMessage) {
-	if e := r.known[keyOf(m)]; e != nil {
-		r.drop(e)
+	key := keyOf(m)
+	r.drop(key)
+	if n := len(r.order) - 1; n >= r.first && r.order[n] == key {
+		r.order = r.order[:n]
 	}
 }
 
-func (r *replies) drop(e *list.Element) {
-	stored := r.order.Remove(e).(*storedReply)
-	delete(r.known, stored.key)
-	r.size -= stored.bytes()
+func (r *replies) drop(key replyKey) {
+	if stored, there := r.known[key]; there {
+		delete(r.known, key)
+		r.size -= cost(stored.frame)
+	}
 }
 
-func (s *storedReply) bytes() int { return len(s.frame.Wire()) + replyOverhead }
+func cost(f *hibernate.Frame) int { return len(f.Wire()) + replyOverhead }

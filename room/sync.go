@@ -20,13 +20,19 @@ func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMe
 		var channel []storage.Row
 		channel, rows = firstTable(rows)
 		name := channel[0].Table
-		encoded := encodeRows(channel)
+		encoded := encodeRows(t.life.scratch, channel)
+		if t.life.scratch = encoded.bytes; cap(encoded.bytes) > maxScratch { // the frames hold copies
+			t.life.scratch = nil
+		}
 		if m == nil || name != m.channel {
 			t.broadcast(name, encoded, nil)
 			continue
 		}
-		mine = encoded.bytes
 		t.broadcast(name, encoded, m.conn)
+		mine = encoded.bytes
+		if len(rows) > 0 {
+			mine = slices.Clone(mine) // another channel is encoded into the same memory
+		}
 	}
 	for _, name := range commit.Rebased {
 		t.rebase(name)
@@ -72,6 +78,9 @@ func exception(channel string, err error) *hibernate.Frame {
 	})
 }
 
+// maxScratch is how much memory a room keeps for encoding rows, in bytes.
+const maxScratch = 64 << 10
+
 // firstTable takes the rows of the first row's table out, and leaves the others, both
 // in their order. An action may touch tables in turns.
 func firstTable(rows []storage.Row) (first, others []storage.Row) {
@@ -97,16 +106,17 @@ type encodedRows struct {
 	cuts  []int // positions of commas at which a frame may end
 }
 
-func encodeRows(rows []storage.Row) encodedRows {
+// encodeRows encodes into scratch's memory.
+func encodeRows(scratch []byte, rows []storage.Row) encodedRows {
 	var e encodedRows
 	last := 0
-	e.bytes = make([]byte, 0, 96*len(rows))
+	e.bytes = scratch[:0]
 	for _, row := range rows {
 		if len(e.bytes)-last >= syncproto.DefaultPageBytes {
 			last = len(e.bytes)
 			e.cuts = append(e.cuts, last)
 		}
-		e.bytes = syncproto.AppendRow(syncproto.AppendSeparator(e.bytes), row.Values)
+		e.bytes = appendCells(syncproto.AppendSeparator(e.bytes), row)
 	}
 	return e
 }
@@ -270,6 +280,30 @@ func (p *pager) add(rows *storage.Rows) {
 	before := len(p.page)
 	p.page = appendRow(syncproto.AppendSeparator(p.page), rows)
 	p.total += len(p.page) - before
+}
+
+func appendCells(dst []byte, row storage.Row) []byte {
+	dst = append(dst, '[')
+	first := true
+	for c := range row.Cells() {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		switch c.Type {
+		case storage.Integer:
+			dst = syncproto.AppendInt(dst, c.Int)
+		case storage.Float:
+			dst = syncproto.AppendFloat(dst, c.Float)
+		case storage.Text:
+			dst = syncproto.AppendString(dst, c.Bytes)
+		case storage.Blob:
+			dst = syncproto.AppendBlob(dst, c.Bytes)
+		default:
+			dst = syncproto.AppendNull(dst)
+		}
+	}
+	return append(dst, ']')
 }
 
 // appendRow encodes the row on which rows stands, without copying its values.

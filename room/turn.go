@@ -63,10 +63,17 @@ type turn struct {
 	batch   *storage.Batch // nil until something may be written
 	out     []delivery
 	answers []answer
-	after   []func()       // what starts outside when the gate is open
-	notes   []func() error // what Den remembers of clients, written last
-	undo    []func()       // takes back, in reverse order, what is not in the database
-	broken  error          // the life cannot go on
+
+	remembered []*actionMessage // whose replies are remembered
+
+	// Memory for the deliveries of one frame to one connection.
+
+	frames []*hibernate.Frame
+	conns  []*hibernate.Connection
+	after  []func()       // what starts outside when the gate is open
+	notes  []func() error // what Den remembers of clients, written last
+	undo   []func()       // takes back, in reverse order, what is not in the database
+	broken error          // the life cannot go on
 }
 
 // An answer is kept until the turn's end: value if it held, an error if not.
@@ -104,9 +111,10 @@ func (t *turn) context(conn *hibernate.Connection, r *http.Request) *Context {
 	now := t.life.host.opts.Clock.Now()
 	c := &Context{life: t.life, request: r, now: now.Truncate(time.Millisecond)}
 	if conn != nil {
-		c.conn = &Conn{c: conn, ctx: c}
+		c.self = Conn{c: conn, ctx: c}
+		c.conn = &c.self
 	}
-	c.ctx = &hookContext{deadline: now.Add(t.life.host.opts.ActionTimeout)}
+	c.ctx.began, c.ctx.deadline = now, now.Add(t.life.host.opts.ActionTimeout)
 	return c
 }
 
@@ -204,6 +212,9 @@ func (t *turn) lose(cause error) {
 		t.batch.Rollback()
 		t.batch = nil
 	}
+	for _, m := range slices.Backward(t.remembered) {
+		t.life.replies.forget(m)
+	}
 	for _, undo := range slices.Backward(t.undo) {
 		undo()
 	}
@@ -212,7 +223,7 @@ func (t *turn) lose(cause error) {
 			t.answers[i].value, t.answers[i].err = nil, cause
 		}
 	}
-	t.out, t.undo, t.after, t.notes = nil, nil, nil, nil
+	t.out, t.undo, t.after, t.notes, t.remembered = nil, nil, nil, nil, nil
 }
 
 // commit makes the turn durable, opens the gate and gives the answers.
@@ -336,7 +347,7 @@ func (t *turn) action(m *actionMessage) error {
 	reply := t.publish(commit, m, value)
 	t.send(m.conn, reply)
 	l.replies.remember(m, reply)
-	t.undo = append(t.undo, func() { l.replies.forget(m) })
+	t.remembered = append(t.remembered, m)
 	return nil
 }
 
@@ -358,7 +369,9 @@ func encodeValue(v any) (json.RawMessage, error) {
 }
 
 func (t *turn) send(to *hibernate.Connection, frames ...*hibernate.Frame) {
-	t.out = append(t.out, delivery{to: []*hibernate.Connection{to}, frames: frames})
+	f, c := len(t.frames), len(t.conns)
+	t.frames, t.conns = append(t.frames, frames...), append(t.conns, to)
+	t.out = append(t.out, delivery{to: t.conns[c : c+1 : c+1], frames: t.frames[f:len(t.frames):len(t.frames)]})
 }
 
 // connect lets a connection into the room.
@@ -440,6 +453,7 @@ func digest(seed maphash.Seed, channel string, action []byte) uint64 {
 // A hookContext ends when the watch finds that the hook's time is over, or when
 // the hook has returned. It costs nothing until somebody waits for it.
 type hookContext struct {
+	began    time.Time
 	deadline time.Time
 
 	mu   sync.Mutex

@@ -50,9 +50,8 @@ func (w *watch) stop() {
 }
 
 func (w *watch) enter(name string, c *Context) {
-	now := w.life.host.opts.Clock.Now()
 	w.mu.Lock()
-	w.name, w.hook, w.since, w.warned = name, c.ctx, now, false
+	w.name, w.hook, w.since, w.warned = name, &c.ctx, c.ctx.began, false
 	w.mu.Unlock()
 }
 

@@ -6,6 +6,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 )
 
 // Batch is a transaction over several actions. A DB has one at a time.
@@ -30,11 +32,45 @@ type Commit struct {
 }
 
 // Row is a changed row: its columns in the table's order. The last one,
-// deleted_at, is not nil on a tombstone. For a row that was removed by DELETE all
-// columns are nil but the id, updated_at and deleted_at.
+// deleted_at, is not NULL on a tombstone. For a row that was removed by DELETE all
+// columns are NULL but the id, updated_at and deleted_at.
 type Row struct {
-	Table  string
-	Values []Value
+	Table string
+	image []byte
+}
+
+// Values gives the columns.
+func (r Row) Values() []Value { return decode(r.image, len(slices.Collect(r.Cells()))) }
+
+// A Cell is a column of a row: its type, and the field that goes with it. Bytes must
+// not be changed.
+type Cell struct {
+	Type  Type
+	Int   int64
+	Float float64
+	Bytes []byte
+}
+
+// Cells gives the columns without making a Value of each.
+func (r Row) Cells() iter.Seq[Cell] {
+	return func(yield func(Cell) bool) {
+		for rest := r.image; len(rest) > 0; {
+			n := size(rest)
+			c := Cell{Type: Type(rest[0])}
+			switch c.Type {
+			case Integer:
+				c.Int = intOf(rest)
+			case Float:
+				c.Float = floatOf(rest)
+			case Text, Blob:
+				c.Bytes = rest[5:n]
+			}
+			if !yield(c) {
+				return
+			}
+			rest = rest[n:]
+		}
+	}
 }
 
 // transactionStatements are kept prepared as long as the DB is open.

@@ -107,7 +107,7 @@ func TestCapture(t *testing.T) {
 			// What a client that was away gets is what the others were sent.
 			var want []string
 			for _, r := range c.Rows {
-				want = append(want, show(r.Values))
+				want = append(want, show(r.Values()))
 			}
 			if c.Seq != 0 && tc.name != "hard delete of a tombstone" { // that is told once more
 				r, err := d.Since("todos", c.Seq-1)
@@ -183,7 +183,7 @@ func TestCaptureTables(t *testing.T) {
 			wantSet(t, all(t, since, err), []string{tc.updated})
 			id := query(t, d, `SELECT * FROM todos`)[0][0]
 			c := actSQL(t, d, 5, `DELETE FROM todos`)
-			if len(c.Rows) != 1 || show(c.Rows[0].Values[:1]) != show([]Value{id}) || c.Rows[0].Values[1] != nil {
+			if len(c.Rows) != 1 || show(c.Rows[0].Values()[:1]) != show([]Value{id}) || c.Rows[0].Values()[1] != nil {
 				t.Errorf("delete gave %v", c.Rows)
 			}
 		})

@@ -240,19 +240,12 @@ func (r *Rows) nextChanged() (bool, error) {
 
 // tombstone makes the row that tells of a deletion.
 func (r *Rows) tombstone(c changedKey) {
-	mem, t := r.mem[:0], r.table
+	r.mem = r.table.tombstone(c.key, c.gone)
+	at := 0
 	for i := range r.starts {
-		r.starts[i] = len(mem)
-		switch i {
-		case 0:
-			mem = append(mem, c.key...)
-		case t.updatedAt(), t.deletedAt():
-			mem = append(mem, c.gone...)
-		default:
-			mem = append(mem, byte(Null))
-		}
+		r.starts[i] = at
+		at += size(r.mem[at:])
 	}
-	r.mem = mem
 }
 
 // current reads the row with a key as it is now.

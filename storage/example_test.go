@@ -53,7 +53,7 @@ func run(dir string) error {
 			return err
 		}
 		for _, row := range commit.Rows {
-			fmt.Printf("commit %d: %s %v\n", commit.Seq, row.Table, row.Values)
+			fmt.Printf("commit %d: %s %v\n", commit.Seq, row.Table, row.Values())
 		}
 	}
 	if err := batch.Commit(); err != nil {

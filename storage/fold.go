@@ -140,7 +140,7 @@ func (b *Batch) write(e *entry, c *Commit) error {
 		if !e.full.none() {
 			row = r.bytes(e.full)
 		}
-		c.Rows = append(c.Rows, Row{t.name, decode(row, len(t.columns))})
+		c.Rows = append(c.Rows, Row{t.name, bytes.Clone(row)})
 	}
 	d.putIndex(t, column(after, 0), c.Seq, nullImage)
 	return nil
@@ -149,12 +149,17 @@ func (b *Batch) write(e *entry, c *Commit) error {
 var nullImage = []byte{byte(Null)}
 
 // tombstone is the row that tells of a deletion.
-func (t *table) tombstone(key, stamp []byte) []Value {
-	v := make([]Value, len(t.columns))
-	v[0] = decode(key, 1)[0]
-	at := decode(stamp, 1)[0]
-	v[t.updatedAt()], v[t.deletedAt()] = at, at
-	return v
+func (t *table) tombstone(key, stamp []byte) []byte {
+	image := make([]byte, 0, len(key)+2*len(stamp)+len(t.columns))
+	image = append(image, key...)
+	for i := 1; i < len(t.columns); i++ {
+		if i == t.updatedAt() || i == t.deletedAt() {
+			image = append(image, stamp...)
+		} else {
+			image = append(image, byte(Null))
+		}
+	}
+	return image
 }
 
 // reread takes an entry's row from the table where the hook's word is not

@@ -186,12 +186,12 @@ func (h *history) batch() {
 		}
 		seen := map[string]bool{}
 		for _, r := range c.Rows {
-			if k := r.Table + id(r.Values[0]); seen[k] {
+			if k := r.Table + id(r.Values()[0]); seen[k] {
 				h.t.Errorf("two rows for %s", k)
 			} else {
 				seen[k] = true
 			}
-			next.apply(r.Table, r.Values)
+			next.apply(r.Table, r.Values())
 		}
 	}
 	if h.rnd.IntN(6) == 0 {

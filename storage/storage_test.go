@@ -241,7 +241,7 @@ func wantRows(t testing.TB, c Commit, want ...string) {
 	t.Helper()
 	var got []string
 	for _, r := range c.Rows {
-		got = append(got, r.Table+": "+show(r.Values))
+		got = append(got, r.Table+": "+show(r.Values()))
 	}
 	if !reflect.DeepEqual(got, append([]string(nil), want...)) {
 		t.Errorf("rows\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
