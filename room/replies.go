@@ -8,15 +8,14 @@ import "github.com/denrooms/den/hibernate"
 type replies struct {
 	limit int // bytes
 	size  int
-	known map[replyKey]storedReply
-	order []replyKey // the oldest at first; those that were forgotten may stand here still
+	known map[uint64]storedReply
+	order []uint64 // the oldest at first; those that were forgotten may stand here still
 	first int
 }
 
-// replyKey names an action: a client's id for it, under the connection id and the
-// subject that it came from.
-type replyKey struct{ conn, subject, id string }
-
+// A reply is known by a hash of the connection id, the subject and the client's id of
+// the action, made with a seed of the process's own: that two of the few thousand that
+// a room remembers are alike will not happen, and would be refused as duplicate_id.
 type storedReply struct {
 	digest uint64
 	frame  *hibernate.Frame
@@ -33,12 +32,8 @@ const (
 // replyOverhead is what a remembered reply costs besides its frame, about.
 const replyOverhead = 256
 
-func keyOf(m *actionMessage) replyKey {
-	return replyKey{m.conn.ID, m.conn.Identity.Subject, m.id}
-}
-
 func (r *replies) find(m *actionMessage) (*hibernate.Frame, replyState) {
-	stored, there := r.known[keyOf(m)]
+	stored, there := r.known[m.key]
 	switch {
 	case !there:
 		return nil, replyNone
@@ -50,33 +45,30 @@ func (r *replies) find(m *actionMessage) (*hibernate.Frame, replyState) {
 
 func (r *replies) remember(m *actionMessage, frame *hibernate.Frame) {
 	if r.known == nil {
-		r.known = make(map[replyKey]storedReply)
+		r.known = make(map[uint64]storedReply)
 	}
-	key := keyOf(m)
-	r.known[key] = storedReply{digest: m.digest, frame: frame}
+	r.known[m.key] = storedReply{digest: m.digest, frame: frame}
 	r.size += cost(frame)
 	if r.first > len(r.order)/2 && len(r.order) == cap(r.order) {
 		r.order = append(r.order[:0], r.order[r.first:]...)
 		r.first = 0
 	}
-	r.order = append(r.order, key)
+	r.order = append(r.order, m.key)
 	for r.size > r.limit && r.first < len(r.order)-1 {
 		r.drop(r.order[r.first])
-		r.order[r.first] = replyKey{}
 		r.first++
 	}
 }
 
 // forget takes back what remember did; of several, the last first.
 func (r *replies) forget(m *actionMessage) {
-	key := keyOf(m)
-	r.drop(key)
-	if n := len(r.order) - 1; n >= r.first && r.order[n] == key {
+	r.drop(m.key)
+	if n := len(r.order) - 1; n >= r.first && r.order[n] == m.key {
 		r.order = r.order[:n]
 	}
 }
 
-func (r *replies) drop(key replyKey) {
+func (r *replies) drop(key uint64) {
 	if stored, there := r.known[key]; there {
 		delete(r.known, key)
 		r.size -= cost(stored.frame)

@@ -138,7 +138,8 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 			conn: s.conn, channel: m.Channel, id: m.ID,
 			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
 			bound:  s.ns.actions[m.ActionType],
-			digest: digest(s.seed, m.Channel, m.Action),
+			key:    digest(s.seed, s.conn.ID, s.conn.Identity.Subject, m.ID),
+			digest: digest(s.seed, m.Channel, string(m.Action)),
 		}
 		if action.bound != nil {
 			action.in, err = action.bound.decode(action.action)

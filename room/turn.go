@@ -36,7 +36,8 @@ type (
 		action  ActionRequest
 		bound   *boundAction // nil: OnAction's
 		in      any          // what bound's decode made of the payload
-		digest  uint64       // of channel and action, to tell a repetition from another action
+		key     uint64       // a hash of who sent it under which id, see replies
+		digest  uint64       // a hash of what it is, to tell a repetition from another action
 	}
 	syncMessage struct {
 		conn    *hibernate.Connection
@@ -440,13 +441,14 @@ func (t *turn) then(m *thenMessage) error {
 	return nil
 }
 
-// digest tells actions apart; it is a hash, good within one process.
-func digest(seed maphash.Seed, channel string, action []byte) uint64 {
+// digest is a hash of some strings, good within one process.
+func digest(seed maphash.Seed, parts ...string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
-	h.WriteString(channel)
-	h.WriteByte(0)
-	h.Write(action)
+	for _, p := range parts {
+		maphash.WriteComparable(&h, len(p))
+		h.WriteString(p)
+	}
 	return h.Sum64()
 }
 
