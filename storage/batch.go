@@ -247,7 +247,7 @@ func (d *DB) endAction() {
 	d.schemaDirty, d.redefining = false, d.redefining[:0]
 }
 
-// settle turns what was recorded into the index and the Commit.
+// settle turns what was recorded into the change log and the Commit.
 func (b *Batch) settle() (Commit, error) {
 	d := b.d
 	if d.c.deferredViolations() {

@@ -80,7 +80,7 @@ func TestInvariantAtomic(t *testing.T) {
 	}
 }
 
-// dump writes the room's content, without the change index.
+// dump writes the room's content, without the change log.
 func dump(t *testing.T, d *DB) string {
 	t.Helper()
 	var s strings.Builder

@@ -52,8 +52,8 @@ func (l *changeLog) reset() {
 	*l = changeLog{entries: l.entries[:0]}
 }
 
-// putIndex adds an entry: gone is the stamp of a row that was deleted, NULL otherwise.
-func (d *DB) putIndex(t *table, key []byte, seq Seq, gone []byte) {
+// logChange adds an entry: gone is the stamp of a row that was deleted, NULL otherwise.
+func (d *DB) logChange(t *table, key []byte, seq Seq, gone []byte) {
 	l := &d.log
 	if len(l.entries) == 0 {
 		l.first = seq

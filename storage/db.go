@@ -92,7 +92,7 @@ func (d *DB) handlerMay() error {
 
 // Exec runs a handler's SQL: one statement with arguments, or several without.
 // Inside of an action it is a part of it. Outside it is an action of its own,
-// stamped with Options.Now: what it changes gets into the change index, but no
+// stamped with Options.Now: what it changes gets into the change log, but no
 // Commit tells of it. The rows of a SELECT or RETURNING are dropped.
 //
 // Arguments may be nil, bool, integers, floats, string, []byte (nil is NULL),

@@ -1,5 +1,5 @@
 // Package storage keeps a room: one SQLite file, with every change of its synced
-// tables captured, numbered and indexed. It hides SQLite from the rest of Den.
+// tables captured, numbered and logged. It hides SQLite from the rest of Den.
 //
 // # What must hold
 //
@@ -21,7 +21,7 @@
 // transaction. SQLite's pre-update hook reports each row before it changes; the
 // recorder folds the reports into one entry a row (capture.go), old and new
 // content, and at the action's end they become rows, tombstones and entries of
-// the change index (fold.go). Behind a failed statement the hook's word is not
+// the change log (fold.go, changes.go). Behind a failed statement the hook's word is not
 // enough, because what stays depends on the kind of failure: the rows that it
 // touched are read again.
 //
@@ -44,6 +44,7 @@
 //	MaxValueBytes   16 MiB  a text, a blob, a row            ErrTooLarge
 //	MaxChanges      10,000  synced rows that an action changes  ErrTooLarge
 //	MaxChangeBytes  64 MiB  those rows in memory, old and new   ErrTooLarge
+//	History         100,000 actions that the change log reaches back  ErrForgotten
 //	StatementCache  128     prepared statements of handlers
 //	CacheBytes      2 MiB   pages of the file in memory
 //

@@ -1,6 +1,6 @@
 package storage
 
-// From the recorder's entries to rows, tombstones and the change index.
+// From the recorder's entries to rows, tombstones and the change log.
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ const (
 	buried          // the row was a tombstone and was deleted
 )
 
-// fold writes the index for the action's entries and makes the Commit's rows.
+// fold logs the action's entries and makes the Commit's rows.
 func (b *Batch) fold(c *Commit) error {
 	d := b.d
 	r := &d.rec
@@ -115,7 +115,7 @@ func appendStamp(dst []byte, at int64, like []byte) []byte {
 	return appendGo(dst, time.UnixMilli(at).UTC().Format("2006-01-02 15:04:05"))
 }
 
-// write puts one entry into the index and, where its table is declared, into
+// write puts one entry into the change log and, where its table is declared, into
 // the commit.
 func (b *Batch) write(e *entry, c *Commit) error {
 	d, r, t := b.d, &b.d.rec, e.table
@@ -124,14 +124,14 @@ func (b *Batch) write(e *entry, c *Commit) error {
 	case nothing:
 		return nil
 	case buried:
-		d.putIndex(t, key, c.Seq, column(r.bytes(e.before), t.deletedAt()))
+		d.logChange(t, key, c.Seq, column(r.bytes(e.before), t.deletedAt()))
 		return nil
 	case gone:
 		r.scratch = appendStamp(r.scratch[:0], b.at, column(r.bytes(e.before), t.updatedAt()))
 		if t.declared {
 			c.Rows = append(c.Rows, Row{t.name, t.tombstone(key, r.scratch)})
 		}
-		d.putIndex(t, key, c.Seq, r.scratch)
+		d.logChange(t, key, c.Seq, r.scratch)
 		return nil
 	}
 	after := r.bytes(e.after)
@@ -142,7 +142,7 @@ func (b *Batch) write(e *entry, c *Commit) error {
 		}
 		c.Rows = append(c.Rows, Row{t.name, bytes.Clone(row)})
 	}
-	d.putIndex(t, column(after, 0), c.Seq, nullImage)
+	d.logChange(t, column(after, 0), c.Seq, nullImage)
 	return nil
 }
 

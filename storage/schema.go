@@ -59,7 +59,7 @@ func (d *DB) adopt(tables []*table) error {
 	return nil
 }
 
-// enlist writes a table into _den_tables and its rows into the index.
+// enlist writes a table into _den_tables and its rows into the change log.
 func (d *DB) enlist(t *table, seq Seq) (changed bool, err error) {
 	err = d.each(`INSERT INTO _den_tables (name, stale, floor) VALUES (?1, 0, 0)
 		ON CONFLICT (name) DO UPDATE SET stale = 0 RETURNING id`, func(r *Rows) { t.id = r.Int(0) }, t.name)

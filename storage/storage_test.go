@@ -143,7 +143,7 @@ func ownQuery(t testing.TB, d *DB, sql string, args ...any) [][]Value {
 	return out
 }
 
-// checkConsistent checks the file and that the change index agrees with the tables.
+// checkConsistent checks the file and that the change log agrees with the tables.
 func checkConsistent(t testing.TB, d *DB) {
 	t.Helper()
 	if d.lock() != nil {

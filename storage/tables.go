@@ -1,7 +1,7 @@
 package storage
 
 // Synced tables: what makes a table one, and how Den knows of them. A table that
-// was synced once is indexed from the moment the file is opened, declared or
+// was synced once is followed from the moment the file is opened, declared or
 // not, so that what a migration does to it is not lost on clients that were away.
 
 import (

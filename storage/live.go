@@ -1,6 +1,6 @@
 package storage
 
-// What clients that were away ask of the change index.
+// Snapshots, and the newest stamp of each table that was ever sent.
 
 import (
 	"fmt"
