@@ -1,9 +1,6 @@
 package hibernate
 
-import (
-	"slices"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // MaxAttachment is the largest attachment of a connection, in bytes. (16 KB, as
 // with Durable Objects' serializeAttachment.)
@@ -51,9 +48,6 @@ type Connection struct {
 	sent      atomic.Uint64
 	confirmed atomic.Uint64
 }
-
-// HasTag tells whether the connection carries a tag.
-func (c *Connection) HasTag(tag string) bool { return slices.Contains(c.Tags, tag) }
 
 // Handed notes that everything up to a room's commit has been given to the link.
 func (c *Connection) Handed(seq uint64) { c.sent.Store(seq) }

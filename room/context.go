@@ -32,11 +32,16 @@ type Context struct {
 	now     time.Time
 	ctx     hookContext // ends with the hook's time
 
-	out   []delivery
-	after []func()
-	undo  []func()
-	ended bool
+	turn    *turn
+	states  map[*hibernate.Connection]connState
+	out     []delivery
+	after   []func()
+	undo    []func()
+	looking bool // OnError's: nothing may be written
+	ended   bool
 }
+
+var errLooking = errors.New("room: OnError may look, but neither write nor send")
 
 var errEnded = errors.New("room: a Context was used after its hook had returned")
 
@@ -101,6 +106,9 @@ func (c *Context) Exec(sql string, args ...any) (storage.Result, error) {
 	if c.ended {
 		return storage.Result{}, errEnded
 	}
+	if c.looking {
+		return storage.Result{}, errLooking
+	}
 	return c.life.db.Exec(sql, args...)
 }
 
@@ -158,8 +166,8 @@ func JSON(v any) Payload {
 // Broadcast sends a message to every connection of the room but those with the
 // ids named in except.
 func (c *Context) Broadcast(p Payload, except ...string) error {
-	if p.err != nil {
-		return p.err
+	if err := c.maySend(p); err != nil {
+		return err
 	}
 	to := c.life.connections()
 	if len(except) > 0 {
@@ -169,12 +177,26 @@ func (c *Context) Broadcast(p Payload, except ...string) error {
 	return nil
 }
 
+// maySend tells whether a hook may send a message, or close with an empty one.
+func (c *Context) maySend(p Payload) error {
+	switch {
+	case p.err != nil:
+		return p.err
+	case c.ended:
+		return errEnded
+	case c.looking:
+		return errLooking
+	}
+	return nil
+}
+
 // Connections are the connections of the room, in the order in which they came;
 // with tags, those that carry all of them.
 func (c *Context) Connections(tags ...string) []*Conn {
 	var conns []*Conn
 	for _, conn := range c.life.connections() {
-		if !slices.ContainsFunc(tags, func(tag string) bool { return !conn.HasTag(tag) }) {
+		has := c.state(conn).tags
+		if !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(has, tag) }) {
 			conns = append(conns, &Conn{c: conn, ctx: c})
 		}
 	}
@@ -190,8 +212,8 @@ func (c *Context) Connections(tags ...string) []*Conn {
 //
 // A room has at most 64 pieces of work under way; one more is ErrOverloaded.
 func (c *Context) Go(work func(context.Context) error, then func(*Context, error) error) error {
-	if c.ended {
-		return errEnded
+	if err := c.maySend(Payload{}); err != nil {
+		return err
 	}
 	return c.life.startWork(c, work, then)
 }
@@ -211,7 +233,7 @@ func (c *Conn) ID() string { return c.c.ID }
 func (c *Conn) Identity() Identity { return c.c.Identity }
 
 // Tags are the connection's tags. They must not be changed.
-func (c *Conn) Tags() []string { return c.c.Tags }
+func (c *Conn) Tags() []string { return c.ctx.state(c.c).tags }
 
 // MaxTags is how many tags a connection can have. (10 with Durable Objects.)
 const MaxTags = 16
@@ -221,31 +243,59 @@ func (c *Conn) SetTags(tags ...string) error {
 	if len(tags) > MaxTags || slices.ContainsFunc(tags, func(t string) bool { return len(t) > 256 }) {
 		return fmt.Errorf("room: a connection has at most %d tags of 256 bytes", MaxTags)
 	}
-	before := c.c.Tags
-	c.c.Tags = slices.Compact(slices.Sorted(slices.Values(tags)))
-	c.ctx.undo = append(c.ctx.undo, func() { c.c.Tags = before })
-	return nil
+	s := c.ctx.state(c.c)
+	s.tags = slices.Compact(slices.Sorted(slices.Values(tags)))
+	return c.ctx.setState(c.c, s)
 }
 
 // Attachment is the state kept with the connection, over the room's lives. It
 // must not be changed.
-func (c *Conn) Attachment() []byte { return c.c.Attachment }
+func (c *Conn) Attachment() []byte { return c.ctx.state(c.c).attachment }
 
 // SetAttachment keeps a copy of data with the connection, 16 KiB at most.
 func (c *Conn) SetAttachment(data []byte) error {
 	if len(data) > hibernate.MaxAttachment {
 		return fmt.Errorf("room: an attachment of %d bytes: at most %d", len(data), hibernate.MaxAttachment)
 	}
-	before := c.c.Attachment
-	c.c.Attachment = slices.Clone(data)
-	c.ctx.undo = append(c.ctx.undo, func() { c.c.Attachment = before })
+	s := c.ctx.state(c.c)
+	s.attachment = slices.Clone(data)
+	return c.ctx.setState(c.c, s)
+}
+
+// A connState is what a hook can change of a connection. It becomes the connection's when
+// the hook's commit is durable; until then the turn keeps it.
+type connState struct {
+	tags       []string
+	attachment []byte
+}
+
+// state is a connection's state as the hook sees it: what it has set itself, what others
+// of the turn have, what the connection has.
+func (c *Context) state(conn *hibernate.Connection) connState {
+	if s, there := c.states[conn]; there {
+		return s
+	}
+	if s, there := c.turn.states[conn]; there {
+		return s
+	}
+	return connState{conn.Tags, conn.Attachment}
+}
+
+func (c *Context) setState(conn *hibernate.Connection, s connState) error {
+	if c.ended {
+		return errEnded
+	}
+	if c.states == nil {
+		c.states = make(map[*hibernate.Connection]connState)
+	}
+	c.states[conn] = s
 	return nil
 }
 
 // Send sends a message to this connection alone.
 func (c *Conn) Send(p Payload) error {
-	if p.err != nil {
-		return p.err
+	if err := c.ctx.maySend(p); err != nil {
+		return err
 	}
 	c.ctx.out = append(c.ctx.out, delivery{to: []*hibernate.Connection{c.c}, frames: []*hibernate.Frame{p.frame}})
 	return nil
@@ -256,6 +306,9 @@ func (c *Conn) Send(p Payload) error {
 func (c *Conn) Close(code int, reason string) error {
 	if code != 1000 && (code < 3000 || code > 4999) {
 		return fmt.Errorf("room: close code %d: want 1000 or 3000 to 4999", code)
+	}
+	if err := c.ctx.maySend(Payload{}); err != nil {
+		return err
 	}
 	c.ctx.out = append(c.ctx.out, delivery{to: []*hibernate.Connection{c.c}, code: code, reason: clip(reason, 123)})
 	return nil

@@ -39,7 +39,7 @@ type Handler interface {
 	OnClose(c *Context, code int, reason string) error
 
 	// OnError is told of an error or a panic of another hook that was not written
-	// for clients. It may look, count and report, but not write.
+	// for clients. It may look, count and report, but neither write nor send.
 	OnError(c *Context, err error)
 
 	// OnRequest answers a plain HTTP request on the room's address. The body has

@@ -80,7 +80,13 @@ func (s *shop) OnClose(c *room.Context, code int, reason string) error {
 	return c.Broadcast(room.JSON(object{"left": c.Conn().ID()}))
 }
 
-func (s *shop) OnError(*room.Context, error) { s.probe.errors.Add(1) }
+func (s *shop) OnError(c *room.Context, _ error) {
+	_, wrote := c.Exec(`DELETE FROM items`)
+	if sent := c.Broadcast(room.Text(`"oh"`)); wrote == nil || sent == nil {
+		panic("OnError could write or send")
+	}
+	s.probe.errors.Add(1)
+}
 
 func (s *shop) OnMessage(c *room.Context, m room.Message) error {
 	if m.Binary {
@@ -140,10 +146,18 @@ func (s *shop) Unmarshalable(c *room.Context, in item) (any, error) {
 
 // Hang never returns until the test lets it, and then tries to do harm.
 func (s *shop) Hang(c *room.Context, in item) error {
+	if in.Name != "" {
+		if err := c.Conn().SetAttachment([]byte(in.Name)); err != nil {
+			return err
+		}
+	}
 	s.probe.entered <- struct{}{}
 	<-s.probe.block
 	s.Items.Insert(c, item{ID: "ghost"})
 	c.Broadcast(room.Text(`"boo"`))
+	if in.Name != "" {
+		c.Conn().SetAttachment([]byte("woken"))
+	}
 	return nil
 }
 
@@ -510,6 +524,71 @@ func TestInvariantIsolationHandlerThatNeverReturns(t *testing.T) {
 			t.Errorf("a fenced hook's message arrived: %s", e.Data)
 		}
 	}
+}
+
+// What a hook that hangs had set of its connection is not the connection's, then or when
+// it wakes up.
+func TestInvariantAtomicAttachmentOfAHangingAction(t *testing.T) {
+	h, p := open(t)
+	alice := h.Join("shop", "r", "alice")
+	mustSucceed(t, alice.Do("items", "attach", object{"name": "first"}))
+	alice.SendJSON(object{"id": "h", "channel": "items", "rpc": true, "action": object{"type": "hang", "payload": object{"name": "set and hang"}}})
+	<-p.entered
+	h.Advance(5 * time.Second)
+	h.Advance(5 * time.Second)
+	if e := alice.Do("items", "attached", nil); string(e.Value) != `"first"` {
+		t.Errorf("the attachment is %s", e.Value)
+	}
+	close(p.block)
+	mustSucceed(t, alice.Do("items", "add", object{"id": "1", "name": "x"}))
+	if e := alice.Do("items", "attached", nil); string(e.Value) != `"first"` {
+		t.Errorf("when the hook had woken up the attachment was %s", e.Value)
+	}
+}
+
+// Later actions of a batch see what earlier ones have set, and an action that fails sets
+// nothing.
+func TestAttachmentsWithinABatch(t *testing.T) {
+	h, p := open(t)
+	alice := h.Join("shop", "r", "alice")
+	send := func(id, action string, payload any) {
+		alice.SendJSON(object{"id": id, "channel": "items", "rpc": true, "action": object{"type": action, "payload": payload}})
+	}
+	send("hang", "hang", object{})
+	<-p.entered
+	send("set", "attach", object{"name": "one"})
+	send("fail", "attach", object{"id": "fail", "name": "two"})
+	send("get", "attached", nil)
+	close(p.block)
+	for _, e := range alice.Received() {
+		if e.ID == "get" && string(e.Value) != `"one"` {
+			t.Errorf("within the batch the attachment is %s", e.Value)
+		}
+	}
+	if e := alice.Do("items", "attached", nil); string(e.Value) != `"one"` {
+		t.Errorf("behind it the attachment is %s", e.Value)
+	}
+}
+
+// fussy panics where its payload is decoded, which is outside of the room.
+type fussy struct{}
+
+func (*fussy) UnmarshalJSON([]byte) error { panic("no") }
+
+type fussyRoom struct {
+	room.Base
+	Items room.Table[item]
+}
+
+func (*fussyRoom) Take(*room.Context, fussy) error { return nil }
+
+func TestPayloadThatPanics(t *testing.T) {
+	h := roomtest.New(t, func(h *room.Host) error {
+		return h.Register("fussy", func() room.Handler { return new(fussyRoom) }, room.Action("take", (*fussyRoom).Take))
+	})
+	alice := h.Join("fussy", "r", "alice")
+	mustRefuse(t, alice.Do("items", "take", object{}), "action_failed")
+	alice.Sync("items")
 }
 
 func TestHookThatHeedsItsContext(t *testing.T) {

@@ -142,7 +142,13 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 			digest: digest(s.seed, m.Channel, string(m.Action)),
 		}
 		if action.bound != nil {
-			action.in, err = action.bound.decode(action.action)
+			err = protect(func() (err error) { // it may run code of In's own
+				action.in, err = action.bound.decode(action.action)
+				return err
+			})
+			if caught, panicked := errors.AsType[*panicError](err); panicked {
+				s.host.opts.Logger.Error("decoding a payload panicked", "action", m.ActionType, "panic", caught.Error(), "stack", string(caught.stack))
+			}
 		}
 		return action, err
 	default:

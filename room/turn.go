@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -65,7 +66,8 @@ type turn struct {
 	out     []delivery
 	answers []answer
 
-	remembered []*actionMessage // whose replies are remembered
+	remembered []*actionMessage                    // whose replies are remembered
+	states     map[*hibernate.Connection]connState // what hooks have set of connections
 
 	// Memory for the deliveries of one frame to one connection.
 
@@ -110,7 +112,7 @@ func (t *turn) serve(env *actor.Envelope) {
 // context makes the Context of a hook.
 func (t *turn) context(conn *hibernate.Connection, r *http.Request) *Context {
 	now := t.life.host.opts.Clock.Now()
-	c := &Context{life: t.life, request: r, now: now.Truncate(time.Millisecond)}
+	c := &Context{life: t.life, turn: t, request: r, now: now.Truncate(time.Millisecond)}
 	if conn != nil {
 		c.self = Conn{c: conn, ctx: c}
 		c.conn = &c.self
@@ -137,6 +139,10 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 	if err == nil {
 		t.undo = append(t.undo, c.undo...)
 		t.after = append(t.after, c.after...)
+		if len(c.states) > 0 && t.states == nil {
+			t.states = make(map[*hibernate.Connection]connState, len(c.states))
+		}
+		maps.Copy(t.states, c.states)
 		return commit, nil
 	}
 	for _, undo := range slices.Backward(c.undo) {
@@ -183,6 +189,7 @@ func (t *turn) report(err error) {
 		return
 	}
 	c := t.context(nil, nil)
+	c.looking = true
 	if failure := protect(func() error { t.life.handler.OnError(c, err); return nil }); failure != nil {
 		t.life.log.Error("OnError panicked", "panic", failure.Error())
 	}
@@ -224,7 +231,7 @@ func (t *turn) lose(cause error) {
 			t.answers[i].value, t.answers[i].err = nil, cause
 		}
 	}
-	t.out, t.undo, t.after, t.notes, t.remembered = nil, nil, nil, nil, nil
+	t.out, t.undo, t.after, t.notes, t.remembered, t.states = nil, nil, nil, nil, nil, nil
 }
 
 // commit makes the turn durable, opens the gate and gives the answers.
@@ -280,7 +287,7 @@ func (t *turn) noteAlone() {
 
 // open hands out what the turn has sent.
 func (t *turn) open() {
-	if len(t.out) == 0 {
+	if len(t.out) == 0 && len(t.states) == 0 {
 		return
 	}
 	l := t.life
@@ -289,8 +296,11 @@ func (t *turn) open() {
 	if l.fenced {
 		return
 	}
+	for conn, s := range t.states {
+		conn.Tags, conn.Attachment = s.tags, s.attachment
+	}
 	deliver(t.out)
-	t.out = nil
+	t.out, t.states = nil, nil
 	seq := uint64(l.db.Seq())
 	for _, c := range l.connections() {
 		c.Handed(seq)
