@@ -68,12 +68,17 @@ func (c *conn) cstring(s string) uintptr {
 }
 
 // openFile opens path; sqlite3_open_v2 may give a handle along with an error.
-func openFile(path string, flags int32) (*conn, error) {
+func openFile(vfs, path string, flags int32) (*conn, error) {
 	c := &conn{tls: libc.NewTLS()}
 	c.out = c.malloc(16)
 	name := c.cstring(path)
 	defer c.free(name)
-	rc := sqlite3.Xsqlite3_open_v2(c.tls, name, c.out, flags, 0)
+	system := uintptr(0)
+	if vfs != "" {
+		system = c.cstring(vfs)
+		defer c.free(system)
+	}
+	rc := sqlite3.Xsqlite3_open_v2(c.tls, name, c.out, flags, system)
 	c.db = *(*uintptr)(pointer(c.out))
 	if rc != sqlite3.SQLITE_OK {
 		err := c.failure(rc, "")

@@ -46,7 +46,7 @@ func Open(o Options) (*DB, error) {
 
 func openRoom(o Options) (*DB, error) {
 	lib.once()
-	fresh, err := inspect(o.Path)
+	fresh, err := inspect(o.files, o.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func openRoom(o Options) (*DB, error) {
 			return nil, err
 		}
 	}
-	c, err := openFile(o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	c, err := openFile(o.files.vfs(), o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
 	if err != nil {
 		return nil, err
 	}
@@ -67,16 +67,16 @@ func openRoom(o Options) (*DB, error) {
 	if err := d.start(); err != nil {
 		// What we refuse is left alone: no checkpoint on the way out.
 		err = errors.Join(err, c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.Close())
-		removeEmpty(o.Path + "-wal")
+		removeEmpty(o.files, o.Path+"-wal")
 		return nil, err
 	}
 	return d, nil
 }
 
 // removeEmpty removes the WAL that our look into the file made: it holds nothing.
-func removeEmpty(path string) {
-	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
-		os.Remove(path)
+func removeEmpty(f files, path string) {
+	if size, err := f.size(path); err == nil && size == 0 {
+		f.remove(path)
 	}
 }
 
@@ -189,20 +189,12 @@ func checkVersion(id, version uint32) error {
 
 // inspect reads the file's header without SQLite, which could write to what it
 // opens. fresh: there is no file, or an empty one.
-func inspect(path string) (fresh bool, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, orphans(path)
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
+func inspect(f files, path string) (fresh bool, err error) {
 	header := make([]byte, headerSize)
-	n, err := io.ReadFull(f, header)
+	n, err := f.head(path, header)
 	switch {
-	case n == 0 && errors.Is(err, io.EOF):
-		return true, orphans(path)
+	case errors.Is(err, fs.ErrNotExist), n == 0 && errors.Is(err, io.EOF):
+		return true, orphans(f, path)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return false, fmt.Errorf("%w: %d bytes", ErrNotDatabase, n)
 	case err != nil:
@@ -215,9 +207,9 @@ func inspect(path string) (fresh bool, err error) {
 
 // orphans refuses to make a file beside a WAL that belonged to another one:
 // SQLite would play it into the new file.
-func orphans(path string) error {
+func orphans(f files, path string) error {
 	for _, suffix := range []string{"-wal", "-journal"} {
-		if _, err := os.Lstat(path + suffix); err == nil {
+		if _, err := f.size(path + suffix); err == nil {
 			return fmt.Errorf("%w: there is a %s but not the database that it belongs to", ErrCorrupt, filepath.Base(path)+suffix)
 		}
 	}
@@ -226,26 +218,26 @@ func orphans(path string) error {
 
 // create makes the file beside its place, whole and synced, and renames it.
 func create(o Options) error {
-	if err := makeDirs(filepath.Dir(o.Path)); err != nil {
+	if err := o.files.makeDirs(filepath.Dir(o.Path)); err != nil {
 		return err
 	}
 	temp := o.Path + ".new"
 	for _, suffix := range []string{"", "-wal", "-journal"} {
-		if err := os.Remove(temp + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := o.files.remove(temp + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	if err := fill(temp, o); err != nil {
-		os.Remove(temp)
+		o.files.remove(temp)
 		return err
 	}
-	if err := syncFile(temp); err != nil {
+	if err := o.files.sync(temp); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, o.Path); err != nil {
+	if err := o.files.rename(temp, o.Path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(o.Path))
+	return o.files.syncDir(filepath.Dir(o.Path))
 }
 
 // fill writes a new room's content.
@@ -254,7 +246,7 @@ func fill(path string, o Options) (err error) {
 	if _, err := io.ReadFull(o.Random, epoch); err != nil {
 		return err
 	}
-	c, err := openFile(path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
+	c, err := openFile(o.files.vfs(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
 	if err != nil {
 		return err
 	}
@@ -278,34 +270,6 @@ func fill(path string, o Options) (err error) {
 	}
 	_, err = d.exec(own, "COMMIT; PRAGMA journal_mode = WAL", nil)
 	return err
-}
-
-// makeDirs makes missing directories so that they survive a power cut.
-func makeDirs(dir string) error {
-	if info, err := os.Stat(dir); err == nil {
-		if !info.IsDir() {
-			return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
-		}
-		return nil
-	}
-	parent := filepath.Dir(dir)
-	if parent != dir {
-		if err := makeDirs(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(parent)
-}
-
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // diagnose gives an operating system's error, or SQLite's vague "cannot open",

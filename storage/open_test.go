@@ -145,7 +145,7 @@ func makeRoom(t *testing.T, path string) {
 // makeForeign makes somebody else's SQLite file, in WAL mode.
 func makeForeign(t *testing.T, path string, _ int) {
 	t.Helper()
-	c, err := openFile(path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
+	c, err := openFile("", path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,8 @@ type Options struct {
 	Now func() time.Time
 	// Random makes the epoch of a new file. nil means crypto/rand.
 	Random io.Reader
+
+	files files // nil: the machine's; tests have one that loses what was not synced
 }
 
 const (
@@ -72,6 +74,9 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.History, defaultHistory)
 	set(&o.StatementCache, defaultStatementCache)
 	set(&o.CacheBytes, defaultCacheBytes)
+	if o.files == nil {
+		o.files = hostFiles{}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -1,0 +1,258 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/denrooms/den/storage/faultdisk"
+)
+
+// diskFiles are the files of a disk that loses what was not synced.
+type diskFiles struct {
+	disk *faultdisk.Disk
+	name string
+}
+
+func (d diskFiles) vfs() string                     { return d.name }
+func (d diskFiles) size(path string) (int64, error) { return d.disk.Size(path) }
+func (d diskFiles) remove(path string) error        { return d.disk.Delete(path) }
+func (d diskFiles) rename(from, to string) error    { return d.disk.Rename(from, to) }
+func (d diskFiles) makeDirs(string) error           { return nil }
+func (d diskFiles) syncDir(dir string) error        { return d.disk.SyncDir(dir) }
+
+func (d diskFiles) head(path string, p []byte) (int, error) {
+	f, err := d.disk.OpenFile(path, os.O_RDWR)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	n, err := f.ReadAt(p, 0)
+	if n < len(p) && errors.Is(err, io.EOF) && n > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if n == len(p) {
+		err = nil
+	}
+	return n, err
+}
+
+func (d diskFiles) sync(path string) error {
+	f, err := d.disk.OpenFile(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// An action that a client was told of is never lost by a power cut, wherever it comes:
+// in a write, a sync, a checkpoint, in the making of the file. What is there is always
+// the effect of a first part of the actions, the seq and the change log agree with it,
+// and the next life goes on from there.
+func TestInvariantGatePowerCut(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	lives := 400
+	if testing.Short() {
+		lives = 60
+	}
+	rng := rand.New(rand.NewPCG(seed, 1))
+	disk := faultdisk.New(seed, faultdisk.PowersafeOverwrite)
+	name := fmt.Sprintf("power-%d", seed)
+	unregister, err := disk.Register(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unregister(); err != nil {
+			t.Error(err)
+		}
+	}()
+	acknowledged, tried := 0, 0 // actions: numbers 1, 2, 3 …
+	cuts := 0
+	for life := range lives {
+		disk.CrashAfter(1 + rng.IntN(60))
+		o := Options{Path: "/room.db", Namespace: "n", Room: "r", files: diskFiles{disk, name}}
+		d, err := Open(o)
+		if err == nil {
+			acknowledged, tried = powerLife(t, d, rng, acknowledged)
+			d.Close() // the power is off, or goes off, or a clean end
+		} else if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotDatabase) {
+			t.Fatalf("seed %d, life %d: %v", seed, life, err)
+		}
+		cuts++
+		disk.Crash()
+		if err := disk.Restart(); err != nil {
+			t.Fatalf("seed %d, life %d: %v", seed, life, err)
+		}
+		found := powerCheck(t, disk, name)
+		if found < acknowledged || found > tried {
+			t.Fatalf("seed %d, life %d: the file has %d actions, %d were acknowledged and %d tried", seed, life, found, acknowledged, tried)
+		}
+		acknowledged, tried = found, found
+	}
+	if acknowledged < lives/4 {
+		t.Errorf("seed %d: over %d lives and %d cuts only %d actions came through", seed, lives, cuts, acknowledged)
+	}
+}
+
+// powerLife applies actions, several to a batch, until the power goes or some are done.
+func powerLife(t *testing.T, d *DB, rng *rand.Rand, done int) (acknowledged, tried int) {
+	t.Helper()
+	acknowledged, tried = done, done
+	if _, err := d.Exec(todosTable2); err != nil {
+		return acknowledged, tried
+	}
+	if d.Sync("todos") != nil {
+		return acknowledged, tried
+	}
+	for range 1 + rng.IntN(12) {
+		b, err := d.Begin()
+		if err != nil {
+			return acknowledged, tried
+		}
+		n := acknowledged
+		for range 1 + rng.IntN(5) {
+			_, err := b.Do(int64(n), func() error {
+				_, err := d.Exec(`INSERT INTO todos VALUES (?, ?, 0, 0, NULL)`, n+1, strings.Repeat("x", rng.IntN(3000)))
+				return err
+			})
+			if err != nil {
+				break
+			}
+			n++
+		}
+		tried = max(tried, n)
+		if b.Commit() != nil {
+			return acknowledged, tried
+		}
+		acknowledged = n
+	}
+	return acknowledged, tried
+}
+
+const todosTable2 = `CREATE TABLE IF NOT EXISTS todos (id INTEGER PRIMARY KEY, text, created_at, updated_at, deleted_at)`
+
+// powerCheck opens the file with the power on, checks it, and gives how many actions it
+// holds.
+func powerCheck(t *testing.T, disk *faultdisk.Disk, name string) int {
+	t.Helper()
+	disk.CrashAfter(0)
+	if _, err := disk.Size("/room.db"); errors.Is(err, fs.ErrNotExist) {
+		return 0
+	}
+	d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", files: diskFiles{disk, name}})
+	if err != nil {
+		t.Fatalf("after a power cut: %v", err)
+	}
+	defer d.Close()
+	if d.Seq() == 0 {
+		return 0
+	}
+	checkConsistent(t, d)
+	got := query(t, d, `SELECT count(*), max(id) FROM todos`)[0]
+	count := got[0].(int64)
+	if count > 0 && got[1] != count || Seq(count) != d.Seq() {
+		t.Fatalf("the table has %d rows up to %v, the room is at %d", count, got[1], d.Seq())
+	}
+	return int(count)
+}
+
+// A commit whose sync fails is not acknowledged, and nothing is believed afterwards that
+// was not read again: the DB answers no more until it is opened anew. Then, even when the
+// power goes too, all is there that was acknowledged, and the file is whole.
+func TestFailedSyncAtCommit(t *testing.T) {
+	for seed := range uint64(40) {
+		disk := faultdisk.New(seed, faultdisk.PowersafeOverwrite)
+		name := fmt.Sprintf("sync-%d", seed)
+		unregister, err := disk.Register(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", files: diskFiles{disk, name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(seed, 2))
+		acknowledged, _ := powerLife(t, d, rng, 0)
+		disk.Fail(faultdisk.Fault{Op: faultdisk.OpSync, Suffix: "-wal"})
+		b, err := d.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Do(1, func() error {
+			_, err := d.Exec(`INSERT INTO todos VALUES (?, 'unsure', 0, 0, NULL)`, acknowledged+1)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, b.Commit(), ErrIO)
+		if _, err := d.Begin(); !errors.Is(err, ErrIO) {
+			t.Errorf("seed %d: it goes on after a failed sync: %v", seed, err)
+		}
+		d.Close()
+		disk.Heal()
+		disk.Crash()
+		if err := disk.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		if found := powerCheck(t, disk, name); found != acknowledged && found != acknowledged+1 {
+			t.Errorf("seed %d: %d actions, %d acknowledged", seed, found, acknowledged)
+		}
+		if err := unregister(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A disk that is full refuses a commit and nothing else: what was there is there, and when
+// there is room again it goes on.
+func TestFullDiskAtCommit(t *testing.T) {
+	disk := faultdisk.New(1, faultdisk.PowersafeOverwrite)
+	unregister, err := disk.Register("full")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", files: diskFiles{disk, "full"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	acknowledged, _ := powerLife(t, d, rand.New(rand.NewPCG(1, 3)), 0)
+	insert := func() error {
+		b, err := d.Begin()
+		if err != nil {
+			return err
+		}
+		if _, err := b.Do(1, func() error {
+			_, err := d.Exec(`INSERT INTO todos VALUES (?, 'x', 0, 0, NULL)`, acknowledged+1)
+			return err
+		}); err != nil {
+			return errors.Join(err, b.Rollback())
+		}
+		return b.Commit()
+	}
+	disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Times: -1})
+	wantError(t, insert(), ErrFull)
+	disk.Heal()
+	if err := insert(); err != nil {
+		t.Fatalf("when there was room again: %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if found := powerCheck(t, disk, "full"); found != acknowledged+1 {
+		t.Errorf("%d actions, %d acknowledged", found, acknowledged+1)
+	}
+	if err := unregister(); err != nil {
+		t.Error(err)
+	}
+}
