@@ -61,7 +61,7 @@ func TestInvariantGatePowerCut(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	lives := 400
+	lives := 150
 	if testing.Short() {
 		lives = 60
 	}
