@@ -345,3 +345,31 @@ func TestInvariantAtomicBatchLost(t *testing.T) {
 		t.Errorf("the room holds %q", rows)
 	}
 }
+
+// A snapshot of a batch that was lost is not given to anybody: its seq is used again, for
+// something else.
+func TestInvariantAtomicSnapshotOfALostBatch(t *testing.T) {
+	h, p := open(t)
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob")
+	mustSucceed(t, alice.Do("items", "sql", `CREATE TRIGGER poison AFTER INSERT ON private BEGIN SELECT RAISE(ROLLBACK, 'no'); END`))
+	send := func(id, action string, payload any) {
+		alice.SendJSON(object{"id": id, "channel": "items", "rpc": true, "action": object{"type": action, "payload": payload}})
+	}
+	send("hang", "hang", object{})
+	<-p.entered
+	send("lost", "add", object{"id": "lost"})
+	bob.SendJSON(object{"channel": "items", "sync": true, "from": nil}) // sees "lost", and is answered later
+	send("poison", "sql", `INSERT INTO private VALUES (1)`)
+	send("kept", "add", object{"id": "kept"}) // has the seq that "lost" had
+	close(p.block)
+	alice.Received()
+	if got := ids(h.Join("shop", "r", "carol").Sync("items")); got != "ghost kept" {
+		t.Errorf("a new client got %q", got)
+	}
+	h.Advance(time.Second) // bob's sync is tried again
+	for _, e := range bob.Received() {
+		if e.Kind == "sync" && ids(e.Rows) != "ghost kept" {
+			t.Errorf("bob got %q", ids(e.Rows))
+		}
+	}
+}

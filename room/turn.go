@@ -232,6 +232,7 @@ func (t *turn) lose(cause error) {
 		}
 	}
 	t.out, t.undo, t.after, t.notes, t.remembered, t.states = nil, nil, nil, nil, nil, nil
+	t.life.pages = pageCache{} // its seq will be used again, for something else
 }
 
 // commit makes the turn durable, opens the gate and gives the answers.

@@ -8,7 +8,8 @@
 //   - What is sent is what happened: whatever SQL an action ran (UPSERT, REPLACE,
 //     triggers, cascades, DELETE without WHERE, a statement that failed half-way
 //     and was looked over), the rows of its Commit lead from the old content of
-//     the synced tables to the new one. Since(seq) does the same from any seq.
+//     the synced tables to the new one. Since(seq) does the same from any seq that the
+//     change log reaches back to, and says so (ErrForgotten) from an older one.
 //   - Seq is 1, 2, 3 … one for each action that changed a row of any table but
 //     Den's own. An action that is rolled back uses none. For a synced table a
 //     change is a difference in the end: insert and delete again is none.
