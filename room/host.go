@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +63,11 @@ type Options struct {
 	History int
 	// MaxSnapshotBytes is the largest answer to a sync, as JSON. Default 64 MiB.
 	MaxSnapshotBytes int
+	// FS is where the files are. Default: the machine's. Tests have one that loses power.
+	FS storage.FS
+	// Dispatcher schedules the rooms' runs. Default: goroutines. A test that has one of
+	// its own decides the order of everything.
+	Dispatcher actor.Dispatcher
 	// ReplyMemory is how many bytes of replies a room remembers for actions that come
 	// twice. Default 1 MiB.
 	ReplyMemory int
@@ -75,6 +79,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Clock == nil {
 		o.Clock = SystemClock()
+	}
+	if o.FS == nil {
+		o.FS = storage.HostFS()
 	}
 	def(&o.MailboxSize, 4096)
 	def(&o.MaxBatch, 256)
@@ -119,10 +126,7 @@ func Open(o Options) (*Host, error) {
 	if o.Dir == "" {
 		return nil, errors.New("room: Options.Dir is empty")
 	}
-	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
-		return nil, fmt.Errorf("room: the data directory: %w", err)
-	}
-	unlock, err := storage.LockDir(o.Dir)
+	unlock, err := storage.LockDir(o.FS, o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
@@ -133,6 +137,7 @@ func Open(o Options) (*Host, error) {
 		MaxBatch:    o.MaxBatch,
 		Now:         o.Clock.Now,
 		Logger:      o.Logger,
+		Dispatcher:  o.Dispatcher,
 	})
 	return h, nil
 }

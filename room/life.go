@@ -111,6 +111,8 @@ func (l *life) open() error {
 		MaxBytes:   l.host.opts.MaxRoomBytes,
 		MaxChanges: l.host.opts.MaxRows,
 		History:    l.host.opts.History,
+		Now:        l.host.opts.Clock.Now,
+		FS:         l.host.opts.FS,
 	})
 	if err != nil {
 		return err

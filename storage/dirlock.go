@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/denrooms/den/storage/vfs"
 	"github.com/gofrs/flock"
 )
 
@@ -13,10 +14,14 @@ const lockName = "den.lock"
 
 // LockDir takes a data directory for this process, making it where it is
 // missing, until unlock is called or the process ends. Where another process has
-// it the error is ErrInUse, with the path and what to do.
-func LockDir(dir string) (unlock func() error, err error) {
-	if err := makeDirs(dir); err != nil {
+// it the error is ErrInUse, with the path and what to do. On a file system other than
+// the machine's there are no other processes, and no lock.
+func LockDir(f FS, dir string) (unlock func() error, err error) {
+	if err := f.MakeDirs(dir); err != nil {
 		return nil, fmt.Errorf("storage: data directory: %w", diagnose(dir, err))
+	}
+	if f != vfs.Host() {
+		return func() error { return nil }, nil
 	}
 	path := filepath.Join(dir, lockName)
 	l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR)) // to write, so that a read-only disk is found out now
@@ -30,3 +35,9 @@ func LockDir(dir string) (unlock func() error, err error) {
 	}
 	return l.Close, nil
 }
+
+// FS is a file system: the machine's, or one for tests.
+type FS = vfs.FS
+
+// HostFS is the machine's file system.
+func HostFS() FS { return vfs.Host() }

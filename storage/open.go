@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/denrooms/den/storage/vfs"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
@@ -46,7 +47,7 @@ func Open(o Options) (*DB, error) {
 
 func openRoom(o Options) (*DB, error) {
 	lib.once()
-	fresh, err := inspect(o.files, o.Path)
+	fresh, err := inspect(o.FS, o.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func openRoom(o Options) (*DB, error) {
 			return nil, err
 		}
 	}
-	c, err := openFile(o.files.vfs(), o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	c, err := openFile(o.FS.SQLite(), o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
 	if err != nil {
 		return nil, err
 	}
@@ -67,16 +68,16 @@ func openRoom(o Options) (*DB, error) {
 	if err := d.start(); err != nil {
 		// What we refuse is left alone: no checkpoint on the way out.
 		err = errors.Join(err, c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.Close())
-		removeEmpty(o.files, o.Path+"-wal")
+		removeEmpty(o.FS, o.Path+"-wal")
 		return nil, err
 	}
 	return d, nil
 }
 
 // removeEmpty removes the WAL that our look into the file made: it holds nothing.
-func removeEmpty(f files, path string) {
-	if size, err := f.size(path); err == nil && size == 0 {
-		f.remove(path)
+func removeEmpty(f vfs.FS, path string) {
+	if size, err := f.Size(path); err == nil && size == 0 {
+		f.Remove(path)
 	}
 }
 
@@ -189,9 +190,9 @@ func checkVersion(id, version uint32) error {
 
 // inspect reads the file's header without SQLite, which could write to what it
 // opens. fresh: there is no file, or an empty one.
-func inspect(f files, path string) (fresh bool, err error) {
+func inspect(f vfs.FS, path string) (fresh bool, err error) {
 	header := make([]byte, headerSize)
-	n, err := f.head(path, header)
+	n, err := head(f, path, header)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), n == 0 && errors.Is(err, io.EOF):
 		return true, orphans(f, path)
@@ -207,9 +208,9 @@ func inspect(f files, path string) (fresh bool, err error) {
 
 // orphans refuses to make a file beside a WAL that belonged to another one:
 // SQLite would play it into the new file.
-func orphans(f files, path string) error {
+func orphans(f vfs.FS, path string) error {
 	for _, suffix := range []string{"-wal", "-journal"} {
-		if _, err := f.size(path + suffix); err == nil {
+		if _, err := f.Size(path + suffix); err == nil {
 			return fmt.Errorf("%w: there is a %s but not the database that it belongs to", ErrCorrupt, filepath.Base(path)+suffix)
 		}
 	}
@@ -218,26 +219,26 @@ func orphans(f files, path string) error {
 
 // create makes the file beside its place, whole and synced, and renames it.
 func create(o Options) error {
-	if err := o.files.makeDirs(filepath.Dir(o.Path)); err != nil {
+	if err := o.FS.MakeDirs(filepath.Dir(o.Path)); err != nil {
 		return err
 	}
 	temp := o.Path + ".new"
 	for _, suffix := range []string{"", "-wal", "-journal"} {
-		if err := o.files.remove(temp + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := o.FS.Remove(temp + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	if err := fill(temp, o); err != nil {
-		o.files.remove(temp)
+		o.FS.Remove(temp)
 		return err
 	}
-	if err := o.files.sync(temp); err != nil {
+	if err := syncFile(o.FS, temp); err != nil {
 		return err
 	}
-	if err := o.files.rename(temp, o.Path); err != nil {
+	if err := o.FS.Rename(temp, o.Path); err != nil {
 		return err
 	}
-	return o.files.syncDir(filepath.Dir(o.Path))
+	return o.FS.SyncDir(filepath.Dir(o.Path))
 }
 
 // fill writes a new room's content.
@@ -246,7 +247,7 @@ func fill(path string, o Options) (err error) {
 	if _, err := io.ReadFull(o.Random, epoch); err != nil {
 		return err
 	}
-	c, err := openFile(o.files.vfs(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
+	c, err := openFile(o.FS.SQLite(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
 	if err != nil {
 		return err
 	}
@@ -305,4 +306,23 @@ func diagnose(path string, err error) error {
 		return fmt.Errorf("%w: %w", ErrReadOnly, probe)
 	}
 	return fmt.Errorf("%w: %w", err, probe)
+}
+
+// head reads the first bytes of a file that could be written, as io.ReadFull does.
+func head(f vfs.FS, path string, p []byte) (int, error) {
+	file, err := f.Open(path, os.O_RDWR)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	return io.ReadFull(io.NewSectionReader(file, 0, int64(len(p))), p)
+}
+
+// syncFile syncs a file that was written by somebody else.
+func syncFile(f vfs.FS, path string) error {
+	file, err := f.Open(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }

@@ -314,17 +314,17 @@ func TestReadOnlyDisk(t *testing.T) {
 	o.Path = filepath.Join(dir, "new", "room.db")
 	_, err = Open(o)
 	wantError(t, err, ErrReadOnly)
-	_, err = LockDir(dir)
+	_, err = LockDir(HostFS(), dir)
 	wantError(t, err, ErrReadOnly)
 }
 
 func TestLockDir(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	unlock, err := LockDir(dir)
+	unlock, err := LockDir(HostFS(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = LockDir(dir)
+	_, err = LockDir(HostFS(), dir)
 	wantError(t, err, ErrInUse)
 	if err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("no path in %v", err)
@@ -332,7 +332,7 @@ func TestLockDir(t *testing.T) {
 	if err := unlock(); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err = LockDir(dir)
+	unlock, err = LockDir(HostFS(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

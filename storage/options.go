@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // Synchronous is how a commit reaches the disk.
@@ -52,7 +54,9 @@ type Options struct {
 	// Random makes the epoch of a new file. nil means crypto/rand.
 	Random io.Reader
 
-	files files // nil: the machine's; tests have one that loses what was not synced
+	// FS is where the files are. nil means the machine's; tests have one that loses
+	// what was not synced.
+	FS vfs.FS
 }
 
 const (
@@ -74,8 +78,8 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.History, defaultHistory)
 	set(&o.StatementCache, defaultStatementCache)
 	set(&o.CacheBytes, defaultCacheBytes)
-	if o.files == nil {
-		o.files = hostFiles{}
+	if o.FS == nil {
+		o.FS = vfs.Host()
 	}
 	if o.Now == nil {
 		o.Now = time.Now

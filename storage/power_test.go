@@ -3,10 +3,8 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,43 +12,6 @@ import (
 
 	"github.com/denrooms/den/storage/faultdisk"
 )
-
-// diskFiles are the files of a disk that loses what was not synced.
-type diskFiles struct {
-	disk *faultdisk.Disk
-	name string
-}
-
-func (d diskFiles) vfs() string                     { return d.name }
-func (d diskFiles) size(path string) (int64, error) { return d.disk.Size(path) }
-func (d diskFiles) remove(path string) error        { return d.disk.Delete(path) }
-func (d diskFiles) rename(from, to string) error    { return d.disk.Rename(from, to) }
-func (d diskFiles) makeDirs(string) error           { return nil }
-func (d diskFiles) syncDir(dir string) error        { return d.disk.SyncDir(dir) }
-
-func (d diskFiles) head(path string, p []byte) (int, error) {
-	f, err := d.disk.OpenFile(path, os.O_RDWR)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	n, err := f.ReadAt(p, 0)
-	if n < len(p) && errors.Is(err, io.EOF) && n > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	if n == len(p) {
-		err = nil
-	}
-	return n, err
-}
-
-func (d diskFiles) sync(path string) error {
-	f, err := d.disk.OpenFile(path, os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
 
 // An action that a client was told of is never lost by a power cut, wherever it comes:
 // in a write, a sync, a checkpoint, in the making of the file. What is there is always
@@ -81,7 +42,7 @@ func TestInvariantGatePowerCut(t *testing.T) {
 	cuts := 0
 	for life := range lives {
 		disk.CrashAfter(1 + rng.IntN(60))
-		o := Options{Path: "/room.db", Namespace: "n", Room: "r", files: diskFiles{disk, name}}
+		o := Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name)}
 		d, err := Open(o)
 		if err == nil {
 			acknowledged, tried = powerLife(t, d, rng, acknowledged)
@@ -150,7 +111,7 @@ func powerCheck(t *testing.T, disk *faultdisk.Disk, name string) int {
 	if _, err := disk.Size("/room.db"); errors.Is(err, fs.ErrNotExist) {
 		return 0
 	}
-	d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", files: diskFiles{disk, name}})
+	d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name)})
 	if err != nil {
 		t.Fatalf("after a power cut: %v", err)
 	}
@@ -178,7 +139,7 @@ func TestFailedSyncAtCommit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", files: diskFiles{disk, name}})
+		d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +183,7 @@ func TestFullDiskAtCommit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", files: diskFiles{disk, "full"}})
+	d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS("full")})
 	if err != nil {
 		t.Fatal(err)
 	}

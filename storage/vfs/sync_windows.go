@@ -1,4 +1,4 @@
-package storage
+package vfs
 
 // syncDir does nothing: Windows has no sync of a directory, and NTFS logs its
 // entries itself.

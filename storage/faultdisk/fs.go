@@ -1,0 +1,54 @@
+package faultdisk
+
+// The disk as the file system of Den's storage.
+
+import (
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// FS gives the disk as a file system, with the SQLite VFS of the name that it was
+// registered under.
+func (d *Disk) FS(registered string) vfs.FS { return system{d, registered} }
+
+type system struct {
+	*Disk
+	registered string
+}
+
+func (s system) SQLite() string           { return s.registered }
+func (s system) Remove(path string) error { return s.Delete(path) }
+func (s system) MakeDirs(string) error    { return nil }
+
+func (s system) Open(path string, flag int) (vfs.File, error) {
+	f, err := s.OpenFile(path, flag)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (s system) Names(dir string) ([]string, error) {
+	dir = filepath.Clean(dir)
+	var names []string
+	for _, path := range s.Files() {
+		if filepath.Dir(path) == dir {
+			names = append(names, filepath.Base(path))
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// WriteAt is io.WriterAt. An error may leave a part of p.
+func (f *File) WriteAt(p []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, &fs.PathError{Op: "write", Path: f.h.name, Err: syscall.EINVAL}
+	}
+	err = f.use("write", func() error { n, err = f.h.writeAt(p, off); return err })
+	return n, err
+}

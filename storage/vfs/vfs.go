@@ -1,0 +1,114 @@
+// Package vfs is how Den's storage reaches files: the machine's, or in tests those of
+// a disk in memory that loses power (storage/faultdisk). The idea is pebble's vfs.FS.
+//
+// Errors are those of package os. All of it may be used from several goroutines.
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"syscall"
+)
+
+// FS is a file system. What it is told survives a power cut only when it was synced:
+// a file's content by File.Sync, its name by SyncDir of its directory.
+type FS interface {
+	// SQLite is the name of the SQLite VFS that has the same files. "" is SQLite's own.
+	SQLite() string
+	// Open opens a file with os's flags; a new one is its owner's alone.
+	Open(path string, flag int) (File, error)
+	// Size is a file's size in bytes.
+	Size(path string) (int64, error)
+	// Names are the names of the files in a directory, sorted; directories are not among them.
+	Names(dir string) ([]string, error)
+	// Remove removes a file.
+	Remove(path string) error
+	// Rename gives a file another name, and takes it from the file that had it.
+	Rename(from, to string) error
+	// MakeDirs makes a directory and those above it, so that they survive a power cut.
+	MakeDirs(dir string) error
+	// SyncDir makes a directory's entries survive a power cut.
+	SyncDir(dir string) error
+}
+
+// File is an open file.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// Truncate cuts the file, or lengthens it with zeros.
+	Truncate(size int64) error
+	// Sync makes the content survive a power cut. After an error nothing is known of what
+	// was written since the last Sync, and another Sync that succeeds says nothing of it.
+	Sync() error
+}
+
+// Host is the machine's file system.
+func Host() FS { return host{} }
+
+type host struct{}
+
+func (host) SQLite() string               { return "" }
+func (host) Remove(path string) error     { return os.Remove(path) }
+func (host) Rename(from, to string) error { return os.Rename(from, to) }
+func (host) MakeDirs(dir string) error    { return makeDirs(dir) }
+func (host) SyncDir(dir string) error     { return syncDir(dir) }
+
+func (host) Open(path string, flag int) (File, error) {
+	f, err := os.OpenFile(path, flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return hostFile{f}, nil
+}
+
+// hostFile syncs by what the system has for a file's content.
+type hostFile struct{ *os.File }
+
+func (f hostFile) Sync() error { return syncData(f.File) }
+
+func (host) Size(path string) (int64, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (host) Names(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	sort.Strings(names)
+	return names, nil
+}
+
+func makeDirs(dir string) error {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+		}
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
+}
