@@ -4,7 +4,7 @@
 #   make test    everything, once                     make lint    format, vet, staticcheck, vulnerabilities
 #   make unit    go test -race ./...                  make cross   build for every system that Den supports
 #   make fuzz    every fuzz target (FUZZTIME=5s)      make bench   every benchmark (BENCHTIME=1s), and the ratios
-#   make crash   kill -9 and restart (LOOPS=100)      make web     the page and the wire, in Node and Chromium
+#   make crash   kill -9 and restart (LOOPS=200)      make web     the page and the wire, in Node and Chromium
 #   make soak    the long versions (DURATION=10m)     make api     rewrite the golden files of the exported API
 #   make run     serve the example rooms              make clean   remove the checkers and logs
 
@@ -12,7 +12,7 @@ SHELL     := /bin/bash
 RUN       := test/checks/run.sh
 FUZZTIME  ?= 5s
 BENCHTIME ?= 1s
-LOOPS     ?= 100
+LOOPS     ?= 200
 DURATION  ?= 10m
 
 export FUZZTIME LOOPS DURATION
@@ -32,7 +32,7 @@ bench:
 	@BENCHTIME=$(BENCHTIME) $(RUN) setup bench
 
 soak:
-	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak bench
+	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak bench
 
 api:
 	go test ./test/policy -run '^TestAPI$$' -update

@@ -105,5 +105,5 @@ var clientErrors = []struct {
 func written(err error) bool {
 	var refusal *Error
 	var frame *syncproto.Error
-	return errors.As(err, &refusal) || errors.As(err, &frame) || errors.Is(err, ErrNotFound)
+	return errors.As(err, &refusal) || errors.As(err, &frame) || errors.Is(err, ErrNotFound) || errors.Is(err, errUnhandled)
 }

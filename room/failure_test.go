@@ -264,16 +264,6 @@ func TestInvariantBoundedActionOverTheRowLimit(t *testing.T) {
 	}
 }
 
-func TestInvariantBoundedSnapshot(t *testing.T) {
-	h, _ := open(t, func(o *room.Options) { o.MaxSnapshotBytes = 1000 })
-	alice := h.Join("shop", "r", "alice")
-	mustSucceed(t, alice.Do("items", "add", object{"id": "1", "name": strings.Repeat("x", 2000)}))
-	alice.SendJSON(object{"channel": "items", "sync": true, "from": nil})
-	if got := alice.Received(); len(got) != 1 || got[0].Kind != "exception" || got[0].Code != "too_large" {
-		t.Errorf("got %s", describe(got))
-	}
-}
-
 func TestInvariantBoundedDatabase(t *testing.T) {
 	h, _ := open(t, func(o *room.Options) { o.MaxRoomBytes = 256 << 10 })
 	alice := h.Join("shop", "r", "alice")

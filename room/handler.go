@@ -17,8 +17,10 @@ import (
 // start goroutines that touch the room; what is slow goes through [Context.Go].
 // An error from a hook undoes all that the hook wrote and sent.
 type Handler interface {
-	// OnStart begins a life, before anything else: the place for CREATE TABLE IF
-	// NOT EXISTS. If it fails the room stays closed, and is tried again later.
+	// OnStart begins a life, before all other hooks. The room has gone through its
+	// [Migrations], and its tables are what their structs say. It is the place for CREATE
+	// TABLE IF NOT EXISTS where one needs no more than that. If it fails the room stays
+	// closed, and is tried again later; see [Host.Failures].
 	OnStart(c *Context) error
 
 	// OnConnect greets a new connection, which is in the room already. An error

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -54,6 +53,9 @@ type Options struct {
 	// interrupted and its action fails with action_timeout; if it has not returned
 	// after as long again, the room goes on without it. Default 5 s.
 	ActionTimeout time.Duration
+	// MigrationTimeout is how long one of a room's migrations may take, and the
+	// comparison of its tables with their structs. Default 10 min.
+	MigrationTimeout time.Duration
 	// MaxRows is how many rows one action may change. Default 10,000.
 	MaxRows int
 	// MaxRoomBytes is the largest database of a room. Default 10 GiB.
@@ -61,16 +63,29 @@ type Options struct {
 	// History is how many of its newest actions a room remembers the changed rows of. A
 	// client that was away for longer gets its channels anew. Default 100,000.
 	History int
-	// MaxSnapshotBytes is the largest answer to a sync, as JSON. Default 64 MiB.
+	// MaxSnapshotBytes is how much JSON is sent at once where it cannot come in steps: what
+	// changed since a client was there, and a channel whose table was redefined. A
+	// snapshot has no limit. Default 64 MiB.
 	MaxSnapshotBytes int
+	// Durability says what an acknowledgement means. Default: Durable.
+	Durability Durability
+	// Retention is how long a room remembers what was deleted and what was changed; a
+	// client that was away for longer gets its channels anew. Default 7 days.
+	Retention time.Duration
+	// TimeTravel is how far back a room's earlier states can be had, see Host.Backup. The
+	// node's commit log keeps what that needs. Default 24 h; negative: not at all.
+	TimeTravel time.Duration
 	// FS is where the files are. Default: the machine's. Tests have one that loses power.
 	FS storage.FS
 	// Dispatcher schedules the rooms' runs. Default: goroutines. A test that has one of
 	// its own decides the order of everything.
 	Dispatcher actor.Dispatcher
-	// ReplyMemory is how many bytes of replies a room remembers for actions that come
-	// twice. Default 1 MiB.
+	// ReplyMemory is how many bytes of replies a room keeps in its database for actions
+	// that come twice; the newest of the last 7 days. Default 1 MiB.
 	ReplyMemory int
+	// ClientRetention is how long a room knows up to which number a client's actions were
+	// applied, after the client was last seen. Default 30 days.
+	ClientRetention time.Duration
 }
 
 func (o *Options) setDefaults() {
@@ -87,11 +102,17 @@ func (o *Options) setDefaults() {
 	def(&o.MaxBatch, 256)
 	def(&o.InFlight, 256)
 	def(&o.ActionTimeout, 5*time.Second)
+	def(&o.MigrationTimeout, 10*time.Minute)
 	def(&o.MaxRows, 10_000)
 	def(&o.MaxRoomBytes, 10<<30)
 	def(&o.History, 100_000)
 	def(&o.MaxSnapshotBytes, 64<<20)
 	def(&o.ReplyMemory, 1<<20)
+	def(&o.Retention, 7*24*time.Hour)
+	if o.TimeTravel == 0 {
+		o.TimeTravel = 24 * time.Hour
+	}
+	def(&o.ClientRetention, 30*24*time.Hour)
 }
 
 func def[T int | int64 | time.Duration](field *T, value T) {
@@ -105,14 +126,17 @@ func def[T int | int64 | time.Duration](field *T, value T) {
 type Host struct {
 	// Immutable.
 
-	opts       Options
-	seed       [32]byte
-	digestSeed maphash.Seed
-	unlock     func() error
-	actors     *actor.System
-	conns      hibernate.Registry
+	opts   Options
+	seed   [32]byte
+	unlock func() error
+	actors *actor.System
+	log    *storage.NodeLog // nil: each room's file is durable by itself
+	conns  hibernate.Registry
 
 	stopping atomic.Bool
+	failures failures
+	looks    looks
+	visits   visits
 
 	mu         sync.RWMutex
 	namespaces map[string]*namespace // filled by Register, read by all
@@ -130,8 +154,11 @@ func Open(o Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
-	h := &Host{opts: o, unlock: unlock, digestSeed: maphash.MakeSeed(), namespaces: make(map[string]*namespace)}
+	h := &Host{opts: o, unlock: unlock, namespaces: make(map[string]*namespace)}
 	h.seed = hostSeed(o.Seed)
+	if err := h.openLog(); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
 	h.actors = actor.NewSystem(h.newLife, actor.Options{
 		MailboxSize: o.MailboxSize,
 		MaxBatch:    o.MaxBatch,
@@ -232,5 +259,5 @@ func (h *Host) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	h.released = true
-	return h.unlock()
+	return errors.Join(h.closeLog(), h.unlock())
 }

@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
@@ -39,12 +41,15 @@ type life struct {
 
 	// Owned by the actor.
 
-	source  io.Reader // rand's source, as bytes
-	rand    *rand.Rand
-	replies replies
-	pages   pageCache
-	scratch []byte // encoded rows of the commit in work
-	work    int    // pieces of work under way, see Context.Go
+	source    io.Reader // rand's source, as bytes
+	rand      *rand.Rand
+	replies   replies
+	pages     pageCache
+	marks     marks
+	place     place
+	scratch   []byte    // encoded rows of the commit in work
+	nextPurge time.Time // when old tombstones are looked for again
+	work      int       // pieces of work under way, see Context.Go
 
 	watch watch
 
@@ -78,15 +83,27 @@ func (l *life) Start(context.Context) error {
 	if err == nil {
 		err = l.begin()
 	}
+	if !l.isFenced() && !errors.Is(err, errVisited) {
+		l.host.failures.note(l.key, err, l.host.opts.Clock.Now())
+	}
 	if err != nil {
 		l.log.Error("the room did not start", "err", err)
 		l.end()
 		if l.db != nil {
 			l.db.Close()
 		}
-		return err
+		return notStarted(err)
 	}
 	return nil
+}
+
+// notStarted is what those are told who called for a room that does not start: nothing of
+// what its code or its SQL said, unless that was written for them or is of the disk.
+func notStarted(err error) error {
+	if written(err) || storageFailed(err) {
+		return err
+	}
+	return &Error{Code: syncproto.CodeRoomUnavailable, Message: "The room is not available. Try again later.", cause: err}
 }
 
 // seed gives each life randomness of its own, the same in a repeated run.
@@ -100,20 +117,12 @@ func (l *life) seed() {
 }
 
 func (l *life) open() error {
-	path, err := storage.Path(l.host.opts.Dir, l.key.Namespace, l.key.Room)
-	if err != nil {
-		return err
+	l.host.looks.wait(l.key)
+	l.host.visits.receive(l.key)
+	if l.ns == nil {
+		return errVisited
 	}
-	db, err := storage.Open(storage.Options{
-		Path:       path,
-		Namespace:  l.key.Namespace,
-		Room:       l.key.Room,
-		MaxBytes:   l.host.opts.MaxRoomBytes,
-		MaxChanges: l.host.opts.MaxRows,
-		History:    l.host.opts.History,
-		Now:        l.host.opts.Clock.Now,
-		FS:         l.host.opts.FS,
-	})
+	db, err := l.host.openFile(l.key)
 	if err != nil {
 		return err
 	}
@@ -126,20 +135,55 @@ func (l *life) open() error {
 	return nil
 }
 
-// begin makes the typed tables and runs OnStart, as one action, and then declares
-// the synced tables.
+// openFile opens a room's file.
+func (h *Host) openFile(key Key) (*storage.DB, error) {
+	options, err := h.fileOptions(key)
+	if err != nil {
+		return nil, err
+	}
+	return storage.Open(options)
+}
+
+// fileOptions say where a room's file is, and how it is opened.
+func (h *Host) fileOptions(key Key) (storage.Options, error) {
+	path, err := storage.Path(h.opts.Dir, key.Namespace, key.Room)
+	if err != nil {
+		return storage.Options{}, err
+	}
+	options := storage.Options{
+		Path:       path,
+		Namespace:  key.Namespace,
+		Room:       key.Room,
+		MaxBytes:   h.opts.MaxRoomBytes,
+		MaxChanges: h.opts.MaxRows,
+		History:    h.opts.History,
+		Now:        h.opts.Clock.Now,
+		FS:         h.opts.FS,
+		Retention:  h.opts.Retention,
+	}
+	if h.log != nil {
+		options.Log = h.log
+	} else if h.opts.Durability == Unsynced {
+		options.Synchronous = storage.Normal
+	}
+	return options, nil
+}
+
+// begin takes the file to where the program is, runs OnStart, and then declares the
+// synced tables.
 func (l *life) begin() error {
+	if err := l.migrate(); err != nil {
+		return err
+	}
+	if err := l.prepareTables(); err != nil {
+		return err
+	}
 	l.handler = l.ns.newHandler()
 	t := &turn{life: l}
 	c := t.context(nil, nil)
 	_, err := t.unit(c, "OnStart", func() error {
-		if err := l.preparePeers(); err != nil {
+		if err := errors.Join(l.preparePeers(), l.prepareReplies(), l.prepareMutations()); err != nil {
 			return err
-		}
-		for _, f := range l.ns.plans {
-			if err := f.plan.prepare(c); err != nil {
-				return err
-			}
 		}
 		if err := l.handler.OnStart(c); err != nil {
 			return fmt.Errorf("OnStart: %w", err)
@@ -157,7 +201,10 @@ func (l *life) begin() error {
 	if t.broken != nil {
 		return t.broken
 	}
-	return l.db.Sync(l.ns.channels...)
+	if err := l.db.Sync(l.ns.channels...); err != nil {
+		return err
+	}
+	return l.tell()
 }
 
 // Stop ends the life.
@@ -192,13 +239,24 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch))}
 	l.watch.arm()
 	defer l.watch.disarm()
+	checkpoint := false
 	for _, env := range batch {
 		if t.broken != nil {
 			break // the rest is unanswered, and the next life's
 		}
 		t.serve(env)
+		_, relieve := env.Message.(relieveMessage)
+		checkpoint = checkpoint || relieve
 	}
 	t.commit()
+	if checkpoint && t.broken == nil {
+		if err := l.db.Checkpoint(); err != nil {
+			l.log.Error("a checkpoint failed", "err", err)
+		}
+	}
+	if t.broken == nil {
+		t.broken = l.purge()
+	}
 	if t.broken != nil {
 		return fmt.Errorf("%w: %w", actor.ErrRequeue, t.broken)
 	}

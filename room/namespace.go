@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"slices"
+	"strings"
 )
 
 // maxActionType is the longest name of an action, in bytes.
@@ -24,6 +24,8 @@ type namespace struct {
 	actions  map[string]*boundAction
 	channels []string
 	plans    []fieldPlan // the typed tables of the handler's struct
+
+	migrations []Migration
 }
 
 // fieldPlan is a Table field of a handler: where it is, and its table.
@@ -52,8 +54,13 @@ func (ns *namespace) addChannel(name string) error {
 	if !channelForm.MatchString(name) {
 		return fmt.Errorf("the channel %q: want letters, digits and '_', 128 at most", name)
 	}
-	if slices.Contains(ns.channels, name) {
-		return fmt.Errorf("the channel %q is there twice", name)
+	for _, other := range ns.channels {
+		switch {
+		case other == name:
+			return fmt.Errorf("the channel %q is there twice", name)
+		case strings.EqualFold(other, name):
+			return fmt.Errorf("the channels %q and %q differ by case only, and SQL does not tell such tables apart", other, name)
+		}
 	}
 	ns.channels = append(ns.channels, name)
 	return nil

@@ -44,18 +44,40 @@ func (l *life) preparePeers() error {
 	return err
 }
 
-// subscribe notes that a connection has a channel's rows as of now.
-func (t *turn) subscribe(conn *hibernate.Connection, channel string) {
+// subscribe notes that a connection has a channel's rows as of a commit.
+func (t *turn) subscribe(conn *hibernate.Connection, channel string, as storage.Seq) {
 	if !conn.Named {
 		return
 	}
-	l, seq := t.life, int64(t.life.db.Seq())
+	l, seq := t.life, int64(as)
 	t.notes = append(t.notes, func() error {
 		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at`,
 			conn.ID, conn.Identity.Subject, channel, seq, l.host.opts.Clock.Now().UnixMilli())
 		return err
 	})
+}
+
+// unsubscribe forgets that a connection id may come back and say nothing: its client
+// takes cursors, and what came unasked it would have twice.
+func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
+	if !conn.Named {
+		return nil
+	}
+	l := t.life
+	peers, err := l.peer(conn)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel }) {
+		return nil
+	}
+	t.notes = append(t.notes, func() error {
+		_, err := l.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ?`,
+			conn.ID, conn.Identity.Subject, channel)
+		return err
+	})
+	return nil
 }
 
 // catchUp sends a connection whose id was here before what it missed.
@@ -72,7 +94,7 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
 			continue
 		}
-		frames, err := l.missed(p)
+		frames, err := l.missed(p, "")
 		if err != nil {
 			if code, _ := ErrorCode(err); code != syncproto.CodeTooLarge {
 				return err
@@ -86,23 +108,26 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 
 // missed is what a peer lacks, as updates. Where that is too much to be sent, or more than
 // the room remembers, it is the whole channel anew, behind a delete-all.
-func (l *life) missed(p peer) ([]*hibernate.Frame, error) {
+func (l *life) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
 	live, gone, err := l.changedRows(p.channel, p.seq)
 	if errors.Is(err, storage.ErrForgotten) {
-		return l.anew(p.channel)
+		return l.anew(p.channel, cursor)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if live.total+gone.total <= l.host.opts.MaxSnapshotBytes {
-		deleted, err := gone.updateFrames(p.channel)
-		if err != nil {
-			return nil, err
-		}
-		changed, err := live.updateFrames(p.channel)
-		return append(deleted, changed...), err
+	if live.total+gone.total > l.host.opts.MaxSnapshotBytes {
+		return l.anew(p.channel, cursor)
 	}
-	return l.anew(p.channel)
+	if live.total == 0 && cursor != "" {
+		return gone.updateFrames(p.channel, cursor)
+	}
+	deleted, err := gone.updateFrames(p.channel, "")
+	if err != nil {
+		return nil, err
+	}
+	changed, err := live.updateFrames(p.channel, cursor)
+	return append(deleted, changed...), err
 }
 
 type peer struct {

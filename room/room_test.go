@@ -335,7 +335,7 @@ func TestActionThatTouchesChannelsInTurns(t *testing.T) {
 	if ids(e.Rows) != "a b" {
 		t.Errorf("the reply was %s", e.Data)
 	}
-	if got := bob.Received(); len(got) != 2 || ids(got[0].Rows) != "a b" || ids(got[1].Rows) != "1" {
+	if got := bob.Received(); len(got) != 2 || ids(got[0].Rows) != "1" || ids(got[1].Rows) != "a b" {
 		t.Errorf("the other got %s", describe(got))
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"hash/maphash"
 	"net/http"
 	"slices"
 	"sync"
@@ -40,7 +39,6 @@ type Session struct {
 	ns   *namespace
 	key  Key
 	conn *hibernate.Connection
-	seed maphash.Seed
 
 	slots chan struct{} // one for each message in work
 	over  chan struct{} // closed by Close
@@ -72,7 +70,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 		conn.ID = uuid.NewString()
 	}
 	s := &Session{
-		host: h, ns: h.namespace(key.Namespace), key: key, conn: conn, seed: h.digestSeed,
+		host: h, ns: h.namespace(key.Namespace), key: key, conn: conn,
 		slots: make(chan struct{}, h.opts.InFlight),
 		over:  make(chan struct{}),
 	}
@@ -132,15 +130,15 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 	}
 	switch m.Kind {
 	case syncproto.KindSync:
-		return &syncMessage{s.conn, m.Channel, m.From.Value()}, nil
+		return &syncMessage{conn: s.conn, channel: m.Channel, from: m.From.Value(), since: m.Since, cursor: m.Cursor}, nil
 	case syncproto.KindAction:
 		action := &actionMessage{
 			conn: s.conn, channel: m.Channel, id: m.ID,
 			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
 			bound:  s.ns.actions[m.ActionType],
-			key:    digest(s.seed, s.conn.ID, s.conn.Identity.Subject, m.ID),
-			digest: digest(s.seed, m.Channel, string(m.Action)),
+			client: m.Client, mutation: m.Mutation,
 		}
+		s.name(action, m)
 		if action.bound != nil {
 			err = protect(func() (err error) { // it may run code of In's own
 				action.in, err = action.bound.decode(action.action)
@@ -150,25 +148,62 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 				s.host.opts.Logger.Error("decoding a payload panicked", "action", m.ActionType, "panic", caught.Error(), "stack", string(caught.stack))
 			}
 		}
+		if action.mutation != 0 { // its number is used up in the room, in its turn
+			action.refused, err = err, nil
+		}
 		return action, err
 	default:
 		return &rawMessage{s.conn, Message{Data: data}}, nil
 	}
 }
 
+// name gives an action the names by which the room knows it again.
+func (s *Session) name(action *actionMessage, m syncproto.Message) {
+	subject := s.conn.Identity.Subject
+	if m.Mutation != 0 {
+		action.key = numberedName(m.Client, subject, m.Mutation)
+		action.digest = digestOfAction(m.ID, m.Channel, m.Action)
+		return
+	}
+	action.key = nameOfAction('i', s.conn.ID, subject, []byte(m.ID))
+	action.digest = digestOfAction("", m.Channel, m.Action)
+}
+
 // post puts a message into the room's mailbox. Its slot is free again when the
 // room has answered it.
 func (s *Session) post(message any, try int) {
-	err := s.host.actors.Send(s.key, message, func(_ any, err error) {
-		if err == nil {
+	err := s.host.actors.Send(s.key, message, func(v any, err error) {
+		next, more := v.(*syncMessage)
+		switch {
+		case err != nil:
+			s.refused(message, err, try)
+		case more:
+			s.proceed(next)
+		default:
 			<-s.slots
-			return
 		}
-		s.refused(message, err, try)
 	})
 	if err != nil {
 		s.refused(message, err, try)
 	}
+}
+
+// drainPause is how long the next step of a snapshot waits for the client to read.
+const drainPause = 20 * time.Millisecond
+
+// proceed asks for the next step of a snapshot once the client has read most of the last.
+func (s *Session) proceed(next *syncMessage) {
+	select {
+	case <-s.over:
+		<-s.slots
+		return
+	default:
+	}
+	if drained(s.conn.Link) {
+		s.post(next, 0)
+		return
+	}
+	s.host.opts.Clock.AfterFunc(drainPause, func() { s.proceed(next) })
 }
 
 // maxSyncTries is how often a sync is tried while its room cannot answer: for
@@ -207,6 +242,9 @@ func refusal(message any, err error) *hibernate.Frame {
 	return hibernate.TextFrame(256, func(dst []byte) []byte {
 		switch m := message.(type) {
 		case *actionMessage:
+			if gap, is := errors.AsType[*gapError](err); is {
+				return syncproto.AppendGap(dst, m.channel, m.id, text, gap.next)
+			}
 			return syncproto.AppendError(dst, m.channel, m.id, code, text)
 		case *rawMessage:
 			if errors.Is(err, errUnhandled) {

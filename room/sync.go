@@ -1,6 +1,7 @@
 package room
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -15,44 +16,60 @@ import (
 // reply is returned, and not yet sent: rows of other channels reach the sender as
 // updates in front of it. m is nil where a commit has no sender.
 func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMessage) (reply *hibernate.Frame) {
+	groups := byTable(commit.Rows)
+	if m != nil { // the sender's channel comes last, see cursor.go
+		slices.SortStableFunc(groups, func(a, b []storage.Row) int {
+			return cmp.Compare(own(a, m), own(b, m))
+		})
+	}
 	var mine []byte // the rows of the reply
-	for rows := commit.Rows; len(rows) > 0; {
-		var channel []storage.Row
-		channel, rows = firstTable(rows)
-		name := channel[0].Table
-		encoded := encodeRows(t.life.scratch, channel)
-		if t.life.scratch = encoded.bytes; cap(encoded.bytes) > maxScratch { // the frames hold copies
-			t.life.scratch = nil
+	for i, rows := range groups {
+		cursor := ""
+		if i == len(groups)-1 && len(commit.Rebased) == 0 {
+			cursor = t.life.cursor()
 		}
-		if m == nil || name != m.channel {
-			t.broadcast(name, encoded, nil)
+		if own(rows, m) == 0 {
+			t.broadcast(rows, nil, cursor)
 			continue
 		}
-		t.broadcast(name, encoded, m.conn)
-		mine = encoded.bytes
-		if len(rows) > 0 {
-			mine = slices.Clone(mine) // another channel is encoded into the same memory
+		except := m.conn
+		if len(commit.Rebased) > 0 {
+			except = nil // the cursor comes in front of the reply, so these rows must too
 		}
+		mine = t.broadcast(rows, except, cursor)
 	}
-	for _, name := range commit.Rebased {
-		t.rebase(name)
+	for i, name := range commit.Rebased {
+		cursor := ""
+		if i == len(commit.Rebased)-1 {
+			cursor = t.life.cursor()
+		}
+		t.rebase(name, cursor)
 	}
 	if m == nil {
 		return nil
 	}
-	return hibernate.TextFrame(len(mine)+len(value)+128, func(dst []byte) []byte {
-		return syncproto.AppendSuccess(dst, m.channel, m.id, mine, value)
+	cursor := t.life.cursor()
+	return hibernate.TextFrame(len(mine)+len(value)+192, func(dst []byte) []byte {
+		return syncproto.AppendSuccess(dst, m.channel, m.id, mine, value, cursor)
 	})
+}
+
+// own is 1 for rows of the channel that an action named, else 0.
+func own(rows []storage.Row, m *actionMessage) int {
+	if m != nil && rows[0].Table == m.channel {
+		return 1
+	}
+	return 0
 }
 
 // rebase sends everybody a channel anew, behind a delete-all: an action has changed the
 // table's definition, and every row may look different.
-func (t *turn) rebase(channel string) {
+func (t *turn) rebase(channel, cursor string) {
 	l := t.life
 	if !contains(l.ns.channels, channel) {
 		return
 	}
-	frames, err := l.anew(channel)
+	frames, err := l.anew(channel, cursor)
 	if err != nil {
 		l.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
 		frames = []*hibernate.Frame{exception(channel, err)}
@@ -61,13 +78,16 @@ func (t *turn) rebase(channel string) {
 }
 
 // anew is a whole channel as updates behind a delete-all.
-func (l *life) anew(channel string) ([]*hibernate.Frame, error) {
+func (l *life) anew(channel, cursor string) ([]*hibernate.Frame, error) {
 	all, err := l.liveRows(channel)
 	if err != nil {
 		return nil, err
 	}
-	frames, err := all.updateFrames(channel)
-	return append([]*hibernate.Frame{deleteAll(channel)}, frames...), err
+	if all.total == 0 {
+		return []*hibernate.Frame{deleteAll(channel, cursor)}, nil
+	}
+	frames, err := all.updateFrames(channel, cursor)
+	return append([]*hibernate.Frame{deleteAll(channel, "")}, frames...), err
 }
 
 // exception is a frame that says what is wrong with a channel.
@@ -80,6 +100,17 @@ func exception(channel string, err error) *hibernate.Frame {
 
 // maxScratch is how much memory a room keeps for encoding rows, in bytes.
 const maxScratch = 64 << 10
+
+// byTable parts rows by their tables, all in their order. An action may touch tables in
+// turns.
+func byTable(rows []storage.Row) (groups [][]storage.Row) {
+	for len(rows) > 0 {
+		var first []storage.Row
+		first, rows = firstTable(rows)
+		groups = append(groups, first)
+	}
+	return groups
+}
 
 // firstTable takes the rows of the first row's table out, and leaves the others, both
 // in their order. An action may touch tables in turns.
@@ -135,84 +166,102 @@ func (e encodedRows) pages(yield func(rows []byte) bool) {
 	}
 }
 
-// broadcast sends changed rows to everybody but one.
-func (t *turn) broadcast(channel string, rows encodedRows, except *hibernate.Connection) {
-	to := t.life.connections()
-	if len(to) == 0 || len(to) == 1 && to[0] == except {
-		return
+// broadcast sends changed rows of one channel to everybody but one, and gives them as
+// they are encoded: until the next broadcast. The last frame has the cursor.
+func (t *turn) broadcast(rows []storage.Row, except *hibernate.Connection, cursor string) []byte {
+	l, channel := t.life, rows[0].Table
+	encoded := encodeRows(l.scratch, rows)
+	if l.scratch = encoded.bytes; cap(encoded.bytes) > maxScratch { // the frames hold copies
+		l.scratch = nil
 	}
-	t.out = append(t.out, delivery{to: to, except: except, frames: updates(channel, rows)})
+	if to := l.connections(); len(to) > 1 || len(to) == 1 && to[0] != except {
+		t.out = append(t.out, delivery{to: to, except: except, frames: updates(channel, encoded, cursor)})
+	}
+	return encoded.bytes
 }
 
-func updates(channel string, rows encodedRows) (frames []*hibernate.Frame) {
+func updates(channel string, rows encodedRows, cursor string) (frames []*hibernate.Frame) {
+	left := len(rows.cuts)
 	for page := range rows.pages {
-		frames = append(frames, hibernate.TextFrame(len(page)+len(channel)+64, func(dst []byte) []byte {
-			return syncproto.AppendUpdate(dst, channel, page)
+		end := ""
+		if left == 0 {
+			end = cursor
+		}
+		left--
+		frames = append(frames, hibernate.TextFrame(len(page)+len(channel)+128, func(dst []byte) []byte {
+			return syncproto.AppendUpdate(dst, channel, page, end)
 		}))
 	}
 	return frames
 }
 
-// sync answers a client that asks for a channel's rows: all live ones, or those
-// that changed since a time that it names. Tombstones go in update frames in front
-// of the answer, for the published client drops a row only in those.
-func (t *turn) sync(m *syncMessage) error {
+// sync answers a client that asks for a channel's rows: all live ones, or those that
+// changed since a cursor or a time that it names. next is what is to be asked for the
+// rest, nil where there is none.
+func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 	l := t.life
 	if !contains(l.ns.channels, m.channel) {
-		return unknownChannel()
+		return nil, unknownChannel()
 	}
-	frames, err := l.answerSync(m)
+	frames, s, err := l.answerSync(m)
 	if err != nil {
-		if storageFailed(err) {
-			t.broken = err
+		return nil, t.storageError(err)
+	}
+	t.send(m.conn, append(frames, s.frames...)...)
+	if !s.done {
+		rest := *m
+		rest.going, rest.after = true, s.last
+		next = &rest
+	}
+	if m.since != syncproto.SinceFrom {
+		return next, t.unsubscribe(m.conn, m.channel)
+	}
+	if next == nil {
+		t.subscribe(m.conn, m.channel, l.db.Seq())
+	} else if !m.going {
+		t.subscribe(m.conn, m.channel, 0) // if it goes away now it lacks everything
+	}
+	return next, nil
+}
+
+// answerSync gives the frames of an answer: some in front, and a step of a snapshot.
+func (l *life) answerSync(m *syncMessage) (frames []*hibernate.Frame, s step, err error) {
+	switch {
+	case m.going:
+	case m.since == syncproto.SinceCursor:
+		var why syncproto.Reset
+		if frames, why, err = l.changesSince(m.channel, m.cursor); why == "" || err != nil {
+			return frames, step{done: true}, err
 		}
-		return err
+		frames = []*hibernate.Frame{reset(m.channel, why)}
+	case m.since == syncproto.SinceFrom && m.from != nil:
+		var known bool
+		if frames, known, err = l.changesFrom(m.channel, m.from); known || err != nil {
+			return frames, step{done: true}, err
+		}
+		frames = []*hibernate.Frame{deleteAll(m.channel, "")}
 	}
-	t.send(m.conn, frames...)
-	t.subscribe(m.conn, m.channel)
-	return nil
+	s, err = l.snapshot(m.channel, m.after)
+	return frames, s, err
 }
 
-func (l *life) answerSync(m *syncMessage) ([]*hibernate.Frame, error) {
-	if m.from == nil {
-		return l.snapshot(m.channel)
-	}
-	since, known := l.db.SeqAt(m.channel, m.from)
+// changesFrom answers a sync from a stamp; known is false where the room cannot place it,
+// or has too much to say.
+func (l *life) changesFrom(channel string, stamp storage.Value) (frames []*hibernate.Frame, known bool, err error) {
+	since, known := l.db.SeqAt(channel, stamp)
 	if !known {
-		return l.replace(m.channel)
+		return nil, false, nil
 	}
-	frames, err := l.changes(m.channel, since)
-	if errors.Is(err, storage.ErrForgotten) {
-		return l.replace(m.channel)
+	frames, err = l.changes(channel, since)
+	code, _ := ErrorCode(err)
+	if errors.Is(err, storage.ErrForgotten) || err != nil && code == syncproto.CodeTooLarge {
+		return nil, false, nil
 	}
-	return frames, err
+	return frames, true, err
 }
 
-// replace answers a sync from a stamp that the room cannot place: a delete-all, and the
-// channel as it is.
-func (l *life) replace(channel string) ([]*hibernate.Frame, error) {
-	frames, err := l.snapshot(channel)
-	return append([]*hibernate.Frame{deleteAll(channel)}, frames...), err
-}
-
-func deleteAll(channel string) *hibernate.Frame {
-	return hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel) })
-}
-
-// snapshot is a channel's live rows, as pages.
-func (l *life) snapshot(channel string) ([]*hibernate.Frame, error) {
-	if frames := l.pages.get(channel, l.db.Seq()); frames != nil {
-		return frames, nil
-	}
-	live, err := l.liveRows(channel)
-	if err != nil {
-		return nil, err
-	}
-	frames, err := live.syncFrames(channel)
-	if err == nil {
-		l.pages.put(channel, l.db.Seq(), frames, live.total)
-	}
-	return frames, err
+func deleteAll(channel, cursor string) *hibernate.Frame {
+	return hibernate.TextFrame(192, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel, cursor) })
 }
 
 func (l *life) liveRows(channel string) (live pager, err error) {
@@ -228,18 +277,18 @@ func (l *life) liveRows(channel string) (live pager, err error) {
 	return live, rows.Err()
 }
 
-// changes is what became of a channel's rows after a commit: tombstones as
-// updates, then live rows as the answer to sync.
+// changes is what became of a channel's rows after a commit: tombstones as updates, for
+// the published client drops a row only in those, then live rows as the answer to sync.
 func (l *life) changes(channel string, since storage.Seq) ([]*hibernate.Frame, error) {
 	live, gone, err := l.changedRows(channel, since)
 	if err != nil {
 		return nil, err
 	}
-	frames, err := gone.updateFrames(channel)
+	frames, err := gone.updateFrames(channel, "")
 	if err != nil {
 		return nil, err
 	}
-	answer, err := live.syncFrames(channel)
+	answer, err := live.syncFrames(channel, l.cursor())
 	return append(frames, answer...), err
 }
 
@@ -329,23 +378,30 @@ func appendRow(dst []byte, rows *storage.Rows) []byte {
 	return append(dst, ']')
 }
 
-func (p *pager) syncFrames(channel string) ([]*hibernate.Frame, error) {
-	frames, err := p.frames(channel, syncproto.AppendSyncStart, syncproto.AppendSyncMore, syncproto.AppendSyncEnd)
+// over tells whether the rows are more than the limit; not all of them are there then.
+func (p *pager) over() bool { return p.total > p.limit }
+
+func (p *pager) syncFrames(channel, cursor string) ([]*hibernate.Frame, error) {
+	end := func(dst []byte) []byte { return syncproto.AppendSyncEnd(dst, cursor) }
+	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, cursor) }
+	frames, err := p.frames(channel, syncproto.AppendSyncStart, more, end)
 	if err == nil && len(frames) == 0 {
-		frames = append(frames, hibernate.TextFrame(64, func(dst []byte) []byte {
-			return syncproto.AppendSyncEnd(syncproto.AppendSyncStart(dst, channel))
+		frames = append(frames, hibernate.TextFrame(128, func(dst []byte) []byte {
+			return end(syncproto.AppendSyncStart(dst, channel))
 		}))
 	}
 	return frames, err
 }
 
-func (p *pager) updateFrames(channel string) ([]*hibernate.Frame, error) {
-	return p.frames(channel, syncproto.AppendUpdateStart, syncproto.AppendUpdateEnd, syncproto.AppendUpdateEnd)
+func (p *pager) updateFrames(channel, cursor string) ([]*hibernate.Frame, error) {
+	return p.frames(channel, syncproto.AppendUpdateStart,
+		func(dst []byte) []byte { return syncproto.AppendUpdateEnd(dst, "") },
+		func(dst []byte) []byte { return syncproto.AppendUpdateEnd(dst, cursor) })
 }
 
 // frames wraps each page in a frame; the last one has an end of its own.
 func (p *pager) frames(channel string, start func([]byte, string) []byte, more, end func([]byte) []byte) ([]*hibernate.Frame, error) {
-	if p.total > p.limit {
+	if p.over() {
 		return nil, &Error{Code: syncproto.CodeTooLarge, Message: "The channel is too large to be sent at once."}
 	}
 	pages := p.full
@@ -354,7 +410,7 @@ func (p *pager) frames(channel string, start func([]byte, string) []byte, more, 
 	}
 	frames := make([]*hibernate.Frame, len(pages))
 	for i, page := range pages {
-		frames[i] = hibernate.TextFrame(len(page)+len(channel)+64, func(dst []byte) []byte {
+		frames[i] = hibernate.TextFrame(len(page)+len(channel)+128, func(dst []byte) []byte {
 			dst = append(start(dst, channel), page...)
 			if i < len(pages)-1 {
 				return more(dst)
@@ -363,30 +419,4 @@ func (p *pager) frames(channel string, start func([]byte, string) []byte, more, 
 		})
 	}
 	return frames, nil
-}
-
-// maxCachedPages is the largest snapshot that a room keeps encoded, in bytes.
-const maxCachedPages = 4 << 20
-
-// A pageCache keeps the encoded snapshot of one channel as long as the room does
-// not change, so that many clients that come at once share one encoding and its
-// memory.
-type pageCache struct {
-	channel string
-	seq     storage.Seq
-	frames  []*hibernate.Frame
-}
-
-func (p *pageCache) get(channel string, seq storage.Seq) []*hibernate.Frame {
-	if p.channel != channel || p.seq != seq {
-		return nil
-	}
-	return p.frames
-}
-
-func (p *pageCache) put(channel string, seq storage.Seq, frames []*hibernate.Frame, size int) {
-	*p = pageCache{}
-	if size <= maxCachedPages {
-		*p = pageCache{channel, seq, frames}
-	}
 }

@@ -3,6 +3,7 @@ package room
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -19,10 +20,31 @@ type Stamps struct {
 // `den:"name"`; the SQL table is made from T.
 //
 // T is a struct whose first field is the id (a string or an integer) and whose last
-// is an embedded [Stamps]. Its other exported fields are columns: string, bool,
-// integers, floats, []byte, json.RawMessage (text), time.Time (Unix milliseconds), and
-// pointers to those, which may be NULL. A column has the field's name in snake_case,
-// or that of a tag `den:"name"`; a field with `den:"-"` is none.
+// is an embedded [Stamps]. Its other exported fields are columns, in the order of the
+// fields, which is the order on the wire too: string, bool (0 or 1), integers (but for
+// uint and uint64), floats, []byte, json.RawMessage (text), time.Time (Unix
+// milliseconds), and pointers to those, which may be NULL. A tag says more:
+//
+//	Email  string    `den:"mail"`                  the column's name; default: the field's in snake_case
+//	Email  string    `den:",unique"`               no two live rows have the same
+//	List   string    `den:",index"`                an index
+//	List   string    `den:",index=by_list"`        an index of all columns that name it, in their order;
+//	Rank   int       `den:",index=by_list"`        unique=name likewise
+//	Level  int       `den:",check=level < 10"`     what must hold, in SQL
+//	State  string    `den:",default='open'"`       what rows get that are older than the column
+//	List   string    `den:",references=lists"`     the id of a row of another table, or lists.column
+//	Labels []string  `den:",json"`                 any type, kept as JSON text; on the wire too
+//	Memo   chan int  `den:"-"`                     no column
+//
+// A commit checks references; a row that is a tombstone is still there for them.
+//
+// When a room wakes its table is compared with T. A field that is new gets a column, in
+// which old rows have the default, else NULL (a pointer) or Go's zero value. Indexes,
+// checks, defaults, references and the order of the columns follow T as well. For all
+// but the indexes the table is made anew with its rows, and clients get the channel anew.
+// A field that is gone, or has become of another SQL type, is an error that keeps the
+// room asleep: write a migration ([Migrations]).
+// So is a table that a migration has made by itself, if it is not exactly what T says.
 //
 // A Table's methods are for hooks, and run as a part of them.
 type Table[T any] struct {
@@ -37,24 +59,44 @@ func (t *Table[T]) bind(p *tablePlan) { t.of = p }
 // Insert adds a row. Its stamps are set, whatever it holds. An id that is there,
 // also as a tombstone, is storage.ErrConstraint: to a client, conflict.
 func (t *Table[T]) Insert(c *Context, row T) error {
-	_, err := c.Exec(t.of.insert, t.of.args(reflect.ValueOf(&row).Elem(), stamp(c), stamp(c), nil)...)
-	return err
+	return t.put(c, t.of.insert, &row)
 }
 
 // Upsert adds a row, or replaces the one with its id, live or tombstone. A row that
 // is replaced keeps its created_at.
 func (t *Table[T]) Upsert(c *Context, row T) error {
-	_, err := c.Exec(t.of.upsert, t.of.args(reflect.ValueOf(&row).Elem(), stamp(c), stamp(c), nil)...)
+	return t.put(c, t.of.upsert, &row)
+}
+
+func (t *Table[T]) put(c *Context, sql string, row *T) error {
+	args, err := t.of.args(reflect.ValueOf(row).Elem())
+	if err != nil {
+		return err
+	}
+	_, err = c.Exec(sql, append(args, stamp(c), stamp(c), nil)...)
 	return err
 }
 
 // Update replaces all columns of the live row with row's id but for created_at. If
 // there is none it is ErrNotFound.
 func (t *Table[T]) Update(c *Context, row T) error {
-	v := reflect.ValueOf(&row).Elem()
-	values := t.of.args(v)
+	values, err := t.of.args(reflect.ValueOf(&row).Elem())
+	if err != nil {
+		return err
+	}
 	args := append(values[1:], stamp(c), values[0])
 	return t.one(c, t.of.update, args...)
+}
+
+// Patch replaces some columns of the live row with an id: those named in set, by their
+// names in SQL, with values of their fields' types. If there is no such row it is
+// ErrNotFound. The names must not be what a client sent.
+func (t *Table[T]) Patch(c *Context, id any, set map[string]any) error {
+	sql, args, err := t.of.patch(set)
+	if err != nil {
+		return err
+	}
+	return t.one(c, sql, append(args, stamp(c), id)...)
 }
 
 // Delete makes a tombstone of the live row with an id. If there is none it is
@@ -65,38 +107,7 @@ func (t *Table[T]) Delete(c *Context, id any) error {
 
 // Get reads the live row with an id. If there is none it is ErrNotFound.
 func (t *Table[T]) Get(c *Context, id any) (T, error) {
-	rows, err := t.Where(c, t.of.columns[0].quoted+" = ?", id)
-	if err != nil || len(rows) == 0 {
-		var none T
-		if err == nil {
-			err = ErrNotFound
-		}
-		return none, err
-	}
-	return rows[0], nil
-}
-
-// All reads the live rows in the order of their ids.
-func (t *Table[T]) All(c *Context) ([]T, error) { return t.Where(c, "TRUE") }
-
-// Where reads the live rows for which a condition holds, in the order of their ids.
-// The condition is SQL, with ? for each argument; it must not be made of what a
-// client sent.
-func (t *Table[T]) Where(c *Context, condition string, args ...any) ([]T, error) {
-	rows, err := c.Query(t.of.choose+"("+condition+") ORDER BY 1", args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		var row T
-		if err := rows.Scan(t.of.pointers(reflect.ValueOf(&row).Elem())...); err != nil {
-			return nil, err
-		}
-		all = append(all, row)
-	}
-	return all, rows.Err()
+	return t.First(c, t.of.columns[0].quoted()+" = ?", id)
 }
 
 func (t *Table[T]) one(c *Context, sql string, args ...any) error {
@@ -114,16 +125,16 @@ type tablePlan struct {
 	name    string
 	row     reflect.Type
 	columns []column // the stamps not among them
+	indexes []index
 
-	create, insert, upsert, update, remove, choose string
+	create, insert, upsert, update, remove, choose, purge string
 }
 
-type column struct {
-	name   string
-	quoted string
-	kind   string // SQLite's, with NOT NULL where it holds
-	index  []int
-}
+// An index is one that Den keeps for a table: those of a table whose name begins with
+// indexPrefix are made and dropped with the struct.
+type index struct{ Name, SQL string }
+
+func (p *tablePlan) indexPrefix() string { return "den_" + p.name + "_" }
 
 func planTable(name string, row reflect.Type) (*tablePlan, error) {
 	if row.Kind() != reflect.Struct {
@@ -151,126 +162,175 @@ func planTable(name string, row reflect.Type) (*tablePlan, error) {
 	if err := p.checkColumns(); err != nil {
 		return nil, fmt.Errorf("%s: %w", row, err)
 	}
+	if err := p.planIndexes(); err != nil {
+		return nil, fmt.Errorf("%s: %w", row, err)
+	}
 	p.write()
 	return p, nil
-}
-
-func planColumn(f reflect.StructField) (column, error) {
-	name := f.Tag.Get("den")
-	if name == "" {
-		name = snake(f.Name)
-	}
-	if !channelForm.MatchString(name) {
-		return column{}, fmt.Errorf("the column %q of field %s: want letters, digits and '_'", name, f.Name)
-	}
-	kind := sqlKind(f.Type)
-	if kind == "" {
-		return column{}, fmt.Errorf("the field %s is a %s, which no column can hold", f.Name, f.Type)
-	}
-	return column{name: name, quoted: `"` + name + `"`, kind: kind, index: f.Index}, nil
 }
 
 func (p *tablePlan) checkColumns() error {
 	if len(p.columns) == 0 {
 		return fmt.Errorf("there is no field for the id")
 	}
-	if id := p.columns[0]; id.kind != "TEXT NOT NULL" && id.kind != "INTEGER NOT NULL" {
-		return fmt.Errorf("the first field is the id, a string or an integer, not %s", id.kind)
+	if id := p.columns[0]; id.null || id.json || id.kind != "TEXT" && id.kind != "INTEGER" {
+		return fmt.Errorf("the first field is the id, a string or an integer, not %s", id.goSide())
 	}
-	seen := map[string]bool{"created_at": true, "updated_at": true, "deleted_at": true}
+	seen := map[string]string{"created_at": "room.Stamps", "updated_at": "room.Stamps", "deleted_at": "room.Stamps"}
 	for _, c := range p.columns {
-		if lower := strings.ToLower(c.name); seen[lower] {
-			return fmt.Errorf("the column %s is there twice", c.name)
-		} else {
-			seen[lower] = true
+		lower := strings.ToLower(c.name)
+		if other := seen[lower]; other != "" {
+			return fmt.Errorf("the column %s of field %s is there already, of %s (SQL does not tell upper case from lower)", c.name, c.field.Name, other)
 		}
+		seen[lower] = "field " + c.field.Name
 	}
 	return nil
 }
 
+// planIndexes makes the indexes that the tags ask for. Unique ones hold among the live
+// rows: a tombstone takes no name away.
+func (p *tablePlan) planIndexes() error {
+	type group struct {
+		name    string
+		unique  bool
+		columns []string
+	}
+	var groups []*group
+	for i := range p.columns {
+		c := &p.columns[i]
+		for _, tag := range c.tag.indexes {
+			name := tag.name
+			if name == "" {
+				name = c.name
+				if tag.unique {
+					name += "_unique"
+				}
+			}
+			at := slices.IndexFunc(groups, func(g *group) bool { return strings.EqualFold(g.name, name) })
+			switch {
+			case strings.EqualFold(name, "gone"):
+				return fmt.Errorf("the index %s of field %s has a name that Den needs; give it another with index=", name, c.field.Name)
+			case at < 0:
+				groups = append(groups, &group{name, tag.unique, []string{c.quoted()}})
+			case groups[at].unique != tag.unique || tag.name == "":
+				return fmt.Errorf("the index %s of field %s is there already, of another kind", name, c.field.Name)
+			default:
+				groups[at].columns = append(groups[at].columns, c.quoted())
+			}
+		}
+	}
+	for _, g := range groups {
+		name := p.indexPrefix() + g.name
+		sql := fmt.Sprintf("INDEX %s ON %s (%s)", quote(name), quote(p.name), strings.Join(g.columns, ", "))
+		if g.unique {
+			sql = "UNIQUE " + sql + " WHERE deleted_at IS NULL"
+		}
+		p.indexes = append(p.indexes, index{Name: name, SQL: "CREATE " + sql})
+	}
+	gone := p.indexPrefix() + "gone" // finds old tombstones, see purge
+	p.indexes = append(p.indexes, index{Name: gone, SQL: fmt.Sprintf("CREATE INDEX %s ON %s (deleted_at) WHERE deleted_at IS NOT NULL", quote(gone), quote(p.name))})
+	return nil
+}
+
+// madeByDen stands in the definition of a table that Den has made, and so may make anew.
+const madeByDen = "/* from a struct */"
+
 // write makes the plan's SQL.
 func (p *tablePlan) write() {
-	table := `"` + p.name + `"`
-	id := p.columns[0].quoted
+	table := quote(p.name)
+	id := p.columns[0].quoted()
 	var defs, names, sets, replaced []string
-	for i, c := range p.columns {
-		def := c.quoted + " " + c.kind
+	for i := range p.columns {
+		c := &p.columns[i]
+		def := c.definition()
 		if i == 0 {
 			def += " PRIMARY KEY"
 		} else {
-			sets = append(sets, c.quoted+" = ?")
-			replaced = append(replaced, c.quoted+" = excluded."+c.quoted)
+			sets = append(sets, c.quoted()+" = ?")
+			replaced = append(replaced, c.quoted()+" = excluded."+c.quoted())
 		}
-		defs, names = append(defs, def), append(names, c.quoted)
+		defs, names = append(defs, def), append(names, c.quoted())
 	}
 	names = append(names, "created_at", "updated_at", "deleted_at")
 	marks := strings.TrimSuffix(strings.Repeat("?, ", len(names)), ", ")
 	replaced = append(replaced, "updated_at = excluded.updated_at", "deleted_at = NULL")
 	sets = append(sets, "updated_at = ?")
 
-	p.create = "CREATE TABLE IF NOT EXISTS " + table + " (" + strings.Join(defs, ", ") +
+	p.create = "CREATE TABLE " + table + " (" + madeByDen + " " + strings.Join(defs, ", ") +
 		", created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, deleted_at INTEGER) STRICT"
-	if p.columns[0].kind != "INTEGER NOT NULL" {
+	if p.columns[0].kind != "INTEGER" {
 		p.create += ", WITHOUT ROWID" // one tree, in the order of the ids, instead of a table and an index
 	}
 	p.insert = "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ") VALUES (" + marks + ")"
 	p.upsert = p.insert + " ON CONFLICT (" + id + ") DO UPDATE SET " + strings.Join(replaced, ", ")
 	p.update = "UPDATE " + table + " SET " + strings.Join(sets, ", ") + " WHERE " + id + " = ? AND deleted_at IS NULL"
 	p.remove = "UPDATE " + table + " SET deleted_at = ?, updated_at = ? WHERE " + id + " = ? AND deleted_at IS NULL"
+	p.purge = "DELETE FROM " + table + " WHERE " + id + " IN (SELECT " + id + " FROM " + table + " WHERE deleted_at < ? ORDER BY deleted_at LIMIT ?)"
 	p.choose = "SELECT " + strings.Join(names, ", ") + " FROM " + table + " WHERE deleted_at IS NULL AND "
 }
 
-// prepare makes the table if it is not there, and checks that it is the struct's.
-func (p *tablePlan) prepare(c *Context) error {
-	if _, err := c.Exec(p.create); err != nil {
-		return fmt.Errorf("table %s: %w", p.name, err)
-	}
-	rows, err := c.Query(`SELECT name, type, "notnull" FROM pragma_table_info(?)`, p.name)
-	if err != nil {
-		return fmt.Errorf("table %s: %w", p.name, err)
-	}
-	defer rows.Close()
-	var there []string
-	for rows.Next() {
-		var name, kind string
-		var required bool
-		if err := rows.Scan(&name, &kind, &required); err != nil {
-			return err
+// patch is the SQL that replaces some columns, and its first arguments.
+func (p *tablePlan) patch(set map[string]any) (sql string, args []any, err error) {
+	var sets []string
+	for i := range p.columns {
+		c := &p.columns[i]
+		v, there := set[c.name]
+		if !there {
+			continue
 		}
-		if required {
-			kind += " NOT NULL"
+		if i == 0 {
+			return "", nil, fmt.Errorf("room: table %s: Patch cannot change the id", p.name)
 		}
-		there = append(there, name+" "+kind)
+		arg, err := c.argument(v)
+		if err != nil {
+			return "", nil, fmt.Errorf("room: table %s: %w", p.name, err)
+		}
+		sets, args = append(sets, c.quoted()+" = ?"), append(args, arg)
 	}
-	if err := rows.Err(); err != nil {
-		return err
+	if len(sets) != len(set) || len(sets) == 0 {
+		return "", nil, fmt.Errorf("room: table %s: Patch of %d columns, of which it has %d", p.name, len(set), len(sets))
 	}
-	var want []string
-	for _, col := range p.columns {
-		want = append(want, col.name+" "+col.kind)
-	}
-	want = append(want, "created_at INTEGER NOT NULL", "updated_at INTEGER NOT NULL", "deleted_at INTEGER")
-	if strings.Join(there, ", ") != strings.Join(want, ", ") {
-		return fmt.Errorf("room: the table %s has the columns (%s), but the struct %s wants (%s)",
-			p.name, strings.Join(there, ", "), p.row, strings.Join(want, ", "))
-	}
-	return nil
+	sql = "UPDATE " + quote(p.name) + " SET " + strings.Join(sets, ", ") + ", updated_at = ? WHERE " +
+		p.columns[0].quoted() + " = ? AND deleted_at IS NULL"
+	return sql, args, nil
 }
 
-// args are the values of a row's columns, and then more.
-func (p *tablePlan) args(row reflect.Value, more ...any) []any {
-	args := make([]any, 0, len(p.columns)+len(more)+2)
-	for _, c := range p.columns {
-		args = append(args, columnValue(row.FieldByIndex(c.index)))
+// argument is a value of the field's type as SQL takes it; nil stands for a nil pointer, and
+// a value for a pointer to it.
+func (c *column) argument(v any) (any, error) {
+	to := reflect.New(c.field.Type).Elem()
+	from := reflect.ValueOf(v)
+	switch {
+	case v == nil && c.null:
+	case v != nil && from.Type().AssignableTo(c.field.Type):
+		to.Set(from)
+	case v != nil && c.null && from.Type().AssignableTo(c.goType()):
+		to.Set(reflect.New(c.goType()))
+		to.Elem().Set(from)
+	default:
+		return nil, fmt.Errorf("the column %s takes a %s, not a %T", c.name, c.field.Type, v)
 	}
-	return append(args, more...)
+	return c.value(to)
+}
+
+// args are the values of a row's columns, without the stamps.
+func (p *tablePlan) args(row reflect.Value) ([]any, error) {
+	args := make([]any, 0, len(p.columns)+3)
+	for i := range p.columns {
+		v, err := p.columns[i].value(row.FieldByIndex(p.columns[i].field.Index))
+		if err != nil {
+			return nil, fmt.Errorf("room: table %s: %w", p.name, err)
+		}
+		args = append(args, v)
+	}
+	return args, nil
 }
 
 // pointers are where a row's columns and stamps are read into.
 func (p *tablePlan) pointers(row reflect.Value) []any {
 	into := make([]any, 0, len(p.columns)+3)
-	for _, c := range p.columns {
-		into = append(into, row.FieldByIndex(c.index).Addr().Interface())
+	for i := range p.columns {
+		into = append(into, p.columns[i].pointer(row))
 	}
 	s := row.Field(row.NumField() - 1).Addr().Interface().(*Stamps)
 	return append(into, &s.CreatedAt, &s.UpdatedAt, &s.DeletedAt)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"maps"
 	"net/http"
 	"slices"
@@ -37,13 +36,21 @@ type (
 		action  ActionRequest
 		bound   *boundAction // nil: OnAction's
 		in      any          // what bound's decode made of the payload
-		key     uint64       // a hash of who sent it under which id, see replies
-		digest  uint64       // a hash of what it is, to tell a repetition from another action
+		refused error        // what bound's decode found, where the action is numbered
+
+		client   string // with mutation: who numbers its actions; see mutations.go
+		mutation uint64 // 0: it has no number
+		key      replyKey
+		digest   replyDigest
 	}
 	syncMessage struct {
 		conn    *hibernate.Connection
 		channel string
 		from    storage.Value // nil: everything
+		since   syncproto.SinceKind
+		cursor  syncproto.Cursor
+		going   bool          // some of the channel has been sent; see snapshot.go
+		after   storage.Value // up to this id
 	}
 	rawMessage struct {
 		conn    *hibernate.Connection
@@ -66,7 +73,9 @@ type turn struct {
 	out     []delivery
 	answers []answer
 
-	remembered []*actionMessage                    // whose replies are remembered
+	marked     []*mark                             // of clients whose actions were numbered
+	remembered int                                 // how many replies are to be kept
+	waiting    int                                 // how many bytes of replies waited before them
 	states     map[*hibernate.Connection]connState // what hooks have set of connections
 
 	// Memory for the deliveries of one frame to one connection.
@@ -94,7 +103,10 @@ func (t *turn) serve(env *actor.Envelope) {
 	case *actionMessage:
 		err = t.action(m)
 	case *syncMessage:
-		err = t.sync(m)
+		var next *syncMessage
+		if next, err = t.sync(m); next != nil {
+			value = next
+		}
 	case *connectMessage:
 		err = t.connect(m)
 	case *closeMessage:
@@ -105,6 +117,8 @@ func (t *turn) serve(env *actor.Envelope) {
 		value, err = t.request(m)
 	case *thenMessage:
 		err = t.then(m)
+	case *errandMessage:
+		t.after = append(t.after, func() { m.do(t.life) })
 	}
 	t.answers = append(t.answers, answer{env, value, err})
 }
@@ -220,9 +234,7 @@ func (t *turn) lose(cause error) {
 		t.batch.Rollback()
 		t.batch = nil
 	}
-	for _, m := range slices.Backward(t.remembered) {
-		t.life.replies.forget(m)
-	}
+	t.unkeep()
 	for _, undo := range slices.Backward(t.undo) {
 		undo()
 	}
@@ -231,26 +243,33 @@ func (t *turn) lose(cause error) {
 			t.answers[i].value, t.answers[i].err = nil, cause
 		}
 	}
-	t.out, t.undo, t.after, t.notes, t.remembered, t.states = nil, nil, nil, nil, nil, nil
+	t.out, t.undo, t.after, t.notes, t.states = nil, nil, nil, nil, nil
 	t.life.pages = pageCache{} // its seq will be used again, for something else
 }
 
 // commit makes the turn durable, opens the gate and gives the answers.
 func (t *turn) commit() {
-	changed := t.batch != nil && t.batch.Changed()
+	changed := len(t.marked) > 0 || t.batch != nil && t.batch.Changed()
+	var err error
 	if changed {
-		t.note()
-	}
-	if t.batch != nil {
-		if err := t.batch.Commit(); err != nil {
-			t.life.log.Error("a commit failed", "err", err)
-			t.lose(err)
-			if !errors.Is(err, storage.ErrFull) && t.broken == nil {
-				t.broken = fmt.Errorf("commit: %w", err)
-			}
+		if err = t.keep(); err == nil {
+			t.note()
 		}
-		t.batch = nil
 	}
+	if err == nil && t.batch != nil {
+		err = t.batch.Commit()
+	}
+	switch {
+	case err != nil:
+		t.life.log.Error("a commit failed", "err", err)
+		t.lose(err)
+		if !errors.Is(err, storage.ErrFull) && t.broken == nil {
+			t.broken = fmt.Errorf("commit: %w", err)
+		}
+	case changed:
+		t.kept()
+	}
+	t.batch = nil
 	t.open()
 	t.answer()
 	for _, start := range t.after {
@@ -274,15 +293,26 @@ func (t *turn) note() {
 // noteAlone is note in a turn that changed nothing: nobody waits for the disk, and a
 // disk that is full does not keep anybody from reading.
 func (t *turn) noteAlone() {
-	if len(t.notes) == 0 || t.broken != nil || t.life.isFenced() || t.begin() != nil {
+	idle := len(t.notes) == 0 && len(t.life.replies.pending) <= maxPendingReplies
+	if idle || t.broken != nil || t.life.isFenced() {
 		return
 	}
-	t.note()
-	if err := t.batch.Commit(); err != nil {
-		t.life.log.Warn("notes for clients' returns were not written", "err", err)
-		if !errors.Is(err, storage.ErrFull) {
-			t.broken = fmt.Errorf("commit: %w", err)
-		}
+	err := t.keep()
+	if err == nil {
+		t.note()
+		err = t.batch.Commit()
+	}
+	if err == nil {
+		t.kept()
+		return
+	}
+	t.life.log.Warn("notes for clients' returns were not written", "err", err)
+	t.life.replies.cut = 0
+	if t.batch != nil {
+		t.batch.Rollback()
+	}
+	if !errors.Is(err, storage.ErrFull) && t.broken == nil {
+		t.broken = fmt.Errorf("commit: %w", err)
 	}
 }
 
@@ -324,18 +354,37 @@ func (l *life) isFenced() bool {
 	return l.fenced
 }
 
-// action applies an action and answers it.
+// action applies an action and answers it, or answers it as it was answered before.
 func (t *turn) action(m *actionMessage) error {
-	l := t.life
-	if reply, state := l.replies.find(m); state != replyNone {
-		if state == replyOther {
-			return &Error{Code: syncproto.CodeDuplicateID, Message: "Another action was sent under this id before."}
-		}
+	if m.mutation != 0 {
+		return t.mutate(m)
+	}
+	reply, state, err := t.life.findReply(m.key, m.digest)
+	switch {
+	case err != nil:
+		return t.storageError(err)
+	case state == replyOther:
+		return duplicateID()
+	case state == replySame:
 		t.send(m.conn, reply)
 		return nil
 	}
+	if reply, err = t.apply(m); err != nil {
+		return err
+	}
+	t.send(m.conn, reply)
+	t.remember(m, reply)
+	return nil
+}
+
+// apply applies an action and gives the reply to it.
+func (t *turn) apply(m *actionMessage) (*hibernate.Frame, error) {
+	l := t.life
+	if m.refused != nil {
+		return nil, m.refused
+	}
 	if !slices.Contains(l.ns.channels, m.channel) {
-		return unknownChannel()
+		return nil, unknownChannel()
 	}
 	var value json.RawMessage
 	c := t.context(m.conn, nil)
@@ -353,14 +402,22 @@ func (t *turn) action(m *actionMessage) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t.out = append(t.out, c.out...)
-	reply := t.publish(commit, m, value)
-	t.send(m.conn, reply)
-	l.replies.remember(m, reply)
-	t.remembered = append(t.remembered, m)
-	return nil
+	return t.publish(commit, m, value), nil
+}
+
+// storageError is an error of the room's own look into its database.
+func (t *turn) storageError(err error) error {
+	if storageFailed(err) && t.broken == nil {
+		t.broken = err
+	}
+	return err
+}
+
+func duplicateID() error {
+	return &Error{Code: syncproto.CodeDuplicateID, Message: "Another action was sent under this id before."}
 }
 
 func unknownChannel() error {
@@ -404,6 +461,7 @@ func (t *turn) connect(m *connectMessage) error {
 	}
 	t.out = append(t.out, c.out...)
 	t.publish(commit, nil, nil)
+	t.send(conn) // nothing, but from now on the room knows what it was handed
 	return t.catchUp(conn)
 }
 
@@ -450,17 +508,6 @@ func (t *turn) then(m *thenMessage) error {
 	t.out = append(t.out, c.out...)
 	t.publish(commit, nil, nil)
 	return nil
-}
-
-// digest is a hash of some strings, good within one process.
-func digest(seed maphash.Seed, parts ...string) uint64 {
-	var h maphash.Hash
-	h.SetSeed(seed)
-	for _, p := range parts {
-		maphash.WriteComparable(&h, len(p))
-		h.WriteString(p)
-	}
-	return h.Sum64()
 }
 
 // A hookContext ends when the watch finds that the hook's time is over, or when

@@ -36,6 +36,16 @@ func (w *watch) arm() {
 	}
 }
 
+// allow gives what comes next another limit.
+func (w *watch) allow(limit time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.limit = limit
+	if w.running {
+		w.timer.Reset(limit)
+	}
+}
+
 func (w *watch) disarm() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -12,14 +12,20 @@ import (
 
 // Batch is a transaction over several actions. A DB has one at a time.
 type Batch struct {
-	d      *DB
-	dead   error // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
-	ending bool  // Den itself is ending the transaction
-	bare   bool  // the action in work has no savepoint: the transaction is its own
-	start  Seq   // the room's seq before it
-	schema bool  // an action of it changed the schema
-	at     int64 // the action's time
-	floor  Seq   // what trim has made of the log's floor; 0: nothing
+	d       *DB
+	dead    error   // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
+	ending  bool    // Den itself is ending the transaction
+	bare    bool    // the action in work has no savepoint: the transaction is its own
+	start   Seq     // the room's seq before it
+	schema  bool    // an action of it changed the schema
+	at      int64   // the action's time
+	floor   Seq     // what trim has made of the log's floor; 0: nothing
+	wrote   bool    // something has been written that stays
+	ids     logRows // of the change log before it
+	marked  bool    // it has changed what the file says about the commit log
+	was     mark    // what it said before
+	leaving bool    // it says that the file needs no log
+	before  int64   // rows written by the connection when the action began
 }
 
 // Commit is what an action did.
@@ -76,11 +82,11 @@ func (r Row) Cells() iter.Seq[Cell] {
 // transactionStatements are kept prepared as long as the DB is open.
 type transactionStatements struct {
 	begin, commit, rollback, savepoint, release, rollbackTo *statement
-	put, setSeq                                             *statement
+	put                                                     *statement
 }
 
 func (t *transactionStatements) each(do func(*statement)) {
-	for _, s := range []*statement{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo, t.put, t.setSeq} {
+	for _, s := range []*statement{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo, t.put} {
 		if s != nil {
 			do(s)
 		}
@@ -99,7 +105,6 @@ func (d *DB) prepareTransaction() error {
 		{&d.tx.release, "RELEASE action"},
 		{&d.tx.rollbackTo, "ROLLBACK TO action"},
 		{&d.tx.put, putSQL},
-		{&d.tx.setSeq, "UPDATE _den_meta SET value = ?1 WHERE name = 'seq'"},
 	} {
 		s, err := d.kept(p.sql)
 		if err != nil {
@@ -137,12 +142,21 @@ func (d *DB) Begin() (*Batch, error) {
 	if d.batch != nil {
 		return nil, fmt.Errorf("storage: %w: Begin while a batch is open", ErrMisuse)
 	}
+	if d.wal != nil && d.wal.end >= checkpointBytes && len(d.results) == 0 {
+		if err := d.relieve(); err != nil && d.broken != nil {
+			return nil, err
+		}
+	}
 	if err := d.do(d.tx.begin); err != nil {
 		return nil, err
 	}
-	b := &Batch{d: d, start: d.Seq()}
-	d.batch = b
-	return b, nil
+	return d.newBatch(), nil
+}
+
+func (d *DB) newBatch() *Batch {
+	d.batch = &Batch{d: d, start: d.Seq(), ids: d.ids}
+	d.log.at = d.o.Now().UnixMilli()
+	return d.batch
 }
 
 // Do runs an action: everything that fn's SQL does happens or nothing does. On an
@@ -196,7 +210,7 @@ func (b *Batch) enter(at int64) error {
 			return err
 		}
 	}
-	b.at = at
+	b.at, d.log.at, b.before = at, at, d.c.totalChanges()
 	d.rec.begin()
 	return nil
 }
@@ -274,6 +288,7 @@ func (b *Batch) settle() (Commit, error) {
 		d.keepHighs()
 	}
 	b.schema = b.schema || d.schemaDirty
+	b.wrote = b.wrote || c.Seq != 0 || d.schemaDirty || d.c.totalChanges() != b.before
 	return c, nil
 }
 
@@ -343,6 +358,10 @@ func (b *Batch) abort() {
 // restore brings what is kept in memory back to where the batch began.
 func (d *DB) restore(b *Batch) {
 	d.seq.Store(uint64(b.start))
+	d.ids, d.covered = b.ids, b.start
+	if b.marked {
+		d.mark = b.was
+	}
 	d.log.reset()
 	for _, t := range d.tables {
 		t.high, t.next, t.known, t.raised = nil, nil, false, false
@@ -361,7 +380,7 @@ func (b *Batch) Changed() bool {
 		return false
 	}
 	defer d.mu.Unlock()
-	return b.dead == nil && (d.Seq() != b.start || d.c.writing())
+	return b.dead == nil && b.wrote
 }
 
 // Commit makes the batch durable. On an error nothing of the batch happened,
@@ -386,7 +405,7 @@ func (b *Batch) Commit() error {
 func (b *Batch) commit() error {
 	d := b.d
 	b.ending = true
-	err := b.saveSeq()
+	err := b.finish()
 	if err == nil {
 		err = b.makeDurable()
 	}
@@ -408,33 +427,41 @@ func (b *Batch) commit() error {
 
 var errOver = fmt.Errorf("storage: %w: the batch is over", ErrMisuse)
 
-// saveSeq writes the batch's part of the log, and the room's seq where the log does
-// not hold it.
-func (b *Batch) saveSeq() error {
+// finish writes what belongs to every transaction: its part of the change log with its
+// number, and, the first time in a life, that the file is in use.
+func (b *Batch) finish() error {
 	d := b.d
-	if d.Seq() == b.start {
+	if !b.wrote {
 		return nil
 	}
-	if err := d.flush(); err != nil {
-		return err
+	if !b.leaving {
+		if err := d.soil(); err != nil {
+			return err
+		}
 	}
-	if err := b.trim(); err != nil {
-		return err
+	if len(d.log.entries) > 0 || !d.log.written {
+		if err := d.flush(); err != nil {
+			return err
+		}
 	}
-	if d.Seq() == d.log.flushed {
-		return nil
-	}
-	d.recordChanges(false)
-	if err := d.bindInt(d.tx.setSeq, 1, int64(d.Seq())); err != nil {
-		return err
-	}
-	return d.do(d.tx.setSeq)
+	return b.trim()
 }
 
-// makeDurable returns when the batch will survive a power cut. Today SQLite's
-// own COMMIT does that; a commit log would be appended to and waited for here,
-// ahead of it.
-func (b *Batch) makeDurable() error { return b.d.do(b.d.tx.commit) }
+// makeDurable returns when the batch will survive a power cut.
+func (b *Batch) makeDurable() error {
+	d := b.d
+	if !b.wrote {
+		if d.c.autocommit() {
+			return nil
+		}
+		return d.do(d.tx.rollback)
+	}
+	if err := d.commit(); err != nil {
+		return err
+	}
+	d.number++
+	return nil
+}
 
 // Rollback takes the whole batch back. On a batch that is over it does nothing.
 func (b *Batch) Rollback() error {

@@ -31,8 +31,9 @@ const (
 //	entry: uvarint table id, uvarint seq - first, image of the key, image of gone_at
 type changeLog struct {
 	entries     []byte
-	first, last Seq // of the entries
-	flushed     Seq // the last of those that the batch has written; 0: none
+	first, last Seq   // of the entries
+	at          int64 // the time of the newest action
+	written     bool  // the batch has written a row
 
 	// As it was before the action in work.
 
@@ -64,12 +65,13 @@ func (d *DB) logChange(t *table, key []byte, seq Seq, gone []byte) {
 	l.last = seq
 }
 
-// flush writes the entries. It is called outside of actions.
+// flush writes a row of the log. It is called outside of actions.
 func (d *DB) flush() error {
 	l := &d.log
 	if len(l.entries) == 0 {
-		return nil
+		l.first = d.covered + 1
 	}
+	l.last = d.Seq()
 	d.recordChanges(false)
 	highs, err := d.appendHighs(nil)
 	if err != nil {
@@ -77,22 +79,24 @@ func (d *DB) flush() error {
 	}
 	s := d.tx.put
 	d.reserve(s, len(highs)+len(l.entries)+16)
-	if err := d.bindInt(s, 1, int64(l.last)); err != nil {
+	for i, v := range []int64{d.ids.last + 1, int64(d.number + 1), l.at, int64(l.first), int64(l.last)} {
+		if err := d.bindInt(s, i+1, v); err != nil {
+			return err
+		}
+	}
+	if err := d.bindImage(s, 6, appendBytes(nil, Blob, highs)); err != nil {
 		return err
 	}
-	if err := d.bindInt(s, 2, int64(l.first)); err != nil {
-		return err
-	}
-	if err := d.bindImage(s, 3, appendBytes(nil, Blob, highs)); err != nil {
-		return err
-	}
-	if err := d.bindImage(s, 4, appendBytes(nil, Blob, l.entries)); err != nil {
+	if err := d.bindImage(s, 7, appendBytes(nil, Blob, l.entries)); err != nil {
 		return err
 	}
 	if err := d.do(s); err != nil {
 		return err
 	}
-	l.flushed = l.last
+	d.ids.last++
+	d.ids.first = max(d.ids.first, 1)
+	d.covered, l.written = l.last, true
+	d.oldest = min(d.oldest, l.at)
 	l.entries = l.entries[:0]
 	return nil
 }
@@ -128,23 +132,47 @@ func highIn(highs []byte, id int64) []byte {
 	return nil
 }
 
+// logRows are the ids of the log's rows: all from first to last, 0 and 0 for none.
+type logRows struct{ first, last int64 }
+
 // logRow is a row of the log.
 type logRow struct {
+	id          int64
 	first, last Seq
 	highs       []byte
 }
 
-// logAt gives the first row of the log at or above seq, or with newest its last row;
-// found is false where there is none.
-func (d *DB) logAt(seq Seq, newest bool) (row logRow, found bool, err error) {
-	sql := "SELECT first, seq, highs FROM _den_changes WHERE seq >= ?1 ORDER BY seq LIMIT 1"
-	if newest {
-		sql = "SELECT first, seq, highs FROM _den_changes WHERE seq >= ?1 ORDER BY seq DESC LIMIT 1"
+func (d *DB) logRow(id int64) (row logRow, err error) {
+	err = ErrCorrupt // if it is not there
+	failed := d.each("SELECT first, last, highs FROM _den_changes WHERE id = ?1", func(r *Rows) {
+		row, err = logRow{id, Seq(r.Int(0)), Seq(r.Int(1)), slices.Clone(r.Bytes(2))}, nil
+	}, id)
+	if failed != nil {
+		err = failed
 	}
-	err = d.each(sql, func(r *Rows) {
-		row, found = logRow{Seq(r.Int(0)), Seq(r.Int(1)), slices.Clone(r.Bytes(2))}, true
-	}, int64(seq))
-	return row, found, err
+	return row, err
+}
+
+// search finds the first row of the log for which a property holds that all later ones
+// have too; found is false where none has it.
+func (d *DB) search(has func(logRow) bool) (row logRow, found bool, err error) {
+	if d.ids.last == 0 {
+		return logRow{}, false, nil
+	}
+	lo, hi := d.ids.first, d.ids.last
+	for lo <= hi {
+		mid := lo + (hi-lo)/2
+		at, err := d.logRow(mid)
+		if err != nil {
+			return logRow{}, false, err
+		}
+		if has(at) {
+			row, found, hi = at, true, mid-1
+		} else {
+			lo = mid + 1
+		}
+	}
+	return row, found, nil
 }
 
 // A changedKey is the last change of a row.
@@ -177,8 +205,11 @@ func (d *DB) changedSince(t *table, seq Seq) ([]changedKey, error) {
 			list = append(list, changedKey{slices.Clone(key), slices.Clone(gone)})
 		}
 	}
-	err := d.each("SELECT first, entries FROM _den_changes WHERE seq > ?1 ORDER BY seq",
-		func(r *Rows) { add(Seq(r.Int(0)), r.Bytes(1)) }, int64(seq))
+	start, found, err := d.search(func(row logRow) bool { return row.last > seq })
+	if err == nil && found {
+		err = d.each("SELECT first, entries FROM _den_changes WHERE id >= ?1 ORDER BY id",
+			func(r *Rows) { add(Seq(r.Int(0)), r.Bytes(1)) }, start.id)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -304,50 +335,46 @@ func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
 // want, and tells whether it is the oldest that there is. What the open batch has not
 // written yet comes last.
 func (d *DB) firstReaching(t *table, want []byte) (found logRow, oldest bool, err error) {
-	lo, hi := Seq(1), d.Seq()
-	for lo <= hi {
-		mid := lo + (hi-lo)/2
-		row, there, err := d.logAt(mid, false)
-		if err != nil {
-			return logRow{}, false, err
-		}
-		if !there || row.last > hi && found.first != 0 {
-			hi = mid - 1 // nothing below what was found
-			continue
-		}
-		if high := highIn(row.highs, t.id); high != nil && compare(high, want) >= 0 {
-			found, hi = row, mid-1
-		} else {
-			lo = row.last + 1
-		}
+	found, there, err := d.search(func(row logRow) bool {
+		high := highIn(row.highs, t.id)
+		return high != nil && compare(high, want) >= 0
+	})
+	if err != nil {
+		return logRow{}, false, err
 	}
-	if found.first == 0 && len(d.log.entries) > 0 {
+	if !there && len(d.log.entries) > 0 {
 		found = logRow{first: d.log.first, last: d.log.last}
 	}
-	first, there, err := d.logAt(0, false)
-	return found, there && first.last == found.last, err
+	return found, there && found.id == d.ids.first, nil
 }
 
-// trim forgets what lies more than Options.History actions back, some at a time.
+// trim forgets what lies more than Options.History actions or Options.Retention back, some
+// rows at a time. The newest row stays: it has the room's seq and number.
 func (b *Batch) trim() error {
 	d := b.d
-	keep := Seq(d.o.History)
-	if d.Seq() < d.floor+keep+trimSteps {
+	keep, cutoff := Seq(d.o.History), d.log.at-d.o.Retention.Milliseconds()
+	if d.Seq() < d.floor+keep+trimSteps && d.oldest >= cutoff {
 		return nil
 	}
-	floor := Seq(0)
-	err := d.each("SELECT max(seq) FROM _den_changes WHERE seq <= ?1", func(r *Rows) {
-		if r.Type(0) == Integer {
-			floor = Seq(r.Int(0))
+	from, floor := d.ids.first, d.floor
+	stays := false
+	err := d.each("SELECT id, at, last FROM _den_changes WHERE id >= ?1 ORDER BY id LIMIT ?2", func(r *Rows) {
+		id, at, last := r.Int(0), r.Int(1), Seq(r.Int(2))
+		switch forget := id < d.ids.last && (at < cutoff || last+keep <= d.Seq()); {
+		case stays:
+		case forget:
+			from, floor = id+1, last
+		default:
+			stays, d.oldest = true, at
 		}
-	}, int64(d.Seq()-keep))
-	if err != nil || floor <= d.floor {
+	}, d.ids.first, trimSteps)
+	if err != nil || from == d.ids.first {
 		return err
 	}
-	if _, err := d.exec(own, "DELETE FROM _den_changes WHERE seq <= ?1", []any{int64(floor)}); err != nil {
+	if _, err := d.exec(own, "DELETE FROM _den_changes WHERE id < ?1", []any{from}); err != nil {
 		return err
 	}
+	d.ids.first, b.floor = from, floor
 	_, err = d.exec(own, "UPDATE _den_meta SET value = ?1 WHERE name = 'floor'", []any{int64(floor)})
-	b.floor = floor
 	return err
 }

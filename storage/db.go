@@ -51,13 +51,24 @@ type DB struct {
 	caches  [3]*cache
 	tx      transactionStatements
 	results []*Rows
+	backups []*Backup // under way, see backup.go
 	batch   *Batch
 	log     changeLog
-	floor   Seq // the log begins behind it
-	rec     recorder
-	tables  map[string]*table // every table of _den_tables
-	last    *table            // of the last captured row
-	order   []string          // declared by Sync, in that order
+	floor   Seq     // the change log begins behind it
+	ids     logRows // of the change log
+	oldest  int64   // the time of its first row
+	covered Seq     // the last action of its last row
+	number  uint64  // of the newest transaction
+	mark    mark    // what the file says about the commit log
+	wal     *wal    // nil: there is no commit log
+	room    RoomLog // the room's part of it
+	suspect bool    // the disk failed under the file: it is not to be believed as it stands
+
+	released uint64 // the transactions that the log need not keep any more
+	rec      recorder
+	tables   map[string]*table // every table of _den_tables
+	last     *table            // of the last captured row
+	order    []string          // declared by Sync, in that order
 
 	sawSchema     bool     // the statement being prepared changes the schema
 	redefining    []string // tables that such statements named in this action
@@ -272,7 +283,26 @@ func (d *DB) Fence() {
 func (d *DB) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.shut()
+	if d.closed {
+		return nil
+	}
+	err := d.quit()
+	return errors.Join(err, d.shut())
+}
+
+// quit ends what is open, and brings the file to where it needs no commit log.
+func (d *DB) quit() error {
+	for len(d.results) > 0 {
+		d.results[0].err = ErrClosed
+		d.results[0].finish()
+	}
+	if b := d.batch; b != nil {
+		d.rec.end()
+		b.abort()
+		b.dead, d.batch = ErrClosed, nil
+		d.restore(b)
+	}
+	return d.leaveLog()
 }
 
 // shut closes the connection; the mutex is held.
@@ -296,8 +326,20 @@ func (d *DB) shut() error {
 	d.alive.Lock()
 	d.running = 0
 	d.alive.Unlock()
+	d.dropBackups()
 	d.dropArguments()
-	err := d.c.close() // rolls an open transaction back
+	d.unwatch()
+	var err error
+	if d.broken != nil {
+		err = d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+	}
+	err = errors.Join(err, d.c.close()) // rolls an open transaction back
+	if d.suspect {
+		err = errors.Join(err, d.accuse())
+	}
+	if d.room != nil {
+		d.room.Close()
+	}
 	open.remove(d.handle)
 	return err
 }

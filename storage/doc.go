@@ -15,6 +15,9 @@
 //     change is a difference in the end: insert and delete again is none.
 //   - A file that is not this room's, or from a newer Den, is refused untouched.
 //   - When DB.Fence has returned, the life that it ended can change nothing.
+//   - With a commit log (Options.Log): a transaction that Commit has acknowledged is in
+//     the log, durable, and in the file from the next Open on at the latest, exactly as it
+//     was. A file and a log that contradict each other are refused, both untouched.
 //
 // # How
 //
@@ -25,6 +28,37 @@
 // the change log (fold.go, changes.go). Behind a failed statement the hook's word is not
 // enough, because what stays depends on the kind of failure: the rows that it
 // touched are read again.
+//
+// # The commit log
+//
+// Without one a file is durable by itself, at Synchronous. With one, rooms share its syncs:
+// many rooms' transactions become durable by one sync of the disk, and the files follow at
+// Normal, where a power cut leaves them whole but older.
+//
+// An entry of the log is what a transaction does to the file's pages, caught where
+// SQLite writes its WAL (wal.go), as differences (pages.go). Not the rows that were changed:
+// with pages nothing that SQL can do needs a rule of its own, be it a change of the schema, a
+// full-text index or a counter; a file that was brought forward is the file that it was, and
+// each page's checksum proves it; and the differences can be walked backwards (CopyAt).
+// That is litestream's and LiteFS's view of a database. It costs about 1 µs for each page that
+// a transaction changes, and some hundred bytes for an action of one row.
+//
+//   - Order: the entry is durable, then the frame that commits goes into the WAL, then
+//     Commit returns. So the file is never ahead of the log. An append that fails is a COMMIT
+//     that fails: SQLite rolls back.
+//   - Transactions have numbers, 1, 2, 3 …; each leaves a row with its number in
+//     _den_changes. Open takes from the log what is above the file's number (replay.go), in
+//     one transaction through sqlite_dbpage, and checkpoints.
+//   - A file that was closed well says so in itself, with the generation of the log. Then Open
+//     asks the log for nothing, unless that generation has crashed since.
+//   - The WAL goes into the file when it is larger than 4 MiB, at Checkpoint and at Close; the log
+//     need not keep what was synced so.
+//   - After a sync of the file that failed, what it says is not believed: it is marked, and
+//     the next Open writes it anew into a fresh file that is synced and checked
+//     (suspect.go).
+//
+// Log is an interface, because a cluster replicates the log. NodeLog is the one for a
+// single node: files of its own, package commitlog.
 //
 // The package calls modernc.org/sqlite/lib, the driver module's translation of
 // SQLite, itself: not database/sql and not the driver's connection. The driver
@@ -46,6 +80,7 @@
 //	MaxChanges      10,000  synced rows that an action changes  ErrTooLarge
 //	MaxChangeBytes  64 MiB  those rows in memory, old and new   ErrTooLarge
 //	History         100,000 actions that the change log reaches back  ErrForgotten
+//	Retention       7 days  of time that it reaches back              ErrForgotten
 //	StatementCache  128     prepared statements of handlers
 //	CacheBytes      2 MiB   pages of the file in memory
 //
@@ -56,23 +91,23 @@
 // There are no contexts: a write that a context could end would roll the whole
 // batch back. A hanging statement is ended by Interrupt or Fence.
 //
-// # The file, schema version 1
+// # The file, schema version 2
 //
 // An SQLite database in WAL mode, 4096-byte pages, locked EXCLUSIVE while open.
 //
-//	byte 60  user_version    1: the version of what follows; a higher one is refused
+//	byte 60  user_version    2: the version of what follows; a higher one is refused
 //	byte 68  application_id  0x44656E52, "DenR"
 //
 //	_den_meta (name TEXT PRIMARY KEY, value)
 //	  namespace   text     of the room; compared on open
 //	  room        text     its name, as it was given; compared on open
 //	  epoch       text     32 hex digits, random, made with the file
-//	  seq         integer  an action's number: the last one's is this, or the
-//	                       highest in _den_changes if that is higher. It is
-//	                       written at the end of a batch whose last action is
-//	                       not in _den_changes
 //	  floor       integer  the change log begins behind this seq
 //	  created_at  integer  Unix milliseconds
+//	  log         text     Log.ID of the commit log that the file's transactions went to;
+//	                       empty: none so far, the file is whole by itself
+//	  clean       integer  Log.Generation in which the file was closed with all of its
+//	                       transactions in it; 0: in use since, it may need the log
 //
 //	_den_tables (id INTEGER PRIMARY KEY, name TEXT, stale, floor)
 //	  every table that was ever declared by Sync. stale is 1 where its changes
@@ -80,11 +115,14 @@
 //	  the whole table as changed. floor is the seq of the last action that changed
 //	  its definition, 0 for none: what was before is forgotten for this table.
 //
-//	_den_changes (seq INTEGER PRIMARY KEY, first, highs, entries)
-//	  the change log, a row for a batch (or for a part of a large one), the oldest
-//	  forgotten: Options.History
-//	  first    the action of the first entry
-//	  seq      the action of the last entry
+//	_den_changes (id INTEGER PRIMARY KEY, number, at, first, last, highs, entries)
+//	  the change log: a row for each transaction, several for a large one; the oldest are
+//	  forgotten: Options.History, Options.Retention. The newest is always there.
+//	  id       1, 2, 3 …
+//	  number   of the transaction: 1, 2, 3 …; several rows may have the same one
+//	  at       its time, Unix milliseconds
+//	  first    the first action of the row
+//	  last     the last one: the room's seq at the row's end. first - 1 where there was none
 //	  highs    for each table that has one: uvarint id in _den_tables, and as an
 //	           image (below) the highest updated_at or deleted_at of the table that
 //	           was sent up to the row's end, numbers before texts; it never falls

@@ -14,7 +14,7 @@ const (
 	foreignKeyCode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 )
 
-const putSQL = `INSERT INTO _den_changes (seq, first, highs, entries) VALUES (?1, ?2, ?3, ?4)`
+const putSQL = `INSERT INTO _den_changes (id, number, at, first, last, highs, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)`
 
 // outcome is what an entry comes to.
 type outcome uint8

@@ -1,5 +1,7 @@
 package storage
 
+import "fmt"
+
 // Internal is the same file as Den's other packages see it: for tables of their
 // own, named _den_…, which handlers cannot write and whose changes are not
 // captured. Within an action its writes are a part of it; outside each is a
@@ -19,10 +21,15 @@ func (in *Internal) Exec(sql string, args ...any) (Result, error) {
 	if d.batch != nil && d.batch.dead != nil {
 		return Result{}, d.batch.dead
 	}
-	return d.exec(peer, sql, args)
+	var res Result
+	err := d.alone(func() (err error) {
+		res, err = d.exec(peer, sql, args)
+		return err
+	})
+	return res, err
 }
 
-// Query is DB.Query for tables named _den_…; it may write.
+// Query is DB.Query for tables named _den_…. It may write where a batch is open.
 func (in *Internal) Query(sql string, args ...any) (*Rows, error) {
 	d := in.d
 	if err := d.lock(); err != nil {
@@ -32,5 +39,40 @@ func (in *Internal) Query(sql string, args ...any) (*Rows, error) {
 	if d.batch != nil && d.batch.dead != nil {
 		return nil, d.batch.dead
 	}
+	s, err := d.one(peer, sql)
+	if err != nil {
+		return nil, err
+	}
+	readOnly := s.readOnly
+	d.release(s)
+	if !readOnly && d.batch == nil {
+		return nil, fmt.Errorf("storage: %w: a query that writes, outside of a batch", ErrMisuse)
+	}
+	if !readOnly {
+		d.batch.wrote = true
+	}
 	return d.query(peer, sql, args)
+}
+
+// alone runs what writes to Den's own tables: as a part of the open batch, or as a
+// transaction of its own. The mutex is held.
+func (d *DB) alone(write func() error) error {
+	if d.batch != nil {
+		before := d.c.totalChanges()
+		err := write()
+		d.batch.wrote = d.batch.wrote || !d.rec.on && d.c.totalChanges() != before
+		return err
+	}
+	if err := d.do(d.tx.begin); err != nil {
+		return err
+	}
+	b := d.newBatch()
+	if err := write(); err != nil {
+		b.abort()
+		b.dead, d.batch = errOver, nil
+		d.restore(b)
+		return err
+	}
+	b.wrote = d.c.writing()
+	return b.commit()
 }

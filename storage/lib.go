@@ -144,6 +144,7 @@ func (c *conn) reset(p uintptr)         { sqlite3.Xsqlite3_reset(c.tls, p) }
 func (c *conn) finalize(p uintptr)      { sqlite3.Xsqlite3_finalize(c.tls, p) }
 func (c *conn) autocommit() bool        { return sqlite3.Xsqlite3_get_autocommit(c.tls, c.db) != 0 }
 func (c *conn) changes() int64          { return sqlite3.Xsqlite3_changes64(c.tls, c.db) }
+func (c *conn) totalChanges() int64     { return sqlite3.Xsqlite3_total_changes64(c.tls, c.db) }
 func (c *conn) lastInsertID() int64     { return sqlite3.Xsqlite3_last_insert_rowid(c.tls, c.db) }
 func (c *conn) params(p uintptr) int    { return int(sqlite3.Xsqlite3_bind_parameter_count(c.tls, p)) }
 func (c *conn) columns(p uintptr) int   { return int(sqlite3.Xsqlite3_column_count(c.tls, p)) }

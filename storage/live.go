@@ -16,6 +16,33 @@ func (d *DB) Live(name string) (*Rows, error) {
 	})
 }
 
+// LivePage gives the first n live rows of a declared table, by id, whose id is above
+// after; nil is below every id.
+func (d *DB) LivePage(name string, after Value, n int) (*Rows, error) {
+	return d.ofTable(name, func(t *table) (*statement, error) {
+		slot, above := &t.page, fmt.Sprintf("AND %s > ?2", quote(t.columns[0]))
+		if after == nil {
+			slot, above = &t.first, ""
+		}
+		s, err := d.tableStatement(slot, func() string {
+			return fmt.Sprintf("SELECT %s FROM %s WHERE %s IS NULL %s ORDER BY %s LIMIT ?1",
+				t.list(""), quote(t.name), quote(t.columns[t.deletedAt()]), above, quote(t.columns[0]))
+		})
+		if err != nil {
+			return nil, err
+		}
+		args := []any{n, after}
+		if after == nil {
+			args = args[:1]
+		}
+		if err := d.bind(s, args); err != nil {
+			d.release(s)
+			return nil, err
+		}
+		return s, nil
+	})
+}
+
 // ofTable opens the rows of a statement that make prepares for a declared table.
 func (d *DB) ofTable(name string, make func(*table) (*statement, error)) (*Rows, error) {
 	if err := d.lock(); err != nil {
@@ -44,12 +71,15 @@ func (d *DB) loadHigh(t *table) error {
 	if t.known {
 		return nil
 	}
-	newest, found, err := d.logAt(0, true)
-	if err != nil {
-		return err
+	var newest logRow
+	if d.ids.last > 0 {
+		var err error
+		if newest, err = d.logRow(d.ids.last); err != nil {
+			return err
+		}
 	}
 	t.high, t.next, t.raised = highIn(newest.highs, t.id), nil, false
-	if floor := max(d.floor, t.floor); floor > 0 && (!found || newest.last <= floor) {
+	if floor := max(d.floor, t.floor); floor > 0 && newest.last <= floor {
 		if err := d.raiseToTable(t); err != nil {
 			return err
 		}

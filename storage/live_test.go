@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // stamped inserts or updates a row with a stamp, as an action of its own.
@@ -168,7 +169,7 @@ func TestLiveAndSinceOrder(t *testing.T) {
 // a restart.
 func TestInvariantBoundedHistory(t *testing.T) {
 	o := testOptions(t)
-	o.History = 100
+	o.History, o.Retention = 100, 200*365*24*time.Hour
 	d := openTest(t, o)
 	mustExec(t, d, todosTable)
 	if err := d.Sync("todos"); err != nil {

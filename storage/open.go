@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -20,7 +21,7 @@ import (
 
 const (
 	applicationID = 0x44656E52 // "DenR", at byte 68 of the file
-	schemaVersion = 1          // user_version, at byte 60; see the package's doc
+	schemaVersion = 2          // user_version, at byte 60; see the package's doc
 	pageSize      = 4096
 	headerSize    = 100
 	magic         = "SQLite format 3\x00"
@@ -29,7 +30,8 @@ const (
 const layout = `
 	CREATE TABLE _den_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 	CREATE TABLE _den_tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, stale INTEGER NOT NULL, floor INTEGER NOT NULL);
-	CREATE TABLE _den_changes (seq INTEGER PRIMARY KEY, first INTEGER NOT NULL, highs BLOB NOT NULL, entries BLOB NOT NULL);`
+	CREATE TABLE _den_changes (id INTEGER PRIMARY KEY, number INTEGER NOT NULL, at INTEGER NOT NULL,
+		first INTEGER NOT NULL, last INTEGER NOT NULL, highs BLOB NOT NULL, entries BLOB NOT NULL);`
 
 // Open opens a room's file, and makes it first where there is none. One process
 // has a file open at a time (ErrInUse), and in it one DB.
@@ -56,6 +58,51 @@ func openRoom(o Options) (*DB, error) {
 			return nil, err
 		}
 	}
+	if err := acquit(o); err != nil {
+		return nil, err
+	}
+	var room RoomLog
+	for {
+		d, err := openOnce(o)
+		if err != nil {
+			leave(room)
+			return nil, err
+		}
+		if o.Log == nil {
+			return d, nil
+		}
+		if room == nil {
+			if room, err = o.Log.Room(o.Namespace, o.Room, d.epoch); err != nil {
+				return nil, errors.Join(err, d.refuse())
+			}
+		}
+		again, err := d.catchUp(room)
+		if err == nil && !again {
+			err = d.follow(room)
+		}
+		switch {
+		case err != nil:
+			err = errors.Join(err, d.refuse())
+			room.Close()
+			return nil, err
+		case !again:
+			return d, nil
+		}
+		if err := d.shut(); err != nil {
+			room.Close()
+			return nil, err
+		}
+	}
+}
+
+func leave(room RoomLog) {
+	if room != nil {
+		room.Close()
+	}
+}
+
+// openOnce makes a connection to a file that is there.
+func openOnce(o Options) (*DB, error) {
 	c, err := openFile(o.FS.SQLite(), o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
 	if err != nil {
 		return nil, err
@@ -65,13 +112,38 @@ func openRoom(o Options) (*DB, error) {
 		c.close()
 		return nil, err
 	}
-	if err := d.start(); err != nil {
-		// What we refuse is left alone: no checkpoint on the way out.
-		err = errors.Join(err, c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.Close())
-		removeEmpty(o.FS, o.Path+"-wal")
-		return nil, err
+	err = d.start()
+	if err == nil && o.Log == nil {
+		_, err = d.whole()
+	}
+	if err == nil && o.Log == nil {
+		err = d.reload()
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.refuse())
 	}
 	return d, nil
+}
+
+// refuse closes a file that is left alone: no checkpoint on the way out.
+func (d *DB) refuse() error {
+	err := errors.Join(d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.shut())
+	removeEmpty(d.o.FS, d.o.Path+"-wal")
+	return err
+}
+
+// follow puts the commit log in front of the file's transactions.
+func (d *DB) follow(room RoomLog) error {
+	if size, err := d.o.FS.Size(d.o.Path + "-wal"); err == nil && size > 0 {
+		if err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); err != nil {
+			return err
+		}
+	}
+	if err := d.watch(); err != nil {
+		return err
+	}
+	d.room, d.released = room, d.number
+	return d.reload()
 }
 
 // removeEmpty removes the WAL that our look into the file made: it holds nothing.
@@ -101,10 +173,7 @@ func (d *DB) start() error {
 	if err := d.install(); err != nil {
 		return err
 	}
-	if err := d.prepareTransaction(); err != nil {
-		return err
-	}
-	return d.reload()
+	return d.prepareTransaction()
 }
 
 func (d *DB) configure() error {
@@ -163,17 +232,31 @@ func (d *DB) checkStamps() error {
 	if meta["namespace"] != d.o.Namespace || meta["room"] != d.o.Room {
 		return fmt.Errorf("%w: it holds %q/%q, not %q/%q", ErrWrongRoom, meta["namespace"], meta["room"], d.o.Namespace, d.o.Room)
 	}
-	seq, ok := meta["seq"].(int64)
-	epoch, ok2 := meta["epoch"].(string)
-	if !ok || !ok2 || seq < 0 {
-		return fmt.Errorf("%w: no seq or epoch in _den_meta", ErrCorrupt)
+	epoch, ok := meta["epoch"].(string)
+	if !ok {
+		return fmt.Errorf("%w: no epoch in _den_meta", ErrCorrupt)
 	}
+	d.epoch = epoch
 	floor, _ := meta["floor"].(int64)
 	d.floor = Seq(floor)
-	err = d.each(`SELECT coalesce(max(seq), 0) FROM _den_changes`, func(r *Rows) { seq = max(seq, r.Int(0)) })
-	d.seq.Store(uint64(seq))
-	d.epoch = epoch
-	return err
+	d.mark.log, _ = meta["log"].(string)
+	clean, _ := meta["clean"].(int64)
+	d.mark.clean = uint64(clean)
+	return d.loadPosition()
+}
+
+// loadPosition finds out how far the file has come: its newest transaction.
+func (d *DB) loadPosition() error {
+	d.oldest = math.MaxInt64
+	err := d.each("SELECT id, at FROM _den_changes ORDER BY id LIMIT 1", func(r *Rows) { d.ids.first, d.oldest = r.Int(0), r.Int(1) })
+	if err != nil {
+		return err
+	}
+	return d.each("SELECT id, number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
+		d.ids.last, d.number = r.Int(0), uint64(r.Int(1))
+		d.covered = Seq(r.Int(2))
+		d.seq.Store(uint64(d.covered))
+	})
 }
 
 func checkVersion(id, version uint32) error {
@@ -182,6 +265,8 @@ func checkVersion(id, version uint32) error {
 		return fmt.Errorf("%w: application id %08x", ErrNotDatabase, id)
 	case version == 0:
 		return fmt.Errorf("%w: no schema version", ErrCorrupt)
+	case version < schemaVersion:
+		return fmt.Errorf("%w: it has schema %d, of a Den that was never released; this Den needs %d", ErrNotDatabase, version, schemaVersion)
 	case version > schemaVersion:
 		return fmt.Errorf("%w: it has schema %d, this Den knows up to %d; upgrade Den to open it", ErrNewer, version, schemaVersion)
 	}
@@ -264,7 +349,7 @@ func fill(path string, o Options) (err error) {
 		return err
 	}
 	_, err = d.exec(own, `INSERT INTO _den_meta (name, value) VALUES
-		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('seq', 0), ('floor', 0), ('created_at', ?4)`,
+		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('floor', 0), ('created_at', ?4), ('log', ''), ('clean', 0)`,
 		[]any{o.Namespace, o.Room, hex.EncodeToString(epoch), o.Now().UnixMilli()})
 	if err != nil {
 		return err

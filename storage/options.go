@@ -43,6 +43,12 @@ type Options struct {
 	MaxChangeBytes int
 	// History is how many of the newest actions Since can go back to. 0 means 100,000.
 	History int
+	// Retention is how far back in time Since can go: what is older is forgotten by the
+	// next batches, some of it by each. 0 means 7 days.
+	Retention time.Duration
+	// Log makes the room's transactions durable. Synchronous is then Normal, whatever it
+	// says. nil: the file does so itself, by Synchronous.
+	Log Log
 	// StatementCache is how many prepared statements of the handlers are kept.
 	// 0 means 128.
 	StatementCache int
@@ -65,6 +71,7 @@ const (
 	defaultMaxChanges     = 10_000
 	defaultMaxChangeBytes = 64 << 20
 	defaultHistory        = 100_000
+	defaultRetention      = 7 * 24 * time.Hour
 	defaultStatementCache = 128
 	defaultCacheBytes     = 2 << 20
 	minMaxBytes           = 64 << 10 // Den's own tables need some
@@ -76,6 +83,10 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.MaxChanges, defaultMaxChanges)
 	set(&o.MaxChangeBytes, defaultMaxChangeBytes)
 	set(&o.History, defaultHistory)
+	set(&o.Retention, defaultRetention)
+	if o.Log != nil {
+		o.Synchronous = Normal
+	}
 	set(&o.StatementCache, defaultStatementCache)
 	set(&o.CacheBytes, defaultCacheBytes)
 	if o.FS == nil {
@@ -100,7 +111,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-func set[N int | int64](n *N, to N) {
+func set[N int | int64 | time.Duration](n *N, to N) {
 	if *n == 0 {
 		*n = to
 	}

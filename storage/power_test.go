@@ -18,6 +18,30 @@ import (
 // the effect of a first part of the actions, the seq and the change log agree with it,
 // and the next life goes on from there.
 func TestInvariantGatePowerCut(t *testing.T) {
+	t.Run("file", func(t *testing.T) { powerCuts(t, "") })
+	t.Run("log", func(t *testing.T) { powerCuts(t, "/_log") })
+}
+
+// powerOpen opens the room's file, and with a directory for one the commit log.
+func powerOpen(disk *faultdisk.Disk, name, logDir string) (*DB, func(), error) {
+	o := Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name)}
+	done := func() {}
+	if logDir != "" {
+		log, err := OpenLog(LogOptions{Dir: logDir, FS: o.FS, SegmentBytes: 64 << 10})
+		if err != nil {
+			return nil, nil, err
+		}
+		o.Log, done = log, func() { log.Close() }
+	}
+	d, err := Open(o)
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	return d, func() { d.Close(); done() }, nil
+}
+
+func powerCuts(t *testing.T, logDir string) {
 	seed := *seedFlag
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
@@ -28,7 +52,7 @@ func TestInvariantGatePowerCut(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(seed, 1))
 	disk := faultdisk.New(seed, faultdisk.PowersafeOverwrite)
-	name := fmt.Sprintf("power-%d", seed)
+	name := fmt.Sprintf("power%s-%d", logDir, seed)
 	unregister, err := disk.Register(name)
 	if err != nil {
 		t.Fatal(err)
@@ -42,12 +66,11 @@ func TestInvariantGatePowerCut(t *testing.T) {
 	cuts := 0
 	for life := range lives {
 		disk.CrashAfter(1 + rng.IntN(60))
-		o := Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name)}
-		d, err := Open(o)
+		d, done, err := powerOpen(disk, name, logDir)
 		if err == nil {
 			acknowledged, tried = powerLife(t, d, rng, acknowledged)
-			d.Close() // the power is off, or goes off, or a clean end
-		} else if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotDatabase) {
+			done() // the power is off, or goes off, or a clean end
+		} else if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotDatabase) || errors.Is(err, ErrLogMismatch) || errors.Is(err, ErrLogMissing) {
 			t.Fatalf("seed %d, life %d: %v", seed, life, err)
 		}
 		cuts++
@@ -55,7 +78,7 @@ func TestInvariantGatePowerCut(t *testing.T) {
 		if err := disk.Restart(); err != nil {
 			t.Fatalf("seed %d, life %d: %v", seed, life, err)
 		}
-		found := powerCheck(t, disk, name)
+		found := powerCheck(t, disk, name, logDir)
 		if found < acknowledged || found > tried {
 			t.Fatalf("seed %d, life %d: the file has %d actions, %d were acknowledged and %d tried", seed, life, found, acknowledged, tried)
 		}
@@ -105,17 +128,17 @@ const todosTable2 = `CREATE TABLE IF NOT EXISTS todos (id INTEGER PRIMARY KEY, t
 
 // powerCheck opens the file with the power on, checks it, and gives how many actions it
 // holds.
-func powerCheck(t *testing.T, disk *faultdisk.Disk, name string) int {
+func powerCheck(t *testing.T, disk *faultdisk.Disk, name, logDir string) int {
 	t.Helper()
 	disk.CrashAfter(0)
 	if _, err := disk.Size("/room.db"); errors.Is(err, fs.ErrNotExist) {
 		return 0
 	}
-	d, err := Open(Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name)})
+	d, done, err := powerOpen(disk, name, logDir)
 	if err != nil {
 		t.Fatalf("after a power cut: %v", err)
 	}
-	defer d.Close()
+	defer done()
 	if d.Seq() == 0 {
 		return 0
 	}
@@ -166,7 +189,7 @@ func TestFailedSyncAtCommit(t *testing.T) {
 		if err := disk.Restart(); err != nil {
 			t.Fatal(err)
 		}
-		if found := powerCheck(t, disk, name); found != acknowledged && found != acknowledged+1 {
+		if found := powerCheck(t, disk, name, ""); found != acknowledged && found != acknowledged+1 {
 			t.Errorf("seed %d: %d actions, %d acknowledged", seed, found, acknowledged)
 		}
 		if err := unregister(); err != nil {
@@ -210,10 +233,72 @@ func TestFullDiskAtCommit(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if found := powerCheck(t, disk, "full"); found != acknowledged+1 {
+	if found := powerCheck(t, disk, "full", ""); found != acknowledged+1 {
 		t.Errorf("%d actions, %d acknowledged", found, acknowledged+1)
 	}
 	if err := unregister(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Operations of the disk fail at random, in the room's file, in its WAL, in the log; then the
+// power goes, or the process goes on. What was acknowledged is there, whatever failed.
+func TestInvariantGateFaults(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	lives := 300
+	if testing.Short() {
+		lives = 60
+	}
+	rng := rand.New(rand.NewPCG(seed, 7))
+	disk := faultdisk.New(seed, faultdisk.PowersafeOverwrite)
+	name := fmt.Sprintf("faults-%d", seed)
+	unregister, err := disk.Register(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unregister(); err != nil {
+			t.Error(err)
+		}
+	}()
+	acknowledged, tried, came := 0, 0, 0
+	for life := range lives {
+		fault := faultdisk.Fault{
+			Op:     []faultdisk.Op{faultdisk.OpSync, faultdisk.OpSync, faultdisk.OpWrite, faultdisk.OpRead, faultdisk.OpTruncate}[rng.IntN(5)],
+			Suffix: []string{"", ".db", "-wal", ".log"}[rng.IntN(4)],
+			After:  rng.IntN(30), Times: 1 + rng.IntN(3),
+		}
+		if fault.Op == faultdisk.OpWrite && rng.IntN(2) == 0 {
+			fault.Err = syscall.ENOSPC
+		}
+		disk.Fail(fault)
+		before := acknowledged
+		d, done, err := powerOpen(disk, name, "/_log")
+		if err == nil {
+			acknowledged, tried = powerLife(t, d, rng, acknowledged)
+			if rng.IntN(2) == 0 {
+				d.Fence()
+			}
+			done()
+		}
+		came += acknowledged - before
+		disk.Heal()
+		if rng.IntN(2) == 0 {
+			disk.Crash()
+			if err := disk.Restart(); err != nil {
+				t.Fatalf("seed %d, life %d: %v", seed, life, err)
+			}
+		}
+		found := powerCheck(t, disk, name, "/_log")
+		if found < acknowledged || found > tried {
+			t.Fatalf("seed %d, life %d, %+v: %d actions are there, %d were acknowledged and %d tried", seed, life, fault, found, acknowledged, tried)
+		}
+		acknowledged, tried = found, found
+	}
+	if came < lives {
+		t.Errorf("seed %d: only %d actions came through in %d lives", seed, came, lives)
 	}
 }

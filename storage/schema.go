@@ -4,6 +4,7 @@ package storage
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -29,8 +30,8 @@ func (d *DB) adopt(tables []*table) error {
 	if err := d.do(d.tx.begin); err != nil {
 		return err
 	}
-	b := &Batch{d: d, start: d.Seq()}
-	d.batch = b
+	b := d.newBatch()
+	b.wrote = true
 	seq, anything := d.Seq()+1, false
 	for _, t := range tables {
 		some, err := d.enlist(t, seq)
@@ -45,17 +46,22 @@ func (d *DB) adopt(tables []*table) error {
 	if anything {
 		d.seq.Store(uint64(seq))
 	}
+	old := maps.Clone(d.tables)
+	for _, t := range tables {
+		d.tables[t.name] = t
+	}
+	d.keepHighs()
+	d.last = nil
 	if err := b.commit(); err != nil {
+		d.tables = old
 		return err
 	}
 	for _, t := range tables {
-		if old := d.tables[t.name]; old != nil {
-			d.forget(old)
+		if was := old[t.name]; was != nil {
+			d.forget(was)
 		}
 		t.known, t.raised = false, false
-		d.tables[t.name] = t
 	}
-	d.last = nil
 	return nil
 }
 
@@ -162,7 +168,7 @@ func (d *DB) reload() error {
 		if errors.Is(err, ErrSchema) {
 			t, err = &table{name: f.name, stale: true}, nil
 			if !f.stale {
-				err = d.giveUp(&table{id: f.id})
+				err = d.alone(func() error { return d.giveUp(&table{id: f.id}) })
 			}
 		}
 		if err != nil {

@@ -259,9 +259,17 @@ func TestInternal(t *testing.T) {
 	if err != nil || c.Seq != 0 {
 		t.Errorf("commit %+v, %v: internal writes are nobody's change", c, err)
 	}
-	r, err := in.Query(`UPDATE _den_marks SET n = n + 1 RETURNING n`)
-	if got := all(t, r, err); got[0][0] != int64(2) {
-		t.Errorf("got %v", got)
+	_, err = in.Query(`UPDATE _den_marks SET n = n + 1 RETURNING n`)
+	wantError(t, err, ErrMisuse)
+	_, err = act(t, d, 1, func() error {
+		r, err := in.Query(`UPDATE _den_marks SET n = n + 1 RETURNING n`)
+		if got := all(t, r, err); got[0][0] != int64(2) {
+			t.Errorf("got %v", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, sql := range []string{`INSERT INTO todos (id) VALUES (1)`, `DELETE FROM _den_changes`, `UPDATE _den_meta SET value = 1`, `DROP TABLE _den_tables`, `BEGIN`, `CREATE TABLE mine (x)`} {
 		_, err := in.Exec(sql)

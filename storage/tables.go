@@ -33,7 +33,7 @@ type table struct {
 	known      bool // high was read
 	raised     bool // next differs from high
 
-	live, row *statement
+	live, row, first, page *statement
 }
 
 func (t *table) updatedAt() int { return len(t.columns) - 2 }
@@ -294,7 +294,7 @@ func (d *DB) rowStatement(t *table) (*statement, error) {
 
 // forget drops a table's statements.
 func (d *DB) forget(t *table) {
-	for _, slot := range []**statement{&t.live, &t.row} {
+	for _, slot := range []**statement{&t.live, &t.row, &t.first, &t.page} {
 		if s := *slot; s != nil {
 			s.cached = false
 			if !s.busy {

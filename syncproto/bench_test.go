@@ -51,7 +51,7 @@ func BenchmarkAppendSyncOf10000(b *testing.B) {
 		for range 10_000 {
 			buf = syncproto.AppendRow(syncproto.AppendSeparator(buf), row)
 		}
-		return syncproto.AppendSyncEnd(buf)
+		return syncproto.AppendSyncEnd(buf, "")
 	}
 	buf := frame(nil)
 	b.SetBytes(int64(len(buf)))

@@ -38,6 +38,13 @@ const (
 	CodeTooLarge Code = "too_large"
 	// CodeDuplicateID: this connection used the id before, for something else.
 	CodeDuplicateID Code = "duplicate_id"
+	// CodeMutationGap: an action of this client with a lower number has not come yet.
+	CodeMutationGap Code = "mutation_gap"
+	// CodeUnknownClient: the room knows nothing of this client, whose numbers do not
+	// begin at 1.
+	CodeUnknownClient Code = "unknown_client"
+	// CodeAlreadyApplied: the action was answered before, and the answer is gone.
+	CodeAlreadyApplied Code = "already_applied"
 	// CodeUnauthorized: no identity, or one that may not do this.
 	CodeUnauthorized Code = "unauthorized"
 	// CodeForbiddenOrigin: the page's origin is not allowed.
@@ -72,7 +79,9 @@ func codeTable(c Code) (retry retryAdvice, status int) {
 		return retryLater, http.StatusServiceUnavailable
 	case CodeTooLarge:
 		return retryNever, http.StatusRequestEntityTooLarge
-	case CodeDuplicateID, CodeConflict:
+	case CodeMutationGap:
+		return retryLater, http.StatusConflict
+	case CodeDuplicateID, CodeConflict, CodeUnknownClient, CodeAlreadyApplied:
 		return retryNever, http.StatusConflict
 	case CodeUnauthorized:
 		return retryNever, http.StatusUnauthorized
@@ -95,7 +104,7 @@ func Codes() []Code {
 	return []Code{
 		CodeBadMessage, CodeUnsupportedData, CodeUnknownChannel, CodeUnknownAction, CodeBadPayload,
 		CodeConflict, CodeActionFailed, CodeActionTimeout, CodeAborted, CodeOverloaded, CodeRoomUnavailable,
-		CodeStorageUnavailable, CodeTooLarge, CodeDuplicateID, CodeUnauthorized, CodeForbiddenOrigin,
+		CodeStorageUnavailable, CodeTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
 		CodeUnknownNamespace, CodeBadRoomName, CodeBadHandshake, CodeNotFound, CodeShuttingDown,
 	}
 }

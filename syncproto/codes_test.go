@@ -98,7 +98,8 @@ func TestLimitsAreDocumented(t *testing.T) {
 	for _, text := range []string{
 		"| a frame from a client | " + strconv.Itoa(syncproto.DefaultMaxBytes>>20) + " MiB |",
 		"| nesting of arrays and objects | " + strconv.Itoa(syncproto.DefaultMaxDepth) + " levels",
-		"| `id`, `channel`, an action's `type`, a textual `from` | " + strconv.Itoa(syncproto.MaxNameBytes) + " bytes",
+		"| `id`, `channel`, `client`, an action's `type`, a textual `from` | " + strconv.Itoa(syncproto.MaxNameBytes) + " bytes",
+		"| `cursor` | " + strconv.Itoa(syncproto.MaxCursorBytes) + " bytes",
 		"| a page of rows | " + strconv.Itoa(syncproto.DefaultPageBytes>>10) + " KiB",
 	} {
 		if !strings.Contains(string(data), text) {

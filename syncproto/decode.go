@@ -17,8 +17,8 @@ const (
 	// DefaultMaxDepth is how deep arrays and objects may stand in each other
 	// where DecodeOptions has nothing; the message itself is the first level.
 	DefaultMaxDepth = 64
-	// MaxNameBytes is the length of an id, a channel, an action's type and a
-	// textual "from", in bytes of UTF-8 after unescaping.
+	// MaxNameBytes is the length of an id, a channel, a client's id, an action's type
+	// and a textual "from", in bytes of UTF-8 after unescaping.
 	MaxNameBytes = 128
 
 	// maxMaxDepth bounds the scanner's recursion whatever the options say.
@@ -94,12 +94,16 @@ func (s *scanner) syncMessage() (Message, error) {
 	if fault != "" {
 		return Message{}, s.refusal(fault, s.fields[fieldFrom].place())
 	}
-	return Message{Kind: KindSync, Channel: string(channel), From: from}, nil
+	since, cursor, fault := s.cursor()
+	if fault != "" {
+		return Message{}, s.refusal(fault, s.fields[fieldCursor].place())
+	}
+	return Message{Kind: KindSync, Channel: string(channel), From: from, Since: since, Cursor: cursor}, nil
 }
 
 func (s *scanner) actionMessage() (Message, error) {
-	// The three names share one allocation.
-	var array [3 * MaxNameBytes]byte
+	// The four names share one allocation.
+	var array [4 * MaxNameBytes]byte
 	buf, fault := s.name(array[:0], fieldChannel)
 	if fault != "" {
 		return Message{}, s.refusal(fault, s.fields[fieldChannel].place())
@@ -109,6 +113,11 @@ func (s *scanner) actionMessage() (Message, error) {
 		return Message{}, s.refusal(fault, s.fields[fieldID].place())
 	}
 	idEnd := len(buf)
+	buf, mutation, wrong, fault := s.mutation(buf)
+	if fault != "" {
+		return Message{}, s.refusal(fault, s.fields[wrong].place())
+	}
+	clientEnd := len(buf)
 	action := s.fields[fieldAction]
 	if action.kind != tokenObject {
 		return Message{}, s.refusal(`field "action" must be an object`, action.place())
@@ -121,10 +130,53 @@ func (s *scanner) actionMessage() (Message, error) {
 		Kind:       KindAction,
 		Channel:    names[:channelEnd],
 		ID:         names[channelEnd:idEnd],
-		ActionType: names[idEnd:],
+		Client:     names[idEnd:clientEnd],
+		Mutation:   mutation,
+		ActionType: names[clientEnd:],
 		Payload:    s.raw(s.fields[fieldPayload]),
 		Action:     s.raw(action),
 	}, nil
+}
+
+// mutation appends "client" and reads "mutation", which stand both or neither, or says
+// which field is wrong and how.
+func (s *scanner) mutation(dst []byte) (out []byte, n uint64, wrong field, fault string) {
+	client, number := s.fields[fieldClient], s.fields[fieldMutation]
+	if !client.present() && !number.present() {
+		return dst, 0, 0, ""
+	}
+	out, fault = s.name(dst, fieldClient)
+	if fault != "" {
+		return dst, 0, fieldClient, fault
+	}
+	if number.kind == tokenNumber {
+		n, _ = strconv.ParseUint(string(s.data[number.start:min(number.end, number.start+20)]), 10, 64)
+	}
+	if n == 0 || n > MaxMutation {
+		return dst, 0, fieldMutation, `field "mutation" must be a whole number from 1 to 9007199254740991, in digits`
+	}
+	return out, n, 0, ""
+}
+
+// cursor reads "cursor", or says what is wrong with it.
+func (s *scanner) cursor() (since SinceKind, c Cursor, fault string) {
+	t := s.fields[fieldCursor]
+	switch t.kind {
+	case tokenNone:
+		return SinceFrom, Cursor{}, ""
+	case tokenNull:
+		return SinceStart, Cursor{}, ""
+	case tokenString:
+		var buf [MaxNameBytes]byte
+		text, ok := s.text(buf[:0], t)
+		if !ok {
+			break
+		}
+		if c, err := ParseCursor(string(text)); err == nil {
+			return SinceCursor, c, ""
+		}
+	}
+	return SinceFrom, Cursor{}, `field "cursor" must be null or a cursor that the server gave`
 }
 
 // raw gives the bytes of a field, nil for one that is absent. The capacity ends

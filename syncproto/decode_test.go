@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -207,6 +208,7 @@ func TestDecodeAllocations(t *testing.T) {
 	for frame, want := range map[string]float64{
 		`{"id":"V1StGXR8","channel":"todos","rpc":true,"action":{"type":"create","payload":{"id":"t1"}}}`: 1,
 		`{"channel":"todos","sync":true,"from":null}`:                                                     1,
+		`{"id":"V1StGXR8","channel":"todos","rpc":true,"client":"c","mutation":7,"action":{"type":"x"}}`:  1,
 		`{"type":"cursor","x":1,"y":[1,2,3]}`:                                                             0,
 	} {
 		data := []byte(frame)
@@ -285,10 +287,16 @@ func checkAgainstJSON(t *testing.T, data []byte, m syncproto.Message) {
 		if m.From.Kind == syncproto.FromText && text(members["from"]) != m.From.Text {
 			t.Fatalf("%q: from %+v", data, m.From)
 		}
+		if m.Since == syncproto.SinceCursor && text(members["cursor"]) != m.Cursor.String() {
+			t.Fatalf("%q: cursor %v", data, m.Cursor)
+		}
 	case syncproto.KindAction:
 		var action map[string]json.RawMessage
 		if err := json.Unmarshal(members["action"], &action); err != nil || !is("rpc") || is("sync") {
 			t.Fatalf("%q: %v", data, err)
+		}
+		if m.Mutation != 0 && (text(members["client"]) != m.Client || string(members["mutation"]) != strconv.FormatUint(m.Mutation, 10)) {
+			t.Fatalf("%q: %+v", data, m)
 		}
 		if text(members["channel"]) != m.Channel || text(members["id"]) != m.ID || text(action["type"]) != m.ActionType ||
 			!bytes.Equal(members["action"], m.Action) || !bytes.Equal(action["payload"], m.Payload) {

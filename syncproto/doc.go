@@ -6,7 +6,8 @@
 //
 // The base is the protocol of partysync's published client, which is served
 // unchanged; Den adds fields that this client ignores ("code", "value",
-// "more"). The idea of two families of codes, one for a refused request and one
+// "more", "cursor", "reset", "next"), and takes some that it does not send
+// ("cursor", "client", "mutation"). The idea of two families of codes, one for a refused request and one
 // for a lost connection, with ranges that tell whether to come back, is
 // Centrifugo's.
 //

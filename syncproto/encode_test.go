@@ -97,11 +97,13 @@ func TestFramesAreJSON(t *testing.T) {
 	clean := strings.ToValidUTF8(nasty, "\ufffd")
 	rows := syncproto.AppendRow(nil, []any{nasty, []byte(nasty), math.Inf(1)})
 	frames := map[string][]byte{
-		"sync":       syncproto.AppendSyncEnd(append(syncproto.AppendSyncStart(nil, nasty), rows...)),
-		"sync more":  syncproto.AppendSyncMore(append(syncproto.AppendSyncStart(nil, nasty), rows...)),
-		"update":     syncproto.AppendUpdate(nil, nasty, rows),
-		"delete-all": syncproto.AppendDeleteAll(nil, nasty),
-		"success":    syncproto.AppendSuccess(nil, nasty, nasty, rows, json.RawMessage(`1`)),
+		"sync":       syncproto.AppendSyncEnd(append(syncproto.AppendSyncStart(nil, nasty), rows...), "c.1"),
+		"sync more":  syncproto.AppendSyncMore(append(syncproto.AppendSyncStart(nil, nasty), rows...), "c.1"),
+		"update":     syncproto.AppendUpdate(nil, nasty, rows, "c.1"),
+		"delete-all": syncproto.AppendDeleteAll(nil, nasty, "c.1"),
+		"success":    syncproto.AppendSuccess(nil, nasty, nasty, rows, json.RawMessage(`1`), "c.1"),
+		"sync reset": syncproto.AppendSyncReset(nil, nasty, syncproto.ResetEpoch),
+		"gap":        syncproto.AppendGap(nil, nasty, nasty, nasty, 7),
 		"error":      syncproto.AppendError(nil, nasty, nasty, nasty, nasty),
 		"exception":  syncproto.AppendChannelException(nil, nasty, nasty, nasty),
 	}
@@ -115,7 +117,7 @@ func TestFramesAreJSON(t *testing.T) {
 			continue
 		}
 		texts := append(append([]string{got.Channel}, got.Error...), got.Exception...)
-		if name == "success" || name == "error" {
+		if name == "success" || name == "error" || name == "gap" {
 			texts = append(texts, got.ID)
 		}
 		for _, text := range texts {
@@ -138,7 +140,7 @@ func TestEncodeAllocations(t *testing.T) {
 	got := testing.AllocsPerRun(100, func() {
 		b := syncproto.AppendUpdateStart(buf, "todos")
 		b = syncproto.AppendRow(syncproto.AppendSeparator(b), row)
-		b = syncproto.AppendUpdateEnd(b)
+		b = syncproto.AppendUpdateEnd(b, "")
 		if len(b) == 0 || cap(b) != cap(buf) {
 			t.Fatal("the buffer was left")
 		}

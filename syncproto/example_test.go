@@ -39,13 +39,13 @@ func ExampleAppendSyncStart() {
 	empty := len(b)
 	for _, row := range rows {
 		if len(b) > empty+pageBytes {
-			fmt.Printf("%s\n", syncproto.AppendSyncMore(b))
+			fmt.Printf("%s\n", syncproto.AppendSyncMore(b, ""))
 			b = syncproto.AppendSyncStart(b[:0], "todos")
 		}
 		b = syncproto.AppendSeparator(b)
 		b = syncproto.AppendRow(b, row)
 	}
-	fmt.Printf("%s\n", syncproto.AppendSyncEnd(b))
+	fmt.Printf("%s\n", syncproto.AppendSyncEnd(b, ""))
 	// Output:
 	// {"sync":true,"channel":"todos","payload":[["t1","milk",0,1,1,null],["t2","bread",1,2,3,null]],"more":true}
 	// {"sync":true,"channel":"todos","payload":[["t3","salt",0,4,4,null]]}

@@ -1,6 +1,9 @@
 package syncproto
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strconv"
+)
 
 // DefaultPageBytes is the size at which a sync or update frame should end and
 // the next one begin, in bytes of encoded rows. A row is never split, so a
@@ -15,7 +18,7 @@ const DefaultPageBytes = 256 << 10
 //		b = AppendSeparator(b)
 //		b = AppendRow(b, row)
 //	}
-//	b = AppendSyncEnd(b)
+//	b = AppendSyncEnd(b, cursor)
 //
 // Rows that were encoded alone (AppendSeparator and AppendRow on an empty
 // slice) can be copied between a Start and an End, and are what AppendSuccess
@@ -28,11 +31,40 @@ func AppendSyncStart(dst []byte, channel string) []byte {
 	return append(dst, `,"payload":[`...)
 }
 
-// AppendSyncEnd ends the last, or only, page of an answer to sync.
-func AppendSyncEnd(dst []byte) []byte { return append(dst, `]}`...) }
+// The cursor of a frame is a [Cursor]'s text: what a client has when it has applied the
+// frame and those before it. It is copied as it is; empty for a frame that has none.
 
-// AppendSyncMore ends a page of an answer to sync that others follow.
-func AppendSyncMore(dst []byte) []byte { return append(dst, `],"more":true}`...) }
+func appendEnd(dst []byte, cursor string) []byte {
+	return append(appendPlace(dst, `,"cursor":"`, cursor), '}')
+}
+
+func appendPlace(dst []byte, name, cursor string) []byte {
+	if cursor == "" {
+		return dst
+	}
+	dst = append(dst, name...)
+	dst = append(dst, cursor...)
+	return append(dst, '"')
+}
+
+// AppendSyncReset appends the frame in front of an answer to sync that is to replace
+// what the client has of the channel.
+func AppendSyncReset(dst []byte, channel string, why Reset) []byte {
+	dst = AppendSyncStart(dst, channel)
+	dst = append(dst, `],"reset":"`...)
+	dst = append(dst, why...)
+	return append(dst, `","more":true}`...)
+}
+
+// AppendSyncEnd ends the last, or only, page of an answer to sync.
+func AppendSyncEnd(dst []byte, cursor string) []byte { return appendEnd(append(dst, ']'), cursor) }
+
+// AppendSyncMore ends a page of an answer to sync that others follow. at is the cursor
+// of the commit after which its rows were read; empty for none.
+func AppendSyncMore(dst []byte, at string) []byte {
+	dst = append(dst, `],"more":true`...)
+	return append(appendPlace(dst, `,"at":"`, at), '}')
+}
 
 // AppendUpdateStart begins a broadcast of changed rows and tombstones.
 func AppendUpdateStart(dst []byte, channel string) []byte {
@@ -42,21 +74,20 @@ func AppendUpdateStart(dst []byte, channel string) []byte {
 }
 
 // AppendUpdateEnd ends a broadcast of changed rows.
-func AppendUpdateEnd(dst []byte) []byte { return append(dst, `]}`...) }
+func AppendUpdateEnd(dst []byte, cursor string) []byte { return appendEnd(append(dst, ']'), cursor) }
 
 // AppendUpdate appends a whole broadcast of already encoded rows: rows and
 // commas between them, without the outer brackets.
-func AppendUpdate(dst []byte, channel string, rows []byte) []byte {
+func AppendUpdate(dst []byte, channel string, rows []byte, cursor string) []byte {
 	dst = AppendUpdateStart(dst, channel)
 	dst = append(dst, rows...)
-	return AppendUpdateEnd(dst)
+	return AppendUpdateEnd(dst, cursor)
 }
 
 // AppendDeleteAll appends the broadcast that empties a channel.
-func AppendDeleteAll(dst []byte, channel string) []byte {
+func AppendDeleteAll(dst []byte, channel, cursor string) []byte {
 	dst = append(dst, `{"broadcast":true,"type":"delete-all","channel":`...)
-	dst = AppendString(dst, channel)
-	return append(dst, '}')
+	return appendEnd(AppendString(dst, channel), cursor)
 }
 
 // AppendSuccess appends the reply to an action that was applied. rows are its
@@ -64,7 +95,7 @@ func AppendDeleteAll(dst []byte, channel string) []byte {
 // brackets; empty when it changed none. value is what the room's code gave to
 // the caller, encoded; nil for none. Both are copied as they are: it is the
 // caller's business that they are JSON.
-func AppendSuccess(dst []byte, channel, id string, rows []byte, value json.RawMessage) []byte {
+func AppendSuccess(dst []byte, channel, id string, rows []byte, value json.RawMessage, cursor string) []byte {
 	dst = appendReplyStart(dst, "success", channel, id)
 	dst = append(dst, `,"result":[`...)
 	dst = append(dst, rows...)
@@ -73,17 +104,28 @@ func AppendSuccess(dst []byte, channel, id string, rows []byte, value json.RawMe
 		dst = append(dst, `,"value":`...)
 		dst = append(dst, value...)
 	}
-	return append(dst, '}')
+	return appendEnd(dst, cursor)
 }
 
 // AppendError appends the reply to an action that was refused or failed.
 func AppendError(dst []byte, channel, id string, code Code, message string) []byte {
+	return append(appendErrorStart(dst, channel, id, code, message), '}')
+}
+
+// AppendGap appends the reply to a numbered action that came before its turn: next is
+// the number that the room waits for.
+func AppendGap(dst []byte, channel, id, message string, next uint64) []byte {
+	dst = appendErrorStart(dst, channel, id, CodeMutationGap, message)
+	dst = append(dst, `,"next":`...)
+	return append(strconv.AppendUint(dst, next, 10), '}')
+}
+
+func appendErrorStart(dst []byte, channel, id string, code Code, message string) []byte {
 	dst = appendReplyStart(dst, "error", channel, id)
 	dst = append(dst, `,"error":[`...)
 	dst = AppendString(dst, message)
 	dst = append(dst, `],"code":`...)
-	dst = AppendString(dst, string(code))
-	return append(dst, '}')
+	return AppendString(dst, string(code))
 }
 
 func appendReplyStart(dst []byte, kind, channel, id string) []byte {

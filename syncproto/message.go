@@ -38,9 +38,17 @@ type Message struct {
 	Channel string
 	// From is set with KindSync: how far the client's rows go.
 	From From
+	// Since is set with KindSync: whether the client asks by a cursor, which wins over
+	// From, and Cursor is that cursor where it is SinceCursor.
+	Since  SinceKind
+	Cursor Cursor
 	// ID is set with KindAction: 1 to MaxNameBytes of UTF-8 by which the client
 	// knows the reply.
 	ID string
+	// Client and Mutation are set with a KindAction that is numbered: 1 to MaxNameBytes
+	// of UTF-8, and 1 to MaxMutation. They are "" and 0 together.
+	Client   string
+	Mutation uint64
 	// ActionType is set with KindAction: the action's "type".
 	ActionType string
 	// Payload is the action's "payload" as it stood in the frame: nil when it
@@ -49,6 +57,20 @@ type Message struct {
 	// Action is the whole "action" object as it stood in the frame.
 	Action json.RawMessage
 }
+
+// MaxMutation is the highest number that an action can have: what a JavaScript number
+// counts to.
+const MaxMutation = 1<<53 - 1
+
+// SinceKind tells whether a sync asks by a cursor.
+type SinceKind uint8
+
+// The forms of "cursor".
+const (
+	SinceFrom   SinceKind = iota // absent: From counts
+	SinceStart                   // null: the client holds nothing, and takes cursors
+	SinceCursor                  // a cursor
+)
 
 // FromKind tells in what form a client said how far its rows go.
 type FromKind uint8

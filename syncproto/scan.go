@@ -19,6 +19,9 @@ const (
 	fieldSync
 	fieldRPC
 	fieldFrom
+	fieldCursor
+	fieldClient
+	fieldMutation
 	fieldAction
 	fieldType    // of the action
 	fieldPayload // of the action
@@ -31,6 +34,8 @@ func (f field) quoted() string {
 		return `"channel"`
 	case fieldID:
 		return `"id"`
+	case fieldClient:
+		return `"client"`
 	case fieldType:
 		return `"type" of "action"`
 	}
@@ -287,7 +292,7 @@ func (s *scanner) member(depth int, in level) bool {
 // fieldNamed finds the field of that name, which may be written with escapes.
 func fieldNamed(name []byte, escaped bool, in level) field {
 	if escaped {
-		const longest = 7 // "channel", "payload"
+		const longest = 8 // "mutation"
 		var buf [longest + utf8.UTFMax]byte
 		plain, ok := unescape(buf[:0], name, longest)
 		if !ok {
@@ -315,6 +320,12 @@ func fieldNamed(name []byte, escaped bool, in level) field {
 		return fieldRPC
 	case "from":
 		return fieldFrom
+	case "cursor":
+		return fieldCursor
+	case "client":
+		return fieldClient
+	case "mutation":
+		return fieldMutation
 	case "action":
 		return fieldAction
 	}

@@ -43,7 +43,11 @@ type wantRead struct {
 	Channel  string          `json:"channel"`
 	FromKind string          `json:"from_kind"`
 	From     json.RawMessage `json:"from"`
+	Since    string          `json:"since"`
+	Cursor   string          `json:"cursor"`
 	ID       string          `json:"id"`
+	Client   string          `json:"client"`
+	Mutation uint64          `json:"mutation"`
 	Type     string          `json:"type"`
 	Payload  *string         `json:"payload"`
 	Action   string          `json:"action"`
@@ -65,6 +69,10 @@ type write struct {
 	Value   *string             `json:"value"`
 	Code    syncproto.Code      `json:"code"`
 	Text    string              `json:"text"`
+	Cursor  string              `json:"cursor"`
+	At      string              `json:"at"`
+	Reset   syncproto.Reset     `json:"reset"`
+	Next    uint64              `json:"next"`
 }
 
 func (v *vector) frame(t testing.TB) []byte {
@@ -140,6 +148,13 @@ func checkRead(t *testing.T, frame []byte, want *wantRead) {
 	if (got.Payload == nil) != (want.Payload == nil) || want.Payload != nil && string(got.Payload) != *want.Payload {
 		t.Errorf("payload %s, want %v", got.Payload, want.Payload)
 	}
+	if got.Client != want.Client || got.Mutation != want.Mutation {
+		t.Errorf("numbered %q %d, want %q %d", got.Client, got.Mutation, want.Client, want.Mutation)
+	}
+	since := map[string]syncproto.SinceKind{"": syncproto.SinceFrom, "start": syncproto.SinceStart, "cursor": syncproto.SinceCursor}
+	if wantSince, known := since[want.Since]; !known || got.Since != wantSince || got.Since == syncproto.SinceCursor && got.Cursor.String() != want.Cursor {
+		t.Errorf("since %v %v, want %q %q", got.Since, got.Cursor, want.Since, want.Cursor)
+	}
 	kinds := map[string]syncproto.FromKind{"": 0, "none": syncproto.FromNone, "int": syncproto.FromInt, "float": syncproto.FromFloat, "text": syncproto.FromText}
 	wantKind, known := kinds[want.FromKind]
 	if !known || got.From.Kind != wantKind {
@@ -180,19 +195,23 @@ func (w *write) frame(t *testing.T) []byte {
 	case "sync":
 		b := append(syncproto.AppendSyncStart(nil, w.Channel), rows...)
 		if w.More {
-			return syncproto.AppendSyncMore(b)
+			return syncproto.AppendSyncMore(b, w.At)
 		}
-		return syncproto.AppendSyncEnd(b)
+		return syncproto.AppendSyncEnd(b, w.Cursor)
+	case "sync-reset":
+		return syncproto.AppendSyncReset(nil, w.Channel, w.Reset)
 	case "update":
-		return syncproto.AppendUpdate(nil, w.Channel, rows)
+		return syncproto.AppendUpdate(nil, w.Channel, rows, w.Cursor)
 	case "delete-all":
-		return syncproto.AppendDeleteAll(nil, w.Channel)
+		return syncproto.AppendDeleteAll(nil, w.Channel, w.Cursor)
 	case "success":
 		var value json.RawMessage
 		if w.Value != nil {
 			value = json.RawMessage(*w.Value)
 		}
-		return syncproto.AppendSuccess(nil, w.Channel, w.ID, rows, value)
+		return syncproto.AppendSuccess(nil, w.Channel, w.ID, rows, value, w.Cursor)
+	case "gap":
+		return syncproto.AppendGap(nil, w.Channel, w.ID, w.Text, w.Next)
 	case "error":
 		return syncproto.AppendError(nil, w.Channel, w.ID, w.Code, w.Text)
 	case "exception":
@@ -237,7 +256,7 @@ func rowValues(t *testing.T, row []json.RawMessage) []any {
 func TestVectorsAreComplete(t *testing.T) {
 	missing := map[string]bool{
 		"write sync": true, "write update": true, "write delete-all": true, "write success": true,
-		"write error": true, "write exception": true, "write room-error": true,
+		"write sync-reset": true, "write gap": true, "write error": true, "write exception": true, "write room-error": true,
 		"read sync": true, "read action": true, "read other": true,
 		"refused bad_message": true, "refused too_large": true,
 	}

@@ -117,6 +117,14 @@ func (l *link) Send(frames ...*hibernate.Frame) {
 	l.unlockAndFlush()
 }
 
+// Waiting is how many bytes were sent and are not written yet. A room reads no more of
+// a large channel for this client while there are many.
+func (l *link) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting.bytes
+}
+
 // writeAtOnce writes a small frame from the caller's goroutine if nothing waits before
 // it and the socket takes it whole at once, which saves a goroutine's start and a thread's
 // waking: much of the time of a lone reply. A room that sends to many gets this for

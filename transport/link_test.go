@@ -393,3 +393,25 @@ func tcpPair(t testing.TB) (server, client net.Conn) {
 	t.Cleanup(func() { server.Close(); client.Close() })
 	return server, client
 }
+
+// What waits is what the client has not taken yet.
+func TestLinkSaysWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, client, _ := pipeLink(t, Options{})
+		if n := l.Waiting(); n != 0 {
+			t.Errorf("%d bytes wait at first", n)
+		}
+		l.Send(text(strings.Repeat("a", 1000)), text(strings.Repeat("b", 1000)))
+		synctest.Wait()
+		if n := l.Waiting(); n < 2000 || n > 2100 {
+			t.Errorf("%d bytes wait of two frames that nobody reads", n)
+		}
+		readPayloads(t, bufio.NewReader(client), 2)
+		synctest.Wait()
+		if n := l.Waiting(); n != 0 {
+			t.Errorf("%d bytes wait when all is read", n)
+		}
+		l.abort(1006, "")
+		client.Close()
+	})
+}

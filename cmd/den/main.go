@@ -1,7 +1,9 @@
 // Den serves the fixtures of Den: rooms to try, and to point a client at.
 //
 //	den [flags]     serve
+//	den migrate     take rooms through their migrations, see den migrate -h
 //	den version     print the version
+//	den rooms, backup, restore, export, import: work on rooms, see den backup -h
 //
 // See -h for the flags and the environment variables that stand for them.
 package main
@@ -34,6 +36,12 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if len(args) > 0 && args[0] == "version" {
 		fmt.Println("den", version())
 		return nil
+	}
+	if len(args) > 0 && args[0] == "migrate" {
+		return migrate(ctx, args[1:], getenv, os.Stdout, terminal(os.Stderr), os.Stderr)
+	}
+	if len(args) > 0 && taskUsage[args[0]] != "" {
+		return runTask(ctx, args[0], args[1:], getenv)
 	}
 	config, err := parseConfig(args, getenv, os.Stderr)
 	if err != nil {

@@ -24,6 +24,8 @@ type server struct {
 	rooms    *transport.Handler
 	listener net.Listener
 	http     *http.Server
+	socket   net.Listener // for operators; nil where it could not be opened
+	admin    *http.Server
 }
 
 // newServer opens the data directory and the address. Where it fails nothing is
@@ -41,6 +43,10 @@ func newServer(c config, log *slog.Logger) (_ *server, err error) {
 	if err := todo.Register(s.host); err != nil {
 		return nil, err
 	}
+	if s.socket, err = listenAdmin(c.data); err != nil {
+		log.Warn("the commands for operators do not reach this server", "err", err)
+	}
+	s.admin = newAdmin(s.host, log)
 	s.rooms, err = transport.NewHandler(s.host, transport.Options{
 		Origins: c.origins,
 		Next:    todo.Page(),
@@ -68,6 +74,10 @@ func newServer(c config, log *slog.Logger) (_ *server, err error) {
 func (s *server) run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.listener) }() // ends with Shutdown or Close
+	if s.socket != nil {
+		go s.admin.Serve(s.socket) // ends with Close
+	}
+	defer s.admin.Close()
 	select {
 	case err := <-failed:
 		s.abandon()
@@ -93,6 +103,9 @@ func (s *server) run(ctx context.Context) error {
 func (s *server) abandon() {
 	if s.listener != nil {
 		s.listener.Close()
+	}
+	if s.socket != nil {
+		s.socket.Close()
 	}
 	if s.host != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)

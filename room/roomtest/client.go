@@ -2,6 +2,7 @@ package roomtest
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -18,6 +19,7 @@ type Client struct {
 	key     room.Key
 	session *room.Session
 	serial  int
+	prefix  string // of its actions' ids
 
 	mail mailbox
 }
@@ -41,6 +43,10 @@ type Event struct {
 	ID      string          // of the action that it answers
 	Rows    []Row           // of sync, update and success
 	More    bool            // of sync: another page follows
+	Reset   string          // of sync: why this answer replaces what the client has
+	Cursor  string          // what the client has now; empty on frames without
+	At      string          // of sync: where its rows were read, if another page follows
+	Next    uint64          // of error: the number that the room waits for
 	Value   json.RawMessage // of success: the action's own result
 	Code    string          // of error and exception
 	Message string          // of error and exception
@@ -69,7 +75,7 @@ func (h *Host) Join(namespace, name, id string, opts ...JoinOption) *Client {
 
 // TryJoin is Join with the room's refusal as an error, an *room.Error.
 func (h *Host) TryJoin(namespace, name, id string, opts ...JoinOption) (*Client, error) {
-	c := &Client{t: h.t, host: h, key: room.Key{Namespace: namespace, Room: name}}
+	c := &Client{t: h.t, host: h, key: room.Key{Namespace: namespace, Room: name}, prefix: rand.Text()[:8]}
 	c.mail.changed, c.mail.used = make(chan struct{}), make(map[int]bool)
 	request := room.ConnectRequest{ID: id, Link: &c.mail}
 	for _, o := range opts {
@@ -93,17 +99,33 @@ func (c *Client) ID() string { return c.session.ID() }
 func (c *Client) Do(channel, action string, payload any) Event {
 	c.t.Helper()
 	c.serial++
-	return c.DoAs(fmt.Sprintf("%s-%d", c.ID(), c.serial), channel, action, payload)
+	return c.DoAs(fmt.Sprintf("%s-%d", c.prefix, c.serial), channel, action, payload)
 }
 
 // DoAs is Do with an id for the action, so that it can be sent twice.
 func (c *Client) DoAs(id, channel, action string, payload any) Event {
 	c.t.Helper()
-	seen := c.mail.len()
-	c.SendJSON(map[string]any{
+	return c.act(id, action, map[string]any{
 		"id": id, "channel": channel, "rpc": true,
 		"action": map[string]any{"type": action, "payload": payload},
 	})
+}
+
+// DoNumbered is Do as a client that numbers its actions: the room applies each number
+// once, and in order. The action's id follows from client and mutation.
+func (c *Client) DoNumbered(client string, mutation uint64, channel, action string, payload any) Event {
+	c.t.Helper()
+	id := fmt.Sprintf("%.100s-%d", client, mutation)
+	return c.act(id, action, map[string]any{
+		"id": id, "channel": channel, "rpc": true, "client": client, "mutation": mutation,
+		"action": map[string]any{"type": action, "payload": payload},
+	})
+}
+
+func (c *Client) act(id, action string, message map[string]any) Event {
+	c.t.Helper()
+	seen := c.mail.len()
+	c.SendJSON(message)
 	return c.await("the reply to "+action, seen, func(e Event) bool {
 		return e.ID == id && (e.Kind == "success" || e.Kind == "error")
 	})
@@ -132,6 +154,24 @@ func (c *Client) SyncFrom(channel string, from any) []Row {
 		rows = append(rows, e.Rows...)
 		if !e.More {
 			return rows
+		}
+		seen = c.mail.awaited
+	}
+}
+
+// Resume asks for what a channel lacks since a cursor, nil for all there is, and gives
+// the frames of the answer.
+func (c *Client) Resume(channel string, cursor any) []Event {
+	c.t.Helper()
+	seen := c.mail.len()
+	c.SendJSON(map[string]any{"channel": channel, "sync": true, "cursor": cursor})
+	var answer []Event
+	for {
+		e := c.await("the answer to sync", seen, func(e Event) bool {
+			return e.Channel == channel && (e.Kind == "sync" || e.Kind == "exception")
+		})
+		if answer = append(answer, e); !e.More {
+			return answer
 		}
 		seen = c.mail.awaited
 	}
@@ -309,7 +349,9 @@ func parse(t TB, f *room.Frame) Event {
 	e := Event{Kind: "message", Data: f.Payload(), Binary: f.Binary()}
 	var wire struct {
 		Type, Channel, ID, Code string
+		Reset, Cursor, At       string
 		Sync, Broadcast, More   bool
+		Next                    uint64
 		Payload, Result         []Row
 		Value                   json.RawMessage
 		Error, Exception        []string
@@ -318,6 +360,8 @@ func parse(t TB, f *room.Frame) Event {
 		return e
 	}
 	e.Channel, e.ID, e.Code, e.Value, e.More = wire.Channel, wire.ID, wire.Code, wire.Value, wire.More
+	e.Reset, e.Cursor, e.Next = wire.Reset, wire.Cursor, wire.Next
+	e.At = wire.At
 	switch {
 	case wire.Sync:
 		e.Kind, e.Rows = "sync", wire.Payload

@@ -145,6 +145,7 @@ part_fuzz() {
 # Every benchmark that compares with a floor reports a metric with "ratio" in its unit; run.sh shows those again at the end.
 part_bench() {
   local logs=.bin/logs
+  [ "$BENCHTIME" = 1x ] || export DEN_BENCH_FULL=1 # the log's size after a million actions
   mkdir -p "$logs"
   go test -run '^$' -bench . -benchtime "$BENCHTIME" -timeout 20m ./... | tee "$logs/bench.txt"
   grep -q '^Benchmark' "$logs/bench.txt" || { note 'no benchmark was found'; exit 1; }
@@ -154,13 +155,23 @@ part_bench() {
   note "$(grep -c '^Benchmark' "$logs/bench.txt") benchmarks, $BENCHTIME each"
 }
 
-part_crash() { crash "${LOOPS:-100}" 0s; }
+part_crash() { crash "${LOOPS:-200}" 0s; }
 
 part_crash-soak() { crash 1000000 "$DURATION"; }
 
 crash() {
   DEN_CRASH_LOOPS=$1 DEN_CRASH_FOR=$2 go test -count=1 -v -timeout 24h -run '^TestInvariantGateKill9$' ./test/crash
 }
+
+# Real sockets, concurrent clients, and a search for an order that explains what they saw.
+part_linear-soak() {
+  go test -count=1 -v -timeout 24h -run '^TestInvariantOrderedLinearizable$' ./test/linear -linear.for "$DURATION"
+}
+
+# The simulation, for as long as one likes; a few thousand seeds of it in every run; and its deliberate bugs.
+part_sim() { go test -count=1 -timeout 15m ./test/sim; }
+part_sim-soak() { go test -count=1 -v -timeout 24h ./test/sim -sim.for "$DURATION"; }
+part_bugs() { go test -count=1 -v -tags denbugs -timeout 1h -run '^TestBugs$' ./test/sim ./test/linear; }
 
 part_web() {
   local browser

@@ -23,6 +23,8 @@ type message struct {
 	ID        string            `json:"id"`
 	Sync      bool              `json:"sync"`
 	More      bool              `json:"more"`
+	Cursor    string            `json:"cursor"`
+	Reset     string            `json:"reset"`
 	Broadcast bool              `json:"broadcast"`
 	Payload   []json.RawMessage `json:"payload"`
 	Result    []json.RawMessage `json:"result"`
@@ -66,7 +68,7 @@ func receive(ctx context.Context, conn *websocket.Conn) (message, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, fmt.Errorf("frame %.200s: %w", data, err)
 	}
-	if m.Error != nil || m.Exception != nil {
+	if m.Error != nil || m.Exception != nil && m.Code != fenceAnswer {
 		return m, fmt.Errorf("refused: %.300s", data)
 	}
 	return m, nil
@@ -93,34 +95,136 @@ func syncFrame(from any) map[string]any {
 	return map[string]any{"channel": channel, "sync": true, "from": from}
 }
 
-func (o op) frame() map[string]any {
-	payload := map[string]any{"id": o.row}
-	if o.verb != remove {
-		payload["text"], payload["completed"] = o.text, o.completed()
-	}
-	return map[string]any{
-		"id": strconv.Itoa(o.n), "channel": channel, "rpc": true,
-		"action": map[string]any{"type": o.verb, "payload": payload},
-	}
-}
+// A fence is a question whose answer stands in its place between all else that a room sends: a sync of a channel that
+// is not there.
+const (
+	fenceChannel = "fence"
+	fenceAnswer  = "unknown_channel"
+)
 
-// A writer is one client under load: it keeps up to window actions in flight, and notes what it is told.
+// A kind is how a writer comes back.
+type kind string
+
+const (
+	// numbered: its actions have numbers, and it resumes from a cursor.
+	numbered kind = "numbered"
+	// stock: as the published client of partysync, with its connection id and the ids of its actions alone. It syncs
+	// once, and what it lacks after a reconnect comes unasked.
+	stock kind = "stock"
+)
+
+// A writer is one client under load, over several servers: it keeps up to window actions in flight, shows what it is
+// told, and sends again what it got no answer to.
 type writer struct {
+	kind    kind
 	room    string
 	window  int
 	ledger  *ledger
-	ledgers []*ledger // of all clients of this round
+	ledgers []*ledger // of all clients that work at this time
+
+	shows  map[string]row // the live rows, as the client knows them
+	cursor string         // the newest that it got
+	synced bool           // it has had a first answer to sync
 
 	conn  *websocket.Conn
 	acked chan struct{} // from the reader to the sender: there may be room for one more
 }
 
+// resume connects, and takes in what the writer lacks, up to the end of it.
+func (w *writer) resume(ctx context.Context, base string) error {
+	conn, err := dial(ctx, base, w.room, w.ledger.client)
+	if err != nil {
+		return err
+	}
+	w.conn = conn
+	if err := w.ask(ctx); err != nil {
+		return err
+	}
+	for {
+		m, err := receive(ctx, w.conn)
+		if err != nil {
+			return err
+		}
+		switch {
+		case m.Exception != nil:
+			return nil
+		case m.Reset != "" && w.cursor != "":
+			return fmt.Errorf("client %s was told to begin anew: %s", w.ledger.client, m.Reset)
+		}
+		if _, err := w.take(m); err != nil {
+			return err
+		}
+		if m.Sync && !m.More {
+			w.synced = true
+			return nil
+		}
+	}
+}
+
+func (w *writer) ask(ctx context.Context) error {
+	switch {
+	case w.kind == numbered && w.cursor == "":
+		return send(ctx, w.conn, map[string]any{"channel": channel, "sync": true, "cursor": nil})
+	case w.kind == numbered:
+		return send(ctx, w.conn, map[string]any{"channel": channel, "sync": true, "cursor": w.cursor})
+	case !w.synced:
+		return send(ctx, w.conn, syncFrame(nil))
+	}
+	return send(ctx, w.conn, map[string]any{"channel": fenceChannel, "sync": true, "from": nil})
+}
+
+// take applies a message to what the writer shows, and gives its rows.
+func (w *writer) take(m message) ([]row, error) {
+	rows, err := m.rows()
+	if err != nil {
+		return nil, err
+	}
+	if m.Type == "delete-all" {
+		clear(w.shows)
+	}
+	for _, r := range rows {
+		if r.deleted {
+			delete(w.shows, r.id)
+		} else {
+			w.shows[r.id] = r
+		}
+		for _, l := range w.ledgers {
+			if l.owns(r.id) {
+				if _, err := l.saw(r); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	if m.Cursor != "" {
+		w.cursor = m.Cursor
+	}
+	return rows, nil
+}
+
+// agrees compares what the writer shows with what there is.
+func (w *writer) agrees(rows map[string]row) error {
+	live := 0
+	for id, r := range rows {
+		if r.deleted {
+			continue
+		}
+		live++
+		if w.shows[id].json != r.json {
+			return fmt.Errorf("client %s came back and shows row %s as %q instead of %q", w.ledger.client, id, w.shows[id].json, r.json)
+		}
+	}
+	for id, r := range w.shows {
+		if rows[id].json != r.json {
+			return fmt.Errorf("client %s came back and shows row %s as %q, there is %q", w.ledger.client, id, r.json, rows[id].json)
+		}
+	}
+	return nil
+}
+
 // run works until the connection is lost. Any other end is an error.
 func (w *writer) run(ctx context.Context) error {
 	w.acked = make(chan struct{}, 1)
-	if err := send(ctx, w.conn, syncFrame(nil)); err != nil {
-		return err
-	}
 	ctx, lost := context.WithCancel(ctx)
 	sender := make(chan error, 1)
 	go func() { sender <- w.send(ctx) }() // ends with ctx or the connection
@@ -132,7 +236,13 @@ func (w *writer) run(ctx context.Context) error {
 	return err
 }
 
+// send sends what has had no answer once more, and then new actions.
 func (w *writer) send(ctx context.Context) error {
+	for _, o := range w.ledger.unanswered() {
+		if err := send(context.WithoutCancel(ctx), w.conn, w.frame(o)); err != nil {
+			return nil // the reader goes on to the end of what had arrived
+		}
+	}
 	for ctx.Err() == nil {
 		for w.ledger.inFlight() >= w.window {
 			select {
@@ -142,47 +252,75 @@ func (w *writer) send(ctx context.Context) error {
 			}
 		}
 		// What is in flight when the reader stops is sent or not: the ledger counts it as sent.
-		if err := send(context.WithoutCancel(ctx), w.conn, w.ledger.next().frame()); err != nil {
-			return nil // the reader goes on to the end of what had arrived
+		if err := send(context.WithoutCancel(ctx), w.conn, w.frame(w.ledger.next())); err != nil {
+			return nil
 		}
 	}
 	return nil
 }
 
+func (w *writer) frame(o op) map[string]any {
+	payload := map[string]any{"id": o.row}
+	if o.verb != remove {
+		payload["text"], payload["completed"] = o.text, o.completed()
+	}
+	frame := map[string]any{
+		"id": strconv.Itoa(o.n), "channel": channel, "rpc": true,
+		"action": map[string]any{"type": o.verb, "payload": payload},
+	}
+	if w.kind == numbered {
+		frame["client"], frame["mutation"] = w.ledger.client, o.n
+	}
+	return frame
+}
+
 // receive reads to the very end: what the kernel had taken from the server before the kill was seen too.
 func (w *writer) receive(ctx context.Context) error {
 	highest := map[*ledger]int{}
+	for _, l := range w.ledgers {
+		highest[l] = l.there
+	}
 	for {
 		m, err := receive(ctx, w.conn)
 		if err != nil {
 			return err
 		}
-		rows, err := m.rows()
+		rows, err := w.take(m)
 		if err != nil {
 			return err
 		}
 		if m.Type == "success" {
-			n, err := strconv.Atoi(m.ID)
-			if err != nil {
-				return fmt.Errorf("reply to %q, which nobody sent", m.ID)
-			}
-			if err := w.ledger.ack(n, rows); err != nil {
+			if err := w.answered(m, rows); err != nil {
 				return err
-			}
-			select {
-			case w.acked <- struct{}{}:
-			default:
 			}
 			continue
 		}
-		if err := w.note(m, rows, highest); err != nil {
+		if err := w.inOrder(m, rows, highest); err != nil {
 			return err
 		}
 	}
 }
 
-// note takes in a broadcast or a snapshot. Broadcasts show each client's actions in order, none twice.
-func (w *writer) note(m message, rows []row, highest map[*ledger]int) error {
+func (w *writer) answered(m message, rows []row) error {
+	n, err := strconv.Atoi(m.ID)
+	if err != nil {
+		return fmt.Errorf("reply to %q, which nobody sent", m.ID)
+	}
+	if err := w.ledger.ack(n, rows); err != nil {
+		return err
+	}
+	select {
+	case w.acked <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// inOrder: updates show each other client's actions in order, none twice, and none that the writer knew when it came back.
+func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int) error {
+	if !m.Broadcast {
+		return nil
+	}
 	for _, r := range rows {
 		for _, l := range w.ledgers {
 			if !l.owns(r.id) {
@@ -192,12 +330,10 @@ func (w *writer) note(m message, rows []row, highest map[*ledger]int) error {
 			if err != nil {
 				return err
 			}
-			if m.Broadcast {
-				if l == w.ledger || n <= highest[l] {
-					return fmt.Errorf("client %s was sent action %d of client %s behind action %d", w.ledger.client, n, l.client, highest[l])
-				}
-				highest[l] = n
+			if l == w.ledger || n <= highest[l] {
+				return fmt.Errorf("client %s was sent action %d of client %s behind action %d", w.ledger.client, n, l.client, highest[l])
 			}
+			highest[l] = n
 		}
 	}
 	return nil

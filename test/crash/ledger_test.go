@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -71,6 +72,8 @@ type ledger struct {
 	deleter map[string]int // row → the op that deletes it
 	byText  map[string]int // text → op
 	live    []string       // rows that are there once all ops are applied
+
+	there int // ops that were found to be applied after the last kill; owned by the test's goroutine, read by writers while it waits
 }
 
 func newLedger(client string, rng *rand.Rand) *ledger {
@@ -146,6 +149,13 @@ func (l *ledger) ack(n int, rows []row) error {
 	return nil
 }
 
+// unanswered are the ops that have had no reply.
+func (l *ledger) unanswered() []op {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.ops[l.acked:])
+}
+
 func (l *ledger) inFlight() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,7 +167,7 @@ func (l *ledger) inFlight() int {
 func (l *ledger) applied(rows map[string]row) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	least := max(l.acked, l.seen)
+	least := max(l.acked, l.seen, l.there)
 	state := map[string]op{}
 	count := 0
 	for id := range rows {
@@ -181,8 +191,8 @@ func (l *ledger) applied(rows map[string]row) (int, error) {
 			first = err
 		}
 	}
-	return 0, fmt.Errorf("client %s: %d actions sent, %d acknowledged, %d seen by anybody, and what is there fits no number from %d on: %w",
-		l.client, len(l.ops), l.acked, l.seen, least, first)
+	return 0, fmt.Errorf("client %s: %d actions sent, %d acknowledged, %d seen by anybody, %d found before, and what is there fits no number from %d on: %w",
+		l.client, len(l.ops), l.acked, l.seen, l.there, least, first)
 }
 
 func (l *ledger) compare(state map[string]op, rows map[string]row, count int) error {

@@ -1,0 +1,341 @@
+package main
+
+// How the commands for operators reach a host: by HTTP over a Unix socket in the data
+// directory, which only its owner may open; or, where no server runs, by the same HTTP
+// within the process.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/denrooms/den/room"
+)
+
+// socketName is the socket's name in the data directory.
+const socketName = "den.sock"
+
+// errorTrailer carries an error that came when a part of the answer had been sent.
+const errorTrailer = "Den-Error"
+
+// listenAdmin opens the socket. The directory is locked, so one that is there is of a
+// process that has gone.
+func listenAdmin(data string) (net.Listener, error) {
+	path := filepath.Join(data, socketName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// newAdmin makes the server that answers operators. Serve ends with Close.
+func newAdmin(host *room.Host, log *slog.Logger) *http.Server {
+	a := admin{host}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /rooms", a.rooms)
+	mux.HandleFunc("GET /backup", a.backup)
+	mux.HandleFunc("GET /export", a.export)
+	mux.HandleFunc("POST /restore", a.restore)
+	mux.HandleFunc("POST /rewind", a.rewind)
+	mux.HandleFunc("POST /import", a.load)
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+}
+
+type admin struct{ host *room.Host }
+
+func keyOf(r *http.Request) room.Key {
+	q := r.URL.Query()
+	return room.Key{Namespace: q.Get("namespace"), Room: q.Get("room")}
+}
+
+// pointOf reads a point in history; there is none in most requests.
+func pointOf(r *http.Request) (p room.Point, there bool, err error) {
+	if text := r.URL.Query().Get("seq"); text != "" {
+		there = true
+		seq, parseErr := strconv.ParseUint(text, 10, 63)
+		if parseErr != nil || seq == 0 {
+			err = fmt.Errorf("the seq %q: want a number from 1", text)
+		}
+		p.Seq = room.Seq(seq)
+	}
+	if text := r.URL.Query().Get("at"); text != "" {
+		there = true
+		if p.Time, err = time.Parse(time.RFC3339, text); err != nil {
+			err = fmt.Errorf("the time %q: want a form like 2026-11-20T10:00:00Z", text)
+		}
+	}
+	return p, there, err
+}
+
+func (a admin) rooms(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Trailer", errorTrailer)
+	for _, namespace := range a.host.Namespaces() {
+		for key, err := range a.host.Rooms(r.Context(), namespace) {
+			if err != nil {
+				w.Header().Set(errorTrailer, oneLine(err))
+				continue
+			}
+			fmt.Fprintf(w, "%s/%s\n", key.Namespace, url.PathEscape(key.Room))
+		}
+	}
+}
+
+func (a admin) backup(w http.ResponseWriter, r *http.Request) {
+	at, rewound, err := pointOf(r)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	path, err := a.host.ScratchFile()
+	if err == nil && rewound {
+		err = a.host.StateAt(r.Context(), keyOf(r), at, path)
+	} else if err == nil {
+		err = a.host.Backup(r.Context(), keyOf(r), path)
+	}
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	defer os.Remove(path)
+	http.ServeFile(w, r, path)
+}
+
+func (a admin) export(w http.ResponseWriter, r *http.Request) {
+	format := room.SQLFormat
+	if r.URL.Query().Get("format") == room.LinesFormat.String() {
+		format = room.LinesFormat
+	}
+	w.Header().Set("Trailer", errorTrailer)
+	out := &started{w: w}
+	err := a.host.Export(r.Context(), keyOf(r), out, format)
+	switch {
+	case err != nil && !out.begun:
+		w.Header().Del("Trailer")
+		refuse(w, err)
+	case err != nil:
+		w.Header().Set(errorTrailer, oneLine(err))
+	}
+}
+
+// started knows whether anything has been written.
+type started struct {
+	w     io.Writer
+	begun bool
+}
+
+func (s *started) Write(p []byte) (int, error) {
+	s.begun = true
+	return s.w.Write(p)
+}
+
+func (a admin) restore(w http.ResponseWriter, r *http.Request) {
+	path, err := a.host.ScratchFile()
+	if err == nil {
+		defer os.Remove(path)
+		err = receive(path, r.Body)
+	}
+	kept := ""
+	if err == nil {
+		kept, err = a.host.Restore(r.Context(), keyOf(r), path)
+	}
+	answerKept(w, kept, err)
+}
+
+// rewind restores a room to an earlier state of its own.
+func (a admin) rewind(w http.ResponseWriter, r *http.Request) {
+	at, there, err := pointOf(r)
+	if err == nil && !there {
+		err = errors.New("there is no point in time to go back to")
+	}
+	path := ""
+	if err == nil {
+		path, err = a.host.ScratchFile()
+	}
+	if err == nil {
+		err = a.host.StateAt(r.Context(), keyOf(r), at, path)
+	}
+	kept := ""
+	if err == nil {
+		defer os.Remove(path)
+		kept, err = a.host.Restore(r.Context(), keyOf(r), path)
+	}
+	answerKept(w, kept, err)
+}
+
+// load imports a room.
+func (a admin) load(w http.ResponseWriter, r *http.Request) {
+	kept, err := "", error(nil)
+	if r.URL.Query().Get("replace") != "" {
+		kept, err = a.host.ImportOver(r.Context(), keyOf(r), r.Body)
+	} else {
+		err = a.host.Import(r.Context(), keyOf(r), r.Body)
+	}
+	answerKept(w, kept, err)
+}
+
+func receive(path string, from io.Reader) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Close())
+}
+
+// answerKept tells where the file that was replaced is kept.
+func answerKept(w http.ResponseWriter, kept string, err error) {
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	json.NewEncoder(w).Encode(map[string]string{"kept": kept}) // an error is the client's, who has gone
+}
+
+// refuse answers with an error. Operators may see all of it.
+func refuse(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, room.ErrNoRoom):
+		status = http.StatusNotFound
+	case errors.Is(err, room.ErrRoomExists):
+		status = http.StatusConflict
+	}
+	http.Error(w, err.Error(), status)
+}
+
+// oneLine is an error as a header can hold it.
+func oneLine(err error) string { return strconv.QuoteToASCII(err.Error()) }
+
+// An operator is the commands' side: HTTP to a server that runs, or within the process.
+type operator struct {
+	client *http.Client
+	close  func() error
+}
+
+// connect reaches the server of a data directory; where none runs it opens the directory
+// itself, and lets prepare see the host. Namespaces need not be known to this program.
+func connect(ctx context.Context, data string, prepare func(*room.Host) error) (*operator, error) {
+	path := filepath.Join(data, socketName)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}
+	if conn, err := dial(ctx, "", ""); err == nil {
+		conn.Close()
+		return newOperator(dial, func() error { return nil }), nil
+	}
+	if _, err := os.Stat(data); err != nil {
+		return nil, fmt.Errorf("the data directory: %w (another one: -data or DEN_DATA)", err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	host, err := room.Open(room.Options{Dir: data, Logger: quiet})
+	if err != nil {
+		return nil, fmt.Errorf("%w (no server answers at %s)", err, path)
+	}
+	if err := prepare(host); err != nil {
+		return nil, errors.Join(err, host.Shutdown(ctx))
+	}
+	pipe := newPipe()
+	server := newAdmin(host, quiet)
+	go server.Serve(pipe) // ends with the server's Close
+	return newOperator(pipe.dial, func() error {
+		server.Close()
+		stop, cancel := context.WithTimeout(context.Background(), shutdownTime)
+		defer cancel()
+		return host.Shutdown(stop)
+	}), nil
+}
+
+func newOperator(dial func(context.Context, string, string) (net.Conn, error), end func() error) *operator {
+	transport := &http.Transport{DialContext: dial, DisableCompression: true}
+	return &operator{&http.Client{Transport: transport}, func() error { transport.CloseIdleConnections(); return end() }}
+}
+
+// A pipe is a listener within the process.
+type pipe struct {
+	conns chan net.Conn // sent by dial, received by Accept; never closed
+	ended chan struct{} // closed by Close
+}
+
+func newPipe() *pipe { return &pipe{make(chan net.Conn), make(chan struct{})} }
+
+func (p *pipe) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case p.conns <- there:
+		return here, nil
+	case <-p.ended:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Accept is net.Listener's.
+func (p *pipe) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.ended:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is net.Listener's. It is called once, by the server.
+func (p *pipe) Close() error { close(p.ended); return nil }
+
+// Addr is net.Listener's.
+func (p *pipe) Addr() net.Addr { return &net.UnixAddr{Name: "within the process", Net: "unix"} }
+
+// call sends a request and gives the answer's body, or the error that it is.
+func (o *operator) call(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://den"+path+"?"+query.Encode(), body)
+	if err != nil {
+		return nil, err
+	}
+	res, err := o.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode == http.StatusOK {
+		return res, nil
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	if err != nil {
+		return nil, err
+	}
+	return nil, &refusal{res.StatusCode, string(text)}
+}
+
+// A refusal is an error of the host's.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r *refusal) Error() string { return trimmed(r.text) + hints[r.status] }
+
+// hints say what to do.
+var hints = map[int]string{
+	http.StatusNotFound: " (den rooms lists those that there are)",
+	http.StatusConflict: " (-replace puts the import in its place)",
+}

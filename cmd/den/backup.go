@@ -1,0 +1,284 @@
+package main
+
+// The commands for operators: what they take, and what they say.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/denrooms/den/room"
+)
+
+// A task is one of the commands that work on rooms.
+type task struct {
+	data, format, at, seq string
+	force, replace        bool
+
+	output io.Writer // what the command is asked for
+	notes  io.Writer // what it tells besides
+}
+
+// taskUsage is what the commands take, and an example of each.
+var taskUsage = map[string]string{
+	"rooms":   "rooms [-data DIR]\n\n  Lists the rooms, names percent-encoded.\n",
+	"backup":  "backup [-data DIR] [-force] [-at TIME | -seq N] NAMESPACE/ROOM FILE\n\n  den backup todos/kitchen kitchen.db\n  den backup -at 2026-11-20T10:00:00Z todos/kitchen as-it-was.db\n",
+	"restore": "restore [-data DIR] NAMESPACE/ROOM FILE\n       den restore [-data DIR] -at TIME | -seq N NAMESPACE/ROOM\n\n  den restore todos/kitchen kitchen.db\n  den restore -at 2026-11-20T10:00:00Z todos/kitchen\n",
+	"export":  "export [-data DIR] [-force] [-format sql|jsonl] NAMESPACE/ROOM [FILE]\n\n  den export todos/kitchen | sqlite3 kitchen-copy.db\n  den export -format jsonl todos/kitchen kitchen.jsonl\n",
+	"import":  "import [-data DIR] [-replace] NAMESPACE/ROOM [FILE]\n\n  den import todos/kitchen kitchen.jsonl\n",
+}
+
+// runTask runs one of them. The room's name is percent-encoded, as in a URL.
+func runTask(ctx context.Context, name string, args []string, getenv func(string) string) error {
+	t := &task{output: os.Stdout, notes: os.Stderr}
+	rest, err := t.parse(name, args, getenv)
+	if err != nil {
+		return err
+	}
+	o, err := connect(ctx, t.data, func(host *room.Host) error {
+		if name != "rooms" {
+			return nil // only files are worked on, and no program runs
+		}
+		return registerAll(host, t.data)
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.do(ctx, o, name, rest), o.close())
+}
+
+func (t *task) parse(name string, args []string, getenv func(string) string) (rest []string, err error) {
+	flags := flag.NewFlagSet("den "+name, flag.ContinueOnError)
+	flags.SetOutput(t.notes)
+	data := getenv("DEN_DATA")
+	if data == "" {
+		data = "data"
+	}
+	flags.StringVar(&t.data, "data", data, "`directory` of the rooms' databases (DEN_DATA); a server that runs there is asked to do it")
+	most := map[string]int{"rooms": 0, "backup": 2, "restore": 2, "export": 2, "import": 2}[name]
+	switch name {
+	case "backup", "export":
+		flags.BoolVar(&t.force, "force", false, "write over a FILE that is there")
+	case "import":
+		flags.BoolVar(&t.replace, "replace", false, "put it in the place of a room that is there; the old file is kept")
+	}
+	if name == "export" {
+		flags.StringVar(&t.format, "format", "sql", "sql or jsonl")
+	}
+	if name == "backup" || name == "restore" {
+		flags.StringVar(&t.at, "at", "", "the room as it was at a `time` like 2026-11-20T10:00:00Z")
+		flags.StringVar(&t.seq, "seq", "", "the room as it was behind commit `number`")
+	}
+	flags.Usage = func() {
+		fmt.Fprintf(t.notes, "Usage: den %s\n", taskUsage[name])
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	least := most
+	if name == "export" || name == "import" || name == "restore" && t.at+t.seq != "" {
+		least = 1
+	}
+	if name == "restore" && t.at+t.seq != "" {
+		most = 1
+	}
+	if n := flags.NArg(); n < least || n > most {
+		return nil, fmt.Errorf("usage: den %s", strings.TrimSpace(strings.SplitN(taskUsage[name], "\n\n", 2)[0]))
+	}
+	if t.format != "" && t.format != "sql" && t.format != "jsonl" {
+		return nil, fmt.Errorf("-format %q: want sql or jsonl", t.format)
+	}
+	return flags.Args(), nil
+}
+
+func (t *task) do(ctx context.Context, o *operator, name string, args []string) error {
+	query := url.Values{}
+	if len(args) > 0 {
+		key, err := parseKey(args[0])
+		if err != nil {
+			return err
+		}
+		query.Set("namespace", key.Namespace)
+		query.Set("room", key.Room)
+		args = args[1:]
+	}
+	for name, value := range map[string]string{"at": t.at, "seq": t.seq, "format": t.format} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	if t.replace {
+		query.Set("replace", "yes")
+	}
+	switch {
+	case name == "rooms":
+		return t.fetch(ctx, o, "/rooms", query, t.output)
+	case name == "backup" || name == "export" && len(args) > 0:
+		return t.fetchFile(ctx, o, "/"+name, query, args[0])
+	case name == "export":
+		return t.fetch(ctx, o, "/export", query, t.output)
+	case name == "restore" && len(args) == 0:
+		return t.send(ctx, o, "/rewind", query, "")
+	case len(args) == 0:
+		return t.send(ctx, o, "/"+name, query, "-")
+	}
+	return t.send(ctx, o, "/"+name, query, args[0])
+}
+
+// parseKey reads a room's key.
+func parseKey(text string) (room.Key, error) {
+	namespace, name, found := strings.Cut(text, "/")
+	name, err := url.PathUnescape(name)
+	if !found || err != nil || namespace == "" || name == "" {
+		return room.Key{}, fmt.Errorf("the room %q: want namespace/room, the room percent-encoded like in a URL", text)
+	}
+	return room.Key{Namespace: namespace, Room: name}, nil
+}
+
+// fetch copies an answer.
+func (t *task) fetch(ctx context.Context, o *operator, path string, query url.Values, to io.Writer) error {
+	res, err := o.call(ctx, http.MethodGet, path, query, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	p := &progress{notes: t.notes, of: res.ContentLength}
+	if _, err := io.Copy(io.MultiWriter(to, p), res.Body); err != nil {
+		return err
+	}
+	p.end()
+	if text := res.Trailer.Get(errorTrailer); text != "" {
+		return errors.New(text)
+	}
+	return nil
+}
+
+// fetchFile writes an answer into a file, which appears whole or not at all.
+func (t *task) fetchFile(ctx context.Context, o *operator, path string, query url.Values, file string) (err error) {
+	if _, err := os.Lstat(file); err == nil && !t.force {
+		return fmt.Errorf("%s: %w (-force writes over it)", file, fs.ErrExist)
+	}
+	temp := file + ".part"
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = t.fetch(ctx, o, path, query, f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(temp, file)
+	}
+	if err != nil {
+		os.Remove(temp)
+	}
+	return err
+}
+
+// send sends a file, "" for none and "-" for the standard input.
+func (t *task) send(ctx context.Context, o *operator, path string, query url.Values, file string) error {
+	var body io.Reader
+	p := &progress{notes: t.notes, of: -1}
+	switch file {
+	case "":
+	case "-":
+		body = io.TeeReader(os.Stdin, p)
+	default:
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if info, err := f.Stat(); err == nil {
+			p.of = info.Size()
+		}
+		body = io.TeeReader(f, p)
+	}
+	res, err := o.call(ctx, http.MethodPost, path, query, body)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	p.end()
+	var answer struct{ Kept string }
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return err
+	}
+	if answer.Kept != "" {
+		fmt.Fprintln(t.notes, "the old file is kept as", answer.Kept)
+	}
+	return nil
+}
+
+// progressEvery is how often a long transfer says how far it is.
+const progressEvery = 2 * time.Second
+
+// A progress tells of what takes long, a line at a time.
+type progress struct {
+	notes io.Writer
+	done  int64
+	of    int64 // -1: not known
+	last  time.Time
+	told  bool
+}
+
+// Write counts.
+func (p *progress) Write(b []byte) (int, error) {
+	now := time.Now()
+	if p.last.IsZero() {
+		p.last = now
+	}
+	p.done += int64(len(b))
+	if now.Sub(p.last) >= progressEvery {
+		p.last = now
+		p.tell()
+	}
+	return len(b), nil
+}
+
+func (p *progress) tell() {
+	p.told = true
+	if p.of > 0 {
+		fmt.Fprintf(p.notes, "%d of %d MiB\n", p.done>>20, p.of>>20)
+		return
+	}
+	fmt.Fprintf(p.notes, "%d MiB\n", p.done>>20)
+}
+
+func (p *progress) end() {
+	if p.told {
+		p.tell()
+	}
+}
+
+// trimmed is a text without the line's end.
+func trimmed(s string) string { return strings.TrimSpace(s) }
+
+// unknown is the handler of rooms whose program is another one: their files are looked at,
+// and nothing of them runs.
+type unknown struct{ room.Base }
+
+// registerAll makes the namespaces of a data directory known, so that they can be listed.
+func registerAll(host *room.Host, data string) error {
+	entries, err := os.ReadDir(data)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), "_") {
+			_ = host.Register(e.Name(), func() room.Handler { return new(unknown) }) // another directory: no rooms
+		}
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/denrooms/den/room"
+)
+
+// den runs a command as from a shell, and gives what it wrote.
+func den(t *testing.T, data string, args ...string) (string, error) {
+	t.Helper()
+	var out, notes bytes.Buffer
+	task := &task{output: &out, notes: &notes}
+	name := args[0]
+	rest, err := task.parse(name, append([]string{"-data", data}, args[1:]...), environment(nil))
+	if err != nil {
+		return notes.String(), err
+	}
+	o, err := connect(t.Context(), data, func(host *room.Host) error { return registerAll(host, data) })
+	if err != nil {
+		return "", err
+	}
+	err = errors.Join(task.do(t.Context(), o, name, rest), o.close())
+	return out.String(), err
+}
+
+// importNotes makes a room of a program that den does not know.
+func importNotes(t *testing.T, data, key string) {
+	t.Helper()
+	script := filepath.Join(t.TempDir(), "notes.sql")
+	if err := os.WriteFile(script, []byte("CREATE TABLE notes (id INTEGER PRIMARY KEY, text); INSERT INTO notes VALUES (1, 'milk');"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := den(t, data, "import", key, script); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// workOnRooms goes through all commands, with a server or without.
+func workOnRooms(t *testing.T, data string) {
+	importNotes(t, data, "todos/caf%C3%A9%2F1")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "copy.db")
+	must := func(args ...string) string {
+		t.Helper()
+		out, err := den(t, data, args...)
+		if err != nil {
+			t.Fatalf("den %s: %v", args[0], err)
+		}
+		return out
+	}
+	refused := func(want string, args ...string) {
+		t.Helper()
+		if _, err := den(t, data, args...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("den %s: %v, want %s", args[0], err, want)
+		}
+	}
+	if got := must("rooms"); got != "todos/caf%C3%A9%2F1\n" {
+		t.Errorf("rooms: %q", got)
+	}
+	must("backup", "todos/caf%C3%A9%2F1", file)
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the backup: %v, %v", info, err)
+	}
+	refused("-force", "backup", "todos/caf%C3%A9%2F1", file)
+	must("backup", "-force", "todos/caf%C3%A9%2F1", file)
+	must("restore", "todos/other", file)
+	if got := must("export", "todos/other"); !strings.Contains(got, "VALUES(1,'milk')") || !strings.HasSuffix(got, "COMMIT;\n") {
+		t.Errorf("exported: %s", got)
+	}
+	lines := filepath.Join(dir, "lines")
+	must("export", "-format", "jsonl", "todos/other", lines)
+	refused("-replace", "import", "todos/other", lines)
+	must("import", "-replace", "todos/other", lines)
+	must("import", "todos/third", lines)
+	refused("den rooms", "backup", "todos/nobody", file+"2")
+	refused("percent-encoded", "backup", "todos", file+"2")
+	refused("usage", "backup", "todos/other")
+	refused("jsonl", "export", "-format", "xml", "todos/other")
+	refused("history", "restore", "-at", "2001-01-01T00:00:00Z", "todos/other")
+	refused("2026-11-20T10:00:00Z", "restore", "-at", "yesterday", "todos/other")
+	if err := os.WriteFile(lines, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused("", "restore", "todos/other", lines)
+	refused("cut off", "import", "todos/fourth", lines)
+	if got := must("rooms"); strings.Count(got, "\n") != 3 {
+		t.Errorf("rooms: %q", got)
+	}
+	if _, err := os.Stat(file + "2"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a backup that failed left a file: %v", err)
+	}
+	if names, err := os.ReadDir(filepath.Join(data, "_tmp")); err == nil && len(names) > 0 {
+		t.Errorf("left in the directory for temporary files: %v", names)
+	}
+}
+
+func TestCommandsWithoutAServer(t *testing.T) { workOnRooms(t, t.TempDir()) }
+
+func TestCommandsWithAServer(t *testing.T) {
+	data, err := os.MkdirTemp("", "den") // short: a socket's path has about 100 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(data)
+	s, err := newServer(config{addr: "127.0.0.1:0", data: data, format: "text"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx) }()
+	if info, err := os.Stat(filepath.Join(data, socketName)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+	workOnRooms(t, data)
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCommandsWithoutData(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "nowhere")
+	if _, err := den(t, missing, "rooms"); err == nil || !strings.Contains(err.Error(), "DEN_DATA") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Error("the directory was made")
+	}
+	if out, err := den(t, missing, "backup", "-h"); err == nil || !strings.Contains(out, "den backup todos/kitchen kitchen.db") {
+		t.Errorf("%v, %s", err, out)
+	}
+}

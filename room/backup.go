@@ -1,0 +1,416 @@
+package room
+
+// What operators do with a room as a whole: copy it, put another in its place, take it out
+// as text and bring it in. A room that is awake goes on while it is copied; a room's file
+// is replaced between two of its lives, and its connections stay.
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/storage"
+)
+
+// ErrNoRoom: there is no such room, and asking for it does not make it.
+var ErrNoRoom = errors.New("room: there is no such room")
+
+// ErrRoomExists: there is such a room, and it is not replaced unasked.
+var ErrRoomExists = errors.New("room: the room exists already")
+
+// A Format is a form of an export.
+type Format = storage.Format
+
+// The formats of exports; see [Host.Export].
+const (
+	SQLFormat   = storage.SQL
+	LinesFormat = storage.Lines
+)
+
+// A Point in a room's history: the newest state whose Seq is not above Seq and whose time
+// is not after Time; what is zero does not count.
+type Point = storage.Point
+
+// Seq is a room's commit number.
+type Seq = storage.Seq
+
+const (
+	// backupPages is how many pages of 4 KiB a room copies in one turn: about a millisecond.
+	backupPages = 256
+	// backupTries is how often a backup begins again because the room's life ended under it.
+	backupTries = 5
+)
+
+// Backup copies a room into a new file, as it is when the copy is complete. Messages are
+// served meanwhile: the room copies 1 MiB between two turns. The file must not be there
+// (fs.ErrExist); it appears whole and synced, or not at all. A room that sleeps is woken; where it
+// does not start, or its namespace is not registered, its file is copied all the same.
+//
+// The copy is a room's file with an epoch of its own. It can be brought back with Restore,
+// or be opened as the same room in another data directory.
+func (h *Host) Backup(ctx context.Context, key Key, path string) error {
+	if err := h.exists(key); err != nil {
+		return err
+	}
+	err := storage.ErrClosed
+	for try := 0; try < backupTries && errors.Is(err, storage.ErrClosed) && h.HasNamespace(key.Namespace); try++ {
+		err = h.backupAwake(ctx, key, path)
+	}
+	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
+		err = h.visit(ctx, key, func(o storage.Options) error {
+			return withFile(o, func(db *storage.DB) error { return db.WriteBackup(path) })
+		})
+	}
+	return operatorError(key, err)
+}
+
+// backupAwake has the room's life copy itself, some pages a turn.
+func (h *Host) backupAwake(ctx context.Context, key Key, path string) error {
+	b := &backup{path: path, pages: backupPages}
+	defer b.end()
+	for {
+		done, err := false, error(nil)
+		failed := h.errand(ctx, key, func(l *life) { done, err = b.step(l) })
+		if errors.Is(failed, storage.ErrBatchLost) {
+			continue // the turn was undone, and with it the errand
+		}
+		if failed != nil || err != nil {
+			return errors.Join(failed, err)
+		}
+		if done {
+			return b.copy.Finish()
+		}
+	}
+}
+
+// A backup is a copy of a room that is under way. What it is asked for late, when nobody waits
+// any more, it does not do.
+type backup struct {
+	path string
+
+	mu    sync.Mutex
+	ended bool
+	copy  *storage.Backup
+	pages int // in a turn
+	left  int
+}
+
+func (b *backup) step(l *life) (done bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return false, storage.ErrClosed
+	}
+	if b.copy == nil {
+		if b.copy, err = l.db.Backup(b.path); err != nil {
+			return false, err
+		}
+	}
+	before := b.left
+	done, err = b.copy.Step(b.pages)
+	b.left, _ = b.copy.Left()
+	if before > 0 && b.left >= before {
+		b.pages *= 2 // SQLite began again, behind an action that was undone: be done before the next
+	}
+	return done, err
+}
+
+func (b *backup) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	if b.copy != nil {
+		b.copy.Close()
+	}
+}
+
+// StateAt writes a room as it was at a point in its history into a new file, which is as
+// one of Backup's. The room waits meanwhile. How far back that goes is Options.TimeTravel;
+// further it is storage.ErrNoHistory.
+func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) error {
+	if err := h.exists(key); err != nil {
+		return err
+	}
+	err := error(actor.ErrUnavailable)
+	if h.HasNamespace(key.Namespace) {
+		done := error(nil)
+		err = h.errand(ctx, key, func(l *life) { done = l.db.WriteStateAt(path, at) })
+		err = errors.Join(err, done)
+	}
+	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
+		err = h.visit(ctx, key, func(o storage.Options) error {
+			return withFile(o, func(db *storage.DB) error { return db.WriteStateAt(path, at) })
+		})
+	}
+	return operatorError(key, err)
+}
+
+// Restore puts a backup in a room's place, in a new epoch, and tells the path under which the
+// old file is kept, "" where there was none. The source is any whole file of a room that is not
+// in use; namespace and room become those of key. It is checked before anything is touched. What
+// the room has been sent before is served first, then its life ends; what comes meanwhile
+// waits for the next life. Connections stay, and get their channels anew.
+func (h *Host) Restore(ctx context.Context, key Key, source string) (kept string, err error) {
+	err = h.replace(ctx, key, func(o storage.Options) (*storage.Replacement, error) {
+		return storage.PrepareRestore(o, source)
+	}, func(r *storage.Replacement) (err error) {
+		kept, err = r.Install()
+		return err
+	})
+	return kept, err
+}
+
+// Export writes what a room holds, its own tables as SQL or as lines of JSON (see
+// storage.Export), as it is at one moment. The room is copied first, as by Backup, and
+// then goes on; it takes the room's size on the disk, and memory for one row.
+func (h *Host) Export(ctx context.Context, key Key, w io.Writer, format Format) error {
+	path, err := h.ScratchFile()
+	if err != nil {
+		return operatorError(key, err)
+	}
+	defer h.opts.FS.Remove(path)
+	if err := h.Backup(ctx, key, path); err != nil {
+		return err
+	}
+	now := h.opts.Clock.Now().UTC().Format(time.RFC3339)
+	return operatorError(key, storage.Export(h.opts.FS, path, interrupted{ctx, w}, format, now))
+}
+
+// Import makes a room of an export of either format, which must not be there (ErrRoomExists).
+// Nobody sees it before it is whole.
+func (h *Host) Import(ctx context.Context, key Key, r io.Reader) error {
+	err := h.exists(key)
+	if err == nil {
+		return operatorError(key, ErrRoomExists)
+	}
+	if !errors.Is(err, ErrNoRoom) {
+		return err
+	}
+	return h.replace(ctx, key, func(o storage.Options) (*storage.Replacement, error) {
+		return storage.PrepareImport(o, interruptedReader{ctx, r})
+	}, (*storage.Replacement).InstallNew)
+}
+
+// ImportOver is Import in the place of a room that may be there: then it is a Restore.
+func (h *Host) ImportOver(ctx context.Context, key Key, r io.Reader) (kept string, err error) {
+	err = h.replace(ctx, key, func(o storage.Options) (*storage.Replacement, error) {
+		return storage.PrepareImport(o, interruptedReader{ctx, r})
+	}, func(r *storage.Replacement) (err error) {
+		kept, err = r.Install()
+		return err
+	})
+	return kept, err
+}
+
+// replace prepares a file while the room goes on, and installs it when nobody has the room.
+func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Options) (*storage.Replacement, error), install func(*storage.Replacement) error) error {
+	o, err := h.fileOptions(key)
+	if err != nil {
+		return operatorError(key, err)
+	}
+	h.visits.replacing.Lock() // the file that is prepared has one name
+	defer h.visits.replacing.Unlock()
+	r, err := prepare(o)
+	if err != nil {
+		return operatorError(key, err)
+	}
+	defer r.Discard()
+	return operatorError(key, h.visit(ctx, key, func(storage.Options) error { return install(r) }))
+}
+
+// exists tells by ErrNoRoom that there is no room: to look must not make one.
+func (h *Host) exists(key Key) error {
+	o, err := h.fileOptions(key)
+	if err == nil {
+		_, err = o.FS.Size(o.Path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNoRoom
+	}
+	return operatorError(key, err)
+}
+
+// operatorError names the room.
+func operatorError(key Key, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrExists):
+		err = fmt.Errorf("%w: %w", fs.ErrExist, err)
+	}
+	return fmt.Errorf("%s: %w", key, err)
+}
+
+func withFile(o storage.Options, do func(*storage.DB) error) error {
+	db, err := storage.Open(o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(db), db.Close())
+}
+
+// An errandMessage is what an operator has the life of a room do between two of its turns,
+// when no transaction is open.
+type errandMessage struct{ do func(*life) }
+
+// errand has it done. An error says that it was not; when ctx has ended, that it may not
+// have been, and do must not touch what the caller still uses.
+func (h *Host) errand(ctx context.Context, key Key, do func(*life)) error {
+	finished := make(chan struct{})
+	var once sync.Once
+	m := &errandMessage{do: func(l *life) {
+		once.Do(func() {
+			defer close(finished)
+			if ctx.Err() == nil {
+				do(l)
+			}
+		})
+	}}
+	if _, err := h.actors.Request(ctx, key, m); err != nil {
+		once.Do(func() {}) // waits for one that has begun, and keeps one that has not from it
+		return err
+	}
+	<-finished // the turn that answered does it right behind
+	return context.Cause(ctx)
+}
+
+// errVisited ends a life that was begun for a visit, in a namespace that is not registered.
+var errVisited = errors.New("room: the namespace is not registered: the room's file was only visited")
+
+// visits are what operators do with rooms' files when nobody has them open: each waits for
+// the beginning of the room's next life, which receives it before it opens the file. So there
+// is still only one at a time who has the file.
+type visits struct {
+	replacing sync.Mutex
+
+	mu      sync.Mutex
+	waiting map[Key][]*visit // nil: none
+	scratch bool             // this process has tidied the directory for temporary files
+}
+
+type visit struct {
+	do   func() error
+	done chan error // holds one: how it went; sent by the life
+}
+
+// visit ends the room's life and has the next one do something first. When ctx ends before
+// that has begun, it is not done.
+func (h *Host) visit(ctx context.Context, key Key, do func(storage.Options) error) error {
+	o, err := h.fileOptions(key)
+	if err != nil {
+		return err
+	}
+	v := &visit{do: func() error { return do(o) }, done: make(chan error, 1)}
+	h.visits.add(key, v)
+	err = h.actors.Stop(ctx, key)
+	if err == nil {
+		_, err = h.actors.Request(ctx, key, settleMessage{})
+	}
+	if h.visits.withdraw(key, v) {
+		if err == nil {
+			err = fmt.Errorf("room: %w: the room began no new life", actor.ErrUnavailable)
+		}
+		return err
+	}
+	return <-v.done // it was begun, and ends
+}
+
+func (v *visits) add(key Key, one *visit) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.waiting == nil {
+		v.waiting = make(map[Key][]*visit)
+	}
+	v.waiting[key] = append(v.waiting[key], one)
+}
+
+// withdraw takes a visit back, and tells whether it was still waiting.
+func (v *visits) withdraw(key Key, one *visit) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i, other := range v.waiting[key] {
+		if other == one {
+			v.waiting[key] = append(v.waiting[key][:i:i], v.waiting[key][i+1:]...)
+			if len(v.waiting[key]) == 0 {
+				delete(v.waiting, key)
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// receive does what waits for a room, in a life that has not opened the file yet.
+func (v *visits) receive(key Key) {
+	v.mu.Lock()
+	waiting := v.waiting[key]
+	delete(v.waiting, key)
+	v.mu.Unlock()
+	for _, one := range waiting {
+		one.done <- protect(one.do)
+	}
+}
+
+// scratchDir is the directory for temporary files, beside those of the namespaces, whose
+// names do not begin like this.
+const scratchDir = "_tmp"
+
+// ScratchFile gives a path in the data directory for a temporary file, which nobody has yet. Who makes
+// the file removes it; what a process leaves, a later one removes.
+func (h *Host) ScratchFile() (string, error) {
+	dir := filepath.Join(h.opts.Dir, scratchDir)
+	if err := h.opts.FS.MakeDirs(dir); err != nil {
+		return "", err
+	}
+	h.visits.mu.Lock()
+	defer h.visits.mu.Unlock()
+	if !h.visits.scratch {
+		names, err := h.opts.FS.Names(dir)
+		if err != nil {
+			return "", err
+		}
+		for _, name := range names {
+			if err := h.opts.FS.Remove(filepath.Join(dir, name)); err != nil {
+				return "", err
+			}
+		}
+		h.visits.scratch = true
+	}
+	var name [16]byte
+	rand.Read(name[:]) // never fails (crypto/rand)
+	return filepath.Join(dir, hex.EncodeToString(name[:])), nil
+}
+
+// interrupted is a writer that ends with a context.
+type interrupted struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (i interrupted) Write(p []byte) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, context.Cause(i.ctx)
+	}
+	return i.w.Write(p)
+}
+
+// interruptedReader is a reader that ends with a context.
+type interruptedReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (i interruptedReader) Read(p []byte) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, context.Cause(i.ctx)
+	}
+	return i.r.Read(p)
+}

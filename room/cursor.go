@@ -1,0 +1,134 @@
+package room
+
+import (
+	"encoding/hex"
+	"errors"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// A client that takes cursors keeps its own place in the room's history, and comes back
+// with it. The room remembers nothing of it.
+//
+// The last frame that a connection gets of a commit has the cursor of that commit. So
+// the sender's channel is published last: who has a frame with a cursor has all rows of
+// the commit, whichever connection it is.
+
+// place is the cursor of all that the room has done so far, and what it was made of.
+type place struct {
+	epoch string // short
+	seq   storage.Seq
+	text  string
+}
+
+// cursor gives the cursor of all that the room has done so far, the open batch's part
+// included.
+func (l *life) cursor() string {
+	p := &l.place
+	if seq := l.db.Seq(); p.text == "" || p.seq != seq {
+		p.seq, p.text = seq, syncproto.Cursor{Epoch: l.shortEpoch(), Seq: uint64(seq)}.String()
+	}
+	return p.text
+}
+
+func (l *life) shortEpoch() string {
+	if l.place.epoch == "" {
+		name, err := hex.DecodeString(l.db.Epoch())
+		if err != nil {
+			name = []byte(l.db.Epoch())
+		}
+		l.place.epoch = syncproto.ShortEpoch(name)
+	}
+	return l.place.epoch
+}
+
+// changesSince answers a sync by a cursor: what has changed since, rows and tombstones in
+// the order of their last change. Where that cannot be told, why says so.
+func (l *life) changesSince(channel string, from syncproto.Cursor) (frames []*hibernate.Frame, why syncproto.Reset, err error) {
+	switch {
+	case from.Epoch != l.shortEpoch():
+		return nil, syncproto.ResetEpoch, nil
+	case from.Seq > uint64(l.db.Seq()):
+		return nil, syncproto.ResetAhead, nil
+	}
+	rows, err := l.db.Since(channel, storage.Seq(from.Seq))
+	if errors.Is(err, storage.ErrForgotten) {
+		return nil, syncproto.ResetFloor, nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	defer rows.Close()
+	changed := pager{limit: l.host.opts.MaxSnapshotBytes}
+	for rows.Next() {
+		changed.add(rows)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", err
+	}
+	if changed.over() {
+		return nil, syncproto.ResetSize, nil
+	}
+	frames, err = changed.syncFrames(channel, l.cursor())
+	return frames, "", err
+}
+
+// reset is the frame in front of an answer that is to replace what the client has.
+func reset(channel string, why syncproto.Reset) *hibernate.Frame {
+	return hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendSyncReset(dst, channel, why) })
+}
+
+// tell sends the connections that outlived the room's last life what they were not
+// given: a commit can be in the file although that life broke before it had handed it
+// out. Those that were never given anything are not in the room yet.
+func (l *life) tell() error {
+	seq := uint64(l.db.Seq())
+	lacking := make(map[uint64][]*hibernate.Connection)
+	for _, c := range l.connections() {
+		if mark := c.Mark(); mark != 0 && mark != seq {
+			lacking[mark] = append(lacking[mark], c)
+		}
+	}
+	for mark, conns := range lacking {
+		frames, err := l.since(mark)
+		if err != nil {
+			return err
+		}
+		l.gate.Lock()
+		for _, c := range conns {
+			if !l.fenced {
+				c.Link.Send(frames...)
+				c.Handed(seq)
+			}
+		}
+		l.gate.Unlock()
+	}
+	return nil
+}
+
+// since is all channels' changes after a commit, as updates; all there is where the
+// commit is not in the history.
+func (l *life) since(mark uint64) (frames []*hibernate.Frame, err error) {
+	for i, channel := range l.ns.channels {
+		cursor := ""
+		if i == len(l.ns.channels)-1 {
+			cursor = l.cursor()
+		}
+		var more []*hibernate.Frame
+		if mark <= uint64(l.db.Seq()) {
+			more, err = l.missed(peer{channel, storage.Seq(mark)}, cursor)
+		} else {
+			more, err = l.anew(channel, cursor)
+		}
+		if code, _ := ErrorCode(err); err != nil && code == syncproto.CodeTooLarge {
+			more, err = []*hibernate.Frame{exception(channel, err)}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		frames = append(frames, more...)
+	}
+	return frames, nil
+}

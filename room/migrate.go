@@ -1,0 +1,237 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/denrooms/den/storage"
+)
+
+// A namespace's migrations: what its rooms' files have been through. Each is a
+// transaction of its own, which writes into a table of Den's own that it has happened:
+//
+//	_den_migrations(version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER)
+
+// A Migration is a change of a room's tables or rows that happens once in each room. Make
+// it with [SQLMigration] or [GoMigration].
+type Migration struct {
+	name  string
+	table string // see Altering
+	run   func(*Context) error
+}
+
+// SQLMigration is a migration by SQL, several statements if need be. Its name, like
+// "2026-01 add lists", is for people, and stands in each room's file.
+func SQLMigration(name, sql string) Migration {
+	return Migration{name: name, run: func(c *Context) error {
+		_, err := c.Exec(sql)
+		return err
+	}}
+}
+
+// GoMigration is a migration by a function. Its Context is that of [Base.OnStart]; the
+// room's handler does not exist yet, and so the function reads and writes by SQL.
+func GoMigration(name string, run func(*Context) error) Migration {
+	return Migration{name: name, run: run}
+}
+
+// Altering says that the migration changes a table that a [Table] makes. In a room that
+// does not have the table (a new one, whose tables are made from their structs when its
+// migrations are through) it counts as done without being run.
+func (m Migration) Altering(table string) Migration {
+	m.table = table
+	return m
+}
+
+// Migrations are the changes that a namespace's rooms go through, in this order. The list
+// only grows, at its end: what is in it is not changed, moved or taken out any more, because a
+// new room goes through all of it, and an old one through what it lacks.
+//
+// They run when a room wakes, each as a transaction of its own, before the handler's
+// tables are compared with their structs and before OnStart. A migration has
+// [Options.MigrationTimeout], and no limit on the rows that it changes (the old and the new
+// content of those of channels is in memory until it ends). If one fails or panics its writes are
+// undone and the room stays asleep, as it was; it is tried again when the room is called
+// for again. [Host.Failures] and the log tell why. So does a file that has been through
+// more migrations than the list has, or through others: it comes from another version of
+// the program, and is left alone.
+func Migrations(list ...Migration) Option {
+	return func(ns *namespace) error {
+		if ns.migrations != nil {
+			return errors.New("Migrations is there twice: a namespace has one list")
+		}
+		names := make(map[string]bool)
+		for i, m := range list {
+			switch {
+			case m.name == "" || len(m.name) > 200:
+				return fmt.Errorf("migration %d: a name has 1 to 200 bytes", i+1)
+			case m.run == nil:
+				return fmt.Errorf("migration %d (%s) has no function", i+1, m.name)
+			case names[m.name]:
+				return fmt.Errorf("migration %d: the name %q is there twice", i+1, m.name)
+			}
+			names[m.name] = true
+		}
+		ns.migrations = list
+		return nil
+	}
+}
+
+// A MigrationError says which migration a room could not go through.
+type MigrationError struct {
+	Version int    // 1 is the first of the list
+	Name    string // as the list has it
+	Err     error  // what it returned; a panic too is an error here
+}
+
+func (e *MigrationError) Error() string {
+	return fmt.Sprintf("room: migration %d (%s): %v", e.Version, e.Name, e.Err)
+}
+
+// Unwrap gives what the migration returned.
+func (e *MigrationError) Unwrap() error { return e.Err }
+
+// ErrForeignMigrations: a room's file has been through migrations that the namespace's list
+// does not have. It was left as it was.
+var ErrForeignMigrations = errors.New("room: the file has been through other migrations than this program's")
+
+// migrate takes the room through the migrations that it lacks.
+func (l *life) migrate() error {
+	done, err := appliedMigrations(l.db)
+	if err == nil {
+		err = l.ns.knows(done)
+	}
+	if err != nil {
+		return err
+	}
+	for i := len(done); i < len(l.ns.migrations); i++ {
+		m := l.ns.migrations[i]
+		if err := l.migrateOnce(i+1, m); err != nil {
+			return &MigrationError{Version: i + 1, Name: m.name, Err: err}
+		}
+		l.log.Info("a migration was applied", "version", i+1, "migration", m.name)
+	}
+	return nil
+}
+
+// knows compares what a file has been through with the list.
+func (ns *namespace) knows(done []string) error {
+	for i, name := range done {
+		if i >= len(ns.migrations) {
+			return fmt.Errorf("%w: it has been through %d (the last is %q), the list of the namespace %s has %d; run the newer program again, or restore a backup",
+				ErrForeignMigrations, len(done), done[len(done)-1], ns.name, len(ns.migrations))
+		}
+		if want := ns.migrations[i].name; name != want {
+			return fmt.Errorf("%w: migration %d of the file is %q, of the namespace %s it is %q; the list must only grow, at its end",
+				ErrForeignMigrations, i+1, name, ns.name, want)
+		}
+	}
+	return nil
+}
+
+// appliedMigrations are the names of those that a file has been through, in order.
+func appliedMigrations(db *storage.DB) ([]string, error) {
+	internal := db.Internal()
+	there, err := internal.Query(`SELECT 1 FROM sqlite_schema WHERE name = '_den_migrations'`)
+	if err != nil {
+		return nil, err
+	}
+	some := there.Next()
+	if err := errors.Join(there.Err(), there.Close()); err != nil || !some {
+		return nil, err
+	}
+	rows, err := internal.Query(`SELECT version, name FROM _den_migrations ORDER BY version`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var names []string
+	for rows.Next() {
+		var version int
+		var name string
+		if err := rows.Scan(&version, &name); err != nil {
+			return nil, err
+		}
+		if version != len(names)+1 {
+			return nil, fmt.Errorf("%w: number %d is missing in the file", ErrForeignMigrations, len(names)+1)
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
+}
+
+// migrateOnce runs one migration as a transaction of its own.
+func (l *life) migrateOnce(version int, m Migration) error {
+	t := &turn{life: l}
+	return l.upgrade(t, "migration "+m.name, func(c *Context) error {
+		skip, err := m.skips(c)
+		if err == nil && !skip {
+			err = m.run(c)
+		}
+		if err != nil {
+			return err
+		}
+		internal := l.db.Internal()
+		_, err = internal.Exec(`CREATE TABLE IF NOT EXISTS _den_migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)`)
+		if err == nil {
+			_, err = internal.Exec(`INSERT INTO _den_migrations (version, name, applied_at) VALUES (?, ?, ?)`, version, m.name, stamp(c))
+		}
+		return err
+	})
+}
+
+// skips tells whether the table that the migration alters is yet to be made.
+func (m Migration) skips(c *Context) (bool, error) {
+	if m.table == "" {
+		return false, nil
+	}
+	tables, err := Query[string](c, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE`, m.table)
+	return len(tables) == 0, err
+}
+
+// prepareTables compares the handler's tables with their structs.
+func (l *life) prepareTables() error {
+	return l.upgrade(&turn{life: l}, "tables", func(c *Context) error {
+		for _, f := range l.ns.plans {
+			if err := f.plan.prepare(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// upgrade runs what brings a file to the program's state, as a transaction of its own, with
+// the time and the rows that it needs.
+func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
+	limit := l.host.opts.MigrationTimeout
+	l.watch.allow(limit)
+	defer l.watch.allow(l.host.opts.ActionTimeout)
+	c := t.context(nil, nil)
+	c.ctx.deadline = c.ctx.began.Add(limit)
+	if err := t.begin(); err != nil {
+		return err
+	}
+	l.watch.enter(name, c)
+	err := protect(func() error {
+		_, err := t.batch.DoUnbounded(c.now.UnixMilli(), func() error { return do(c) })
+		return err
+	})
+	late := l.watch.leave()
+	c.ended = true
+	c.ctx.finish(context.Canceled)
+	if err == nil {
+		err = t.batch.Commit()
+	}
+	if err != nil {
+		t.batch.Rollback()
+		if late {
+			err = fmt.Errorf("it took longer than Options.MigrationTimeout, %v: %w", limit, err)
+		}
+		return err
+	}
+	t.batch, t.after, t.out = nil, c.after, c.out
+	t.commit() // nothing is left but to send
+	return t.broken
+}

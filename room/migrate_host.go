@@ -1,0 +1,239 @@
+package room
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// What an operator can see and do about a data directory's rooms.
+
+// maxFailures is how many rooms' failures a host remembers; the oldest go first.
+const maxFailures = 1000
+
+// A Failure says why a room did not start.
+type Failure struct {
+	Key Key
+	Err error // for logs and operators, never for clients; a *MigrationError, or any other
+	At  time.Time
+}
+
+// failures are those rooms whose last start has failed. Its zero value is ready.
+type failures struct {
+	mu    sync.Mutex
+	rooms map[Key]Failure
+}
+
+// note keeps what came of a start.
+func (f *failures) note(key Key, err error, at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		delete(f.rooms, key)
+		return
+	}
+	if f.rooms == nil {
+		f.rooms = make(map[Key]Failure)
+	}
+	f.rooms[key] = Failure{key, err, at}
+	if len(f.rooms) > maxFailures {
+		delete(f.rooms, slices.MinFunc(slices.Collect(maps.Values(f.rooms)), compareFailures).Key)
+	}
+}
+
+func compareFailures(a, b Failure) int {
+	return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Key.String(), b.Key.String()))
+}
+
+func (f *failures) of(key Key) (Failure, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	failure, there := f.rooms[key]
+	return failure, there
+}
+
+// Failures are the rooms that did not start when they were last called for, with the
+// reason, the oldest first; the newest 1000 of them. A room that starts is none any more.
+func (h *Host) Failures() []Failure {
+	h.failures.mu.Lock()
+	defer h.failures.mu.Unlock()
+	return slices.SortedFunc(maps.Values(h.failures.rooms), compareFailures)
+}
+
+// looks are those into files of rooms that sleep. A life that begins meanwhile waits for the
+// end of the one into its file, which is short. Its zero value is ready.
+type looks struct {
+	mu    sync.Mutex
+	under map[Key]chan struct{} // closed at the end
+}
+
+// begin holds the room's file until end is called, behind whoever looks into it already.
+func (l *looks) begin(key Key) (end func()) {
+	done := make(chan struct{})
+	for !l.take(key, done) {
+		l.wait(key)
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.under, key)
+		close(done)
+	}
+}
+
+func (l *looks) take(key Key, done chan struct{}) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.under[key] != nil {
+		return false
+	}
+	if l.under == nil {
+		l.under = make(map[Key]chan struct{})
+	}
+	l.under[key] = done
+	return true
+}
+
+// wait returns when nobody looks into the room's file.
+func (l *looks) wait(key Key) {
+	for {
+		l.mu.Lock()
+		done := l.under[key]
+		l.mu.Unlock()
+		if done == nil {
+			return
+		}
+		<-done
+	}
+}
+
+// Namespaces are the names of the registered namespaces, sorted.
+func (h *Host) Namespaces() []string {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return slices.Sorted(maps.Keys(h.namespaces))
+}
+
+// Rooms gives a namespace's rooms that have a file, in the order of the directory. It reads
+// the directory as it goes: a room that is made meanwhile may or may not be among them. An error
+// is of one file whose room cannot be told, or of the directory, and then it is the last;
+// or ctx's.
+func (h *Host) Rooms(ctx context.Context, namespace string) iter.Seq2[Key, error] {
+	return func(yield func(Key, error) bool) {
+		if !h.HasNamespace(namespace) {
+			yield(Key{}, &Error{Code: syncproto.CodeUnknownNamespace, Message: "There is no such namespace."})
+			return
+		}
+		for file, err := range storage.RoomFiles(h.opts.FS, h.opts.Dir, namespace) {
+			if err == nil {
+				err = context.Cause(ctx)
+			}
+			if err != nil {
+				yield(Key{}, fmt.Errorf("room: listing %s: %w", namespace, err))
+				return
+			}
+			if !yield(h.roomOf(namespace, file)) {
+				return
+			}
+		}
+	}
+}
+
+// roomOf finds which room a file is of: by the file's name, or for a long one among the rooms
+// that are awake, or in the file.
+func (h *Host) roomOf(namespace string, file storage.RoomFile) (Key, error) {
+	key := Key{Namespace: namespace, Room: file.Room}
+	if file.Room != "" {
+		return key, nil
+	}
+	for _, awake := range h.actors.Keys() {
+		if path, err := storage.Path(h.opts.Dir, awake.Namespace, awake.Room); err == nil && path == file.Path {
+			return awake, nil
+		}
+	}
+	name, err := storage.ReadRoomName(h.opts.FS, file.Path)
+	if err != nil {
+		return Key{}, fmt.Errorf("room: %s: %w", filepath.Base(file.Path), err)
+	}
+	key.Room = name
+	return key, nil
+}
+
+// Migrate wakes a room, which takes it through the migrations that it lacks, and ends its life
+// again. The error is that of the room's start, for operators: often a *MigrationError.
+func (h *Host) Migrate(ctx context.Context, key Key) error {
+	err := h.Settle(ctx, key)
+	if failed, there := h.failures.of(key); there && errors.Is(err, actor.ErrUnavailable) {
+		err = failed.Err
+	}
+	if err != nil {
+		return err
+	}
+	return h.actors.Stop(ctx, key)
+}
+
+// A MigrationStatus says how far a room's file has come.
+type MigrationStatus struct {
+	Known   int      // the length of the namespace's list
+	Applied []string // what the file has been through, in order
+	Foreign error    // ErrForeignMigrations with the reason: these are not the list's
+}
+
+// Pending tells whether the room lacks a migration.
+func (s MigrationStatus) Pending() bool { return len(s.Applied) < s.Known }
+
+// MigrationStatus tells how far a room's file has come. It does not wake the room, but takes from the
+// commit log what the file lacks. A room that has no file is an fs.ErrNotExist.
+func (h *Host) MigrationStatus(key Key) (MigrationStatus, error) {
+	if err := h.check(key); err != nil {
+		return MigrationStatus{}, err
+	}
+	ns := h.namespace(key.Namespace)
+	status := MigrationStatus{Known: len(ns.migrations)}
+	applied, err := h.lookIn(key)
+	if err != nil {
+		return MigrationStatus{}, err
+	}
+	status.Applied, status.Foreign = applied, ns.knows(applied)
+	return status, nil
+}
+
+// lookIn reads the migrations of a file. A room that is awake has gone through all of them.
+func (h *Host) lookIn(key Key) ([]string, error) {
+	defer h.looks.begin(key)()
+	if _, failed := h.failures.of(key); !failed && slices.Contains(h.actors.Keys(), key) {
+		var names []string
+		for _, m := range h.namespace(key.Namespace).migrations {
+			names = append(names, m.name)
+		}
+		return names, nil
+	}
+	path, err := storage.Path(h.opts.Dir, key.Namespace, key.Room)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := h.opts.FS.Size(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("room: %s: %w", key, fs.ErrNotExist)
+		}
+		return nil, err
+	}
+	db, err := h.openFile(key)
+	if err != nil {
+		return nil, err
+	}
+	applied, err := appliedMigrations(db)
+	return applied, errors.Join(err, db.Close())
+}

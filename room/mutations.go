@@ -1,0 +1,253 @@
+package room
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// A client that numbers its actions has each applied exactly once, and in order: over
+// retries, reconnects, restarts and crashes. The number that a client has reached is
+// written with the action that it belongs to, in one transaction.
+//
+//	_den_clients(client, subject, mutation, seen_at)
+//
+// An action that was refused for good takes its number too, with the refusal as its
+// reply: else its client could never get past it. One that may succeed later does not.
+
+const (
+	// seenEvery is how exactly seen_at is kept: the index over it is not for every action.
+	seenEvery = time.Hour
+	// maxMarks is how many clients' numbers a life keeps in memory.
+	maxMarks = 4096
+	// purgeClients is how many clients that are long gone are removed at once.
+	purgeClients = 256
+)
+
+// A mark is how far a client has come.
+type mark struct {
+	client, subject string
+	last            uint64 // the number that the turn in work has reached
+	stored          uint64 // the number in the file; 0: the client is not there
+	seen            int64  // seen_at in the file
+}
+
+type clientKey struct{ client, subject string }
+
+// marks belongs to one life.
+type marks struct {
+	known  map[clientKey]*mark
+	purged time.Time // when clients were last removed
+}
+
+func (l *life) prepareMutations() error {
+	internal := l.db.Internal()
+	if _, err := internal.Exec(`CREATE TABLE IF NOT EXISTS _den_clients (
+		client TEXT NOT NULL, subject TEXT NOT NULL, mutation INTEGER NOT NULL, seen_at INTEGER NOT NULL,
+		PRIMARY KEY (client, subject)) WITHOUT ROWID`); err != nil {
+		return err
+	}
+	if _, err := internal.Exec(`CREATE INDEX IF NOT EXISTS _den_clients_seen ON _den_clients (seen_at)`); err != nil {
+		return err
+	}
+	return l.purgeClients()
+}
+
+// purgeClients removes some of the clients that were not seen for the retention.
+func (l *life) purgeClients() error {
+	now := l.host.opts.Clock.Now()
+	before := now.Add(-l.host.opts.ClientRetention).UnixMilli()
+	removed, err := l.db.Internal().Exec(`DELETE FROM _den_clients WHERE (client, subject) IN
+		(SELECT client, subject FROM _den_clients WHERE seen_at < ? ORDER BY seen_at LIMIT ?)`, before, purgeClients)
+	if err != nil {
+		return err
+	}
+	l.marks.purged = now
+	if removed.RowsAffected > 0 {
+		l.marks.known = nil // whoever comes is read again
+	}
+	return nil
+}
+
+// markOf gives a client's mark.
+func (t *turn) markOf(client, subject string) (*mark, error) {
+	l := t.life
+	key := clientKey{client, subject}
+	if m := l.marks.known[key]; m != nil {
+		return m, nil
+	}
+	m := &mark{client: client, subject: subject}
+	rows, err := l.db.Internal().Query(`SELECT mutation, seen_at FROM _den_clients WHERE client = ? AND subject = ?`, client, subject)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	if rows.Next() {
+		m.stored, m.seen = uint64(rows.Int(0)), rows.Int(1)
+		m.last = m.stored
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	if l.marks.known == nil || len(l.marks.known) >= maxMarks && len(t.marked) == 0 {
+		l.marks.known = make(map[clientKey]*mark)
+	}
+	l.marks.known[key] = m
+	return m, nil
+}
+
+// mutate applies a numbered action when its turn has come, or answers it as before.
+func (t *turn) mutate(m *actionMessage) error {
+	at, err := t.markOf(m.client, m.conn.Identity.Subject)
+	if err != nil {
+		return t.storageError(err)
+	}
+	switch {
+	case m.mutation <= at.last:
+		return t.repeat(m)
+	case m.mutation != at.last+1:
+		return outOfTurn(at.last)
+	}
+	reply, err := t.apply(m)
+	if err != nil {
+		if !final(err) {
+			return err
+		}
+		reply = refusal(m, err)
+	}
+	t.send(m.conn, reply)
+	t.remember(m, reply)
+	if at.last == at.stored {
+		t.marked = append(t.marked, at)
+	}
+	at.last = m.mutation
+	return nil
+}
+
+// repeat answers a numbered action that was answered before.
+func (t *turn) repeat(m *actionMessage) error {
+	reply, state, err := t.life.findReply(m.key, m.digest)
+	switch {
+	case err != nil:
+		return t.storageError(err)
+	case state == replyNone:
+		return alreadyApplied()
+	case state == replyOther:
+		return duplicateID()
+	}
+	t.send(m.conn, reply)
+	return nil
+}
+
+func alreadyApplied() error {
+	return &Error{Code: syncproto.CodeAlreadyApplied, Message: "The action was answered before, and the answer is gone."}
+}
+
+// A gapError says which number a client has to go on from.
+type gapError struct{ next uint64 }
+
+func (g *gapError) Error() string { return fmt.Sprintf("room: mutation %d has not come", g.next) }
+
+func outOfTurn(last uint64) error {
+	if last == 0 {
+		return &Error{Code: syncproto.CodeUnknownClient, Message: "The room does not know this client. Begin with a new client id and the number 1."}
+	}
+	gap := &gapError{next: last + 1}
+	return &Error{Code: syncproto.CodeMutationGap, Message: fmt.Sprintf("Number %d has not come yet.", gap.next), cause: gap}
+}
+
+// final tells whether an action that failed would fail again, so that its number is used
+// up.
+func final(err error) bool {
+	code, _ := ErrorCode(err)
+	return !code.Retryable() && !errors.Is(err, storage.ErrClosed) && !errors.Is(err, storage.ErrBatchLost)
+}
+
+// numberedName makes the key of a numbered action.
+func numberedName(client, subject string, mutation uint64) replyKey {
+	return nameOfAction('m', client, subject, binary.BigEndian.AppendUint64(nil, mutation))
+}
+
+// writeMarks writes the numbers that the turn has reached into its batch.
+func (t *turn) writeMarks() error {
+	l := t.life
+	if len(t.marked) == 0 {
+		return nil
+	}
+	now := l.host.opts.Clock.Now()
+	for _, m := range t.marked {
+		if err := l.writeMark(m, now.UnixMilli()); err != nil {
+			return err
+		}
+	}
+	if now.Sub(l.marks.purged) < seenEvery {
+		return nil
+	}
+	return l.purgeClients() // behind the marks: who comes back at the last moment stays
+}
+
+func (l *life) writeMark(m *mark, now int64) error {
+	if m.stored != 0 && now-m.seen < seenEvery.Milliseconds() && now >= m.seen {
+		_, err := l.db.Internal().Exec(`UPDATE _den_clients SET mutation = ? WHERE client = ? AND subject = ?`,
+			int64(m.last), m.client, m.subject)
+		return err
+	}
+	_, err := l.db.Internal().Exec(`INSERT INTO _den_clients (client, subject, mutation, seen_at) VALUES (?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET mutation = excluded.mutation, seen_at = excluded.seen_at`,
+		m.client, m.subject, int64(m.last), now)
+	m.seen = now // if the batch is lost: too late by less than the hour, or not there
+	return err
+}
+
+// remember keeps an action's reply for when it comes again; of one that is too long, that
+// there was one.
+func (t *turn) remember(m *actionMessage, reply *hibernate.Frame) {
+	r := &t.life.replies
+	if len(r.pending)+len(reply.Payload()) > r.limit {
+		reply = refusal(m, alreadyApplied())
+	}
+	if t.remembered == 0 {
+		t.waiting = len(r.pending)
+	}
+	t.remembered++
+	r.add(m.key, m.digest, reply.Payload())
+}
+
+// keep writes the turn's replies and numbers into its batch, and kept is called when
+// the batch is durable.
+func (t *turn) keep() error {
+	if err := t.begin(); err != nil {
+		return err
+	}
+	if err := t.life.writeReplies(); err != nil {
+		return err
+	}
+	return t.writeMarks()
+}
+
+func (t *turn) kept() {
+	for _, m := range t.marked {
+		m.stored = m.last
+	}
+	t.marked, t.remembered = nil, 0
+	if err := t.life.repliesWritten(); err != nil && t.broken == nil {
+		t.broken = err
+	}
+}
+
+// unkeep takes back what the turn remembers, which was not committed.
+func (t *turn) unkeep() {
+	for _, m := range t.marked {
+		m.last = m.stored
+	}
+	if t.remembered > 0 {
+		t.life.replies.forget(t.remembered, t.waiting)
+	}
+	t.life.replies.cut = 0
+	t.marked, t.remembered = nil, 0
+}

@@ -1,0 +1,411 @@
+package storage
+
+// A copy of a room's file that is taken while the room goes on: SQLite's backup, some
+// pages at a time. What is written between two steps gets into the copy too, so that at
+// its end it is the room as of the last step.
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// ErrExists: there is a file already, and it is not written over.
+var ErrExists = errors.New("exists already")
+
+// A Backup is a copy under way. Step is called by the DB's goroutine, between batches;
+// Finish and Close by any, but not at the same time as one another.
+type Backup struct {
+	// immutable
+
+	d      *DB
+	path   string
+	temp   string
+	become identity
+
+	// protected by d.mu
+
+	dest        *conn   // nil when the copy is done or given up
+	p           uintptr // sqlite3_backup
+	copied      bool
+	err         error
+	pages, left int
+}
+
+// Backup begins a copy of the room into a file that must not be there (ErrExists). The
+// file appears under its name with Finish. A Backup that is not finished is given up
+// with Close, or with the DB.
+//
+// The copy is a history of its own: it has another epoch, and its change log begins
+// behind everything that it holds, so that no cursor of the room leads into it. It opens
+// as the same room does. It is in SQLite's rollback mode, one file that any tool reads.
+func (d *DB) Backup(path string) (*Backup, error) {
+	if err := d.lock(); err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	become := identity{namespace: d.o.Namespace, room: d.o.Room, at: d.o.Now().UnixMilli()}
+	if err := become.newEpoch(d.o.Random); err != nil {
+		return nil, err
+	}
+	b := &Backup{d: d, path: path, temp: path + ".part", become: become}
+	if err := b.start(); err != nil {
+		return nil, fmt.Errorf("backup to %s: %w", path, diagnose(path, err))
+	}
+	d.backups = append(d.backups, b)
+	return b, nil
+}
+
+func (b *Backup) start() error {
+	d := b.d
+	if err := absent(d.o.FS, b.path); err != nil {
+		return err
+	}
+	if err := removeFiles(d.o.FS, b.temp); err != nil {
+		return err
+	}
+	if err := d.o.FS.MakeDirs(filepath.Dir(b.path)); err != nil {
+		return err
+	}
+	if err := makeFile(d.o.FS, b.temp); err != nil {
+		return err
+	}
+	var err error
+	if b.dest, err = openFile(d.o.FS.SQLite(), b.temp, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX); err != nil {
+		return err
+	}
+	err = b.dest.script("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+	if err == nil {
+		name := d.c.cstring("main")
+		defer d.c.free(name)
+		if b.p = sqlite3.Xsqlite3_backup_init(d.c.tls, b.dest.db, name, d.c.db, name); b.p == 0 {
+			err = b.dest.failure(sqlite3.Xsqlite3_errcode(b.dest.tls, b.dest.db), "")
+		}
+	}
+	if err != nil {
+		b.drop(err)
+	}
+	return err
+}
+
+// Step copies some pages of 4096 bytes; a negative number is all that is left. done tells
+// that all are there. Step must not be called while a batch is open (ErrMisuse). After an
+// error the copy is given up; ErrClosed says that the DB was.
+//
+// When an action of the room is rolled back, SQLite begins the copy again. Who calls Step
+// sees it by Left, and ends it by taking more pages at once.
+func (b *Backup) Step(pages int) (done bool, err error) {
+	d := b.d
+	if err := d.lock(); err != nil {
+		return false, err
+	}
+	defer d.mu.Unlock()
+	switch {
+	case b.copied:
+		return true, nil
+	case b.err != nil:
+		return false, b.err
+	case d.batch != nil:
+		return false, fmt.Errorf("storage: %w: a step of a backup while a batch is open", ErrMisuse)
+	}
+	rc := sqlite3.Xsqlite3_backup_step(d.c.tls, b.p, int32(pages))
+	b.pages = int(sqlite3.Xsqlite3_backup_pagecount(d.c.tls, b.p))
+	b.left = int(sqlite3.Xsqlite3_backup_remaining(d.c.tls, b.p))
+	switch rc {
+	case sqlite3.SQLITE_OK:
+		return false, nil
+	case sqlite3.SQLITE_DONE:
+		b.copied = true
+		err := b.drop(nil)
+		return err == nil, err
+	}
+	return false, b.drop(fmt.Errorf("backup to %s: %w", b.path, b.dest.failure(rc, "")))
+}
+
+// Left is how many pages are still to be copied, and of how many; as of the last Step.
+func (b *Backup) Left() (left, of int) {
+	b.d.mu.Lock()
+	defer b.d.mu.Unlock()
+	return b.left, b.pages
+}
+
+// drop ends SQLite's part of the copy. The DB's mutex is held, or the DB is not yet known
+// to anybody else.
+func (b *Backup) drop(cause error) error {
+	if b.dest == nil {
+		return b.err
+	}
+	if b.p != 0 {
+		if rc := sqlite3.Xsqlite3_backup_finish(b.d.c.tls, b.p); rc != sqlite3.SQLITE_OK && cause == nil {
+			cause = b.dest.failure(rc, "")
+		}
+		b.p = 0
+	}
+	if err := b.dest.close(); cause == nil {
+		cause = err
+	}
+	b.dest = nil
+	if cause != nil {
+		b.copied, b.err = false, cause
+	}
+	b.d.backups = slices.DeleteFunc(b.d.backups, func(other *Backup) bool { return other == b })
+	return cause
+}
+
+// dropBackups gives up the copies that are under way, before their source is closed.
+func (d *DB) dropBackups() {
+	for len(d.backups) > 0 {
+		d.backups[0].drop(ErrClosed)
+	}
+}
+
+// Finish makes a copy that is done durable and gives it its name. It waits for the disk,
+// and the room does not wait with it.
+func (b *Backup) Finish() error {
+	b.d.mu.Lock()
+	copied, err := b.copied, b.err
+	b.d.mu.Unlock()
+	if !copied {
+		if err == nil {
+			err = fmt.Errorf("storage: %w: Finish of a backup that is not done", ErrMisuse)
+		}
+		return err
+	}
+	f := b.d.o.FS
+	err = b.become.settle(f, b.temp)
+	if err == nil {
+		err = publish(f, b.temp, b.path)
+	}
+	if err != nil {
+		removeFiles(f, b.temp)
+		return fmt.Errorf("backup to %s: %w", b.path, diagnose(b.path, err))
+	}
+	return nil
+}
+
+// Close gives the copy up, if it is not finished.
+func (b *Backup) Close() error {
+	b.d.mu.Lock()
+	if b.dest != nil {
+		b.drop(ErrClosed)
+	}
+	b.d.mu.Unlock()
+	return removeFiles(b.d.o.FS, b.temp)
+}
+
+// WriteBackup copies the room into a file that must not be there, at one go.
+func (d *DB) WriteBackup(path string) error {
+	b, err := d.Backup(path)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if _, err := b.Step(-1); err != nil {
+		return err
+	}
+	return b.Finish()
+}
+
+// WriteStateAt copies the room as it was at a point in its history (see CopyAt) into a file
+// that must not be there; what comes of it is as of Backup. No batch may be open, and the
+// room waits. Errors besides those of Backup: ErrNoHistory.
+func (d *DB) WriteStateAt(path string, p Point) error {
+	newest, err := d.newestIsBehind(p)
+	if err != nil {
+		return err
+	}
+	if newest {
+		return d.WriteBackup(path)
+	}
+	f, temp := d.o.FS, path+".part"
+	become := identity{namespace: d.o.Namespace, room: d.o.Room, at: d.o.Now().UnixMilli()}
+	err = become.newEpoch(d.o.Random)
+	if err == nil {
+		err = absent(f, path)
+	}
+	if err == nil {
+		err = removeFiles(f, temp)
+	}
+	if err == nil {
+		err = f.MakeDirs(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("state to %s: %w", path, diagnose(path, err))
+	}
+	if err = d.CopyAt(temp, p); err == nil {
+		err = become.settle(f, temp)
+	}
+	if err == nil {
+		err = publish(f, temp, path)
+	}
+	if err != nil {
+		removeFiles(f, temp)
+		return fmt.Errorf("state to %s: %w", path, diagnose(path, err))
+	}
+	return nil
+}
+
+// newestIsBehind tells whether the room as it is now is what a point names. That needs no
+// history, which a room has none of behind a restore.
+func (d *DB) newestIsBehind(p Point) (bool, error) {
+	if err := d.lock(); err != nil {
+		return false, err
+	}
+	defer d.mu.Unlock()
+	var e LogEntry
+	err := d.each("SELECT last, at FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) { e.Seq, e.At = uint64(r.Int(0)), r.Int(1) })
+	return err == nil && p.isBehind(e), err
+}
+
+// An identity is what makes a copied file a room of its own.
+type identity struct {
+	namespace, room string
+	epoch           string
+	above           Seq   // the room's seq is to be higher than this
+	at              int64 // Unix milliseconds
+}
+
+func (id *identity) newEpoch(random io.Reader) error {
+	epoch := make([]byte, 16)
+	if _, err := io.ReadFull(random, epoch); err != nil {
+		return err
+	}
+	id.epoch = hex.EncodeToString(epoch)
+	return nil
+}
+
+// settle gives a whole file that nobody has open its identity, and syncs it. The change
+// log begins anew, one seq further: everything that a client knows from before is below
+// the floor, whatever epoch it names.
+func (id identity) settle(f FS, path string) error {
+	if err := rollbackMode(f, path); err != nil {
+		return err
+	}
+	d, err := openBeside(f, path)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(id.write(d), d.Close()); err != nil {
+		return err
+	}
+	return syncFile(f, path)
+}
+
+func (id identity) write(d *DB) error {
+	var number, seq int64
+	err := d.each("SELECT number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) { number, seq = r.Int(0), r.Int(1) })
+	if err != nil {
+		return err
+	}
+	seq = max(seq, int64(id.above)) + 1
+	if _, err := d.exec(own, "BEGIN; DELETE FROM _den_changes", nil); err != nil {
+		return err
+	}
+	_, err = d.exec(own, "INSERT INTO _den_changes (id, number, at, first, last, highs, entries) VALUES (1, ?1, ?2, ?3, ?4, x'', x'')",
+		[]any{number + 1, id.at, seq + 1, seq})
+	if err != nil {
+		return err
+	}
+	_, err = d.exec(own, `INSERT INTO _den_meta (name, value) VALUES
+		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('floor', ?4), ('log', ''), ('clean', 0)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{id.namespace, id.room, id.epoch, seq})
+	if err != nil {
+		return err
+	}
+	_, err = d.exec(own, "COMMIT", nil)
+	return err
+}
+
+// openBeside opens a file that is being made beside its place: without a journal and
+// without syncs, for it is thrown away if anything fails. There are no limits and no
+// callbacks.
+func openBeside(f FS, path string) (*DB, error) {
+	lib.once()
+	c, err := openFile(f.SQLite(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	if err != nil {
+		return nil, err
+	}
+	o, err := Options{Path: path, FS: f, StatementCache: 1}.withDefaults()
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	d, err := newDB(o, c)
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	// EXCLUSIVE before anything is read: there is no shared memory then.
+	_, err = d.exec(own, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF; PRAGMA temp_store = MEMORY", nil)
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// script runs statements whose rows nobody wants.
+func (c *conn) script(sql string) error {
+	text := c.cstring(sql)
+	defer c.free(text)
+	if rc := sqlite3.Xsqlite3_exec(c.tls, c.db, text, 0, 0, 0); rc != sqlite3.SQLITE_OK {
+		return c.failure(rc, sql)
+	}
+	return nil
+}
+
+// rollbackMode notes in the header of a file, which has no WAL, that it does not use one:
+// bytes 18 and 19, sqlite.org/fileformat2.html.
+func rollbackMode(f FS, path string) error {
+	file, err := f.Open(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt([]byte{1, 1}, 18)
+	return errors.Join(err, file.Close())
+}
+
+// publish gives a file that is whole and synced its name.
+func publish(f FS, temp, path string) error {
+	if err := f.Rename(temp, path); err != nil {
+		return err
+	}
+	return f.SyncDir(filepath.Dir(path))
+}
+
+// absent tells by ErrExists that there is a file.
+func absent(f FS, path string) error {
+	_, err := f.Size(path)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: %s", ErrExists, path)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return err
+}
+
+// makeFile makes an empty file, its owner's alone; SQLite would give it to others too.
+func makeFile(f FS, path string) error {
+	file, err := f.Open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// removeFiles removes a database that may be there, with what may be beside it.
+func removeFiles(f FS, path string) error {
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if err := f.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,293 @@
+package commitlog
+
+// From one segment to the next: when one is full, when a sync of it has failed, and when all
+// that it holds was released; and what becomes of the old ones. All of it is done by whoever
+// leads, in steps of which each can fail and be done again.
+
+import (
+	"os"
+	"slices"
+	"time"
+)
+
+// heal leaves a segment that cannot be written any more. ErrIO or ErrFull: it still cannot.
+func (l *Log) heal() error {
+	l.mu.Lock()
+	sick := !l.ended && (l.active.bad || l.active.done)
+	l.mu.Unlock()
+	if !sick {
+		return nil
+	}
+	return l.turn(func() error {
+		if l.ended || !l.active.bad && !l.active.done {
+			return nil
+		}
+		return l.advance()
+	})
+}
+
+// advance leaves the active segment and begins the next.
+func (l *Log) advance() error {
+	if err := l.finish(); err != nil {
+		return err
+	}
+	a := l.active
+	if l.next == nil {
+		next, err := l.create(a.number + 1)
+		if err != nil {
+			return err
+		}
+		l.next = next
+	}
+	l.mu.Lock()
+	c, doomed := l.describe(append(slices.Clone(l.segments), a.segment), l.next.number)
+	l.mu.Unlock()
+	if err := l.writeCurrent(c); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.segments, l.active, l.next = c.segments, l.next, nil
+	l.stats.Rotations++
+	l.choosePressed()
+	l.mu.Unlock()
+	l.discard(doomed)
+	return nil
+}
+
+// finish makes the active segment one that is done.
+func (l *Log) finish() error {
+	a := l.active
+	if a.done {
+		return nil
+	}
+	if a.bad {
+		return l.rewrite(a)
+	}
+	footer := encodeFooter(a.index, a.salt)
+	size := a.end + int64(len(footer))
+	_, err := a.file.WriteAt(footer, a.end)
+	if err == nil {
+		err = a.file.Truncate(size)
+	}
+	if err != nil {
+		a.zeroed = a.end
+		return failure("sealing "+segmentName(a.number), err)
+	}
+	if err := l.syncActive(); err != nil {
+		return err
+	}
+	a.close()
+	l.finished(a, size)
+	return nil
+}
+
+func (l *Log) finished(a *active, size int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.size, a.footer, a.rooms, a.newest = size, uint32(a.end), uint32(len(a.index)), l.o.Now().UnixMilli()
+	a.done, a.bad = true, false
+}
+
+// rewrite puts the acknowledged part of a segment, read and checked again, into a fresh file
+// in its place: after a failed sync nothing is known of the old one.
+func (l *Log) rewrite(a *active) error {
+	name := segmentName(a.number)
+	b, err := l.reread(a)
+	if err != nil {
+		return err
+	}
+	s := scan(b, a.salt)
+	if s.end < a.end {
+		if l.o.Durability == Durable || s.end < a.synced {
+			return corrupt(name, s.end, "what was acknowledged cannot be read again after a failed sync")
+		}
+		l.fallBack(a, s)
+	}
+	footer := encodeFooter(a.index, a.salt)
+	temp := l.path(a.number) + ".tmp"
+	if err := l.writeFile(temp, append(b[:a.end:a.end], footer...)); err != nil {
+		return failure("writing "+name+" anew", err)
+	}
+	a.close()
+	if err := l.o.FS.Rename(temp, l.path(a.number)); err != nil {
+		return failure("replacing "+name, err)
+	}
+	if err := l.syncDir(); err != nil {
+		return failure("syncing the directory", err)
+	}
+	l.finished(a, a.end+int64(len(footer)))
+	l.mu.Lock()
+	l.stats.Healed++
+	l.mu.Unlock()
+	l.o.Logger.Info("commit log: a segment was written anew after a failed sync", "file", name)
+	return nil
+}
+
+func (l *Log) reread(a *active) ([]byte, error) {
+	f, err := l.o.FS.Open(l.path(a.number), os.O_RDONLY)
+	if err != nil {
+		return nil, failure("opening "+segmentName(a.number), err)
+	}
+	defer f.Close()
+	b, err := readSegment(f, a.end)
+	if err != nil {
+		return nil, failure("reading "+segmentName(a.number), err)
+	}
+	return b, nil
+}
+
+// fallBack forgets the entries of a Relaxed log that a failed sync has lost. Their rooms may
+// be ahead of the log then: they go on with any number.
+func (l *Log) fallBack(a *active, s scanned) {
+	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segmentName(a.number), "bytes", a.end-s.end)
+	l.mu.Lock()
+	a.end, a.chain, a.index = s.end, s.chain, s.index
+	var elsewhere []*Room
+	for k, r := range l.attached {
+		if r.in != a.segment {
+			continue
+		}
+		r.any = true
+		if p := s.index[k]; p != nil {
+			r.last, r.at, r.crc = p.last, p.at, p.crc
+		} else {
+			r.in, r.at, r.crc, r.last = nil, 0, 0, 0
+			elsewhere = append(elsewhere, r)
+		}
+	}
+	segments := l.segments
+	l.mu.Unlock()
+	for _, r := range elsewhere {
+		if err := r.locate(segments); err != nil {
+			l.o.Logger.Error("commit log: a room's older entries cannot be found", "namespace", r.who.namespace, "room", r.who.room, "error", err)
+		}
+	}
+}
+
+// describe makes the content of CURRENT: the segments that are done and the active one, 0 for
+// none. Those that nobody needs any more are left out and returned too. mu is held, or nobody
+// else has the log yet.
+func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed []*segment) {
+	now, n := l.o.Now(), 0
+	for n < len(segments) && l.expendable(segments[n], now) {
+		n++
+	}
+	doomed, segments = segments[:n], segments[n:]
+	c = &current{id: l.id, generation: l.generation, active: active, crashed: l.crashed, segments: segments}
+	switch {
+	case len(segments) > 0:
+		c.first = segments[0].number
+	case active != 0:
+		c.first = active
+	default:
+		c.first = doomed[n-1].number + 1
+	}
+	c.floor = c.next()
+	if active != 0 {
+		c.floor = active
+	}
+	for _, s := range segments {
+		if s.pins > 0 || l.crashed.has(s.number) {
+			c.floor = s.number
+			break
+		}
+	}
+	return c, doomed
+}
+
+// expendable tells whether a segment may be deleted once those before it are. mu is held.
+func (l *Log) expendable(s *segment, now time.Time) bool {
+	return s.pins == 0 && !l.crashed.has(s.number) && (s.rooms == 0 || now.Sub(time.UnixMilli(s.newest)) >= l.o.History)
+}
+
+// discard deletes files that CURRENT does not name any more. One that cannot be deleted is
+// deleted by the next Open.
+func (l *Log) discard(doomed []*segment) {
+	for _, s := range doomed {
+		if err := l.removeIfThere(l.path(s.number)); err != nil {
+			l.o.Logger.Warn("commit log: a segment that is not needed any more stays", "file", segmentName(s.number), "error", err)
+		}
+	}
+}
+
+// wantsSweep tells whether there is something to delete. mu is held.
+func (l *Log) wantsSweep() bool {
+	now := l.o.Now()
+	if now.Before(l.quiet) {
+		return false
+	}
+	return l.idle() || len(l.segments) > 0 && l.expendable(l.segments[0], now)
+}
+
+// idle tells whether the active segment can be left for an empty one. mu is held.
+func (l *Log) idle() bool {
+	return l.active.pins == 0 && l.o.History == 0 && l.active.end > shrinkAbove
+}
+
+// sweep deletes what is not needed any more. It is a turn.
+func (l *Log) sweep() error {
+	l.mu.Lock()
+	wanted, idle := !l.ended && l.wantsSweep(), l.idle() || l.active.bad || l.active.done
+	c, doomed := l.describe(l.segments, l.active.number)
+	l.mu.Unlock()
+	var err error
+	switch {
+	case !wanted:
+		return nil
+	case idle:
+		err = l.advance()
+	default:
+		if err = l.writeCurrent(c); err == nil {
+			l.mu.Lock()
+			l.segments = c.segments
+			l.mu.Unlock()
+			l.discard(doomed)
+		}
+	}
+	if err != nil {
+		l.mu.Lock()
+		l.quiet = l.o.Now().Add(sweepPause)
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// choosePressed chooses the rooms that are to checkpoint, if the log is too long: those that
+// hold more than half of what it may be. mu is held.
+func (l *Log) choosePressed() {
+	if l.o.Pressure == nil || l.unreleased() <= l.o.MaxUnreleased {
+		return
+	}
+	limit, bytes := l.active.number, int64(0)
+	for _, s := range slices.Backward(l.segments) {
+		if bytes += s.size; bytes > l.o.MaxUnreleased/2 {
+			break
+		}
+		limit = s.number
+	}
+	for _, r := range l.attached {
+		if len(r.spans) > 0 && r.spans[0].in.number < limit {
+			l.pressed = append(l.pressed, r.who)
+		}
+	}
+	for _, p := range l.pins {
+		if p.segment < limit {
+			l.pressed = append(l.pressed, p.who)
+		}
+	}
+	slices.SortFunc(l.pressed, compareNames)
+}
+
+// unreleased is how many bytes there are from the oldest unreleased entry's segment on, but
+// for those that wait for a recovery. mu is held.
+func (l *Log) unreleased() (bytes int64) {
+	for i, s := range l.segments {
+		if s.pins > 0 {
+			for _, s := range l.segments[i:] {
+				bytes += s.size
+			}
+			return bytes
+		}
+	}
+	return 0
+}

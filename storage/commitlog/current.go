@@ -1,0 +1,196 @@
+package commitlog
+
+// CURRENT: which segments there are, and how the generation before ended. It is replaced as
+// a whole, and is the only thing that opening a log after a good end reads.
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const (
+	currentName    = "CURRENT"
+	currentTemp    = "CURRENT.tmp"
+	currentMagic   = "DenCurr\x00"
+	currentVersion = 1
+	currentHeader  = 96
+	currentRow     = 32
+	pinHeader      = 20
+
+	flagClean = 1
+)
+
+// current is the content of CURRENT.
+type current struct {
+	clean      bool
+	id         [16]byte
+	generation uint64
+	first      uint64 // number of the first segment; they have no holes
+	active     uint64 // the one that is written; 0: none
+	crashed    suspects
+	floor      uint64 // segments below it hold nothing unreleased
+	segments   []*segment
+	pins       []pin
+}
+
+// suspects are segments of crashed generations whose rooms may not have what they hold.
+type suspects struct {
+	generation    uint64 // the newest that crashed; 0: none
+	from, through uint64 // segments
+}
+
+// pin is a room that closed with unreleased entries.
+type pin struct {
+	who     identity
+	segment uint64 // of the oldest
+	last    uint64 // number of the newest
+}
+
+// next is the number of the segment to be made next.
+func (c *current) next() uint64 {
+	n := c.first + uint64(len(c.segments))
+	if c.active != 0 {
+		n++
+	}
+	return n
+}
+
+func (c *current) encode() []byte {
+	b, le := make([]byte, currentHeader), binary.LittleEndian
+	copy(b, currentMagic)
+	le.PutUint32(b[8:], currentVersion)
+	if c.clean {
+		le.PutUint32(b[12:], flagClean)
+	}
+	copy(b[16:], c.id[:])
+	for i, v := range []uint64{c.generation, c.first, c.active, c.crashed.generation, c.crashed.from, c.crashed.through, c.floor} {
+		le.PutUint64(b[32+8*i:], v)
+	}
+	le.PutUint32(b[88:], uint32(len(c.segments)))
+	le.PutUint32(b[92:], uint32(len(c.pins)))
+	for _, s := range c.segments {
+		b = le.AppendUint64(le.AppendUint64(b, uint64(s.size)), uint64(s.newest))
+		b = le.AppendUint32(le.AppendUint32(b, s.footer), s.rooms)
+		b = le.AppendUint32(le.AppendUint32(b, s.salt), 0)
+	}
+	for _, p := range c.pins {
+		names := p.who.names()
+		b = le.AppendUint64(le.AppendUint64(b, p.segment), p.last)
+		b = append(le.AppendUint32(b, uint32(len(names))), names...)
+	}
+	return le.AppendUint32(b, sum(0, b))
+}
+
+func parseCurrent(b []byte) (*current, error) {
+	le := binary.LittleEndian
+	if len(b) < 16 || string(b[:8]) != currentMagic || le.Uint32(b[len(b)-4:]) != sum(0, b[:len(b)-4]) {
+		return nil, corrupt(currentName, 0, "it does not fit its checksum")
+	}
+	if v := le.Uint32(b[8:]); v != currentVersion {
+		return nil, fmt.Errorf("commitlog: %w: %s has format %d, this Den knows %d", ErrNewer, currentName, v, currentVersion)
+	}
+	bad := corrupt(currentName, 0, "its parts do not fit together")
+	if b = b[:len(b)-4]; len(b) < currentHeader {
+		return nil, bad
+	}
+	c := &current{clean: le.Uint32(b[12:])&flagClean != 0, id: [16]byte(b[16:32])}
+	for i, v := range []*uint64{&c.generation, &c.first, &c.active, &c.crashed.generation, &c.crashed.from, &c.crashed.through, &c.floor} {
+		*v = le.Uint64(b[32+8*i:])
+	}
+	rows, pins, b := le.Uint32(b[88:]), le.Uint32(b[92:]), b[currentHeader:]
+	if uint64(len(b)) < uint64(rows)*currentRow || c.first == 0 || c.active != 0 && c.active != c.first+uint64(rows) {
+		return nil, bad
+	}
+	for i := range rows {
+		c.segments = append(c.segments, &segment{
+			number: c.first + uint64(i), size: int64(le.Uint64(b)), newest: int64(le.Uint64(b[8:])),
+			footer: le.Uint32(b[16:]), rooms: le.Uint32(b[20:]), salt: le.Uint32(b[24:]),
+		})
+		b = b[currentRow:]
+	}
+	return c, c.parsePins(b, int(pins), bad)
+}
+
+func (c *current) parsePins(b []byte, n int, bad error) error {
+	le := binary.LittleEndian
+	for range n {
+		if len(b) < pinHeader || uint64(len(b)) < pinHeader+uint64(le.Uint32(b[16:])) {
+			return bad
+		}
+		end := pinHeader + int(le.Uint32(b[16:]))
+		who, ok := parseNames(string(b[pinHeader:end]))
+		if !ok {
+			return bad
+		}
+		c.pins = append(c.pins, pin{who, le.Uint64(b), le.Uint64(b[8:])})
+		b = b[end:]
+	}
+	if len(b) > 0 {
+		return bad
+	}
+	return nil
+}
+
+// readCurrent reads CURRENT; nil if there is none.
+func (l *Log) readCurrent() (*current, error) {
+	path := filepath.Join(l.o.Dir, currentName)
+	size, err := l.o.FS.Size(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, failure("looking for "+currentName, err)
+	}
+	f, err := l.o.FS.Open(path, os.O_RDONLY)
+	if err != nil {
+		return nil, failure("opening "+currentName, err)
+	}
+	defer f.Close()
+	b, err := readSegment(f, size)
+	if err != nil {
+		return nil, failure("reading "+currentName, err)
+	}
+	return parseCurrent(b)
+}
+
+// writeCurrent puts c in CURRENT's place. After an error either of the two may be there.
+func (l *Log) writeCurrent(c *current) error {
+	temp := filepath.Join(l.o.Dir, currentTemp)
+	if err := l.writeFile(temp, c.encode()); err != nil {
+		return failure("writing "+currentTemp, err)
+	}
+	if err := l.o.FS.Rename(temp, filepath.Join(l.o.Dir, currentName)); err != nil {
+		return failure("renaming "+currentTemp, err)
+	}
+	if err := l.syncDir(); err != nil {
+		return failure("syncing the directory", err)
+	}
+	return nil
+}
+
+// writeFile makes a file whose content, but not its name, is durable. It is never one that a
+// failed sync has left: what was there is removed.
+func (l *Log) writeFile(path string, b []byte) error {
+	if err := l.removeIfThere(path); err != nil {
+		return err
+	}
+	f, err := l.o.FS.Open(path, os.O_CREATE|os.O_EXCL|os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(b, 0); err == nil {
+		err = l.sync(f)
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (l *Log) removeIfThere(path string) error {
+	if err := l.o.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+// Package commitlog is the commit log of a node: what its rooms have committed goes here, in
+// one file for all of them, and is durable when Append returns.
+//
+//	l, err := commitlog.Open(commitlog.Options{Dir: "data/_log"})
+//	r, err := l.Room("party", "lobby", epoch)
+//	err = r.Replay(file's number, apply)        // what the room's file lacks
+//	r.Release(number)                           // the file has all up to here, and was synced
+//	err = r.Append(commitlog.Entry{Number: number + 1, …})
+//
+// A room's entries are numbered without gaps. Until it releases them they stay, over crashes
+// and restarts; then for Options.History, for Backward; then their segment is deleted, the
+// oldest first, by whoever releases or appends. A room that never releases keeps all segments
+// from its oldest entry on: Options.Pressure is for that.
+//
+// # Turns
+//
+// There is no goroutine: who appends first leads, writes and syncs, and those that come
+// meanwhile are written together by the one of them that came first. So a group is what has
+// queued up during the last sync, and nobody waits for a timer. One appender alone costs one
+// write and one sync, without a channel or an allocation.
+//
+// # Files
+//
+// The directory has CURRENT and segments, whose names are 16 hex digits and ".log", numbered
+// without holes. Little endian throughout; a checksum is CRC-32C, and of what is in a segment
+// (footer too) begins with the segment's salt, so that no part of one segment passes for one
+// of another, or of another log.
+//
+// CURRENT, version 1, replaced as a whole (temporary file, sync, rename, sync of the directory)
+// when a log is opened, a segment begun or deleted, and at a good end:
+//
+//	 0  "DenCurr\0"
+//	 8  u32  1, the version
+//	12  u32  flags; 1: the generation ended well, there is no active segment
+//	16  16   the log's ID
+//	32  u64  generation
+//	40  u64  number of the first segment
+//	48  u64  number of the active segment, 0: none
+//	56  u64  newest generation that crashed and is not recovered, 0: none
+//	64  u64  first and
+//	72  u64  last segment with what it and those before it have left
+//	80  u64  segments below this one have only released entries
+//	88  u32  n, how many segments are sealed: they follow each other from the first
+//	92  u32  m, how many pins there are
+//	96  n times: u64 size; i64 Unix ms of the sealing; u32 offset of the footer;
+//	    u32 rooms in it; u32 salt; u32 0
+//	    m times: u64 segment of the oldest unreleased entry of a closed room; u64 number of
+//	    the newest; u32 length; names (only with flag 1: behind a crash all count as unreleased)
+//	    u32  checksum of all before, salt 0
+//
+// Segment, version 1: a header, records one behind the other, and, when it is sealed, a
+// footer. While it is written, zeros follow: they were written ahead, so that a sync has
+// only data to write.
+//
+//	 0  "DenLog\0\0"
+//	 8  u32  1, the version
+//	12  u32  0
+//	16  16   the log's ID
+//	32  u64  the segment's number
+//	40  u64  generation
+//	48  i64  Unix ms when it was begun
+//	56  u32  0
+//	60  u32  checksum of 0 to 59, salt 0. This is the segment's salt
+//
+// Record: aligned to 8 bytes.
+//
+//	 0  u32  checksum of 4 to 71
+//	 4  u32  length of the payload
+//	 8  u32  the checksum that ends the record before this one; the first: the salt
+//	12  u32  offset of the room's record before this one in this segment, 0: none
+//	16  u32  the checksum that ends the room's entry before this one, wherever it is
+//	20  u32  how much of the segment was durable when this was written
+//	24  u64  number
+//	32  u64  seq
+//	40  i64  Unix ms
+//	48  u16  length of the names
+//	50  u8   flags; 1: the room's first record of the segment, the names follow; 2: the room's
+//	         chain starts here, what is at 16 says nothing
+//	51  u8×5 0
+//	56  16   key: the first bytes of SHA-256 of the names
+//	72  names: namespace, zero byte, room, zero byte, epoch
+//	    payload
+//	    zeros up to the next multiple of 8
+//	    u32  checksum of all before
+//	    u32  CRC-32 (IEEE) of all before, begun with the salt
+//
+// Footer: blocks of up to 128 rooms, sorted by key, all but the last full; then their names.
+//
+//	 0  u32  checksum of the block from 4 on
+//	 4  u32  the block's number
+//	 8  u32  n, how many rooms
+//	12  u32  where its names are, from the end of the last block on
+//	16  u32  how many bytes they are
+//	20  u32  their checksum
+//	24  n times: key; u64 number of the first entry of the newest run without a gap; u64 of the
+//	    last; u32 offset of the last; u32 the checksum that ends it
+//	    names: u16 length and names, n times
+//
+// # What a crash leaves
+//
+// Open reads at most the segment that was written. Its records end where one is not good or
+// does not name the checksum of the one before it: so what a failed write has left behind a
+// shorter one is not taken for records. That what is not good was never acknowledged is not
+// taken for granted: if a good record behind it says that it was durable, or it would be good
+// with one bit changed, Open gives ErrCorrupt. (One case stays open: a sector of the last
+// group in which a single bit was set, and is not. It counts as one that never came.) An entry that was refused, because its write or sync
+// failed, may be there behind a crash if nothing was written after it.
+//
+// After a failed sync the acknowledged part of the segment is read again, checked and put
+// into a fresh file in its place, and a new segment is begun. Until that has succeeded, and
+// whoever comes tries it, the log gives ErrIO.
+//
+// # Limits
+//
+// Damage of several bits in the last group, and a cut of the end of the segment that was
+// written, look like a power cut during a write: the group is dropped. Memory is about 100
+// bytes for a sealed segment, 200 for each room that is open, pinned, or in the active
+// segment, one group, and at Open the segment that crashed.
+//
+// # Where ideas come from
+//
+// The chain of checksums is that of SQLite's WAL, salts included; the leader is LevelDB's
+// writer queue; a failed fsync is handled as "Can Applications Recover from fsync Failures?"
+// (Rebello et al., USENIX ATC 2020) asks for; CURRENT is LevelDB's MANIFEST made small.
+package commitlog

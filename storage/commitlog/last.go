@@ -1,0 +1,9 @@
+package commitlog
+
+// Last is the number of the room's newest entry that the log still has; 0 for none. It
+// reads nothing.
+func (r *Room) Last() uint64 {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	return r.last
+}

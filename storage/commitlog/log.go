@@ -1,0 +1,377 @@
+package commitlog
+
+import (
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Log is the commit log of a node. Its methods, and those of its rooms, may be called from
+// any goroutine, where a method of Room says nothing else. It has no goroutine of its own.
+type Log struct {
+	o          Options // immutable
+	id         [16]byte
+	generation uint64
+
+	// Owned by whoever leads, see turn.go.
+
+	buf    []byte
+	next   *active // begun, and not yet named by CURRENT
+	closed error   // what Close gave, once ended is set
+
+	syncs atomic.Uint64
+
+	mu        sync.Mutex // protects what follows
+	queue     []*waiter
+	group     []*waiter // belongs to the leader
+	led       bool
+	ended     bool
+	active    *active
+	segments  []*segment // that are done, oldest first; replaced, never changed
+	attached  map[key]*Room
+	pins      map[key]pin // by identity.name
+	crashed   suspects
+	recovered map[key]struct{} // by identity.name: rooms of crashed that have what they need
+	pressed   []identity       // rooms to call Pressure for
+	quiet     time.Time        // no sweep before this
+	stats     Stats
+}
+
+// Stats says what a log holds, and what it did since Open.
+type Stats struct {
+	Segments   int   // files, with the one that is written
+	Bytes      int64 // in them, without zeros written ahead
+	Unreleased int64 // of that, bytes from the oldest unreleased entry's segment on
+	Rooms      int   // open
+	Pinned     int   // closed with unreleased entries
+
+	Entries   uint64 // appended
+	Payload   uint64 // bytes of their payloads
+	Groups    uint64 // in which they were written
+	Largest   int    // entries of the largest group
+	Syncs     uint64 // of files and of the directory
+	Rotations uint64 // segments begun
+	Failures  uint64 // groups that could not be written
+	Healed    uint64 // segments written anew after a failed sync
+}
+
+// Open opens the log in a directory, or makes one. What a crash has left is put in order: at
+// most one segment is read. The errors are ErrCorrupt, ErrLost, ErrNewer, ErrIO, ErrFull and
+// ErrMisuse.
+func Open(o Options) (*Log, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{o: o, attached: make(map[key]*Room), pins: make(map[key]pin), recovered: make(map[key]struct{})}
+	if err := o.FS.MakeDirs(o.Dir); err != nil {
+		return nil, failure("making the directory", err)
+	}
+	c, err := l.load()
+	if err != nil {
+		return nil, err
+	}
+	l.id, l.generation, l.segments, l.crashed = c.id, c.generation+1, c.segments, c.crashed
+	if c.active != 0 {
+		if err := l.recover(c); err != nil {
+			return nil, err
+		}
+	}
+	l.adoptPins(c.pins)
+	if l.suspectRooms() == 0 {
+		l.crashed = suspects{}
+	}
+	if l.active, err = l.create(c.next()); err != nil {
+		return nil, err
+	}
+	begin, doomed := l.describe(l.segments, l.active.number)
+	if err := l.writeCurrent(begin); err != nil {
+		return nil, errors.Join(err, l.active.file.Close())
+	}
+	l.segments = begin.segments
+	l.discard(doomed)
+	return l, nil
+}
+
+// load reads CURRENT, or makes it, and compares it with the files that are there.
+func (l *Log) load() (*current, error) {
+	names, err := l.o.FS.Names(l.o.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, failure("listing the directory", err)
+	}
+	c, err := l.readCurrent()
+	if err != nil {
+		return nil, err
+	}
+	have := make(map[uint64]bool)
+	for _, name := range names {
+		if n, ok := segmentNumber(name); ok {
+			have[n] = true
+		}
+	}
+	if c == nil {
+		if len(have) > 0 {
+			return nil, fmt.Errorf("commitlog: %w: %s, while there are %d segments", ErrLost, currentName, len(have))
+		}
+		return l.found()
+	}
+	for n := c.first; n < c.next(); n++ {
+		if !have[n] {
+			return nil, fmt.Errorf("commitlog: %w: %s", ErrLost, segmentName(n))
+		}
+		delete(have, n)
+	}
+	for _, name := range names { // left by a deletion or a beginning that was cut short
+		if n, ok := segmentNumber(name); ok && have[n] || strings.HasSuffix(name, ".tmp") {
+			if err := l.removeIfThere(filepath.Join(l.o.Dir, name)); err != nil {
+				l.o.Logger.Warn("commit log: a file that is not needed any more stays", "file", name, "error", err)
+			}
+		}
+	}
+	return c, nil
+}
+
+// found makes a new log.
+func (l *Log) found() (*current, error) {
+	c := &current{clean: true, first: 1, floor: 1}
+	if _, err := io.ReadFull(l.o.Random, c.id[:]); err != nil {
+		return nil, failure("making an ID", err)
+	}
+	return c, l.writeCurrent(c)
+}
+
+// adoptPins takes over what rooms had not released when the log was closed.
+func (l *Log) adoptPins(pins []pin) {
+	for _, p := range pins {
+		if s := l.segment(p.segment); s != nil {
+			s.pins++
+			l.pins[p.who.name] = p
+		}
+	}
+}
+
+// holder finds a segment, done or active. mu is held.
+func (l *Log) holder(number uint64) *segment {
+	if number == l.active.number {
+		return l.active.segment
+	}
+	return l.segment(number)
+}
+
+// segment finds a segment that is done. mu is held.
+func (l *Log) segment(number uint64) *segment {
+	if i := number - l.firstDone(); i < uint64(len(l.segments)) {
+		return l.segments[i]
+	}
+	return nil
+}
+
+func (l *Log) firstDone() uint64 {
+	if len(l.segments) == 0 {
+		return 0
+	}
+	return l.segments[0].number
+}
+
+// first is the number of the oldest segment. mu is held.
+func (l *Log) first() uint64 {
+	if len(l.segments) == 0 {
+		return l.active.number
+	}
+	return l.segments[0].number
+}
+
+// ID is the log's name for all its life: 32 hex digits, made with it.
+func (l *Log) ID() string { return hex.EncodeToString(l.id[:]) }
+
+// Generation counts how often the log was opened: 1, 2, 3, …
+func (l *Log) Generation() uint64 { return l.generation }
+
+// Crashed is the newest generation that did not end by Close and that has left entries which
+// their rooms may not have. 0: none, or all were recovered, see Unrecovered.
+func (l *Log) Crashed() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.crashed.generation
+}
+
+// Stats returns the counters.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.stats
+	s.Segments, s.Rooms, s.Pinned, s.Syncs = len(l.segments)+1, len(l.attached), len(l.pins), l.syncs.Load()
+	s.Bytes = l.active.end
+	pinned := false
+	for _, g := range l.segments {
+		s.Bytes += g.size
+		if pinned = pinned || g.pins > 0 || l.crashed.has(g.number); pinned {
+			s.Unreleased += g.size
+		}
+	}
+	if pinned || l.active.pins > 0 {
+		s.Unreleased += l.active.end
+	}
+	return s
+}
+
+// Close ends the generation well, and keeps what rooms have not released. Appends that came
+// before it are finished. Rooms give ErrClosed from then on. If it fails the next Open finds
+// a crash; another call gives the same again.
+func (l *Log) Close() error {
+	return l.turn(func() error {
+		if !l.ended {
+			l.closed = l.end()
+			l.active.close()
+			l.mu.Lock()
+			l.ended = true
+			l.mu.Unlock()
+		}
+		return l.closed
+	})
+}
+
+// end seals the active segment and writes the last CURRENT.
+func (l *Log) end() error {
+	if err := l.finish(); err != nil {
+		return err
+	}
+	if l.next != nil {
+		l.next.close() // CURRENT may name it: it is a segment without entries then
+	}
+	l.mu.Lock()
+	c, doomed := l.describe(append(slices.Clone(l.segments), l.active.segment), 0)
+	c.clean = true
+	for _, r := range l.attached {
+		l.keepPin(r)
+	}
+	for _, p := range l.pins {
+		c.pins = append(c.pins, p)
+	}
+	slices.SortFunc(c.pins, func(a, b pin) int { return strings.Compare(a.who.names(), b.who.names()) })
+	l.mu.Unlock()
+	if err := l.writeCurrent(c); err != nil {
+		return err
+	}
+	l.discard(doomed)
+	return nil
+}
+
+// Sync makes all that was appended before it durable. With Durable it has nothing to do.
+func (l *Log) Sync() error {
+	return l.turn(func() error {
+		if l.ended {
+			return closed()
+		}
+		a := l.active
+		if a.bad || a.done {
+			return l.advance()
+		}
+		if a.synced == a.end {
+			return nil
+		}
+		return l.syncActive()
+	})
+}
+
+// syncActive makes what was written durable. The leader calls it.
+func (l *Log) syncActive() error {
+	a := l.active
+	if err := l.sync(a.file); err != nil {
+		l.mu.Lock()
+		a.bad = true
+		l.mu.Unlock()
+		l.o.Logger.Error("commit log: a sync failed", "file", segmentName(a.number), "error", err)
+		return failure("syncing "+segmentName(a.number), err)
+	}
+	a.synced = a.end
+	return nil
+}
+
+// Unrecovered gives the rooms that have entries of crashed generations and were not opened
+// and released since: for range it. One that does not exist any more is settled by opening it
+// with any epoch and Release(math.MaxUint64). When there is none left the segments can go and
+// Crashed is 0. It reads footers; what cannot be read is left out, and logged.
+func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
+	l.mu.Lock()
+	s, segments := l.crashed, l.segments
+	l.mu.Unlock()
+	if s.generation == 0 {
+		return
+	}
+	seen, sound, going := make(map[key]struct{}), true, true
+	for _, g := range segments {
+		if !going || !s.has(g.number) {
+			continue
+		}
+		err := l.eachRoom(g, func(who identity) bool {
+			if _, again := seen[who.name]; again || l.isRecovered(who.name) {
+				return true
+			}
+			seen[who.name] = struct{}{}
+			going = yield(who.namespace, who.room)
+			return going
+		})
+		if err != nil {
+			sound = false
+			l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segmentName(g.number), "error", err)
+		}
+	}
+	if going && sound && len(seen) == 0 {
+		l.settleCrash(s)
+	}
+}
+
+func (l *Log) eachRoom(g *segment, do func(identity) bool) error {
+	f, err := l.openSegment(g.number)
+	if f == nil || err != nil {
+		return err
+	}
+	defer f.Close()
+	return g.eachName(f, do)
+}
+
+func (l *Log) isRecovered(name key) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.recovered[name]
+	return ok
+}
+
+// settleCrash notes that every room has what it needs.
+func (l *Log) settleCrash(s suspects) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.crashed == s {
+		l.crashed = suspects{}
+		clear(l.recovered)
+	}
+}
+
+func (s suspects) has(number uint64) bool {
+	return s.generation != 0 && number >= s.from && number <= s.through
+}
+
+// suspectRooms counts rooms of crashed generations, some more than once.
+func (l *Log) suspectRooms() int {
+	n := 0
+	for _, s := range l.segments {
+		if l.crashed.has(s.number) {
+			n += int(s.rooms)
+		}
+	}
+	return n
+}
+
+func compareNames(a, b identity) int {
+	return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.room, b.room), strings.Compare(a.epoch, b.epoch))
+}

@@ -1,0 +1,92 @@
+package commitlog
+
+import (
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// Durability says what has happened to an entry when Append returns.
+type Durability uint8
+
+const (
+	// Durable: it survives a power cut.
+	Durable Durability = iota
+	// Relaxed: it was written, and survives the end of the process. Log.Sync makes it durable.
+	Relaxed
+)
+
+// Limits and defaults.
+const (
+	// MaxEntry is the largest payload of an entry, in bytes.
+	MaxEntry = 256 << 20
+	// MaxNames is how many bytes a namespace, a room's name and its epoch have together.
+	MaxNames = 32 << 10
+	// DefaultSegmentBytes is the default of Options.SegmentBytes.
+	DefaultSegmentBytes = 8 << 20
+	// DefaultMaxUnreleased is the default of Options.MaxUnreleased.
+	DefaultMaxUnreleased = 256 << 20
+
+	maxSegmentBytes = 1 << 30
+	groupBytes      = 16 << 20 // a group has no more payload, if it has more than one entry
+	keepBuffer      = 4 << 20  // a larger buffer is not kept
+	firstZeros      = 64 << 10 // a new segment is filled with so many zeros ahead, later twice as many, …
+	mostZeros       = 1 << 20  // … up to this
+	shrinkAbove     = 64 << 10 // an active segment without unreleased entries is left if it is larger
+	sweepPause      = time.Second
+)
+
+// Options of a log. Only FS and Dir have to be set.
+type Options struct {
+	// FS has the log's files; nil means vfs.Host().
+	FS vfs.FS
+	// Dir is the log's own directory. Who opens the log has seen to it that nobody else does.
+	Dir string
+	// Durability: Durable by default.
+	Durability Durability
+	// SegmentBytes is the size in bytes above which a new file is begun. 0 means
+	// DefaultSegmentBytes; at most 1 GiB.
+	SegmentBytes int64
+	// History is how long released entries are kept for Backward. 0: they go at once.
+	History time.Duration
+	// MaxUnreleased: when the segments from the oldest unreleased entry on have more bytes,
+	// Pressure is called for the rooms that hold them. 0 means DefaultMaxUnreleased.
+	MaxUnreleased int64
+	// Pressure asks a room to checkpoint, Release and, if it sleeps, wake for it. It is called
+	// by goroutines that append, without locks, once for a room and segment begun. May be nil.
+	Pressure func(namespace, room string)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Random is what the log's ID is made of; nil means crypto/rand.
+	Random io.Reader
+	// Logger is told what an operator should know; nil means nobody.
+	Logger *slog.Logger
+}
+
+func (o Options) complete() (Options, error) {
+	if o.FS == nil {
+		o.FS = vfs.Host()
+	}
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = DefaultSegmentBytes
+	}
+	if o.MaxUnreleased == 0 {
+		o.MaxUnreleased = DefaultMaxUnreleased
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Dir == "" || o.Durability > Relaxed || o.SegmentBytes < 0 || o.SegmentBytes > maxSegmentBytes || o.History < 0 || o.MaxUnreleased < 0 {
+		return o, misuse("Options out of range")
+	}
+	return o, nil
+}

@@ -1,0 +1,208 @@
+package commitlog
+
+// Records: how an entry lies in a segment, how one is checked, and whether one that is bad
+// has a single flipped bit. The byte table is in the package's doc.
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash/crc32"
+	"math/bits"
+	"strings"
+)
+
+const (
+	recordHeader  = 72
+	recordTrailer = 8
+
+	flagNames  = 1 // the names follow the header
+	flagStarts = 2 // the room's chain starts here
+)
+
+// key stands for a room and its epoch.
+type key [16]byte
+
+// identity is a room and its epoch.
+type identity struct {
+	namespace, room, epoch string
+	key                    key // of all three
+	name                   key // of the namespace and the room
+}
+
+func identify(namespace, room, epoch string) identity {
+	return identity{
+		namespace: namespace, room: room, epoch: epoch,
+		key: hash(namespace + "\x00" + room + "\x00" + epoch), name: hash(namespace + "\x00" + room),
+	}
+}
+
+func hash(s string) key {
+	sum := sha256.Sum256([]byte(s))
+	return key(sum[:16])
+}
+
+func (i *identity) names() string { return i.namespace + "\x00" + i.room + "\x00" + i.epoch }
+
+// parseNames is the opposite of names.
+func parseNames(s string) (identity, bool) {
+	parts := strings.Split(s, "\x00")
+	if len(parts) != 3 {
+		return identity{}, false
+	}
+	return identify(parts[0], parts[1], parts[2]), true
+}
+
+// record is a record's header, and where it ends.
+type record struct {
+	header     uint32 // checksum
+	length     uint32 // of the payload
+	chain      uint32 // checksum of the record before it in the file
+	previous   uint32 // offset of the room's record before it in the file; 0: none
+	roomChain  uint32 // checksum of the room's entry before it, in whatever file
+	synced     uint32 // how much of the file was durable when this was written
+	number     uint64
+	seq        uint64
+	at         int64
+	names      uint16
+	flags      uint8
+	key        key
+	crc, cross uint32 // of the record: CRC-32C and CRC-32, when the body was read
+}
+
+func aligned(n int) int { return (n + 7) &^ 7 }
+
+// recordSize is how many bytes a record has with its padding and trailer.
+func recordSize(names, payload int) int { return aligned(recordHeader+names+payload) + recordTrailer }
+
+func (r *record) size() int { return recordSize(int(r.names), int(r.length)) }
+
+// sum is the CRC-32C of b, begun with the salt of a segment.
+func sum(salt uint32, b []byte) uint32 {
+	return crc32.Update(salt, crc32.MakeTable(crc32.Castagnoli), b)
+}
+
+func crossSum(salt uint32, b []byte) uint32 { return crc32.Update(salt, crc32.IEEETable, b) }
+
+// appendRecord appends a record and fills in its checksums.
+func appendRecord(dst []byte, salt uint32, r *record, names string, payload []byte) []byte {
+	start, le := len(dst), binary.LittleEndian
+	r.length, r.names = uint32(len(payload)), uint16(len(names))
+	dst = append(dst, make([]byte, recordHeader)...)
+	h := dst[start:]
+	le.PutUint32(h[4:], r.length)
+	le.PutUint32(h[8:], r.chain)
+	le.PutUint32(h[12:], r.previous)
+	le.PutUint32(h[16:], r.roomChain)
+	le.PutUint32(h[20:], r.synced)
+	le.PutUint64(h[24:], r.number)
+	le.PutUint64(h[32:], r.seq)
+	le.PutUint64(h[40:], uint64(r.at))
+	le.PutUint16(h[48:], r.names)
+	h[50] = r.flags
+	copy(h[56:], r.key[:])
+	r.header = sum(salt, h[4:])
+	le.PutUint32(h, r.header)
+	dst = append(append(dst, names...), payload...)
+	for len(dst)-start < r.size()-recordTrailer {
+		dst = append(dst, 0)
+	}
+	r.crc, r.cross = sum(salt, dst[start:]), crossSum(salt, dst[start:])
+	return le.AppendUint32(le.AppendUint32(dst, r.crc), r.cross)
+}
+
+// parseHeader checks a header's checksum and takes it apart.
+func parseHeader(h []byte, salt uint32) (record, bool) {
+	le := binary.LittleEndian
+	r := record{
+		header: le.Uint32(h), length: le.Uint32(h[4:]), chain: le.Uint32(h[8:]), previous: le.Uint32(h[12:]),
+		roomChain: le.Uint32(h[16:]), synced: le.Uint32(h[20:]), number: le.Uint64(h[24:]), seq: le.Uint64(h[32:]),
+		at: int64(le.Uint64(h[40:])), names: le.Uint16(h[48:]), flags: h[50], key: key(h[56:recordHeader]),
+	}
+	return r, r.header == sum(salt, h[4:recordHeader]) && r.length <= MaxEntry && r.number > 0
+}
+
+// checkBody checks a whole record, whose header is good, by its trailer.
+func (r *record) checkBody(b []byte, salt uint32) bool {
+	body, trailer := b[:len(b)-recordTrailer], b[len(b)-recordTrailer:]
+	r.crc, r.cross = binary.LittleEndian.Uint32(trailer), binary.LittleEndian.Uint32(trailer[4:])
+	return r.crc == sum(salt, body) && r.cross == crossSum(salt, body)
+}
+
+// parseRecord parses the record at the beginning of b. b may go on behind it.
+func parseRecord(b []byte, salt uint32) (record, bool) {
+	if len(b) < recordHeader+recordTrailer {
+		return record{}, false
+	}
+	r, ok := parseHeader(b[:recordHeader], salt)
+	return r, ok && r.size() <= len(b) && r.checkBody(b[:r.size()], salt)
+}
+
+// flipped tells whether b begins with a record that was good but for one bit. That a torn
+// write looks so is as unlikely as 64 bits that fit by chance, with one exception: a sector
+// that never came and had a single bit set. That one counts as torn. offset is where b lies
+// in the file.
+func flipped(b []byte, offset int64, salt, chain uint32) bool {
+	if len(b) < recordHeader+recordTrailer {
+		return false
+	}
+	if r, ok := parseHeader(b[:recordHeader], salt); ok {
+		if r.size() > len(b) || r.chain != chain {
+			return false
+		}
+		return flippedBody(b[:r.size()], offset, salt)
+	}
+	for bit := range recordHeader * 8 {
+		b[bit/8] ^= 1 << (bit % 8)
+		r, ok := parseRecord(b, salt)
+		b[bit/8] ^= 1 << (bit % 8)
+		if ok && r.chain == chain {
+			return true
+		}
+	}
+	return false
+}
+
+// flippedBody is flipped where the header is good.
+func flippedBody(b []byte, offset int64, salt uint32) bool {
+	body, trailer := b[:len(b)-recordTrailer], b[len(b)-recordTrailer:]
+	wrong := sum(salt, body) ^ binary.LittleEndian.Uint32(trailer)
+	cross := crossSum(salt, body) ^ binary.LittleEndian.Uint32(trailer[4:])
+	if wrong == 0 || cross == 0 { // a bit of the trailer
+		return bits.OnesCount32(wrong)+bits.OnesCount32(cross) == 1
+	}
+	at, mask, ok := findFlip(len(body), wrong)
+	if !ok {
+		return false
+	}
+	body[at] ^= mask
+	repaired := crossSum(salt, body) == binary.LittleEndian.Uint32(trailer[4:])
+	body[at] ^= mask
+	return repaired && !missingSector(body, at, offset)
+}
+
+// findFlip finds the bit of n bytes whose change changes their CRC-32C by wrong.
+func findFlip(n int, wrong uint32) (at int, mask byte, ok bool) {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	var effect [8]uint32
+	for bit := range effect {
+		effect[bit] = table[1<<bit]
+	}
+	for at = n - 1; at >= 0; at-- {
+		for bit, e := range effect {
+			if e == wrong {
+				return at, 1 << bit, true
+			}
+			effect[bit] = table[byte(e)] ^ e>>8
+		}
+	}
+	return 0, 0, false
+}
+
+// missingSector tells whether all that the sector of body[at] has of it is zeros.
+func missingSector(body []byte, at int, offset int64) bool {
+	const sector = 512
+	start := (offset+int64(at))/sector*sector - offset // in body
+	part := body[max(start, 0):min(start+sector, int64(len(body)))]
+	return len(bytes.Trim(part, "\x00")) == 0
+}

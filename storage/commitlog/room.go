@@ -1,0 +1,240 @@
+package commitlog
+
+import (
+	"slices"
+	"strings"
+)
+
+// Entry is what a room has committed in one transaction.
+type Entry struct {
+	Number  uint64 // 1, 2, 3, … of the room's transactions
+	Seq     uint64 // the room's seq behind it
+	At      int64  // Unix milliseconds
+	Payload []byte // at most MaxEntry bytes
+}
+
+// Room is one room's part of the log. Append has one caller at a time, others may read.
+type Room struct {
+	log  *Log     // immutable
+	who  identity // immutable
+	turn waiter   // owned by whoever appends, and by the leader
+
+	// Protected by Log.mu. While busy the leader may read them without.
+
+	busy   bool
+	closed bool
+	last   uint64   // number of the newest entry; 0: none
+	in     *segment // that has it; nil: none
+	at     uint32
+	crc    uint32
+	held   uint64 // what last was when the room was opened
+	spans  []span // unreleased entries, oldest first
+	any    bool   // what the chain was is unknown: the next entry may have any number
+}
+
+// span is what of a room is unreleased in a segment.
+type span struct {
+	in   *segment
+	last uint64
+}
+
+// Room opens a room's part of the log. Only one at a time may be open of a room and epoch:
+// otherwise ErrMisuse. Once the room's file is known to hold all that Range and Replay give,
+// call Release, or the log goes on to keep it.
+func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
+	if len(namespace)+len(room)+len(epoch) > MaxNames {
+		return nil, ErrTooLarge
+	}
+	if strings.ContainsRune(namespace+room+epoch, 0) {
+		return nil, misuse("a name with a zero byte")
+	}
+	if err := l.heal(); err != nil {
+		return nil, err
+	}
+	r := &Room{log: l, who: identify(namespace, room, epoch)}
+	r.turn.room = r
+	l.mu.Lock()
+	if l.ended || l.attached[r.who.key] != nil {
+		defer l.mu.Unlock()
+		if l.ended {
+			return nil, closed()
+		}
+		return nil, misuse("the room is open already")
+	}
+	l.attached[r.who.key] = r
+	p, found := l.active.index[r.who.key]
+	in, segments := l.active.segment, l.segments
+	if found {
+		r.settleAt(in, *p)
+	}
+	l.mu.Unlock()
+	if !found {
+		if err := r.locate(segments); err != nil {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			delete(l.attached, r.who.key)
+			return nil, err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.takePin()
+	return r, nil
+}
+
+// locate finds the room's newest entry in the segments that are done.
+func (r *Room) locate(segments []*segment) error {
+	for i := len(segments) - 1; i >= 0; i-- {
+		p, found, err := r.log.lookup(segments[i], r.who.key)
+		if err != nil {
+			return err
+		}
+		if found {
+			r.log.mu.Lock()
+			defer r.log.mu.Unlock()
+			r.settleAt(segments[i], p)
+			return nil
+		}
+	}
+	return nil
+}
+
+func (r *Room) settleAt(in *segment, p place) {
+	r.in, r.at, r.crc, r.last, r.held = in, p.at, p.crc, p.last, p.last
+}
+
+// takePin makes a pin of the room's life before this one's own. One of another epoch goes
+// with the first Release. mu is held.
+func (r *Room) takePin() {
+	p, ok := r.log.pins[r.who.name]
+	if !ok {
+		return
+	}
+	delete(r.log.pins, r.who.name)
+	if p.who.key != r.who.key {
+		p.last = 0
+	}
+	if in := r.log.holder(p.segment); in != nil {
+		r.spans = []span{{in, p.last}}
+	}
+}
+
+// keepPin keeps what a closed room has not released. mu is held.
+func (l *Log) keepPin(r *Room) {
+	if len(r.spans) == 0 {
+		return
+	}
+	p := pin{r.who, r.spans[0].in.number, r.spans[len(r.spans)-1].last}
+	for _, s := range r.spans[1:] {
+		s.in.pins--
+	}
+	r.spans = nil
+	old, ok := l.pins[r.who.name]
+	if ok { // of another epoch: one pin on the older of the two segments is enough
+		newer := max(old.segment, p.segment)
+		p.segment = min(old.segment, p.segment)
+		if in := l.holder(newer); in != nil {
+			in.pins--
+		}
+	}
+	l.pins[r.who.name] = p
+}
+
+// Append appends an entry; when it returns nil the entry is durable or, if the log is
+// Relaxed, written. Its number must be one above the newest that the log has; the first one
+// behind Room may have any above that. After ErrIO and ErrFull it is not in the log, though a
+// crash before the next success may leave it there. Others: ErrTooLarge, ErrMisuse, ErrClosed.
+func (r *Room) Append(e Entry) error {
+	if len(e.Payload) > MaxEntry {
+		return ErrTooLarge
+	}
+	l := r.log
+	l.mu.Lock()
+	if err := r.accepts(e); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	r.busy = true
+	r.turn.entry, r.turn.err = e, nil
+	if l.wait(&r.turn) {
+		l.commit()
+	}
+	return r.turn.err
+}
+
+// accepts says whether an entry comes in order. mu is held.
+func (r *Room) accepts(e Entry) error {
+	switch {
+	case r.closed || r.log.ended:
+		return closed()
+	case r.busy:
+		return misuse("two Appends of a room at once")
+	case e.Number == 0 || e.Number <= r.last:
+		return misuse("the log has an entry of this number")
+	case e.Number != r.last+1 && !r.any && !r.first():
+		return misuse("entries are left out")
+	}
+	return nil
+}
+
+// first tells whether nothing was appended since Room. mu is held.
+func (r *Room) first() bool { return r.last == r.held }
+
+// wrote notes an entry that was written. mu is held.
+func (r *Room) wrote(a *active, w *waiter) {
+	p := a.index[r.who.key]
+	if p == nil {
+		p = &place{who: r.who}
+		a.index[r.who.key] = p
+	}
+	if p.first == 0 || w.flags&flagStarts != 0 {
+		p.first = w.entry.Number
+	}
+	p.last, p.at, p.crc = w.entry.Number, w.at, w.crc
+	r.last, r.in, r.at, r.crc, r.any = w.entry.Number, a.segment, w.at, w.crc, false
+	if n := len(r.spans); n > 0 && r.spans[n-1].in == a.segment {
+		r.spans[n-1].last = w.entry.Number
+		return
+	}
+	a.pins++
+	r.spans = append(r.spans, span{a.segment, w.entry.Number})
+}
+
+// Release says that the room's file holds all up to a number, and has been synced: these
+// entries are not needed any more but for History. What is not needed is deleted in passing.
+func (r *Room) Release(through uint64) {
+	l := r.log
+	l.mu.Lock()
+	n := 0
+	for n < len(r.spans) && r.spans[n].last <= through {
+		r.spans[n].in.pins--
+		n++
+	}
+	r.spans = slices.Delete(r.spans, 0, n)
+	if l.crashed.generation != 0 && through >= r.held {
+		l.recovered[r.who.name] = struct{}{}
+	}
+	sweep := !l.ended && l.wantsSweep()
+	l.mu.Unlock()
+	if sweep {
+		if err := l.turn(l.sweep); err != nil {
+			l.o.Logger.Warn("commit log: old segments stay", "error", err)
+		}
+	}
+}
+
+// Close ends the room's part. What is unreleased stays in the log until the room is opened
+// again and released, over restarts too.
+func (r *Room) Close() {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.closed = true
+	delete(l.attached, r.who.key)
+	if !l.ended {
+		l.keepPin(r)
+	}
+}

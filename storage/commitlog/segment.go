@@ -1,0 +1,181 @@
+package commitlog
+
+// Segments: the log's files, the one that is written and those that are done.
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+const (
+	segmentMagic   = "DenLog\x00\x00"
+	segmentVersion = 1
+	segmentHeader  = 64
+	segmentSuffix  = ".log"
+)
+
+// segment is a file that is done.
+type segment struct {
+	number uint64
+	salt   uint32 // the checksum of its header, with which those of its records begin
+	size   int64
+	footer uint32 // offset
+	rooms  uint32 // keys in the footer
+	newest int64  // Unix ms of when it was done
+	pins   int    // rooms that have unreleased entries here; protected by Log.mu
+}
+
+// place is what a segment holds of a room.
+type place struct {
+	who         identity
+	first, last uint64 // numbers of the newest run without a gap
+	at          uint32 // offset of the last record
+	crc         uint32 // of the last record
+}
+
+// active is the segment that is written. Whoever leads owns it; index, entries and bad are
+// changed under Log.mu, so that they can be read under it too.
+type active struct {
+	*segment
+	file    vfs.File
+	end     int64  // where the next record goes; all before it was acknowledged
+	synced  int64  // how much of it is durable
+	zeroed  int64  // how far zeros were written ahead
+	zeros   int64  // how many more to write next
+	blank   []byte // zeros
+	chain   uint32 // checksum of the last record
+	entries uint64
+	index   map[key]*place
+
+	bad  bool // a sync failed: the file is to be written anew
+	done bool // it is sealed, and the next one could not be begun yet
+}
+
+func segmentName(number uint64) string { return fmt.Sprintf("%016x%s", number, segmentSuffix) }
+
+// segmentNumber is the opposite of segmentName.
+func segmentNumber(name string) (uint64, bool) {
+	if len(name) != 16+len(segmentSuffix) || name[16:] != segmentSuffix {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(name[:16], 16, 64)
+	return n, err == nil && n > 0 && segmentName(n) == name
+}
+
+func (l *Log) path(number uint64) string { return filepath.Join(l.o.Dir, segmentName(number)) }
+
+// encodeSegmentHeader makes a header.
+func encodeSegmentHeader(id [16]byte, number, generation uint64, created time.Time) []byte {
+	b, le := make([]byte, segmentHeader), binary.LittleEndian
+	copy(b, segmentMagic)
+	le.PutUint32(b[8:], segmentVersion)
+	copy(b[16:], id[:])
+	le.PutUint64(b[32:], number)
+	le.PutUint64(b[40:], generation)
+	le.PutUint64(b[48:], uint64(created.UnixMilli()))
+	le.PutUint32(b[60:], sum(0, b[:60]))
+	return b
+}
+
+// checkSegmentHeader checks the header of a segment of this log and returns its salt.
+func checkSegmentHeader(b []byte, id [16]byte, number uint64) (salt uint32, err error) {
+	name, le := segmentName(number), binary.LittleEndian
+	if len(b) < segmentHeader || string(b[:8]) != segmentMagic || le.Uint32(b[60:]) != sum(0, b[:60]) {
+		return 0, corrupt(name, 0, "not the header of a segment")
+	}
+	if v := le.Uint32(b[8:]); v != segmentVersion {
+		return 0, fmt.Errorf("commitlog: %w: %s has format %d, this Den knows %d", ErrNewer, name, v, segmentVersion)
+	}
+	if [16]byte(b[16:32]) != id || le.Uint64(b[32:]) != number {
+		return 0, corrupt(name, 0, "a segment of another log, or another segment of this one")
+	}
+	return le.Uint32(b[60:]), nil
+}
+
+// create makes the file of a segment, durable with its name. What may lie there from an
+// attempt before was never named by CURRENT.
+func (l *Log) create(number uint64) (a *active, err error) {
+	path := l.path(number)
+	if err := l.removeIfThere(path); err != nil {
+		return nil, failure("removing "+segmentName(number), err)
+	}
+	f, err := l.o.FS.Open(path, os.O_CREATE|os.O_EXCL|os.O_RDWR)
+	if err != nil {
+		return nil, failure("creating "+segmentName(number), err)
+	}
+	header := encodeSegmentHeader(l.id, number, l.generation, l.o.Now())
+	a = &active{
+		segment: &segment{number: number, salt: binary.LittleEndian.Uint32(header[60:])},
+		file:    f, end: segmentHeader, synced: segmentHeader, zeroed: segmentHeader, zeros: min(firstZeros, l.o.SegmentBytes),
+		index: make(map[key]*place),
+	}
+	a.blank = make([]byte, a.zeros)
+	a.chain = a.salt
+	if _, err = f.WriteAt(header, 0); err == nil {
+		a.fill()
+		err = l.sync(f)
+	}
+	if err == nil {
+		err = l.syncDir()
+	}
+	if err != nil {
+		f.Close()
+		return nil, failure("beginning "+segmentName(number), err)
+	}
+	return a, nil
+}
+
+// close closes the file, if it still is open.
+func (a *active) close() {
+	if a.file != nil {
+		a.file.Close() // what had to be synced was
+		a.file = nil
+	}
+}
+
+// fill writes zeros ahead, so that the syncs to come have only content to write and no
+// metadata of the file. Where it fails the file grows with each write instead.
+func (a *active) fill() {
+	for left := a.zeros; left > 0; {
+		n, err := a.file.WriteAt(a.blank[:min(left, int64(len(a.blank)))], a.zeroed)
+		if a.zeroed += int64(n); err != nil {
+			return
+		}
+		left -= int64(n)
+	}
+	a.zeros = min(2*a.zeros, mostZeros)
+}
+
+// reserve fills ahead where n bytes at the end want it.
+func (a *active) reserve(n int) {
+	if a.end+int64(n) <= a.zeroed {
+		return
+	}
+	a.zeroed = max(a.zeroed, a.end+int64(n)) // the record itself is written anyway
+	a.fill()
+}
+
+func (l *Log) sync(f vfs.File) error {
+	l.syncs.Add(1)
+	return f.Sync()
+}
+
+func (l *Log) syncDir() error {
+	l.syncs.Add(1)
+	return l.o.FS.SyncDir(l.o.Dir)
+}
+
+// readSegment reads size bytes of a segment from its beginning.
+func readSegment(f vfs.File, size int64) ([]byte, error) {
+	b := make([]byte, size)
+	if n, err := f.ReadAt(b, 0); n < len(b) {
+		return nil, err
+	}
+	return b, nil
+}

@@ -1,0 +1,192 @@
+package commitlog
+
+// Whose turn it is to write. One goroutine at a time leads: the first that comes, and when it
+// is done the one that has waited longest. Who leads with an entry takes those of all that
+// wait behind it, up to the next that wants something else, into one group: one write, one
+// sync. There is no goroutine for it and, with one appender, no channel.
+
+// waiter is somebody's turn.
+type waiter struct {
+	room *Room // who appends; nil: somebody who wants the log for itself
+	wake chan verdict
+
+	entry Entry
+	at    uint32 // where in the segment it was written
+	crc   uint32
+	flags uint8
+	err   error
+}
+
+type verdict uint8
+
+const (
+	leads verdict = iota
+	served
+)
+
+// wait waits for w's turn. mu is held before, and not behind. False: somebody did w's work.
+func (l *Log) wait(w *waiter) bool {
+	l.queue = append(l.queue, w)
+	if !l.led {
+		l.led = true
+		l.mu.Unlock()
+		return true
+	}
+	if w.wake == nil {
+		w.wake = make(chan verdict, 1) // whoever leads sends once for each wait
+	}
+	l.mu.Unlock()
+	return <-w.wake == leads
+}
+
+// pass ends a turn. mu is held.
+func (l *Log) pass() {
+	if len(l.queue) == 0 {
+		l.led = false
+		return
+	}
+	l.queue[0].wake <- leads
+}
+
+// turn runs fn while no one else writes.
+func (l *Log) turn(fn func() error) error {
+	l.mu.Lock()
+	l.wait(&waiter{})
+	l.mu.Lock()
+	l.take(1)
+	l.mu.Unlock()
+	err := fn()
+	l.mu.Lock()
+	pressed := l.pressed
+	l.pressed = nil
+	l.pass()
+	l.mu.Unlock()
+	l.press(pressed)
+	return err
+}
+
+// take moves n waiters from the queue into the group. mu is held.
+func (l *Log) take(n int) []*waiter {
+	l.group = append(l.group[:0], l.queue[:n]...)
+	rest := copy(l.queue, l.queue[n:])
+	clear(l.queue[rest:])
+	l.queue = l.queue[:rest]
+	return l.group
+}
+
+// groupSize says how many of those that wait go together. mu is held.
+func (l *Log) groupSize() int {
+	bytes := 0
+	for i, w := range l.queue {
+		if w.room == nil {
+			return i
+		}
+		if bytes += len(w.entry.Payload); i > 0 && bytes > groupBytes {
+			return i
+		}
+	}
+	return len(l.queue)
+}
+
+// commit is the turn of somebody who appends.
+func (l *Log) commit() {
+	l.mu.Lock()
+	group := l.take(l.groupSize())
+	l.mu.Unlock()
+	err := l.write(group)
+	l.mu.Lock()
+	l.settle(group, err)
+	pressed := l.pressed
+	l.pressed = nil
+	for _, w := range group[1:] {
+		w.wake <- served
+	}
+	l.pass()
+	l.mu.Unlock()
+	l.press(pressed)
+}
+
+// write writes a group and, unless relaxed, makes it durable.
+func (l *Log) write(group []*waiter) error {
+	if l.ended {
+		return closed()
+	}
+	if a := l.active; a.bad || a.done || a.end >= l.o.SegmentBytes && a.entries > 0 {
+		if err := l.advance(); err != nil {
+			return err
+		}
+	}
+	a := l.active
+	end := l.encode(group)
+	a.reserve(len(l.buf))
+	if _, err := a.file.WriteAt(l.buf, a.end); err != nil {
+		return failure("writing "+segmentName(a.number), err)
+	}
+	before, chain := a.end, a.chain
+	a.end, a.chain = a.end+int64(len(l.buf)), end
+	if l.o.Durability == Durable {
+		if err := l.syncActive(); err != nil {
+			a.end, a.chain = before, chain
+			return err
+		}
+	}
+	return nil
+}
+
+// encode puts a group's records into the buffer, and returns the last one's checksum.
+func (l *Log) encode(group []*waiter) (chain uint32) {
+	a := l.active
+	chain = a.chain
+	if cap(l.buf) > keepBuffer {
+		l.buf = nil
+	}
+	l.buf = l.buf[:0]
+	for _, w := range group {
+		rec := record{
+			chain: chain, synced: uint32(a.synced), roomChain: w.room.crc,
+			number: w.entry.Number, seq: w.entry.Seq, at: w.entry.At, key: w.room.who.key,
+		}
+		if w.room.last == 0 || w.entry.Number != w.room.last+1 {
+			rec.flags, rec.roomChain = flagStarts, 0
+		}
+		names := ""
+		if w.room.in != a.segment {
+			rec.flags |= flagNames
+			names = w.room.who.names()
+		} else if rec.flags&flagStarts == 0 {
+			rec.previous = w.room.at
+		}
+		w.at, w.flags = uint32(a.end)+uint32(len(l.buf)), rec.flags
+		l.buf = appendRecord(l.buf, a.salt, &rec, names, w.entry.Payload)
+		w.crc, chain = rec.crc, rec.crc
+	}
+	return chain
+}
+
+// settle tells a group what became of it. mu is held.
+func (l *Log) settle(group []*waiter, err error) {
+	if err != nil {
+		l.stats.Failures++
+	} else {
+		l.stats.Groups++
+		l.stats.Largest = max(l.stats.Largest, len(group))
+	}
+	for _, w := range group {
+		w.err = err
+		if err == nil {
+			l.stats.Entries++
+			l.stats.Payload += uint64(len(w.entry.Payload))
+			l.active.entries++
+			w.room.wrote(l.active, w)
+		}
+		w.entry = Entry{}
+		w.room.busy = false
+	}
+}
+
+// press calls Pressure.
+func (l *Log) press(rooms []identity) {
+	for _, who := range rooms {
+		l.o.Pressure(who.namespace, who.room)
+	}
+}

@@ -1,0 +1,137 @@
+package storage
+
+// The room as it was: from the file as it is, walked back by the entries that the commit
+// log still has.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// A Point in a room's history: the newest state whose Seq is not above Seq and, where
+// Time is set, whose time is not after it. A Seq of 0 means any.
+type Point struct {
+	Seq  Seq
+	Time time.Time
+}
+
+// ErrNoHistory: the commit log does not go back that far, or there is none.
+var ErrNoHistory = errors.New("the history does not go back that far")
+
+func (p Point) isBehind(e LogEntry) bool {
+	return (p.Seq == 0 || e.Seq <= uint64(p.Seq)) && (p.Time.IsZero() || e.At <= p.Time.UnixMilli())
+}
+
+// CopyAt writes the room as it was at a point in its history into a new file, synced,
+// which must not exist. It takes as long as a copy of the file and the way back from now,
+// and the room waits. No batch may be open. The file tells of the same
+// history; Restore makes a room of it.
+func (d *DB) CopyAt(path string, p Point) error {
+	if err := d.lock(); err != nil {
+		return err
+	}
+	defer d.mu.Unlock()
+	switch {
+	case d.batch != nil:
+		return fmt.Errorf("storage: %w: CopyAt while a batch is open", ErrMisuse)
+	case d.room == nil:
+		return fmt.Errorf("storage: %w: the room has no commit log", ErrNoHistory)
+	}
+	err := d.copyTo(path)
+	if err == nil {
+		err = d.rewind(path, p)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = errors.Join(err, d.o.FS.Remove(path))
+	}
+	return err
+}
+
+// rewind takes transactions back in a copy of the file.
+func (d *DB) rewind(path string, p Point) error {
+	f, err := d.o.FS.Open(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	c := copied{f: f, changed: make(map[uint32][]byte)}
+	expected, reached := d.number, d.number == 0
+	err = d.room.Backward(func(e LogEntry) (bool, error) {
+		if e.Number != expected {
+			return false, fmt.Errorf("%w: transaction %d comes where %d should", ErrLogMismatch, e.Number, expected)
+		}
+		if reached = p.isBehind(e); reached {
+			return false, nil
+		}
+		expected--
+		reached = expected == 0 // before the first transaction: the room was empty
+		return !reached, c.back(e)
+	})
+	if err == nil && !reached {
+		err = fmt.Errorf("storage: %w: it begins behind transaction %d", ErrNoHistory, expected)
+	}
+	if err == nil {
+		err = c.flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// copied is a copy of a file on its way back.
+type copied struct {
+	f       vfs.File
+	changed map[uint32][]byte
+	pages   uint32 // 0: not known
+}
+
+// back takes a transaction back.
+func (c *copied) back(e LogEntry) error {
+	content, err := parsePayload(e.Payload)
+	if err != nil {
+		return err
+	}
+	err = content.each(func(number, sum uint32, difference []byte) error {
+		page := c.changed[number]
+		if page == nil {
+			page = make([]byte, pageSize)
+			if _, err := c.f.ReadAt(page, int64(number-1)*pageSize); err != nil {
+				return err
+			}
+			c.changed[number] = page
+		}
+		if checksum(number, page) != sum {
+			return fmt.Errorf("%w: page %d is not what transaction %d left", ErrNoHistory, number, e.Number)
+		}
+		return applyDifference(page, difference)
+	})
+	if err != nil {
+		return err
+	}
+	c.pages = content.before
+	if len(c.changed)*pageSize >= replayBytes {
+		return c.flush()
+	}
+	return nil
+}
+
+// flush writes the pages into the file, and cuts off what was not there yet.
+func (c *copied) flush() error {
+	for _, number := range slices.Sorted(maps.Keys(c.changed)) {
+		if _, err := c.f.WriteAt(c.changed[number], int64(number-1)*pageSize); err != nil {
+			return err
+		}
+	}
+	clear(c.changed)
+	if c.pages == 0 {
+		return nil
+	}
+	return c.f.Truncate(int64(c.pages) * pageSize)
+}

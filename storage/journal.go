@@ -1,0 +1,265 @@
+package storage
+
+// The room's file and the node's commit log. The log has what is durable; the file
+// follows it, and holds the number of the newest transaction that it has.
+
+import (
+	"errors"
+	"fmt"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// Log is what makes transactions durable. A node has one for all of its rooms; a cluster
+// would have one that is replicated.
+type Log interface {
+	// ID names the log: a file tells by it whether it has met this log before.
+	ID() string
+	// Generation counts how often the log was opened.
+	Generation() uint64
+	// Crashed is the newest generation that did not end well; 0 for none.
+	Crashed() uint64
+	// Sync makes durable what Append has not, where it does not do that itself.
+	Sync() error
+	// Room gives the part of one room in one of its histories. It has one user at a time.
+	Room(namespace, room, epoch string) (RoomLog, error)
+}
+
+// RoomLog is a room's part of a Log: its transactions, numbered 1, 2, 3 … without gaps.
+type RoomLog interface {
+	// Last is the newest number that the log has, 0 for none.
+	Last() uint64
+	// Range is the first and the last number that the log has, 0 and 0 for none.
+	Range() (first, last uint64, err error)
+	// Replay gives the entries with numbers above after, in order.
+	Replay(after uint64, do func(LogEntry) error) error
+	// Backward gives all entries that the log still has, the newest first.
+	Backward(do func(LogEntry) (more bool, err error)) error
+	// Append adds the next entry, and returns when it is durable.
+	Append(LogEntry) error
+	// Release says that the room's file has all up to a number, and is synced.
+	Release(through uint64)
+	// Close ends the use. What was not released is kept for the next one.
+	Close()
+}
+
+// LogEntry is one transaction. Its Payload is valid during the call that it is given in.
+type LogEntry struct {
+	Number  uint64 // of the transaction in its room: 1, 2, 3 …
+	Seq     uint64 // the room's seq behind it
+	At      int64  // Unix milliseconds
+	Payload []byte // what it did to the file's pages: see pages.go
+}
+
+// mark is what a file says about the commit log, in _den_meta.
+type mark struct {
+	log   string // the log that the file's transactions went to; "": none so far
+	clean uint64 // the generation of it in which the file was closed with all in it; 0: in use
+}
+
+// Errors of a file and a log that do not go together. Both are left as they are.
+var (
+	// ErrLogMissing: the file's last transactions are in a commit log that is not this one.
+	ErrLogMissing = errors.New("the commit log that the file belongs to is missing")
+	// ErrLogMismatch: the file and the commit log contradict each other.
+	ErrLogMismatch = errors.New("the file and the commit log do not fit together")
+)
+
+// whole tells whether the file needs nothing from the log.
+func (d *DB) whole() (bool, error) {
+	log := d.o.Log
+	switch {
+	case d.mark.log == "":
+		return true, nil
+	case log == nil:
+		return false, fmt.Errorf("%w: %s", ErrLogMissing, d.mark.log)
+	case d.mark.log != log.ID() && d.mark.clean == 0:
+		return false, fmt.Errorf("%w: the file was in use with the log %s, this one is %s", ErrLogMissing, d.mark.log, log.ID())
+	case d.mark.log != log.ID():
+		return true, nil
+	}
+	return d.mark.clean == log.Generation() || d.mark.clean > log.Crashed(), nil
+}
+
+// catchUp has the file take from the log what it lacks. again tells that it has, and that
+// the connection must be made anew.
+func (d *DB) catchUp(room RoomLog) (again bool, err error) {
+	whole, err := d.whole()
+	if err != nil {
+		return false, err
+	}
+	if whole && room.Last() <= d.number {
+		room.Release(d.number)
+		return false, nil
+	}
+	first, last, err := room.Range()
+	switch {
+	case err != nil:
+		return false, err
+	case last == 0: // all was released
+		room.Release(d.number)
+		return false, nil
+	case first > d.number+1:
+		return false, fmt.Errorf("%w: the file has transactions up to %d, the log begins at %d: the file is too old", ErrLogMismatch, d.number, first)
+	case last > d.number:
+		return true, d.replay(room)
+	}
+	if last < d.number {
+		if err := d.ahead(last); err != nil {
+			return false, err
+		}
+	}
+	if err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); err != nil {
+		return false, err
+	}
+	room.Release(max(last, d.number))
+	return false, nil
+}
+
+// ahead refuses a file that has more than the log, unless the log does not promise to
+// have everything.
+func (d *DB) ahead(last uint64) error {
+	if r, ok := d.o.Log.(interface{ Relaxed() bool }); ok && r.Relaxed() {
+		return nil
+	}
+	return fmt.Errorf("%w: the file has transactions up to %d, the log ends at %d: the log has lost something", ErrLogMismatch, d.number, last)
+}
+
+// commit is SQLite's COMMIT, with the commit log in front of it.
+func (d *DB) commit() error {
+	w := d.wal
+	if w == nil {
+		return d.do(d.tx.commit)
+	}
+	w.armed = true
+	err := d.do(d.tx.commit)
+	w.armed = false
+	switch {
+	case err != nil && w.ahead: // the next life takes it from the log
+		err = fmt.Errorf("%w: the commit log has the transaction, and the file could not take it: %w", ErrIO, err)
+		d.suspect = true
+	case w.refused != nil:
+		err = errors.Join(w.refused, err)
+		w.refused = nil
+		w.reset()
+	case errors.Is(err, ErrIO):
+		d.suspect = true
+	}
+	return err
+}
+
+// append is called by the WAL's write method when a transaction is about to commit.
+func (d *DB) append(payload []byte) error {
+	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload})
+}
+
+// soil notes in the first transaction of a life that the file is in use: from here on it
+// is not whole without the log.
+func (d *DB) soil() error {
+	log := d.o.Log
+	if log == nil || d.mark == (mark{log: log.ID()}) {
+		return nil
+	}
+	return d.setMark(mark{log: log.ID()})
+}
+
+func (d *DB) setMark(m mark) error {
+	_, err := d.exec(own, `INSERT INTO _den_meta (name, value) VALUES ('log', ?1), ('clean', ?2)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{m.log, int64(m.clean)})
+	if err == nil {
+		d.batch.marked, d.batch.was = true, d.mark
+		d.mark = m
+	}
+	return err
+}
+
+// checkpointBytes is how large the WAL gets before it is written into the file.
+const checkpointBytes = 4 << 20
+
+// Checkpoint writes what is in the WAL into the file and syncs it, so that the commit log
+// need not keep it. It does nothing while a batch or rows are open.
+func (d *DB) Checkpoint() error {
+	if err := d.lock(); err != nil {
+		return err
+	}
+	defer d.mu.Unlock()
+	if d.batch != nil || len(d.results) > 0 {
+		return nil
+	}
+	return d.relieve()
+}
+
+// relieve is Checkpoint with the mutex held.
+func (d *DB) relieve() error {
+	if d.wal == nil || d.released == d.number {
+		return nil
+	}
+	if err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_PASSIVE); err != nil {
+		return err
+	}
+	d.released = d.number
+	d.room.Release(d.number)
+	return nil
+}
+
+// checkpoint runs SQLite's; it fails where not all of the WAL came over.
+func (d *DB) checkpoint(mode int32) error {
+	if d.wal != nil { // else a power cut could leave a file that has more than the log
+		if err := d.o.Log.Sync(); err != nil {
+			return err
+		}
+	}
+	logged, done, rc := d.c.checkpoint(mode)
+	if rc == sqlite3.SQLITE_OK && logged == done {
+		return nil
+	}
+	if rc == sqlite3.SQLITE_OK {
+		return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
+	}
+	err := d.c.failure(rc, "checkpoint")
+	if !errors.Is(err, ErrFull) {
+		d.broken, d.suspect = err, true
+	}
+	return err
+}
+
+func (c *conn) checkpoint(mode int32) (logged, done, rc int32) {
+	name := c.cstring("main")
+	defer c.free(name)
+	rc = sqlite3.Xsqlite3_wal_checkpoint_v2(c.tls, c.db, name, mode, c.out, c.out+8)
+	return *(*int32)(pointer(c.out)), *(*int32)(pointer(c.out + 8)), rc
+}
+
+// leaveLog brings the file to where it needs no log, and says so in it.
+func (d *DB) leaveLog() error {
+	if d.wal == nil || d.broken != nil || d.mark.clean != 0 || d.mark.log != d.o.Log.ID() {
+		return nil
+	}
+	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // without room for the mark it goes without
+		return err
+	}
+	switch err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); {
+	case errors.Is(err, ErrFull): // it stays in the WAL, and in the log
+		return nil
+	case err != nil:
+		return err
+	}
+	d.room.Release(d.number)
+	return nil
+}
+
+// markClean notes that the file holds all of its transactions.
+func (d *DB) markClean() error {
+	if err := d.do(d.tx.begin); err != nil {
+		return err
+	}
+	b := d.newBatch()
+	b.leaving, b.wrote = true, true
+	if err := d.setMark(mark{d.o.Log.ID(), d.o.Log.Generation()}); err != nil {
+		b.abort()
+		b.dead, d.batch = errOver, nil
+		d.restore(b)
+		return err
+	}
+	return b.commit()
+}

@@ -1,0 +1,156 @@
+package storage
+
+// The commit log of one node: package commitlog, with this package's errors.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/denrooms/den/storage/commitlog"
+)
+
+// LogOptions says where a node's commit log is. All but Dir may be zero.
+type LogOptions struct {
+	// Dir is the log's directory. It is made where it is missing. Required.
+	Dir string
+	// FS is where it is. nil means the machine's.
+	FS FS
+	// Relaxed has Append return before the disk has synced: NodeLog.Sync does that, and a
+	// power cut takes what came after the last one.
+	Relaxed bool
+	// History is how long entries are kept that no room needs any more, for CopyAt.
+	// 0 means not at all.
+	History time.Duration
+	// SegmentBytes is how large one of its files gets. 0 means 8 MiB.
+	SegmentBytes int64
+	// MaxUnreleased is how many bytes of entries that rooms still need may lie there before
+	// Pressure asks for checkpoints. 0 means 256 MiB.
+	MaxUnreleased int64
+	// Pressure is called with the room that keeps the oldest of them, without locks.
+	Pressure func(namespace, room string)
+	// Now is the clock, Random makes the log's name, Logger gets what an operator should
+	// know. nil means time.Now, crypto/rand and slog.Default().
+	Now    func() time.Time
+	Random io.Reader
+	Logger *slog.Logger
+}
+
+// NodeLog is a node's commit log: the Log of all of its rooms. Any goroutine may use it.
+type NodeLog struct {
+	*commitlog.Log
+	relaxed bool
+}
+
+// OpenLog opens a node's commit log, or makes it.
+func OpenLog(o LogOptions) (*NodeLog, error) {
+	if o.FS == nil {
+		o.FS = HostFS()
+	}
+	durability := commitlog.Durable
+	if o.Relaxed {
+		durability = commitlog.Relaxed
+	}
+	l, err := commitlog.Open(commitlog.Options{
+		FS: o.FS, Dir: o.Dir, Durability: durability, SegmentBytes: o.SegmentBytes, History: o.History,
+		MaxUnreleased: o.MaxUnreleased, Pressure: o.pressure(), Now: o.Now, Random: o.Random, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, logError(err)
+	}
+	return &NodeLog{l, o.Relaxed}, nil
+}
+
+// Relaxed tells whether the log may lack transactions that were acknowledged.
+func (l *NodeLog) Relaxed() bool { return l.relaxed }
+
+// Sync is Log's.
+func (l *NodeLog) Sync() error { return logError(l.Log.Sync()) }
+
+// Close ends the log well. Rooms must have been closed before.
+func (l *NodeLog) Close() error { return logError(l.Log.Close()) }
+
+// Room is Log's.
+func (l *NodeLog) Room(namespace, room, epoch string) (RoomLog, error) {
+	r, err := l.Log.Room(namespace, withoutNUL.Replace(room), epoch)
+	if err != nil {
+		return nil, logError(err)
+	}
+	return roomLog{r}, nil
+}
+
+// A room's name may hold the one byte that the log's names may not.
+var withoutNUL, withNUL = strings.NewReplacer(`\`, `\\`, "\x00", `\0`), strings.NewReplacer(`\\`, `\`, `\0`, "\x00")
+
+// pressure is Pressure with the rooms' own names.
+func (o LogOptions) pressure() func(namespace, room string) {
+	if o.Pressure == nil {
+		return nil
+	}
+	return func(namespace, room string) { o.Pressure(namespace, withNUL.Replace(room)) }
+}
+
+// Unrecovered gives the rooms that have entries of a run that ended badly, and were not
+// opened since.
+func (l *NodeLog) Unrecovered(yield func(namespace, room string) bool) {
+	l.Log.Unrecovered(func(namespace, room string) bool { return yield(namespace, withNUL.Replace(room)) })
+}
+
+// roomLog gives the log's entries and errors this package's names.
+type roomLog struct{ *commitlog.Room }
+
+func (r roomLog) Range() (first, last uint64, err error) {
+	first, last, err = r.Room.Range()
+	return first, last, logError(err)
+}
+
+func (r roomLog) Append(e LogEntry) error { return logError(r.Room.Append(commitlog.Entry(e))) }
+
+func (r roomLog) Replay(after uint64, do func(LogEntry) error) error {
+	var ours error
+	err := r.Room.Replay(after, func(e commitlog.Entry) error {
+		ours = do(LogEntry(e))
+		return ours
+	})
+	if ours != nil {
+		return ours
+	}
+	return logError(err)
+}
+
+func (r roomLog) Backward(do func(LogEntry) (bool, error)) error {
+	var ours error
+	err := r.Room.Backward(func(e commitlog.Entry) (more bool, err error) {
+		more, ours = do(LogEntry(e))
+		return more, ours
+	})
+	if ours != nil {
+		return ours
+	}
+	return logError(err)
+}
+
+// logError gives the log's errors this package's sentinels.
+func logError(err error) error {
+	for _, e := range []struct{ theirs, ours error }{
+		{commitlog.ErrFull, ErrFull},
+		{commitlog.ErrTooLarge, ErrTooLarge},
+		{commitlog.ErrCorrupt, ErrLogMismatch},
+		{commitlog.ErrGap, ErrLogMismatch},
+		{commitlog.ErrLost, ErrLogMissing},
+		{commitlog.ErrNewer, ErrNewer},
+		{commitlog.ErrMisuse, ErrInUse},
+		{commitlog.ErrClosed, ErrClosed},
+	} {
+		if errors.Is(err, e.theirs) {
+			return fmt.Errorf("%w: %w", e.ours, err)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrIO, err)
+	}
+	return err
+}

@@ -1,0 +1,115 @@
+package storage
+
+// Bringing a file forward by the commit log: the pages of the entries that it lacks, in
+// one transaction or some, through SQLite's own pager.
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// replayBytes is how much of a file a replay holds in memory before it commits.
+const replayBytes = 64 << 20
+
+// replay writes the entries behind the file's number into the file.
+func (d *DB) replay(room RoomLog) error {
+	if err := d.c.configure(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, 0); err != nil {
+		return err
+	}
+	p := pageSet{d: d, changed: make(map[uint32][]byte)}
+	next := d.number + 1
+	err := room.Replay(d.number, func(e LogEntry) error {
+		if e.Number != next {
+			return fmt.Errorf("%w: transaction %d comes where %d should", ErrLogMismatch, e.Number, next)
+		}
+		next++
+		if err := p.forward(e); err != nil || len(p.changed)*pageSize < replayBytes {
+			return err
+		}
+		return p.write()
+	})
+	if err == nil {
+		err = p.write()
+	}
+	if err != nil {
+		return err
+	}
+	return d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE)
+}
+
+// pageSet is a file's pages while entries are applied to it, in either direction.
+type pageSet struct {
+	d       *DB
+	changed map[uint32][]byte
+	pages   uint32 // of the database; 0: not known yet
+}
+
+func (p *pageSet) page(number uint32) ([]byte, error) {
+	if page := p.changed[number]; page != nil {
+		return page, nil
+	}
+	page := make([]byte, pageSize)
+	err := p.d.each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(r *Rows) { copy(page, r.Bytes(0)) }, int64(number))
+	if err != nil {
+		return nil, err
+	}
+	p.changed[number] = page
+	return page, nil
+}
+
+func (p *pageSet) count() (uint32, error) {
+	if p.pages > 0 {
+		return p.pages, nil
+	}
+	err := p.d.each("PRAGMA page_count", func(r *Rows) { p.pages = uint32(r.Int(0)) })
+	return p.pages, err
+}
+
+// forward applies an entry to the pages.
+func (p *pageSet) forward(e LogEntry) error {
+	content, err := parsePayload(e.Payload)
+	if err != nil {
+		return err
+	}
+	if n, err := p.count(); err != nil || n != content.before {
+		return fmt.Errorf("%w: transaction %d begins with %d pages, the file has %d (%v)", ErrLogMismatch, e.Number, content.before, n, err)
+	}
+	err = content.each(func(number, sum uint32, difference []byte) error {
+		page, err := p.page(number)
+		if err != nil {
+			return err
+		}
+		if err := applyDifference(page, difference); err != nil {
+			return err
+		}
+		if checksum(number, page) != sum {
+			return fmt.Errorf("%w: page %d is not what transaction %d left", ErrLogMismatch, number, e.Number)
+		}
+		return nil
+	})
+	p.pages = content.after
+	return err
+}
+
+// write commits the pages to the file.
+func (p *pageSet) write() error {
+	if len(p.changed) == 0 {
+		return nil
+	}
+	d := p.d
+	if err := d.do(d.tx.begin); err != nil {
+		return err
+	}
+	for _, number := range slices.Sorted(maps.Keys(p.changed)) {
+		_, err := d.exec(own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), p.changed[number]})
+		if err != nil {
+			d.do(d.tx.rollback)
+			return err
+		}
+	}
+	clear(p.changed)
+	return d.do(d.tx.commit)
+}

@@ -1,0 +1,446 @@
+package storage
+
+// Where a transaction is caught on its way into the file: SQLite writes each page that
+// it changed as a frame into its WAL, and the last frame of a transaction commits it.
+// The write method of that one file is replaced by one that takes the difference of each
+// page, and when the frame comes that commits, has the commit log make it durable before
+// it lets it through. So nothing that SQLite can do to a file goes past the log: schema
+// changes, full-text segments, sequences, Den's own tables.
+//
+// The WAL's format is sqlite.org/fileformat2.html#walformat; that a transaction's frames
+// come through sqlite3_io_methods.xWrite one header and one page at a time, the frame that
+// commits last, and that a page that was spilled earlier is overwritten in its place, is
+// what SQLite's wal.c does; a write that fits none of it is refused.
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	walHeaderSize   = 32
+	frameHeaderSize = 24
+	frameSize       = frameHeaderSize + pageSize
+)
+
+// walMethods is the table of methods that SQLite finds in its open WAL. It lies in C memory.
+type walMethods struct {
+	methods sqlite3.Tsqlite3_io_methods
+	handle  uintptr // finds the DB
+}
+
+// wal watches the WAL of an open file. The DB's mutex protects it.
+//
+// It also gathers what SQLite writes in small pieces: two writes for each page.
+type wal struct {
+	file, main uintptr            // SQLite's open files: the WAL and the database
+	base       uintptr            // the WAL's own methods
+	table      *walMethods        // what stands in their place
+	place      map[uint32]int64   // where in the WAL a page's newest committed version is
+	pages      uint32             // of the database
+	end        int64              // of the newest committed frame
+	append     func([]byte) error // makes a payload durable
+	armed      bool               // a commit is expected now
+	refused    error              // why the last commit was refused
+	ahead      bool               // the log has a transaction that the file could not take
+
+	// The transaction in work.
+
+	next    frameHeader
+	frames  []frame
+	payload []byte
+	buf     []byte // frames, as they go into the WAL
+	at      int64  // where buf goes
+	written int    // how much of buf is there
+
+	// The newest transaction, if it was small: its pages are likely to be the next one's.
+
+	newest       []frame
+	newestFrames []byte
+
+	scratch [pageSize]byte
+}
+
+type frameHeader struct {
+	at          int64 // of the page's bytes; 0: none
+	page, pages uint32
+}
+
+// frame is a page of a transaction.
+type frame struct {
+	at         int64
+	page       uint32
+	start, end int // in payload
+	buf        int // where in buf the page's bytes are; 0: not there
+}
+
+// watch puts our methods into the WAL of an open database, which must be empty.
+func (d *DB) watch() error {
+	w := &wal{place: make(map[uint32]int64), append: d.append}
+	for op, to := range map[int32]*uintptr{sqlite3.SQLITE_FCNTL_JOURNAL_POINTER: &w.file, sqlite3.SQLITE_FCNTL_FILE_POINTER: &w.main} {
+		p, err := d.c.filePointer(op)
+		if err != nil {
+			return err
+		}
+		*to = p
+	}
+	if w.file == 0 || *(*uintptr)(pointer(w.file)) == 0 {
+		return errors.New("storage: SQLite has no WAL open")
+	}
+	if err := d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) }); err != nil {
+		return err
+	}
+	if err := d.each("PRAGMA wal_autocheckpoint = 0", func(*Rows) {}); err != nil {
+		return err
+	}
+	w.base = *(*uintptr)(pointer(w.file))
+	w.table = (*walMethods)(pointer(d.c.malloc(int(unsafe.Sizeof(walMethods{})))))
+	w.table.methods = *w.own()
+	w.table.methods.FxWrite = callback(onWALWrite)
+	w.table.methods.FxRead = callback(onWALRead)
+	w.table.methods.FxSync = callback(onWALSync)
+	w.table.methods.FxTruncate = callback(onWALTruncate)
+	w.table.methods.FxFileSize = callback(onWALSize)
+	w.table.handle = d.handle
+	*(*uintptr)(pointer(w.file)) = uintptr(unsafe.Pointer(w.table))
+	d.wal = w
+	return nil
+}
+
+// unwatch gives the WAL its own methods back, before SQLite closes it.
+func (d *DB) unwatch() {
+	if w := d.wal; w != nil {
+		*(*uintptr)(pointer(w.file)) = w.base
+		d.c.free(uintptr(unsafe.Pointer(w.table)))
+		d.wal = nil
+	}
+}
+
+func (c *conn) filePointer(op int32) (uintptr, error) {
+	name := c.cstring("main")
+	defer c.free(name)
+	*(*uintptr)(pointer(c.out)) = 0
+	if rc := sqlite3.Xsqlite3_file_control(c.tls, c.db, name, op, c.out); rc != sqlite3.SQLITE_OK {
+		return 0, c.failure(rc, "")
+	}
+	return *(*uintptr)(pointer(c.out)), nil
+}
+
+// own are the methods that the WAL's file has of its own.
+func (w *wal) own() *sqlite3.Tsqlite3_io_methods {
+	return (*sqlite3.Tsqlite3_io_methods)(pointer(w.base))
+}
+
+// method makes a function of a method's address.
+func method[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&struct{ uintptr }{address})) }
+
+// The forms of the methods of SQLite's files.
+type (
+	ioMethod   = func(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 // xRead, xWrite
+	syncMethod = func(tls *libc.TLS, file uintptr, flags int32) int32
+	cutMethod  = func(tls *libc.TLS, file uintptr, size int64) int32
+	sizeMethod = func(tls *libc.TLS, file, out uintptr) int32
+)
+
+// walOf finds the wal of an open file.
+func walOf(file uintptr) *wal {
+	table := (*walMethods)(pointer(*(*uintptr)(pointer(file))))
+	return open.find(table.handle).wal
+}
+
+func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
+	w := walOf(file)
+	rc, err := w.write(tls, p, int(n), off)
+	if err != nil {
+		w.refused = err
+		if errors.Is(err, ErrFull) {
+			return sqlite3.SQLITE_FULL
+		}
+		return sqlite3.SQLITE_IOERR_WRITE
+	}
+	return rc
+}
+
+// The other methods see the file as if all had been written.
+
+func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
+	w := walOf(file)
+	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+		return rc
+	}
+	return method[ioMethod](w.own().FxRead)(tls, file, p, n, off)
+}
+
+func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
+	w := walOf(file)
+	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+		return rc
+	}
+	return method[syncMethod](w.own().FxSync)(tls, file, flags)
+}
+
+func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
+	w := walOf(file)
+	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+		return rc
+	}
+	return method[cutMethod](w.own().FxTruncate)(tls, file, size)
+}
+
+func onWALSize(tls *libc.TLS, file, out uintptr) int32 {
+	w := walOf(file)
+	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+		return rc
+	}
+	return method[sizeMethod](w.own().FxFileSize)(tls, file, out)
+}
+
+// put writes into the WAL's file.
+func (w *wal) put(tls *libc.TLS, b []byte, off int64) int32 {
+	return method[ioMethod](w.own().FxWrite)(tls, w.file, uintptr(unsafe.Pointer(unsafe.SliceData(b))), int32(len(b)), off)
+}
+
+// flush writes what was gathered.
+func (w *wal) flush(tls *libc.TLS) int32 {
+	if w.written == len(w.buf) {
+		return sqlite3.SQLITE_OK
+	}
+	rc := w.put(tls, w.buf[w.written:], w.at+int64(w.written))
+	w.written = len(w.buf)
+	return rc
+}
+
+// gatherBytes is how much is gathered at most, and how much of the newest transaction kept.
+const gatherBytes = 16 * frameSize
+
+// gather takes a piece that is to be written, if it follows what was gathered.
+func (w *wal) gather(tls *libc.TLS, b []byte, off int64) (rc int32) {
+	if off != w.at+int64(len(w.buf)) || len(w.buf)+len(b) > gatherBytes {
+		if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+			return rc
+		}
+		w.forgetGathered()
+		w.at = off
+	}
+	w.buf = append(w.buf, b...)
+	return sqlite3.SQLITE_OK
+}
+
+// forgetGathered begins a new buf; what was in it is in the file.
+func (w *wal) forgetGathered() {
+	for i := range w.frames {
+		w.frames[i].buf = 0
+	}
+	w.buf, w.written = w.buf[:0], 0
+}
+
+// write takes what SQLite writes to the WAL.
+func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err error) {
+	b := view(p, n)
+	switch {
+	case n == walHeaderSize && off == 0:
+		clear(w.place) // SQLite begins the WAL anew because all of it is in the database
+		w.end = 0
+		w.reset()
+		return w.put(tls, b, off), nil
+	case n == frameHeaderSize && off >= walHeaderSize && (off-walHeaderSize)%frameSize == 0:
+		return w.header(tls, b, off), nil
+	case n == pageSize:
+		return w.page(tls, b, off)
+	}
+	return 0, fmt.Errorf("%w: a write of %d bytes at %d of the WAL, which this Den does not know", ErrIO, n, off)
+}
+
+// header notes which page comes next. Frames at or behind it were taken back by a
+// savepoint.
+func (w *wal) header(tls *libc.TLS, b []byte, off int64) int32 {
+	if off < w.end { // of a frame that was committed: its checksum is made anew
+		return w.put(tls, b, off)
+	}
+	for n := len(w.frames); n > 0 && w.frames[n-1].at >= off; n-- {
+		w.frames = w.frames[:n-1]
+	}
+	w.next = frameHeader{off + frameHeaderSize, binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
+	return w.gather(tls, b, off)
+}
+
+// page takes the difference of a page.
+func (w *wal) page(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
+	next := w.next
+	w.next = frameHeader{}
+	if next.at != off {
+		return w.again(tls, b, off)
+	}
+	f := frame{at: off, page: next.page}
+	if f.start, f.end, err = w.difference(tls, f.page, b); err != nil {
+		return 0, err
+	}
+	if next.pages == 0 {
+		if rc := w.gather(tls, b, off); rc != sqlite3.SQLITE_OK {
+			return rc, nil
+		}
+		f.buf = len(w.buf) - pageSize
+		w.frames = append(w.frames, f)
+		return sqlite3.SQLITE_OK, nil
+	}
+	w.frames = append(w.frames, f)
+	return w.commit(tls, next.pages, b, off)
+}
+
+// again takes a page that was spilled before.
+func (w *wal) again(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
+	i := slices.IndexFunc(w.frames, func(f frame) bool { return f.at == off })
+	if i < 0 {
+		return 0, fmt.Errorf("%w: a page without a header at %d of the WAL", ErrIO, off)
+	}
+	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+		return rc, nil
+	}
+	w.forgetGathered()
+	w.at = -1
+	f := &w.frames[i]
+	if f.start, f.end, err = w.difference(tls, f.page, b); err != nil {
+		return 0, err
+	}
+	return w.put(tls, b, off), nil
+}
+
+// difference appends a page's part of the payload.
+func (w *wal) difference(tls *libc.TLS, page uint32, after []byte) (start, end int, err error) {
+	before, err := w.read(tls, page)
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(w.payload) == 0 {
+		w.payload = append(w.payload, make([]byte, payloadHeader)...)
+	}
+	if page == 1 {
+		before = append(w.scratch[:0], before...)
+		sameCounter(before, after)
+	}
+	start = len(w.payload)
+	w.payload = binary.LittleEndian.AppendUint32(w.payload, page)
+	w.payload = binary.LittleEndian.AppendUint32(w.payload, checksum(page, after))
+	w.payload = append(w.payload, 0, 0, 0, 0)
+	w.payload = appendDifference(w.payload, before, after)
+	binary.LittleEndian.PutUint32(w.payload[start+8:], uint32(len(w.payload)-start-pageHeader))
+	return start, len(w.payload), nil
+}
+
+// read gives a page as it was before the transaction; it is valid until the next read.
+func (w *wal) read(tls *libc.TLS, page uint32) ([]byte, error) {
+	for _, f := range w.newest {
+		if f.page == page {
+			return w.newestFrames[f.buf : f.buf+pageSize], nil
+		}
+	}
+	file, methods, off := w.main, (*sqlite3.Tsqlite3_io_methods)(pointer(*(*uintptr)(pointer(w.main)))), int64(page-1)*pageSize
+	if at, there := w.place[page]; there {
+		file, methods, off = w.file, w.own(), at
+	} else if page > w.pages {
+		clear(w.scratch[:])
+		return w.scratch[:], nil
+	}
+	rc := method[ioMethod](methods.FxRead)(tls, file, uintptr(unsafe.Pointer(&w.scratch)), pageSize, off)
+	if rc != sqlite3.SQLITE_OK && rc != sqlite3.SQLITE_IOERR_SHORT_READ { // what is short is zeros
+		return nil, fmt.Errorf("%w: reading page %d as it was: SQLite's code %d", ErrIO, page, rc)
+	}
+	return w.scratch[:], nil
+}
+
+// commit has the transaction made durable, and then writes the frame that commits it.
+func (w *wal) commit(tls *libc.TLS, pages uint32, b []byte, off int64) (rc int32, err error) {
+	if !w.armed {
+		return 0, fmt.Errorf("%w: a transaction without a number", ErrMisuse)
+	}
+	if off != w.at+int64(len(w.buf)) {
+		return 0, fmt.Errorf("%w: a frame that commits at %d of the WAL, behind none", ErrIO, off)
+	}
+	header := len(w.buf) - frameHeaderSize
+	w.buf = append(w.buf, b...)
+	w.frames[len(w.frames)-1].buf = header + frameHeaderSize
+	if header > w.written { // a disk that is full says so now
+		if rc := w.put(tls, w.buf[w.written:header], w.at+int64(w.written)); rc != sqlite3.SQLITE_OK {
+			return rc, nil
+		}
+		w.written = header
+	}
+	if err := w.append(w.seal(pages)); err != nil {
+		w.forgetGathered()
+		return 0, err
+	}
+	w.ahead = true
+	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+		return rc, nil
+	}
+	w.ahead = false
+	w.committed(pages)
+	return sqlite3.SQLITE_OK, nil
+}
+
+// seal completes the payload.
+func (w *wal) seal(pages uint32) []byte {
+	w.compact()
+	b := w.payload
+	b[0] = payloadVersion
+	binary.LittleEndian.PutUint32(b[4:], w.pages)
+	binary.LittleEndian.PutUint32(b[8:], pages)
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(w.frames)))
+	return b
+}
+
+// compact takes out of the payload what was overwritten or taken back.
+func (w *wal) compact() {
+	at, ordered := payloadHeader, true
+	for _, f := range w.frames {
+		ordered = ordered && f.start == at
+		at = f.end
+	}
+	if ordered && at == len(w.payload) {
+		return
+	}
+	out := make([]byte, payloadHeader, len(w.payload))
+	for _, f := range w.frames {
+		out = append(out, w.payload[f.start:f.end]...)
+	}
+	w.payload = out
+}
+
+// committed takes note of where the pages are now.
+func (w *wal) committed(pages uint32) {
+	whole := true
+	for _, f := range w.frames {
+		w.place[f.page] = f.at
+		w.end = f.at + pageSize
+		whole = whole && f.buf > 0
+	}
+	w.pages = pages
+	if whole {
+		w.newest, w.frames = w.frames, w.newest
+		w.newestFrames, w.buf = w.buf, w.newestFrames
+	} else {
+		w.newest = w.newest[:0]
+	}
+	w.reset()
+}
+
+// keepPayload is how much memory the payloads keep between transactions.
+const keepPayload = 64 << 10
+
+// reset forgets the transaction in work. All that was gathered is in the file, or of no use.
+func (w *wal) reset() {
+	w.next, w.frames, w.payload = frameHeader{}, w.frames[:0], w.payload[:0]
+	w.buf, w.written, w.at = w.buf[:0], 0, -1
+	if cap(w.payload) > keepPayload {
+		w.payload = nil
+	}
+	if cap(w.frames) > gatherBytes/frameSize {
+		w.frames = nil
+	}
+}

@@ -1,0 +1,47 @@
+//go:build denbugs
+
+package sim
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// bugs are the deliberate ones, by the names under which package bug knows them.
+func bugs() []string {
+	return []string{
+		"gate", "lost-batch", "mark-outside", "cursor-high", "reset-flag", "floor", "tombstones", "peer-high",
+		"ack-before-sync", "replay-last", "replay-none", "release-early", "untold",
+	}
+}
+
+// maxTries is how many seeds a bug may take.
+const maxTries = 3000
+
+// TestBugs switches each deliberate bug on and runs seeds until one fails. A bug that no seed finds is a hole in the
+// simulation; a seed that fails without the bug too proves nothing.
+func TestBugs(t *testing.T) {
+	for _, name := range bugs() {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			for i := range maxTries {
+				seed := *firstFlag + uint64(i)
+				t.Setenv("DEN_BUG", name)
+				o := run(t, plan{seed: seed})
+				if o.failure == "" {
+					continue
+				}
+				if err := os.Unsetenv("DEN_BUG"); err != nil {
+					t.Fatal(err)
+				}
+				if without := run(t, plan{seed: seed}); without.failure != "" {
+					t.Fatalf("seed %d fails without the bug: %s", seed, without.failure)
+				}
+				t.Logf("%s: caught by seed %d, in %v: %s", name, i+1, time.Since(began).Round(time.Millisecond), o.failure)
+				return
+			}
+			t.Errorf("%s: %d seeds do not find it", name, maxTries)
+		})
+	}
+}

@@ -1,0 +1,106 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// A kind is what an event does. What an event needs besides is in its numbers, and drawn from its dice: so a history is
+// still a history when some of its events are taken out, and the others do what they did.
+type kind uint8
+
+const (
+	evAct         kind = iota // a client acts, connected or not
+	evRun                     // nothing but some moves
+	evSettle                  // moves until there are none
+	evConnect                 // a client connects, if it has no link
+	evBreak                   // a link breaks, and what was on its way is lost
+	evLeave                   // a client goes away; what it sent before arrives
+	evPing                    // the server asks a client whether it is there
+	evRetry                   // a client sends again what it has no answer to
+	evRemount                 // a client forgets everything, as a page that is loaded anew
+	evAdvance                 // time passes
+	evStep                    // the machine's clock is set
+	evRestartRoom             // a room's life ends in good order
+	evCrashRoom               // a room's life ends as by a fault
+	evPowerCut                // the machine loses power now
+	evFuse                    // the machine loses power in the middle of some write to come
+	evKill                    // the process is killed
+	evFault                   // the disk begins to fail
+	evHeal                    // the disk is well again
+	evReopen                  // the server is shut down and started again
+	kinds
+)
+
+func (k kind) String() string {
+	return [kinds]string{"act", "run", "settle", "connect", "break", "leave", "ping", "retry", "remount", "advance", "step",
+		"restart room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen"}[k]
+}
+
+// An event is one step of a history.
+type event struct {
+	kind kind
+	who  int    // which client, room or the like, modulo how many there are
+	dice uint64 // what chance decides in it and in the moves behind it
+}
+
+func (e event) String() string { return fmt.Sprintf("%s %d (%016x)", e.kind, e.who, e.dice) }
+
+func (e event) rng() *rand.Rand { return rand.New(rand.NewPCG(e.dice, uint64(e.kind))) }
+
+// A history is what a run does; it is a function of the seed.
+type history []event
+
+func (h history) String() string {
+	var b strings.Builder
+	for i, e := range h {
+		fmt.Fprintf(&b, "\t%3d %s\n", i, e)
+	}
+	return b.String()
+}
+
+// A climate is how often what happens in a history: a run with many power cuts finds other mistakes than one with many
+// actions.
+type climate struct {
+	name    string
+	weights [kinds]int
+}
+
+// climates are drawn from by the seed. What a climate does not name is not in it.
+var climates = []climate{
+	{"calm", weights(map[kind]int{evAct: 60, evRun: 10, evSettle: 6, evConnect: 6, evBreak: 6, evLeave: 2, evPing: 6, evRetry: 2, evAdvance: 2})},
+	{"links", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 3, evConnect: 14, evBreak: 16, evLeave: 4, evPing: 10, evRetry: 4, evAdvance: 3, evRemount: 1})},
+	{"lives", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evPing: 4, evRetry: 4, evAdvance: 3, evRestartRoom: 6, evCrashRoom: 6, evReopen: 2})},
+	{"power", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 4, evRetry: 3, evAdvance: 2, evPowerCut: 3, evFuse: 6, evKill: 3, evCrashRoom: 2, evReopen: 1})},
+	{"disk", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 3, evRetry: 3, evAdvance: 6, evFault: 6, evHeal: 6, evFuse: 2, evPowerCut: 2, evCrashRoom: 1})},
+	{"ages", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 5, evConnect: 10, evBreak: 8, evLeave: 3, evPing: 6, evRetry: 3, evAdvance: 10, evStep: 3, evRestartRoom: 4, evCrashRoom: 1, evReopen: 1, evPowerCut: 1})},
+	{"all", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evLeave: 2, evPing: 5, evRetry: 3, evAdvance: 4, evStep: 1,
+		evRestartRoom: 2, evCrashRoom: 2, evPowerCut: 1, evFuse: 2, evKill: 1, evFault: 2, evHeal: 2, evReopen: 1, evRemount: 1})},
+}
+
+func weights(of map[kind]int) (w [kinds]int) {
+	for k, n := range of {
+		w[k] = n
+	}
+	return w
+}
+
+// draw makes a seed's history.
+func draw(rng *rand.Rand, c climate, length int) history {
+	total := 0
+	for _, n := range c.weights {
+		total += n
+	}
+	h := make(history, length)
+	for i := range h {
+		at := rng.IntN(total)
+		k := kind(0)
+		for at >= c.weights[k] {
+			at -= c.weights[k]
+			k++
+		}
+		h[i] = event{kind: k, who: rng.IntN(64), dice: rng.Uint64()}
+	}
+	return h
+}

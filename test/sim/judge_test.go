@@ -1,0 +1,231 @@
+package sim
+
+// The end of a run: everything is well again, all come back and get what they lack, and then it must be true what the
+// invariants say.
+
+import (
+	"database/sql"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/denrooms/den/storage"
+
+	_ "modernc.org/sqlite" // what the files hold is read without Den
+)
+
+// converge heals everything and lets all clients come to rest.
+func (w *world) converge() {
+	w.tracef("— the end")
+	rng := rand.New(rand.NewPCG(w.seed, 9))
+	w.disk.Heal()
+	if w.host == nil {
+		w.start()
+	}
+	for round := range 60 {
+		if w.failure != "" {
+			return
+		}
+		waits := ""
+		for _, c := range w.clients {
+			w.connect(c)
+			c.retry()
+		}
+		w.settle(rng)
+		for _, c := range w.clients {
+			if !c.connected() {
+				waits = c.name + " waits for its connection"
+			} else if what := c.speech.waits(); what != "" {
+				waits = c.name + " waits for " + what
+			}
+		}
+		if waits == "" {
+			return
+		}
+		if round == 59 {
+			w.failf("it does not come to an end: %s", waits)
+		}
+		w.pass(time.Second << min(round, 5))
+	}
+}
+
+// judge compares what everybody holds with what is on the disk.
+func (w *world) judge() {
+	for _, c := range w.clients {
+		c.link.leave()
+	}
+	rng := rand.New(rand.NewPCG(w.seed, 10))
+	w.settle(rng)
+	w.shutdown(rng)
+	log, err := storage.OpenLog(storage.LogOptions{Dir: filepath.Join(w.options.Dir, "_log"), FS: w.options.FS, Now: w.clock.Now})
+	if err != nil {
+		w.failf("the commit log: %v", err)
+		return
+	}
+	defer log.Close()
+	for _, name := range w.rooms {
+		truth, err := w.read(log, name)
+		if err != nil {
+			w.failf("%s cannot be read: %v", name, err)
+			return
+		}
+		w.judgeRoom(name, truth)
+	}
+}
+
+// A truth is what a room's file holds.
+type truth struct {
+	rows       map[string]map[string]string // the live rows as JSON, by channel and key as JSON
+	by         []string                     // who wrote the journal's rows: number 1 stands at index 0
+	seq        storage.Seq
+	increments int // in the journal
+	counted    int // in the counters
+}
+
+func (w *world) judgeRoom(name string, t *truth) {
+	// The room's own removal of old tombstones is a commit, too.
+	if more := int(t.seq) - len(t.by); more < 0 || more > 0 && w.passed < remembered {
+		w.failf("%s is at seq %d, with %d actions in its journal", name, t.seq, len(t.by))
+	}
+	if t.increments != t.counted {
+		w.failf("%s: %d increments in the journal, and the counters come to %d", name, t.increments, t.counted)
+	}
+	times := make(map[string]int)
+	for _, by := range t.by {
+		times[by]++
+	}
+	for _, c := range w.clients {
+		if c.room == name {
+			c.judgeState(t)
+			c.judgeShown(t)
+			c.judgeActions(t, times)
+		}
+	}
+}
+
+// judgeState: the client holds what the room does.
+func (c *client) judgeState(t *truth) {
+	for _, ch := range channels() {
+		for _, key := range slices.Sorted(maps.Keys(c.rows[ch])) {
+			r := c.rows[ch][key]
+			if want, there := t.rows[ch][key]; !there {
+				c.w.failf("%s holds a row of %s that is not there: %s", c.name, ch, r.raw)
+			} else if want != r.raw {
+				c.w.failf("%s holds of %s %s, the room has %s", c.name, ch, r.raw, want)
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(t.rows[ch])) {
+			want := t.rows[ch][key]
+			if _, held := c.rows[ch][key]; !held {
+				c.w.failf("%s lacks a row of %s: %s", c.name, ch, want)
+			}
+		}
+	}
+}
+
+// judgeShown: what was shown to anybody is there.
+func (c *client) judgeShown(t *truth) {
+	for _, n := range slices.Sorted(maps.Keys(c.shown)) {
+		if n < 1 || n > int64(len(t.by)) || t.by[n-1] != c.shown[n] {
+			c.w.failf("%s was shown what %s did as number %d, which is not there", c.name, c.shown[n], n)
+		}
+	}
+}
+
+// judgeActions: what was acknowledged is there once, what was refused is not, and the rest is there once at the most.
+func (c *client) judgeActions(t *truth, times map[string]int) {
+	for _, a := range c.actions {
+		want, n := "0 or 1 times", times[a.name]
+		right := n <= 1
+		switch {
+		case a.fate == applied && a.n != 0:
+			want, right = "once", n == 1 && t.by[a.n-1] == a.name
+		case a.fate == applied && a.kind == "look", a.fate == refused:
+			want, right = "not at all", n == 0
+		}
+		if !right {
+			c.w.failf("%s is there %d times instead of %s: %s in %s, %d times sent, %s", a.name, n, want, a.kind, a.channel, a.sent, a.fate)
+		}
+	}
+}
+
+func (f fate) String() string {
+	return [...]string{"without an answer", "acknowledged", "refused", "given up"}[f]
+}
+
+// columns are the channels' tables.
+func columns(channel string) string {
+	own := map[string]string{"journal": "kind", "items": "text", "notes": "body", "counters": "value"}
+	return "id, by, n, " + own[channel] + ", created_at, updated_at, deleted_at"
+}
+
+// read reads a room's file, by Den for its seq and with SQLite alone for the rest.
+func (w *world) read(log storage.Log, name string) (*truth, error) {
+	path, err := storage.Path(w.options.Dir, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	t := &truth{rows: make(map[string]map[string]string)}
+	d, err := storage.Open(storage.Options{Path: path, Namespace: namespace, Room: name, FS: w.options.FS, Now: w.clock.Now, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	t.seq = d.Seq()
+	if err := d.Close(); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=locking_mode(EXCLUSIVE)&vfs="+w.vfs)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	return t, t.fill(db)
+}
+
+func (t *truth) fill(db *sql.DB) error {
+	var verdict string
+	if err := db.QueryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
+		return fmt.Errorf("integrity_check: %s %w", verdict, err)
+	}
+	for _, ch := range channels() {
+		rows, err := pairs(db, `SELECT json_quote(id), json_array(`+columns(ch)+`) FROM `+ch+` WHERE deleted_at IS NULL`)
+		if err != nil {
+			return err
+		}
+		t.rows[ch] = make(map[string]string, len(rows))
+		for _, r := range rows {
+			t.rows[ch][r[0]] = r[1]
+		}
+	}
+	journal, err := pairs(db, `SELECT id, by FROM journal ORDER BY id`)
+	if err != nil {
+		return err
+	}
+	for i, r := range journal {
+		if r[0] != fmt.Sprint(i+1) {
+			return fmt.Errorf("the journal's row %s is at place %d", r[0], i+1)
+		}
+		t.by = append(t.by, r[1])
+	}
+	return db.QueryRow(`SELECT (SELECT count(*) FROM journal WHERE kind = 'count'), (SELECT coalesce(sum(value), 0) FROM counters)`).Scan(&t.increments, &t.counted)
+}
+
+func pairs(db *sql.DB, query string) (list [][2]string, err error) {
+	rows, err := db.Query(query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p [2]string
+		if err := rows.Scan(&p[0], &p[1]); err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, rows.Err()
+}
