@@ -5,6 +5,7 @@
 #   make unit    go test -race ./...                  make cross   build for every system that Den supports
 #   make fuzz    every fuzz target (FUZZTIME=5s)      make bench   every benchmark (BENCHTIME=1s), and the ratios
 #   make crash   kill -9 and restart (LOOPS=200)      make web     the page and the wire, in Node and Chromium
+#   make sim     systems from seeds (test/sim)         make bugs    the simulation against deliberate bugs
 #   make soak    the long versions (DURATION=10m)     make api     rewrite the golden files of the exported API
 #   make run     serve the example rooms              make clean   remove the checkers and logs
 
@@ -17,22 +18,22 @@ DURATION  ?= 10m
 
 export FUZZTIME LOOPS DURATION
 
-.PHONY: test lint cross unit fuzz bench crash web soak api run clean
+.PHONY: test lint cross unit fuzz bench crash sim bugs web soak api run clean
 
 test:
-	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash web
+	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim web
 
 lint:
 	@$(RUN) setup format vet staticcheck vuln
 
-cross unit fuzz crash web:
+cross unit fuzz crash sim bugs web:
 	@$(RUN) setup $@
 
 bench:
 	@BENCHTIME=$(BENCHTIME) $(RUN) setup bench
 
 soak:
-	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak bench
+	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak bugs bench
 
 api:
 	go test ./test/policy -run '^TestAPI$$' -update

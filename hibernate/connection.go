@@ -45,12 +45,20 @@ type Connection struct {
 
 	// Safe from any goroutine.
 
+	given     atomic.Bool
 	sent      atomic.Uint64
 	confirmed atomic.Uint64
 }
 
 // Handed notes that everything up to a room's commit has been given to the link.
-func (c *Connection) Handed(seq uint64) { c.sent.Store(seq) }
+func (c *Connection) Handed(seq uint64) {
+	c.sent.Store(seq)
+	c.given.Store(true)
+}
+
+// Given tells whether anything was ever given to the link; Mark is 0 in a room without
+// commits, too.
+func (c *Connection) Given() bool { return c.given.Load() }
 
 // Mark is the last commit that has been given to the link. A transport that
 // puts a ping behind what it has queued passes the mark of that moment to

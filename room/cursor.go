@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -29,6 +30,9 @@ func (l *life) cursor() string {
 	p := &l.place
 	if seq := l.db.Seq(); p.text == "" || p.seq != seq {
 		p.seq, p.text = seq, syncproto.Cursor{Epoch: l.shortEpoch(), Seq: uint64(seq)}.String()
+		if bug.On("cursor-high") {
+			p.text = syncproto.Cursor{Epoch: l.shortEpoch(), Seq: uint64(seq) + 1}.String()
+		}
 	}
 	return p.text
 }
@@ -87,7 +91,7 @@ func (l *life) tell() error {
 	seq := uint64(l.db.Seq())
 	lacking := make(map[uint64][]*hibernate.Connection)
 	for _, c := range l.connections() {
-		if mark := c.Mark(); mark != 0 && mark != seq {
+		if mark := c.Mark(); c.Given() && mark != seq {
 			lacking[mark] = append(lacking[mark], c)
 		}
 	}

@@ -1,10 +1,12 @@
 package room
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
 
+	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage"
 )
 
@@ -17,7 +19,8 @@ const (
 	// and one sync of the disk for all that wait for it. The default.
 	Durable Durability = iota
 	// Relaxed: it survives the end of the process, and after 100 ms a power cut too: the log is
-	// synced that often.
+	// synced that often. A client that saw what a power cut then took may keep it until it gets
+	// its channels anew.
 	Relaxed
 	// DurableFiles: it survives a power cut, by the room's own file. There is no commit log, so no
 	// earlier states of a room; on a disk that syncs fast, and with few rooms, it is as good.
@@ -38,21 +41,30 @@ type relieveMessage struct{}
 // begin like this.
 const logDir = "_log"
 
+// damagedLogHint is what an operator can do about a log that is refused.
+const damagedLogHint = "nothing was changed; put the directory's files back as they were, or move the directory away: " +
+	"rooms that were closed well go on with a new log, the others are refused until a backup of them is restored"
+
 // openLog opens the host's commit log; nil where it has none.
 func (h *Host) openLog() error {
 	o := h.opts
 	if o.Durability != Durable && o.Durability != Relaxed {
 		return nil
 	}
+	dir := filepath.Join(o.Dir, logDir)
 	log, err := storage.OpenLog(storage.LogOptions{
-		Dir: filepath.Join(o.Dir, logDir), FS: o.FS, Relaxed: o.Durability == Relaxed, History: max(o.TimeTravel, 0),
+		Dir: dir, FS: o.FS, Relaxed: o.Durability == Relaxed || bug.On("ack-before-sync"), History: max(o.TimeTravel, 0), SegmentBytes: o.LogSegmentBytes,
 		Pressure: func(namespace, room string) { h.relieve(Key{Namespace: namespace, Room: room}) },
 		Now:      o.Clock.Now, Logger: o.Logger,
 	})
+	if errors.Is(err, storage.ErrLogMismatch) || errors.Is(err, storage.ErrLogMissing) {
+		return fmt.Errorf("room: the commit log in %s: %w; %s", dir, err, damagedLogHint)
+	}
 	if err != nil {
-		return fmt.Errorf("room: the commit log: %w", err)
+		return fmt.Errorf("room: the commit log in %s: %w", dir, err)
 	}
 	h.log = log
+	h.recoverLater(make(map[Key]struct{}))
 	if o.Durability == Relaxed {
 		h.syncLog()
 	}
@@ -91,3 +103,7 @@ func (h *Host) relieve(key Key) {
 		h.opts.Logger.Warn("a room was not asked for a checkpoint", "namespace", key.Namespace, "room", key.Room, "err", err)
 	}
 }
+
+// logFailed tells that the disk has failed under the commit log: nothing is written then
+// that nobody asked for, so that rooms can go on to be read.
+func (h *Host) logFailed() bool { return h.log != nil && h.log.Failed() }

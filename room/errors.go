@@ -90,6 +90,8 @@ var clientErrors = []struct {
 	{storage.ErrNotDatabase, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrWrongRoom, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrNewer, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
+	{storage.ErrLogMissing, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
+	{storage.ErrLogMismatch, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrBatchLost, syncproto.CodeAborted, "The action was undone along with another one. Try again."},
 	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too many rows at once."},
 	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."},

@@ -75,6 +75,11 @@ type Options struct {
 	// TimeTravel is how far back a room's earlier states can be had, see Host.Backup. The
 	// node's commit log keeps what that needs. Default 24 h; negative: not at all.
 	TimeTravel time.Duration
+	// CheckpointBytes is how large a room's WAL gets before it is written into the room's
+	// file. Default 4 MiB.
+	CheckpointBytes int64
+	// LogSegmentBytes is how large a file of the commit log gets. Default 8 MiB.
+	LogSegmentBytes int64
 	// FS is where the files are. Default: the machine's. Tests have one that loses power.
 	FS storage.FS
 	// Dispatcher schedules the rooms' runs. Default: goroutines. A test that has one of
@@ -107,6 +112,8 @@ func (o *Options) setDefaults() {
 	def(&o.MaxRoomBytes, 10<<30)
 	def(&o.History, 100_000)
 	def(&o.MaxSnapshotBytes, 64<<20)
+	def(&o.CheckpointBytes, 4<<20)
+	def(&o.LogSegmentBytes, 8<<20)
 	def(&o.ReplyMemory, 1<<20)
 	def(&o.Retention, 7*24*time.Hour)
 	if o.TimeTravel == 0 {
@@ -135,6 +142,7 @@ type Host struct {
 
 	stopping atomic.Bool
 	failures failures
+	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
 	visits   visits
 
@@ -259,5 +267,7 @@ func (h *Host) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	h.released = true
+	h.recovery.Lock()
+	defer h.recovery.Unlock()
 	return errors.Join(h.closeLog(), h.unlock())
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -157,9 +158,11 @@ func (h *Host) fileOptions(key Key) (storage.Options, error) {
 		MaxBytes:   h.opts.MaxRoomBytes,
 		MaxChanges: h.opts.MaxRows,
 		History:    h.opts.History,
-		Now:        h.opts.Clock.Now,
-		FS:         h.opts.FS,
-		Retention:  h.opts.Retention,
+
+		CheckpointBytes: h.opts.CheckpointBytes,
+		Now:             h.opts.Clock.Now,
+		FS:              h.opts.FS,
+		Retention:       h.opts.Retention,
 	}
 	if h.log != nil {
 		options.Log = h.log
@@ -201,8 +204,14 @@ func (l *life) begin() error {
 	if t.broken != nil {
 		return t.broken
 	}
+	if t.lost != nil { // a disk that is full: the next life tries again
+		return t.lost
+	}
 	if err := l.db.Sync(l.ns.channels...); err != nil {
 		return err
+	}
+	if bug.On("untold") {
+		return nil
 	}
 	return l.tell()
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -31,31 +32,61 @@ func (l *life) preparePeers() error {
 	internal := l.db.Internal()
 	if _, err := internal.Exec(`CREATE TABLE IF NOT EXISTS _den_peers (
 		id TEXT NOT NULL, subject TEXT NOT NULL, channel TEXT NOT NULL,
-		seq INTEGER NOT NULL, seen_at INTEGER NOT NULL,
+		seq INTEGER NOT NULL, seen_at INTEGER NOT NULL, here INTEGER NOT NULL,
 		PRIMARY KEY (id, subject, channel)) WITHOUT ROWID`); err != nil {
 		return err
 	}
-	before := l.host.opts.Clock.Now().Add(-peerRetention).UnixMilli()
-	if _, err := internal.Exec(`DELETE FROM _den_peers WHERE seen_at < ?`, before); err != nil {
+	now := l.host.opts.Clock.Now()
+	if _, err := internal.Exec(`UPDATE _den_peers SET here = 0, seen_at = ? WHERE here = 1`, now.UnixMilli()); err != nil {
+		return err
+	}
+	for _, c := range l.connections() {
+		if _, err := internal.Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, c.ID, c.Identity.Subject); err != nil {
+			return err
+		}
+	}
+	if _, err := internal.Exec(`DELETE FROM _den_peers WHERE seen_at < ? AND here = 0`, now.Add(-peerRetention).UnixMilli()); err != nil {
 		return err
 	}
 	_, err := internal.Exec(`DELETE FROM _den_peers WHERE (id, subject, channel) IN
-		(SELECT id, subject, channel FROM _den_peers ORDER BY seen_at DESC LIMIT -1 OFFSET ?)`, maxPeers)
+		(SELECT id, subject, channel FROM _den_peers ORDER BY here DESC, seen_at DESC LIMIT -1 OFFSET ?)`, maxPeers)
 	return err
 }
 
-// subscribe notes that a connection has a channel's rows as of a commit.
-func (t *turn) subscribe(conn *hibernate.Connection, channel string, as storage.Seq) {
+// subscribe notes that a connection has a channel's rows as of a commit. A note that is new,
+// or lower than before, is written with the turn: the answer that rests on it does not leave
+// before it is durable, for a client that comes back says nothing; but for a disk that takes
+// nothing, which keeps nobody from reading. A lower one than it could
+// be does no harm, and is raised when there is time.
+func (t *turn) subscribe(conn *hibernate.Connection, channel string, as storage.Seq) error {
 	if !conn.Named {
-		return
+		return nil
 	}
-	l, seq := t.life, int64(as)
-	t.notes = append(t.notes, func() error {
-		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at`,
-			conn.ID, conn.Identity.Subject, channel, seq, l.host.opts.Clock.Now().UnixMilli())
+	l := t.life
+	write := func() error {
+		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, ?, ?, ?, 1)
+			ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at, here = 1`,
+			conn.ID, conn.Identity.Subject, channel, int64(as), l.host.opts.Clock.Now().UnixMilli())
 		return err
-	})
+	}
+	peers, err := l.peer(conn)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel && p.seq <= as }) {
+		t.notes = append(t.notes, write)
+		return nil
+	}
+	if l.host.logFailed() {
+		return nil // who reads is not kept from it
+	}
+	if err := t.begin(); err != nil {
+		return err
+	}
+	if err := write(); err != nil && !errors.Is(err, storage.ErrFull) {
+		return err
+	}
+	return nil
 }
 
 // unsubscribe forgets that a connection id may come back and say nothing: its client
@@ -89,6 +120,12 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 	peers, err := l.peer(conn)
 	if err != nil {
 		return err
+	}
+	if len(peers) > 0 {
+		t.notes = append(t.notes, func() error {
+			_, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, conn.ID, conn.Identity.Subject)
+			return err
+		})
 	}
 	for _, p := range peers {
 		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
@@ -158,12 +195,15 @@ func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
 // another connection has the same id, it may have less, and the note stays.
 func (t *turn) leavePeer(conn *hibernate.Connection) {
 	l, confirmed := t.life, conn.Confirmed()
+	if bug.On("peer-high") {
+		confirmed = conn.Mark()
+	}
 	others := func(c *hibernate.Connection) bool { return c.ID == conn.ID }
-	if !conn.Named || confirmed == 0 || slices.ContainsFunc(l.connections(), others) {
+	if !conn.Named || slices.ContainsFunc(l.connections(), others) {
 		return
 	}
 	t.notes = append(t.notes, func() error {
-		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?), seen_at = ? WHERE id = ? AND subject = ?`,
+		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?), seen_at = ?, here = 0 WHERE id = ? AND subject = ?`,
 			int64(confirmed), l.host.opts.Clock.Now().UnixMilli(), conn.ID, conn.Identity.Subject)
 		return err
 	})

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -207,20 +208,23 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 	if err != nil {
 		return nil, t.storageError(err)
 	}
-	t.send(m.conn, append(frames, s.frames...)...)
 	if !s.done {
 		rest := *m
 		rest.going, rest.after = true, s.last
 		next = &rest
 	}
-	if m.since != syncproto.SinceFrom {
-		return next, t.unsubscribe(m.conn, m.channel)
+	switch {
+	case m.since != syncproto.SinceFrom:
+		err = t.unsubscribe(m.conn, m.channel)
+	case next == nil:
+		err = t.subscribe(m.conn, m.channel, l.db.Seq())
+	case !m.going:
+		err = t.subscribe(m.conn, m.channel, 0) // if it goes away now it lacks everything
 	}
-	if next == nil {
-		t.subscribe(m.conn, m.channel, l.db.Seq())
-	} else if !m.going {
-		t.subscribe(m.conn, m.channel, 0) // if it goes away now it lacks everything
+	if err != nil {
+		return nil, t.storageError(err)
 	}
+	t.send(m.conn, append(frames, s.frames...)...)
 	return next, nil
 }
 
@@ -233,7 +237,9 @@ func (l *life) answerSync(m *syncMessage) (frames []*hibernate.Frame, s step, er
 		if frames, why, err = l.changesSince(m.channel, m.cursor); why == "" || err != nil {
 			return frames, step{done: true}, err
 		}
-		frames = []*hibernate.Frame{reset(m.channel, why)}
+		if !bug.On("reset-flag") {
+			frames = []*hibernate.Frame{reset(m.channel, why)}
+		}
 	case m.since == syncproto.SinceFrom && m.from != nil:
 		var known bool
 		if frames, known, err = l.changesFrom(m.channel, m.from); known || err != nil {

@@ -177,7 +177,19 @@ func (r *Replacement) install() (kept string, err error) {
 	if err := o.FS.SyncDir(filepath.Dir(o.Path)); err != nil {
 		return "", err
 	}
-	return kept, publish(o.FS, r.temp, o.Path)
+	if err := publish(o.FS, r.temp, o.Path); err != nil {
+		return "", err
+	}
+	r.letGo()
+	return kept, nil
+}
+
+// letGo tells the commit log that nobody will ask for what an old file lacked that could
+// not be opened. Of one that could it keeps nothing any more.
+func (r *Replacement) letGo() {
+	if log, ok := r.o.Log.(interface{ Forget(namespace, room string) }); ok {
+		log.Forget(r.o.Namespace, r.o.Room)
+	}
 }
 
 // retire brings the old file to where it is whole without its WAL and the commit log, and

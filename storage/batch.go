@@ -142,7 +142,7 @@ func (d *DB) Begin() (*Batch, error) {
 	if d.batch != nil {
 		return nil, fmt.Errorf("storage: %w: Begin while a batch is open", ErrMisuse)
 	}
-	if d.wal != nil && d.wal.end >= checkpointBytes && len(d.results) == 0 {
+	if d.wal != nil && d.wal.end >= d.o.CheckpointBytes && len(d.results) == 0 {
 		if err := d.relieve(); err != nil && d.broken != nil {
 			return nil, err
 		}

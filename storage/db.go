@@ -46,6 +46,7 @@ type DB struct {
 	closed  bool
 	broken  error // an I/O error at a commit: nothing is answered any more
 	hooked  bool
+	named   bool // the WAL's name survives a power cut
 	auth    authority
 	denied  string // why the authorizer refused
 	caches  [3]*cache

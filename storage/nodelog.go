@@ -99,6 +99,10 @@ func (l *NodeLog) Unrecovered(yield func(namespace, room string) bool) {
 	l.Log.Unrecovered(func(namespace, room string) bool { return yield(namespace, withNUL.Replace(room)) })
 }
 
+// Forget says that what a room that is not open has not released is not needed any more: its
+// file was replaced.
+func (l *NodeLog) Forget(namespace, room string) { l.Log.Forget(namespace, withoutNUL.Replace(room)) }
+
 // roomLog gives the log's entries and errors this package's names.
 type roomLog struct{ *commitlog.Room }
 

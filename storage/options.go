@@ -49,6 +49,9 @@ type Options struct {
 	// Log makes the room's transactions durable. Synchronous is then Normal, whatever it
 	// says. nil: the file does so itself, by Synchronous.
 	Log Log
+	// CheckpointBytes is how large the WAL gets before it is written into the file.
+	// 0 means 4 MiB.
+	CheckpointBytes int64
 	// StatementCache is how many prepared statements of the handlers are kept.
 	// 0 means 128.
 	StatementCache int
@@ -87,6 +90,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Log != nil {
 		o.Synchronous = Normal
 	}
+	set(&o.CheckpointBytes, checkpointBytes)
 	set(&o.StatementCache, defaultStatementCache)
 	set(&o.CacheBytes, defaultCacheBytes)
 	if o.FS == nil {

@@ -154,6 +154,9 @@ func (d *DB) sorted() []*table {
 func (d *DB) reload() error {
 	old := d.tables
 	d.tables, d.last = make(map[string]*table), nil
+	for _, t := range old { // now: what follows may fail, and a statement that is left over keeps the file open
+		d.forget(t)
+	}
 	d.empty(d.caches[handler])
 	d.empty(d.caches[peer])
 	var found []*table
@@ -180,9 +183,6 @@ func (d *DB) reload() error {
 			t.high, t.next, t.known = was.high, was.next, was.known
 		}
 		d.tables[f.name] = t
-	}
-	for _, t := range old {
-		d.forget(t)
 	}
 	return d.each("PRAGMA schema_version", func(r *Rows) { d.schemaVersion = r.Int(0) })
 }

@@ -13,6 +13,7 @@ package storage
 // what SQLite's wal.c does; a write that fits none of it is refused.
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -48,13 +49,14 @@ type wal struct {
 	append     func([]byte) error // makes a payload durable
 	armed      bool               // a commit is expected now
 	refused    error              // why the last commit was refused
-	ahead      bool               // the log has a transaction that the file could not take
+	ahead      bool               // the log has the transaction in work; its COMMIT has not returned
 
 	// The transaction in work.
 
 	next    frameHeader
 	frames  []frame
 	payload []byte
+	garbage int    // how much of payload was overwritten or taken back
 	buf     []byte // frames, as they go into the WAL
 	at      int64  // where buf goes
 	written int    // how much of buf is there
@@ -171,8 +173,10 @@ func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 
 func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 	w := walOf(file)
-	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
-		return rc
+	if off+int64(n) > w.at+int64(w.written) { // what was committed can be read on a disk that is full
+		if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+			return rc
+		}
 	}
 	return method[ioMethod](w.own().FxRead)(tls, file, p, n, off)
 }
@@ -212,7 +216,9 @@ func (w *wal) flush(tls *libc.TLS) int32 {
 		return sqlite3.SQLITE_OK
 	}
 	rc := w.put(tls, w.buf[w.written:], w.at+int64(w.written))
-	w.written = len(w.buf)
+	if rc == sqlite3.SQLITE_OK { // else it is tried again: SQLite believes that it is there
+		w.written = len(w.buf)
+	}
 	return rc
 }
 
@@ -245,7 +251,7 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 	b := view(p, n)
 	switch {
 	case n == walHeaderSize && off == 0:
-		clear(w.place) // SQLite begins the WAL anew because all of it is in the database
+		w.forgetPlaces() // SQLite begins the WAL anew because all of it is in the database
 		w.end = 0
 		w.reset()
 		return w.put(tls, b, off), nil
@@ -257,6 +263,17 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 	return 0, fmt.Errorf("%w: a write of %d bytes at %d of the WAL, which this Den does not know", ErrIO, n, off)
 }
 
+// keepPlaces is how many pages the memory for them is kept for: those of a WAL that is
+// checkpointed when it should be.
+const keepPlaces = 2 * checkpointBytes / frameSize
+
+func (w *wal) forgetPlaces() {
+	if len(w.place) > keepPlaces {
+		w.place = make(map[uint32]int64)
+	}
+	clear(w.place)
+}
+
 // header notes which page comes next. Frames at or behind it were taken back by a
 // savepoint.
 func (w *wal) header(tls *libc.TLS, b []byte, off int64) int32 {
@@ -264,8 +281,10 @@ func (w *wal) header(tls *libc.TLS, b []byte, off int64) int32 {
 		return w.put(tls, b, off)
 	}
 	for n := len(w.frames); n > 0 && w.frames[n-1].at >= off; n-- {
+		w.garbage += w.frames[n-1].end - w.frames[n-1].start
 		w.frames = w.frames[:n-1]
 	}
+	w.tidy()
 	w.next = frameHeader{off + frameHeaderSize, binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
 	return w.gather(tls, b, off)
 }
@@ -289,14 +308,15 @@ func (w *wal) page(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 		w.frames = append(w.frames, f)
 		return sqlite3.SQLITE_OK, nil
 	}
-	w.frames = append(w.frames, f)
+	// SQLite appends the page that commits even if it was spilled before.
+	w.frames = append(slices.DeleteFunc(w.frames, func(f frame) bool { return f.page == next.page }), f)
 	return w.commit(tls, next.pages, b, off)
 }
 
 // again takes a page that was spilled before.
 func (w *wal) again(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
-	i := slices.IndexFunc(w.frames, func(f frame) bool { return f.at == off })
-	if i < 0 {
+	i, found := slices.BinarySearchFunc(w.frames, off, func(f frame, off int64) int { return cmp.Compare(f.at, off) })
+	if !found {
 		return 0, fmt.Errorf("%w: a page without a header at %d of the WAL", ErrIO, off)
 	}
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
@@ -305,9 +325,11 @@ func (w *wal) again(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 	w.forgetGathered()
 	w.at = -1
 	f := &w.frames[i]
+	w.garbage += f.end - f.start
 	if f.start, f.end, err = w.difference(tls, f.page, b); err != nil {
 		return 0, err
 	}
+	w.tidy()
 	return w.put(tls, b, off), nil
 }
 
@@ -335,6 +357,10 @@ func (w *wal) difference(tls *libc.TLS, page uint32, after []byte) (start, end i
 
 // read gives a page as it was before the transaction; it is valid until the next read.
 func (w *wal) read(tls *libc.TLS, page uint32) ([]byte, error) {
+	if page > w.pages {
+		clear(w.scratch[:])
+		return w.scratch[:], nil
+	}
 	for _, f := range w.newest {
 		if f.page == page {
 			return w.newestFrames[f.buf : f.buf+pageSize], nil
@@ -343,9 +369,6 @@ func (w *wal) read(tls *libc.TLS, page uint32) ([]byte, error) {
 	file, methods, off := w.main, (*sqlite3.Tsqlite3_io_methods)(pointer(*(*uintptr)(pointer(w.main)))), int64(page-1)*pageSize
 	if at, there := w.place[page]; there {
 		file, methods, off = w.file, w.own(), at
-	} else if page > w.pages {
-		clear(w.scratch[:])
-		return w.scratch[:], nil
 	}
 	rc := method[ioMethod](methods.FxRead)(tls, file, uintptr(unsafe.Pointer(&w.scratch)), pageSize, off)
 	if rc != sqlite3.SQLITE_OK && rc != sqlite3.SQLITE_IOERR_SHORT_READ { // what is short is zeros
@@ -365,27 +388,30 @@ func (w *wal) commit(tls *libc.TLS, pages uint32, b []byte, off int64) (rc int32
 	header := len(w.buf) - frameHeaderSize
 	w.buf = append(w.buf, b...)
 	w.frames[len(w.frames)-1].buf = header + frameHeaderSize
-	if header > w.written { // a disk that is full says so now
-		if rc := w.put(tls, w.buf[w.written:header], w.at+int64(w.written)); rc != sqlite3.SQLITE_OK {
-			return rc, nil
-		}
-		w.written = header
+	// All of it but the header that makes it a commit: so a disk that is full says so now, and
+	// not when the log has it.
+	var commits [frameHeaderSize]byte
+	copy(commits[:], w.buf[header:])
+	clear(w.buf[header : header+frameHeaderSize])
+	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+		return rc, nil
 	}
 	if err := w.append(w.seal(pages)); err != nil {
 		w.forgetGathered()
 		return 0, err
 	}
 	w.ahead = true
-	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+	if rc := w.put(tls, commits[:], w.at+int64(header)); rc != sqlite3.SQLITE_OK {
 		return rc, nil
 	}
-	w.ahead = false
 	w.committed(pages)
 	return sqlite3.SQLITE_OK, nil
 }
 
-// seal completes the payload.
+// seal completes the payload. Pages behind the end of the database are none of it: SQLite may
+// spill one that a savepoint has taken back, and does not look at it again.
 func (w *wal) seal(pages uint32) []byte {
+	w.frames = slices.DeleteFunc(w.frames, func(f frame) bool { return f.page > pages })
 	w.compact()
 	b := w.payload
 	b[0] = payloadVersion
@@ -395,19 +421,29 @@ func (w *wal) seal(pages uint32) []byte {
 	return b
 }
 
+// tidy keeps the payload's memory in proportion to what is of use in it.
+func (w *wal) tidy() {
+	if w.garbage > max(len(w.payload)/2, keepPayload) {
+		w.compact()
+	}
+}
+
 // compact takes out of the payload what was overwritten or taken back.
 func (w *wal) compact() {
-	at, ordered := payloadHeader, true
+	size, ordered := payloadHeader, true
 	for _, f := range w.frames {
-		ordered = ordered && f.start == at
-		at = f.end
+		ordered = ordered && f.start == size
+		size += f.end - f.start
 	}
-	if ordered && at == len(w.payload) {
+	w.garbage = 0
+	if ordered && size == len(w.payload) {
 		return
 	}
-	out := make([]byte, payloadHeader, len(w.payload))
-	for _, f := range w.frames {
+	out := make([]byte, payloadHeader, size)
+	for i, f := range w.frames {
+		w.frames[i].start = len(out)
 		out = append(out, w.payload[f.start:f.end]...)
+		w.frames[i].end = len(out)
 	}
 	w.payload = out
 }
@@ -435,7 +471,7 @@ const keepPayload = 64 << 10
 
 // reset forgets the transaction in work. All that was gathered is in the file, or of no use.
 func (w *wal) reset() {
-	w.next, w.frames, w.payload = frameHeader{}, w.frames[:0], w.payload[:0]
+	w.next, w.frames, w.payload, w.garbage = frameHeader{}, w.frames[:0], w.payload[:0], 0
 	w.buf, w.written, w.at = w.buf[:0], 0, -1
 	if cap(w.payload) > keepPayload {
 		w.payload = nil

@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+
+	"github.com/denrooms/den/room"
 )
 
 // config is what the flags and the environment say.
@@ -15,11 +17,13 @@ type config struct {
 	origins []string
 	level   slog.Level
 	format  string
+
+	durability room.Durability
 }
 
 func parseConfig(args []string, getenv func(string) string, output io.Writer) (config, error) {
 	var c config
-	var origins, level string
+	var origins, level, durability string
 	flags := flag.NewFlagSet("den", flag.ContinueOnError)
 	flags.SetOutput(output)
 	env := func(name, fallback string) string {
@@ -31,6 +35,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.addr, "addr", env("DEN_ADDR", "localhost:8787"), "`address` to listen on; port 0 takes a free one (DEN_ADDR)")
 	flags.StringVar(&c.data, "data", env("DEN_DATA", "data"), "`directory` of the rooms' databases (DEN_DATA)")
 	flags.StringVar(&origins, "origins", env("DEN_ORIGINS", ""), "`origins` of other hosts' pages that may reach rooms, comma-separated, like https://app.example.com (DEN_ORIGINS)")
+	flags.StringVar(&durability, "durability", env("DEN_DURABILITY", "durable"), "what survives a power cut: durable, relaxed or files (DEN_DURABILITY)")
 	flags.StringVar(&level, "log-level", env("DEN_LOG_LEVEL", "info"), "debug, info, warn or error (DEN_LOG_LEVEL)")
 	flags.StringVar(&c.format, "log-format", env("DEN_LOG_FORMAT", "text"), "text or json (DEN_LOG_FORMAT)")
 	flags.Usage = func() {
@@ -49,12 +54,29 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	if c.format != "text" && c.format != "json" {
 		return c, fmt.Errorf("-log-format %q: want text or json", c.format)
 	}
+	var err error
+	if c.durability, err = parseDurability(durability); err != nil {
+		return c, err
+	}
 	for origin := range strings.SplitSeq(origins, ",") {
 		if origin = strings.TrimSpace(origin); origin != "" {
 			c.origins = append(c.origins, origin)
 		}
 	}
 	return c, nil
+}
+
+// parseDurability reads those that a server is for; room.Unsynced is for tests.
+func parseDurability(text string) (room.Durability, error) {
+	switch text {
+	case "durable":
+		return room.Durable, nil
+	case "relaxed":
+		return room.Relaxed, nil
+	case "files":
+		return room.DurableFiles, nil
+	}
+	return 0, fmt.Errorf("-durability %q: want durable, relaxed or files", text)
 }
 
 func (c config) logger(w io.Writer) *slog.Logger {

@@ -6,10 +6,15 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/denrooms/den/room"
 )
 
 func environment(vars map[string]string) func(string) string {
@@ -18,7 +23,7 @@ func environment(vars map[string]string) func(string) string {
 
 func TestConfig(t *testing.T) {
 	c, err := parseConfig(nil, environment(nil), io.Discard)
-	if err != nil || c.addr != "localhost:8787" || c.data != "data" || c.origins != nil || c.level != slog.LevelInfo || c.format != "text" {
+	if err != nil || c.addr != "localhost:8787" || c.data != "data" || c.origins != nil || c.level != slog.LevelInfo || c.format != "text" || c.durability != room.Durable {
 		t.Errorf("with nothing set: %+v, %v", c, err)
 	}
 	vars := environment(map[string]string{"DEN_ADDR": ":1", "DEN_DATA": "/d", "DEN_ORIGINS": "https://a.example, https://b.example", "DEN_LOG_LEVEL": "debug", "DEN_LOG_FORMAT": "json"})
@@ -26,7 +31,15 @@ func TestConfig(t *testing.T) {
 	if err != nil || c.addr != ":1" || c.data != "/flag" || len(c.origins) != 2 || c.origins[1] != "https://b.example" || c.level != slog.LevelDebug || c.format != "json" {
 		t.Errorf("with an environment and a flag: %+v, %v", c, err)
 	}
-	for _, args := range [][]string{{"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}} {
+	for text, want := range map[string]room.Durability{"durable": room.Durable, "relaxed": room.Relaxed, "files": room.DurableFiles} {
+		if c, err := parseConfig([]string{"-durability", text}, environment(nil), io.Discard); err != nil || c.durability != want {
+			t.Errorf("-durability %s: %v, %v", text, c.durability, err)
+		}
+		if c, err := parseConfig(nil, environment(map[string]string{"DEN_DURABILITY": text}), io.Discard); err != nil || c.durability != want {
+			t.Errorf("DEN_DURABILITY=%s: %v, %v", text, c.durability, err)
+		}
+	}
+	for _, args := range [][]string{{"-durability", "unsynced"}, {"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}} {
 		if _, err := parseConfig(args, environment(nil), io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}
@@ -89,4 +102,19 @@ func TestServesAndStops(t *testing.T) {
 		t.Fatalf("after it had stopped: %v", err)
 	}
 	again.abandon()
+}
+
+// What the flag says is what the host does: only with a commit log there is a directory for it.
+func TestServesAsDurableAsAsked(t *testing.T) {
+	for durability, log := range map[room.Durability]bool{room.Durable: true, room.Relaxed: true, room.DurableFiles: false} {
+		c := config{addr: "127.0.0.1:0", data: t.TempDir(), format: "text", durability: durability}
+		s, err := start(t, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.abandon()
+		if _, err := os.Stat(filepath.Join(c.data, "_log")); errors.Is(err, fs.ErrNotExist) == log {
+			t.Errorf("durability %d: the log's directory: %v", durability, err)
+		}
+	}
 }

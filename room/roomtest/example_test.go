@@ -27,9 +27,12 @@ func (b *Board) Post(c *room.Context, in Note) error {
 	return b.Notes.Insert(c, Note{ID: in.ID, Text: in.Text})
 }
 
+func (b *Board) Drop(c *room.Context, id string) error { return b.Notes.Delete(c, id) }
+
 // In a test t is the *testing.T; the examples on this page have none.
 func setup(h *room.Host) error {
-	return h.Register("board", func() room.Handler { return new(Board) }, room.Action("post", (*Board).Post))
+	return h.Register("board", func() room.Handler { return new(Board) },
+		room.Action("post", (*Board).Post), room.Action("drop", (*Board).Drop))
 }
 
 func Example() {
@@ -78,6 +81,56 @@ func ExampleHost_Reopen() {
 	bob := h.Join("board", "kitchen", "bob")
 	fmt.Println(bob.Next().Rows[0][1])
 	// Output: milk
+}
+
+// A number is applied once, however often it is sent, and in order.
+func ExampleClient_DoNumbered() {
+	t := new(example)
+	defer t.end()
+
+	h := roomtest.New(t, setup)
+	alice := h.Join("board", "kitchen", "alice")
+	milk := map[string]any{"id": "1", "text": "milk"}
+	first := alice.DoNumbered("alice's phone", 1, "notes", "post", milk)
+
+	h.CrashRoom("board", "kitchen")
+	alice = h.Join("board", "kitchen", "another connection")
+	again := alice.DoNumbered("alice's phone", 1, "notes", "post", milk)
+	fmt.Println(string(again.Data) == string(first.Data), len(alice.Sync("notes")))
+
+	early := alice.DoNumbered("alice's phone", 3, "notes", "post", milk)
+	fmt.Println(early.Code, early.Next)
+	// Output:
+	// true 1
+	// mutation_gap 2
+}
+
+// A client that keeps its cursor gets what it lacks, deletes too, and no more.
+func ExampleClient_Resume() {
+	t := new(example)
+	defer t.end()
+
+	h := roomtest.New(t, setup)
+	bob := h.Join("board", "kitchen", "bob")
+	bob.Do("notes", "post", map[string]any{"id": "1", "text": "milk"})
+	answer := bob.Resume("notes", nil) // all there is
+	cursor := answer[len(answer)-1].Cursor
+	bob.Leave()
+
+	alice := h.Join("board", "kitchen", "alice")
+	alice.Do("notes", "post", map[string]any{"id": "2", "text": "bread"})
+	alice.Do("notes", "drop", "1")
+	h.Reopen()
+
+	bob = h.Join("board", "kitchen", "bob's other phone")
+	for _, e := range bob.Resume("notes", cursor) {
+		for _, row := range e.Rows {
+			fmt.Println(row.ID(), row.Deleted())
+		}
+	}
+	// Output:
+	// 2 false
+	// 1 true
 }
 
 // Time stands still until it is told to go on.

@@ -39,6 +39,7 @@ func (l *Log) advance() error {
 		}
 		l.next = next
 	}
+	l.lookForRecovered()
 	l.mu.Lock()
 	c, doomed := l.describe(append(slices.Clone(l.segments), a.segment), l.next.number)
 	l.mu.Unlock()

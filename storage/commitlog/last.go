@@ -7,3 +7,11 @@ func (r *Room) Last() uint64 {
 	defer r.log.mu.Unlock()
 	return r.last
 }
+
+// Failed tells that a sync has failed and that the log has not healed since. Append, and
+// what reads, tries to heal it.
+func (l *Log) Failed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.active.bad
+}

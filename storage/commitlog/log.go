@@ -245,6 +245,7 @@ func (l *Log) end() error {
 	if err := l.finish(); err != nil {
 		return err
 	}
+	l.lookForRecovered()
 	if l.next != nil {
 		l.next.close() // CURRENT may name it: it is a segment without entries then
 	}
@@ -330,6 +331,10 @@ func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 		l.settleCrash(s)
 	}
 }
+
+// lookForRecovered settles a crash if every room has what it needs. It reads footers up to the
+// first room that has not.
+func (l *Log) lookForRecovered() { l.Unrecovered(func(string, string) bool { return false }) }
 
 func (l *Log) eachRoom(g *segment, do func(identity) bool) error {
 	f, err := l.openSegment(g.number)

@@ -7,6 +7,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -235,13 +236,27 @@ func logSizes(b *testing.B, o room.Options, each int) (awake, asleep int64) {
 	return awake, sizeOf(b, filepath.Join(o.Dir, logDir))
 }
 
-// copyDir copies a directory with all that is in it.
+// copyDir copies a directory with all that is in it, and has the disk take it: else a
+// start that is timed next would wait for the copy.
 func copyDir(b *testing.B, to, from string) {
 	b.Helper()
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		b.Fatal(err)
 	}
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		b.Fatal(err)
+	}
+	err := filepath.WalkDir(to, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+	if err != nil {
 		b.Fatal(err)
 	}
 }

@@ -61,6 +61,8 @@ var testArrows = []arrow{
 	{"storage/commitlog", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
 	{"test", "storage/commitlog", "tests of the whole may look anywhere"},
 	{"test", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
+	{"room", "storage/faultdisk", "what a room does when the disk fails is tried on a disk in memory"},
+	{"cmd/den", "room/roomtest", "the command's test owns the clock"},
 	{"room", "room/roomtest", "a room is tested with the kit that its users get"},
 	{"transport", "room/roomtest", "the kit's clock and hosts serve the transport's tests too"},
 	{"fixtures", "room/roomtest", "an example shows how a room is tested"},

@@ -4,6 +4,7 @@ package sim
 // invariants say.
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"maps"
@@ -12,12 +13,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/storage"
 
 	_ "modernc.org/sqlite" // what the files hold is read without Den
 )
 
-// converge heals everything and lets all clients come to rest.
+// converge heals everything and lets all clients come to rest: twice, with time between for what hangs to be given up.
 func (w *world) converge() {
 	w.tracef("— the end")
 	rng := rand.New(rand.NewPCG(w.seed, 9))
@@ -25,31 +27,45 @@ func (w *world) converge() {
 	if w.host == nil {
 		w.start()
 	}
-	for round := range 60 {
-		if w.failure != "" {
-			return
-		}
-		waits := ""
-		for _, c := range w.clients {
-			w.connect(c)
-			c.retry()
-		}
-		w.settle(rng)
-		for _, c := range w.clients {
-			if !c.connected() {
-				waits = c.name + " waits for its connection"
-			} else if what := c.speech.waits(); what != "" {
-				waits = c.name + " waits for " + what
-			}
-		}
-		if waits == "" {
-			return
-		}
-		if round == 59 {
-			w.failf("it does not come to an end: %s", waits)
+	const rounds = 60
+	waits, quiet := "", 0
+	for round := 0; round < rounds && quiet < 2 && w.failure == ""; round++ {
+		if waits = w.round(rng); waits == "" {
+			quiet++
 		}
 		w.pass(time.Second << min(round, 5))
+		if quiet == 1 {
+			w.pass(12 * time.Second)
+		}
 	}
+	if quiet < 2 {
+		w.failf("it does not come to an end: %s", waits)
+	}
+	w.settle(rng)
+}
+
+// round lets all come back and try again, and wakes the rooms: one that broke tells what it owes to its connections when
+// it lives again. It tells what somebody waits for still.
+func (w *world) round(rng *rand.Rand) (waits string) {
+	for _, name := range w.rooms {
+		if host := w.host; host != nil {
+			w.background(func() error { return host.Settle(context.Background(), room.Key{Namespace: namespace, Room: name}) })
+			w.wait()
+		}
+	}
+	for _, c := range w.clients {
+		w.connect(c)
+		c.retry()
+	}
+	w.settle(rng)
+	for _, c := range w.clients {
+		if !c.connected() {
+			waits = c.name + " waits for its connection"
+		} else if what := c.speech.waits(); what != "" {
+			waits = c.name + " waits for " + what
+		}
+	}
+	return waits
 }
 
 // judge compares what everybody holds with what is on the disk.

@@ -1,10 +1,12 @@
-// The clients of the wire tests: the stock one over partysocket, the page's own session, and bare frames.
+// The clients of the wire tests: the stock one and one with cursors over partysocket, the page's own session, and bare
+// frames.
 
 import PartySocket from "partysocket";
 import WebSocket from "ws";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { join, type Notice, type Session } from "../../../fixtures/todo/web/session.js";
 import { view } from "../../../fixtures/todo/web/store.js";
+import { CursorClient } from "./cursorclient.ts";
 import { StockClient, randomId } from "./stockclient.ts";
 
 /** Where a client connects to. */
@@ -13,6 +15,14 @@ export interface Target {
 }
 
 export const CHANNEL = "todos";
+/** What stands where a frame has a cursor, in a comparison. */
+export const A_CURSOR = expect.stringMatching(/^[\w-]{11}\.(0|[1-9a-z][0-9a-z]*)$/);
+
+/** The number of the commit that a cursor names. Only a test looks into cursors. */
+export function commitOf(cursor: string | null): number {
+  return parseInt(cursor!.split(".")[1]!, 36);
+}
+
 const nodeWebSocket = WebSocket as unknown as typeof globalThis.WebSocket;
 
 /** A room that no other test uses. */
@@ -22,6 +32,15 @@ export function freshRoom(): string {
 
 /** partysocket as it is published; only its waits between tries are shorter. */
 export function stock(target: Target, room: string, kept?: ConstructorParameters<typeof StockClient>[2]): StockClient {
+  return new StockClient(partySocket(target, room), CHANNEL, kept);
+}
+
+/** A client that was written from PROTOCOL.md, over the same socket. */
+export function cursorClient(target: Target, room: string): CursorClient {
+  return new CursorClient(partySocket(target, room), CHANNEL);
+}
+
+function partySocket(target: Target, room: string): PartySocket {
   const socket = new PartySocket({
     host: `127.0.0.1:${target.port}`,
     party: "todos",
@@ -31,7 +50,7 @@ export function stock(target: Target, room: string, kept?: ConstructorParameters
     maxReconnectionDelay: 200,
   });
   onTestFinished(() => socket.close());
-  return new StockClient(socket, CHANNEL, kept);
+  return socket;
 }
 
 export interface PageSession {

@@ -1,12 +1,13 @@
 // A den server of a test's own: its own process, port and data directory. It can be stopped, killed and started
 // again on the same port and data.
 
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 import { inject } from "vitest";
 
 const START_TIMEOUT = 15_000;
@@ -60,6 +61,11 @@ export class Den {
     const ended = once(child, "exit");
     child.kill(signal);
     await ended;
+  }
+
+  /** Runs one of den's commands for operators on this server's data, while it runs or not. */
+  async command(name: string, ...args: string[]): Promise<void> {
+    await promisify(execFile)(inject("denBinary"), [name, "--data", this.data, ...args]);
   }
 
   /** Ends the process and removes its data. */

@@ -1,7 +1,7 @@
 // An unmodified partysocket, with a client that behaves as partysync's React hook does, against a real den.
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { CHANNEL, Bare, freshRoom, pageSession, stock } from "../support/clients.ts";
+import { A_CURSOR, CHANNEL, Bare, commitOf, freshRoom, pageSession, stock } from "../support/clients.ts";
 import { Den } from "../support/den.ts";
 import { Proxy } from "../support/proxy.ts";
 import type { Action, Row } from "../../../fixtures/todo/web/store.js";
@@ -59,7 +59,7 @@ describe("the stock client", () => {
     for (const id of ["a", "b", "c"]) await one.call(create(id, id));
     await one.call(remove("b"));
     const late = stock(den, room);
-    await expect.poll(() => late.received).toEqual([{ sync: true, channel: CHANNEL, payload: one.rows }]);
+    await expect.poll(() => late.received).toEqual([{ sync: true, channel: CHANNEL, payload: one.rows, cursor: A_CURSOR }]);
     expect(late.rows).toEqual(one.rows);
   });
 
@@ -104,6 +104,27 @@ describe("the stock client", () => {
     await home.call(create("c", "after"));
     await expect.poll(() => away.texts).toEqual(["b", "after"]);
     expect([home.syncsSent, away.syncsSent]).toEqual([1, 1]);
+  });
+
+  test("an action that comes again, under its id and after a kill, is answered and not applied", async () => {
+    const own = await Den.start();
+    onTestFinished(() => own.close());
+    const room = freshRoom();
+    const [home, other] = [stock(own, room), stock(own, room)];
+    const made = await home.call(create("a", "once"), "again001");
+    await home.call(update("a", "edited since", 1));
+    await own.down("SIGKILL");
+    await own.up();
+    expect(await home.call(create("a", "once"), "again001")).toEqual(made);
+    for (const client of [home, other]) await expect.poll(() => client.texts).toEqual(["edited since"]);
+    await home.call(remove("a"), "again002");
+    await own.down("SIGKILL");
+    await own.up();
+    expect((await home.call(remove("a"), "again002"))[0]![0]).toBe("a");
+    expect(await home.call(create("a", "once"), "again001")).toEqual(made);
+    await home.call(create("b", "last"));
+    for (const client of [home, other]) await expect.poll(() => client.texts).toEqual(["last"]);
+    expect(commitOf((other.received.at(-1) as any).cursor)).toBe(4);
   });
 
   test("sends what it was told while it was away", async () => {
@@ -226,7 +247,7 @@ describe("a bare socket", () => {
     expect(one.replies("refused1")[0]).toMatchObject({ type: "error", rpc: true, channel: CHANNEL, id: "refused1", code });
     expect(one.replies("refused1")[0].error).toEqual([expect.any(String)]);
     other.send({ channel: CHANNEL, sync: true, from: null });
-    await expect.poll(() => other.frames).toEqual([{ sync: true, channel: CHANNEL, payload: [] }]);
+    await expect.poll(() => other.frames).toEqual([{ sync: true, channel: CHANNEL, payload: [], cursor: A_CURSOR }]);
   });
 
   test("500 characters are taken, whatever they weigh", async () => {

@@ -1,0 +1,225 @@
+package faults
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/denrooms/den/fixtures/todo"
+	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/storage"
+)
+
+// Nothing is wrong: the image opens, and every room has what was acknowledged.
+func TestCrashImage(t *testing.T) {
+	im := crashed(t)
+	h := im.opened()
+	for _, name := range []string{asleep, current, behind} {
+		mustHave(t, h, name, 10)
+	}
+	h.Reopen()
+	for _, name := range []string{asleep, current, behind} {
+		mustHave(t, h, name, 11)
+	}
+}
+
+// What the host must not guess about the log of a run that crashed, it does not: nothing is
+// opened, nothing is touched, and the operator is told which file it is. Behind a log that
+// was moved away the rooms that were closed well go on, and the others say what they lack.
+func TestDamagedLogIsRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		damage func(im image)
+		kind   error
+		word   string
+	}{
+		"a bit in the middle": {func(im image) { flip(im.t, im.segments()[1], middle) }, storage.ErrLogMismatch, ".log at "},
+		"a bit at the end": {func(im image) {
+			flip(im.t, im.segments()[1], func(b []byte) int { return written(b) - 20 })
+		}, storage.ErrLogMismatch, ".log at "},
+		"a bit of the header": {func(im image) { flip(im.t, im.segments()[1], func([]byte) int { return 40 }) }, storage.ErrLogMismatch, ".log at 0"},
+		"a bit of CURRENT": {func(im image) {
+			flip(im.t, filepath.Join(im.dir, logDir, "CURRENT"), func([]byte) int { return 50 })
+		}, storage.ErrLogMismatch, "CURRENT"},
+		"the newest segment is missing": {func(im image) { remove(im.t, im.segments()[1]) }, storage.ErrLogMissing, ".log"},
+		"the oldest segment is missing": {func(im image) { remove(im.t, im.segments()[0]) }, storage.ErrLogMissing, ".log"},
+		"CURRENT is missing":            {func(im image) { remove(im.t, filepath.Join(im.dir, logDir, "CURRENT")) }, storage.ErrLogMissing, "CURRENT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			im := crashed(t)
+			tc.damage(im)
+			mustSay(t, im.refused(), tc.kind, tc.word, filepath.Join(im.dir, logDir), "move the directory away")
+			if err := os.Rename(filepath.Join(im.dir, logDir), filepath.Join(im.dir, "_log.damaged")); err != nil {
+				t.Fatal(err)
+			}
+			im.mustGoOnWithoutLog()
+		})
+	}
+}
+
+// mustGoOnWithoutLog checks the way out of a log that is lost.
+func (im image) mustGoOnWithoutLog() {
+	t := im.t
+	t.Helper()
+	h := im.opened()
+	mustHave(t, h, asleep, 10)
+	for _, name := range []string{current, behind} {
+		mustSay(t, im.mustRefuse(h, name), storage.ErrLogMissing, "restore a backup")
+	}
+	mustHave(t, h, "new", 0)
+	h.Reopen()
+	mustHave(t, h, asleep, 11)
+	mustSay(t, im.mustRefuse(h, behind), storage.ErrLogMissing)
+}
+
+func TestLogDirectoryIsGone(t *testing.T) {
+	im := crashed(t)
+	if err := os.RemoveAll(filepath.Join(im.dir, logDir)); err != nil {
+		t.Fatal(err)
+	}
+	im.mustGoOnWithoutLog()
+}
+
+// A backup brings a room back that lacks the log; what the file holds can be had by a copy.
+func TestRestoreOverARoomThatLacksTheLog(t *testing.T) {
+	im := crashed(t)
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	h := im.opened()
+	mustHave(t, h, current, 10)
+	if err := h.Backup(t.Context(), room.Key{Namespace: todo.Namespace, Room: current}, backup); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	im = crashed(t)
+	if err := os.RemoveAll(filepath.Join(im.dir, logDir)); err != nil {
+		t.Fatal(err)
+	}
+	h = im.opened()
+	mustSay(t, im.mustRefuse(h, behind), storage.ErrLogMissing)
+	kept, err := h.Restore(t.Context(), room.Key{Namespace: todo.Namespace, Room: behind}, backup)
+	if err != nil || kept == "" {
+		t.Fatalf("%q, %v", kept, err)
+	}
+	mustHave(t, h, behind, 11)
+}
+
+// A segment that is done is read only for the rooms that need it: they alone are refused
+// when it is damaged.
+func TestDamageInAnOldSegment(t *testing.T) {
+	im := crashed(t)
+	crash := im.segments()[1]
+	h := im.opened() // seals it
+	if err := h.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, crash, entryOf(behind))
+	h = im.opened()
+	mustHave(t, h, asleep, 10)
+	mustHave(t, h, current, 10)
+	mustSay(t, im.mustRefuse(h, behind), storage.ErrLogMismatch, filepath.Base(crash))
+	mustHave(t, h, asleep, 11)
+	h.Reopen()
+	mustSay(t, im.mustRefuse(h, behind), storage.ErrLogMismatch, filepath.Base(crash))
+}
+
+// A file that is not where the log is, in either direction, is refused, and its neighbours
+// are not.
+func TestFilesThatDoNotFitTheLog(t *testing.T) {
+	t.Run("newer than the log", func(t *testing.T) {
+		im := crashed(t)
+		im.takeLog(im.early)
+		h := im.opened()
+		for _, name := range []string{asleep, current} {
+			mustSay(t, im.mustRefuse(h, name), storage.ErrLogMismatch, "the log has lost something")
+		}
+		mustHave(t, h, behind, 5)
+		mustHave(t, h, "new", 0)
+	})
+	t.Run("older than its start", func(t *testing.T) {
+		noHistory := func(o *room.Options) { o.TimeTravel = -1 }
+		im := crashed(t, noHistory)
+		for _, name := range []string{asleep, current} {
+			im.take(im.first, name, name)
+		}
+		h := im.opened(noHistory)
+		for _, name := range []string{asleep, current} {
+			mustSay(t, im.mustRefuse(h, name), storage.ErrLogMismatch, "the file is too old")
+		}
+		mustHave(t, h, behind, 10)
+	})
+	t.Run("older, but not than the log", func(t *testing.T) {
+		im := crashed(t)
+		for _, name := range []string{asleep, current, behind} {
+			im.take(im.first, name, name)
+		}
+		h := im.opened()
+		for _, name := range []string{asleep, current, behind} {
+			mustHave(t, h, name, 10)
+		}
+	})
+	t.Run("swapped", func(t *testing.T) {
+		im := crashed(t)
+		spare := t.TempDir()
+		copyTree(t, im.dir, spare)
+		im.take(spare, current, behind)
+		im.take(spare, behind, current)
+		h := im.opened()
+		for _, name := range []string{current, behind} {
+			mustSay(t, im.mustRefuse(h, name), storage.ErrWrongRoom, current, behind)
+		}
+		mustHave(t, h, asleep, 10)
+	})
+	t.Run("of another data directory", func(t *testing.T) {
+		im, other := crashed(t), crashed(t)
+		im.take(other.dir, asleep, asleep)
+		im.take(other.dir, current, current)
+		h := im.opened()
+		mustHave(t, h, asleep, 10) // it needs no log
+		mustSay(t, im.mustRefuse(h, current), storage.ErrLogMissing)
+		mustHave(t, h, behind, 10)
+	})
+}
+
+func remove(t *testing.T, name string) {
+	t.Helper()
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A crash does not make the log grow for ever: when every room has what it needs, and was
+// closed, the crash's segments go.
+func TestLogShrinksBehindACrash(t *testing.T) {
+	noHistory := func(o *room.Options) { o.TimeTravel = -1 }
+	im := crashed(t, noHistory)
+	h := im.opened(noHistory)
+	for _, name := range []string{asleep, current, behind} {
+		mustHave(t, h, name, 10)
+	}
+	h.Reopen()
+	h.Reopen()
+	if got := im.segments(); len(got) != 1 {
+		t.Errorf("there are %d segments, with nothing that a room needs: %v", len(got), got)
+	}
+}
+
+// Rooms that nobody calls for take what they lack all the same, after a while.
+func TestRoomsThatNobodyCallsForRecover(t *testing.T) {
+	noHistory := func(o *room.Options) { o.TimeTravel = -1 }
+	im := crashed(t, noHistory)
+	remove(t, path(t, im.dir, asleep))
+	h := im.opened(noHistory)
+	h.Advance(time.Minute)
+	if h.Awake() != 0 {
+		t.Errorf("%d rooms were woken", h.Awake())
+	}
+	h.Reopen()
+	if got := im.segments(); len(got) != 1 {
+		t.Errorf("there are %d segments, with nothing that a room needs: %v", len(got), got)
+	}
+	mustHave(t, h, current, 10)
+	mustHave(t, h, behind, 10)
+	mustHave(t, h, asleep, 0)
+}

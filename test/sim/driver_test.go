@@ -1,0 +1,133 @@
+package sim
+
+// The driver: what may happen next, one thing at a time, while the goroutines of the server are awaited.
+
+import (
+	"math/rand/v2"
+	"testing/synctest"
+	"time"
+)
+
+// A worker runs actors, so that one that hangs does not take the driver with it.
+type worker struct {
+	work chan func()
+	busy bool
+}
+
+// A call is a call of the host's that waits for something.
+type call struct {
+	done bool
+	err  error
+}
+
+func (w *world) wait() { synctest.Wait() }
+
+// background calls something that the driver must not wait for.
+func (w *world) background(f func() error) *call {
+	c := new(call)
+	w.calls = append(w.calls, c)
+	go func() { // ends when the room answers, or the server has shut down
+		c.err = f()
+		c.done = true
+	}()
+	return c
+}
+
+// exec lets a worker do a run, and waits until it is done or waits for something itself.
+func (w *world) exec(run func()) {
+	var idle *worker
+	for _, k := range w.workers {
+		if !k.busy {
+			idle = k
+		}
+	}
+	if idle == nil {
+		idle = &worker{work: make(chan func())}
+		w.workers = append(w.workers, idle)
+		go func() { // ends when close closes work
+			for run := range idle.work {
+				run()
+				idle.busy = false
+			}
+		}()
+	}
+	idle.busy = true
+	idle.work <- run
+	w.wait()
+}
+
+// move lets one of the things happen that may. It tells whether there was one.
+func (w *world) move(rng *rand.Rand) bool {
+	w.check()
+	var list []move
+	for i := range w.queue {
+		list = append(list, move{4, func() { w.runActor(i) }})
+	}
+	for _, l := range w.open {
+		list = l.moves(list)
+	}
+	if len(list) == 0 {
+		return false
+	}
+	total := 0
+	for _, m := range list {
+		total += m.weight
+	}
+	at := rng.IntN(total)
+	for _, m := range list {
+		if at -= m.weight; at < 0 {
+			w.stats.Moves++
+			m.do()
+			break
+		}
+	}
+	w.check()
+	return true
+}
+
+func (w *world) runActor(i int) {
+	run := w.queue[i]
+	w.queue = append(w.queue[:i:i], w.queue[i+1:]...)
+	w.tracef("run %d", i)
+	w.exec(run)
+}
+
+// settle lets everything happen, until nothing more can.
+func (w *world) settle(rng *rand.Rand) {
+	for range 20_000 {
+		if !w.move(rng) || w.failure != "" {
+			return
+		}
+	}
+	w.failf("the system does not come to rest")
+}
+
+// finish lets everything happen until a call has returned.
+func (w *world) finish(c *call, rng *rand.Rand, what string) {
+	w.wait()
+	for range 20_000 {
+		if c.done {
+			return
+		}
+		if len(w.queue) > 0 {
+			w.runActor(rng.IntN(len(w.queue)))
+			continue
+		}
+		if !w.busy() {
+			break
+		}
+		w.clock.Advance(time.Second) // until the room goes on without the hook that hangs
+		w.wait()
+	}
+	w.failf("%s does not end", what)
+}
+
+// busy tells whether a hook hangs.
+func (w *world) busy() bool {
+	for _, k := range w.workers {
+		if k.busy {
+			return true
+		}
+	}
+	return false
+}

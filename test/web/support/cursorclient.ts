@@ -1,0 +1,154 @@
+// A client with cursors and numbered actions. It was written from syncproto/PROTOCOL.md alone, by its sections "Resume"
+// and "Exactly once", so that what works here shows that the page is enough to write a client from. It keeps one channel.
+
+import type PartySocket from "partysocket";
+import type { Action, Row } from "../../../fixtures/todo/web/store.js";
+
+/** How long it waits before it sends a refused action again, and for a reply, in milliseconds. */
+const PAUSE = 50;
+const PATIENCE = 10_000;
+const MAY_PASS = new Set(["action_timeout", "aborted", "overloaded", "room_unavailable", "storage_unavailable", "shutting_down"]);
+
+interface Numbered {
+  id: string;
+  mutation: number;
+  readonly action: Action;
+}
+
+export class CursorClient {
+  rows = new Map<string, Row>();
+  cursor: string | null = null;
+  queue: Numbered[] = [];
+  /** The codes of the actions that were refused for good, and why answers to sync replaced the rows. */
+  readonly refused: string[] = [];
+  readonly resets: string[] = [];
+  readonly received: any[] = [];
+
+  private phase: "asked" | "answering" | "live" = "asked";
+  private copy: Map<string, Row> | null = null;
+  private latest: string | null = null;
+  private name: string = crypto.randomUUID();
+  private made = 0;
+  private gap = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(readonly socket: PartySocket, private readonly channel: string) {
+    socket.addEventListener("open", () => this.opened());
+    socket.addEventListener("close", () => this.wait(null));
+    socket.addEventListener("message", (event: MessageEvent) => this.take(JSON.parse(String(event.data))));
+  }
+
+  do(action: Action): void {
+    const one = { id: crypto.randomUUID(), mutation: ++this.made, action };
+    this.queue.push(one);
+    this.sendActions([one]);
+  }
+
+  private opened(): void {
+    this.latest = null;
+    this.retry();
+    this.sync();
+  }
+
+  private sync(cursor = this.cursor): void {
+    this.phase = "asked";
+    this.copy = cursor === null ? new Map() : null;
+    this.socket.send(JSON.stringify({ channel: this.channel, sync: true, cursor }));
+  }
+
+  private retry(from = 0): void {
+    this.gap = from;
+    this.sendActions(this.queue.filter(({ mutation }) => mutation >= from));
+  }
+
+  private sendActions(actions: readonly Numbered[]): void {
+    if (this.socket.readyState !== this.socket.OPEN) return; // partysocket would keep them, and send them a second time
+    for (const one of actions) this.socket.send(JSON.stringify({ ...one, channel: this.channel, rpc: true, client: this.name }));
+    this.wait(PATIENCE);
+  }
+
+  private wait(ms: number | null): void {
+    clearTimeout(this.timer);
+    if (ms !== null && this.queue.length > 0) this.timer = setTimeout(() => this.retry(), ms);
+  }
+
+  private take(message: any): void {
+    this.received.push(message);
+    const { channel, cursor } = message;
+    if (message.sync === true) this.page(message);
+    else if (message.type === "update" && channel === this.channel) this.apply(message.payload);
+    else if (message.type === "delete-all" && channel === this.channel) this.clear();
+    else if (message.rpc === true && message.type === "success") this.succeeded(message);
+    else if (message.rpc === true && message.type === "error") this.failed(message);
+    else if (message.type === "exception" && channel === this.channel) setTimeout(() => this.sync(), PAUSE);
+    const seen = cursor ?? message.at;
+    const news = message.type === "success" ? isLater(seen, this.latest) : seen && (isLater(seen, this.latest) || !sameHistory(seen, this.latest));
+    if (!news) return;
+    this.latest = seen;
+    if (this.phase === "live" && message.sync !== true) this.cursor = cursor;
+  }
+
+  private page(message: any): void {
+    if (this.phase !== "answering" && message.reset) {
+      this.copy = new Map();
+      this.resets.push(message.reset);
+    }
+    this.phase = "answering";
+    this.apply(message.payload);
+    if (message.more) return;
+    this.rows = this.copy ?? this.rows;
+    this.copy = null;
+    this.cursor = message.cursor;
+    this.phase = "live";
+  }
+
+  private apply(changed: readonly Row[]): void {
+    const rows = this.copy ?? this.rows;
+    if (this.phase === "asked") changed = [];
+    for (const row of changed) row.at(-1) === null ? rows.set(row[0], row) : rows.delete(row[0]);
+  }
+
+  private clear(): void {
+    if (this.phase !== "asked") (this.copy ?? this.rows).clear();
+  }
+
+  private succeeded(message: any): void {
+    if (isLater(message.cursor, this.latest)) this.apply(message.result);
+    this.answered(message.id);
+  }
+
+  private failed({ id, code, next }: any): void {
+    if (!this.queue.some((one) => one.id === id)) return;
+    if (code === "unknown_client" || (code === "mutation_gap" && next < this.queue[0]!.mutation)) this.rename();
+    else if (code === "mutation_gap") next !== this.gap && this.retry(next);
+    else if (MAY_PASS.has(code)) this.wait(PAUSE);
+    else {
+      this.answered(id);
+      if (code === "already_applied") this.sync();
+      else this.refused.push(code);
+    }
+  }
+
+  private answered(id: string): void {
+    this.queue = this.queue.filter((one) => one.id !== id);
+    this.gap = 0;
+    this.wait(PATIENCE);
+  }
+
+  /** The room does not know this client: it is a new one, and so is all that it wants. */
+  private rename(): void {
+    this.name = crypto.randomUUID();
+    this.queue = this.queue.map(({ action }, n) => ({ id: crypto.randomUUID(), mutation: n + 1, action }));
+    this.made = this.queue.length;
+    this.retry();
+  }
+}
+
+/** Whether a cursor is of a later commit than another of the same history. Any is later than none. */
+function isLater(a: string, b: string | null): boolean {
+  return b === null || (sameHistory(a, b) && (a.length > b.length || (a.length === b.length && a > b)));
+}
+
+function sameHistory(a: string, b: string | null): boolean {
+  return a.split(".")[0] === b?.split(".")[0];
+}
