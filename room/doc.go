@@ -26,10 +26,17 @@
 //
 // # Two levels
 //
-// Typed: a [Table] field is a channel, its SQL table is made from the struct,
-// and [Action] binds a method to an action's name with its payload decoded and
-// checked. Plain: make tables with SQL in OnStart, name them with [Synced], and
+// Typed: a [Table] field is a channel, its SQL table is made from the struct and
+// its tags, and [Action] binds a method to an action's name with its payload decoded
+// and checked; [Query] reads what any SQL gives into structs. Plain: make tables with SQL in OnStart, name them with [Synced], and
 // answer actions in OnAction. Both can be mixed in one room.
+//
+// # Changing tables
+//
+// A room's tables follow the program when the room wakes: it goes through the
+// [Migrations] that it lacks, each a transaction, then each Table is compared with its
+// struct, where a field that is new gets its column. What fails leaves the file as it
+// was and the room asleep, and [Host.Failures] has the reason.
 //
 // # What holds
 //
@@ -38,10 +45,15 @@
 //   - A handler's hooks run one at a time. Each runs in a savepoint: an error, a
 //     panic or a timeout undoes all of its writes, and the messages that it sent.
 //   - The gate: no reply, broadcast or message leaves before the commit that it
-//     rests on is durable. What queues up while one batch commits is the next
-//     batch, so many actions share a commit without waiting for a timer.
+//     rests on is durable, which is what [Durability] says. What queues up while one
+//     batch commits is the next batch, so many actions share a commit without waiting
+//     for a timer; and all rooms share the syncs of one commit log.
 //   - Every client sees commits in their order. An action's rows come to its
 //     sender in the reply itself.
+//   - A client that comes back with its cursor gets what it lacks, tombstones among
+//     it, and then what is live; or is told that this is forgotten, and gets all.
+//   - An action with a client's number is applied once and in the numbers' order, over
+//     retries and crashes; sent again, it gets the reply that it had.
 //   - A hook that panics fails its action and ends the life: the handler's value
 //     is thrown away, and a new one is made before the next message. Sockets
 //     stay. A room that keeps failing backs off and answers room_unavailable.
@@ -49,6 +61,13 @@
 //     fenced and the room goes on in a new life without it.
 //   - Clients get codes and messages that were written for them ([Abort]); any
 //     other error is logged, and the client gets "action_failed".
+//
+// # For operators
+//
+// [Host.Backup] copies a room that is in use, [Host.StateAt] one as it was in the last
+// 24 hours, [Host.Restore] puts such a file in a room's place, in a new epoch;
+// [Host.Export] and [Host.Import] do it by way of text. [Host.Rooms], [Host.Migrate]
+// and [Host.MigrationStatus] are for a whole data directory.
 //
 // # Limits
 //

@@ -3,6 +3,7 @@ package room
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -48,10 +49,11 @@ const damagedLogHint = "nothing was changed; put the directory's files back as t
 // openLog opens the host's commit log; nil where it has none.
 func (h *Host) openLog() error {
 	o := h.opts
-	if o.Durability != Durable && o.Durability != Relaxed {
+	dir := filepath.Join(o.Dir, logDir)
+	without := o.Durability != Durable && o.Durability != Relaxed
+	if names, err := o.FS.Names(dir); without && (errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0) {
 		return nil
 	}
-	dir := filepath.Join(o.Dir, logDir)
 	log, err := storage.OpenLog(storage.LogOptions{
 		Dir: dir, FS: o.FS, Relaxed: o.Durability == Relaxed || bug.On("ack-before-sync"), History: max(o.TimeTravel, 0), SegmentBytes: o.LogSegmentBytes,
 		Pressure: func(namespace, room string) { h.relieve(Key{Namespace: namespace, Room: room}) },
@@ -63,10 +65,25 @@ func (h *Host) openLog() error {
 	if err != nil {
 		return fmt.Errorf("room: the commit log in %s: %w", dir, err)
 	}
+	if without {
+		return leaveLog(log, dir)
+	}
 	h.log = log
 	h.recoverLater(make(map[Key]struct{}))
 	if o.Durability == Relaxed {
 		h.syncLog()
+	}
+	return nil
+}
+
+// leaveLog lets a directory that had a commit log go on without, if no room needs it.
+func leaveLog(log *storage.NodeLog, dir string) error {
+	owing := log.Owing()
+	if err := log.Close(); err != nil {
+		return fmt.Errorf("room: the commit log in %s: %w", dir, err)
+	}
+	if owing {
+		return fmt.Errorf("room: the commit log in %s has transactions that rooms' files lack: start once with Durable, and stop in good order", dir)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ type Options struct {
 	// Retention is how long a room remembers what was deleted and what was changed; a
 	// client that was away for longer gets its channels anew. Default 7 days.
 	Retention time.Duration
-	// TimeTravel is how far back a room's earlier states can be had, see Host.Backup. The
+	// TimeTravel is how far back a room's earlier states can be had, see Host.StateAt. The
 	// node's commit log keeps what that needs. Default 24 h; negative: not at all.
 	TimeTravel time.Duration
 	// CheckpointBytes is how large a room's WAL gets before it is written into the room's

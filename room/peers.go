@@ -55,8 +55,8 @@ func (l *life) preparePeers() error {
 
 // subscribe notes that a connection has a channel's rows as of a commit. A note that is new,
 // or lower than before, is written with the turn: the answer that rests on it does not leave
-// before it is durable, for a client that comes back says nothing; but for a disk that takes
-// nothing, which keeps nobody from reading. A lower one than it could
+// before it is durable, for a client that comes back says nothing. So on a full disk a
+// connection id that is new here gets no answer, but storage_unavailable; others do. A lower one than it could
 // be does no harm, and is raised when there is time.
 func (t *turn) subscribe(conn *hibernate.Connection, channel string, as storage.Seq) error {
 	if !conn.Named {
@@ -77,16 +77,10 @@ func (t *turn) subscribe(conn *hibernate.Connection, channel string, as storage.
 		t.notes = append(t.notes, write)
 		return nil
 	}
-	if l.host.logFailed() {
-		return nil // who reads is not kept from it
-	}
 	if err := t.begin(); err != nil {
 		return err
 	}
-	if err := write(); err != nil && !errors.Is(err, storage.ErrFull) {
-		return err
-	}
-	return nil
+	return write()
 }
 
 // unsubscribe forgets that a connection id may come back and say nothing: its client

@@ -31,14 +31,16 @@ func (r *noteRoom) Tombstones(c *room.Context, _ struct{}) (int, error) {
 	return n, err
 }
 
+func registerNotes(h *room.Host) error {
+	return h.Register("notes", func() room.Handler { return new(noteRoom) },
+		room.Action("add", (*noteRoom).Add), room.Action("remove", (*noteRoom).Remove), room.Call("tombstones", (*noteRoom).Tombstones))
+}
+
 // A tombstone stays as long as the retention says; then it goes, and a client from before
 // is told that its cursor is too old, and does not keep the row.
 func TestInvariantNoResurrectionAfterThePurge(t *testing.T) {
 	const retention = 7 * 24 * time.Hour
-	h := roomtest.New(t, func(h *room.Host) error {
-		return h.Register("notes", func() room.Handler { return new(noteRoom) },
-			room.Action("add", (*noteRoom).Add), room.Action("remove", (*noteRoom).Remove), room.Call("tombstones", (*noteRoom).Tombstones))
-	})
+	h := roomtest.New(t, registerNotes)
 	a := h.Join("notes", "r", "a")
 	for _, id := range []string{"one", "two", "three"} {
 		a.Do("notes", "add", id)

@@ -86,7 +86,6 @@ type turn struct {
 	after  []func()       // what starts outside when the gate is open
 	notes  []func() error // what Den remembers of clients, written last
 	undo   []func()       // takes back, in reverse order, what is not in the database
-	acted  bool           // a hook has run
 	lost   error          // why all that it had done was taken back
 	broken error          // the life cannot go on
 }
@@ -150,7 +149,6 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 		commit, err = t.batch.Do(c.now.UnixMilli(), hook)
 		return err
 	})
-	t.acted = true
 	late := t.life.watch.leave()
 	c.ended = true
 	c.ctx.finish(context.Canceled)
@@ -274,8 +272,6 @@ func (t *turn) commit() {
 		err = t.batch.Commit()
 	}
 	switch {
-	case errors.Is(err, storage.ErrFull) && !t.acted: // the answers rest on what is there already
-		t.life.log.Warn("what clients' returns need was not written", "err", err)
 	case err != nil:
 		t.life.log.Error("a commit failed", "err", err)
 		t.lose(err)

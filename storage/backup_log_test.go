@@ -76,7 +76,8 @@ func wantStates(t *testing.T, d *DB, seqs map[int]Seq, ns ...int) {
 // replayed into an older file.
 func TestStateAtAcrossLives(t *testing.T) {
 	o, dir := testOptions(t), filepath.Join(t.TempDir(), "_log")
-	d, log, on := openNode(t, o, dir)
+	var on Options
+	d, log, _ := openNode(t, o, dir)
 	mustExec(t, d, todosTable)
 	if err := d.Sync("todos"); err != nil {
 		t.Fatal(err)

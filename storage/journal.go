@@ -77,6 +77,8 @@ func (d *DB) whole() (bool, error) {
 	switch {
 	case d.mark.log == "":
 		return true, nil
+	case log == nil && d.mark.clean != 0: // who opens it without has seen to it that the log ended well
+		return true, nil
 	case log == nil:
 		return false, fmt.Errorf("%w: %s; open it with the log, %s", ErrLogMissing, d.mark.log, logHint)
 	case d.mark.log != log.ID() && d.mark.clean == 0:
@@ -165,11 +167,14 @@ func (d *DB) append(payload []byte) error {
 // soil notes in the first transaction of a life that the file is in use: from here on it
 // is not whole without the log.
 func (d *DB) soil() error {
-	log := d.o.Log
-	if log == nil || d.mark == (mark{log: log.ID()}) {
+	var inUse mark // without a log the file is whole by itself
+	if log := d.o.Log; log != nil {
+		inUse.log = log.ID()
+	}
+	if d.mark == inUse {
 		return nil
 	}
-	return d.setMark(mark{log: log.ID()})
+	return d.setMark(inUse)
 }
 
 func (d *DB) setMark(m mark) error {

@@ -73,6 +73,9 @@ func (l *NodeLog) Sync() error { return logError(l.Log.Sync()) }
 // Close ends the log well. Rooms must have been closed before.
 func (l *NodeLog) Close() error { return logError(l.Log.Close()) }
 
+// Owing tells whether rooms may need entries of the log to be whole.
+func (l *NodeLog) Owing() bool { return l.Log.Crashed() != 0 || l.Log.Stats().Pinned > 0 }
+
 // Room is Log's.
 func (l *NodeLog) Room(namespace, room, epoch string) (RoomLog, error) {
 	r, err := l.Log.Room(namespace, withoutNUL.Replace(room), epoch)

@@ -313,7 +313,11 @@ func create(o Options) error {
 			return err
 		}
 	}
-	if err := fill(temp, o); err != nil {
+	f, err := o.FS.Open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL) // its owner's alone; SQLite would let others read it
+	if err == nil {
+		err = errors.Join(f.Close(), fill(temp, o))
+	}
+	if err != nil {
 		o.FS.Remove(temp)
 		return err
 	}

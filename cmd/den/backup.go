@@ -195,6 +195,9 @@ func (t *task) send(ctx context.Context, o *operator, path string, query url.Val
 	case "-":
 		body = io.TeeReader(os.Stdin, p)
 	default:
+		if info, err := os.Stat(file + "-wal"); err == nil && info.Size() > 0 {
+			return fmt.Errorf("%s-wal has transactions that are not in %[1]s: put them in with: sqlite3 %[1]s \".backup whole.db\", and give whole.db", file)
+		}
 		f, err := os.Open(file)
 		if err != nil {
 			return err

@@ -134,6 +134,7 @@ func TestFullDisk(t *testing.T) {
 	disk := tmpfs(t, "size=2m")
 	h := open(t, disk.path)
 	alice, bob := h.Join(todo.Namespace, "r", "alice"), h.Join(todo.Namespace, "other", "bob")
+	alice.Sync("todos")
 	acknowledged := 0
 	for i := 0; ; i++ {
 		e := create(alice, fmt.Sprint(i), strings.Repeat("x", 490))
@@ -151,6 +152,18 @@ func TestFullDisk(t *testing.T) {
 	}
 	if rows := alice.Sync("todos"); len(rows) != acknowledged {
 		t.Errorf("%d rows, %d acknowledged", len(rows), acknowledged)
+	}
+	// Who is new could not be caught up when it comes back: it is told so, and not served.
+	newcomer := h.Join(todo.Namespace, "r", "newcomer")
+	if err := newcomer.Send([]byte(`{"channel":"todos","sync":true,"from":null}`)); err != nil {
+		t.Fatal(err)
+	}
+	for range 30 {
+		h.Settle(t.Context(), room.Key{Namespace: todo.Namespace, Room: "r"}) // it may share the fate of a try
+		h.Advance(5 * time.Second)
+	}
+	if e := newcomer.Next(); e.Code != "storage_unavailable" {
+		t.Errorf("a connection that the full disk cannot note was told %s", e.Data)
 	}
 	disk.remount("size=8m")
 	h.Advance(time.Minute)

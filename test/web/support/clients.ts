@@ -36,8 +36,8 @@ export function stock(target: Target, room: string, kept?: ConstructorParameters
 }
 
 /** A client that was written from PROTOCOL.md, over the same socket. */
-export function cursorClient(target: Target, room: string): CursorClient {
-  return new CursorClient(partySocket(target, room), CHANNEL);
+export function cursorClient(target: Target, room: string, patience?: number): CursorClient {
+  return new CursorClient(partySocket(target, room), CHANNEL, patience);
 }
 
 function partySocket(target: Target, room: string): PartySocket {

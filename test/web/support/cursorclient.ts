@@ -4,9 +4,8 @@
 import type PartySocket from "partysocket";
 import type { Action, Row } from "../../../fixtures/todo/web/store.js";
 
-/** How long it waits before it sends a refused action again, and for a reply, in milliseconds. */
+/** How long it waits before it sends again what was refused for a while, in milliseconds. */
 const PAUSE = 50;
-const PATIENCE = 10_000;
 const MAY_PASS = new Set(["action_timeout", "aborted", "overloaded", "room_unavailable", "storage_unavailable", "shutting_down"]);
 
 interface Numbered {
@@ -23,6 +22,8 @@ export class CursorClient {
   readonly refused: string[] = [];
   readonly resets: string[] = [];
   readonly received: any[] = [];
+  /** How many actions were handed to the socket; one that was sent twice counts twice. */
+  sent = 0;
 
   private phase: "asked" | "answering" | "live" = "asked";
   private copy: Map<string, Row> | null = null;
@@ -31,10 +32,16 @@ export class CursorClient {
   private made = 0;
   private gap = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private asking: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(readonly socket: PartySocket, private readonly channel: string) {
+  /** patience is how long it waits for a reply before it sends again, in milliseconds. */
+  constructor(
+    readonly socket: PartySocket,
+    private readonly channel: string,
+    private readonly patience = 10_000,
+  ) {
     socket.addEventListener("open", () => this.opened());
-    socket.addEventListener("close", () => this.wait(null));
+    socket.addEventListener("close", () => this.lost());
     socket.addEventListener("message", (event: MessageEvent) => this.take(JSON.parse(String(event.data))));
   }
 
@@ -50,6 +57,11 @@ export class CursorClient {
     this.sync();
   }
 
+  private lost(): void {
+    clearTimeout(this.timer);
+    clearTimeout(this.asking);
+  }
+
   private sync(cursor = this.cursor): void {
     this.phase = "asked";
     this.copy = cursor === null ? new Map() : null;
@@ -63,13 +75,14 @@ export class CursorClient {
 
   private sendActions(actions: readonly Numbered[]): void {
     if (this.socket.readyState !== this.socket.OPEN) return; // partysocket would keep them, and send them a second time
+    this.sent += actions.length;
     for (const one of actions) this.socket.send(JSON.stringify({ ...one, channel: this.channel, rpc: true, client: this.name }));
-    this.wait(PATIENCE);
+    this.wait(this.patience);
   }
 
-  private wait(ms: number | null): void {
+  private wait(ms: number): void {
     clearTimeout(this.timer);
-    if (ms !== null && this.queue.length > 0) this.timer = setTimeout(() => this.retry(), ms);
+    if (this.queue.length > 0) this.timer = setTimeout(() => this.retry(), ms);
   }
 
   private take(message: any): void {
@@ -80,12 +93,23 @@ export class CursorClient {
     else if (message.type === "delete-all" && channel === this.channel) this.clear();
     else if (message.rpc === true && message.type === "success") this.succeeded(message);
     else if (message.rpc === true && message.type === "error") this.failed(message);
-    else if (message.type === "exception" && channel === this.channel) setTimeout(() => this.sync(), PAUSE);
+    else if (message.type === "exception" && channel === this.channel) this.notSynced(message.code);
     const seen = cursor ?? message.at;
-    const news = message.type === "success" ? isLater(seen, this.latest) : seen && (isLater(seen, this.latest) || !sameHistory(seen, this.latest));
-    if (!news) return;
+    if (seen === undefined || !this.isNews(seen, message.type)) return;
     this.latest = seen;
     if (this.phase === "live" && message.sync !== true) this.cursor = cursor;
+  }
+
+  /** Whether a cursor is later than all that came before it. A stored reply keeps that of another history. */
+  private isNews(cursor: string, type: string | undefined): boolean {
+    const { latest } = this;
+    return latest === null || isLater(cursor, latest) || (type !== "success" && !sameHistory(cursor, latest));
+  }
+
+  private notSynced(code: string): void {
+    this.phase = "asked";
+    const from = code === "too_large" ? null : this.cursor;
+    if (code === "too_large" || MAY_PASS.has(code)) this.asking = setTimeout(() => this.sync(from), PAUSE);
   }
 
   private page(message: any): void {
@@ -113,7 +137,7 @@ export class CursorClient {
   }
 
   private succeeded(message: any): void {
-    if (isLater(message.cursor, this.latest)) this.apply(message.result);
+    if (this.isNews(message.cursor, message.type)) this.apply(message.result);
     this.answered(message.id);
   }
 
@@ -124,15 +148,15 @@ export class CursorClient {
     else if (MAY_PASS.has(code)) this.wait(PAUSE);
     else {
       this.answered(id);
-      if (code === "already_applied") this.sync();
-      else this.refused.push(code);
+      if (code !== "already_applied") this.refused.push(code);
+      else if (this.phase === "live") this.sync();
     }
   }
 
   private answered(id: string): void {
     this.queue = this.queue.filter((one) => one.id !== id);
     this.gap = 0;
-    this.wait(PATIENCE);
+    this.wait(this.patience);
   }
 
   /** The room does not know this client: it is a new one, and so is all that it wants. */
@@ -144,11 +168,11 @@ export class CursorClient {
   }
 }
 
-/** Whether a cursor is of a later commit than another of the same history. Any is later than none. */
-function isLater(a: string, b: string | null): boolean {
-  return b === null || (sameHistory(a, b) && (a.length > b.length || (a.length === b.length && a > b)));
+/** Whether a cursor is of a later commit than another of the same history. */
+function isLater(a: string, b: string): boolean {
+  return sameHistory(a, b) && (a.length > b.length || (a.length === b.length && a > b));
 }
 
-function sameHistory(a: string, b: string | null): boolean {
-  return a.split(".")[0] === b?.split(".")[0];
+function sameHistory(a: string, b: string): boolean {
+  return a.split(".")[0] === b.split(".")[0];
 }

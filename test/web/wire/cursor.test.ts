@@ -117,6 +117,34 @@ test("an action that the network lost is sent again, with those behind it", asyn
   expect(await served(den, room)).toEqual(byKey(client.rows.values()));
 });
 
+test.each(["is there to the end", "comes back"])("a client that %s sees nothing again of what a late reply tells", async (how) => {
+  const room = freshRoom();
+  const proxy = await Proxy.before(den);
+  onTestFinished(() => proxy.close());
+  const late = cursorClient(proxy, room, 100);
+  const home = stock(den, room);
+  await home.call(create("z", "first"));
+  await expect.poll(() => texts(late)).toEqual(["first"]);
+  proxy.hold();
+  late.do(create("a", "short-lived"));
+  await expect.poll(() => home.texts).toEqual(["short-lived", "first"]);
+  await home.call(remove("a"));
+  const sends = late.sent;
+  await expect.poll(() => late.sent).toBeGreaterThan(sends);
+  const seen: string[][] = [];
+  late.socket.addEventListener("message", () => void seen.push(texts(late)));
+  if (how === "comes back") {
+    proxy.cut();
+    proxy.mend();
+  } else proxy.release();
+  await expect.poll(() => late.queue).toEqual([]);
+  await home.call(create("b", "last"));
+  await expect.poll(() => texts(late)).toEqual(["last", "first"]);
+  const shown = seen.filter((now) => now.includes("short-lived")).length;
+  expect(shown).toBe(how === "comes back" ? 0 : 1); // its own reply, and not the one that came again
+  expect(late.received.filter((frame) => frame.type === "success").length).toBeGreaterThan(how === "comes back" ? 0 : 1);
+});
+
 test("a room that is restored from a backup: who is there and who comes back has what the backup has", async () => {
   const room = freshRoom();
   const proxy = await Proxy.before(den);
@@ -130,17 +158,23 @@ test("a room that is restored from a backup: who is there and who comes back has
   await den.command("backup", `todos/${room}`, file);
   here.do(create("b", "lost"));
   here.do(remove("a"));
-  await expect.poll(() => texts(away)).toEqual(["lost"]);
+  away.do(create("c", "lost too"));
+  for (const client of [here, away]) await expect.poll(() => texts(client)).toEqual(["lost", "lost too"]);
   proxy.cut();
   await den.command("restore", `todos/${room}`, file);
   await expect.poll(() => texts(here)).toEqual(["in the backup"]);
-  here.do(create("c", "since")); // its number is too high by two: the room has forgotten two that it acknowledged
-  here.do(update("c", "edited since"));
+  here.do(create("d", "since")); // the room waits for a number that it acknowledged before
+  here.do(update("d", "edited since"));
+  away.do(create("e", "while away")); // the room has never heard of this one
+  away.do(update("e", "edited while away"));
   proxy.mend();
   for (const client of [here, away]) {
-    await expect.poll(() => texts(client)).toEqual(["in the backup", "edited since"]);
+    await expect.poll(() => texts(client)).toEqual(["in the backup", "edited since", "edited while away"]);
+    await expect.poll(() => client.queue).toEqual([]);
     expect(client.refused).toEqual([]);
   }
+  const codes = (client: CursorClient) => new Set(client.received.filter((frame) => frame.type === "error").map((frame) => frame.code));
+  expect([...codes(here), ...codes(away)]).toEqual(["mutation_gap", "unknown_client"]);
   expect([here.resets, away.resets]).toEqual([[], ["epoch"]]);
   expect(here.cursor).toBe(away.cursor);
   expect(await served(den, room)).toEqual(byKey(here.rows.values()));
