@@ -78,7 +78,8 @@ type Options struct {
 	// CheckpointBytes is how large a room's WAL gets before it is written into the room's
 	// file. Default 4 MiB.
 	CheckpointBytes int64
-	// LogSegmentBytes is how large a file of the commit log gets. Default 8 MiB.
+	// LogSegmentBytes is how large a file of the commit log gets. Default 8 MiB, and up to 32
+	// in a long log.
 	LogSegmentBytes int64
 	// FS is where the files are. Default: the machine's. Tests have one that loses power.
 	FS storage.FS
@@ -113,7 +114,6 @@ func (o *Options) setDefaults() {
 	def(&o.History, 100_000)
 	def(&o.MaxSnapshotBytes, 64<<20)
 	def(&o.CheckpointBytes, 4<<20)
-	def(&o.LogSegmentBytes, 8<<20)
 	def(&o.ReplyMemory, 1<<20)
 	def(&o.Retention, 7*24*time.Hour)
 	if o.TimeTravel == 0 {

@@ -25,7 +25,7 @@ type LogOptions struct {
 	// History is how long entries are kept that no room needs any more, for CopyAt.
 	// 0 means not at all.
 	History time.Duration
-	// SegmentBytes is how large one of its files gets. 0 means 8 MiB.
+	// SegmentBytes is how large one of its files gets. 0 means 8 MiB, and up to 32 in a long log.
 	SegmentBytes int64
 	// MaxUnreleased is how many bytes of entries that rooms still need may lie there before
 	// Pressure asks for checkpoints. 0 means 256 MiB.

@@ -5,11 +5,11 @@ package commitlog
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"math/bits"
 	"os"
 	"slices"
@@ -24,9 +24,33 @@ const (
 	blockSize    = blockHeader + blockEntries*footerEntry
 )
 
+// sorted gives the places by their keys. It looks at the keys' first bytes, which differ, and
+// at no place: there may be many.
+func sorted(index map[key]*place) []*place {
+	type first struct {
+		bytes uint64
+		of    *place
+	}
+	list := make([]first, 0, len(index))
+	for k, p := range index {
+		list = append(list, first{binary.BigEndian.Uint64(k[:]), p})
+	}
+	slices.SortFunc(list, func(a, b first) int {
+		if c := cmp.Compare(a.bytes, b.bytes); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.of.who.key[:], b.of.who.key[:])
+	})
+	places := make([]*place, len(list))
+	for i, f := range list {
+		places[i] = f.of
+	}
+	return places
+}
+
 // encodeFooter makes the footer of a segment, to lie at offset.
 func encodeFooter(index map[key]*place, salt uint32) []byte {
-	places := slices.SortedFunc(maps.Values(index), func(a, b *place) int { return bytes.Compare(a.who.key[:], b.who.key[:]) })
+	places := sorted(index)
 	blocks := (len(places) + blockEntries - 1) / blockEntries
 	b, le := make([]byte, blocks*blockHeader+len(places)*footerEntry), binary.LittleEndian
 	var names []byte

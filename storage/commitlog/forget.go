@@ -18,7 +18,7 @@ func (l *Log) Forget(namespace, room string) {
 }
 
 // forget tells whether it did. mu is held.
-func (l *Log) forget(name key) bool {
+func (l *Log) forget(name string) bool {
 	for _, r := range l.attached {
 		if r.who.name == name {
 			return false

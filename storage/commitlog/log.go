@@ -38,11 +38,11 @@ type Log struct {
 	active    *active
 	segments  []*segment // that are done, oldest first; replaced, never changed
 	attached  map[key]*Room
-	pins      map[key]pin // by identity.name
+	pins      map[string]pin // by identity.name
 	crashed   suspects
-	recovered map[key]struct{} // by identity.name: rooms of crashed that have what they need
-	pressed   []identity       // rooms to call Pressure for
-	quiet     time.Time        // no sweep before this
+	recovered map[string]struct{} // by identity.name: rooms of crashed that have what they need
+	pressed   []identity          // rooms to call Pressure for
+	quiet     time.Time           // no sweep before this
 	stats     Stats
 }
 
@@ -72,7 +72,7 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, attached: make(map[key]*Room), pins: make(map[key]pin), recovered: make(map[key]struct{})}
+	l := &Log{o: o, attached: make(map[key]*Room), pins: make(map[string]pin), recovered: make(map[string]struct{})}
 	if err := o.FS.MakeDirs(o.Dir); err != nil {
 		return nil, failure("making the directory", err)
 	}
@@ -309,7 +309,7 @@ func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	if s.generation == 0 {
 		return
 	}
-	seen, sound, going := make(map[key]struct{}), true, true
+	seen, sound, going := make(map[string]struct{}), true, true
 	for _, g := range segments {
 		if !going || !s.has(g.number) {
 			continue
@@ -345,7 +345,7 @@ func (l *Log) eachRoom(g *segment, do func(identity) bool) error {
 	return g.eachName(f, do)
 }
 
-func (l *Log) isRecovered(name key) bool {
+func (l *Log) isRecovered(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, ok := l.recovered[name]

@@ -26,31 +26,34 @@ type key [16]byte
 // identity is a room and its epoch.
 type identity struct {
 	namespace, room, epoch string
-	key                    key // of all three
-	name                   key // of the namespace and the room
+	text                   string // all three, with zero bytes between them
+	name                   string // the namespace and the room of it
+	key                    key    // of all three
 }
 
 func identify(namespace, room, epoch string) identity {
+	return identityOf(namespace+"\x00"+room+"\x00"+epoch, len(namespace), len(namespace)+1+len(room))
+}
+
+// identityOf makes an identity of its text, in which the namespace and the name end there.
+func identityOf(text string, namespace, name int) identity {
+	sum := sha256.Sum256([]byte(text))
 	return identity{
-		namespace: namespace, room: room, epoch: epoch,
-		key: hash(namespace + "\x00" + room + "\x00" + epoch), name: hash(namespace + "\x00" + room),
+		namespace: text[:namespace], room: text[namespace+1 : name], epoch: text[name+1:],
+		text: text, name: text[:name], key: key(sum[:16]),
 	}
 }
 
-func hash(s string) key {
-	sum := sha256.Sum256([]byte(s))
-	return key(sum[:16])
-}
-
-func (i *identity) names() string { return i.namespace + "\x00" + i.room + "\x00" + i.epoch }
+func (i *identity) names() string { return i.text }
 
 // parseNames is the opposite of names.
-func parseNames(s string) (identity, bool) {
-	parts := strings.Split(s, "\x00")
-	if len(parts) != 3 {
+func parseNames(text string) (identity, bool) {
+	namespace := strings.IndexByte(text, 0)
+	name := strings.LastIndexByte(text, 0)
+	if namespace < 0 || name <= namespace || strings.Count(text, "\x00") != 2 {
 		return identity{}, false
 	}
-	return identify(parts[0], parts[1], parts[2]), true
+	return identityOf(text, namespace, name), true
 }
 
 // record is a record's header, and where it ends.

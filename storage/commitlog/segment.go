@@ -110,9 +110,13 @@ func (l *Log) create(number uint64) (a *active, err error) {
 		return nil, failure("creating "+segmentName(number), err)
 	}
 	header := encodeSegmentHeader(l.id, number, l.generation, l.o.Now())
+	zeros := min(firstZeros, l.o.segmentBytes(0))
+	if l.active != nil { // a busy log begins as it has ended
+		zeros = min(l.active.zeros, l.o.segmentBytes(0))
+	}
 	a = &active{
 		segment: &segment{number: number, salt: binary.LittleEndian.Uint32(header[60:])},
-		file:    f, end: segmentHeader, synced: segmentHeader, zeroed: segmentHeader, zeros: min(firstZeros, l.o.SegmentBytes),
+		file:    f, end: segmentHeader, synced: segmentHeader, zeroed: segmentHeader, zeros: zeros,
 		index: make(map[key]*place),
 	}
 	a.blank = make([]byte, a.zeros)

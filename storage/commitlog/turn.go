@@ -111,7 +111,7 @@ func (l *Log) write(group []*waiter) error {
 	if l.ended {
 		return closed()
 	}
-	if a := l.active; a.bad || a.done || a.end >= l.o.SegmentBytes && a.entries > 0 {
+	if a := l.active; a.bad || a.done || a.end >= l.o.segmentBytes(len(l.segments)) && a.entries > 0 {
 		if err := l.advance(); err != nil {
 			return err
 		}
