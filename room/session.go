@@ -189,7 +189,7 @@ func (s *Session) post(message any, try int) {
 }
 
 // drainPause is how long the next step of a snapshot waits for the client to read.
-const drainPause = 20 * time.Millisecond
+const drainPause = 5 * time.Millisecond
 
 // proceed asks for the next step of a snapshot once the client has read most of the last.
 func (s *Session) proceed(next *syncMessage) {

@@ -113,5 +113,5 @@ func stepName(after storage.Value) string { return fmt.Sprintf("%T %v", after, a
 // link that cannot say how much waits takes all.
 func drained(link hibernate.Link) bool {
 	queue, says := link.(interface{ Waiting() int })
-	return !says || queue.Waiting() <= snapshotStep
+	return !says || queue.Waiting() <= 3*snapshotStep
 }
