@@ -124,7 +124,8 @@ type Option func(*namespace) error
 // Action binds an action's name to a method of the handler. The payload is
 // decoded into In from JSON, outside of the room, so that it takes none of the room's
 // time; one that does not fit is refused with bad_payload and the method not called.
-// The name holds for every channel of the room; a client names one with each action,
+// In's fields are those of encoding/json: a row's struct has other names there than its
+// columns have, unless it carries json tags. The name holds for every channel of the room; a client names one with each action,
 // and it must exist.
 func Action[H Handler, In any](name string, method func(H, *Context, In) error) Option {
 	return bind(name, decode[In], func(h Handler, c *Context, in any) (any, error) {
