@@ -248,7 +248,7 @@ func TestInvariantGateFaults(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	lives := 300
+	lives := 120
 	if testing.Short() {
 		lives = 60
 	}
