@@ -79,7 +79,7 @@ func (h *Host) backupAwake(ctx context.Context, key Key, path string) error {
 	for {
 		done, err := false, error(nil)
 		failed := h.errand(ctx, key, func(l *life) { done, err = b.step(l) })
-		if errors.Is(failed, storage.ErrBatchLost) {
+		if errors.Is(failed, storage.ErrBatchLost) && !errors.Is(failed, actor.ErrUnavailable) {
 			continue // the turn was undone, and with it the errand
 		}
 		if failed != nil || err != nil {

@@ -39,6 +39,7 @@ type speech interface {
 	send(a *action)       // the client acts
 	retry()               // what has no answer, and what was refused for a while, is to be tried again
 	forget()              // as a page that is loaded anew
+	rewound()             // the room was restored
 	waits() string        // what it still waits for, connected; "" for nothing
 	stale() bool          // was away for longer than a room remembers it
 	exactly(*action) bool // an action without an answer was applied for sure, at the end
@@ -255,6 +256,15 @@ func (c *client) rewind(channel string, rows []row) {
 	for _, r := range rows {
 		delete(c.high[channel], r.key())
 		delete(c.gone[channel], r.key())
+	}
+}
+
+// renew forgets how new the rows of a channel were, where the room was restored: all that there is comes anew, and may be
+// what was before.
+func (c *client) renew(channel string) {
+	if len(c.w.rewinds[c.room]) > 0 {
+		clear(c.high[channel])
+		clear(c.gone[channel])
 	}
 }
 

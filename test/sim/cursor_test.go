@@ -12,6 +12,7 @@ import (
 type cursorSpeech struct {
 	c      *client
 	mounts int
+	names  int
 
 	// Resume: for each channel the cursor that its rows are at, and where it stands on this connection; the latest cursor
 	// that came on it.
@@ -63,7 +64,8 @@ func (s *cursorSpeech) mount() {
 
 // rename takes a new client id. What was sent under the old one is left to its fate.
 func (s *cursorSpeech) rename() {
-	s.id, s.next = fmt.Sprintf("%s-%d-%d", s.c.name, s.mounts, s.c.serial), 1
+	s.names++
+	s.id, s.next = fmt.Sprintf("%s-%d-%d", s.c.name, s.mounts, s.names), 1
 	left := s.queue
 	s.queue, s.sent = nil, 0
 	for _, a := range left {
@@ -92,6 +94,8 @@ func (s *cursorSpeech) forget() {
 	}
 	s.mount()
 }
+
+func (s *cursorSpeech) rewound() {}
 
 func (s *cursorSpeech) stale() bool { return false }
 
@@ -168,23 +172,23 @@ func (s *cursorSpeech) frame(f *frame) {
 		delete(s.states, f.Channel) // asked for again after a pause
 	}
 	for _, cursor := range []string{f.At, f.Cursor} {
-		if cursor != "" && (s.latest == "" || newer(cursor, s.latest)) {
+		if cursor != "" && (s.latest == "" || later(f, cursor, s.latest)) {
 			s.latest = cursor
 		}
 	}
 	if f.Cursor != "" && !f.Sync {
-		s.reach(f.Cursor)
+		s.reach(f)
 	}
 }
 
 // reach: all channels that are live have got to a cursor.
-func (s *cursorSpeech) reach(cursor string) {
+func (s *cursorSpeech) reach(f *frame) {
 	for ch, st := range s.states {
 		if st.phase != live {
 			continue
 		}
-		if newer(cursor, s.cursors[ch]) {
-			s.cursors[ch] = cursor
+		if later(f, f.Cursor, s.cursors[ch]) {
+			s.cursors[ch] = f.Cursor
 		}
 		if ch == "journal" {
 			clear(s.loose)
@@ -192,11 +196,15 @@ func (s *cursorSpeech) reach(cursor string) {
 	}
 }
 
-// newer tells whether a cursor is a later one than another, of the same history.
-func newer(a, b string) bool {
+// later tells whether a cursor in a frame is a later one than another. That of another history is, but for that of a reply:
+// it may be a stored one.
+func later(f *frame, a, b string) bool {
 	historyA, seqA, _ := strings.Cut(a, ".")
 	historyB, seqB, _ := strings.Cut(b, ".")
-	return historyA == historyB && (len(seqA) > len(seqB) || len(seqA) == len(seqB) && seqA > seqB)
+	if historyA != historyB {
+		return f.Type != "success"
+	}
+	return (len(seqA) > len(seqB) || len(seqA) == len(seqB) && seqA > seqB)
 }
 
 // page takes a part of an answer to sync.
@@ -225,6 +233,7 @@ func (s *cursorSpeech) page(f *frame) {
 		s.c.w.failf("%s: the answer to sync of %s has no cursor", s.c.name, f.Channel)
 	}
 	if st.rows != nil {
+		s.c.renew(f.Channel)
 		s.c.replace(f.Channel, slices.SortedFunc(maps.Values(st.rows), func(a, b row) int { return strings.Compare(a.raw, b.raw) }))
 	} else {
 		s.c.w.stats.Resumes++
@@ -273,6 +282,7 @@ func (s *cursorSpeech) clear(channel string) {
 	case st.rows != nil:
 		clear(st.rows)
 	default:
+		s.c.renew(channel)
 		s.c.rows[channel] = make(map[string]row)
 	}
 	if channel == "journal" {
@@ -293,7 +303,7 @@ func (s *cursorSpeech) succeeded(f *frame) {
 	if i < 0 {
 		return
 	}
-	if s.latest == "" || newer(f.Cursor, s.latest) {
+	if s.latest == "" || later(f, f.Cursor, s.latest) {
 		s.take(f.Channel, f.Result) // or else it is the reply to a retry, and its rows are old
 	}
 	s.finish(i, f, applied)
@@ -340,6 +350,11 @@ func (s *cursorSpeech) failed(f *frame) {
 // again goes back to the number that the server wants next. It can only be one without an answer.
 func (s *cursorSpeech) again(f *frame) {
 	first := slices.IndexFunc(s.queue, func(a *action) bool { return a.number == f.Next })
+	if first < 0 && f.Next < s.next && len(s.c.w.rewinds[s.c.room]) > 0 {
+		s.rename() // the room has lost what it acknowledged
+		s.gap = true
+		return
+	}
 	if first < 0 && f.Next != s.next {
 		s.c.w.failf("%s: the server wants %d next, which has had its answer: %d to %d are waiting", s.c.name, f.Next, s.next-uint64(len(s.queue)), s.next-1)
 		return

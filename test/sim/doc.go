@@ -34,6 +34,9 @@
 // or a snapshot, is in the journal; what was acknowledged is there once, what was refused is not, the rest once at the
 // most; the counters are the sum of their increments.
 //
+// A backup of a room is taken now and then, and restored over it later: what it held is there then, and nothing else of before. Cursor
+// clients stay through that; stock ones are mounted anew, because a backup may not remember an id that is away.
+//
 // A failing seed prints itself, a shrunk history that fails too, and the end of what happens in that.
 //
 // # That it finds something

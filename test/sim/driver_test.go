@@ -4,6 +4,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"sync"
 	"testing/synctest"
 	"time"
 )
@@ -52,8 +53,41 @@ func (w *world) exec(run func()) {
 		}()
 	}
 	idle.busy = true
+	w.turn.held = true
 	idle.work <- run
 	w.wait()
+	w.turn.held = false
+	for len(w.turn.waiting) > 0 {
+		w.turn.next()
+		w.wait()
+	}
+}
+
+// A turnstile holds calls in the background back while an actor runs, and then lets them go one after another.
+type turnstile struct {
+	held    bool
+	mu      sync.Mutex
+	waiting []chan struct{}
+}
+
+func (t *turnstile) wait() {
+	t.mu.Lock()
+	if !t.held {
+		t.mu.Unlock()
+		return
+	}
+	c := make(chan struct{})
+	t.waiting = append(t.waiting, c)
+	t.mu.Unlock()
+	<-c
+}
+
+func (t *turnstile) next() {
+	t.mu.Lock()
+	c := t.waiting[0]
+	t.waiting = t.waiting[1:]
+	t.mu.Unlock()
+	close(c)
 }
 
 // move lets one of the things happen that may. It tells whether there was one.

@@ -60,10 +60,12 @@ type done struct {
 type outside struct {
 	release chan struct{} // closed at the end: hooks that hang return
 	asked   map[string]bool
+	last    map[string]int64 // by room: the highest number that was ever given out
+	base    map[string]int64 // what that was at the last restore
 }
 
 func newOutside() *outside {
-	return &outside{release: make(chan struct{}), asked: make(map[string]bool)}
+	return &outside{release: make(chan struct{}), asked: make(map[string]bool), last: make(map[string]int64), base: make(map[string]int64)}
 }
 
 // first tells whether an action asks for the first time.
@@ -100,6 +102,9 @@ func (l *ledger) enter(c *room.Context, by, kind string) (n int64, err error) {
 	if err := c.QueryRow(`SELECT coalesce(max(id), 0) + 1 FROM journal`, nil, &n); err != nil {
 		return 0, err
 	}
+	name := c.Key().Room
+	n = max(n, l.outside.base[name]+1)
+	l.outside.last[name] = max(l.outside.last[name], n)
 	now := c.Now().UnixMilli()
 	if _, err := c.Exec(`INSERT INTO journal VALUES (?1, ?2, ?1, ?3, ?4, ?4, NULL)`, n, by, kind, now); err != nil {
 		return 0, err

@@ -17,6 +17,7 @@ func (w *world) dead() bool { return w.halted || w.disk.Stats().Crashes > w.cras
 
 // check looks after the machine, and forgets links that are over.
 func (w *world) check() {
+	w.follow()
 	if w.dead() {
 		w.restart()
 	}
@@ -154,6 +155,10 @@ func (w *world) trouble(k kind, key room.Key, rng *rand.Rand) {
 		}
 	case evReopen:
 		w.reopen(rng)
+	case evBackup:
+		w.backup(key)
+	case evRestore:
+		w.restore(key, rng)
 	}
 	w.check()
 }

@@ -66,6 +66,17 @@ func (s *stockSpeech) forget() {
 	s.c.rows, s.from, s.stamps = rows, maps.Clone(stamps), stamps
 }
 
+// rewound: what the room knew of the page may be gone, and so the page is loaded anew.
+func (s *stockSpeech) rewound() {
+	if s.c.link != nil {
+		s.c.link.drop()
+	}
+	s.mount()
+	for _, ch := range channels() {
+		s.c.renew(ch)
+	}
+}
+
 func (s *stockSpeech) stale() bool {
 	return !s.away.IsZero() && s.c.now().Sub(s.away) >= remembered
 }
@@ -162,6 +173,7 @@ func (s *stockSpeech) frame(f *frame) {
 	case f.Broadcast && f.Type == "update":
 		s.merge(f.Channel, f.Payload)
 	case f.Broadcast && f.Type == "delete-all":
+		s.c.renew(f.Channel)
 		s.c.rows[f.Channel] = make(map[string]row) // what follows is all there is
 	case f.Type == "success":
 		if a := s.waiting[f.ID]; a != nil && a.sent > 1 {

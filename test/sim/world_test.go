@@ -41,6 +41,12 @@ type world struct {
 	clients []*client
 	open    []*link // that the server may still know of
 
+	turn      turnstile
+	copies    []*copied
+	restoring *restore // nil: none
+	renamed   bool     // its file has taken the room's place, and the clients are not told
+	rewinds   map[string][]*rewind
+
 	sum     hash.Hash
 	log     *strings.Builder // nil: nobody reads it
 	failure string           // the first thing that was wrong
@@ -49,7 +55,7 @@ type world struct {
 
 // stats say what a run was made of, so that a simulation that does nothing is seen.
 type stats struct {
-	Moves, Acts, Acked, Refused, Resent, Frames, Breaks, Cuts, Kills, Faults, Lives, Resets, Resumes int
+	Moves, Acts, Acked, Refused, Resent, Frames, Breaks, Cuts, Kills, Faults, Lives, Resets, Resumes, Restores int
 }
 
 func (s *stats) add(o stats) {
@@ -66,6 +72,7 @@ func (s *stats) add(o stats) {
 	s.Lives += o.Lives
 	s.Resets += o.Resets
 	s.Resumes += o.Resumes
+	s.Restores += o.Restores
 }
 
 // An outcome is what a run came to.
@@ -114,14 +121,14 @@ func newWorld(p plan) *world {
 	w := &world{
 		seed: p.seed, rng: rand.New(rand.NewPCG(p.seed, 7)),
 		disk: faultdisk.New(p.seed, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), sum: sha256.New(),
-		outside: newOutside(),
+		outside: newOutside(), rewinds: make(map[string][]*rewind),
 	}
 	w.vfs = fmt.Sprintf("sim-%p", w.disk) // a run that left files open has kept its name
 	if p.verbose {
 		w.log = new(strings.Builder)
 	}
 	w.options = room.Options{
-		Dir: "/data", FS: w.disk.FS(w.vfs), Clock: w.clock,
+		Dir: "/data", FS: files{w.disk.FS(w.vfs), w}, Clock: w.clock,
 		Dispatcher:      func(run func()) { w.queue = append(w.queue, run) },
 		Logger:          slog.New(slog.DiscardHandler),
 		MaxBatch:        []int{1, 3, 256}[w.rng.IntN(3)],

@@ -1,0 +1,228 @@
+package sim
+
+// Backups and restores. A restore rewinds a room: what was done since the backup is gone, acknowledged or not, and all that
+// the backup holds is there. The numbers of the journal go on above all that were ever given, so that none means two
+// actions and each that is gone can be told by the restore that took it.
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// A copy is a backup that was taken, or is being.
+type copied struct {
+	room, path string
+	call       *call
+	must       map[int64]string // what was acknowledged before it began
+}
+
+// A rewind is a restore that came to the point at which the file takes the room's place.
+type rewind struct {
+	content map[int64]string // the backup's journal
+	base    int64            // the highest number that was given out before
+	sure    bool             // it was successful; otherwise the room may be the old one or the new one
+}
+
+// A restore is one that is under way. There is one at a time: so it is known whose file takes a room's place.
+type restore struct {
+	room, path string
+	content    map[int64]string
+	call       *call
+	rewind     *rewind // nil: not so far yet
+}
+
+// takes tells whether the rewind takes a number away.
+func (r *rewind) takes(n int64) bool { _, kept := r.content[n]; return !kept && n <= r.base }
+
+// lost tells whether a number may be gone with a restore.
+func (w *world) lost(name string, n int64) bool {
+	return slices.ContainsFunc(w.rewinds[name], func(r *rewind) bool { return r.takes(n) })
+}
+
+// backup begins a copy of a room, if none is under way. Messages go on meanwhile.
+func (w *world) backup(key room.Key) {
+	if w.host == nil || len(w.copies) > 0 && !w.copies[len(w.copies)-1].call.done {
+		return
+	}
+	b := &copied{room: key.Room, path: fmt.Sprintf("/backup/%d", len(w.copies)), must: make(map[int64]string)}
+	for _, c := range w.clients {
+		for _, a := range c.actions {
+			if c.room == key.Room && a.fate == applied && a.n != 0 {
+				b.must[a.n] = a.name
+			}
+		}
+	}
+	host := w.host
+	b.call = w.background(func() error { return host.Backup(context.Background(), key, b.path) })
+	w.copies = append(w.copies, b)
+	w.wait()
+}
+
+// restore begins to bring a backup back, if there is one and none is on its way.
+func (w *world) restore(key room.Key, rng *rand.Rand) {
+	if w.host == nil || w.restoring != nil || w.dead() {
+		return
+	}
+	var of []*copied
+	for _, b := range w.copies {
+		if b.room == key.Room && b.call.done && b.call.err == nil {
+			of = append(of, b)
+		}
+	}
+	if len(of) == 0 {
+		return
+	}
+	b := of[rng.IntN(len(of))]
+	content, err := w.inspect(b.path)
+	if err != nil {
+		w.failf("the backup %s of %s cannot be read: %v", b.path, b.room, err)
+		return
+	}
+	for _, n := range slices.Sorted(maps.Keys(b.must)) {
+		if content[n] != b.must[n] && !w.lost(b.room, n) {
+			w.failf("the backup %s of %s lacks %s, number %d, which was acknowledged before", b.path, b.room, b.must[n], n)
+		}
+	}
+	path, err := w.path(key.Room)
+	if err != nil {
+		w.failf("%v", err)
+		return
+	}
+	host, r := w.host, &restore{room: key.Room, path: path, content: content}
+	w.restoring = r
+	w.tracef("%s is restored from %s, with %d actions", r.room, b.path, len(content))
+	r.call = w.background(func() error {
+		_, err := host.Restore(context.Background(), key, b.path)
+		return err
+	})
+	w.wait()
+}
+
+// follow looks what has become of a restore. Clients that know no cursors load their page anew when the file has its
+// place: a page that is away at a restore, and is not remembered by the backup, would have to be.
+func (w *world) follow() {
+	r := w.restoring
+	if r == nil {
+		return
+	}
+	if w.renamed {
+		w.renamed = false
+		for _, c := range w.clients {
+			if c.room == r.room {
+				c.speech.rewound()
+			}
+		}
+	}
+	if !r.call.done {
+		return
+	}
+	w.tracef("the restore of %s: %v", r.room, r.call.err)
+	w.restoring = nil
+	if r.call.err != nil {
+		return
+	}
+	if r.rewind == nil {
+		w.failf("a restore of %s without a file that takes its place", r.room)
+		return
+	}
+	r.rewind.sure = true
+	w.stats.Restores++
+}
+
+// judgeRewinds: of what was before a restore that was successful, what the backup held is there, and nothing else is. The
+// numbers have gaps at restores alone.
+func (w *world) judgeRewinds(name string, t *truth) {
+	all, at := w.rewinds[name], int64(0)
+	for _, n := range slices.Sorted(maps.Keys(t.by)) {
+		if n != at+1 && !slices.ContainsFunc(all, func(r *rewind) bool { return r.base == n-1 }) {
+			w.failf("%s: the journal goes on with %d behind %d", name, n, at)
+		}
+		at = n
+	}
+	for i, r := range all {
+		if !r.sure {
+			continue
+		}
+		for n := range t.by {
+			if n <= r.base && !slices.ContainsFunc(all[i:], func(r *rewind) bool { return r.content[n] == t.by[n] }) {
+				w.failf("%s was restored, and number %d is there still", name, n)
+			}
+		}
+		for n, by := range r.content {
+			if t.by[n] != by && !slices.ContainsFunc(all[i+1:], func(r *rewind) bool { return r.takes(n) }) {
+				w.failf("%s was restored, and number %d of the backup is not there", name, n)
+			}
+		}
+	}
+}
+
+// inspect reads a backup's journal from a copy of the file on a disk of its own, on which the run's faults are not.
+func (w *world) inspect(path string) (map[int64]string, error) {
+	data, err := w.disk.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	disk := faultdisk.New(1)
+	disk.Write("/copy", data)
+	name := fmt.Sprintf("copy-%p", disk)
+	unregister, err := disk.Register(name)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", "file:/copy?_pragma=locking_mode(EXCLUSIVE)&vfs="+name)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	t := &truth{rows: make(map[string]map[string]string)}
+	err = t.fill(db)
+	if closed := db.Close(); err == nil {
+		err = closed
+	}
+	if gone := unregister(); err == nil {
+		err = gone
+	}
+	return t.by, err
+}
+
+// A files is the server's file system. It sees a restored file take its place; and it has the calls in the background wait
+// with their files until the actor whose run woke them has come to rest, so that there is one order.
+type files struct {
+	vfs.FS
+	w *world
+}
+
+func (f files) Rename(from, to string) error {
+	if r := f.w.restoring; r != nil && to == r.path && from == r.path+".restore" {
+		last := f.w.outside.last[r.room]
+		r.rewind = &rewind{content: r.content, base: last}
+		f.w.rewinds[r.room] = append(f.w.rewinds[r.room], r.rewind)
+		f.w.outside.base[r.room] = last
+		f.w.renamed = true
+	}
+	return f.FS.Rename(from, to)
+}
+
+func (f files) Remove(path string) error {
+	if strings.Contains(filepath.Base(path), ".part") || strings.Contains(filepath.Base(path), ".restore") {
+		f.w.turn.wait()
+	}
+	return f.FS.Remove(path)
+}
+
+func (f files) Open(path string, flag int) (vfs.File, error) {
+	if strings.HasSuffix(path, ".part") {
+		f.w.turn.wait()
+	}
+	return f.FS.Open(path, flag)
+}
