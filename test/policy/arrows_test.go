@@ -60,6 +60,7 @@ var testArrows = []arrow{
 	{"storage", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
 	{"storage/commitlog", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
 	{"test", "storage/commitlog", "tests of the whole may look anywhere"},
+	{"test", "storage/vfs", "tests of the whole may look anywhere"},
 	{"test", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
 	{"room", "storage/faultdisk", "what a room does when the disk fails is tried on a disk in memory"},
 	{"cmd/den", "room/roomtest", "the command's test owns the clock"},
