@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/coder/websocket"
 )
@@ -126,8 +127,9 @@ type writer struct {
 	cursor string         // the newest that it got
 	synced bool           // it has had a first answer to sync
 
-	conn  *websocket.Conn
-	acked chan struct{} // from the reader to the sender: there may be room for one more
+	conn    *websocket.Conn
+	repeats atomic.Bool   // it sends something again on this connection
+	acked   chan struct{} // from the reader to the sender: there may be room for one more
 }
 
 // resume connects, and takes in what the writer lacks, up to the end of it.
@@ -227,6 +229,7 @@ func (w *writer) run(ctx context.Context) error {
 	w.acked = make(chan struct{}, 1)
 	ctx, lost := context.WithCancel(ctx)
 	sender := make(chan error, 1)
+	w.repeats.Store(len(w.ledger.unanswered()) > 0)
 	go func() { sender <- w.send(ctx) }() // ends with ctx or the connection
 	err := w.receive(context.WithoutCancel(ctx))
 	lost()
@@ -317,7 +320,7 @@ func (w *writer) answered(m message, rows []row) error {
 }
 
 // inOrder: updates show each other client's actions in order, none twice, and none that the writer knew when it came back:
-// to a client that takes cursors.
+// to a client that takes cursors, and to a stock one that has sent nothing again on this connection.
 func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int) error {
 	if !m.Broadcast {
 		return nil
@@ -331,7 +334,7 @@ func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int) error {
 			if err != nil {
 				return err
 			}
-			if w.kind == stock { // behind a reply that it got again come rows that it may have, its own too
+			if w.kind == stock && w.repeats.Load() { // behind a reply that it gets again come rows that it may have, its own too
 				continue
 			}
 			if l == w.ledger || n <= highest[l] {
