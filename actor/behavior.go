@@ -15,10 +15,11 @@ func (k Key) String() string { return k.Namespace + "/" + k.Room }
 // happens-before edge from each to the next, though not always from the same
 // goroutine; Abandon excepted, see there. A panic in any of them is caught.
 type Behavior interface {
-	// Start is called once, before the first message. If it returns an error or
-	// panics the life did not begin, and Stop is not called. ctx ends when Shutdown
-	// gives up waiting or has finished.
-	Start(ctx context.Context) error
+	// Start is called once, before the first message. first is that message, for a
+	// Behavior that wants to know why it was woken; nil where a life follows one that
+	// broke and nothing is queued. If Start returns an error or panics the life did not
+	// begin, and Stop is not called. ctx ends when Shutdown gives up waiting or has finished.
+	Start(ctx context.Context, first any) error
 
 	// Receive gets what has queued up, in order, at least one and at most MaxBatch.
 	// It answers each with Envelope.Reply before it returns; one that it leaves
@@ -32,7 +33,7 @@ type Behavior interface {
 	// Stop ends a life whose Start succeeded. The next life begins when it returns.
 	Stop(reason StopReason)
 
-	// Abandon is called, by System.Abandon, while Start or Receive hangs, from
+	// Abandon is called, by System.Abandon, while Start, Receive or Stop hangs, from
 	// another goroutine than the one that hangs. It must make sure that this life can
 	// change nothing any more, and then return: the next life begins right then.
 	// In Start it may come before Start has done anything. Stop is not called after it.
@@ -56,6 +57,8 @@ const (
 	StopFailed
 	// StopKilled: by Kill, with nothing drained.
 	StopKilled
+	// StopIdle: by Retire, when it had nothing to do.
+	StopIdle
 )
 
 func (r StopReason) String() string {
@@ -66,6 +69,8 @@ func (r StopReason) String() string {
 		return "failed"
 	case StopKilled:
 		return "killed"
+	case StopIdle:
+		return "idle"
 	}
 	return "unknown"
 }

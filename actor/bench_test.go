@@ -18,7 +18,7 @@ import (
 // quick answers at once, and does nothing besides.
 type quick struct{ done chan struct{} }
 
-func (q quick) Start(context.Context) error { return nil }
+func (q quick) Start(context.Context, any) error { return nil }
 
 func (q quick) Receive(batch []*Envelope) error {
 	for _, e := range batch {

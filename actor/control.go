@@ -26,6 +26,26 @@ func (s *System) Stop(ctx context.Context, key Key) error {
 	return wait(ctx, done)
 }
 
+// Retire ends a life that has nothing to do: nothing of it is in work, nothing is queued. The
+// channel is closed when it is over; it is nil where the life has something to do, or is
+// not the actor's any more, and then nothing was done. Messages that come later wait, and
+// are served by the next life.
+func (s *System) Retire(key Key, life uint64) <-chan struct{} {
+	c := s.find(key)
+	if c == nil {
+		return nil
+	}
+	defer c.mu.Unlock()
+	l := c.life
+	if l.number != life || l.phase != idle || l.token || c.queue.len() > 0 || c.stop != nil {
+		return nil
+	}
+	l.retired = true
+	ended := l.whenEnded()
+	l.wake()
+	return ended
+}
+
 // Kill ends an actor's life after the batch in work, and drains nothing: what is queued
 // waits for the next life. For tests that want a crash. ctx ends the waiting only.
 func (s *System) Kill(ctx context.Context, key Key) error {
@@ -36,19 +56,16 @@ func (s *System) Kill(ctx context.Context, key Key) error {
 	}
 	l := c.life
 	l.killed = true
-	if l.ended == nil {
-		l.ended = make(chan struct{})
-	}
-	ended := l.ended
+	ended := l.whenEnded()
 	l.wake()
 	c.mu.Unlock()
 	return wait(ctx, ended)
 }
 
-// Abandon gives up a life whose Start or Receive hangs: it calls the behavior's Abandon,
+// Abandon gives up a life whose Start, Receive or Stop hangs: it calls the behavior's Abandon,
 // here, then refuses the batch with an *UnavailableError that is ErrAbandoned, and lets
 // the next life take the queue. It counts as a failure. It returns false, and does
-// nothing, if that life is not the actor's any more or is in neither call, or is being
+// nothing, if that life is not the actor's any more or is in none of the calls, or is being
 // abandoned already; and false if the behavior's Abandon panicked. Whatever the hanging
 // call does later has no effect on the next life. Call it where time is measured, not
 // from the Behavior itself.
@@ -59,7 +76,7 @@ func (s *System) Abandon(key Key, life uint64) bool {
 	}
 	l := c.life
 	was := l.phase
-	if l.number != life || l.behavior == nil || was != starting && was != working {
+	if l.number != life || l.behavior == nil || was != starting && was != working && was != stopping {
 		c.mu.Unlock()
 		return false
 	}

@@ -429,7 +429,7 @@ func TestShutdownGivesUp(t *testing.T) {
 // startWaits does not start before its context ends.
 type startWaits struct{ Behavior }
 
-func (startWaits) Start(ctx context.Context) error {
+func (startWaits) Start(ctx context.Context, _ any) error {
 	<-ctx.Done()
 	return ctx.Err()
 }

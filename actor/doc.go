@@ -2,7 +2,8 @@
 // fed from a bounded inbox, restarted when it breaks, stopped when asked.
 //
 // An actor is virtual, as Orleans has it: nobody creates one. The first message to a
-// key starts a life, which goes on until it is stopped or breaks. The inbox belongs
+// key starts a life, which goes on until it is stopped, is retired when it has nothing to
+// do, or breaks. The inbox belongs
 // to the key, not to the life, so messages that come while one life ends are served
 // by the next, in their order.
 //

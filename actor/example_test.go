@@ -16,7 +16,7 @@ type counter struct {
 	total int
 }
 
-func (c *counter) Start(context.Context) error { return nil }
+func (c *counter) Start(context.Context, any) error { return nil }
 
 func (c *counter) Receive(batch []*actor.Envelope) error {
 	for _, e := range batch {

@@ -24,6 +24,14 @@ func (b *inbox) put(e *Envelope) {
 	b.queue = append(b.queue, e)
 }
 
+// first is the oldest message, nil if there is none.
+func (b *inbox) first() any {
+	if b.len() == 0 {
+		return nil
+	}
+	return b.queue[b.head].Message
+}
+
 // take moves up to n envelopes to dst, oldest first.
 func (b *inbox) take(dst []*Envelope, n int) []*Envelope {
 	taken := b.queue[b.head : b.head+min(n, b.len())]

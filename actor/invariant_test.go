@@ -76,7 +76,7 @@ func (w *writer) enter() func() {
 	return func() { w.inside.Add(-1) }
 }
 
-func (w *writer) Start(context.Context) error {
+func (w *writer) Start(context.Context, any) error {
 	defer w.enter()()
 	if !w.locked(func() { w.res.open(w.t, w.life); w.open = true }) {
 		return errBroken
@@ -142,8 +142,11 @@ func (w *writer) hang() {
 
 func (w *writer) Stop(StopReason) {
 	defer w.enter()()
+	if w.rand.IntN(20) == 0 {
+		w.hang()
+	}
 	w.pause()
-	w.res.close(w.t, w.life)
+	w.locked(func() { w.res.close(w.t, w.life); w.open = false })
 	w.stopped = true
 }
 
@@ -219,7 +222,9 @@ func randomStep(s *System, rnd *rand.Rand, key Key, msg any, r *replies) {
 		s.Kill(ctx, key)
 	case 2:
 		s.Abandon(key, s.lives.Load()-uint64(rnd.IntN(3)))
-	case 3, 4:
+	case 3:
+		s.Retire(key, s.lives.Load()-uint64(rnd.IntN(3)))
+	case 4:
 		s.Request(ctx, key, msg)
 	default:
 		reply := r.to(msg)

@@ -16,8 +16,9 @@ const (
 	starting phase = iota // from its making until Start has returned
 	idle                  // between batches
 	working               // in Receive
-	fencing               // in Abandon; Start or Receive hangs, or has just returned
-	closing               // in Stop, or on the way there
+	fencing               // in Abandon; Start, Receive or Stop hangs, or has just returned
+	closing               // on the way to Stop
+	stopping              // in Stop
 	over                  // nothing of it runs, or it is fenced
 )
 
@@ -39,6 +40,7 @@ type life struct {
 	behavior Behavior      // nil until the factory has made it, then it stays
 	token    bool          // a run is on its way or under way; stays true at the end
 	killed   bool          // it is to stop after the batch in work
+	retired  bool          // it is to stop, for it had nothing to do
 	batch    []*Envelope   // what is in work
 	began    time.Time     // when Start had succeeded
 	ended    chan struct{} // closed when it is over; nil if nobody waits
@@ -53,6 +55,14 @@ type life struct {
 }
 
 type outcome struct{ err error }
+
+// whenEnded is closed when the life is over. The cell's lock is held.
+func (l *life) whenEnded() <-chan struct{} {
+	if l.ended == nil {
+		l.ended = make(chan struct{})
+	}
+	return l.ended
+}
 
 // wake makes the life look at its cell. The cell's lock is held.
 func (l *life) wake() {
@@ -88,8 +98,9 @@ func (l *life) start() error {
 	b := s.factory(l.cell.key, l.number)
 	l.cell.mu.Lock()
 	l.behavior = b
+	first := l.cell.queue.first()
 	l.cell.mu.Unlock()
-	return b.Start(s.ctx)
+	return b.Start(s.ctx, first)
 }
 
 // serve does the next thing that is to be done: a batch, or the end.
@@ -128,6 +139,9 @@ func (l *life) next() (batch []*Envelope, reason StopReason) {
 	case c.stop != nil && c.stop.left == 0:
 		l.phase = closing
 		return nil, StopRequested
+	case l.retired:
+		l.phase = closing
+		return nil, StopIdle
 	case c.queue.len() == 0:
 		l.token = false
 		return nil, 0
@@ -195,6 +209,9 @@ func (l *life) unavailable() error {
 
 // stop has the behavior end itself. The phase is closing.
 func (l *life) stop(reason StopReason) {
+	l.cell.mu.Lock()
+	l.phase = stopping
+	l.cell.mu.Unlock()
 	protect(func() error { l.behavior.Stop(reason); return nil }, func(err error) {
 		if err != nil {
 			l.cell.log("an actor's stop failed", err)
@@ -204,10 +221,14 @@ func (l *life) stop(reason StopReason) {
 }
 
 // over is called when nothing of the life runs any more, or it is fenced: now the
-// next one may begin.
+// next one may begin. The second call, of a Stop that was given up, does nothing.
 func (l *life) over(reason StopReason) {
 	c := l.cell
 	c.mu.Lock()
+	if l.phase == over {
+		c.mu.Unlock()
+		return
+	}
 	l.phase = over
 	c.system.proto.remove(l.pid)
 	refused := c.after(l, reason)
@@ -223,7 +244,16 @@ func (l *life) over(reason StopReason) {
 func (l *life) fenced(was phase, err error) bool {
 	c := l.cell
 	c.mu.Lock()
+	if l.phase != fencing { // it was in Stop, which has returned
+		c.mu.Unlock()
+		return true
+	}
 	l.phase = was
+	if err == nil && was == stopping && !l.failed.IsZero() { // it had failed before
+		c.mu.Unlock()
+		l.over(StopFailed)
+		return true
+	}
 	if err == nil {
 		l.fail(ErrAbandoned, l.over)
 		return true

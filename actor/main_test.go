@@ -30,13 +30,15 @@ var (
 type scripted struct {
 	key     Key
 	life    uint64
+	first   any // what Start was told
 	start   func(s *scripted) error
 	receive func(s *scripted, batch []*Envelope) error
 	stop    func(s *scripted, reason StopReason)
 	abandon func(s *scripted)
 }
 
-func (s *scripted) Start(context.Context) error {
+func (s *scripted) Start(_ context.Context, first any) error {
+	s.first = first
 	if s.start == nil {
 		return nil
 	}

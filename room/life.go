@@ -76,7 +76,7 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 }
 
 // Start opens the database and lets the handler make itself ready.
-func (l *life) Start(context.Context) error {
+func (l *life) Start(_ context.Context, first any) error {
 	l.seed()
 	l.watch.arm()
 	defer l.watch.disarm()
