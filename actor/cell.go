@@ -16,10 +16,11 @@ type cell struct {
 	mu sync.Mutex // protects the rest, and the life's fields that say so
 
 	queue    inbox
-	life     *life    // never nil once start was called
-	stop     *request // to end the life after some more messages; nil if there is none
-	failures int      // of lives in succession that did not get Reset old
-	gone     bool     // it is out of the map
+	life     *life           // never nil once start was called
+	stop     *request        // to end the life after some more messages; nil if there is none
+	failures int             // of lives in succession that did not get Reset old
+	gone     bool            // it is out of the map
+	quiet    []chan struct{} // closed when it has nothing to do; see System.Quiet
 }
 
 // A request is what all who wait in Stop have asked for.
@@ -87,10 +88,19 @@ func (c *cell) requeue(batch []*Envelope) (refused []*Envelope) {
 	return nil
 }
 
+// hush tells those who wait for it that there is nothing to do. The lock is held.
+func (c *cell) hush() {
+	for _, q := range c.quiet {
+		close(q)
+	}
+	c.quiet = nil
+}
+
 // leave ends the cell. The lock is held, the queue is empty.
 func (c *cell) leave(r *rest) {
 	c.gone = true
 	c.system.discard(c, r)
+	c.hush()
 	if c.stop != nil {
 		close(c.stop.done)
 		c.stop = nil

@@ -26,24 +26,56 @@ func (s *System) Stop(ctx context.Context, key Key) error {
 	return wait(ctx, done)
 }
 
-// Retire ends a life that has nothing to do: nothing of it is in work, nothing is queued. The
-// channel is closed when it is over; it is nil where the life has something to do, or is
-// not the actor's any more, and then nothing was done. Messages that come later wait, and
-// are served by the next life.
-func (s *System) Retire(key Key, life uint64) <-chan struct{} {
+// Retire ends a life that has nothing to do: nothing of it is in work, nothing is queued. Then
+// the channel is closed when it is over, and messages that come later wait and are served by
+// the next life. One that is in work with nothing queued ends behind that, if nothing has come
+// by then; of one that has more to do, or is not the actor's any more, nothing becomes.
+// The channel is nil in both cases; asked tells them apart.
+func (s *System) Retire(key Key, life uint64) (ended <-chan struct{}, asked bool) {
 	c := s.find(key)
 	if c == nil {
-		return nil
+		return nil, false
 	}
 	defer c.mu.Unlock()
 	l := c.life
-	if l.number != life || l.phase != idle || l.token || c.queue.len() > 0 || c.stop != nil {
-		return nil
+	switch {
+	case l.number != life || c.queue.len() > 0 || c.stop != nil:
+		return nil, false
+	case l.phase == working:
+		l.retire = retireIfIdle
+		return nil, true
+	case l.phase != idle || l.token:
+		return nil, false
 	}
-	l.retired = true
-	ended := l.whenEnded()
+	l.retire = retireNow
 	l.wake()
-	return ended
+	return l.whenEnded(), true
+}
+
+// Quiet waits until no actor has anything to do: nothing is queued, in work, beginning or
+// ending. It is for tests, where nobody sends meanwhile. ctx ends the waiting.
+func (s *System) Quiet(ctx context.Context) error {
+	for busy := true; busy; {
+		busy = false
+		for _, key := range s.Keys() {
+			c := s.find(key)
+			if c == nil {
+				continue
+			}
+			if !c.life.token && c.queue.len() == 0 {
+				c.mu.Unlock()
+				continue
+			}
+			busy = true
+			quiet := make(chan struct{})
+			c.quiet = append(c.quiet, quiet)
+			c.mu.Unlock()
+			if err := wait(ctx, quiet); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Kill ends an actor's life after the batch in work, and drains nothing: what is queued

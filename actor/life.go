@@ -37,10 +37,10 @@ type life struct {
 	// Protected by cell.mu.
 
 	phase    phase
-	behavior Behavior      // nil until the factory has made it, then it stays
-	token    bool          // a run is on its way or under way; stays true at the end
-	killed   bool          // it is to stop after the batch in work
-	retired  bool          // it is to stop, for it had nothing to do
+	behavior Behavior // nil until the factory has made it, then it stays
+	token    bool     // a run is on its way or under way; stays true at the end
+	killed   bool     // it is to stop after the batch in work
+	retire   retirement
 	batch    []*Envelope   // what is in work
 	began    time.Time     // when Start had succeeded
 	ended    chan struct{} // closed when it is over; nil if nobody waits
@@ -53,6 +53,15 @@ type life struct {
 	delay  time.Duration // of the back-off
 	cause  error
 }
+
+// retirement says whether a life is to stop because it has nothing to do.
+type retirement uint8
+
+const (
+	retireNot    retirement = iota
+	retireIfIdle            // behind the batch in work, if nothing is queued then
+	retireNow               // it had nothing to do
+)
 
 type outcome struct{ err error }
 
@@ -139,16 +148,17 @@ func (l *life) next() (batch []*Envelope, reason StopReason) {
 	case c.stop != nil && c.stop.left == 0:
 		l.phase = closing
 		return nil, StopRequested
-	case l.retired:
+	case l.retire == retireNow || l.retire == retireIfIdle && c.queue.len() == 0:
 		l.phase = closing
 		return nil, StopIdle
 	case c.queue.len() == 0:
 		l.token = false
+		c.hush()
 		return nil, 0
 	case c.stop != nil:
 		limit = min(limit, c.stop.left)
 	}
-	l.phase = working
+	l.phase, l.retire = working, retireNot
 	l.batch = c.queue.take(l.buffer, limit)
 	if c.stop != nil {
 		c.stop.left -= len(l.batch)

@@ -1,6 +1,7 @@
 package actor
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -17,16 +18,19 @@ func TestRetire(t *testing.T) {
 		s := newTest(t, b, Options{})
 		mustSend(t, s, key, "hangs", nil)
 		synctest.Wait()
-		if s.Retire(key, 1) != nil {
-			t.Error("a life was retired in its work")
+		mustSend(t, s, key, "queued", nil)
+		if _, asked := s.Retire(key, 1); asked {
+			t.Error("a life was retired that has more to do")
 		}
 		close(release)
 		synctest.Wait()
-		if s.Retire(key, 2) != nil || s.Retire(other, 1) != nil {
-			t.Error("a life was retired that is not there")
+		for k, life := range map[Key]uint64{key: 2, other: 1} {
+			if _, asked := s.Retire(k, life); asked {
+				t.Error("a life was retired that is not there")
+			}
 		}
-		ended := s.Retire(key, 1)
-		if ended == nil {
+		ended, asked := s.Retire(key, 1)
+		if ended == nil || !asked {
 			t.Fatal("an idle life was not retired")
 		}
 		<-ended
@@ -73,7 +77,7 @@ func TestInvariantSingleWriterMessageAgainstRetire(t *testing.T) {
 			mustSend(t, s, key, m, func(v any, err error) { order = append(order, m, v, err) })
 		}
 		synctest.Wait()
-		if len(order) != 0 || s.Retire(key, 1) != nil {
+		if _, asked := s.Retire(key, 1); asked || len(order) != 0 {
 			t.Errorf("served while the last life was ending: %v", order)
 		}
 		close(release)
@@ -88,6 +92,29 @@ func TestInvariantSingleWriterMessageAgainstRetire(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRetireInWork: a life that is in work ends behind it, unless something has come by then.
+func TestRetireInWork(t *testing.T) {
+	for _, more := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			release := make(chan struct{})
+			s := newTest(t, hanging("receive", release), Options{})
+			mustSend(t, s, key, "hangs", nil)
+			synctest.Wait()
+			if ended, asked := s.Retire(key, 1); ended != nil || !asked {
+				t.Error("not asked to retire behind its work")
+			}
+			if more {
+				mustSend(t, s, key, "more", nil)
+			}
+			close(release)
+			synctest.Wait()
+			if awake := s.Awake(); awake == 1 != more {
+				t.Errorf("more: %v, %d awake", more, awake)
+			}
+		})
+	}
 }
 
 // TestAbandonStop: a life whose Stop hangs is given up too, and its late return harms nobody.
@@ -107,7 +134,7 @@ func TestAbandonStop(t *testing.T) {
 				}
 				s := newTest(t, b, Options{})
 				ask(t, s, key, "wake")
-				ended := s.Retire(key, 1)
+				ended, _ := s.Retire(key, 1)
 				synctest.Wait()
 				abandoned := make(chan bool, 1)
 				go func() { abandoned <- s.Abandon(key, 1) }() // ends when fence is closed
@@ -149,6 +176,36 @@ func TestStartIsTold(t *testing.T) {
 		synctest.Wait()
 		if len(firsts) != 2 || firsts[0] != "wake" || firsts[1] != nil {
 			t.Errorf("the lives were told %v", firsts)
+		}
+	})
+}
+
+// TestQuiet: it waits for what is in work and queued, of all actors, and for lives that end.
+func TestQuiet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s := newTest(t, hanging("receive", release), Options{})
+		mustSend(t, s, key, "hangs", nil)
+		synctest.Wait()
+		done := make(chan error, 1)
+		go func() { done <- s.Quiet(t.Context()) }() // ends when all is quiet
+		synctest.Wait()
+		select {
+		case <-done:
+			t.Fatal("it did not wait")
+		default:
+		}
+		mustSend(t, s, other, "more", nil) // not the first life: it does not hang
+		close(release)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		ended, _ := s.Retire(key, 1)
+		<-ended
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Quiet(ctx); err != nil {
+			t.Errorf("all is quiet: %v", err)
 		}
 	})
 }

@@ -17,7 +17,7 @@ func TestInvariantSocketsOutliveRooms(t *testing.T) {
 	h, _ := open(t)
 	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob")
 	mustSucceed(t, alice.Do("items", "attach", object{"name": "kept"}))
-	h.RestartRoom("shop", "r")
+	h.SleepRoom("shop", "r")
 	mustSucceed(t, alice.Do("items", "add", object{"id": "1", "name": "x"}))
 	h.CrashRoom("shop", "r")
 	mustSucceed(t, alice.Do("items", "add", object{"id": "2", "name": "x"}))

@@ -76,6 +76,9 @@ func (c *Context) Identity() Identity {
 // elsewhere.
 func (c *Context) Request() *http.Request { return c.request }
 
+// WakeReason is why this life of the room began.
+func (c *Context) WakeReason() WakeReason { return c.life.why }
+
 // Now is the time at which the hook began, to the millisecond; it does not move
 // while the hook runs.
 func (c *Context) Now() time.Time { return c.now }

@@ -238,7 +238,7 @@ func TestInvariantResumeByCursor(t *testing.T) {
 				case n == 36:
 					h.CrashRoom("shop", "r")
 				case n == 37:
-					h.RestartRoom("shop", "r")
+					h.SleepRoom("shop", "r")
 				case n == 38:
 					h.Reopen()
 					writer = h.Join("shop", "r", "writer")

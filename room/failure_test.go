@@ -87,8 +87,8 @@ func TestInvariantIsolationHandlerThatNeverReturns(t *testing.T) {
 	bob.SendJSON(object{"id": "queued", "channel": "items", "rpc": true, "action": object{"type": "add", "payload": object{"id": "queued"}}})
 	mustSucceed(t, other.Do("items", "add", object{"id": "1", "name": "another room goes on"}))
 
-	h.Advance(5 * time.Second) // its time is over, and it takes no notice
-	h.Advance(5 * time.Second) // the room goes on without it
+	h.Clock.Advance(5 * time.Second) // its time is over, and it takes no notice
+	h.Clock.Advance(5 * time.Second) // the room goes on without it
 	var refused roomtest.Event
 	for refused.ID != "h" {
 		refused = alice.Next()
@@ -123,8 +123,8 @@ func TestInvariantAtomicAttachmentOfAHangingAction(t *testing.T) {
 	mustSucceed(t, alice.Do("items", "attach", object{"name": "first"}))
 	alice.SendJSON(object{"id": "h", "channel": "items", "rpc": true, "action": object{"type": "hang", "payload": object{"name": "set and hang"}}})
 	<-p.entered
-	h.Advance(5 * time.Second)
-	h.Advance(5 * time.Second)
+	h.Clock.Advance(5 * time.Second)
+	h.Clock.Advance(5 * time.Second)
 	if e := alice.Do("items", "attached", nil); string(e.Value) != `"first"` {
 		t.Errorf("the attachment is %s", e.Value)
 	}
@@ -174,7 +174,7 @@ func TestHookThatHeedsItsContext(t *testing.T) {
 	done := make(chan roomtest.Event)
 	go func() { done <- alice.Do("items", "slow", object{"id": "1"}) }()
 	<-p.entered
-	h.Advance(5 * time.Second)
+	h.Clock.Advance(5 * time.Second)
 	mustRefuse(t, <-done, "action_timeout")
 	if rows := alice.Sync("items"); len(rows) != 0 {
 		t.Errorf("it left %v", rows)
@@ -188,7 +188,7 @@ func TestEndlessSQLIsInterrupted(t *testing.T) {
 	go func() { done <- alice.Do("items", "spin", object{}) }()
 	<-p.entered
 	for {
-		h.Advance(5 * time.Second)
+		h.Clock.Advance(5 * time.Second)
 		select {
 		case e := <-done:
 			if e.Code != "action_timeout" && e.Code != "room_unavailable" {
@@ -230,8 +230,8 @@ func TestInvariantIsolationStartThatNeverReturns(t *testing.T) {
 		refused <- err
 	}()
 	<-p.entered
-	h.Advance(5 * time.Second)
-	h.Advance(5 * time.Second)
+	h.Clock.Advance(5 * time.Second)
+	h.Clock.Advance(5 * time.Second)
 	var refusal *room.Error
 	if err := <-refused; !errors.As(err, &refusal) || refusal.Code != "room_unavailable" {
 		t.Errorf("joining a room whose start hangs: %v", err)
@@ -282,7 +282,7 @@ func TestInvariantBoundedDatabase(t *testing.T) {
 		t.Fatal("nothing fitted")
 	}
 	mustSucceed(t, other.Do("items", "add", object{"id": "1", "name": "goes on"}))
-	h.RestartRoom("shop", "r")
+	h.SleepRoom("shop", "r")
 	if rows := alice.Sync("items"); len(rows) != acknowledged {
 		t.Errorf("%d of %d acknowledged rows are there", len(rows), acknowledged)
 	}

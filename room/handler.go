@@ -17,11 +17,20 @@ import (
 // start goroutines that touch the room; what is slow goes through [Context.Go].
 // An error from a hook undoes all that the hook wrote and sent.
 type Handler interface {
-	// OnStart begins a life, before all other hooks. The room has gone through its
+	// OnStart begins a life, before all other hooks; Context.WakeReason tells why. The room has gone through its
 	// [Migrations], and its tables are what their structs say. It is the place for CREATE
 	// TABLE IF NOT EXISTS where one needs no more than that. If it fails the room stays
 	// closed, and is tried again later; see [Host.Failures].
 	OnStart(c *Context) error
+
+	// OnWake follows OnStart in every life but a room's first: behind a sleep, a restart or a
+	// crash. Both are one action: if either fails nothing of them holds.
+	OnWake(c *Context) error
+
+	// OnHibernate is the last hook of a life that ends in good order: the room goes to sleep,
+	// or the host is shut down. It is the place to write what the handler has in memory only. Connections
+	// stay. The room sleeps also where it fails; a crash does without it.
+	OnHibernate(c *Context) error
 
 	// OnConnect greets a new connection, which is in the room already. An error
 	// refuses it: the socket is closed with 4500 and the code as the reason.
@@ -59,6 +68,12 @@ func (b *Base) base() *Base { return b }
 
 // OnStart does nothing.
 func (*Base) OnStart(*Context) error { return nil }
+
+// OnWake does nothing.
+func (*Base) OnWake(*Context) error { return nil }
+
+// OnHibernate does nothing.
+func (*Base) OnHibernate(*Context) error { return nil }
 
 // OnConnect accepts everybody.
 func (*Base) OnConnect(*Context) error { return nil }

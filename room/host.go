@@ -86,6 +86,14 @@ type Options struct {
 	// Dispatcher schedules the rooms' runs. Default: goroutines. A test that has one of
 	// its own decides the order of everything.
 	Dispatcher actor.Dispatcher
+	// IdleAfter is how long a room must have nothing to do before it sleeps: its database is
+	// closed, its handler is gone, its connections stay. Default 10 s; negative: never.
+	IdleAfter time.Duration
+	// MaxAwake is how many rooms may be awake at a time. One more has the room sleep that
+	// was used the longest ago and is not in work; where all are, for 5 s, it is refused
+	// with overloaded. Each takes about 160 KB of memory and two descriptors. Default 4096,
+	// or as many as half of the process's descriptors allow.
+	MaxAwake int
 	// ReplyMemory is how many bytes of replies a room keeps in its database for actions
 	// that come twice; the newest of the last 7 days. Default 1 MiB.
 	ReplyMemory int
@@ -115,6 +123,9 @@ func (o *Options) setDefaults() {
 	def(&o.MaxSnapshotBytes, 64<<20)
 	def(&o.CheckpointBytes, 4<<20)
 	def(&o.ReplyMemory, 1<<20)
+	if o.IdleAfter == 0 {
+		o.IdleAfter = 10 * time.Second
+	}
 	def(&o.Retention, 7*24*time.Hour)
 	if o.TimeTravel == 0 {
 		o.TimeTravel = 24 * time.Hour
@@ -141,6 +152,7 @@ type Host struct {
 	conns  hibernate.Registry
 
 	stopping atomic.Bool
+	awake    awake
 	failures failures
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
@@ -158,6 +170,9 @@ func Open(o Options) (*Host, error) {
 	if o.Dir == "" {
 		return nil, errors.New("room: Options.Dir is empty")
 	}
+	if err := o.checkDescriptors(descriptorLimit()); err != nil {
+		return nil, err
+	}
 	unlock, err := storage.LockDir(o.FS, o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
@@ -174,6 +189,8 @@ func Open(o Options) (*Host, error) {
 		Logger:      o.Logger,
 		Dispatcher:  o.Dispatcher,
 	})
+	h.awake.clock, h.awake.after, h.awake.most = o.Clock, o.IdleAfter, o.MaxAwake
+	h.awake.waits, h.awake.retire = o.Dispatcher == nil, h.actors.Retire
 	return h, nil
 }
 
@@ -231,9 +248,13 @@ func (h *Host) Connections() int { return h.conns.Len() }
 // Awake is the number of rooms that have a life now.
 func (h *Host) Awake() int { return h.actors.Awake() }
 
-// Restart ends a room's life when what waits for it is done; the next message
-// begins a new one. Its connections stay.
-func (h *Host) Restart(ctx context.Context, key Key) error { return h.actors.Stop(ctx, key) }
+// Sleep puts a room to sleep when what waits for it is done, whatever it has under way;
+// the next message wakes it. Its connections stay.
+func (h *Host) Sleep(ctx context.Context, key Key) error { return h.actors.Stop(ctx, key) }
+
+// Quiet waits until no room has anything to do, and wakes none. It is for tests, where nobody
+// sends anything meanwhile.
+func (h *Host) Quiet(ctx context.Context) error { return h.actors.Quiet(ctx) }
 
 // Settle waits until a room has served all that was sent to it before, and has
 // handed out what it sent. It wakes the room if it must.
@@ -254,6 +275,7 @@ func (h *Host) Crash(ctx context.Context, key Key) error { return h.actors.Kill(
 // ctx ends first it returns ctx's error and the rest goes on by itself.
 func (h *Host) Shutdown(ctx context.Context) error {
 	h.stopping.Store(true)
+	h.awake.close()
 	err := h.actors.Shutdown(ctx)
 	if err != nil {
 		return fmt.Errorf("room: shutdown: %w", err)

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/denrooms/den/actor"
@@ -39,6 +40,17 @@ type life struct {
 	handler Handler
 	ctx     context.Context // for work outside; ends with the life
 	end     context.CancelFunc
+	why     WakeReason
+
+	// Safe from any goroutine.
+
+	used atomic.Int64 // when it last did something, Unix nanoseconds
+	work atomic.Int32 // pieces of work under way, see Context.Go
+
+	// Protected by host.awake.mu.
+
+	seen int64 // what awake knows of used
+	rank int   // where awake has it; -1: nowhere
 
 	// Owned by the actor.
 
@@ -50,7 +62,6 @@ type life struct {
 	place     place
 	scratch   []byte    // encoded rows of the commit in work
 	nextPurge time.Time // when old tombstones are looked for again
-	work      int       // pieces of work under way, see Context.Go
 
 	watch watch
 
@@ -67,6 +78,7 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 		key:    key,
 		name:   key.Namespace + "/" + key.Room,
 		number: number,
+		rank:   -1,
 		log:    h.opts.Logger.With("namespace", key.Namespace, "room", key.Room),
 	}
 	l.ctx, l.end = context.WithCancel(context.Background())
@@ -77,6 +89,19 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 
 // Start opens the database and lets the handler make itself ready.
 func (l *life) Start(_ context.Context, first any) error {
+	l.why = wakeReason(first)
+	if err := l.host.awake.enter(l); err != nil {
+		l.end()
+		return err
+	}
+	err := l.start()
+	if err != nil {
+		l.host.awake.leave(l)
+	}
+	return err
+}
+
+func (l *life) start() error {
 	l.seed()
 	l.watch.arm()
 	defer l.watch.disarm()
@@ -191,6 +216,12 @@ func (l *life) begin() error {
 		if err := l.handler.OnStart(c); err != nil {
 			return fmt.Errorf("OnStart: %w", err)
 		}
+		if l.db.Created() {
+			return nil
+		}
+		if err := l.handler.OnWake(c); err != nil {
+			return fmt.Errorf("OnWake: %w", err)
+		}
 		return nil
 	})
 	if err != nil {
@@ -216,8 +247,12 @@ func (l *life) begin() error {
 	return l.tell()
 }
 
-// Stop ends the life.
+// Stop ends the life. Where it ends in good order, OnHibernate is the last that it does.
 func (l *life) Stop(reason actor.StopReason) {
+	defer l.host.awake.leave(l)
+	if reason == actor.StopIdle || reason == actor.StopRequested {
+		l.hibernate()
+	}
 	l.watch.stop()
 	l.end()
 	if l.host.stopping.Load() {
@@ -229,9 +264,24 @@ func (l *life) Stop(reason actor.StopReason) {
 	l.log.Debug("the room stopped", "reason", reason)
 }
 
+// hibernate lets the handler write what it has in memory only.
+func (l *life) hibernate() {
+	l.watch.arm()
+	defer l.watch.disarm()
+	t := &turn{life: l, last: true}
+	c := t.context(nil, nil)
+	commit, err := t.unit(c, "OnHibernate", func() error { return l.handler.OnHibernate(c) })
+	if err == nil {
+		t.out = append(t.out, c.out...)
+		t.publish(commit, nil, nil)
+	}
+	t.commit()
+}
+
 // Abandon fences a life whose hook does not return. It is called from another
 // goroutine than the life's.
 func (l *life) Abandon() {
+	defer l.host.awake.leave(l)
 	l.gate.Lock()
 	l.fenced = true
 	db := l.db
@@ -245,6 +295,7 @@ func (l *life) Abandon() {
 
 // Receive serves what has queued up, as one turn with one commit.
 func (l *life) Receive(batch []*actor.Envelope) error {
+	l.host.awake.touch(l)
 	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch))}
 	l.watch.arm()
 	defer l.watch.disarm()
@@ -275,15 +326,20 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 // connections are the room's connections now.
 func (l *life) connections() []*hibernate.Connection { return l.host.conns.Connections(l.name) }
 
+var errLast = errors.New("room: the room is about to sleep, and nobody would take the result of work")
+
 // maxWork is how many pieces of work a room may have under way.
 const maxWork = 64
 
 func (l *life) startWork(c *Context, work func(context.Context) error, then func(*Context, error) error) error {
-	if l.work >= maxWork {
-		return fmt.Errorf("room: %d pieces of work are under way: %w", l.work, actor.ErrOverloaded)
+	if c.turn.last {
+		return errLast
 	}
-	l.work++
-	c.undo = append(c.undo, func() { l.work-- })
+	if n := l.work.Load(); n >= maxWork {
+		return fmt.Errorf("room: %d pieces of work are under way: %w", n, actor.ErrOverloaded)
+	}
+	l.work.Add(1)
+	c.undo = append(c.undo, func() { l.work.Add(-1) })
 	c.after = append(c.after, func() {
 		// It ends when work returns; its context ends with the life.
 		go func() {

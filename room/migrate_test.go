@@ -69,7 +69,7 @@ func TestMigrationsRunOnceAndInOrder(t *testing.T) {
 	}
 	alice := h.Join("library", "r", "alice")
 	alice.Sync("books")
-	h.RestartRoom("library", "r")
+	h.SleepRoom("library", "r")
 	h.CrashRoom("library", "r")
 	if after := dump(t, h, "r"); after != before || runs != 1 {
 		t.Errorf("after %d runs: %s\nwant %s", runs, after, before)
@@ -271,13 +271,13 @@ func TestMigrationTime(t *testing.T) {
 		joined <- err
 	}()
 	<-entered
-	h.Advance(9 * time.Minute)
+	h.Clock.Advance(9 * time.Minute)
 	goOn <- true
 	if err := <-early; err != nil {
 		t.Errorf("after 9 minutes: %v", err)
 	}
 	<-entered
-	h.Advance(time.Minute)
+	h.Clock.Advance(time.Minute)
 	if err := <-joined; err == nil {
 		t.Error("the room started")
 	}

@@ -165,7 +165,7 @@ func TestInvariantExactlyOnceOutOfTurn(t *testing.T) {
 	mustRefuse(t, alice.DoNumbered("c", 1, "marks", "add", object{"id": "1"}), "duplicate_id")
 	mallory := h.Join("shop", "r", "alice", roomtest.As(room.Identity{Subject: "mallory"}))
 	mustRefuse(t, mallory.DoNumbered("c", 2, "items", "add", object{"id": "2"}), "unknown_client")
-	for _, death := range []func(){func() {}, func() { h.RestartRoom("shop", "r") }, func() { h.CrashRoom("shop", "r") }} {
+	for _, death := range []func(){func() {}, func() { h.SleepRoom("shop", "r") }, func() { h.CrashRoom("shop", "r") }} {
 		death()
 		again := h.Join("shop", "r", "elsewhere").DoNumbered("c", 1, "items", "add", object{"id": "1"})
 		if string(again.Data) != string(first.Data) {
@@ -253,7 +253,7 @@ func TestInvariantBoundedClients(t *testing.T) {
 		}
 		h.Advance(10 * time.Hour)
 	}
-	h.RestartRoom("shop", "r")
+	h.SleepRoom("shop", "r")
 	mustSucceed(t, alice.DoNumbered("stays", 6, "items", "calls", nil))
 	mustRefuse(t, alice.DoNumbered("gone", 2, "items", "calls", nil), "unknown_client")
 }

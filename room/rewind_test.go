@@ -26,7 +26,7 @@ func TestStateAtSeq(t *testing.T) {
 	add(1, 3)
 	h.CrashRoom("shop", "r")
 	add(4, 5)
-	h.RestartRoom("shop", "r")
+	h.SleepRoom("shop", "r")
 	h.Reopen()
 	add(6, 7)
 	dir := t.TempDir()

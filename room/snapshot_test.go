@@ -37,7 +37,7 @@ func TestInvariantResumeSnapshotWhileOthersWrite(t *testing.T) {
 		stock := h.Join("shop", "r", "stock")
 		stock.SendJSON(object{"channel": "items", "sync": true, "from": nil})
 		for step := range 100 {
-			h.Advance(time.Millisecond)
+			h.Clock.Advance(time.Millisecond)
 			id := fmt.Sprintf("%05d", r.IntN(700))
 			action := object{"type": "put", "payload": object{"id": id, "name": fmt.Sprint(step)}}
 			if r.IntN(3) == 0 {
@@ -114,7 +114,7 @@ func TestInvariantResumeSnapshotOverARestart(t *testing.T) {
 	fill(t, alice, 1000)
 	bob.connect(h)
 	carol.SendJSON(object{"channel": "items", "sync": true, "from": nil})
-	h.RestartRoom("shop", "r")
+	h.SleepRoom("shop", "r")
 	carol.Leave()
 	mustSucceed(t, alice.Do("items", "put", object{"id": "00001", "name": "while"}))
 	bob.equals(h)

@@ -76,7 +76,7 @@ func TestInvariantResumeCommitThatWasNotHandedOut(t *testing.T) {
 	link.take()
 	s.conn.Handed(1) // as if the life had broken behind the commit of b
 	for range 2 {
-		if err := h.Restart(ctx, key); err != nil {
+		if err := h.Sleep(ctx, key); err != nil {
 			t.Fatal(err)
 		}
 		if err := h.Settle(ctx, key); err != nil {

@@ -85,6 +85,7 @@ type turn struct {
 	conns  []*hibernate.Connection
 	after  []func()       // what starts outside when the gate is open
 	notes  []func() error // what Den remembers of clients, written last
+	last   bool           // the life ends behind it
 	undo   []func()       // takes back, in reverse order, what is not in the database
 	lost   error          // why all that it had done was taken back
 	broken error          // the life cannot go on
@@ -305,7 +306,8 @@ func (t *turn) note() {
 // noteAlone is note in a turn that changed nothing: nobody waits for the disk, and a
 // disk that is full does not keep anybody from reading.
 func (t *turn) noteAlone() {
-	idle := len(t.notes) == 0 && len(t.life.replies.pending) <= maxPendingReplies
+	pending := len(t.life.replies.pending)
+	idle := len(t.notes) == 0 && (pending == 0 || pending <= maxPendingReplies && !t.last)
 	if idle || t.broken != nil || t.life.isFenced() || t.life.host.logFailed() {
 		return
 	}
@@ -533,7 +535,7 @@ func (t *turn) then(m *thenMessage) error {
 		l.log.Warn("the result of a room's work came after its life had ended")
 		return nil
 	}
-	l.work--
+	l.work.Add(-1)
 	c := t.context(nil, nil)
 	commit, err := t.unit(c, "Go", func() error { return m.then(c, m.err) })
 	if err != nil {

@@ -63,6 +63,7 @@ type DB struct {
 	mark    mark    // what the file says about the commit log
 	wal     *wal    // nil: there is no commit log
 	room    RoomLog // the room's part of it
+	created bool    // Open made the file
 	suspect bool    // the disk failed under the file: it is not to be believed as it stands
 
 	released uint64 // the transactions that the log need not keep any more
@@ -265,6 +266,9 @@ func (d *DB) Interrupt() {
 		tls.Close()
 	}
 }
+
+// Created tells whether Open made the file: nobody was in the room before.
+func (d *DB) Created() bool { return d.created }
 
 // Fence ends the DB from another goroutine, for an actor that hangs: it stops
 // the running statement, waits until that call has returned, rolls back what was

@@ -68,6 +68,7 @@ func openRoom(o Options) (*DB, error) {
 			leave(room)
 			return nil, err
 		}
+		d.created = fresh
 		if o.Log == nil {
 			return d, nil
 		}

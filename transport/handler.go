@@ -45,6 +45,9 @@ func NewHandler(host *room.Host, o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := opts.fitConnections(host.Descriptors()); err != nil {
+		return nil, err
+	}
 	list, err := newOrigins(o.Origins)
 	if err != nil {
 		return nil, err

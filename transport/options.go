@@ -56,8 +56,9 @@ type Options struct {
 	PingInterval time.Duration
 	PongTimeout  time.Duration
 
-	// MaxConnections is how many sockets there may be; one more is refused with 503.
-	// Default 100,000; negative: no limit.
+	// MaxConnections is how many sockets there may be; one more is refused with 503. Each takes
+	// a descriptor. Default 100,000, or what the process may have beside the rooms' files;
+	// negative: no limit.
 	MaxConnections int
 
 	// MaxBody is the largest body of a plain request in bytes. Default 1 MiB.
@@ -91,6 +92,8 @@ type CORS struct {
 }
 
 const (
+	defaultConnections = 100_000
+
 	closeTimeout = 5 * time.Second // for a client's answer to a close, or to take the close itself
 	maxID        = 128             // bytes of a connection's id
 )
@@ -115,9 +118,6 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.WriteTimeout, 10*time.Second)
 	def(&o.PingInterval, 30*time.Second)
 	def(&o.PongTimeout, 10*time.Second)
-	if o.MaxConnections == 0 {
-		o.MaxConnections = 100_000
-	}
 	def(&o.MaxBody, 1<<20)
 	if o.Next == nil {
 		o.Next = http.HandlerFunc(notFound)

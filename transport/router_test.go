@@ -130,7 +130,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		}
 	}
 	o, err := Options{Prefix: "/api/rooms/"}.withDefaults()
-	if err != nil || o.Prefix != "api/rooms" || o.ReadLimit != 1<<20 || o.MaxConnections != 100_000 {
+	if err != nil || o.Prefix != "api/rooms" || o.ReadLimit != 1<<20 {
 		t.Errorf("defaults: %+v, %v", o, err)
 	}
 }

@@ -417,7 +417,7 @@ func TestInvariantSocketsOutliveRooms(t *testing.T) {
 	s := startServer(t, Options{})
 	c := s.dial("/parties/probe/home")
 	key := room.Key{Namespace: "probe", Room: "home"}
-	for name, end := range map[string]func(context.Context, room.Key) error{"restart": s.host.Restart, "crash": s.host.Crash} {
+	for name, end := range map[string]func(context.Context, room.Key) error{"sleep": s.host.Sleep, "crash": s.host.Crash} {
 		healthy(t, c)
 		if err := end(t.Context(), key); err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -86,13 +86,23 @@ func (h *Host) Reopen() {
 	h.open()
 }
 
-// Advance lets virtual time pass, and calls what falls due.
-func (h *Host) Advance(d time.Duration) { h.Clock.Advance(d) }
+// settleTime is how long, in real time, Advance waits for the rooms to be done.
+const settleTime = 2 * time.Second
 
-// RestartRoom ends a room's life in good order. Its clients stay.
-func (h *Host) RestartRoom(namespace, name string) {
+// Advance lets virtual time pass, calls what falls due, and waits until the rooms have done
+// what they were called for or have gone to sleep, which they do when they had nothing to do
+// for Options.IdleAfter. It does not wait for a hook that hangs.
+func (h *Host) Advance(d time.Duration) {
+	h.Clock.Advance(d)
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	_ = h.Host.Quiet(ctx) // a hook may hang on purpose
+}
+
+// SleepRoom puts a room to sleep. Its clients stay, and the next message wakes it.
+func (h *Host) SleepRoom(namespace, name string) {
 	h.t.Helper()
-	h.end("restarting", namespace, name, h.Host.Restart)
+	h.end("putting to sleep", namespace, name, h.Host.Sleep)
 }
 
 // CrashRoom ends a room's life as a fault would: nothing that it had in memory

@@ -229,7 +229,7 @@ func logSizes(b *testing.B, o room.Options, each int) (awake, asleep int64) {
 	all.Wait()
 	awake = sizeOf(b, filepath.Join(o.Dir, logDir))
 	for i := range logSizeRooms {
-		if err := host.Restart(context.Background(), room.Key{Namespace: todo.Namespace, Room: fmt.Sprintf("room%d", i)}); err != nil {
+		if err := host.Sleep(context.Background(), room.Key{Namespace: todo.Namespace, Room: fmt.Sprintf("room%d", i)}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -95,7 +95,7 @@ func TestAnotherRoomsFile(t *testing.T) {
 	if e := create(h.Join(todo.Namespace, "mine", "alice"), "1", "secret"); e.Kind != "success" {
 		t.Fatalf("%s", e.Data)
 	}
-	h.RestartRoom(todo.Namespace, "mine")
+	h.SleepRoom(todo.Namespace, "mine")
 	data, err := os.ReadFile(path(t, dir, "mine"))
 	if err == nil {
 		err = os.WriteFile(path(t, dir, "yours"), data, 0o600)
@@ -115,7 +115,7 @@ func TestDamagedDatabase(t *testing.T) {
 			t.Fatalf("%s", e.Data)
 		}
 	}
-	h.RestartRoom(todo.Namespace, "r")
+	h.SleepRoom(todo.Namespace, "r")
 	file := path(t, dir, "r")
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -160,7 +160,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	for range 30 {
 		h.Settle(t.Context(), room.Key{Namespace: todo.Namespace, Room: "r"}) // it may share the fate of a try
-		h.Advance(5 * time.Second)
+		h.Clock.Advance(5 * time.Second)
 	}
 	if e := newcomer.Next(); e.Code != "storage_unavailable" {
 		t.Errorf("a connection that the full disk cannot note was told %s", e.Data)

@@ -63,7 +63,7 @@ func crashed(t *testing.T, opts ...roomtest.Option) image {
 	do(4, 5)
 	copyTree(t, dir, im.early)
 	do(6, 10)
-	h.RestartRoom(todo.Namespace, asleep)
+	h.SleepRoom(todo.Namespace, asleep)
 	copyTree(t, dir, im.dir)
 	im.take(im.early, behind, behind)
 	return im

@@ -184,7 +184,7 @@ func (r *run) work(long time.Duration) {
 // unrest ends lives of rooms until ctx ends, in good order or not.
 func (r *run) unrest(ctx context.Context) {
 	for ctx.Err() == nil {
-		end := r.host.Restart
+		end := r.host.Sleep
 		if r.rng.IntN(2) == 0 {
 			end = r.host.Crash
 		}

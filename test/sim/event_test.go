@@ -11,27 +11,27 @@ import (
 type kind uint8
 
 const (
-	evAct         kind = iota // a client acts, connected or not
-	evRun                     // nothing but some moves
-	evSettle                  // moves until there are none
-	evConnect                 // a client connects, if it has no link
-	evBreak                   // a link breaks, and what was on its way is lost
-	evLeave                   // a client goes away; what it sent before arrives
-	evPing                    // the server asks a client whether it is there
-	evRetry                   // a client sends again what it has no answer to
-	evRemount                 // a client forgets everything, as a page that is loaded anew
-	evAdvance                 // time passes
-	evStep                    // the machine's clock is set
-	evRestartRoom             // a room's life ends in good order
-	evCrashRoom               // a room's life ends as by a fault
-	evPowerCut                // the machine loses power now
-	evFuse                    // the machine loses power in the middle of some write to come
-	evKill                    // the process is killed
-	evFault                   // the disk begins to fail
-	evHeal                    // the disk is well again
-	evReopen                  // the server is shut down and started again
-	evBackup                  // a copy of a room is taken
-	evRestore                 // a room is replaced by a copy of it that was taken before
+	evAct       kind = iota // a client acts, connected or not
+	evRun                   // nothing but some moves
+	evSettle                // moves until there are none
+	evConnect               // a client connects, if it has no link
+	evBreak                 // a link breaks, and what was on its way is lost
+	evLeave                 // a client goes away; what it sent before arrives
+	evPing                  // the server asks a client whether it is there
+	evRetry                 // a client sends again what it has no answer to
+	evRemount               // a client forgets everything, as a page that is loaded anew
+	evAdvance               // time passes
+	evStep                  // the machine's clock is set
+	evSleepRoom             // a room's life ends in good order
+	evCrashRoom             // a room's life ends as by a fault
+	evPowerCut              // the machine loses power now
+	evFuse                  // the machine loses power in the middle of some write to come
+	evKill                  // the process is killed
+	evFault                 // the disk begins to fail
+	evHeal                  // the disk is well again
+	evReopen                // the server is shut down and started again
+	evBackup                // a copy of a room is taken
+	evRestore               // a room is replaced by a copy of it that was taken before
 	kinds
 )
 
@@ -73,12 +73,12 @@ type climate struct {
 var climates = []climate{
 	{"calm", weights(map[kind]int{evAct: 60, evRun: 10, evSettle: 6, evConnect: 6, evBreak: 6, evLeave: 2, evPing: 6, evRetry: 2, evAdvance: 2})},
 	{"links", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 3, evConnect: 14, evBreak: 16, evLeave: 4, evPing: 10, evRetry: 4, evAdvance: 3, evRemount: 1})},
-	{"lives", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evPing: 4, evRetry: 4, evAdvance: 3, evRestartRoom: 6, evCrashRoom: 6, evReopen: 2, evBackup: 5, evRestore: 6})},
+	{"lives", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evPing: 4, evRetry: 4, evAdvance: 3, evSleepRoom: 6, evCrashRoom: 6, evReopen: 2, evBackup: 5, evRestore: 6})},
 	{"power", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 4, evRetry: 3, evAdvance: 2, evPowerCut: 3, evFuse: 6, evKill: 3, evCrashRoom: 2, evReopen: 1, evBackup: 4, evRestore: 5})},
 	{"disk", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 3, evRetry: 3, evAdvance: 6, evFault: 6, evHeal: 6, evFuse: 2, evPowerCut: 2, evCrashRoom: 1, evBackup: 3, evRestore: 3})},
-	{"ages", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 5, evConnect: 10, evBreak: 8, evLeave: 3, evPing: 6, evRetry: 3, evAdvance: 10, evStep: 3, evRestartRoom: 4, evCrashRoom: 1, evReopen: 1, evPowerCut: 1, evBackup: 3, evRestore: 3})},
+	{"ages", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 5, evConnect: 10, evBreak: 8, evLeave: 3, evPing: 6, evRetry: 3, evAdvance: 10, evStep: 3, evSleepRoom: 4, evCrashRoom: 1, evReopen: 1, evPowerCut: 1, evBackup: 3, evRestore: 3})},
 	{"all", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evLeave: 2, evPing: 5, evRetry: 3, evAdvance: 4, evStep: 1,
-		evRestartRoom: 2, evCrashRoom: 2, evPowerCut: 1, evFuse: 2, evKill: 1, evFault: 2, evHeal: 2, evReopen: 1, evRemount: 1, evBackup: 4, evRestore: 4})},
+		evSleepRoom: 2, evCrashRoom: 2, evPowerCut: 1, evFuse: 2, evKill: 1, evFault: 2, evHeal: 2, evReopen: 1, evRemount: 1, evBackup: 4, evRestore: 4})},
 }
 
 func weights(of map[kind]int) (w [kinds]int) {

@@ -85,7 +85,7 @@ func (w *world) shutdown(rng *rand.Rand) {
 	}
 	host := w.host
 	for _, name := range w.rooms {
-		stopped := w.background(func() error { return host.Restart(context.Background(), room.Key{Namespace: namespace, Room: name}) })
+		stopped := w.background(func() error { return host.Sleep(context.Background(), room.Key{Namespace: namespace, Room: name}) })
 		w.finish(stopped, rng, "stopping a room")
 	}
 	ended := w.background(func() error { return host.Shutdown(context.Background()) })
@@ -125,9 +125,9 @@ func (w *world) close() {
 // trouble does the events of the server's and the machine's.
 func (w *world) trouble(k kind, key room.Key, rng *rand.Rand) {
 	switch k {
-	case evRestartRoom, evCrashRoom:
+	case evSleepRoom, evCrashRoom:
 		if w.host != nil {
-			host, end := w.host, w.host.Restart
+			host, end := w.host, w.host.Sleep
 			if k == evCrashRoom {
 				end = host.Crash
 			}
