@@ -392,3 +392,21 @@ func sleepStep(h *roomtest.Host, r *rand.Rand, clients map[string]*roomtest.Clie
 		act(fmt.Sprint("p", step), "put", object{"id": id, "name": fmt.Sprint(step)})
 	}
 }
+
+// An action that changed nothing has its reply in memory only, for there was nothing to commit;
+// a room writes it down before it sleeps.
+func TestInvariantExactlyOnceOverSleep(t *testing.T) {
+	h, _ := open(t)
+	alice := h.Join("shop", "r", "alice")
+	mustSucceed(t, alice.Do("items", "add", object{"id": "1", "name": "milk"}))
+	if e := mustSucceed(t, alice.DoAs("same", "items", "calls", nil)); string(e.Value) != "1" {
+		t.Fatalf("got %s", e.Data)
+	}
+	h.SleepRoom("shop", "r")
+	if e := mustSucceed(t, alice.DoAs("same", "items", "calls", nil)); string(e.Value) != "1" {
+		t.Errorf("behind the sleep it was applied again: %s", e.Data)
+	}
+	if e := mustSucceed(t, alice.DoAs("other", "items", "calls", nil)); string(e.Value) != "0" {
+		t.Errorf("the room did not sleep: %s", e.Data)
+	}
+}

@@ -165,6 +165,9 @@ func (c *client) act(rng *rand.Rand) {
 	a := &action{name: fmt.Sprintf("%s/%d", c.name, c.serial)}
 	a.id = fmt.Sprintf("%s-%d", c.name, c.serial)
 	t := choose(rng)
+	if c.w.sleep != sleepByTime && t.breaks() {
+		t = template{"look", "journal", 1}
+	}
 	a.kind, a.channel, a.payload = t.action, t.channel, payload(a.name, rng)
 	c.actions = append(c.actions, a)
 	c.w.tracef("%s acts: %s", c.name, a.kind)

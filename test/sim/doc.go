@@ -37,6 +37,12 @@
 // A backup of a room is taken now and then, and restored over it later: what it held is there then, and nothing else of before. Cursor
 // clients stay through that; stock ones are mounted anew, because a backup may not remember an id that is away.
 //
+// # Sleep
+//
+// Rooms sleep when they have had nothing to do for ten seconds of the clock's, as they do in a server, and an event puts
+// one to sleep at once. TestInvariantSleepIsInvisible plays histories twice besides, in lockstep: once with all rooms asleep
+// behind every event, once with none ever. Every client must get the same messages, byte for byte but for the epoch's name.
+//
 // A failing seed prints itself, a shrunk history that fails too, and the end of what happens in that.
 //
 // # That it finds something

@@ -22,7 +22,7 @@ const (
 	evRemount               // a client forgets everything, as a page that is loaded anew
 	evAdvance               // time passes
 	evStep                  // the machine's clock is set
-	evSleepRoom             // a room's life ends in good order
+	evSleepRoom             // a room goes to sleep
 	evCrashRoom             // a room's life ends as by a fault
 	evPowerCut              // the machine loses power now
 	evFuse                  // the machine loses power in the middle of some write to come
@@ -37,7 +37,7 @@ const (
 
 func (k kind) String() string {
 	return [kinds]string{"act", "run", "settle", "connect", "break", "leave", "ping", "retry", "remount", "advance", "step",
-		"restart room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen", "backup", "restore"}[k]
+		"sleep room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen", "backup", "restore"}[k]
 }
 
 // An event is one step of a history.

@@ -182,6 +182,7 @@ func (l *link) deliverDown() {
 		l.up = append(l.up, upward{pong: next.mark})
 	case next.message != nil:
 		l.w.tracef("%s ← %s", l.name, next.message)
+		l.w.hear(l.client, next.message)
 		l.client.receive(next.message)
 	default:
 		l.w.tracef("%s: closed with %d %s", l.name, next.code, next.reason)

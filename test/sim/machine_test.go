@@ -187,6 +187,9 @@ func (w *world) advance(rng *rand.Rand) {
 	if rng.IntN(12) == 0 {
 		d = 8 * 24 * time.Hour
 	}
+	if w.sleep != sleepByTime { // when what is old is forgotten, is a room's own affair
+		d = min(d, time.Hour)
+	}
 	if d >= time.Hour {
 		w.quieten(rng)
 	}

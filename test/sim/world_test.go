@@ -47,6 +47,9 @@ type world struct {
 	renamed   bool     // its file has taken the room's place, and the clients are not told
 	rewinds   map[string][]*rewind
 
+	sleep sleepMode
+	heard map[string][]string // what each client got, where that is to be compared
+
 	sum     hash.Hash
 	log     *strings.Builder // nil: nobody reads it
 	failure string           // the first thing that was wrong
@@ -83,6 +86,7 @@ type outcome struct {
 	climate string
 	history history
 	stats   stats
+	heard   map[string][]string
 }
 
 // A plan is a run to be made.
@@ -90,6 +94,7 @@ type plan struct {
 	seed    uint64
 	history history // nil: the seed's own
 	verbose bool
+	sleep   sleepMode
 }
 
 // run makes a run in a bubble of its own, in which goroutines can be awaited.
@@ -109,7 +114,7 @@ func run(t *testing.T, p plan) (o outcome) {
 		if err := unregister(); err != nil {
 			w.failf("SQLite's files: %v", err)
 		}
-		o = outcome{failure: w.failure, sum: w.digest(), climate: climate, history: events, stats: w.stats}
+		o = outcome{failure: w.failure, sum: w.digest(), climate: climate, history: events, stats: w.stats, heard: w.heard}
 		if w.log != nil {
 			o.log = w.log.String()
 		}
@@ -121,7 +126,7 @@ func newWorld(p plan) *world {
 	w := &world{
 		seed: p.seed, rng: rand.New(rand.NewPCG(p.seed, 7)),
 		disk: faultdisk.New(p.seed, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), sum: sha256.New(),
-		outside: newOutside(), rewinds: make(map[string][]*rewind),
+		outside: newOutside(), rewinds: make(map[string][]*rewind), sleep: p.sleep,
 	}
 	w.vfs = fmt.Sprintf("sim-%p", w.disk) // a run that left files open has kept its name
 	if p.verbose {
@@ -136,6 +141,9 @@ func newWorld(p plan) *world {
 		CheckpointBytes: []int64{8 << 10, 32 << 10, 4 << 20}[w.rng.IntN(3)],
 		LogSegmentBytes: []int64{8 << 10, 64 << 10, 8 << 20}[w.rng.IntN(3)],
 		TimeTravel:      []time.Duration{-1, 24 * time.Hour}[w.rng.IntN(2)],
+	}
+	if w.sleep != sleepByTime {
+		w.options.IdleAfter, w.heard = -1, make(map[string][]string)
 	}
 	if w.log != nil {
 		w.options.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{ReplaceAttr: withoutStack}))
@@ -153,6 +161,9 @@ func withoutStack(_ []string, a slog.Attr) slog.Attr {
 // prepare makes rooms and clients, and draws the history where the plan has none.
 func (w *world) prepare(p plan) (history, string) {
 	climate := climates[w.rng.IntN(len(climates))]
+	if w.sleep != sleepByTime {
+		climate = lockstep
+	}
 	for i := range 1 + w.rng.IntN(2) {
 		w.rooms = append(w.rooms, fmt.Sprintf("room%d", i))
 	}
@@ -172,6 +183,10 @@ func (w *world) prepare(p plan) (history, string) {
 
 // play does the events, ends them, and looks at what is there.
 func (w *world) play(events history) {
+	if w.sleep != sleepByTime {
+		w.march(events)
+		return
+	}
 	for i, e := range events {
 		if w.failure != "" {
 			return
