@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/denrooms/den/room"
 )
@@ -19,11 +21,13 @@ type config struct {
 	format  string
 
 	durability room.Durability
+	idle       time.Duration
+	awake      int
 }
 
 func parseConfig(args []string, getenv func(string) string, output io.Writer) (config, error) {
 	var c config
-	var origins, level, durability string
+	var origins, level, durability, idle, awake string
 	flags := flag.NewFlagSet("den", flag.ContinueOnError)
 	flags.SetOutput(output)
 	env := func(name, fallback string) string {
@@ -36,6 +40,8 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.data, "data", env("DEN_DATA", "data"), "`directory` of the rooms' databases (DEN_DATA)")
 	flags.StringVar(&origins, "origins", env("DEN_ORIGINS", ""), "`origins` of other hosts' pages that may reach rooms, comma-separated, like https://app.example.com (DEN_ORIGINS)")
 	flags.StringVar(&durability, "durability", env("DEN_DURABILITY", "durable"), "what survives a power cut: durable, relaxed or files (DEN_DURABILITY)")
+	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "how `long` a room has nothing to do before it sleeps; never: it does not (DEN_IDLE)")
+	flags.StringVar(&awake, "max-awake", env("DEN_MAX_AWAKE", "0"), "how many rooms may be awake; 0: 4096, or what the process's descriptors allow (DEN_MAX_AWAKE)")
 	flags.StringVar(&level, "log-level", env("DEN_LOG_LEVEL", "info"), "debug, info, warn or error (DEN_LOG_LEVEL)")
 	flags.StringVar(&c.format, "log-format", env("DEN_LOG_FORMAT", "text"), "text or json (DEN_LOG_FORMAT)")
 	flags.Usage = func() {
@@ -58,6 +64,12 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	if c.durability, err = parseDurability(durability); err != nil {
 		return c, err
 	}
+	if c.idle, err = parseIdle(idle); err != nil {
+		return c, err
+	}
+	if c.awake, err = strconv.Atoi(awake); err != nil || c.awake < 0 {
+		return c, fmt.Errorf("-max-awake %q: want a number of rooms", awake)
+	}
 	for origin := range strings.SplitSeq(origins, ",") {
 		if origin = strings.TrimSpace(origin); origin != "" {
 			c.origins = append(c.origins, origin)
@@ -77,6 +89,18 @@ func parseDurability(text string) (room.Durability, error) {
 		return room.DurableFiles, nil
 	}
 	return 0, fmt.Errorf("-durability %q: want durable, relaxed or files", text)
+}
+
+// parseIdle reads how long a room is idle before it sleeps; negative: for ever.
+func parseIdle(text string) (time.Duration, error) {
+	if text == "never" {
+		return -1, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("-idle %q: want a time like 10s, or never", text)
+	}
+	return d, nil
 }
 
 func (c config) logger(w io.Writer) *slog.Logger {

@@ -23,7 +23,7 @@ func environment(vars map[string]string) func(string) string {
 
 func TestConfig(t *testing.T) {
 	c, err := parseConfig(nil, environment(nil), io.Discard)
-	if err != nil || c.addr != "localhost:8787" || c.data != "data" || c.origins != nil || c.level != slog.LevelInfo || c.format != "text" || c.durability != room.Durable {
+	if err != nil || c.addr != "localhost:8787" || c.data != "data" || c.origins != nil || c.level != slog.LevelInfo || c.format != "text" || c.durability != room.Durable || c.idle != 10*time.Second || c.awake != 0 {
 		t.Errorf("with nothing set: %+v, %v", c, err)
 	}
 	vars := environment(map[string]string{"DEN_ADDR": ":1", "DEN_DATA": "/d", "DEN_ORIGINS": "https://a.example, https://b.example", "DEN_LOG_LEVEL": "debug", "DEN_LOG_FORMAT": "json"})
@@ -39,7 +39,10 @@ func TestConfig(t *testing.T) {
 			t.Errorf("DEN_DURABILITY=%s: %v, %v", text, c.durability, err)
 		}
 	}
-	for _, args := range [][]string{{"-durability", "unsynced"}, {"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}} {
+	if c, err := parseConfig([]string{"-idle", "never", "-max-awake", "100"}, environment(nil), io.Discard); err != nil || c.idle >= 0 || c.awake != 100 {
+		t.Errorf("-idle never -max-awake 100: %v, %d, %v", c.idle, c.awake, err)
+	}
+	for _, args := range [][]string{{"-durability", "unsynced"}, {"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}, {"-idle", "soon"}, {"-idle", "-1s"}, {"-max-awake", "many"}, {"-max-awake", "-1"}} {
 		if _, err := parseConfig(args, environment(nil), io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}
