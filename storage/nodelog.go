@@ -149,6 +149,7 @@ func logError(err error) error {
 		{commitlog.ErrGap, ErrLogMismatch},
 		{commitlog.ErrLost, ErrLogMissing},
 		{commitlog.ErrNewer, ErrNewer},
+		{commitlog.ErrOlder, ErrLogMismatch},
 		{commitlog.ErrMisuse, ErrInUse},
 		{commitlog.ErrClosed, ErrClosed},
 	} {

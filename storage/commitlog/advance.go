@@ -5,6 +5,7 @@ package commitlog
 // leads, in steps of which each can fail and be done again.
 
 import (
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -64,9 +65,12 @@ func (l *Log) finish() error {
 	if a.bad {
 		return l.rewrite(a)
 	}
-	footer := encodeFooter(a.index, a.salt)
-	size := a.end + int64(len(footer))
-	_, err := a.file.WriteAt(footer, a.end)
+	// Not over what a failed write has left: a piece of it over a whole record looks like
+	// that record with a flipped bit, if the record is off by one bit then.
+	footer, keep := a.footer()
+	at := max(a.end, a.dirty)
+	size := at + int64(len(footer))
+	_, err := a.file.WriteAt(footer, at)
 	if err == nil {
 		err = a.file.Truncate(size)
 	}
@@ -78,14 +82,28 @@ func (l *Log) finish() error {
 		return err
 	}
 	a.close()
-	l.finished(a, size)
+	l.finished(a, at, size, keep)
 	return nil
 }
 
-func (l *Log) finished(a *active, size int64) {
+// footer is the index of all of a segment, and its filter.
+func (a *active) footer() ([]byte, filter) {
+	if len(a.index) == 0 {
+		return nil, nil
+	}
+	return encodeIndex(slices.Collect(maps.Values(a.index)), a.salt)
+}
+
+// finished notes that a segment is done, with the index of all of it at an offset.
+func (l *Log) finished(a *active, at, size int64, keep filter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.size, a.footer, a.rooms, a.newest = size, uint32(a.end), uint32(len(a.index)), l.o.Now().UnixMilli()
+	a.size, a.newest, a.touched = size, l.o.Now().UnixMilli(), nil
+	if len(a.index) > 0 {
+		x := &index{offset: uint32(at), rooms: uint32(len(a.index))}
+		l.keepFilter(x, keep)
+		a.indexes = []*index{x}
+	}
 	a.done, a.bad = true, false
 }
 
@@ -97,14 +115,14 @@ func (l *Log) rewrite(a *active) error {
 	if err != nil {
 		return err
 	}
-	s := scan(b, a.salt)
+	s := scan(b[segmentStart:], start{segmentStart, a.salt}, a.salt)
 	if s.end < a.end {
 		if l.o.Durability == Durable || s.end < a.synced {
 			return corrupt(name, s.end, "what was acknowledged cannot be read again after a failed sync")
 		}
 		l.fallBack(a, s)
 	}
-	footer := encodeFooter(a.index, a.salt)
+	footer, keep := a.footer()
 	temp := l.path(a.number) + ".tmp"
 	if err := l.writeFile(temp, append(b[:a.end:a.end], footer...)); err != nil {
 		return failure("writing "+name+" anew", err)
@@ -116,7 +134,7 @@ func (l *Log) rewrite(a *active) error {
 	if err := l.syncDir(); err != nil {
 		return failure("syncing the directory", err)
 	}
-	l.finished(a, a.end+int64(len(footer)))
+	l.finished(a, a.end, a.end+int64(len(footer)), keep)
 	l.mu.Lock()
 	l.stats.Healed++
 	l.mu.Unlock()
@@ -130,7 +148,7 @@ func (l *Log) reread(a *active) ([]byte, error) {
 		return nil, failure("opening "+segmentName(a.number), err)
 	}
 	defer f.Close()
-	b, err := readSegment(f, a.end)
+	b, err := readPart(f, 0, a.end)
 	if err != nil {
 		return nil, failure("reading "+segmentName(a.number), err)
 	}
@@ -142,6 +160,9 @@ func (l *Log) reread(a *active) ([]byte, error) {
 func (l *Log) fallBack(a *active, s scanned) {
 	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segmentName(a.number), "bytes", a.end-s.end)
 	l.mu.Lock()
+	for k, p := range s.index {
+		p.who = a.index[k].who
+	}
 	a.end, a.chain, a.index = s.end, s.chain, s.index
 	var elsewhere []*Room
 	for k, r := range l.attached {
@@ -198,12 +219,17 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 
 // expendable tells whether a segment may be deleted once those before it are. mu is held.
 func (l *Log) expendable(s *segment, now time.Time) bool {
-	return s.pins == 0 && !l.crashed.has(s.number) && (s.rooms == 0 || now.Sub(time.UnixMilli(s.newest)) >= l.o.History)
+	return s.pins == 0 && !l.crashed.has(s.number) && (s.rooms() == 0 || now.Sub(time.UnixMilli(s.newest)) >= l.o.History)
 }
 
 // discard deletes files that CURRENT does not name any more. One that cannot be deleted is
 // deleted by the next Open.
 func (l *Log) discard(doomed []*segment) {
+	l.mu.Lock()
+	for _, s := range doomed {
+		l.dropFilters(s)
+	}
+	l.mu.Unlock()
 	for _, s := range doomed {
 		if err := l.removeIfThere(l.path(s.number)); err != nil {
 			l.o.Logger.Warn("commit log: a segment that is not needed any more stays", "file", segmentName(s.number), "error", err)

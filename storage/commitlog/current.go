@@ -16,9 +16,10 @@ const (
 	currentName    = "CURRENT"
 	currentTemp    = "CURRENT.tmp"
 	currentMagic   = "DenCurr\x00"
-	currentVersion = 1
+	currentVersion = 2
 	currentHeader  = 96
-	currentRow     = 32
+	currentRow     = 24
+	currentIndex   = 8
 	pinHeader      = 20
 
 	flagClean = 1
@@ -74,8 +75,10 @@ func (c *current) encode() []byte {
 	le.PutUint32(b[92:], uint32(len(c.pins)))
 	for _, s := range c.segments {
 		b = le.AppendUint64(le.AppendUint64(b, uint64(s.size)), uint64(s.newest))
-		b = le.AppendUint32(le.AppendUint32(b, s.footer), s.rooms)
-		b = le.AppendUint32(le.AppendUint32(b, s.salt), 0)
+		b = le.AppendUint32(le.AppendUint32(b, s.salt), uint32(len(s.indexes)))
+		for _, x := range s.indexes {
+			b = le.AppendUint32(le.AppendUint32(b, x.offset), x.rooms)
+		}
 	}
 	for _, p := range c.pins {
 		names := p.who.names()
@@ -90,8 +93,8 @@ func parseCurrent(b []byte) (*current, error) {
 	if len(b) < 16 || string(b[:8]) != currentMagic || le.Uint32(b[len(b)-4:]) != sum(0, b[:len(b)-4]) {
 		return nil, corrupt(currentName, 0, "it does not fit its checksum")
 	}
-	if v := le.Uint32(b[8:]); v != currentVersion {
-		return nil, fmt.Errorf("commitlog: %w: %s has format %d, this Den knows %d", ErrNewer, currentName, v, currentVersion)
+	if err := checkVersion(currentName, le.Uint32(b[8:]), currentVersion); err != nil {
+		return nil, err
 	}
 	bad := corrupt(currentName, 0, "its parts do not fit together")
 	if b = b[:len(b)-4]; len(b) < currentHeader {
@@ -102,17 +105,46 @@ func parseCurrent(b []byte) (*current, error) {
 		*v = le.Uint64(b[32+8*i:])
 	}
 	rows, pins, b := le.Uint32(b[88:]), le.Uint32(b[92:]), b[currentHeader:]
-	if uint64(len(b)) < uint64(rows)*currentRow || c.first == 0 || c.active != 0 && c.active != c.first+uint64(rows) {
+	if c.first == 0 || c.active != 0 && c.active != c.first+uint64(rows) {
 		return nil, bad
 	}
-	for i := range rows {
-		c.segments = append(c.segments, &segment{
-			number: c.first + uint64(i), size: int64(le.Uint64(b)), newest: int64(le.Uint64(b[8:])),
-			footer: le.Uint32(b[16:]), rooms: le.Uint32(b[20:]), salt: le.Uint32(b[24:]),
-		})
-		b = b[currentRow:]
+	for i := range uint64(rows) {
+		s, rest := parseRow(b, c.first+i)
+		if s == nil {
+			return nil, bad
+		}
+		c.segments, b = append(c.segments, s), rest
 	}
 	return c, c.parsePins(b, int(pins), bad)
+}
+
+// parseRow takes a segment from the beginning of b; nil if there is none.
+func parseRow(b []byte, number uint64) (s *segment, rest []byte) {
+	le := binary.LittleEndian
+	if len(b) < currentRow || uint64(len(b)-currentRow) < currentIndex*uint64(le.Uint32(b[20:])) {
+		return nil, nil
+	}
+	s = &segment{number: number, size: int64(le.Uint64(b)), newest: int64(le.Uint64(b[8:])), salt: le.Uint32(b[16:])}
+	n := le.Uint32(b[20:])
+	for b = b[currentRow:]; n > 0; n-- {
+		x := &index{offset: le.Uint32(b), rooms: le.Uint32(b[4:])}
+		if x.rooms == 0 {
+			return nil, nil
+		}
+		s.indexes, b = append(s.indexes, x), b[currentIndex:]
+	}
+	return s, b
+}
+
+// checkVersion refuses the format of another Den.
+func checkVersion(file string, version, known uint32) error {
+	switch {
+	case version > known:
+		return fmt.Errorf("commitlog: %w: %s has format %d, this Den knows %d", ErrNewer, file, version, known)
+	case version < known:
+		return fmt.Errorf("commitlog: %w: %s has format %d, this Den needs %d", ErrOlder, file, version, known)
+	}
+	return nil
 }
 
 func (c *current) parsePins(b []byte, n int, bad error) error {
@@ -150,7 +182,7 @@ func (l *Log) readCurrent() (*current, error) {
 		return nil, failure("opening "+currentName, err)
 	}
 	defer f.Close()
-	b, err := readSegment(f, size)
+	b, err := readPart(f, 0, size)
 	if err != nil {
 		return nil, failure("reading "+currentName, err)
 	}

@@ -23,14 +23,14 @@
 //
 // The directory has CURRENT and segments, whose names are 16 hex digits and ".log", numbered
 // without holes. Little endian throughout; a checksum is CRC-32C, and of what is in a segment
-// (footer too) begins with the segment's salt, so that no part of one segment passes for one
-// of another, or of another log.
+// begins with the segment's salt, so that no part of one segment passes for one of another, or
+// of another log. Version 1 of both was never released; it is refused.
 //
-// CURRENT, version 1, replaced as a whole (temporary file, sync, rename, sync of the directory)
+// CURRENT, version 2, replaced as a whole (temporary file, sync, rename, sync of the directory)
 // when a log is opened, a segment begun or deleted, and at a good end:
 //
 //	 0  "DenCurr\0"
-//	 8  u32  1, the version
+//	 8  u32  2, the version
 //	12  u32  flags; 1: the generation ended well, there is no active segment
 //	16  16   the log's ID
 //	32  u64  generation
@@ -42,18 +42,18 @@
 //	80  u64  segments below this one have only released entries
 //	88  u32  n, how many segments are sealed: they follow each other from the first
 //	92  u32  m, how many pins there are
-//	96  n times: u64 size; i64 Unix ms of the sealing; u32 offset of the footer;
-//	    u32 rooms in it; u32 salt; u32 0
+//	96  n times: u64 size; i64 Unix ms of the sealing; u32 salt; u32 k, how many indexes it
+//	    has; k times, oldest first: u32 offset; u32 rooms in it
 //	    m times: u64 segment of the oldest unreleased entry of a closed room; u64 number of
 //	    the newest; u32 length; names (only with flag 1: behind a crash all count as unreleased)
 //	    u32  checksum of all before, salt 0
 //
-// Segment, version 1: a header, records one behind the other, and, when it is sealed, a
-// footer. While it is written, zeros follow: they were written ahead, so that a sync has
-// only data to write.
+// Segment, version 2: a header, two hints, records one behind the other, and, when it is
+// sealed, an index. While it is written, zeros follow: they were written ahead, so that a sync
+// has only data to write.
 //
 //	 0  "DenLog\0\0"
-//	 8  u32  1, the version
+//	 8  u32  2, the version
 //	12  u32  0
 //	16  16   the log's ID
 //	32  u64  the segment's number
@@ -61,6 +61,8 @@
 //	48  i64  Unix ms when it was begun
 //	56  u32  0
 //	60  u32  checksum of 0 to 59, salt 0. This is the segment's salt
+//	64  zeros up to 1536, where the first record is, but for
+//	512, 1024: the hints: u32 offset of the record of an index; u32 checksum of that
 //
 // Record: aligned to 8 bytes.
 //
@@ -74,9 +76,11 @@
 //	32  u64  seq
 //	40  i64  Unix ms
 //	48  u16  length of the names
-//	50  u8   flags; 1: the room's first record of the segment, the names follow; 2: the room's
-//	         chain starts here, what is at 16 says nothing
-//	51  u8×5 0
+//	50  u8   flags; 1: the room's first record of the segment, or one that starts a chain: the
+//	         names follow; 2: the room's chain starts here, what is at 16 says nothing;
+//	         4: it is an index
+//	51  u8   0
+//	52  u32  offset of the room's newest record with flag 1 in this segment; 0: this one
 //	56  16   key: the first bytes of SHA-256 of the names
 //	72  names: namespace, zero byte, room, zero byte, epoch
 //	    payload
@@ -84,27 +88,42 @@
 //	    u32  checksum of all before
 //	    u32  CRC-32 (IEEE) of all before, begun with the salt
 //
-// Footer: blocks of up to 128 rooms, sorted by key, all but the last full; then their names.
+// Index: blocks of up to 128 rooms, sorted by key, all but the last full; then a filter
+// (filter.go), which tells of most rooms that they are not in the blocks.
 //
 //	 0  u32  checksum of the block from 4 on
 //	 4  u32  the block's number
 //	 8  u32  n, how many rooms
-//	12  u32  where its names are, from the end of the last block on
-//	16  u32  how many bytes they are
-//	20  u32  their checksum
-//	24  n times: key; u64 number of the first entry of the newest run without a gap; u64 of the
-//	    last; u32 offset of the last; u32 the checksum that ends it
-//	    names: u16 length and names, n times
+//	12  n times: key; u64 number of the newest entry; u32 its offset; u32 the checksum that
+//	    ends it; u32 offset of the room's newest record with flag 1
+//	    u32  checksum of the filter
+//	    filter: 32 bytes for each 16 rooms or a part of 16; in the block that the first 8 bytes
+//	    of a key choose (big endian, times blocks, divided by 2^64) a bit of each of eight u32,
+//	    by 5 bits each of the next 8 bytes, the lowest first
+//
+// About every Options.IndexBytes a group of records begins with the index of the rooms that
+// have entries behind the index before. It is the payload of a record with flag 4 and no key,
+// whose number is how many rooms it has; at 12 is the offset of the index's record before it,
+// 0 for none, and at 20 its own offset: all before it is durable when it is written. The hints
+// say where the two newest are. When the segment is sealed in good order, an index of all of
+// it, at its end, takes the place of these.
 //
 // # What a crash leaves
 //
-// Open reads at most the segment that was written. Its records end where one is not good or
-// does not name the checksum of the one before it: so what a failed write has left behind a
-// shorter one is not taken for records. That what is not good was never acknowledged is not
-// taken for granted: if a good record behind it says that it was durable, or it would be good
-// with one bit changed, Open gives ErrCorrupt. (One case stays open: a sector of the last
-// group in which a single bit was set, and is not. It counts as one that never came.) An entry that was refused, because its write or sync
-// failed, may be there behind a crash if nothing was written after it.
+// Open reads the last part of the segment that was written: from the newest index on that a
+// hint leads to, that is whole, and whose forerunners' headers are good. What is behind it
+// gets an index of its own at the end, and the segment stays with several. If there is no such
+// index all of the segment is read. See part.go for why none is believed that is stale.
+//
+// The records end where one is not good or does not name the checksum of the one before it: so
+// what a failed write has left behind a shorter one is not taken for records. That what is not
+// good was never acknowledged is not taken for granted: if a good record behind it says that it
+// was durable, or it would be good with one bit changed, Open gives ErrCorrupt, for nobody can
+// say whose it was. (One case stays open: a sector of the last group, or the end of its last
+// record, in which a single bit was set, and is not. It counts as one that never came.) What lies
+// before the newest index is known by it: damage there is found by the rooms that have it. An
+// entry that was refused, because its write or sync failed, may be there behind a crash if
+// nothing was written after it.
 //
 // After a failed sync the acknowledged part of the segment is read again, checked and put
 // into a fresh file in its place, and a new segment is begun. Until that has succeeded, and
@@ -115,11 +134,14 @@
 // Damage of several bits in the last group, and a cut of the end of the segment that was
 // written, look like a power cut during a write: the group is dropped. Memory is about 100
 // bytes for a sealed segment, 200 for each room that is open, pinned, or in the active
-// segment, one group, and at Open the segment that crashed.
+// segment, one group, and at Open the part that is read. Filters, two bytes for each sealed
+// segment and room in it, come in with the first search for a room, and are 32 MiB at most
+// (Stats.Filters); rooms are looked for on the disk in segments, the oldest, that have none then.
 //
 // # Where ideas come from
 //
 // The chain of checksums is that of SQLite's WAL, salts included; the leader is LevelDB's
 // writer queue; a failed fsync is handled as "Can Applications Recover from fsync Failures?"
-// (Rebello et al., USENIX ATC 2020) asks for; CURRENT is LevelDB's MANIFEST made small.
+// (Rebello et al., USENIX ATC 2020) asks for; CURRENT is LevelDB's MANIFEST made small; an index
+// in the stream, found by a pointer in the header, is ARIES' checkpoint.
 package commitlog

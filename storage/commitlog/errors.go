@@ -27,6 +27,8 @@ var (
 	ErrClosed = errors.New("closed")
 	// ErrNewer: a newer Den wrote the log. It was left as it was.
 	ErrNewer = errors.New("written by a newer version of Den")
+	// ErrOlder: a Den that was never released wrote the log. It was left as it was.
+	ErrOlder = errors.New("written by a version of Den that was never released")
 )
 
 // failure makes ErrFull or ErrIO of an error of the file system.

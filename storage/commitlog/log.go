@@ -21,6 +21,7 @@ type Log struct {
 	o          Options // immutable
 	id         [16]byte
 	generation uint64
+	begun      int64 // where in the last segment Open began to read behind a crash; 0: there was none
 
 	// Owned by whoever leads, see turn.go.
 
@@ -41,6 +42,7 @@ type Log struct {
 	pins      map[string]pin // by identity.name
 	crashed   suspects
 	recovered map[string]struct{} // by identity.name: rooms of crashed that have what they need
+	filters   int64               // bytes of filters in memory
 	pressed   []identity          // rooms to call Pressure for
 	quiet     time.Time           // no sweep before this
 	stats     Stats
@@ -53,6 +55,7 @@ type Stats struct {
 	Unreleased int64 // of that, bytes from the oldest unreleased entry's segment on
 	Rooms      int   // open
 	Pinned     int   // closed with unreleased entries
+	Filters    int64 // bytes in memory by which rooms are found: two for each room and file, 32 MiB at most
 
 	Entries   uint64 // appended
 	Payload   uint64 // bytes of their payloads
@@ -60,6 +63,7 @@ type Stats struct {
 	Largest   int    // entries of the largest group
 	Syncs     uint64 // of files and of the directory
 	Rotations uint64 // segments begun
+	Indexes   uint64 // written into segments before their end
 	Failures  uint64 // groups that could not be written
 	Healed    uint64 // segments written anew after a failed sync
 }
@@ -210,7 +214,7 @@ func (l *Log) Stats() Stats {
 	defer l.mu.Unlock()
 	s := l.stats
 	s.Segments, s.Rooms, s.Pinned, s.Syncs = len(l.segments)+1, len(l.attached), len(l.pins), l.syncs.Load()
-	s.Bytes = l.active.end
+	s.Bytes, s.Filters = l.active.end, l.filters
 	pinned := false
 	for _, g := range l.segments {
 		s.Bytes += g.size
@@ -301,7 +305,8 @@ func (l *Log) syncActive() error {
 // Unrecovered gives the rooms that have entries of crashed generations and were not opened
 // and released since: for range it. One that does not exist any more is settled by opening it
 // with any epoch and Release(math.MaxUint64). When there is none left the segments can go and
-// Crashed is 0. It reads footers; what cannot be read is left out, and logged.
+// Crashed is 0. It reads indexes and the rooms' first records; what cannot be read is left
+// out, and logged.
 func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	l.mu.Lock()
 	s, segments := l.crashed, l.segments
@@ -309,12 +314,12 @@ func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	if s.generation == 0 {
 		return
 	}
-	seen, sound, going := make(map[string]struct{}), true, true
+	seen, keys, sound, going := make(map[string]struct{}), make(map[key]struct{}), true, true
 	for _, g := range segments {
 		if !going || !s.has(g.number) {
 			continue
 		}
-		err := l.eachRoom(g, func(who identity) bool {
+		err := l.eachRoom(g, keys, func(who identity) bool {
 			if _, again := seen[who.name]; again || l.isRecovered(who.name) {
 				return true
 			}
@@ -332,17 +337,17 @@ func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	}
 }
 
-// lookForRecovered settles a crash if every room has what it needs. It reads footers up to the
+// lookForRecovered settles a crash if every room has what it needs. It reads indexes up to the
 // first room that has not.
 func (l *Log) lookForRecovered() { l.Unrecovered(func(string, string) bool { return false }) }
 
-func (l *Log) eachRoom(g *segment, do func(identity) bool) error {
+func (l *Log) eachRoom(g *segment, seen map[key]struct{}, do func(identity) bool) error {
 	f, err := l.openSegment(g.number)
 	if f == nil || err != nil {
 		return err
 	}
 	defer f.Close()
-	return g.eachName(f, do)
+	return g.eachName(f, seen, do)
 }
 
 func (l *Log) isRecovered(name string) bool {
@@ -371,7 +376,7 @@ func (l *Log) suspectRooms() int {
 	n := 0
 	for _, s := range l.segments {
 		if l.crashed.has(s.number) {
-			n += int(s.rooms)
+			n += s.rooms()
 		}
 	}
 	return n

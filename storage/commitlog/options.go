@@ -26,10 +26,12 @@ const (
 	// MaxNames is how many bytes a namespace, a room's name and its epoch have together.
 	MaxNames = 32 << 10
 	// DefaultSegmentBytes is the default of Options.SegmentBytes for a log of up to
-	// manySegments files. A start after a crash reads one file, about 3 ms for each MiB; and
-	// beginning a file costs some milliseconds in which the disk's journal is written, with all
-	// that is new in the rooms' files: at 2 MiB busy rooms were a tenth slower.
+	// manySegments files. Beginning a file costs some milliseconds in which the disk's journal
+	// is written, with all that is new in the rooms' files: at 2 MiB busy rooms were a tenth
+	// slower.
 	DefaultSegmentBytes = 8 << 20
+	// DefaultIndexBytes is the most that Options.IndexBytes is by default.
+	DefaultIndexBytes = 1 << 20
 	// DefaultMaxUnreleased is the default of Options.MaxUnreleased.
 	DefaultMaxUnreleased = 256 << 20
 
@@ -41,6 +43,8 @@ const (
 	firstZeros      = 64 << 10 // a new segment is filled with so many zeros ahead, later twice as many, …
 	mostZeros       = 1 << 20  // … up to this
 	shrinkAbove     = 64 << 10 // an active segment without unreleased entries is left if it is larger
+	maxFilters      = 32 << 20 // bytes of filters in memory
+	usualNames      = 184      // bytes of names are read with a header; if there are more, that is another read
 	sweepPause      = time.Second
 )
 
@@ -55,6 +59,10 @@ type Options struct {
 	// SegmentBytes is the size in bytes above which a new file is begun; at most 1 GiB.
 	// 0 means DefaultSegmentBytes, and up to 32 MiB in a log of many files.
 	SegmentBytes int64
+	// IndexBytes: behind so many bytes of the file that is written comes an index of them, so
+	// that Open reads about as much behind a crash. 0 means an eighth of SegmentBytes, at most
+	// DefaultIndexBytes.
+	IndexBytes int64
 	// History is how long released entries are kept for Backward. 0: they go at once.
 	History time.Duration
 	// MaxUnreleased: when the segments from the oldest unreleased entry on have more bytes,
@@ -78,6 +86,12 @@ func (o Options) complete() (Options, error) {
 	if o.MaxUnreleased == 0 {
 		o.MaxUnreleased = DefaultMaxUnreleased
 	}
+	if o.IndexBytes == 0 {
+		o.IndexBytes = DefaultIndexBytes
+		if o.SegmentBytes > 0 {
+			o.IndexBytes = min(max(o.SegmentBytes/8, 1), DefaultIndexBytes)
+		}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -87,7 +101,7 @@ func (o Options) complete() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Dir == "" || o.Durability > Relaxed || o.SegmentBytes < 0 || o.SegmentBytes > maxSegmentBytes || o.History < 0 || o.MaxUnreleased < 0 {
+	if o.Dir == "" || o.Durability > Relaxed || o.SegmentBytes < 0 || o.SegmentBytes > maxSegmentBytes || o.IndexBytes < 0 || o.History < 0 || o.MaxUnreleased < 0 {
 		return o, misuse("Options out of range")
 	}
 	return o, nil

@@ -33,7 +33,13 @@ type history struct {
 	seen   *tally
 }
 
-type tally struct{ appends, refused, cuts, clean, heals, deleted int }
+type tally struct {
+	appends, refused, cuts, clean, heals, deleted int
+
+	indexes int // written into segments before their end
+	skipped int // opens that began at an index
+	torn    int // opens at which a hint led to an index that was not whole
+}
 
 func (h *history) note(format string, args ...any) {
 	h.events = append(h.events, fmt.Sprintf(format, args...))
@@ -62,7 +68,8 @@ func TestInvariantGateLogHistories(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", seen)
-	if n := seeds / 10; seen.appends < 100*n || seen.refused < n || seen.cuts < n || seen.clean < n || seen.heals < n/4 || seen.deleted < n {
+	if n := seeds / 10; seen.appends < 100*n || seen.refused < n || seen.cuts < n || seen.clean < n || seen.heals < n/4 || seen.deleted < n ||
+		seen.indexes < 100*n || seen.skipped < 10*n || seen.torn < n/4 {
 		t.Errorf("the histories are too tame: %+v", seen)
 	}
 }
@@ -75,7 +82,8 @@ func runHistory(t *testing.T, seed uint64, seen *tally) {
 	}
 	h := &history{t: t, rng: rng, disk: faultdisk.New(seed, traits...), clock: newClock(), seen: seen}
 	h.o = testOptions(h.disk, h.clock)
-	h.o.SegmentBytes = int64(1+rng.IntN(8)) << 10
+	h.o.SegmentBytes = segmentStart + int64(1+rng.IntN(8))<<10
+	h.o.IndexBytes = int64(100 << rng.IntN(6))
 	if rng.IntN(3) == 0 {
 		h.o.History = time.Duration(rng.IntN(100)) * time.Second
 	}
@@ -153,11 +161,9 @@ func (h *history) fault() {
 
 // restart closes the log as well as it can, and opens it again.
 func (h *history) restart() {
-	var healed uint64
-	if h.log != nil {
-		healed = h.log.Stats().Healed
-	}
-	h.seen.heals += int(healed)
+	s := h.log.Stats()
+	h.seen.heals += int(s.Healed)
+	h.seen.indexes += int(s.Indexes)
 	err := h.log.Close()
 	h.note("closed: %v", err)
 	if err == nil {
@@ -174,9 +180,14 @@ func (h *history) open() {
 		if err := h.disk.Restart(); err != nil {
 			h.fatal("%v", err)
 		}
+		torn := h.tornIndexes()
 		var err error
 		if h.log, err = Open(h.o); err == nil {
-			h.note("open: generation %d, crashed %d", h.log.Generation(), h.log.Crashed())
+			h.note("open: generation %d, crashed %d, from %d, torn %d", h.log.Generation(), h.log.Crashed(), h.log.begun, torn)
+			h.seen.torn += torn
+			if h.log.begun > segmentStart {
+				h.seen.skipped++
+			}
 			return
 		}
 		h.note("open: %v", err)
@@ -185,6 +196,33 @@ func (h *history) open() {
 		}
 	}
 	h.fatal("it does not open")
+}
+
+// tornIndexes counts hints of the segment that was written that lead to no whole index.
+func (h *history) tornIndexes() (n int) {
+	b, err := h.disk.Read("log/" + currentName)
+	if err != nil {
+		return 0
+	}
+	c, err := parseCurrent(b)
+	if err != nil || c.active == 0 {
+		return 0
+	}
+	if b, err = h.disk.Read("log/" + segmentName(c.active)); err != nil {
+		return 0
+	}
+	salt, err := checkSegmentHeader(b, c.id, c.active)
+	if err != nil {
+		return 0
+	}
+	for i := range 2 {
+		if at := parseHint(b[hintAt(i):], salt); at > 0 {
+			if _, ok := parseRecord(b[min(int(at), len(b)):], salt); !ok {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // ready opens a room, unless the disk fails.

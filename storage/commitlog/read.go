@@ -61,7 +61,7 @@ func (w *walk) next() (next run, ok bool, err error) {
 	for w.oldest != 1 && len(w.segments) > 0 {
 		s := w.segments[len(w.segments)-1]
 		w.segments = w.segments[:len(w.segments)-1]
-		p, found, err := w.r.log.lookup(s, w.r.who.key)
+		p, found, err := w.find(s)
 		if err != nil {
 			return run{}, false, err
 		}
@@ -75,6 +75,18 @@ func (w *walk) next() (next run, ok bool, err error) {
 		return run{s, p}, true, nil
 	}
 	return run{}, false, nil
+}
+
+// find finds the room in a segment that is done.
+func (w *walk) find(s *segment) (place, bool, error) {
+	p, f, err := w.r.log.lookup(s, w.r.who.key)
+	if f == nil || err != nil {
+		return place{}, false, err
+	}
+	defer f.Close()
+	root, _, err := s.readRoot(f, &p)
+	p.first = root.number
+	return p, true, err
 }
 
 // Range says which numbers the log holds for the room, without a gap between them; 0, 0: none.

@@ -13,11 +13,13 @@ import (
 )
 
 const (
+	sector        = 512 // bytes of a file that a power cut takes or leaves
 	recordHeader  = 72
 	recordTrailer = 8
 
-	flagNames  = 1 // the names follow the header
+	flagNames  = 1 // the names follow the header: the room's first record here, and each that starts a chain
 	flagStarts = 2 // the room's chain starts here
+	flagIndex  = 4 // it is no entry, but an index
 )
 
 // key stands for a room and its epoch.
@@ -69,6 +71,7 @@ type record struct {
 	at         int64
 	names      uint16
 	flags      uint8
+	root       uint32 // offset of the record with the names of the room; 0: this one
 	key        key
 	crc, cross uint32 // of the record: CRC-32C and CRC-32, when the body was read
 }
@@ -103,6 +106,7 @@ func appendRecord(dst []byte, salt uint32, r *record, names string, payload []by
 	le.PutUint64(h[40:], uint64(r.at))
 	le.PutUint16(h[48:], r.names)
 	h[50] = r.flags
+	le.PutUint32(h[52:], r.root)
 	copy(h[56:], r.key[:])
 	r.header = sum(salt, h[4:])
 	le.PutUint32(h, r.header)
@@ -120,7 +124,7 @@ func parseHeader(h []byte, salt uint32) (record, bool) {
 	r := record{
 		header: le.Uint32(h), length: le.Uint32(h[4:]), chain: le.Uint32(h[8:]), previous: le.Uint32(h[12:]),
 		roomChain: le.Uint32(h[16:]), synced: le.Uint32(h[20:]), number: le.Uint64(h[24:]), seq: le.Uint64(h[32:]),
-		at: int64(le.Uint64(h[40:])), names: le.Uint16(h[48:]), flags: h[50], key: key(h[56:recordHeader]),
+		at: int64(le.Uint64(h[40:])), names: le.Uint16(h[48:]), flags: h[50], root: le.Uint32(h[52:]), key: key(h[56:recordHeader]),
 	}
 	return r, r.header == sum(salt, h[4:recordHeader]) && r.length <= MaxEntry && r.number > 0
 }
@@ -142,9 +146,9 @@ func parseRecord(b []byte, salt uint32) (record, bool) {
 }
 
 // flipped tells whether b begins with a record that was good but for one bit. That a torn
-// write looks so is as unlikely as 64 bits that fit by chance, with one exception: a sector
-// that never came and had a single bit set. That one counts as torn. offset is where b lies
-// in the file.
+// write looks so is as unlikely as 64 bits that fit by chance, with one exception: a sector,
+// or the end of the record, that never came and had a single bit set. That one counts as
+// torn. offset is where b lies in the file.
 func flipped(b []byte, offset int64, salt, chain uint32) bool {
 	if len(b) < recordHeader+recordTrailer {
 		return false
@@ -172,7 +176,11 @@ func flippedBody(b []byte, offset int64, salt uint32) bool {
 	wrong := sum(salt, body) ^ binary.LittleEndian.Uint32(trailer)
 	cross := crossSum(salt, body) ^ binary.LittleEndian.Uint32(trailer[4:])
 	if wrong == 0 || cross == 0 { // a bit of the trailer
-		return bits.OnesCount32(wrong)+bits.OnesCount32(cross) == 1
+		if bits.OnesCount32(wrong)+bits.OnesCount32(cross) != 1 {
+			return false
+		}
+		at := len(b) - recordTrailer + bits.TrailingZeros64(uint64(cross)<<32|uint64(wrong))/8
+		return !missingEnd(b, at)
 	}
 	at, mask, ok := findFlip(len(body), wrong)
 	if !ok {
@@ -181,8 +189,11 @@ func flippedBody(b []byte, offset int64, salt uint32) bool {
 	body[at] ^= mask
 	repaired := crossSum(salt, body) == binary.LittleEndian.Uint32(trailer[4:])
 	body[at] ^= mask
-	return repaired && !missingSector(body, at, offset)
+	return repaired && !missingSector(body, at, offset) && !missingEnd(b, at)
 }
+
+// missingEnd tells whether a record has only zeros from b[at] on.
+func missingEnd(b []byte, at int) bool { return len(bytes.Trim(b[at:], "\x00")) == 0 }
 
 // findFlip finds the bit of n bytes whose change changes their CRC-32C by wrong.
 func findFlip(n int, wrong uint32) (at int, mask byte, ok bool) {
@@ -204,7 +215,6 @@ func findFlip(n int, wrong uint32) (at int, mask byte, ok bool) {
 
 // missingSector tells whether all that the sector of body[at] has of it is zeros.
 func missingSector(body []byte, at int, offset int64) bool {
-	const sector = 512
 	start := (offset+int64(at))/sector*sector - offset // in body
 	part := body[max(start, 0):min(start+sector, int64(len(body)))]
 	return len(bytes.Trim(part, "\x00")) == 0

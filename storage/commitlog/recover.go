@@ -4,50 +4,56 @@ package commitlog
 // records stop to follow each other. Whether that is the end of what was acknowledged, or
 // damage in the middle of it, is what most of this file is about.
 
-import "os"
+import (
+	"maps"
+	"os"
+	"slices"
 
-// scanned is what the good part of a segment holds.
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// scanned is what the good records from some offset on hold.
 type scanned struct {
-	end    int64 // of the good part
+	from   int64
+	end    int64 // of them
 	chain  uint32
-	synced int64 // how much of it was durable when its last group was written
+	synced int64 // how much of the segment was durable when its last group was written
 	index  map[key]*place
 }
 
-// scan reads a segment's records up to the first that is not good.
-func scan(b []byte, salt uint32) scanned {
-	s := scanned{end: segmentHeader, chain: salt, synced: segmentHeader, index: make(map[key]*place)}
+// scan reads a segment's records, from the first on that b begins with, up to the first that
+// is not good.
+func scan(b []byte, from start, salt uint32) scanned {
+	s := scanned{from: from.at, end: from.at, chain: from.chain, synced: from.at, index: make(map[key]*place)}
 	for {
-		r, ok := parseRecord(b[s.end:], salt)
-		if !ok || r.chain != s.chain || !s.add(&r, b[s.end:]) {
+		r, ok := parseRecord(b[s.end-s.from:], salt)
+		if !ok || r.chain != s.chain {
 			return s
+		}
+		if r.flags&flagIndex == 0 {
+			s.add(&r)
 		}
 		s.chain, s.synced = r.crc, max(s.synced, int64(r.synced))
 		s.end += int64(r.size())
 	}
 }
 
-// add takes a record into the index.
-func (s *scanned) add(r *record, b []byte) bool {
+// add takes a record into the index. Names are not read: they lie at the root.
+func (s *scanned) add(r *record) {
 	p := s.index[r.key]
 	if p == nil {
-		who, ok := parseNames(string(b[recordHeader : recordHeader+int(r.names)]))
-		if !ok || who.key != r.key || r.flags&flagNames == 0 {
-			return false
-		}
-		p = &place{who: who}
+		p = &place{who: identity{key: r.key}}
 		s.index[r.key] = p
 	}
-	if p.first == 0 || r.flags&flagStarts != 0 {
-		p.first = r.number
+	p.last, p.at, p.crc, p.root = r.number, uint32(s.end), r.crc, r.root
+	if r.root == 0 {
+		p.first, p.root = r.number, p.at
 	}
-	p.last, p.at, p.crc = r.number, uint32(s.end), r.crc
-	return true
 }
 
 // damaged tells whether what follows the good part was durable once.
 func (s *scanned) damaged(b []byte, salt uint32) bool {
-	rest := b[s.end:]
+	rest := b[s.end-s.from:]
 	if flipped(rest, s.end, salt, s.chain) {
 		return true
 	}
@@ -76,39 +82,57 @@ func (l *Log) recover(c *current) error {
 		return failure("opening "+name, err)
 	}
 	defer f.Close()
-	b, err := readSegment(f, size)
+	begin, err := readPart(f, 0, min(size, segmentStart))
 	if err != nil {
 		return failure("reading "+name, err)
 	}
-	salt, err := checkSegmentHeader(b, c.id, c.active)
+	salt, err := checkSegmentHeader(begin, c.id, c.active)
 	if err != nil {
 		return err
 	}
-	s := scan(b, salt)
+	g := &segment{number: c.active, salt: salt, size: size, newest: l.o.Now().UnixMilli()}
+	if size < segmentStart {
+		return corrupt(name, size, "the file ends before its first record")
+	}
+	b, from, indexes, err := g.lastPart(f, begin)
+	if err != nil {
+		return failure("reading "+name, err)
+	}
+	g.indexes = indexes
+	s := scan(b, from, salt)
 	if s.damaged(b, salt) {
 		return corrupt(name, s.end, "a record that was durable is damaged")
 	}
-	// What is behind synced may be only in the cache of a system whose sync has failed:
-	// it is written again.
-	footer := encodeFooter(s.index, salt)
-	from := min(s.synced, s.end)
-	tail := append(b[from:s.end:s.end], footer...)
-	end := s.end + int64(len(footer))
-	if _, err = f.WriteAt(tail, from); err == nil {
-		err = f.Truncate(end)
-	}
-	if err == nil {
-		err = l.sync(f)
-	}
-	if err != nil {
+	l.o.Logger.Info("commit log: the last run did not end well", "file", name, "bytes", s.end, "read", s.end-from.at)
+	l.begun = from.at
+	if err := l.seal(f, g, &s, b); err != nil {
 		return failure("sealing "+name, err)
 	}
-	l.segments = append(l.segments, &segment{
-		number: c.active, salt: salt, size: end, footer: uint32(s.end), rooms: uint32(len(s.index)), newest: l.o.Now().UnixMilli(),
-	})
+	l.segments = append(l.segments, g)
 	l.crashed = suspects{generation: c.generation, from: c.floor, through: c.active}
 	if c.crashed.generation != 0 {
 		l.crashed.from = min(c.floor, c.crashed.from)
 	}
 	return nil
+}
+
+// seal ends a segment behind what was read of it with an index of that.
+func (l *Log) seal(f vfs.File, g *segment, s *scanned, b []byte) error {
+	var footer []byte
+	if len(s.index) > 0 {
+		footer, _ = encodeIndex(slices.Collect(maps.Values(s.index)), g.salt)
+		g.indexes = append(g.indexes, &index{offset: uint32(s.end), rooms: uint32(len(s.index))})
+	}
+	// What is behind synced may be only in the cache of a system whose sync has failed:
+	// it is written again.
+	from := min(s.synced, s.end)
+	g.size = s.end + int64(len(footer))
+	_, err := f.WriteAt(append(b[from-s.from:s.end-s.from:s.end-s.from], footer...), from)
+	if err == nil {
+		err = f.Truncate(g.size)
+	}
+	if err == nil {
+		err = l.sync(f)
+	}
+	return err
 }

@@ -85,11 +85,12 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 // locate finds the room's newest entry in the segments that are done.
 func (r *Room) locate(segments []*segment) error {
 	for i := len(segments) - 1; i >= 0; i-- {
-		p, found, err := r.log.lookup(segments[i], r.who.key)
+		p, f, err := r.log.lookup(segments[i], r.who.key)
 		if err != nil {
 			return err
 		}
-		if found {
+		if f != nil {
+			f.Close()
 			r.log.mu.Lock()
 			defer r.log.mu.Unlock()
 			r.settleAt(segments[i], p)
@@ -187,8 +188,11 @@ func (r *Room) wrote(a *active, w *waiter) {
 		p = &place{who: r.who}
 		a.index[r.who.key] = p
 	}
-	if p.first == 0 || w.flags&flagStarts != 0 {
-		p.first = w.entry.Number
+	if p.at < uint32(a.part) {
+		a.touched = append(a.touched, p)
+	}
+	if w.flags&flagNames != 0 {
+		p.first, p.root = w.entry.Number, w.at
 	}
 	p.last, p.at, p.crc = w.entry.Number, w.at, w.crc
 	r.last, r.in, r.at, r.crc, r.any = w.entry.Number, a.segment, w.at, w.crc, false

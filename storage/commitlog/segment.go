@@ -15,43 +15,58 @@ import (
 
 const (
 	segmentMagic   = "DenLog\x00\x00"
-	segmentVersion = 1
+	segmentVersion = 2
 	segmentHeader  = 64
+	segmentStart   = 1536 // of the records: the header and the two hints have a sector each
 	segmentSuffix  = ".log"
 )
 
 // segment is a file that is done.
 type segment struct {
-	number uint64
-	salt   uint32 // the checksum of its header, with which those of its records begin
-	size   int64
-	footer uint32 // offset
-	rooms  uint32 // keys in the footer
-	newest int64  // Unix ms of when it was done
-	pins   int    // rooms that have unreleased entries here; protected by Log.mu
+	number  uint64
+	salt    uint32 // the checksum of its header, with which those of its records begin
+	size    int64
+	indexes []*index // oldest first; a room's newest place in it is in the newest that has the room
+	newest  int64    // Unix ms of when it was done
+	pins    int      // rooms that have unreleased entries here; protected by Log.mu
+}
+
+// rooms is how many its indexes have, some more than once.
+func (s *segment) rooms() (n int) {
+	for _, x := range s.indexes {
+		n += int(x.rooms)
+	}
+	return n
 }
 
 // place is what a segment holds of a room.
 type place struct {
 	who         identity
-	first, last uint64 // numbers of the newest run without a gap
+	first, last uint64 // numbers of the newest run without a gap; first is 0 where it was not read
 	at          uint32 // offset of the last record
 	crc         uint32 // of the last record
+	root        uint32 // offset of the run's first record, which has the names
 }
 
-// active is the segment that is written. Whoever leads owns it; index, entries and bad are
-// changed under Log.mu, so that they can be read under it too.
+// active is the segment that is written. Whoever leads owns it; index, touched, entries and
+// bad are changed under Log.mu, so that they can be read under it too.
 type active struct {
 	*segment
 	file    vfs.File
 	end     int64  // where the next record goes; all before it was acknowledged
 	synced  int64  // how much of it is durable
+	dirty   int64  // how far a write went that has failed
 	zeroed  int64  // how far zeros were written ahead
 	zeros   int64  // how many more to write next
 	blank   []byte // zeros
 	chain   uint32 // checksum of the last record
 	entries uint64
 	index   map[key]*place
+
+	part    int64    // what lies behind it is in no index yet
+	touched []*place // of rooms that have entries there
+	indexed uint32   // offset of the newest index's record; 0: none
+	hints   int      // hints written
 
 	bad  bool // a sync failed: the file is to be written anew
 	done bool // it is sealed, and the next one could not be begun yet
@@ -89,8 +104,8 @@ func checkSegmentHeader(b []byte, id [16]byte, number uint64) (salt uint32, err 
 	if len(b) < segmentHeader || string(b[:8]) != segmentMagic || le.Uint32(b[60:]) != sum(0, b[:60]) {
 		return 0, corrupt(name, 0, "not the header of a segment")
 	}
-	if v := le.Uint32(b[8:]); v != segmentVersion {
-		return 0, fmt.Errorf("commitlog: %w: %s has format %d, this Den knows %d", ErrNewer, name, v, segmentVersion)
+	if err := checkVersion(name, le.Uint32(b[8:]), segmentVersion); err != nil {
+		return 0, err
 	}
 	if [16]byte(b[16:32]) != id || le.Uint64(b[32:]) != number {
 		return 0, corrupt(name, 0, "a segment of another log, or another segment of this one")
@@ -116,12 +131,12 @@ func (l *Log) create(number uint64) (a *active, err error) {
 	}
 	a = &active{
 		segment: &segment{number: number, salt: binary.LittleEndian.Uint32(header[60:])},
-		file:    f, end: segmentHeader, synced: segmentHeader, zeroed: segmentHeader, zeros: zeros,
+		file:    f, end: segmentStart, synced: segmentStart, zeroed: segmentStart, part: segmentStart, zeros: zeros,
 		index: make(map[key]*place),
 	}
 	a.blank = make([]byte, a.zeros)
 	a.chain = a.salt
-	if _, err = f.WriteAt(header, 0); err == nil {
+	if _, err = f.WriteAt(append(header, make([]byte, segmentStart-segmentHeader)...), 0); err == nil {
 		a.fill()
 		err = l.sync(f)
 	}
@@ -175,10 +190,10 @@ func (l *Log) syncDir() error {
 	return l.o.FS.SyncDir(l.o.Dir)
 }
 
-// readSegment reads size bytes of a segment from its beginning.
-func readSegment(f vfs.File, size int64) ([]byte, error) {
-	b := make([]byte, size)
-	if n, err := f.ReadAt(b, 0); n < len(b) {
+// readPart reads what lies in a file from one offset to another.
+func readPart(f vfs.File, from, to int64) ([]byte, error) {
+	b := make([]byte, max(to-from, 0))
+	if n, err := f.ReadAt(b, from); n < len(b) {
 		return nil, err
 	}
 	return b, nil

@@ -117,30 +117,41 @@ func (l *Log) write(group []*waiter) error {
 		}
 	}
 	a := l.active
-	end := l.encode(group)
-	a.reserve(len(l.buf))
-	if _, err := a.file.WriteAt(l.buf, a.end); err != nil {
-		return failure("writing "+segmentName(a.number), err)
-	}
-	before, chain := a.end, a.chain
-	a.end, a.chain = a.end+int64(len(l.buf)), end
-	if l.o.Durability == Durable {
-		if err := l.syncActive(); err != nil {
-			a.end, a.chain = before, chain
-			return err
-		}
-	}
-	return nil
-}
-
-// encode puts a group's records into the buffer, and returns the last one's checksum.
-func (l *Log) encode(group []*waiter) (chain uint32) {
-	a := l.active
-	chain = a.chain
 	if cap(l.buf) > keepBuffer {
 		l.buf = nil
 	}
 	l.buf = l.buf[:0]
+	chain, part, err := l.startGroup()
+	if err != nil {
+		return err
+	}
+	chain = l.encode(group, chain)
+	a.reserve(len(l.buf))
+	if _, err := a.file.WriteAt(l.buf, a.end); err != nil {
+		a.dirty = max(a.dirty, a.end+int64(len(l.buf)))
+		return failure("writing "+segmentName(a.number), err)
+	}
+	if part != a.part {
+		a.writeHint()
+	}
+	end, before := a.end, a.chain
+	a.end, a.chain = a.end+int64(len(l.buf)), chain
+	if l.o.Durability == Durable {
+		if err := l.syncActive(); err != nil {
+			a.end, a.chain = end, before
+			return err
+		}
+	}
+	if part != a.part {
+		l.endPart(end, part)
+	}
+	return nil
+}
+
+// encode puts a group's records into the buffer, behind what has the checksum chain, and
+// returns the last one's.
+func (l *Log) encode(group []*waiter, chain uint32) uint32 {
+	a := l.active
 	for _, w := range group {
 		rec := record{
 			chain: chain, synced: uint32(a.synced), roomChain: w.room.crc,
@@ -150,11 +161,11 @@ func (l *Log) encode(group []*waiter) (chain uint32) {
 			rec.flags, rec.roomChain = flagStarts, 0
 		}
 		names := ""
-		if w.room.in != a.segment {
+		if w.room.in != a.segment || rec.flags&flagStarts != 0 {
 			rec.flags |= flagNames
 			names = w.room.who.names()
-		} else if rec.flags&flagStarts == 0 {
-			rec.previous = w.room.at
+		} else {
+			rec.previous, rec.root = w.room.at, a.index[w.room.who.key].root
 		}
 		w.at, w.flags = uint32(a.end)+uint32(len(l.buf)), rec.flags
 		l.buf = appendRecord(l.buf, a.salt, &rec, names, w.entry.Payload)
