@@ -363,18 +363,22 @@ func (b *Batch) trim() error {
 	}
 	from, floor := d.ids.first, d.floor
 	stays := false
-	err := d.each("SELECT id, at, last FROM _den_changes WHERE id >= ?1 ORDER BY id LIMIT ?2", func(r *Rows) {
-		id, at, last := r.Int(0), r.Int(1), Seq(r.Int(2))
-		switch forget := id < d.ids.last && (at < cutoff || last+keep <= d.Seq()); {
-		case stays:
-		case forget:
+	rows, err := d.query(own, "SELECT id, at, last FROM _den_changes WHERE id >= ?1 ORDER BY id LIMIT ?2", []any{d.ids.first, trimSteps})
+	if err != nil {
+		return err
+	}
+	defer rows.finish()
+	for !stays && rows.next() {
+		id, at, last := rows.Int(0), rows.Int(1), Seq(rows.Int(2))
+		if id < d.ids.last && (at < cutoff || last+keep <= d.Seq()) {
 			from, floor = id+1, last
-		default:
+		} else {
 			stays, d.oldest = true, at
 		}
-	}, d.ids.first, trimSteps)
-	if err != nil || from == d.ids.first {
-		return err
+	}
+	rows.finish()
+	if rows.err != nil || from == d.ids.first {
+		return rows.err
 	}
 	if _, err := d.exec(own, "DELETE FROM _den_changes WHERE id < ?1", []any{from}); err != nil {
 		return err

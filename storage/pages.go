@@ -24,9 +24,11 @@ package storage
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 const (
@@ -55,9 +57,15 @@ func sameCounter(before, after []byte) {
 	copy(before[92:100], after[92:100])
 }
 
+// maxDifference is the most that the difference of a page takes: all of it, and a pair of
+// lengths for every two words.
+const maxDifference = pageSize + 2*pageSize/16 + 16
+
 // appendDifference appends the difference between two pages.
 func appendDifference(dst, before, after []byte) []byte {
 	const word, chunk = 8, 128
+	dst = slices.Grow(dst, maxDifference)
+	before, after = before[:pageSize], after[:pageSize]
 	from := 0 // where what was not looked at yet, or is equal, begins
 	for i := 0; i < pageSize; {
 		if i%chunk == 0 && bytes.Equal(before[i:i+chunk], after[i:i+chunk]) {
@@ -74,9 +82,10 @@ func appendDifference(dst, before, after []byte) []byte {
 		}
 		dst = binary.AppendUvarint(dst, uint64(i-from)/word)
 		dst = binary.AppendUvarint(dst, uint64(end-i)/word)
-		for ; i < end; i += word {
-			dst = binary.LittleEndian.AppendUint64(dst, binary.LittleEndian.Uint64(before[i:])^binary.LittleEndian.Uint64(after[i:]))
-		}
+		words := dst[len(dst) : len(dst)+end-i]
+		dst = dst[:len(dst)+end-i]
+		subtle.XORBytes(words, before[i:end], after[i:end])
+		i = end
 		from = end
 	}
 	return dst
