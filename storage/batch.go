@@ -460,6 +460,9 @@ func (b *Batch) makeDurable() error {
 		return err
 	}
 	d.number++
+	if b.marked && d.wal != nil { // that it needs the log is what a file has to say even if the process dies now
+		d.wal.flush(d.c.tls) // else, on a disk that is full, later
+	}
 	return nil
 }
 

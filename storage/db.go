@@ -333,10 +333,9 @@ func (d *DB) shut() error {
 	d.alive.Unlock()
 	d.dropBackups()
 	d.dropArguments()
-	d.unwatch()
-	var err error
+	err := d.unwatch()
 	if d.broken != nil {
-		err = d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+		err = errors.Join(err, d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1))
 	}
 	err = errors.Join(err, d.c.close()) // rolls an open transaction back
 	if d.suspect {

@@ -7,6 +7,11 @@ package storage
 // it lets it through. So nothing that SQLite can do to a file goes past the log: schema
 // changes, full-text segments, sequences, Den's own tables.
 //
+// What is in the log need not be in the WAL at once: the frames of small transactions wait
+// here and go into it some at a time, in one write. Until then reads of the WAL find them here,
+// and if the process dies the next Open takes them from the log. SQLite believes that they are
+// there.
+//
 // The WAL's format is sqlite.org/fileformat2.html#walformat; that a transaction's frames
 // come through sqlite3_io_methods.xWrite one header and one page at a time, the frame that
 // commits last, and that a page that was spilled earlier is overwritten in its place, is
@@ -46,6 +51,7 @@ type wal struct {
 	place      map[uint32]int64   // where in the WAL a page's newest committed version is
 	pages      uint32             // of the database
 	end        int64              // of the newest committed frame
+	newest     int64              // where the newest committed transaction begins
 	append     func([]byte) error // makes a payload durable
 	armed      bool               // a commit is expected now
 	refused    error              // why the last commit was refused
@@ -56,15 +62,17 @@ type wal struct {
 	next    frameHeader
 	frames  []frame
 	payload []byte
-	garbage int    // how much of payload was overwritten or taken back
-	buf     []byte // frames, as they go into the WAL
-	at      int64  // where buf goes
-	written int    // how much of buf is there
+	garbage int // how much of payload was overwritten or taken back
+	usual   int // length of the last payload: the next one is likely to be as long
 
-	// The newest transaction, if it was small: its pages are likely to be the next one's.
+	// A piece of the WAL: what is committed and may wait, then the transaction in work. What
+	// was written stays as long as there is room, for its pages are likely to be the next
+	// transaction's.
 
-	newest       []frame
-	newestFrames []byte
+	buf       []byte
+	at        int64 // where it begins in the WAL; -1: nowhere
+	written   int   // how much of it is in the file
+	committed int   // how much of it is committed
 
 	scratch [pageSize]byte
 }
@@ -79,12 +87,11 @@ type frame struct {
 	at         int64
 	page       uint32
 	start, end int // in payload
-	buf        int // where in buf the page's bytes are; 0: not there
 }
 
 // watch puts our methods into the WAL of an open database, which must be empty.
 func (d *DB) watch() error {
-	w := &wal{place: make(map[uint32]int64), append: d.append}
+	w := &wal{place: make(map[uint32]int64), append: d.append, at: -1}
 	for op, to := range map[int32]*uintptr{sqlite3.SQLITE_FCNTL_JOURNAL_POINTER: &w.file, sqlite3.SQLITE_FCNTL_FILE_POINTER: &w.main} {
 		p, err := d.c.filePointer(op)
 		if err != nil {
@@ -115,13 +122,20 @@ func (d *DB) watch() error {
 	return nil
 }
 
-// unwatch gives the WAL its own methods back, before SQLite closes it.
-func (d *DB) unwatch() {
+// unwatch gives the WAL its own methods back, before SQLite closes it. If what waits cannot
+// be written into it, SQLite must not checkpoint, which would read something older in its place.
+func (d *DB) unwatch() error {
+	var err error
 	if w := d.wal; w != nil {
+		w.reset()
+		if w.flush(d.c.tls) != sqlite3.SQLITE_OK {
+			err = d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+		}
 		*(*uintptr)(pointer(w.file)) = w.base
 		d.c.free(uintptr(unsafe.Pointer(w.table)))
 		d.wal = nil
 	}
+	return err
 }
 
 func (c *conn) filePointer(op int32) (uintptr, error) {
@@ -173,7 +187,11 @@ func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 
 func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 	w := walOf(file)
-	if off+int64(n) > w.at+int64(w.written) { // what was committed can be read on a disk that is full
+	if b := w.held(off, int(n), len(w.buf)); b != nil { // on a disk that is full, too
+		copy(view(p, int(n)), b)
+		return sqlite3.SQLITE_OK
+	}
+	if off+int64(n) > w.at+int64(w.written) {
 		if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 			return rc
 		}
@@ -222,29 +240,49 @@ func (w *wal) flush(tls *libc.TLS) int32 {
 	return rc
 }
 
-// gatherBytes is how much is gathered at most, and how much of the newest transaction kept.
+// held gives n bytes of the WAL that are in the first limit ones of buf, nil if they are not.
+func (w *wal) held(off int64, n, limit int) []byte {
+	from := off - w.at
+	if w.at < 0 || from < 0 || from+int64(n) > int64(limit) {
+		return nil
+	}
+	return w.buf[from : from+int64(n)]
+}
+
+// gatherBytes is how much is gathered at most: 66 KB, five transactions of three pages.
 const gatherBytes = 16 * frameSize
 
 // gather takes a piece that is to be written, if it follows what was gathered.
 func (w *wal) gather(tls *libc.TLS, b []byte, off int64) (rc int32) {
-	if off != w.at+int64(len(w.buf)) || len(w.buf)+len(b) > gatherBytes {
+	follows := w.at >= 0 && off == w.at+int64(len(w.buf))
+	if !follows || len(w.buf)+len(b) > gatherBytes {
 		if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 			return rc
 		}
-		w.forgetGathered()
-		w.at = off
+		if follows {
+			w.forgetBefore(w.newest)
+		}
+		if !follows || len(w.buf)+len(b) > gatherBytes {
+			w.forgetGathered()
+			w.at = off
+		}
 	}
 	w.buf = append(w.buf, b...)
 	return sqlite3.SQLITE_OK
 }
 
-// forgetGathered begins a new buf; what was in it is in the file.
-func (w *wal) forgetGathered() {
-	for i := range w.frames {
-		w.frames[i].buf = 0
+// forgetBefore shortens buf from its beginning; all of it is in the file.
+func (w *wal) forgetBefore(off int64) {
+	n := int(off - w.at)
+	if n <= 0 || n > len(w.buf) {
+		return
 	}
-	w.buf, w.written = w.buf[:0], 0
+	w.buf = w.buf[:copy(w.buf, w.buf[n:])]
+	w.at, w.written, w.committed = off, len(w.buf), max(w.committed-n, 0)
 }
+
+// forgetGathered begins a new buf; what was in it is in the file, or of no use.
+func (w *wal) forgetGathered() { w.buf, w.at, w.written, w.committed = w.buf[:0], -1, 0, 0 }
 
 // write takes what SQLite writes to the WAL.
 func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err error) {
@@ -252,8 +290,9 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 	switch {
 	case n == walHeaderSize && off == 0:
 		w.forgetPlaces() // SQLite begins the WAL anew because all of it is in the database
-		w.end = 0
+		w.end, w.newest = 0, 0
 		w.reset()
+		w.forgetGathered()
 		return w.put(tls, b, off), nil
 	case n == frameHeaderSize && off >= walHeaderSize && (off-walHeaderSize)%frameSize == 0:
 		return w.header(tls, b, off), nil
@@ -278,7 +317,14 @@ func (w *wal) forgetPlaces() {
 // savepoint.
 func (w *wal) header(tls *libc.TLS, b []byte, off int64) int32 {
 	if off < w.end { // of a frame that was committed: its checksum is made anew
+		if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
+			return rc
+		}
+		w.forgetGathered()
 		return w.put(tls, b, off)
+	}
+	if n := off - w.at; w.at >= 0 && n >= int64(w.committed) && n < int64(len(w.buf)) {
+		w.buf, w.written = w.buf[:n], min(w.written, int(n))
 	}
 	for n := len(w.frames); n > 0 && w.frames[n-1].at >= off; n-- {
 		w.garbage += w.frames[n-1].end - w.frames[n-1].start
@@ -304,7 +350,6 @@ func (w *wal) page(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 		if rc := w.gather(tls, b, off); rc != sqlite3.SQLITE_OK {
 			return rc, nil
 		}
-		f.buf = len(w.buf) - pageSize
 		w.frames = append(w.frames, f)
 		return sqlite3.SQLITE_OK, nil
 	}
@@ -323,7 +368,6 @@ func (w *wal) again(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 		return rc, nil
 	}
 	w.forgetGathered()
-	w.at = -1
 	f := &w.frames[i]
 	w.garbage += f.end - f.start
 	if f.start, f.end, err = w.difference(tls, f.page, b); err != nil {
@@ -340,7 +384,7 @@ func (w *wal) difference(tls *libc.TLS, page uint32, after []byte) (start, end i
 		return 0, 0, err
 	}
 	if len(w.payload) == 0 {
-		w.payload = append(w.payload, make([]byte, payloadHeader)...)
+		w.payload = append(slices.Grow(w.payload, w.usual), make([]byte, payloadHeader)...)
 	}
 	if page == 1 {
 		before = append(w.scratch[:0], before...)
@@ -361,13 +405,11 @@ func (w *wal) read(tls *libc.TLS, page uint32) ([]byte, error) {
 		clear(w.scratch[:])
 		return w.scratch[:], nil
 	}
-	for _, f := range w.newest {
-		if f.page == page {
-			return w.newestFrames[f.buf : f.buf+pageSize], nil
-		}
-	}
 	file, methods, off := w.main, (*sqlite3.Tsqlite3_io_methods)(pointer(*(*uintptr)(pointer(w.main)))), int64(page-1)*pageSize
 	if at, there := w.place[page]; there {
+		if b := w.held(at, pageSize, w.committed); b != nil {
+			return b, nil
+		}
 		file, methods, off = w.file, w.own(), at
 	}
 	rc := method[ioMethod](methods.FxRead)(tls, file, uintptr(unsafe.Pointer(&w.scratch)), pageSize, off)
@@ -377,34 +419,46 @@ func (w *wal) read(tls *libc.TLS, page uint32) ([]byte, error) {
 	return w.scratch[:], nil
 }
 
-// commit has the transaction made durable, and then writes the frame that commits it.
+// commit has the transaction made durable, and takes the page that commits it.
 func (w *wal) commit(tls *libc.TLS, pages uint32, b []byte, off int64) (rc int32, err error) {
 	if !w.armed {
 		return 0, fmt.Errorf("%w: a transaction without a number", ErrMisuse)
 	}
-	if off != w.at+int64(len(w.buf)) {
+	if w.at < 0 || off != w.at+int64(len(w.buf)) {
 		return 0, fmt.Errorf("%w: a frame that commits at %d of the WAL, behind none", ErrIO, off)
 	}
-	header := len(w.buf) - frameHeaderSize
 	w.buf = append(w.buf, b...)
-	w.frames[len(w.frames)-1].buf = header + frameHeaderSize
-	// All of it but the header that makes it a commit: so a disk that is full says so now, and
-	// not when the log has it.
+	if begin := max(w.end, walHeaderSize); w.at > begin {
+		return w.commitLarge(tls, pages)
+	}
+	if err := w.append(w.seal(pages)); err != nil {
+		return 0, err // and reset takes its frames back
+	}
+	w.committedAt(pages)
+	return sqlite3.SQLITE_OK, nil
+}
+
+// commitLarge is commit for a transaction of which a part is in the file already. There all of
+// it but the header that makes it a commit goes before the log has it: so a disk that is full
+// says so in time.
+func (w *wal) commitLarge(tls *libc.TLS, pages uint32) (rc int32, err error) {
+	header := len(w.buf) - frameSize
 	var commits [frameHeaderSize]byte
 	copy(commits[:], w.buf[header:])
 	clear(w.buf[header : header+frameHeaderSize])
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 		return rc, nil
 	}
+	at := w.at + int64(header)
+	w.forgetGathered()
 	if err := w.append(w.seal(pages)); err != nil {
-		w.forgetGathered()
 		return 0, err
 	}
 	w.ahead = true
-	if rc := w.put(tls, commits[:], w.at+int64(header)); rc != sqlite3.SQLITE_OK {
+	if rc := w.put(tls, commits[:], at); rc != sqlite3.SQLITE_OK {
 		return rc, nil
 	}
-	w.committed(pages)
+	w.committedAt(pages)
 	return sqlite3.SQLITE_OK, nil
 }
 
@@ -448,31 +502,27 @@ func (w *wal) compact() {
 	w.payload = out
 }
 
-// committed takes note of where the pages are now.
-func (w *wal) committed(pages uint32) {
-	whole := true
+// committedAt takes note of where the pages are now.
+func (w *wal) committedAt(pages uint32) {
+	w.newest = max(w.end, walHeaderSize)
 	for _, f := range w.frames {
 		w.place[f.page] = f.at
 		w.end = f.at + pageSize
-		whole = whole && f.buf > 0
 	}
-	w.pages = pages
-	if whole {
-		w.newest, w.frames = w.frames, w.newest
-		w.newestFrames, w.buf = w.buf, w.newestFrames
-	} else {
-		w.newest = w.newest[:0]
-	}
+	w.pages, w.committed, w.usual = pages, len(w.buf), min(len(w.payload), maxUsual)
 	w.reset()
 }
 
 // keepPayload is how much memory the payloads keep between transactions.
 const keepPayload = 64 << 10
 
-// reset forgets the transaction in work. All that was gathered is in the file, or of no use.
+// reset forgets the transaction in work, and what of it was gathered.
 func (w *wal) reset() {
 	w.next, w.frames, w.payload, w.garbage = frameHeader{}, w.frames[:0], w.payload[:0], 0
-	w.buf, w.written, w.at = w.buf[:0], 0, -1
+	w.buf, w.written = w.buf[:w.committed], min(w.written, w.committed)
+	if w.committed == 0 {
+		w.at = -1
+	}
 	if cap(w.payload) > keepPayload {
 		w.payload = nil
 	}
@@ -480,3 +530,6 @@ func (w *wal) reset() {
 		w.frames = nil
 	}
 }
+
+// maxUsual is how much memory is taken for a payload before anything of it is there.
+const maxUsual = 1 << 20

@@ -267,3 +267,98 @@ func TestReplayAboveTheLimit(t *testing.T) {
 		t.Errorf("number %d, want %d", d.number, want)
 	}
 }
+
+// What the log has goes into the WAL some transactions at a time. A process that dies before
+// leaves a file that lacks some; the log has them, and what the file says of itself is true.
+func TestCommittedFramesWait(t *testing.T) {
+	o, disk, log := spillOptions(t)
+	d := openTest(t, o)
+	mustExec(t, d, wideTable)
+	mustExec(t, d, `INSERT INTO wide (k) VALUES (0)`)
+	const commits = 20
+	before := disk.Stats().Ops[faultdisk.OpWrite]
+	for i := range commits {
+		mustExec(t, d, `INSERT INTO wide (k) VALUES (?)`, i)
+	}
+	if wrote := disk.Stats().Ops[faultdisk.OpWrite] - before; wrote == 0 || wrote > commits/2 {
+		t.Errorf("%d writes of the WAL for %d transactions", wrote, commits)
+	}
+	if len(d.wal.buf) == d.wal.written {
+		t.Error("nothing waits, so nothing is tested")
+	}
+
+	disk.Kill()
+	d.Fence()
+	if err := disk.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	want := d.number
+	log.crashed++
+	d = openTest(t, o)
+	if got := query(t, d, `SELECT count(*) FROM wide`)[0][0]; got != int64(commits+1) || d.number != want {
+		t.Errorf("%v rows at number %d, want %d at %d", got, d.number, commits+1, want)
+	}
+}
+
+// That a file needs its log stands in it from the first transaction on, even if the process dies
+// then.
+func TestFileInUseSaysSoAtOnce(t *testing.T) {
+	o, disk, _ := spillOptions(t)
+	d, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, d, wideTable)
+	disk.Kill()
+	d.Fence()
+	if err := disk.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	o.Log = nil
+	_, err = Open(o)
+	wantError(t, err, ErrLogMissing)
+}
+
+// What waits for the WAL can be read while the disk is full, and the room is not harmed when it
+// is closed then: SQLite would play what lies in the WAL from before into the file.
+func TestFramesThatWaitOnAFullDisk(t *testing.T) {
+	o, disk, log := spillOptions(t)
+	d, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, d, wideTable)
+	mustExec(t, d, spill)
+	mustExec(t, d, `UPDATE wide SET v = randomblob(200)`) // frames all over the WAL
+	if err := d.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, d, `UPDATE wide SET k = 1 WHERE id = 1`) // the WAL begins anew
+	disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: "-wal", Times: -1})
+	accepted := 0
+	for ; accepted < 100; accepted++ {
+		if _, err = d.Exec(`UPDATE wide SET k = ?1 WHERE id = 2`, -accepted); err != nil {
+			break
+		}
+	}
+	wantError(t, err, ErrFull)
+	if accepted == 0 || len(d.wal.buf) == d.wal.written {
+		t.Error("nothing waits, so nothing is tested")
+	}
+	check := func() {
+		t.Helper()
+		if got := query(t, d, `SELECT count(*), sum(length(v)), min(k) >= 0 FROM wide WHERE id <> 2`)[0]; got[0] != int64(299) || got[1] != int64(299*200) {
+			t.Errorf("%v, want 299 rows with 59800 bytes", got)
+		}
+		if got := query(t, d, `SELECT k FROM wide WHERE id = 2`)[0][0]; got != int64(1-accepted) {
+			t.Errorf("%v, want the newest that was acknowledged: %d", got, 1-accepted)
+		}
+		checkConsistent(t, d)
+	}
+	check()
+	d.Close()
+	disk.Heal()
+	log.crashed++
+	d = openTest(t, o)
+	check()
+}
