@@ -71,7 +71,7 @@ func (l *Log) finish() error {
 	at := max(a.end, a.dirty)
 	size := at + int64(len(footer))
 	_, err := a.file.WriteAt(footer, at)
-	if err == nil {
+	if err == nil && a.zeroed-size > zerosLeft { // to free a few would take long and gain little
 		err = a.file.Truncate(size)
 	}
 	if err != nil {

@@ -50,7 +50,8 @@
 //
 // Segment, version 2: a header, two hints, records one behind the other, and, when it is
 // sealed, an index. While it is written, zeros follow: they were written ahead, so that a sync
-// has only data to write.
+// has only data to write. Up to 64 KiB of them, and behind a crash up to 1 MiB, stay when it is
+// sealed, for some file systems take milliseconds to free them.
 //
 //	 0  "DenLog\0\0"
 //	 8  u32  2, the version

@@ -891,6 +891,7 @@ func TestMissingAndCutFiles(t *testing.T) {
 			if how != "" && i == len(d.Files())-2 { // the last is CURRENT
 				continue // the end of what is not sealed may be cut by a crash
 			}
+			b = bytes.TrimRight(b, "\x00") // which nothing needs
 			for _, size := range []int{0, 1, len(b) / 2, len(b) - len(b)/8} {
 				c := d.Clone(1)
 				c.Write(name, b[:size])

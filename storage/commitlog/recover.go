@@ -19,7 +19,10 @@ type scanned struct {
 	chain  uint32
 	synced int64 // how much of the segment was durable when its last group was written
 	index  map[key]*place
+	fresh  []place // to be used: they are allocated some at a time
 }
+
+const placesAtOnce = 128
 
 // scan reads a segment's records, from the first on that b begins with, up to the first that
 // is not good.
@@ -42,7 +45,11 @@ func scan(b []byte, from start, salt uint32) scanned {
 func (s *scanned) add(r *record) {
 	p := s.index[r.key]
 	if p == nil {
-		p = &place{who: identity{key: r.key}}
+		if len(s.fresh) == 0 {
+			s.fresh = make([]place, placesAtOnce)
+		}
+		p, s.fresh = &s.fresh[0], s.fresh[1:]
+		p.who.key = r.key
 		s.index[r.key] = p
 	}
 	p.last, p.at, p.crc, p.root = r.number, uint32(s.end), r.crc, r.root
@@ -127,12 +134,9 @@ func (l *Log) seal(f vfs.File, g *segment, s *scanned, b []byte) error {
 	// it is written again.
 	from := min(s.synced, s.end)
 	g.size = s.end + int64(len(footer))
-	_, err := f.WriteAt(append(b[from-s.from:s.end-s.from:s.end-s.from], footer...), from)
-	if err == nil {
-		err = f.Truncate(g.size)
+	// The zeros behind it stay: to free them takes longer than all the rest.
+	if _, err := f.WriteAt(append(b[from-s.from:s.end-s.from:s.end-s.from], footer...), from); err != nil {
+		return err
 	}
-	if err == nil {
-		err = l.sync(f)
-	}
-	return err
+	return l.sync(f)
 }

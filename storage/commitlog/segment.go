@@ -58,6 +58,7 @@ type active struct {
 	dirty   int64  // how far a write went that has failed
 	zeroed  int64  // how far zeros were written ahead
 	zeros   int64  // how many more to write next
+	full    int64  // about where the segment ends: no zeros are written behind
 	blank   []byte // zeros
 	chain   uint32 // checksum of the last record
 	entries uint64
@@ -132,6 +133,7 @@ func (l *Log) create(number uint64) (a *active, err error) {
 	a = &active{
 		segment: &segment{number: number, salt: binary.LittleEndian.Uint32(header[60:])},
 		file:    f, end: segmentStart, synced: segmentStart, zeroed: segmentStart, part: segmentStart, zeros: zeros,
+		full:  l.o.segmentBytes(len(l.segments)),
 		index: make(map[key]*place),
 	}
 	a.blank = make([]byte, a.zeros)
@@ -161,7 +163,7 @@ func (a *active) close() {
 // fill writes zeros ahead, so that the syncs to come have only content to write and no
 // metadata of the file. Where it fails the file grows with each write instead.
 func (a *active) fill() {
-	for left := a.zeros; left > 0; {
+	for left := min(a.zeros, a.full-a.zeroed); left > 0; {
 		n, err := a.file.WriteAt(a.blank[:min(left, int64(len(a.blank)))], a.zeroed)
 		if a.zeroed += int64(n); err != nil {
 			return
