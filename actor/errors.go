@@ -11,6 +11,8 @@ var (
 	ErrOverloaded = errors.New("actor: the inbox is full")
 	// ErrStopped: Shutdown has begun. Nothing was queued.
 	ErrStopped = errors.New("actor: the system is shutting down")
+	// ErrAsleep: the actor has no life, and SendAwake does not begin one.
+	ErrAsleep = errors.New("actor: asleep")
 	// ErrUnavailable is what every *UnavailableError is.
 	ErrUnavailable = errors.New("actor: unavailable")
 	// ErrUnanswered: Receive returned nil and had not answered this message, which is

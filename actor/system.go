@@ -74,6 +74,16 @@ func (s *System) Send(key Key, msg any, reply func(v any, err error)) error {
 	return s.post(key, &Envelope{Message: msg, reply: reply})
 }
 
+// SendAwake is Send to an actor that has a life now, which may be starting or ending. To
+// one that has none nothing is sent: ErrAsleep.
+func (s *System) SendAwake(key Key, msg any, reply func(v any, err error)) error {
+	c := s.find(key)
+	if c == nil {
+		return ErrAsleep
+	}
+	return s.postTo(c, &Envelope{Message: msg, reply: reply})
+}
+
 // Request sends a message and waits for its answer. When ctx ends first it stops
 // waiting and returns the context's error; the message stays queued and may still be
 // applied. Errors are those of Send and those that the actor answers.
@@ -144,6 +154,11 @@ func (s *System) post(key Key, e *Envelope) error {
 	if err != nil {
 		return err
 	}
+	return s.postTo(c, e)
+}
+
+// postTo queues a message. The cell's lock is held, and released.
+func (s *System) postTo(c *cell, e *Envelope) error {
 	defer c.mu.Unlock()
 	if s.closed.Load() {
 		return ErrStopped

@@ -265,3 +265,35 @@ func TestInbox(t *testing.T) {
 		t.Errorf("keeps room for %d after a burst", cap(b.queue))
 	}
 }
+
+// SendAwake reaches a life, also one that is about to end, and begins none.
+func TestSendAwake(t *testing.T) {
+	var served atomic.Int32
+	entered, release := make(chan struct{}), make(chan struct{})
+	s := newTest(t, scripted{receive: each(func(s *scripted, e *Envelope) error {
+		if e.Message == "block" {
+			close(entered)
+			<-release
+		}
+		served.Add(1)
+		e.Reply(s.life, nil)
+		return nil
+	})}, Options{})
+	if err := s.SendAwake(key, 1, nil); err != ErrAsleep || s.Awake() != 0 {
+		t.Fatalf("got %v, and %d are awake", err, s.Awake())
+	}
+	mustSend(t, s, key, "block", nil)
+	<-entered
+	answered := make(chan any, 1)
+	if err := s.SendAwake(key, 2, func(v any, err error) { answered <- v }); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	<-answered
+	if err := s.Stop(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SendAwake(key, 3, nil); err != ErrAsleep || served.Load() != 2 {
+		t.Errorf("got %v, %d were served", err, served.Load())
+	}
+}

@@ -1,6 +1,9 @@
 package hibernate
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // MaxAttachment is the largest attachment of a connection, in bytes. (16 KB, as
 // with Durable Objects' serializeAttachment.)
@@ -28,26 +31,75 @@ type Link interface {
 }
 
 // A Connection is a client's presence in a room. It lives as long as its link
-// does, whether or not the room is awake.
+// does, whether or not the room is awake, so it is kept small: what most
+// connections do not have is behind a pointer that is nil.
 type Connection struct {
 	// Immutable.
 
-	Serial   uint64   // its name within the process, never used twice
-	ID       string   // chosen by the client and kept over its reconnects; not unique, and no proof of anything
-	Named    bool     // the client chose ID itself, so it may come back under it
-	Identity Identity // who it is
+	Serial   uint64    // its name within the process, never used twice
+	ID       string    // chosen by the client and kept over its reconnects; not unique, and no proof of anything
+	Identity *Identity // who it is; never nil, see Identify
 	Link     Link
 
 	// Owned by the room's actor.
 
-	Tags       []string // at most 16, sorted
-	Attachment []byte   // at most MaxAttachment; nil for none
+	state *State // nil: the zero State
 
 	// Safe from any goroutine.
 
-	given     atomic.Bool
 	sent      atomic.Uint64
 	confirmed atomic.Uint64
+	answered  atomic.Int64 // Unix nanoseconds of the last automatic answer; 0: none
+	given     atomic.Bool
+
+	// Immutable; here, where it takes no room.
+
+	Named bool // the client chose ID itself, so it may come back under it
+}
+
+// A State is what a room's handler keeps with a connection.
+type State struct {
+	Tags       []string // at most 16, sorted
+	Attachment []byte   // at most MaxAttachment; nil for none
+}
+
+// Identify gives what a Connection's Identity points at. All those who are nobody in
+// particular share one.
+func Identify(id Identity) *Identity {
+	if id.Subject == "" && id.Claims == nil {
+		return nobody
+	}
+	return &id
+}
+
+var nobody = &Identity{}
+
+// State is what the handler keeps with the connection.
+func (c *Connection) State() State {
+	if c.state == nil {
+		return State{}
+	}
+	return *c.state
+}
+
+// SetState changes what State gives.
+func (c *Connection) SetState(s State) {
+	c.state = nil
+	if s.Tags != nil || s.Attachment != nil {
+		c.state = &s
+	}
+}
+
+// AutoAnswered notes that the client was answered without its room.
+func (c *Connection) AutoAnswered(at time.Time) { c.answered.Store(at.UnixNano()) }
+
+// LastAutoAnswer is when that last was, and the zero time if it never was.
+func (c *Connection) LastAutoAnswer() time.Time {
+	at := c.answered.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
 }
 
 // Handed notes that everything up to a room's commit has been given to the link.

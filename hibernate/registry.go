@@ -2,120 +2,151 @@ package hibernate
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 )
 
+// A Key names a room.
+type Key struct{ Namespace, Room string }
+
 // A Registry knows the connections of every room of a host. The zero Registry
-// is ready for use. It must not be copied.
+// is ready for use. It must not be copied. What it costs a room with one
+// connection, the map's slot and the set, is about a hundred bytes.
 type Registry struct {
 	serial atomic.Uint64
 
-	mu    sync.Mutex
-	rooms map[string]*set // by key; a room without connections is not in it
+	mu    sync.RWMutex
+	rooms map[Key]*set // a room without connections is not in it
+	peak  int          // the most rooms since the map was made
 	total int
 }
 
-// A set is the connections of one room.
+// A set is the connections of one room, in the order of their serials. It is
+// protected by the registry's mu.
 type set struct {
-	mu    sync.Mutex
-	conns map[uint64]*Connection
-	list  []*Connection // the values of conns in the order of their serials; nil when to be made again
+	list   []*Connection
+	shared atomic.Bool // list has been given away: only what lies behind its end may be written
 }
 
 // Serial gives a number for a new connection.
 func (r *Registry) Serial() uint64 { return r.serial.Add(1) }
 
-// Add puts a connection into a room's set.
-func (r *Registry) Add(key string, c *Connection) {
+// Add puts a connection into a room's set. The key's strings are kept as long as
+// the room has connections: they should pin nothing larger.
+func (r *Registry) Add(key Key, c *Connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	room := r.rooms[key]
 	if room == nil {
-		room = &set{conns: make(map[uint64]*Connection, 1)}
+		room = &set{list: make([]*Connection, 0, 1)}
 		if r.rooms == nil {
-			r.rooms = make(map[string]*set)
+			r.rooms = make(map[Key]*set)
 		}
 		r.rooms[key] = room
+		r.peak = max(r.peak, len(r.rooms))
 	}
-	room.mu.Lock()
-	defer room.mu.Unlock()
-	if _, there := room.conns[c.Serial]; !there {
+	if room.add(c) {
 		r.total++
 	}
-	room.conns[c.Serial] = c
-	room.list = nil
 }
 
 // Remove takes a connection out of its room and tells whether it was there.
-func (r *Registry) Remove(key string, serial uint64) bool {
+func (r *Registry) Remove(key Key, serial uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	room := r.rooms[key]
-	if room == nil {
+	if room == nil || !room.remove(serial) {
 		return false
 	}
-	room.mu.Lock()
-	defer room.mu.Unlock()
-	if _, there := room.conns[serial]; !there {
-		return false
-	}
-	delete(room.conns, serial)
-	room.list = nil
 	r.total--
-	if len(room.conns) == 0 {
+	if len(room.list) == 0 {
 		delete(r.rooms, key)
+		r.shrink()
 	}
 	return true
+}
+
+// shrink gives the map's memory back, which a map does not do by itself. mu is held.
+func (r *Registry) shrink() {
+	const keep = 1024
+	if r.peak < keep || len(r.rooms) > r.peak/4 {
+		return
+	}
+	rooms := make(map[Key]*set, len(r.rooms))
+	maps.Copy(rooms, r.rooms)
+	r.rooms, r.peak = rooms, len(rooms)
 }
 
 // Connections is a room's connections in the order in which they came. The
 // slice is shared and must not be changed; it stays as it is when the set
 // changes.
-func (r *Registry) Connections(key string) []*Connection {
-	r.mu.Lock()
+func (r *Registry) Connections(key Key) []*Connection {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	room := r.rooms[key]
-	r.mu.Unlock()
 	if room == nil {
 		return nil
 	}
-	return room.snapshot()
+	room.shared.Store(true)
+	return slices.Clip(room.list)
 }
 
 // All is the connections of all rooms, in the order in which they came.
 func (r *Registry) All() []*Connection {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	all := make([]*Connection, 0, r.total)
 	for _, s := range r.rooms {
-		all = append(all, s.snapshot()...)
+		all = append(all, s.list...)
 	}
-	sortBySerial(all)
+	slices.SortFunc(all, func(a, b *Connection) int { return cmp.Compare(a.Serial, b.Serial) })
 	return all
 }
 
 // Len is the number of connections of all rooms.
 func (r *Registry) Len() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	return r.total
 }
 
-func (s *set) snapshot() []*Connection {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.list == nil {
-		list := make([]*Connection, 0, len(s.conns))
-		for _, c := range s.conns {
-			list = append(list, c)
-		}
-		sortBySerial(list)
-		s.list = list
-	}
-	return s.list
+func (s *set) find(serial uint64) (int, bool) {
+	return slices.BinarySearchFunc(s.list, serial, func(c *Connection, serial uint64) int { return cmp.Compare(c.Serial, serial) })
 }
 
-func sortBySerial(list []*Connection) {
-	slices.SortFunc(list, func(a, b *Connection) int { return cmp.Compare(a.Serial, b.Serial) })
+// add gives false where the connection was there already. The newest has the highest
+// serial, mostly, and goes behind the list, which nobody sees who has got it before.
+func (s *set) add(c *Connection) bool {
+	at, there := s.find(c.Serial)
+	if there {
+		return false
+	}
+	if at < len(s.list) {
+		s.own()
+	}
+	s.list = slices.Insert(s.list, at, c)
+	return true
+}
+
+func (s *set) remove(serial uint64) bool {
+	at, there := s.find(serial)
+	if !there {
+		return false
+	}
+	s.own()
+	s.list = slices.Delete(s.list, at, at+1)
+	if cap(s.list) > 32 && len(s.list) < cap(s.list)/4 {
+		s.list = slices.Clone(s.list)
+	}
+	return true
+}
+
+// own makes sure that nobody else sees the list's memory.
+func (s *set) own() {
+	if s.shared.Load() {
+		s.list = slices.Clone(s.list)
+		s.shared.Store(false)
+	}
 }

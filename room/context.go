@@ -33,7 +33,7 @@ type Context struct {
 	ctx     hookContext // ends with the hook's time
 
 	turn    *turn
-	states  map[*hibernate.Connection]connState
+	states  map[*hibernate.Connection]hibernate.State
 	out     []delivery
 	after   []func()
 	undo    []func()
@@ -67,7 +67,7 @@ func (c *Context) Conn() *Conn { return c.conn }
 // Identity is who asks: the connection's or the plain request's identity.
 func (c *Context) Identity() Identity {
 	if c.conn != nil {
-		return c.conn.c.Identity
+		return *c.conn.c.Identity
 	}
 	return requestIdentity(c.request)
 }
@@ -150,7 +150,11 @@ type Payload struct {
 // Text is a text message. It should be JSON: a partysync client throws on
 // anything else.
 func Text(s string) Payload {
-	return Payload{frame: hibernate.TextFrame(len(s), func(dst []byte) []byte { return append(dst, s...) })}
+	return Payload{frame: textFrame(s)}
+}
+
+func textFrame(s string) *hibernate.Frame {
+	return hibernate.TextFrame(len(s), func(dst []byte) []byte { return append(dst, s...) })
 }
 
 // Binary is a binary message.
@@ -198,7 +202,7 @@ func (c *Context) maySend(p Payload) error {
 func (c *Context) Connections(tags ...string) []*Conn {
 	var conns []*Conn
 	for _, conn := range c.life.connections() {
-		has := c.state(conn).tags
+		has := c.state(conn).Tags
 		if !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(has, tag) }) {
 			conns = append(conns, &Conn{c: conn, ctx: c})
 		}
@@ -233,10 +237,14 @@ type Conn struct {
 func (c *Conn) ID() string { return c.c.ID }
 
 // Identity is who the client is, as the server's authentication found it.
-func (c *Conn) Identity() Identity { return c.c.Identity }
+func (c *Conn) Identity() Identity { return *c.c.Identity }
+
+// LastAutoAnswer is when a message of the client was last answered without the room,
+// see [AutoAnswer]; the zero time if none was.
+func (c *Conn) LastAutoAnswer() time.Time { return c.c.LastAutoAnswer() }
 
 // Tags are the connection's tags. They must not be changed.
-func (c *Conn) Tags() []string { return c.ctx.state(c.c).tags }
+func (c *Conn) Tags() []string { return c.ctx.state(c.c).Tags }
 
 // MaxTags is how many tags a connection can have. (10 with Durable Objects.)
 const MaxTags = 16
@@ -247,13 +255,13 @@ func (c *Conn) SetTags(tags ...string) error {
 		return fmt.Errorf("room: a connection has at most %d tags of 256 bytes", MaxTags)
 	}
 	s := c.ctx.state(c.c)
-	s.tags = slices.Compact(slices.Sorted(slices.Values(tags)))
+	s.Tags = slices.Compact(slices.Sorted(slices.Values(tags)))
 	return c.ctx.setState(c.c, s)
 }
 
 // Attachment is the state kept with the connection, over the room's lives. It
 // must not be changed.
-func (c *Conn) Attachment() []byte { return c.ctx.state(c.c).attachment }
+func (c *Conn) Attachment() []byte { return c.ctx.state(c.c).Attachment }
 
 // SetAttachment keeps a copy of data with the connection, 16 KiB at most.
 func (c *Conn) SetAttachment(data []byte) error {
@@ -261,35 +269,29 @@ func (c *Conn) SetAttachment(data []byte) error {
 		return fmt.Errorf("room: an attachment of %d bytes: at most %d", len(data), hibernate.MaxAttachment)
 	}
 	s := c.ctx.state(c.c)
-	s.attachment = slices.Clone(data)
+	s.Attachment = slices.Clone(data)
 	return c.ctx.setState(c.c, s)
 }
 
-// A connState is what a hook can change of a connection. It becomes the connection's when
-// the hook's commit is durable; until then the turn keeps it.
-type connState struct {
-	tags       []string
-	attachment []byte
-}
-
 // state is a connection's state as the hook sees it: what it has set itself, what others
-// of the turn have, what the connection has.
-func (c *Context) state(conn *hibernate.Connection) connState {
+// of the turn have, what the connection has. What a hook sets becomes the connection's
+// when the hook's commit is durable; until then the turn keeps it.
+func (c *Context) state(conn *hibernate.Connection) hibernate.State {
 	if s, there := c.states[conn]; there {
 		return s
 	}
 	if s, there := c.turn.states[conn]; there {
 		return s
 	}
-	return connState{conn.Tags, conn.Attachment}
+	return conn.State()
 }
 
-func (c *Context) setState(conn *hibernate.Connection, s connState) error {
+func (c *Context) setState(conn *hibernate.Connection, s hibernate.State) error {
 	if c.ended {
 		return errEnded
 	}
 	if c.states == nil {
-		c.states = make(map[*hibernate.Connection]connState)
+		c.states = make(map[*hibernate.Connection]hibernate.State)
 	}
 	c.states[conn] = s
 	return nil

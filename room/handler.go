@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/denrooms/den/syncproto"
 )
@@ -46,7 +47,8 @@ type Handler interface {
 	OnMessage(c *Context, message Message) error
 
 	// OnClose is told that a connection has gone; it is not in the room any more.
-	// It is not called when the host shuts down.
+	// It is not called when the host shuts down, nor when the room sleeps as the
+	// connection goes, except with the Option [WakeOnClose].
 	OnClose(c *Context, code int, reason string) error
 
 	// OnError is told of an error or a panic of another hook that was not written
@@ -173,6 +175,41 @@ func Synced(tables ...string) Option {
 				return err
 			}
 		}
+		return nil
+	}
+}
+
+// WakeOnClose wakes a room that sleeps when one of its connections goes, so that
+// OnClose is told of each. Without it the room stays asleep: the next life does not find the
+// connection any more, and that is all it learns.
+func WakeOnClose() Option {
+	return func(ns *namespace) error {
+		ns.wakeOnClose = true
+		return nil
+	}
+}
+
+// MaxAutoAnswer is the longest request and the longest response of AutoAnswer, in
+// bytes. (2,048 characters with Durable Objects' setWebSocketAutoResponse.)
+const MaxAutoAnswer = 2048
+
+// AutoAnswer answers a text message that equals request with response, without the
+// room: it does not see the message, and is not woken for it if it sleeps. It
+// is meant for the heart-beats of clients that cannot send a WebSocket ping, as pages
+// cannot. The answer may come before those to messages that were sent earlier. Both
+// have 1 to MaxAutoAnswer bytes of UTF-8, and a namespace has one such pair at most.
+// [Conn.LastAutoAnswer] tells when it was last used.
+func AutoAnswer(request, response string) Option {
+	return func(ns *namespace) error {
+		for _, s := range []string{request, response} {
+			if s == "" || len(s) > MaxAutoAnswer || !utf8.ValidString(s) {
+				return fmt.Errorf("room: an automatic answer and its request have 1 to %d bytes of UTF-8, not %d", MaxAutoAnswer, len(s))
+			}
+		}
+		if ns.answer != nil {
+			return fmt.Errorf("room: a second automatic answer, to %q", clip(request, 64))
+		}
+		ns.request, ns.answer = request, textFrame(response)
 		return nil
 	}
 }

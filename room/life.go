@@ -256,7 +256,7 @@ func (l *life) Stop(reason actor.StopReason) {
 	l.watch.stop()
 	l.end()
 	if l.host.stopping.Load() {
-		l.host.closeAll(l.name)
+		l.host.closeAll(l.key)
 	}
 	if err := l.db.Close(); err != nil {
 		l.log.Error("closing the room's database", "err", err)
@@ -324,7 +324,9 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 }
 
 // connections are the room's connections now.
-func (l *life) connections() []*hibernate.Connection { return l.host.conns.Connections(l.name) }
+func (l *life) connections() []*hibernate.Connection {
+	return l.host.conns.Connections(hibernate.Key(l.key))
+}
 
 var errLast = errors.New("room: the room is about to sleep, and nobody would take the result of work")
 
@@ -372,8 +374,8 @@ func protect(f func() error) (err error) {
 }
 
 // closeAll closes a room's connections because the server shuts down.
-func (h *Host) closeAll(name string) {
-	for _, c := range h.conns.Connections(name) {
+func (h *Host) closeAll(key Key) {
+	for _, c := range h.conns.Connections(hibernate.Key(key)) {
 		c.Link.Close(closeGoingAway, "server is shutting down")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+
+	"github.com/denrooms/den/hibernate"
 )
 
 // maxActionType is the longest name of an action, in bytes.
@@ -26,6 +28,10 @@ type namespace struct {
 	plans    []fieldPlan // the typed tables of the handler's struct
 
 	migrations []Migration
+
+	request     string           // a client's message that is answered without the room
+	answer      *hibernate.Frame // with this; nil: there is none
+	wakeOnClose bool             // a room that sleeps is woken to be told that a connection has gone
 }
 
 // fieldPlan is a Table field of a handler: where it is, and its table.

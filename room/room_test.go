@@ -240,7 +240,7 @@ func open(t *testing.T, opts ...roomtest.Option) (*roomtest.Host, *probe) {
 			room.Call("find", (*shop).Find), room.Action("panic", (*shop).Panic), room.Call("unmarshalable", (*shop).Unmarshalable),
 			room.Action("hang", (*shop).Hang), room.Action("slow", (*shop).Slow), room.Action("spin", (*shop).Spin),
 			room.Action("fetch", (*shop).Fetch), room.Action("attach", (*shop).Attach), room.Call("attached", (*shop).Attached),
-			room.Action("kick", (*shop).Kick))
+			room.Action("kick", (*shop).Kick), room.WakeOnClose())
 	}, opts...)
 	return h, p
 }

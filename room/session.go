@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,16 +34,23 @@ type ConnectRequest struct {
 const maxConnectionID = 128
 
 // A Session is a transport's end of a connection. Receive is called from one
-// goroutine; the other methods are safe from any.
+// goroutine at a time; the other methods are safe from any. It holds the connection
+// itself, and no channel while it is quiet: there is one of it for each client of
+// each room that sleeps.
 type Session struct {
+	// Immutable.
+
 	host *Host
 	ns   *namespace
-	key  Key
-	conn *hibernate.Connection
+	room string // the rest of the key
+	conn hibernate.Connection
 
-	slots chan struct{} // one for each message in work
-	over  chan struct{} // closed by Close
-	once  sync.Once
+	// Protected by mu.
+
+	mu      sync.Mutex
+	free    chan struct{} // closed by done and Close where Receive waits; nil if it does not
+	working int32         // messages in work
+	over    bool          // Close was called
 }
 
 // ErrSessionOver is what Receive gives when the session has been closed.
@@ -59,22 +67,16 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	if len(r.ID) > maxConnectionID {
 		return nil, &Error{Code: syncproto.CodeBadMessage, Message: "The connection's id is longer than 128 bytes."}
 	}
-	conn := &hibernate.Connection{
-		Serial:   h.conns.Serial(),
-		ID:       r.ID,
-		Named:    r.ID != "",
-		Identity: r.Identity,
-		Link:     r.Link,
+	s := &Session{host: h, ns: h.namespace(key.Namespace), room: strings.Clone(key.Room)}
+	s.conn.Serial = h.conns.Serial()
+	s.conn.ID, s.conn.Named = strings.Clone(r.ID), r.ID != ""
+	s.conn.Identity = hibernate.Identify(r.Identity)
+	s.conn.Link = r.Link
+	if !s.conn.Named {
+		s.conn.ID = uuid.NewString()
 	}
-	if !conn.Named {
-		conn.ID = uuid.NewString()
-	}
-	s := &Session{
-		host: h, ns: h.namespace(key.Namespace), key: key, conn: conn,
-		slots: make(chan struct{}, h.opts.InFlight),
-		over:  make(chan struct{}),
-	}
-	if _, err := h.actors.Request(ctx, key, &connectMessage{conn: conn, request: r.Request}); err != nil {
+	enter := &connectMessage{key: hibernate.Key(s.key()), conn: &s.conn, request: r.Request}
+	if _, err := h.actors.Request(ctx, s.key(), enter); err != nil {
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
 		}
@@ -83,6 +85,9 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	}
 	return s, nil
 }
+
+// key is the room's, of strings that pin no request.
+func (s *Session) key() Key { return Key{Namespace: s.ns.name, Room: s.room} }
 
 // ID is the connection's id.
 func (s *Session) ID() string { return s.conn.ID }
@@ -98,6 +103,10 @@ func (s *Session) Confirm(mark uint64) { s.conn.Confirm(mark) }
 // returns. A message that cannot be read, or that the room does not take, is
 // answered over the link; an error means that the session is over.
 func (s *Session) Receive(data []byte, binary bool) error {
+	if answer := s.AutoAnswer(data, binary); answer != nil {
+		s.conn.Link.Send(answer)
+		return nil
+	}
 	message, err := s.decode(data, binary)
 	if err != nil {
 		var refused *syncproto.Error
@@ -108,20 +117,73 @@ func (s *Session) Receive(data []byte, binary bool) error {
 		}
 		return nil
 	}
-	select {
-	case s.slots <- struct{}{}:
-	case <-s.over:
+	if !s.begin() {
 		return ErrSessionOver
 	}
 	s.post(message, 0)
 	return nil
 }
 
+// AutoAnswer is the answer to a message that the room need not see, see the Option
+// AutoAnswer, and nil for any other. Receive gives it itself; a transport that
+// has no reader for the connection at hand may ask first. Each call that has an answer
+// counts for [Conn.LastAutoAnswer].
+func (s *Session) AutoAnswer(data []byte, binary bool) *hibernate.Frame {
+	if s.ns.answer == nil || binary || string(data) != s.ns.request {
+		return nil
+	}
+	s.conn.AutoAnswered(s.host.opts.Clock.Now())
+	return s.ns.answer
+}
+
+// begin takes a place for a message in work, and waits for one if there is none. It is
+// false when the session is over.
+func (s *Session) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.over && int(s.working) >= s.host.opts.InFlight {
+		if s.free == nil {
+			s.free = make(chan struct{})
+		}
+		free := s.free
+		s.mu.Unlock()
+		<-free
+		s.mu.Lock()
+	}
+	if s.over {
+		return false
+	}
+	s.working++
+	return true
+}
+
+// done gives a place back.
+func (s *Session) done() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.working--
+	s.signal()
+}
+
+// signal lets Receive look again. mu is held.
+func (s *Session) signal() {
+	if s.free != nil {
+		close(s.free)
+		s.free = nil
+	}
+}
+
+func (s *Session) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
 // decode makes a room's message of a client's, with bytes of its own. An error is a
 // *syncproto.Error where there is no message, and else what is wrong with it.
 func (s *Session) decode(data []byte, binary bool) (any, error) {
 	if binary {
-		return &rawMessage{s.conn, Message{Data: slices.Clone(data), Binary: true}}, nil
+		return &rawMessage{&s.conn, Message{Data: slices.Clone(data), Binary: true}}, nil
 	}
 	data = slices.Clone(data)
 	m, err := syncproto.Decode(data, syncproto.DecodeOptions{MaxBytes: len(data)}) // the transport bounds it
@@ -130,10 +192,10 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 	}
 	switch m.Kind {
 	case syncproto.KindSync:
-		return &syncMessage{conn: s.conn, channel: m.Channel, from: m.From.Value(), since: m.Since, cursor: m.Cursor}, nil
+		return &syncMessage{conn: &s.conn, channel: m.Channel, from: m.From.Value(), since: m.Since, cursor: m.Cursor}, nil
 	case syncproto.KindAction:
 		action := &actionMessage{
-			conn: s.conn, channel: m.Channel, id: m.ID,
+			conn: &s.conn, channel: m.Channel, id: m.ID,
 			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
 			bound:  s.ns.actions[m.ActionType],
 			client: m.Client, mutation: m.Mutation,
@@ -153,7 +215,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 		}
 		return action, err
 	default:
-		return &rawMessage{s.conn, Message{Data: data}}, nil
+		return &rawMessage{&s.conn, Message{Data: data}}, nil
 	}
 }
 
@@ -172,7 +234,7 @@ func (s *Session) name(action *actionMessage, m syncproto.Message) {
 // post puts a message into the room's mailbox. Its slot is free again when the
 // room has answered it.
 func (s *Session) post(message any, try int) {
-	err := s.host.actors.Send(s.key, message, func(v any, err error) {
+	err := s.host.actors.Send(s.key(), message, func(v any, err error) {
 		next, more := v.(*syncMessage)
 		switch {
 		case err != nil:
@@ -180,7 +242,7 @@ func (s *Session) post(message any, try int) {
 		case more:
 			s.proceed(next)
 		default:
-			<-s.slots
+			s.done()
 		}
 	})
 	if err != nil {
@@ -193,11 +255,9 @@ const drainPause = 5 * time.Millisecond
 
 // proceed asks for the next step of a snapshot once the client has read most of the last.
 func (s *Session) proceed(next *syncMessage) {
-	select {
-	case <-s.over:
-		<-s.slots
+	if s.isOver() {
+		s.done()
 		return
-	default:
 	}
 	if drained(s.conn.Link) {
 		s.post(next, 0)
@@ -215,16 +275,15 @@ func (s *Session) refused(message any, err error, try int) {
 	if _, sync := message.(*syncMessage); sync && passing(err) && try < maxSyncTries {
 		delay := min(50*time.Millisecond<<try, 5*time.Second)
 		s.host.opts.Clock.AfterFunc(delay, func() {
-			select {
-			case <-s.over:
-				<-s.slots
-			default:
-				s.post(message, try+1)
+			if s.isOver() {
+				s.done()
+				return
 			}
+			s.post(message, try+1)
 		})
 		return
 	}
-	<-s.slots
+	s.done()
 	s.conn.Link.Send(refusal(message, err))
 }
 
@@ -263,21 +322,44 @@ func unhandledCode(m Message) syncproto.Code {
 }
 
 // Close says that the client has gone, with the close code and the reason that it
-// gave or 1006. It may be called more than once; the first call counts.
+// gave or 1006. It may be called more than once; the first call counts. A room that
+// sleeps is not woken for it, except with the Option WakeOnClose.
 func (s *Session) Close(code int, reason string) {
-	s.once.Do(func() {
-		close(s.over)
-		gone := &closeMessage{s.conn, code, reason}
-		lost := func(err error) { // nobody will run OnClose
-			s.host.conns.Remove(s.key.Namespace+"/"+s.key.Room, s.conn.Serial)
-		}
-		err := s.host.actors.Send(s.key, gone, func(_ any, err error) {
-			if err != nil {
-				lost(err)
-			}
-		})
+	if !s.end() {
+		return
+	}
+	gone := &closeMessage{&s.conn, code, reason}
+	err := s.sendClose(gone)
+	if errors.Is(err, actor.ErrAsleep) {
+		s.remove()
+		// A life that has begun meanwhile may have seen the connection.
+		err = s.sendClose(gone)
+	}
+	if err != nil {
+		s.remove() // nobody will run OnClose
+	}
+}
+
+// end is false when the session was over already.
+func (s *Session) end() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !s.over
+	s.over = true
+	s.signal()
+	return first
+}
+
+func (s *Session) sendClose(gone *closeMessage) error {
+	send := s.host.actors.SendAwake
+	if s.ns.wakeOnClose {
+		send = s.host.actors.Send
+	}
+	return send(s.key(), gone, func(_ any, err error) {
 		if err != nil {
-			lost(err)
+			s.remove()
 		}
 	})
 }
+
+func (s *Session) remove() { s.host.conns.Remove(hibernate.Key(s.key()), s.conn.Serial) }

@@ -339,11 +339,11 @@ func sleepHistory(t *testing.T, seed uint64, sleep bool) map[string][]string {
 		if err := h.Quiet(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if sleep {
-			h.SleepRoom("shop", "r")
-		}
 		for _, name := range names {
 			collect(name)
+		}
+		if sleep {
+			h.SleepRoom("shop", "r")
 		}
 	}
 	if sleep && p.starts.Load() < 80 {

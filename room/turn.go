@@ -22,6 +22,7 @@ import (
 // What a room's mailbox holds. All slices are the message's own.
 type (
 	connectMessage struct {
+		key     hibernate.Key // the room's, for the registry to keep
 		conn    *hibernate.Connection
 		request *http.Request
 	}
@@ -74,10 +75,10 @@ type turn struct {
 	out     []delivery
 	answers []answer
 
-	marked     []*mark                             // of clients whose actions were numbered
-	remembered int                                 // how many replies are to be kept
-	waiting    int                                 // how many bytes of replies waited before them
-	states     map[*hibernate.Connection]connState // what hooks have set of connections
+	marked     []*mark                                   // of clients whose actions were numbered
+	remembered int                                       // how many replies are to be kept
+	waiting    int                                       // how many bytes of replies waited before them
+	states     map[*hibernate.Connection]hibernate.State // what hooks have set of connections
 
 	// Memory for the deliveries of one frame to one connection.
 
@@ -157,7 +158,7 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 		t.undo = append(t.undo, c.undo...)
 		t.after = append(t.after, c.after...)
 		if len(c.states) > 0 && t.states == nil {
-			t.states = make(map[*hibernate.Connection]connState, len(c.states))
+			t.states = make(map[*hibernate.Connection]hibernate.State, len(c.states))
 		}
 		maps.Copy(t.states, c.states)
 		return commit, nil
@@ -342,7 +343,7 @@ func (t *turn) open() {
 		return
 	}
 	for conn, s := range t.states {
-		conn.Tags, conn.Attachment = s.tags, s.attachment
+		conn.SetState(s)
 	}
 	deliver(t.out)
 	t.out, t.states = nil, nil
@@ -485,10 +486,10 @@ func (t *turn) connect(m *connectMessage) error {
 	host, conn := l.host, m.conn
 	l.gate.Lock()
 	if !l.fenced {
-		host.conns.Add(l.name, conn)
+		host.conns.Add(m.key, conn)
 	}
 	l.gate.Unlock()
-	leave := func() { host.conns.Remove(l.name, conn.Serial) }
+	leave := func() { host.conns.Remove(m.key, conn.Serial) }
 	c := t.context(conn, m.request)
 	c.undo = append(c.undo, leave)
 	commit, err := t.unit(c, "OnConnect", func() error { return l.handler.OnConnect(c) })
@@ -504,7 +505,7 @@ func (t *turn) connect(m *connectMessage) error {
 // close tells the room that a connection has gone.
 func (t *turn) close(m *closeMessage) error {
 	l := t.life
-	l.host.conns.Remove(l.name, m.conn.Serial)
+	l.host.conns.Remove(hibernate.Key(l.key), m.conn.Serial)
 	t.leavePeer(m.conn)
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, "OnClose", func() error { return l.handler.OnClose(c, m.code, m.reason) })

@@ -223,10 +223,13 @@ func (c *Client) Closed() (code int, reason string, closed bool) {
 }
 
 // Leave ends the connection as a client does that goes away (1001), and waits until
-// the room knows.
+// the room knows. Where no room is awake none is woken.
 func (c *Client) Leave() {
 	c.t.Helper()
 	c.session.Close(1001, "")
+	if c.host.Awake() == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := c.host.Settle(ctx, c.key); err != nil {

@@ -58,6 +58,7 @@ type done struct {
 
 // outside is what slow actions depend on: it lets each of them down once.
 type outside struct {
+	wakes   bool          // a client that goes wakes its room; else it may have a row again when it is back
 	release chan struct{} // closed at the end: hooks that hang return
 	asked   map[string]bool
 	last    map[string]int64 // by room: the highest number that was ever given out
@@ -76,14 +77,18 @@ func (o *outside) first(action string) bool {
 }
 
 func register(h *room.Host, outside *outside) error {
-	return h.Register(namespace, func() room.Handler { return &ledger{outside: outside} },
+	options := []room.Option{
 		room.Synced("journal", "notes"),
 		room.Call("put", (*ledger).put),
 		room.Call("insert", (*ledger).insert),
 		room.Call("edit", (*ledger).edit),
 		room.Call("drop", (*ledger).drop),
 		room.Call("count", (*ledger).count),
-	)
+	}
+	if outside.wakes {
+		options = append(options, room.WakeOnClose())
+	}
+	return h.Register(namespace, func() room.Handler { return &ledger{outside: outside} }, options...)
 }
 
 // OnStart makes the tables that are plain SQL.

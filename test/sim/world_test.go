@@ -128,6 +128,7 @@ func newWorld(p plan) *world {
 		disk: faultdisk.New(p.seed, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), sum: sha256.New(),
 		outside: newOutside(), rewinds: make(map[string][]*rewind), sleep: p.sleep,
 	}
+	w.outside.wakes = p.sleep != sleepByTime || p.seed%2 == 0
 	w.vfs = fmt.Sprintf("sim-%p", w.disk) // a run that left files open has kept its name
 	if p.verbose {
 		w.log = new(strings.Builder)
