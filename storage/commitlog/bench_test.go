@@ -187,3 +187,58 @@ func BenchmarkColdReplay(b *testing.B) {
 	}
 	b.ReportMetric(float64(entries)/float64(i), "entries/op")
 }
+
+// BenchmarkRoom: a room is opened in a log of so many segments, of which each has some
+// thousands of 10,000 rooms: one that has no entries, and one whose only entries are in the
+// oldest segment. The first search of all, which brings the filters in, is first-µs.
+func BenchmarkRoom(b *testing.B) {
+	for _, segments := range []int{4, 64, 256} {
+		dir := b.TempDir()
+		longLog(b, dir, segments)
+		for _, name := range []string{"none", "oldest"} {
+			b.Run(fmt.Sprint(segments, "/", name), func(b *testing.B) { openRooms(b, dir, name) })
+		}
+	}
+}
+
+const oldRooms = 100 // in the oldest segment alone
+
+func longLog(b *testing.B, dir string, segments int) {
+	l := mustOpen(b, Options{Dir: dir, Durability: Relaxed, SegmentBytes: 1 << 20, MaxUnreleased: 1 << 40})
+	for i := range oldRooms {
+		appendUpTo(b, mustRoom(b, l, fmt.Sprint("oldest", i)), 1, 3)
+	}
+	rooms := make([]*Room, 10_000)
+	for i := range rooms {
+		rooms[i] = mustRoom(b, l, fmt.Sprint("room", i))
+	}
+	rng, p := rand.New(rand.NewPCG(1, 1)), make([]byte, 16)
+	for l.Stats().Segments < segments {
+		for range 1000 {
+			r := rooms[rng.IntN(len(rooms))]
+			if err := r.Append(Entry{Number: r.last + 1, Payload: p}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	mustClose(b, l)
+}
+
+func openRooms(b *testing.B, dir, name string) {
+	l := mustOpen(b, Options{Dir: dir, Durability: Relaxed})
+	defer mustClose(b, l)
+	start := time.Now()
+	mustRoom(b, l, "nobody").Close()
+	first := time.Since(start)
+	i := 0
+	for b.Loop() {
+		r := mustRoom(b, l, fmt.Sprint(name, i%oldRooms))
+		if name == "oldest" != (r.last == 3) {
+			b.Fatalf("%s: %d", r.who.room, r.last)
+		}
+		r.Close()
+		i++
+	}
+	b.ReportMetric(float64(first.Microseconds()), "first-µs")
+	b.ReportMetric(float64(l.Stats().Filters)/(1<<20), "filters-MiB")
+}

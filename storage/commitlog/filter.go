@@ -55,7 +55,7 @@ func (f filter) has(k key) bool {
 func (l *Log) loadFilter(s *segment, x *index, f vfs.File) filter {
 	size := filterSize(int(x.rooms))
 	l.mu.Lock()
-	fits := l.filters+int64(size) <= maxFilters
+	fits := l.filters+int64(size) <= l.mostFilters
 	l.mu.Unlock()
 	if !fits {
 		return nil
@@ -68,7 +68,7 @@ func (l *Log) loadFilter(s *segment, x *index, f vfs.File) filter {
 	keep := filter(b[filterHeader:])
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.segment(s.number) == s && x.filter.Load() == nil && l.filters+int64(size) <= maxFilters {
+	if l.segment(s.number) == s && x.filter.Load() == nil && l.filters+int64(size) <= l.mostFilters {
 		l.filters += int64(size)
 		x.filter.Store(&keep)
 	}
@@ -79,12 +79,12 @@ func (l *Log) loadFilter(s *segment, x *index, f vfs.File) filter {
 // for it. mu is held.
 func (l *Log) keepFilter(x *index, keep filter) {
 	for _, s := range l.segments {
-		if l.filters+int64(len(keep)) <= maxFilters {
+		if l.filters+int64(len(keep)) <= l.mostFilters {
 			break
 		}
 		l.dropFilters(s)
 	}
-	if l.filters+int64(len(keep)) <= maxFilters {
+	if l.filters+int64(len(keep)) <= l.mostFilters {
 		l.filters += int64(len(keep))
 		x.filter.Store(&keep)
 	}

@@ -18,10 +18,11 @@ import (
 // Log is the commit log of a node. Its methods, and those of its rooms, may be called from
 // any goroutine, where a method of Room says nothing else. It has no goroutine of its own.
 type Log struct {
-	o          Options // immutable
-	id         [16]byte
-	generation uint64
-	begun      int64 // where in the last segment Open began to read behind a crash; 0: there was none
+	o           Options // immutable
+	id          [16]byte
+	generation  uint64
+	mostFilters int64 // bytes
+	begun       int64 // where in the last segment Open began to read behind a crash; 0: there was none
 
 	// Owned by whoever leads, see turn.go.
 
@@ -76,7 +77,7 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, attached: make(map[key]*Room), pins: make(map[string]pin), recovered: make(map[string]struct{})}
+	l := &Log{o: o, mostFilters: maxFilters, attached: make(map[key]*Room), pins: make(map[string]pin), recovered: make(map[string]struct{})}
 	if err := o.FS.MakeDirs(o.Dir); err != nil {
 		return nil, failure("making the directory", err)
 	}
