@@ -108,6 +108,9 @@ func (d *DB) catchUp(room RoomLog) (again bool, err error) {
 		room.Release(d.number)
 		return false, nil
 	case first > d.number+1:
+		if err := room.Replay(d.number, func(LogEntry) error { return nil }); errors.Is(err, ErrLogMissing) {
+			return false, err // a file of the log is gone, and not the room's too old
+		}
 		return false, fmt.Errorf("%w: the file has transactions up to %d, the log begins at %d: the file is too old; %s", ErrLogMismatch, d.number, first, logHint)
 	case last > d.number && bug.On("replay-none"):
 	case last > d.number:

@@ -130,6 +130,11 @@
 // into a fresh file in its place, and a new segment is begun. Until that has succeeded, and
 // whoever comes tries it, the log gives ErrIO.
 //
+// A segment that is done and missing stops the rooms that need it. Where a room has no newer
+// entry, that is each of which an entry was not released; and behind a crash, for a segment that it has
+// left, all: what was in it is known by nobody. The crash is not settled then, and nothing newer is
+// deleted, until the file is back.
+//
 // # Limits
 //
 // Damage of several bits in the last group, and a cut of the end of the segment that was

@@ -45,6 +45,9 @@ func corrupt(file string, offset int64, what string) error {
 	return fmt.Errorf("commitlog: %w: %s at %d: %s", ErrCorrupt, file, offset, what)
 }
 
+// lost says which segment is missing.
+func lost(number uint64) error { return fmt.Errorf("commitlog: %w: %s", ErrLost, segmentName(number)) }
+
 func misuse(what string) error { return fmt.Errorf("commitlog: %w: %s", ErrMisuse, what) }
 
 func closed() error { return fmt.Errorf("commitlog: %w", ErrClosed) }

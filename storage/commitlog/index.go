@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/bits"
 	"os"
@@ -200,7 +199,7 @@ func (l *Log) openSegment(number uint64) (vfs.File, error) {
 	if number < l.first() {
 		return nil, nil
 	}
-	return nil, fmt.Errorf("commitlog: %w: %s", ErrLost, segmentName(number))
+	return nil, lost(number)
 }
 
 // readRoot reads the first record of a room's newest run in a segment: it has the names.

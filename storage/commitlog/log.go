@@ -56,6 +56,7 @@ type Stats struct {
 	Unreleased int64 // of that, bytes from the oldest unreleased entry's segment on
 	Rooms      int   // open
 	Pinned     int   // closed with unreleased entries
+	Lost       int   // files that are missing
 	Filters    int64 // bytes in memory by which rooms are found: two for each room and file, 32 MiB at most
 
 	Entries   uint64 // appended
@@ -70,7 +71,7 @@ type Stats struct {
 }
 
 // Open opens the log in a directory, or makes one. What a crash has left is put in order: at
-// most one segment is read. The errors are ErrCorrupt, ErrLost, ErrNewer, ErrIO, ErrFull and
+// most one segment is read. One that is done and missing stops only rooms that need it. The errors are ErrCorrupt, ErrLost, ErrNewer, ErrIO, ErrFull and
 // ErrMisuse.
 func Open(o Options) (*Log, error) {
 	o, err := o.complete()
@@ -129,10 +130,15 @@ func (l *Log) load() (*current, error) {
 		}
 		return l.found()
 	}
-	for n := c.first; n < c.next(); n++ {
-		if !have[n] {
-			return nil, fmt.Errorf("commitlog: %w: %s", ErrLost, segmentName(n))
+	if c.active != 0 && !have[c.active] {
+		return nil, lost(c.active)
+	}
+	for _, s := range c.segments {
+		if s.lost = !have[s.number]; s.lost {
+			l.o.Logger.Error("commit log: a file is missing, and rooms that need it will be refused", "file", segmentName(s.number))
 		}
+	}
+	for n := c.first; n < c.next(); n++ {
 		delete(have, n)
 	}
 	for _, name := range names { // left by a deletion or a beginning that was cut short
@@ -219,6 +225,9 @@ func (l *Log) Stats() Stats {
 	pinned := false
 	for _, g := range l.segments {
 		s.Bytes += g.size
+		if g.lost {
+			s.Lost++
+		}
 		if pinned = pinned || g.pins > 0 || l.crashed.has(g.number); pinned {
 			s.Unreleased += g.size
 		}

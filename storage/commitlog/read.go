@@ -39,6 +39,9 @@ func (r *Room) walk() (*walk, error) {
 	if r.closed || l.ended {
 		return nil, closed()
 	}
+	if r.in == nil && r.unsure != nil {
+		return nil, r.unsure
+	}
 	w := &walk{r: r}
 	if p := l.active.index[r.who.key]; p != nil {
 		w.newest = &run{l.active.segment, *p}
@@ -61,6 +64,9 @@ func (w *walk) next() (next run, ok bool, err error) {
 	for w.oldest != 1 && len(w.segments) > 0 {
 		s := w.segments[len(w.segments)-1]
 		w.segments = w.segments[:len(w.segments)-1]
+		if s.lost {
+			return run{}, false, lost(s.number)
+		}
 		p, found, err := w.find(s)
 		if err != nil {
 			return run{}, false, err
@@ -90,6 +96,7 @@ func (w *walk) find(s *segment) (place, bool, error) {
 }
 
 // Range says which numbers the log holds for the room, without a gap between them; 0, 0: none.
+// Where a file of the log is missing it begins behind that, if it has anything behind it.
 // The errors are those of Replay.
 func (r *Room) Range() (first, last uint64, err error) {
 	w, err := r.walk()
@@ -98,11 +105,11 @@ func (r *Room) Range() (first, last uint64, err error) {
 	}
 	for {
 		next, ok, err := w.next()
+		if !ok && err == nil || last != 0 && errors.Is(err, ErrLost) {
+			return first, last, nil
+		}
 		if err != nil {
 			return 0, 0, err
-		}
-		if !ok {
-			return first, last, nil
 		}
 		if last == 0 {
 			last = next.last
@@ -114,7 +121,7 @@ func (r *Room) Range() (first, last uint64, err error) {
 // Replay calls fn for the entries with a number above after, in order. Payload is valid until
 // fn returns. An error of fn ends it and is returned. ErrGap: there are such entries, and the
 // first of them are missing; fn was not called. ErrCorrupt: an entry is not what was
-// appended. ErrIO, ErrClosed.
+// appended. ErrLost: a file with some of them is missing, or may have had some. ErrIO, ErrClosed.
 func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 	w, err := r.walk()
 	if err != nil {

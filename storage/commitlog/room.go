@@ -29,6 +29,7 @@ type Room struct {
 	crc    uint32
 	held   uint64 // what last was when the room was opened
 	spans  []span // unreleased entries, oldest first
+	unsure error  // ErrLost: its newest entries may have been in a segment that is missing
 	any    bool   // what the chain was is unknown: the next entry may have any number
 }
 
@@ -39,7 +40,8 @@ type span struct {
 }
 
 // Room opens a room's part of the log. Only one at a time may be open of a room and epoch:
-// otherwise ErrMisuse. Once the room's file is known to hold all that Range and Replay give,
+// otherwise ErrMisuse. Where a missing file of the log may have its newest entries, Last is 0 and
+// Range, Replay and Backward give ErrLost; it is not Room but they that need it. Once the room's file is known to hold all that Range and Replay give,
 // call Release, or the log goes on to keep it.
 func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	if len(namespace)+len(room)+len(epoch) > MaxNames {
@@ -82,9 +84,14 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	return r, nil
 }
 
-// locate finds the room's newest entry in the segments that are done.
+// locate finds the room's newest entry in the segments that are done. It looks no further than
+// one that is missing.
 func (r *Room) locate(segments []*segment) error {
 	for i := len(segments) - 1; i >= 0; i-- {
+		if segments[i].lost {
+			r.missed(segments[i])
+			return nil
+		}
 		p, f, err := r.log.lookup(segments[i], r.who.key)
 		if err != nil {
 			return err
@@ -98,6 +105,17 @@ func (r *Room) locate(segments []*segment) error {
 		}
 	}
 	return nil
+}
+
+// missed notes that the room's newest entries may have been in a segment that is missing. If
+// all in there was released the room lacks nothing, and that is as if it had been deleted.
+func (r *Room) missed(s *segment) {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, pinned := l.pins[r.who.name]; pinned || len(r.spans) > 0 || l.crashed.has(s.number) {
+		r.unsure = lost(s.number)
+	}
 }
 
 func (r *Room) settleAt(in *segment, p place) {

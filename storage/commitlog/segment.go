@@ -28,6 +28,7 @@ type segment struct {
 	size    int64
 	indexes []*index // oldest first; a room's newest place in it is in the newest that has the room
 	newest  int64    // Unix ms of when it was done
+	lost    bool     // the file was not there when the log was opened
 	pins    int      // rooms that have unreleased entries here; protected by Log.mu
 }
 

@@ -1,0 +1,149 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/denrooms/den/storage/faultdisk"
+)
+
+// threeAges is a log that was closed well: "before", "across" and "after" have entries in
+// segments before number, in it or on both sides of it, and behind it. What "pinned" has there
+// was not released.
+func threeAges(t *testing.T) (d *faultdisk.Disk, o Options, number uint64) {
+	t.Helper()
+	d = faultdisk.New(1)
+	o = testOptions(d, newClock())
+	o.History = time.Hour
+	l := mustOpen(t, o)
+	before, across, pinned, after := mustRoom(t, l, "before"), mustRoom(t, l, "across"), mustRoom(t, l, "pinned"), mustRoom(t, l, "after")
+	rotate := func(fill string) {
+		r := mustRoom(t, l, fill)
+		for n, next := uint64(1), l.active.number+1; l.active.number < next; n++ {
+			appendUpTo(t, r, n, n)
+			r.Release(n)
+		}
+		r.Close()
+	}
+	appendUpTo(t, before, 1, 3)
+	appendUpTo(t, across, 1, 3)
+	rotate("fill1")
+	number = l.active.number
+	appendUpTo(t, across, 4, 6)
+	appendUpTo(t, pinned, 1, 3)
+	rotate("fill2")
+	appendUpTo(t, across, 7, 9)
+	appendUpTo(t, after, 1, 3)
+	for r, last := range map[*Room]uint64{before: 3, across: 9, after: 3} {
+		r.Release(last)
+	}
+	mustClose(t, l)
+	return d, o, number
+}
+
+// mustBeLost says that an error names the segment that is missing.
+func mustBeLost(t *testing.T, what string, err error, number uint64) {
+	t.Helper()
+	if !errors.Is(err, ErrLost) || !strings.Contains(fmt.Sprint(err), segmentName(number)) {
+		t.Errorf("%s: got %v, want that %s is missing", what, err, segmentName(number))
+	}
+}
+
+// TestMissingSegment: a segment that is gone stops the rooms that need what was in it, and no
+// others; in the next generation too.
+func TestMissingSegment(t *testing.T) {
+	d, o, number := threeAges(t)
+	if err := d.Remove("log/" + segmentName(number)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		l := mustOpen(t, o)
+		if s := l.Stats(); s.Lost != 1 {
+			t.Errorf("%+v", s)
+		}
+		pinned := mustRoom(t, l, "pinned")
+		_, _, err := pinned.Range()
+		mustBeLost(t, "range", err, number)
+		_, err = replayed(t, pinned, 0)
+		mustBeLost(t, "replay", err, number)
+		mustBeLost(t, "backward", pinned.Backward(func(Entry) (bool, error) { return true, nil }), number)
+		pinned.Close()
+
+		after := mustRoom(t, l, "after")
+		wantReplay(t, after, 0, 3)
+		wantBackward(t, after, 1, 3)
+		after.Close()
+
+		across := mustRoom(t, l, "across")
+		wantRange(t, across, 7, 9)
+		wantReplay(t, across, 6, 9)
+		_, err = replayed(t, across, 3)
+		mustBeLost(t, "replay over it", err, number)
+		next := uint64(9)
+		mustBeLost(t, "backward over it", across.Backward(func(e Entry) (bool, error) { next--; return true, nil }), number)
+		if next != 6 {
+			t.Errorf("backward ended at %d", next)
+		}
+		across.Close()
+
+		before := mustRoom(t, l, "before") // its file has all: there is nothing here that it needs
+		wantRange(t, before, 0, 0)
+		before.Close()
+		mustClose(t, l)
+	}
+	l := mustOpen(t, o)
+	defer mustClose(t, l)
+	before := mustRoom(t, l, "before")
+	appendUpTo(t, before, 4, 5)
+	wantRange(t, before, 4, 5)
+	wantReplay(t, before, 3, 5)
+	pinned := mustRoom(t, l, "pinned")
+	pinned.Release(3) // its file was replaced
+	pinned.Close()
+	if s := l.Stats(); s.Pinned != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestMissingSegmentOfACrash: nobody can say which rooms had entries in it, but for those that
+// have newer ones.
+func TestMissingSegmentOfACrash(t *testing.T) {
+	d := build(t, "crashed")
+	o := testOptions(d, newClock())
+	l := mustOpen(t, o)
+	number := l.active.number - 1 // that was written, and is sealed now
+	a := mustRoom(t, l, "a")
+	wantReplay(t, a, 0, 40)
+	appendUpTo(t, a, 41, 42)
+	a.Close()
+	mustClose(t, l)
+	if err := d.Remove("log/" + segmentName(number)); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpen(t, o)
+	defer mustClose(t, l)
+	if l.Crashed() != 1 {
+		t.Errorf("crashed: %d", l.Crashed())
+	}
+	a = mustRoom(t, l, "a")
+	wantReplay(t, a, 40, 42)
+	_, err := replayed(t, a, 30)
+	mustBeLost(t, "replay", err, number)
+	for _, name := range []string{"b", "new"} {
+		r := mustRoom(t, l, name)
+		_, _, err := r.Range()
+		mustBeLost(t, name, err, number)
+		appendUpTo(t, r, 50, 51) // its file says that it needs nothing
+		wantReplay(t, r, 49, 51)
+		r.Release(51)
+	}
+	a.Release(42)
+	for range l.Unrecovered {
+	}
+	if l.Crashed() != 1 {
+		t.Error("taken for recovered, while nobody knows which rooms need what is missing")
+	}
+}
