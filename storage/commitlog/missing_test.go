@@ -1,14 +1,65 @@
 package commitlog
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
 )
+
+func TestMissingAndCutFiles(t *testing.T) {
+	for _, how := range []string{"", "crashed"} {
+		d := build(t, how)
+		if files := d.Files(); len(files) < 4 {
+			t.Fatal(files)
+		}
+		for i, name := range d.Files() {
+			c := d.Clone(1)
+			if err := c.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+			if last := len(d.Files()) - 1; i == last || how != "" && i == last-1 { // CURRENT, and what was written
+				_, err := Open(testOptions(c, newClock()))
+				wantError(t, "without "+name, err, ErrLost)
+				if !strings.Contains(fmt.Sprint(err), filepath.Base(name)) {
+					t.Errorf("the error does not name %s: %v", name, err)
+				}
+			} else if !outcome(t, c, "without "+name) {
+				t.Errorf("without %s: not seen", name)
+			}
+			b, err := d.Read(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if how != "" && i == len(d.Files())-2 { // the last is CURRENT
+				continue // the end of what is not sealed may be cut by a crash
+			}
+			b = bytes.TrimRight(b, "\x00") // which nothing needs
+			for _, size := range []int{0, 1, len(b) / 2, len(b) - len(b)/8} {
+				c := d.Clone(1)
+				c.Write(name, b[:size])
+				if !outcome(t, c, fmt.Sprintf("%s cut to %d", name, size)) {
+					t.Errorf("%s cut to %d: not seen", name, size)
+				}
+			}
+		}
+		c := d.Clone(1)
+		files := d.Files()
+		b, err := d.Read(files[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Write(files[1], b)
+		if !outcome(t, c, "swapped segments") {
+			t.Error("swapped segments: not seen")
+		}
+	}
+}
 
 // threeAges is a log that was closed well: "before", "across" and "after" have entries in
 // segments before number, in it or on both sides of it, and behind it. What "pinned" has there
