@@ -1,8 +1,8 @@
 package commitlog
 
-// What a crash has left: the segment that was written is read to its end, which is where its
-// records stop to follow each other. Whether that is the end of what was acknowledged, or
-// damage in the middle of it, is what most of this file is about.
+// What a crash has left: the last part of the segment that was written is read to its end,
+// which is where its records stop to follow each other. Whether that is the end of what was
+// acknowledged, or damage in the middle of it, is what most of this file is about.
 
 import (
 	"maps"
