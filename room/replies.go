@@ -34,7 +34,7 @@ const (
 	replyRetention = 7 * 24 * time.Hour
 	// maxPendingReplies is how many bytes of replies wait for a turn that writes.
 	maxPendingReplies = 64 << 10
-	// trimReplies is how many rows of old replies are removed at once.
+	// trimReplies is how many rows of old replies are removed at once, at the most.
 	trimReplies = 32
 
 	repliesVersion = 1
@@ -85,13 +85,26 @@ func nameOfAction(kind byte, who, subject string, name []byte) (key replyKey) {
 // digestOfAction tells an action from another one that its client sends under the same
 // name by mistake. Whoever makes two alike deceives nobody but himself, so two checksums do.
 func digestOfAction(id, channel string, action []byte) (d replyDigest) {
-	var buf [256]byte
-	text := append(binary.AppendUvarint(buf[:0], uint64(len(id))), id...)
-	text = append(binary.AppendUvarint(text, uint64(len(channel))), channel...)
-	table := crc32.MakeTable(crc32.Castagnoli)
-	binary.LittleEndian.PutUint32(d[:], crc32.Update(crc32.Checksum(text, table), table, action))
-	binary.LittleEndian.PutUint32(d[4:], crc32.Update(crc32.ChecksumIEEE(text), crc32.IEEETable, action))
+	for i, table := range [...]*crc32.Table{crc32.MakeTable(crc32.Castagnoli), crc32.IEEETable} {
+		sum := sumOfName(sumOfName(0, table, id), table, channel)
+		binary.LittleEndian.PutUint32(d[4*i:], crc32.Update(sum, table, action))
+	}
 	return d
+}
+
+// sumOfName takes a name's length and bytes into a CRC. It is what crc32.Update does, which
+// would want a copy of so short a text on the heap.
+func sumOfName(sum uint32, table *crc32.Table, name string) uint32 {
+	sum = ^sum
+	n := uint(len(name))
+	for ; n >= 0x80; n >>= 7 { // as a uvarint
+		sum = table[byte(sum)^byte(n|0x80)] ^ sum>>8
+	}
+	sum = table[byte(sum)^byte(n)] ^ sum>>8
+	for i := range len(name) {
+		sum = table[byte(sum)^name[i]] ^ sum>>8
+	}
+	return ^sum
 }
 
 func fingerprint(kind byte, a, b string, c []byte) [sha256.Size]byte {
@@ -118,8 +131,8 @@ func (l *life) prepareReplies() error {
 	return err
 }
 
-func (l *life) replyRow(sql string) (row replyRow, found bool, err error) {
-	rows, err := l.db.Internal().Query(sql)
+func (l *life) replyRow(sql string, args ...any) (row replyRow, found bool, err error) {
+	rows, err := l.db.Internal().Query(sql, args...)
 	if err != nil {
 		return row, false, err
 	}
@@ -283,31 +296,23 @@ func (l *life) writeReplies() error {
 	return l.trimReplies(excess, expired)
 }
 
-// trimReplies removes rows from the oldest on, some at a time: those with no more than
-// excess bytes up to their end, and those from before expired.
+// trimReplies removes rows from the oldest on, some at a time: of those with no more than
+// excess bytes up to their end, and those from before expired. Their numbers have no gaps, so a
+// look at the last one is enough.
 func (l *life) trimReplies(excess, expired int64) error {
 	r := &l.replies
-	rows, err := l.db.Internal().Query(`SELECT n, at, total FROM _den_replies WHERE n < ? ORDER BY n LIMIT ?`, r.next, trimReplies)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var row replyRow
-		if err := rows.Scan(&row.n, &row.at, &row.total); err != nil {
+	for some := int64(trimReplies); some > 0; some /= 2 {
+		last, found, err := l.replyRow(`SELECT n, at, total FROM _den_replies WHERE n = ?`, min(r.oldest.n+some, r.next)-1)
+		if err != nil {
 			return err
 		}
-		if row.total > excess && row.at >= expired {
-			break
+		if found && (last.total <= excess || last.at < expired) {
+			r.cut = last.n
+			_, err = l.db.Internal().Exec(`DELETE FROM _den_replies WHERE n <= ?`, r.cut)
+			return err
 		}
-		r.cut = row.n
 	}
-	if err := rows.Err(); err != nil || r.cut == 0 {
-		return err
-	}
-	rows.Close()
-	_, err = l.db.Internal().Exec(`DELETE FROM _den_replies WHERE n <= ?`, r.cut)
-	return err
+	return nil
 }
 
 // repliesWritten is called when what writeReplies wrote is durable.
