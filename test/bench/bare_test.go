@@ -17,6 +17,7 @@ import (
 type bareTable struct {
 	b       *testing.B
 	conn    *sql.Conn
+	alone   driver.StmtExecContext // inserts into a table like that of a room, WITHOUT ROWID
 	n       int
 	replies int // bytes, so that none is optimised away
 }
@@ -27,11 +28,42 @@ func openBare(b *testing.B) *bareTable {
 	if err == nil {
 		_, err = conn.ExecContext(context.Background(), `PRAGMA synchronous=NORMAL`)
 	}
+	t := &bareTable{b: b, conn: conn}
+	if err == nil {
+		err = t.prepareAlone()
+	}
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { conn.Close() })
-	return &bareTable{b: b, conn: conn}
+	return t
+}
+
+func (t *bareTable) prepareAlone() error {
+	ctx := context.Background()
+	_, err := t.conn.ExecContext(ctx, `CREATE TABLE alone (id TEXT NOT NULL PRIMARY KEY, text TEXT NOT NULL, completed INTEGER NOT NULL,
+		created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, deleted_at INTEGER) STRICT, WITHOUT ROWID`)
+	if err != nil {
+		return err
+	}
+	return t.conn.Raw(func(raw any) error {
+		s, err := raw.(driver.ConnPrepareContext).PrepareContext(ctx, `INSERT INTO alone VALUES (?, ?, ?, ?, ?, NULL)`)
+		if err == nil {
+			t.alone = s.(driver.StmtExecContext)
+			t.b.Cleanup(func() { s.Close() })
+		}
+		return err
+	})
+}
+
+// insertAlone inserts one row, in a transaction of its own.
+func (t *bareTable) insertAlone() {
+	t.n++
+	args := rowArgs()
+	args[0].Value = fmt.Sprintf("t%07d", t.n)
+	if _, err := t.alone.ExecContext(context.Background(), args); err != nil {
+		t.b.Fatal(err)
+	}
 }
 
 // insert adds rows in one transaction.
