@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -108,6 +109,12 @@ func (t *turn) mutate(m *actionMessage) error {
 		return t.storageError(err)
 	}
 	switch {
+	case m.mutation <= at.last && bug.On("twice"):
+		reply, err := t.apply(m)
+		if err == nil {
+			t.send(m.conn, reply)
+		}
+		return err
 	case m.mutation <= at.last:
 		return t.repeat(m)
 	case m.mutation != at.last+1:
