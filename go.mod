@@ -8,6 +8,7 @@ require (
 	github.com/coder/websocket v1.8.15
 	github.com/gofrs/flock v0.13.1
 	github.com/google/uuid v1.6.0
+	github.com/netresearch/go-cron v0.9.1
 	go.uber.org/goleak v1.3.0
 	modernc.org/libc v1.79.0
 	modernc.org/sqlite v1.61.1

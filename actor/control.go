@@ -94,6 +94,23 @@ func (s *System) Kill(ctx context.Context, key Key) error {
 	return wait(ctx, ended)
 }
 
+// Ended waits until a life that is ending has ended. Of one that goes on, and where there is none, it
+// does nothing.
+func (s *System) Ended(ctx context.Context, key Key) error {
+	c := s.find(key)
+	if c == nil {
+		return nil
+	}
+	l := c.life
+	if l.phase != closing && l.phase != stopping {
+		c.mu.Unlock()
+		return nil
+	}
+	ended := l.whenEnded()
+	c.mu.Unlock()
+	return wait(ctx, ended)
+}
+
 // Abandon gives up a life whose Start, Receive or Stop hangs: it calls the behavior's Abandon,
 // here, then refuses the batch with an *UnavailableError that is ErrAbandoned, and lets
 // the next life take the queue. It counts as a failure. It returns false, and does

@@ -131,6 +131,14 @@ func newCall() *call {
 // Awake is how many actors have a life, one that starts or ends included.
 func (s *System) Awake() int { return int(s.count.Load()) }
 
+// Has tells whether an actor has a life, one that starts or ends included.
+func (s *System) Has(key Key) bool {
+	sh := s.shard(key)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.cells[key] != nil
+}
+
 // Keys are the keys of those actors, sorted. They are collected shard by shard, not
 // at one moment.
 func (s *System) Keys() []Key {

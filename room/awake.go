@@ -13,6 +13,10 @@ import (
 )
 
 const (
+	// alarmSoon is how close an alarm must be for its room to stay awake, and alarmLate how long one is
+	// waited for that does not come.
+	alarmSoon = time.Second
+	alarmLate = time.Minute
 	// wakeWait is how long a room that is called for waits until another has gone to sleep,
 	// where as many are awake as may be.
 	wakeWait = 5 * time.Second
@@ -144,13 +148,13 @@ func (a *awake) touch(l *life) { l.used.Store(a.clock.Now().UnixNano()) }
 
 // evict asks the room to sleep that was used the longest ago and may.
 func (a *awake) evict() {
-	now := a.clock.Now().UnixNano()
+	now := a.clock.Now()
 	for range a.len() {
 		l := a.next(now, now)
 		if l == nil {
 			return
 		}
-		if !l.mayRest() {
+		if !l.mayRest(now) {
 			continue
 		}
 		if _, asked := a.retire(l.key, l.number); asked {
@@ -167,7 +171,7 @@ func (a *awake) len() int {
 
 // next gives the life that was used the longest ago, if not after before, and puts it at the
 // end of the order, as if it had been used now: it goes, or cannot and is looked at later.
-func (a *awake) next(before, now int64) *life {
+func (a *awake) next(before, now time.Time) *life {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for len(a.lives) > 0 {
@@ -177,10 +181,10 @@ func (a *awake) next(before, now int64) *life {
 			heap.Fix(&a.lives, 0)
 			continue
 		}
-		if l.seen > before {
+		if l.seen > before.UnixNano() {
 			return nil
 		}
-		l.seen = now
+		l.seen = now.UnixNano()
 		heap.Fix(&a.lives, 0)
 		return l
 	}
@@ -189,11 +193,11 @@ func (a *awake) next(before, now int64) *life {
 
 // check is the timer's: it puts to sleep who has had nothing to do for long.
 func (a *awake) check() {
-	now := a.clock.Now().UnixNano()
+	now := a.clock.Now()
 	var going []<-chan struct{}
 	for {
-		l := a.next(now-int64(a.after), now)
-		if l != nil && l.mayRest() {
+		l := a.next(now.Add(-a.after), now)
+		if l != nil && l.mayRest(now) {
 			if ended, _ := a.retire(l.key, l.number); ended != nil {
 				going = append(going, ended)
 			}
@@ -233,6 +237,9 @@ func (a *awake) close() {
 	}
 }
 
-// mayRest tells whether a life has nothing under way that its sleep would end. Whether it has
-// messages, its actor knows.
-func (l *life) mayRest() bool { return l.work.Load() == 0 }
+// mayRest tells whether a life has nothing under way that its sleep would end, and no alarm that
+// is due at once. Whether it has messages, its actor knows.
+func (l *life) mayRest(now time.Time) bool {
+	alarm := time.UnixMilli(l.alarm.Load()).Sub(now)
+	return l.work.Load() == 0 && (alarm > alarmSoon || alarm < -alarmLate)
+}

@@ -37,6 +37,7 @@ type Context struct {
 	out     []delivery
 	after   []func()
 	undo    []func()
+	alarmed bool // alarms were set or cancelled
 	looking bool // OnError's: nothing may be written
 	ended   bool
 }

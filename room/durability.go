@@ -111,6 +111,10 @@ func (h *Host) closeLog() error {
 // relieve asks a room to write into its file what the commit log keeps for it. The room
 // wakes if it must.
 func (h *Host) relieve(key Key) {
+	if key.Namespace == alarmsDir {
+		h.alarms.Relieve()
+		return
+	}
 	if !h.HasNamespace(key.Namespace) {
 		h.opts.Logger.Warn("the commit log keeps entries for a room of a namespace that is not registered",
 			"namespace", key.Namespace, "room", key.Room)

@@ -94,6 +94,7 @@ var clientErrors = []struct {
 	{storage.ErrLogMismatch, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrBatchLost, syncproto.CodeAborted, "The action was undone along with another one. Try again."},
 	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too many rows at once."},
+	{ErrTooManyAlarms, syncproto.CodeTooLarge, "The room has too many alarms."},
 	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."},
 	{storage.ErrInterrupted, syncproto.CodeActionTimeout, "The action took too long."},
 	{context.DeadlineExceeded, syncproto.CodeActionTimeout, "The action took too long."},

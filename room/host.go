@@ -97,6 +97,11 @@ type Options struct {
 	// ReplyMemory is how many bytes of replies a room keeps in its database for actions
 	// that come twice; the newest of the last 7 days. Default 1 MiB.
 	ReplyMemory int
+	// AlarmRooms is how many rooms run alarms at the same time, so that others stay quick. Default
+	// 64; negative: none, alarms wait for a host that runs them.
+	AlarmRooms int
+	// AlarmTries is how often an alarm is tried before it is given up. Default 6.
+	AlarmTries int
 	// ClientRetention is how long a room knows up to which number a client's actions were
 	// applied, after the client was last seen. Default 30 days.
 	ClientRetention time.Duration
@@ -131,6 +136,10 @@ func (o *Options) setDefaults() {
 		o.TimeTravel = 24 * time.Hour
 	}
 	def(&o.ClientRetention, 30*24*time.Hour)
+	if o.AlarmRooms == 0 {
+		o.AlarmRooms = hibernate.DefaultAtOnce
+	}
+	def(&o.AlarmTries, 6)
 }
 
 func def[T int | int64 | time.Duration](field *T, value T) {
@@ -150,6 +159,8 @@ type Host struct {
 	actors *actor.System
 	log    *storage.NodeLog // nil: each room's file is durable by itself
 	conns  hibernate.Registry
+	alarms *hibernate.AlarmClock
+	zones  zones
 
 	stopping atomic.Bool
 	awake    awake
@@ -157,6 +168,9 @@ type Host struct {
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
 	visits   visits
+
+	alarmFailures alarmFailures
+	scanned       sync.Map // of namespaces: the index of alarms knows all of their rooms
 
 	mu         sync.RWMutex
 	namespaces map[string]*namespace // filled by Register, read by all
@@ -191,6 +205,10 @@ func Open(o Options) (*Host, error) {
 	})
 	h.awake.clock, h.awake.after, h.awake.most = o.Clock, o.IdleAfter, o.MaxAwake
 	h.awake.waits, h.awake.retire = o.Dispatcher == nil, h.actors.Retire
+	if err := h.openAlarms(); err != nil {
+		h.stopping.Store(true)
+		return nil, errors.Join(err, h.closeLog(), unlock())
+	}
 	return h, nil
 }
 
@@ -213,13 +231,22 @@ func (h *Host) Register(name string, create func() Handler, opts ...Option) erro
 	if err != nil {
 		return err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.namespaces[name] != nil {
+	if !h.add(ns) {
 		return fmt.Errorf("room: the namespace %q is registered twice", name)
 	}
-	h.namespaces[name] = ns
+	h.registered(name)
 	return nil
+}
+
+// add makes a namespace known, if there is none of that name.
+func (h *Host) add(ns *namespace) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.namespaces[ns.name] != nil {
+		return false
+	}
+	h.namespaces[ns.name] = ns
+	return true
 }
 
 // HasNamespace tells whether a namespace is registered.
@@ -276,6 +303,7 @@ func (h *Host) Crash(ctx context.Context, key Key) error { return h.actors.Kill(
 func (h *Host) Shutdown(ctx context.Context) error {
 	h.stopping.Store(true)
 	h.awake.close()
+	h.alarms.Stop()
 	err := h.actors.Shutdown(ctx)
 	if err != nil {
 		return fmt.Errorf("room: shutdown: %w", err)
@@ -291,5 +319,5 @@ func (h *Host) Shutdown(ctx context.Context) error {
 	h.released = true
 	h.recovery.Lock()
 	defer h.recovery.Unlock()
-	return errors.Join(h.closeLog(), h.unlock())
+	return errors.Join(h.closeAlarms(), h.closeLog(), h.unlock())
 }

@@ -44,8 +44,9 @@ type life struct {
 
 	// Safe from any goroutine.
 
-	used atomic.Int64 // when it last did something, Unix nanoseconds
-	work atomic.Int32 // pieces of work under way, see Context.Go
+	used  atomic.Int64 // when it last did something, Unix nanoseconds
+	alarm atomic.Int64 // when the next alarm is due, Unix milliseconds; never: it has none
+	work  atomic.Int32 // pieces of work under way, see Context.Go
 
 	// Protected by host.awake.mu.
 
@@ -60,6 +61,7 @@ type life struct {
 	pages     pageCache
 	marks     marks
 	place     place
+	alarms    alarmTable
 	scratch   []byte    // encoded rows of the commit in work
 	nextPurge time.Time // when old tombstones are looked for again
 
@@ -106,6 +108,9 @@ func (l *life) start() error {
 	l.watch.arm()
 	defer l.watch.disarm()
 	err := l.open()
+	if err == nil {
+		err = l.loadAlarms()
+	}
 	if err == nil {
 		err = l.begin()
 	}
@@ -299,6 +304,7 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch))}
 	l.watch.arm()
 	defer l.watch.disarm()
+	l.countTries(batch)
 	checkpoint := false
 	for _, env := range batch {
 		if t.broken != nil {

@@ -85,6 +85,16 @@ func (d *diary) Strike(c *room.Context, id string) error {
 	return d.Lines.Delete(c, id)
 }
 
+func (d *diary) Remind(c *room.Context, in line) error {
+	after, err := time.ParseDuration(in.Text)
+	if err != nil {
+		return err
+	}
+	return c.SetAlarm("remind", c.Now().Add(after))
+}
+
+func (d *diary) OnAlarm(*room.Context, room.Alarm) error { d.book.note("alarm"); return nil }
+
 func (d *diary) Wait(c *room.Context, in line) error {
 	d.book.note("waiting")
 	<-d.book.block
@@ -100,7 +110,8 @@ func keep(t *testing.T, opts ...roomtest.Option) (*roomtest.Host, *book) {
 	b := &book{block: make(chan struct{})}
 	return roomtest.New(t, func(h *room.Host) error {
 		return h.Register("diary", func() room.Handler { return &diary{book: b} }, room.Action("write", (*diary).Write),
-			room.Action("strike", (*diary).Strike), room.Action("wait", (*diary).Wait), room.Action("fetch", (*diary).Fetch))
+			room.Action("strike", (*diary).Strike), room.Action("wait", (*diary).Wait), room.Action("fetch", (*diary).Fetch),
+			room.Action("remind", (*diary).Remind))
 	}, opts...), b
 }
 
@@ -408,5 +419,29 @@ func TestInvariantExactlyOnceOverSleep(t *testing.T) {
 	}
 	if e := mustSucceed(t, alice.DoAs("other", "items", "calls", nil)); string(e.Value) != "0" {
 		t.Errorf("the room did not sleep: %s", e.Data)
+	}
+}
+
+// A room with an alarm that is due at once stays awake for it.
+func TestSleepWaitsForAlarm(t *testing.T) {
+	h, b := keep(t)
+	alice := h.Join("diary", "r", "alice")
+	mustSucceed(t, alice.Do("lines", "remind", object{"text": "10.5s"}))
+	h.Advance(10*time.Second + 100*time.Millisecond)
+	if h.Awake() != 1 {
+		t.Error("it sleeps though an alarm is due at once")
+	}
+	h.Advance(400 * time.Millisecond)
+	if got := b.take(); got != "start connect, alarm" {
+		t.Errorf("got %s", got)
+	}
+	mustSucceed(t, alice.Do("lines", "remind", object{"text": "1h"}))
+	h.Advance(11 * time.Second)
+	if got := b.take(); got != "hibernate" || h.Awake() != 0 {
+		t.Errorf("it does not sleep for an alarm of an hour: %s", got)
+	}
+	h.Advance(time.Hour)
+	if got := b.take(); got != "start alarm, wake alarm, alarm, hibernate" {
+		t.Errorf("got %s", got)
 	}
 }

@@ -90,6 +90,8 @@ type turn struct {
 	undo   []func()       // takes back, in reverse order, what is not in the database
 	lost   error          // why all that it had done was taken back
 	broken error          // the life cannot go on
+
+	alarmed bool // alarms were set, cancelled or run
 }
 
 // An answer is kept until the turn's end: value if it held, an error if not.
@@ -121,6 +123,10 @@ func (t *turn) serve(env *actor.Envelope) {
 		value, err = t.request(m)
 	case *thenMessage:
 		err = t.then(m)
+	case *alarmMessage:
+		if err = t.alarms(m); t.broken != nil {
+			return // the clock hears of it when the life has ended
+		}
 	case *errandMessage:
 		t.after = append(t.after, func() { m.do(t.life) })
 	}
@@ -157,6 +163,7 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 	if err == nil {
 		t.undo = append(t.undo, c.undo...)
 		t.after = append(t.after, c.after...)
+		t.alarmed = t.alarmed || c.alarmed
 		if len(c.states) > 0 && t.states == nil {
 			t.states = make(map[*hibernate.Connection]hibernate.State, len(c.states))
 		}
@@ -252,6 +259,7 @@ func (t *turn) lose(cause error) {
 		t.out = nil
 	}
 	t.undo, t.after, t.notes, t.states = nil, nil, nil, nil
+	t.alarmed = false
 	t.life.pages = pageCache{} // its seq will be used again, for something else
 }
 
@@ -270,8 +278,15 @@ func (t *turn) commit() {
 			t.note()
 		}
 	}
+	next := int64(never)
+	if err == nil && t.alarmed {
+		next, err = t.lowerAlarms()
+	}
 	if err == nil && t.batch != nil {
 		err = t.batch.Commit()
+	}
+	if err == nil && t.alarmed {
+		t.life.setAlarms(next)
 	}
 	switch {
 	case err != nil:

@@ -25,6 +25,8 @@ func wakeReason(first any) WakeReason {
 		return WakeClose
 	case *requestMessage:
 		return WakeRequest
+	case *alarmMessage:
+		return WakeAlarm
 	case nil, *thenMessage:
 		return WakeRestart
 	}

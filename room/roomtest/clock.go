@@ -67,7 +67,10 @@ func (t *timer) Stop() bool {
 
 // Advance lets time pass and calls, one after another in the order of their times,
 // what falls due. It returns when the calls have.
-func (c *Clock) Advance(d time.Duration) {
+func (c *Clock) Advance(d time.Duration) { c.advance(d, func() {}) }
+
+// advance calls after behind each call.
+func (c *Clock) advance(d time.Duration, after func()) {
 	c.mu.Lock()
 	end := c.now.Add(d)
 	c.mu.Unlock()
@@ -77,6 +80,7 @@ func (c *Clock) Advance(d time.Duration) {
 			return
 		}
 		next.call()
+		after()
 	}
 }
 

@@ -68,6 +68,17 @@ func (h *Host) open() {
 		h.t.Fatalf("roomtest: opening the host: %v", err)
 	}
 	h.Host = host
+	h.settleAlarms()
+}
+
+// settleAlarms waits until the alarms that are due have run.
+func (h *Host) settleAlarms() {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := h.Host.SettleAlarms(ctx); err != nil {
+		h.t.Fatalf("roomtest: waiting for alarms: %v", err)
+	}
 }
 
 func (h *Host) shutdown() error {
@@ -77,7 +88,7 @@ func (h *Host) shutdown() error {
 }
 
 // Reopen shuts the host down and opens a new one on the same directory. All clients
-// are closed with 1001; join again.
+// are closed with 1001; join again. Alarms that were missed meanwhile have run when it returns.
 func (h *Host) Reopen() {
 	h.t.Helper()
 	if err := h.shutdown(); err != nil {
@@ -89,11 +100,15 @@ func (h *Host) Reopen() {
 // settleTime is how long, in real time, Advance waits for the rooms to be done.
 const settleTime = 2 * time.Second
 
-// Advance lets virtual time pass, calls what falls due, and waits until the rooms have done
-// what they were called for or have gone to sleep, which they do when they had nothing to do
-// for Options.IdleAfter. It does not wait for a hook that hangs.
+// Advance lets virtual time pass, and calls what falls due. It stops at each alarm on the way until
+// the alarm has run, and its room has handed out what it sent: when Advance returns, all alarms
+// have run that fell due, those among them that alarms have set, and rooms that had nothing to do for
+// Options.IdleAfter sleep. It does not wait for another hook that hangs; where an alarm hangs, there is
+// Clock.Advance.
 func (h *Host) Advance(d time.Duration) {
-	h.Clock.Advance(d)
+	h.t.Helper()
+	h.Clock.advance(d, h.settleAlarms)
+	h.settleAlarms()
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
 	_ = h.Host.Quiet(ctx) // a hook may hang on purpose

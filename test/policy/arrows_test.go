@@ -86,6 +86,7 @@ var libraries = []library{
 	{"github.com/gofrs/flock", "storage locks the data directory", []string{"storage"}, nil},
 	{"github.com/coder/websocket", "transport hides the WebSocket library", []string{"transport", "client", "test"}, nil},
 	{"github.com/google/uuid", "connection ids and the like", []string{"room", "transport", "hibernate", "storage", "client", "test"}, nil},
+	{"github.com/netresearch/go-cron", "cron expressions of alarms", []string{"room"}, nil},
 	{"github.com/anishathalye/porcupine", "histories are checked for linearizability", nil, []string{"test"}},
 	{"go.uber.org/goleak", "a test fails on a leaked goroutine", nil, []string{"*"}},
 }

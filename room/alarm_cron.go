@@ -1,0 +1,117 @@
+package room
+
+// When a periodic alarm is due: cron expressions, and what becomes of them where a time zone's
+// clocks change. The parser is github.com/netresearch/go-cron's, the kept fork of robfig/cron;
+// it is only asked within a time of one and the same offset from UTC, and the changes are
+// handled here.
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+	_ "time/tzdata" // a room's alarms must not depend on what is installed on a machine
+
+	"github.com/netresearch/go-cron"
+)
+
+const (
+	// maxCron is the longest cron expression, in bytes.
+	maxCron = 256
+	// cronYears is how far ahead a next time is looked for: there are 8 years between 29 February
+	// 2096 and the next.
+	cronYears = 12
+)
+
+// A schedule is a cron expression in a time zone.
+type schedule struct {
+	cron   *cron.SpecSchedule
+	zone   *time.Location
+	hourly bool // it names every hour
+}
+
+// A zones cache keeps time zones that were looked up. There are some 600; its zero value is ready.
+type zones struct{ known sync.Map } // name → *time.Location
+
+func (z *zones) load(name string) (*time.Location, error) {
+	if zone, there := z.known.Load(name); there {
+		return zone.(*time.Location), nil
+	}
+	if name == "Local" {
+		return nil, fmt.Errorf("%w: the time zone Local is another on each machine", ErrBadAlarm)
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the time zone %q: %w", ErrBadAlarm, clip(name, 64), err)
+	}
+	z.known.Store(name, zone)
+	return zone, nil
+}
+
+// parseSchedule reads a cron expression of five fields or one like @daily.
+func (z *zones) parseSchedule(expression, zone string) (schedule, error) {
+	if len(expression) > maxCron {
+		return schedule{}, fmt.Errorf("%w: a cron expression of %d bytes: at most %d", ErrBadAlarm, len(expression), maxCron)
+	}
+	if strings.Contains(expression, "=") || strings.HasPrefix(strings.TrimSpace(expression), "@every") {
+		return schedule{}, fmt.Errorf("%w: the cron expression %q: want five fields, or @hourly, @daily, @weekly, @monthly, @yearly; the time zone is given apart", ErrBadAlarm, expression)
+	}
+	location, err := z.load(zone)
+	if err != nil {
+		return schedule{}, err
+	}
+	parser, err := cron.TryNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor | cron.DowOrDom)
+	if err != nil {
+		return schedule{}, fmt.Errorf("room: the cron parser: %w", err)
+	}
+	parsed, err := parser.WithMaxSearchYears(cronYears).Parse(expression)
+	if err != nil {
+		return schedule{}, fmt.Errorf("%w: the cron expression %q: %w", ErrBadAlarm, expression, err)
+	}
+	spec, plain := parsed.(*cron.SpecSchedule)
+	if !plain {
+		return schedule{}, fmt.Errorf("%w: the cron expression %q is of no kind that alarms can have", ErrBadAlarm, expression)
+	}
+	const everyHour = 1<<24 - 1
+	return schedule{spec, location, spec.Hour&everyHour == everyHour}, nil
+}
+
+// next is the first time after t, to the minute; zero if there is none within 12 years.
+//
+// A time that the clocks skip in spring counts as the moment at which they do; of times that they
+// show twice in autumn the first counts. An expression that names every hour goes by real
+// hours instead: none is skipped, and none comes twice.
+func (s schedule) next(t time.Time) time.Time {
+	from, within := t, t.In(s.zone) // behind from, in within's offset as long as that lasts
+	if start, _ := within.ZoneBounds(); !s.hourly && !start.IsZero() {
+		before := start.Add(-time.Second).In(s.zone)
+		if shown := start.Add(offset(before) - offset(within) - time.Second); from.Before(shown) {
+			from = shown // the clocks have shown these times before
+		}
+	}
+	for {
+		_, end := within.ZoneBounds()
+		next := s.cron.Next(from.In(time.FixedZone("", int(offset(within)/time.Second))))
+		if next.IsZero() {
+			return time.Time{}
+		}
+		if end.IsZero() || next.Before(end) {
+			return next.In(s.zone)
+		}
+		after := end.In(s.zone)
+		change := offset(after) - offset(within)
+		from, within = end.Add(-time.Second), after // the moment of the change itself may be meant
+		switch {
+		case s.hourly:
+		case change > 0 && next.Before(end.Add(change)):
+			return after
+		case change < 0:
+			from = end.Add(-change - time.Second)
+		}
+	}
+}
+
+func offset(t time.Time) time.Duration {
+	_, seconds := t.Zone()
+	return time.Duration(seconds) * time.Second
+}
