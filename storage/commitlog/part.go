@@ -17,8 +17,6 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-const hintSize = 8
-
 // hintAt is where the n-th hint is written: never where the newest is.
 func hintAt(n int) int64 { return sector * int64(1+n%2) }
 
