@@ -346,6 +346,7 @@ func (a *AlarmClock) done(room string, err error) {
 		a.enqueue(b)
 	}
 	a.forget(b)
+	a.arm() // before those hear of it who let time pass
 	if a.settled != nil {
 		close(a.settled)
 		a.settled = nil

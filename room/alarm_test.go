@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -495,5 +494,3 @@ func TestAlarmsOfAHost(t *testing.T) {
 	}
 	first.Clock.Advance(time.Hour) // a timer that was left would call into a closed host
 }
-
-var _ = filepath.Join

@@ -326,6 +326,8 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 	if t.broken != nil {
 		return fmt.Errorf("%w: %w", actor.ErrRequeue, t.broken)
 	}
+	l.watch.disarm()
+	t.answerLate()
 	return nil
 }
 

@@ -99,6 +99,7 @@ type answer struct {
 	env   *actor.Envelope
 	value any
 	err   error
+	late  bool // it is given when the life has nothing in work any more
 }
 
 // serve lets the room answer one message.
@@ -127,10 +128,12 @@ func (t *turn) serve(env *actor.Envelope) {
 		if err = t.alarms(m); t.broken != nil {
 			return // the clock hears of it when the life has ended
 		}
+		t.answers = append(t.answers, answer{env: env, err: err, late: true})
+		return
 	case *errandMessage:
 		t.after = append(t.after, func() { m.do(t.life) })
 	}
-	t.answers = append(t.answers, answer{env, value, err})
+	t.answers = append(t.answers, answer{env: env, value: value, err: err})
 }
 
 // context makes the Context of a hook.
@@ -372,10 +375,22 @@ func (t *turn) answer() {
 	if t.life.isFenced() {
 		return // they were refused by whoever fenced the life
 	}
+	late := t.answers[:0]
+	for _, a := range t.answers {
+		if a.late {
+			late = append(late, a)
+			continue
+		}
+		a.env.Reply(a.value, a.err)
+	}
+	t.answers = late
+}
+
+// answerLate answers the clock.
+func (t *turn) answerLate() {
 	for _, a := range t.answers {
 		a.env.Reply(a.value, a.err)
 	}
-	t.answers = nil
 }
 
 func (l *life) isFenced() bool {
