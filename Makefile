@@ -33,7 +33,7 @@ bench:
 	@BENCHTIME=$(BENCHTIME) $(RUN) setup bench
 
 soak:
-	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak bugs bench
+	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak sockets-soak bugs bench
 
 api:
 	go test ./test/policy -run '^TestAPI$$' -update

@@ -173,6 +173,13 @@ part_sim() { go test -count=1 -timeout 15m ./test/sim; }
 part_sim-soak() { go test -count=1 -v -timeout 24h ./test/sim -sim.for "$DURATION"; }
 part_bugs() { go test -count=1 -v -tags denbugs -timeout 1h -run '^TestBugs$' ./test/sim ./test/linear; }
 
+# 10,000 sockets that come and go: does the server stay as it is? The picture is left in .bin.
+part_sockets-soak() {
+  [ "$(go env GOOS)" = linux ] || missing 'what the server needs is read from /proc, which only Linux has'
+  go run ./test/soak -for "$DURATION" -out .bin/soak.png -csv .bin/soak.csv
+  note 'drawn in .bin/soak.png'
+}
+
 part_web() {
   local browser
   have node && have npm || missing 'Node.js with npm is missing: the page and the wire were not tested'
