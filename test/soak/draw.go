@@ -44,13 +44,13 @@ var (
 
 // A canvas is drawn on.
 type canvas struct {
-	*image.NRGBA
+	*image.RGBA // drawn into as such: the drawing packages are fast with this type alone
 	title, text font.Face
 }
 
 // writePNG draws the picture.
 func (p *picture) writePNG(out io.Writer) error {
-	c := &canvas{NRGBA: image.NewNRGBA(image.Rect(0, 0, width, height))}
+	c := &canvas{RGBA: image.NewRGBA(image.Rect(0, 0, width, height))}
 	parsed, err := opentype.Parse(goregular.TTF)
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (p *picture) writePNG(out io.Writer) error {
 		c.panel(p, panel, r)
 	}
 	c.timeLabels(p, r)
-	return png.Encode(out, c)
+	return png.Encode(out, c.RGBA)
 }
 
 // panel draws a panel, whose axes enclose r.
@@ -134,7 +134,8 @@ func up(a axis, v float64, r image.Rectangle) int {
 
 // line draws a line, with its gaps.
 func (c *canvas) line(p *picture, l line, a axis, r image.Rectangle) {
-	pen := vector.NewRasterizer(width, height)
+	r = r.Inset(-2) // a line along the edge is drawn with its whole width
+	pen := vector.NewRasterizer(r.Dx(), r.Dy())
 	var before [2]float64
 	drawn := false
 	for _, s := range p.samples {
@@ -144,8 +145,8 @@ func (c *canvas) line(p *picture, l line, a axis, r image.Rectangle) {
 			continue
 		}
 		here := [2]float64{
-			float64(r.Min.X) + float64(s.at)/float64(p.length)*float64(r.Dx()-1),
-			float64(r.Max.Y-1) - a.place(v)*float64(r.Dy()-1),
+			2.5 + float64(s.at)/float64(p.length)*float64(r.Dx()-5),
+			float64(r.Dy()) - 2.5 - a.place(v)*float64(r.Dy()-5),
 		}
 		if drawn {
 			stroke(pen, before, here)
@@ -154,7 +155,7 @@ func (c *canvas) line(p *picture, l line, a axis, r image.Rectangle) {
 		}
 		before, drawn = here, true
 	}
-	pen.Draw(c, c.Bounds(), image.NewUniform(l.ink), image.Point{})
+	pen.Draw(c.RGBA, r, image.NewUniform(l.ink), image.Point{})
 }
 
 // stroke adds a segment, and dot a point, which is seen where there is no other beside it. Both go round in the same direction, so that they add up.
@@ -187,12 +188,12 @@ func polygon(pen *vector.Rasterizer, points [][2]float64) {
 }
 
 func (c *canvas) fill(r image.Rectangle, ink color.NRGBA) {
-	draw.Draw(c, r, image.NewUniform(ink), image.Point{}, draw.Src)
+	draw.Draw(c.RGBA, r, image.NewUniform(ink), image.Point{}, draw.Src)
 }
 
 func (c *canvas) measure(text string) int { return font.MeasureString(c.text, text).Ceil() }
 
 func (c *canvas) write(face font.Face, x, y int, text string, ink color.NRGBA) {
-	d := font.Drawer{Dst: c, Src: image.NewUniform(ink), Face: face, Dot: fixed.P(x, y)}
+	d := font.Drawer{Dst: c.RGBA, Src: image.NewUniform(ink), Face: face, Dot: fixed.P(x, y)}
 	d.DrawString(text)
 }
