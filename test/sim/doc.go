@@ -26,6 +26,9 @@
 //
 // # What must hold
 //
+// Actions set alarms, which enter the journal when they run, and fail or panic now and then the first time. At the end each
+// alarm whose action is there has run once.
+//
 // While it runs: a row that a client holds never steps back, none that was deleted comes back, no number is shown as two
 // actions'; one that resumes by a cursor gets no row of the journal twice, and is never told to send again what was answered.
 //

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/denrooms/den/room"
@@ -43,6 +44,10 @@ func (w *world) converge() {
 		w.failf("it does not come to an end: %s", waits)
 	}
 	w.settle(rng)
+	for range 8 { // all alarms are due, and are tried again where they failed
+		w.pass(time.Minute)
+		w.settle(rng)
+	}
 }
 
 // round lets all come back and try again, and wakes the rooms: one that broke tells what it owes to its connections when
@@ -115,8 +120,15 @@ func (w *world) judgeRoom(name string, t *truth) {
 	for _, by := range t.by {
 		times[by]++
 	}
+	for by, n := range times {
+		alarm, is := strings.CutPrefix(by, alarmOf(""))
+		if is && (n > 1 || times[alarm] == 0) {
+			w.failf("%s: %s ran %d times, and what set it is there %d times", name, by, n, times[alarm])
+		}
+	}
 	for _, c := range w.clients {
 		if c.room == name {
+			c.judgeAlarms(t, times)
 			c.judgeState(t)
 			c.judgeShown(t)
 			c.judgeActions(t, times)
@@ -168,6 +180,19 @@ func (c *client) judgeActions(t *truth, times map[string]int) {
 		}
 		if !right {
 			c.w.failf("%s is there %d times instead of %s: %s in %s, %d times sent, %s", a.name, n, want, a.kind, a.channel, a.sent, a.fate)
+		}
+	}
+}
+
+// judgeAlarms: each alarm that was set has run.
+func (c *client) judgeAlarms(t *truth, times map[string]int) {
+	for _, a := range c.actions {
+		if a.kind != "remind" || times[a.name] == 0 {
+			continue
+		}
+		c.w.stats.Alarms++
+		if times[alarmOf(a.name)] != 1 {
+			c.w.failf("the alarm of %s has run %d times", a.name, times[alarmOf(a.name)])
 		}
 	}
 }

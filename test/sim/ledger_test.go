@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/denrooms/den/room"
 )
@@ -58,11 +59,12 @@ type done struct {
 
 // outside is what slow actions depend on: it lets each of them down once.
 type outside struct {
-	wakes   bool          // a client that goes wakes its room; else it may have a row again when it is back
-	release chan struct{} // closed at the end: hooks that hang return
-	asked   map[string]bool
-	last    map[string]int64 // by room: the highest number that was ever given out
-	base    map[string]int64 // what that was at the last restore
+	restless bool          // alarms fail now and then
+	wakes    bool          // a client that goes wakes its room; else it may have a row again when it is back
+	release  chan struct{} // closed at the end: hooks that hang return
+	asked    map[string]bool
+	last     map[string]int64 // by room: the highest number that was ever given out
+	base     map[string]int64 // what that was at the last restore
 }
 
 func newOutside() *outside {
@@ -184,6 +186,25 @@ func (l *ledger) OnAction(c *room.Context, _ string, a room.ActionRequest) (any,
 	return done{n}, l.write(c, a.Type, o, n)
 }
 
+// alarmOf is the name of an action's alarm, under which that writes its row of the journal.
+func alarmOf(by string) string { return "alarm of " + by }
+
+// OnAlarm writes into the journal, and breaks down now and then the first time that it is tried.
+func (l *ledger) OnAlarm(c *room.Context, alarm room.Alarm) error {
+	if _, err := l.enter(c, alarm.Name, "alarm"); err != nil {
+		return err
+	}
+	if sum := len(alarm.Name) + int(alarm.Name[len(alarm.Name)-1]); alarm.Attempt == 1 && l.outside.restless {
+		switch sum % 5 {
+		case 0:
+			return c.Abort("not_yet", "Later.")
+		case 1:
+			panic("an alarm went off")
+		}
+	}
+	return nil
+}
+
 func (l *ledger) write(c *room.Context, kind string, o order, n int64) error {
 	now := c.Now().UnixMilli()
 	switch kind {
@@ -222,6 +243,8 @@ func (l *ledger) write(c *room.Context, kind string, o order, n int64) error {
 		return nil
 	case "index", "redefine":
 		return l.redefine(c, kind, n)
+	case "remind":
+		return c.SetAlarm(alarmOf(o.By), c.Now().Add([]time.Duration{0, 500 * time.Millisecond, 20 * time.Second, 5 * time.Minute}[o.Many%4]))
 	}
 	return fmt.Errorf("no such action: %s", kind)
 }
@@ -267,7 +290,7 @@ func templates() []template {
 		{"note", "notes", 16}, {"erase", "notes", 10}, {"wipe", "notes", 2}, {"rename", "notes", 5}, {"hide", "notes", 4},
 		{"many", "notes", 6}, {"half", "notes", 5}, {"bomb", "notes", 3}, {"look", "journal", 4}, {"index", "notes", 2},
 		{"redefine", "journal", 2}, {"put", "nowhere", 1}, {"unheard", "items", 1}, {"count", "journal", 4},
-		{"stall", "notes", 1}, {"hang", "notes", 1},
+		{"stall", "notes", 1}, {"hang", "notes", 1}, {"remind", "journal", 5},
 	}
 }
 

@@ -170,7 +170,7 @@ func (s seeds) run(t *testing.T) (r report) {
 func (s stats) complain(t *testing.T, runs int) {
 	t.Helper()
 	for what, n := range map[string]int{"acknowledged actions": s.Acked, "refused actions": s.Refused, "power cuts": s.Cuts,
-		"kills": s.Kills, "disk faults": s.Faults, "ends of rooms' lives": s.Lives, "restores": s.Restores, "broken links": s.Breaks} {
+		"kills": s.Kills, "disk faults": s.Faults, "ends of rooms' lives": s.Lives, "restores": s.Restores, "alarms": s.Alarms, "broken links": s.Breaks} {
 		if runs >= 100 && n < runs/10 {
 			t.Errorf("%d runs had only %d %s", runs, n, what)
 		}

@@ -58,7 +58,7 @@ type world struct {
 
 // stats say what a run was made of, so that a simulation that does nothing is seen.
 type stats struct {
-	Moves, Acts, Acked, Refused, Resent, Frames, Breaks, Cuts, Kills, Faults, Lives, Resets, Resumes, Restores int
+	Moves, Acts, Acked, Refused, Resent, Frames, Breaks, Cuts, Kills, Faults, Lives, Resets, Resumes, Restores, Alarms int
 }
 
 func (s *stats) add(o stats) {
@@ -76,6 +76,7 @@ func (s *stats) add(o stats) {
 	s.Resets += o.Resets
 	s.Resumes += o.Resumes
 	s.Restores += o.Restores
+	s.Alarms += o.Alarms
 }
 
 // An outcome is what a run came to.
@@ -129,6 +130,7 @@ func newWorld(p plan) *world {
 		outside: newOutside(), rewinds: make(map[string][]*rewind), sleep: p.sleep,
 	}
 	w.outside.wakes = p.sleep != sleepByTime || p.seed%2 == 0
+	w.outside.restless = p.sleep == sleepByTime
 	w.vfs = fmt.Sprintf("sim-%p", w.disk) // a run that left files open has kept its name
 	if p.verbose {
 		w.log = new(strings.Builder)
