@@ -223,7 +223,11 @@ func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Option
 		return operatorError(key, err)
 	}
 	defer r.Discard()
-	return operatorError(key, h.visit(ctx, key, func(storage.Options) error { return install(r) }))
+	err = h.visit(ctx, key, func(storage.Options) error { return install(r) })
+	if err == nil && !h.HasNamespace(key.Namespace) { // no life has looked for alarms
+		err = h.scanRoom(key)
+	}
+	return operatorError(key, err)
 }
 
 // exists tells by ErrNoRoom that there is no room: to look must not make one.

@@ -5,6 +5,7 @@ package main
 // within the process.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,6 +53,8 @@ func newAdmin(host *room.Host, log *slog.Logger) *http.Server {
 	a := admin{host}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /rooms", a.rooms)
+	mux.HandleFunc("GET /alarms", a.alarms)
+	mux.HandleFunc("POST /alarms", a.rebuild)
 	mux.HandleFunc("GET /backup", a.backup)
 	mux.HandleFunc("GET /export", a.export)
 	mux.HandleFunc("POST /restore", a.restore)
@@ -96,6 +99,34 @@ func (a admin) rooms(w http.ResponseWriter, r *http.Request) {
 			}
 			fmt.Fprintf(w, "%s/%s\n", key.Namespace, url.PathEscape(key.Room))
 		}
+	}
+}
+
+// alarms lists the alarms, a line each.
+func (a admin) alarms(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Trailer", errorTrailer)
+	for alarm, err := range a.host.Alarms(r.Context()) {
+		if err != nil {
+			w.Header().Set(errorTrailer, oneLine(err))
+			continue
+		}
+		fmt.Fprintf(w, "%s/%s\t%q\t%s\ttry %d", alarm.Key.Namespace, url.PathEscape(alarm.Key.Room), alarm.Name, alarm.At.Format(time.RFC3339), alarm.Attempt)
+		if alarm.Cron != "" {
+			fmt.Fprintf(w, "\t%s\t%s", alarm.Cron, cmp.Or(alarm.Zone, "UTC"))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// rebuild makes the index of alarms anew.
+func (a admin) rebuild(w http.ResponseWriter, r *http.Request) {
+	for _, namespace := range a.host.Namespaces() {
+		rooms, alarmed, err := a.host.RebuildAlarms(r.Context(), namespace)
+		if err != nil {
+			refuse(w, fmt.Errorf("%s: %w", namespace, err))
+			return
+		}
+		fmt.Fprintf(w, "%s: %d rooms, %d with alarms\n", namespace, rooms, alarmed)
 	}
 }
 
@@ -246,7 +277,7 @@ func connect(ctx context.Context, data string, prepare func(*room.Host) error) (
 		return nil, fmt.Errorf("the data directory: %w (another one: -data or DEN_DATA)", err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	host, err := room.Open(room.Options{Dir: data, Logger: quiet})
+	host, err := room.Open(room.Options{Dir: data, Logger: quiet, AlarmRooms: -1})
 	if err != nil {
 		return nil, fmt.Errorf("%w (no server answers at %s)", err, path)
 	}

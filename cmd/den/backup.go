@@ -23,6 +23,7 @@ import (
 type task struct {
 	data, format, at, seq string
 	force, replace        bool
+	rebuild               bool
 
 	output io.Writer // what the command is asked for
 	notes  io.Writer // what it tells besides
@@ -31,6 +32,7 @@ type task struct {
 // taskUsage is what the commands take, and an example of each.
 var taskUsage = map[string]string{
 	"rooms":   "rooms [-data DIR]\n\n  Lists the rooms, names percent-encoded.\n",
+	"alarms":  "alarms [-data DIR] [-rebuild]\n\n  Lists the rooms' alarms: room, name, when it is due, which try that is, cron expression and zone.\n",
 	"backup":  "backup [-data DIR] [-force] [-at TIME | -seq N] NAMESPACE/ROOM FILE\n\n  den backup todos/kitchen kitchen.db\n  den backup -at 2026-11-20T10:00:00Z todos/kitchen as-it-was.db\n",
 	"restore": "restore [-data DIR] NAMESPACE/ROOM FILE\n       den restore [-data DIR] -at TIME | -seq N NAMESPACE/ROOM\n\n  den restore todos/kitchen kitchen.db\n  den restore -at 2026-11-20T10:00:00Z todos/kitchen\n",
 	"export":  "export [-data DIR] [-force] [-format sql|jsonl] NAMESPACE/ROOM [FILE]\n\n  den export todos/kitchen | sqlite3 kitchen-copy.db\n  den export -format jsonl todos/kitchen kitchen.jsonl\n",
@@ -45,7 +47,7 @@ func runTask(ctx context.Context, name string, args []string, getenv func(string
 		return err
 	}
 	o, err := connect(ctx, t.data, func(host *room.Host) error {
-		if name != "rooms" {
+		if name != "rooms" && name != "alarms" {
 			return nil // only files are worked on, and no program runs
 		}
 		return registerAll(host, t.data)
@@ -64,10 +66,12 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 		data = "data"
 	}
 	flags.StringVar(&t.data, "data", data, "`directory` of the rooms' databases (DEN_DATA); a server that runs there is asked to do it")
-	most := map[string]int{"rooms": 0, "backup": 2, "restore": 2, "export": 2, "import": 2}[name]
+	most := map[string]int{"rooms": 0, "alarms": 0, "backup": 2, "restore": 2, "export": 2, "import": 2}[name]
 	switch name {
 	case "backup", "export":
 		flags.BoolVar(&t.force, "force", false, "write over a FILE that is there")
+	case "alarms":
+		flags.BoolVar(&t.rebuild, "rebuild", false, "make the index of alarms anew from the rooms' files before")
 	case "import":
 		flags.BoolVar(&t.replace, "replace", false, "put it in the place of a room that is there; the old file is kept")
 	}
@@ -121,6 +125,13 @@ func (t *task) do(ctx context.Context, o *operator, name string, args []string) 
 		query.Set("replace", "yes")
 	}
 	switch {
+	case name == "alarms" && t.rebuild:
+		if err := t.post(ctx, o, "/alarms", query); err != nil {
+			return err
+		}
+		return t.fetch(ctx, o, "/alarms", query, t.output)
+	case name == "alarms":
+		return t.fetch(ctx, o, "/alarms", query, t.output)
 	case name == "rooms":
 		return t.fetch(ctx, o, "/rooms", query, t.output)
 	case name == "backup" || name == "export" && len(args) > 0:
@@ -133,6 +144,17 @@ func (t *task) do(ctx context.Context, o *operator, name string, args []string) 
 		return t.send(ctx, o, "/"+name, query, "-")
 	}
 	return t.send(ctx, o, "/"+name, query, args[0])
+}
+
+// post has the server do something, and notes what it says.
+func (t *task) post(ctx context.Context, o *operator, path string, query url.Values) error {
+	res, err := o.call(ctx, http.MethodPost, path, query, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(t.notes, res.Body)
+	return err
 }
 
 // parseKey reads a room's key.

@@ -63,6 +63,9 @@ func workOnRooms(t *testing.T, data string) {
 			t.Errorf("den %s: %v, want %s", args[0], err, want)
 		}
 	}
+	if got := must("alarms", "-rebuild"); got != "" {
+		t.Errorf("alarms of a room without: %q", got)
+	}
 	if got := must("rooms"); got != "todos/caf%C3%A9%2F1\n" {
 		t.Errorf("rooms: %q", got)
 	}

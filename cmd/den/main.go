@@ -3,6 +3,7 @@
 //	den [flags]     serve
 //	den migrate     take rooms through their migrations, see den migrate -h
 //	den version     print the version
+//	den alarms      list the rooms' alarms, see den alarms -h
 //	den rooms, backup, restore, export, import: work on rooms, see den backup -h
 //
 // See -h for the flags and the environment variables that stand for them.

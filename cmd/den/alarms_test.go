@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/denrooms/den/fixtures/todo"
+	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/room/roomtest"
+)
+
+// den alarms lists what rooms have set, without a server and without waking them, and makes an index
+// anew that is gone. It runs none, also where they are long due.
+func TestAlarms(t *testing.T) {
+	data := t.TempDir()
+	h := roomtest.New(t, todo.Register, func(o *room.Options) { o.Dir = data })
+	alice := h.Join("todos", "my kitchen", "alice")
+	alice.Do("todos", "create", map[string]any{"id": "1", "text": "milk", "completed": 0})
+	alice.Do("todos", "delete", map[string]any{"id": "1"})
+	h.Join("todos", "pantry", "alice")
+	if err := h.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const want = "todos/my%20kitchen\t\"purge\"\t2026-01-02T03:00:00Z\ttry 1\t0 3 * * *\tUTC\n"
+	for range 2 {
+		if got, err := den(t, data, "alarms"); err != nil || got != want {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(data, "_alarms")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := den(t, data, "alarms"); err != nil || got != "" {
+		t.Errorf("without an index: %q, %v", got, err)
+	}
+	if got, err := den(t, data, "alarms", "-rebuild"); err != nil || got != want {
+		t.Errorf("made anew: %q, %v", got, err)
+	}
+	if got, err := den(t, data, "alarms"); err != nil || got != want {
+		t.Errorf("behind that: %q, %v", got, err)
+	}
+}
