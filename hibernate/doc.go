@@ -11,6 +11,9 @@
 // and what a room says to it goes through the two methods of [Link]. So a
 // socket and its room need not share a process.
 //
-// Concurrency: [Registry] is safe from any goroutine. The mutable
+// An [AlarmClock] wakes rooms at times that they have set. It knows one time for each room that
+// has alarms, and of others nothing; the times are kept in an index on the disk, see clock_index.go.
+//
+// Concurrency: an AlarmClock and a [Registry] are safe from any goroutine. The mutable
 // part of a [Connection] belongs to the room's actor.
 package hibernate

@@ -62,6 +62,12 @@
 //   - Clients get codes and messages that were written for them ([Abort]); any
 //     other error is logged, and the client gets "action_failed".
 //
+// # Alarms
+//
+// A room sets alarms by name ([Context.SetAlarm], [Context.SetAlarmEvery]), which wake it and call its
+// OnAlarm ([AlarmHandler]): to the second or better, at least once, with what the hook writes exactly once.
+// They are a part of the action that sets them, and survive restarts and crashes.
+//
 // # For operators
 //
 // [Host.Backup] copies a room that is in use, [Host.StateAt] one as it was in the last
