@@ -29,7 +29,7 @@ const (
 	// long each time.
 	firstPause, lastPause = time.Second, time.Minute
 	// DefaultAtOnce is how many rooms run alarms at the same time.
-	DefaultAtOnce = 64
+	DefaultAtOnce = 16
 )
 
 // never is later than every time that an alarm can have, in Unix milliseconds.
@@ -56,7 +56,7 @@ type ClockOptions struct {
 	Open func() (*storage.DB, error)
 	// Exists says that there is such a file, from an earlier process.
 	Exists bool
-	// AtOnce is how many rooms run alarms at the same time. Default 64; negative: none, the alarms wait.
+	// AtOnce is how many rooms run alarms at the same time. Default 16; negative: none, the alarms wait.
 	AtOnce int
 	// Logger gets what an operator should know. Default: slog.Default().
 	Logger *slog.Logger

@@ -98,7 +98,7 @@ type Options struct {
 	// that come twice; the newest of the last 7 days. Default 1 MiB.
 	ReplyMemory int
 	// AlarmRooms is how many rooms run alarms at the same time, so that others stay quick. Default
-	// 64; negative: none, alarms wait for a host that runs them.
+	// 16; negative: none, alarms wait for a host that runs them.
 	AlarmRooms int
 	// AlarmTries is how often an alarm is tried before it is given up. Default 6.
 	AlarmTries int
