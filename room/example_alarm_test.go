@@ -49,7 +49,7 @@ func ExampleContext_SetAlarm() {
 	h.Advance(30 * time.Second)
 	alice.Do("bids", "offer", map[string]any{"amount": 12})
 	alice.Leave()
-	h.RestartRoom("auctions", "vase") // nothing of it is in memory
+	h.SleepRoom("auctions", "vase") // nothing of it is in memory
 	h.Advance(time.Hour)
 	// Output: end at 12:01:30: sold for 12
 }

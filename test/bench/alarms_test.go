@@ -137,7 +137,7 @@ func sleepWithAlarm(b *testing.B, host *room.Host, name string) {
 		return
 	}
 	session.Close(1000, "")
-	if err := host.Restart(context.Background(), key); err != nil {
+	if err := host.Sleep(context.Background(), key); err != nil {
 		b.Error(err)
 	}
 }
