@@ -75,8 +75,8 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	if !s.conn.Named {
 		s.conn.ID = uuid.NewString()
 	}
-	enter := &connectMessage{key: hibernate.Key(s.key()), conn: &s.conn, request: r.Request}
-	if _, err := h.actors.Request(ctx, s.key(), enter); err != nil {
+	enter := &connectMessage{key: hibernate.Key(s.Key()), conn: &s.conn, request: r.Request}
+	if _, err := h.actors.Request(ctx, s.Key(), enter); err != nil {
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
 		}
@@ -86,16 +86,17 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	return s, nil
 }
 
-// key is the room's, of strings that pin no request.
-func (s *Session) key() Key { return Key{Namespace: s.ns.name, Room: s.room} }
+// Key is the room's. Its strings pin no request.
+func (s *Session) Key() Key { return Key{Namespace: s.ns.name, Room: s.room} }
 
 // ID is the connection's id.
 func (s *Session) ID() string { return s.conn.ID }
 
-// Mark and Confirm tell the room what the client surely has; see
+// Mark, Confirm and Confirmed tell the room what the client surely has; see
 // [hibernate.Connection.Mark].
 func (s *Session) Mark() uint64        { return s.conn.Mark() }
 func (s *Session) Confirm(mark uint64) { s.conn.Confirm(mark) }
+func (s *Session) Confirmed() uint64   { return s.conn.Confirmed() }
 
 // Receive takes a message from the client. It waits while Options.InFlight
 // messages of this connection are in work, so that a transport which reads no
@@ -234,7 +235,7 @@ func (s *Session) name(action *actionMessage, m syncproto.Message) {
 // post puts a message into the room's mailbox. Its slot is free again when the
 // room has answered it.
 func (s *Session) post(message any, try int) {
-	err := s.host.actors.Send(s.key(), message, func(v any, err error) {
+	err := s.host.actors.Send(s.Key(), message, func(v any, err error) {
 		next, more := v.(*syncMessage)
 		switch {
 		case err != nil:
@@ -355,11 +356,11 @@ func (s *Session) sendClose(gone *closeMessage) error {
 	if s.ns.wakeOnClose {
 		send = s.host.actors.Send
 	}
-	return send(s.key(), gone, func(_ any, err error) {
+	return send(s.Key(), gone, func(_ any, err error) {
 		if err != nil {
 			s.remove()
 		}
 	})
 }
 
-func (s *Session) remove() { s.host.conns.Remove(hibernate.Key(s.key()), s.conn.Serial) }
+func (s *Session) remove() { s.host.conns.Remove(hibernate.Key(s.Key()), s.conn.Serial) }

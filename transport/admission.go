@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/denrooms/den/syncproto"
 )
@@ -32,18 +33,36 @@ func (h *Handler) turnAway() {
 	h.settle()
 }
 
-// join makes a socket known, so that Shutdown finds it.
-func (h *Handler) join(s *socket) {
+// join makes a socket known that is about to have an active half, so that Shutdown and
+// keep-alive find it.
+func (h *Handler) join(a *active) {
+	s := a.s
+	a.busy.Store(true) // until there is a reader
+	s.heard.Store(h.now())
+	s.mu.Lock()
+	s.active = a
+	s.mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.sockets[s] = struct{}{}
+	h.sockets.add(s, h.now()+int64(h.opts.PingInterval))
+	if h.sweeper == nil {
+		h.sweeper = time.AfterFunc(h.opts.sweepEvery(), h.sweep)
+	}
 }
 
 // leave is the last thing that a socket does.
 func (h *Handler) leave(s *socket) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.sockets, s)
+	h.sockets.remove(s)
+	if h.sockets.len() == 0 {
+		h.sweeper.Stop()
+		h.sweeper = nil
+		if h.poller != nil {
+			h.poller.close()
+			h.poller = nil
+		}
+	}
 	h.admitted--
 	h.settle()
 }
@@ -93,7 +112,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	idle := h.drain()
 	err := h.host.Shutdown(ctx)
 	for _, s := range h.open() {
-		s.link.Close(syncproto.CloseGoingAway, shutdownReason)
+		s.Close(syncproto.CloseGoingAway, shutdownReason)
 	}
 	select {
 	case <-idle:
@@ -101,7 +120,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	for _, s := range h.open() {
-		s.link.abort(syncproto.CloseGoingAway, shutdownReason)
+		s.abort(syncproto.CloseGoingAway, shutdownReason)
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -126,9 +145,8 @@ func (h *Handler) drain() <-chan struct{} {
 func (h *Handler) open() []*socket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	list := make([]*socket, 0, len(h.sockets))
-	for s := range h.sockets {
-		list = append(list, s)
-	}
-	return list
+	return h.sockets.all()
 }
+
+// Parked is how many sockets are parked now, see Options.ParkAfter.
+func (h *Handler) Parked() int { return int(h.parked.Load()) }

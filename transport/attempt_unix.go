@@ -10,11 +10,11 @@ import (
 // attempt writes what a TCP socket takes at once, and never waits. It gives how many
 // bytes that were; none where the connection is of another kind (TLS, say).
 func attempt(conn net.Conn, data []byte) (n int) {
-	tcp, ok := conn.(*net.TCPConn)
+	plain, ok := conn.(plainConn)
 	if !ok {
 		return 0
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := plain.SyscallConn()
 	if err != nil {
 		return 0
 	}

@@ -9,8 +9,10 @@ import (
 // header, no mask, at most 125 bytes.
 
 const (
+	opText  = 0x1
 	opClose = 0x8
 	opPing  = 0x9
+	opPong  = 0xA
 
 	finBit     = 0x80
 	opcodeBits = 0x0F

@@ -16,7 +16,8 @@
 //     client that does not keep up is closed with 4000, the others keep going.
 //   - A room that is busy is not flooded: while a connection has too many messages
 //     in work, its socket is not read (TCP tells the client).
-//   - A socket that ends, ends for good: its goroutines, its timer, its place among
+//   - Parking loses, splits and reorders nothing, whenever it happens.
+//   - A socket that ends, ends for good: its goroutines, its descriptor, its place among
 //     the connections are given back, whatever the reason.
 //   - A panic below a request or a socket ends that one alone.
 //
@@ -29,9 +30,22 @@
 //
 // # Concurrency
 //
-// A quiet socket costs one goroutine, which waits in a read, and one timer. A
+// An active socket has one goroutine, which waits in a read. A
 // second goroutine, the flusher, is there only while something is queued. The
-// room's actor never runs on either: it hands frames to the link and goes on.
+// room's actor never runs on either: it hands frames to the link and goes on. One timer
+// looks after all sockets.
+//
+// # Parked sockets
+//
+// A socket that has been quiet for Options.ParkAfter is parked: no goroutine, no buffer, no
+// coder/websocket, nothing of Go's own for a connection, but a record of 80 bytes and a
+// descriptor in an epoll set. Its first byte brings it back. Pings, pongs and the message that
+// room.AutoAnswer configures are answered without that; so is what a room sends, as
+// long as the kernel takes it whole. A socket is only parked between two messages, so no
+// frame is ever in two hands.
+//
+// That is for plain TCP on Linux. Of a TLS connection the kernel does not know whether there
+// is something to be read, so it stays as it is; to have both, let TLS end in front of Den.
 //
 // # Closing
 //
@@ -48,4 +62,6 @@
 // net.Conn under coder/websocket's feet by a Hijacker of one's own; origin
 // patterns: coder/websocket itself. The accepted socket that says why it is closed
 // at once: partyserver, because a browser shows nothing of a refused upgrade.
+// Sockets that outlive their room's memory, and automatic answers: Durable Objects'
+// hibernatable WebSockets. Descriptors in an epoll set and no goroutine: gobwas/ws.
 package transport

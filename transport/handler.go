@@ -22,18 +22,22 @@ type Handler struct {
 	opts    Options
 	origins *origins
 	began   time.Time
+	canned  *http.Request // for websocket.Accept of a socket that comes back
 
 	// Safe from any goroutine.
 
-	draining atomic.Bool // nothing new is taken; set with mu held
+	draining atomic.Bool  // nothing new is taken; set with mu held
+	parked   atomic.Int64 // sockets that are parked now
 
 	// Protected by mu.
 
 	mu       sync.Mutex
-	sockets  map[*socket]struct{} // open connections, from hijack to the reader's end
-	admitted int                  // sockets, and upgrades on their way to one
-	requests int                  // plain requests in work
-	idle     chan struct{}        // closed when draining and nothing is left; made by Shutdown
+	sockets  table         // open connections, from hijack to the end
+	sweeper  *time.Timer   // looks after all sockets; nil while there are none
+	poller   *poller       // hears of parked sockets' bytes; made for the first, and closed with the last socket
+	admitted int           // sockets, and upgrades on their way to one
+	requests int           // plain requests in work
+	idle     chan struct{} // closed when draining and nothing is left; made by Shutdown
 }
 
 // NewHandler makes a Handler. It fails where an option is not what it should be.
@@ -57,7 +61,7 @@ func NewHandler(host *room.Host, o Options) (*Handler, error) {
 		opts:    opts,
 		origins: list,
 		began:   time.Now(),
-		sockets: make(map[*socket]struct{}),
+		canned:  cannedRequest(),
 	}, nil
 }
 

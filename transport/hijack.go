@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync/atomic"
-	"time"
 )
 
 // How coder/websocket is given a connection that stays ours. Its Accept asks the
@@ -48,7 +46,7 @@ func (w *handshaker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		early, _ := buffers.Reader.Peek(n) // frames that came right behind the handshake
 		c.early = append([]byte(nil), early...)
 	}
-	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, readBuffer), bufio.NewWriterSize(c, writeBuffer)), nil
+	return c, buffered(c), nil
 }
 
 // canHijack tells whether a connection can be taken over, as HTTP/2's cannot,
@@ -66,49 +64,37 @@ func canHijack(w http.ResponseWriter) bool {
 	}
 }
 
-// A wire is the connection as coder/websocket sees it.
-type wire struct {
-	net.Conn
-
-	// Immutable.
-	link *link
-	now  func() int64
-
-	// Owned by the reader.
-	early []byte // read by the HTTP server before it gave the connection away
-	err   error  // with which the connection ended for reading
-
-	// Safe from any goroutine.
-	heard atomic.Int64 // when the client last sent something
+// buffered are the buffers of a coder/websocket over c.
+func buffered(c *wire) *bufio.ReadWriter {
+	return bufio.NewReadWriter(bufio.NewReaderSize(c, readBuffer), bufio.NewWriterSize(c, writeBuffer))
 }
 
-func (c *wire) Read(p []byte) (int, error) {
-	if len(c.early) > 0 {
-		n := copy(p, c.early)
-		c.early = c.early[n:]
-		if len(c.early) == 0 {
-			c.early = nil
-		}
-		return n, nil
-	}
-	n, err := c.Conn.Read(p)
-	if n > 0 {
-		c.heard.Store(c.now())
-	}
-	if err != nil {
-		c.err = err
-	}
-	return n, err
+// A muted is the ResponseWriter for websocket.Accept where the client had its handshake
+// long ago: it gives the wire and says nothing.
+type muted struct {
+	wire   *wire
+	header http.Header
 }
 
-// Write queues one whole frame: coder/websocket writes nothing but control frames
-// here, each with one flush of a buffer that holds any of them.
-func (c *wire) Write(p []byte) (int, error) {
-	c.link.control(p)
-	return len(p), nil
+func (w *muted) Header() http.Header {
+	if w.header == nil {
+		w.header = make(http.Header, 3)
+	}
+	return w.header
 }
 
-// Close ends reading. The socket closes the connection, when its last frame is out.
-func (c *wire) Close() error {
-	return c.Conn.SetReadDeadline(time.Unix(1, 0))
+func (w *muted) WriteHeader(int)             {}
+func (w *muted) Write(p []byte) (int, error) { return len(p), nil }
+
+// Hijack implements http.Hijacker.
+func (w *muted) Hijack() (net.Conn, *bufio.ReadWriter, error) { return w.wire, buffered(w.wire), nil }
+
+// cannedRequest is a handshake that websocket.Accept takes. Nobody sees its answer.
+func cannedRequest() *http.Request {
+	return &http.Request{Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
+		"Connection":            {"Upgrade"},
+		"Upgrade":               {"websocket"},
+		"Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key":     {"AAAAAAAAAAAAAAAAAAAAAA=="},
+	}}
 }

@@ -2,88 +2,86 @@ package transport
 
 import (
 	"encoding/binary"
-	"sync"
 	"time"
 
 	"github.com/denrooms/den/syncproto"
 )
 
-// Finding sockets whose client is gone without a word. One timer a socket, no
-// goroutine: whatever the client sends counts as a sign of life, so reading costs
-// no timer.
+// Finding sockets whose client is gone without a word, parked or not. One timer for all of
+// them goes through the table of sockets and looks at those whose time has come;
+// whatever the client sends counts as a sign of life and is only noted, so reading costs no
+// timer.
 //
 // A ping does a second thing: it goes behind all that was queued, and TCP keeps
 // order, so its pong tells that the client has it. The room takes that as the
 // point from which a returning client is brought up to date. So a socket that was
 // sent something since is pinged too, even where it was heard.
 
-type keepalive struct {
-	// Immutable from start on.
-
-	socket *socket
-
-	// Protected by mu.
-
-	mu       sync.Mutex
-	timer    *time.Timer // nil before start and after stop
-	pinged   int64       // when the ping was sent that is not answered; 0: none
-	number   uint64      // of the last ping
-	mark     uint64      // what the room had handed over before that ping
-	answered uint64      // the mark of the last pong
+// sweepEvery is how often the sockets' times are looked at.
+func (o *Options) sweepEvery() time.Duration {
+	shortest := min(o.PingInterval, o.PongTimeout, o.ReadTimeout)
+	return min(max(shortest/8, time.Millisecond), time.Second)
 }
 
-func (k *keepalive) start(s *socket) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.socket = s
-	s.wire.heard.Store(s.h.now())
-	k.timer = time.AfterFunc(s.h.opts.PingInterval, k.tick)
-}
-
-// stop ends keep-alive. A tick that runs at this moment finds that out.
-func (k *keepalive) stop() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.timer != nil {
-		k.timer.Stop()
-		k.timer = nil
+// sweep runs on the timer's goroutine. It does not block.
+func (h *Handler) sweep() {
+	const several = 256 // sockets between two times that the handler's lock is free
+	now := h.now()
+	batch := make([]*socket, 0, several)
+	for slot := 0; slot >= 0; {
+		h.mu.Lock()
+		batch, slot = h.sockets.expired(slot, now, batch[:0])
+		h.mu.Unlock()
+		for _, s := range batch {
+			h.postpone(s, now+int64(s.check(now)))
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.sweeper != nil {
+		h.sweeper.Reset(h.opts.sweepEvery())
 	}
 }
 
-// tick runs on the timer's goroutine. It does not block.
-func (k *keepalive) tick() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.timer == nil || k.socket.link.closing() {
-		return
-	}
-	if next := k.check(); next > 0 {
-		k.timer.Reset(next)
+// postpone says when a socket is to be looked at again.
+func (h *Handler) postpone(s *socket, due int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.sockets.at(s.slot) == s { // it may have left
+		h.sockets.due[s.slot] = due
 	}
 }
 
-// check says when to look again; 0: never. With mu held.
-func (k *keepalive) check() time.Duration {
-	s, opts := k.socket, &k.socket.h.opts
-	now := s.h.now()
-	began := s.messageAt.Load()
-	if began != 0 && now-began >= int64(opts.ReadTimeout) {
-		s.link.Close(syncproto.ClosePolicy, "read_timeout")
-		return 0
+// check looks whether a socket is alive, and says when to look again.
+func (s *socket) check(now int64) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	opts := &s.h.opts
+	var began int64 // the message that is being read
+	heard := s.heard.Load()
+	if a := s.active; a != nil {
+		if a.link.closing() {
+			return opts.PingInterval // it ends by itself
+		}
+		if began = a.messageAt.Load(); began != 0 && now-began >= int64(opts.ReadTimeout) {
+			a.link.Close(syncproto.ClosePolicy, "read_timeout")
+			return opts.PingInterval
+		}
+		if a.busy.Load() {
+			heard = now // nobody listens
+		}
+	} else if s.fd < 0 {
+		return opts.PingInterval // it has ended
 	}
-	heard := s.wire.heard.Load()
-	if s.busy.Load() {
-		heard = now // nobody listens
-	}
-	if k.pinged != 0 && heard < k.pinged {
-		s.link.Close(syncproto.CloseKeepaliveTimeout, "keepalive_timeout")
-		return 0
+	if s.pinged != 0 && heard < s.pinged {
+		s.awake().link.Close(syncproto.CloseKeepaliveTimeout, "keepalive_timeout")
+		return opts.PingInterval
 	}
 	next := opts.PongTimeout
-	if quiet := time.Duration(now - heard); quiet >= opts.PingInterval || k.behind() && k.pinged == 0 {
-		k.ping(now)
+	if quiet := time.Duration(now - heard); quiet >= opts.PingInterval || s.pinged == 0 && s.behind() {
+		s.ping(now)
 	} else {
-		k.pinged = 0
+		s.pinged = 0
 		next = opts.PingInterval - quiet
 	}
 	if began != 0 {
@@ -93,22 +91,39 @@ func (k *keepalive) check() time.Duration {
 }
 
 // behind tells whether the room has handed over what no pong has confirmed.
-func (k *keepalive) behind() bool { return k.socket.session.Load().Mark() > k.answered }
+func (s *socket) behind() bool {
+	session := s.session.Load()
+	return session != nil && session.Mark() > session.Confirmed()
+}
 
-func (k *keepalive) ping(now int64) {
-	k.pinged = now
-	k.number++
-	k.mark = k.socket.session.Load().Mark()
-	k.socket.link.control(pingFrame(k.number))
+// ping sends a ping. mu is held.
+func (s *socket) ping(now int64) {
+	s.pinged = now
+	s.number++
+	s.mark = 0
+	if session := s.session.Load(); session != nil {
+		s.mark = session.Mark()
+	}
+	frame := pingFrame(uint64(s.number))
+	if s.active != nil {
+		s.active.link.control(frame)
+		return
+	}
+	s.writeParked(nil, frame)
 }
 
 // pong takes what a pong carries. One that answers no ping of ours proves nothing
 // but that the client lives.
-func (k *keepalive) pong(payload []byte) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if len(payload) == 8 && binary.BigEndian.Uint64(payload) == k.number && k.socket != nil && k.number > 0 {
-		k.answered = k.mark
-		k.socket.session.Load().Confirm(k.mark)
+func (s *socket) pong(payload []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ponged(payload)
+}
+
+// ponged is pong with mu held.
+func (s *socket) ponged(payload []byte) {
+	session := s.session.Load()
+	if session != nil && s.number > 0 && len(payload) == 8 && binary.BigEndian.Uint64(payload) == uint64(s.number) {
+		session.Confirm(s.mark)
 	}
 }

@@ -57,7 +57,7 @@ func inVirtualTimeDialing(t *testing.T, o Options, test func(t *testing.T, dial 
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := host.Register("probe", func() room.Handler { return &probe{control: k} }, room.Synced("items")); err != nil {
+		if err := host.Register("probe", func() room.Handler { return &probe{control: k} }, room.Synced("items"), room.WakeOnClose()); err != nil {
 			t.Fatal(err)
 		}
 		h, err := NewHandler(host, o)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
@@ -36,7 +37,7 @@ const (
 	linkEnded             // the close frame is written, or the line is broken
 )
 
-// A link is the hibernate.Link of one socket.
+// A link is the sending half of a socket that is active.
 type link struct {
 	// Immutable.
 
@@ -73,8 +74,6 @@ func (a *load) sub(b load) {
 	a.bytes = max(0, a.bytes-b.bytes)
 	a.frames = max(0, a.frames-b.frames)
 }
-
-var _ hibernate.Link = (*link)(nil)
 
 func newLink(conn net.Conn, opts *Options, ended func()) *link {
 	l := &link{conn: conn, opts: opts, ended: ended, done: make(chan struct{})}
@@ -115,6 +114,32 @@ func (l *link) Send(frames ...*hibernate.Frame) {
 		l.account(sent)
 	}
 	l.unlockAndFlush()
+}
+
+// resume queues what is left of frames that a parked socket was sent and has taken a part
+// of: all but their first done bytes. The link is new.
+func (l *link) resume(frames [][]byte, done int) {
+	l.mu.Lock()
+	for len(frames) > 0 && done >= len(frames[0]) {
+		done -= len(frames[0])
+		frames = frames[1:]
+	}
+	sent := load{-done, len(frames)}
+	for _, f := range frames {
+		l.queue = append(l.queue, f)
+		sent.bytes += len(f)
+	}
+	l.offset = done
+	l.account(sent)
+	l.unlockAndFlush()
+}
+
+// idle tells whether nothing waits and nothing is being written, and neither will be by
+// itself.
+func (l *link) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state == linkOpen && !l.flushing && l.head == len(l.queue)
 }
 
 // Waiting is how many bytes were sent and are not written yet. A room reads no more of
@@ -402,8 +427,19 @@ func reset(conn net.Conn) {
 	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = tls.NetConn()
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
+	if plain, ok := conn.(plainConn); ok {
+		plain.SetLinger(0)
 	}
 	conn.Close()
 }
+
+// A plainConn is a TCP connection with nothing between it and its descriptor: the net
+// package's, or one that was parked.
+type plainConn interface {
+	net.Conn
+	syscall.Conn
+	SetLinger(seconds int) error
+	CloseWrite() error
+}
+
+var _ plainConn = (*net.TCPConn)(nil)

@@ -51,10 +51,16 @@ type Options struct {
 	WriteTimeout time.Duration
 
 	// PingInterval is how long a socket may be silent before it is sent a ping, and
-	// PongTimeout how long it may then stay silent before it is closed with 4001.
-	// Defaults 30 s, 10 s.
+	// PongTimeout how long it may then stay silent before it is closed with 4001; both
+	// up to an eighth of the shorter one more, and a second at most. Defaults 30 s, 10 s.
 	PingInterval time.Duration
 	PongTimeout  time.Duration
+
+	// ParkAfter is how long a socket may be quiet before it is parked: its goroutine and
+	// its buffers are given back, and its first byte brings it back. It is for plain TCP on
+	// Linux; other connections (TLS, other systems) keep what they have. Default 1 s;
+	// negative: no socket is parked.
+	ParkAfter time.Duration
 
 	// MaxConnections is how many sockets there may be; one more is refused with 503. Each takes
 	// a descriptor. Default 100,000, or what the process may have beside the rooms' files;
@@ -118,6 +124,9 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.WriteTimeout, 10*time.Second)
 	def(&o.PingInterval, 30*time.Second)
 	def(&o.PongTimeout, 10*time.Second)
+	if o.ParkAfter == 0 {
+		o.ParkAfter = time.Second
+	}
 	def(&o.MaxBody, 1<<20)
 	if o.Next == nil {
 		o.Next = http.HandlerFunc(notFound)

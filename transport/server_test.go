@@ -68,9 +68,12 @@ func startServer(t testing.TB, o Options, ho ...func(*room.Options)) *server {
 			t.Fatal(err)
 		}
 	}
-	register("probe", func() room.Handler { return &probe{control: s.control} }, room.Synced("items"))
+	register("probe", func() room.Handler { return &probe{control: s.control} }, room.Synced("items"), room.WakeOnClose(), room.AutoAnswer(autoRequest, autoResponse))
 	register("base", func() room.Handler { return &bare{} })
 	o.Logger = logger
+	if o.ParkAfter == 0 {
+		o.ParkAfter = time.Duration(parkAfter)
+	}
 	if s.handler, err = NewHandler(s.host, o); err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,12 @@ func TestShutdownGivesUp(t *testing.T) {
 	raw.send(clientFrame(1, []byte(`{"do":"echo"}`))) // the reader waits for the room with this one
 	eventually(t, "the reader to wait", func() bool {
 		list := s.handler.open()
-		return len(list) == 1 && list[0].busy.Load()
+		if len(list) != 1 {
+			return false
+		}
+		list[0].mu.Lock()
+		defer list[0].mu.Unlock()
+		return list[0].active != nil && list[0].active.busy.Load()
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

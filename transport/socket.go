@@ -1,175 +1,126 @@
 package transport
 
 import (
-	"context"
-	"io"
-	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/coder/websocket"
-
+	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/syncproto"
 )
 
-// The life of a WebSocket and its receiving half.
+// What is always there of a WebSocket: the record. All else (reader, buffers, queue) is
+// its active half, see active.go, and a parked socket has none, see park.go.
 //
-// One goroutine reads for as long as the socket lives, and ends it: whoever wants
-// a socket closed tells the link, the flusher writes the close frame and puts a
-// deadline on the reader, and the reader gives everything back.
+//	active ──quiet──▶ parked ──first byte that is more than a heart-beat,
+//	   ▲                │       a close, what the kernel does not take──▶ active
+//	   └────────────────┘
+//	active ──▶ ended; a parked socket becomes active to end
+//
+// mu decides which it is: who holds it may send, park or bring back, and there is no
+// moment in between that anybody could see. Lock order: socket.mu, then link.mu; never
+// with either a lock of the room's.
 
+// A socket is one client's WebSocket, and the hibernate.Link of its connection. It is
+// small (80 bytes; a test holds it there), for it is what a quiet socket costs here.
 type socket struct {
-	// Immutable from open on.
+	// Immutable.
 
-	h    *Handler
-	key  room.Key
-	ws   *websocket.Conn
-	wire *wire
-	link *link
+	h *Handler
 
 	// Safe from any goroutine.
 
-	session   atomic.Pointer[room.Session] // nil until the room has accepted
-	busy      atomic.Bool                  // the reader waits for the room, so it cannot see a pong
-	messageAt atomic.Int64                 // when the message that is being read began; 0: none is
+	session atomic.Pointer[room.Session] // nil until the room has accepted
+	heard   atomic.Int64                 // when the client last sent something
 
-	// Owned by keep-alive's timer; see keepalive.go.
+	// Protected by mu.
 
-	alive keepalive
+	mu     sync.Mutex
+	active *active // nil while parked, and when it has ended
+	pinged int64   // when the ping was sent that is not answered; 0: none is
+	mark   uint64  // what the room had handed over before that ping
+	number uint32  // of the last ping
+	fd     int32   // the descriptor of a parked socket, which is ours alone; -1 if it is not parked
+
+	// Protected by Handler.mu.
+
+	slot int32 // its place in Handler.sockets
 }
 
-// serve reads until the socket ends. It runs on a goroutine of its own, for the
-// request's has a larger stack and buffers that would stay with it.
-func (s *socket) serve() {
-	defer s.h.leave(s)
-	defer s.finish()
-	defer func() {
-		if v := recover(); v != nil {
-			s.h.opts.Logger.Error("a socket's reader panicked", "room", s.key.String(), "panic", v, "stack", string(debug.Stack()))
-			s.link.Close(syncproto.CloseInternal, string(syncproto.CodeActionFailed))
-			s.drain()
-		}
-	}()
-	s.alive.start(s)
-	if err := s.read(); s.wire.err == nil && websocket.CloseStatus(err) < 0 {
-		// The client broke the protocol. Where coder/websocket has said so already,
-		// this changes nothing.
-		s.link.Close(closeProtocol, "protocol_error")
-		s.drain()
-	}
-}
+var _ hibernate.Link = (*socket)(nil)
 
-// read passes messages on until the client has closed, the line is broken or the
-// protocol is. Once the link is closing it still reads, for the client's answer.
-func (s *socket) read() error {
-	for {
-		kind, r, err := s.ws.Reader(context.Background())
-		if err != nil {
-			return err
-		}
-		if err := s.message(kind, r); err != nil {
-			return err
-		}
+// Send queues frames in order, or writes them at once where the socket is parked.
+func (s *socket) Send(frames ...*hibernate.Frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.active != nil:
+		s.active.link.Send(frames...)
+	case s.fd >= 0:
+		s.sendParked(frames)
 	}
 }
 
-func (s *socket) message(kind websocket.MessageType, r io.Reader) error {
-	s.messageAt.Store(s.h.now())
-	buf := messages.Get().(*[]byte)
-	defer putMessage(buf)
-	data, err := readAll(r, (*buf)[:0])
-	*buf = data
-	s.messageAt.Store(0)
-	if err != nil {
-		return err
+// Close queues a close frame behind everything that waits. The first one counts.
+func (s *socket) Close(code int, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.awake(); a != nil {
+		a.link.Close(code, reason)
 	}
-	if s.h.draining.Load() || s.link.closing() {
-		return nil // not taken: what is not answered is the client's to send again
-	}
-	s.busy.Store(true)
-	err = s.session.Load().Receive(data, kind == websocket.MessageBinary)
-	s.wire.heard.Store(s.h.now()) // the client could not be heard meanwhile
-	s.busy.Store(false)
-	if err != nil {
-		code, _ := room.ErrorCode(err)
-		s.link.Close(closeForSession(code))
-	}
-	return nil
 }
 
-// finish gives everything back: it lets the last frames out, closes the
-// connection and tells the room.
-func (s *socket) finish() {
-	s.alive.stop()
-	if s.wire.err != nil {
-		s.link.abort(closeAbnormal, "")
-	} else {
-		s.link.Close(syncproto.CloseNormal, "") // a socket that was closed by the client is closing already
+// Waiting is how many bytes were sent and are not written yet.
+func (s *socket) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active == nil {
+		return 0
 	}
-	<-s.link.done
-	s.wire.Conn.Close()
-	s.ws.CloseNow() // only its memory; the wire keeps it from the connection
-	s.leaveRoom()
+	return s.active.link.Waiting()
+}
+
+// abort ends the socket with nothing more written.
+func (s *socket) abort(code int, reason string) {
+	s.mu.Lock()
+	a := s.awake()
+	s.mu.Unlock() // the link's end tells the room
+	if a != nil {
+		a.link.abort(code, reason)
+	}
+}
+
+// awake is the active half, brought back if the socket is parked; nil if it has
+// ended. mu is held.
+func (s *socket) awake() *active {
+	if s.fd >= 0 {
+		return s.unpark(nil)
+	}
+	return s.active
+}
+
+// refuse tells a client over its socket why it may not stay.
+func (s *socket) refuse(err error) {
+	code, message := room.ErrorCode(err)
+	s.Send(hibernate.TextFrame(len(message)+64, func(dst []byte) []byte {
+		return syncproto.AppendRoomError(dst, code, message)
+	}))
+	s.Close(closeForSetup(code))
 }
 
 // leaveRoom tells the room that the socket is gone, or as good as: nothing can be
 // sent to it, and a Receive that waits must end. The link's end and the reader's
 // both call it, whichever comes first.
-func (s *socket) leaveRoom() {
+func (s *socket) leaveRoom(code int, reason string) {
 	if session := s.session.Load(); session != nil {
-		session.Close(s.link.why())
+		session.Close(code, reason)
 	}
 }
 
-// linkEnded is called when nothing will be written any more.
-func (s *socket) linkEnded() {
-	s.wire.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
-	s.leaveRoom()
-}
-
-// drain waits until the client has seen the close frame: it ends our half of the
-// connection and throws away what the client still sends, for a while. Closing with
-// unread bytes would reset the connection and with it the frame.
-func (s *socket) drain() {
-	<-s.link.done
-	if half, ok := s.wire.Conn.(interface{ CloseWrite() error }); ok {
-		half.CloseWrite()
+// room is for logs.
+func (s *socket) room() string {
+	if session := s.session.Load(); session != nil {
+		return session.Key().String()
 	}
-	s.wire.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
-	_, s.wire.err = io.Copy(io.Discard, onlyReader{s.wire.Conn})
+	return "(none yet)"
 }
-
-// onlyReader hides a connection's WriteTo.
-type onlyReader struct{ io.Reader }
-
-// messages are the buffers that messages are read into.
-var messages = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
-
-func putMessage(buf *[]byte) {
-	if cap(*buf) <= 64<<10 {
-		messages.Put(buf)
-	}
-}
-
-// readAll appends what r has to buf. It grows with what has come, not with what
-// was announced.
-func readAll(r io.Reader, buf []byte) ([]byte, error) {
-	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if err == io.EOF {
-			return buf, nil
-		}
-		if err != nil {
-			return buf, err
-		}
-	}
-}
-
-var _ net.Conn = (*wire)(nil)

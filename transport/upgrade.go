@@ -4,10 +4,8 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"runtime/debug"
 
-	"github.com/coder/websocket"
-
-	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/syncproto"
 )
@@ -27,9 +25,9 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 		bad.send(w)
 		return
 	}
-	s := &socket{h: h, key: key}
+	a := &active{s: &socket{h: h, fd: -1}}
 	defer func() {
-		if s.wire == nil {
+		if a.wire == nil {
 			h.turnAway()
 		}
 	}()
@@ -38,75 +36,55 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 		bad.send(w)
 		return
 	}
-	if bad := s.accept(w, r); bad != nil {
+	if bad := a.upgrade(w, r, key); bad != nil {
 		bad.send(w)
 		return
 	}
-	h.enter(s, room.ConnectRequest{
+	h.enter(a.s, key, room.ConnectRequest{
 		ID:       id,
 		Identity: identity,
 		Request:  lasting(r),
-		Link:     s.link,
+		Link:     a.s,
 	})
+	go a.serve() // ends when the socket is parked or ends
 }
 
-// accept makes the handshake. Where it gives a refusal nothing has been taken over.
-func (s *socket) accept(w *response, r *http.Request) *refusal {
-	shake := &handshaker{ResponseWriter: w, opened: s.opened}
-	ws, err := websocket.Accept(shake, r, &websocket.AcceptOptions{
-		InsecureSkipVerify: true, // origin.go has checked it
-		CompressionMode:    websocket.CompressionDisabled,
-		OnPongReceived:     func(_ context.Context, payload []byte) { s.alive.pong(payload) },
-	})
+// upgrade makes the handshake. Where it gives a refusal nothing has been taken over.
+func (a *active) upgrade(w *response, r *http.Request, key room.Key) *refusal {
+	shake := &handshaker{ResponseWriter: w, opened: func(conn net.Conn) *wire {
+		a.take(conn, nil)
+		a.s.h.join(a)
+		return a.wire
+	}}
+	err := a.accept(shake, r)
 	switch {
 	case err == nil:
-		s.ws = ws
-		ws.SetReadLimit(s.h.opts.ReadLimit)
 		return nil
 	case shake.status != 0 && !w.started:
 		return &refusal{shake.status, codeBadHandshake, "This is no WebSocket handshake of version 13."}
 	default: // 101 has been sent, and the connection could not be taken
-		s.h.opts.Logger.Error("a handshake failed", "room", s.key.String(), "error", err)
+		a.s.h.opts.Logger.Error("a handshake failed", "room", key.String(), "error", err)
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// opened is called when the connection has been taken over.
-func (s *socket) opened(conn net.Conn) *wire {
-	s.link = newLink(conn, &s.h.opts, s.linkEnded)
-	s.wire = &wire{Conn: conn, link: s.link, now: s.h.now}
-	s.h.join(s)
-	return s.wire
-}
-
-// enter brings a socket into its room and starts its reader, also where the room
-// refuses: the client is told on the socket, and its answer has to be read.
-func (h *Handler) enter(s *socket, req room.ConnectRequest) {
+// enter brings a socket into its room. Where the room refuses, the client is told on the
+// socket, and its answer has to be read.
+func (h *Handler) enter(s *socket, key room.Key, req room.ConnectRequest) {
 	defer func() {
 		if v := recover(); v != nil {
+			h.opts.Logger.Error("connecting to a room panicked", "room", key.String(), "panic", v, "stack", string(debug.Stack()))
 			s.refuse(&room.Error{Code: syncproto.CodeRoomUnavailable, Message: "The room is not available."})
-			go s.serve() // ends when the socket does
-			panic(v)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(req.Request.Context(), h.opts.SetupTimeout)
 	defer cancel()
-	session, err := h.host.Connect(ctx, s.key, req)
+	session, err := h.host.Connect(ctx, key, req)
 	if err != nil {
 		s.refuse(err)
-	} else {
-		s.session.Store(session)
+		return
 	}
-	go s.serve() // ends when the socket does
-}
-
-// refuse tells a client over its socket why it may not stay.
-func (s *socket) refuse(err error) {
-	code, message := room.ErrorCode(err)
-	s.link.Send(hibernate.TextFrame(len(message)+64, func(dst []byte) []byte {
-		return syncproto.AppendRoomError(dst, code, message)
-	}))
-	s.link.Close(closeForSetup(code))
+	s.session.Store(session)
 }
 
 // closeForSetup says how a socket ends whose room did not let it in: with 4500 when

@@ -101,7 +101,7 @@ func rawDial(t *testing.T, addr string) *rawClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(3 * patience)) // many bytes may be meant by it
 	return &rawClient{conn, t, bufio.NewReader(conn)}
 }
 

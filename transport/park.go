@@ -1,0 +1,268 @@
+package transport
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room"
+)
+
+// Parked sockets. A socket that has been quiet for Options.ParkAfter and stands between
+// two messages, with nothing to be written, gives back its goroutine, its buffers, its
+// coder/websocket and what Go's runtime keeps for a connection. What stays is the record and a
+// descriptor, which the kernel watches (poller_linux.go).
+//
+// One goroutine of the handler, attend, hears of first bytes. It reads them into a buffer of its
+// own, answers what needs no room (pings, pongs, the configured message) and brings the socket
+// back with all others, which the new reader then finds in front of what the connection has.
+// So nothing is lost or overtaken: there is one reader at any time, and who has the bytes
+// is decided with the socket's mu held.
+//
+// What a room sends to a parked socket is written with one call that does not wait. What
+// the kernel does not take makes the socket active, with a queue and a flusher as ever.
+
+// parkedRead is how much is read of a parked socket at once. A heart-beat fits.
+const parkedRead = 512
+
+// park takes the descriptor of a socket out of its connection and lets the rest go. It is
+// called by the reader of a, at a boundary, which ends if that is done.
+func (s *socket) park(a *active) (done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session.Load() == nil || !a.link.idle() {
+		return false
+	}
+	p := s.h.listen()
+	if p == nil {
+		return false
+	}
+	fd, err := takeOver(a.wire.Conn)
+	if err != nil {
+		return false // there are no descriptors left, say: it stays as it is
+	}
+	if err := p.add(fd, s.slot); err != nil {
+		closeDescriptor(fd)
+		return false
+	}
+	a.wire.Conn.Close() // its descriptor; the connection lives on in ours
+	s.fd, s.active = int32(fd), nil
+	s.h.parked.Add(1)
+	return true
+}
+
+// unpark makes a parked socket active again. early has been read of it already. mu is held.
+func (s *socket) unpark(early []byte) *active {
+	a := s.reopen(early)
+	go a.serve() // ends when the socket is parked or ends
+	return a
+}
+
+// reopen gives a parked socket an active half, whose reader is the caller's to start. mu is
+// held. A descriptor that Go's runtime does not take ends the socket, as a broken line would.
+func (s *socket) reopen(early []byte) *active {
+	fd := int(s.fd)
+	s.h.listening().remove(fd)
+	s.fd = -1
+	s.h.parked.Add(-1)
+	conn, err := giveBack(fd)
+	if err != nil {
+		s.h.opts.Logger.Error("a parked socket could not be brought back", "room", s.room(), "error", err)
+		conn = brokenConn()
+	}
+	s.active = &active{s: s}
+	s.active.take(conn, early)
+	return s.active
+}
+
+// brokenConn is a connection that has ended.
+func brokenConn() net.Conn {
+	here, there := net.Pipe()
+	here.Close()
+	there.Close()
+	return here
+}
+
+// listen is the poller, which the first parked socket makes; nil where there can be none.
+func (h *Handler) listen() *poller {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.poller == nil {
+		p, err := newPoller()
+		if err != nil {
+			h.opts.Logger.Error("sockets cannot be parked", "error", err)
+			return nil
+		}
+		h.poller = p
+		go h.attend(p) // ends when the poller is closed, with the last socket
+	}
+	return h.poller
+}
+
+// listening is the poller while a socket is parked.
+func (h *Handler) listening() *poller {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.poller
+}
+
+// attend serves the parked sockets that have something to say, until the poller is closed.
+func (h *Handler) attend(p *poller) {
+	var slots []int32
+	var ready []*socket
+	buf := make([]byte, parkedRead)
+	for {
+		var err error
+		if slots, err = p.wait(slots[:0]); err != nil {
+			return
+		}
+		h.mu.Lock()
+		ready = ready[:0]
+		for _, slot := range slots {
+			if s := h.sockets.at(slot); s != nil { // or it has left, and its event is an old one
+				ready = append(ready, s)
+			}
+		}
+		h.mu.Unlock()
+		for _, s := range ready {
+			s.ready(p, buf)
+		}
+		clear(ready)
+	}
+}
+
+// ready reads what a parked socket has. Where there is nothing the event was meant for
+// another that had the slot before, or somebody was faster.
+func (s *socket) ready(p *poller, buf []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd < 0 {
+		return
+	}
+	n, again := readDescriptor(int(s.fd), buf)
+	switch {
+	case again:
+	case n <= 0: // its end: a reader will find out which
+		a := s.reopen(nil)
+		a.wire.parks = false
+		go a.serve() // ends when the socket does
+		return
+	default:
+		s.heard.Store(s.h.now())
+		if s.answer(buf[:n]); s.fd < 0 {
+			return
+		}
+	}
+	if p.rearm(int(s.fd), s.slot) != nil {
+		s.unpark(nil)
+	}
+}
+
+// answer takes the first bytes of a parked socket: it answers whole frames as long as it
+// can, and brings the socket back with the rest if there is any.
+func (s *socket) answer(data []byte) {
+	for len(data) > 0 {
+		op, payload, size := wholeFrame(data)
+		reply, ok := s.reply(op, payload)
+		if size == 0 || !ok {
+			s.unpark(bytes.Clone(data))
+			return
+		}
+		data = data[size:]
+		if len(reply) > 0 && !s.writeParked(data, reply) {
+			return
+		}
+	}
+}
+
+// reply is what is answered to a frame without a reader; false if one is needed.
+func (s *socket) reply(op byte, payload []byte) (frame []byte, ok bool) {
+	switch op {
+	case opPing:
+		return append([]byte{finBit | opPong, byte(len(payload))}, payload...), true
+	case opPong:
+		s.ponged(payload)
+		return nil, true
+	case opText:
+		if s.h.draining.Load() {
+			return nil, false
+		}
+		if answer := s.session.Load().AutoAnswer(payload, false); answer != nil {
+			return answer.Wire(), true
+		}
+	}
+	return nil, false
+}
+
+// wholeFrame reads a client's frame that is whole, final, masked and has a short length, and
+// unmasks its payload where it stands; size 0: there is none. It is for frames that need no
+// more than a glance: whatever is odd about the others, coder/websocket will say so.
+func wholeFrame(data []byte) (op byte, payload []byte, size int) {
+	const header = 6
+	if len(data) < header || data[0]&^opcodeBits != finBit {
+		return 0, nil, 0
+	}
+	op = data[0] & opcodeBits
+	n := int(data[1] &^ maskBit)
+	start := headerSize(data[1])
+	if data[1]&maskBit == 0 || n == 127 || op >= opControl && n > 125 || len(data) < start {
+		return 0, nil, 0
+	}
+	if n == 126 {
+		n = int(binary.BigEndian.Uint16(data[2:]))
+	}
+	if op == opText && n > room.MaxAutoAnswer || len(data) < start+n {
+		return 0, nil, 0
+	}
+	payload = make([]byte, n)
+	mask := data[start-4 : start]
+	for i := range payload {
+		payload[i] = data[start+i] ^ mask[i%4]
+	}
+	return op, payload, start + n
+}
+
+// sendParked sends frames to a parked socket. mu is held.
+func (s *socket) sendParked(frames []*hibernate.Frame) {
+	wires := make([][]byte, len(frames))
+	for i, f := range frames {
+		wires[i] = f.Wire()
+	}
+	s.writeParked(nil, wires...)
+}
+
+// writeParked writes frames to a parked socket at once. What it does not take is queued,
+// and the socket is active then, with early for its reader: false. mu is held.
+func (s *socket) writeParked(early []byte, frames ...[]byte) bool {
+	done, all := s.push(frames)
+	if !all {
+		s.unpark(bytes.Clone(early)).link.resume(frames, done)
+	}
+	return all
+}
+
+// push writes frames with one call, or each with one where they are large, and gives how
+// many bytes of them were taken.
+func (s *socket) push(frames [][]byte) (done int, all bool) {
+	size := 0
+	for _, f := range frames {
+		size += len(f)
+	}
+	if len(frames) > 1 && size <= gatherSize {
+		gather := gathers.Get().(*[gatherSize]byte)
+		defer gathers.Put(gather)
+		joined := gather[:0]
+		for _, f := range frames {
+			joined = append(joined, f...)
+		}
+		frames = [][]byte{joined}
+	}
+	for _, f := range frames {
+		n := writeDescriptor(int(s.fd), f)
+		if done += n; n < len(f) {
+			break
+		}
+	}
+	return done, done == size
+}

@@ -1,0 +1,157 @@
+package transport
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Descriptors without a connection, and the kernel's set of those that somebody waits for:
+// epoll(7). A socket is reported once and then left alone until it is armed again, so
+// nobody but attend is woken by a socket that sends on.
+//
+// Waiting for the set takes no thread: it is a descriptor that can be waited for itself,
+// and Go's own poller does that.
+
+// events are what ends a parked socket's rest: bytes, an end, an error. One report is enough.
+const events = syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT
+
+// A poller is an epoll set. Its methods are safe from any goroutine, but for wait, which one
+// at a time may call. It is not used after close.
+type poller struct {
+	fd    int
+	file  *os.File // fd for Go's poller
+	raw   syscall.RawConn
+	found [128]syscall.EpollEvent
+}
+
+func newPoller() (*poller, error) {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("transport: epoll: %w", err)
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		syscall.Close(fd)
+		return nil, fmt.Errorf("transport: epoll: %w", err)
+	}
+	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil { // Go's poller did not take it
+		p.file.Close()
+		return nil, fmt.Errorf("transport: epoll: %w", err)
+	}
+	p.raw, err = p.file.SyscallConn()
+	return p, err
+}
+
+// close ends wait.
+func (p *poller) close() { p.file.Close() }
+
+func (p *poller) add(fd int, slot int32) error   { return p.control(syscall.EPOLL_CTL_ADD, fd, slot) }
+func (p *poller) rearm(fd int, slot int32) error { return p.control(syscall.EPOLL_CTL_MOD, fd, slot) }
+func (p *poller) remove(fd int)                  { p.control(syscall.EPOLL_CTL_DEL, fd, 0) }
+func (p *poller) control(op, fd int, slot int32) error {
+	return syscall.EpollCtl(p.fd, op, fd, &syscall.EpollEvent{Events: events, Fd: slot})
+}
+
+// wait appends the slots of sockets that have something to be read. It fails when the poller
+// is closed.
+func (p *poller) wait(slots []int32) ([]int32, error) {
+	var n int
+	var failed error
+	err := p.raw.Read(func(uintptr) bool {
+		n, failed = syscall.EpollWait(p.fd, p.found[:], 0)
+		return n > 0 || failed != nil && failed != syscall.EINTR
+	})
+	if err == nil {
+		err = failed
+	}
+	for i := range max(n, 0) {
+		slots = append(slots, p.found[i].Fd)
+	}
+	return slots, err
+}
+
+// canPark tells whether a connection is nothing but a descriptor.
+func canPark(conn net.Conn) bool {
+	_, plain := conn.(plainConn)
+	return plain
+}
+
+// takeOver gives a descriptor of the same connection that Go's runtime does not know.
+func takeOver(conn net.Conn) (fd int, err error) {
+	raw, err := conn.(plainConn).SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	failed := raw.Control(func(old uintptr) {
+		new, _, errno := syscall.Syscall(syscall.SYS_FCNTL, old, syscall.F_DUPFD_CLOEXEC, 0)
+		if fd = int(new); errno != 0 {
+			err = errno
+		}
+	})
+	if failed != nil {
+		err = failed
+	}
+	return fd, err
+}
+
+// giveBack makes a connection of a descriptor; it is closed where that fails. net.FileConn would
+// copy the descriptor and ask the kernel for its kind and its addresses: four calls more.
+func giveBack(fd int) (net.Conn, error) {
+	file := os.NewFile(uintptr(fd), "socket")
+	if err := file.SetReadDeadline(time.Time{}); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &socketFile{file}, nil
+}
+
+// readDescriptor reads what is there; again says that nothing is.
+func readDescriptor(fd int, p []byte) (n int, again bool) {
+	n, err := syscall.Read(fd, p)
+	return n, err == syscall.EAGAIN || err == syscall.EINTR
+}
+
+// writeDescriptor writes what the kernel takes at once, and gives how much that was. An
+// error is met again by whoever writes the rest.
+func writeDescriptor(fd int, p []byte) int {
+	n, _ := syscall.Write(fd, p)
+	return max(n, 0)
+}
+
+func closeDescriptor(fd int) { syscall.Close(fd) }
+
+// A socketFile is the connection of a socket that was parked. It has no addresses: who asked
+// for them has done so at the handshake.
+type socketFile struct{ *os.File }
+
+var _ plainConn = (*socketFile)(nil)
+
+// LocalAddr and RemoteAddr give nil.
+func (f *socketFile) LocalAddr() net.Addr { return nil }
+
+// RemoteAddr gives nil.
+func (f *socketFile) RemoteAddr() net.Addr { return nil }
+
+func (f *socketFile) SetLinger(seconds int) error {
+	return f.control(func(fd int) error {
+		return syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1, Linger: int32(seconds)})
+	})
+}
+
+func (f *socketFile) CloseWrite() error {
+	return f.control(func(fd int) error { return syscall.Shutdown(fd, syscall.SHUT_WR) })
+}
+
+func (f *socketFile) control(do func(fd int) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if failed := raw.Control(func(fd uintptr) { err = do(int(fd)) }); failed != nil {
+		return failed
+	}
+	return err
+}
