@@ -99,6 +99,7 @@ func TestLimitsAreDocumented(t *testing.T) {
 		"| a frame from a client | " + strconv.Itoa(syncproto.DefaultMaxBytes>>20) + " MiB |",
 		"| nesting of arrays and objects | " + strconv.Itoa(syncproto.DefaultMaxDepth) + " levels",
 		"| `id`, `channel`, `client`, an action's `type`, a textual `from` | " + strconv.Itoa(syncproto.MaxNameBytes) + " bytes",
+		"| a client's `presence` | " + strconv.Itoa(syncproto.MaxPresenceBytes>>10) + " KiB |",
 		"| `cursor` | " + strconv.Itoa(syncproto.MaxCursorBytes) + " bytes",
 		"| a page of rows | " + strconv.Itoa(syncproto.DefaultPageBytes>>10) + " KiB",
 	} {

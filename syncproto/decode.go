@@ -40,8 +40,9 @@ type DecodeOptions struct {
 // several members with one name the last counts, as in JavaScript.
 //
 // {"sync":true} makes it a KindSync, {"rpc":true} a KindAction; both at once
-// are refused, and so is either name with a value that is not a boolean. Every
-// other object is a KindOther, of which nothing more is read.
+// are refused, and so is either name with a value that is not a boolean. Otherwise
+// {"presence": …} makes it a KindPresence. Every other object is a KindOther, of
+// which nothing more is read.
 //
 // An error is always an *[Error]; the Message is then zero. The Message's
 // RawMessages are slices of data; its strings are copies.
@@ -80,6 +81,8 @@ func (s *scanner) interpret() (Message, error) {
 		return s.syncMessage()
 	case rpc.kind == tokenTrue:
 		return s.actionMessage()
+	case s.fields[fieldPresence].present():
+		return Message{Kind: KindPresence, Presence: s.raw(s.fields[fieldPresence])}, nil
 	}
 	return Message{Kind: KindOther}, nil
 }

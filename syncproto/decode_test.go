@@ -210,6 +210,7 @@ func TestDecodeAllocations(t *testing.T) {
 		`{"channel":"todos","sync":true,"from":null}`:                                                     1,
 		`{"id":"V1StGXR8","channel":"todos","rpc":true,"client":"c","mutation":7,"action":{"type":"x"}}`:  1,
 		`{"type":"cursor","x":1,"y":[1,2,3]}`:                                                             0,
+		`{"presence":{"x":1,"y":[1,2,3]}}`:                                                                0,
 	} {
 		data := []byte(frame)
 		got := testing.AllocsPerRun(100, func() {
@@ -302,8 +303,12 @@ func checkAgainstJSON(t *testing.T, data []byte, m syncproto.Message) {
 			!bytes.Equal(members["action"], m.Action) || !bytes.Equal(action["payload"], m.Payload) {
 			t.Fatalf("%q: %+v", data, m)
 		}
+	case syncproto.KindPresence:
+		if is("sync") || is("rpc") || m.Presence == nil || !bytes.Equal(members["presence"], m.Presence) {
+			t.Fatalf("%q: %+v", data, m)
+		}
 	default:
-		if is("sync") || is("rpc") || m.Kind != syncproto.KindOther {
+		if _, has := members["presence"]; is("sync") || is("rpc") || has || m.Kind != syncproto.KindOther {
 			t.Fatalf("%q: %v", data, m.Kind)
 		}
 	}

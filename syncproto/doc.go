@@ -6,8 +6,9 @@
 //
 // The base is the protocol of partysync's published client, which is served
 // unchanged; Den adds fields that this client ignores ("code", "value",
-// "more", "cursor", "reset", "next"), and takes some that it does not send
-// ("cursor", "client", "mutation"). The idea of two families of codes, one for a refused request and one
+// "more", "cursor", "reset", "next"), takes some that it does not send
+// ("cursor", "client", "mutation"), and has messages of presence, which only clients
+// that ask for them get. The idea of two families of codes, one for a refused request and one
 // for a lost connection, with ranges that tell whether to come back, is
 // Centrifugo's.
 //
@@ -23,7 +24,7 @@
 //
 // Limits, with their defaults: a frame [DefaultMaxBytes], nesting
 // [DefaultMaxDepth], an id, a channel, an action's type and a textual "from"
-// [MaxNameBytes] each. Limits that others enforce (messages in work, send
+// [MaxNameBytes] each, a presence [MaxPresenceBytes]. Limits that others enforce (messages in work, send
 // queues, page sizes) are listed in PROTOCOL.md.
 //
 // Everything here is a pure function over its arguments, hence safe for

@@ -167,9 +167,9 @@ func AppendRow(dst []byte, values []any) []byte {
 }
 
 // AppendSeparator appends the comma between two elements: nothing where dst is
-// empty or ends in an opening bracket, that is before the first.
+// empty or ends in an opening bracket or brace, that is before the first.
 func AppendSeparator(dst []byte) []byte {
-	if n := len(dst); n == 0 || dst[n-1] == '[' {
+	if n := len(dst); n == 0 || dst[n-1] == '[' || dst[n-1] == '{' {
 		return dst
 	}
 	return append(dst, ',')

@@ -13,6 +13,9 @@ const (
 	KindAction
 	// KindOther is any other JSON object, for the room's own OnMessage.
 	KindOther
+	// KindPresence says what the others are to see of the client: {"presence": …}. To a
+	// room without presence it is one of the room's own, as KindOther.
+	KindPresence
 )
 
 // String gives the kind's name, for logs and tests.
@@ -24,12 +27,14 @@ func (k Kind) String() string {
 		return "action"
 	case KindOther:
 		return "other"
+	case KindPresence:
+		return "presence"
 	}
 	return "none"
 }
 
 // Message is one message of a client, as [Decode] read it. Strings are copies;
-// Payload and Action are slices of the decoded frame, and valid as long as it.
+// Payload, Action and Presence are slices of the decoded frame, and valid as long as it.
 type Message struct {
 	Kind Kind
 
@@ -56,7 +61,14 @@ type Message struct {
 	Payload json.RawMessage
 	// Action is the whole "action" object as it stood in the frame.
 	Action json.RawMessage
+	// Presence is set with KindPresence: the value as it stood in the frame, the four bytes
+	// of null when it was null. It may be over MaxPresenceBytes.
+	Presence json.RawMessage
 }
+
+// MaxPresenceBytes is the longest presence of a client, as it stands in the frame. [Decode]
+// leaves it to those who know whether the room has presence.
+const MaxPresenceBytes = 16 << 10
 
 // MaxMutation is the highest number that an action can have: what a JavaScript number
 // counts to.

@@ -23,6 +23,7 @@ const (
 	fieldClient
 	fieldMutation
 	fieldAction
+	fieldPresence
 	fieldType    // of the action
 	fieldPayload // of the action
 	fieldCount
@@ -292,7 +293,7 @@ func (s *scanner) member(depth int, in level) bool {
 // fieldNamed finds the field of that name, which may be written with escapes.
 func fieldNamed(name []byte, escaped bool, in level) field {
 	if escaped {
-		const longest = 8 // "mutation"
+		const longest = 8 // "mutation", "presence"
 		var buf [longest + utf8.UTFMax]byte
 		plain, ok := unescape(buf[:0], name, longest)
 		if !ok {
@@ -328,6 +329,8 @@ func fieldNamed(name []byte, escaped bool, in level) field {
 		return fieldMutation
 	case "action":
 		return fieldAction
+	case "presence":
+		return fieldPresence
 	}
 	return fieldNone
 }

@@ -51,6 +51,7 @@ type wantRead struct {
 	Type     string          `json:"type"`
 	Payload  *string         `json:"payload"`
 	Action   string          `json:"action"`
+	Presence *string         `json:"presence"`
 }
 
 type wantRefused struct {
@@ -73,6 +74,15 @@ type write struct {
 	At      string              `json:"at"`
 	Reset   syncproto.Reset     `json:"reset"`
 	Next    uint64              `json:"next"`
+	Self    uint64              `json:"self"`
+	Peers   []writePeer         `json:"peers"`
+}
+
+// writePeer is a peer in a frame of presence; one without data has gone.
+type writePeer struct {
+	Peer uint64  `json:"peer"`
+	ID   string  `json:"id"`
+	Data *string `json:"data"`
 }
 
 func (v *vector) frame(t testing.TB) []byte {
@@ -148,6 +158,9 @@ func checkRead(t *testing.T, frame []byte, want *wantRead) {
 	if (got.Payload == nil) != (want.Payload == nil) || want.Payload != nil && string(got.Payload) != *want.Payload {
 		t.Errorf("payload %s, want %v", got.Payload, want.Payload)
 	}
+	if (got.Presence == nil) != (want.Presence == nil) || want.Presence != nil && string(got.Presence) != *want.Presence {
+		t.Errorf("presence %s, want %v", got.Presence, want.Presence)
+	}
 	if got.Client != want.Client || got.Mutation != want.Mutation {
 		t.Errorf("numbered %q %d, want %q %d", got.Client, got.Mutation, want.Client, want.Mutation)
 	}
@@ -221,9 +234,25 @@ func (w *write) frame(t *testing.T) []byte {
 		return syncproto.AppendException(nil, w.Code, w.Text)
 	case "room-error":
 		return syncproto.AppendRoomError(nil, w.Code, w.Text)
+	case "presence-full":
+		return w.appendPeers(syncproto.AppendPresenceFullStart(nil, w.Self))
+	case "presence":
+		return w.appendPeers(syncproto.AppendPresenceStart(nil))
 	}
 	t.Fatalf("unknown message %q", w.Message)
 	return nil
+}
+
+func (w *write) appendPeers(dst []byte) []byte {
+	for _, p := range w.Peers {
+		dst = syncproto.AppendSeparator(dst)
+		if p.Data == nil {
+			dst = syncproto.AppendPeerGone(dst, p.Peer)
+		} else {
+			dst = syncproto.AppendPeer(dst, p.Peer, p.ID, json.RawMessage(*p.Data))
+		}
+	}
+	return syncproto.AppendPresenceEnd(dst)
 }
 
 // rowValues reads a vector's row: null, a string, or {"int"|"float"|"blob": text}.
@@ -257,6 +286,7 @@ func TestVectorsAreComplete(t *testing.T) {
 	missing := map[string]bool{
 		"write sync": true, "write update": true, "write delete-all": true, "write success": true,
 		"write sync-reset": true, "write gap": true, "write error": true, "write exception": true, "write room-error": true,
+		"write presence": true, "write presence-full": true, "read presence": true,
 		"read sync": true, "read action": true, "read other": true,
 		"refused bad_message": true, "refused too_large": true,
 	}
