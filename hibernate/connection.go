@@ -30,7 +30,7 @@ type Link interface {
 	Close(code int, reason string)
 }
 
-// A Connection is a client's presence in a room. It lives as long as its link
+// A Connection is a client's place in a room. It lives as long as its link
 // does, whether or not the room is awake, so it is kept small: what most
 // connections do not have is behind a pointer that is nil.
 type Connection struct {
@@ -49,7 +49,8 @@ type Connection struct {
 
 	sent      atomic.Uint64
 	confirmed atomic.Uint64
-	answered  atomic.Int64 // Unix nanoseconds of the last automatic answer; 0: none
+	answered  atomic.Int64          // Unix nanoseconds of the last automatic answer; 0: none
+	shown     atomic.Pointer[shown] // what the others see of it; nil: it takes no part. See Presence
 	given     atomic.Bool
 
 	// Immutable; here, where it takes no room.

@@ -1,5 +1,5 @@
 // Package hibernate holds what stays awake while a room sleeps: its
-// connections, with their identity, tags and attachments, and the encoded
+// connections, with their identity, tags, attachments and presence, and the encoded
 // messages on their way to them.
 //
 // A room's life begins and ends: it sleeps, fails, is restarted. A client's
@@ -14,6 +14,6 @@
 // An [AlarmClock] wakes rooms at times that they have set. It knows one time for each room that
 // has alarms, and of others nothing; the times are kept in an index on the disk, see clock_index.go.
 //
-// Concurrency: an AlarmClock and a [Registry] are safe from any goroutine. The mutable
+// Concurrency: an AlarmClock, a [Registry] and a [Presence] are safe from any goroutine. The mutable
 // part of a [Connection] belongs to the room's actor.
 package hibernate

@@ -23,8 +23,8 @@ type Registry struct {
 	total int
 }
 
-// A set is the connections of one room, in the order of their serials. It is
-// protected by the registry's mu.
+// A set is connections of one room, in the order of their serials. The registry's are
+// protected by its mu.
 type set struct {
 	list   []*Connection
 	shared atomic.Bool // list has been given away: only what lies behind its end may be written
@@ -63,20 +63,22 @@ func (r *Registry) Remove(key Key, serial uint64) bool {
 	r.total--
 	if len(room.list) == 0 {
 		delete(r.rooms, key)
-		r.shrink()
+		r.rooms = shrink(r.rooms, &r.peak)
 	}
 	return true
 }
 
-// shrink gives the map's memory back, which a map does not do by itself. mu is held.
-func (r *Registry) shrink() {
+// shrink gives a map's memory back, which a map does not do by itself. peak is the most
+// that was in it.
+func shrink[V any](rooms map[Key]V, peak *int) map[Key]V {
 	const keep = 1024
-	if r.peak < keep || len(r.rooms) > r.peak/4 {
-		return
+	if *peak < keep || len(rooms) > *peak/4 {
+		return rooms
 	}
-	rooms := make(map[Key]*set, len(r.rooms))
-	maps.Copy(rooms, r.rooms)
-	r.rooms, r.peak = rooms, len(rooms)
+	fewer := make(map[Key]V, len(rooms))
+	maps.Copy(fewer, rooms)
+	*peak = len(fewer)
+	return fewer
 }
 
 // Connections is a room's connections in the order in which they came. The
@@ -137,10 +139,21 @@ func (s *set) remove(serial uint64) bool {
 	}
 	s.own()
 	s.list = slices.Delete(s.list, at, at+1)
+	s.trim()
+	return true
+}
+
+func (s *set) removeFunc(gone func(*Connection) bool) {
+	s.own()
+	s.list = slices.DeleteFunc(s.list, gone)
+	s.trim()
+}
+
+// trim gives memory back that has become far too much.
+func (s *set) trim() {
 	if cap(s.list) > 32 && len(s.list) < cap(s.list)/4 {
 		s.list = slices.Clone(s.list)
 	}
-	return true
 }
 
 // own makes sure that nobody else sees the list's memory.

@@ -68,6 +68,11 @@
 // OnAlarm ([AlarmHandler]): to the second or better, at least once, with what the hook writes exactly once.
 // They are a part of the action that sets them, and survive restarts and crashes.
 //
+// # Presence
+//
+// With the [Presence] option clients show each other what matters only while they are there.
+// It goes past the room, which reads it with [Conn.Presence] if it likes.
+//
 // # For operators
 //
 // [Host.Backup] copies a room that is in use, [Host.StateAt] one as it was in the last

@@ -43,7 +43,7 @@ type Handler interface {
 	OnAction(c *Context, channel string, action ActionRequest) (value any, err error)
 
 	// OnMessage takes a message that is none of the protocol's: binary, or a text
-	// that is no JSON object with "sync" or "rpc".
+	// that is no JSON object with "sync" or "rpc", nor, with [Presence], one with "presence".
 	OnMessage(c *Context, message Message) error
 
 	// OnClose is told that a connection has gone; it is not in the room any more.

@@ -162,6 +162,8 @@ type Host struct {
 	alarms *hibernate.AlarmClock
 	zones  zones
 
+	presence hibernate.Presence
+
 	stopping atomic.Bool
 	awake    awake
 	failures failures
@@ -245,6 +247,7 @@ func (h *Host) add(ns *namespace) bool {
 	if h.namespaces[ns.name] != nil {
 		return false
 	}
+	ns.host = h
 	h.namespaces[ns.name] = ns
 	return true
 }
@@ -281,7 +284,12 @@ func (h *Host) Sleep(ctx context.Context, key Key) error { return h.actors.Stop(
 
 // Quiet waits until no room has anything to do, and wakes none. It is for tests, where nobody
 // sends anything meanwhile.
-func (h *Host) Quiet(ctx context.Context) error { return h.actors.Quiet(ctx) }
+func (h *Host) Quiet(ctx context.Context) error {
+	if err := h.actors.Quiet(ctx); err != nil {
+		return err
+	}
+	return h.presence.Settle(ctx)
+}
 
 // Settle waits until a room has served all that was sent to it before, and has
 // handed out what it sent. It wakes the room if it must.
@@ -289,8 +297,10 @@ func (h *Host) Settle(ctx context.Context, key Key) error {
 	if err := h.check(key); err != nil {
 		return err
 	}
-	_, err := h.actors.Request(ctx, key, settleMessage{})
-	return err
+	if _, err := h.actors.Request(ctx, key, settleMessage{}); err != nil {
+		return err
+	}
+	return h.presence.Settle(ctx)
 }
 
 // Crash ends a room's life as a fault would: what waits for it goes to the next
@@ -302,6 +312,7 @@ func (h *Host) Crash(ctx context.Context, key Key) error { return h.actors.Kill(
 // ctx ends first it returns ctx's error and the rest goes on by itself.
 func (h *Host) Shutdown(ctx context.Context) error {
 	h.stopping.Store(true)
+	h.presence.Close()
 	h.awake.close()
 	h.alarms.Stop()
 	err := h.actors.Shutdown(ctx)

@@ -20,6 +20,7 @@ var (
 // A namespace is a kind of room: what [Host.Register] made of a handler's type.
 // It is immutable once registered.
 type namespace struct {
+	host     *Host
 	name     string
 	create   func() Handler
 	sample   Handler
@@ -31,6 +32,7 @@ type namespace struct {
 
 	request     string           // a client's message that is answered without the room
 	answer      *hibernate.Frame // with this; nil: there is none
+	presence    bool             // its clients show each other what they send as presence
 	wakeOnClose bool             // a room that sleeps is woken to be told that a connection has gone
 }
 

@@ -40,7 +40,6 @@ const maxConnectionID = 128
 type Session struct {
 	// Immutable.
 
-	host *Host
 	ns   *namespace
 	room string // the rest of the key
 	conn hibernate.Connection
@@ -67,7 +66,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	if len(r.ID) > maxConnectionID {
 		return nil, &Error{Code: syncproto.CodeBadMessage, Message: "The connection's id is longer than 128 bytes."}
 	}
-	s := &Session{host: h, ns: h.namespace(key.Namespace), room: strings.Clone(key.Room)}
+	s := &Session{ns: h.namespace(key.Namespace), room: strings.Clone(key.Room)}
 	s.conn.Serial = h.conns.Serial()
 	s.conn.ID, s.conn.Named = strings.Clone(r.ID), r.ID != ""
 	s.conn.Identity = hibernate.Identify(r.Identity)
@@ -109,6 +108,9 @@ func (s *Session) Receive(data []byte, binary bool) error {
 		return nil
 	}
 	message, err := s.decode(data, binary)
+	if shown, is := message.(presenceMessage); is {
+		return s.show(shown)
+	}
 	if err != nil {
 		var refused *syncproto.Error
 		if errors.As(err, &refused) {
@@ -133,7 +135,7 @@ func (s *Session) AutoAnswer(data []byte, binary bool) *hibernate.Frame {
 	if s.ns.answer == nil || binary || string(data) != s.ns.request {
 		return nil
 	}
-	s.conn.AutoAnswered(s.host.opts.Clock.Now())
+	s.conn.AutoAnswered(s.ns.host.opts.Clock.Now())
 	return s.ns.answer
 }
 
@@ -142,7 +144,7 @@ func (s *Session) AutoAnswer(data []byte, binary bool) *hibernate.Frame {
 func (s *Session) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.over && int(s.working) >= s.host.opts.InFlight {
+	for !s.over && int(s.working) >= s.ns.host.opts.InFlight {
 		if s.free == nil {
 			s.free = make(chan struct{})
 		}
@@ -208,13 +210,18 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 				return err
 			})
 			if caught, panicked := errors.AsType[*panicError](err); panicked {
-				s.host.opts.Logger.Error("decoding a payload panicked", "action", m.ActionType, "panic", caught.Error(), "stack", string(caught.stack))
+				s.ns.host.opts.Logger.Error("decoding a payload panicked", "action", m.ActionType, "panic", caught.Error(), "stack", string(caught.stack))
 			}
 		}
 		if action.mutation != 0 { // its number is used up in the room, in its turn
 			action.refused, err = err, nil
 		}
 		return action, err
+	case syncproto.KindPresence:
+		if s.ns.presence {
+			return presenceMessage(m.Presence), nil
+		}
+		fallthrough
 	default:
 		return &rawMessage{&s.conn, Message{Data: data}}, nil
 	}
@@ -235,7 +242,7 @@ func (s *Session) name(action *actionMessage, m syncproto.Message) {
 // post puts a message into the room's mailbox. Its slot is free again when the
 // room has answered it.
 func (s *Session) post(message any, try int) {
-	err := s.host.actors.Send(s.Key(), message, func(v any, err error) {
+	err := s.ns.host.actors.Send(s.Key(), message, func(v any, err error) {
 		next, more := v.(*syncMessage)
 		switch {
 		case err != nil:
@@ -264,7 +271,7 @@ func (s *Session) proceed(next *syncMessage) {
 		s.post(next, 0)
 		return
 	}
-	s.host.opts.Clock.AfterFunc(drainPause, func() { s.proceed(next) })
+	s.ns.host.opts.Clock.AfterFunc(drainPause, func() { s.proceed(next) })
 }
 
 // maxSyncTries is how often a sync is tried while its room cannot answer: for
@@ -275,7 +282,7 @@ const maxSyncTries = 10
 func (s *Session) refused(message any, err error, try int) {
 	if _, sync := message.(*syncMessage); sync && passing(err) && try < maxSyncTries {
 		delay := min(50*time.Millisecond<<try, 5*time.Second)
-		s.host.opts.Clock.AfterFunc(delay, func() {
+		s.ns.host.opts.Clock.AfterFunc(delay, func() {
 			if s.isOver() {
 				s.done()
 				return
@@ -329,6 +336,7 @@ func (s *Session) Close(code int, reason string) {
 	if !s.end() {
 		return
 	}
+	s.ns.host.presence.Leave(hibernate.Key(s.Key()), &s.conn)
 	gone := &closeMessage{&s.conn, code, reason}
 	err := s.sendClose(gone)
 	if errors.Is(err, actor.ErrAsleep) {
@@ -352,9 +360,9 @@ func (s *Session) end() bool {
 }
 
 func (s *Session) sendClose(gone *closeMessage) error {
-	send := s.host.actors.SendAwake
+	send := s.ns.host.actors.SendAwake
 	if s.ns.wakeOnClose {
-		send = s.host.actors.Send
+		send = s.ns.host.actors.Send
 	}
 	return send(s.Key(), gone, func(_ any, err error) {
 		if err != nil {
@@ -363,4 +371,4 @@ func (s *Session) sendClose(gone *closeMessage) error {
 	})
 }
 
-func (s *Session) remove() { s.host.conns.Remove(hibernate.Key(s.Key()), s.conn.Serial) }
+func (s *Session) remove() { s.ns.host.conns.Remove(hibernate.Key(s.Key()), s.conn.Serial) }

@@ -36,22 +36,31 @@ func (r Row) Deleted() bool { return r[len(r)-1] != nil }
 
 // An Event is a message that a client got.
 type Event struct {
-	// Kind is "sync", "update", "delete-all", "success", "error", "exception", or
-	// "message" for one that is none of the protocol's.
+	// Kind is "sync", "update", "delete-all", "success", "error", "exception", "presence",
+	// or "message" for one that is none of the protocol's.
 	Kind    string
 	Channel string
-	ID      string          // of the action that it answers
-	Rows    []Row           // of sync, update and success
-	More    bool            // of sync: another page follows
-	Reset   string          // of sync: why this answer replaces what the client has
-	Cursor  string          // what the client has now; empty on frames without
-	At      string          // of sync: where its rows were read, if another page follows
-	Next    uint64          // of error: the number that the room waits for
-	Value   json.RawMessage // of success: the action's own result
-	Code    string          // of error and exception
-	Message string          // of error and exception
-	Data    []byte          // the message as it came
+	ID      string           // of the action that it answers
+	Rows    []Row            // of sync, update and success
+	More    bool             // of sync: another page follows
+	Reset   string           // of sync: why this answer replaces what the client has
+	Cursor  string           // what the client has now; empty on frames without
+	At      string           // of sync: where its rows were read, if another page follows
+	Next    uint64           // of error: the number that the room waits for
+	Value   json.RawMessage  // of success: the action's own result
+	Code    string           // of error and exception
+	Message string           // of error and exception
+	Peers   map[string]*Peer // of presence: who shows something now; nil for one who has gone
+	Full    bool             // of presence: Peers are all there are
+	Self    string           // of presence: with Full, the client's own name among Peers
+	Data    []byte           // the message as it came
 	Binary  bool
+}
+
+// A Peer is a client as presence shows it to the others.
+type Peer struct {
+	ID   string          // its connection id
+	Data json.RawMessage // what it shows
 }
 
 // JoinOption changes how a client joins.
@@ -195,16 +204,19 @@ func (c *Client) Send(data []byte) error { return c.session.Receive(data, false)
 // SendBinary sends a binary message.
 func (c *Client) SendBinary(data []byte) error { return c.session.Receive(data, true) }
 
+// Presence shows a value, as JSON, to those who take part in the room's presence; nil ends the
+// client's own part. When it returns the others have got it. No room wakes for it.
+func (c *Client) Presence(v any) {
+	c.t.Helper()
+	c.SendJSON(map[string]any{"presence": v})
+}
+
 // Received waits until the room has served all that was sent to it, and gives what
 // the client got since the last call, without the answers that Do, Sync and Next
-// have given.
+// have given. Where no room is awake none is woken.
 func (c *Client) Received() []Event {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := c.host.Settle(ctx, c.key); err != nil {
-		c.t.Fatalf("roomtest: waiting for the room: %v", err)
-	}
+	c.settle("waiting for the room")
 	return c.mail.take(c.t)
 }
 
@@ -227,13 +239,20 @@ func (c *Client) Closed() (code int, reason string, closed bool) {
 func (c *Client) Leave() {
 	c.t.Helper()
 	c.session.Close(1001, "")
-	if c.host.Awake() == 0 {
-		return
-	}
+	c.settle("leaving")
+}
+
+// settle waits until the room has served what was sent to it.
+func (c *Client) settle(what string) {
+	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := c.host.Settle(ctx, c.key); err != nil {
-		c.t.Fatalf("roomtest: leaving: %v", err)
+	wait := func() error { return c.host.Settle(ctx, c.key) }
+	if c.host.Awake() == 0 {
+		wait = func() error { return c.host.Quiet(ctx) }
+	}
+	if err := wait(); err != nil {
+		c.t.Fatalf("roomtest: %s: %v", what, err)
 	}
 }
 
@@ -358,6 +377,9 @@ func parse(t TB, f *room.Frame) Event {
 		Payload, Result         []Row
 		Value                   json.RawMessage
 		Error, Exception        []string
+		Peers                   map[string]*Peer
+		Self                    string
+		Full                    bool
 	}
 	if e.Binary || json.Unmarshal(e.Data, &wire) != nil {
 		return e
@@ -370,6 +392,8 @@ func parse(t TB, f *room.Frame) Event {
 		e.Kind, e.Rows = "sync", wire.Payload
 	case wire.Broadcast:
 		e.Kind, e.Rows = wire.Type, wire.Payload
+	case wire.Type == "presence" && wire.Peers != nil:
+		e.Kind, e.Peers, e.Full, e.Self = wire.Type, wire.Peers, wire.Full, wire.Self
 	case wire.Type == "success":
 		e.Kind, e.Rows = wire.Type, wire.Result
 	case wire.Type == "error" && len(wire.Error) > 0:

@@ -35,6 +35,7 @@ var arrows = []arrow{
 	{"room", "storage", "a room owns one database"},
 	{"room", "hibernate", "a room's connections are kept where they outlive it"},
 	{"room", "syncproto", "what a room reads and sends is in the wire's frames"},
+	{"hibernate", "syncproto", "presence is sent from where the connections are, with no room awake"},
 	{"hibernate", "storage", "what stays awake finds alarms and attachments in the rooms' databases"},
 	{"storage", "storage/vfs", "storage reaches files through an interface, so that a disk can lose power under it"},
 	{"storage", "storage/commitlog", "a room's commits are durable in the node's log"},

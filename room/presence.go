@@ -1,0 +1,49 @@
+package room
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/syncproto"
+)
+
+// Presence gives a namespace's rooms presence: what a client sends as {"presence": …}, any JSON
+// of at most 16 KiB, is shown to all clients of the room who take part, which those do who
+// have sent one themselves. It is for what matters only while somebody is there: a cursor, a
+// name, that somebody types. It lives with the connection: neither the room sees it come nor
+// the database, it wakes no room that sleeps, outlives sleep and crashes of the room, and
+// ends with the connection. Handlers read it with [Conn.Presence]. A room's clients have
+// 8 MiB of it together. Without this option such a message is the room's own, for OnMessage.
+// (The form, a map of peers, is that of Liveblocks.)
+func Presence() Option {
+	return func(ns *namespace) error {
+		ns.presence = true
+		return nil
+	}
+}
+
+// Presence is what the client shows to the others at the moment, as JSON; nil if it takes no
+// part, and in OnClose. It changes while the hook runs. It must not be changed.
+func (c *Conn) Presence() json.RawMessage { return c.c.Presence() }
+
+// A presenceMessage is a client's presence, on its way past the room.
+type presenceMessage json.RawMessage
+
+// show is Receive of a presence.
+func (s *Session) show(value presenceMessage) error {
+	if s.isOver() {
+		return ErrSessionOver
+	}
+	err := s.ns.host.presence.Show(hibernate.Key(s.Key()), &s.conn, json.RawMessage(value))
+	switch {
+	case errors.Is(err, hibernate.ErrPresenceTooLarge):
+		err = &Error{Code: syncproto.CodeTooLarge, Message: "A client's presence has at most 16384 bytes.", cause: err}
+	case errors.Is(err, hibernate.ErrPresenceFull):
+		err = &Error{Code: syncproto.CodeOverloaded, Message: "The room's clients show too much already.", cause: err}
+	}
+	if err != nil {
+		s.conn.Link.Send(refusal(value, err))
+	}
+	return nil
+}
