@@ -70,6 +70,7 @@ func startServer(t testing.TB, o Options, ho ...func(*room.Options)) *server {
 	}
 	register("probe", func() room.Handler { return &probe{control: s.control} }, room.Synced("items"), room.WakeOnClose(), room.AutoAnswer(autoRequest, autoResponse))
 	register("base", func() room.Handler { return &bare{} })
+	register("shown", func() room.Handler { return &bare{} }, room.Presence())
 	o.Logger = logger
 	if o.ParkAfter == 0 {
 		o.ParkAfter = time.Duration(parkAfter)
