@@ -63,7 +63,7 @@ type life struct {
 	place     place
 	alarms    alarmTable
 	scratch   []byte    // encoded rows of the commit in work
-	nextPurge time.Time // when old tombstones are looked for again
+	nextPurge time.Time // when upkeep is due
 
 	watch watch
 
@@ -194,6 +194,9 @@ func (h *Host) fileOptions(key Key) (storage.Options, error) {
 		FS:              h.opts.FS,
 		Retention:       h.opts.Retention,
 	}
+	if ns := h.namespace(key.Namespace); ns != nil {
+		options.Kind = &ns.kind
+	}
 	if h.log != nil {
 		options.Log = h.log
 	} else if h.opts.Durability == Unsynced {
@@ -205,19 +208,17 @@ func (h *Host) fileOptions(key Key) (storage.Options, error) {
 // begin takes the file to where the program is, runs OnStart, and then declares the
 // synced tables.
 func (l *life) begin() error {
-	if err := l.migrate(); err != nil {
+	if err := l.prepare(); err != nil {
 		return err
 	}
-	if err := l.prepareTables(); err != nil {
+	if err := l.prepareReplies(); err != nil {
 		return err
 	}
+	l.planPurge()
 	l.handler = l.ns.newHandler()
 	t := &turn{life: l}
 	c := t.context(nil, nil)
 	_, err := t.unit(c, "OnStart", func() error {
-		if err := errors.Join(l.preparePeers(), l.prepareReplies(), l.prepareMutations()); err != nil {
-			return err
-		}
 		if err := l.handler.OnStart(c); err != nil {
 			return fmt.Errorf("OnStart: %w", err)
 		}

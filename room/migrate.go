@@ -19,12 +19,13 @@ type Migration struct {
 	name  string
 	table string // see Altering
 	run   func(*Context) error
+	plain bool // run does SQL and nothing else
 }
 
 // SQLMigration is a migration by SQL, several statements if need be. Its name, like
 // "2026-01 add lists", is for people, and stands in each room's file.
 func SQLMigration(name, sql string) Migration {
-	return Migration{name: name, run: func(c *Context) error {
+	return Migration{name: name, plain: true, run: func(c *Context) error {
 		_, err := c.Exec(sql)
 		return err
 	}}
@@ -188,18 +189,6 @@ func (m Migration) skips(c *Context) (bool, error) {
 	}
 	tables, err := Query[string](c, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE`, m.table)
 	return len(tables) == 0, err
-}
-
-// prepareTables compares the handler's tables with their structs.
-func (l *life) prepareTables() error {
-	return l.upgrade(&turn{life: l}, "tables", func(c *Context) error {
-		for _, f := range l.ns.plans {
-			if err := f.plan.prepare(c); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // upgrade runs what brings a file to the program's state, as a transaction of its own, with

@@ -42,37 +42,22 @@ type clientKey struct{ client, subject string }
 
 // marks belongs to one life.
 type marks struct {
-	known  map[clientKey]*mark
-	purged time.Time // when clients were last removed
+	known map[clientKey]*mark
 }
 
-func (l *life) prepareMutations() error {
-	internal := l.db.Internal()
-	if _, err := internal.Exec(`CREATE TABLE IF NOT EXISTS _den_clients (
-		client TEXT NOT NULL, subject TEXT NOT NULL, mutation INTEGER NOT NULL, seen_at INTEGER NOT NULL,
-		PRIMARY KEY (client, subject)) WITHOUT ROWID`); err != nil {
-		return err
-	}
-	if _, err := internal.Exec(`CREATE INDEX IF NOT EXISTS _den_clients_seen ON _den_clients (seen_at)`); err != nil {
-		return err
-	}
-	return l.purgeClients()
-}
-
-// purgeClients removes some of the clients that were not seen for the retention.
-func (l *life) purgeClients() error {
-	now := l.host.opts.Clock.Now()
+// purgeClients removes some of the clients that were not seen for the retention. It runs
+// behind the turn: who comes back at the last moment stays.
+func (l *life) purgeClients(now time.Time) (more bool, err error) {
 	before := now.Add(-l.host.opts.ClientRetention).UnixMilli()
 	removed, err := l.db.Internal().Exec(`DELETE FROM _den_clients WHERE (client, subject) IN
 		(SELECT client, subject FROM _den_clients WHERE seen_at < ? ORDER BY seen_at LIMIT ?)`, before, purgeClients)
 	if err != nil {
-		return err
+		return false, err
 	}
-	l.marks.purged = now
 	if removed.RowsAffected > 0 {
 		l.marks.known = nil // whoever comes is read again
 	}
-	return nil
+	return removed.RowsAffected == purgeClients, nil
 }
 
 // markOf gives a client's mark.
@@ -192,10 +177,7 @@ func (t *turn) writeMarks() error {
 			return err
 		}
 	}
-	if now.Sub(l.marks.purged) < seenEvery {
-		return nil
-	}
-	return l.purgeClients() // behind the marks: who comes back at the last moment stays
+	return nil
 }
 
 func (l *life) writeMark(m *mark, now int64) error {

@@ -1,12 +1,15 @@
 package room
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"reflect"
 	"regexp"
 	"strings"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
 )
 
 // maxActionType is the longest name of an action, in bytes.
@@ -18,7 +21,7 @@ var (
 )
 
 // A namespace is a kind of room: what [Host.Register] made of a handler's type.
-// It is immutable once registered.
+// It is immutable once registered, but for what kind remembers.
 type namespace struct {
 	host     *Host
 	name     string
@@ -34,6 +37,8 @@ type namespace struct {
 	answer      *hibernate.Frame // with this; nil: there is none
 	presence    bool             // its clients show each other what they send as presence
 	wakeOnClose bool             // a room that sleeps is woken to be told that a connection has gone
+	fingerprint string           // see schema
+	kind        storage.Kind     // what the rooms' files have in common
 }
 
 // fieldPlan is a Table field of a handler: where it is, and its table.
@@ -55,7 +60,22 @@ func newNamespace(name string, create func() Handler, opts []Option) (*namespace
 			return nil, fmt.Errorf("room: namespace %q: %w", name, err)
 		}
 	}
+	ns.fingerprint = ns.schema()
 	return ns, nil
+}
+
+// schema is a name for what the program wants of a room's file before OnStart: another one
+// wherever a migration, a table's struct or one of Den's own tables is another.
+func (ns *namespace) schema() string {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%q\n", ownTables)
+	for _, m := range ns.migrations {
+		fmt.Fprintf(sum, "migration %q\n", m.name)
+	}
+	for _, f := range ns.plans {
+		fmt.Fprintf(sum, "table %q %q %q\n", f.plan.name, f.plan.create, f.plan.indexes)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 func (ns *namespace) addChannel(name string) error {

@@ -28,29 +28,55 @@ const (
 	maxPeers = 10_000
 )
 
-func (l *life) preparePeers() error {
+// purgePeers has the notes of connections that are not there any more say so, since they
+// may have gone while nobody could write it down, and removes the old ones and those over
+// the limit.
+func (l *life) purgePeers(now time.Time) error {
+	if err := l.notePeersHere(now); err != nil {
+		return err
+	}
 	internal := l.db.Internal()
-	if _, err := internal.Exec(`CREATE TABLE IF NOT EXISTS _den_peers (
-		id TEXT NOT NULL, subject TEXT NOT NULL, channel TEXT NOT NULL,
-		seq INTEGER NOT NULL, seen_at INTEGER NOT NULL, here INTEGER NOT NULL,
-		PRIMARY KEY (id, subject, channel)) WITHOUT ROWID`); err != nil {
-		return err
-	}
-	now := l.host.opts.Clock.Now()
-	if _, err := internal.Exec(`UPDATE _den_peers SET here = 0, seen_at = ? WHERE here = 1`, now.UnixMilli()); err != nil {
-		return err
-	}
-	for _, c := range l.connections() {
-		if _, err := internal.Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, c.ID, c.Identity.Subject); err != nil {
-			return err
-		}
-	}
 	if _, err := internal.Exec(`DELETE FROM _den_peers WHERE seen_at < ? AND here = 0`, now.Add(-peerRetention).UnixMilli()); err != nil {
 		return err
 	}
-	_, err := internal.Exec(`DELETE FROM _den_peers WHERE (id, subject, channel) IN
-		(SELECT id, subject, channel FROM _den_peers ORDER BY here DESC, seen_at DESC LIMIT -1 OFFSET ?)`, maxPeers)
+	_, err := internal.Exec(`DELETE FROM _den_peers WHERE (SELECT count(*) FROM _den_peers) > ?1 AND (id, subject, channel) IN
+		(SELECT id, subject, channel FROM _den_peers ORDER BY here DESC, seen_at DESC LIMIT -1 OFFSET ?1)`, maxPeers)
 	return err
+}
+
+// notePeersHere mends the notes of who is here.
+func (l *life) notePeersHere(now time.Time) error {
+	type who struct{ id, subject string }
+	present := make(map[who]bool)
+	for _, c := range l.connections() {
+		present[who{c.ID, c.Identity.Subject}] = true
+	}
+	var wrong []who
+	rows, err := l.db.Internal().Query(`SELECT id, subject, here FROM _den_peers`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var w who
+		var here bool
+		if err := rows.Scan(&w.id, &w.subject, &here); err != nil {
+			return err
+		}
+		if here != present[w] {
+			wrong = append(wrong, w)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, w := range wrong {
+		if _, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = ?1, seen_at = ?2 WHERE id = ?3 AND subject = ?4 AND here <> ?1`,
+			present[w], now.UnixMilli(), w.id, w.subject); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // subscribe notes that a connection has a channel's rows as of a commit. A note that is new,

@@ -2,43 +2,67 @@ package room
 
 import "time"
 
-// Tombstones of typed tables go when they are older than Options.Retention: some at a
-// time, behind the room's own work. They go as any hard DELETE does, so what a client
-// with an older cursor is told is still right; and when the change log forgets that as well,
-// the floor has risen above such cursors. Tables that a handler made by SQL are its own
-// business.
+// A room's upkeep: what is too old goes, some at a time, behind the room's own work and in a
+// transaction of its own. The file notes when that was, so a room that wakes often does not
+// do it each time.
+//
+// Tombstones of typed tables go when they are older than Options.Retention. They go as any
+// hard DELETE does, so what a client with an older cursor is told is still right; and when the
+// change log forgets that as well, the floor has risen above such cursors. Tables that a
+// handler made by SQL are its own business.
 
 const (
 	purgeEvery = time.Hour // while a room is awake, and when it wakes
 	purgeRows  = 256       // at once
 )
 
-// purge removes some old tombstones, if it is time for that. An error means that the life
-// cannot go on.
+// planPurge says when upkeep is due, at the beginning of a life.
+func (l *life) planPurge() {
+	l.nextPurge = time.UnixMilli(l.db.Tended()).Add(purgeEvery)
+	if now := l.host.opts.Clock.Now(); l.nextPurge.After(now.Add(purgeEvery)) { // the clock was set back
+		l.nextPurge = now
+	}
+}
+
+// purge does the upkeep, if it is time for it. An error means that the life cannot go on.
 func (l *life) purge() error {
 	now := l.host.opts.Clock.Now()
-	if now.Before(l.nextPurge) || len(l.ns.plans) == 0 {
+	if now.Before(l.nextPurge) {
 		return nil
 	}
 	l.nextPurge = now.Add(purgeEvery)
-	before := now.Add(-l.host.opts.Retention).UnixMilli()
 	t := &turn{life: l}
 	c := t.context(nil, nil)
-	commit, err := t.unit(c, "purge", func() error {
-		for _, f := range l.ns.plans {
-			removed, err := c.Exec(f.plan.purge, before, purgeRows)
-			if err != nil {
-				return err
-			}
-			if removed.RowsAffected == purgeRows {
-				l.nextPurge = now // more with the next turn
-			}
-		}
-		return nil
+	more := false
+	commit, err := t.unit(c, "purge", func() (err error) {
+		more, err = l.purgeAll(c, now)
+		return err
 	})
 	if err == nil {
 		t.publish(commit, nil, nil)
+		if more {
+			l.nextPurge = now
+		} else {
+			l.db.Tend(now.UnixMilli())
+		}
 	}
 	t.commit()
 	return t.broken
+}
+
+// purgeAll removes some of what is too old; more: there is more of it.
+func (l *life) purgeAll(c *Context, now time.Time) (more bool, err error) {
+	before := now.Add(-l.host.opts.Retention).UnixMilli()
+	for _, f := range l.ns.plans {
+		removed, err := c.Exec(f.plan.purge, before, purgeRows)
+		if err != nil {
+			return false, err
+		}
+		more = more || removed.RowsAffected == purgeRows
+	}
+	clients, err := l.purgeClients(now)
+	if err != nil {
+		return false, err
+	}
+	return more || clients, l.purgePeers(now)
 }

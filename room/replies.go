@@ -116,11 +116,6 @@ func fingerprint(kind byte, a, b string, c []byte) [sha256.Size]byte {
 }
 
 func (l *life) prepareReplies() error {
-	internal := l.db.Internal()
-	if _, err := internal.Exec(`CREATE TABLE IF NOT EXISTS _den_replies (
-		n INTEGER PRIMARY KEY, at INTEGER NOT NULL, total INTEGER NOT NULL, replies BLOB NOT NULL)`); err != nil {
-		return err
-	}
 	r := &l.replies
 	newest, _, err := l.replyRow(`SELECT n, at, total FROM _den_replies ORDER BY n DESC LIMIT 1`)
 	if err != nil {

@@ -79,7 +79,8 @@ func (r Row) Cells() iter.Seq[Cell] {
 	}
 }
 
-// transactionStatements are kept prepared as long as the DB is open.
+// transactionStatements are prepared when they are used first, and kept as long as the DB is
+// open.
 type transactionStatements struct {
 	begin, commit, rollback, savepoint, release, rollbackTo *statement
 	put                                                     *statement
@@ -93,7 +94,7 @@ func (t *transactionStatements) each(do func(*statement)) {
 	}
 }
 
-func (d *DB) prepareTransaction() error {
+func (d *DB) prepareTransaction() {
 	for _, p := range []struct {
 		to  **statement
 		sql string
@@ -106,13 +107,20 @@ func (d *DB) prepareTransaction() error {
 		{&d.tx.rollbackTo, "ROLLBACK TO action"},
 		{&d.tx.put, putSQL},
 	} {
-		s, err := d.kept(p.sql)
-		if err != nil {
-			return err
-		}
-		*p.to = s
+		*p.to = &statement{sql: p.sql, cached: true}
 	}
-	return nil
+}
+
+// ready prepares a statement that is kept, if it is not yet.
+func (d *DB) ready(s *statement) error {
+	if s.p != 0 {
+		return nil
+	}
+	fresh, err := d.kept(s.sql)
+	if err == nil {
+		*s = *fresh
+	}
+	return err
 }
 
 // kept prepares a statement of Den's that its owner holds on to.
@@ -127,6 +135,9 @@ func (d *DB) kept(sql string) (*statement, error) {
 
 // do runs a kept statement that has no rows and whose arguments are bound.
 func (d *DB) do(s *statement) error {
+	if err := d.ready(s); err != nil {
+		return err
+	}
 	s.busy = true
 	_, err := d.step(s)
 	d.release(s)
@@ -359,6 +370,7 @@ func (b *Batch) abort() {
 func (d *DB) restore(b *Batch) {
 	d.seq.Store(uint64(b.start))
 	d.ids, d.covered = b.ids, b.start
+	d.notes.undone()
 	if b.marked {
 		d.mark = b.was
 	}

@@ -83,6 +83,9 @@ func (d *DB) flush() error {
 		return err
 	}
 	s := d.tx.put
+	if err := d.ready(s); err != nil {
+		return err
+	}
 	d.reserve(s, len(highs)+len(l.entries)+16)
 	for i, v := range []int64{d.ids.last + 1, int64(d.number + 1), l.at, int64(l.first), int64(l.last)} {
 		if err := d.bindInt(s, i+1, v); err != nil {

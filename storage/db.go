@@ -41,12 +41,17 @@ type DB struct {
 	running uintptr
 
 	// protected by mu
-	mu      sync.Mutex
-	c       *conn
-	closed  bool
-	broken  error // an I/O error at a commit: nothing is answered any more
-	hooked  bool
-	named   bool // the WAL's name survives a power cut
+	mu     sync.Mutex
+	c      *conn
+	closed bool
+	broken error // an I/O error at a commit: nothing is answered any more
+	hooked bool
+	named  bool // the WAL's name survives a power cut
+
+	freshWAL bool // there was none when the file was opened
+	created  bool // Open made the file
+
+	header  *fileHeader // what the file began with; nil: it may have changed since
 	auth    authority
 	denied  string // why the authorizer refused
 	caches  [3]*cache
@@ -61,9 +66,9 @@ type DB struct {
 	covered Seq     // the last action of its last row
 	number  uint64  // of the newest transaction
 	mark    mark    // what the file says about the commit log
+	notes   notes   // what else it says of itself
 	wal     *wal    // nil: there is no commit log
 	room    RoomLog // the room's part of it
-	created bool    // Open made the file
 	suspect bool    // the disk failed under the file: it is not to be believed as it stands
 
 	released uint64 // the transactions that the log need not keep any more

@@ -58,6 +58,11 @@
 //     the next Open writes it anew into a fresh file that is synced and checked
 //     (suspect.go).
 //
+// A file that is opened and closed again is not written to, and nothing is synced for it: that
+// it is in use is noted with the first transaction that changes something. Of the WAL of a
+// life SQLite would sync the header, lest frames of an earlier life are taken for its own; a
+// WAL that was made new has none, and goes without (wal.go).
+//
 // Log is an interface, because a cluster replicates the log. NodeLog is the one for a
 // single node: files of its own, package commitlog.
 //
@@ -111,6 +116,10 @@
 //	                       empty: none so far, the file is whole by itself
 //	  clean       integer  Log.Generation in which the file was closed with all of its
 //	                       transactions in it; 0: in use since, it may need the log
+//	  prepared    text     DB.Prepare's: SQLite's schema_version of then, and a fingerprint
+//	  tables      text     schema_version, and a digest of the synced tables' definitions
+//	  tended      integer  DB.Tend's: Unix milliseconds
+//	The last three need not be there. Who changes the schema makes them void by that.
 //
 //	_den_tables (id INTEGER PRIMARY KEY, name TEXT, stale, floor)
 //	  every table that was ever declared by Sync. stale is 1 where its changes
@@ -141,7 +150,8 @@
 // Handlers can read all of these and write none.
 //
 // A new file is written beside its place, synced and renamed: a file under the
-// room's name is always whole.
+// room's name is always whole. Its content is that of the kind's first file (Kind,
+// template.go), but for the page of _den_meta.
 //
 // # Where ideas come from
 //

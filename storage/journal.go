@@ -141,10 +141,17 @@ func (d *DB) ahead(last uint64) error {
 func (d *DB) commit() error {
 	w := d.wal
 	if w == nil {
-		return d.do(d.tx.commit)
+		err := d.do(d.tx.commit)
+		if err == nil {
+			d.notes.committed()
+		}
+		return err
 	}
 	w.armed, w.refused = true, nil
 	err := d.do(d.tx.commit)
+	if err == nil {
+		d.notes.committed()
+	}
 	w.armed = false
 	ahead := w.ahead
 	w.ahead = false
@@ -168,21 +175,25 @@ func (d *DB) append(payload []byte) error {
 }
 
 // soil notes in the first transaction of a life that the file is in use: from here on it
-// is not whole without the log.
+// is not whole without the log. Other notes that are due go with it.
 func (d *DB) soil() error {
 	var inUse mark // without a log the file is whole by itself
 	if log := d.o.Log; log != nil {
 		inUse.log = log.ID()
 	}
-	if d.mark == inUse {
-		return nil
+	if d.mark != inUse {
+		if err := d.setMark(inUse); err != nil {
+			return err
+		}
 	}
-	return d.setMark(inUse)
+	return d.writeNotes()
 }
 
 func (d *DB) setMark(m mark) error {
-	_, err := d.exec(own, `INSERT INTO _den_meta (name, value) VALUES ('log', ?1), ('clean', ?2)
-		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{m.log, int64(m.clean)})
+	err := d.putMeta("clean", int64(m.clean))
+	if err == nil && m.log != d.mark.log {
+		err = d.putMeta("log", m.log)
+	}
 	if err == nil {
 		d.batch.marked, d.batch.was = true, d.mark
 		d.mark = m
@@ -274,7 +285,7 @@ func (d *DB) leaveLog() error {
 	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // without room for the mark it goes without
 		return err
 	}
-	switch err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); {
+	switch err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_PASSIVE); { // SQLite removes the WAL when it closes it
 	case errors.Is(err, ErrFull): // it stays in the WAL, and in the log
 		return nil
 	case err != nil:

@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/denrooms/den/storage/vfs"
@@ -49,21 +51,24 @@ func Open(o Options) (*DB, error) {
 
 func openRoom(o Options) (*DB, error) {
 	lib.once()
-	fresh, err := inspect(o.FS, o.Path)
+	header, fresh, err := readHeader(o.FS, o.Path)
+	if err == nil && fresh {
+		if err = create(o); err == nil {
+			header, _, err = readHeader(o.FS, o.Path)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if fresh {
-		if err := create(o); err != nil {
-			return nil, err
-		}
-	}
-	if err := acquit(o); err != nil {
+	if rewritten, err := acquit(o); err != nil {
 		return nil, err
+	} else if rewritten {
+		header = nil
 	}
 	var room RoomLog
 	for {
-		d, err := openOnce(o)
+		d, err := openOnce(o, header)
+		header = nil
 		if err != nil {
 			leave(room)
 			return nil, err
@@ -102,8 +107,10 @@ func leave(room RoomLog) {
 	}
 }
 
-// openOnce makes a connection to a file that is there.
-func openOnce(o Options) (*DB, error) {
+// openOnce makes a connection to a file that is there. header is what it begins with; nil:
+// not known.
+func openOnce(o Options, header *fileHeader) (*DB, error) {
+	_, missing := o.FS.Size(o.Path + "-wal")
 	c, err := openFile(o.FS.SQLite(), o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
 	if err != nil {
 		return nil, err
@@ -112,6 +119,9 @@ func openOnce(o Options) (*DB, error) {
 	if err != nil {
 		c.close()
 		return nil, err
+	}
+	if d.freshWAL = errors.Is(missing, fs.ErrNotExist); d.freshWAL {
+		d.header = header
 	}
 	err = d.start()
 	if err == nil && o.Log == nil {
@@ -135,7 +145,7 @@ func (d *DB) refuse() error {
 
 // follow puts the commit log in front of the file's transactions.
 func (d *DB) follow(room RoomLog) error {
-	if size, err := d.o.FS.Size(d.o.Path + "-wal"); err == nil && size > 0 {
+	if !d.freshWAL {
 		if err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); err != nil {
 			return err
 		}
@@ -174,7 +184,8 @@ func (d *DB) start() error {
 	if err := d.install(); err != nil {
 		return err
 	}
-	return d.prepareTransaction()
+	d.prepareTransaction()
+	return nil
 }
 
 func (d *DB) configure() error {
@@ -182,6 +193,7 @@ func (d *DB) configure() error {
 		{sqlite3.SQLITE_DBCONFIG_DEFENSIVE, 1}, // no writes to SQLite's own tables
 		{sqlite3.SQLITE_DBCONFIG_DQS_DDL, 0},   // "x" is a name, never a text
 		{sqlite3.SQLITE_DBCONFIG_DQS_DML, 0},
+		{sqlite3.SQLITE_DBCONFIG_ENABLE_FKEY, 1},
 	} {
 		if err := d.c.configure(s.op, s.on); err != nil {
 			return err
@@ -191,18 +203,14 @@ func (d *DB) configure() error {
 	d.c.limit(sqlite3.SQLITE_LIMIT_LENGTH, int32(min(d.o.MaxValueBytes, 1<<30)))
 	// EXCLUSIVE comes first: then the file's lock is taken by the first read and
 	// kept, and the WAL needs no shared memory.
-	for _, sql := range []string{
-		"PRAGMA locking_mode = EXCLUSIVE",
-		fmt.Sprintf("PRAGMA synchronous = %d", [...]int{Full: 2, Normal: 1, Off: 0}[d.o.Synchronous]),
-		"PRAGMA foreign_keys = ON",
-		"PRAGMA temp_store = MEMORY",
-		fmt.Sprintf("PRAGMA cache_size = -%d", max(d.o.CacheBytes>>10, 16)),
-		"PRAGMA journal_size_limit = 4194304",
-		fmt.Sprintf("PRAGMA max_page_count = %d", d.o.MaxBytes/pageSize),
-	} {
-		if err := d.each(sql, func(*Rows) {}); err != nil {
-			return err
-		}
+	_, err := d.exec(own, fmt.Sprintf(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = %d; PRAGMA temp_store = MEMORY;
+		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d`,
+		[...]int{Full: 2, Normal: 1, Off: 0}[d.o.Synchronous], max(d.o.CacheBytes>>10, 16), d.o.MaxBytes/pageSize), nil)
+	if err != nil {
+		return err
+	}
+	if d.header != nil && d.header.wal {
+		return nil
 	}
 	mode := ""
 	if err := d.each("PRAGMA journal_mode = WAL", func(r *Rows) { mode = string(r.Bytes(0)) }); err != nil {
@@ -217,16 +225,20 @@ func (d *DB) configure() error {
 // checkStamps looks once more, through SQLite: what the file's first page says
 // may be older than what is in its WAL.
 func (d *DB) checkStamps() error {
-	var id, version int64
+	if d.header == nil {
+		var id, version int64
+		err := d.each("PRAGMA application_id", func(r *Rows) { id = r.Int(0) })
+		if err == nil {
+			err = d.each("PRAGMA user_version", func(r *Rows) { version = r.Int(0) })
+		}
+		if err == nil {
+			err = checkVersion(uint32(id), uint32(version))
+		}
+		if err != nil {
+			return err
+		}
+	}
 	meta := map[string]Value{}
-	err := d.each("SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)",
-		func(r *Rows) { id, version = r.Int(0), r.Int(1) })
-	if err != nil {
-		return err
-	}
-	if err := checkVersion(uint32(id), uint32(version)); err != nil {
-		return err
-	}
 	if err := d.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
 		return err
 	}
@@ -243,6 +255,12 @@ func (d *DB) checkStamps() error {
 	d.mark.log, _ = meta["log"].(string)
 	clean, _ := meta["clean"].(int64)
 	d.mark.clean = uint64(clean)
+	d.notes.stored = make(map[string]Value)
+	for _, name := range []string{notePrepared, noteTables, noteTended} {
+		if v, there := meta[name]; there {
+			d.notes.stored[name] = v
+		}
+	}
 	return d.loadPosition()
 }
 
@@ -274,22 +292,36 @@ func checkVersion(id, version uint32) error {
 	return nil
 }
 
-// inspect reads the file's header without SQLite, which could write to what it
-// opens. fresh: there is no file, or an empty one.
+// A fileHeader is what a file says of itself at its beginning. It is all there is to know if
+// the file has no WAL.
+type fileHeader struct {
+	schema int64 // SQLite's count of schema changes
+	wal    bool  // SQLite will make a WAL
+}
+
+// inspect is readHeader for who wants to know no more than whether there is a file of ours.
 func inspect(f vfs.FS, path string) (fresh bool, err error) {
+	_, fresh, err = readHeader(f, path)
+	return fresh, err
+}
+
+// readHeader reads the file's header without SQLite, which could write to what it
+// opens. fresh: there is no file, or an empty one.
+func readHeader(f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
 	header := make([]byte, headerSize)
 	n, err := head(f, path, header)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), n == 0 && errors.Is(err, io.EOF):
-		return true, orphans(f, path)
+		return nil, true, orphans(f, path)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return false, fmt.Errorf("%w: %d bytes", ErrNotDatabase, n)
+		return nil, false, fmt.Errorf("%w: %d bytes", ErrNotDatabase, n)
 	case err != nil:
-		return false, err
+		return nil, false, err
 	case string(header[:len(magic)]) != magic:
-		return false, fmt.Errorf("%w: it does not begin as an SQLite file", ErrNotDatabase)
+		return nil, false, fmt.Errorf("%w: it does not begin as an SQLite file", ErrNotDatabase)
 	}
-	return false, checkVersion(binary.BigEndian.Uint32(header[68:]), binary.BigEndian.Uint32(header[60:]))
+	h = &fileHeader{int64(binary.BigEndian.Uint32(header[40:])), header[18] == 2 && header[19] == 2}
+	return h, false, checkVersion(binary.BigEndian.Uint32(header[68:]), binary.BigEndian.Uint32(header[60:]))
 }
 
 // orphans refuses to make a file beside a WAL that belonged to another one:
@@ -316,13 +348,10 @@ func create(o Options) error {
 	}
 	f, err := o.FS.Open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL) // its owner's alone; SQLite would let others read it
 	if err == nil {
-		err = errors.Join(f.Close(), fill(temp, o))
+		err = writeNew(f, temp, o)
 	}
 	if err != nil {
 		o.FS.Remove(temp)
-		return err
-	}
-	if err := syncFile(o.FS, temp); err != nil {
 		return err
 	}
 	if err := o.FS.Rename(temp, o.Path); err != nil {
@@ -331,7 +360,26 @@ func create(o Options) error {
 	return o.FS.SyncDir(filepath.Dir(o.Path))
 }
 
-// fill writes a new room's content.
+// writeNew writes a new room's content, syncs and closes the file.
+func writeNew(f vfs.File, path string, o Options) error {
+	var t *template
+	if o.Kind != nil {
+		t = o.Kind.template.Load()
+	}
+	if t == nil {
+		return errors.Join(f.Close(), fill(path, o), syncFile(o.FS, path))
+	}
+	content, err := t.fill(o)
+	if err == nil {
+		_, err = f.WriteAt(content, 0)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// fill writes a new room's content by SQL.
 func fill(path string, o Options) (err error) {
 	epoch := make([]byte, 16)
 	if _, err := io.ReadFull(o.Random, epoch); err != nil {
@@ -353,11 +401,11 @@ func fill(path string, o Options) (err error) {
 	if _, err := d.exec(own, script, nil); err != nil {
 		return err
 	}
-	_, err = d.exec(own, `INSERT INTO _den_meta (name, value) VALUES
-		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('floor', 0), ('created_at', ?4), ('log', ''), ('clean', 0)`,
-		[]any{o.Namespace, o.Room, hex.EncodeToString(epoch), o.Now().UnixMilli()})
-	if err != nil {
-		return err
+	meta := newMeta(o, hex.EncodeToString(epoch))
+	for _, name := range slices.Sorted(maps.Keys(meta)) {
+		if err := d.putMeta(name, meta[name]); err != nil {
+			return err
+		}
 	}
 	_, err = d.exec(own, "COMMIT; PRAGMA journal_mode = WAL", nil)
 	return err

@@ -58,6 +58,8 @@ type Options struct {
 	// CacheBytes is the most that SQLite keeps of the file in memory.
 	// 0 means 2 MiB.
 	CacheBytes int64
+	// Kind is shared by the rooms of one kind, which then open faster. nil: nothing is shared.
+	Kind *Kind
 	// Now stamps actions that no Batch.Do stamps. nil means time.Now.
 	Now func() time.Time
 	// Random makes the epoch of a new file. nil means crypto/rand.

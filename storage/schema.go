@@ -50,6 +50,7 @@ func (d *DB) adopt(tables []*table) error {
 	for _, t := range tables {
 		d.tables[t.name] = t
 	}
+	d.noteDefinitions()
 	d.keepHighs()
 	d.last = nil
 	if err := b.commit(); err != nil {
@@ -110,10 +111,11 @@ func (b *Batch) redefine() (rebased []string, err error) {
 			continue
 		case err != nil:
 			return nil, err
-		case now.sql == t.sql && now.root == t.root && !d.redefined(t.name):
+		case now.sql == t.sql && (now.root == t.root || t.root == 0) && !d.redefined(t.name):
+			t.root = now.root
 			continue
 		}
-		t.columns, t.virtual, t.sql, t.root = now.columns, now.virtual, now.sql, now.root
+		t.columns, t.virtual, t.sql, t.root, t.nullable = now.columns, now.virtual, now.sql, now.root, now.nullable
 		t.rebased = true
 		some, err := d.rebase(t, d.Seq()+1)
 		if err != nil {
@@ -166,8 +168,17 @@ func (d *DB) reload() error {
 	if err != nil {
 		return err
 	}
+	if err := d.readSchemaVersion(); err != nil {
+		return err
+	}
+	known, news := d.definitions(), false
 	for _, f := range found {
+		if known := known[f.name]; known != nil && !f.stale {
+			d.take(&table{id: f.id, name: f.name, floor: f.floor, columns: known.columns, virtual: known.virtual, sql: known.sql, nullable: known.nullable}, old[f.name])
+			continue
+		}
 		t, err := d.describe(f.name)
+		news = news || err == nil
 		if errors.Is(err, ErrSchema) {
 			t, err = &table{name: f.name, stale: true}, nil
 			if !f.stale {
@@ -178,11 +189,27 @@ func (d *DB) reload() error {
 			return err
 		}
 		t.id, t.floor, t.stale = f.id, f.floor, t.stale || f.stale
-		if was := old[f.name]; was != nil {
-			t.declared = was.declared
-			t.high, t.next, t.known = was.high, was.next, was.known
-		}
-		d.tables[f.name] = t
+		d.take(t, old[f.name])
+	}
+	if news {
+		d.noteDefinitions()
+	}
+	return nil
+}
+
+func (d *DB) readSchemaVersion() error {
+	if h := d.header; h != nil {
+		d.schemaVersion, d.header = h.schema, nil
+		return nil
 	}
 	return d.each("PRAGMA schema_version", func(r *Rows) { d.schemaVersion = r.Int(0) })
+}
+
+// take puts a table in the place of what it was before.
+func (d *DB) take(t, was *table) {
+	if was != nil {
+		t.declared = was.declared
+		t.high, t.next, t.known = was.high, was.next, was.known
+	}
+	d.tables[t.name] = t
 }

@@ -27,14 +27,18 @@ func (d *DB) accuse() error {
 	return errors.Join(f.Sync(), f.Close(), d.o.FS.SyncDir(filepath.Dir(d.o.Path)))
 }
 
-// acquit writes a marked file anew.
-func acquit(o Options) error {
+// acquit writes a marked file anew, and tells whether it did.
+func acquit(o Options) (rewritten bool, err error) {
 	mark := o.Path + suspectSuffix
 	if _, err := o.FS.Size(mark); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	} else if err != nil {
-		return err
+		return false, err
 	}
+	return true, writeAnew(o, mark)
+}
+
+func writeAnew(o Options, mark string) error {
 	fresh := o.Path + ".fresh"
 	if err := rewrite(o, fresh); err != nil {
 		return fmt.Errorf("%w: the disk failed under the file, and writing it anew did not succeed: %w", ErrIO, err)

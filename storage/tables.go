@@ -20,7 +20,9 @@ type table struct {
 	columns []string
 	virtual []bool // virtual generated columns; nil where there are none
 	sql     string // its definition and place, to notice a change
-	root    int64
+	root    int64  // 0: not known yet
+
+	nullable bool // SQLite lets NULL into its first column
 
 	declared bool // by Sync in this life
 	floor    Seq  // its rows are in the log from here on
@@ -83,17 +85,18 @@ func (d *DB) Sync(names ...string) error {
 	}
 	var fresh, fit []*table
 	for _, name := range names {
-		t, err := d.describe(name)
-		if err == nil {
-			err = d.withoutNulls(t)
-		}
-		if err != nil {
-			return err
-		}
-		if old := d.tables[name]; old != nil && !old.stale {
-			fit = append(fit, old)
+		t := d.tables[name]
+		if t != nil && !t.stale { // followed since it was found to be fit
+			fit = append(fit, t)
 		} else {
+			var err error
+			if t, err = d.describe(name); err != nil {
+				return err
+			}
 			fresh = append(fresh, t)
+		}
+		if err := d.withoutNulls(t); err != nil {
+			return err
 		}
 	}
 	if len(fresh) > 0 {
@@ -231,6 +234,7 @@ func (d *DB) unfitKey(t *table, first firstColumn) (string, error) {
 	}
 	alone := first.primary && first.keys == 1
 	rowid := alone && !primaryIndex // INTEGER PRIMARY KEY needs no index
+	t.nullable = !rowid && !first.notNull
 	if rowid || unique && (alone || first.notNull) {
 		return "", nil
 	}
@@ -239,6 +243,9 @@ func (d *DB) unfitKey(t *table, first firstColumn) (string, error) {
 
 // withoutNulls refuses a table with NULL for an id, which SQLite allows in keys.
 func (d *DB) withoutNulls(t *table) error {
+	if !t.nullable {
+		return nil
+	}
 	found := false
 	sql := fmt.Sprintf("SELECT 1 FROM %s WHERE %s IS NULL LIMIT 1", quote(t.name), quote(t.columns[0]))
 	if err := d.each(sql, func(*Rows) { found = true }); err != nil {

@@ -56,6 +56,8 @@ type wal struct {
 	armed      bool               // a commit is expected now
 	refused    error              // why the last commit was refused
 	ahead      bool               // the log has the transaction in work; its COMMIT has not returned
+	fresh      bool               // nothing was ever written into the file
+	unsynced   bool               // the next sync need not be done
 
 	// The transaction in work.
 
@@ -91,7 +93,7 @@ type frame struct {
 
 // watch puts our methods into the WAL of an open database, which must be empty.
 func (d *DB) watch() error {
-	w := &wal{place: make(map[uint32]int64), append: d.append, at: -1}
+	w := &wal{place: make(map[uint32]int64), append: d.append, at: -1, fresh: d.freshWAL}
 	for op, to := range map[int32]*uintptr{sqlite3.SQLITE_FCNTL_JOURNAL_POINTER: &w.file, sqlite3.SQLITE_FCNTL_FILE_POINTER: &w.main} {
 		p, err := d.c.filePointer(op)
 		if err != nil {
@@ -105,9 +107,7 @@ func (d *DB) watch() error {
 	if err := d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) }); err != nil {
 		return err
 	}
-	if err := d.each("PRAGMA wal_autocheckpoint = 0", func(*Rows) {}); err != nil {
-		return err
-	}
+	sqlite3.Xsqlite3_wal_autocheckpoint(d.c.tls, d.c.db, 0)
 	w.base = *(*uintptr)(pointer(w.file))
 	w.table = (*walMethods)(pointer(d.c.malloc(int(unsafe.Sizeof(walMethods{})))))
 	w.table.methods = *w.own()
@@ -204,6 +204,10 @@ func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
+	if w.unsynced {
+		w.unsynced = false
+		return sqlite3.SQLITE_OK
+	}
 	return method[syncMethod](w.own().FxSync)(tls, file, flags)
 }
 
@@ -293,6 +297,9 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 		w.end, w.newest = 0, 0
 		w.reset()
 		w.forgetGathered()
+		// SQLite syncs the header before it writes frames behind it, lest frames of before are
+		// taken for its own after a power cut. Where there are none, one less is needed.
+		w.unsynced, w.fresh = w.fresh, false
 		return w.put(tls, b, off), nil
 	case n == frameHeaderSize && off >= walHeaderSize && (off-walHeaderSize)%frameSize == 0:
 		return w.header(tls, b, off), nil

@@ -19,9 +19,10 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-func open(t *testing.T, dir string) *roomtest.Host {
+func open(t *testing.T, dir string, opts ...roomtest.Option) *roomtest.Host {
 	t.Helper()
-	return roomtest.New(t, todo.Register, func(o *room.Options) { o.Dir = dir })
+	opts = append(opts, func(o *room.Options) { o.Dir = dir })
+	return roomtest.New(t, todo.Register, opts...)
 }
 
 func create(c *roomtest.Client, id, text string) roomtest.Event {
@@ -132,7 +133,7 @@ func TestDamagedDatabase(t *testing.T) {
 
 func TestFullDisk(t *testing.T) {
 	disk := tmpfs(t, "size=2m")
-	h := open(t, disk.path)
+	h := open(t, disk.path, func(o *room.Options) { o.IdleAfter = -1 }) // a room that sleeps lets the log give space back
 	alice, bob := h.Join(todo.Namespace, "r", "alice"), h.Join(todo.Namespace, "other", "bob")
 	alice.Sync("todos")
 	acknowledged := 0

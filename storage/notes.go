@@ -1,0 +1,172 @@
+package storage
+
+// What a life has found out of its file, noted in _den_meta so that the next one need not
+// find it out anew. A note never costs a transaction of its own: it is written with the
+// next batch that writes, and until then the file says what it said.
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// The notes' names in _den_meta.
+const (
+	notePrepared = "prepared" // the schema's version and the fingerprint that Prepare was given
+	noteTables   = "tables"   // the schema's version and the digest of the synced tables' definitions
+	noteTended   = "tended"   // see Tend
+)
+
+// notes are those of an open file.
+type notes struct {
+	stored  map[string]Value // what the file says
+	due     map[string]Value // to be written
+	written map[string]Value // by the open batch
+}
+
+func (n *notes) put(name string, v Value) {
+	if n.stored[name] == v {
+		delete(n.due, name)
+		return
+	}
+	if n.due == nil {
+		n.due = make(map[string]Value)
+	}
+	n.due[name] = v
+}
+
+// writeNotes writes what is due into the open batch.
+func (d *DB) writeNotes() error {
+	n := &d.notes
+	for _, name := range slices.Sorted(maps.Keys(n.due)) {
+		if err := d.putMeta(name, n.due[name]); err != nil {
+			return err
+		}
+	}
+	n.written, n.due = n.due, nil
+	return nil
+}
+
+// putMeta writes a row of _den_meta.
+func (d *DB) putMeta(name string, v Value) error {
+	_, err := d.exec(own, `INSERT INTO _den_meta (name, value) VALUES (?1, ?2)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{name, v})
+	return err
+}
+
+// committed: what was written stays.
+func (n *notes) committed() {
+	for name, v := range n.written {
+		if n.stored == nil {
+			n.stored = make(map[string]Value)
+		}
+		n.stored[name] = v
+	}
+	n.written = nil
+}
+
+// undone: what was written is to be written again.
+func (n *notes) undone() {
+	for name, v := range n.written {
+		if _, newer := n.due[name]; !newer {
+			n.put(name, v)
+		}
+	}
+	n.written = nil
+}
+
+// Prepared tells whether Prepare was called with this fingerprint, in this life or an
+// earlier one, and the schema has not changed since.
+func (d *DB) Prepared(fingerprint string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.notes.stored[notePrepared] == d.versioned(fingerprint)
+}
+
+// Prepare notes that the file's schema has been compared with what a program wants, of
+// which fingerprint is a name without spaces, and fits.
+func (d *DB) Prepare(fingerprint string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notes.put(notePrepared, d.versioned(fingerprint))
+}
+
+// Tended is the time that Tend was given last, 0 for never.
+func (d *DB) Tended() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at, _ := d.notes.stored[noteTended].(int64)
+	return at
+}
+
+// Tend notes when the room's upkeep was done, in Unix milliseconds.
+func (d *DB) Tend(at int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notes.put(noteTended, at)
+}
+
+// versioned is a note that holds as long as the schema does not change.
+func (d *DB) versioned(text string) string { return fmt.Sprintf("%d %s", d.schemaVersion, text) }
+
+// A Kind is what the files of one kind of room have in common, found out once for all of
+// them. The zero Kind is ready; any goroutine may use it.
+type Kind struct {
+	template templateSlot
+
+	mu     sync.Mutex
+	tables map[string]map[string]*definition // synced tables by their names, by the digest of all
+}
+
+// maxDefinitions is how many sets of synced tables a Kind remembers: as many as there are
+// versions of the program's tables among its rooms.
+const maxDefinitions = 64
+
+// A definition is what describe finds out of a synced table.
+type definition struct {
+	columns []string
+	virtual []bool
+	sql     string
+
+	nullable bool
+}
+
+// definitions are the tables that the file has noted; nil: not known.
+func (d *DB) definitions() map[string]*definition {
+	k := d.o.Kind
+	note, _ := d.notes.stored[noteTables].(string)
+	version, digest, _ := strings.Cut(note, " ")
+	if k == nil || version != fmt.Sprint(d.schemaVersion) {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.tables[digest]
+}
+
+// noteDefinitions notes the definitions of the tables that are followed.
+func (d *DB) noteDefinitions() {
+	k := d.o.Kind
+	if k == nil {
+		return
+	}
+	sum, tables := sha256.New(), make(map[string]*definition)
+	for _, t := range d.sorted() {
+		if !t.stale {
+			fmt.Fprintf(sum, "%q %q %v %q %v\n", t.name, t.columns, t.virtual, t.sql, t.nullable)
+			tables[t.name] = &definition{t.columns, t.virtual, t.sql, t.nullable}
+		}
+	}
+	digest := hex.EncodeToString(sum.Sum(nil)[:16])
+	d.notes.put(noteTables, d.versioned(digest))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.tables == nil || len(k.tables) >= maxDefinitions {
+		k.tables = make(map[string]map[string]*definition)
+	}
+	k.tables[digest] = tables
+}

@@ -1,0 +1,194 @@
+package storage
+
+// A new file's content, made once for all rooms of a kind. What is the same in each of them
+// (Den's tables, those of the handler's struct, the notes of what was prepared) is taken from
+// the first room as bytes; the page that says which room it is is written anew for each.
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"unsafe"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// maxTemplate is how large a template may be: what is larger is made for each room anew.
+const maxTemplate = 1 << 20
+
+// A template is the content of a new file.
+type template struct {
+	pages []byte // of the database, in their order
+	meta  int    // where in it the only page of _den_meta is
+	notes map[string]Value
+}
+
+// templateSlot is where a Kind keeps its template; nil: none so far.
+type templateSlot struct{ atomic.Pointer[template] }
+
+// MakeTemplate syncs tables, and has all files of this Kind that are made from now on begin
+// as this one is now. It does nothing where it would not be right: the file is not a new one,
+// a table has rows already (who knows which they would be in another room), or the Kind has
+// a template.
+func (d *DB) MakeTemplate(tables ...string) error {
+	k := d.o.Kind
+	if k == nil || !d.created || k.template.Load() != nil {
+		return nil
+	}
+	if err := d.Sync(tables...); err != nil {
+		return err
+	}
+	if err := d.lock(); err != nil {
+		return err
+	}
+	defer d.mu.Unlock()
+	if rows, err := d.anyRows(); err != nil || rows {
+		return err
+	}
+	t, err := d.takeTemplate()
+	if err == nil && t != nil {
+		k.template.Store(t)
+	}
+	return err
+}
+
+// anyRows tells whether a table that is not Den's has rows.
+func (d *DB) anyRows() (some bool, err error) {
+	var names []string
+	err = d.each(`SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 5) <> '_den_'`, func(r *Rows) {
+		names = append(names, string(r.Bytes(0)))
+	})
+	for _, name := range names {
+		if err != nil || some {
+			break
+		}
+		err = d.each("SELECT 1 FROM "+quote(name)+" LIMIT 1", func(*Rows) { some = true })
+	}
+	return some, err
+}
+
+// takeTemplate copies the file as it is; nil: it has a form that cannot be one.
+func (d *DB) takeTemplate() (*template, error) {
+	t := &template{notes: maps.Clone(d.notes.stored)}
+	if t.notes == nil {
+		t.notes = make(map[string]Value)
+	}
+	maps.Copy(t.notes, d.notes.due)
+	changes := 0
+	err := d.each(`SELECT m.rootpage, c.rootpage FROM sqlite_schema AS m, sqlite_schema AS c WHERE m.name = '_den_meta' AND c.name = '_den_changes'`,
+		func(r *Rows) { t.meta, changes = int(r.Int(0)-1)*pageSize, int(r.Int(1)-1)*pageSize })
+	if err != nil {
+		return nil, err
+	}
+	name := d.c.cstring("main")
+	defer d.c.free(name)
+	p := sqlite3.Xsqlite3_serialize(d.c.tls, d.c.db, name, d.c.out, 0)
+	if p == 0 {
+		return nil, d.c.failure(sqlite3.SQLITE_NOMEM, "serialize")
+	}
+	defer d.c.free(p)
+	size := *(*int64)(unsafe.Pointer(pointer(d.c.out)))
+	if size > maxTemplate || size%pageSize != 0 || max(t.meta, changes) >= int(size) {
+		return nil, nil
+	}
+	t.pages = bytes.Clone(view(p, int(size)))
+	if t.pages[t.meta] != indexLeaf || t.pages[changes] != tableLeaf || t.pages[20] != 0 {
+		return nil, nil // one of them has grown out of its page
+	}
+	// What the first room's transactions did is there, and no transaction of the new one's: it
+	// begins with number 1.
+	empty := make([]byte, pageSize)
+	empty[0] = tableLeaf
+	binary.BigEndian.PutUint16(empty[5:], pageSize)
+	copy(t.pages[changes:], empty)
+	return t, nil
+}
+
+// fill gives the content of a new room's file.
+func (t *template) fill(o Options) ([]byte, error) {
+	epoch := make([]byte, 16)
+	if _, err := io.ReadFull(o.Random, epoch); err != nil {
+		return nil, err
+	}
+	meta := maps.Clone(t.notes)
+	maps.Copy(meta, newMeta(o, hex.EncodeToString(epoch)))
+	page, err := metaPage(meta)
+	if err != nil {
+		return nil, err
+	}
+	pages := bytes.Clone(t.pages)
+	copy(pages[t.meta:], page)
+	return pages, nil
+}
+
+// newMeta is what _den_meta says of a new room.
+func newMeta(o Options, epoch string) map[string]Value {
+	return map[string]Value{
+		"namespace": o.Namespace, "room": o.Room, "epoch": epoch, "floor": int64(0),
+		"created_at": o.Now().UnixMilli(), "log": "", "clean": int64(0),
+	}
+}
+
+const (
+	indexLeaf     = 0x0A // the type of a b-tree page that WITHOUT ROWID tables have for leaves
+	tableLeaf     = 0x0D // and of other tables
+	maxMetaRecord = 1000 // what is longer would go to another page
+)
+
+// metaPage is the page of a _den_meta that has one: sqlite.org/fileformat2.html#b_tree_pages.
+func metaPage(rows map[string]Value) ([]byte, error) {
+	page := make([]byte, pageSize)
+	page[0] = indexLeaf
+	end, pointers := pageSize, 8
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		record, err := metaRecord(name, rows[name])
+		if err != nil {
+			return nil, err
+		}
+		cell := append(appendVarint(nil, uint64(len(record))), record...)
+		end -= len(cell)
+		if len(record) > maxMetaRecord || end < pointers+2 {
+			return nil, fmt.Errorf("storage: _den_meta does not fit into a page: %q", name)
+		}
+		copy(page[end:], cell)
+		binary.BigEndian.PutUint16(page[pointers:], uint16(end))
+		pointers += 2
+	}
+	binary.BigEndian.PutUint16(page[3:], uint16(len(rows)))
+	binary.BigEndian.PutUint16(page[5:], uint16(end))
+	return page, nil
+}
+
+// metaRecord is a row in SQLite's record format.
+func metaRecord(name string, value Value) ([]byte, error) {
+	types, body := appendVarint(nil, textType(name)), []byte(name)
+	switch v := value.(type) {
+	case string:
+		types, body = appendVarint(types, textType(v)), append(body, v...)
+	case int64:
+		types = append(types, 6)
+		body = binary.BigEndian.AppendUint64(body, uint64(v))
+	default:
+		return nil, fmt.Errorf("storage: a %T in _den_meta", value)
+	}
+	return slices.Concat([]byte{byte(1 + len(types))}, types, body), nil // the header is short: one byte says how long
+}
+
+// textType is the serial type of a text.
+func textType(s string) uint64 { return uint64(13 + 2*len(s)) }
+
+// appendVarint appends SQLite's form of a number below 2^21: seven bits a byte, the highest first.
+func appendVarint(dst []byte, n uint64) []byte {
+	if n >= 1<<14 {
+		dst = append(dst, byte(n>>14)|0x80)
+	}
+	if n >= 1<<7 {
+		dst = append(dst, byte(n>>7)|0x80)
+	}
+	return append(dst, byte(n)&0x7f)
+}

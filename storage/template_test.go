@@ -1,0 +1,185 @@
+package storage
+
+import (
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// ofKind opens a room of a kind, with the table of todos.
+func ofKind(t *testing.T, k *Kind, path, name string) *DB {
+	t.Helper()
+	d, err := Open(Options{Path: path, Namespace: "n", Room: name, Kind: k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// A file that is made from a template is what it would have been without: a room of its
+// own, whole, with the tables and with what was found out of them.
+func TestTemplate(t *testing.T) {
+	var k Kind
+	dir := t.TempDir()
+	first := ofKind(t, &k, filepath.Join(dir, "a"), "a")
+	if first.Prepared("p1") {
+		t.Error("a new file is prepared")
+	}
+	if _, err := first.Exec(todosTable2); err != nil {
+		t.Fatal(err)
+	}
+	first.Prepare("p1")
+	if err := first.MakeTemplate("todos"); err != nil {
+		t.Fatal(err)
+	}
+	if k.template.Load() == nil {
+		t.Fatal("there is no template")
+	}
+	for _, name := range []string{"b", strings.Repeat("ü", 128), "c\x00d"} {
+		path := filepath.Join(dir, "x"+name[:1])
+		d := ofKind(t, &k, path, name)
+		if !d.Prepared("p1") || d.Prepared("p2") {
+			t.Errorf("%q: what the template was prepared for is not known", name)
+		}
+		if d.Epoch() == first.Epoch() || len(d.Epoch()) != 32 {
+			t.Errorf("%q: the epoch is %q, of the first room %q", name, d.Epoch(), first.Epoch())
+		}
+		if d.number != 0 || d.Seq() != 0 {
+			t.Errorf("%q: it begins with transaction %d, seq %d", name, d.number, d.Seq())
+		}
+		if err := d.Sync("todos"); err != nil {
+			t.Fatal(err)
+		}
+		b, err := d.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := b.Do(1, func() error {
+			_, err := d.Exec(`INSERT INTO todos VALUES (1, 'x', 0, 0, NULL)`)
+			return err
+		})
+		if err != nil || c.Seq != 1 || len(c.Rows) != 1 {
+			t.Fatalf("%q: %+v, %v", name, c, err)
+		}
+		if err := b.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		var verdict string
+		if err := d.each("PRAGMA integrity_check", func(r *Rows) { verdict += string(r.Bytes(0)) }); err != nil || verdict != "ok" {
+			t.Errorf("%q: %s, %v", name, verdict, err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		again := ofKind(t, &k, path, name) // its name is compared
+		if again.Seq() != 1 || !again.Prepared("p1") {
+			t.Errorf("%q: opened again it is at %d, prepared: %v", name, again.Seq(), again.Prepared("p1"))
+		}
+	}
+}
+
+// A template is not made of what may be different in another room, nor of an old one.
+func TestTemplateNotOfRows(t *testing.T) {
+	var k Kind
+	path := filepath.Join(t.TempDir(), "a")
+	d := ofKind(t, &k, path, "a")
+	if _, err := d.Exec(todosTable2 + `; CREATE TABLE mine (x); INSERT INTO mine VALUES (random())`); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.MakeTemplate("todos"); err != nil || k.template.Load() != nil {
+		t.Errorf("a template of a room with rows: %v, %v", k.template.Load() != nil, err)
+	}
+	if _, err := d.Exec(`DELETE FROM mine`); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = ofKind(t, &k, path, "a")
+	if err := d.MakeTemplate("todos"); err != nil || k.template.Load() != nil {
+		t.Errorf("a template of an old room: %v, %v", k.template.Load() != nil, err)
+	}
+}
+
+// The page of _den_meta that is written without SQLite holds what it would have written.
+func TestMetaPage(t *testing.T) {
+	var k Kind
+	dir := t.TempDir()
+	if err := ofKind(t, &k, filepath.Join(dir, "a"), "a").MakeTemplate(); err != nil {
+		t.Fatal(err)
+	}
+	read := func(d *DB) map[string]Value {
+		meta := make(map[string]Value)
+		if err := d.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
+			t.Fatal(err)
+		}
+		for _, own := range []string{"epoch", "created_at", "room"} {
+			if meta[own] == nil {
+				t.Errorf("there is no %s", own)
+			}
+			delete(meta, own)
+		}
+		return meta
+	}
+	made := read(ofKind(t, &k, filepath.Join(dir, "b"), "b"))
+	plain := ofKind(t, new(Kind), filepath.Join(dir, "c"), "c")
+	if want := read(plain); !reflect.DeepEqual(made, want) {
+		t.Errorf("made from a template it says %v, without %v", made, want)
+	}
+}
+
+// Notes cost no transaction, outlast the life with the next one, hold as long as the schema
+// does, and are not lost with a batch that is taken back.
+func TestNotes(t *testing.T) {
+	var k Kind
+	path := filepath.Join(t.TempDir(), "a")
+	reopen := func(d *DB) *DB {
+		t.Helper()
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return ofKind(t, &k, path, "a")
+	}
+	d := ofKind(t, &k, path, "a")
+	if _, err := d.Exec(todosTable2); err != nil {
+		t.Fatal(err)
+	}
+	before := d.number
+	d.Prepare("p1")
+	d.Tend(7)
+	if d = reopen(d); d.number != before || d.Prepared("p1") || d.Tended() != 0 {
+		t.Errorf("a life that wrote nothing left transaction %d (of %d), prepared %v, tended %d", d.number, before, d.Prepared("p1"), d.Tended())
+	}
+	d.Prepare("p1")
+	d.Tend(7)
+	b, err := d.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Do(1, func() error { _, err := d.Exec(`INSERT INTO todos VALUES (1, 'x', 0, 0, NULL)`); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.finish(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Exec(`INSERT INTO todos VALUES (2, 'x', 0, 0, NULL)`); err != nil {
+		t.Fatal(err)
+	}
+	if d = reopen(d); !d.Prepared("p1") || d.Tended() != 7 {
+		t.Errorf("prepared %v, tended %d", d.Prepared("p1"), d.Tended())
+	}
+	if _, err := d.Exec(`CREATE TABLE more (x)`); err != nil {
+		t.Fatal(err)
+	}
+	if d.Prepared("p1") {
+		t.Error("prepared, although the schema has changed")
+	}
+	if d = reopen(d); d.Prepared("p1") || d.Tended() != 7 {
+		t.Errorf("behind a change of the schema: prepared %v, tended %d", d.Prepared("p1"), d.Tended())
+	}
+}

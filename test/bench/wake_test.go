@@ -1,0 +1,161 @@
+package bench
+
+// What it costs that rooms sleep: the first action in a room that was asleep, and the first
+// one in a room that is new.
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/denrooms/den/fixtures/todo"
+	"github.com/denrooms/den/room"
+)
+
+const (
+	smallRoom  = 100 // rows of a small room, as it begins
+	smallRooms = 20  // that take turns, so that they stay small
+)
+
+// BenchmarkWakeOverSocket: one action over a WebSocket, in a room of 100 rows. In turns the
+// room is awake, was put to sleep before the action, or is new: then the time is from the
+// dial to the reply. What dialing takes by itself, into a room that is awake, is shown too.
+func BenchmarkWakeOverSocket(b *testing.B) {
+	host, url := den(b)
+	n := 0
+	act := func(conn *websocket.Conn) {
+		n++
+		send(b, conn, create(n, text))
+		mustSucceed(b, receive(b, conn))
+	}
+	var clients [smallRooms]*websocket.Conn
+	for i := range clients {
+		clients[i] = dial(b, fmt.Sprintf("%s/parties/todos/small%d?_pk=bench", url, i))
+		for range smallRoom {
+			act(clients[i])
+		}
+	}
+	took := func(f func()) time.Duration {
+		start := time.Now()
+		f()
+		return time.Since(start)
+	}
+	rooms := 0
+	for b.Loop() {
+		var awake, wakes, dials, fresh []time.Duration
+		for i := range 1000 {
+			client := clients[i%smallRooms]
+			awake = append(awake, took(func() { act(client) }))
+			restart(b, host, room.Key{Namespace: todo.Namespace, Room: fmt.Sprint("small", i%smallRooms)})
+			wakes = append(wakes, took(func() { act(client) }))
+			if i%4 != 0 {
+				continue
+			}
+			dials = append(dials, took(func() { dial(b, url+"/parties/todos/small0").CloseNow() }))
+			rooms++
+			at := fmt.Sprintf("%s/parties/todos/new%d", url, rooms)
+			fresh = append(fresh, took(func() { act(dial(b, at)) }))
+		}
+		for _, d := range [][]time.Duration{awake, wakes, dials, fresh} {
+			slices.Sort(d)
+		}
+		a50, w50, d50, f50 := quantile(awake, 0.5), quantile(wakes, 0.5), quantile(dials, 0.5), quantile(fresh, 0.5)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(a50.Microseconds()), "awake-p50-µs")
+		b.ReportMetric(float64(quantile(awake, 0.99).Microseconds()), "awake-p99-µs")
+		b.ReportMetric(float64(w50.Microseconds()), "wake-p50-µs")
+		b.ReportMetric(float64(quantile(wakes, 0.99).Microseconds()), "wake-p99-µs(≤2000)")
+		b.ReportMetric(float64(w50)/float64(a50), "wake-ratio(≤2.5)")
+		b.ReportMetric(float64(d50.Microseconds()), "dial-p50-µs")
+		b.ReportMetric(float64(f50.Microseconds()), "new-p50-µs")
+		b.ReportMetric(float64(f50)/float64(a50), "new-ratio(≤3)")
+		b.ReportMetric(float64(f50-d50)/float64(a50), "new-ratio-without-dial")
+	}
+}
+
+// restart ends a room's life, as sleep does.
+func restart(b *testing.B, host *room.Host, key room.Key) {
+	b.Helper()
+	if err := host.Sleep(context.Background(), key); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkWakeSteps: where the time of a wake goes, without a socket: the start, the first
+// action, the second, the stop behind it, and the stop of a life that changed nothing; then
+// the same of a room that is new.
+func BenchmarkWakeSteps(b *testing.B) {
+	host := openHost(b, durable)
+	var old [smallRooms]*seat
+	for i := range old {
+		old[i] = sit(b, host, fmt.Sprint("small", i))
+		old[i].work(old[i].prepare(smallRoom), 1)
+	}
+	rooms := 0
+	for b.Loop() {
+		var steps wakeSteps
+		for i := range 500 {
+			steps.wake(b, host, fmt.Sprint("small", i%smallRooms), old[i%smallRooms])
+			rooms++
+			steps.create(b, host, fmt.Sprint("new", rooms))
+		}
+		b.ReportMetric(0, "ns/op")
+		for _, s := range steps {
+			b.ReportMetric(float64(median(s.took).Nanoseconds())/1000, s.name+"-µs")
+		}
+	}
+}
+
+// wakeSteps are the times of each step, in the order of their first time.
+type wakeSteps []*wakeStep
+
+type wakeStep struct {
+	name string
+	took []time.Duration
+}
+
+func (w *wakeSteps) measure(name string, f func()) {
+	start := time.Now()
+	f()
+	took := time.Since(start)
+	i := slices.IndexFunc(*w, func(s *wakeStep) bool { return s.name == name })
+	if i < 0 {
+		i = len(*w)
+		*w = append(*w, &wakeStep{name: name})
+	}
+	(*w)[i].took = append((*w)[i].took, took)
+}
+
+func (w *wakeSteps) wake(b *testing.B, host *room.Host, name string, s *seat) {
+	key := room.Key{Namespace: todo.Namespace, Room: name}
+	settle(b, host, key)
+	restart(b, host, key)
+	w.measure("start", func() { settle(b, host, key) })
+	messages := s.prepare(2)
+	w.measure("first", func() { s.work(messages[:1], 1) })
+	w.measure("second", func() { s.work(messages[1:], 1) })
+	w.measure("stop", func() { restart(b, host, key) })
+	settle(b, host, key)
+	w.measure("stop-unchanged", func() { restart(b, host, key) })
+}
+
+func (w *wakeSteps) create(b *testing.B, host *room.Host, name string) {
+	key := room.Key{Namespace: todo.Namespace, Room: name}
+	w.measure("new-start", func() { settle(b, host, key) })
+	s := sit(b, host, name)
+	messages := s.prepare(1)
+	w.measure("new-first", func() { s.work(messages, 1) })
+	w.measure("new-stop", func() { restart(b, host, key) })
+	s.session.Close(1000, "")
+}
+
+func settle(b *testing.B, host *room.Host, key room.Key) {
+	b.Helper()
+	if err := host.Settle(context.Background(), key); err != nil {
+		b.Fatal(err)
+	}
+}
