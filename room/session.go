@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -66,14 +65,17 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	if len(r.ID) > maxConnectionID {
 		return nil, &Error{Code: syncproto.CodeBadMessage, Message: "The connection's id is longer than 128 bytes."}
 	}
-	s := &Session{ns: h.namespace(key.Namespace), room: strings.Clone(key.Room)}
+	s := &Session{ns: h.namespace(key.Namespace)}
 	s.conn.Serial = h.conns.Serial()
-	s.conn.ID, s.conn.Named = strings.Clone(r.ID), r.ID != ""
+	s.conn.Named = r.ID != ""
 	s.conn.Identity = hibernate.Identify(r.Identity)
 	s.conn.Link = r.Link
-	if !s.conn.Named {
-		s.conn.ID = uuid.NewString()
+	id := r.ID
+	if id == "" {
+		id = uuid.NewString()
 	}
+	names := id + key.Room // both in one piece of memory, which is not the request's
+	s.conn.ID, s.room = names[:len(id)], names[len(id):]
 	enter := &connectMessage{key: hibernate.Key(s.Key()), conn: &s.conn, request: r.Request}
 	if _, err := h.actors.Request(ctx, s.Key(), enter); err != nil {
 		if ctx.Err() != nil {
@@ -112,12 +114,7 @@ func (s *Session) Receive(data []byte, binary bool) error {
 		return s.show(shown)
 	}
 	if err != nil {
-		var refused *syncproto.Error
-		if errors.As(err, &refused) {
-			s.conn.Link.Send(hibernate.TextFrame(256, refused.AppendFrame))
-		} else {
-			s.conn.Link.Send(refusal(message, err))
-		}
+		s.unreadable(message, err)
 		return nil
 	}
 	if !s.begin() {
@@ -125,6 +122,37 @@ func (s *Session) Receive(data []byte, binary bool) error {
 	}
 	s.post(message, 0)
 	return nil
+}
+
+// Offer is Receive for a caller that must not wait, and has asked AutoAnswer: where Receive
+// would wait, when the session is over, and of a presence, which may go to many, it is false and
+// nothing has been taken.
+func (s *Session) Offer(data []byte, binary bool) bool {
+	if !s.tryBegin() {
+		return false
+	}
+	message, err := s.decode(data, binary)
+	if _, is := message.(presenceMessage); is {
+		s.done()
+		return false
+	}
+	if err != nil {
+		s.done()
+		s.unreadable(message, err)
+		return true
+	}
+	s.post(message, 0)
+	return true
+}
+
+// unreadable answers a message that decode has refused.
+func (s *Session) unreadable(message any, err error) {
+	var refused *syncproto.Error
+	if errors.As(err, &refused) {
+		s.conn.Link.Send(hibernate.TextFrame(256, refused.AppendFrame))
+	} else {
+		s.conn.Link.Send(refusal(message, err))
+	}
 }
 
 // AutoAnswer is the answer to a message that the room need not see, see the Option
@@ -154,6 +182,17 @@ func (s *Session) begin() bool {
 		s.mu.Lock()
 	}
 	if s.over {
+		return false
+	}
+	s.working++
+	return true
+}
+
+// tryBegin takes a place if one is free.
+func (s *Session) tryBegin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || int(s.working) >= s.ns.host.opts.InFlight {
 		return false
 	}
 	s.working++

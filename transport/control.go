@@ -9,10 +9,11 @@ import (
 // header, no mask, at most 125 bytes.
 
 const (
-	opText  = 0x1
-	opClose = 0x8
-	opPing  = 0x9
-	opPong  = 0xA
+	opText   = 0x1
+	opBinary = 0x2
+	opClose  = 0x8
+	opPing   = 0x9
+	opPong   = 0xA
 
 	finBit     = 0x80
 	opcodeBits = 0x0F

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net"
+	"runtime/debug"
+	"time"
 
 	"github.com/denrooms/den/hibernate"
-	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/syncproto"
 )
 
 // Parked sockets. A socket that has been quiet for Options.ParkAfter and stands between
@@ -15,15 +17,17 @@ import (
 // descriptor, which the kernel watches (poller_linux.go).
 //
 // One goroutine of the handler, attend, hears of first bytes. It reads them into a buffer of its
-// own, answers what needs no room (pings, pongs, the configured message) and brings the socket
-// back with all others, which the new reader then finds in front of what the connection has.
-// So nothing is lost or overtaken: there is one reader at any time, and who has the bytes
-// is decided with the socket's mu held.
+// own, answers what needs no room (pings, pongs, the configured message), hands the room a
+// short message that has come alone after a quiet time, and brings the socket back with all
+// others, which the new reader then finds in front of what the connection has. A client
+// that says a word now and then so costs no coming and going; one that has begun to talk has
+// a reader of its own, for attend is one for all. Nothing is lost or overtaken: there is one
+// reader at any time, and who has the bytes is decided with the socket's mu held.
 //
 // What a room sends to a parked socket is written with one call that does not wait. What
 // the kernel does not take makes the socket active, with a queue and a flusher as ever.
 
-// parkedRead is how much is read of a parked socket at once. A heart-beat fits.
+// parkedRead is how much is read of a parked socket at once: a heart-beat, most actions.
 const parkedRead = 512
 
 // park takes the descriptor of a socket out of its connection and lets the rest go. It is
@@ -53,9 +57,12 @@ func (s *socket) park(a *active) (done bool) {
 }
 
 // unpark makes a parked socket active again. early has been read of it already. mu is held.
+// While attend has bytes of the socket's in its hands it is attend that starts the reader.
 func (s *socket) unpark(early []byte) *active {
 	a := s.reopen(early)
-	go a.serve() // ends when the socket is parked or ends
+	if !s.offering {
+		go a.serve() // ends when the socket is parked or ends
+	}
 	return a
 }
 
@@ -137,6 +144,7 @@ func (h *Handler) attend(p *poller) {
 func (s *socket) ready(p *poller, buf []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.contain()
 	if s.fd < 0 {
 		return
 	}
@@ -149,8 +157,9 @@ func (s *socket) ready(p *poller, buf []byte) {
 		go a.serve() // ends when the socket does
 		return
 	default:
-		s.heard.Store(s.h.now())
-		if s.answer(buf[:n]); s.fd < 0 {
+		now := s.h.now()
+		quiet := time.Duration(now - s.heard.Swap(now))
+		if s.answer(buf[:n], quiet >= s.h.opts.ParkAfter); s.fd < 0 {
 			return
 		}
 	}
@@ -159,24 +168,50 @@ func (s *socket) ready(p *poller, buf []byte) {
 	}
 }
 
-// answer takes the first bytes of a parked socket: it answers whole frames as long as it
-// can, and brings the socket back with the rest if there is any.
-func (s *socket) answer(data []byte) {
+// contain ends a socket whose message made attend panic, and nothing but it. mu is held.
+func (s *socket) contain() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	s.h.opts.Logger.Error("serving a parked socket panicked", "room", s.room(), "panic", v, "stack", string(debug.Stack()))
+	waits := s.fd < 0 // it was brought back meanwhile, and its reader was to be started here
+	if a := s.awake(); a != nil {
+		a.link.Close(syncproto.CloseInternal, string(syncproto.CodeActionFailed))
+		if waits {
+			go a.serve() // ends when the socket does
+		}
+	}
+}
+
+// answer takes the first bytes of a parked socket: it serves whole frames as long as it
+// can, one message for the room among them at most and only if alone says so, and brings
+// the socket back with the rest if there is any.
+func (s *socket) answer(data []byte, alone bool) {
 	for len(data) > 0 {
 		op, payload, size := wholeFrame(data)
-		reply, ok := s.reply(op, payload)
-		if size == 0 || !ok {
+		reply, done := s.reply(op, payload)
+		if !done && alone && size > 0 {
+			done, alone = s.offer(op, payload), false
+		}
+		if done {
+			data = data[size:]
+		}
+		switch {
+		case s.fd < 0: // it has been brought back meanwhile, and waits for its reader
+			s.active.wire.early = bytes.Clone(data)
+			go s.active.serve() // ends when the socket is parked or ends
+			return
+		case !done:
 			s.unpark(bytes.Clone(data))
 			return
-		}
-		data = data[size:]
-		if len(reply) > 0 && !s.writeParked(data, reply) {
+		case len(reply) > 0 && !s.writeParked(data, reply):
 			return
 		}
 	}
 }
 
-// reply is what is answered to a frame without a reader; false if one is needed.
+// reply is what is answered to a frame without the room; false if that cannot be.
 func (s *socket) reply(op byte, payload []byte) (frame []byte, ok bool) {
 	switch op {
 	case opPing:
@@ -193,6 +228,21 @@ func (s *socket) reply(op byte, payload []byte) (frame []byte, ok bool) {
 		}
 	}
 	return nil, false
+}
+
+// offer hands a message to the room; false if it needs a reader. mu is held, but given
+// back meanwhile, for the answer may come at once.
+func (s *socket) offer(op byte, payload []byte) (taken bool) {
+	if op != opText && op != opBinary || int64(len(payload)) > s.h.opts.ReadLimit || s.h.draining.Load() {
+		return false
+	}
+	s.offering = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.offering = false
+	}()
+	return s.session.Load().Offer(payload, op == opBinary)
 }
 
 // wholeFrame reads a client's frame that is whole, final, masked and has a short length, and
@@ -212,7 +262,7 @@ func wholeFrame(data []byte) (op byte, payload []byte, size int) {
 	if n == 126 {
 		n = int(binary.BigEndian.Uint16(data[2:]))
 	}
-	if op == opText && n > room.MaxAutoAnswer || len(data) < start+n {
+	if len(data) < start+n {
 		return 0, nil, 0
 	}
 	payload = make([]byte, n)

@@ -185,6 +185,7 @@ func TestParkedConfirms(t *testing.T) {
 	raw.upgrade("/parties/probe/home?_pk=me")
 	raw.send(clientFrame(opText, []byte(`{"channel":"items","sync":true,"from":null}`)))
 	raw.send(clientFrame(opText, []byte(`{"id":"1","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"x"}}}`)))
+	joined(t, s, 1)
 	session := s.handler.open()[0].session.Load
 	for session() == nil || session().Confirmed() == 0 {
 		if f := raw.frame(); f.op == opPing {
@@ -236,6 +237,78 @@ func TestParkedTakesAPart(t *testing.T) {
 		}
 	}
 	parked(t, s, 2)
+}
+
+// A message that makes the goroutine of all parked sockets panic ends its socket alone.
+func TestInvariantIsolationParkedPanic(t *testing.T) {
+	s := startParking(t, Options{})
+	bystander := parkedClient(t, s, "/parties/probe/home")
+	raw := parkedClient(t, s, "/parties/probe/home")
+	list := s.handler.open()
+	session := list[1].session.Swap(nil) // no socket is ever parked without one
+	raw.send(clientFrame(opText, []byte(`{"do":"echo"}`)))
+	f := raw.frame()
+	if code, _ := f.close(); f.op != opClose || code != syncproto.CloseInternal {
+		t.Errorf("got %#x %q", f.op, f.payload)
+	}
+	list[1].session.Store(session)
+	raw.send(clientFrame(opClose, f.payload))
+	healthyRaw(t, bystander)
+}
+
+// A message that comes alone after a quiet time leaves its socket parked; one that follows it
+// soon brings it back.
+func TestParkedLoneMessage(t *testing.T) {
+	s := startParking(t, Options{ParkAfter: rest})
+	raw := parkedClient(t, s, "/parties/probe/home")
+	for i := range 2 {
+		began := time.Now()
+		healthyRaw(t, raw)
+		if n := s.handler.Parked(); n != 1 {
+			t.Fatalf("a lone message brought its socket back")
+		}
+		healthyRaw(t, raw)
+		if n := s.handler.Parked(); n != 0 && time.Since(began) < rest {
+			t.Fatalf("round %d: a socket in use is parked", i)
+		}
+		parked(t, s, 1)
+	}
+	const at = 300
+	message := append(clientFrame(opText, []byte(`{"do":"echo"}`)), clientFrame(2, make([]byte, at))...)
+	message = append(message, clientFrame(2, make([]byte, at))[:7]...) // and a half
+	raw.send(message)
+	if f := raw.frame(); string(f.payload) != `{"do":"echo"}` {
+		t.Errorf("got %#x %q", f.op, f.payload)
+	}
+	raw.send(clientFrame(2, make([]byte, at))[7:])
+	for range 2 {
+		if f := raw.frame(); f.op != 2 || len(f.payload) != at {
+			t.Errorf("got %#x %d bytes", f.op, len(f.payload))
+		}
+	}
+}
+
+// A parked socket whose room takes no more at the moment is not served on: its client is held up
+// like any other's.
+func TestParkedBusyRoom(t *testing.T) {
+	s := startServer(t, Options{ParkAfter: 1}, func(o *room.Options) { o.InFlight = 1 })
+	raw := parkedClient(t, s, "/parties/probe/home")
+	other := parkedClient(t, s, "/parties/probe/elsewhere")
+	raw.send(clientFrame(opText, []byte(`{"do":"block"}`)))
+	within(t, s.control.entered, "the room to block")
+	for i := range 5 {
+		raw.send(clientFrame(opText, fmt.Appendf(nil, `{"do":"echo","i":%d}`, i)))
+	}
+	healthyRaw(t, other)
+	close(s.control.release)
+	if f := raw.frame(); string(f.payload) != `"released"` {
+		t.Fatalf("got %q", f.payload)
+	}
+	for i := range 5 {
+		if f := raw.frame(); string(f.payload) != fmt.Sprintf(`{"do":"echo","i":%d}`, i) {
+			t.Fatalf("answer %d: %q", i, f.payload)
+		}
+	}
 }
 
 func TestShutdownOfParkedSockets(t *testing.T) {

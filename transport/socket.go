@@ -42,6 +42,8 @@ type socket struct {
 	number uint32  // of the last ping
 	fd     int32   // the descriptor of a parked socket, which is ours alone; -1 if it is not parked
 
+	offering bool // attend hands a message of the parked socket to the room, and has what follows it
+
 	// Protected by Handler.mu.
 
 	slot int32 // its place in Handler.sockets

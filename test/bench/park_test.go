@@ -5,7 +5,6 @@ package bench
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -327,50 +326,62 @@ func BenchmarkSleepingSockets(b *testing.B) {
 
 // BenchmarkParkedFirstMessage: what it costs more to send a message over a socket that is parked
 // than over one that never is, in the server's processor time and until the answer is
-// there. The message is one that is answered without the room, so that nothing else is in it;
-// being parked again is.
+// there. The messages are some that are answered without the room, so that nothing else is in
+// it; being parked again is. A short one leaves its socket parked, a long one brings it back.
 func BenchmarkParkedFirstMessage(b *testing.B) {
-	const lines, rounds, blocks = 64, 20, 10
-	type side struct {
-		*process
-		conns []*websocket.Conn
-		took  []time.Duration
-		cpu   int64
+	b.Run("short", func(b *testing.B) { firstMessage(b, 5) })
+	b.Run("long", func(b *testing.B) { firstMessage(b, 1000) })
+}
+
+// A side is a server with some sockets.
+type side struct {
+	*process
+	conns []*websocket.Conn
+	took  []time.Duration
+	cpu   int64
+}
+
+func newSide(b *testing.B, role string) *side {
+	s := &side{process: start(b, role)}
+	for range 64 {
+		s.conns = append(s.conns, dial(b, "http://"+s.ask("addr")+"/parties/todos/bench"))
 	}
-	open := func(role string) *side {
-		s := &side{process: start(b, role)}
-		for range lines {
-			s.conns = append(s.conns, dial(b, "http://"+s.ask("addr")+"/parties/todos/bench"))
-		}
-		return s
-	}
-	run := func(s *side) {
-		began := s.number("cpu")
-		for range rounds {
-			for _, conn := range s.conns {
-				start := time.Now()
-				send(b, conn, []byte("hello"))
-				if answer := receive(b, conn); !bytes.Contains(answer, []byte("bad_message")) {
-					b.Fatalf("the answer was %s", answer)
-				}
-				s.took = append(s.took, time.Since(start))
+	return s
+}
+
+// run sends a message over each socket in turn, several times.
+func (s *side) run(message []byte) {
+	began := s.number("cpu")
+	for range 20 {
+		for _, conn := range s.conns {
+			start := time.Now()
+			send(s.b, conn, message)
+			if answer := receive(s.b, conn); !bytes.Contains(answer, []byte("bad_message")) {
+				s.b.Fatalf("the answer was %s", answer)
 			}
+			s.took = append(s.took, time.Since(start))
 		}
-		s.cpu += s.number("cpu") - began
 	}
-	parked, plain := open("den-always"), open("den-never")
-	run(parked)
-	run(plain)
-	parked.cpu, parked.took, plain.cpu, plain.took = 0, nil, 0, nil
+	s.cpu += s.number("cpu") - began
+}
+
+func firstMessage(b *testing.B, size int) {
+	message := bytes.Repeat([]byte("x"), size)
+	parked, plain := newSide(b, "den-always"), newSide(b, "den-never")
+	sides := []*side{parked, plain}
+	for _, s := range sides { // warm
+		s.run(message)
+		s.cpu, s.took = 0, nil
+	}
 	for b.Loop() {
-		for range blocks {
-			run(parked)
-			run(plain)
+		for range 10 {
+			parked.run(message)
+			plain.run(message)
 		}
 	}
 	each := func(s *side) float64 { return float64(s.cpu) / float64(len(s.took)) / 1e3 }
-	for _, s := range []*side{parked, plain} {
-		slices.SortFunc(s.took, func(a, b time.Duration) int { return cmp.Compare(a, b) })
+	for _, s := range sides {
+		slices.Sort(s.took)
 	}
 	b.ReportMetric(each(parked), "parked-cpu-µs")
 	b.ReportMetric(each(plain), "unparked-cpu-µs")
