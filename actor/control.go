@@ -148,7 +148,7 @@ func (s *System) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.cancel()
-	s.proto.workers.close()
+	s.proto.close()
 	select {
 	case <-s.empty:
 		return nil

@@ -41,6 +41,7 @@ type life struct {
 	token    bool     // a run is on its way or under way; stays true at the end
 	killed   bool     // it is to stop after the batch in work
 	retire   retirement
+	spent    bool          // its protoactor actor cannot be used again: a call hangs in it, or has ended its goroutine
 	batch    []*Envelope   // what is in work
 	began    time.Time     // when Start had succeeded
 	ended    chan struct{} // closed when it is over; nil if nobody waits
@@ -170,6 +171,7 @@ func (l *life) next() (batch []*Envelope, reason StopReason) {
 func (l *life) returned(err error) (goesOn bool) {
 	c := l.cell
 	c.mu.Lock()
+	l.spent = l.spent || err == errExited
 	if l.phase == fencing {
 		l.late = &outcome{err}
 	}
@@ -226,6 +228,9 @@ func (l *life) stop(reason StopReason) {
 		if err != nil {
 			l.cell.log("an actor's stop failed", err)
 		}
+		l.cell.mu.Lock()
+		l.spent = l.spent || err == errExited
+		l.cell.mu.Unlock()
 		l.over(reason)
 	})
 }
@@ -240,7 +245,11 @@ func (l *life) over(reason StopReason) {
 		return
 	}
 	l.phase = over
-	c.system.proto.remove(l.pid)
+	if l.spent {
+		c.system.proto.remove(l.pid)
+	} else {
+		c.system.proto.release(l.pid)
+	}
 	refused := c.after(l, reason)
 	if l.ended != nil {
 		close(l.ended) // not earlier: who waits finds the actor gone, if it is
@@ -258,7 +267,7 @@ func (l *life) fenced(was phase, err error) bool {
 		c.mu.Unlock()
 		return true
 	}
-	l.phase = was
+	l.phase, l.spent = was, err == nil
 	if err == nil && was == stopping && !l.failed.IsZero() { // it had failed before
 		c.mu.Unlock()
 		l.over(StopFailed)

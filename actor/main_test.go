@@ -127,8 +127,10 @@ func checkEmpty(t testing.TB, s *System) {
 	for _, bucket := range s.proto.system.ProcessRegistry.LocalPIDs.LocalPIDs {
 		processes += bucket.Count()
 	}
-	if processes != 2 { // its dead letters and its event stream
-		t.Errorf("protoactor has %d processes, want its own 2", processes)
+	s.proto.mu.Lock()
+	defer s.proto.mu.Unlock()
+	if own := processes - len(s.proto.free); own != 2 { // its dead letters and its event stream
+		t.Errorf("protoactor has %d processes that are in use, want its own 2", own)
 	}
 }
 

@@ -3,6 +3,7 @@ package actor
 import (
 	"context"
 	"log/slog"
+	"sync"
 
 	proto "github.com/asynkron/protoactor-go/actor"
 )
@@ -13,7 +14,14 @@ type scheduler struct {
 	system  *proto.ActorSystem
 	props   *proto.Props
 	workers workers
+
+	mu   sync.Mutex
+	free []*proto.PID // of lives that are over, for the next ones
 }
+
+// keepFree is how many protoactor actors wait for another life, at 730 B each. Making one for each
+// life would grow protoactor's registry with the number of lives, for its maps don't shrink.
+const keepFree = 256
 
 func newScheduler(o Options) *scheduler {
 	logger := slog.New(quiet{o.Logger.Handler()}).With("lib", "protoactor")
@@ -33,7 +41,39 @@ func newScheduler(o Options) *scheduler {
 	return r
 }
 
-func (r *scheduler) spawn() *proto.PID { return r.system.Root.Spawn(r.props) }
+func (r *scheduler) spawn() *proto.PID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.free); n > 0 {
+		pid := r.free[n-1]
+		r.free = r.free[:n-1]
+		return pid
+	}
+	return r.system.Root.Spawn(r.props)
+}
+
+// release takes an actor back whose life is over and whose run has returned, or is about to: what
+// it is sent for its next life comes behind that.
+func (r *scheduler) release(pid *proto.PID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.free) < keepFree {
+		r.free = append(r.free, pid)
+		return
+	}
+	r.remove(pid)
+}
+
+// close forgets the actors that wait. Those of lives that are not over are forgotten by them.
+func (r *scheduler) close() {
+	r.workers.close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, pid := range r.free {
+		r.remove(pid)
+	}
+	r.free = nil
+}
 
 // send makes l run once, later. The caller holds the cell's lock and knows that l is
 // not over: so no token ever becomes a dead letter.

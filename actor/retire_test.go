@@ -70,6 +70,7 @@ func TestInvariantSingleWriterMessageAgainstRetire(t *testing.T) {
 		if got := ask(t, s, key, "wake"); got != uint64(1) {
 			t.Fatalf("served by life %v", got)
 		}
+		synctest.Wait()
 		s.Retire(key, 1)
 		<-stopping
 		var order []any
@@ -134,6 +135,7 @@ func TestAbandonStop(t *testing.T) {
 				}
 				s := newTest(t, b, Options{})
 				ask(t, s, key, "wake")
+				synctest.Wait() // it has answered, and is done
 				ended, _ := s.Retire(key, 1)
 				synctest.Wait()
 				abandoned := make(chan bool, 1)
@@ -200,6 +202,7 @@ func TestQuiet(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		ended, _ := s.Retire(key, 1)
 		<-ended
 		ctx, cancel := context.WithCancel(t.Context())
