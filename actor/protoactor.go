@@ -15,6 +15,8 @@ type scheduler struct {
 	props   *proto.Props
 	workers workers
 
+	keep int // how many may be free
+
 	mu   sync.Mutex
 	free []*proto.PID // of lives that are over, for the next ones
 }
@@ -34,8 +36,8 @@ func newScheduler(o Options) *scheduler {
 		}),
 	}
 	schedule := o.Dispatcher
-	if schedule == nil {
-		schedule = r.workers.schedule
+	if schedule == nil { // else each life has runs of its own, or chance would say whether two share one
+		schedule, r.keep = r.workers.schedule, keepFree
 	}
 	r.props.Configure(proto.WithDispatcher(dispatcher{schedule}))
 	return r
@@ -57,7 +59,7 @@ func (r *scheduler) spawn() *proto.PID {
 func (r *scheduler) release(pid *proto.PID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.free) < keepFree {
+	if len(r.free) < r.keep {
 		r.free = append(r.free, pid)
 		return
 	}

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"testing/synctest"
 	"time"
+
+	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/room/roomtest"
 )
 
 // A worker runs actors, so that one that hangs does not take the driver with it.
@@ -22,6 +25,20 @@ type call struct {
 }
 
 func (w *world) wait() { synctest.Wait() }
+
+// A clock waits behind each call that it makes until what that has set going has come to rest: the
+// next one is not made while a hook that was told to end still does.
+type clock struct {
+	*roomtest.Clock
+	w *world
+}
+
+func (c clock) AfterFunc(d time.Duration, f func()) room.Timer {
+	return c.Clock.AfterFunc(d, func() {
+		f()
+		c.w.wait()
+	})
+}
 
 // background calls something that the driver must not wait for.
 func (w *world) background(f func() error) *call {

@@ -136,7 +136,7 @@ func newWorld(p plan) *world {
 		w.log = new(strings.Builder)
 	}
 	w.options = room.Options{
-		Dir: "/data", FS: files{w.disk.FS(w.vfs), w}, Clock: w.clock,
+		Dir: "/data", FS: files{w.disk.FS(w.vfs), w}, Clock: clock{w.clock, w},
 		Dispatcher:      func(run func()) { w.queue = append(w.queue, run) },
 		Logger:          slog.New(slog.DiscardHandler),
 		MaxBatch:        []int{1, 3, 256}[w.rng.IntN(3)],
