@@ -57,6 +57,9 @@ func (m Migration) Altering(table string) Migration {
 // for again. [Host.Failures] and the log tell why. So does a file that has been through
 // more migrations than the list has, or through others: it comes from another version of
 // the program, and is left alone.
+//
+// Where all are by SQL and leave no rows, a new room gets what they made as a copy of the
+// namespace's first new room since the program started, and does not run them itself.
 func Migrations(list ...Migration) Option {
 	return func(ns *namespace) error {
 		if ns.migrations != nil {

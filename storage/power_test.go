@@ -23,8 +23,8 @@ func TestInvariantGatePowerCut(t *testing.T) {
 }
 
 // powerOpen opens the room's file, and with a directory for one the commit log.
-func powerOpen(disk *faultdisk.Disk, name, logDir string) (*DB, func(), error) {
-	o := Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name)}
+func powerOpen(disk *faultdisk.Disk, name, logDir string, k *Kind) (*DB, func(), error) {
+	o := Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name), Kind: k}
 	done := func() {}
 	if logDir != "" {
 		log, err := OpenLog(LogOptions{Dir: logDir, FS: o.FS, SegmentBytes: 64 << 10})
@@ -66,7 +66,7 @@ func powerCuts(t *testing.T, logDir string) {
 	cuts := 0
 	for life := range lives {
 		disk.CrashAfter(1 + rng.IntN(60))
-		d, done, err := powerOpen(disk, name, logDir)
+		d, done, err := powerOpen(disk, name, logDir, nil)
 		if err == nil {
 			acknowledged, tried = powerLife(t, d, rng, acknowledged)
 			done() // the power is off, or goes off, or a clean end
@@ -134,7 +134,7 @@ func powerCheck(t *testing.T, disk *faultdisk.Disk, name, logDir string) int {
 	if _, err := disk.Size("/room.db"); errors.Is(err, fs.ErrNotExist) {
 		return 0
 	}
-	d, done, err := powerOpen(disk, name, logDir)
+	d, done, err := powerOpen(disk, name, logDir, nil)
 	if err != nil {
 		t.Fatalf("after a power cut: %v", err)
 	}
@@ -276,7 +276,7 @@ func TestInvariantGateFaults(t *testing.T) {
 		}
 		disk.Fail(fault)
 		before := acknowledged
-		d, done, err := powerOpen(disk, name, "/_log")
+		d, done, err := powerOpen(disk, name, "/_log", nil)
 		if err == nil {
 			acknowledged, tried = powerLife(t, d, rng, acknowledged)
 			if rng.IntN(2) == 0 {

@@ -1,10 +1,13 @@
 package storage
 
 import (
+	"fmt"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/denrooms/den/storage/faultdisk"
 )
 
 // ofKind opens a room of a kind, with the table of todos.
@@ -181,5 +184,77 @@ func TestNotes(t *testing.T) {
 	}
 	if d = reopen(d); d.Prepared("p1") || d.Tended() != 7 {
 		t.Errorf("behind a change of the schema: prepared %v, tended %d", d.Prepared("p1"), d.Tended())
+	}
+}
+
+// The power goes at each point of the life of a room that began as a copy: whatever it was
+// told to have done is there, and it can be opened.
+func TestPowerCutTemplate(t *testing.T) {
+	for _, logDir := range []string{"", "/_log"} {
+		for after := 1; ; after++ {
+			if !cutTemplate(t, logDir, after) {
+				if after < 10 {
+					t.Errorf("log %q: only %d points to cut at", logDir, after)
+				}
+				break
+			}
+		}
+	}
+}
+
+// cutTemplate cuts the power at the after-th change of the disk, and tells whether it came to that.
+func cutTemplate(t *testing.T, logDir string, after int) (cut bool) {
+	t.Helper()
+	disk := faultdisk.New(uint64(after), faultdisk.PowersafeOverwrite)
+	name := fmt.Sprintf("template%s-%d", logDir, after)
+	unregister, err := disk.Register(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unregister(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var k Kind
+	templateOf(t, &k)
+	life := func() (number uint64, rows int, err error) {
+		d, done, err := powerOpen(disk, name, logDir, &k)
+		if err != nil {
+			return 0, 0, err
+		}
+		defer done()
+		if err := d.Sync("todos"); err != nil {
+			return 0, 0, err
+		}
+		if err := d.each("SELECT count(*) FROM todos", func(r *Rows) { rows = int(r.Int(0)) }); err != nil {
+			return 0, 0, err
+		}
+		_, err = d.Exec(`INSERT INTO todos VALUES (NULL, 'x', 0, 0, NULL)`)
+		return d.number, rows, err
+	}
+	disk.CrashAfter(after)
+	_, _, failed := life()
+	cut = disk.Stats().Crashes > 0
+	disk.Crash()
+	if err := disk.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	_, rows, err := life()
+	if err != nil || failed == nil && rows != 1 || rows > 1 {
+		t.Fatalf("log %q, cut at change %d (%v): %d rows, %v", logDir, after, failed, rows, err)
+	}
+	return cut
+}
+
+// templateOf makes a Kind's template, with a table of todos.
+func templateOf(t *testing.T, k *Kind) {
+	t.Helper()
+	d := ofKind(t, k, filepath.Join(t.TempDir(), "first"), "first")
+	if _, err := d.Exec(`CREATE TABLE todos (id INTEGER PRIMARY KEY, text TEXT, created_at INTEGER, updated_at INTEGER, deleted_at INTEGER)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.MakeTemplate("todos"); err != nil || k.template.Load() == nil {
+		t.Fatal("no template", err)
 	}
 }
