@@ -12,7 +12,7 @@ const (
 	// log, the runtime, backups.
 	descriptorsBeside = 64
 	// defaultAwake is how many rooms are awake at the most, where the limit allows.
-	defaultAwake = 4096
+	defaultAwake = 2048
 )
 
 // checkDescriptors sets MaxAwake by what the process may open, and refuses one that is over it.

@@ -91,8 +91,8 @@ type Options struct {
 	IdleAfter time.Duration
 	// MaxAwake is how many rooms may be awake at a time. One more has the room sleep that
 	// was used the longest ago and is not in work; where all are, for 5 s, it is refused
-	// with overloaded. Each takes about 160 KB of memory and two descriptors. Default 4096,
-	// or as many as half of the process's descriptors allow.
+	// with overloaded. Each takes about half a megabyte of memory and two descriptors. Default
+	// 2048, or as many as half of the process's descriptors allow.
 	MaxAwake int
 	// ReplyMemory is how many bytes of replies a room keeps in its database for actions
 	// that come twice; the newest of the last 7 days. Default 1 MiB.
