@@ -2,7 +2,7 @@ package bench
 
 // What a room leaves behind that sleeps: nothing in memory, a small file on the disk.
 //
-//	DEN_BENCH_ROOMS   how many rooms are touched, default 20,000; a million takes some GB of disk
+//	DEN_BENCH_ROOMS   how many rooms are touched, default 2,000; a million takes some GB of disk
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ import (
 // BenchmarkSleepingRooms: rooms that were touched once: made, one action, stopped, nobody
 // connected. What the process and its heap have grown by, and what is on the disk.
 func BenchmarkSleepingRooms(b *testing.B) {
-	rooms := 20_000
+	rooms := 2_000
 	if s := os.Getenv("DEN_BENCH_ROOMS"); s != "" {
 		var err error
 		if rooms, err = strconv.Atoi(s); err != nil {
