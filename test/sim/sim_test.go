@@ -16,7 +16,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("sim.seed", 0, "make the run of one seed, and show all that happens in it")
-	seedsFlag = flag.Int("sim.seeds", 0, "how many runs TestSimulation makes; 0: 3000, 100 with -short, 25 under the race detector")
+	seedsFlag = flag.Int("sim.seeds", 0, "how many runs TestSimulation makes; 0: 2000, 100 with -short, 25 under the race detector")
 	firstFlag = flag.Uint64("sim.first", 1, "the first seed of them")
 	forFlag   = flag.Duration("sim.for", 0, "begin no run after so long; the seeds are then as many as it takes, from the clock's")
 )
@@ -79,7 +79,7 @@ func limits(now time.Time) seeds {
 	case s.Count == 0 && testing.Short():
 		s.Count = 100
 	case s.Count == 0:
-		s.Count = 3000
+		s.Count = 2000
 	}
 	return s
 }

@@ -104,7 +104,7 @@ func (w *world) hear(c *client, message []byte) {
 
 // TestInvariantSleepIsInvisible compares histories of always sleeping rooms with those of never sleeping ones.
 func TestInvariantSleepIsInvisible(t *testing.T) {
-	n := 150
+	n := 80
 	if raceEnabled || testing.Short() {
 		n = 10
 	}
