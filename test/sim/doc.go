@@ -56,17 +56,17 @@
 //	go test -tags denbugs ./test/sim -run TestBugs -v
 //
 //	bug               what is wrong                                                      seeds until it is caught
-//	gate              frames leave before the commit                                        92
-//	lost-batch        what a batch wanted to send is sent though it was rolled back         92
-//	mark-outside      mutation numbers and replies have a transaction of their own          32
+//	gate              frames leave before the commit                                        22
+//	lost-batch        what a batch wanted to send is sent though it was rolled back         75
+//	mark-outside      mutation numbers and replies have a transaction of their own          10
 //	cursor-high       cursors name the commit after the right one                            2
-//	reset-flag        an answer that is to replace does not say so                          34
-//	floor             changes are given from before what is remembered                      34
-//	tombstones        deletions do not get into the change index                             3
-//	peer-high         a partysync client counts as having what was only sent to it          30
-//	ack-before-sync   the commit log acknowledges before its sync                           10
-//	replay-last       a replay leaves the last entry out                                     4
-//	replay-none       a file is not brought forward                                          4
-//	release-early     log entries are let go before the file's checkpoint                   68
-//	untold            a room that broke behind a commit does not tell its connections      930
+//	reset-flag        an answer that is to replace does not say so                           5
+//	floor             changes are given from before what is remembered                       3
+//	tombstones        deletions do not get into the change index                            15
+//	peer-high         a partysync client counts as having what was only sent to it          15
+//	ack-before-sync   the commit log acknowledges before its sync                           16
+//	replay-last       a replay leaves the last entry out                                    10
+//	replay-none       a file is not brought forward                                         10
+//	release-early     log entries are let go before the file's checkpoint                  202
+//	untold            a room that broke behind a commit does not tell its connections        3
 package sim
