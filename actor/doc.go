@@ -20,7 +20,8 @@
 //     not to get it is a life that hangs and that nobody abandons.
 //   - Isolation: a panic, a runtime.Goexit, a hang or a flood in one actor does not
 //     touch another one.
-//   - Nothing stays: when an actor has stopped, nothing of it is left in memory.
+//   - Nothing stays: when an actor has stopped, nothing of it is left in memory. (Up to 256 of
+//     protoactor's actors, which know nothing of it, wait for the next lives.)
 //     Of one that backs off a small record is left; it counts for Reset longer than the
 //     delay, and is swept when other actors come and go after that.
 //

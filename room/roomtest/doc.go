@@ -1,6 +1,6 @@
 // Package roomtest drives rooms with no sockets, as net/http/httptest drives
 // handlers with no network: join clients, send actions, read what each one got,
-// restart a room or the whole host, crash a room, let virtual time pass.
+// put a room to sleep or crash it, restart the whole host, let virtual time pass.
 //
 //	h := roomtest.New(t, func(h *room.Host) error {
 //		return h.Register("todos", func() room.Handler { return new(Todos) }, …)
