@@ -100,18 +100,25 @@ func (h *Host) Reopen() {
 // settleTime is how long, in real time, Advance waits for the rooms to be done.
 const settleTime = 2 * time.Second
 
-// Advance lets virtual time pass, and calls what falls due. It stops at each alarm on the way until
-// the alarm has run, and its room has handed out what it sent: when Advance returns, all alarms
-// have run that fell due, those among them that alarms have set, and rooms that had nothing to do for
-// Options.IdleAfter sleep. It does not wait for another hook that hangs; where an alarm hangs, there is
-// Clock.Advance.
+// Advance lets virtual time pass, and calls what falls due. What the rooms were at before is done
+// first: a client may have an action's outcome before its room is done with the action. It stops at
+// each alarm on the way until the alarm has run, and its room has handed out what it sent: when
+// Advance returns, all alarms have run that fell due, those among them that alarms have set, and
+// rooms that had nothing to do for Options.IdleAfter sleep. It does not wait for another hook that
+// hangs; where an alarm hangs, there is Clock.Advance.
 func (h *Host) Advance(d time.Duration) {
 	h.t.Helper()
+	h.quiet()
 	h.Clock.advance(d, h.settleAlarms)
 	h.settleAlarms()
+	h.quiet()
+}
+
+// quiet waits for the rooms for a while only: a hook may hang on purpose.
+func (h *Host) quiet() {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
-	_ = h.Host.Quiet(ctx) // a hook may hang on purpose
+	_ = h.Host.Quiet(ctx)
 }
 
 // SleepRoom puts a room to sleep. Its clients stay, and the next message wakes it.
