@@ -176,6 +176,7 @@ type Host struct {
 
 	mu         sync.RWMutex
 	namespaces map[string]*namespace // filled by Register, read by all
+	tending    atomic.Bool           // a timer is set, spares.go
 	released   bool                  // the directory's lock has been given back
 }
 
@@ -330,5 +331,6 @@ func (h *Host) Shutdown(ctx context.Context) error {
 	h.released = true
 	h.recovery.Lock()
 	defer h.recovery.Unlock()
+	h.closeSpares()
 	return errors.Join(h.closeAlarms(), h.closeLog(), h.unlock())
 }

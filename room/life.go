@@ -267,6 +267,7 @@ func (l *life) Stop(reason actor.StopReason) {
 	if err := l.db.Close(); err != nil {
 		l.log.Error("closing the room's database", "err", err)
 	}
+	l.host.tendSpares()
 	l.log.Debug("the room stopped", "reason", reason)
 }
 
@@ -329,6 +330,7 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 	}
 	l.watch.disarm()
 	t.answerLate()
+	l.db.Rest()
 	return nil
 }
 

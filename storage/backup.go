@@ -148,7 +148,7 @@ func (b *Backup) drop(cause error) error {
 		}
 		b.p = 0
 	}
-	if err := b.dest.close(); cause == nil {
+	if err := b.dest.close(nil); cause == nil {
 		cause = err
 	}
 	b.dest = nil
@@ -334,12 +334,12 @@ func openBeside(f FS, path string) (*DB, error) {
 	}
 	o, err := Options{Path: path, FS: f, StatementCache: 1}.withDefaults()
 	if err != nil {
-		c.close()
+		c.close(nil)
 		return nil, err
 	}
 	d, err := newDB(o, c)
 	if err != nil {
-		c.close()
+		c.close(nil)
 		return nil, err
 	}
 	// EXCLUSIVE before anything is read: there is no shared memory then.

@@ -125,6 +125,12 @@ func (d *DB) ready(s *statement) error {
 
 // kept prepares a statement of Den's that its owner holds on to.
 func (d *DB) kept(sql string) (*statement, error) {
+	if c := d.caches[own]; c.byText[sql] != nil && !c.byText[sql].busy { // an earlier life's
+		s := c.byText[sql]
+		c.unlink(s)
+		delete(c.byText, sql)
+		return s, nil
+	}
 	s, _, err := d.prepareOne(own, sql, persistent)
 	if err != nil {
 		return nil, err
@@ -472,10 +478,21 @@ func (b *Batch) makeDurable() error {
 		return err
 	}
 	d.number++
-	if b.marked && d.wal != nil { // that it needs the log is what a file has to say even if the process dies now
+	d.unsaid = d.unsaid || b.marked && d.wal != nil
+	return nil
+}
+
+// Rest does what may wait until the actor has answered. That a file needs the log, which a life's
+// first transaction notes in it, it shall say even if the process dies: if the log were lost too,
+// it would be taken for whole. For that the WAL has to be made, which takes longer than the
+// transaction.
+func (d *DB) Rest() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unsaid && d.usable() == nil && d.batch == nil {
+		d.unsaid = false
 		d.wal.flush(d.c.tls) // else, on a disk that is full, later
 	}
-	return nil
 }
 
 // Rollback takes the whole batch back. On a batch that is over it does nothing.

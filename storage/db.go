@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 
@@ -67,7 +68,10 @@ type DB struct {
 	number  uint64  // of the newest transaction
 	mark    mark    // what the file says about the commit log
 	notes   notes   // what else it says of itself
+	seat    *seat   // nil: SQLite's own methods
 	wal     *wal    // nil: there is no commit log
+	unsaid  bool    // that it is in use is not in the file yet
+	swept   bool    // the file has all of its WAL, and needs no log
 	room    RoomLog // the room's part of it
 	suspect bool    // the disk failed under the file: it is not to be believed as it stands
 
@@ -296,8 +300,13 @@ func (d *DB) Close() error {
 	if d.closed {
 		return nil
 	}
-	err := d.quit()
-	return errors.Join(err, d.shut())
+	if err := d.quit(); err != nil {
+		return errors.Join(err, d.shut())
+	}
+	if d.keep() {
+		return d.over()
+	}
+	return d.shut()
 }
 
 // quit ends what is open, and brings the file to where it needs no commit log.
@@ -320,6 +329,26 @@ func (d *DB) shut() error {
 	if d.closed {
 		return nil
 	}
+	d.end()
+	d.dropArguments()
+	d.unwatch()
+	var err error
+	if d.room != nil || d.broken != nil || d.seat != nil && d.seat.name != 0 { // the WAL is ours to see to, and where it is needed the log has it too
+		err = d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+	}
+	err = errors.Join(err, d.c.close(d.seat)) // rolls an open transaction back
+	if d.swept {
+		err = errors.Join(err, d.removeWAL())
+	}
+	if d.suspect {
+		err = errors.Join(err, d.accuse())
+	}
+	open.remove(d.handle)
+	return errors.Join(err, d.over())
+}
+
+// end makes all that the DB gave out dead.
+func (d *DB) end() {
 	d.closed = true
 	for len(d.results) > 0 {
 		r := d.results[0]
@@ -337,20 +366,22 @@ func (d *DB) shut() error {
 	d.running = 0
 	d.alive.Unlock()
 	d.dropBackups()
-	d.dropArguments()
-	err := d.unwatch()
-	if d.broken != nil {
-		err = errors.Join(err, d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1))
-	}
-	err = errors.Join(err, d.c.close()) // rolls an open transaction back
-	if d.suspect {
-		err = errors.Join(err, d.accuse())
-	}
+}
+
+// over gives the room's part of the log back, when the file is closed.
+func (d *DB) over() error {
 	if d.room != nil {
 		d.room.Close()
 	}
-	open.remove(d.handle)
-	return err
+	return nil
+}
+
+// removeWAL removes the WAL behind a checkpoint that took all of it.
+func (d *DB) removeWAL() error {
+	if err := d.o.FS.Remove(d.o.Path + "-wal"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // dropArguments gives the argument memory of all statements back; the statements

@@ -58,6 +58,11 @@ func (r *registry) remove(handle uintptr) {
 	r.free = append(r.free, int(handle))
 }
 
+// set has a handle find another DB, or none.
+func (r *registry) set(handle uintptr, d *DB) {
+	r.chunks[handle/slotsPerChunk].Load()[handle%slotsPerChunk].Store(d)
+}
+
 func (r *registry) find(handle uintptr) *DB {
 	return r.chunks[handle/slotsPerChunk].Load()[handle%slotsPerChunk].Load()
 }

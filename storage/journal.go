@@ -239,17 +239,25 @@ func (d *DB) checkpoint(mode int32) error {
 			return err
 		}
 	}
+	rc := int32(sqlite3.SQLITE_OK)
+	if d.wal != nil { // which may only now be made
+		rc = d.wal.flush(d.c.tls)
+	}
 	if err := d.nameWAL(); err != nil {
 		return err
 	}
-	logged, done, rc := d.c.checkpoint(mode)
+	var logged, done int32
+	if rc == sqlite3.SQLITE_OK {
+		logged, done, rc = d.c.checkpoint(mode)
+	}
 	if rc == sqlite3.SQLITE_OK && logged == done {
 		return nil
 	}
 	if rc == sqlite3.SQLITE_OK {
 		return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
 	}
-	err := d.c.failure(rc, "checkpoint")
+	err := d.c.said(rc)
+	err.SQL = "checkpoint"
 	if !errors.Is(err, ErrFull) {
 		d.broken, d.suspect = err, true
 	}
@@ -279,19 +287,24 @@ func (c *conn) checkpoint(mode int32) (logged, done, rc int32) {
 
 // leaveLog brings the file to where it needs no log, and says so in it.
 func (d *DB) leaveLog() error {
-	if d.wal == nil || d.broken != nil || d.mark.clean != 0 || d.mark.log != d.o.Log.ID() {
+	if d.wal == nil || d.broken != nil {
+		return nil
+	}
+	if d.mark.clean != 0 || d.mark.log != d.o.Log.ID() { // nothing was changed
+		d.swept = d.seat.empty()
 		return nil
 	}
 	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // without room for the mark it goes without
 		return err
 	}
-	switch err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_PASSIVE); { // SQLite removes the WAL when it closes it
+	switch err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); {
 	case errors.Is(err, ErrFull): // it stays in the WAL, and in the log
 		return nil
 	case err != nil:
 		return err
 	}
 	d.room.Release(d.number)
+	d.swept = d.seat.empty()
 	return nil
 }
 

@@ -82,16 +82,27 @@ func openFile(vfs, path string, flags int32) (*conn, error) {
 	c.db = *(*uintptr)(pointer(c.out))
 	if rc != sqlite3.SQLITE_OK {
 		err := c.failure(rc, "")
-		c.close()
+		c.close(nil)
 		return nil, err
 	}
 	sqlite3.Xsqlite3_extended_result_codes(c.tls, c.db, 1)
 	return c, nil
 }
 
-// close gives everything back. The statements have been finalized: not by walking
+// filename makes SQLite's form of a database's name, in C memory.
+func (c *conn) filename(path string) uintptr {
+	file, journal, wal := c.cstring(path), c.cstring(path+"-journal"), c.cstring(path+"-wal")
+	defer func() { c.free(file); c.free(journal); c.free(wal) }()
+	name := sqlite3.Xsqlite3_create_filename(c.tls, file, journal, wal, 0, 0)
+	if name == 0 {
+		panic("storage: out of memory")
+	}
+	return name
+}
+
+// close gives everything back, the seat's memory too if there is one. The statements have been finalized: not by walking
 // over what SQLite knows of, because FTS5 has statements of its own there.
-func (c *conn) close() error {
+func (c *conn) close(s *seat) error {
 	var err error
 	if c.db != 0 {
 		if rc := sqlite3.Xsqlite3_close(c.tls, c.db); rc != sqlite3.SQLITE_OK {
@@ -99,6 +110,9 @@ func (c *conn) close() error {
 			sqlite3.Xsqlite3_close_v2(c.tls, c.db)
 		}
 		c.db = 0
+	}
+	if s != nil && err == nil {
+		s.free(c.tls)
 	}
 	c.free(c.out)
 	c.tls.Close()

@@ -65,6 +65,9 @@ func openRoom(o Options) (*DB, error) {
 	} else if rewritten {
 		header = nil
 	}
+	if d := openSpare(o, header); d != nil {
+		return d, nil
+	}
 	var room RoomLog
 	for {
 		d, err := openOnce(o, header)
@@ -117,7 +120,7 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 	}
 	d, err := newDB(o, c)
 	if err != nil {
-		c.close()
+		c.close(nil)
 		return nil, err
 	}
 	if d.freshWAL = errors.Is(missing, fs.ErrNotExist); d.freshWAL {
@@ -201,9 +204,10 @@ func (d *DB) configure() error {
 	}
 	d.c.limit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
 	d.c.limit(sqlite3.SQLITE_LIMIT_LENGTH, int32(min(d.o.MaxValueBytes, 1<<30)))
-	// EXCLUSIVE comes first: then the file's lock is taken by the first read and
-	// kept, and the WAL needs no shared memory.
-	_, err := d.exec(own, fmt.Sprintf(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = %d; PRAGMA temp_store = MEMORY;
+	if err := d.sit(); err != nil {
+		return err
+	}
+	_, err := d.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA temp_store = MEMORY;
 		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d`,
 		[...]int{Full: 2, Normal: 1, Off: 0}[d.o.Synchronous], max(d.o.CacheBytes>>10, 16), d.o.MaxBytes/pageSize), nil)
 	if err != nil {
@@ -295,8 +299,9 @@ func checkVersion(id, version uint32) error {
 // A fileHeader is what a file says of itself at its beginning. It is all there is to know if
 // the file has no WAL.
 type fileHeader struct {
-	schema int64 // SQLite's count of schema changes
-	wal    bool  // SQLite will make a WAL
+	changes int64  // SQLite's count of schema changes
+	wal     bool   // SQLite will make a WAL
+	schema  string // all that SQLite's parsed schema depends on; "": not known
 }
 
 // inspect is readHeader for who wants to know no more than whether there is a file of ours.
@@ -308,20 +313,31 @@ func inspect(f vfs.FS, path string) (fresh bool, err error) {
 // readHeader reads the file's header without SQLite, which could write to what it
 // opens. fresh: there is no file, or an empty one.
 func readHeader(f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
-	header := make([]byte, headerSize)
-	n, err := head(f, path, header)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), n == 0 && errors.Is(err, io.EOF):
+	file, err := f.Open(path, os.O_RDWR) // one that could be written
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, true, orphans(f, path)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, false, fmt.Errorf("%w: %d bytes", ErrNotDatabase, n)
-	case err != nil:
+	}
+	if err != nil {
 		return nil, false, err
-	case string(header[:len(magic)]) != magic:
+	}
+	defer file.Close()
+	first := make([]byte, pageSize)
+	n, err := file.ReadAt(first, 0)
+	switch {
+	case n == 0 && errors.Is(err, io.EOF):
+		return nil, true, orphans(f, path)
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, false, err
+	case n < headerSize:
+		return nil, false, fmt.Errorf("%w: %d bytes", ErrNotDatabase, n)
+	case string(first[:len(magic)]) != magic:
 		return nil, false, fmt.Errorf("%w: it does not begin as an SQLite file", ErrNotDatabase)
 	}
-	h = &fileHeader{int64(binary.BigEndian.Uint32(header[40:])), header[18] == 2 && header[19] == 2}
-	return h, false, checkVersion(binary.BigEndian.Uint32(header[68:]), binary.BigEndian.Uint32(header[60:]))
+	h = &fileHeader{changes: int64(binary.BigEndian.Uint32(first[40:])), wal: first[18] == 2 && first[19] == 2}
+	if n == pageSize {
+		h.schema = schemaPages(first, func(p []byte, off int64) error { _, err := file.ReadAt(p, off); return err })
+	}
+	return h, false, checkVersion(binary.BigEndian.Uint32(first[68:]), binary.BigEndian.Uint32(first[60:]))
 }
 
 // orphans refuses to make a file beside a WAL that belonged to another one:
@@ -391,7 +407,7 @@ func fill(path string, o Options) (err error) {
 	}
 	d, err := newDB(o, c)
 	if err != nil {
-		c.close()
+		c.close(nil)
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
@@ -444,16 +460,6 @@ func diagnose(path string, err error) error {
 		return fmt.Errorf("%w: %w", ErrReadOnly, probe)
 	}
 	return fmt.Errorf("%w: %w", err, probe)
-}
-
-// head reads the first bytes of a file that could be written, as io.ReadFull does.
-func head(f vfs.FS, path string, p []byte) (int, error) {
-	file, err := f.Open(path, os.O_RDWR)
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
-	return io.ReadFull(io.NewSectionReader(file, 0, int64(len(p))), p)
 }
 
 // syncFile syncs a file that was written by somebody else.

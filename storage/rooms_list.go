@@ -134,7 +134,7 @@ func readMeta(f FS, path string, do func(*DB) error) error {
 	}
 	d, err := newDB(o, c)
 	if err != nil {
-		c.close()
+		c.close(nil)
 		return err
 	}
 	err = d.configure()

@@ -199,7 +199,7 @@ func (d *DB) reload() error {
 
 func (d *DB) readSchemaVersion() error {
 	if h := d.header; h != nil {
-		d.schemaVersion, d.header = h.schema, nil
+		d.schemaVersion, d.header = h.changes, nil
 		return nil
 	}
 	return d.each("PRAGMA schema_version", func(r *Rows) { d.schemaVersion = r.Int(0) })

@@ -79,7 +79,7 @@ func copyPages(o Options, to string) error {
 	}
 	d, err := newDB(o, c)
 	if err != nil {
-		c.close()
+		c.close(nil)
 		return err
 	}
 	err = d.configure()
@@ -115,7 +115,7 @@ func checkFile(o Options, path string) error {
 	}
 	d, err := newDB(o, c)
 	if err != nil {
-		c.close()
+		c.close(nil)
 		return err
 	}
 	verdict := ""

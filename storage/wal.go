@@ -22,7 +22,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"syscall"
 	"unsafe"
 
 	"modernc.org/libc"
@@ -46,7 +48,8 @@ type walMethods struct {
 // It also gathers what SQLite writes in small pieces: two writes for each page.
 type wal struct {
 	file, main uintptr            // SQLite's open files: the WAL and the database
-	base       uintptr            // the WAL's own methods
+	base       uintptr            // the WAL's own methods; 0: it is not open, nothing was written into it yet
+	open       func() int32       // opens it then
 	table      *walMethods        // what stands in their place
 	place      map[uint32]int64   // where in the WAL a page's newest committed version is
 	pages      uint32             // of the database
@@ -95,7 +98,7 @@ type frame struct {
 func (d *DB) watch() error {
 	w := &wal{place: make(map[uint32]int64), append: d.append, at: -1, fresh: d.freshWAL}
 	for op, to := range map[int32]*uintptr{sqlite3.SQLITE_FCNTL_JOURNAL_POINTER: &w.file, sqlite3.SQLITE_FCNTL_FILE_POINTER: &w.main} {
-		p, err := d.c.filePointer(op)
+		p, err := d.c.control(op)
 		if err != nil {
 			return err
 		}
@@ -117,28 +120,81 @@ func (d *DB) watch() error {
 	w.table.methods.FxTruncate = callback(onWALTruncate)
 	w.table.methods.FxFileSize = callback(onWALSize)
 	w.table.handle = d.handle
-	*(*uintptr)(pointer(w.file)) = uintptr(unsafe.Pointer(w.table))
+	*(*uintptr)(pointer(w.file)) = w.address()
 	d.wal = w
 	return nil
 }
 
-// unwatch gives the WAL its own methods back, before SQLite closes it. If what waits cannot
-// be written into it, SQLite must not checkpoint, which would read something older in its place.
-func (d *DB) unwatch() error {
-	var err error
-	if w := d.wal; w != nil {
-		w.reset()
-		if w.flush(d.c.tls) != sqlite3.SQLITE_OK {
-			err = d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-		}
-		*(*uintptr)(pointer(w.file)) = w.base
-		d.c.free(uintptr(unsafe.Pointer(w.table)))
-		d.wal = nil
-	}
-	return err
+// watchAgain is watch for a connection that was moved: its WAL is not there, and is made when
+// something is to be written into it.
+func (d *DB) watchAgain(was *wal) error {
+	clear(was.place)
+	w := &wal{place: was.place, append: d.append, at: -1, fresh: true, file: was.file, main: was.main, table: was.table, buf: was.buf[:0]}
+	w.open = d.openWAL
+	d.wal = w
+	return d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) })
 }
 
-func (c *conn) filePointer(op int32) (uintptr, error) {
+// openWAL makes the WAL that SQLite believes to have open.
+func (d *DB) openWAL() int32 {
+	f, err := d.o.FS.Open(d.o.Path+"-wal", os.O_RDWR|os.O_CREATE) // its owner's alone, and its error tells more than SQLite's
+	if err == nil {
+		err = f.Close()
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return sqlite3.SQLITE_FULL
+	case err != nil:
+		return sqlite3.SQLITE_IOERR_WRITE
+	}
+	w, methods := d.wal, (*uintptr)(pointer(d.wal.file))
+	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_CREATE | sqlite3.SQLITE_OPEN_WAL
+	rc := d.seat.open(sqlite3.Xsqlite3_filename_wal(d.c.tls, d.seat.name), w.file, flags)
+	if rc == sqlite3.SQLITE_OK {
+		w.base = *methods
+	}
+	*methods = w.address()
+	return rc
+}
+
+// unwatch ends the watching, before SQLite closes the WAL. If what waits cannot be written into
+// it, that is in the log.
+func (d *DB) unwatch() {
+	w := d.wal
+	if w == nil {
+		return
+	}
+	w.reset()
+	w.flush(d.c.tls)
+	*(*uintptr)(pointer(w.file)) = w.base
+	d.c.free(w.address())
+	d.wal = nil
+}
+
+// leave closes the WAL, which is empty, beneath SQLite.
+func (w *wal) leave(tls *libc.TLS) {
+	if w.base == 0 {
+		return
+	}
+	method[closeMethod](w.own().FxClose)(tls, w.file)
+	w.base = 0
+	*(*uintptr)(pointer(w.file)) = w.address()
+}
+
+// forget lets go of what belonged to the DB that is over.
+func (w *wal) forget() {
+	w.forgetPlaces()
+	w.end, w.newest = 0, 0
+	w.reset()
+	w.forgetGathered()
+	w.append, w.open = nil, nil
+}
+
+// address is where our methods are.
+func (w *wal) address() uintptr { return uintptr(unsafe.Pointer(w.table)) }
+
+// control asks SQLite for something of the open database, by sqlite3_file_control.
+func (c *conn) control(op int32) (uintptr, error) {
 	name := c.cstring("main")
 	defer c.free(name)
 	*(*uintptr)(pointer(c.out)) = 0
@@ -196,16 +252,23 @@ func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 			return rc
 		}
 	}
+	if w.base == 0 {
+		clear(view(p, int(n)))
+		return sqlite3.SQLITE_IOERR_SHORT_READ
+	}
 	return method[ioMethod](w.own().FxRead)(tls, file, p, n, off)
 }
 
 func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	w := walOf(file)
+	if w.unsynced {
+		w.unsynced = false
+		return sqlite3.SQLITE_OK
+	}
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
-	if w.unsynced {
-		w.unsynced = false
+	if w.base == 0 {
 		return sqlite3.SQLITE_OK
 	}
 	return method[syncMethod](w.own().FxSync)(tls, file, flags)
@@ -216,6 +279,9 @@ func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
+	if w.base == 0 {
+		return sqlite3.SQLITE_OK
+	}
 	return method[cutMethod](w.own().FxTruncate)(tls, file, size)
 }
 
@@ -224,11 +290,20 @@ func onWALSize(tls *libc.TLS, file, out uintptr) int32 {
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
+	if w.base == 0 {
+		*(*int64)(pointer(out)) = 0
+		return sqlite3.SQLITE_OK
+	}
 	return method[sizeMethod](w.own().FxFileSize)(tls, file, out)
 }
 
 // put writes into the WAL's file.
 func (w *wal) put(tls *libc.TLS, b []byte, off int64) int32 {
+	if w.base == 0 {
+		if rc := w.open(); rc != sqlite3.SQLITE_OK {
+			return rc
+		}
+	}
 	return method[ioMethod](w.own().FxWrite)(tls, w.file, uintptr(unsafe.Pointer(unsafe.SliceData(b))), int32(len(b)), off)
 }
 
@@ -300,6 +375,9 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 		// SQLite syncs the header before it writes frames behind it, lest frames of before are
 		// taken for its own after a power cut. Where there are none, one less is needed.
 		w.unsynced, w.fresh = w.fresh, false
+		if w.base == 0 {
+			return w.gather(tls, b, off), nil
+		}
 		return w.put(tls, b, off), nil
 	case n == frameHeaderSize && off >= walHeaderSize && (off-walHeaderSize)%frameSize == 0:
 		return w.header(tls, b, off), nil

@@ -1,0 +1,33 @@
+package room
+
+// Connections of rooms that have gone to sleep stay for those that wake next, for a while:
+// storage.Kind. One timer lets them go.
+
+import "time"
+
+// spareTick is how often it is looked for connections that nobody has wanted.
+const spareTick = 10 * time.Second
+
+// tendSpares sees to it that the connections go that a life may just have left.
+func (h *Host) tendSpares() {
+	if h.stopping.Load() || !h.tending.CompareAndSwap(false, true) {
+		return
+	}
+	h.opts.Clock.AfterFunc(spareTick, func() {
+		h.tending.Store(false)
+		now, more := h.opts.Clock.Now(), false
+		for _, ns := range h.namespaces {
+			more = ns.kind.Tend(now) || more
+		}
+		if more {
+			h.tendSpares()
+		}
+	})
+}
+
+// closeSpares closes what is left of them.
+func (h *Host) closeSpares() {
+	for _, ns := range h.namespaces {
+		ns.kind.Close()
+	}
+}
