@@ -287,14 +287,17 @@ func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
 
 func onWALSize(tls *libc.TLS, file, out uintptr) int32 {
 	w := walOf(file)
-	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
-		return rc
+	size := (*int64)(pointer(out))
+	*size = 0
+	if w.base != 0 {
+		if rc := method[sizeMethod](w.own().FxFileSize)(tls, file, out); rc != sqlite3.SQLITE_OK {
+			return rc
+		}
 	}
-	if w.base == 0 {
-		*(*int64)(pointer(out)) = 0
-		return sqlite3.SQLITE_OK
+	if w.at >= 0 {
+		*size = max(*size, w.at+int64(len(w.buf)))
 	}
-	return method[sizeMethod](w.own().FxFileSize)(tls, file, out)
+	return sqlite3.SQLITE_OK
 }
 
 // put writes into the WAL's file.

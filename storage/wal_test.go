@@ -300,15 +300,16 @@ func TestCommittedFramesWait(t *testing.T) {
 	}
 }
 
-// That a file needs its log stands in it from the first transaction on, even if the process dies
-// then.
-func TestFileInUseSaysSoAtOnce(t *testing.T) {
+// That a file needs its log stands in it when the actor rests behind the first transaction, even if
+// the process dies then.
+func TestFileInUseSaysSo(t *testing.T) {
 	o, disk, _ := spillOptions(t)
 	d, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	mustExec(t, d, wideTable)
+	d.Rest()
 	disk.Kill()
 	d.Fence()
 	if err := disk.Restart(); err != nil {
