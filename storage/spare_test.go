@@ -123,6 +123,13 @@ func TestSpare(t *testing.T) {
 			}
 		}
 	}
+	for i := range 6 { // of lives that change nothing
+		d := s.open(names[i%3])
+		if n := query(t, d, "SELECT count(*) FROM t WHERE x = ?", names[i%3])[0][0]; n != int64(4) {
+			t.Errorf("%s: %v rows, want 4", names[i%3], n)
+		}
+		s.close(d)
+	}
 	for _, name := range names {
 		s.verify(name, 4)
 	}
