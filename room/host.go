@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -196,6 +197,9 @@ func Open(o Options) (*Host, error) {
 	}
 	h := &Host{opts: o, unlock: unlock, namespaces: make(map[string]*namespace)}
 	h.seed = hostSeed(o.Seed)
+	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
+		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())
+	}
 	if err := h.openLog(); err != nil {
 		return nil, errors.Join(err, unlock())
 	}
@@ -249,6 +253,7 @@ func (h *Host) add(ns *namespace) bool {
 		return false
 	}
 	ns.host = h
+	ns.kind.KeepWALs(filepath.Join(h.opts.Dir, walsDir))
 	h.namespaces[ns.name] = ns
 	return true
 }

@@ -5,6 +5,9 @@ package room
 
 import "time"
 
+// walsDir is where connections keep their WALs that no room uses.
+const walsDir = "_wal"
+
 // spareTick is how often it is looked for connections that nobody has wanted.
 const spareTick = 10 * time.Second
 
@@ -16,6 +19,8 @@ func (h *Host) tendSpares() {
 	h.opts.Clock.AfterFunc(spareTick, func() {
 		h.tending.Store(false)
 		now, more := h.opts.Clock.Now(), false
+		h.mu.RLock()
+		defer h.mu.RUnlock()
 		for _, ns := range h.namespaces {
 			more = ns.kind.Tend(now) || more
 		}
@@ -25,7 +30,7 @@ func (h *Host) tendSpares() {
 	})
 }
 
-// closeSpares closes what is left of them.
+// closeSpares closes what is left of them. mu is held.
 func (h *Host) closeSpares() {
 	for _, ns := range h.namespaces {
 		ns.kind.Close()

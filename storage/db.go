@@ -331,7 +331,7 @@ func (d *DB) shut() error {
 	}
 	d.end()
 	d.dropArguments()
-	d.unwatch()
+	parked := d.unwatch()
 	var err error
 	if d.room != nil || d.broken != nil || d.seat != nil && d.seat.name != 0 { // the WAL is ours to see to, and where it is needed the log has it too
 		err = d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -339,6 +339,9 @@ func (d *DB) shut() error {
 	err = errors.Join(err, d.c.close(d.seat)) // rolls an open transaction back
 	if d.swept {
 		err = errors.Join(err, d.removeWAL())
+	}
+	if parked != "" {
+		err = errors.Join(err, d.o.FS.Remove(parked))
 	}
 	if d.suspect {
 		err = errors.Join(err, d.accuse())

@@ -75,7 +75,9 @@
 // (seat.go, spare.go). SQLite has its two files through methods of this package, which exchange
 // what is open beneath them, keep the file's lock, and have the WAL's index in memory. A WAL
 // is then made when something is written into it: behind the first answer (DB.Rest), for making
-// a file can take longer than the transaction.
+// a file can take longer than the transaction. The connection takes its WAL along (Kind.KeepWALs),
+// for freeing a file can take longer than that; its header is zeroed first, and the room's
+// directory synced, so that no power cut gives a room another one's pages.
 //
 // The package calls modernc.org/sqlite/lib, the driver module's translation of
 // SQLite, itself: not database/sql and not the driver's connection. The driver

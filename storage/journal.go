@@ -297,6 +297,7 @@ func (d *DB) leaveLog() error {
 	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // without room for the mark it goes without
 		return err
 	}
+	d.wal.stays = d.o.Kind != nil && d.o.Kind.wals != ""
 	switch err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); {
 	case errors.Is(err, ErrFull): // it stays in the WAL, and in the log
 		return nil

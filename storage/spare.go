@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -68,17 +69,26 @@ func (d *DB) keep() bool {
 	}
 	sqlite3.Xsqlite3_db_release_memory(d.c.tls, d.c.db)
 	sqlite3.Xsqlite3_set_last_insert_rowid(d.c.tls, d.c.db, 0)
-	opened := d.wal.base != 0
-	d.wal.leave(d.c.tls)
-	d.seat.vacate()
-	if opened && d.removeWAL() != nil { // it is empty, and in the next life's way; that one sees to it
-		opened = false
+	if !d.wal.away() && d.parkWAL() != nil {
+		d.dropWAL()
 	}
+	d.seat.vacate()
 	d.wal.forget()
 	d.wal, d.seat, d.c = nil, nil, nil
 	open.set(s.handle, nil)
 	k.add(s)
 	return true
+}
+
+// dropWAL closes the WAL, whose content is in the database, and removes it.
+func (d *DB) dropWAL() {
+	parked := d.wal.parked
+	d.wal.leave(d.c.tls)
+	if parked != "" {
+		d.o.FS.Remove(parked)
+	} else {
+		d.removeWAL() // else it is in the next life's way; that one sees to it
+	}
 }
 
 // unusual tells of tables that have a memory of their own beneath SQLite: virtual ones.
@@ -163,11 +173,31 @@ func (k *Kind) Close() {
 func (s *spare) close() {
 	d := &DB{c: s.c, caches: s.caches, tx: s.tx}
 	d.dropArguments()
-	*(*uintptr)(pointer(s.wal.file)) = 0
+	*(*uintptr)(pointer(s.wal.file)) = s.wal.base // SQLite closes it, if it is open
 	s.c.free(s.wal.address())
 	s.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 	s.c.close(s.seat)
 	open.remove(s.handle)
+	if s.wal.parked != "" {
+		s.set.fs.Remove(s.wal.parked)
+	}
+}
+
+// KeepWALs says where connections that are not in use keep their WALs: a directory that is
+// there, on the file system of the rooms, and in use by no other process. Without it they are
+// removed and made anew. It is called before the Kind is used.
+func (k *Kind) KeepWALs(dir string) { k.wals = dir }
+
+// ClearWALs makes such a directory, and removes what an earlier process has left in it.
+func ClearWALs(f FS, dir string) error {
+	if err := f.MakeDirs(dir); err != nil {
+		return err
+	}
+	names, err := f.Names(dir)
+	for _, name := range names {
+		err = errors.Join(err, f.Remove(filepath.Join(dir, name)))
+	}
+	return err
 }
 
 // openSpare opens a file that was closed well, with a spare. nil: it must be opened from anew.

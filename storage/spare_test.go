@@ -26,7 +26,17 @@ type spares struct {
 
 func newSpares(t *testing.T) *spares {
 	s := &spares{t: t, dir: t.TempDir(), log: newMemLog(), now: time.Unix(1e9, 0)}
-	t.Cleanup(s.k.Close)
+	wals := filepath.Join(s.dir, "wals")
+	if err := ClearWALs(HostFS(), wals); err != nil {
+		t.Fatal(err)
+	}
+	s.k.KeepWALs(wals)
+	t.Cleanup(func() {
+		s.k.Close()
+		if names, err := HostFS().Names(wals); err != nil || len(names) > 0 {
+			t.Errorf("WALs are left: %q, %v", names, err)
+		}
+	})
 	return s
 }
 
@@ -292,6 +302,51 @@ func TestSpareMakesItsWALLate(t *testing.T) {
 	}
 }
 
+// A connection keeps its WAL from one room to the next, if it is not large, and what is in it is
+// nobody's then.
+func TestSpareKeepsItsWAL(t *testing.T) {
+	s := newSpares(t)
+	parked := func() []string {
+		names, err := HostFS().Names(s.k.wals)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	s.make("a", spareTable)
+	s.make("b", spareTable)
+	if n := len(parked()); n != 2 {
+		t.Fatalf("%d WALs are kept, want 2", n)
+	}
+	for _, name := range parked() {
+		if b, err := os.ReadFile(filepath.Join(s.k.wals, name)); err != nil || len(b) <= walHeaderSize || strings.Trim(string(b[:walHeaderSize]), "\x00") != "" {
+			t.Errorf("%s begins with %x, %v", name, b[:min(len(b), walHeaderSize)], err)
+		}
+	}
+	d := s.open("a")
+	mustExec(t, d, "INSERT INTO t VALUES (1, 1)")
+	if n := len(parked()); n != 2 {
+		t.Errorf("%d WALs while nothing is written, want 2", n)
+	}
+	d.Rest()
+	if n := len(parked()); n != 1 {
+		t.Errorf("%d WALs while a is in use, want 1", n)
+	}
+	s.close(d)
+	d = s.open("a")
+	d.Fence() // one that was not in use goes with its connection
+	if n := len(parked()); n != 1 {
+		t.Errorf("%d WALs behind a life that was fenced, want 1", n)
+	}
+	d = s.open("a")
+	mustExec(t, d, fmt.Sprintf("INSERT INTO t (x) VALUES (zeroblob(%d))", 2*maxParked))
+	s.close(d)
+	if n := len(parked()); n != 0 {
+		t.Errorf("%d WALs behind a large one, want none", n)
+	}
+	s.verify("a", 2)
+}
+
 // A disk on which the WAL cannot be made takes nothing from what was acknowledged.
 func TestSpareWithoutAWAL(t *testing.T) {
 	s := newSpares(t)
@@ -405,7 +460,11 @@ func TestSpareRandom(t *testing.T) {
 // lose nothing that was acknowledged.
 func TestPowerCutSpare(t *testing.T) {
 	for after := 1; ; after++ {
-		if !cutSpare(t, after) {
+		cut := false
+		for seed := range uint64(2) {
+			cut = cutSpare(t, after, seed) || cut
+		}
+		if !cut {
 			if after < 20 {
 				t.Errorf("after %d operations all was done: this tests nothing", after)
 			}
@@ -415,9 +474,9 @@ func TestPowerCutSpare(t *testing.T) {
 }
 
 // cutSpare has the power go after some operations, and tells whether it went before the end.
-func cutSpare(t *testing.T, after int) (cut bool) {
-	disk := faultdisk.New(uint64(after), faultdisk.PowersafeOverwrite)
-	name := fmt.Sprint("spare-", after)
+func cutSpare(t *testing.T, after int, seed uint64) (cut bool) {
+	disk := faultdisk.New(uint64(after)<<8+seed, faultdisk.PowersafeOverwrite)
+	name := fmt.Sprintf("spare-%d-%d", after, seed)
 	unregister, err := disk.Register(name)
 	if err != nil {
 		t.Fatal(err)
@@ -435,8 +494,14 @@ func cutSpare(t *testing.T, after int) (cut bool) {
 		}
 		var k Kind
 		defer k.Close()
+		if (uint64(after)+seed)%4 != 0 {
+			if err := ClearWALs(disk.FS(name), "/wals"); err != nil {
+				return errors.Join(err, log.Close())
+			}
+			k.KeepWALs("/wals")
+		}
 		err = do(func(room string) (*DB, error) {
-			return Open(Options{Path: "/" + room, Namespace: "n", Room: room, FS: disk.FS(name), Log: log, Kind: &k})
+			return Open(Options{Path: "/" + room + "/file", Namespace: "n", Room: room, FS: disk.FS(name), Log: log, Kind: &k})
 		})
 		return errors.Join(err, log.Close())
 	}
@@ -464,12 +529,14 @@ func cutSpare(t *testing.T, after int) (cut bool) {
 		for round := range 2 {
 			for _, room := range rooms {
 				d, err := visit(open, room, func(d *DB) error {
-					for range 2 + 20*round { // the second time it is more than is gathered
-						if _, err := d.Exec("INSERT INTO t (x) VALUES (hex(zeroblob(500)))"); err != nil {
+					for i := range 2 + 20*round { // the second time it is more than is gathered
+						if _, err := d.Exec("INSERT INTO t (x) VALUES (hex(zeroblob(500)) || ?)", room); err != nil {
 							return err
 						}
 						acknowledged[room]++
-						d.Rest()
+						if i == 0 {
+							d.Rest()
+						}
 					}
 					return nil
 				})
@@ -496,8 +563,11 @@ func cutSpare(t *testing.T, after int) (cut bool) {
 		for _, room := range rooms {
 			if _, err := visit(open, room, func(d *DB) error {
 				checkConsistent(t, d)
+				if n := query(t, d, "SELECT count(*) FROM t WHERE x NOT LIKE '%' || ?", room)[0][0]; n != int64(0) {
+					t.Errorf("cut after %d, seed %d: %s has %v rows of other rooms", after, seed, room, n)
+				}
 				if n := query(t, d, "SELECT count(*) FROM t")[0][0].(int64); n < acknowledged[room] || n > acknowledged[room]+1 {
-					t.Errorf("cut after %d: %s has %d rows, %d were acknowledged", after, room, n, acknowledged[room])
+					t.Errorf("cut after %d, seed %d: %s has %d rows, %d were acknowledged", after, seed, room, n, acknowledged[room])
 				}
 				return nil
 			}); err != nil {
@@ -506,7 +576,7 @@ func cutSpare(t *testing.T, after int) (cut bool) {
 		}
 		return nil
 	}); err != nil {
-		t.Fatalf("cut after %d: %v", after, err)
+		t.Fatalf("cut after %d, seed %d: %v", after, seed, err)
 	}
 	return err != nil
 }

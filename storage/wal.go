@@ -23,7 +23,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -49,7 +51,9 @@ type walMethods struct {
 type wal struct {
 	file, main uintptr            // SQLite's open files: the WAL and the database
 	base       uintptr            // the WAL's own methods; 0: it is not open, nothing was written into it yet
-	open       func() int32       // opens it then
+	parked     string             // where it is, if not in its place: open, and nothing is in it
+	open       func() int32       // opens it then, or puts it in its place
+	stays      bool               // it is not to be cut to nothing
 	table      *walMethods        // what stands in their place
 	place      map[uint32]int64   // where in the WAL a page's newest committed version is
 	pages      uint32             // of the database
@@ -129,23 +133,25 @@ func (d *DB) watch() error {
 // something is to be written into it.
 func (d *DB) watchAgain(was *wal) error {
 	clear(was.place)
-	w := &wal{place: was.place, append: d.append, at: -1, fresh: true, file: was.file, main: was.main, table: was.table, buf: was.buf[:0]}
+	w := &wal{place: was.place, append: d.append, at: -1, fresh: true, file: was.file, main: was.main, table: was.table, buf: was.buf[:0],
+		base: was.base, parked: was.parked}
 	w.open = d.openWAL
 	d.wal = w
 	return d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) })
 }
 
-// openWAL makes the WAL that SQLite believes to have open.
+// openWAL makes the WAL that SQLite believes to have open, or takes the one that the connection
+// has brought along.
 func (d *DB) openWAL() int32 {
+	if d.wal.parked != "" {
+		return d.unparkWAL()
+	}
 	f, err := d.o.FS.Open(d.o.Path+"-wal", os.O_RDWR|os.O_CREATE) // its owner's alone, and its error tells more than SQLite's
 	if err == nil {
 		err = f.Close()
 	}
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return sqlite3.SQLITE_FULL
-	case err != nil:
-		return sqlite3.SQLITE_IOERR_WRITE
+	if err != nil {
+		return writeFailed(err)
 	}
 	w, methods := d.wal, (*uintptr)(pointer(d.wal.file))
 	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_CREATE | sqlite3.SQLITE_OPEN_WAL
@@ -157,18 +163,81 @@ func (d *DB) openWAL() int32 {
 	return rc
 }
 
+// writeFailed is SQLite's code of an error at writing.
+func writeFailed(err error) int32 {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return sqlite3.SQLITE_FULL
+	}
+	return sqlite3.SQLITE_IOERR_WRITE
+}
+
+// maxParked is how large a WAL may be that a connection keeps: the usual ones are smaller.
+const maxParked = 1 << 20
+
+// parkWAL takes a WAL whose content is in the database out of its place, open as it is, for the
+// next room that the connection serves; some file systems take milliseconds to free a file's blocks, and
+// longer to make one than to sync one. First it is made sure of that nobody takes
+// what is in it for a WAL, and then that no power cut brings its name back, for soon there
+// will be another room's pages in it.
+func (d *DB) parkWAL() error {
+	w, dir := d.wal, d.o.Kind.wals
+	size := int64(0)
+	if err := w.ask(d.c, func(out uintptr) int32 { return method[sizeMethod](w.own().FxFileSize)(d.c.tls, w.file, out) }, &size); err != nil {
+		return err
+	}
+	if dir == "" || size > maxParked {
+		return ErrTooLarge
+	}
+	if rc := w.put(d.c.tls, make([]byte, walHeaderSize), 0); rc != sqlite3.SQLITE_OK {
+		return d.c.said(rc)
+	}
+	if rc := method[syncMethod](w.own().FxSync)(d.c.tls, w.file, sqlite3.SQLITE_SYNC_NORMAL); rc != sqlite3.SQLITE_OK {
+		return d.c.said(rc)
+	}
+	to := filepath.Join(dir, strconv.Itoa(int(d.handle)))
+	if err := d.o.FS.Rename(d.o.Path+"-wal", to); err != nil {
+		return err
+	}
+	w.parked = to
+	return d.o.FS.SyncDir(filepath.Dir(d.o.Path))
+}
+
+// unparkWAL puts it in its place.
+func (d *DB) unparkWAL() int32 {
+	if err := d.o.FS.Rename(d.wal.parked, d.o.Path+"-wal"); err != nil {
+		return writeFailed(err)
+	}
+	d.wal.parked = ""
+	return sqlite3.SQLITE_OK
+}
+
+// ask calls a method that gives a number.
+func (w *wal) ask(c *conn, call func(out uintptr) int32, to *int64) error {
+	out := c.malloc(8)
+	defer c.free(out)
+	if rc := call(out); rc != sqlite3.SQLITE_OK {
+		return c.said(rc)
+	}
+	*to = *(*int64)(pointer(out))
+	return nil
+}
+
+// away tells that the WAL is not in its place: nothing is in it.
+func (w *wal) away() bool { return w.base == 0 || w.parked != "" }
+
 // unwatch ends the watching, before SQLite closes the WAL. If what waits cannot be written into
-// it, that is in the log.
-func (d *DB) unwatch() {
+// it, that is in the log. parked is where the WAL is if it was not used.
+func (d *DB) unwatch() (parked string) {
 	w := d.wal
 	if w == nil {
-		return
+		return ""
 	}
 	w.reset()
 	w.flush(d.c.tls)
 	*(*uintptr)(pointer(w.file)) = w.base
 	d.c.free(w.address())
 	d.wal = nil
+	return w.parked
 }
 
 // leave closes the WAL, which is empty, beneath SQLite.
@@ -177,7 +246,7 @@ func (w *wal) leave(tls *libc.TLS) {
 		return
 	}
 	method[closeMethod](w.own().FxClose)(tls, w.file)
-	w.base = 0
+	w.base, w.parked = 0, ""
 	*(*uintptr)(pointer(w.file)) = w.address()
 }
 
@@ -187,7 +256,7 @@ func (w *wal) forget() {
 	w.end, w.newest = 0, 0
 	w.reset()
 	w.forgetGathered()
-	w.append, w.open = nil, nil
+	w.append, w.open, w.stays = nil, nil, false
 }
 
 // address is where our methods are.
@@ -252,7 +321,7 @@ func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 			return rc
 		}
 	}
-	if w.base == 0 {
+	if w.away() {
 		clear(view(p, int(n)))
 		return sqlite3.SQLITE_IOERR_SHORT_READ
 	}
@@ -268,7 +337,7 @@ func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
-	if w.base == 0 {
+	if w.away() {
 		return sqlite3.SQLITE_OK
 	}
 	return method[syncMethod](w.own().FxSync)(tls, file, flags)
@@ -279,7 +348,7 @@ func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
-	if w.base == 0 {
+	if w.away() || w.stays && size == 0 {
 		return sqlite3.SQLITE_OK
 	}
 	return method[cutMethod](w.own().FxTruncate)(tls, file, size)
@@ -289,7 +358,7 @@ func onWALSize(tls *libc.TLS, file, out uintptr) int32 {
 	w := walOf(file)
 	size := (*int64)(pointer(out))
 	*size = 0
-	if w.base != 0 {
+	if !w.away() {
 		if rc := method[sizeMethod](w.own().FxFileSize)(tls, file, out); rc != sqlite3.SQLITE_OK {
 			return rc
 		}
@@ -302,7 +371,7 @@ func onWALSize(tls *libc.TLS, file, out uintptr) int32 {
 
 // put writes into the WAL's file.
 func (w *wal) put(tls *libc.TLS, b []byte, off int64) int32 {
-	if w.base == 0 {
+	if w.away() {
 		if rc := w.open(); rc != sqlite3.SQLITE_OK {
 			return rc
 		}
@@ -378,7 +447,7 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 		// SQLite syncs the header before it writes frames behind it, lest frames of before are
 		// taken for its own after a power cut. Where there are none, one less is needed.
 		w.unsynced, w.fresh = w.fresh, false
-		if w.base == 0 {
+		if w.away() {
 			return w.gather(tls, b, off), nil
 		}
 		return w.put(tls, b, off), nil

@@ -150,7 +150,7 @@ func resize(b []byte, size int64) []byte {
 type entry struct {
 	op    Op     // OpOpen: a file was made. OpDelete, OpRename
 	name  string // what is made, deleted, or renamed to
-	from  string // what is renamed
+	from  string // what is renamed, in the same directory
 	inode *inode
 }
 
@@ -192,8 +192,9 @@ func (d *Disk) remove(name string) error {
 	return d.burn()
 }
 
-// Rename gives a file another name in its directory, in place of what had that
-// name: a cut before SyncDir leaves one state or the other.
+// Rename gives a file another name, in place of what had that name. In one directory a cut
+// before SyncDir leaves one state or the other; in another one, which has to be synced too, it may
+// leave both names, or none.
 func (d *Disk) Rename(from, to string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -209,10 +210,12 @@ func (d *Disk) rename(from, to string) error {
 	switch {
 	case n == nil:
 		return fs.ErrNotExist
-	case filepath.Dir(from) != filepath.Dir(to):
-		return syscall.EXDEV
 	case from == to:
 		return nil
+	case filepath.Dir(from) != filepath.Dir(to): // a change of each of them
+		d.enter(entry{op: OpRename, name: to, inode: n})
+		d.enter(entry{op: OpDelete, name: from})
+		return d.burn()
 	}
 	d.enter(entry{op: OpRename, name: to, from: from, inode: n})
 	return d.burn()

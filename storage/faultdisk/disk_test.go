@@ -398,9 +398,32 @@ func TestFilesLikeOS(t *testing.T) {
 	if err := d.Rename("x/a", "y/a"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
-	d.Write("x/a", nil)
-	if err := d.Rename("x/a", "y/a"); !errors.Is(err, syscall.EXDEV) {
-		t.Error(err)
+}
+
+// A rename to another directory is a change of both: a power cut leaves the old name, the new one,
+// both or none, and syncs of both make it certain.
+func TestRenameToAnotherDirectory(t *testing.T) {
+	seen := map[string]int{}
+	for seed := range uint64(200) {
+		d := New(seed)
+		d.Write("x/a", []byte("content"))
+		must(t, d.SyncDir("x"))
+		must(t, d.Rename("x/a", "y/b"))
+		if got := d.Files(); !slices.Equal(got, []string{"y/b"}) {
+			t.Fatal(got)
+		}
+		synced := d.Clone(seed)
+		powerCut(t, d)
+		seen[strings.Join(d.Files(), " ")]++
+		must(t, synced.SyncDir("y"))
+		must(t, synced.SyncDir("x"))
+		powerCut(t, synced)
+		if got := synced.Files(); !slices.Equal(got, []string{"y/b"}) {
+			t.Fatal(got)
+		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("it left %v", seen)
 	}
 }
 
