@@ -36,10 +36,10 @@ type Link interface {
 type Connection struct {
 	// Immutable.
 
-	Serial   uint64    // its name within the process, never used twice
-	ID       string    // chosen by the client and kept over its reconnects; not unique, and no proof of anything
+	Serial   uint64    // its number within the process, never used twice
 	Identity *Identity // who it is; never nil, see Identify
 	Link     Link
+	names    string // the id and behind it the room's name: one piece of memory
 
 	// Owned by the room's actor.
 
@@ -55,8 +55,28 @@ type Connection struct {
 
 	// Immutable; here, where it takes no room.
 
-	Named bool // the client chose ID itself, so it may come back under it
+	Named bool  // the client chose its id itself, so it may come back under it
+	id    uint8 // how many bytes of names are the id
 }
+
+// MaxConnectionID is the longest id of a connection, in bytes.
+const MaxConnectionID = 128
+
+// Name gives a connection its id, of at most MaxConnectionID bytes, and the name of its
+// room: once, before anybody else has it. The strings are copied.
+func (c *Connection) Name(id, room string) {
+	if len(id) > MaxConnectionID {
+		panic("hibernate: a connection's id is too long")
+	}
+	c.names, c.id = id+room, uint8(len(id))
+}
+
+// ID is chosen by the client and kept over its reconnects; it is not unique, and no proof of
+// anything.
+func (c *Connection) ID() string { return c.names[:c.id] }
+
+// Room is the name of its room, without the namespace.
+func (c *Connection) Room() string { return c.names[c.id:] }
 
 // A State is what a room's handler keeps with a connection.
 type State struct {

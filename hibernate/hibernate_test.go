@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,44 +40,137 @@ func TestFrameWire(t *testing.T) {
 	}
 }
 
+// newcomer is a connection of a room.
+func newcomer(r *Registry, room string) *Connection {
+	c := &Connection{Serial: r.Serial()}
+	c.Name("someone", room)
+	return c
+}
+
 func TestRegistry(t *testing.T) {
 	var r Registry
-	x, y := Key{"n", "x"}, Key{"n", "y"}
-	add := func(room Key) *Connection {
-		c := &Connection{Serial: r.Serial()}
-		r.Add(room, c)
+	n, m := r.Rooms(), r.Rooms()
+	add := func(rooms *Rooms, room string) *Connection {
+		c := newcomer(&r, room)
+		rooms.Add(c)
 		return c
 	}
-	a, b, c := add(x), add(x), add(y)
-	before := r.Connections(x)
-	if fmt.Sprint(before) != fmt.Sprint([]*Connection{a, b}) || r.Len() != 3 || len(r.All()) != 3 {
+	a, b, c, d := add(n, "x"), add(n, "x"), add(n, "y"), add(m, "x")
+	before := n.Connections("x")
+	if !slices.Equal(before, []*Connection{a, b}) || r.Len() != 4 || !slices.Equal(r.All(), []*Connection{a, b, c, d}) {
 		t.Errorf("x has %v of %d", before, r.Len())
 	}
-	r.Add(x, a) // once more changes nothing
-	if !r.Remove(x, a.Serial) || r.Remove(x, a.Serial) || r.Remove(Key{"n", "z"}, 1) {
+	n.Add(a) // once more changes nothing
+	n.Add(c)
+	if r.Len() != 4 {
+		t.Errorf("%d connections", r.Len())
+	}
+	if !n.Remove(a) || n.Remove(a) || m.Remove(b) || n.Remove(newcomer(&r, "z")) || n.Remove(newcomer(&r, "y")) {
 		t.Error("Remove does not tell what was there")
 	}
-	if got := r.Connections(x); len(got) != 1 || got[0] != b || len(before) != 2 {
+	if got := n.Connections("x"); len(got) != 1 || got[0] != b || len(before) != 2 {
 		t.Errorf("x has %v, and what was given before is %v", got, before)
 	}
-	r.Remove(x, b.Serial)
-	r.Remove(y, c.Serial)
-	if r.Len() != 0 || len(r.rooms) != 0 || r.Connections(x) != nil {
-		t.Errorf("%d connections and %d rooms are left", r.Len(), len(r.rooms))
+	if n.Connections("z") != nil || m.Connections("y") != nil {
+		t.Error("a room without connections has some")
 	}
+	n.Remove(b)
+	n.Remove(c)
+	if r.Len() != 1 || len(n.lone)+len(n.crowds) != 0 || n.Connections("x") != nil {
+		t.Errorf("%d connections and %d rooms are left", r.Len(), len(n.lone)+len(n.crowds))
+	}
+}
+
+// The registry is compared with a plain map of lists, in rooms of which many have the same hash.
+func TestRegistryAgainstAModel(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	var r Registry
+	rooms := r.Rooms()
+	rooms.hash = func(room string) uint64 { return uint64(room[len(room)-1]) % 3 }
+	model := make(map[string][]*Connection)
+	total, shared := 0, 0
+	for range 20_000 {
+		room := fmt.Sprint("room", rng.IntN(10))
+		list := model[room]
+		if len(list) > 0 && rng.IntN(2+len(list)) > 1 {
+			i := rng.IntN(len(list))
+			if !rooms.Remove(list[i]) || rooms.Remove(list[i]) {
+				t.Fatalf("%s has lost a connection, or has one that has gone", room)
+			}
+			model[room] = slices.Delete(slices.Clone(list), i, i+1)
+			total--
+		} else {
+			c := newcomer(&r, room)
+			rooms.Add(c)
+			rooms.Add(c)
+			model[room] = append(slices.Clone(list), c)
+			total++
+		}
+		for room, want := range model {
+			if got := rooms.Connections(room); !slices.Equal(got, want) {
+				t.Fatalf("%s has %v, want %v", room, got, want)
+			}
+		}
+		if r.Len() != total || len(r.All()) != total {
+			t.Fatalf("%d and %d connections, want %d", r.Len(), len(r.All()), total)
+		}
+		for _, crowd := range rooms.crowds {
+			if len(crowd.list) == 1 {
+				shared++
+			}
+		}
+	}
+	if shared == 0 {
+		t.Error("no room had to do with a hash that was taken")
+	}
+}
+
+// A room that sleeps with one connection costs a slot: what a host with a room for each of its
+// clients has of them.
+func TestLoneRoomsAreSmall(t *testing.T) {
+	const rooms, most = 50_000, 40 // bytes
+	list := make([]*Connection, rooms)
+	var r Registry
+	n := r.Rooms()
+	for i := range list {
+		list[i] = newcomer(&r, fmt.Sprint("room", i))
+	}
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for _, c := range list {
+		n.Add(c)
+	}
+	each := float64(heap()-before) / rooms
+	t.Logf("%.1f bytes", each)
+	if each > most {
+		t.Errorf("a room has %.1f bytes, and %d are allowed", each, most)
+	}
+	for _, c := range list {
+		n.Remove(c)
+	}
+	if left := heap() - before; left > rooms {
+		t.Errorf("%d bytes are left of rooms that are not there any more", left)
+	}
+	runtime.KeepAlive(&r)
 }
 
 func TestRegistryFromManyGoroutines(t *testing.T) {
 	var r Registry
+	rooms := r.Rooms()
 	var all sync.WaitGroup
 	for g := range 8 {
 		all.Go(func() {
 			for i := range 200 {
-				c := &Connection{Serial: r.Serial()}
-				room := Key{"n", fmt.Sprint((g + i) % 3)}
-				r.Add(room, c)
-				r.Connections(room)
-				r.Remove(room, c.Serial)
+				room := fmt.Sprint((g + i) % 3)
+				c := newcomer(&r, room)
+				rooms.Add(c)
+				rooms.Connections(room)
+				rooms.Remove(c)
 			}
 		})
 	}
@@ -83,6 +178,25 @@ func TestRegistryFromManyGoroutines(t *testing.T) {
 	if r.Len() != 0 {
 		t.Errorf("%d are left", r.Len())
 	}
+}
+
+func TestConnectionNames(t *testing.T) {
+	var c Connection
+	long := strings.Repeat("i", MaxConnectionID)
+	c.Name(long, "")
+	if c.ID() != long || c.Room() != "" {
+		t.Errorf("%q in %q", c.ID(), c.Room())
+	}
+	c.Name("", "kitchen")
+	if c.ID() != "" || c.Room() != "kitchen" {
+		t.Errorf("%q in %q", c.ID(), c.Room())
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("an id that is too long is taken")
+		}
+	}()
+	c.Name(long+"i", "kitchen")
 }
 
 func TestConfirmNeverFalls(t *testing.T) {
@@ -100,7 +214,7 @@ func TestConfirmNeverFalls(t *testing.T) {
 func TestRegistryListsStay(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var r Registry
-	key := Key{"n", "x"}
+	rooms := r.Rooms()
 	type given struct{ list, want []*Connection }
 	var all []given
 	var live, late []*Connection
@@ -108,23 +222,23 @@ func TestRegistryListsStay(t *testing.T) {
 		switch n := rng.IntN(4); {
 		case n == 0 && len(live) > 0:
 			i := rng.IntN(len(live))
-			r.Remove(key, live[i].Serial)
+			rooms.Remove(live[i])
 			live = slices.Delete(live, i, i+1)
 		case n == 1: // its serial was given before, and it comes later than others
-			late = append(late, &Connection{Serial: r.Serial()})
+			late = append(late, newcomer(&r, "x"))
 		default:
-			c := &Connection{Serial: r.Serial()}
+			c := newcomer(&r, "x")
 			if n == 2 && len(late) > 0 {
 				c, late = late[0], late[1:]
 			}
-			r.Add(key, c)
+			rooms.Add(c)
 			live = append(live, c)
 		}
 		if rng.IntN(2) == 0 {
-			list := r.Connections(key)
+			list := rooms.Connections("x")
 			all = append(all, given{list, slices.Clone(list)})
 		}
-		if got := len(r.Connections(key)); got != len(live) {
+		if got := len(rooms.Connections("x")); got != len(live) {
 			t.Fatalf("%d connections, want %d", got, len(live))
 		}
 	}

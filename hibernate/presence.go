@@ -277,8 +277,8 @@ func (g *gathering) show(c *Connection, value json.RawMessage) error {
 		}
 		size = len(old.peer)
 	}
-	frame := peersFrame(len(value)+len(c.ID)+64, func(dst []byte) []byte {
-		return syncproto.AppendPeer(dst, c.Serial, c.ID, value)
+	frame := peersFrame(len(value)+len(c.ID())+64, func(dst []byte) []byte {
+		return syncproto.AppendPeer(dst, c.Serial, c.ID(), value)
 	})
 	next := showing(frame, len(value))
 	if g.bytes+len(next.peer)-size > MaxRoomPresence {

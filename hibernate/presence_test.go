@@ -94,16 +94,22 @@ func (p *pupil) check(t *testing.T, want map[string]string) {
 
 func name(c *Connection) string { return strconv.FormatUint(c.Serial, 36) }
 
+// named gives a connection an id that others have too.
+func named(c *Connection) *Connection {
+	c.Name(fmt.Sprint("id-", c.Serial%7), "room")
+	return c
+}
+
 func join(r *Registry) (*Connection, *pupil) {
 	link := new(pupil)
 	serial := r.Serial()
-	return &Connection{Serial: serial, ID: fmt.Sprint("id-", serial%7), Link: link}, link
+	return named(&Connection{Serial: serial, Link: link}), link
 }
 
 // joinDeaf is join with a link that does not look at what it gets.
 func joinDeaf(r *Registry) *Connection {
 	serial := r.Serial()
-	return &Connection{Serial: serial, ID: fmt.Sprint("id-", serial%7), Link: new(deaf)}
+	return named(&Connection{Serial: serial, Link: new(deaf)})
 }
 
 func mustShow(t *testing.T, p *Presence, key Key, c *Connection, value string) {

@@ -179,7 +179,7 @@ func (c *Context) Broadcast(p Payload, except ...string) error {
 	}
 	to := c.life.connections()
 	if len(except) > 0 {
-		to = slices.DeleteFunc(slices.Clone(to), func(conn *hibernate.Connection) bool { return slices.Contains(except, conn.ID) })
+		to = slices.DeleteFunc(slices.Clone(to), func(conn *hibernate.Connection) bool { return slices.Contains(except, conn.ID()) })
 	}
 	c.out = append(c.out, delivery{to: to, frames: []*hibernate.Frame{p.frame}})
 	return nil
@@ -235,7 +235,7 @@ type Conn struct {
 
 // ID is the name that the client chose for the connection and keeps over its
 // reconnects. It is no proof of who it is, and two connections can have the same.
-func (c *Conn) ID() string { return c.c.ID }
+func (c *Conn) ID() string { return c.c.ID() }
 
 // Identity is who the client is, as the server's authentication found it.
 func (c *Conn) Identity() Identity { return *c.c.Identity }

@@ -252,7 +252,7 @@ func (h *Host) add(ns *namespace) bool {
 	if h.namespaces[ns.name] != nil {
 		return false
 	}
-	ns.host = h
+	ns.host, ns.rooms = h, h.conns.Rooms()
 	ns.kind.KeepWALs(filepath.Join(h.opts.Dir, walsDir))
 	h.namespaces[ns.name] = ns
 	return true

@@ -336,7 +336,7 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 
 // connections are the room's connections now.
 func (l *life) connections() []*hibernate.Connection {
-	return l.host.conns.Connections(hibernate.Key(l.key))
+	return l.ns.rooms.Connections(l.key.Room)
 }
 
 var errLast = errors.New("room: the room is about to sleep, and nobody would take the result of work")
@@ -386,7 +386,7 @@ func protect(f func() error) (err error) {
 
 // closeAll closes a room's connections because the server shuts down.
 func (h *Host) closeAll(key Key) {
-	for _, c := range h.conns.Connections(hibernate.Key(key)) {
+	for _, c := range h.namespace(key.Namespace).rooms.Connections(key.Room) {
 		c.Link.Close(closeGoingAway, "server is shutting down")
 	}
 }

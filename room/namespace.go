@@ -24,6 +24,7 @@ var (
 // It is immutable once registered, but for what kind remembers.
 type namespace struct {
 	host     *Host
+	rooms    *hibernate.Rooms // those that have connections
 	name     string
 	create   func() Handler
 	sample   Handler

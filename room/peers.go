@@ -49,7 +49,7 @@ func (l *life) notePeersHere(now time.Time) error {
 	type who struct{ id, subject string }
 	present := make(map[who]bool)
 	for _, c := range l.connections() {
-		present[who{c.ID, c.Identity.Subject}] = true
+		present[who{c.ID(), c.Identity.Subject}] = true
 	}
 	var wrong []who
 	rows, err := l.db.Internal().Query(`SELECT id, subject, here FROM _den_peers`)
@@ -92,7 +92,7 @@ func (t *turn) subscribe(conn *hibernate.Connection, channel string, as storage.
 	write := func() error {
 		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, ?, ?, ?, 1)
 			ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at, here = 1`,
-			conn.ID, conn.Identity.Subject, channel, int64(as), l.host.opts.Clock.Now().UnixMilli())
+			conn.ID(), conn.Identity.Subject, channel, int64(as), l.host.opts.Clock.Now().UnixMilli())
 		return err
 	}
 	peers, err := l.peer(conn)
@@ -125,7 +125,7 @@ func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
 	}
 	t.notes = append(t.notes, func() error {
 		_, err := l.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ?`,
-			conn.ID, conn.Identity.Subject, channel)
+			conn.ID(), conn.Identity.Subject, channel)
 		return err
 	})
 	return nil
@@ -143,7 +143,7 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 	}
 	if len(peers) > 0 {
 		t.notes = append(t.notes, func() error {
-			_, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, conn.ID, conn.Identity.Subject)
+			_, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, conn.ID(), conn.Identity.Subject)
 			return err
 		})
 	}
@@ -194,7 +194,7 @@ type peer struct {
 
 func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
 	rows, err := l.db.Internal().Query(`SELECT channel, seq FROM _den_peers WHERE id = ? AND subject = ?`,
-		conn.ID, conn.Identity.Subject)
+		conn.ID(), conn.Identity.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -218,13 +218,13 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 	if bug.On("peer-high") {
 		confirmed = conn.Mark()
 	}
-	others := func(c *hibernate.Connection) bool { return c.ID == conn.ID }
+	others := func(c *hibernate.Connection) bool { return c.ID() == conn.ID() }
 	if !conn.Named || slices.ContainsFunc(l.connections(), others) {
 		return
 	}
 	t.notes = append(t.notes, func() error {
 		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?), seen_at = ?, here = 0 WHERE id = ? AND subject = ?`,
-			int64(confirmed), l.host.opts.Clock.Now().UnixMilli(), conn.ID, conn.Identity.Subject)
+			int64(confirmed), l.host.opts.Clock.Now().UnixMilli(), conn.ID(), conn.Identity.Subject)
 		return err
 	})
 }

@@ -29,9 +29,6 @@ type ConnectRequest struct {
 	Link hibernate.Link
 }
 
-// maxConnectionID is the longest connection id, in bytes.
-const maxConnectionID = 128
-
 // A Session is a transport's end of a connection. Receive is called from one
 // goroutine at a time; the other methods are safe from any. It holds the connection
 // itself, and no channel while it is quiet: there is one of it for each client of
@@ -40,8 +37,7 @@ type Session struct {
 	// Immutable.
 
 	ns   *namespace
-	room string // the rest of the key
-	conn hibernate.Connection
+	conn hibernate.Connection // with the room's name
 
 	// Protected by mu.
 
@@ -62,7 +58,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	if err := h.check(key); err != nil {
 		return nil, err
 	}
-	if len(r.ID) > maxConnectionID {
+	if len(r.ID) > hibernate.MaxConnectionID {
 		return nil, &Error{Code: syncproto.CodeBadMessage, Message: "The connection's id is longer than 128 bytes."}
 	}
 	s := &Session{ns: h.namespace(key.Namespace)}
@@ -74,9 +70,8 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	if id == "" {
 		id = uuid.NewString()
 	}
-	names := id + key.Room // both in one piece of memory, which is not the request's
-	s.conn.ID, s.room = names[:len(id)], names[len(id):]
-	enter := &connectMessage{key: hibernate.Key(s.Key()), conn: &s.conn, request: r.Request}
+	s.conn.Name(id, key.Room)
+	enter := &connectMessage{conn: &s.conn, request: r.Request}
 	if _, err := h.actors.Request(ctx, s.Key(), enter); err != nil {
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
@@ -88,10 +83,10 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 }
 
 // Key is the room's. Its strings pin no request.
-func (s *Session) Key() Key { return Key{Namespace: s.ns.name, Room: s.room} }
+func (s *Session) Key() Key { return Key{Namespace: s.ns.name, Room: s.conn.Room()} }
 
 // ID is the connection's id.
-func (s *Session) ID() string { return s.conn.ID }
+func (s *Session) ID() string { return s.conn.ID() }
 
 // Mark, Confirm and Confirmed tell the room what the client surely has; see
 // [hibernate.Connection.Mark].
@@ -274,7 +269,7 @@ func (s *Session) name(action *actionMessage, m syncproto.Message) {
 		action.digest = digestOfAction(m.ID, m.Channel, m.Action)
 		return
 	}
-	action.key = nameOfAction('i', s.conn.ID, subject, []byte(m.ID))
+	action.key = nameOfAction('i', s.conn.ID(), subject, []byte(m.ID))
 	action.digest = digestOfAction("", m.Channel, m.Action)
 }
 
@@ -410,4 +405,4 @@ func (s *Session) sendClose(gone *closeMessage) error {
 	})
 }
 
-func (s *Session) remove() { s.ns.host.conns.Remove(hibernate.Key(s.Key()), s.conn.Serial) }
+func (s *Session) remove() { s.ns.rooms.Remove(&s.conn) }

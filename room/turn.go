@@ -22,7 +22,6 @@ import (
 // What a room's mailbox holds. All slices are the message's own.
 type (
 	connectMessage struct {
-		key     hibernate.Key // the room's, for the registry to keep
 		conn    *hibernate.Connection
 		request *http.Request
 	}
@@ -513,13 +512,13 @@ func (t *turn) send(to *hibernate.Connection, frames ...*hibernate.Frame) {
 // connect lets a connection into the room.
 func (t *turn) connect(m *connectMessage) error {
 	l := t.life
-	host, conn := l.host, m.conn
+	rooms, conn := l.ns.rooms, m.conn
 	l.gate.Lock()
 	if !l.fenced {
-		host.conns.Add(m.key, conn)
+		rooms.Add(conn)
 	}
 	l.gate.Unlock()
-	leave := func() { host.conns.Remove(m.key, conn.Serial) }
+	leave := func() { rooms.Remove(conn) }
 	c := t.context(conn, m.request)
 	c.undo = append(c.undo, leave)
 	commit, err := t.unit(c, "OnConnect", func() error { return l.handler.OnConnect(c) })
@@ -535,7 +534,7 @@ func (t *turn) connect(m *connectMessage) error {
 // close tells the room that a connection has gone.
 func (t *turn) close(m *closeMessage) error {
 	l := t.life
-	l.host.conns.Remove(hibernate.Key(l.key), m.conn.Serial)
+	l.ns.rooms.Remove(m.conn)
 	t.leavePeer(m.conn)
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, "OnClose", func() error { return l.handler.OnClose(c, m.code, m.reason) })

@@ -414,7 +414,7 @@ func healthyRaw(t *testing.T, c *rawClient) {
 func TestQuietClientIsSmall(t *testing.T) {
 	sizes := map[string][2]uintptr{
 		"socket":               {unsafe.Sizeof(socket{}), 80},
-		"room.Session":         {unsafe.Sizeof(room.Session{}), 144},
+		"room.Session":         {unsafe.Sizeof(room.Session{}), 128},
 		"hibernate.Connection": {unsafe.Sizeof(hibernate.Connection{}), 96}, // a part of the session
 	}
 	for name, size := range sizes {
