@@ -88,10 +88,10 @@ func (l *Log) finish() error {
 
 // footer is the index of all of a segment, and its filter.
 func (a *active) footer() ([]byte, filter) {
-	if len(a.index) == 0 {
+	if len(a.index.of) == 0 {
 		return nil, nil
 	}
-	return encodeIndex(slices.Collect(maps.Values(a.index)), a.salt)
+	return encodeIndex(slices.Collect(maps.Values(a.index.of)), a.salt)
 }
 
 // finished notes that a segment is done, with the index of all of it at an offset.
@@ -99,8 +99,8 @@ func (l *Log) finished(a *active, at, size int64, keep filter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a.size, a.newest, a.touched = size, l.o.Now().UnixMilli(), nil
-	if len(a.index) > 0 {
-		x := &index{offset: uint32(at), rooms: uint32(len(a.index))}
+	if len(a.index.of) > 0 {
+		x := &index{offset: uint32(at), rooms: uint32(len(a.index.of))}
 		l.keepFilter(x, keep)
 		a.indexes = []*index{x}
 	}
@@ -160,9 +160,6 @@ func (l *Log) reread(a *active) ([]byte, error) {
 func (l *Log) fallBack(a *active, s scanned) {
 	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segmentName(a.number), "bytes", a.end-s.end)
 	l.mu.Lock()
-	for k, p := range s.index {
-		p.who = a.index[k].who
-	}
 	a.end, a.chain, a.index = s.end, s.chain, s.index
 	var elsewhere []*Room
 	for k, r := range l.attached {
@@ -170,7 +167,7 @@ func (l *Log) fallBack(a *active, s scanned) {
 			continue
 		}
 		r.any = true
-		if p := s.index[k]; p != nil {
+		if p := s.index.of[k]; p != nil {
 			r.last, r.at, r.crc = p.last, p.at, p.crc
 		} else {
 			r.in, r.at, r.crc, r.last = nil, 0, 0, 0

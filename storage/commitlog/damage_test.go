@@ -29,7 +29,7 @@ func TestStaleRecord(t *testing.T) {
 		chain = r.crc
 	}
 	s := scan(append(b, make([]byte, 500)...), start{segmentStart, salt}, salt)
-	if p := s.index[who.key]; p == nil || p.last != 3 {
+	if p := s.index.of[who.key]; p == nil || p.last != 3 {
 		t.Errorf("%+v", p)
 	}
 	if s.damaged(b, salt) {
@@ -179,7 +179,7 @@ func TestDamagedMiddle(t *testing.T) {
 	}
 	s := scan(b[segmentStart:], start{segmentStart, salt}, salt)
 	last := int64(0) // where the last record begins
-	for _, p := range s.index {
+	for _, p := range s.index.of {
 		last = max(last, int64(p.at))
 	}
 	newest := int64(max(parseHint(b[hintAt(0):], salt), parseHint(b[hintAt(1):], salt)))

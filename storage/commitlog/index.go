@@ -41,13 +41,13 @@ func sorted(places []*place) []*place {
 	}
 	list := make([]first, len(places))
 	for i, p := range places {
-		list[i] = first{binary.BigEndian.Uint64(p.who.key[:]), p}
+		list[i] = first{binary.BigEndian.Uint64(p.key[:]), p}
 	}
 	slices.SortFunc(list, func(a, b first) int {
 		if c := cmp.Compare(a.bytes, b.bytes); c != 0 {
 			return c
 		}
-		return bytes.Compare(a.of.who.key[:], b.of.who.key[:])
+		return bytes.Compare(a.of.key[:], b.of.key[:])
 	})
 	for i, f := range list {
 		places[i] = f.of
@@ -67,7 +67,7 @@ func encodeIndex(places []*place, salt uint32) ([]byte, filter) {
 		block := b[i*blockSize:][:blockHeader+len(in)*indexEntry]
 		for j, p := range in {
 			encodePlace(block[blockHeader+j*indexEntry:], p)
-			keep.add(p.who.key)
+			keep.add(p.key)
 		}
 		le.PutUint32(block[4:], uint32(i))
 		le.PutUint32(block[8:], uint32(len(in)))
@@ -79,7 +79,7 @@ func encodeIndex(places []*place, salt uint32) ([]byte, filter) {
 
 func encodePlace(b []byte, p *place) {
 	le := binary.LittleEndian
-	copy(b, p.who.key[:])
+	copy(b, p.key[:])
 	le.PutUint64(b[16:], p.last)
 	le.PutUint32(b[24:], p.at)
 	le.PutUint32(b[28:], p.crc)
@@ -89,7 +89,7 @@ func encodePlace(b []byte, p *place) {
 func parsePlace(b []byte) place {
 	le := binary.LittleEndian
 	return place{
-		who: identity{key: key(b)}, last: le.Uint64(b[16:]), at: le.Uint32(b[24:]), crc: le.Uint32(b[28:]), root: le.Uint32(b[32:]),
+		key: key(b), last: le.Uint64(b[16:]), at: le.Uint32(b[24:]), crc: le.Uint32(b[28:]), root: le.Uint32(b[32:]),
 	}
 }
 
@@ -213,7 +213,7 @@ func (s *segment) readRoot(f vfs.File, p *place) (record, identity, error) {
 		return record{}, identity{}, err
 	}
 	r, ok := parseHeader(b[:recordHeader], s.salt)
-	if !ok || r.key != p.who.key || r.flags&flagNames == 0 {
+	if !ok || r.key != p.key || r.flags&flagNames == 0 {
 		return record{}, identity{}, damaged
 	}
 	names := make([]byte, r.names)
@@ -237,7 +237,7 @@ func (s *segment) eachName(f vfs.File, seen map[key]struct{}, do func(identity) 
 			b, err := s.readBlock(f, x, i)
 			for ; len(b) > 0; b = b[indexEntry:] {
 				p := parsePlace(b)
-				if _, again := seen[p.who.key]; again {
+				if _, again := seen[p.key]; again {
 					continue
 				}
 				_, who, failed := s.readRoot(f, &p)
@@ -245,7 +245,7 @@ func (s *segment) eachName(f vfs.File, seen map[key]struct{}, do func(identity) 
 					err = cmp.Or(err, failed)
 					continue
 				}
-				seen[p.who.key] = struct{}{}
+				seen[p.key] = struct{}{}
 				if !do(who) {
 					return cmp.Or(first, err)
 				}

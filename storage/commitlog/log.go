@@ -21,8 +21,9 @@ type Log struct {
 	o           Options // immutable
 	id          [16]byte
 	generation  uint64
-	mostFilters int64 // bytes
-	begun       int64 // where in the last segment Open began to read behind a crash; 0: there was none
+	mostFilters int64  // bytes
+	blank       []byte // zeros to write ahead
+	begun       int64  // where in the last segment Open began to read behind a crash; 0: there was none
 
 	// Owned by whoever leads, see turn.go.
 
@@ -78,7 +79,7 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, mostFilters: maxFilters, attached: make(map[key]*Room), pins: make(map[string]pin), recovered: make(map[string]struct{})}
+	l := &Log{o: o, mostFilters: maxFilters, blank: make([]byte, firstZeros), attached: make(map[key]*Room), pins: make(map[string]pin), recovered: make(map[string]struct{})}
 	if err := o.FS.MakeDirs(o.Dir); err != nil {
 		return nil, failure("making the directory", err)
 	}

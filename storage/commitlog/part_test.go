@@ -144,7 +144,7 @@ func TestCutInsideAnIndex(t *testing.T) {
 	}
 	last := uint64(0) // of "both", before the index
 	s := scan(whole[segmentStart:newest], start{segmentStart, salt}, salt)
-	for k, p := range s.index {
+	for k, p := range s.index.of {
 		if k == identify("party", "both", "e1").key {
 			last = p.last
 		}

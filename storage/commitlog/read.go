@@ -43,7 +43,7 @@ func (r *Room) walk() (*walk, error) {
 		return nil, r.unsure
 	}
 	w := &walk{r: r}
-	if p := l.active.index[r.who.key]; p != nil {
+	if p := l.active.index.of[r.who.key]; p != nil {
 		w.newest = &run{l.active.segment, *p}
 	}
 	for _, s := range l.segments {

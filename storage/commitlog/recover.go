@@ -18,16 +18,13 @@ type scanned struct {
 	end    int64 // of them
 	chain  uint32
 	synced int64 // how much of the segment was durable when its last group was written
-	index  map[key]*place
-	fresh  []place // to be used: they are allocated some at a time
+	index  places
 }
-
-const placesAtOnce = 128
 
 // scan reads a segment's records, from the first on that b begins with, up to the first that
 // is not good.
 func scan(b []byte, from start, salt uint32) scanned {
-	s := scanned{from: from.at, end: from.at, chain: from.chain, synced: from.at, index: make(map[key]*place)}
+	s := scanned{from: from.at, end: from.at, chain: from.chain, synced: from.at, index: places{of: make(map[key]*place)}}
 	for {
 		r, ok := parseRecord(b[s.end-s.from:], salt)
 		if !ok || r.chain != s.chain {
@@ -43,15 +40,7 @@ func scan(b []byte, from start, salt uint32) scanned {
 
 // add takes a record into the index. Names are not read: they lie at the root.
 func (s *scanned) add(r *record) {
-	p := s.index[r.key]
-	if p == nil {
-		if len(s.fresh) == 0 {
-			s.fresh = make([]place, placesAtOnce)
-		}
-		p, s.fresh = &s.fresh[0], s.fresh[1:]
-		p.who.key = r.key
-		s.index[r.key] = p
-	}
+	p := s.index.get(r.key)
 	p.last, p.at, p.crc, p.root = r.number, uint32(s.end), r.crc, r.root
 	if r.root == 0 {
 		p.first, p.root = r.number, p.at
@@ -126,9 +115,9 @@ func (l *Log) recover(c *current) error {
 // seal ends a segment behind what was read of it with an index of that.
 func (l *Log) seal(f vfs.File, g *segment, s *scanned, b []byte) error {
 	var footer []byte
-	if len(s.index) > 0 {
-		footer, _ = encodeIndex(slices.Collect(maps.Values(s.index)), g.salt)
-		g.indexes = append(g.indexes, &index{offset: uint32(s.end), rooms: uint32(len(s.index))})
+	if len(s.index.of) > 0 {
+		footer, _ = encodeIndex(slices.Collect(maps.Values(s.index.of)), g.salt)
+		g.indexes = append(g.indexes, &index{offset: uint32(s.end), rooms: uint32(len(s.index.of))})
 	}
 	// What is behind synced may be only in the cache of a system whose sync has failed:
 	// it is written again.

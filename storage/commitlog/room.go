@@ -64,7 +64,7 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 		return nil, misuse("the room is open already")
 	}
 	l.attached[r.who.key] = r
-	p, found := l.active.index[r.who.key]
+	p, found := l.active.index.of[r.who.key]
 	in, segments := l.active.segment, l.segments
 	if found {
 		r.settleAt(in, *p)
@@ -201,11 +201,7 @@ func (r *Room) first() bool { return r.last == r.held }
 
 // wrote notes an entry that was written. mu is held.
 func (r *Room) wrote(a *active, w *waiter) {
-	p := a.index[r.who.key]
-	if p == nil {
-		p = &place{who: r.who}
-		a.index[r.who.key] = p
-	}
+	p := a.index.get(r.who.key)
 	if p.at < uint32(a.part) {
 		a.touched = append(a.touched, p)
 	}

@@ -40,13 +40,36 @@ func (s *segment) rooms() (n int) {
 	return n
 }
 
-// place is what a segment holds of a room.
+// place is what a segment holds of a room. It is small: the segment that is written has one in
+// memory for each room that wrote to it, asleep or not. The names are in the file, at root.
 type place struct {
-	who         identity
+	key         key
 	first, last uint64 // numbers of the newest run without a gap; first is 0 where it was not read
 	at          uint32 // offset of the last record
 	crc         uint32 // of the last record
 	root        uint32 // offset of the run's first record, which has the names
+}
+
+// places are what a segment holds, by room.
+type places struct {
+	of    map[key]*place
+	fresh []place // to be used: they are allocated some at a time
+}
+
+const placesAtOnce = 128
+
+// get is a room's place, which is made if there is none.
+func (s *places) get(k key) *place {
+	p := s.of[k]
+	if p == nil {
+		if len(s.fresh) == 0 {
+			s.fresh = make([]place, placesAtOnce)
+		}
+		p, s.fresh = &s.fresh[0], s.fresh[1:]
+		p.key = k
+		s.of[k] = p
+	}
+	return p
 }
 
 // active is the segment that is written. Whoever leads owns it; index, touched, entries and
@@ -60,10 +83,10 @@ type active struct {
 	zeroed  int64  // how far zeros were written ahead
 	zeros   int64  // how many more to write next
 	full    int64  // about where the segment ends: no zeros are written behind
-	blank   []byte // zeros
+	blank   []byte // zeros, which are the log's
 	chain   uint32 // checksum of the last record
 	entries uint64
-	index   map[key]*place
+	index   places
 
 	part    int64    // what lies behind it is in no index yet
 	touched []*place // of rooms that have entries there
@@ -135,9 +158,8 @@ func (l *Log) create(number uint64) (a *active, err error) {
 		segment: &segment{number: number, salt: binary.LittleEndian.Uint32(header[60:])},
 		file:    f, end: segmentStart, synced: segmentStart, zeroed: segmentStart, part: segmentStart, zeros: zeros,
 		full:  l.o.segmentBytes(len(l.segments)),
-		index: make(map[key]*place),
+		index: places{of: make(map[key]*place)}, blank: l.blank,
 	}
-	a.blank = make([]byte, a.zeros)
 	a.chain = a.salt
 	if _, err = f.WriteAt(append(header, make([]byte, segmentStart-segmentHeader)...), 0); err == nil {
 		a.fill()

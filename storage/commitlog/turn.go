@@ -165,7 +165,7 @@ func (l *Log) encode(group []*waiter, chain uint32) uint32 {
 			rec.flags |= flagNames
 			names = w.room.who.names()
 		} else {
-			rec.previous, rec.root = w.room.at, a.index[w.room.who.key].root
+			rec.previous, rec.root = w.room.at, a.index.of[w.room.who.key].root
 		}
 		w.at, w.flags = uint32(a.end)+uint32(len(l.buf)), rec.flags
 		l.buf = appendRecord(l.buf, a.salt, &rec, names, w.entry.Payload)
