@@ -139,8 +139,8 @@
 //
 // Damage of several bits in the last group, and a cut of the end of the segment that was
 // written, look like a power cut during a write: the group is dropped. Memory is about 100
-// bytes for a sealed segment, 200 for each room that is open, pinned, or in the active
-// segment, one group, and at Open the part that is read. Filters, two bytes for each sealed
+// bytes for a sealed segment, 110 for each room in the active segment, about 400 for each that is
+// open and 300 for each that is pinned, one group, and at Open the part that is read. Filters, two bytes for each sealed
 // segment and room in it, come in with the first search for a room, and are 32 MiB at most
 // (Stats.Filters); rooms are looked for on the disk in segments, the oldest, that have none then.
 //
