@@ -96,7 +96,8 @@ type Options struct {
 	// 2048, or as many as half of the process's descriptors allow.
 	MaxAwake int
 	// ReplyMemory is how many bytes of replies a room keeps in its database for actions
-	// that come twice; the newest of the last 7 days. Default 1 MiB.
+	// that come twice; the newest of the last 7 days. An index of them, about 5 bytes each,
+	// comes on top; in memory, while the room is awake, 10. Default 1 MiB.
 	ReplyMemory int
 	// AlarmRooms is how many rooms run alarms at the same time, so that others stay quick. Default
 	// 16; negative: none, alarms wait for a host that runs them.

@@ -211,9 +211,6 @@ func (l *life) begin() error {
 	if err := l.prepare(); err != nil {
 		return err
 	}
-	if err := l.prepareReplies(); err != nil {
-		return err
-	}
 	l.planPurge()
 	l.handler = l.ns.newHandler()
 	t := &turn{life: l}

@@ -237,6 +237,6 @@ func (t *turn) unkeep() {
 	if t.remembered > 0 {
 		t.life.replies.forget(t.remembered, t.waiting)
 	}
-	t.life.replies.cut = 0
+	t.life.replies.undo()
 	t.marked, t.remembered = nil, 0
 }

@@ -1,13 +1,15 @@
 package room
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/crc32"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
-	"github.com/denrooms/den/storage"
 )
 
 // What actions were answered with is kept in the room's database, in the transaction of
@@ -23,8 +25,9 @@ import (
 //	replies  a byte 1, the format's version; then for each reply:
 //	         key 16 bytes · digest 8 bytes · uvarint length · the reply's JSON
 //
-// In memory is an index of it: of this life's replies, and from the first action on that
-// may be a repetition of an earlier life's also of those.
+// The rows with a negative n are parts of an index of the others, see reply_index.go: that with
+// -n begins with row n, and its at and total are those of its last one. What rows there are is found
+// out when a life needs it first.
 //
 // Replies of a turn that wrote nothing wait in memory for a turn that writes: an action
 // that changed nothing is not worth a write of its own, and does no harm when it runs twice.
@@ -49,28 +52,29 @@ type (
 
 // replies belongs to one life.
 type replies struct {
-	limit  int // bytes of replies that are kept
-	known  map[replyKey]replyPlace
-	order  []replyAt // the keys of known, by row; some may have been forgotten
-	loaded bool      // known has what earlier lives wrote, too
+	limit   int // bytes of replies that are kept
+	waiting map[replyKey]replyPlace
+	order   []replyKey // those in waiting, as they came
+	pending []byte     // the next row's replies
 
-	pending []byte // the next row's replies
-	next    int64  // its number
-	total   int64  // of the rows before it
-	oldest  replyRow
-	cut     int64 // the row up to which the open batch has removed; 0: none
+	// Of what is in the file. Nothing of it is known before loaded.
+
+	loaded bool
+	newest replyRow // n is 0 if there never was one
+	oldest replyRow // n is 0 if it is not known, or there is none
+	index  replyIndex
+
+	// Of the open batch.
+
+	row    replyRow // that it has written
+	parted bool     // it has written the newest part of the index
+	cut    int64    // the row up to which it has removed; 0: none
 }
 
-// replyPlace is where a reply stands: from which byte of which row on.
+// replyPlace is where a reply stands among those of its row.
 type replyPlace struct {
 	digest   replyDigest
-	row      int64
 	at, size int32
-}
-
-type replyAt struct {
-	key replyKey
-	row int64
 }
 
 type replyRow struct{ n, at, total int64 }
@@ -115,30 +119,73 @@ func fingerprint(kind byte, a, b string, c []byte) [sha256.Size]byte {
 	return sha256.Sum256(append(text, c...))
 }
 
-func (l *life) prepareReplies() error {
-	r := &l.replies
-	newest, _, err := l.replyRow(`SELECT n, at, total FROM _den_replies ORDER BY n DESC LIMIT 1`)
+// replyRows gives the rows from one to another to do, in order, until it wants no more. The replies
+// are valid during the call. All reading of the table is this one statement: to prepare another takes longer
+// than to find a row.
+func (l *life) replyRows(from, to int64, do func(row replyRow, replies []byte) (more bool)) error {
+	rows, err := l.db.Internal().Query(`SELECT n, at, total, replies FROM _den_replies WHERE n >= ? AND n <= ? ORDER BY n`, from, to)
 	if err != nil {
 		return err
 	}
-	r.next, r.total, r.loaded = newest.n+1, newest.total, newest.n == 0
-	r.oldest, _, err = l.replyRow(`SELECT n, at, total FROM _den_replies ORDER BY n LIMIT 1`)
-	return err
+	defer rows.Close()
+	for rows.Next() {
+		if !do(replyRow{rows.Int(0), rows.Int(1), rows.Int(2)}, rows.Bytes(3)) {
+			return nil
+		}
+	}
+	return rows.Err()
 }
 
-func (l *life) replyRow(sql string, args ...any) (row replyRow, found bool, err error) {
-	rows, err := l.db.Internal().Query(sql, args...)
-	if err != nil {
-		return row, false, err
+// firstReply is the first row from one to another.
+func (l *life) firstReply(from, to int64) (first replyRow, err error) {
+	err = l.replyRows(from, to, func(row replyRow, _ []byte) bool { first = row; return false })
+	return first, err
+}
+
+// loadReplies finds out what earlier lives wrote: from the index, and from the rows that it does not cover.
+func (l *life) loadReplies() error {
+	r := &l.replies
+	if r.loaded {
+		return nil
 	}
-	defer rows.Close()
-	if found = rows.Next(); found {
-		err = rows.Scan(&row.n, &row.at, &row.total)
+	var newest replyRow
+	var index replyIndex
+	if !l.db.Created() {
+		var err error
+		if newest, err = l.readReplies(&index); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = rows.Err()
+	r.newest, r.index, r.loaded = newest, index, true
+	return nil
+}
+
+func (l *life) readReplies(x *replyIndex) (newest replyRow, err error) {
+	var bad error
+	err = l.replyRows(math.MinInt64, -1, func(row replyRow, text []byte) bool { // the newest part comes first
+		var p replyPart
+		if p, bad = decodePart(-row.n, text); len(x.parts) == 0 {
+			x.covered = replyRow{p.last(), row.at, row.total}
+		}
+		x.parts = append(x.parts, p)
+		return bad == nil
+	})
+	if err = cmp.Or(err, bad); err != nil {
+		return newest, err
 	}
-	return row, found, err
+	slices.Reverse(x.parts)
+	x.refilter()
+	newest = x.covered
+	err = l.replyRows(newest.n+1, math.MaxInt64, func(row replyRow, blob []byte) bool {
+		var keys []replyKey
+		for key := range repliesIn(blob) {
+			keys = append(keys, key)
+		}
+		x.append(row.n, keys)
+		newest = row
+		return true
+	})
+	return newest, err
 }
 
 type replyState int
@@ -152,70 +199,44 @@ const (
 // findReply looks for what an action was answered with when it came before.
 func (l *life) findReply(key replyKey, digest replyDigest) (*hibernate.Frame, replyState, error) {
 	r := &l.replies
-	place, there := r.known[key]
-	if !there && !r.loaded {
-		if err := l.loadReplies(); err != nil {
-			return nil, replyNone, err
-		}
-		place, there = r.known[key]
+	if place, there := r.waiting[key]; there {
+		reply, state := sameReply(r.pending, place, digest)
+		return reply, state, nil
 	}
-	switch {
-	case !there:
-		return nil, replyNone, nil
-	case place.digest != digest:
-		return nil, replyOther, nil
-	case place.row == r.next:
-		return replyFrame(r.pending[place.at : place.at+place.size]), replySame, nil
-	}
-	return l.readReply(place)
-}
-
-func replyFrame(payload []byte) *hibernate.Frame {
-	return hibernate.TextFrame(len(payload), func(dst []byte) []byte { return append(dst, payload...) })
-}
-
-func (l *life) readReply(p replyPlace) (*hibernate.Frame, replyState, error) {
-	rows, err := l.db.Internal().Query(`SELECT replies FROM _den_replies WHERE n = ?`, p.row)
-	if err != nil {
+	if err := l.loadReplies(); err != nil {
 		return nil, replyNone, err
 	}
-	defer rows.Close()
-	if !rows.Next() {
-		return nil, replyNone, rows.Err()
-	}
-	blob := rows.Bytes(0)
-	if int(p.at+p.size) > len(blob) {
-		return nil, replyNone, storage.ErrCorrupt
-	}
-	return replyFrame(blob[p.at : p.at+p.size]), replySame, nil
-}
-
-// loadReplies takes the replies of earlier lives into the index, in front of this one's.
-func (l *life) loadReplies() error {
-	r := &l.replies
-	rows, err := l.db.Internal().Query(`SELECT n, replies FROM _den_replies WHERE n < ? ORDER BY n`, r.next)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	var earlier []replyAt
-	for rows.Next() {
-		n := rows.Int(0)
-		for key, place := range repliesIn(rows.Bytes(1)) {
-			if _, there := r.known[key]; there {
-				continue // this life's own
-			}
-			place.row = n
-			r.put(key, place)
-			earlier = append(earlier, replyAt{key, n})
+	row := r.newest.n + 1
+	for {
+		if row = r.index.before(row, key.print()); row == 0 {
+			return nil, replyNone, nil
+		}
+		if reply, state, err := l.replyIn(row, key, digest); state != replyNone || err != nil {
+			return reply, state, err
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return err
+}
+
+// sameReply gives a reply of a row's, if it is the action's whose digest is given.
+func sameReply(blob []byte, place replyPlace, digest replyDigest) (*hibernate.Frame, replyState) {
+	if place.digest != digest {
+		return nil, replyOther
 	}
-	r.order = append(earlier, r.order...)
-	r.loaded = true
-	return nil
+	payload := blob[place.at : place.at+place.size]
+	return hibernate.TextFrame(len(payload), func(dst []byte) []byte { return append(dst, payload...) }), replySame
+}
+
+// replyIn looks for a reply in a row, which may be gone.
+func (l *life) replyIn(n int64, key replyKey, digest replyDigest) (reply *hibernate.Frame, state replyState, err error) {
+	err = l.replyRows(n, n, func(_ replyRow, blob []byte) bool {
+		for other, place := range repliesIn(blob) {
+			if other == key {
+				reply, state = sameReply(blob, place, digest)
+			}
+		}
+		return false
+	})
+	return reply, state, err
 }
 
 // repliesIn reads a row's replies. What is not in the form is left out.
@@ -242,13 +263,6 @@ func repliesIn(blob []byte) func(yield func(replyKey, replyPlace) bool) {
 	}
 }
 
-func (r *replies) put(key replyKey, place replyPlace) {
-	if r.known == nil {
-		r.known = make(map[replyKey]replyPlace)
-	}
-	r.known[key] = place
-}
-
 // add puts a reply behind those that wait to be written.
 func (r *replies) add(key replyKey, digest replyDigest, payload []byte) {
 	if len(r.pending) == 0 {
@@ -256,92 +270,131 @@ func (r *replies) add(key replyKey, digest replyDigest, payload []byte) {
 	}
 	b := append(append(r.pending, key[:]...), digest[:]...)
 	b = binary.AppendUvarint(b, uint64(len(payload)))
-	r.put(key, replyPlace{digest: digest, row: r.next, at: int32(len(b)), size: int32(len(payload))})
-	r.order = append(r.order, replyAt{key, r.next})
+	if r.waiting == nil {
+		r.waiting = make(map[replyKey]replyPlace)
+	}
+	r.waiting[key] = replyPlace{digest: digest, at: int32(len(b)), size: int32(len(payload))}
+	r.order = append(r.order, key)
 	r.pending = append(b, payload...)
 }
 
 // forget takes the last n replies back, which were added when size bytes were waiting.
 func (r *replies) forget(n, size int) {
-	keep := len(r.order) - n
-	for _, a := range r.order[keep:] {
-		delete(r.known, a.key)
-	}
-	r.order, r.pending = r.order[:keep], r.pending[:size]
+	r.dropWaiting(len(r.order) - n)
+	r.pending = r.pending[:size]
 }
 
+// dropWaiting drops the names of those that wait, but for the first ones.
+func (r *replies) dropWaiting(keep int) {
+	for _, key := range r.order[keep:] {
+		delete(r.waiting, key) // clear would take as long as the map was ever large
+	}
+	r.order = r.order[:keep]
+}
+
+const putReplies = `INSERT OR REPLACE INTO _den_replies (n, at, total, replies) VALUES (?, ?, ?, ?)`
+
 // writeReplies writes what waits into the open batch, and removes some that are too
-// old or too many. Once the batch is committed, repliesWritten has to follow.
+// old or too many. Once the batch is committed, repliesWritten has to follow, and else undo.
 func (l *life) writeReplies() error {
 	r := &l.replies
 	if len(r.pending) == 0 {
 		return nil
 	}
-	now := l.host.opts.Clock.Now()
-	total := r.total + int64(len(r.pending))
-	if _, err := l.db.Internal().Exec(`INSERT INTO _den_replies (n, at, total, replies) VALUES (?, ?, ?, ?)`,
-		r.next, now.UnixMilli(), total, r.pending); err != nil {
+	if err := l.loadReplies(); err != nil {
 		return err
 	}
-	excess, expired := total-int64(r.limit), now.Add(-replyRetention).UnixMilli()
-	old := r.oldest.n != 0 && r.oldest.n < r.next
-	if !old || r.oldest.total >= excess-int64(r.limit/8) && r.oldest.at >= expired {
+	if err := l.writePart(); err != nil {
+		return err
+	}
+	now := l.host.opts.Clock.Now()
+	r.row = replyRow{r.newest.n + 1, now.UnixMilli(), r.newest.total + int64(len(r.pending))}
+	if _, err := l.db.Internal().Exec(putReplies, r.row.n, r.row.at, r.row.total, r.pending); err != nil {
+		return err
+	}
+	return l.trimReplies(r.row.total-int64(r.limit), now.Add(-replyRetention).UnixMilli())
+}
+
+// writePart writes the newest part of the index, if enough has come to it.
+func (l *life) writePart() error {
+	r := &l.replies
+	covered, n := r.index.covered, len(r.index.parts)
+	if n == 0 || r.newest.n-covered.n < tailRows && r.newest.total-covered.total < tailBytes {
 		return nil
 	}
-	return l.trimReplies(excess, expired)
+	r.parted = true
+	p := &r.index.parts[n-1]
+	_, err := l.db.Internal().Exec(putReplies, -p.first, r.newest.at, r.newest.total, p.encode())
+	return err
 }
 
 // trimReplies removes rows from the oldest on, some at a time: of those with no more than
 // excess bytes up to their end, and those from before expired. Their numbers have no gaps, so a
 // look at the last one is enough.
-func (l *life) trimReplies(excess, expired int64) error {
+func (l *life) trimReplies(excess, expired int64) (err error) {
 	r := &l.replies
+	if r.newest.n == 0 {
+		return nil
+	}
+	if r.oldest.n == 0 {
+		if r.oldest, err = l.firstReply(1, r.newest.n); err != nil {
+			return err
+		}
+	}
+	if r.oldest.n == 0 || r.oldest.total >= excess-int64(r.limit/8) && r.oldest.at >= expired {
+		return nil
+	}
 	for some := int64(trimReplies); some > 0; some /= 2 {
-		last, found, err := l.replyRow(`SELECT n, at, total FROM _den_replies WHERE n = ?`, min(r.oldest.n+some, r.next)-1)
+		last, err := l.firstReply(min(r.oldest.n+some-1, r.newest.n), r.newest.n)
 		if err != nil {
 			return err
 		}
-		if found && (last.total <= excess || last.at < expired) {
-			r.cut = last.n
-			_, err = l.db.Internal().Exec(`DELETE FROM _den_replies WHERE n <= ?`, r.cut)
-			return err
+		if last.n != 0 && (last.total <= excess || last.at < expired) {
+			return l.cutReplies(last.n)
 		}
 	}
 	return nil
 }
 
+// cutReplies removes the rows up to one, and the parts of the index that are of no others.
+func (l *life) cutReplies(last int64) error {
+	r := &l.replies
+	r.cut = last
+	err := l.deleteReplies(1, last)
+	if dead := r.index.dead(last); err == nil && dead > 0 {
+		err = l.deleteReplies(-r.index.parts[dead-1].first, -1)
+	}
+	return err
+}
+
+func (l *life) deleteReplies(from, to int64) error {
+	_, err := l.db.Internal().Exec(`DELETE FROM _den_replies WHERE n >= ? AND n <= ?`, from, to)
+	return err
+}
+
 // repliesWritten is called when what writeReplies wrote is durable.
-func (l *life) repliesWritten() error {
+func (l *life) repliesWritten() (err error) {
 	r := &l.replies
 	if len(r.pending) == 0 {
 		return nil
 	}
-	r.total += int64(len(r.pending))
-	if r.oldest.n == 0 {
-		r.oldest = replyRow{n: r.next, at: l.host.opts.Clock.Now().UnixMilli(), total: r.total}
+	if r.parted {
+		r.index.covered = r.newest
 	}
-	r.next++
+	r.index.append(r.row.n, r.order)
+	r.newest = r.row
+	r.dropWaiting(0)
 	if cap(r.pending) > maxPendingReplies {
 		r.pending = nil
 	}
 	r.pending = r.pending[:0]
-	if r.cut == 0 {
-		return nil
+	if r.cut > 0 {
+		r.index.parts = slices.Delete(r.index.parts, 0, r.index.dead(r.cut))
+		r.oldest, err = l.firstReply(r.cut+1, r.newest.n)
 	}
-	r.drop(r.cut)
-	r.cut = 0
-	var err error
-	r.oldest, _, err = l.replyRow(`SELECT n, at, total FROM _den_replies ORDER BY n LIMIT 1`)
+	r.undo()
 	return err
 }
 
-// drop forgets the replies of the rows up to one.
-func (r *replies) drop(row int64) {
-	n := 0
-	for ; n < len(r.order) && r.order[n].row <= row; n++ {
-		if key := r.order[n].key; r.known[key].row <= row {
-			delete(r.known, key)
-		}
-	}
-	r.order = append(r.order[:0], r.order[n:]...)
-}
+// undo forgets what writeReplies has done in a batch that is over.
+func (r *replies) undo() { r.row, r.parted, r.cut = replyRow{}, false, 0 }

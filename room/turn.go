@@ -339,7 +339,7 @@ func (t *turn) noteAlone() {
 		return
 	}
 	t.life.log.Warn("notes for clients' returns were not written", "err", err)
-	t.life.replies.cut = 0
+	t.life.replies.undo()
 	if t.batch != nil {
 		t.batch.Rollback()
 	}

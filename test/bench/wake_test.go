@@ -4,9 +4,11 @@ package bench
 // one in a room that is new.
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,6 +153,58 @@ func (w *wakeSteps) create(b *testing.B, host *room.Host, name string) {
 	w.measure("new-first", func() { s.work(messages, 1) })
 	w.measure("new-stop", func() { restart(b, host, key) })
 	s.session.Close(1000, "")
+}
+
+// BenchmarkWakeLongHistory: from the message to the reply, without a socket, of a room that slept
+// and that keeps all the replies that it may, 1 MiB of them, each written for itself. The floor is a
+// room with the same history which keeps hardly any.
+func BenchmarkWakeLongHistory(b *testing.B) {
+	const rooms, history = 4, 4500 // of some 300 bytes each
+	o := hostOptions(b, durable)
+	o.ReplyMemory = 4 << 10
+	hosts := [...]*room.Host{openHostWith(b, o, todo.Register), openHost(b, durable)}
+	var seats [len(hosts)][rooms]*seat
+	var all sync.WaitGroup
+	for h, host := range hosts {
+		for i := range rooms {
+			s := sit(b, host, fmt.Sprint("small", i))
+			seats[h][i] = s
+			all.Go(func() {
+				s.work(s.prepare(smallRoom), 1)
+				s.work(s.update(history), 1)
+			})
+		}
+	}
+	all.Wait()
+	for b.Loop() {
+		var took [len(hosts)][]time.Duration
+		for i := range 500 {
+			for h, host := range hosts {
+				s := seats[h][i%rooms]
+				restart(b, host, s.session.Key())
+				message := s.update(1)
+				start := time.Now()
+				s.work(message, 1)
+				took[h] = append(took[h], time.Since(start))
+			}
+		}
+		few, full := median(took[0]), median(took[1])
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(few.Nanoseconds())/1000, "few-replies-µs")
+		b.ReportMetric(float64(full.Nanoseconds())/1000, "full-store-µs")
+		b.ReportMetric(float64(full)/float64(few), "full-to-few-ratio(≤1.2)")
+	}
+}
+
+// update makes messages that change the todos of a small room, one after another.
+func (s *seat) update(actions int) [][]byte {
+	messages := make([][]byte, actions)
+	for i := range messages {
+		s.n++
+		m := bytes.Replace(create(s.n, text), []byte(`"create"`), []byte(`"update"`), 1)
+		messages[i] = bytes.Replace(m, fmt.Appendf(nil, `"t%07d"`, s.n), fmt.Appendf(nil, `"t%07d"`, 1+s.n%smallRoom), 1)
+	}
+	return messages
 }
 
 func settle(b *testing.B, host *room.Host, key room.Key) {
