@@ -32,7 +32,7 @@ func (r alarmRow) alarm() Alarm {
 // alarmTable is a life's look at its alarms. It belongs to the actor.
 type alarmTable struct {
 	db    *storage.DB
-	there bool   // the table is
+	there bool   // the table is; if not, it may be there and empty
 	next  int64  // the earliest that is durable; never: none
 	tried string // counts a try already that it has not begun
 }

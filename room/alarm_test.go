@@ -494,3 +494,18 @@ func TestAlarmsOfAHost(t *testing.T) {
 	}
 	first.Clock.Advance(time.Hour) // a timer that was left would call into a closed host
 }
+
+// An alarm that a migration sets wakes its room, though nobody calls for that again.
+func TestInvariantGateAlarmOfAMigration(t *testing.T) {
+	s := new(alarmScript)
+	h := roomtest.New(t, func(h *room.Host) error {
+		return h.Register("clocks", func() room.Handler { return &clockwork{script: s} }, room.Migrations(
+			room.GoMigration("remind", func(c *room.Context) error { return c.SetAlarm("m", c.Now().Add(time.Hour)) })))
+	})
+	h.Join("clocks", "r", "alice").Leave()
+	h.SleepRoom("clocks", "r")
+	h.Advance(2 * time.Hour)
+	if got := s.order(); got != "m" {
+		t.Errorf("there ran %q, want m", got)
+	}
+}

@@ -202,11 +202,14 @@ func (t *turn) giveUp(r alarmRow, cause error) error {
 }
 
 // lowerAlarms finds out when the next alarm will be, and makes durable that the room is woken then. It comes
-// before the room's own commit.
+// before the room's own commit, in which the file notes it for the next life.
 func (t *turn) lowerAlarms() (next int64, err error) {
 	l := t.life
-	if next, err = l.alarms.earliest(); err != nil || next == never {
+	if next, err = l.alarms.earliest(); err != nil {
 		return next, err
+	}
+	if l.db.NoteAlarm(next); next == never {
+		return next, nil
 	}
 	return next, l.host.alarms.Lower(l.name, time.UnixMilli(next))
 }
@@ -226,9 +229,12 @@ func (l *life) setAlarms(next int64) {
 
 // loadAlarms finds a room's alarms when its file is opened, and corrects the clock.
 func (l *life) loadAlarms() error {
-	if err := l.alarms.load(l.db); err != nil {
+	if at, noted := l.db.Alarm(); noted {
+		l.alarms = alarmTable{db: l.db, next: at, there: at != never}
+	} else if err := l.alarms.load(l.db); err != nil {
 		return err
 	}
+	l.db.NoteAlarm(l.alarms.next)
 	if at, some := l.nextAlarm(); some {
 		if err := l.host.alarms.Lower(l.name, at); err != nil {
 			return err

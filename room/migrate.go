@@ -213,6 +213,10 @@ func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
 	late := l.watch.leave()
 	c.ended = true
 	c.ctx.finish(context.Canceled)
+	next := int64(never)
+	if err == nil && c.alarmed {
+		next, err = t.lowerAlarms()
+	}
 	if err == nil {
 		err = t.batch.Commit()
 	}
@@ -222,6 +226,9 @@ func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
 			err = fmt.Errorf("it took longer than Options.MigrationTimeout, %v: %w", limit, err)
 		}
 		return err
+	}
+	if c.alarmed {
+		l.setAlarms(next)
 	}
 	t.batch, t.after, t.out = nil, c.after, c.out
 	t.commit() // nothing is left but to send

@@ -133,7 +133,9 @@
 //	  prepared    text     DB.Prepare's: SQLite's schema_version of then, and a fingerprint
 //	  tables      text     schema_version, and a digest of the synced tables' definitions
 //	  tended      integer  DB.Tend's: Unix milliseconds
-//	The last three need not be there. Who changes the schema makes them void by that.
+//	  alarm       integer  DB.NoteAlarm's: Unix milliseconds
+//	The last four need not be there. Who changes the schema makes the first two of them void by that;
+//	who changes a room's alarms by other means than Den has to remove the last.
 //
 //	_den_tables (id INTEGER PRIMARY KEY, name TEXT, stale, floor)
 //	  every table that was ever declared by Sync. stale is 1 where its changes

@@ -19,12 +19,14 @@ const (
 	notePrepared = "prepared" // the schema's version and the fingerprint that Prepare was given
 	noteTables   = "tables"   // the schema's version and the digest of the synced tables' definitions
 	noteTended   = "tended"   // see Tend
+	noteAlarm    = "alarm"    // see NoteAlarm
 )
 
 // notes are those of an open file.
 type notes struct {
 	stored  map[string]Value // what the file says
 	due     map[string]Value // to be written
+	batch   map[string]Value // to be written by the open batch, or not at all
 	written map[string]Value // by the open batch
 }
 
@@ -42,9 +44,11 @@ func (n *notes) put(name string, v Value) {
 // writeNotes writes what is due into the open batch.
 func (d *DB) writeNotes() error {
 	n := &d.notes
-	for _, name := range slices.Sorted(maps.Keys(n.due)) {
-		if err := d.putMeta(name, n.due[name]); err != nil {
-			return err
+	for _, some := range []map[string]Value{n.due, n.batch} {
+		for _, name := range slices.Sorted(maps.Keys(some)) {
+			if err := d.putMeta(name, some[name]); err != nil {
+				return err
+			}
 		}
 	}
 	n.written, n.due = n.due, nil
@@ -60,23 +64,22 @@ func (d *DB) putMeta(name string, v Value) error {
 
 // committed: what was written stays.
 func (n *notes) committed() {
-	for name, v := range n.written {
-		if n.stored == nil {
-			n.stored = make(map[string]Value)
-		}
-		n.stored[name] = v
+	if n.stored == nil {
+		n.stored = make(map[string]Value)
 	}
-	n.written = nil
+	maps.Copy(n.stored, n.written)
+	maps.Copy(n.stored, n.batch)
+	n.written, n.batch = nil, nil
 }
 
-// undone: what was written is to be written again.
+// undone: what was written is to be written again, but for what is the batch's own.
 func (n *notes) undone() {
 	for name, v := range n.written {
 		if _, newer := n.due[name]; !newer {
 			n.put(name, v)
 		}
 	}
-	n.written = nil
+	n.written, n.batch = nil, nil
 }
 
 // Prepared tells whether Prepare was called with this fingerprint, in this life or an
@@ -108,6 +111,31 @@ func (d *DB) Tend(at int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.notes.put(noteTended, at)
+}
+
+// Alarm is the time that NoteAlarm was given last; noted is false if it never was.
+func (d *DB) Alarm() (at int64, noted bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at, noted = d.notes.stored[noteAlarm].(int64)
+	return at, noted
+}
+
+// NoteAlarm notes when the next of the room's alarms is due, in Unix milliseconds. While a batch is open
+// it is a part of that, as the alarms are, and is undone with it.
+func (d *DB) NoteAlarm(at int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := &d.notes
+	if _, due := n.due[noteAlarm]; !due && n.stored[noteAlarm] == at {
+		return
+	}
+	if d.batch == nil {
+		n.put(noteAlarm, at)
+		return
+	}
+	n.batch = map[string]Value{noteAlarm: at}
+	d.batch.wrote = true
 }
 
 // versioned is a note that holds as long as the schema does not change.

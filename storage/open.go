@@ -260,7 +260,7 @@ func (d *DB) checkStamps() error {
 	clean, _ := meta["clean"].(int64)
 	d.mark.clean = uint64(clean)
 	d.notes.stored = make(map[string]Value)
-	for _, name := range []string{notePrepared, noteTables, noteTended} {
+	for _, name := range []string{notePrepared, noteTables, noteTended, noteAlarm} {
 		if v, there := meta[name]; there {
 			d.notes.stored[name] = v
 		}

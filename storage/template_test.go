@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -185,6 +186,58 @@ func TestNotes(t *testing.T) {
 	if d = reopen(d); d.Prepared("p1") || d.Tended() != 7 {
 		t.Errorf("behind a change of the schema: prepared %v, tended %d", d.Prepared("p1"), d.Tended())
 	}
+}
+
+// The note of the next alarm is its batch's: undone with it, there with it. What was found out without a batch goes
+// with the next one, unless that knows better.
+func TestNoteAlarm(t *testing.T) {
+	var k Kind
+	path := filepath.Join(t.TempDir(), "a")
+	d := ofKind(t, &k, path, "a")
+	batch := func(note int64, end func(*Batch) error) {
+		t.Helper()
+		b, err := d.Begin()
+		if err == nil {
+			d.NoteAlarm(note)
+			err = end(b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(at int64, noted bool) {
+		t.Helper()
+		if got, is := d.Alarm(); got != at || is != noted {
+			t.Fatalf("noted %d, %v, want %d, %v", got, is, at, noted)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		d = ofKind(t, &k, path, "a")
+		if got, is := d.Alarm(); got != at || is != noted {
+			t.Fatalf("the next life finds %d, %v, want %d, %v", got, is, at, noted)
+		}
+	}
+	written := func(b *Batch) error { return errors.Join(b.finish(), b.Rollback()) }
+	d.NoteAlarm(5)
+	want(0, false)
+	batch(6, (*Batch).Rollback)
+	batch(6, written)
+	want(0, false)
+	batch(7, (*Batch).Commit)
+	want(7, true)
+	batch(8, written)
+	batch(7, (*Batch).Commit)
+	want(7, true)
+	d.NoteAlarm(9)
+	batch(10, written)
+	if _, err := d.Exec(todosTable2); err != nil { // 9 goes with it, and 10 does not
+		t.Fatal(err)
+	}
+	want(9, true)
+	d.NoteAlarm(11)
+	batch(12, (*Batch).Commit)
+	want(12, true)
 }
 
 // The power goes at each point of the life of a room that began as a copy: whatever it was
