@@ -25,8 +25,8 @@ import (
 //	replies  a byte 1, the format's version; then for each reply:
 //	         key 16 bytes · digest 8 bytes · uvarint length · the reply's JSON
 //
-// The rows with a negative n are parts of an index of the others, see reply_index.go: that with
-// -n begins with row n, and its at and total are those of its last one. What rows there are is found
+// The rows with a negative n are parts of an index of the others, see reply_index.go: that with -n
+// begins with row n, and has the at of that one and the total of its last one. What rows there are is found
 // out when a life needs it first.
 //
 // Replies of a turn that wrote nothing wait in memory for a turn that writes: an action
@@ -120,8 +120,8 @@ func fingerprint(kind byte, a, b string, c []byte) [sha256.Size]byte {
 }
 
 // replyRows gives the rows from one to another to do, in order, until it wants no more. The replies
-// are valid during the call. All reading of the table is this one statement: to prepare another takes longer
-// than to find a row.
+// are valid during the call. Most lives read by this one statement only: to prepare another takes longer than to
+// find a row.
 func (l *life) replyRows(from, to int64, do func(row replyRow, replies []byte) (more bool)) error {
 	rows, err := l.db.Internal().Query(`SELECT n, at, total, replies FROM _den_replies WHERE n >= ? AND n <= ? ORDER BY n`, from, to)
 	if err != nil {
@@ -136,10 +136,17 @@ func (l *life) replyRows(from, to int64, do func(row replyRow, replies []byte) (
 	return rows.Err()
 }
 
-// firstReply is the first row from one to another.
-func (l *life) firstReply(from, to int64) (first replyRow, err error) {
-	err = l.replyRows(from, to, func(row replyRow, _ []byte) bool { first = row; return false })
-	return first, err
+// firstReply is the first row from one on, without its replies, which may be long.
+func (l *life) firstReply(from int64) (first replyRow, err error) {
+	rows, err := l.db.Internal().Query(`SELECT n, at, total FROM _den_replies WHERE n >= ? ORDER BY n LIMIT 1`, from)
+	if err != nil {
+		return first, err
+	}
+	defer rows.Close()
+	if rows.Next() {
+		first = replyRow{rows.Int(0), rows.Int(1), rows.Int(2)}
+	}
+	return first, rows.Err()
 }
 
 // loadReplies finds out what earlier lives wrote: from the index, and from the rows that it does not cover.
@@ -164,8 +171,8 @@ func (l *life) readReplies(x *replyIndex) (newest replyRow, err error) {
 	var bad error
 	err = l.replyRows(math.MinInt64, -1, func(row replyRow, text []byte) bool { // the newest part comes first
 		var p replyPart
-		if p, bad = decodePart(-row.n, text); len(x.parts) == 0 {
-			x.covered = replyRow{p.last(), row.at, row.total}
+		if p, bad = decodePart(-row.n, row.at, text); len(x.parts) == 0 {
+			x.covered = replyRow{n: p.last(), total: row.total}
 		}
 		x.parts = append(x.parts, p)
 		return bad == nil
@@ -176,12 +183,13 @@ func (l *life) readReplies(x *replyIndex) (newest replyRow, err error) {
 	slices.Reverse(x.parts)
 	x.refilter()
 	newest = x.covered
+	var keys []replyKey
 	err = l.replyRows(newest.n+1, math.MaxInt64, func(row replyRow, blob []byte) bool {
-		var keys []replyKey
+		keys = keys[:0]
 		for key := range repliesIn(blob) {
 			keys = append(keys, key)
 		}
-		x.append(row.n, keys)
+		x.append(row, keys)
 		newest = row
 		return true
 	})
@@ -324,7 +332,7 @@ func (l *life) writePart() error {
 	}
 	r.parted = true
 	p := &r.index.parts[n-1]
-	_, err := l.db.Internal().Exec(putReplies, -p.first, r.newest.at, r.newest.total, p.encode())
+	_, err := l.db.Internal().Exec(putReplies, -p.first, p.at, r.newest.total, p.encode())
 	return err
 }
 
@@ -333,11 +341,12 @@ func (l *life) writePart() error {
 // look at the last one is enough.
 func (l *life) trimReplies(excess, expired int64) (err error) {
 	r := &l.replies
-	if r.newest.n == 0 {
-		return nil
+	parts := r.index.parts
+	if len(parts) == 0 || r.oldest.n == 0 && excess <= int64(r.limit/8) && parts[0].at >= expired {
+		return nil // no need to look
 	}
 	if r.oldest.n == 0 {
-		if r.oldest, err = l.firstReply(1, r.newest.n); err != nil {
+		if r.oldest, err = l.firstReply(1); err != nil {
 			return err
 		}
 	}
@@ -345,7 +354,7 @@ func (l *life) trimReplies(excess, expired int64) (err error) {
 		return nil
 	}
 	for some := int64(trimReplies); some > 0; some /= 2 {
-		last, err := l.firstReply(min(r.oldest.n+some-1, r.newest.n), r.newest.n)
+		last, err := l.firstReply(min(r.oldest.n+some-1, r.newest.n))
 		if err != nil {
 			return err
 		}
@@ -381,7 +390,7 @@ func (l *life) repliesWritten() (err error) {
 	if r.parted {
 		r.index.covered = r.newest
 	}
-	r.index.append(r.row.n, r.order)
+	r.index.append(r.row, r.order)
 	r.newest = r.row
 	r.dropWaiting(0)
 	if cap(r.pending) > maxPendingReplies {
@@ -390,7 +399,7 @@ func (l *life) repliesWritten() (err error) {
 	r.pending = r.pending[:0]
 	if r.cut > 0 {
 		r.index.parts = slices.Delete(r.index.parts, 0, r.index.dead(r.cut))
-		r.oldest, err = l.firstReply(r.cut+1, r.newest.n)
+		r.oldest, err = l.firstReply(r.cut + 1)
 	}
 	r.undo()
 	return err

@@ -41,22 +41,23 @@ type replyIndex struct {
 	parts   []replyPart // in order
 	filter  []uint64    // two bits for each print; a power of two of words
 	added   int         // prints in the filter, those of parts that were dropped too
-	covered replyRow    // the last row that a part in the file covers
+	covered replyRow    // the last row that a part in the file covers, without its time
 }
 
 // A replyPart is what a part says.
 type replyPart struct {
 	first  int64  // its first row
+	at     int64  // when that was written, Unix milliseconds
 	rows   int64  // how many
 	counts []byte // uvarints: how many replies each has
 	prints []keyPrint
 }
 
 // append puts a row behind the others: its replies have these names.
-func (x *replyIndex) append(row int64, keys []replyKey) {
+func (x *replyIndex) append(row replyRow, keys []replyKey) {
 	n := len(x.parts)
-	if n == 0 || x.parts[n-1].size() >= partBytes && x.covered.n == row-1 {
-		x.parts = append(x.parts, replyPart{first: row})
+	if n == 0 || x.parts[n-1].size() >= partBytes && x.covered.n == row.n-1 {
+		x.parts = append(x.parts, replyPart{first: row.n, at: row.at})
 		n++
 	}
 	p := &x.parts[n-1]
@@ -168,8 +169,8 @@ func (p *replyPart) encode() []byte {
 	return text
 }
 
-// decodePart reads a part whose first row is given.
-func decodePart(first int64, text []byte) (replyPart, error) {
+// decodePart reads a part whose first row is given, and when that was written.
+func decodePart(first, at int64, text []byte) (replyPart, error) {
 	bad := fmt.Errorf("%w: the index of the replies from %d on", storage.ErrCorrupt, first)
 	if len(text) == 0 || text[0] != indexVersion {
 		return replyPart{}, bad
@@ -190,7 +191,7 @@ func decodePart(first int64, text []byte) (replyPart, error) {
 	if uint64(len(text)-end) != 4*all {
 		return replyPart{}, bad
 	}
-	p := replyPart{first: first, rows: int64(rows), counts: slices.Clone(text[:end]), prints: make([]keyPrint, all)}
+	p := replyPart{first: first, at: at, rows: int64(rows), counts: slices.Clone(text[:end]), prints: make([]keyPrint, all)}
 	for i := range p.prints {
 		p.prints[i] = keyPrint(binary.LittleEndian.Uint32(text[end+4*i:]))
 	}

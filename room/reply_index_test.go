@@ -29,14 +29,14 @@ func TestReplyIndex(t *testing.T) {
 			rows[keys[i]] = append(rows[keys[i]], row)
 			names = append(names, keys[i])
 		}
-		x.append(row, keys)
+		x.append(replyRow{n: row, at: row}, keys)
 		if row%tailRows == 0 {
 			x.covered.n = row
 		}
 		if row%700 == 0 { // as a new life finds it
 			read := replyIndex{covered: x.covered}
 			for _, p := range x.parts {
-				again, err := decodePart(p.first, p.encode())
+				again, err := decodePart(p.first, p.at, p.encode())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -81,18 +81,18 @@ func TestReplyIndex(t *testing.T) {
 func TestReplyIndexDamaged(t *testing.T) {
 	var x replyIndex
 	for row := range int64(40) {
-		x.append(row+1, make([]replyKey, row%3))
+		x.append(replyRow{n: row + 1}, make([]replyKey, row%3))
 	}
 	whole := x.parts[0].encode()
 	for cut := range whole {
-		if _, err := decodePart(1, whole[:cut]); !errors.Is(err, storage.ErrCorrupt) {
+		if _, err := decodePart(1, 1, whole[:cut]); !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("%d of %d bytes: %v", cut, len(whole), err)
 		}
 	}
 	for at := range 42 { // the version, the numbers of rows and of their replies
 		damaged := append([]byte(nil), whole...)
 		damaged[at] ^= 0x41
-		if _, err := decodePart(1, damaged); !errors.Is(err, storage.ErrCorrupt) {
+		if _, err := decodePart(1, 1, damaged); !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("byte %d is another: %v", at, err)
 		}
 	}
