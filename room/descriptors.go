@@ -9,8 +9,8 @@ const (
 	// descriptorsPerRoom is how many an awake room has: its file and its WAL.
 	descriptorsPerRoom = 2
 	// descriptorsBeside is how many are left for what is neither room nor socket: the commit
-	// log, the runtime, backups.
-	descriptorsBeside = 64
+	// log, the runtime, backups, the WALs of connections that no room has.
+	descriptorsBeside = 96
 	// defaultAwake is how many rooms are awake at the most, where the limit allows.
 	defaultAwake = 2048
 )
