@@ -158,7 +158,7 @@ func (h *Host) registered(namespace string) {
 		}
 		return
 	}
-	if _, err := h.opts.FS.Names(filepath.Join(h.opts.Dir, namespace)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := h.opts.FS.Names(filepath.Join(h.opts.Dir, namespace)); errors.Is(err, fs.ErrNotExist) && len(h.withoutFile(namespace)) == 0 {
 		h.covered(namespace) // it has no rooms yet
 		return
 	}

@@ -232,11 +232,8 @@ func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Option
 
 // exists tells by ErrNoRoom that there is no room: to look must not make one.
 func (h *Host) exists(key Key) error {
-	o, err := h.fileOptions(key)
-	if err == nil {
-		_, err = o.FS.Size(o.Path)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
+	there, err := h.there(key)
+	if err == nil && !there {
 		err = ErrNoRoom
 	}
 	return operatorError(key, err)

@@ -258,6 +258,9 @@ func (l *life) Stop(reason actor.StopReason) {
 	}
 	l.watch.stop()
 	l.end()
+	if len(l.connections()) > 0 {
+		l.db.Seen() // the next life is no first one
+	}
 	if l.host.stopping.Load() {
 		l.host.closeAll(l.key)
 	}

@@ -126,8 +126,8 @@ func (h *Host) Namespaces() []string {
 	return slices.Sorted(maps.Keys(h.namespaces))
 }
 
-// Rooms gives a namespace's rooms that have a file, in the order of the directory. It reads
-// the directory as it goes: a room that is made meanwhile may or may not be among them. An error
+// Rooms gives a namespace's rooms, in the order of the directory; behind them those that have no file
+// yet. It reads the directory as it goes: a room that is made meanwhile may or may not be among them. An error
 // is of one file whose room cannot be told, or of the directory, and then it is the last;
 // or ctx's.
 func (h *Host) Rooms(ctx context.Context, namespace string) iter.Seq2[Key, error] {
@@ -136,6 +136,7 @@ func (h *Host) Rooms(ctx context.Context, namespace string) iter.Seq2[Key, error
 			yield(Key{}, &Error{Code: syncproto.CodeUnknownNamespace, Message: "There is no such namespace."})
 			return
 		}
+		others := h.withoutFile(namespace)
 		for file, err := range storage.RoomFiles(h.opts.FS, h.opts.Dir, namespace) {
 			if err == nil {
 				err = context.Cause(ctx)
@@ -144,7 +145,17 @@ func (h *Host) Rooms(ctx context.Context, namespace string) iter.Seq2[Key, error
 				yield(Key{}, fmt.Errorf("room: listing %s: %w", namespace, err))
 				return
 			}
-			if !yield(h.roomOf(namespace, file)) {
+			key, err := h.roomOf(namespace, file)
+			if i, has := slices.BinarySearchFunc(others, key, byRoom); has { // by now
+				others = slices.Delete(others, i, i+1)
+			}
+			if !yield(key, err) {
+				return
+			}
+		}
+		for _, key := range others {
+			there, err := h.there(key)
+			if (there || err != nil) && !yield(key, err) {
 				return
 			}
 		}
@@ -220,14 +231,15 @@ func (h *Host) lookIn(key Key) ([]string, error) {
 		}
 		return names, nil
 	}
-	path, err := storage.Path(h.opts.Dir, key.Namespace, key.Room)
+	o, err := h.fileOptions(key)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := h.opts.FS.Size(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("room: %s: %w", key, fs.ErrNotExist)
-		}
+	there, err := storage.Exists(o)
+	if err == nil && !there {
+		err = fmt.Errorf("room: %s: %w", key, fs.ErrNotExist)
+	}
+	if err != nil {
 		return nil, err
 	}
 	db, err := h.openFile(key)

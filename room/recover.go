@@ -2,13 +2,17 @@ package room
 
 // Behind a crash the commit log keeps everything until each room has taken what it lacks. A
 // room does that when it wakes; those that nobody calls for are seen to here, a few at a time
-// and without a life, or the log would grow until they are.
+// and without a life, or the log would grow until they are. Rooms that were new then have no file
+// yet, see package storage; who lists rooms must not forget them.
 
 import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/denrooms/den/storage"
 )
 
 const (
@@ -68,7 +72,11 @@ func (h *Host) recoverRoom(key Key) error {
 	if err != nil {
 		return err
 	}
-	if _, err := o.FS.Size(o.Path); errors.Is(err, fs.ErrNotExist) {
+	there, err := storage.Exists(o)
+	if err != nil {
+		return err
+	}
+	if !there {
 		h.opts.Logger.Warn("the file of a room that the commit log has entries of is not there", "namespace", key.Namespace, "room", key.Room)
 		h.log.Forget(key.Namespace, key.Room)
 		return nil
@@ -78,4 +86,60 @@ func (h *Host) recoverRoom(key Key) error {
 		return err
 	}
 	return db.Close()
+}
+
+// loggedOnly are the rooms that have entries in the log, of a crash or since they were closed, and no file.
+func (h *Host) loggedOnly() (keys []Key) {
+	if h.log == nil {
+		return nil
+	}
+	add := func(namespace, name string) bool {
+		if key := (Key{Namespace: namespace, Room: name}); h.hasNoFile(key) {
+			keys = append(keys, key)
+		}
+		return true
+	}
+	h.log.Unrecovered(add)
+	h.log.Pinned(add)
+	return keys
+}
+
+// hasNoFile tells whether a room has no file; if that cannot be told, it has one.
+func (h *Host) hasNoFile(key Key) bool {
+	o, err := h.fileOptions(key)
+	if err == nil {
+		_, err = o.FS.Size(o.Path)
+	}
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// withoutFile are a namespace's rooms that have no file, sorted: those of loggedOnly, and new ones that
+// are awake.
+func (h *Host) withoutFile(namespace string) []Key {
+	keys := slices.DeleteFunc(h.loggedOnly(), func(key Key) bool { return key.Namespace != namespace })
+	for _, key := range h.actors.Keys() {
+		if key.Namespace == namespace && h.hasNoFile(key) {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, byRoom)
+	return slices.Compact(keys)
+}
+
+func byRoom(a, b Key) int { return strings.Compare(a.Room, b.Room) }
+
+// there tells whether there is a room: one with a file, one that the log has, or one that is awake.
+func (h *Host) there(key Key) (bool, error) {
+	o, err := h.fileOptions(key)
+	if err != nil {
+		return false, err
+	}
+	if _, err := o.FS.Size(o.Path); err == nil {
+		return true, nil
+	}
+	defer h.looks.begin(key)()
+	if h.actors.Has(key) {
+		return true, nil
+	}
+	return storage.Exists(o)
 }

@@ -272,13 +272,18 @@ type identity struct {
 	at              int64 // Unix milliseconds
 }
 
-func (id *identity) newEpoch(random io.Reader) error {
+func (id *identity) newEpoch(random io.Reader) (err error) {
+	id.epoch, err = randomEpoch(random)
+	return err
+}
+
+// randomEpoch makes an epoch that nobody can guess.
+func randomEpoch(random io.Reader) (string, error) {
 	epoch := make([]byte, 16)
 	if _, err := io.ReadFull(random, epoch); err != nil {
-		return err
+		return "", err
 	}
-	id.epoch = hex.EncodeToString(epoch)
-	return nil
+	return hex.EncodeToString(epoch), nil
 }
 
 // settle gives a whole file that nobody has open its identity, and syncs it. The change

@@ -139,10 +139,14 @@ func (r *Replacement) Install() (kept string, err error) {
 
 // InstallNew is Install where there must not be a room yet (ErrExists).
 func (r *Replacement) InstallNew() error {
-	if err := absent(r.o.FS, r.o.Path); err != nil {
+	there, err := Exists(r.o)
+	if err != nil {
 		return err
 	}
-	_, err := r.Install()
+	if there {
+		return fmt.Errorf("%w: %s", ErrExists, r.o.Path)
+	}
+	_, err = r.Install()
 	return err
 }
 
@@ -152,8 +156,14 @@ func (r *Replacement) install() (kept string, err error) {
 	if err := become.newEpoch(o.Random); err != nil {
 		return "", err
 	}
-	missing := errors.Is(absent(o.FS, o.Path), nil)
-	if !missing {
+	there, err := Exists(o)
+	switch {
+	case errors.Is(err, ErrLogMissing), errors.Is(err, ErrLogMismatch): // that may be why there is a restore
+		become.above = r.unreadable()
+	case err != nil:
+		return "", err
+	}
+	if there {
 		if become.above, err = r.retire(); err != nil {
 			return "", err
 		}
@@ -161,7 +171,7 @@ func (r *Replacement) install() (kept string, err error) {
 	if err := become.settle(o.FS, r.temp); err != nil {
 		return "", err
 	}
-	if !missing {
+	if _, err := o.FS.Size(o.Path); err == nil {
 		kept = o.Path + ".before-restore-" + time.UnixMilli(become.at).UTC().Format(keptForm)
 		if err := keepFile(o.FS, o.Path, kept); err != nil {
 			return "", err

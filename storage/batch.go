@@ -485,11 +485,15 @@ func (b *Batch) makeDurable() error {
 // Rest does what may wait until the actor has answered. That a file needs the log, which a life's
 // first transaction notes in it, it shall say even if the process dies: if the log were lost too,
 // it would be taken for whole. For that the WAL has to be made, which takes longer than the
-// transaction.
+// transaction. And a room that has no file yet gets one when it needs it soon.
 func (d *DB) Rest() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.unsaid && d.usable() == nil && d.batch == nil {
+	switch {
+	case d.usable() != nil || d.batch != nil:
+	case d.unsettled():
+		d.settleSoon()
+	case d.unsaid:
 		d.unsaid = false
 		d.wal.flush(d.c.tls) // else, on a disk that is full, later
 	}

@@ -36,6 +36,7 @@ type DB struct {
 	// any goroutine
 	fenced atomic.Bool
 	seq    atomic.Uint64
+	seen   atomic.Bool // somebody knows of the room, see Seen
 
 	// protected by alive: the connection as Interrupt may use it, 0 when closed
 	alive   sync.Mutex
@@ -73,6 +74,7 @@ type DB struct {
 	unsaid  bool    // that it is in use is not in the file yet
 	swept   bool    // the file has all of its WAL, and needs no log
 	room    RoomLog // the room's part of it
+	tried   bool    // it was tried to make the file of a room that has none yet
 	suspect bool    // the disk failed under the file: it is not to be believed as it stands
 
 	released uint64 // the transactions that the log need not keep any more
@@ -261,8 +263,12 @@ func (d *DB) query(auth authority, sql string, args []any) (*Rows, error) {
 // Seq is the number of the last action that changed a row, the open batch's included.
 func (d *DB) Seq() Seq { return Seq(d.seq.Load()) }
 
-// Epoch is a random name for this history of the room, made with the file.
-func (d *DB) Epoch() string { return d.epoch }
+// Epoch is a name for this history of the room, which no other has: 32 hex digits. Who asks has
+// seen the room, see Seen.
+func (d *DB) Epoch() string {
+	d.Seen()
+	return d.epoch
+}
 
 // Interrupt ends the statement that runs now, if one does, with ErrInterrupted;
 // a write that it ends loses the batch (ErrBatchLost). Any goroutine may call it.
@@ -331,19 +337,20 @@ func (d *DB) shut() error {
 	}
 	d.end()
 	d.dropArguments()
+	made := !d.unsettled() // there is a file, that is
 	parked := d.unwatch()
 	var err error
 	if d.room != nil || d.broken != nil || d.seat != nil && d.seat.name != 0 { // the WAL is ours to see to, and where it is needed the log has it too
 		err = d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 	}
 	err = errors.Join(err, d.c.close(d.seat)) // rolls an open transaction back
-	if d.swept {
+	if d.swept && made {
 		err = errors.Join(err, d.removeWAL())
 	}
 	if parked != "" {
 		err = errors.Join(err, d.o.FS.Remove(parked))
 	}
-	if d.suspect {
+	if d.suspect && made {
 		err = errors.Join(err, d.accuse())
 	}
 	open.remove(d.handle)

@@ -64,6 +64,25 @@
 // life SQLite would sync the header, lest frames of an earlier life are taken for its own; a
 // WAL that was made new has none, and goes without (wal.go).
 //
+// # New rooms
+//
+// With a log, a room whose Kind has made a template begins without a file: what would be its
+// content lies in memory, in SQLite's open file (seat.go, memory.go), and the log's entry of its first transaction holds
+// all of it (born.go). 44 KB of pages are 3 KB there. It is settled, that is, its file is made, whole and
+// synced, at Close, at a Checkpoint, and when the WAL has grown to 33 KB, in Rest, where nobody
+// waits; a transaction that is larger than what can wait has it made at once. The log keeps the entries until then. A
+// disk that is full, or fails, leaves the room in the log: nothing that was acknowledged is lost.
+// Of a room without a transaction that nobody has asked for its epoch (Seen) Close leaves nothing.
+//
+// Open finds a room that has no file by what the log says of its name (Log.Traces): the epoch in which
+// it was closed and still owed, or those that it would have got in the generations that crashed. So
+// the epoch of such a room is not random, but a hash of the log's ID and generation and of the
+// room's names. There is no more than one of each: within a generation a room begins once, and if its file is
+// taken away while the process runs, the next time with a file and a random epoch. Who takes a
+// file away behind a crash may see the room come back from the log; who takes the log away, before the rooms that were
+// new had files, loses them, and nothing can refuse it. Where a part of the log is missing that a crash has left, a
+// room without a file is refused: it may be in there.
+//
 // Log is an interface, because a cluster replicates the log. NodeLog is the one for a
 // single node: files of its own, package commitlog.
 //
@@ -123,7 +142,7 @@
 //	_den_meta (name TEXT PRIMARY KEY, value)
 //	  namespace   text     of the room; compared on open
 //	  room        text     its name, as it was given; compared on open
-//	  epoch       text     32 hex digits, random, made with the file
+//	  epoch       text     32 hex digits: random, or see New rooms
 //	  floor       integer  the change log begins behind this seq
 //	  created_at  integer  Unix milliseconds
 //	  log         text     Log.ID of the commit log that the file's transactions went to;
@@ -165,7 +184,7 @@
 // Other tables named _den_… belong to Den's other packages, see DB.Internal.
 // Handlers can read all of these and write none.
 //
-// A new file is written beside its place, synced and renamed: a file under the
+// A file is written beside its place, synced and renamed: a file under the
 // room's name is always whole. Its content is that of the kind's first file (Kind,
 // template.go), but for the page of _den_meta.
 //

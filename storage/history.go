@@ -98,7 +98,7 @@ func (c *copied) back(e LogEntry) error {
 	if err != nil {
 		return err
 	}
-	err = content.each(func(number, sum uint32, difference []byte) error {
+	err = content.changed(func(number, sum uint32, difference []byte) error {
 		page := c.changed[number]
 		if page == nil {
 			page = make([]byte, pageSize)

@@ -42,7 +42,11 @@ func (r *Replacement) build(from *bufio.Reader) error {
 		return err
 	}
 	lib.once()
-	if err := fill(r.temp, r.o); err != nil {
+	epoch, err := randomEpoch(r.o.Random)
+	if err != nil {
+		return err
+	}
+	if err := fill(r.temp, r.o, epoch); err != nil {
 		return err
 	}
 	if err := rollbackMode(r.o.FS, r.temp); err != nil {

@@ -24,6 +24,10 @@ type Log interface {
 	Crashed() uint64
 	// Sync makes durable what Append has not, where it does not do that itself.
 	Sync() error
+	// Traces says where to look for a room that has no file: epoch is the one in which it was
+	// closed without having released all, "" if it was not; from and to are the generations, the
+	// oldest and the newest, that may have left something of it when they crashed, 0 and 0: none.
+	Traces(namespace, room string) (epoch string, from, to uint64, err error)
 	// Room gives the part of one room in one of its histories. It has one user at a time.
 	Room(namespace, room, epoch string) (RoomLog, error)
 }
@@ -147,6 +151,9 @@ func (d *DB) commit() error {
 		}
 		return err
 	}
+	if w.born && d.room.Last() < d.number { // a log that is relaxed has lost what it did not sync: with it, how the room began
+		w.bare = w.pages
+	}
 	w.armed, w.refused = true, nil
 	err := d.do(d.tx.commit)
 	if err == nil {
@@ -222,10 +229,16 @@ func (d *DB) relieve() error {
 	if d.wal == nil || d.released == d.number {
 		return nil
 	}
-	if !bug.On("release-early") {
-		if err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_PASSIVE); err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case bug.On("release-early"):
+	case d.unsettled():
+		err = d.settleAll()
+	default:
+		err = d.checkpoint(sqlite3.SQLITE_CHECKPOINT_PASSIVE)
+	}
+	if err != nil {
+		return err
 	}
 	d.released = d.number
 	d.room.Release(d.number)
@@ -289,6 +302,9 @@ func (c *conn) checkpoint(mode int32) (logged, done, rc int32) {
 func (d *DB) leaveLog() error {
 	if d.wal == nil || d.broken != nil {
 		return nil
+	}
+	if d.unsettled() {
+		return d.leaveMemory()
 	}
 	if d.mark.clean != 0 || d.mark.log != d.o.Log.ID() { // nothing was changed
 		d.swept = d.seat.empty()

@@ -17,6 +17,7 @@ type conn struct {
 	tls *libc.TLS
 	db  uintptr
 	out uintptr // 16 bytes of C memory for results that come through a pointer
+	vfs uintptr // a VFS of its own, in C memory; 0: it has none
 }
 
 // pointer turns an address of C memory into a Go pointer. Reading the number as
@@ -114,6 +115,7 @@ func (c *conn) close(s *seat) error {
 	if s != nil && err == nil {
 		s.free(c.tls)
 	}
+	c.free(c.vfs)
 	c.free(c.out)
 	c.tls.Close()
 	return err

@@ -96,6 +96,17 @@ func (o LogOptions) pressure() func(namespace, room string) {
 	return func(namespace, room string) { o.Pressure(namespace, withNUL.Replace(room)) }
 }
 
+// Traces is Log's.
+func (l *NodeLog) Traces(namespace, room string) (epoch string, from, to uint64, err error) {
+	epoch, from, to, err = l.Log.Traces(namespace, withoutNUL.Replace(room))
+	return epoch, from, to, logError(err)
+}
+
+// Pinned gives the rooms that were closed and have not released all.
+func (l *NodeLog) Pinned(yield func(namespace, room string) bool) {
+	l.Log.Pinned(func(namespace, room string) bool { return yield(namespace, withNUL.Replace(room)) })
+}
+
 // Unrecovered gives the rooms that have entries of a run that ended badly, and were not
 // opened since.
 func (l *NodeLog) Unrecovered(yield func(namespace, room string) bool) {

@@ -5,7 +5,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -52,13 +51,21 @@ func Open(o Options) (*DB, error) {
 func openRoom(o Options) (*DB, error) {
 	lib.once()
 	header, fresh, err := readHeader(o.FS, o.Path)
-	if err == nil && fresh {
-		if err = create(o); err == nil {
-			header, _, err = readHeader(o.FS, o.Path)
-		}
-	}
 	if err != nil {
 		return nil, err
+	}
+	if fresh {
+		d, there, err := begin(o)
+		if d != nil || err != nil {
+			return d, err
+		}
+		fresh = !there
+		if fresh {
+			header, _, err = readHeader(o.FS, o.Path)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if rewritten, err := acquit(o); err != nil {
 		return nil, err
@@ -66,6 +73,7 @@ func openRoom(o Options) (*DB, error) {
 		header = nil
 	}
 	if d := openSpare(o, header); d != nil {
+		d.created = fresh
 		return d, nil
 	}
 	var room RoomLog
@@ -204,8 +212,10 @@ func (d *DB) configure() error {
 	}
 	d.c.limit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
 	d.c.limit(sqlite3.SQLITE_LIMIT_LENGTH, int32(min(d.o.MaxValueBytes, 1<<30)))
-	if err := d.sit(); err != nil {
-		return err
+	if d.seat == nil {
+		if err := d.sit(); err != nil {
+			return err
+		}
 	}
 	_, err := d.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA temp_store = MEMORY;
 		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d`,
@@ -351,56 +361,57 @@ func orphans(f vfs.FS, path string) error {
 	return nil
 }
 
-// create makes the file beside its place, whole and synced, and renames it.
+// begin begins a room that has no file: in memory, if it can. there: it has one now, and had begun
+// before; the log knew.
+func begin(o Options) (d *DB, there bool, err error) {
+	if there, err = regain(o); there || err != nil {
+		return nil, there, err
+	}
+	if d, err = openBorn(o); d != nil || err != nil {
+		return d, false, err
+	}
+	return nil, false, create(o)
+}
+
+// create makes the file of a new room.
 func create(o Options) error {
-	if err := o.FS.MakeDirs(filepath.Dir(o.Path)); err != nil {
+	epoch, err := randomEpoch(o.Random)
+	if err != nil {
 		return err
 	}
+	if o.Kind != nil {
+		if t := o.Kind.template.Load(); t != nil {
+			content, err := t.fill(o, epoch)
+			if err != nil {
+				return err
+			}
+			return makeWhole(o, content)
+		}
+	}
+	return createBySQL(o, epoch)
+}
+
+// createBySQL makes the file beside its place, whole and synced, and renames it.
+func createBySQL(o Options, epoch string) error {
 	temp := o.Path + ".new"
-	for _, suffix := range []string{"", "-wal", "-journal"} {
+	for _, suffix := range []string{"-wal", "-journal"} {
 		if err := o.FS.Remove(temp + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	f, err := o.FS.Open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL) // its owner's alone; SQLite would let others read it
-	if err == nil {
-		err = writeNew(f, temp, o)
-	}
+	f, err := createFile(o.FS, temp) // SQLite would let others read it
 	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Close(), fill(temp, o, epoch), syncFile(o.FS, temp)); err != nil {
 		o.FS.Remove(temp)
 		return err
 	}
-	if err := o.FS.Rename(temp, o.Path); err != nil {
-		return err
-	}
-	return o.FS.SyncDir(filepath.Dir(o.Path))
-}
-
-// writeNew writes a new room's content, syncs and closes the file.
-func writeNew(f vfs.File, path string, o Options) error {
-	var t *template
-	if o.Kind != nil {
-		t = o.Kind.template.Load()
-	}
-	if t == nil {
-		return errors.Join(f.Close(), fill(path, o), syncFile(o.FS, path))
-	}
-	content, err := t.fill(o)
-	if err == nil {
-		_, err = f.WriteAt(content, 0)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return publish(o.FS, temp, o.Path)
 }
 
 // fill writes a new room's content by SQL.
-func fill(path string, o Options) (err error) {
-	epoch := make([]byte, 16)
-	if _, err := io.ReadFull(o.Random, epoch); err != nil {
-		return err
-	}
+func fill(path string, o Options, epoch string) (err error) {
 	c, err := openFile(o.FS.SQLite(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
 	if err != nil {
 		return err
@@ -417,7 +428,7 @@ func fill(path string, o Options) (err error) {
 	if _, err := d.exec(own, script, nil); err != nil {
 		return err
 	}
-	meta := newMeta(o, hex.EncodeToString(epoch))
+	meta := newMeta(o, epoch)
 	for _, name := range slices.Sorted(maps.Keys(meta)) {
 		if err := d.putMeta(name, meta[name]); err != nil {
 			return err

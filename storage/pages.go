@@ -4,8 +4,10 @@ package storage
 // commit log. It holds differences, so that an entry is about as large as what was
 // written, and can be walked in both directions.
 //
-//	payload, version 1, little endian
-//	   0  u8   1, the version
+//	payload, little endian
+//	   0  u8   1; or 2: the first pages, as many as the database had before the transaction,
+//	           tell how it was then, as differences from nothing. So begins a room that has
+//	           no file (born.go)
 //	   1  u8×3 0
 //	   4  u32  pages of the database before the transaction
 //	   8  u32  pages behind it
@@ -33,6 +35,7 @@ import (
 
 const (
 	payloadVersion = 1
+	payloadWhole   = 2
 	payloadHeader  = 16
 	pageHeader     = 12
 )
@@ -91,6 +94,17 @@ func appendDifference(dst, before, after []byte) []byte {
 	return dst
 }
 
+// appendPage appends a page's part of a payload.
+func appendPage(dst []byte, number uint32, before, after []byte) []byte {
+	start := len(dst)
+	dst = binary.LittleEndian.AppendUint32(dst, number)
+	dst = binary.LittleEndian.AppendUint32(dst, checksum(number, after))
+	dst = append(dst, 0, 0, 0, 0)
+	dst = appendDifference(dst, before, after)
+	binary.LittleEndian.PutUint32(dst[start+8:], uint32(len(dst)-start-pageHeader))
+	return dst
+}
+
 // applyDifference turns a page from before into behind, or the other way round.
 func applyDifference(page, difference []byte) error {
 	at := uint64(0)
@@ -119,7 +133,8 @@ var errPayload = fmt.Errorf("%w: an entry of the commit log cannot be read", Err
 // A payload is an entry's content, taken apart.
 type payload struct {
 	before, after uint32 // pages of the database
-	count         uint32
+	whole         bool   // the first pages are those before
+	count         uint32 // of pages
 	pages         []byte
 }
 
@@ -127,21 +142,35 @@ func parsePayload(b []byte) (payload, error) {
 	if len(b) < payloadHeader {
 		return payload{}, errPayload
 	}
-	if b[0] != payloadVersion {
-		return payload{}, fmt.Errorf("%w: an entry of the commit log has version %d, this Den knows %d", ErrNewer, b[0], payloadVersion)
+	if b[0] != payloadVersion && b[0] != payloadWhole {
+		return payload{}, fmt.Errorf("%w: an entry of the commit log has version %d, this Den knows up to %d", ErrNewer, b[0], payloadWhole)
 	}
 	return payload{
 		before: binary.LittleEndian.Uint32(b[4:]),
 		after:  binary.LittleEndian.Uint32(b[8:]),
+		whole:  b[0] == payloadWhole,
 		count:  binary.LittleEndian.Uint32(b[12:]),
 		pages:  b[payloadHeader:],
 	}, nil
 }
 
-// each calls do for each page.
+// each calls do for each page, those before too.
 func (p payload) each(do func(number, sum uint32, difference []byte) error) error {
+	return p.from(0, do)
+}
+
+// changed calls do for each page that the transaction changed.
+func (p payload) changed(do func(number, sum uint32, difference []byte) error) error {
+	if p.whole {
+		return p.from(p.before, do)
+	}
+	return p.from(0, do)
+}
+
+// from is each without the first skip pages.
+func (p payload) from(skip uint32, do func(number, sum uint32, difference []byte) error) error {
 	rest := p.pages
-	for range p.count {
+	for i := range p.count {
 		if len(rest) < pageHeader {
 			return errPayload
 		}
@@ -151,8 +180,10 @@ func (p payload) each(do func(number, sum uint32, difference []byte) error) erro
 		if number == 0 || uint64(length) > uint64(len(rest)) {
 			return errPayload
 		}
-		if err := do(number, sum, rest[:length]); err != nil {
-			return err
+		if i >= skip {
+			if err := do(number, sum, rest[:length]); err != nil {
+				return err
+			}
 		}
 		rest = rest[length:]
 	}

@@ -55,6 +55,7 @@ type pageSet struct {
 	d       *DB
 	changed map[uint32][]byte
 	pages   uint32 // of the database; 0: not known yet
+	blank   bool   // the first entry begins with nothing: what the file has is no part of it
 }
 
 func (p *pageSet) page(number uint32) ([]byte, error) {
@@ -62,6 +63,10 @@ func (p *pageSet) page(number uint32) ([]byte, error) {
 		return page, nil
 	}
 	page := make([]byte, pageSize)
+	if p.blank {
+		p.changed[number] = page
+		return page, nil
+	}
 	err := p.d.each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(r *Rows) { copy(page, r.Bytes(0)) }, int64(number))
 	if err != nil {
 		return nil, err
@@ -84,7 +89,9 @@ func (p *pageSet) forward(e LogEntry) error {
 	if err != nil {
 		return err
 	}
-	if n, err := p.count(); err != nil || n != content.before {
+	if content.whole { // the file was made in the midst of it, or behind a crash of it
+		p.blank = true
+	} else if n, err := p.count(); err != nil || n != content.before {
 		return fmt.Errorf("%w: transaction %d begins with %d pages, the file has %d (%v)", ErrLogMismatch, e.Number, content.before, n, err)
 	}
 	err = content.each(func(number, sum uint32, difference []byte) error {
@@ -125,5 +132,6 @@ func (p *pageSet) write() error {
 		}
 	}
 	clear(p.changed)
+	p.blank = false
 	return d.do(d.tx.commit)
 }

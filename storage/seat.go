@@ -35,6 +35,8 @@ type seat struct {
 	table  *seatMethods // what stands in its methods' place
 	index  []uintptr    // the WAL's index, in the pieces that SQLite asks for, C memory
 	name   uintptr      // of the file that is open, as SQLite wants names; 0: SQLite has its own
+	traits int32        // what the newest file that was open said of its device
+	memory []byte       // the file's content as long as the room has none, born.go; nil: it has
 }
 
 // indexPiece is the size of a piece of the index.
@@ -66,6 +68,9 @@ func (s *seat) occupy() {
 	if t.methods.FiVersion < 2 {
 		t.methods.FiVersion = 2 // with an index
 	}
+	if ask := t.methods.FxDeviceCharacteristics; ask != 0 {
+		s.traits = method[closeMethod](ask)(s.c.tls, s.file)
+	}
 	t.methods.FxClose = callback(onSeatClose)
 	t.methods.FxLock, t.methods.FxUnlock = callback(onSeatLock), callback(onSeatLock)
 	t.methods.FxCheckReservedLock = callback(onSeatReserved)
@@ -76,9 +81,7 @@ func (s *seat) occupy() {
 
 // vacate closes what is open. SQLite must not be called before something else is.
 func (s *seat) vacate() {
-	if s.table.base == 0 {
-		return
-	}
+	s.memory = nil
 	onSeatClose(s.c.tls, s.file)
 	*(*uintptr)(pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
 	s.table.methods = vacant()

@@ -215,10 +215,8 @@ func openSpare(o Options, header *fileHeader) *DB {
 	if s == nil {
 		return nil
 	}
-	d := &DB{o: o, c: s.c, running: s.c.db, handle: s.handle, seat: s.seat, caches: s.caches, tx: s.tx, tables: make(map[string]*table)}
-	d.rec.maxRows, d.rec.maxBytes = o.MaxChanges, o.MaxChangeBytes
-	d.header, d.freshWAL = header, true
-	open.set(d.handle, d)
+	d := s.wake(o)
+	d.header = header
 	if err := d.seat.move(o.Path); err != nil {
 		d.seat.vacate()
 		open.set(d.handle, nil)
@@ -229,6 +227,15 @@ func openSpare(o Options, header *fileHeader) *DB {
 		d.refuse()
 		return nil
 	}
+	return d
+}
+
+// wake begins a DB with the spare's connection, which has no file yet.
+func (s *spare) wake(o Options) *DB {
+	d := &DB{o: o, c: s.c, running: s.c.db, handle: s.handle, seat: s.seat, caches: s.caches, tx: s.tx, tables: make(map[string]*table)}
+	d.rec.maxRows, d.rec.maxBytes = o.MaxChanges, o.MaxChangeBytes
+	d.freshWAL = true
+	open.set(d.handle, d)
 	return d
 }
 

@@ -7,9 +7,7 @@ package storage
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -23,9 +21,11 @@ const maxTemplate = 1 << 20
 
 // A template is the content of a new file.
 type template struct {
-	pages []byte // of the database, in their order
-	meta  int    // where in it the only page of _den_meta is
-	notes map[string]Value
+	pages  []byte // of the database, in their order
+	meta   int    // where in it the only page of _den_meta is
+	notes  map[string]Value
+	schema string // its schemaPages; "": too large
+	traits int32  // what SQLite was told of the device
 }
 
 // templateSlot is where a Kind keeps its template; nil: none so far.
@@ -74,7 +74,7 @@ func (d *DB) anyRows() (some bool, err error) {
 
 // takeTemplate copies the file as it is; nil: it has a form that cannot be one.
 func (d *DB) takeTemplate() (*template, error) {
-	t := &template{notes: maps.Clone(d.notes.stored)}
+	t := &template{notes: maps.Clone(d.notes.stored), traits: d.seat.traits}
 	if t.notes == nil {
 		t.notes = make(map[string]Value)
 	}
@@ -106,17 +106,20 @@ func (d *DB) takeTemplate() (*template, error) {
 	empty[0] = tableLeaf
 	binary.BigEndian.PutUint16(empty[5:], pageSize)
 	copy(t.pages[changes:], empty)
+	t.schema = schemaPages(t.pages[:pageSize], func(p []byte, off int64) error {
+		if off+pageSize > size {
+			return errPayload
+		}
+		copy(p, t.pages[off:])
+		return nil
+	})
 	return t, nil
 }
 
 // fill gives the content of a new room's file.
-func (t *template) fill(o Options) ([]byte, error) {
-	epoch := make([]byte, 16)
-	if _, err := io.ReadFull(o.Random, epoch); err != nil {
-		return nil, err
-	}
+func (t *template) fill(o Options, epoch string) ([]byte, error) {
 	meta := maps.Clone(t.notes)
-	maps.Copy(meta, newMeta(o, hex.EncodeToString(epoch)))
+	maps.Copy(meta, newMeta(o, epoch))
 	page, err := metaPage(meta)
 	if err != nil {
 		return nil, err

@@ -26,11 +26,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
 	"unsafe"
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/internal/bug"
 )
 
 const (
@@ -57,6 +58,8 @@ type wal struct {
 	table      *walMethods        // what stands in their place
 	place      map[uint32]int64   // where in the WAL a page's newest committed version is
 	pages      uint32             // of the database
+	bare       uint32             // pages of which no entry tells: the next one holds them; 0: none
+	born       bool               // there is no file yet, born.go
 	end        int64              // of the newest committed frame
 	newest     int64              // where the newest committed transaction begins
 	append     func([]byte) error // makes a payload durable
@@ -118,15 +121,20 @@ func (d *DB) watch() error {
 	w.base = *(*uintptr)(pointer(w.file))
 	w.table = (*walMethods)(pointer(d.c.malloc(int(unsafe.Sizeof(walMethods{})))))
 	w.table.methods = *w.own()
-	w.table.methods.FxWrite = callback(onWALWrite)
-	w.table.methods.FxRead = callback(onWALRead)
-	w.table.methods.FxSync = callback(onWALSync)
-	w.table.methods.FxTruncate = callback(onWALTruncate)
-	w.table.methods.FxFileSize = callback(onWALSize)
+	w.table.catch()
 	w.table.handle = d.handle
 	*(*uintptr)(pointer(w.file)) = w.address()
 	d.wal = w
 	return nil
+}
+
+// catch puts our methods into the table.
+func (t *walMethods) catch() {
+	t.methods.FxWrite = callback(onWALWrite)
+	t.methods.FxRead = callback(onWALRead)
+	t.methods.FxSync = callback(onWALSync)
+	t.methods.FxTruncate = callback(onWALTruncate)
+	t.methods.FxFileSize = callback(onWALSize)
 }
 
 // watchAgain is watch for a connection that was moved: its WAL is not there, and is made when
@@ -143,6 +151,11 @@ func (d *DB) watchAgain(was *wal) error {
 // openWAL makes the WAL that SQLite believes to have open, or takes the one that the connection
 // has brought along.
 func (d *DB) openWAL() int32 {
+	if d.unsettled() {
+		if err := diagnose(d.o.Path, d.settle()); err != nil {
+			return ioCode(err)
+		}
+	}
 	if d.wal.parked != "" {
 		return d.unparkWAL()
 	}
@@ -151,7 +164,7 @@ func (d *DB) openWAL() int32 {
 		err = f.Close()
 	}
 	if err != nil {
-		return writeFailed(err)
+		return ioCode(diagnose(d.o.Path, err))
 	}
 	w, methods := d.wal, (*uintptr)(pointer(d.wal.file))
 	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_CREATE | sqlite3.SQLITE_OPEN_WAL
@@ -163,9 +176,9 @@ func (d *DB) openWAL() int32 {
 	return rc
 }
 
-// writeFailed is SQLite's code of an error at writing.
-func writeFailed(err error) int32 {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+// ioCode is what SQLite is told of an error of a write.
+func ioCode(err error) int32 {
+	if errors.Is(err, ErrFull) {
 		return sqlite3.SQLITE_FULL
 	}
 	return sqlite3.SQLITE_IOERR_WRITE
@@ -205,7 +218,7 @@ func (d *DB) parkWAL() error {
 // unparkWAL puts it in its place.
 func (d *DB) unparkWAL() int32 {
 	if err := d.o.FS.Rename(d.wal.parked, d.o.Path+"-wal"); err != nil {
-		return writeFailed(err)
+		return ioCode(diagnose(d.o.Path, err))
 	}
 	d.wal.parked = ""
 	return sqlite3.SQLITE_OK
@@ -233,8 +246,12 @@ func (d *DB) unwatch() (parked string) {
 		return ""
 	}
 	w.reset()
-	w.flush(d.c.tls)
-	*(*uintptr)(pointer(w.file)) = w.base
+	if !w.born {
+		w.flush(d.c.tls)
+	}
+	if w.file != 0 {
+		*(*uintptr)(pointer(w.file)) = w.base
+	}
 	d.c.free(w.address())
 	d.wal = nil
 	return w.parked
@@ -256,7 +273,7 @@ func (w *wal) forget() {
 	w.end, w.newest = 0, 0
 	w.reset()
 	w.forgetGathered()
-	w.append, w.open, w.stays = nil, nil, false
+	w.append, w.open, w.stays, w.bare, w.born = nil, nil, false, 0, false
 }
 
 // address is where our methods are.
@@ -300,10 +317,7 @@ func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 	rc, err := w.write(tls, p, int(n), off)
 	if err != nil {
 		w.refused = err
-		if errors.Is(err, ErrFull) {
-			return sqlite3.SQLITE_FULL
-		}
-		return sqlite3.SQLITE_IOERR_WRITE
+		return ioCode(err)
 	}
 	return rc
 }
@@ -334,6 +348,9 @@ func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 		w.unsynced = false
 		return sqlite3.SQLITE_OK
 	}
+	if w.born {
+		return sqlite3.SQLITE_OK
+	}
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
@@ -345,6 +362,12 @@ func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 
 func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
 	w := walOf(file)
+	if w.born {
+		if size == 0 {
+			w.forgetGathered()
+		}
+		return sqlite3.SQLITE_OK
+	}
 	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
@@ -446,7 +469,7 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 		w.forgetGathered()
 		// SQLite syncs the header before it writes frames behind it, lest frames of before are
 		// taken for its own after a power cut. Where there are none, one less is needed.
-		w.unsynced, w.fresh = w.fresh, false
+		w.unsynced, w.fresh = w.fresh, w.fresh && w.away()
 		if w.away() {
 			return w.gather(tls, b, off), nil
 		}
@@ -548,11 +571,7 @@ func (w *wal) difference(tls *libc.TLS, page uint32, after []byte) (start, end i
 		sameCounter(before, after)
 	}
 	start = len(w.payload)
-	w.payload = binary.LittleEndian.AppendUint32(w.payload, page)
-	w.payload = binary.LittleEndian.AppendUint32(w.payload, checksum(page, after))
-	w.payload = append(w.payload, 0, 0, 0, 0)
-	w.payload = appendDifference(w.payload, before, after)
-	binary.LittleEndian.PutUint32(w.payload[start+8:], uint32(len(w.payload)-start-pageHeader))
+	w.payload = appendPage(w.payload, page, before, after)
 	return start, len(w.payload), nil
 }
 
@@ -588,7 +607,7 @@ func (w *wal) commit(tls *libc.TLS, pages uint32, b []byte, off int64) (rc int32
 	if begin := max(w.end, walHeaderSize); w.at > begin {
 		return w.commitLarge(tls, pages)
 	}
-	if err := w.append(w.seal(pages)); err != nil {
+	if err := w.enter(tls, pages); err != nil {
 		return 0, err // and reset takes its frames back
 	}
 	w.committedAt(pages)
@@ -608,7 +627,7 @@ func (w *wal) commitLarge(tls *libc.TLS, pages uint32) (rc int32, err error) {
 	}
 	at := w.at + int64(header)
 	w.forgetGathered()
-	if err := w.append(w.seal(pages)); err != nil {
+	if err := w.enter(tls, pages); err != nil {
 		return 0, err
 	}
 	w.ahead = true
@@ -621,15 +640,52 @@ func (w *wal) commitLarge(tls *libc.TLS, pages uint32) (rc int32, err error) {
 
 // seal completes the payload. Pages behind the end of the database are none of it: SQLite may
 // spill one that a savepoint has taken back, and does not look at it again.
-func (w *wal) seal(pages uint32) []byte {
+func (w *wal) seal(tls *libc.TLS, pages uint32) ([]byte, error) {
 	w.frames = slices.DeleteFunc(w.frames, func(f frame) bool { return f.page > pages })
 	w.compact()
-	b := w.payload
+	b, count := w.payload, len(w.frames)
 	b[0] = payloadVersion
+	if w.bare > 0 {
+		first, err := w.beginning(tls)
+		if err != nil {
+			return nil, err
+		}
+		b, count = append(first, b[payloadHeader:]...), count+int(w.bare)
+	}
 	binary.LittleEndian.PutUint32(b[4:], w.pages)
 	binary.LittleEndian.PutUint32(b[8:], pages)
-	binary.LittleEndian.PutUint32(b[12:], uint32(len(w.frames)))
-	return b
+	binary.LittleEndian.PutUint32(b[12:], uint32(count))
+	return b, nil
+}
+
+// beginning begins the payload of a room's first entry with all pages as they were before it.
+func (w *wal) beginning(tls *libc.TLS) ([]byte, error) {
+	b, page, none := make([]byte, payloadHeader, 16<<10), make([]byte, pageSize), make([]byte, pageSize)
+	b[0] = payloadWhole
+	for number := uint32(1); number <= w.bare; number++ {
+		before, err := w.read(tls, number)
+		if err != nil {
+			return nil, err
+		}
+		copy(page, before)
+		if number == 1 {
+			sameCounter(page, none)
+		}
+		if bug.On("born-pages") && number > 1 {
+			clear(page)
+		}
+		b = appendPage(b, number, none, page)
+	}
+	return b, nil
+}
+
+// enter has the log take the transaction.
+func (w *wal) enter(tls *libc.TLS, pages uint32) error {
+	b, err := w.seal(tls, pages)
+	if err != nil {
+		return err
+	}
+	return w.append(b)
 }
 
 // tidy keeps the payload's memory in proportion to what is of use in it.
@@ -666,7 +722,7 @@ func (w *wal) committedAt(pages uint32) {
 		w.place[f.page] = f.at
 		w.end = f.at + pageSize
 	}
-	w.pages, w.committed, w.usual = pages, len(w.buf), min(len(w.payload), maxUsual)
+	w.bare, w.pages, w.committed, w.usual = 0, pages, len(w.buf), min(len(w.payload), maxUsual)
 	w.reset()
 }
 

@@ -143,3 +143,39 @@ func TestCommandsWithoutData(t *testing.T) {
 		t.Errorf("%v, %s", err, out)
 	}
 }
+
+// Rooms that a crash has left in the commit log only are listed, and can be copied, without a server.
+func TestRoomsOfTheLogOnly(t *testing.T) {
+	data, crashed := t.TempDir(), t.TempDir()
+	host, err := room.Open(room.Options{Dir: data, Logger: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		err = host.Register("notes", func() room.Handler { return new(notes) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeHost(host) })
+	for _, name := range []string{"first", "new"} {
+		if err := host.Settle(t.Context(), room.Key{Namespace: "notes", Room: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := host.Quiet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(crashed, os.DirFS(data)); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := filepath.Glob(filepath.Join(crashed, "notes", "*", "new*")); err != nil || len(names) > 0 {
+		t.Fatal("the room has a file", names, err)
+	}
+	if got, err := den(t, crashed, "rooms"); err != nil || got != "notes/first\nnotes/new\n" {
+		t.Errorf("rooms: %q, %v", got, err)
+	}
+	if _, err := den(t, crashed, "import", "notes/new", os.DevNull); err == nil {
+		t.Error("it was imported over")
+	}
+	if _, err := den(t, crashed, "backup", "notes/new", filepath.Join(t.TempDir(), "new.db")); err != nil {
+		t.Error(err)
+	}
+}

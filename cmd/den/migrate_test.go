@@ -26,6 +26,9 @@ type notes struct {
 	Notes room.Table[note]
 }
 
+// OnStart writes something, for a room with nothing in it leaves no file.
+func (n *notes) OnStart(c *room.Context) error { return n.Notes.Upsert(c, note{ID: "one", Text: "x"}) }
+
 // openNotes opens a directory with as many migrations as a version of a program has.
 func openNotes(t *testing.T, dir string, version int) *room.Host {
 	t.Helper()

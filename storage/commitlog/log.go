@@ -43,6 +43,7 @@ type Log struct {
 	attached  map[key]*Room
 	pins      map[string]pin // by identity.name
 	crashed   suspects
+	oldest    uint64              // the generation that crashed begins with; 0: not looked for yet
 	recovered map[string]struct{} // by identity.name: rooms of crashed that have what they need
 	filters   int64               // bytes of filters in memory
 	pressed   []identity          // rooms to call Pressure for
@@ -373,7 +374,7 @@ func (l *Log) settleCrash(s suspects) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.crashed == s {
-		l.crashed = suspects{}
+		l.crashed, l.oldest = suspects{}, 0
 		clear(l.recovered)
 	}
 }

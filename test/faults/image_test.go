@@ -57,14 +57,25 @@ func crashed(t *testing.T, opts ...roomtest.Option) image {
 			}
 		}
 	}
-	do(1, 3)
-	copyTree(t, dir, im.first)
+	copyTo := func(to string) {
+		t.Helper()
+		if err := h.Quiet(t.Context()); err != nil { // some get their files when nobody waits for them
+			t.Fatal(err)
+		}
+		copyTree(t, dir, to)
+	}
+	do(1, 2)
+	for _, name := range []string{asleep, current, behind} {
+		h.SleepRoom(todo.Namespace, name) // from here on they have files
+	}
+	do(3, 3)
+	copyTo(im.first)
 	h.Reopen()
 	do(4, 5)
-	copyTree(t, dir, im.early)
+	copyTo(im.early)
 	do(6, 10)
 	h.SleepRoom(todo.Namespace, asleep)
-	copyTree(t, dir, im.dir)
+	copyTo(im.dir)
 	im.take(im.early, behind, behind)
 	return im
 }

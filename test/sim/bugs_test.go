@@ -12,7 +12,7 @@ import (
 func bugs() []string {
 	return []string{
 		"gate", "lost-batch", "mark-outside", "cursor-high", "reset-flag", "floor", "tombstones", "peer-high",
-		"ack-before-sync", "replay-last", "replay-none", "release-early", "untold",
+		"ack-before-sync", "replay-last", "replay-none", "release-early", "untold", "born-pages",
 	}
 }
 

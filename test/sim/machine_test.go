@@ -75,6 +75,18 @@ func (w *world) start() {
 		return
 	}
 	w.host = host
+	if rng := rand.New(rand.NewPCG(w.seed, uint64(w.starts)<<32)); rng.IntN(4) > 0 {
+		w.warm(rng)
+	}
+}
+
+// warm wakes a room that nobody uses, and puts it to sleep. Rooms that are new in this process begin as copies of the first one
+// in it: behind this all do, and so have no file at first.
+func (w *world) warm(rng *rand.Rand) {
+	host, key := w.host, room.Key{Namespace: namespace, Room: "model"}
+	w.finish(w.background(func() error { return host.Settle(context.Background(), key) }), rng, "waking the first room")
+	w.finish(w.background(func() error { return host.Sleep(context.Background(), key) }), rng, "stopping the first room")
+	w.wait()
 }
 
 // shutdown ends the server, if it runs. The rooms are stopped one after another before: the order in which a host stops

@@ -1,0 +1,221 @@
+package room_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/room/roomtest"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/faultdisk"
+)
+
+// Rooms that have no file yet: they are rooms to everybody who works with them as a whole, also when
+// a power cut has left them in the commit log only.
+
+// unborn is a host on a disk in memory.
+type unborn struct {
+	t     *testing.T
+	disk  *faultdisk.Disk
+	clock *roomtest.Clock
+	o     room.Options
+	log   bytes.Buffer
+	host  *room.Host
+}
+
+func newUnborn(t *testing.T) *unborn {
+	t.Helper()
+	u := &unborn{t: t, disk: faultdisk.New(1, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock()}
+	unregister, err := u.disk.Register(t.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		u.stop()
+		if err := unregister(); err != nil {
+			t.Error(err)
+		}
+	})
+	u.o = room.Options{Dir: "/data", FS: u.disk.FS(t.Name()), Clock: u.clock, Seed: 1, Logger: slog.New(slog.NewTextHandler(&u.log, nil))}
+	u.start()
+	// The first one makes the template, with a file; from then on rooms begin in memory.
+	if err := u.host.Settle(t.Context(), nest("first")); err != nil {
+		t.Fatal(err, u.log.String())
+	}
+	return u
+}
+
+func nest(name string) room.Key { return room.Key{Namespace: "nests", Room: name} }
+
+// A nestling writes when its room begins.
+type nestling struct {
+	room.Base
+	Eggs room.Table[egg]
+}
+
+type egg struct {
+	ID string
+	room.Stamps
+}
+
+func (n *nestling) OnStart(c *room.Context) error {
+	if c.Key().Room == "empty" {
+		return nil
+	}
+	if err := n.Eggs.Upsert(c, egg{ID: "one"}); err != nil {
+		return err
+	}
+	return c.SetAlarm("hatch", c.Now().Add(time.Hour))
+}
+
+func (n *nestling) OnAlarm(*room.Context, room.Alarm) error { return nil }
+
+func (u *unborn) start() {
+	u.t.Helper()
+	host, err := room.Open(u.o)
+	if err == nil {
+		err = host.Register("nests", func() room.Handler { return new(nestling) })
+	}
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.host = host
+}
+
+func (u *unborn) stop() {
+	if err := u.host.Shutdown(u.t.Context()); err != nil && u.disk.Stats().Crashes == 0 {
+		u.t.Error(err)
+	}
+}
+
+func (u *unborn) cut() {
+	u.t.Helper()
+	u.disk.Crash()
+	u.stop()
+	if err := u.disk.Restart(); err != nil {
+		u.t.Fatal(err)
+	}
+	u.start()
+}
+
+func (u *unborn) rooms() (names []string) {
+	u.t.Helper()
+	for key, err := range u.host.Rooms(u.t.Context(), "nests") {
+		if err != nil {
+			u.t.Fatal(err)
+		}
+		names = append(names, key.Room)
+	}
+	return names
+}
+
+// file tells whether the room has one.
+func (u *unborn) file(name string) bool {
+	u.t.Helper()
+	path, err := storage.Path("/data", "nests", name)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	_, err = u.o.FS.Size(path)
+	return err == nil
+}
+
+func (u *unborn) wake(names ...string) {
+	u.t.Helper()
+	for _, name := range names {
+		if err := u.host.Settle(u.t.Context(), nest(name)); err != nil {
+			u.t.Fatal(err, u.log.String())
+		}
+		if u.file(name) {
+			u.t.Fatalf("%s has a file", name)
+		}
+	}
+}
+
+// A room that is awake and has no file is listed, copied, and found again when it has slept.
+func TestRoomWithoutAFile(t *testing.T) {
+	u := newUnborn(t)
+	u.wake("a", "empty")
+	if got := fmt.Sprint(u.rooms()); got != "[first a empty]" {
+		t.Errorf("the rooms are %s", got)
+	}
+	if err := u.host.Backup(t.Context(), nest("a"), "/a.db"); err != nil {
+		t.Error(err)
+	}
+	if err := u.host.Import(t.Context(), nest("a"), bytes.NewReader(nil)); err == nil {
+		t.Error("it was imported over")
+	}
+	for _, name := range []string{"a", "empty"} {
+		if err := u.host.Sleep(t.Context(), nest(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := fmt.Sprint(u.rooms()); got != "[first a]" && got != "[a first]" || !u.file("a") || u.file("empty") {
+		t.Errorf("when they sleep: %s", got)
+	}
+}
+
+// What a power cut leaves in the log only is listed, copied, looked into for alarms, and recovered when
+// nobody calls for it.
+func TestRoomsOfTheLogOnly(t *testing.T) {
+	for _, how := range []string{"listed", "backup", "alarms", "status", "recovered", "restarted"} {
+		t.Run(how, func(t *testing.T) {
+			u := newUnborn(t)
+			u.wake("a", "b", "empty")
+			u.cut()
+			if u.file("a") {
+				t.Fatal("it has a file")
+			}
+			ctx := t.Context()
+			switch how {
+			case "listed":
+				if got := fmt.Sprint(u.rooms()); got != "[first a b]" {
+					t.Errorf("%s", got)
+				}
+			case "backup":
+				if err := u.host.Backup(ctx, nest("a"), "/a.db"); err != nil {
+					t.Error(err)
+				}
+				if err := u.host.Backup(ctx, nest("empty"), "/e.db"); err == nil {
+					t.Error("a room that nobody has seen was copied")
+				}
+			case "alarms":
+				rooms, alarmed, err := u.host.RebuildAlarms(ctx, "nests")
+				if rooms != 3 || alarmed != 3 || err != nil {
+					t.Errorf("%d rooms, %d with alarms, %v", rooms, alarmed, err)
+				}
+			case "status":
+				if _, err := u.host.MigrationStatus(nest("a")); err != nil {
+					t.Error(err)
+				}
+				if _, err := u.host.MigrationStatus(nest("empty")); err == nil {
+					t.Error("a room that nobody has seen has a status")
+				}
+			case "recovered":
+				for range 3 {
+					u.clock.Advance(11 * time.Second)
+				}
+				if !u.file("a") || !u.file("b") || u.file("empty") {
+					t.Errorf("a %v, b %v, empty %v", u.file("a"), u.file("b"), u.file("empty"))
+				}
+			case "restarted":
+				u.stop()
+				u.start()
+			}
+			u.stop()
+			u.start()
+			for _, name := range []string{"a", "b"} {
+				s, err := u.host.MigrationStatus(nest(name))
+				if err != nil {
+					t.Errorf("%s: %+v, %v", name, s, err)
+				}
+			}
+			if bytes.Contains(u.log.Bytes(), []byte("is not there")) {
+				t.Errorf("%s", u.log.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,330 @@
+package storage
+
+// Rooms that begin in the commit log. Of a new room the content is known (template.go), and the
+// log makes durable what happens in it. So its file need not be there: until it has to be, a
+// database of the same content lies in memory in its place (seat.go), and the entry of its first
+// transaction holds all pages. It is settled, that is, gets its file, when it sleeps, when the
+// WAL is to go into the file, and when the WAL has grown to what can wait in memory. A file
+// under the room's name is always whole.
+//
+// Who finds no file asks the log. It finds a room by its epoch only, so the epoch of such a room
+// is made of what is known: the log's ID and generation, and the room's name. In one generation a
+// room begins once; if its file is taken away, the next time its epoch is random and it begins
+// with a file.
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// bornEpoch is the epoch of a room that began in a generation of a log.
+func bornEpoch(o Options, generation uint64) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%s\x00%s", o.Log.ID(), generation, o.Namespace, o.Room))
+	return hex.EncodeToString(sum[:16])
+}
+
+// openBorn begins a room in memory; nil: it must begin with a file.
+func openBorn(o Options) (*DB, error) {
+	if o.Log == nil || o.Kind == nil {
+		return nil, nil
+	}
+	t := o.Kind.template.Load()
+	if t == nil || t.schema == "" {
+		return nil, nil
+	}
+	epoch := bornEpoch(o, o.Log.Generation())
+	room, err := o.Log.Room(o.Namespace, o.Room, epoch)
+	if err != nil {
+		return nil, err
+	}
+	if room.Last() > 0 { // it began already, and its file was taken away
+		room.Close()
+		return nil, nil
+	}
+	d, err := inMemory(o, t, epoch)
+	if err != nil {
+		room.Close()
+		return nil, err
+	}
+	d.created, d.room = true, room
+	if err := d.bear(); err != nil {
+		return nil, errors.Join(err, d.refuse())
+	}
+	return d, nil
+}
+
+// inMemory gives a new room a connection: one that is there, or one of its own.
+func inMemory(o Options, t *template, epoch string) (*DB, error) {
+	content, err := t.fill(o, epoch)
+	if err != nil {
+		return nil, err
+	}
+	s := o.Kind.take(t.schema, settingsOf(o))
+	if s == nil {
+		return openMemory(o, content, t.traits)
+	}
+	d := s.wake(o)
+	d.seat.imagine(content)
+	if err := d.watchAgain(s.wal); err != nil {
+		return nil, errors.Join(err, d.refuse())
+	}
+	return d, nil
+}
+
+// bear is what is left of opening a room that begins in memory.
+func (d *DB) bear() error {
+	d.wal.born, d.wal.bare = true, d.wal.pages
+	if err := d.checkStamps(); err != nil {
+		return err
+	}
+	d.room.Release(0)
+	return d.reload()
+}
+
+// unsettled tells whether the room has no file yet.
+func (d *DB) unsettled() bool { return d.seat != nil && d.seat.memory != nil }
+
+// Seen notes that somebody knows of the room: a new one without a transaction leaves a file
+// then. Any goroutine may call it.
+func (d *DB) Seen() { d.seen.Store(true) }
+
+// fold puts what is in the WAL into the database in memory.
+func (d *DB) fold() error {
+	if err := d.o.Log.Sync(); err != nil { // else a power cut could leave a file that has more than the log
+		return err
+	}
+	logged, done, rc := d.c.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE)
+	if rc != sqlite3.SQLITE_OK {
+		return d.c.said(rc)
+	}
+	if logged != done {
+		return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
+	}
+	return nil
+}
+
+// settle makes the file, and puts it into the place of the memory.
+func (d *DB) settle() error {
+	if err := makeWhole(d.o, d.seat.memory); err != nil {
+		return err
+	}
+	if err := d.seat.land(d.o.Path); err != nil {
+		d.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, err)
+		return d.broken
+	}
+	d.wal.born, d.named = false, false
+	return nil
+}
+
+// settleAll is settle with all that the WAL has in the file.
+func (d *DB) settleAll() error {
+	err := d.fold()
+	if err == nil {
+		err = d.settle()
+	}
+	if err == nil {
+		d.unsaid = false
+	}
+	return err
+}
+
+// settleSoon makes the file when the WAL has grown to half of what may wait. Where that does not
+// succeed the room goes on without, until no more can wait.
+func (d *DB) settleSoon() {
+	if d.wal == nil || d.tried || len(d.wal.buf) < gatherBytes/2 || len(d.results) > 0 {
+		return
+	}
+	d.tried = true
+	if d.settleAll() == nil {
+		d.released = d.number
+		d.room.Release(d.number)
+	}
+}
+
+// leaveMemory makes the file of a room that is closed, unless nobody knows of the room.
+func (d *DB) leaveMemory() error {
+	if d.number == 0 && !d.seen.Load() {
+		d.swept = d.seat.empty()
+		return nil
+	}
+	if d.number > 0 {
+		if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) {
+			return err
+		}
+		if err := d.fold(); err != nil {
+			return err
+		}
+	}
+	switch err := makeWhole(d.o, d.seat.memory); {
+	case errors.Is(diagnose(d.o.Path, err), ErrFull): // it stays in the log
+		return nil
+	case err != nil:
+		return err
+	}
+	d.room.Release(d.number)
+	d.swept = d.seat.empty()
+	return nil
+}
+
+// makeWhole makes a room's file of its content: beside its place, whole and synced, then renamed.
+func makeWhole(o Options, content []byte) error {
+	temp := o.Path + ".new"
+	f, err := createFile(o.FS, temp)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		if size, failed := o.FS.Size(o.Path); failed == nil && size > 0 {
+			err = fmt.Errorf("%w: somebody has made the file meanwhile", ErrInUse)
+		}
+	}
+	if err != nil {
+		o.FS.Remove(temp)
+		return err
+	}
+	if err = publish(o.FS, temp, o.Path); err != nil { // who finds it would take its name for durable
+		o.FS.Remove(temp)
+		o.FS.Remove(o.Path)
+	}
+	return err
+}
+
+// createFile makes a file that is its owner's alone, its directory too if it must, in the place
+// of what a crash may have left there.
+func createFile(f FS, path string) (vfs.File, error) {
+	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
+	file, err := f.Open(path, flags)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := f.MakeDirs(filepath.Dir(path)); err != nil {
+			return nil, err
+		}
+	case errors.Is(err, fs.ErrExist):
+		if err := f.Remove(path); err != nil {
+			return nil, err
+		}
+	default:
+		return file, err
+	}
+	return f.Open(path, flags)
+}
+
+// beginning finds in the log the room of which there is no file, if all of it is there; nil: it is
+// not.
+func beginning(o Options) (RoomLog, []byte, error) {
+	owed, from, to, err := o.Log.Traces(o.Namespace, o.Room)
+	if err != nil {
+		return nil, nil, err
+	}
+	var epochs []string
+	if owed != "" {
+		epochs = append(epochs, owed)
+	}
+	for ; to > 0 && to >= from; to-- {
+		epochs = append(epochs, bornEpoch(o, to))
+	}
+	for _, epoch := range epochs {
+		room, err := o.Log.Room(o.Namespace, o.Room, epoch)
+		if err != nil {
+			return nil, nil, err
+		}
+		content, err := firstPages(room)
+		if err == nil && content != nil {
+			return room, content, nil
+		}
+		room.Close()
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, nil
+}
+
+// errEnough ends a replay.
+var errEnough = errors.New("enough")
+
+// firstPages gives the file as the first transaction left it that the log has, if its entry has all of it.
+func firstPages(room RoomLog) (content []byte, err error) {
+	first, _, err := room.Range()
+	if err != nil || first == 0 {
+		return nil, err
+	}
+	err = room.Replay(first-1, func(e LogEntry) error {
+		p, err := parsePayload(e.Payload)
+		if err != nil {
+			return err
+		}
+		if !p.whole {
+			return errEnough
+		}
+		all := make([]byte, int(max(p.before, p.after))*pageSize)
+		err = p.each(func(number, sum uint32, difference []byte) error {
+			if int(number) > len(all)/pageSize {
+				return errPayload
+			}
+			page := all[(number-1)*pageSize:][:pageSize]
+			if err := applyDifference(page, difference); err != nil {
+				return err
+			}
+			if checksum(number, page) != sum {
+				return fmt.Errorf("%w: page %d is not what transaction %d left", ErrLogMismatch, number, e.Number)
+			}
+			return nil
+		})
+		if err == nil {
+			content, err = all[:int(p.after)*pageSize], errEnough
+		}
+		return err
+	})
+	if err == errEnough {
+		err = nil
+	}
+	return content, err
+}
+
+// regain makes the file of a room that is in the log only, and tells whether there was one.
+func regain(o Options) (bool, error) {
+	if o.Log == nil {
+		return false, nil
+	}
+	room, content, err := beginning(o)
+	if err != nil || room == nil {
+		return false, err
+	}
+	room.Close() // it stays owed until the file has been opened
+	return true, makeWhole(o, content)
+}
+
+// Exists tells whether there is a room: its file, or its beginning in the commit log.
+func Exists(o Options) (bool, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return false, err
+	}
+	_, err = o.FS.Size(o.Path)
+	if !errors.Is(err, fs.ErrNotExist) || o.Log == nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+			return false, err
+		}
+		return err == nil, err
+	}
+	room, _, err := beginning(o)
+	if room != nil {
+		room.Close()
+	}
+	return room != nil, err
+}

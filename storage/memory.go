@@ -1,0 +1,212 @@
+package storage
+
+// A database's file that is in memory, without SQLite's help: its own kind of them has no WAL,
+// and could not be exchanged for a file. A connection that was made for a file gets one by its
+// seat; one that is made for it has a VFS of its own, which makes nothing on the disk and is
+// otherwise the one that the file will be opened by.
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// memoryVFS is what SQLite opens a file in memory by. It lies in C memory, as long as the connection.
+type memoryVFS struct {
+	vfs    sqlite3.Tsqlite3_vfs // the name behind it
+	base   uintptr              // the file's own VFS
+	handle uintptr              // finds the DB
+}
+
+// openMemory makes a connection to a file in memory. traits are what SQLite is told of its device.
+func openMemory(o Options, content []byte, traits int32) (*DB, error) {
+	c := &conn{tls: libc.NewTLS()}
+	c.out = c.malloc(16)
+	d, err := newDB(o, c)
+	if err != nil {
+		c.close(nil)
+		return nil, err
+	}
+	d.header = &fileHeader{changes: int64(binary.BigEndian.Uint32(content[40:])), wal: true}
+	d.freshWAL = true
+	d.seat = &seat{c: c, traits: traits, memory: content}
+	if err := d.connect(); err != nil {
+		if d.wal != nil {
+			c.free(d.wal.address())
+		}
+		open.remove(d.handle)
+		return nil, errors.Join(err, c.close(d.seat))
+	}
+	if err = d.start(); err == nil {
+		err = d.watchAgain(d.wal)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.refuse())
+	}
+	return d, nil
+}
+
+// connect opens the connection itself, and a seat's and a WAL's methods with it.
+func (d *DB) connect() error {
+	c, s := d.c, d.seat
+	system := uintptr(0)
+	if name := d.o.FS.SQLite(); name != "" {
+		system = c.cstring(name)
+		defer c.free(system)
+	}
+	if s.system = sqlite3.Xsqlite3_vfs_find(c.tls, system); s.system == 0 {
+		return c.said(sqlite3.SQLITE_CANTOPEN)
+	}
+	s.table = (*seatMethods)(pointer(c.malloc(int(unsafe.Sizeof(seatMethods{})))))
+	s.table.methods, s.table.base, s.table.handle = remembered(), 0, d.handle
+	w := &wal{place: make(map[uint32]int64), table: (*walMethods)(pointer(c.malloc(int(unsafe.Sizeof(walMethods{})))))}
+	w.table.methods, w.table.handle = vacant(), d.handle
+	w.table.catch()
+	d.wal = w
+
+	name := c.cstring(fmt.Sprintf("den-%d", d.handle))
+	defer c.free(name)
+	c.vfs = c.malloc(int(unsafe.Sizeof(memoryVFS{})))
+	m := (*memoryVFS)(pointer(c.vfs))
+	*m = memoryVFS{*(*sqlite3.Tsqlite3_vfs)(pointer(s.system)), s.system, d.handle}
+	m.vfs.FpNext, m.vfs.FzName = 0, name
+	m.vfs.FxOpen, m.vfs.FxFullPathname = callback(onMemoryOpen), callback(onMemoryPath)
+	m.vfs.FxAccess, m.vfs.FxDelete = callback(onMemoryAccess), callback(onMemoryDelete)
+	if rc := sqlite3.Xsqlite3_vfs_register(c.tls, c.vfs, 0); rc != sqlite3.SQLITE_OK {
+		return c.said(rc)
+	}
+	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_NOMUTEX | sqlite3.SQLITE_OPEN_EXRESCODE
+	path := c.cstring("memory")
+	defer c.free(path)
+	rc := sqlite3.Xsqlite3_open_v2(c.tls, path, c.out, flags, name)
+	c.db = *(*uintptr)(pointer(c.out))
+	sqlite3.Xsqlite3_vfs_unregister(c.tls, c.vfs) // the connection goes on to use it
+	m.vfs.FzName = (*sqlite3.Tsqlite3_vfs)(pointer(s.system)).FzName
+	if rc != sqlite3.SQLITE_OK {
+		return c.failure(rc, "")
+	}
+	sqlite3.Xsqlite3_wal_autocheckpoint(c.tls, c.db, 0)
+	d.alive.Lock()
+	defer d.alive.Unlock()
+	d.running = c.db
+	return nil
+}
+
+func onMemoryOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32 {
+	m := (*memoryVFS)(pointer(vfs))
+	d, to := open.find(m.handle), (*uintptr)(pointer(file))
+	switch {
+	case flags&sqlite3.SQLITE_OPEN_MAIN_DB != 0:
+		d.seat.file, *to = file, uintptr(unsafe.Pointer(d.seat.table))
+		d.wal.main = file
+	case flags&sqlite3.SQLITE_OPEN_WAL != 0:
+		d.wal.file, *to = file, d.wal.address()
+	default: // of the sorter, say
+		return method[openMethod]((*sqlite3.Tsqlite3_vfs)(pointer(m.base)).FxOpen)(tls, m.base, name, file, flags, out)
+	}
+	if out != 0 {
+		*(*int32)(pointer(out)) = flags
+	}
+	return sqlite3.SQLITE_OK
+}
+
+func onMemoryPath(_ *libc.TLS, _, name uintptr, size int32, out uintptr) int32 {
+	text := viewString(name)
+	if len(text) >= int(size) {
+		return sqlite3.SQLITE_CANTOPEN
+	}
+	to := view(out, len(text)+1)
+	to[copy(to, text)] = 0
+	return sqlite3.SQLITE_OK
+}
+
+func onMemoryAccess(_ *libc.TLS, _, _ uintptr, _ int32, out uintptr) int32 {
+	*(*int32)(pointer(out)) = 0
+	return sqlite3.SQLITE_OK
+}
+
+func onMemoryDelete(*libc.TLS, uintptr, uintptr, int32) int32 { return sqlite3.SQLITE_OK }
+
+// imagine puts a file of this content, in memory, into the place of the one that was vacated.
+func (s *seat) imagine(content []byte) {
+	s.memory = content
+	s.table.methods = remembered()
+	s.turn()
+}
+
+// land opens the file of the same content in the place of the one in memory.
+func (s *seat) land(path string) error {
+	content := s.memory
+	name := s.c.filename(path)
+	if rc := s.open(name, s.file, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_MAIN_DB); rc != sqlite3.SQLITE_OK {
+		*(*uintptr)(pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
+		sqlite3.Xsqlite3_free_filename(s.c.tls, name)
+		return s.c.said(rc)
+	}
+	s.memory = nil
+	s.occupy()
+	sqlite3.Xsqlite3_free_filename(s.c.tls, s.name)
+	s.name = name
+	if err := s.lock(); err != nil {
+		s.vacate()
+		s.memory, s.table.methods = content, remembered()
+		return err
+	}
+	return nil
+}
+
+// remembered are the methods of a file in memory.
+func remembered() sqlite3.Tsqlite3_io_methods {
+	m := vacant()
+	m.FxRead, m.FxWrite = callback(onMemoryRead), callback(onMemoryWrite)
+	m.FxTruncate, m.FxFileSize = callback(onMemoryTruncate), callback(onMemorySize)
+	m.FxSync = callback(func(*libc.TLS, uintptr, int32) int32 { return sqlite3.SQLITE_OK })
+	m.FxDeviceCharacteristics = callback(onMemoryTraits)
+	return m
+}
+
+func seatOf(file uintptr) *seat { return open.find(seatTable(file).handle).seat }
+
+func onMemoryRead(_ *libc.TLS, file, p uintptr, n int32, off int64) int32 {
+	to, s := view(p, int(n)), seatOf(file)
+	done := 0
+	if off < int64(len(s.memory)) {
+		done = copy(to, s.memory[off:])
+	}
+	if done == len(to) {
+		return sqlite3.SQLITE_OK
+	}
+	clear(to[done:])
+	return sqlite3.SQLITE_IOERR_SHORT_READ
+}
+
+func onMemoryWrite(_ *libc.TLS, file, p uintptr, n int32, off int64) int32 {
+	s := seatOf(file)
+	s.resize(max(int64(len(s.memory)), off+int64(n)))
+	copy(s.memory[off:], view(p, int(n)))
+	return sqlite3.SQLITE_OK
+}
+
+func onMemoryTruncate(_ *libc.TLS, file uintptr, size int64) int32 {
+	seatOf(file).resize(size)
+	return sqlite3.SQLITE_OK
+}
+
+// resize makes the file in memory longer by zeros, or shorter.
+func (s *seat) resize(size int64) {
+	if more := size - int64(len(s.memory)); more > 0 {
+		s.memory = append(s.memory, make([]byte, more)...)
+	}
+	s.memory = s.memory[:size]
+}
+
+func onMemorySize(_ *libc.TLS, file, out uintptr) int32 {
+	*(*int64)(pointer(out)) = int64(len(seatOf(file).memory))
+	return sqlite3.SQLITE_OK
+}
+
+func onMemoryTraits(_ *libc.TLS, file uintptr) int32 { return seatOf(file).traits }
