@@ -2,6 +2,7 @@ package room_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -86,7 +87,7 @@ func (u *unborn) start() {
 }
 
 func (u *unborn) stop() {
-	if err := u.host.Shutdown(u.t.Context()); err != nil && u.disk.Stats().Crashes == 0 {
+	if err := u.host.Shutdown(context.Background()); err != nil && u.disk.Stats().Crashes == 0 {
 		u.t.Error(err)
 	}
 }

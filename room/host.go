@@ -179,7 +179,8 @@ type Host struct {
 	mu         sync.RWMutex
 	namespaces map[string]*namespace // filled by Register, read by all
 	tending    atomic.Bool           // a timer is set, spares.go
-	released   bool                  // the directory's lock has been given back
+	stocking   sync.WaitGroup
+	released   bool // the directory's lock has been given back
 }
 
 // Open opens a data directory. It fails with an error that says what to do where

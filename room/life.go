@@ -331,6 +331,7 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 	l.watch.disarm()
 	t.answerLate()
 	l.db.Rest()
+	l.host.stock(l.db)
 	return nil
 }
 

@@ -18,6 +18,11 @@ const (
 
 // planPurge says when upkeep is due, at the beginning of a life.
 func (l *life) planPurge() {
+	if l.db.Created() { // there is nothing that could be old
+		l.db.Tend(l.host.opts.Clock.Now().UnixMilli())
+		l.nextPurge = l.host.opts.Clock.Now().Add(purgeEvery)
+		return
+	}
 	l.nextPurge = time.UnixMilli(l.db.Tended()).Add(purgeEvery)
 	if now := l.host.opts.Clock.Now(); l.nextPurge.After(now.Add(purgeEvery)) { // the clock was set back
 		l.nextPurge = now

@@ -3,7 +3,11 @@ package room
 // Connections of rooms that have gone to sleep stay for those that wake next, for a while:
 // storage.Kind. One timer lets them go.
 
-import "time"
+import (
+	"time"
+
+	"github.com/denrooms/den/storage"
+)
 
 // walsDir is where connections keep their WALs that no room uses.
 const walsDir = "_wal"
@@ -30,8 +34,20 @@ func (h *Host) tendSpares() {
 	})
 }
 
+// stock has connections made for rooms that begin next, if there are too few. Under a test's own
+// Dispatcher nothing happens beside the rooms.
+func (h *Host) stock(db *storage.DB) {
+	if h.opts.Dispatcher != nil || h.stopping.Load() {
+		return
+	}
+	if work := db.Stock(); work != nil {
+		h.stocking.Go(work)
+	}
+}
+
 // closeSpares closes what is left of them. mu is held.
 func (h *Host) closeSpares() {
+	h.stocking.Wait()
 	for _, ns := range h.namespaces {
 		ns.kind.Close()
 	}

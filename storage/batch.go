@@ -321,7 +321,7 @@ func (b *Batch) undo(why error) error {
 		b.abort()
 	}
 	if d.schemaDirty {
-		err = errors.Join(err, d.reload())
+		err = errors.Join(err, d.startOver())
 	}
 	if b.dead != nil {
 		return errors.Join(why, b.lost())
@@ -385,7 +385,7 @@ func (d *DB) restore(b *Batch) {
 		t.high, t.next, t.known, t.raised = nil, nil, false, false
 	}
 	if b.schema || d.schemaDirty {
-		if err := d.reload(); err != nil && d.broken == nil {
+		if err := d.startOver(); err != nil && d.broken == nil {
 			d.broken = err
 		}
 	}

@@ -38,7 +38,7 @@ func openBorn(o Options) (*DB, error) {
 		return nil, nil
 	}
 	t := o.Kind.template.Load()
-	if t == nil || t.schema == "" {
+	if t == nil {
 		return nil, nil
 	}
 	epoch := bornEpoch(o, o.Log.Generation())
@@ -68,7 +68,10 @@ func inMemory(o Options, t *template, epoch string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := o.Kind.take(t.schema, settingsOf(o))
+	var s *spare
+	if t.schema != "" {
+		s = o.Kind.take(t.schema, settingsOf(o))
+	}
 	if s == nil {
 		return openMemory(o, content, t.traits)
 	}
@@ -137,10 +140,19 @@ func (d *DB) settleAll() error {
 	return err
 }
 
-// settleSoon makes the file when the WAL has grown to half of what may wait. Where that does not
-// succeed the room goes on without, until no more can wait.
+const (
+	maxImagined = 128 << 10 // how large a file may be that a room has in memory while it is awake
+	maxFolds    = 32        // how often the WAL goes into it: the log keeps all of that, a MiB or two
+)
+
+// settleSoon makes the file when half of what may wait for the WAL does, and the database has grown
+// too; else that goes into the database in memory. Where a file cannot be made the room goes on without,
+// until no more can wait.
 func (d *DB) settleSoon() {
 	if d.wal == nil || d.tried || len(d.wal.buf) < gatherBytes/2 || len(d.results) > 0 {
+		return
+	}
+	if d.folds++; d.folds <= maxFolds && len(d.seat.memory) <= maxImagined && d.fold() == nil {
 		return
 	}
 	d.tried = true
@@ -314,13 +326,13 @@ func Exists(o Options) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	_, err = o.FS.Size(o.Path)
-	if !errors.Is(err, fs.ErrNotExist) || o.Log == nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-			return false, err
-		}
-		return err == nil, err
+	switch _, err = o.FS.Size(o.Path); {
+	case err == nil:
+		return true, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return false, diagnose(o.Path, err)
+	case o.Log == nil:
+		return false, nil
 	}
 	room, _, err := beginning(o)
 	if room != nil {

@@ -180,7 +180,7 @@ func TestBornOutgrown(t *testing.T) {
 			disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Suffix: ".new", Err: failure.(syscall.Errno), Times: -1})
 			acknowledged := 0
 			for err := error(nil); err == nil; acknowledged++ {
-				if acknowledged > 100 {
+				if acknowledged > 1000 {
 					t.Fatal("it has grown without a file")
 				}
 				_, err = d.Exec(`INSERT INTO todos VALUES (?, ?, 0, 0, NULL)`, acknowledged, strings.Repeat("x", 1000))

@@ -450,3 +450,20 @@ func TestBornLostLog(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// The first action of a life does not wait for the WAL's file: it is made when the room rests.
+func TestWokenWithoutWAL(t *testing.T) {
+	n := newNursery(t)
+	if err := n.open("first").Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := n.open("first")
+	add(t, d, 1, "x")
+	if got := fmt.Sprintf("%q", n.files("first")); got != `[""]` {
+		t.Errorf("behind an action there are %s", got)
+	}
+	d.Rest()
+	if got := fmt.Sprintf("%q", n.files("first")); got != `["" "-wal"]` {
+		t.Errorf("behind the rest there are %s", got)
+	}
+}

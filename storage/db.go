@@ -71,6 +71,8 @@ type DB struct {
 	notes   notes   // what else it says of itself
 	seat    *seat   // nil: SQLite's own methods
 	wal     *wal    // nil: there is no commit log
+	stocked bool    // Stock was asked
+	folds   int     // how often the WAL went into the database in memory
 	unsaid  bool    // that it is in use is not in the file yet
 	swept   bool    // the file has all of its WAL, and needs no log
 	room    RoomLog // the room's part of it

@@ -112,10 +112,12 @@ func (c *conn) close(s *seat) error {
 		}
 		c.db = 0
 	}
-	if s != nil && err == nil {
-		s.free(c.tls)
+	if err == nil {
+		if s != nil {
+			s.free(c.tls)
+		}
+		c.free(c.vfs)
 	}
-	c.free(c.vfs)
 	c.free(c.out)
 	c.tls.Close()
 	return err

@@ -50,7 +50,7 @@ func openMemory(o Options, content []byte, traits int32) (*DB, error) {
 	return d, nil
 }
 
-// connect opens the connection itself, and a seat's and a WAL's methods with it.
+// connect opens the connection itself, and makes what finds the memory: a seat's and a WAL's methods.
 func (d *DB) connect() error {
 	c, s := d.c, d.seat
 	system := uintptr(0)
@@ -67,12 +67,23 @@ func (d *DB) connect() error {
 	w.table.methods, w.table.handle = vacant(), d.handle
 	w.table.catch()
 	d.wal = w
+	if err := c.openBy(s.system, d.handle); err != nil {
+		return err
+	}
+	sqlite3.Xsqlite3_wal_autocheckpoint(c.tls, c.db, 0)
+	d.alive.Lock()
+	defer d.alive.Unlock()
+	d.running = c.db
+	return nil
+}
 
-	name := c.cstring(fmt.Sprintf("den-%d", d.handle))
-	defer c.free(name)
+// openBy opens the connection by a VFS of its own, which SQLite has to know by a name meanwhile.
+func (c *conn) openBy(base, handle uintptr) error {
+	name, path := c.cstring(fmt.Sprintf("den-%d", handle)), c.cstring("memory")
+	defer func() { c.free(name); c.free(path) }()
 	c.vfs = c.malloc(int(unsafe.Sizeof(memoryVFS{})))
-	m := (*memoryVFS)(pointer(c.vfs))
-	*m = memoryVFS{*(*sqlite3.Tsqlite3_vfs)(pointer(s.system)), s.system, d.handle}
+	m, system := (*memoryVFS)(pointer(c.vfs)), (*sqlite3.Tsqlite3_vfs)(pointer(base))
+	*m = memoryVFS{*system, base, handle}
 	m.vfs.FpNext, m.vfs.FzName = 0, name
 	m.vfs.FxOpen, m.vfs.FxFullPathname = callback(onMemoryOpen), callback(onMemoryPath)
 	m.vfs.FxAccess, m.vfs.FxDelete = callback(onMemoryAccess), callback(onMemoryDelete)
@@ -80,19 +91,13 @@ func (d *DB) connect() error {
 		return c.said(rc)
 	}
 	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_NOMUTEX | sqlite3.SQLITE_OPEN_EXRESCODE
-	path := c.cstring("memory")
-	defer c.free(path)
 	rc := sqlite3.Xsqlite3_open_v2(c.tls, path, c.out, flags, name)
 	c.db = *(*uintptr)(pointer(c.out))
 	sqlite3.Xsqlite3_vfs_unregister(c.tls, c.vfs) // the connection goes on to use it
-	m.vfs.FzName = (*sqlite3.Tsqlite3_vfs)(pointer(s.system)).FzName
+	m.vfs.FzName = system.FzName
 	if rc != sqlite3.SQLITE_OK {
 		return c.failure(rc, "")
 	}
-	sqlite3.Xsqlite3_wal_autocheckpoint(c.tls, c.db, 0)
-	d.alive.Lock()
-	defer d.alive.Unlock()
-	d.running = c.db
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // The notes' names in _den_meta.
@@ -147,6 +148,7 @@ func (d *DB) versioned(text string) string { return fmt.Sprintf("%d %s", d.schem
 type Kind struct {
 	template templateSlot
 	wals     string // immutable; "": none are kept
+	stocking atomic.Bool
 
 	mu     sync.Mutex
 	spares []*spare // the one that was used last comes last

@@ -151,16 +151,20 @@ func (d *DB) sorted() []*table {
 	return out
 }
 
-// reload reads all tables' definitions, after Open and after a schema change was
-// rolled back. What was declared stays so.
+// startOver is reload after a schema change was rolled back: statements were compiled for it.
+func (d *DB) startOver() error {
+	d.empty(d.caches[handler])
+	d.empty(d.caches[peer])
+	return d.reload()
+}
+
+// reload reads all tables' definitions. What was declared stays so.
 func (d *DB) reload() error {
 	old := d.tables
 	d.tables, d.last = make(map[string]*table), nil
 	for _, t := range old { // now: what follows may fail, and a statement that is left over keeps the file open
 		d.forget(t)
 	}
-	d.empty(d.caches[handler])
-	d.empty(d.caches[peer])
 	var found []*table
 	err := d.each("SELECT id, name, stale, floor FROM _den_tables", func(r *Rows) {
 		found = append(found, &table{id: r.Int(0), name: string(r.Bytes(1)), stale: r.Int(2) != 0, floor: Seq(r.Int(3))})

@@ -63,10 +63,21 @@ func (d *DB) keep() bool {
 	if schema == "" || d.unusual() {
 		return false
 	}
+	k.add(d.strip(schema))
+	return true
+}
+
+// strip takes the connection out of a DB, without files. Then the DB is over.
+func (d *DB) strip(schema string) *spare {
 	s := &spare{c: d.c, handle: d.handle, seat: d.seat, wal: d.wal, caches: d.caches, tx: d.tx, schema: schema, set: settingsOf(d.o), since: d.o.Now()}
 	d.end()
 	for _, t := range d.tables {
 		d.lay(t)
+	}
+	for _, c := range d.caches {
+		for s := c.list.next; s != &c.list; s = s.next {
+			s.used = false
+		}
 	}
 	sqlite3.Xsqlite3_db_release_memory(d.c.tls, d.c.db)
 	sqlite3.Xsqlite3_set_last_insert_rowid(d.c.tls, d.c.db, 0)
@@ -77,8 +88,7 @@ func (d *DB) keep() bool {
 	d.wal.forget()
 	d.wal, d.seat, d.c = nil, nil, nil
 	open.set(s.handle, nil)
-	k.add(s)
-	return true
+	return s
 }
 
 // dropWAL closes the WAL, whose content is in the database, and removes it.

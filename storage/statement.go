@@ -25,6 +25,7 @@ type statement struct {
 	busy     bool // between bind and reset
 	cached   bool
 	doomed   bool // finalize when it is done
+	used     bool // in this life
 
 	args     uintptr // C memory of the bound texts and blobs
 	argsCap  int
@@ -64,7 +65,7 @@ func (c *cache) take(sql string) *statement {
 		c.unlink(s)
 		c.front(s)
 	}
-	s.busy = true
+	s.busy, s.used = true, true
 	return s
 }
 
@@ -126,7 +127,7 @@ func (d *DB) prepareOne(auth authority, sql string, flags uint32) (*statement, s
 		return nil, sql[used:], nil
 	}
 	s := &statement{
-		p: p, sql: sql[:used], auth: auth, busy: true,
+		p: p, sql: sql[:used], auth: auth, busy: true, used: true,
 		params: d.c.params(p), readOnly: d.c.readOnly(p), schema: d.sawSchema,
 	}
 	s.names = make([]string, d.c.columns(p))

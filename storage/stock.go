@@ -1,0 +1,95 @@
+package storage
+
+// Connections for rooms that are to begin. Where rooms begin and none sleeps, no connection is left for the next
+// one (spare.go). So one or two are made in time, when nobody waits, with the statements compiled that the rooms
+// of the kind use.
+
+// A text is a statement that a connection should have.
+type text struct {
+	auth authority
+	sql  string
+}
+
+// Stock gives work to do when fewer than two connections wait for the next new room of the kind; nil:
+// there is none. Any goroutine may do the work, while the DB is in use or closed. A DB gives it once.
+func (d *DB) Stock() (work func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.o.Kind
+	if d.stocked || k == nil || d.o.Log == nil || d.usable() != nil {
+		return nil
+	}
+	d.stocked = true
+	t := k.template.Load()
+	if t == nil || t.schema == "" || !k.stocking.CompareAndSwap(false, true) {
+		return nil
+	}
+	if !k.wants(t.schema, settingsOf(d.o)) {
+		k.stocking.Store(false)
+		return nil
+	}
+	o, texts := d.o, d.texts()
+	return func() {
+		defer k.stocking.Store(false)
+		for k.wants(t.schema, settingsOf(o)) {
+			s := stocked(o, t, texts)
+			if s == nil {
+				return
+			}
+			k.add(s)
+		}
+	}
+}
+
+// texts are the statements that the room has used.
+func (d *DB) texts() (all []text) {
+	for auth, c := range d.caches {
+		for s := c.list.prev; s != &c.list; s = s.prev { // the newest last, as it was
+			if s.used {
+				all = append(all, text{authority(auth), s.sql})
+			}
+		}
+	}
+	for _, t := range d.tables {
+		for _, s := range []*statement{t.live, t.row, t.first, t.page} {
+			if s != nil {
+				all = append(all, text{own, s.sql})
+			}
+		}
+	}
+	return all
+}
+
+// stocked makes a connection without a file; nil: that is not possible now.
+func stocked(o Options, t *template, texts []text) *spare {
+	content, err := t.fill(o, "")
+	if err != nil {
+		return nil
+	}
+	d, err := openMemory(o, content, t.traits)
+	if err != nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, x := range texts { // one that cannot be compiled is compiled by who wants it, and its error is theirs
+		if s, _, err := d.statement(x.auth, x.sql); err == nil && s != nil {
+			d.release(s)
+		}
+	}
+	d.tx.each(func(s *statement) { d.ready(s) })
+	return d.strip(t.schema)
+}
+
+// wants tells whether there are fewer connections than should wait.
+func (k *Kind) wants(schema string, set settings) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := 0
+	for _, s := range k.spares {
+		if s.set == set && s.schema == schema {
+			n++
+		}
+	}
+	return n < fewSpares && !k.closed
+}

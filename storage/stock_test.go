@@ -1,0 +1,112 @@
+package storage
+
+import "testing"
+
+// Where rooms begin and none sleeps, connections are made for those that come next, with the
+// statements that the kind uses, and no more of them than are wanted.
+func TestStock(t *testing.T) {
+	n := newNursery(t)
+	a := n.born("a") // takes the only spare
+	if got := n.kind.Spares(); got != 0 {
+		t.Fatalf("%d spares", got)
+	}
+	const mine = `SELECT count(*) FROM todos WHERE text = ?`
+	add(t, a, 1, "x")
+	query(t, a, mine, "x")
+	work := a.Stock()
+	if work == nil {
+		t.Fatal("nothing to do")
+	}
+	b := n.born("b") // while it is under way
+	if b.Stock() != nil {
+		t.Error("the same work twice")
+	}
+	work()
+	if got := n.kind.Spares(); got != fewSpares {
+		t.Errorf("%d spares, want %d", got, fewSpares)
+	}
+	if a.Stock() != nil {
+		t.Error("a DB is asked twice")
+	}
+	c := n.born("c")
+	if got := n.kind.Spares(); got != fewSpares-1 {
+		t.Errorf("%d spares, want %d", got, fewSpares-1)
+	}
+	for _, sql := range []string{mine} {
+		if c.caches[handler].byText[sql] == nil {
+			t.Errorf("%s is not compiled", sql)
+		}
+	}
+	if c.tx.commit.p == 0 {
+		t.Error("COMMIT is not compiled")
+	}
+	add(t, c, 2, "y")
+	if got := query(t, c, mine, "x")[0][0]; got != int64(0) {
+		t.Errorf("c has %v rows of a", got)
+	}
+	if got := query(t, c, mine, "y")[0][0]; got != int64(1) || c.Seq() != 1 {
+		t.Errorf("c has %v rows of its own at %d", got, c.Seq())
+	}
+	for name, d := range map[string]*DB{"a": a, "b": b, "c": c} {
+		checkConsistent(t, d)
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		checkConsistent(t, n.open(name))
+	}
+}
+
+// Work that comes to its end behind the Kind's leaves nothing.
+func TestStockBehindTheEnd(t *testing.T) {
+	n := newNursery(t)
+	d := n.born("a")
+	work := d.Stock()
+	d.Fence()
+	n.kind.Close()
+	work()
+	if got := n.kind.Spares(); got != 0 {
+		t.Errorf("%d spares", got)
+	}
+}
+
+// A room that is in memory folds what its WAL has into the database there, and gets its file
+// when that has grown.
+func TestBornFolds(t *testing.T) {
+	n := newNursery(t)
+	d := n.born("a")
+	for i := range 20 {
+		add(t, d, i, "x")
+		d.Rest()
+		if len(d.wal.buf) >= gatherBytes/2 {
+			t.Fatalf("%d bytes wait behind action %d", len(d.wal.buf), i)
+		}
+	}
+	if !d.unsettled() || d.folds == 0 {
+		t.Errorf("it has a file: %v, folded %d times", !d.unsettled(), d.folds)
+	}
+	checkConsistent(t, d)
+	for i := 20; d.unsettled(); i++ {
+		if i == 1000 {
+			t.Fatal("it never gets a file")
+		}
+		add(t, d, i, "x")
+		d.Rest()
+	}
+	if d.folds <= maxFolds && len(d.seat.memory) == 0 && d.folds < 2 {
+		t.Errorf("it got its file behind %d folds", d.folds)
+	}
+	checkConsistent(t, d)
+	rows := query(t, d, "SELECT count(*) FROM todos")[0][0]
+	d.Fence()
+	if err := n.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.kind.Close()
+	n.kind = new(Kind)
+	n.restart()
+	d = n.open("a")
+	if got := query(t, d, "SELECT count(*) FROM todos")[0][0]; got != rows {
+		t.Errorf("%v rows, want %v", got, rows)
+	}
+	checkConsistent(t, d)
+}
