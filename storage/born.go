@@ -4,7 +4,7 @@ package storage
 // log makes durable what happens in it. So its file need not be there: until it has to be, a
 // database of the same content lies in memory in its place (seat.go), and the entry of its first
 // transaction holds all pages. It is settled, that is, gets its file, when it sleeps, when the
-// WAL is to go into the file, and when the WAL has grown to what can wait in memory. A file
+// WAL is to go into the file, and when it has grown. A file
 // under the room's name is always whole.
 //
 // Who finds no file asks the log. It finds a room by its epoch only, so the epoch of such a room

@@ -69,8 +69,9 @@
 // With a log, a room whose Kind has made a template begins without a file: what would be its
 // content lies in memory, in SQLite's open file (seat.go, memory.go), and the log's entry of its first transaction holds
 // all of it (born.go). 44 KB of pages are 3 KB there. It is settled, that is, its file is made, whole and
-// synced, at Close, at a Checkpoint, and when the WAL has grown to 33 KB, in Rest, where nobody
-// waits; a transaction that is larger than what can wait has it made at once. The log keeps the entries until then. A
+// synced, at Close, at a Checkpoint, and in Rest, where nobody waits, when it has grown beyond
+// 128 KiB; until then Rest moves what the WAL has into the database in memory, 32 times at most. A transaction that is
+// larger than what can wait has it made at once. The log keeps the entries until then. A
 // disk that is full, or fails, leaves the room in the log: nothing that was acknowledged is lost.
 // Of a room without a transaction that nobody has asked for its epoch (Seen) Close leaves nothing.
 //
@@ -96,7 +97,8 @@
 // is then made when something is written into it: behind the first answer (DB.Rest), for making
 // a file can take longer than the transaction. The connection takes its WAL along (Kind.KeepWALs),
 // for freeing a file can take longer than that; its header is zeroed first, and the room's
-// directory synced, so that no power cut gives a room another one's pages.
+// directory synced, so that no power cut gives a room another one's pages. Where rooms begin and
+// none sleeps, DB.Stock makes two connections in advance (stock.go).
 //
 // The package calls modernc.org/sqlite/lib, the driver module's translation of
 // SQLite, itself: not database/sql and not the driver's connection. The driver
