@@ -57,8 +57,8 @@
 //
 //	bug               what is wrong                                                      seeds until it is caught
 //	gate              frames leave before the commit                                        22
-//	lost-batch        what a batch wanted to send is sent though it was rolled back         75
-//	mark-outside      mutation numbers and replies have a transaction of their own          10
+//	lost-batch        what a batch wanted to send is sent though it was rolled back         80
+//	mark-outside      mutation numbers and replies have a transaction of their own           6
 //	cursor-high       cursors name the commit after the right one                            2
 //	reset-flag        an answer that is to replace does not say so                           5
 //	floor             changes are given from before what is remembered                       3
