@@ -11,12 +11,13 @@ type text struct {
 }
 
 // Stock gives work to do when fewer than two connections wait for the next new room of the kind; nil:
-// there is none. Any goroutine may do the work, while the DB is in use or closed. A DB gives it once.
+// there is none. Any goroutine may do the work, while the DB is in use or closed. A DB gives it once,
+// and not before its first transaction: then it has used what its kind uses.
 func (d *DB) Stock() (work func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k := d.o.Kind
-	if d.stocked || k == nil || d.o.Log == nil || d.usable() != nil {
+	if d.stocked || k == nil || d.o.Log == nil || d.number == 0 || d.usable() != nil {
 		return nil
 	}
 	d.stocked = true

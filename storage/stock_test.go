@@ -18,6 +18,7 @@ func TestStock(t *testing.T) {
 		t.Fatal("nothing to do")
 	}
 	b := n.born("b") // while it is under way
+	add(t, b, 1, "x")
 	if b.Stock() != nil {
 		t.Error("the same work twice")
 	}
@@ -60,6 +61,10 @@ func TestStock(t *testing.T) {
 func TestStockBehindTheEnd(t *testing.T) {
 	n := newNursery(t)
 	d := n.born("a")
+	if d.Stock() != nil {
+		t.Error("work before a room has used anything")
+	}
+	add(t, d, 1, "x")
 	work := d.Stock()
 	d.Fence()
 	n.kind.Close()
