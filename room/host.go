@@ -296,6 +296,7 @@ func (h *Host) Quiet(ctx context.Context) error {
 	if err := h.actors.Quiet(ctx); err != nil {
 		return err
 	}
+	h.stocking.Wait() // a millisecond or two
 	return h.presence.Settle(ctx)
 }
 

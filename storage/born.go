@@ -14,10 +14,13 @@ package storage
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -56,7 +59,7 @@ func openBorn(o Options) (*DB, error) {
 		return nil, err
 	}
 	d.created, d.room = true, room
-	if err := d.bear(); err != nil {
+	if err := d.bear(t, epoch); err != nil {
 		return nil, errors.Join(err, d.refuse())
 	}
 	return d, nil
@@ -76,21 +79,27 @@ func inMemory(o Options, t *template, epoch string) (*DB, error) {
 		return openMemory(o, content, t.traits)
 	}
 	d := s.wake(o)
+	d.header = headerOf(content)
 	d.seat.imagine(content)
-	if err := d.watchAgain(s.wal); err != nil {
-		return nil, errors.Join(err, d.refuse())
-	}
+	d.takeWAL(s.wal)
 	return d, nil
 }
 
-// bear is what is left of opening a room that begins in memory.
-func (d *DB) bear() error {
-	d.wal.born, d.wal.bare = true, d.wal.pages
-	if err := d.checkStamps(); err != nil {
-		return err
-	}
+// bear is what is left of opening a room that begins in memory: what others read in their files
+// is known.
+func (d *DB) bear(t *template, epoch string) error {
+	w := d.wal
+	w.pages = uint32(len(t.pages) / pageSize)
+	w.born, w.bare, w.first = true, w.pages, t.entries
+	d.epoch, d.oldest = epoch, math.MaxInt64
+	d.notes.stored = maps.Clone(t.notes)
 	d.room.Release(0)
 	return d.reload()
+}
+
+// headerOf is what a template's content says at its beginning.
+func headerOf(content []byte) *fileHeader {
+	return &fileHeader{changes: int64(binary.BigEndian.Uint32(content[40:])), wal: true}
 }
 
 // unsettled tells whether the room has no file yet.

@@ -6,7 +6,6 @@ package storage
 // otherwise the one that the file will be opened by.
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"unsafe"
@@ -31,7 +30,7 @@ func openMemory(o Options, content []byte, traits int32) (*DB, error) {
 		c.close(nil)
 		return nil, err
 	}
-	d.header = &fileHeader{changes: int64(binary.BigEndian.Uint32(content[40:])), wal: true}
+	d.header = headerOf(content)
 	d.freshWAL = true
 	d.seat = &seat{c: c, traits: traits, memory: content}
 	if err := d.connect(); err != nil {

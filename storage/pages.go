@@ -105,6 +105,16 @@ func appendPage(dst []byte, number uint32, before, after []byte) []byte {
 	return dst
 }
 
+// appendFirst appends a page that was not there before. It changes the page: what no entry tells
+// of the first one.
+func appendFirst(dst []byte, number uint32, page []byte) []byte {
+	none := make([]byte, len(page))
+	if number == 1 {
+		sameCounter(page, none)
+	}
+	return appendPage(dst, number, none, page)
+}
+
 // applyDifference turns a page from before into behind, or the other way round.
 func applyDifference(page, difference []byte) error {
 	at := uint64(0)

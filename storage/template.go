@@ -26,6 +26,8 @@ type template struct {
 	notes  map[string]Value
 	schema string // its schemaPages; "": too large
 	traits int32  // what SQLite was told of the device
+
+	entries [][]byte // what the entry of a room's first transaction says of each page; nil: of _den_meta's
 }
 
 // templateSlot is where a Kind keeps its template; nil: none so far.
@@ -113,6 +115,13 @@ func (d *DB) takeTemplate() (*template, error) {
 		copy(p, t.pages[off:])
 		return nil
 	})
+	for at := 0; at < int(size); at += pageSize {
+		var entry []byte
+		if at != t.meta {
+			entry = bytes.Clone(appendFirst(nil, uint32(at/pageSize+1), bytes.Clone(t.pages[at:at+pageSize])))
+		}
+		t.entries = append(t.entries, entry)
+	}
 	return t, nil
 }
 

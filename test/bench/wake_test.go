@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -25,7 +27,9 @@ const (
 
 // BenchmarkWakeOverSocket: one action over a WebSocket, in a room of 100 rows. In turns the
 // room is awake, was put to sleep before the action, or is new: then the time is from the
-// dial to the reply. What dialing takes by itself, into a room that is awake, is shown too.
+// dial to the reply. What dialing takes by itself, into a room that is awake, is shown too, and
+// what it takes to a server that does nothing but accept it. Each begins when the server is done
+// with what came before: it goes on behind a reply.
 func BenchmarkWakeOverSocket(b *testing.B) {
 	host, url := den(b)
 	n := 0
@@ -42,13 +46,17 @@ func BenchmarkWakeOverSocket(b *testing.B) {
 		}
 	}
 	took := func(f func()) time.Duration {
+		if err := host.Quiet(context.Background()); err != nil {
+			b.Fatal(err)
+		}
 		start := time.Now()
 		f()
 		return time.Since(start)
 	}
+	plain := acceptor(b)
 	rooms := 0
 	for b.Loop() {
-		var awake, wakes, dials, fresh []time.Duration
+		var awake, wakes, dials, floor, fresh []time.Duration
 		for i := range 1000 {
 			client := clients[i%smallRooms]
 			awake = append(awake, took(func() { act(client) }))
@@ -57,12 +65,16 @@ func BenchmarkWakeOverSocket(b *testing.B) {
 			if i%4 != 0 {
 				continue
 			}
-			dials = append(dials, took(func() { dial(b, url+"/parties/todos/small0").CloseNow() }))
+			var other *websocket.Conn
+			dials = append(dials, took(func() { other = dial(b, url+"/parties/todos/small0") }))
+			other.CloseNow()
+			floor = append(floor, took(func() { other = dial(b, plain) }))
+			other.CloseNow()
 			rooms++
 			at := fmt.Sprintf("%s/parties/todos/new%d", url, rooms)
 			fresh = append(fresh, took(func() { act(dial(b, at)) }))
 		}
-		for _, d := range [][]time.Duration{awake, wakes, dials, fresh} {
+		for _, d := range [][]time.Duration{awake, wakes, dials, floor, fresh} {
 			slices.Sort(d)
 		}
 		a50, w50, d50, f50 := quantile(awake, 0.5), quantile(wakes, 0.5), quantile(dials, 0.5), quantile(fresh, 0.5)
@@ -73,10 +85,22 @@ func BenchmarkWakeOverSocket(b *testing.B) {
 		b.ReportMetric(float64(quantile(wakes, 0.99).Microseconds()), "wake-p99-µs(≤2000)")
 		b.ReportMetric(float64(w50)/float64(a50), "wake-ratio(≤2.5)")
 		b.ReportMetric(float64(d50.Microseconds()), "dial-p50-µs")
+		b.ReportMetric(float64(quantile(floor, 0.5).Microseconds()), "dial-floor-p50-µs")
 		b.ReportMetric(float64(f50.Microseconds()), "new-p50-µs")
 		b.ReportMetric(float64(f50)/float64(a50), "new-ratio(≤3)")
 		b.ReportMetric(float64(f50-d50)/float64(a50), "new-ratio-without-dial")
 	}
+}
+
+// acceptor is a server that accepts WebSockets and does nothing with them.
+func acceptor(b *testing.B) (url string) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if conn, err := websocket.Accept(w, r, nil); err == nil {
+			conn.Read(r.Context())
+		}
+	}))
+	b.Cleanup(server.Close)
+	return server.URL
 }
 
 // restart ends a room's life, as sleep does.
