@@ -19,9 +19,25 @@ import (
 	"github.com/denrooms/den/room"
 )
 
-// BenchmarkSleepingRooms: rooms that were touched once: made, one action, stopped, nobody
-// connected. What the process and its heap have grown by, and what is on the disk.
+// BenchmarkSleepingRooms: rooms that were touched once, and that nobody is connected to. What the
+// process and its heap have grown by, and what is on the disk. written: made, one action, stopped.
+// touched: woken and stopped, and nothing was written. DEN_BENCH_ROOMS says how many.
 func BenchmarkSleepingRooms(b *testing.B) {
+	b.Run("written", func(b *testing.B) {
+		sleepingRooms(b, func(host *room.Host, name string) {
+			s := sit(b, host, name)
+			s.work(s.prepare(1), 1)
+			s.session.Close(1000, "")
+		})
+	})
+	b.Run("touched", func(b *testing.B) {
+		sleepingRooms(b, func(host *room.Host, name string) {
+			settle(b, host, room.Key{Namespace: todo.Namespace, Room: name})
+		})
+	})
+}
+
+func sleepingRooms(b *testing.B, visit func(*room.Host, string)) {
 	rooms := 2_000
 	if s := os.Getenv("DEN_BENCH_ROOMS"); s != "" {
 		var err error
@@ -36,9 +52,7 @@ func BenchmarkSleepingRooms(b *testing.B) {
 		for range n {
 			next++
 			name := fmt.Sprint("touched", next)
-			s := sit(b, host, name)
-			s.work(s.prepare(1), 1)
-			s.session.Close(1000, "")
+			visit(host, name)
 			restart(b, host, room.Key{Namespace: todo.Namespace, Room: name})
 		}
 	}
