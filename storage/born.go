@@ -151,7 +151,7 @@ func (d *DB) settleAll() error {
 
 const (
 	maxImagined = 128 << 10 // how large a file may be that a room has in memory while it is awake
-	maxFolds    = 32        // how often the WAL goes into it: the log keeps all of that, a MiB or two
+	maxFolds    = 4         // how often the WAL goes into it: who goes on to write is better off with a file
 )
 
 // settleSoon makes the file when half of what may wait for the WAL does, and the database has grown

@@ -70,7 +70,7 @@
 // content lies in memory, in SQLite's open file (seat.go, memory.go), and the log's entry of its first transaction holds
 // all of it (born.go). 44 KB of pages are 3 KB there. It is settled, that is, its file is made, whole and
 // synced, at Close, at a Checkpoint, and in Rest, where nobody waits, when it has grown beyond
-// 128 KiB; until then Rest moves what the WAL has into the database in memory, 32 times at most. A transaction that is
+// 128 KiB or written some 100 KB; until then Rest moves what the WAL has into the database in memory. A transaction that is
 // larger than what can wait has it made at once. The log keeps the entries until then. A
 // disk that is full, or fails, leaves the room in the log: nothing that was acknowledged is lost.
 // Of a room without a transaction that nobody has asked for its epoch (Seen) Close leaves nothing.

@@ -79,26 +79,30 @@ func TestStockBehindTheEnd(t *testing.T) {
 func TestBornFolds(t *testing.T) {
 	n := newNursery(t)
 	d := n.born("a")
-	for i := range 20 {
+	i := 0
+	for ; d.folds < 2; i++ {
+		if i == 100 {
+			t.Fatal("it never folds")
+		}
 		add(t, d, i, "x")
 		d.Rest()
 		if len(d.wal.buf) >= gatherBytes/2 {
 			t.Fatalf("%d bytes wait behind action %d", len(d.wal.buf), i)
 		}
 	}
-	if !d.unsettled() || d.folds == 0 {
-		t.Errorf("it has a file: %v, folded %d times", !d.unsettled(), d.folds)
+	if !d.unsettled() {
+		t.Error("it has a file")
 	}
 	checkConsistent(t, d)
-	for i := 20; d.unsettled(); i++ {
+	for ; d.unsettled(); i++ {
 		if i == 1000 {
 			t.Fatal("it never gets a file")
 		}
 		add(t, d, i, "x")
 		d.Rest()
 	}
-	if d.folds <= maxFolds && len(d.seat.memory) == 0 && d.folds < 2 {
-		t.Errorf("it got its file behind %d folds", d.folds)
+	if d.folds != maxFolds+1 {
+		t.Errorf("it got its file at the %dth fold, want the one behind %d", d.folds, maxFolds)
 	}
 	checkConsistent(t, d)
 	rows := query(t, d, "SELECT count(*) FROM todos")[0][0]
