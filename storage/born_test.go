@@ -39,7 +39,7 @@ func (n *nursery) raise() {
 	if err := d.MakeTemplate("todos"); err != nil || n.kind.template.Load() == nil {
 		n.t.Fatal("no template", err)
 	}
-	if err := d.Close(); err != nil || n.kind.Spares() != 1 {
+	if err := d.Close(); err != nil || n.kind.count() != 1 {
 		n.t.Fatal("no spare", err)
 	}
 	if err := n.log.Close(); err != nil {
@@ -248,7 +248,7 @@ func TestBornMany(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := n.kind.Spares(); got != 20 {
+	if got := n.kind.count(); got != 20 {
 		t.Errorf("%d spares", got)
 	}
 	for i := range 20 {

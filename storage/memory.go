@@ -145,21 +145,12 @@ func (s *seat) imagine(content []byte) {
 // land opens the file of the same content in the place of the one in memory.
 func (s *seat) land(path string) error {
 	content := s.memory
-	name := s.c.filename(path)
-	if rc := s.open(name, s.file, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_MAIN_DB); rc != sqlite3.SQLITE_OK {
-		*(*uintptr)(pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
-		sqlite3.Xsqlite3_free_filename(s.c.tls, name)
-		return s.c.said(rc)
-	}
-	s.memory = nil
-	s.occupy()
-	sqlite3.Xsqlite3_free_filename(s.c.tls, s.name)
-	s.name = name
-	if err := s.lock(); err != nil {
+	if err := s.enter(path); err != nil {
 		s.vacate()
 		s.memory, s.table.methods = content, remembered()
 		return err
 	}
+	s.memory = nil
 	return nil
 }
 

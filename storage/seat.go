@@ -123,6 +123,15 @@ func (c *conn) said(rc int32) *Error {
 
 // move opens another file in the place of the one that was vacated. Of it there must be no WAL.
 func (s *seat) move(path string) error {
+	err := s.enter(path)
+	if err == nil {
+		s.turn()
+	}
+	return err
+}
+
+// enter opens a file where nothing is open, and locks it.
+func (s *seat) enter(path string) error {
 	name := s.c.filename(path)
 	if rc := s.open(name, s.file, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_MAIN_DB); rc != sqlite3.SQLITE_OK {
 		*(*uintptr)(pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
@@ -132,11 +141,7 @@ func (s *seat) move(path string) error {
 	s.occupy()
 	sqlite3.Xsqlite3_free_filename(s.c.tls, s.name)
 	s.name = name
-	if err := s.lock(); err != nil {
-		return err
-	}
-	s.turn()
-	return nil
+	return s.lock()
 }
 
 // open has SQLite's VFS open a file in the place of one that was closed; not one that can only be

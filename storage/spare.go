@@ -162,8 +162,8 @@ func (k *Kind) Tend(now time.Time) (more bool) {
 	return len(k.spares) > fewSpares
 }
 
-// Spares is how many connections the Kind keeps.
-func (k *Kind) Spares() int {
+// count is how many connections the Kind keeps.
+func (k *Kind) count() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.spares)

@@ -66,7 +66,7 @@ func (s *spares) close(d *DB) {
 
 func (s *spares) want(n int, when string) {
 	s.t.Helper()
-	if got := s.k.Spares(); got != n {
+	if got := s.k.count(); got != n {
 		s.t.Errorf("%s there are %d spare connections, want %d", when, got, n)
 	}
 }

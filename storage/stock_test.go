@@ -7,7 +7,7 @@ import "testing"
 func TestStock(t *testing.T) {
 	n := newNursery(t)
 	a := n.born("a") // takes the only spare
-	if got := n.kind.Spares(); got != 0 {
+	if got := n.kind.count(); got != 0 {
 		t.Fatalf("%d spares", got)
 	}
 	const mine = `SELECT count(*) FROM todos WHERE text = ?`
@@ -23,14 +23,14 @@ func TestStock(t *testing.T) {
 		t.Error("the same work twice")
 	}
 	work()
-	if got := n.kind.Spares(); got != fewSpares {
+	if got := n.kind.count(); got != fewSpares {
 		t.Errorf("%d spares, want %d", got, fewSpares)
 	}
 	if a.Stock() != nil {
 		t.Error("a DB is asked twice")
 	}
 	c := n.born("c")
-	if got := n.kind.Spares(); got != fewSpares-1 {
+	if got := n.kind.count(); got != fewSpares-1 {
 		t.Errorf("%d spares, want %d", got, fewSpares-1)
 	}
 	for _, sql := range []string{mine} {
@@ -69,7 +69,7 @@ func TestStockBehindTheEnd(t *testing.T) {
 	d.Fence()
 	n.kind.Close()
 	work()
-	if got := n.kind.Spares(); got != 0 {
+	if got := n.kind.count(); got != 0 {
 		t.Errorf("%d spares", got)
 	}
 }

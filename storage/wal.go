@@ -201,11 +201,12 @@ const maxParked = 1 << 20
 // will be another room's pages in it.
 func (d *DB) parkWAL() error {
 	w, dir := d.wal, d.o.Kind.wals
-	size := int64(0)
-	if err := w.ask(d.c, func(out uintptr) int32 { return method[sizeMethod](w.own().FxFileSize)(d.c.tls, w.file, out) }, &size); err != nil {
-		return err
+	out := d.c.malloc(8)
+	defer d.c.free(out)
+	if rc := method[sizeMethod](w.own().FxFileSize)(d.c.tls, w.file, out); rc != sqlite3.SQLITE_OK {
+		return d.c.said(rc)
 	}
-	if dir == "" || size > maxParked {
+	if size := *(*int64)(pointer(out)); dir == "" || size > maxParked {
 		return ErrTooLarge
 	}
 	if rc := w.put(d.c.tls, make([]byte, walHeaderSize), 0); rc != sqlite3.SQLITE_OK {
@@ -229,17 +230,6 @@ func (d *DB) unparkWAL() int32 {
 	}
 	d.wal.parked = ""
 	return sqlite3.SQLITE_OK
-}
-
-// ask calls a method that gives a number.
-func (w *wal) ask(c *conn, call func(out uintptr) int32, to *int64) error {
-	out := c.malloc(8)
-	defer c.free(out)
-	if rc := call(out); rc != sqlite3.SQLITE_OK {
-		return c.said(rc)
-	}
-	*to = *(*int64)(pointer(out))
-	return nil
 }
 
 // away tells that the WAL is not in its place: nothing is in it.
