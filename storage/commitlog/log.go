@@ -27,7 +27,7 @@ type Log struct {
 
 	// Owned by whoever leads, see turn.go.
 
-	buf    []byte
+	out    output
 	next   *active // begun, and not yet named by CURRENT
 	closed error   // what Close gave, once ended is set
 

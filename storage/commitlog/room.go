@@ -159,12 +159,14 @@ func (l *Log) keepPin(r *Room) {
 	l.pins[r.who.name] = p
 }
 
-// Append appends an entry; when it returns nil the entry is durable or, if the log is
+// Append appends an entry, whose payload is e.Payload and the pieces of more behind it; the log
+// makes no copy of a large one. None of them may change before Append returns. When it returns nil the entry is durable or, if the log is
 // Relaxed, written. Its number must be one above the newest that the log has; the first one
 // behind Room may have any above that. After ErrIO and ErrFull it is not in the log, though a
 // crash before the next success may leave it there. Others: ErrTooLarge, ErrMisuse, ErrClosed.
-func (r *Room) Append(e Entry) error {
-	if len(e.Payload) > MaxEntry {
+func (r *Room) Append(e Entry, more ...[]byte) error {
+	size := length(e.Payload, more)
+	if size > MaxEntry {
 		return ErrTooLarge
 	}
 	l := r.log
@@ -174,7 +176,7 @@ func (r *Room) Append(e Entry) error {
 		return err
 	}
 	r.busy = true
-	r.turn.entry, r.turn.err = e, nil
+	r.turn.entry, r.turn.more, r.turn.size, r.turn.err = e, more, size, nil
 	if l.wait(&r.turn) {
 		l.commit()
 	}

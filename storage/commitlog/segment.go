@@ -197,11 +197,11 @@ func (a *active) fill() {
 }
 
 // reserve fills ahead where n bytes at the end want it.
-func (a *active) reserve(n int) {
-	if a.end+int64(n) <= a.zeroed {
+func (a *active) reserve(n int64) {
+	if a.end+n <= a.zeroed {
 		return
 	}
-	a.zeroed = max(a.zeroed, a.end+int64(n)) // the record itself is written anyway
+	a.zeroed = max(a.zeroed, a.end+n) // the record itself is written anyway
 	a.fill()
 }
 
