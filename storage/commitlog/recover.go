@@ -105,10 +105,11 @@ func (l *Log) recover(c *current) error {
 		return failure("sealing "+name, err)
 	}
 	l.segments = append(l.segments, g)
-	l.crashed = suspects{generation: c.generation, from: c.floor, through: c.active}
+	crashed := suspects{generation: c.generation, from: c.floor, through: c.active}
 	if c.crashed.generation != 0 {
-		l.crashed.from = min(c.floor, c.crashed.from)
+		crashed.from = min(c.floor, c.crashed.from)
 	}
+	l.crashed.begin(crashed)
 	return nil
 }
 
