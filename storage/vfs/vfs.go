@@ -55,8 +55,17 @@ type host struct{}
 func (host) SQLite() string               { return "" }
 func (host) Remove(path string) error     { return os.Remove(path) }
 func (host) Rename(from, to string) error { return os.Rename(from, to) }
-func (host) MakeDirs(dir string) error    { return makeDirs(dir) }
+func (h host) MakeDirs(dir string) error  { return MakeDirs(h, dir) }
 func (host) SyncDir(dir string) error     { return syncDir(dir) }
+func (host) Mkdir(dir string) error       { return os.Mkdir(dir, 0o700) }
+
+func (host) IsDir(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	return info.IsDir(), nil
+}
 
 func (host) Open(path string, flag int) (File, error) {
 	f, err := os.OpenFile(path, flag, 0o600)
@@ -94,21 +103,32 @@ func (host) Names(dir string) ([]string, error) {
 	return names, nil
 }
 
-func makeDirs(dir string) error {
-	if info, err := os.Stat(dir); err == nil {
-		if !info.IsDir() {
+// Dirs is what MakeDirs needs of a file system.
+type Dirs interface {
+	// IsDir reports whether a path is a directory. A missing path gives fs.ErrNotExist.
+	IsDir(path string) (bool, error)
+	// Mkdir makes one directory. Its name survives a power cut after SyncDir of its parent.
+	Mkdir(dir string) error
+	SyncDir(dir string) error
+}
+
+// MakeDirs is MakeDirs of an FS, in steps that fail one by one. A disk in memory takes the same steps
+// as the machine does, so that what holds on it holds here.
+func MakeDirs(f Dirs, dir string) error {
+	if is, err := f.IsDir(dir); err == nil {
+		if !is {
 			return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
 		}
 		return nil
 	}
 	parent := filepath.Dir(dir)
 	if parent != dir {
-		if err := makeDirs(parent); err != nil {
+		if err := MakeDirs(f, parent); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := f.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(parent)
+	return f.SyncDir(parent)
 }
