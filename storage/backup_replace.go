@@ -12,8 +12,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -25,7 +27,8 @@ const lostSeq = 1 << 32
 const keptForm = "20060102T150405.000Z"
 
 // A Replacement is a file that is ready to take a room's place. It is used by one
-// goroutine at a time.
+// goroutine at a time. A room has one at a time: preparing another removes the file of the first,
+// whose Install then fails.
 type Replacement struct {
 	o    Options
 	temp string
@@ -54,14 +57,41 @@ func newReplacement(o Options) (*Replacement, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Replacement{o: o, temp: o.Path + ".restore"}
-	if err := o.FS.MakeDirs(filepath.Dir(o.Path)); err != nil {
+	temp, err := uniqueName(o.Random, o.Path+restoreInfix)
+	if err == nil {
+		err = o.makeNamesDurable()
+	}
+	if err == nil {
+		err = removeLeftovers(o)
+	}
+	if err != nil {
 		return nil, diagnose(o.Path, err)
 	}
-	if err := removeFiles(o.FS, r.temp); err != nil {
-		return nil, diagnose(o.Path, err)
+	return &Replacement{o: o, temp: temp}, nil
+}
+
+// restoreInfix is in the name of a Replacement's file, behind that of the room's file.
+const restoreInfix = ".restore-"
+
+// removeLeftovers removes what crashes have left of earlier Replacements.
+func removeLeftovers(o Options) error {
+	dir, prefix := filepath.Dir(o.Path), filepath.Base(o.Path)+restoreInfix
+	names, err := o.FS.Names(dir)
+	for _, name := range names {
+		if err == nil && strings.HasPrefix(name, prefix) {
+			err = removeIfThere(o.FS, filepath.Join(dir, name))
+		}
 	}
-	return r, nil
+	return err
+}
+
+// uniqueName appends to a name what makes it nobody else's: 16 hex digits.
+func uniqueName(random io.Reader, name string) (string, error) {
+	digits, err := randomEpoch(random)
+	if err != nil {
+		return "", err
+	}
+	return name + digits[:16], nil
 }
 
 func (r *Replacement) copyFrom(source string) error {
@@ -128,7 +158,9 @@ func (d *DB) checkSource() error {
 
 // Install puts the file in the room's place. Nobody may have the room open. What was
 // there is kept beside it as <name>.db.before-restore-<time>, whose path is returned; ""
-// where there was nothing. On an error the room is as it was.
+// where there was nothing. After an error the room is as it was, unless the error says that the new
+// file is in place: then the disk failed at the last step, the directory's sync, and the next Open makes durable whichever
+// of the two files it finds.
 func (r *Replacement) Install() (kept string, err error) {
 	kept, err = r.install()
 	if err != nil {
@@ -168,28 +200,31 @@ func (r *Replacement) install() (kept string, err error) {
 			return "", err
 		}
 	}
-	if err := become.settle(o.FS, r.temp); err != nil {
+	mode := walMode
+	if bug.On("rollback-mode") {
+		mode = rollbackMode
+	}
+	if err := become.settle(o.FS, r.temp, mode); err != nil {
 		return "", err
 	}
-	if _, err := o.FS.Size(o.Path); err == nil {
-		kept = o.Path + ".before-restore-" + time.UnixMilli(become.at).UTC().Format(keptForm)
-		if err := keepFile(o.FS, o.Path, kept); err != nil {
-			return "", err
-		}
-	}
-	// A WAL is here only where the old file could not be opened. It must not be played
-	// into the new one.
-	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
-		if err := o.FS.Remove(o.Path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-	}
-	if err := o.FS.SyncDir(filepath.Dir(o.Path)); err != nil {
+	if kept, err = r.keepOld(become.at); err != nil {
 		return "", err
 	}
-	if err := publish(o.FS, r.temp, o.Path); err != nil {
+	// A WAL is here only where the old file could not be opened. It must not be played into the new
+	// one, nor must what a rewrite of the old one has left take its place.
+	if err := removeIfThere(o.FS, o.Path+wholeSuffix); err != nil {
 		return "", err
 	}
+	if err := o.removeJournals(); err != nil {
+		return "", err
+	}
+	if err := o.FS.Rename(r.temp, o.Path); err != nil {
+		return "", err
+	}
+	if err := o.syncDir(); err != nil {
+		return "", fmt.Errorf("%w: the new file is in place, but a power cut may bring the old one back; restore again: %w", ErrIO, err)
+	}
+	_ = o.dropRewrite() // what stays of it has the new file written again, once
 	r.letGo()
 	return kept, nil
 }
@@ -233,20 +268,44 @@ func (r *Replacement) unreadable() Seq {
 // Discard throws the replacement away, if it was not installed.
 func (r *Replacement) Discard() error { return removeFiles(r.o.FS, r.temp) }
 
-// keepFile copies what is about to be replaced, with a WAL if there is one.
-func keepFile(f FS, path, kept string) error {
-	if err := copyFile(f, path, kept); err != nil {
-		return err
+// keepOld keeps the file that is about to be replaced, and its WAL if there is one, under a name of
+// its own, which it returns; "" if there is no file.
+func (r *Replacement) keepOld(at int64) (kept string, err error) {
+	f, path := r.o.FS, r.o.Path
+	there, err := exists(f, path)
+	if err != nil || !there {
+		return "", err
+	}
+	name := path + ".before-restore-" + time.UnixMilli(at).UTC().Format(keptForm)
+	kept = name
+	for n := 2; ; n++ {
+		if err = keepFile(f, path, kept); !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		kept = fmt.Sprintf("%s-%d", name, n)
+	}
+	if err != nil {
+		return "", err
 	}
 	if size, err := f.Size(path + "-wal"); err == nil && size > 0 {
-		if err := copyFile(f, path+"-wal", kept+"-wal"); err != nil {
-			return err
+		if err := keepFile(f, path+"-wal", kept+"-wal"); err != nil {
+			return "", err
 		}
 	}
-	return f.SyncDir(filepath.Dir(kept))
+	return kept, nil
 }
 
-// copyFile copies a file into a new one, and syncs that.
+// keepFile gives a file a second name, so that even one that cannot be read is kept. Where the file system has no
+// links it is copied. The name must be free (fs.ErrExist).
+func keepFile(f FS, path, kept string) error {
+	err := f.Link(path, kept)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = copyFile(f, path, kept)
+	}
+	return err
+}
+
+// copyFile copies a file into a new one (fs.ErrExist), and syncs that.
 func copyFile(f FS, from, to string) (err error) {
 	size, err := f.Size(from)
 	if err != nil {
@@ -257,11 +316,15 @@ func copyFile(f FS, from, to string) (err error) {
 		return err
 	}
 	defer source.Close()
-	dest, err := f.Open(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	dest, err := f.Open(to, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dest.Close()) }()
+	defer func() {
+		if err = errors.Join(err, dest.Close()); err != nil {
+			f.Remove(to)
+		}
+	}()
 	if _, err := io.Copy(&sequential{file: dest}, io.NewSectionReader(source, 0, size)); err != nil {
 		return err
 	}

@@ -50,6 +50,9 @@ func Open(o Options) (*DB, error) {
 
 func openRoom(o Options) (*DB, error) {
 	lib.once()
+	if err := finishRewrite(o); err != nil {
+		return nil, err
+	}
 	header, fresh, err := readHeader(o.FS, o.Path)
 	if err != nil {
 		return nil, err
@@ -67,7 +70,10 @@ func openRoom(o Options) (*DB, error) {
 			return nil, err
 		}
 	}
-	if rewritten, err := acquit(o); err != nil {
+	if err := o.makeNamesDurable(); err != nil {
+		return nil, err
+	}
+	if rewritten, err := convert(o, header); err != nil {
 		return nil, err
 	} else if rewritten {
 		header = nil
@@ -393,9 +399,12 @@ func create(o Options) error {
 
 // createBySQL makes the file beside its place, whole and synced, and renames it.
 func createBySQL(o Options, epoch string) error {
+	if err := o.makeNamesDurable(); err != nil {
+		return err
+	}
 	temp := o.Path + ".new"
 	for _, suffix := range []string{"-wal", "-journal"} {
-		if err := o.FS.Remove(temp + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeIfThere(o.FS, temp+suffix); err != nil {
 			return err
 		}
 	}
@@ -403,11 +412,16 @@ func createBySQL(o Options, epoch string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.Close(), fill(temp, o, epoch), syncFile(o.FS, temp)); err != nil {
-		o.FS.Remove(temp)
+	err = errors.Join(f.Close(), fill(temp, o, epoch), syncFile(o.FS, temp))
+	return o.publishNew(temp, err)
+}
+
+// removeIfThere removes a file that may be there.
+func removeIfThere(f vfs.FS, path string) error {
+	if err := f.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return publish(o.FS, temp, o.Path)
+	return nil
 }
 
 // fill writes a new room's content by SQL.

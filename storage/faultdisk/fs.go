@@ -24,6 +24,29 @@ func (s system) SQLite() string           { return s.registered }
 func (s system) Remove(path string) error { return s.Delete(path) }
 func (s system) MakeDirs(string) error    { return nil }
 
+// Link gives a file a second name.
+func (s system) Link(from, to string) error {
+	d := s.Disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	from, to = filepath.Clean(from), filepath.Clean(to)
+	return wrap("link", to, d.link(from, to))
+}
+
+func (d *Disk) link(from, to string) error {
+	if err := d.judge(OpOpen, to); err != nil {
+		return err
+	}
+	switch {
+	case d.live[from] == nil:
+		return fs.ErrNotExist
+	case d.live[to] != nil:
+		return fs.ErrExist
+	}
+	d.enter(entry{op: OpOpen, name: to, inode: d.live[from]})
+	return d.burn()
+}
+
 func (s system) Open(path string, flag int) (vfs.File, error) {
 	f, err := s.OpenFile(path, flag)
 	if err != nil {

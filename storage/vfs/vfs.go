@@ -6,6 +6,7 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -29,7 +30,12 @@ type FS interface {
 	Remove(path string) error
 	// Rename gives a file another name, and takes it from the file that had it.
 	Rename(from, to string) error
-	// MakeDirs makes a directory and those above it, so that they survive a power cut.
+	// Link gives a file a second name, which must be free (fs.ErrExist). Some file systems have no
+	// links: errors.ErrUnsupported.
+	Link(from, to string) error
+	// MakeDirs makes a directory and those above it, so that their names survive a power cut. A
+	// directory that is there already gets its own name synced, because whoever made it may have
+	// died before that.
 	MakeDirs(dir string) error
 	// SyncDir makes a directory's entries survive a power cut.
 	SyncDir(dir string) error
@@ -55,8 +61,16 @@ type host struct{}
 func (host) SQLite() string               { return "" }
 func (host) Remove(path string) error     { return os.Remove(path) }
 func (host) Rename(from, to string) error { return os.Rename(from, to) }
-func (host) MakeDirs(dir string) error    { return makeDirs(dir) }
+func (host) MakeDirs(dir string) error    { return makeDirs(filepath.Clean(dir)) }
 func (host) SyncDir(dir string) error     { return syncDir(dir) }
+
+func (host) Link(from, to string) error {
+	err := os.Link(from, to)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOSYS) { // EPERM is what Linux says where there are no links
+		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return err
+}
 
 func (host) Open(path string, flag int) (File, error) {
 	f, err := os.OpenFile(path, flag, 0o600)
@@ -94,15 +108,21 @@ func (host) Names(dir string) ([]string, error) {
 	return names, nil
 }
 
+// makeDirs makes a directory whose parent's name is durable when it is made: so of the directories
+// that are there, only the deepest can have a name that is not.
 func makeDirs(dir string) error {
-	if info, err := os.Stat(dir); err == nil {
-		if !info.IsDir() {
-			return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
-		}
-		return nil
-	}
 	parent := filepath.Dir(dir)
-	if parent != dir {
+	info, err := os.Stat(dir)
+	switch {
+	case err == nil && !info.IsDir():
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	case err == nil:
+		err := syncDir(parent)
+		if errors.Is(err, fs.ErrPermission) { // nor could it have been made here
+			return nil
+		}
+		return err
+	case parent != dir:
 		if err := makeDirs(parent); err != nil {
 			return err
 		}

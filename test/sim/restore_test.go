@@ -203,7 +203,7 @@ type files struct {
 }
 
 func (f files) Rename(from, to string) error {
-	if r := f.w.restoring; r != nil && to == r.path && from == r.path+".restore" {
+	if r := f.w.restoring; r != nil && to == r.path && strings.HasPrefix(from, r.path+".restore-") {
 		last := f.w.outside.last[r.room]
 		r.rewind = &rewind{content: r.content, base: last}
 		f.w.rewinds[r.room] = append(f.w.rewinds[r.room], r.rewind)
@@ -214,14 +214,14 @@ func (f files) Rename(from, to string) error {
 }
 
 func (f files) Remove(path string) error {
-	if strings.Contains(filepath.Base(path), ".part") || strings.Contains(filepath.Base(path), ".restore") {
+	if strings.Contains(filepath.Base(path), ".part-") || strings.Contains(filepath.Base(path), ".restore-") {
 		f.w.turn.wait()
 	}
 	return f.FS.Remove(path)
 }
 
 func (f files) Open(path string, flag int) (vfs.File, error) {
-	if strings.HasSuffix(path, ".part") {
+	if strings.Contains(filepath.Base(path), ".part-") {
 		f.w.turn.wait()
 	}
 	return f.FS.Open(path, flag)
