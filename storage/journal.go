@@ -41,8 +41,8 @@ type RoomLog interface {
 	Replay(after uint64, do func(LogEntry) error) error
 	// Backward gives all entries that the log still has, the newest first.
 	Backward(do func(LogEntry) (more bool, err error)) error
-	// Append adds the next entry, and returns when it is durable.
-	Append(LogEntry) error
+	// Append adds the next entry, whose payload goes on with more, and returns when it is durable.
+	Append(e LogEntry, more ...[]byte) error
 	// Release says that the room's file has all up to a number, and is synced.
 	Release(through uint64)
 	// Close ends the use. What was not released is kept for the next one.
@@ -197,8 +197,8 @@ func (d *DB) commit() error {
 }
 
 // append is called by the WAL's write method when a transaction is about to commit.
-func (d *DB) append(payload []byte) error {
-	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload})
+func (d *DB) append(payload []byte, more ...[]byte) error {
+	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload}, more...)
 }
 
 // soil notes in the first transaction of a life that the file is in use: from here on it
