@@ -47,18 +47,25 @@ type world struct {
 	renamed   bool     // its file has taken the room's place, and the clients are not told
 	rewinds   map[string][]*rewind
 
-	sleep sleepMode
-	heard map[string][]string // what each client got, where that is to be compared
+	sleep   sleepMode
+	torture bool
+	harmed                      // by bits that flipped
+	past                        // what is known of earlier states
+	chores  []func()            // what is done before the server starts again
+	version int                 // how many migrations the program has
+	heard   map[string][]string // what each client got, where that is to be compared
 
 	sum     hash.Hash
 	log     *strings.Builder // nil: nobody reads it
 	failure string           // the first thing that was wrong
+	where   string           // in what, where that is not the run itself
 	stats   stats
 }
 
 // stats say what a run was made of, so that a simulation that does nothing is seen.
 type stats struct {
 	Moves, Acts, Acked, Refused, Resent, Frames, Breaks, Cuts, Kills, Faults, Lives, Resets, Resumes, Restores, Alarms int
+	Copies, Flips, Deletes, Audits                                                                                     int
 }
 
 func (s *stats) add(o stats) {
@@ -77,6 +84,10 @@ func (s *stats) add(o stats) {
 	s.Resumes += o.Resumes
 	s.Restores += o.Restores
 	s.Alarms += o.Alarms
+	s.Copies += o.Copies
+	s.Audits += o.Audits
+	s.Flips += o.Flips
+	s.Deletes += o.Deletes
 }
 
 // An outcome is what a run came to.
@@ -96,6 +107,7 @@ type plan struct {
 	history history // nil: the seed's own
 	verbose bool
 	sleep   sleepMode
+	torture bool
 }
 
 // run makes a run in a bubble of its own, in which goroutines can be awaited.
@@ -127,7 +139,7 @@ func newWorld(p plan) *world {
 	w := &world{
 		seed: p.seed, rng: rand.New(rand.NewPCG(p.seed, 7)),
 		disk: faultdisk.New(p.seed, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), sum: sha256.New(),
-		outside: newOutside(), rewinds: make(map[string][]*rewind), sleep: p.sleep,
+		outside: newOutside(), rewinds: make(map[string][]*rewind), sleep: p.sleep, torture: p.torture,
 	}
 	w.outside.wakes = p.sleep != sleepByTime || p.seed%2 == 0
 	w.outside.restless = p.sleep == sleepByTime
@@ -148,6 +160,9 @@ func newWorld(p plan) *world {
 	if w.sleep != sleepByTime {
 		w.options.IdleAfter, w.heard = -1, make(map[string][]string)
 	}
+	if w.torture {
+		w.tighten()
+	}
 	if w.log != nil {
 		w.options.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{ReplaceAttr: withoutStack}))
 	}
@@ -167,17 +182,26 @@ func (w *world) prepare(p plan) (history, string) {
 	if w.sleep != sleepByTime {
 		climate = lockstep
 	}
-	for i := range 1 + w.rng.IntN(2) {
+	rooms, clients := 1+w.rng.IntN(2), 2+w.rng.IntN(3)
+	if w.torture {
+		climate = tortures[w.rng.IntN(len(tortures))]
+		rooms, clients = 1+w.rng.IntN(4), 4
+	}
+	for i := range rooms {
 		w.rooms = append(w.rooms, fmt.Sprintf("room%d", i))
 	}
-	for i := range 2 + w.rng.IntN(3) {
+	for i := range clients {
 		w.clients = append(w.clients, newClient(w, i))
 	}
 	events := draw(w.rng, climate, 20+w.rng.IntN(60))
 	if p.history != nil {
 		events = p.history
 	}
+	if w.torture {
+		w.greet()
+	}
 	w.start()
+	w.check()
 	for _, c := range w.clients {
 		w.connect(c)
 	}
@@ -212,7 +236,7 @@ func (w *world) play(events history) {
 // failf notes what is wrong. Only the first counts: what follows from it says nothing.
 func (w *world) failf(format string, args ...any) {
 	if w.failure == "" {
-		w.failure = fmt.Sprintf(format, args...)
+		w.failure = w.where + fmt.Sprintf(format, args...)
 		w.tracef("FAILED: %s", w.failure)
 	}
 }
