@@ -271,7 +271,7 @@ func (t *truth) fill(db *sql.DB) error {
 	if err := db.QueryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		return fmt.Errorf("integrity_check: %s %w", verdict, err)
 	}
-	if err := db.QueryRow(`SELECT max(last) FROM _den_changes`).Scan(&t.seq); err != nil {
+	if err := db.QueryRow(`SELECT coalesce(max(last), 0) FROM _den_changes`).Scan(&t.seq); err != nil {
 		return err
 	}
 	if there, err := exists(db, "journal"); err != nil || !there { // it has never started
