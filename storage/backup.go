@@ -15,6 +15,8 @@ import (
 	"slices"
 
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // ErrExists: there is a file already, and it is not written over.
@@ -55,7 +57,11 @@ func (d *DB) Backup(path string) (*Backup, error) {
 	if err := become.newEpoch(d.o.Random); err != nil {
 		return nil, err
 	}
-	b := &Backup{d: d, path: path, temp: path + ".part", become: become}
+	temp, err := uniqueName(d.o.Random, path+partInfix)
+	if err != nil {
+		return nil, err
+	}
+	b := &Backup{d: d, path: path, temp: temp, become: become}
 	if err := b.start(); err != nil {
 		return nil, fmt.Errorf("backup to %s: %w", path, diagnose(path, err))
 	}
@@ -66,9 +72,6 @@ func (d *DB) Backup(path string) (*Backup, error) {
 func (b *Backup) start() error {
 	d := b.d
 	if err := absent(d.o.FS, b.path); err != nil {
-		return err
-	}
-	if err := removeFiles(d.o.FS, b.temp); err != nil {
 		return err
 	}
 	if err := d.o.FS.MakeDirs(filepath.Dir(b.path)); err != nil {
@@ -179,7 +182,7 @@ func (b *Backup) Finish() error {
 		return err
 	}
 	f := b.d.o.FS
-	err = b.become.settle(f, b.temp)
+	err = b.become.settle(f, b.temp, rollbackMode)
 	if err == nil {
 		err = publish(f, b.temp, b.path)
 	}
@@ -224,14 +227,15 @@ func (d *DB) WriteStateAt(path string, p Point) error {
 	if newest {
 		return d.WriteBackup(path)
 	}
-	f, temp := d.o.FS, path+".part"
+	f := d.o.FS
+	temp, err := uniqueName(d.o.Random, path+partInfix)
+	if err != nil {
+		return err
+	}
 	become := identity{namespace: d.o.Namespace, room: d.o.Room, at: d.o.Now().UnixMilli()}
 	err = become.newEpoch(d.o.Random)
 	if err == nil {
 		err = absent(f, path)
-	}
-	if err == nil {
-		err = removeFiles(f, temp)
 	}
 	if err == nil {
 		err = f.MakeDirs(filepath.Dir(path))
@@ -240,7 +244,7 @@ func (d *DB) WriteStateAt(path string, p Point) error {
 		return fmt.Errorf("state to %s: %w", path, diagnose(path, err))
 	}
 	if err = d.CopyAt(temp, p); err == nil {
-		err = become.settle(f, temp)
+		err = become.settle(f, temp, rollbackMode)
 	}
 	if err == nil {
 		err = publish(f, temp, path)
@@ -269,6 +273,7 @@ type identity struct {
 	namespace, room string
 	epoch           string
 	above           Seq   // the room's seq is to be higher than this
+	seq             Seq   // what it is, when settle has returned
 	at              int64 // Unix milliseconds
 }
 
@@ -287,10 +292,11 @@ func randomEpoch(random io.Reader) (string, error) {
 }
 
 // settle gives a whole file that nobody has open its identity, and syncs it. The change
-// log begins anew, one seq further: everything that a client knows from before is below
-// the floor, whatever epoch it names.
-func (id identity) settle(f FS, path string) error {
-	if err := rollbackMode(f, path); err != nil {
+// log begins again, one seq further: everything that a client knows from before is below
+// the floor, whatever epoch it names. A file that takes a room's place is to be in WAL mode: the
+// switch to it goes through a journal that a power cut could bring back.
+func (id *identity) settle(f FS, path string, mode journalMode) error {
+	if err := setFileJournalMode(f, path, rollbackMode); err != nil {
 		return err
 	}
 	d, err := openBeside(f, path)
@@ -300,16 +306,20 @@ func (id identity) settle(f FS, path string) error {
 	if err := errors.Join(id.write(d), d.Close()); err != nil {
 		return err
 	}
+	if err := setFileJournalMode(f, path, mode); err != nil {
+		return err
+	}
 	return syncFile(f, path)
 }
 
-func (id identity) write(d *DB) error {
+func (id *identity) write(d *DB) error {
 	var number, seq int64
 	err := d.each("SELECT number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) { number, seq = r.Int(0), r.Int(1) })
 	if err != nil {
 		return err
 	}
 	seq = max(seq, int64(id.above)) + 1
+	id.seq = Seq(seq)
 	if _, err := d.exec(own, "BEGIN; DELETE FROM _den_changes", nil); err != nil {
 		return err
 	}
@@ -365,23 +375,52 @@ func (c *conn) script(sql string) error {
 	return nil
 }
 
-// rollbackMode notes in the header of a file, which has no WAL, that it does not use one:
-// bytes 18 and 19, sqlite.org/fileformat2.html.
-func rollbackMode(f FS, path string) error {
+// A journalMode is what a file's header says of its journal: bytes 18 and 19,
+// sqlite.org/fileformat2.html.
+type journalMode byte
+
+const (
+	rollbackMode journalMode = 1
+	walMode      journalMode = 2
+)
+
+// setJournalMode changes the header of a file that nobody has open and that has no journal.
+func setJournalMode(f vfs.File, mode journalMode) error {
+	_, err := f.WriteAt([]byte{byte(mode), byte(mode)}, 18)
+	return err
+}
+
+// setFileJournalMode is setJournalMode of a file that is not open, which it does not sync.
+func setFileJournalMode(f FS, path string, mode journalMode) error {
 	file, err := f.Open(path, os.O_RDWR)
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteAt([]byte{1, 1}, 18)
-	return errors.Join(err, file.Close())
+	return errors.Join(setJournalMode(file, mode), file.Close())
 }
 
-// publish gives a file that is whole and synced its name.
+// partInfix is in the name of a copy that is not finished, behind the name that it will get.
+const partInfix = ".part-"
+
+// publish gives a file that is whole and synced its name, which must be free (ErrExists): of several
+// that want it at the same time one gets it. After an error there is no file of that name.
 func publish(f FS, temp, path string) error {
-	if err := f.Rename(temp, path); err != nil {
+	err := f.Link(temp, path)
+	if errors.Is(err, errors.ErrUnsupported) { // then two at the same moment may both get it
+		if err = absent(f, path); err == nil {
+			err = f.Rename(temp, path)
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
+		err = fmt.Errorf("%w: %s", ErrExists, path)
+	}
+	if err != nil {
 		return err
 	}
-	return f.SyncDir(filepath.Dir(path))
+	if err := errors.Join(removeIfThere(f, temp), f.SyncDir(filepath.Dir(path))); err != nil {
+		return errors.Join(err, f.Remove(path))
+	}
+	return nil
 }
 
 // absent tells by ErrExists that there is a file.

@@ -12,23 +12,25 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/vfs"
 )
-
-// lostSeq is added to a room's seq where the file that it had cannot be read, so that
-// clients which have seen its last commits do not take the new ones for older.
-const lostSeq = 1 << 32
 
 // keptForm is the time in the name under which a replaced file is kept, in UTC.
 const keptForm = "20060102T150405.000Z"
 
 // A Replacement is a file that is ready to take a room's place. It is used by one
-// goroutine at a time.
+// goroutine at a time. A room has one at a time: preparing another removes the file of the first,
+// whose Install then fails.
 type Replacement struct {
-	o    Options
-	temp string
+	o     Options
+	temp  string
+	fresh bool // there was no such room
 }
 
 // PrepareRestore makes a replacement for the room of o from a backup, or from any whole
@@ -54,14 +56,41 @@ func newReplacement(o Options) (*Replacement, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Replacement{o: o, temp: o.Path + ".restore"}
-	if err := o.FS.MakeDirs(filepath.Dir(o.Path)); err != nil {
+	temp, err := uniqueName(o.Random, o.Path+restoreInfix)
+	if err == nil {
+		err = o.makeNamesDurable()
+	}
+	if err == nil {
+		err = removeLeftovers(o)
+	}
+	if err != nil {
 		return nil, diagnose(o.Path, err)
 	}
-	if err := removeFiles(o.FS, r.temp); err != nil {
-		return nil, diagnose(o.Path, err)
+	return &Replacement{o: o, temp: temp}, nil
+}
+
+// restoreInfix is in the name of a Replacement's file, behind that of the room's file.
+const restoreInfix = ".restore-"
+
+// removeLeftovers removes what crashes have left of earlier Replacements.
+func removeLeftovers(o Options) error {
+	dir, prefix := filepath.Dir(o.Path), filepath.Base(o.Path)+restoreInfix
+	names, err := o.FS.Names(dir)
+	for _, name := range names {
+		if err == nil && strings.HasPrefix(name, prefix) {
+			err = removeIfThere(o.FS, filepath.Join(dir, name))
+		}
 	}
-	return r, nil
+	return err
+}
+
+// uniqueName appends to a name what makes it nobody else's: 16 hex digits.
+func uniqueName(random io.Reader, name string) (string, error) {
+	digits, err := randomEpoch(random)
+	if err != nil {
+		return "", err
+	}
+	return name + digits[:16], nil
 }
 
 func (r *Replacement) copyFrom(source string) error {
@@ -73,13 +102,16 @@ func (r *Replacement) copyFrom(source string) error {
 	if err != nil {
 		return err
 	}
-	if err := copyFile(f, source, r.temp); err != nil {
+	release, err := holdStill(f, source)
+	if err != nil {
 		return err
 	}
-	if size, err := f.Size(source + "-wal"); err == nil && size > 0 {
-		if err := copyFile(f, source+"-wal", r.temp+"-wal"); err != nil {
-			return err
-		}
+	err = copyFile(f, source, r.temp)
+	if size, missing := f.Size(source + "-wal"); err == nil && missing == nil && size > 0 {
+		err = copyFile(f, source+"-wal", r.temp+"-wal")
+	}
+	if err = errors.Join(err, release()); err != nil {
+		return err
 	}
 	d, err := openBeside(f, r.temp)
 	if err != nil {
@@ -90,6 +122,28 @@ func (r *Replacement) copyFrom(source string) error {
 		err = d.each("PRAGMA journal_mode = DELETE", func(*Rows) {}) // takes the WAL in
 	}
 	return errors.Join(err, d.Close())
+}
+
+// holdStill keeps others from writing to a database file until it is released. ErrInUse: somebody has
+// it open, in this process or another.
+func holdStill(f FS, path string) (release func() error, err error) {
+	lib.once()
+	c, err := openFile(f.SQLite(), path, sqlite3.SQLITE_OPEN_READONLY|sqlite3.SQLITE_OPEN_NOMUTEX)
+	if err != nil {
+		return nil, err
+	}
+	file, err := c.control(sqlite3.SQLITE_FCNTL_FILE_POINTER)
+	if err != nil {
+		return nil, errors.Join(err, c.close(nil))
+	}
+	methods := (*sqlite3.Tsqlite3_io_methods)(pointer(*(*uintptr)(pointer(file))))
+	if rc := method[lockMethod](methods.FxLock)(c.tls, file, sqlite3.SQLITE_LOCK_SHARED); rc != sqlite3.SQLITE_OK {
+		return nil, errors.Join(c.said(rc), c.close(nil))
+	}
+	return func() error {
+		method[lockMethod](methods.FxUnlock)(c.tls, file, sqlite3.SQLITE_LOCK_NONE)
+		return c.close(nil)
+	}, nil
 }
 
 // checkSource tells whether a copied file is a whole room.
@@ -128,7 +182,9 @@ func (d *DB) checkSource() error {
 
 // Install puts the file in the room's place. Nobody may have the room open. What was
 // there is kept beside it as <name>.db.before-restore-<time>, whose path is returned; ""
-// where there was nothing. On an error the room is as it was.
+// where there was nothing. After an error the room is as it was, unless the error says that the new
+// file is in place: then the disk failed at the last step, the directory's sync, and the next Open makes durable whichever
+// of the two files it finds.
 func (r *Replacement) Install() (kept string, err error) {
 	kept, err = r.install()
 	if err != nil {
@@ -146,6 +202,7 @@ func (r *Replacement) InstallNew() error {
 	if there {
 		return fmt.Errorf("%w: %s", ErrExists, r.o.Path)
 	}
+	r.fresh = true
 	_, err = r.Install()
 	return err
 }
@@ -156,97 +213,140 @@ func (r *Replacement) install() (kept string, err error) {
 	if err := become.newEpoch(o.Random); err != nil {
 		return "", err
 	}
-	there, err := Exists(o)
-	switch {
-	case errors.Is(err, ErrLogMissing), errors.Is(err, ErrLogMismatch): // that may be why there is a restore
-		become.above = r.unreadable()
-	case err != nil:
+	if become.above, err = r.above(); err != nil {
 		return "", err
 	}
-	if there {
-		if become.above, err = r.retire(); err != nil {
-			return "", err
-		}
+	mode := walMode
+	if bug.On("rollback-mode") {
+		mode = rollbackMode
 	}
-	if err := become.settle(o.FS, r.temp); err != nil {
+	if err := become.settle(o.FS, r.temp, mode); err != nil {
 		return "", err
 	}
-	if _, err := o.FS.Size(o.Path); err == nil {
-		kept = o.Path + ".before-restore-" + time.UnixMilli(become.at).UTC().Format(keptForm)
-		if err := keepFile(o.FS, o.Path, kept); err != nil {
-			return "", err
-		}
-	}
-	// A WAL is here only where the old file could not be opened. It must not be played
-	// into the new one.
-	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
-		if err := o.FS.Remove(o.Path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-	}
-	if err := o.FS.SyncDir(filepath.Dir(o.Path)); err != nil {
+	if kept, err = r.keepOld(become.at); err != nil {
 		return "", err
 	}
-	if err := publish(o.FS, r.temp, o.Path); err != nil {
+	// A WAL is here only where the old file could not be opened. It must not be played into the new
+	// one, nor must what a rewrite of the old one has left take its place.
+	if err := removeIfThere(o.FS, o.Path+wholeSuffix); err != nil {
 		return "", err
 	}
-	r.letGo()
+	if err := noteSeq(o, become.seq); err != nil {
+		return "", err
+	}
+	if err := o.removeJournals(); err != nil {
+		return "", err
+	}
+	if err := o.FS.Rename(r.temp, o.Path); err != nil {
+		return "", err
+	}
+	if err := o.syncDir(); err != nil {
+		return "", fmt.Errorf("%w: the new file is in place, but a power cut may bring the old one back; restore again: %w", ErrIO, err)
+	}
+	_ = o.dropRewrite() // what stays of it has the new file written again, once
+	r.letGo(kept)
 	return kept, nil
 }
 
 // letGo tells the commit log that nobody will ask for what an old file lacked that could
-// not be opened. Of one that could it keeps nothing any more.
-func (r *Replacement) letGo() {
-	if log, ok := r.o.Log.(interface{ Forget(namespace, room string) }); ok {
-		log.Forget(r.o.Namespace, r.o.Room)
+// not be opened. Of one that could it keeps nothing any more. What was moved out of the log goes to the kept file.
+func (r *Replacement) letGo(kept string) {
+	o := r.o
+	if log, ok := o.Log.(forgetter); ok {
+		log.Forget(o.Namespace, o.Room)
 	}
+	if kept == "" || o.FS.Rename(o.Path+asideSuffix, kept+asideSuffix) != nil {
+		o.FS.Remove(o.Path + asideSuffix) // one that stays is of an epoch that is over
+	}
+}
+
+// above gives a seq that is not below any that the room has answered with.
+func (r *Replacement) above() (Seq, error) {
+	there, err := Exists(r.o)
+	switch {
+	case errors.Is(err, ErrLogMissing), errors.Is(err, ErrLogMismatch): // that may be why there is a restore
+	case err != nil:
+		return 0, err
+	case there:
+		seq, readable, err := r.retire()
+		if readable || err != nil {
+			return seq, err
+		}
+	case r.fresh:
+		return notedSeq(r.o)
+	}
+	backup, err := r.backupSeq()
+	if err != nil {
+		return 0, err
+	}
+	return aboveAll(r.o, backup)
 }
 
 // retire brings the old file to where it is whole without its WAL and the commit log, and
-// gives the seq that it had.
-func (r *Replacement) retire() (Seq, error) {
+// gives the seq that it had. It is not readable where that may be why there is a restore.
+func (r *Replacement) retire() (seq Seq, readable bool, err error) {
 	d, err := Open(r.o)
 	switch {
 	case errors.Is(err, ErrInUse):
-		return 0, err
-	case err != nil: // it is beyond reading; it may be why there is a restore
-		return r.unreadable(), nil
+		return 0, false, err
+	case err != nil:
+		return 0, false, nil
 	}
-	seq := d.Seq()
-	return seq, d.Close()
+	seq = d.Seq()
+	return seq, true, d.Close()
 }
 
-// unreadable guesses a seq that is above all that the old file has given out.
-func (r *Replacement) unreadable() Seq {
+// backupSeq is the highest seq in the file that is to take the room's place.
+func (r *Replacement) backupSeq() (seq Seq, err error) {
 	d, err := openBeside(r.o.FS, r.temp)
 	if err != nil {
-		return lostSeq
+		return 0, err
 	}
-	defer d.Close()
-	var seq int64
-	if d.each("SELECT coalesce(max(last), 0) FROM _den_changes", func(rows *Rows) { seq = rows.Int(0) }) != nil {
-		return lostSeq
-	}
-	return Seq(seq) + lostSeq
+	err = d.each("SELECT coalesce(max(last), 0) FROM _den_changes WHERE typeof(last) = 'integer'", func(rows *Rows) { seq = Seq(rows.Int(0)) })
+	return seq, errors.Join(err, d.Close())
 }
 
 // Discard throws the replacement away, if it was not installed.
 func (r *Replacement) Discard() error { return removeFiles(r.o.FS, r.temp) }
 
-// keepFile copies what is about to be replaced, with a WAL if there is one.
-func keepFile(f FS, path, kept string) error {
-	if err := copyFile(f, path, kept); err != nil {
-		return err
+// keepOld keeps the file that is about to be replaced, and its WAL if there is one, under a name of
+// its own, which it returns; "" if there is no file.
+func (r *Replacement) keepOld(at int64) (kept string, err error) {
+	f, path := r.o.FS, r.o.Path
+	there, err := exists(f, path)
+	if err != nil || !there {
+		return "", err
+	}
+	name := path + ".before-restore-" + time.UnixMilli(at).UTC().Format(keptForm)
+	kept = name
+	for n := 2; ; n++ {
+		if err = keepFile(f, path, kept); !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		kept = fmt.Sprintf("%s-%d", name, n)
+	}
+	if err != nil {
+		return "", err
 	}
 	if size, err := f.Size(path + "-wal"); err == nil && size > 0 {
-		if err := copyFile(f, path+"-wal", kept+"-wal"); err != nil {
-			return err
+		if err := keepFile(f, path+"-wal", kept+"-wal"); err != nil {
+			return "", err
 		}
 	}
-	return f.SyncDir(filepath.Dir(kept))
+	return kept, nil
 }
 
-// copyFile copies a file into a new one, and syncs that.
+// keepFile gives a file a second name, so that even one that cannot be read is kept. Where the file system has no
+// links it is copied. The name must be free (fs.ErrExist).
+func keepFile(f FS, path, kept string) error {
+	err := f.Link(path, kept)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = copyFile(f, path, kept)
+	}
+	return err
+}
+
+// copyFile copies a file into a new one (fs.ErrExist), and syncs that.
 func copyFile(f FS, from, to string) (err error) {
 	size, err := f.Size(from)
 	if err != nil {
@@ -257,11 +357,15 @@ func copyFile(f FS, from, to string) (err error) {
 		return err
 	}
 	defer source.Close()
-	dest, err := f.Open(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	dest, err := f.Open(to, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dest.Close()) }()
+	defer func() {
+		if err = errors.Join(err, dest.Close()); err != nil {
+			f.Remove(to)
+		}
+	}()
 	if _, err := io.Copy(&sequential{file: dest}, io.NewSectionReader(source, 0, size)); err != nil {
 		return err
 	}

@@ -181,6 +181,9 @@ func (d *DB) leaveMemory() error {
 		if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) {
 			return err
 		}
+		if !d.unsettled() { // that transaction was too large to wait: it has made the file
+			return d.emptyWAL()
+		}
 		if err := d.fold(); err != nil {
 			return err
 		}
@@ -198,6 +201,9 @@ func (d *DB) leaveMemory() error {
 
 // makeWhole makes a room's file of its content: beside its place, whole and synced, then renamed.
 func makeWhole(o Options, content []byte) error {
+	if err := o.makeNamesDurable(); err != nil {
+		return err
+	}
 	temp := o.Path + ".new"
 	f, err := createFile(o.FS, temp)
 	if err != nil {
@@ -210,17 +216,11 @@ func makeWhole(o Options, content []byte) error {
 	if err = errors.Join(err, f.Close()); err == nil {
 		if size, failed := o.FS.Size(o.Path); failed == nil && size > 0 {
 			err = fmt.Errorf("%w: somebody has made the file meanwhile", ErrInUse)
+		} else if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
+			err = failed
 		}
 	}
-	if err != nil {
-		o.FS.Remove(temp)
-		return err
-	}
-	if err = publish(o.FS, temp, o.Path); err != nil { // who finds it would take its name for durable
-		o.FS.Remove(temp)
-		o.FS.Remove(o.Path)
-	}
-	return err
+	return o.publishNew(temp, err)
 }
 
 // createFile makes a file that is its owner's alone, its directory too if it must, in the place
@@ -257,11 +257,17 @@ func beginning(o Options) (RoomLog, []byte, error) {
 	for ; to > 0 && to >= from; to-- {
 		epochs = append(epochs, bornEpoch(o, to))
 	}
-	for _, epoch := range epochs {
+	moved, err := readAside(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer moved.close()
+	for _, epoch := range append(epochs, moved.epochs()...) {
 		room, err := o.Log.Room(o.Namespace, o.Room, epoch)
 		if err != nil {
 			return nil, nil, err
 		}
+		room = moved.before(o, room, epoch)
 		content, err := firstPages(room)
 		if err == nil && content != nil {
 			return room, content, nil

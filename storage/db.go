@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"sync/atomic"
 
@@ -353,7 +352,7 @@ func (d *DB) shut() error {
 		err = errors.Join(err, d.o.FS.Remove(parked))
 	}
 	if d.suspect && made {
-		err = errors.Join(err, d.accuse())
+		err = errors.Join(err, d.o.accuse())
 	}
 	open.remove(d.handle)
 	return errors.Join(err, d.over())
@@ -389,12 +388,7 @@ func (d *DB) over() error {
 }
 
 // removeWAL removes the WAL behind a checkpoint that took all of it.
-func (d *DB) removeWAL() error {
-	if err := d.o.FS.Remove(d.o.Path + "-wal"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
+func (d *DB) removeWAL() error { return removeIfThere(d.o.FS, d.o.Path+"-wal") }
 
 // dropArguments gives the argument memory of all statements back; the statements
 // themselves are finalized with the connection.

@@ -49,7 +49,7 @@ func (r *Replacement) build(from *bufio.Reader) error {
 	if err := fill(r.temp, r.o, epoch); err != nil {
 		return err
 	}
-	if err := rollbackMode(r.o.FS, r.temp); err != nil {
+	if err := setFileJournalMode(r.o.FS, r.temp, rollbackMode); err != nil {
 		return err
 	}
 	d, err := openBeside(r.o.FS, r.temp)

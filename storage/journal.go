@@ -6,7 +6,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -164,7 +163,8 @@ func (d *DB) commit() error {
 	w.ahead = false
 	switch {
 	case err != nil && ahead: // the next life takes it from the log
-		err = fmt.Errorf("%w: the commit log has the transaction, and the file could not take it: %w", ErrIO, err)
+		// Not %w: a disk that is full is no reason to say that nothing was changed.
+		err = fmt.Errorf("%w: the commit log has the transaction, and the file could not take it: %v", ErrIO, err)
 		d.suspect = true
 	case w.refused != nil:
 		err = w.refused
@@ -284,7 +284,7 @@ func (d *DB) nameWAL() error {
 	if d.named {
 		return nil
 	}
-	if err := d.o.FS.SyncDir(filepath.Dir(d.o.Path)); err != nil {
+	if err := d.o.syncDir(); err != nil {
 		return fmt.Errorf("%w: %w", ErrIO, err)
 	}
 	d.named = true
@@ -306,6 +306,11 @@ func (d *DB) leaveLog() error {
 	if d.unsettled() {
 		return d.leaveMemory()
 	}
+	return d.leaveFile()
+}
+
+// leaveFile is leaveLog for a room that has a file.
+func (d *DB) leaveFile() error {
 	if d.mark.clean != 0 || d.mark.log != d.o.Log.ID() { // nothing was changed
 		d.swept = d.seat.empty()
 		return nil
@@ -313,6 +318,11 @@ func (d *DB) leaveLog() error {
 	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // without room for the mark it goes without
 		return err
 	}
+	return d.emptyWAL()
+}
+
+// emptyWAL moves all of the WAL into the file, so that the log need not keep it.
+func (d *DB) emptyWAL() error {
 	d.wal.stays = d.o.Kind != nil && d.o.Kind.wals != ""
 	switch err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); {
 	case errors.Is(err, ErrFull): // it stays in the WAL, and in the log

@@ -149,6 +149,7 @@ type Kind struct {
 	template templateSlot
 	wals     string // immutable; "": none are kept
 	stocking atomic.Bool
+	names    durableNames
 
 	mu     sync.Mutex
 	spares []*spare // the one that was used last comes last

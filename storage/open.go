@@ -42,14 +42,27 @@ func Open(o Options) (*DB, error) {
 		return nil, err
 	}
 	d, err := openRoom(o)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", o.Path, diagnose(o.Path, err))
+	if err == nil {
+		return d, nil
 	}
-	return d, nil
+	err = fmt.Errorf("open %s: %w", o.Path, diagnose(o.Path, err))
+	if refusal(err) {
+		moved, failed := putAside(o)
+		if moved != "" {
+			err = fmt.Errorf("%w; what the commit log had of the room was moved to %s", err, moved)
+		}
+		if failed != nil {
+			err = fmt.Errorf("%w; the commit log keeps what it has of the room (%v)", err, failed)
+		}
+	}
+	return nil, err
 }
 
 func openRoom(o Options) (*DB, error) {
 	lib.once()
+	if err := finishRewrite(o); err != nil {
+		return nil, err
+	}
 	header, fresh, err := readHeader(o.FS, o.Path)
 	if err != nil {
 		return nil, err
@@ -67,15 +80,34 @@ func openRoom(o Options) (*DB, error) {
 			return nil, err
 		}
 	}
-	if rewritten, err := acquit(o); err != nil {
+	if err := o.makeNamesDurable(); err != nil {
+		return nil, err
+	}
+	if rewritten, err := convert(o, header); err != nil {
 		return nil, err
 	} else if rewritten {
 		header = nil
 	}
-	if d := openSpare(o, header); d != nil {
-		d.created = fresh
-		return d, nil
+	moved, err := readAside(o)
+	if err != nil {
+		return nil, err
 	}
+	defer moved.close()
+	var d *DB
+	if moved == nil {
+		d = openSpare(o, header)
+	}
+	if d == nil {
+		if d, err = openAndCatchUp(o, header, moved); err != nil {
+			return nil, err
+		}
+	}
+	d.created = fresh
+	return d, nil
+}
+
+// openAndCatchUp opens a file, and has it take from the log, and from what was moved out of it, what it lacks.
+func openAndCatchUp(o Options, header *fileHeader, moved *aside) (*DB, error) {
 	var room RoomLog
 	for {
 		d, err := openOnce(o, header)
@@ -84,7 +116,6 @@ func openRoom(o Options) (*DB, error) {
 			leave(room)
 			return nil, err
 		}
-		d.created = fresh
 		if o.Log == nil {
 			return d, nil
 		}
@@ -92,10 +123,11 @@ func openRoom(o Options) (*DB, error) {
 			if room, err = o.Log.Room(o.Namespace, o.Room, d.epoch); err != nil {
 				return nil, errors.Join(err, d.refuse())
 			}
+			room = moved.before(o, room, d.epoch)
 		}
 		again, err := d.catchUp(room)
 		if err == nil && !again {
-			err = d.follow(room)
+			err = d.follow(plain(room))
 		}
 		switch {
 		case err != nil:
@@ -393,9 +425,12 @@ func create(o Options) error {
 
 // createBySQL makes the file beside its place, whole and synced, and renames it.
 func createBySQL(o Options, epoch string) error {
+	if err := o.makeNamesDurable(); err != nil {
+		return err
+	}
 	temp := o.Path + ".new"
 	for _, suffix := range []string{"-wal", "-journal"} {
-		if err := o.FS.Remove(temp + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeIfThere(o.FS, temp+suffix); err != nil {
 			return err
 		}
 	}
@@ -403,11 +438,16 @@ func createBySQL(o Options, epoch string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.Close(), fill(temp, o, epoch), syncFile(o.FS, temp)); err != nil {
-		o.FS.Remove(temp)
+	err = errors.Join(f.Close(), fill(temp, o, epoch), syncFile(o.FS, temp))
+	return o.publishNew(temp, err)
+}
+
+// removeIfThere removes a file that may be there.
+func removeIfThere(f vfs.FS, path string) error {
+	if err := f.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return publish(o.FS, temp, o.Path)
+	return nil
 }
 
 // fill writes a new room's content by SQL.

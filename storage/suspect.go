@@ -1,70 +1,165 @@
 package storage
 
-// A file under which the disk has failed. After a sync that failed, programs go on to read
-// what they wrote, although it may never reach the disk, and the next sync succeeds and
-// says nothing (Rebello et al., USENIX ATC 2020). So such a file is marked, and before it is
-// used again its content is written into a fresh one that is synced and checked.
+// Files that are written again before they are used. One kind is suspect: the disk has failed under
+// the file. After a sync that failed, programs go on to read what they wrote, although it may never
+// reach the disk, and the next sync succeeds and says nothing (Rebello et al., USENIX ATC 2020). The
+// other kind is not in WAL mode, or has a rollback journal beside it: an operator has put a backup
+// in the room's place, say. SQLite would switch such a file to WAL mode, or roll the journal back, and
+// remove the journal without a sync of the directory. After a power cut the journal could be there
+// again, and SQLite would play it over a newer file.
+//
+// The file's content goes into a fresh file, which takes its place. These files may be on the disk,
+// NAME being the room's file:
+//
+//	NAME.suspect  the mark: NAME is to be written again
+//	NAME.fresh    the new content, being written; worth nothing
+//	NAME.whole    the new content, checked and synced
+//
+// The steps, each durable before the next begins: the mark; NAME.whole; the WAL and the journal are
+// removed; NAME.whole becomes NAME; the mark is removed. A WAL is removed before the rename because it
+// may hold a part of what it should, after a sync that failed: played over the new file it
+// would mix old pages with new ones. A power cut leaves the mark with NAME as it was, or the mark with
+// NAME.whole, with which the next Open goes on.
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/internal/bug"
 )
 
-// suspectSuffix names the mark beside a file.
-const suspectSuffix = ".suspect"
+const (
+	suspectSuffix = ".suspect"
+	freshSuffix   = ".fresh"
+	wholeSuffix   = ".whole"
+)
 
-// accuse marks the file.
-func (d *DB) accuse() error {
-	f, err := d.o.FS.Open(d.o.Path+suspectSuffix, os.O_RDWR|os.O_CREATE)
+// accuse marks the room's file: it is to be written again.
+func (o Options) accuse() error {
+	// The mark must never meet an older file's NAME.whole.
+	stale, err := exists(o.FS, o.Path+wholeSuffix)
+	if err == nil && stale {
+		if err = o.FS.Remove(o.Path + wholeSuffix); err == nil {
+			err = o.syncDir()
+		}
+	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close(), d.o.FS.SyncDir(filepath.Dir(d.o.Path)))
+	f, err := o.FS.Open(o.Path+suspectSuffix, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), o.syncDir())
 }
 
-// acquit writes a marked file anew, and tells whether it did.
-func acquit(o Options) (rewritten bool, err error) {
-	mark := o.Path + suspectSuffix
-	if _, err := o.FS.Size(mark); errors.Is(err, fs.ErrNotExist) {
+// finishRewrite writes the room's file again if it is marked.
+func finishRewrite(o Options) error {
+	marked, err := exists(o.FS, o.Path+suspectSuffix)
+	if err != nil || !marked {
+		return err
+	}
+	there, err := exists(o.FS, o.Path)
+	switch {
+	case err != nil:
+		return err
+	case !there: // an operator has removed it
+		return o.dropRewrite()
+	}
+	if err := o.makeNamesDurable(); err != nil {
+		return err
+	}
+	return writeAgain(o)
+}
+
+// convert marks the room's file and writes it again where SQLite would use a rollback journal, and
+// reports whether it did.
+func convert(o Options, header *fileHeader) (rewritten bool, err error) {
+	due := header != nil && !header.wal
+	if !due {
+		if due, err = exists(o.FS, o.Path+"-journal"); err != nil || !due {
+			return false, err
+		}
+	}
+	if bug.On("rollback-mode") {
 		return false, nil
-	} else if err != nil {
+	}
+	if err := o.accuse(); err != nil {
 		return false, err
 	}
-	return true, writeAnew(o, mark)
+	return true, writeAgain(o)
 }
 
-func writeAnew(o Options, mark string) error {
-	fresh := o.Path + ".fresh"
-	if err := rewrite(o, fresh); err != nil {
-		return fmt.Errorf("%w: the disk failed under the file, and writing it anew did not succeed: %w", ErrIO, err)
+// dropRewrite removes what a rewrite has left, but for the room's file. Whoever syncs the directory
+// next makes that durable.
+func (o Options) dropRewrite() error {
+	for _, suffix := range []string{wholeSuffix, freshSuffix, suspectSuffix} { // the mark last
+		if err := removeIfThere(o.FS, o.Path+suffix); err != nil {
+			return err
+		}
 	}
-	// The old WAL's content is in the fresh file: playing it into that changes nothing.
-	if err := o.FS.Rename(fresh, o.Path); err != nil {
+	return nil
+}
+
+// exists reports whether there is a file.
+func exists(f FS, path string) (bool, error) {
+	_, err := f.Size(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// writeAgain is the way from the mark to a room's file that needs none. A crash may come at any
+// step of it.
+func writeAgain(o Options) error {
+	whole := o.Path + wholeSuffix
+	there, err := exists(o.FS, whole)
+	if err == nil && !there {
+		if err = rewrite(o, o.Path+freshSuffix); err == nil {
+			err = o.FS.Rename(o.Path+freshSuffix, whole)
+		}
+	}
+	if err == nil {
+		err = o.syncDir() // also where an earlier process has made it
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the file has to be written again, and that did not succeed: %w", ErrIO, err)
+	}
+	first, second := o.removeJournals, func() error { return o.publish(whole) }
+	if bug.On("suspect-order") {
+		first, second = second, first
+	}
+	if err := first(); err != nil {
 		return err
 	}
-	if err := o.FS.Remove(o.Path + "-wal"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := second(); err != nil {
 		return err
 	}
-	if err := o.FS.SyncDir(filepath.Dir(o.Path)); err != nil {
+	if err := removeIfThere(o.FS, o.Path+suspectSuffix); err != nil {
 		return err
 	}
-	if err := o.FS.Remove(mark); err != nil {
-		return err
+	return o.syncDir()
+}
+
+// removeJournals removes what SQLite would play into the room's file, for good.
+func (o Options) removeJournals() error {
+	for _, suffix := range []string{"-wal", "-journal", "-shm"} {
+		if err := removeIfThere(o.FS, o.Path+suffix); err != nil {
+			return err
+		}
 	}
-	return o.FS.SyncDir(filepath.Dir(o.Path))
+	return o.syncDir()
 }
 
 // rewrite copies the file with its WAL, page by page, and checks what has come of it.
 func rewrite(o Options, to string) error {
-	for _, suffix := range []string{"", "-wal", "-journal"} {
-		if err := o.FS.Remove(to + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := removeFiles(o.FS, to); err != nil {
+		return err
 	}
 	if err := copyPages(o, to); err != nil {
 		return err
@@ -82,6 +177,7 @@ func copyPages(o Options, to string) error {
 		c.close(nil)
 		return err
 	}
+	d.header = &fileHeader{wal: true} // its journal mode is not to be changed
 	err = d.configure()
 	if err == nil {
 		err = d.copyTo(to)
@@ -89,7 +185,7 @@ func copyPages(o Options, to string) error {
 	return errors.Join(err, c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.shut())
 }
 
-// copyTo writes the database as it is now, WAL included, into a new file, and syncs it.
+// copyTo writes the database as it is now, WAL included, into a new file in WAL mode, and syncs it.
 func (d *DB) copyTo(to string) error {
 	f, err := d.o.FS.Open(to, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
@@ -102,6 +198,9 @@ func (d *DB) copyTo(to string) error {
 		}
 	})
 	if err = errors.Join(err, failed); err == nil {
+		err = setJournalMode(f, walMode)
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())

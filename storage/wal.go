@@ -67,8 +67,8 @@ type wal struct {
 	armed      bool               // a commit is expected now
 	refused    error              // why the last commit was refused
 	ahead      bool               // the log has the transaction in work; its COMMIT has not returned
-	fresh      bool               // nothing was ever written into the file
-	unsynced   bool               // the next sync need not be done
+	fresh      bool               // nothing was written into the file since it was made, or since its header was zeroed and synced
+	unsynced   bool               // the next sync is that of a first header, and need not be done
 
 	// The transaction in work.
 
@@ -220,7 +220,7 @@ func (d *DB) parkWAL() error {
 		return err
 	}
 	w.parked = to
-	return d.o.FS.SyncDir(filepath.Dir(d.o.Path))
+	return d.o.syncDir()
 }
 
 // unparkWAL puts it in its place.
@@ -396,6 +396,7 @@ func (w *wal) put(tls *libc.TLS, b []byte, off int64) int32 {
 			return rc
 		}
 	}
+	w.fresh = false
 	return method[ioMethod](w.own().FxWrite)(tls, w.file, uintptr(unsafe.Pointer(unsafe.SliceData(b))), int32(len(b)), off)
 }
 
@@ -464,9 +465,10 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 		w.end, w.newest = 0, 0
 		w.reset()
 		w.forgetGathered()
-		// SQLite syncs the header before it writes frames behind it, lest frames of before are
-		// taken for its own after a power cut. Where there are none, one less is needed.
-		w.unsynced, w.fresh = w.fresh, w.fresh && w.away()
+		// SQLite syncs the header before it writes frames after it. Otherwise a power cut could leave
+		// the old header with some of the old frames, which SQLite would play over a newer file. A file
+		// that nothing was ever written into has no old frames, and needs no sync.
+		w.unsynced = w.fresh
 		if w.away() {
 			return w.gather(tls, b, off), nil
 		}

@@ -130,6 +130,16 @@ func TestMakeDirs(t *testing.T) {
 			t.Errorf("%v failed: %v", op, got)
 		}
 	}
+	// One that is there may have been made by who died before the sync.
+	for seed := range uint64(50) {
+		d := New(seed)
+		must(t, d.Mkdir("/data"))
+		must(t, d.FS("").MakeDirs("/data"))
+		powerCut(t, d)
+		if got := d.Dirs(); !slices.Equal(got, []string{"/data"}) {
+			t.Fatalf("seed %d: %v", seed, got)
+		}
+	}
 	for n := 1; n <= 4; n++ {
 		d := New(1)
 		d.CrashAfter(n)

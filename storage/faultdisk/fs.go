@@ -25,6 +25,29 @@ func (s system) MakeDirs(dir string) error          { return vfs.MakeDirs(s, fil
 func (s system) Size(path string) (int64, error)    { return s.size(path) }
 func (s system) Names(dir string) ([]string, error) { return s.list(filepath.Clean(dir)) }
 
+// Link gives a file a second name.
+func (s system) Link(from, to string) error {
+	d := s.Disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	from, to = filepath.Clean(from), filepath.Clean(to)
+	return wrap("link", to, d.link(from, to))
+}
+
+func (d *Disk) link(from, to string) error {
+	if err := d.judge(OpOpen, to); err != nil {
+		return err
+	}
+	switch {
+	case d.live[from] == nil || d.live[from].dir || !d.isDir(filepath.Dir(to)):
+		return fs.ErrNotExist
+	case d.live[to] != nil:
+		return fs.ErrExist
+	}
+	d.enter(entry{op: OpOpen, name: to, inode: d.live[from]})
+	return d.burn(OpOpen, to)
+}
+
 func (s system) Open(path string, flag int) (vfs.File, error) {
 	f, err := s.OpenFile(path, flag)
 	if err != nil {

@@ -6,6 +6,7 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -29,7 +30,12 @@ type FS interface {
 	Remove(path string) error
 	// Rename gives a file another name, and takes it from the file that had it.
 	Rename(from, to string) error
-	// MakeDirs makes a directory and those above it, so that they survive a power cut.
+	// Link gives a file a second name, which must be free (fs.ErrExist). Some file systems have no
+	// links: errors.ErrUnsupported.
+	Link(from, to string) error
+	// MakeDirs makes a directory and those above it, so that their names survive a power cut. A
+	// directory that is there already gets its own name synced, because whoever made it may have
+	// died before that.
 	MakeDirs(dir string) error
 	// SyncDir makes a directory's entries survive a power cut.
 	SyncDir(dir string) error
@@ -55,7 +61,7 @@ type host struct{}
 func (host) SQLite() string               { return "" }
 func (host) Remove(path string) error     { return os.Remove(path) }
 func (host) Rename(from, to string) error { return os.Rename(from, to) }
-func (h host) MakeDirs(dir string) error  { return MakeDirs(h, dir) }
+func (h host) MakeDirs(dir string) error  { return MakeDirs(h, filepath.Clean(dir)) }
 func (host) SyncDir(dir string) error     { return syncDir(dir) }
 func (host) Mkdir(dir string) error       { return os.Mkdir(dir, 0o700) }
 
@@ -65,6 +71,14 @@ func (host) IsDir(path string) (bool, error) {
 		return false, err
 	}
 	return info.IsDir(), nil
+}
+
+func (host) Link(from, to string) error {
+	err := os.Link(from, to)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOSYS) { // EPERM is what Linux says where there are no links
+		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return err
 }
 
 func (host) Open(path string, flag int) (File, error) {
@@ -113,16 +127,25 @@ type Dirs interface {
 }
 
 // MakeDirs is MakeDirs of an FS, in steps that fail one by one. A disk in memory takes the same steps
-// as the machine does, so that what holds on it holds here.
+// as the machine does, so that what holds on it holds here. A directory is made when the names above it
+// are durable: so of those that are there, only the deepest can have a name that is not.
 func MakeDirs(f Dirs, dir string) error {
-	if is, err := f.IsDir(dir); err == nil {
-		if !is {
-			return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
-		}
-		return nil
-	}
 	parent := filepath.Dir(dir)
-	if parent != dir {
+	is, err := f.IsDir(dir)
+	switch {
+	case err == nil && !is:
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	case err == nil && parent == dir: // nobody has made it
+		return nil
+	case err == nil:
+		err := f.SyncDir(parent)
+		if errors.Is(err, fs.ErrPermission) { // nor could it have been made by this program
+			return nil
+		}
+		return err
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case parent != dir:
 		if err := MakeDirs(f, parent); err != nil {
 			return err
 		}

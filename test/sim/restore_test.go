@@ -227,7 +227,7 @@ func (f files) Rename(from, to string) error {
 }
 
 func (f files) Remove(path string) error {
-	if strings.Contains(filepath.Base(path), ".part") || strings.Contains(filepath.Base(path), ".restore") {
+	if strings.Contains(filepath.Base(path), ".part-") || strings.Contains(filepath.Base(path), ".restore-") {
 		f.w.turn.wait()
 	}
 	return f.FS.Remove(path)
