@@ -1,7 +1,9 @@
 package actor
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -142,8 +144,11 @@ func (c *cell) refuse(envs []*Envelope, err error) {
 // log reports what broke, with the stack if it was a panic.
 func (c *cell) log(msg string, err error) {
 	args := []any{"namespace", c.key.Namespace, "room", c.key.Room, "err", err}
+	level := slog.LevelError
 	if p, ok := errors.AsType[*PanicError](err); ok {
 		args = append(args, "stack", string(p.Stack))
+	} else if errors.Is(err, ErrReported) {
+		level = slog.LevelDebug
 	}
-	c.system.opts.Logger.Error(msg, args...)
+	c.system.opts.Logger.Log(context.Background(), level, msg, args...)
 }

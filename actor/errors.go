@@ -24,6 +24,9 @@ var (
 	// It must have answered at least one, else all are refused as with any error: so a
 	// message that breaks each life that takes it does not come back for ever.
 	ErrRequeue = errors.New("actor: the unanswered messages were not begun")
+	// ErrReported, wrapped in the error of a Start or a Receive, says that the Behavior has told
+	// the operator of it: the System logs it at Debug, not at Error.
+	ErrReported = errors.New("actor: reported already")
 	// ErrAbandoned is the cause where a life hung and was given up.
 	ErrAbandoned = errors.New("actor: the life hung and was abandoned")
 )

@@ -3,8 +3,10 @@ package actor
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -382,4 +384,37 @@ func TestRestingIsBounded(t *testing.T) {
 			t.Errorf("%d records are kept, of which %d are fresh", n, perRound)
 		}
 	})
+}
+
+// Of what a behavior has reported itself the log tells only who wants to know everything; a panic is
+// told all the same.
+func TestReportedFailures(t *testing.T) {
+	for _, c := range []struct {
+		start func() error
+		want  string
+	}{
+		{func() error { return errors.New("not said yet") }, "level=ERROR"},
+		{func() error { return fmt.Errorf("said: %w", ErrReported) }, "level=DEBUG"},
+		{func() error { panic(ErrReported) }, "level=ERROR"},
+	} {
+		var log syncBuffer
+		o := Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+		s := NewSystem(func(Key, uint64) Behavior {
+			return &scripted{start: func(*scripted) error { return c.start() }}
+		}, o)
+		if _, err := s.Request(t.Context(), Key{"n", "r"}, 1); !errors.Is(err, ErrUnavailable) {
+			t.Error(err)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		for line := range strings.Lines(string(log.Bytes())) {
+			if strings.Contains(line, "an actor failed") && !strings.Contains(line, c.want) {
+				t.Errorf("want %s, the log has %s", c.want, line)
+			}
+		}
+		if !strings.Contains(string(log.Bytes()), "an actor failed") {
+			t.Error("the log has nothing of it")
+		}
+	}
 }

@@ -12,6 +12,8 @@ package hibernate
 
 import (
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -52,6 +54,10 @@ type lowered struct {
 func (a *AlarmClock) load() error {
 	a.writer.Lock()
 	defer a.writer.Unlock()
+	return a.safely(a.read)
+}
+
+func (a *AlarmClock) read() error {
 	if err := a.open(); err != nil {
 		return err
 	}
@@ -79,6 +85,23 @@ func (a *AlarmClock) load() error {
 		a.db = nil
 	}
 	return err
+}
+
+// safely works on the index. A panic becomes storage.ErrCorrupt and the file is let go as it is, because it comes in
+// a timer's goroutine, or in the turn of a room that has no part in it. The writer's lock is held.
+func (a *AlarmClock) safely(do func() error) (err error) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		err = fmt.Errorf("hibernate: %w: panic: %v\n%s", storage.ErrCorrupt, v, debug.Stack())
+		if db := a.db; db != nil {
+			a.db = nil
+			db.Fence()
+		}
+	}()
+	return do()
 }
 
 func (a *AlarmClock) each(sql string, do func(*storage.Rows)) error {
@@ -201,12 +224,12 @@ func (a *AlarmClock) write(g *group) error {
 	relieve := a.relieving
 	a.relieving = false
 	a.mu.Unlock()
-	g.written, g.err = true, a.commit(g, raised)
+	g.written, g.err = true, a.safely(func() error { return a.commit(g, raised) })
 	a.mu.Lock()
 	a.wrote(g, raised)
 	a.mu.Unlock()
 	if g.err == nil && relieve {
-		g.err = a.db.Checkpoint()
+		g.err = a.safely(a.db.Checkpoint)
 	}
 	return g.err
 }

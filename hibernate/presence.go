@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -32,6 +33,10 @@ var (
 // A Presence knows who takes part in the presence of which room of a host. The zero
 // Presence is ready for use. It must not be copied.
 type Presence struct {
+	// Panicked is told of a Link that panicked while the others of its room were told of who has left, from a
+	// goroutine of the Presence's. It is set before the first use; nil: nobody is.
+	Panicked func(key Key, value any, stack []byte)
+
 	mu       sync.RWMutex
 	rooms    map[Key]*gathering // a room in which nobody takes part is not in it
 	peak     int                // the most rooms since the map was made
@@ -132,9 +137,7 @@ func (p *Presence) left(key Key) {
 func (p *Presence) clear(key Key, g *gathering) {
 	for n := int32(1); n > 0; {
 		n = g.leaving.Load()
-		g.mu.Lock()
-		g.clear()
-		p.exit(key, g)
+		p.clearOnce(key, g)
 		n = g.leaving.Add(-n)
 	}
 	p.mu.Lock()
@@ -144,6 +147,19 @@ func (p *Presence) clear(key Key, g *gathering) {
 		close(p.cleared)
 		p.cleared = nil
 	}
+}
+
+// clearOnce is clear for those who have left until now. A link that panics costs those behind it the
+// news, and no more: the process goes on.
+func (p *Presence) clearOnce(key Key, g *gathering) {
+	g.mu.Lock()
+	defer p.exit(key, g)
+	defer func() {
+		if v := recover(); v != nil && p.Panicked != nil {
+			p.Panicked(key, v, debug.Stack())
+		}
+	}()
+	g.clear()
 }
 
 // Settle waits until the others have been told of all who had left before.

@@ -100,7 +100,7 @@ func (h *Host) newClock(o storage.Options, exists bool) (*hibernate.AlarmClock, 
 	return hibernate.NewAlarmClock(hibernate.ClockOptions{
 		Now: h.opts.Clock.Now,
 		AfterFunc: func(d time.Duration, f func()) hibernate.Timer {
-			return h.opts.Clock.AfterFunc(d, f)
+			return h.afterFunc(d, "the alarm clock", f)
 		},
 		Known: h.HasNamespace,
 		Ring: func(call hibernate.Call) error {
@@ -162,7 +162,7 @@ func (h *Host) registered(namespace string) {
 		h.covered(namespace) // it has no rooms yet
 		return
 	}
-	h.opts.Clock.AfterFunc(0, func() {
+	h.afterFunc(0, "looking for alarms in all rooms", func() {
 		began := h.opts.Clock.Now()
 		rooms, alarmed, err := h.scanAlarms(context.Background(), namespace)
 		switch {
@@ -184,13 +184,13 @@ func (h *Host) scanAlarms(ctx context.Context, namespace string) (rooms, alarmed
 	for key, err := range h.Rooms(ctx, namespace) {
 		if err == nil {
 			rooms++
-			err = h.scanRoom(key)
+			err = h.guard(key, func() error { return h.scanRoom(key) })
 		}
 		if errors.Is(err, errStopping) || errors.Is(err, context.Cause(ctx)) && err != nil {
 			return rooms, alarmed, err
 		}
 		if err != nil {
-			h.opts.Logger.Error("a room's alarms were not found out", "namespace", namespace, "room", key.Room, "err", err)
+			h.reportScan(namespace, key, err)
 			failed = err
 		}
 		if _, some := h.alarms.Next(nameOf(key)); some {
@@ -205,6 +205,16 @@ func (h *Host) scanAlarms(ctx context.Context, namespace string) (rooms, alarmed
 		err = h.alarms.Write()
 	}
 	return rooms, alarmed, err
+}
+
+// reportScan tells of a room whose alarms are not known; of a file whose room is not known, that.
+func (h *Host) reportScan(namespace string, key Key, err error) {
+	const event = "a room's alarms were not found out"
+	if key != (Key{}) {
+		h.report(key, event, err)
+		return
+	}
+	h.opts.Logger.Error(event, append([]any{"namespace", namespace, "err", err}, stackOf(err)...)...)
 }
 
 // covered notes that the index knows all of a namespace's rooms.
@@ -250,15 +260,17 @@ func (h *Host) lookForAlarms(key Key, do func(*alarmTable) error) error {
 	if h.actors.Has(key) {
 		return nil
 	}
-	db, err := h.openFile(key)
+	o, err := h.fileOptions(key)
 	if err != nil {
 		return err
 	}
-	var table alarmTable
-	if err = table.load(db); err == nil {
-		err = do(&table)
-	}
-	return errors.Join(err, db.Close())
+	return h.lookInto(key, o, func(db *storage.DB) error {
+		var table alarmTable
+		if err := table.load(db); err != nil {
+			return err
+		}
+		return do(&table)
+	})
 }
 
 func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
@@ -283,7 +295,11 @@ func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
 	return func(yield func(RoomAlarm, error) bool) {
 		for _, name := range h.alarms.Rooms() {
 			key := keyNamed(name)
-			rows, err := h.alarmsOf(ctx, key)
+			var rows []alarmRow
+			err := h.guard(key, func() (err error) {
+				rows, err = h.alarmsOf(ctx, key)
+				return err
+			})
 			if err != nil && !yield(RoomAlarm{Key: key}, fmt.Errorf("%s: %w", key, err)) || ctx.Err() != nil {
 				return
 			}

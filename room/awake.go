@@ -36,6 +36,8 @@ type awake struct {
 	waits  bool          // a goroutine may wait for others; not under a test's own Dispatcher
 	retire func(Key, uint64) (ended <-chan struct{}, asked bool)
 
+	contain func(job string, f func()) // keeps a panic in the timer's goroutine from the process
+
 	// Protected by mu.
 
 	mu     sync.Mutex
@@ -191,8 +193,14 @@ func (a *awake) next(before, now time.Time) *life {
 	return nil
 }
 
-// check is the timer's: it puts to sleep who has had nothing to do for long.
+// check is the timer's.
 func (a *awake) check() {
+	a.contain("putting rooms to sleep", a.sweep)
+	a.again()
+}
+
+// sweep puts to sleep who has had nothing to do for long.
+func (a *awake) sweep() {
 	now := a.clock.Now()
 	var going []<-chan struct{}
 	for {
@@ -209,10 +217,9 @@ func (a *awake) check() {
 			going = going[:0]
 		}
 		if l == nil {
-			break
+			return
 		}
 	}
-	a.again()
 }
 
 // again sets the timer for the first that may have to go, if there is one.

@@ -66,7 +66,7 @@ func (h *Host) Backup(ctx context.Context, key Key, path string) error {
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
 		err = h.visit(ctx, key, func(o storage.Options) error {
-			return withFile(o, func(db *storage.DB) error { return db.WriteBackup(path) })
+			return h.lookInto(key, o, func(db *storage.DB) error { return db.WriteBackup(path) })
 		})
 	}
 	return operatorError(key, err)
@@ -147,7 +147,7 @@ func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) erro
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
 		err = h.visit(ctx, key, func(o storage.Options) error {
-			return withFile(o, func(db *storage.DB) error { return db.WriteStateAt(path, at) })
+			return h.lookInto(key, o, func(db *storage.DB) error { return db.WriteStateAt(path, at) })
 		})
 	}
 	return operatorError(key, err)
@@ -181,7 +181,9 @@ func (h *Host) Export(ctx context.Context, key Key, w io.Writer, format Format) 
 		return err
 	}
 	now := h.opts.Clock.Now().UTC().Format(time.RFC3339)
-	return operatorError(key, storage.Export(h.opts.FS, path, interrupted{ctx, w}, format, now))
+	return operatorError(key, h.guard(key, func() error {
+		return storage.Export(h.opts.FS, path, interrupted{ctx, w}, format, now)
+	}))
 }
 
 // Import makes a room of an export of either format, which must not be there (ErrRoomExists).
@@ -218,14 +220,18 @@ func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Option
 	}
 	h.visits.replacing.Lock() // the file that is prepared has one name
 	defer h.visits.replacing.Unlock()
-	r, err := prepare(o)
+	var r *storage.Replacement
+	err = h.guard(key, func() (err error) {
+		r, err = prepare(o)
+		return err
+	})
 	if err != nil {
 		return operatorError(key, err)
 	}
 	defer r.Discard()
 	err = h.visit(ctx, key, func(storage.Options) error { return install(r) })
 	if err == nil && !h.HasNamespace(key.Namespace) { // no life has looked for alarms
-		err = h.scanRoom(key)
+		err = h.guard(key, func() error { return h.scanRoom(key) })
 	}
 	return operatorError(key, err)
 }
@@ -250,14 +256,6 @@ func operatorError(key Key, err error) error {
 	return fmt.Errorf("%s: %w", key, err)
 }
 
-func withFile(o storage.Options, do func(*storage.DB) error) error {
-	db, err := storage.Open(o)
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(db), db.Close())
-}
-
 // An errandMessage is what an operator has the life of a room do between two of its turns,
 // when no transaction is open.
 type errandMessage struct{ do func(*life) }
@@ -267,20 +265,24 @@ type errandMessage struct{ do func(*life) }
 func (h *Host) errand(ctx context.Context, key Key, do func(*life)) error {
 	finished := make(chan struct{})
 	var once sync.Once
+	var failed error // do panicked; set before finished is closed
 	m := &errandMessage{do: func(l *life) {
 		once.Do(func() {
 			defer close(finished)
 			if ctx.Err() == nil {
-				do(l)
+				failed = h.guard(key, func() error { do(l); return nil })
 			}
 		})
+		if failed != nil { // nobody knows what of the life is left
+			panic(failed)
+		}
 	}}
 	if _, err := h.actors.Request(ctx, key, m); err != nil {
 		once.Do(func() {}) // waits for one that has begun, and keeps one that has not from it
 		return err
 	}
 	<-finished // the turn that answered does it right behind
-	return context.Cause(ctx)
+	return errors.Join(failed, context.Cause(ctx))
 }
 
 // errVisited ends a life that was begun for a visit, in a namespace that is not registered.
@@ -298,8 +300,8 @@ type visits struct {
 }
 
 type visit struct {
-	do   func() error
-	done chan error // holds one: how it went; sent by the life
+	do   func() error // does not panic
+	done chan error   // holds one: how it went; sent by the life
 }
 
 // visit ends the room's life and has the next one do something first. When ctx ends before
@@ -309,7 +311,7 @@ func (h *Host) visit(ctx context.Context, key Key, do func(storage.Options) erro
 	if err != nil {
 		return err
 	}
-	v := &visit{do: func() error { return do(o) }, done: make(chan error, 1)}
+	v := &visit{do: func() error { return h.guard(key, func() error { return do(o) }) }, done: make(chan error, 1)}
 	h.visits.add(key, v)
 	err = h.actors.Stop(ctx, key)
 	if err == nil {
@@ -356,7 +358,7 @@ func (v *visits) receive(key Key) {
 	delete(v.waiting, key)
 	v.mu.Unlock()
 	for _, one := range waiting {
-		one.done <- protect(one.do)
+		one.done <- one.do()
 	}
 }
 

@@ -56,8 +56,10 @@ func (h *Host) openLog() error {
 	}
 	log, err := storage.OpenLog(storage.LogOptions{
 		Dir: dir, FS: o.FS, Relaxed: o.Durability == Relaxed || bug.On("ack-before-sync"), History: max(o.TimeTravel, 0), SegmentBytes: o.LogSegmentBytes,
-		Pressure: func(namespace, room string) { h.relieve(Key{Namespace: namespace, Room: room}) },
-		Now:      o.Clock.Now, Logger: o.Logger,
+		Pressure: func(namespace, room string) { // in the turn of another room
+			h.contain("asking a room for a checkpoint", func() { h.relieve(Key{Namespace: namespace, Room: room}) })
+		},
+		Now: o.Clock.Now, Logger: o.Logger,
 	})
 	if errors.Is(err, storage.ErrLogMismatch) || errors.Is(err, storage.ErrLogMissing) {
 		return fmt.Errorf("room: the commit log in %s: %w; %s", dir, err, damagedLogHint)
@@ -94,9 +96,11 @@ func (h *Host) syncLog() {
 		if h.stopping.Load() {
 			return
 		}
-		if err := h.log.Sync(); err != nil {
-			h.opts.Logger.Error("syncing the commit log", "err", err)
-		}
+		h.contain("syncing the commit log", func() {
+			if err := h.log.Sync(); err != nil {
+				h.opts.Logger.Error("syncing the commit log", "err", err)
+			}
+		})
 		h.syncLog()
 	})
 }

@@ -173,6 +173,7 @@ type Host struct {
 	looks    looks
 	visits   visits
 
+	panics        sync.Map // of jobs of the host's own: by the job, what the last one said
 	alarmFailures alarmFailures
 	scanned       sync.Map // of namespaces: the index of alarms knows all of their rooms
 
@@ -213,7 +214,8 @@ func Open(o Options) (*Host, error) {
 		Dispatcher:  o.Dispatcher,
 	})
 	h.awake.clock, h.awake.after, h.awake.most = o.Clock, o.IdleAfter, o.MaxAwake
-	h.awake.waits, h.awake.retire = o.Dispatcher == nil, h.actors.Retire
+	h.awake.waits, h.awake.retire, h.awake.contain = o.Dispatcher == nil, h.actors.Retire, h.contain
+	h.presence.Panicked = h.linkPanicked
 	if err := h.openAlarms(); err != nil {
 		h.stopping.Store(true)
 		return nil, errors.Join(err, h.closeLog(), unlock())
@@ -340,5 +342,5 @@ func (h *Host) Shutdown(ctx context.Context) error {
 	h.recovery.Lock()
 	defer h.recovery.Unlock()
 	h.closeSpares()
-	return errors.Join(h.closeAlarms(), h.closeLog(), h.unlock())
+	return errors.Join(protect(h.closeAlarms), protect(h.closeLog), h.unlock()) // each, whatever the others do
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,6 +106,34 @@ func (l *life) start() error {
 	l.seed()
 	l.watch.arm()
 	defer l.watch.disarm()
+	err := protect(l.makeReady) // a panic must leave the file to the next life
+	if err == nil {
+		if !l.isFenced() {
+			l.host.failures.note(l.key, nil, time.Time{})
+		}
+		return nil
+	}
+	switch {
+	case errors.Is(err, errVisited):
+		l.log.Debug("the room's file was visited")
+	case l.isFenced():
+		l.log.Error("the room did not start", "err", err)
+	default:
+		l.host.report(l.key, "the room did not start", err)
+	}
+	l.end()
+	switch {
+	case l.db == nil:
+	case stackOf(err) != nil:
+		fence(l.db)
+	default:
+		closeFile(l.db)
+	}
+	return notStarted(err)
+}
+
+// makeReady is all that can fail in a start.
+func (l *life) makeReady() error {
 	err := l.open()
 	if err == nil {
 		err = l.loadAlarms()
@@ -114,28 +141,23 @@ func (l *life) start() error {
 	if err == nil {
 		err = l.begin()
 	}
-	if !l.isFenced() && !errors.Is(err, errVisited) {
-		l.host.failures.note(l.key, err, l.host.opts.Clock.Now())
-	}
-	if err != nil {
-		l.log.Error("the room did not start", "err", err)
-		l.end()
-		if l.db != nil {
-			l.db.Close()
-		}
-		return notStarted(err)
-	}
-	return nil
+	return err
 }
 
 // notStarted is what those are told who called for a room that does not start: nothing of
 // what its code or its SQL said, unless that was written for them or is of the disk.
 func notStarted(err error) error {
 	if written(err) || storageFailed(err) {
-		return err
+		return reported{err}
 	}
-	return &Error{Code: syncproto.CodeRoomUnavailable, Message: "The room is not available. Try again later.", cause: err}
+	return reported{&Error{Code: syncproto.CodeRoomUnavailable, Message: "The room is not available. Try again later.", cause: err}}
 }
+
+// reported is an error that the operator has been told of.
+type reported struct{ error }
+
+func (r reported) Unwrap() error        { return r.error }
+func (r reported) Is(target error) bool { return target == actor.ErrReported }
 
 // seed gives each life randomness of its own, the same in a repeated run.
 func (l *life) seed() {
@@ -264,8 +286,8 @@ func (l *life) Stop(reason actor.StopReason) {
 	if l.host.stopping.Load() {
 		l.host.closeAll(l.key)
 	}
-	if err := l.db.Close(); err != nil {
-		l.log.Error("closing the room's database", "err", err)
+	if err := closeFile(l.db); err != nil {
+		l.log.Error("closing the room's database", append([]any{"err", err}, stackOf(err)...)...)
 	}
 	l.host.tendSpares()
 	l.log.Debug("the room stopped", "reason", reason)
@@ -365,24 +387,6 @@ func (l *life) startWork(c *Context, work func(context.Context) error, then func
 		}()
 	})
 	return nil
-}
-
-// A panicError is a panic that was caught.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
-
-// protect turns a panic of f into an error.
-func protect(f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
-		}
-	}()
-	return f()
 }
 
 // closeAll closes a room's connections because the server shuts down.

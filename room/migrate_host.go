@@ -1,7 +1,6 @@
 package room
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/storage"
@@ -19,58 +17,6 @@ import (
 )
 
 // What an operator can see and do about a data directory's rooms.
-
-// maxFailures is how many rooms' failures a host remembers; the oldest go first.
-const maxFailures = 1000
-
-// A Failure says why a room did not start.
-type Failure struct {
-	Key Key
-	Err error // for logs and operators, never for clients; a *MigrationError, or any other
-	At  time.Time
-}
-
-// failures are those rooms whose last start has failed. Its zero value is ready.
-type failures struct {
-	mu    sync.Mutex
-	rooms map[Key]Failure
-}
-
-// note keeps what came of a start.
-func (f *failures) note(key Key, err error, at time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err == nil {
-		delete(f.rooms, key)
-		return
-	}
-	if f.rooms == nil {
-		f.rooms = make(map[Key]Failure)
-	}
-	f.rooms[key] = Failure{key, err, at}
-	if len(f.rooms) > maxFailures {
-		delete(f.rooms, slices.MinFunc(slices.Collect(maps.Values(f.rooms)), compareFailures).Key)
-	}
-}
-
-func compareFailures(a, b Failure) int {
-	return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Key.String(), b.Key.String()))
-}
-
-func (f *failures) of(key Key) (Failure, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	failure, there := f.rooms[key]
-	return failure, there
-}
-
-// Failures are the rooms that did not start when they were last called for, with the
-// reason, the oldest first; the newest 1000 of them. A room that starts is none any more.
-func (h *Host) Failures() []Failure {
-	h.failures.mu.Lock()
-	defer h.failures.mu.Unlock()
-	return slices.SortedFunc(maps.Values(h.failures.rooms), compareFailures)
-}
 
 // looks are those into files of rooms that sleep. A life that begins meanwhile waits for the
 // end of the one into its file, which is short. Its zero value is ready.
@@ -174,7 +120,11 @@ func (h *Host) roomOf(namespace string, file storage.RoomFile) (Key, error) {
 			return awake, nil
 		}
 	}
-	name, err := storage.ReadRoomName(h.opts.FS, file.Path)
+	name := ""
+	err := protect(func() (err error) {
+		name, err = storage.ReadRoomName(h.opts.FS, file.Path)
+		return err
+	})
 	if err != nil {
 		return Key{}, fmt.Errorf("room: %s: %w", filepath.Base(file.Path), err)
 	}
@@ -213,7 +163,11 @@ func (h *Host) MigrationStatus(key Key) (MigrationStatus, error) {
 	}
 	ns := h.namespace(key.Namespace)
 	status := MigrationStatus{Known: len(ns.migrations)}
-	applied, err := h.lookIn(key)
+	var applied []string
+	err := h.guard(key, func() (err error) {
+		applied, err = h.lookIn(key)
+		return err
+	})
 	if err != nil {
 		return MigrationStatus{}, err
 	}
@@ -242,10 +196,10 @@ func (h *Host) lookIn(key Key) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := h.openFile(key)
-	if err != nil {
-		return nil, err
-	}
-	applied, err := appliedMigrations(db)
-	return applied, errors.Join(err, db.Close())
+	var applied []string
+	err = h.lookInto(key, o, func(db *storage.DB) (err error) {
+		applied, err = appliedMigrations(db)
+		return err
+	})
+	return applied, err
 }

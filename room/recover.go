@@ -28,7 +28,7 @@ func (h *Host) recoverLater(tried map[Key]struct{}) {
 	if h.log.Crashed() == 0 {
 		return
 	}
-	h.opts.Clock.AfterFunc(recoverPause, func() {
+	h.afterFunc(recoverPause, "recovery", func() {
 		if h.recoverSome(tried) {
 			h.recoverLater(tried)
 		}
@@ -54,9 +54,8 @@ func (h *Host) recoverSome(tried map[Key]struct{}) (more bool) {
 	}
 	for _, key := range group {
 		tried[key] = struct{}{}
-		if err := h.recoverRoom(key); err != nil {
-			h.opts.Logger.Error("a room cannot take from the commit log what it lacks, and the log keeps it",
-				"namespace", key.Namespace, "room", key.Room, "err", err)
+		if err := h.guard(key, func() error { return h.recoverRoom(key) }); err != nil {
+			h.report(key, "a room cannot take from the commit log what it lacks, and the log keeps it", err)
 		}
 	}
 	return len(group) > 0
@@ -81,11 +80,7 @@ func (h *Host) recoverRoom(key Key) error {
 		h.log.Forget(key.Namespace, key.Room)
 		return nil
 	}
-	db, err := h.openFile(key)
-	if err != nil {
-		return err
-	}
-	return db.Close()
+	return h.lookInto(key, o, func(*storage.DB) error { return nil })
 }
 
 // loggedOnly are the rooms that have entries in the log, of a crash or since they were closed, and no file.

@@ -305,7 +305,7 @@ func (s *Session) proceed(next *syncMessage) {
 		s.post(next, 0)
 		return
 	}
-	s.ns.host.opts.Clock.AfterFunc(drainPause, func() { s.proceed(next) })
+	s.ns.host.afterFunc(drainPause, "going on with a snapshot", func() { s.proceed(next) })
 }
 
 // maxSyncTries is how often a sync is tried while its room cannot answer: for
@@ -316,7 +316,7 @@ const maxSyncTries = 10
 func (s *Session) refused(message any, err error, try int) {
 	if _, sync := message.(*syncMessage); sync && passing(err) && try < maxSyncTries {
 		delay := min(50*time.Millisecond<<try, 5*time.Second)
-		s.ns.host.opts.Clock.AfterFunc(delay, func() {
+		s.ns.host.afterFunc(delay, "asking again for a channel", func() {
 			if s.isOver() {
 				s.done()
 				return

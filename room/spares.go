@@ -26,7 +26,7 @@ func (h *Host) tendSpares() {
 		h.mu.RLock()
 		defer h.mu.RUnlock()
 		for _, ns := range h.namespaces {
-			more = ns.kind.Tend(now) || more
+			h.contain("closing spare connections", func() { more = ns.kind.Tend(now) || more })
 		}
 		if more {
 			h.tendSpares()
@@ -41,7 +41,7 @@ func (h *Host) stock(db *storage.DB) {
 		return
 	}
 	if work := db.Stock(); work != nil {
-		h.stocking.Go(work)
+		h.stocking.Go(func() { h.contain("making connections in stock", work) })
 	}
 }
 
@@ -49,6 +49,6 @@ func (h *Host) stock(db *storage.DB) {
 func (h *Host) closeSpares() {
 	h.stocking.Wait()
 	for _, ns := range h.namespaces {
-		ns.kind.Close()
+		h.contain("closing spare connections", ns.kind.Close)
 	}
 }

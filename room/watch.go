@@ -80,30 +80,36 @@ func (w *watch) current() string {
 
 // check runs in the timer's goroutine.
 func (w *watch) check() {
+	l := w.life
+	l.host.contain("ending a hook of "+l.name, func() {
+		if w.hangs() {
+			l.host.actors.Abandon(l.key, l.number)
+		}
+	})
+}
+
+// hangs ends the time of a hook, and tells whether it has not returned long after that.
+func (w *watch) hangs() bool {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if !w.running {
-		w.mu.Unlock()
-		return
+		return false
 	}
 	if w.since.IsZero() {
 		w.timer.Reset(w.limit)
-		w.mu.Unlock()
-		return
+		return false
 	}
 	took := w.life.host.opts.Clock.Now().Sub(w.since)
 	if took < w.limit {
 		w.timer.Reset(w.limit - took)
-		w.mu.Unlock()
-		return
+		return false
 	}
-	if !w.warned {
-		w.warned = true
-		w.hook.finish(context.DeadlineExceeded)
-		w.life.db.Interrupt() // under the lock: the hook that is interrupted is this one
-		w.timer.Reset(w.limit)
-		w.mu.Unlock()
-		return
+	if w.warned {
+		return true
 	}
-	w.mu.Unlock()
-	w.life.host.actors.Abandon(w.life.key, w.life.number)
+	w.warned = true
+	w.hook.finish(context.DeadlineExceeded)
+	w.timer.Reset(w.limit)
+	w.life.db.Interrupt() // under the lock: the hook that is interrupted is this one
+	return false
 }

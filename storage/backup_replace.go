@@ -171,7 +171,7 @@ func (d *DB) checkSource() error {
 	}
 	log, _ := meta["log"].(string)
 	clean, _ := meta["clean"].(int64)
-	if log != "" && clean == 0 {
+	if log != "" && clean <= 0 {
 		return fmt.Errorf("%w: the file was in use; take a backup of the room instead of a copy of its file", ErrLogMissing)
 	}
 	if _, ok := meta["epoch"].(string); !ok {

@@ -296,11 +296,19 @@ func (d *DB) checkStamps() error {
 		return fmt.Errorf("%w: no epoch in _den_meta", ErrCorrupt)
 	}
 	d.epoch = epoch
-	floor, _ := meta["floor"].(int64)
-	d.floor = Seq(floor)
-	d.mark.log, _ = meta["log"].(string)
-	clean, _ := meta["clean"].(int64)
-	d.mark.clean = uint64(clean)
+	floor, ok := meta["floor"].(int64)
+	if !ok || floor < 0 {
+		return fmt.Errorf("%w: the floor in _den_meta is %v", ErrCorrupt, meta["floor"])
+	}
+	clean, ok := meta["clean"].(int64)
+	if !ok {
+		return fmt.Errorf("%w: the mark in _den_meta is %v", ErrCorrupt, meta["clean"])
+	}
+	log, ok := meta["log"].(string)
+	if !ok {
+		return fmt.Errorf("%w: no log in _den_meta", ErrCorrupt)
+	}
+	d.floor, d.mark = Seq(floor), markOf(log, clean)
 	d.notes.stored = make(map[string]Value)
 	for _, name := range []string{notePrepared, noteTables, noteTended, noteAlarm} {
 		if v, there := meta[name]; there {
@@ -317,11 +325,15 @@ func (d *DB) loadPosition() error {
 	if err != nil {
 		return err
 	}
-	return d.each("SELECT id, number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
+	err = d.each("SELECT id, number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
 		d.ids.last, d.number = r.Int(0), uint64(r.Int(1))
 		d.covered = Seq(r.Int(2))
 		d.seq.Store(uint64(d.covered))
 	})
+	if err == nil && (d.ids.first < 0 || int64(d.number) < 0 || int64(d.covered) < 0) {
+		err = fmt.Errorf("%w: a negative number in _den_changes", ErrCorrupt)
+	}
+	return err
 }
 
 func checkVersion(id, version uint32) error {

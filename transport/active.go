@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -74,7 +73,7 @@ func (a *active) serve() {
 func (a *active) read() (parked bool) {
 	defer func() {
 		if v := recover(); v != nil {
-			a.s.h.opts.Logger.Error("a socket's reader panicked", "room", a.s.room(), "panic", v, "stack", string(debug.Stack()))
+			a.s.h.opts.panicked("a socket's reader panicked", a.s.room(), v)
 			a.link.Close(syncproto.CloseInternal, string(syncproto.CodeActionFailed))
 			a.drain()
 		}

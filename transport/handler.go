@@ -3,7 +3,6 @@ package transport
 import (
 	"errors"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,7 +103,7 @@ func (h *Handler) contain(w *response, key room.Key) {
 	if v == http.ErrAbortHandler {
 		panic(v) // net/http's own way to break a connection off
 	}
-	h.opts.Logger.Error("a request panicked", "room", key.String(), "panic", v, "stack", string(debug.Stack()))
+	h.opts.panicked("a request panicked", key.String(), v)
 	if !w.started {
 		(&refusal{http.StatusInternalServerError, syncproto.CodeActionFailed, "The server failed."}).send(w)
 	}

@@ -53,10 +53,16 @@ func (h *Handler) postpone(s *socket, due int64) {
 }
 
 // check looks whether a socket is alive, and says when to look again.
-func (s *socket) check(now int64) time.Duration {
+func (s *socket) check(now int64) (next time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	opts := &s.h.opts
+	next = opts.PingInterval // if it panics
+	defer func() {
+		if v := recover(); v != nil {
+			opts.panicked("looking whether a socket is alive panicked", s.room(), v)
+		}
+	}()
 	var began int64 // the message that is being read
 	heard := s.heard.Load()
 	if a := s.active; a != nil {
@@ -77,7 +83,7 @@ func (s *socket) check(now int64) time.Duration {
 		s.awake().link.Close(syncproto.CloseKeepaliveTimeout, "keepalive_timeout")
 		return opts.PingInterval
 	}
-	next := opts.PongTimeout
+	next = opts.PongTimeout
 	if quiet := time.Duration(now - heard); quiet >= opts.PingInterval || s.pinged == 0 && s.behind() {
 		s.ping(now)
 	} else {

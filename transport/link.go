@@ -323,11 +323,25 @@ func (l *link) flush() {
 		}
 		l.mu.Unlock()
 		l.arm(limit)
-		if _, err := l.conn.Write(piece); err != nil {
+		if err := l.write(piece); err != nil {
 			l.broken(err)
 			return
 		}
 	}
+}
+
+// errPanicked is the error of a connection whose Write panicked, which may be a program's own.
+var errPanicked = errors.New("transport: writing panicked")
+
+func (l *link) write(piece []byte) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.opts.panicked("writing to a socket panicked", "", v)
+			err = errPanicked
+		}
+	}()
+	_, err = l.conn.Write(piece)
+	return err
 }
 
 // arm sets the deadline of a write: WriteTimeout, but not later than limit. A

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"runtime"
@@ -415,3 +416,22 @@ func TestLinkSaysWhatWaits(t *testing.T) {
 		client.Close()
 	})
 }
+
+// A connection whose Write panics ends by itself: a program may have put one of its own in its place.
+func TestLinkWhoseConnectionPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, client, ended := pipeLink(t, Options{Logger: slog.New(slog.DiscardHandler)})
+		defer client.Close()
+		l.conn = panicsToWrite{l.conn}
+		l.Send(text("hello"))
+		<-l.done
+		synctest.Wait()
+		if code, _ := l.why(); code != closeAbnormal || *ended != 1 {
+			t.Errorf("it ended %d times, with %d", *ended, code)
+		}
+	})
+}
+
+type panicsToWrite struct{ net.Conn }
+
+func (panicsToWrite) Write([]byte) (int, error) { panic("not today") }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -161,4 +162,10 @@ func def[T int | int64 | time.Duration](field *T, value T) {
 	if *field <= 0 {
 		*field = value
 	}
+}
+
+// panicked tells the operator of a panic that was recovered from, with the stack. room is "" where
+// it is not known.
+func (o *Options) panicked(event, room string, value any) {
+	o.Logger.Error(event, "room", room, "panic", value, "stack", string(debug.Stack()))
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net"
-	"runtime/debug"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
@@ -174,7 +173,7 @@ func (s *socket) contain() {
 	if v == nil {
 		return
 	}
-	s.h.opts.Logger.Error("serving a parked socket panicked", "room", s.room(), "panic", v, "stack", string(debug.Stack()))
+	s.h.opts.panicked("serving a parked socket panicked", s.room(), v)
 	waits := s.fd < 0 // it was brought back meanwhile, and its reader was to be started here
 	if a := s.awake(); a != nil {
 		a.link.Close(syncproto.CloseInternal, string(syncproto.CodeActionFailed))

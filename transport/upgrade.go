@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"runtime/debug"
 
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/syncproto"
@@ -73,7 +72,7 @@ func (a *active) upgrade(w *response, r *http.Request, key room.Key) *refusal {
 func (h *Handler) enter(s *socket, key room.Key, req room.ConnectRequest) {
 	defer func() {
 		if v := recover(); v != nil {
-			h.opts.Logger.Error("connecting to a room panicked", "room", key.String(), "panic", v, "stack", string(debug.Stack()))
+			h.opts.panicked("connecting to a room panicked", key.String(), v)
 			s.refuse(&room.Error{Code: syncproto.CodeRoomUnavailable, Message: "The room is not available."})
 		}
 	}()

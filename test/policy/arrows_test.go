@@ -64,6 +64,7 @@ var testArrows = []arrow{
 	{"test", "storage/vfs", "tests of the whole may look anywhere"},
 	{"test", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
 	{"room", "storage/faultdisk", "what a room does when the disk fails is tried on a disk in memory"},
+	{"room", "storage/vfs", "a disk of the test's own that makes the code above it panic"},
 	{"cmd/den", "room/roomtest", "the command's test owns the clock"},
 	{"room", "room/roomtest", "a room is tested with the kit that its users get"},
 	{"transport", "room/roomtest", "the kit's clock and hosts serve the transport's tests too"},

@@ -1,0 +1,178 @@
+package room
+
+// What keeps a fault to the room that has it. A hook that panics is its turn's business; what the
+// host does for rooms by itself (in a timer's goroutine, in that of another room, for an operator)
+// runs under protect, so a panic there costs the one room that it was about. Whatever keeps a room
+// from being used is told to the operator once, and stands in Failures until the room has started.
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+)
+
+// A panicError is a panic that was caught.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// protect turns a panic of f into an error.
+func protect(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{value: v, stack: debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// stackOf is the stack of the panic that an error is, as an attribute of a log line; none for
+// other errors.
+func stackOf(err error) []any {
+	if caught, is := errors.AsType[*panicError](err); is {
+		return []any{"stack", string(caught.stack)}
+	}
+	return nil
+}
+
+// report notes that a room cannot be used, and tells the operator, unless it has the same fault as
+// when it was last reported. event is the log's message.
+func (h *Host) report(key Key, event string, err error) {
+	args := []any{"namespace", key.Namespace, "room", key.Room, "err", err}
+	if h.failures.note(key, err, h.opts.Clock.Now()) {
+		h.opts.Logger.Error(event, append(args, stackOf(err)...)...)
+		return
+	}
+	h.opts.Logger.Debug(event, args...)
+}
+
+// guard is protect for work on a room's file beside the room's turns. A panic is reported too.
+func (h *Host) guard(key Key, f func() error) error {
+	err := protect(f)
+	if stackOf(err) != nil {
+		h.report(key, "work on a room's file panicked", err)
+	}
+	return err
+}
+
+// afterFunc is Clock.AfterFunc for work of the host's own. A panic of f ends that call of f.
+func (h *Host) afterFunc(d time.Duration, job string, f func()) Timer {
+	return h.opts.Clock.AfterFunc(d, func() { h.contain(job, f) })
+}
+
+// linkPanicked is told of a connection's link that panicked in a goroutine of the presence.
+func (h *Host) linkPanicked(key hibernate.Key, value any, stack []byte) {
+	h.opts.Logger.Error("telling a room's clients who has left panicked",
+		"namespace", key.Namespace, "room", key.Room, "panic", value, "stack", string(stack))
+}
+
+// contain runs work of the host's own that is of no one room. A panic is logged, but not again and
+// again the same one of the same job.
+func (h *Host) contain(job string, f func()) {
+	err := protect(func() error { f(); return nil })
+	if err == nil {
+		return
+	}
+	if last, told := h.panics.Swap(job, err.Error()); !told || last != err.Error() {
+		h.opts.Logger.Error("a job of the host panicked", append([]any{"job", job, "err", err}, stackOf(err)...)...)
+	}
+}
+
+// lookInto opens the file of a room that has no life, and closes it. If do panics, the file is let
+// go as it is.
+func (h *Host) lookInto(key Key, o storage.Options, do func(*storage.DB) error) error {
+	return h.guard(key, func() error {
+		db, err := storage.Open(o)
+		if err != nil {
+			return err
+		}
+		if err = h.guard(key, func() error { return do(db) }); stackOf(err) != nil {
+			return errors.Join(err, fence(db))
+		}
+		return errors.Join(err, closeFile(db))
+	})
+}
+
+// closeFile closes a room's file. One that cannot even be closed is let go as it is, for nobody
+// could open it again otherwise.
+func closeFile(db *storage.DB) error {
+	err := protect(db.Close)
+	if stackOf(err) != nil {
+		err = errors.Join(err, fence(db))
+	}
+	return err
+}
+
+// fence lets a file go, with nothing more written into it.
+func fence(db *storage.DB) error {
+	return protect(func() error { db.Fence(); return nil })
+}
+
+// maxFailures is how many rooms' failures a host remembers; the oldest go first.
+const maxFailures = 1000
+
+// A Failure says why a room cannot be used.
+type Failure struct {
+	Key Key
+	Err error // for logs and operators, never for clients; a *MigrationError, or any other
+	At  time.Time
+}
+
+// failures are those rooms whose last start has failed, or that the host's own work has met a fault in
+// since. Its zero value is ready.
+type failures struct {
+	mu    sync.Mutex
+	rooms map[Key]Failure
+}
+
+// note keeps what came of a start, and tells whether it is news: a failure for another reason
+// than the one that the room had before, if any.
+func (f *failures) note(key Key, err error, at time.Time) (news bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		delete(f.rooms, key)
+		return false
+	}
+	if f.rooms == nil {
+		f.rooms = make(map[Key]Failure)
+	}
+	before, known := f.rooms[key]
+	f.rooms[key] = Failure{key, err, at}
+	if len(f.rooms) > maxFailures {
+		delete(f.rooms, slices.MinFunc(slices.Collect(maps.Values(f.rooms)), compareFailures).Key)
+	}
+	return !known || before.Err.Error() != err.Error()
+}
+
+func compareFailures(a, b Failure) int {
+	return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Key.String(), b.Key.String()))
+}
+
+func (f *failures) of(key Key) (Failure, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	failure, there := f.rooms[key]
+	return failure, there
+}
+
+// Failures are the rooms that did not start when they were last called for, with the reason, the
+// oldest first; the newest 1000 of them. A room without a life counts too in which the host's own
+// work has met a fault: what a crash has left could not be put into its file, or its alarms could not be read. A room
+// that starts is none any more.
+func (h *Host) Failures() []Failure {
+	h.failures.mu.Lock()
+	defer h.failures.mu.Unlock()
+	return slices.SortedFunc(maps.Values(h.failures.rooms), compareFailures)
+}
