@@ -60,6 +60,7 @@ type Disk struct {
 	off     bool
 	boot    int // counts power cuts: a handle of an earlier one is dead
 	open    int // SQLite's handles, dead ones too
+	files   int // Files that are not closed, dead ones too
 	slept   time.Duration
 	stats   Stats
 }

@@ -11,42 +11,44 @@ import (
 type kind uint8
 
 const (
-	evAct       kind = iota // a client acts, connected or not
-	evRun                   // nothing but some moves
-	evSettle                // moves until there are none
-	evConnect               // a client connects, if it has no link
-	evBreak                 // a link breaks, and what was on its way is lost
-	evLeave                 // a client goes away; what it sent before arrives
-	evPing                  // the server asks a client whether it is there
-	evRetry                 // a client sends again what it has no answer to
-	evRemount               // a client forgets everything, as a page that is loaded anew
-	evAdvance               // time passes
-	evStep                  // the machine's clock is set
-	evSleepRoom             // a room goes to sleep
-	evCrashRoom             // a room's life ends as by a fault
-	evPowerCut              // the machine loses power now
-	evFuse                  // the machine loses power in the middle of some write to come
-	evKill                  // the process is killed
-	evFault                 // the disk begins to fail
-	evHeal                  // the disk is well again
-	evReopen                // the server is shut down and started again
-	evBackup                // a copy of a room is taken
-	evRestore               // a room is replaced by a copy of it that was taken before
-	evCutAt                 // the machine loses power at some operation of one kind to come
-	evHarm                  // calls of one kind begin to fail
-	evBig                   // a client acts, and the action is larger than most
-	evBurst                 // clients act many times, and what comes of it
-	evStateAt               // a copy of a room is taken as it was
-	evMigrate               // the server is started again with one more migration
-	evDelete                // an operator deletes a room's files while the server is down
-	evFlip                  // bits flip at rest while the server is down
+	evAct         kind = iota // a client acts, connected or not
+	evRun                     // nothing but some moves
+	evSettle                  // moves until there are none
+	evConnect                 // a client connects, if it has no link
+	evBreak                   // a link breaks, and what was on its way is lost
+	evLeave                   // a client goes away; what it sent before arrives
+	evPing                    // the server asks a client whether it is there
+	evRetry                   // a client sends again what it has no answer to
+	evRemount                 // a client forgets everything, as a page that is loaded anew
+	evAdvance                 // time passes
+	evStep                    // the machine's clock is set
+	evSleepRoom               // a room goes to sleep
+	evCrashRoom               // a room's life ends as by a fault
+	evPowerCut                // the machine loses power now
+	evFuse                    // the machine loses power in the middle of some write to come
+	evKill                    // the process is killed
+	evFault                   // the disk begins to fail
+	evHeal                    // the disk is well again
+	evReopen                  // the server is shut down and started again
+	evBackup                  // a copy of a room is taken
+	evRestore                 // a room is replaced by a copy of it that was taken before
+	evCutAt                   // the machine loses power at some operation of one kind to come
+	evHarm                    // calls of one kind begin to fail
+	evBig                     // a client acts, and the action is larger than most
+	evBurst                   // clients act many times, and what comes of it
+	evStateAt                 // a copy of a room is taken as it was
+	evMigrate                 // the server is started again with one more migration
+	evDelete                  // an operator deletes a room's files while the server is down
+	evFlip                    // bits of rooms' files and backups flip at rest while the server is down
+	evFlipLog                 // a bit of the commit log
+	evFlipCurrent             // bits of the file that says which the log's files are
 	kinds
 )
 
 func (k kind) String() string {
 	return [kinds]string{"act", "run", "settle", "connect", "break", "leave", "ping", "retry", "remount", "advance", "step",
 		"sleep room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen", "backup", "restore",
-		"cut at", "harm", "big", "burst", "state at", "migrate", "delete", "flip"}[k]
+		"cut at", "harm", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current"}[k]
 }
 
 // An event is one step of a history.

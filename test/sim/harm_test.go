@@ -16,6 +16,7 @@ import (
 // harmed are the rooms of which nothing is promised any more. Their zero value is ready.
 type harmed struct {
 	damaged map[string]bool
+	unrung  bool // the index of alarms was damaged: some may not ring
 }
 
 func (h *harmed) damage(name string) {
@@ -43,6 +44,8 @@ func (w *world) flip(suffix string, n int) {
 		switch {
 		case w.roomOf(f.Name) != "":
 			w.damage(w.roomOf(f.Name))
+		case strings.HasPrefix(f.Name, "/data/_alarms/"):
+			w.unrung = true
 		case filepath.Dir(f.Name) == "/backup":
 			for _, b := range w.copies {
 				b.spoiled = b.spoiled || b.path == f.Name
@@ -113,16 +116,16 @@ func sum(names string) []byte {
 	return s[:16]
 }
 
-// deleteFiles is an operator who takes a room away. What the log has of it may bring it back.
-func (w *world) deleteFiles(key room.Key) {
+// deleteFiles is an operator who takes a room away: all of its files, or those that he knows. What the log has of it may bring it back.
+func (w *world) deleteFiles(key room.Key, which func(file, path string) bool) {
 	path, err := w.path(key.Room)
 	if err != nil {
 		w.failf("%v", err)
 		return
 	}
 	gone := 0
-	for _, suffix := range []string{"", "-wal", "-journal", ".suspect", ".fresh"} {
-		if w.disk.Remove(path+suffix) == nil {
+	for _, file := range w.disk.Files() {
+		if w.roomOf(file) == key.Room && which(file, path) && w.disk.Remove(file) == nil {
 			gone++
 		}
 	}
@@ -147,6 +150,10 @@ func (w *world) deleteFiles(key room.Key) {
 	w.rewinds[key.Room] = append(w.rewinds[key.Room], r)
 	w.outside.base[key.Room] = last
 }
+
+// everyFile and databaseFiles say which of a room's files an operator deletes; path is the database's.
+func everyFile(string, string) bool        { return true }
+func databaseFiles(file, path string) bool { return strings.TrimSuffix(file, "-wal") == path }
 
 // judgeDeleted: a room whose files were deleted is new, or the log has brought all of it back, as it was at the end or
 // before a restore.

@@ -117,7 +117,7 @@ func (w *world) shutdown(rng *rand.Rand) {
 	w.finish(ended, rng, "the shutdown")
 	w.wait()
 	w.tracef("the server ends: %v", ended.err)
-	if ended.err != nil && w.disk.Stats().Faults == 0 && !w.dead() {
+	if ended.err != nil && w.disk.Stats().Faults == 0 && !w.dead() && len(w.damaged) == 0 {
 		w.failf("the shutdown: %v", ended.err)
 	}
 	w.host, w.queue = nil, nil
@@ -144,6 +144,9 @@ func (w *world) close() {
 		if !c.done {
 			w.failf("a call does not end")
 		}
+	}
+	if n := w.disk.OpenFiles(); n != 0 {
+		w.failf("the server has left %d files open", n)
 	}
 }
 

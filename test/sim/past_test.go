@@ -101,7 +101,7 @@ func (w *world) look() {
 		t, err := w.inspect(b.path)
 		switch {
 		case w.damaged[b.room]:
-			b.spoiled = err != nil
+			b.spoiled = true
 		case err != nil:
 			w.failf("the copy %s of %s cannot be read: %v", b.path, b.room, err)
 		default:

@@ -223,19 +223,32 @@ func (f files) Rename(from, to string) error {
 		f.w.outside.base[r.room] = last
 		f.w.renamed = true
 	}
-	return f.FS.Rename(from, to)
+	return f.FS.Rename(f.alias(from), f.alias(to))
+}
+
+// alias is the name that the run has for a WAL that a connection keeps: storage names it by a number of the process.
+func (f files) alias(path string) string {
+	if filepath.Base(filepath.Dir(path)) != "_wal" || strings.HasPrefix(filepath.Base(path), "kept") {
+		return path
+	}
+	name := f.w.wals[path]
+	if name == "" {
+		name = filepath.Join(filepath.Dir(path), fmt.Sprintf("kept%d", len(f.w.wals)))
+		f.w.wals[path] = name
+	}
+	return name
 }
 
 func (f files) Remove(path string) error {
 	if strings.Contains(filepath.Base(path), ".part-") || strings.Contains(filepath.Base(path), ".restore-") {
 		f.w.turn.wait()
 	}
-	return f.FS.Remove(path)
+	return f.FS.Remove(f.alias(path))
 }
 
 func (f files) Open(path string, flag int) (vfs.File, error) {
 	if strings.Contains(filepath.Base(path), ".part") {
 		f.w.turn.wait()
 	}
-	return f.FS.Open(path, flag)
+	return f.FS.Open(f.alias(path), flag)
 }

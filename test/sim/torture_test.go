@@ -46,10 +46,10 @@ var tortures = []climate{
 	{"operators", weights(map[kind]int{evAct: 45, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
 		evPowerCut: 2, evKill: 2, evCutAt: 2, evBackup: 4, evStateAt: 3, evRestore: 4, evMigrate: 4, evDelete: 5}), scripts},
 	{"rot", weights(map[kind]int{evAct: 50, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
-		evPowerCut: 2, evKill: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evFlip: 4}), scripts},
+		evPowerCut: 2, evKill: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evFlip: 3, evFlipLog: 3, evFlipCurrent: 2}), scripts},
 	{"everything", weights(map[kind]int{evAct: 50, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evLeave: 1, evPing: 2, evRetry: 3, evRemount: 1, evAdvance: 4,
 		evStep: 1, evSleepRoom: 4, evCrashRoom: 2, evPowerCut: 2, evFuse: 2, evCutAt: 4, evKill: 1, evHarm: 4, evHeal: 4, evReopen: 2, evBackup: 4, evStateAt: 3,
-		evRestore: 4, evMigrate: 2, evDelete: 1, evFlip: 1}), scripts},
+		evRestore: 4, evMigrate: 2, evDelete: 1, evFlip: 1, evFlipLog: 1, evFlipCurrent: 1}), scripts},
 }
 
 // scripts are events that come one after the other now and then, for the same room: what each of them is needed for is seen
@@ -65,6 +65,7 @@ var scripts = [][]kind{
 	{evHarm, evBackup, evSettle, evRestore, evSettle, evHeal, evBurst, evPowerCut},
 	{evBig, evSettle, evSleepRoom, evSettle, evCutAt, evBig, evSettle},
 	{evSleepRoom, evFlip, evSettle, evBurst, evReopen},
+	{evBurst, evFlipLog, evSettle, evBurst, evReopen},
 }
 
 // TestTorture makes runs of the torture. `-sim.seed n` shows one.
@@ -96,6 +97,40 @@ func TestTorture(t *testing.T) {
 		t.Error(f)
 	}
 	t.Logf("%d runs in %v: %+v", total.Runs, time.Since(began).Round(time.Millisecond), total.Stats)
+	total.Stats.complainOfTorture(t, total.Runs)
+}
+
+// complainOfTorture fails the test when the runs were too kind.
+func (s stats) complainOfTorture(t *testing.T, runs int) {
+	t.Helper()
+	if runs < 300 || *withoutFlag != "" {
+		return
+	}
+	for what, n := range map[string]int{"acknowledged actions": s.Acked / 10, "power cuts": s.Cuts, "other outcomes of cuts": s.Audits, "kills": s.Kills, "disk faults": s.Faults,
+		"ends of rooms' lives": s.Lives, "restores": s.Restores, "copies": s.Copies, "flipped bits": s.Flips * 5, "deletes": s.Deletes * 5, "alarms": s.Alarms} {
+		if n < runs/2 {
+			t.Errorf("%d runs had too few %s: %+v", runs, what, s)
+		}
+	}
+	for _, op := range faultdisk.AllOps() {
+		if s.Failed[op.String()] == 0 {
+			t.Errorf("no %v has failed", op)
+		}
+	}
+	for _, op := range cutOps() {
+		if s.CutAt[op.String()] == 0 {
+			t.Errorf("no power cut came at an operation of the kind %v", op)
+		}
+	}
+}
+
+// TestTortureDeterministic: the same seed gives the same run.
+func TestTortureDeterministic(t *testing.T) {
+	n := 30
+	if raceEnabled || testing.Short() {
+		n = 4
+	}
+	sameAgain(t, n, plan{torture: true})
 }
 
 // tighten makes everything small, so that what happens seldom happens often.
@@ -138,11 +173,16 @@ func (w *world) torment(k kind, key room.Key, rng *rand.Rand) {
 		w.version++
 		w.reopen(rng)
 	case evDelete:
-		w.whileDown(rng, func() { w.deleteFiles(key) })
+		which := []func(file, room string) bool{everyFile, databaseFiles}[rng.IntN(2)]
+		w.whileDown(rng, func() { w.deleteFiles(key, which) })
 	case evFlip:
-		n := 1 + rng.IntN(3)/2*rng.IntN(8)
-		suffix := suffixes()[rng.IntN(len(suffixes()))]
+		n, suffix := 1+rng.IntN(3)/2*rng.IntN(8), []string{".db", ".db", "-wal", ".seq", ".entries", ".whole", "/0", "/1"}[rng.IntN(8)]
 		w.whileDown(rng, func() { w.flip(suffix, n) })
+	case evFlipLog: // one bit: several in one record may look like a write that a power cut has torn
+		w.whileDown(rng, func() { w.flip(".log", 1) })
+	case evFlipCurrent:
+		n := 1 + rng.IntN(3)
+		w.whileDown(rng, func() { w.flip("CURRENT", n) })
 	}
 }
 
@@ -160,13 +200,18 @@ func (w *world) whileDown(rng *rand.Rand, chore func()) {
 
 // suffixes are the ends of files' names, by what they are for.
 func suffixes() []string {
-	return []string{"", "", ".db", "-wal", "-journal", ".log", "CURRENT", ".suspect", ".fresh"}
+	return []string{"", "", ".db", "-wal", "-journal", ".log", "CURRENT", ".suspect", ".fresh", ".whole", ".seq", ".entries"}
+}
+
+// cutOps are the operations at which power cuts are set.
+func cutOps() []faultdisk.Op {
+	return []faultdisk.Op{faultdisk.OpOpen, faultdisk.OpWrite, faultdisk.OpTruncate, faultdisk.OpSync, faultdisk.OpSyncDir, faultdisk.OpDelete,
+		faultdisk.OpRename, faultdisk.OpMkdir, faultdisk.OpRead}
 }
 
 // cutAt sets a power cut at some operation of one kind.
 func (w *world) cutAt(rng *rand.Rand) {
-	kinds := []faultdisk.Op{faultdisk.OpOpen, faultdisk.OpWrite, faultdisk.OpTruncate, faultdisk.OpSync, faultdisk.OpSyncDir, faultdisk.OpDelete,
-		faultdisk.OpRename, faultdisk.OpMkdir, faultdisk.OpRead}
+	kinds := cutOps()
 	op, suffix := kinds[rng.IntN(len(kinds))], suffixes()[rng.IntN(len(suffixes()))]
 	if op == faultdisk.OpSyncDir || op == faultdisk.OpMkdir {
 		suffix = ""

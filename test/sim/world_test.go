@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -29,12 +30,13 @@ type world struct {
 	options room.Options
 	rooms   []string
 
-	host    *room.Host    // nil while the server is down
-	passed  time.Duration // in all
-	starts  int           // of the server
-	crashes int           // of the disk, as far as they were noticed
-	halted  bool          // by a kill: the disk is off and no power cut is counted
-	queue   []func()      // runs that the rooms' actors wait for
+	host    *room.Host        // nil while the server is down
+	passed  time.Duration     // in all
+	starts  int               // of the server
+	wals    map[string]string // what the run calls the WALs that connections keep
+	crashes int               // of the disk, as far as they were noticed
+	halted  bool              // by a kill: the disk is off and no power cut is counted
+	queue   []func()          // runs that the rooms' actors wait for
 	workers []*worker
 	outside *outside
 	calls   []*call // in the background
@@ -66,6 +68,7 @@ type world struct {
 type stats struct {
 	Moves, Acts, Acked, Refused, Resent, Frames, Breaks, Cuts, Kills, Faults, Lives, Resets, Resumes, Restores, Alarms int
 	Copies, Flips, Deletes, Audits                                                                                     int
+	CutAt, Failed                                                                                                      map[string]int // power cuts that were set, and calls that failed, by the kind of operation
 }
 
 func (s *stats) add(o stats) {
@@ -86,8 +89,28 @@ func (s *stats) add(o stats) {
 	s.Alarms += o.Alarms
 	s.Copies += o.Copies
 	s.Audits += o.Audits
+	s.CutAt, s.Failed = plus(s.CutAt, o.CutAt), plus(s.Failed, o.Failed)
 	s.Flips += o.Flips
 	s.Deletes += o.Deletes
+}
+
+func plus(a, b map[string]int) map[string]int {
+	sum := maps.Clone(a)
+	if sum == nil {
+		sum = make(map[string]int)
+	}
+	for what, n := range b {
+		sum[what] += n
+	}
+	return sum
+}
+
+// measure notes what the disk has been through.
+func (s *stats) measure(d faultdisk.Stats) {
+	s.CutAt, s.Failed = make(map[string]int), make(map[string]int)
+	for _, op := range faultdisk.AllOps() {
+		s.CutAt[op.String()], s.Failed[op.String()] = d.CutAt[op], d.Failed[op]
+	}
 }
 
 // An outcome is what a run came to.
@@ -124,6 +147,7 @@ func run(t *testing.T, p plan) (o outcome) {
 		events, climate := w.prepare(p)
 		w.play(events)
 		w.close()
+		w.stats.measure(w.disk.Stats())
 		if err := unregister(); err != nil {
 			w.failf("SQLite's files: %v", err)
 		}
@@ -139,7 +163,7 @@ func newWorld(p plan) *world {
 	w := &world{
 		seed: p.seed, rng: rand.New(rand.NewPCG(p.seed, 7)),
 		disk: faultdisk.New(p.seed, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), sum: sha256.New(),
-		outside: newOutside(), rewinds: make(map[string][]*rewind), sleep: p.sleep, torture: p.torture,
+		outside: newOutside(), rewinds: make(map[string][]*rewind), wals: make(map[string]string), sleep: p.sleep, torture: p.torture,
 	}
 	w.outside.wakes = p.sleep != sleepByTime || p.seed%2 == 0
 	w.outside.restless = p.sleep == sleepByTime
