@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // heal leaves a segment that cannot be written any more. ErrIO or ErrFull: it still cannot.
@@ -98,7 +100,7 @@ func (a *active) footer() ([]byte, filter) {
 func (l *Log) finished(a *active, at, size int64, keep filter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.size, a.newest, a.touched = size, l.o.Now().UnixMilli(), nil
+	a.size, a.tail, a.newest, a.touched = size, at, l.o.Now().UnixMilli(), nil
 	if len(a.index.of) > 0 {
 		x := &index{offset: uint32(at), rooms: uint32(len(a.index.of))}
 		l.keepFilter(x, keep)
@@ -111,20 +113,32 @@ func (l *Log) finished(a *active, at, size int64, keep filter) {
 // in its place: after a failed sync nothing is known of the old one.
 func (l *Log) rewrite(a *active) error {
 	name := segmentName(a.number)
-	b, err := l.reread(a)
+	f, err := l.o.FS.Open(l.path(a.number), os.O_RDONLY)
 	if err != nil {
-		return err
+		return failure("opening "+name, err)
 	}
-	s := scan(b[segmentStart:], start{segmentStart, a.salt}, a.salt)
+	defer f.Close()
+	sure := a.end
+	if l.o.Durability == Relaxed {
+		sure = a.synced
+	}
+	s := newScan(reader{f: f, number: a.number, salt: a.salt}, start{segmentStart, a.salt}, sure, a.end)
+	if err := s.run(); err != nil {
+		return failure("reading "+name, err)
+	}
+	l.complain(s)
 	if s.end < a.end {
-		if l.o.Durability == Durable || s.end < a.synced {
-			return corrupt(name, s.end, "what was acknowledged cannot be read again after a failed sync")
-		}
 		l.fallBack(a, s)
 	}
 	footer, keep := a.footer()
 	temp := l.path(a.number) + ".tmp"
-	if err := l.writeFile(temp, append(b[:a.end:a.end], footer...)); err != nil {
+	if err := l.writeFile(temp, func(to vfs.File) error {
+		if err := copyRange(to, f, 0, a.end, s.flips); err != nil {
+			return err
+		}
+		_, err := to.WriteAt(footer, a.end)
+		return err
+	}); err != nil {
 		return failure("writing "+name+" anew", err)
 	}
 	a.close()
@@ -142,32 +156,29 @@ func (l *Log) rewrite(a *active) error {
 	return nil
 }
 
-func (l *Log) reread(a *active) ([]byte, error) {
-	f, err := l.o.FS.Open(l.path(a.number), os.O_RDONLY)
-	if err != nil {
-		return nil, failure("opening "+segmentName(a.number), err)
-	}
-	defer f.Close()
-	b, err := readPart(f, 0, a.end)
-	if err != nil {
-		return nil, failure("reading "+segmentName(a.number), err)
-	}
-	return b, nil
-}
-
 // fallBack forgets the entries of a Relaxed log that a failed sync has lost. Their rooms may
 // be ahead of the log then: they go on with any number.
-func (l *Log) fallBack(a *active, s scanned) {
+func (l *Log) fallBack(a *active, s *scan) {
 	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segmentName(a.number), "bytes", a.end-s.end)
 	l.mu.Lock()
-	a.end, a.chain, a.index = s.end, s.chain, s.index
+	a.end, a.chain = s.end, s.chain
+	for k, p := range a.index.of {
+		if int64(p.at) < s.end {
+			continue
+		}
+		if was := s.index.of[k]; was != nil {
+			*p = *was
+		} else {
+			delete(a.index.of, k)
+		}
+	}
 	var elsewhere []*Room
 	for k, r := range l.attached {
 		if r.in != a.segment {
 			continue
 		}
 		r.any = true
-		if p := s.index.of[k]; p != nil {
+		if p := a.index.of[k]; p != nil {
 			r.last, r.at, r.crc = p.last, p.at, p.crc
 		} else {
 			r.in, r.at, r.crc, r.last = nil, 0, 0, 0
@@ -188,7 +199,11 @@ func (l *Log) fallBack(a *active, s scanned) {
 // else has the log yet.
 func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed []*segment) {
 	now, n := l.o.Now(), 0
-	for n < len(segments) && l.expendable(segments[n], now) {
+	most := len(segments)
+	if active == 0 { // one stays: it says which log this is, and which generation
+		most--
+	}
+	for n < most && l.expendable(segments[n], now) {
 		n++
 	}
 	doomed, segments = segments[:n], segments[n:]
@@ -199,10 +214,8 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 	switch {
 	case len(segments) > 0:
 		c.first = segments[0].number
-	case active != 0:
-		c.first = active
 	default:
-		c.first = doomed[n-1].number + 1
+		c.first = active
 	}
 	c.floor = c.next()
 	if active != 0 {

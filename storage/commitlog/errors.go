@@ -40,6 +40,17 @@ func failure(what string, err error) error {
 	return fmt.Errorf("commitlog: %s: %w: %w", what, kind, err)
 }
 
+// failureOrNil is failure where there may be no error.
+func failureOrNil(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return failure(what, err)
+}
+
+// errShort: a file ended, or a read gave less than it should.
+var errShort = errors.New("less was read than there should be")
+
 // corrupt says what is wrong, and where.
 func corrupt(file string, offset int64, what string) error {
 	return fmt.Errorf("commitlog: %w: %s at %d: %s", ErrCorrupt, file, offset, what)

@@ -204,7 +204,7 @@ func (h *history) tornIndexes() (n int) {
 	if err != nil {
 		return 0
 	}
-	c, err := parseCurrent(b)
+	c, _, err := parseCurrent(b)
 	if err != nil || c.active == 0 {
 		return 0
 	}
