@@ -67,12 +67,9 @@ func (l *Log) finish() error {
 	if a.bad {
 		return l.rewrite(a)
 	}
-	// Not over what a failed write has left: a piece of it over a whole record looks like
-	// that record with a flipped bit, if the record is off by one bit then.
 	footer, keep := a.footer()
-	at := max(a.end, a.dirty)
-	size := at + int64(len(footer))
-	_, err := a.file.WriteAt(footer, at)
+	size := a.end + int64(len(footer))
+	_, err := a.file.WriteAt(footer, a.end)
 	if err == nil && a.zeroed-size > zerosLeft { // to free a few would take long and gain little
 		err = a.file.Truncate(size)
 	}
@@ -84,7 +81,7 @@ func (l *Log) finish() error {
 		return err
 	}
 	a.close()
-	l.finished(a, at, size, keep)
+	l.finished(a, a.end, size, keep)
 	return nil
 }
 

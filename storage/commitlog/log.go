@@ -348,7 +348,7 @@ func (l *Log) syncActive() error {
 		a.bad = true
 		l.mu.Unlock()
 		l.o.Logger.Error("commit log: a sync failed", "file", segmentName(a.number), "error", err)
-		return failure("syncing "+segmentName(a.number), err)
+		return unknown("syncing "+segmentName(a.number), err)
 	}
 	a.synced = a.end
 	return nil

@@ -201,11 +201,17 @@ func (l *Log) setPins(name string, pins []pin) {
 	l.pins[name] = pins
 }
 
-// Append appends an entry, whose payload is e.Payload and the pieces of more behind it; the log
-// makes no copy of a large one. None of them may change before Append returns. When it returns nil the entry is durable or, if the log is
-// Relaxed, written. Its number must be one above the newest that the log has; the first one
-// behind Room may have any above that. After ErrIO and ErrFull it is not in the log, though a
-// crash before the next success may leave it there. Others: ErrTooLarge, ErrMisuse, ErrClosed.
+// Append appends an entry. Its payload is e.Payload followed by the pieces of more; the log makes no
+// copy of a large one, and none of it may change before Append returns. After nil the entry is
+// durable or, in a Relaxed log, written.
+//
+// The entry's number must be one above the newest that the log has; the first entry after Room may
+// have any number above that.
+//
+// After an error that matches ErrUnwritten, as each that matches ErrFull does, the entry is
+// certainly not in the log, and the same number can be tried again. After another ErrIO that is not
+// known: the log does not have it, but may have it after a crash. Others: ErrTooLarge, ErrMisuse,
+// ErrClosed.
 func (r *Room) Append(e Entry, more ...[]byte) error {
 	size := length(e.Payload, more)
 	if size > MaxEntry {

@@ -40,11 +40,11 @@ type hole struct{ from, to int64 }
 type state uint8
 
 const (
-	unknown  state = iota
-	good           // whole, and behind the record before it
-	mended         // but for a bit
-	doubtful       // but for a bit that may be all that came of a sector
-	damaged        // the header is good, and says whose it was
+	unreadable state = iota
+	good             // whole, and behind the record before it
+	mended           // but for a bit
+	doubtful         // but for a bit that may be all that came of a sector
+	damaged          // the header is good, and says whose it was
 )
 
 // newScan prepares the scan of a segment's file from where a reader begins. What lies before sure
@@ -96,14 +96,14 @@ func (s *scan) run() error {
 func (s *scan) look(at int64) (record, state, flip, error) {
 	b, err := s.bytes(at, recordHeader, forwards)
 	if err != nil {
-		return record{}, unknown, flip{}, err
+		return record{}, unreadable, flip{}, err
 	}
 	r, ok := parseHeader(b, s.salt)
 	fits := ok && at+int64(r.size()) <= s.limit && (!s.linked || r.chain == s.chain)
 	if fits {
 		crc, cross, err := s.sums(at, &r)
 		if err != nil {
-			return r, unknown, flip{}, err
+			return r, unreadable, flip{}, err
 		}
 		if crc == r.crc && cross == r.cross {
 			return r, good, flip{}, nil
@@ -112,14 +112,14 @@ func (s *scan) look(at int64) (record, state, flip, error) {
 		if (!s.linked || r.chain == s.chain) && at+int64(r.size()) <= s.sure { // the file was cut
 			return r, damaged, flip{}, nil
 		}
-		return r, unknown, flip{}, nil
+		return r, unreadable, flip{}, nil
 	}
 	m, f, found, err := s.mend(at, s.limit)
 	switch {
 	case err != nil:
-		return r, unknown, f, err
+		return r, unreadable, f, err
 	case found && s.linked && m.chain != s.chain:
-		return m, unknown, f, nil
+		return m, unreadable, f, nil
 	case found && f.torn:
 		return m, doubtful, f, nil
 	case found:
@@ -127,7 +127,7 @@ func (s *scan) look(at int64) (record, state, flip, error) {
 	case fits:
 		return r, damaged, flip{}, nil
 	}
-	return r, unknown, flip{}, nil
+	return r, unreadable, flip{}, nil
 }
 
 // take goes on behind a record that is good.

@@ -87,7 +87,6 @@ type active struct {
 	file    vfs.File
 	end     int64  // where the next record goes; all before it was acknowledged
 	synced  int64  // how much of it is durable
-	dirty   int64  // how far a write went that has failed
 	zeroed  int64  // how far zeros were written ahead
 	zeros   int64  // how many more to write next
 	full    int64  // about where the segment ends: no zeros are written behind
@@ -228,12 +227,15 @@ func (a *active) reserve(n int64) {
 	a.fill()
 }
 
+// sync makes a file's content durable. After an error nothing is known of it, so the error is never
+// one of a full disk.
 func (l *Log) sync(f vfs.File) error {
 	l.syncs.Add(1)
-	return f.Sync()
+	return undecided(f.Sync())
 }
 
+// syncDir makes the names of the log's files durable; the error as that of sync.
 func (l *Log) syncDir() error {
 	l.syncs.Add(1)
-	return l.o.FS.SyncDir(l.o.Dir)
+	return undecided(l.o.FS.SyncDir(l.o.Dir))
 }
