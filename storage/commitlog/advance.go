@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -97,7 +96,7 @@ func (a *active) footer() ([]byte, filter) {
 func (l *Log) finished(a *active, at, size int64, keep filter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.size, a.tail, a.newest, a.touched = size, at, l.o.Now().UnixMilli(), nil
+	a.size, a.tail, a.newest, a.touched = size, at, l.now(), nil
 	if len(a.index.of) > 0 {
 		x := &index{offset: uint32(at), rooms: uint32(len(a.index.of))}
 		l.keepFilter(x, keep)
@@ -195,7 +194,7 @@ func (l *Log) fallBack(a *active, s *scan) {
 // none. Those that nobody needs any more are left out and returned too. mu is held, or nobody
 // else has the log yet.
 func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed []*segment) {
-	now, n := l.o.Now(), 0
+	now, n := l.now(), 0
 	most := len(segments)
 	if active == 0 { // one stays: it says which log this is, and which generation
 		most--
@@ -206,7 +205,7 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 	doomed, segments = segments[:n], segments[n:]
 	c = &current{
 		relaxed: l.o.Durability == Relaxed, id: l.id, generation: l.generation, active: active, crashed: l.crashed.suspects,
-		unsynced: l.unsynced, segments: segments,
+		unsynced: l.unsynced, clock: l.clock, segments: segments,
 	}
 	switch {
 	case len(segments) > 0:
@@ -227,9 +226,12 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 	return c, doomed
 }
 
+// now is the time by which segments age. mu is held, or nobody else has the log yet.
+func (l *Log) now() int64 { return l.clock.read(l.o.Now()) }
+
 // expendable tells whether a segment may be deleted once those before it are. mu is held.
-func (l *Log) expendable(s *segment, now time.Time) bool {
-	return s.pins == 0 && !l.crashed.has(s.number) && (s.rooms() == 0 || now.Sub(time.UnixMilli(s.newest)) >= l.o.History)
+func (l *Log) expendable(s *segment, now int64) bool {
+	return s.pins == 0 && !l.crashed.has(s.number) && (s.rooms() == 0 || now-s.newest >= l.o.History.Milliseconds())
 }
 
 // discard deletes files that CURRENT does not name any more. One that cannot be deleted is
@@ -265,8 +267,8 @@ func (l *Log) tidy(look bool) {
 
 // wantsSweep tells whether there is something to delete. mu is held.
 func (l *Log) wantsSweep() bool {
-	now := l.o.Now()
-	if now.Before(l.quiet) {
+	now := l.now()
+	if now < l.quiet {
 		return false
 	}
 	return l.idle() || len(l.segments) > 0 && l.expendable(l.segments[0], now)
@@ -299,7 +301,7 @@ func (l *Log) sweep() error {
 	}
 	if err != nil {
 		l.mu.Lock()
-		l.quiet = l.o.Now().Add(sweepPause)
+		l.quiet = l.now() + sweepPause.Milliseconds()
 		l.mu.Unlock()
 	}
 	return err

@@ -23,7 +23,7 @@ const (
 	currentTemp    = "CURRENT.tmp"
 	currentMagic   = "DenCurr\x00"
 	currentVersion = 3
-	currentHeader  = 112
+	currentHeader  = 128
 	mostCurrent    = 1 << 30
 	currentPage    = 4096 // each copy begins at a multiple
 	currentRow     = 40
@@ -45,6 +45,7 @@ type current struct {
 	crashed    suspects
 	floor      uint64 // segments below it hold nothing unreleased
 	unsynced   uint64 // the newest generation that was Relaxed and crashed; 0: none
+	clock      clock
 	segments   []*segment
 	pins       []pin
 }
@@ -81,8 +82,10 @@ func (c *current) encode() []byte {
 	for i, v := range c.numbers() {
 		le.PutUint64(b[40+8*i:], *v)
 	}
-	le.PutUint32(b[104:], uint32(len(c.segments)))
-	le.PutUint32(b[108:], uint32(len(c.pins)))
+	le.PutUint64(b[104:], uint64(c.clock.passed))
+	le.PutUint64(b[112:], uint64(c.clock.wall))
+	le.PutUint32(b[120:], uint32(len(c.segments)))
+	le.PutUint32(b[124:], uint32(len(c.pins)))
 	for _, s := range c.segments {
 		b = le.AppendUint64(le.AppendUint64(b, s.generation), uint64(s.newest))
 		for _, v := range []uint32{uint32(s.size), uint32(s.tail), uint32(s.hole), s.salt, uint32(len(s.indexes)), 0} {
@@ -162,7 +165,8 @@ func parseCopy(b []byte) (*current, error) {
 	for i, v := range c.numbers() {
 		*v = le.Uint64(b[40+8*i:])
 	}
-	rows, pins, b := le.Uint32(b[104:]), le.Uint32(b[108:]), b[currentHeader:]
+	c.clock = clock{passed: int64(le.Uint64(b[104:])), wall: int64(le.Uint64(b[112:]))}
+	rows, pins, b := le.Uint32(b[120:]), le.Uint32(b[124:]), b[currentHeader:]
 	if c.first == 0 || c.active != 0 && c.active != c.first+uint64(rows) {
 		return nil, bad
 	}

@@ -45,9 +45,11 @@
 //	80  u64  last segment with what it and those before it have left
 //	88  u64  segments below this one have only released entries
 //	96  u64  newest generation that was Relaxed and crashed, 0: none
-//	104 u32  n, how many segments are sealed: they follow each other from the first
-//	108 u32  m, how many pins there are
-//	112 n times: u64 generation; i64 Unix ms of the sealing; u32 size; u32 where the records
+//	104 u64  ms that have passed since the log was made, by its own clock (clock.go)
+//	112 i64  Unix ms then
+//	120 u32  n, how many segments are sealed: they follow each other from the first
+//	124 u32  m, how many pins there are
+//	128 n times: u64 generation; i64 ms, by the log's clock, of the sealing; u32 size; u32 where the records
 //	    end, 0: it was never read; u32 where they go on behind the last ones that are damaged and
 //	    of unknown rooms, 0: there are none; u32 salt; u32 k, how many indexes it has; u32 0;
 //	    k times, oldest first: u32 offset; u32 rooms in it

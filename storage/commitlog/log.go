@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // Log is the commit log of a node. Its methods, and those of its rooms, may be called from
@@ -47,7 +46,8 @@ type Log struct {
 	crashed  recovery
 	filters  int64      // bytes of filters in memory
 	pressed  []identity // rooms to call Pressure for
-	quiet    time.Time  // no sweep before this
+	clock    clock
+	quiet    int64 // no sweep before this, by the clock
 	stats    Stats
 }
 
@@ -139,7 +139,7 @@ func (l *Log) load() (*current, error) {
 			return nil, err
 		}
 	}
-	l.id = c.id
+	l.id, l.clock = c.id, c.clock
 	if c.active != 0 && !have[c.active] {
 		return nil, lost(c.active)
 	}
@@ -193,6 +193,8 @@ func (l *Log) setAside(number uint64, id [16]byte) {
 // found makes a new log.
 func (l *Log) found() (*current, error) {
 	c := &current{clean: true, first: 1, floor: 1}
+	c.clock.wall = l.o.Now().UnixMilli()
+	l.clock = c.clock
 	if _, err := io.ReadFull(l.o.Random, c.id[:]); err != nil {
 		return nil, failure("making an ID", err)
 	}

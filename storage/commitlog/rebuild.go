@@ -75,6 +75,7 @@ func (l *Log) rebuild(have map[uint64]bool, b []byte, why error) (*current, erro
 		return nil, fmt.Errorf("commitlog: %w: %s is gone or damaged, and no file says which log it is of", ErrCorrupt, filepath.Join(l.o.Dir, currentName))
 	}
 	c := &current{id: id}
+	c.clock.wall = l.o.Now().UnixMilli()
 	l.id = id
 	var last head
 	for _, n := range numbers {
@@ -153,7 +154,7 @@ func (l *Log) adopt(number, generation uint64) (*segment, error) {
 		return nil, failure("opening "+name, err)
 	}
 	defer f.Close()
-	g := &segment{number: number, size: size, newest: l.o.Now().UnixMilli(), generation: generation}
+	g := &segment{number: number, size: size, newest: l.now(), generation: generation}
 	begin, err := g.begin(f)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func (l *Log) recover(c *current) error {
 		return failure("opening "+name, err)
 	}
 	defer f.Close()
-	g := &segment{number: c.active, size: size, newest: l.o.Now().UnixMilli(), generation: c.generation}
+	g := &segment{number: c.active, size: size, newest: l.now(), generation: c.generation}
 	begin, err := g.begin(f)
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ type segment struct {
 	tail    int64    // where its records end
 	hole    int64    // where they go on behind the last one whose room is not known; 0: there is none
 	indexes []*index // oldest first; a room's newest place in it is in the newest that has the room
-	newest  int64    // Unix ms of when it was done
+	newest  int64    // when it was done, by the log's clock
 
 	generation uint64 // that has begun it
 
