@@ -6,6 +6,7 @@ package commitlog
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -84,35 +85,45 @@ func (g *segment) begin(f vfs.File) ([]byte, error) {
 	return b, nil
 }
 
-// findSalt finds the salt of a segment of this log. It is in the header, or, if that is damaged,
-// in the first record too; found is false if it is in neither of them.
+// findSalt finds the salt of a segment of this log; found is false if it is nowhere.
 func (l *Log) findSalt(f vfs.File, g *segment, begin []byte) (salt uint32, found bool, err error) {
-	if salt, err = checkSegmentHeader(begin, l.id, g.number); err == nil {
-		return salt, true, nil
+	if salt, err = checkSegmentHeader(begin, l.id, g.number); err == nil || !errors.Is(err, ErrCorrupt) {
+		return salt, err == nil, err
 	}
-	if !errors.Is(err, ErrCorrupt) {
-		return 0, false, err
+	name := segmentName(g.number)
+	salt, header, found, err := l.salvageSalt(f, g, begin)
+	switch {
+	case err != nil || !found:
+	case header == nil:
+		l.o.Logger.Error("commit log: the header of a file is damaged; its records are used", "file", name)
+	default:
+		l.o.Logger.Warn("commit log: a bit of a header has flipped, and is put right", "file", name)
+		_, err = f.WriteAt(header, 0) // which is synced with the rest
 	}
-	name, h := segmentName(g.number), slices.Clone(begin[:segmentHeader])
-	if flip, ok := mendHeader(h); ok {
-		if salt, err := checkSegmentHeader(h, l.id, g.number); err == nil {
-			l.noticed(g.number, flip.at)
-			_, err := f.WriteAt(h, 0) // which is synced with the rest
-			return salt, err == nil, failureOrNil("writing "+name, err)
+	return salt, found, failureOrNil("reading "+name, err)
+}
+
+// salvageSalt finds the salt of a segment whose header is damaged. It may be damaged by a bit only;
+// then header is what it should be. Or the salt is in the first record too, or what it has of the
+// salt fits the hints.
+func (l *Log) salvageSalt(f io.ReaderAt, g *segment, begin []byte) (salt uint32, header []byte, found bool, err error) {
+	header = slices.Clone(begin[:segmentHeader])
+	if _, ok := mendHeader(header); ok {
+		if salt, err := checkSegmentHeader(header, l.id, g.number); err == nil {
+			return salt, header, true, nil
 		}
 	}
 	first := make([]byte, recordHeader)
-	if _, err := f.ReadAt(first, segmentStart); err != nil && g.size >= segmentStart+recordHeader {
-		return 0, false, failure("reading "+name, err)
+	if n, err := f.ReadAt(first, segmentStart); n < len(first) && !errors.Is(err, io.EOF) {
+		return 0, nil, false, shortRead(g.number, segmentStart, err)
 	}
 	for _, salt := range []uint32{binary.LittleEndian.Uint32(begin[segmentHeader-4:]), binary.LittleEndian.Uint32(first[8:])} {
 		r, ok := parseHeader(first, salt)
 		if ok && r.chain == salt || parseHint(begin[hintAt(0):], salt)|parseHint(begin[hintAt(1):], salt) != 0 {
-			l.o.Logger.Error("commit log: the header of a file is damaged; its records are used", "file", name)
-			return salt, true, nil
+			return salt, nil, true, nil
 		}
 	}
-	return 0, false, nil
+	return 0, nil, false, nil
 }
 
 // noticed tells the operator of a flipped bit.

@@ -31,6 +31,8 @@ type scan struct {
 	bad     []int64  // records that are damaged, and of known rooms
 	holes   []hole
 	guess   *place // of a damaged record: its checksum is what the next record says
+
+	each func(at int64, r *record, v state) // is told of each record; may be nil
 }
 
 // hole is where records were whose rooms are not known.
@@ -75,9 +77,9 @@ func (s *scan) run() error {
 		switch v {
 		case mended, doubtful:
 			s.flips = append(s.flips, f)
-			s.take(&r)
+			s.take(&r, v)
 		case good:
-			s.take(&r)
+			s.take(&r, v)
 		case damaged:
 			s.takeDamaged(&r)
 		default:
@@ -131,7 +133,10 @@ func (s *scan) look(at int64) (record, state, flip, error) {
 }
 
 // take goes on behind a record that is good.
-func (s *scan) take(r *record) {
+func (s *scan) take(r *record, v state) {
+	if s.each != nil {
+		s.each(s.end, r, v)
+	}
 	if s.guess != nil {
 		s.guess.crc, s.guess = r.chain, nil
 	}
@@ -143,6 +148,9 @@ func (s *scan) take(r *record) {
 
 // takeDamaged goes on behind a record of which the header is good.
 func (s *scan) takeDamaged(r *record) {
+	if s.each != nil {
+		s.each(s.end, r, damaged)
+	}
 	if r.flags&flagIndex == 0 { // which nobody needs
 		s.bad = append(s.bad, s.end)
 	}

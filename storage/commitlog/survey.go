@@ -50,13 +50,17 @@ func (l *Log) scanDone(s *segment, f vfs.File) (*scan, error) {
 	if err := found.run(); err != nil {
 		return nil, err
 	}
-	var hints []uint32
+	return found, found.forgive(s.indexHints()...)
+}
+
+// indexHints are offsets at which there may be records of indexes.
+func (s *segment) indexHints() (hints []uint32) {
 	for _, x := range s.indexes {
 		if x.offset > recordHeader {
 			hints = append(hints, x.offset-recordHeader)
 		}
 	}
-	return found, found.forgive(hints...)
+	return hints
 }
 
 // holeEnd is where the records go on behind the last one whose room is not known; 0: there is
