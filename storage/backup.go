@@ -273,6 +273,7 @@ type identity struct {
 	namespace, room string
 	epoch           string
 	above           Seq   // the room's seq is to be higher than this
+	seq             Seq   // what it is, when settle has returned
 	at              int64 // Unix milliseconds
 }
 
@@ -294,7 +295,7 @@ func randomEpoch(random io.Reader) (string, error) {
 // log begins again, one seq further: everything that a client knows from before is below
 // the floor, whatever epoch it names. A file that takes a room's place is to be in WAL mode: the
 // switch to it goes through a journal that a power cut could bring back.
-func (id identity) settle(f FS, path string, mode journalMode) error {
+func (id *identity) settle(f FS, path string, mode journalMode) error {
 	if err := setFileJournalMode(f, path, rollbackMode); err != nil {
 		return err
 	}
@@ -311,13 +312,14 @@ func (id identity) settle(f FS, path string, mode journalMode) error {
 	return syncFile(f, path)
 }
 
-func (id identity) write(d *DB) error {
+func (id *identity) write(d *DB) error {
 	var number, seq int64
 	err := d.each("SELECT number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) { number, seq = r.Int(0), r.Int(1) })
 	if err != nil {
 		return err
 	}
 	seq = max(seq, int64(id.above)) + 1
+	id.seq = Seq(seq)
 	if _, err := d.exec(own, "BEGIN; DELETE FROM _den_changes", nil); err != nil {
 		return err
 	}

@@ -15,13 +15,11 @@ import (
 	"strings"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/vfs"
 )
-
-// lostSeq is added to a room's seq where the file that it had cannot be read, so that
-// clients which have seen its last commits do not take the new ones for older.
-const lostSeq = 1 << 32
 
 // keptForm is the time in the name under which a replaced file is kept, in UTC.
 const keptForm = "20060102T150405.000Z"
@@ -30,8 +28,9 @@ const keptForm = "20060102T150405.000Z"
 // goroutine at a time. A room has one at a time: preparing another removes the file of the first,
 // whose Install then fails.
 type Replacement struct {
-	o    Options
-	temp string
+	o     Options
+	temp  string
+	fresh bool // there was no such room
 }
 
 // PrepareRestore makes a replacement for the room of o from a backup, or from any whole
@@ -103,13 +102,16 @@ func (r *Replacement) copyFrom(source string) error {
 	if err != nil {
 		return err
 	}
-	if err := copyFile(f, source, r.temp); err != nil {
+	release, err := holdStill(f, source)
+	if err != nil {
 		return err
 	}
-	if size, err := f.Size(source + "-wal"); err == nil && size > 0 {
-		if err := copyFile(f, source+"-wal", r.temp+"-wal"); err != nil {
-			return err
-		}
+	err = copyFile(f, source, r.temp)
+	if size, missing := f.Size(source + "-wal"); err == nil && missing == nil && size > 0 {
+		err = copyFile(f, source+"-wal", r.temp+"-wal")
+	}
+	if err = errors.Join(err, release()); err != nil {
+		return err
 	}
 	d, err := openBeside(f, r.temp)
 	if err != nil {
@@ -120,6 +122,28 @@ func (r *Replacement) copyFrom(source string) error {
 		err = d.each("PRAGMA journal_mode = DELETE", func(*Rows) {}) // takes the WAL in
 	}
 	return errors.Join(err, d.Close())
+}
+
+// holdStill keeps others from writing to a database file until it is released. ErrInUse: somebody has
+// it open, in this process or another.
+func holdStill(f FS, path string) (release func() error, err error) {
+	lib.once()
+	c, err := openFile(f.SQLite(), path, sqlite3.SQLITE_OPEN_READONLY|sqlite3.SQLITE_OPEN_NOMUTEX)
+	if err != nil {
+		return nil, err
+	}
+	file, err := c.control(sqlite3.SQLITE_FCNTL_FILE_POINTER)
+	if err != nil {
+		return nil, errors.Join(err, c.close(nil))
+	}
+	methods := (*sqlite3.Tsqlite3_io_methods)(pointer(*(*uintptr)(pointer(file))))
+	if rc := method[lockMethod](methods.FxLock)(c.tls, file, sqlite3.SQLITE_LOCK_SHARED); rc != sqlite3.SQLITE_OK {
+		return nil, errors.Join(c.said(rc), c.close(nil))
+	}
+	return func() error {
+		method[lockMethod](methods.FxUnlock)(c.tls, file, sqlite3.SQLITE_LOCK_NONE)
+		return c.close(nil)
+	}, nil
 }
 
 // checkSource tells whether a copied file is a whole room.
@@ -147,7 +171,7 @@ func (d *DB) checkSource() error {
 	}
 	log, _ := meta["log"].(string)
 	clean, _ := meta["clean"].(int64)
-	if log != "" && clean == 0 {
+	if log != "" && clean <= 0 {
 		return fmt.Errorf("%w: the file was in use; take a backup of the room instead of a copy of its file", ErrLogMissing)
 	}
 	if _, ok := meta["epoch"].(string); !ok {
@@ -178,6 +202,7 @@ func (r *Replacement) InstallNew() error {
 	if there {
 		return fmt.Errorf("%w: %s", ErrExists, r.o.Path)
 	}
+	r.fresh = true
 	_, err = r.Install()
 	return err
 }
@@ -188,17 +213,8 @@ func (r *Replacement) install() (kept string, err error) {
 	if err := become.newEpoch(o.Random); err != nil {
 		return "", err
 	}
-	there, err := Exists(o)
-	switch {
-	case errors.Is(err, ErrLogMissing), errors.Is(err, ErrLogMismatch): // that may be why there is a restore
-		become.above = r.unreadable()
-	case err != nil:
+	if become.above, err = r.above(); err != nil {
 		return "", err
-	}
-	if there {
-		if become.above, err = r.retire(); err != nil {
-			return "", err
-		}
 	}
 	mode := walMode
 	if bug.On("rollback-mode") {
@@ -215,6 +231,9 @@ func (r *Replacement) install() (kept string, err error) {
 	if err := removeIfThere(o.FS, o.Path+wholeSuffix); err != nil {
 		return "", err
 	}
+	if err := noteSeq(o, become.seq); err != nil {
+		return "", err
+	}
 	if err := o.removeJournals(); err != nil {
 		return "", err
 	}
@@ -225,44 +244,66 @@ func (r *Replacement) install() (kept string, err error) {
 		return "", fmt.Errorf("%w: the new file is in place, but a power cut may bring the old one back; restore again: %w", ErrIO, err)
 	}
 	_ = o.dropRewrite() // what stays of it has the new file written again, once
-	r.letGo()
+	r.letGo(kept)
 	return kept, nil
 }
 
 // letGo tells the commit log that nobody will ask for what an old file lacked that could
-// not be opened. Of one that could it keeps nothing any more.
-func (r *Replacement) letGo() {
-	if log, ok := r.o.Log.(interface{ Forget(namespace, room string) }); ok {
-		log.Forget(r.o.Namespace, r.o.Room)
+// not be opened. Of one that could it keeps nothing any more. What was moved out of the log goes to the kept file.
+func (r *Replacement) letGo(kept string) {
+	o := r.o
+	if log, ok := o.Log.(forgetter); ok {
+		log.Forget(o.Namespace, o.Room)
 	}
+	if kept == "" || o.FS.Rename(o.Path+asideSuffix, kept+asideSuffix) != nil {
+		o.FS.Remove(o.Path + asideSuffix) // one that stays is of an epoch that is over
+	}
+}
+
+// above gives a seq that is not below any that the room has answered with.
+func (r *Replacement) above() (Seq, error) {
+	there, err := Exists(r.o)
+	switch {
+	case errors.Is(err, ErrLogMissing), errors.Is(err, ErrLogMismatch): // that may be why there is a restore
+	case err != nil:
+		return 0, err
+	case there:
+		seq, readable, err := r.retire()
+		if readable || err != nil {
+			return seq, err
+		}
+	case r.fresh:
+		return notedSeq(r.o)
+	}
+	backup, err := r.backupSeq()
+	if err != nil {
+		return 0, err
+	}
+	return aboveAll(r.o, backup)
 }
 
 // retire brings the old file to where it is whole without its WAL and the commit log, and
-// gives the seq that it had.
-func (r *Replacement) retire() (Seq, error) {
+// gives the seq that it had. It is not readable where that may be why there is a restore.
+func (r *Replacement) retire() (seq Seq, readable bool, err error) {
 	d, err := Open(r.o)
 	switch {
 	case errors.Is(err, ErrInUse):
-		return 0, err
-	case err != nil: // it is beyond reading; it may be why there is a restore
-		return r.unreadable(), nil
+		return 0, false, err
+	case err != nil:
+		return 0, false, nil
 	}
-	seq := d.Seq()
-	return seq, d.Close()
+	seq = d.Seq()
+	return seq, true, d.Close()
 }
 
-// unreadable guesses a seq that is above all that the old file has given out.
-func (r *Replacement) unreadable() Seq {
+// backupSeq is the highest seq in the file that is to take the room's place.
+func (r *Replacement) backupSeq() (seq Seq, err error) {
 	d, err := openBeside(r.o.FS, r.temp)
 	if err != nil {
-		return lostSeq
+		return 0, err
 	}
-	defer d.Close()
-	var seq int64
-	if d.each("SELECT coalesce(max(last), 0) FROM _den_changes", func(rows *Rows) { seq = rows.Int(0) }) != nil {
-		return lostSeq
-	}
-	return Seq(seq) + lostSeq
+	err = d.each("SELECT coalesce(max(last), 0) FROM _den_changes WHERE typeof(last) = 'integer'", func(rows *Rows) { seq = Seq(rows.Int(0)) })
+	return seq, errors.Join(err, d.Close())
 }
 
 // Discard throws the replacement away, if it was not installed.

@@ -334,7 +334,7 @@ func TestRestoreOverACorruptRoom(t *testing.T) {
 		t.Error("the old file was not kept")
 	}
 	c := openTest(t, o)
-	if n := query(t, c, `SELECT count(*) FROM todos`)[0][0]; n != int64(5) || c.Seq() < lostSeq {
+	if n := query(t, c, `SELECT count(*) FROM todos`)[0][0]; n != int64(5) || c.Seq() < seqRoom {
 		t.Errorf("%v todos, seq %d", n, c.Seq())
 	}
 }

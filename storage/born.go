@@ -257,11 +257,17 @@ func beginning(o Options) (RoomLog, []byte, error) {
 	for ; to > 0 && to >= from; to-- {
 		epochs = append(epochs, bornEpoch(o, to))
 	}
-	for _, epoch := range epochs {
+	moved, err := readAside(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer moved.close()
+	for _, epoch := range append(epochs, moved.epochs()...) {
 		room, err := o.Log.Room(o.Namespace, o.Room, epoch)
 		if err != nil {
 			return nil, nil, err
 		}
+		room = moved.before(o, room, epoch)
 		content, err := firstPages(room)
 		if err == nil && content != nil {
 			return room, content, nil

@@ -9,6 +9,7 @@ package storage
 // is better served with the table as it is.
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -128,16 +129,19 @@ func (d *DB) appendHighs(dst []byte) ([]byte, error) {
 }
 
 // highIn finds a table's maximum among those of a row of the log; nil: none.
-func highIn(highs []byte, id int64) []byte {
+func highIn(highs []byte, id int64) ([]byte, error) {
 	for len(highs) > 0 {
 		table, n := binary.Uvarint(highs)
-		image := highs[n : n+size(highs[n:])]
-		if int64(table) == id {
-			return image
+		image, rest, ok := checked(highs[max(n, 0):])
+		if n <= 0 || !ok {
+			return nil, fmt.Errorf("%w: the stamps of a row of _den_changes", ErrCorrupt)
 		}
-		highs = highs[n+len(image):]
+		if int64(table) == id {
+			return image, nil
+		}
+		highs = rest
 	}
-	return nil
+	return nil, nil
 }
 
 // logRows are the ids of the log's rows: all from first to last, 0 and 0 for none.
@@ -193,15 +197,18 @@ type changedKey struct {
 func (d *DB) changedSince(t *table, seq Seq) ([]changedKey, error) {
 	var list []changedKey
 	place := make(map[string]int)
+	var damaged error
 	add := func(first Seq, entries []byte) {
-		for len(entries) > 0 {
+		for len(entries) > 0 && damaged == nil {
 			id, n := binary.Uvarint(entries)
-			offset, m := binary.Uvarint(entries[n:])
-			key := entries[n+m:]
-			key = key[:size(key)]
-			gone := entries[n+m+len(key):]
-			gone = gone[:size(gone)]
-			entries = entries[n+m+len(key)+len(gone):]
+			offset, m := binary.Uvarint(entries[max(n, 0):])
+			key, rest, keyOK := checked(entries[max(n, 0)+max(m, 0):])
+			gone, rest, goneOK := checked(rest)
+			if n <= 0 || m <= 0 || !keyOK || !goneOK {
+				damaged = fmt.Errorf("%w: the entries of a row of _den_changes", ErrCorrupt)
+				return
+			}
+			entries = rest
 			if int64(id) != t.id || first+Seq(offset) <= seq {
 				continue
 			}
@@ -222,6 +229,9 @@ func (d *DB) changedSince(t *table, seq Seq) ([]changedKey, error) {
 		return nil, err
 	}
 	add(d.log.first, d.log.entries)
+	if damaged != nil {
+		return nil, damaged
+	}
 	return slices.DeleteFunc(list, func(c changedKey) bool { return c.key == nil }), nil
 }
 
@@ -343,11 +353,13 @@ func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
 // want, and tells whether it is the oldest that there is. What the open batch has not
 // written yet comes last.
 func (d *DB) firstReaching(t *table, want []byte) (found logRow, oldest bool, err error) {
+	var damaged error
 	found, there, err := d.search(func(row logRow) bool {
-		high := highIn(row.highs, t.id)
+		high, err := highIn(row.highs, t.id)
+		damaged = cmp.Or(damaged, err)
 		return high != nil && compare(high, want) >= 0
 	})
-	if err != nil {
+	if err = cmp.Or(err, damaged); err != nil {
 		return logRow{}, false, err
 	}
 	if !there && len(d.log.entries) > 0 {
@@ -380,8 +392,8 @@ func (b *Batch) trim() error {
 		}
 	}
 	rows.finish()
-	if rows.err != nil || from == d.ids.first {
-		return rows.err
+	if err := rows.failure(); err != nil || from == d.ids.first {
+		return err
 	}
 	if _, err := d.exec(own, "DELETE FROM _den_changes WHERE id < ?1", []any{from}); err != nil {
 		return err

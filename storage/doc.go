@@ -150,7 +150,8 @@
 //	  log         text     Log.ID of the commit log that the file's transactions went to;
 //	                       empty: none so far, the file is whole by itself
 //	  clean       integer  Log.Generation in which the file was closed with all of its
-//	                       transactions in it; 0: in use since, it may need the log
+//	                       transactions in it; or in use, it may need the log: minus the
+//	                       Log.Generation in which it came into use, 0 if there was no log
 //	  prepared    text     DB.Prepare's: SQLite's schema_version of then, and a fingerprint
 //	  tables      text     schema_version, and a digest of the synced tables' definitions
 //	  tended      integer  DB.Tend's: Unix milliseconds

@@ -227,7 +227,7 @@ func TestExportAndImport(t *testing.T) {
 			if got := query(t, c, `SELECT max(id) FROM counted WHERE x = 'by; trigger'`); fmt.Sprint(got) != fmt.Sprint(next) {
 				t.Errorf("the trigger: %v, want %v", got, next)
 			}
-			if dirNames(t, filepath.Dir(o.Path)) != "room.db room.db-wal" {
+			if dirNames(t, filepath.Dir(o.Path)) != "room.db room.db-wal room.db.seq" {
 				t.Errorf("beside the room: %s", dirNames(t, filepath.Dir(o.Path)))
 			}
 		})

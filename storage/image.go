@@ -71,6 +71,19 @@ func size(b []byte) int {
 	return 1
 }
 
+// checked gives the value that b starts with, and what follows it; ok is false where b does not start
+// with a whole one. It is for images that were read from a file.
+func checked(b []byte) (value, rest []byte, ok bool) {
+	if len(b) == 0 || Type(b[0]) > Blob || (Type(b[0]) == Text || Type(b[0]) == Blob) && len(b) < 5 {
+		return nil, nil, false
+	}
+	n := size(b)
+	if n > len(b) {
+		return nil, nil, false
+	}
+	return b[:n], b[n:], true
+}
+
 // column gives value i of an image.
 func column(img []byte, i int) []byte {
 	for ; i > 0; i-- {

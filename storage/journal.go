@@ -61,6 +61,23 @@ type LogEntry struct {
 type mark struct {
 	log   string // the log that the file's transactions went to; "": none so far
 	clean uint64 // the generation of it in which the file was closed with all in it; 0: in use
+	since uint64 // the generation in which it came into use; 0: not known, or clean is set
+}
+
+// number is the mark without the log, as the file has it.
+func (m mark) number() int64 {
+	if m.clean != 0 {
+		return int64(m.clean)
+	}
+	return -int64(m.since)
+}
+
+// markOf is the opposite of number.
+func markOf(log string, number int64) mark {
+	if number > 0 {
+		return mark{log: log, clean: uint64(number)}
+	}
+	return mark{log: log, since: uint64(-number)}
 }
 
 // Errors of a file and a log that do not go together. Both are left as they are.
@@ -131,10 +148,13 @@ func (d *DB) catchUp(room RoomLog) (again bool, err error) {
 	return false, nil
 }
 
-// ahead refuses a file that has more than the log, unless the log does not promise to
-// have everything.
+// ahead refuses a file that has more than the log, unless the log did not promise to
+// have everything when the file was used last.
 func (d *DB) ahead(last uint64) error {
-	if r, ok := d.o.Log.(interface{ Relaxed() bool }); ok && r.Relaxed() {
+	if r, ok := d.o.Log.(interface {
+		Relaxed() bool
+		RelaxedCrash() uint64
+	}); ok && (r.Relaxed() || r.RelaxedCrash() != 0 && d.mark.since <= r.RelaxedCrash()) {
 		return nil
 	}
 	return fmt.Errorf("%w: the file has transactions up to %d, the log ends at %d: the log has lost something; %s", ErrLogMismatch, d.number, last, logHint)
@@ -186,7 +206,7 @@ func (d *DB) append(payload []byte) error {
 func (d *DB) soil() error {
 	var inUse mark // without a log the file is whole by itself
 	if log := d.o.Log; log != nil {
-		inUse.log = log.ID()
+		inUse = mark{log: log.ID(), since: log.Generation()}
 	}
 	if d.mark != inUse {
 		if err := d.setMark(inUse); err != nil {
@@ -197,7 +217,7 @@ func (d *DB) soil() error {
 }
 
 func (d *DB) setMark(m mark) error {
-	err := d.putMeta("clean", int64(m.clean))
+	err := d.putMeta("clean", m.number())
 	if err == nil && m.log != d.mark.log {
 		err = d.putMeta("log", m.log)
 	}
@@ -342,7 +362,7 @@ func (d *DB) markClean() error {
 	}
 	b := d.newBatch()
 	b.leaving, b.wrote = true, true
-	if err := d.setMark(mark{d.o.Log.ID(), d.o.Log.Generation()}); err != nil {
+	if err := d.setMark(mark{log: d.o.Log.ID(), clean: d.o.Log.Generation()}); err != nil {
 		b.abort()
 		b.dead, d.batch = errOver, nil
 		d.restore(b)

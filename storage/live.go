@@ -78,7 +78,11 @@ func (d *DB) loadHigh(t *table) error {
 			return err
 		}
 	}
-	t.high, t.next, t.raised = highIn(newest.highs, t.id), nil, false
+	high, err := highIn(newest.highs, t.id)
+	if err != nil {
+		return err
+	}
+	t.high, t.next, t.raised = high, nil, false
 	if floor := max(d.floor, t.floor); floor > 0 && newest.last <= floor {
 		t.next = append(t.next, t.high...) // the maximum never falls, also when the row that had it is gone
 		if err := d.raiseToTable(t); err != nil {

@@ -102,6 +102,12 @@ func (l *NodeLog) Traces(namespace, room string) (epoch string, from, to uint64,
 	return epoch, from, to, logError(err)
 }
 
+// Epochs is Log's.
+func (l *NodeLog) Epochs(namespace, room string) ([]string, error) {
+	epochs, err := l.Log.Epochs(namespace, withoutNUL.Replace(room))
+	return epochs, logError(err)
+}
+
 // Pinned gives the rooms that were closed and have not released all.
 func (l *NodeLog) Pinned(yield func(namespace, room string) bool) {
 	l.Log.Pinned(func(namespace, room string) bool { return yield(namespace, withNUL.Replace(room)) })

@@ -42,10 +42,20 @@ func Open(o Options) (*DB, error) {
 		return nil, err
 	}
 	d, err := openRoom(o)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", o.Path, diagnose(o.Path, err))
+	if err == nil {
+		return d, nil
 	}
-	return d, nil
+	err = fmt.Errorf("open %s: %w", o.Path, diagnose(o.Path, err))
+	if refusal(err) {
+		moved, failed := putAside(o)
+		if moved != "" {
+			err = fmt.Errorf("%w; what the commit log had of the room was moved to %s", err, moved)
+		}
+		if failed != nil {
+			err = fmt.Errorf("%w; the commit log keeps what it has of the room (%v)", err, failed)
+		}
+	}
+	return nil, err
 }
 
 func openRoom(o Options) (*DB, error) {
@@ -78,10 +88,26 @@ func openRoom(o Options) (*DB, error) {
 	} else if rewritten {
 		header = nil
 	}
-	if d := openSpare(o, header); d != nil {
-		d.created = fresh
-		return d, nil
+	moved, err := readAside(o)
+	if err != nil {
+		return nil, err
 	}
+	defer moved.close()
+	var d *DB
+	if moved == nil {
+		d = openSpare(o, header)
+	}
+	if d == nil {
+		if d, err = openAndCatchUp(o, header, moved); err != nil {
+			return nil, err
+		}
+	}
+	d.created = fresh
+	return d, nil
+}
+
+// openAndCatchUp opens a file, and has it take from the log, and from what was moved out of it, what it lacks.
+func openAndCatchUp(o Options, header *fileHeader, moved *aside) (*DB, error) {
 	var room RoomLog
 	for {
 		d, err := openOnce(o, header)
@@ -90,7 +116,6 @@ func openRoom(o Options) (*DB, error) {
 			leave(room)
 			return nil, err
 		}
-		d.created = fresh
 		if o.Log == nil {
 			return d, nil
 		}
@@ -98,10 +123,11 @@ func openRoom(o Options) (*DB, error) {
 			if room, err = o.Log.Room(o.Namespace, o.Room, d.epoch); err != nil {
 				return nil, errors.Join(err, d.refuse())
 			}
+			room = moved.before(o, room, d.epoch)
 		}
 		again, err := d.catchUp(room)
 		if err == nil && !again {
-			err = d.follow(room)
+			err = d.follow(plain(room))
 		}
 		switch {
 		case err != nil:
@@ -270,11 +296,19 @@ func (d *DB) checkStamps() error {
 		return fmt.Errorf("%w: no epoch in _den_meta", ErrCorrupt)
 	}
 	d.epoch = epoch
-	floor, _ := meta["floor"].(int64)
-	d.floor = Seq(floor)
-	d.mark.log, _ = meta["log"].(string)
-	clean, _ := meta["clean"].(int64)
-	d.mark.clean = uint64(clean)
+	floor, ok := meta["floor"].(int64)
+	if !ok || floor < 0 {
+		return fmt.Errorf("%w: the floor in _den_meta is %v", ErrCorrupt, meta["floor"])
+	}
+	clean, ok := meta["clean"].(int64)
+	if !ok {
+		return fmt.Errorf("%w: the mark in _den_meta is %v", ErrCorrupt, meta["clean"])
+	}
+	log, ok := meta["log"].(string)
+	if !ok {
+		return fmt.Errorf("%w: no log in _den_meta", ErrCorrupt)
+	}
+	d.floor, d.mark = Seq(floor), markOf(log, clean)
 	d.notes.stored = make(map[string]Value)
 	for _, name := range []string{notePrepared, noteTables, noteTended, noteAlarm} {
 		if v, there := meta[name]; there {
@@ -291,11 +325,15 @@ func (d *DB) loadPosition() error {
 	if err != nil {
 		return err
 	}
-	return d.each("SELECT id, number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
+	err = d.each("SELECT id, number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
 		d.ids.last, d.number = r.Int(0), uint64(r.Int(1))
 		d.covered = Seq(r.Int(2))
 		d.seq.Store(uint64(d.covered))
 	})
+	if err == nil && (d.ids.first < 0 || int64(d.number) < 0 || int64(d.covered) < 0) {
+		err = fmt.Errorf("%w: a negative number in _den_changes", ErrCorrupt)
+	}
+	return err
 }
 
 func checkVersion(id, version uint32) error {

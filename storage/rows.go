@@ -23,6 +23,7 @@ type Rows struct {
 	s      *statement
 	names  []string
 	err    error
+	wrong  error // a column had another type than the reader relied on
 	open   bool
 	acting bool // made inside of an action, and closed with it
 	ahead  bool // the first row was fetched by the query itself
@@ -86,6 +87,10 @@ func (r *Rows) next() bool {
 	if !r.open {
 		return false
 	}
+	if r.wrong != nil {
+		r.finish()
+		return false
+	}
 	if r.table != nil {
 		row, err := r.nextChanged()
 		if !row {
@@ -129,6 +134,14 @@ func (r *Rows) finish() {
 func (r *Rows) Err() error {
 	r.d.mu.Lock()
 	defer r.d.mu.Unlock()
+	return r.failure()
+}
+
+// failure is Err with the mutex held.
+func (r *Rows) failure() error {
+	if r.err == nil {
+		return r.wrong
+	}
 	return r.err
 }
 
@@ -147,18 +160,47 @@ func (r *Rows) Columns() []string { return r.names }
 // Type gives the storage class of column i of the row.
 func (r *Rows) Type(i int) Type { return Type(r.mem[r.starts[i]]) }
 
-// Int gives an Integer column.
-func (r *Rows) Int(i int) int64 { return intOf(r.mem[r.starts[i]:]) }
+// Int gives an Integer column. For a column of another type it gives 0, and the rows end with
+// an error: ErrCorrupt in Den's own tables, otherwise ErrMisuse. So do Float and Bytes.
+func (r *Rows) Int(i int) int64 {
+	if t := r.Type(i); t != Integer {
+		r.mistyped(i, Integer)
+		return 0
+	}
+	return intOf(r.mem[r.starts[i]:])
+}
 
 // Float gives a Float column.
-func (r *Rows) Float(i int) float64 { return floatOf(r.mem[r.starts[i]:]) }
+func (r *Rows) Float(i int) float64 {
+	if t := r.Type(i); t != Float {
+		r.mistyped(i, Float)
+		return 0
+	}
+	return floatOf(r.mem[r.starts[i]:])
+}
 
 // Bytes gives a Text or Blob column without a copy: it is valid until Next or
-// Close, and must not be written to.
+// Close, and must not be written to. For another column it gives nil, see Int.
 func (r *Rows) Bytes(i int) []byte {
 	v := r.mem[r.starts[i]:]
+	if t := Type(v[0]); t != Text && t != Blob {
+		r.mistyped(i, Text)
+		return nil
+	}
 	n := size(v)
 	return v[5:n:n]
+}
+
+// mistyped notes that a column does not have the type that the reader relies on.
+func (r *Rows) mistyped(i int, want Type) {
+	if r.wrong != nil {
+		return
+	}
+	kind := ErrMisuse
+	if r.s != nil && r.s.auth != handler {
+		kind = ErrCorrupt
+	}
+	r.wrong = fmt.Errorf("storage: %w: column %q is %s, not %s", kind, r.names[i], r.Type(i), want)
 }
 
 // Values gives the whole row; it stays valid.

@@ -108,6 +108,14 @@ func vacant() sqlite3.Tsqlite3_io_methods {
 
 // lock takes the file for this connection alone, as SQLite's EXCLUSIVE mode does.
 func (s *seat) lock() error {
+	if viewString((*sqlite3.Tsqlite3_vfs)(pointer(s.system)).FzName) == "unix" {
+		if rc, done := lockDescription(s.file); done {
+			if rc != sqlite3.SQLITE_OK {
+				return s.c.said(rc)
+			}
+			return nil
+		}
+	}
 	for _, level := range []int32{sqlite3.SQLITE_LOCK_SHARED, sqlite3.SQLITE_LOCK_EXCLUSIVE} {
 		if rc := method[lockMethod]((*sqlite3.Tsqlite3_io_methods)(pointer(s.table.base)).FxLock)(s.c.tls, s.file, level); rc != sqlite3.SQLITE_OK {
 			return s.c.said(rc)

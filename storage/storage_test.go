@@ -216,7 +216,10 @@ func checkHighs(t testing.TB, d *DB, tab *table) {
 		if row[0].(int64) < row[1].(int64)-1 || row[0].(int64) > int64(d.Seq()) {
 			t.Errorf("a row of the log is from %v to %v, the room at %d", row[1], row[0], d.Seq())
 		}
-		high := highIn(row[2].([]byte), tab.id)
+		high, err := highIn(row[2].([]byte), tab.id)
+		if err != nil {
+			t.Error(err)
+		}
 		if before != nil && high != nil && compare(high, before) < 0 { // it is nil while the table is not followed
 			t.Errorf("%s: the maximum fell at %v", tab.name, row[0])
 		}

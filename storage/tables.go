@@ -266,7 +266,7 @@ func (d *DB) each(sql string, do func(*Rows), args ...any) error {
 	for rows.next() {
 		do(rows)
 	}
-	return rows.err
+	return rows.failure()
 }
 
 // tableStatement gives one of a table's kept statements, busy; while it is in

@@ -192,7 +192,10 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 		n++
 	}
 	doomed, segments = segments[:n], segments[n:]
-	c = &current{id: l.id, generation: l.generation, active: active, crashed: l.crashed, segments: segments}
+	c = &current{
+		relaxed: l.o.Durability == Relaxed, id: l.id, generation: l.generation, active: active, crashed: l.crashed.suspects,
+		unsynced: l.unsynced, segments: segments,
+	}
 	switch {
 	case len(segments) > 0:
 		c.first = segments[0].number
@@ -230,6 +233,22 @@ func (l *Log) discard(doomed []*segment) {
 	for _, s := range doomed {
 		if err := l.removeIfThere(l.path(s.number)); err != nil {
 			l.o.Logger.Warn("commit log: a segment that is not needed any more stays", "file", segmentName(s.number), "error", err)
+		}
+	}
+}
+
+// tidy looks for rooms that still wait behind a crash, if somebody has seen that it is time,
+// and then deletes what is not needed any more.
+func (l *Log) tidy(look bool) {
+	if look {
+		l.lookForRecovered()
+	}
+	l.mu.Lock()
+	sweep := !l.ended && l.wantsSweep()
+	l.mu.Unlock()
+	if sweep {
+		if err := l.turn(l.sweep); err != nil {
+			l.o.Logger.Warn("commit log: old segments stay", "error", err)
 		}
 	}
 }
@@ -294,12 +313,15 @@ func (l *Log) choosePressed() {
 			l.pressed = append(l.pressed, r.who)
 		}
 	}
-	for _, p := range l.pins {
-		if p.segment < limit {
-			l.pressed = append(l.pressed, p.who)
+	for _, pins := range l.pins {
+		for _, p := range pins {
+			if p.segment < limit {
+				l.pressed = append(l.pressed, p.who)
+			}
 		}
 	}
 	slices.SortFunc(l.pressed, compareNames)
+	l.pressed = slices.CompactFunc(l.pressed, func(a, b identity) bool { return a.name == b.name })
 }
 
 // unreleased is how many bytes there are from the oldest unreleased entry's segment on, but

@@ -16,32 +16,29 @@ const (
 	currentName    = "CURRENT"
 	currentTemp    = "CURRENT.tmp"
 	currentMagic   = "DenCurr\x00"
-	currentVersion = 2
-	currentHeader  = 96
+	currentVersion = 3
+	currentHeader  = 112
 	currentRow     = 24
 	currentIndex   = 8
 	pinHeader      = 20
 
-	flagClean = 1
+	flagClean   = 1
+	flagRelaxed = 2 // of a segment too
 )
 
 // current is the content of CURRENT.
 type current struct {
 	clean      bool
+	relaxed    bool // the generation is Relaxed
 	id         [16]byte
 	generation uint64
 	first      uint64 // number of the first segment; they have no holes
 	active     uint64 // the one that is written; 0: none
 	crashed    suspects
 	floor      uint64 // segments below it hold nothing unreleased
+	unsynced   uint64 // the newest generation that was Relaxed and crashed; 0: none
 	segments   []*segment
 	pins       []pin
-}
-
-// suspects are segments of crashed generations whose rooms may not have what they hold.
-type suspects struct {
-	generation    uint64 // the newest that crashed; 0: none
-	from, through uint64 // segments
 }
 
 // pin is a room that closed with unreleased entries.
@@ -64,15 +61,20 @@ func (c *current) encode() []byte {
 	b, le := make([]byte, currentHeader), binary.LittleEndian
 	copy(b, currentMagic)
 	le.PutUint32(b[8:], currentVersion)
+	flags := uint32(0)
 	if c.clean {
-		le.PutUint32(b[12:], flagClean)
+		flags |= flagClean
 	}
-	copy(b[16:], c.id[:])
-	for i, v := range []uint64{c.generation, c.first, c.active, c.crashed.generation, c.crashed.from, c.crashed.through, c.floor} {
-		le.PutUint64(b[32+8*i:], v)
+	if c.relaxed {
+		flags |= flagRelaxed
 	}
-	le.PutUint32(b[88:], uint32(len(c.segments)))
-	le.PutUint32(b[92:], uint32(len(c.pins)))
+	le.PutUint32(b[16:], flags)
+	copy(b[24:], c.id[:])
+	for i, v := range c.numbers() {
+		le.PutUint64(b[40+8*i:], *v)
+	}
+	le.PutUint32(b[104:], uint32(len(c.segments)))
+	le.PutUint32(b[108:], uint32(len(c.pins)))
 	for _, s := range c.segments {
 		b = le.AppendUint64(le.AppendUint64(b, uint64(s.size)), uint64(s.newest))
 		b = le.AppendUint32(le.AppendUint32(b, s.salt), uint32(len(s.indexes)))
@@ -85,7 +87,13 @@ func (c *current) encode() []byte {
 		b = le.AppendUint64(le.AppendUint64(b, p.segment), p.last)
 		b = append(le.AppendUint32(b, uint32(len(names))), names...)
 	}
+	le.PutUint32(b[12:], uint32(len(b)+4))
 	return le.AppendUint32(b, sum(0, b))
+}
+
+// numbers are the numbers of the header.
+func (c *current) numbers() [8]*uint64 {
+	return [...]*uint64{&c.generation, &c.first, &c.active, &c.crashed.generation, &c.crashed.from, &c.crashed.through, &c.floor, &c.unsynced}
 }
 
 func parseCurrent(b []byte) (*current, error) {
@@ -100,11 +108,12 @@ func parseCurrent(b []byte) (*current, error) {
 	if b = b[:len(b)-4]; len(b) < currentHeader {
 		return nil, bad
 	}
-	c := &current{clean: le.Uint32(b[12:])&flagClean != 0, id: [16]byte(b[16:32])}
-	for i, v := range []*uint64{&c.generation, &c.first, &c.active, &c.crashed.generation, &c.crashed.from, &c.crashed.through, &c.floor} {
-		*v = le.Uint64(b[32+8*i:])
+	flags := le.Uint32(b[16:])
+	c := &current{clean: flags&flagClean != 0, relaxed: flags&flagRelaxed != 0, id: [16]byte(b[24:40])}
+	for i, v := range c.numbers() {
+		*v = le.Uint64(b[40+8*i:])
 	}
-	rows, pins, b := le.Uint32(b[88:]), le.Uint32(b[92:]), b[currentHeader:]
+	rows, pins, b := le.Uint32(b[104:]), le.Uint32(b[108:]), b[currentHeader:]
 	if c.first == 0 || c.active != 0 && c.active != c.first+uint64(rows) {
 		return nil, bad
 	}

@@ -24,38 +24,42 @@
 // The directory has CURRENT and segments, whose names are 16 hex digits and ".log", numbered
 // without holes. Little endian throughout; a checksum is CRC-32C, and of what is in a segment
 // begins with the segment's salt, so that no part of one segment passes for one of another, or
-// of another log. Version 1 of both was never released; it is refused.
+// of another log. Older versions of both were never released; they are refused.
 //
-// CURRENT, version 2, replaced as a whole (temporary file, sync, rename, sync of the directory)
+// CURRENT, version 3, replaced as a whole (temporary file, sync, rename, sync of the directory)
 // when a log is opened, a segment begun or deleted, and at a good end:
 //
 //	 0  "DenCurr\0"
-//	 8  u32  2, the version
-//	12  u32  flags; 1: the generation ended well, there is no active segment
-//	16  16   the log's ID
-//	32  u64  generation
-//	40  u64  number of the first segment
-//	48  u64  number of the active segment, 0: none
-//	56  u64  newest generation that crashed and is not recovered, 0: none
-//	64  u64  first and
-//	72  u64  last segment with what it and those before it have left
-//	80  u64  segments below this one have only released entries
-//	88  u32  n, how many segments are sealed: they follow each other from the first
-//	92  u32  m, how many pins there are
-//	96  n times: u64 size; i64 Unix ms of the sealing; u32 salt; u32 k, how many indexes it
+//	 8  u32  3, the version
+//	12  u32  length, to the end of the checksum
+//	16  u32  flags; 1: the generation ended well, there is no active segment; 2: it is Relaxed
+//	20  u32  0
+//	24  16   the log's ID
+//	40  u64  generation
+//	48  u64  number of the first segment
+//	56  u64  number of the active segment, 0: none
+//	64  u64  newest generation that crashed and is not recovered, 0: none
+//	72  u64  first and
+//	80  u64  last segment with what it and those before it have left
+//	88  u64  segments below this one have only released entries
+//	96  u64  newest generation that was Relaxed and crashed, 0: none
+//	104 u32  n, how many segments are sealed: they follow each other from the first
+//	108 u32  m, how many pins there are
+//	112 n times: u64 size; i64 Unix ms of the sealing; u32 salt; u32 k, how many indexes it
 //	    has; k times, oldest first: u32 offset; u32 rooms in it
 //	    m times: u64 segment of the oldest unreleased entry of a closed room; u64 number of
-//	    the newest; u32 length; names (only with flag 1: behind a crash all count as unreleased)
+//	    the newest; u32 length; names (only with flag 1: behind a crash all count as unreleased).
+//	    Those of one room follow each other as they were closed
 //	    u32  checksum of all before, salt 0
 //
-// Segment, version 2: a header, two hints, records one behind the other, and, when it is
+// Segment, version 3: a header, two hints, records one behind the other, and, when it is
 // sealed, an index. While it is written, zeros follow: they were written ahead, so that a sync
 // has only data to write. Up to 64 KiB of them, and behind a crash up to 1 MiB, stay when it is
 // sealed, for some file systems take milliseconds to free them.
 //
 //	 0  "DenLog\0\0"
-//	 8  u32  2, the version
-//	12  u32  0
+//	 8  u32  3, the version
+//	12  u32  flags; 2: the generation is Relaxed
 //	16  16   the log's ID
 //	32  u64  the segment's number
 //	40  u64  generation

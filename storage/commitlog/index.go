@@ -229,29 +229,22 @@ func (s *segment) readRoot(f vfs.File, p *place) (record, identity, error) {
 	return r, who, nil
 }
 
-// eachName calls do for the rooms of a segment whose keys are not in seen, until it returns
-// false. It goes on behind a room that cannot be read, and returns the first such error.
-func (s *segment) eachName(f vfs.File, seen map[key]struct{}, do func(identity) bool) (first error) {
-	for _, x := range s.indexes {
-		for i := range x.blocks() {
-			b, err := s.readBlock(f, x, i)
+// eachRoom calls do for the rooms of a segment's indexes from a cursor on, until it returns
+// false. It goes on behind what cannot be read, and returns the first such error, or that of do.
+func (s *segment) eachRoom(f vfs.File, from cursor, do func(at cursor, p *place) (more bool, err error)) (more bool, first error) {
+	for at := from; at.index < len(s.indexes); at.index, at.block = at.index+1, 0 {
+		for x := s.indexes[at.index]; at.block < x.blocks(); at.block++ {
+			b, err := s.readBlock(f, x, at.block)
+			first = cmp.Or(first, err)
 			for ; len(b) > 0; b = b[indexEntry:] {
 				p := parsePlace(b)
-				if _, again := seen[p.key]; again {
-					continue
-				}
-				_, who, failed := s.readRoot(f, &p)
-				if failed != nil {
-					err = cmp.Or(err, failed)
-					continue
-				}
-				seen[p.key] = struct{}{}
-				if !do(who) {
-					return cmp.Or(first, err)
+				more, err := do(at, &p)
+				first = cmp.Or(first, err)
+				if !more {
+					return false, first
 				}
 			}
-			first = cmp.Or(first, err)
 		}
 	}
-	return first
+	return true, first
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,34 +22,33 @@ type Log struct {
 	o           Options // immutable
 	id          [16]byte
 	generation  uint64
+	unsynced    uint64 // the newest generation that was Relaxed and crashed; 0: none
 	mostFilters int64  // bytes
 	blank       []byte // zeros to write ahead
 	begun       int64  // where in the last segment Open began to read behind a crash; 0: there was none
 
 	// Owned by whoever leads, see turn.go.
 
-	buf    []byte
+	out    output
 	next   *active // begun, and not yet named by CURRENT
 	closed error   // what Close gave, once ended is set
 
 	syncs atomic.Uint64
 
-	mu        sync.Mutex // protects what follows
-	queue     []*waiter
-	group     []*waiter // belongs to the leader
-	led       bool
-	ended     bool
-	active    *active
-	segments  []*segment // that are done, oldest first; replaced, never changed
-	attached  map[key]*Room
-	pins      map[string]pin // by identity.name
-	crashed   suspects
-	oldest    uint64              // the generation that crashed begins with; 0: not looked for yet
-	recovered map[string]struct{} // by identity.name: rooms of crashed that have what they need
-	filters   int64               // bytes of filters in memory
-	pressed   []identity          // rooms to call Pressure for
-	quiet     time.Time           // no sweep before this
-	stats     Stats
+	mu       sync.Mutex // protects what follows
+	queue    []*waiter
+	group    []*waiter // belongs to the leader
+	led      bool
+	ended    bool
+	active   *active
+	segments []*segment // that are done, oldest first; replaced, never changed
+	attached map[key]*Room
+	pins     map[string][]pin // by identity.name, one for each epoch, as they were closed
+	crashed  recovery
+	filters  int64      // bytes of filters in memory
+	pressed  []identity // rooms to call Pressure for
+	quiet    time.Time  // no sweep before this
+	stats    Stats
 }
 
 // Stats says what a log holds, and what it did since Open.
@@ -80,7 +80,7 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, mostFilters: maxFilters, blank: make([]byte, firstZeros), attached: make(map[key]*Room), pins: make(map[string]pin), recovered: make(map[string]struct{})}
+	l := &Log{o: o, mostFilters: maxFilters, blank: make([]byte, firstZeros), attached: make(map[key]*Room), pins: make(map[string][]pin)}
 	if err := o.FS.MakeDirs(o.Dir); err != nil {
 		return nil, failure("making the directory", err)
 	}
@@ -88,7 +88,11 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.id, l.generation, l.segments, l.crashed = c.id, c.generation+1, c.segments, c.crashed
+	l.id, l.generation, l.segments, l.unsynced = c.id, c.generation+1, c.segments, c.unsynced
+	l.crashed.begin(c.crashed)
+	if c.active != 0 && c.relaxed {
+		l.unsynced = c.generation
+	}
 	if c.active != 0 {
 		if err := l.recover(c); err != nil {
 			return nil, err
@@ -96,7 +100,7 @@ func Open(o Options) (*Log, error) {
 	}
 	l.adoptPins(c.pins)
 	if l.suspectRooms() == 0 {
-		l.crashed = suspects{}
+		l.crashed.begin(suspects{})
 	}
 	if l.active, err = l.create(c.next()); err != nil {
 		return nil, err
@@ -167,7 +171,7 @@ func (l *Log) adoptPins(pins []pin) {
 	for _, p := range pins {
 		if s := l.segment(p.segment); s != nil {
 			s.pins++
-			l.pins[p.who.name] = p
+			l.pins[p.who.name] = append(l.pins[p.who.name], p)
 		}
 	}
 }
@@ -216,6 +220,10 @@ func (l *Log) Crashed() uint64 {
 	defer l.mu.Unlock()
 	return l.crashed.generation
 }
+
+// RelaxedCrash is the newest generation that was Relaxed and did not end by Close; 0: none. The
+// log may lack entries of it and of those before it that rooms have, for they were not synced.
+func (l *Log) RelaxedCrash() uint64 { return l.unsynced }
 
 // Stats returns the counters.
 func (l *Log) Stats() Stats {
@@ -271,10 +279,9 @@ func (l *Log) end() error {
 	for _, r := range l.attached {
 		l.keepPin(r)
 	}
-	for _, p := range l.pins {
-		c.pins = append(c.pins, p)
+	for _, name := range slices.Sorted(maps.Keys(l.pins)) {
+		c.pins = append(c.pins, l.pins[name]...)
 	}
-	slices.SortFunc(c.pins, func(a, b pin) int { return strings.Compare(a.who.names(), b.who.names()) })
 	l.mu.Unlock()
 	if err := l.writeCurrent(c); err != nil {
 		return err
@@ -312,75 +319,6 @@ func (l *Log) syncActive() error {
 	}
 	a.synced = a.end
 	return nil
-}
-
-// Unrecovered gives the rooms that have entries of crashed generations and were not opened
-// and released since: for range it. One that does not exist any more is settled by opening it
-// with any epoch and Release(math.MaxUint64). When there is none left the segments can go and
-// Crashed is 0. It reads indexes and the rooms' first records; what cannot be read is left
-// out, and logged.
-func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
-	l.mu.Lock()
-	s, segments := l.crashed, l.segments
-	l.mu.Unlock()
-	if s.generation == 0 {
-		return
-	}
-	seen, keys, sound, going := make(map[string]struct{}), make(map[key]struct{}), true, true
-	for _, g := range segments {
-		if !going || !s.has(g.number) {
-			continue
-		}
-		err := l.eachRoom(g, keys, func(who identity) bool {
-			if _, again := seen[who.name]; again || l.isRecovered(who.name) {
-				return true
-			}
-			seen[who.name] = struct{}{}
-			going = yield(who.namespace, who.room)
-			return going
-		})
-		if err != nil {
-			sound = false
-			l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segmentName(g.number), "error", err)
-		}
-	}
-	if going && sound && len(seen) == 0 {
-		l.settleCrash(s)
-	}
-}
-
-// lookForRecovered settles a crash if every room has what it needs. It reads indexes up to the
-// first room that has not.
-func (l *Log) lookForRecovered() { l.Unrecovered(func(string, string) bool { return false }) }
-
-func (l *Log) eachRoom(g *segment, seen map[key]struct{}, do func(identity) bool) error {
-	f, err := l.openSegment(g.number)
-	if f == nil || err != nil {
-		return err
-	}
-	defer f.Close()
-	return g.eachName(f, seen, do)
-}
-
-func (l *Log) isRecovered(name string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, ok := l.recovered[name]
-	return ok
-}
-
-// settleCrash notes that every room has what it needs.
-func (l *Log) settleCrash(s suspects) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.crashed == s {
-		l.crashed, l.oldest = suspects{}, 0
-		clear(l.recovered)
-	}
-}
-
-func (s suspects) has(number uint64) bool {
-	return s.generation != 0 && number >= s.from && number <= s.through
 }
 
 // suspectRooms counts rooms of crashed generations, some more than once.

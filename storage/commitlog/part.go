@@ -51,8 +51,8 @@ func (l *Log) startGroup() (chain uint32, part int64, err error) {
 	rec := record{
 		chain: a.chain, synced: uint32(a.synced), previous: a.indexed, number: uint64(len(a.touched)), flags: flagIndex,
 	}
-	l.buf = appendRecord(l.buf, a.salt, &rec, "", content)
-	return rec.crc, a.end + int64(len(l.buf)), nil
+	l.out.put(a.salt, &rec, "", content, nil)
+	return rec.crc, l.out.end(), nil
 }
 
 // writeHint says where the index that begins the group is. Where that fails the next start

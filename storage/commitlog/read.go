@@ -147,8 +147,9 @@ func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 		return fmt.Errorf("commitlog: %w: %d to %d", ErrGap, after+1, first-1)
 	}
 	var crc uint32
+	var s reader
 	for i := len(runs) - 1; i >= 0; i-- {
-		if crc, err = r.replayRun(&runs[i], after, crc, fn); err != nil {
+		if crc, err = r.replayRun(&s, &runs[i], after, crc, fn); err != nil {
 			return err
 		}
 	}
@@ -157,12 +158,12 @@ func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 
 // replayRun replays what one segment holds above after. chain is the checksum of the entry
 // before, 0 if it was not read.
-func (r *Room) replayRun(n *run, after uint64, chain uint32, fn func(Entry) error) (uint32, error) {
-	s, err := r.read(n)
+func (r *Room) replayRun(s *reader, n *run, after uint64, chain uint32, fn func(Entry) error) (uint32, error) {
+	there, err := r.read(n, s)
 	if err != nil {
 		return 0, err
 	}
-	if s == nil {
+	if !there {
 		return 0, fmt.Errorf("commitlog: %w: they were deleted meanwhile", ErrGap)
 	}
 	defer s.f.Close()
@@ -220,6 +221,7 @@ func (r *Room) Backward(fn func(Entry) (more bool, err error)) error {
 		return err
 	}
 	chain := uint32(0)
+	var s reader
 	for {
 		next, ok, err := w.next()
 		if err != nil || !ok {
@@ -229,16 +231,16 @@ func (r *Room) Backward(fn func(Entry) (more bool, err error)) error {
 			return corrupt(segmentName(next.in.number), int64(next.at), "the room's chain is broken")
 		}
 		more := false
-		if chain, more, err = r.backwardRun(&next, fn); err != nil || !more {
+		if chain, more, err = r.backwardRun(&s, &next, fn); err != nil || !more {
 			return err
 		}
 	}
 }
 
 // backwardRun goes through one segment.
-func (r *Room) backwardRun(n *run, fn func(Entry) (bool, error)) (chain uint32, more bool, err error) {
-	s, err := r.read(n)
-	if s == nil || err != nil {
+func (r *Room) backwardRun(s *reader, n *run, fn func(Entry) (bool, error)) (chain uint32, more bool, err error) {
+	there, err := r.read(n, s)
+	if !there || err != nil {
 		return 0, false, err
 	}
 	defer s.f.Close()
@@ -269,13 +271,14 @@ type reader struct {
 	start  int64 // of buf in the file
 }
 
-// read opens a run's segment; nil if it was deleted.
-func (r *Room) read(n *run) (*reader, error) {
+// read opens a run's segment; false if it was deleted. The reader's buffer stays.
+func (r *Room) read(n *run, s *reader) (bool, error) {
 	f, err := r.log.openSegment(n.in.number)
 	if f == nil || err != nil {
-		return nil, err
+		return false, err
 	}
-	return &reader{f: f, number: n.in.number, salt: n.in.salt}, nil
+	s.f, s.number, s.salt, s.buf, s.start = f, n.in.number, n.in.salt, s.buf[:0], 0
+	return true, nil
 }
 
 func (s *reader) corrupt(at int64, what string) error {
@@ -298,7 +301,8 @@ func (s *reader) bytes(off int64, n int, to direction) ([]byte, error) {
 			start = max(0, off+int64(n)-int64(size))
 		}
 		if cap(s.buf) < size {
-			s.buf = make([]byte, size)
+			s.buf = nil // no two large entries at a time
+			s.buf = make([]byte, (size+window-1)/window*window)
 		}
 		got, err := s.f.ReadAt(s.buf[:size], start)
 		s.buf, s.start = s.buf[:got], start
@@ -325,6 +329,9 @@ func (s *reader) entry(at int64, k key) (record, Entry, error) {
 	r, ok := parseHeader(b, s.salt)
 	if !ok || r.key != k {
 		return r, Entry{}, s.corrupt(at, "the header of an entry is damaged")
+	}
+	if cap(s.buf) > keepBuffer && r.size() < cap(s.buf)/4 { // the large entry is behind us
+		s.buf = nil
 	}
 	if b, err = s.bytes(at, r.size(), forwards); err != nil {
 		return r, Entry{}, err

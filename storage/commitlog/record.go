@@ -17,6 +17,8 @@ const (
 	recordHeader  = 72
 	recordTrailer = 8
 
+	zeros = "\x00\x00\x00\x00\x00\x00\x00\x00"
+
 	flagNames  = 1 // the names follow the header: the room's first record here, and each that starts a chain
 	flagStarts = 2 // the room's chain starts here
 	flagIndex  = 4 // it is no entry, but an index
@@ -90,10 +92,31 @@ func sum(salt uint32, b []byte) uint32 {
 
 func crossSum(salt uint32, b []byte) uint32 { return crc32.Update(salt, crc32.IEEETable, b) }
 
-// appendRecord appends a record and fills in its checksums.
-func appendRecord(dst []byte, salt uint32, r *record, names string, payload []byte) []byte {
+// appendRecord appends a record, whose payload is in pieces, and fills in its checksums.
+func appendRecord(dst []byte, salt uint32, r *record, names string, payload []byte, more ...[]byte) []byte {
+	start := len(dst)
+	r.length, r.names = uint32(length(payload, more)), uint16(len(names))
+	dst = append(appendHeader(dst, salt, r, names), payload...)
+	for _, piece := range more {
+		dst = append(dst, piece...)
+	}
+	dst = append(dst, zeros[:r.padding()]...)
+	r.crc, r.cross = sum(salt, dst[start:]), crossSum(salt, dst[start:])
+	return r.appendTrailer(dst)
+}
+
+// length is how many bytes a payload has that is in pieces.
+func length(payload []byte, more [][]byte) int {
+	n := len(payload)
+	for _, piece := range more {
+		n += len(piece)
+	}
+	return n
+}
+
+// appendHeader appends the header, whose checksum it fills in, and the names.
+func appendHeader(dst []byte, salt uint32, r *record, names string) []byte {
 	start, le := len(dst), binary.LittleEndian
-	r.length, r.names = uint32(len(payload)), uint16(len(names))
 	dst = append(dst, make([]byte, recordHeader)...)
 	h := dst[start:]
 	le.PutUint32(h[4:], r.length)
@@ -110,11 +133,17 @@ func appendRecord(dst []byte, salt uint32, r *record, names string, payload []by
 	copy(h[56:], r.key[:])
 	r.header = sum(salt, h[4:])
 	le.PutUint32(h, r.header)
-	dst = append(append(dst, names...), payload...)
-	for len(dst)-start < r.size()-recordTrailer {
-		dst = append(dst, 0)
-	}
-	r.crc, r.cross = sum(salt, dst[start:]), crossSum(salt, dst[start:])
+	return append(dst, names...)
+}
+
+// padding is how many zeros lie between the payload and the trailer.
+func (r *record) padding() int {
+	return r.size() - recordTrailer - recordHeader - int(r.names) - int(r.length)
+}
+
+// appendTrailer appends the checksums of all before.
+func (r *record) appendTrailer(dst []byte) []byte {
+	le := binary.LittleEndian
 	return le.AppendUint32(le.AppendUint32(dst, r.crc), r.cross)
 }
 

@@ -105,10 +105,11 @@ func (l *Log) recover(c *current) error {
 		return failure("sealing "+name, err)
 	}
 	l.segments = append(l.segments, g)
-	l.crashed = suspects{generation: c.generation, from: c.floor, through: c.active}
+	crashed := suspects{generation: c.generation, from: c.floor, through: c.active}
 	if c.crashed.generation != 0 {
-		l.crashed.from = min(c.floor, c.crashed.from)
+		crashed.from = min(c.floor, c.crashed.from)
 	}
+	l.crashed.begin(crashed)
 	return nil
 }
 
@@ -124,7 +125,10 @@ func (l *Log) seal(f vfs.File, g *segment, s *scanned, b []byte) error {
 	from := min(s.synced, s.end)
 	g.size = s.end + int64(len(footer))
 	// The zeros behind it stay: to free them takes longer than all the rest.
-	if _, err := f.WriteAt(append(b[from-s.from:s.end-s.from:s.end-s.from], footer...), from); err != nil {
+	if _, err := f.WriteAt(b[from-s.from:s.end-s.from], from); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(footer, s.end); err != nil {
 		return err
 	}
 	return l.sync(f)

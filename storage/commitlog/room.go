@@ -113,7 +113,8 @@ func (r *Room) missed(s *segment) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, pinned := l.pins[r.who.name]; pinned || len(r.spans) > 0 || l.crashed.has(s.number) {
+	pinned := slices.ContainsFunc(l.pins[r.who.name], func(p pin) bool { return p.who.key == r.who.key })
+	if pinned || len(r.spans) > 0 || l.crashed.has(s.number) {
 		r.unsure = lost(s.number)
 	}
 }
@@ -122,19 +123,18 @@ func (r *Room) settleAt(in *segment, p place) {
 	r.in, r.at, r.crc, r.last, r.held = in, p.at, p.crc, p.last, p.last
 }
 
-// takePin makes a pin of the room's life before this one's own. One of another epoch goes
-// with the first Release. mu is held.
+// takePin makes a pin of the room's life before this one's own. mu is held.
 func (r *Room) takePin() {
-	p, ok := r.log.pins[r.who.name]
-	if !ok {
+	l := r.log
+	for i, p := range l.pins[r.who.name] {
+		if p.who.key != r.who.key {
+			continue
+		}
+		if in := l.holder(p.segment); in != nil {
+			r.spans = []span{{in, p.last}}
+		}
+		l.setPins(r.who.name, slices.Delete(l.pins[r.who.name], i, i+1))
 		return
-	}
-	delete(r.log.pins, r.who.name)
-	if p.who.key != r.who.key {
-		p.last = 0
-	}
-	if in := r.log.holder(p.segment); in != nil {
-		r.spans = []span{{in, p.last}}
 	}
 }
 
@@ -148,23 +148,35 @@ func (l *Log) keepPin(r *Room) {
 		s.in.pins--
 	}
 	r.spans = nil
-	old, ok := l.pins[r.who.name]
-	if ok { // of another epoch: one pin on the older of the two segments is enough
-		newer := max(old.segment, p.segment)
-		p.segment = min(old.segment, p.segment)
-		if in := l.holder(newer); in != nil {
+	l.pins[r.who.name] = append(l.pins[r.who.name], p)
+}
+
+// dropPins forgets what a closed room has not released, in whatever epoch. mu is held.
+func (l *Log) dropPins(name string) {
+	for _, p := range l.pins[name] {
+		if in := l.holder(p.segment); in != nil {
 			in.pins--
 		}
 	}
-	l.pins[r.who.name] = p
+	delete(l.pins, name)
 }
 
-// Append appends an entry; when it returns nil the entry is durable or, if the log is
+func (l *Log) setPins(name string, pins []pin) {
+	if len(pins) == 0 {
+		delete(l.pins, name)
+		return
+	}
+	l.pins[name] = pins
+}
+
+// Append appends an entry, whose payload is e.Payload and the pieces of more behind it; the log
+// makes no copy of a large one. None of them may change before Append returns. When it returns nil the entry is durable or, if the log is
 // Relaxed, written. Its number must be one above the newest that the log has; the first one
 // behind Room may have any above that. After ErrIO and ErrFull it is not in the log, though a
 // crash before the next success may leave it there. Others: ErrTooLarge, ErrMisuse, ErrClosed.
-func (r *Room) Append(e Entry) error {
-	if len(e.Payload) > MaxEntry {
+func (r *Room) Append(e Entry, more ...[]byte) error {
+	size := length(e.Payload, more)
+	if size > MaxEntry {
 		return ErrTooLarge
 	}
 	l := r.log
@@ -174,7 +186,7 @@ func (r *Room) Append(e Entry) error {
 		return err
 	}
 	r.busy = true
-	r.turn.entry, r.turn.err = e, nil
+	r.turn.entry, r.turn.more, r.turn.size, r.turn.err = e, more, size, nil
 	if l.wait(&r.turn) {
 		l.commit()
 	}
@@ -219,7 +231,8 @@ func (r *Room) wrote(a *active, w *waiter) {
 }
 
 // Release says that the room's file holds all up to a number, and has been synced: these
-// entries are not needed any more but for History. What is not needed is deleted in passing.
+// entries are not needed any more but for History, nor are those of the room's other epochs, but
+// for one that is open. What is not needed is deleted in passing.
 func (r *Room) Release(through uint64) {
 	l := r.log
 	l.mu.Lock()
@@ -229,16 +242,10 @@ func (r *Room) Release(through uint64) {
 		n++
 	}
 	r.spans = slices.Delete(r.spans, 0, n)
-	if l.crashed.generation != 0 && through >= r.held {
-		l.recovered[r.who.name] = struct{}{}
-	}
-	sweep := !l.ended && l.wantsSweep()
+	l.dropPins(r.who.name)
+	look := through >= r.held && l.crashed.settled(r.who.name, &r.who.key)
 	l.mu.Unlock()
-	if sweep {
-		if err := l.turn(l.sweep); err != nil {
-			l.o.Logger.Warn("commit log: old segments stay", "error", err)
-		}
-	}
+	l.tidy(look)
 }
 
 // Close ends the room's part. What is unreleased stays in the log until the room is opened

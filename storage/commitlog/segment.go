@@ -15,7 +15,7 @@ import (
 
 const (
 	segmentMagic   = "DenLog\x00\x00"
-	segmentVersion = 2
+	segmentVersion = 3
 	segmentHeader  = 64
 	segmentStart   = 1536 // of the records: the header and the two hints have a sector each
 	segmentSuffix  = ".log"
@@ -111,10 +111,13 @@ func segmentNumber(name string) (uint64, bool) {
 func (l *Log) path(number uint64) string { return filepath.Join(l.o.Dir, segmentName(number)) }
 
 // encodeSegmentHeader makes a header.
-func encodeSegmentHeader(id [16]byte, number, generation uint64, created time.Time) []byte {
+func encodeSegmentHeader(id [16]byte, number, generation uint64, durability Durability, created time.Time) []byte {
 	b, le := make([]byte, segmentHeader), binary.LittleEndian
 	copy(b, segmentMagic)
 	le.PutUint32(b[8:], segmentVersion)
+	if durability == Relaxed {
+		le.PutUint32(b[12:], flagRelaxed)
+	}
 	copy(b[16:], id[:])
 	le.PutUint64(b[32:], number)
 	le.PutUint64(b[40:], generation)
@@ -149,7 +152,7 @@ func (l *Log) create(number uint64) (a *active, err error) {
 	if err != nil {
 		return nil, failure("creating "+segmentName(number), err)
 	}
-	header := encodeSegmentHeader(l.id, number, l.generation, l.o.Now())
+	header := encodeSegmentHeader(l.id, number, l.generation, l.o.Durability, l.o.Now())
 	zeros := min(firstZeros, l.o.segmentBytes(0))
 	if l.active != nil { // a busy log begins as it has ended
 		zeros = min(l.active.zeros, l.o.segmentBytes(0))
@@ -197,11 +200,11 @@ func (a *active) fill() {
 }
 
 // reserve fills ahead where n bytes at the end want it.
-func (a *active) reserve(n int) {
-	if a.end+int64(n) <= a.zeroed {
+func (a *active) reserve(n int64) {
+	if a.end+n <= a.zeroed {
 		return
 	}
-	a.zeroed = max(a.zeroed, a.end+int64(n)) // the record itself is written anyway
+	a.zeroed = max(a.zeroed, a.end+n) // the record itself is written anyway
 	a.fill()
 }
 

@@ -9,17 +9,17 @@ import (
 )
 
 // Traces says what the log may have of a room whose epoch is not known. epoch is the one in
-// which it was closed with unreleased entries, "" if it was not. from and to are the generations,
+// which it was closed with unreleased entries, the last one if there are several, "" if it was not. from and to are the generations,
 // the oldest and the newest, that may have left it entries when they crashed; 0, 0: none. The
 // errors are ErrIO, ErrCorrupt and ErrLost.
 func (l *Log) Traces(namespace, room string) (epoch string, from, to uint64, err error) {
 	name := identify(namespace, room, "").name
 	l.mu.Lock()
-	if p, ok := l.pins[name]; ok {
-		epoch = p.who.epoch
+	if pins := l.pins[name]; len(pins) > 0 {
+		epoch = pins[len(pins)-1].who.epoch
 	}
-	s, from, first := l.crashed, l.oldest, (*segment)(nil)
-	if _, done := l.recovered[name]; done {
+	s, from, first := l.crashed.suspects, l.crashed.oldest, (*segment)(nil)
+	if _, done := l.crashed.names[name]; done {
 		s = suspects{}
 	}
 	for _, g := range l.segments {
@@ -37,8 +37,8 @@ func (l *Log) Traces(namespace, room string) (epoch string, from, to uint64, err
 			return "", 0, 0, err
 		}
 		l.mu.Lock()
-		if l.crashed == s {
-			l.oldest = from
+		if l.crashed.suspects == s {
+			l.crashed.oldest = from
 		}
 		l.mu.Unlock()
 	}
@@ -69,8 +69,8 @@ func (l *Log) generationOf(s *segment) (uint64, error) {
 func (l *Log) Pinned(yield func(namespace, room string) bool) {
 	l.mu.Lock()
 	all := make([]identity, 0, len(l.pins))
-	for _, p := range l.pins {
-		all = append(all, p.who)
+	for _, pins := range l.pins {
+		all = append(all, pins[0].who)
 	}
 	l.mu.Unlock()
 	slices.SortFunc(all, compareNames)

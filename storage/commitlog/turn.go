@@ -11,7 +11,9 @@ type waiter struct {
 	wake chan verdict
 
 	entry Entry
-	at    uint32 // where in the segment it was written
+	more  [][]byte // of the payload, behind entry.Payload
+	size  int      // of the payload, in bytes
+	at    uint32   // where in the segment it was written
 	crc   uint32
 	flags uint8
 	err   error
@@ -81,7 +83,7 @@ func (l *Log) groupSize() int {
 		if w.room == nil {
 			return i
 		}
-		if bytes += len(w.entry.Payload); i > 0 && bytes > groupBytes {
+		if bytes += w.size; i > 0 && bytes > groupBytes {
 			return i
 		}
 	}
@@ -117,25 +119,22 @@ func (l *Log) write(group []*waiter) error {
 		}
 	}
 	a := l.active
-	if cap(l.buf) > keepBuffer {
-		l.buf = nil
-	}
-	l.buf = l.buf[:0]
+	l.out.begin(a.file, a.end)
 	chain, part, err := l.startGroup()
 	if err != nil {
 		return err
 	}
+	a.reserve(l.out.end() - a.end + a.plan(group))
 	chain = l.encode(group, chain)
-	a.reserve(len(l.buf))
-	if _, err := a.file.WriteAt(l.buf, a.end); err != nil {
-		a.dirty = max(a.dirty, a.end+int64(len(l.buf)))
+	if err := l.out.flush(); err != nil {
+		a.dirty = max(a.dirty, l.out.end())
 		return failure("writing "+segmentName(a.number), err)
 	}
 	if part != a.part {
 		a.writeHint()
 	}
 	end, before := a.end, a.chain
-	a.end, a.chain = a.end+int64(len(l.buf)), chain
+	a.end, a.chain = l.out.end(), chain
 	if l.o.Durability == Durable {
 		if err := l.syncActive(); err != nil {
 			a.end, a.chain = end, before
@@ -148,27 +147,44 @@ func (l *Log) write(group []*waiter) error {
 	return nil
 }
 
-// encode puts a group's records into the buffer, behind what has the checksum chain, and
-// returns the last one's.
+// plan chooses which of a group's records have the names of their rooms, and says how many
+// bytes all of them have.
+func (a *active) plan(group []*waiter) (bytes int64) {
+	for _, w := range group {
+		w.flags = 0
+		if w.room.last == 0 || w.entry.Number != w.room.last+1 {
+			w.flags = flagStarts
+		}
+		names := 0
+		if w.room.in != a.segment || w.flags&flagStarts != 0 {
+			w.flags |= flagNames
+			names = len(w.room.who.names())
+		}
+		bytes += int64(recordSize(names, w.size))
+	}
+	return bytes
+}
+
+// encode puts a group's records out, behind what has the checksum chain, and returns the last
+// one's.
 func (l *Log) encode(group []*waiter, chain uint32) uint32 {
 	a := l.active
 	for _, w := range group {
 		rec := record{
-			chain: chain, synced: uint32(a.synced), roomChain: w.room.crc,
+			chain: chain, synced: uint32(a.synced), roomChain: w.room.crc, flags: w.flags,
 			number: w.entry.Number, seq: w.entry.Seq, at: w.entry.At, key: w.room.who.key,
 		}
-		if w.room.last == 0 || w.entry.Number != w.room.last+1 {
-			rec.flags, rec.roomChain = flagStarts, 0
+		if w.flags&flagStarts != 0 {
+			rec.roomChain = 0
 		}
 		names := ""
-		if w.room.in != a.segment || rec.flags&flagStarts != 0 {
-			rec.flags |= flagNames
+		if w.flags&flagNames != 0 {
 			names = w.room.who.names()
 		} else {
 			rec.previous, rec.root = w.room.at, a.index.of[w.room.who.key].root
 		}
-		w.at, w.flags = uint32(a.end)+uint32(len(l.buf)), rec.flags
-		l.buf = appendRecord(l.buf, a.salt, &rec, names, w.entry.Payload)
+		w.at = uint32(l.out.end())
+		l.out.put(a.salt, &rec, names, w.entry.Payload, w.more)
 		w.crc, chain = rec.crc, rec.crc
 	}
 	return chain
@@ -186,11 +202,11 @@ func (l *Log) settle(group []*waiter, err error) {
 		w.err = err
 		if err == nil {
 			l.stats.Entries++
-			l.stats.Payload += uint64(len(w.entry.Payload))
+			l.stats.Payload += uint64(w.size)
 			l.active.entries++
 			w.room.wrote(l.active, w)
 		}
-		w.entry = Entry{}
+		w.entry, w.more = Entry{}, nil
 		w.room.busy = false
 	}
 }

@@ -32,12 +32,24 @@ func (d *Disk) Crash() {
 }
 
 // CrashAfter cuts the power at the n-th change from now: a write, truncation,
-// sync (of a directory too), creation, deletion or rename. The change itself is
+// sync (of a directory too), creation (of a directory too), deletion or rename. The change itself is
 // unsynced then, and its caller gets an error. 0 takes the cut back.
 func (d *Disk) CrashAfter(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fuse = max(n, 0)
+}
+
+// CrashAt cuts the power at the n-th operation of a kind from now, on a file (OpSyncDir, OpMkdir,
+// OpList: a directory) whose name ends with suffix; "" means all. Operations that fail do not count. A
+// change is unsynced then, as with CrashAfter; what changes nothing fails. Several cuts may be set: the
+// first that is reached takes the others back. Stats.CutAt tells that it came. 0 sets none.
+func (d *Disk) CrashAt(op Op, suffix string, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n > 0 {
+		d.fuses = append(d.fuses, fuse{op, suffix, n})
+	}
 }
 
 // Kill ends the programs that use the disk, as kill -9 does: handles die, nothing
@@ -61,10 +73,12 @@ func (d *Disk) Restart() error {
 }
 
 func (d *Disk) halt() {
-	d.off, d.fuse = true, 0
+	d.off, d.fuse, d.fuses = true, 0, nil
 	d.boot++
-	for _, n := range d.live {
-		n.locks = nil
+	for _, names := range []map[string]*inode{d.live, d.durable} { // a cut brings deleted files back
+		for _, n := range names {
+			n.locks = nil
+		}
 	}
 }
 
@@ -72,6 +86,7 @@ func (d *Disk) cut() {
 	d.halt()
 	d.stats.Crashes++
 	d.settleEntries()
+	d.prune()
 	d.live = maps.Clone(d.durable)
 	done := map[*inode]bool{}
 	for _, name := range slices.Sorted(maps.Keys(d.live)) {

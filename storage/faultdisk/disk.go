@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -53,6 +54,7 @@ type Disk struct {
 	pending []entry           // what was done to names since
 	faults  []*Fault
 	fuse    int // changes until the power cut; 0: none is set
+	fuses   []fuse
 	off     bool
 	boot    int // counts power cuts: a handle of an earlier one is dead
 	open    int // SQLite's handles, dead ones too
@@ -75,8 +77,10 @@ func (d *Disk) seed(seed uint64) {
 	d.salt = rand.New(rand.NewPCG(seed, 2))
 }
 
-// inode is a file's content.
+// inode is a file's content, or a directory.
 type inode struct {
+	dir bool // then it has no content; its entries are the disk's names
+
 	data   []byte // what programs read
 	synced []byte // what a cut leaves for sure
 	ops    []change
@@ -148,7 +152,7 @@ func resize(b []byte, size int64) []byte {
 
 // entry is one unsynced change of a directory.
 type entry struct {
-	op    Op     // OpOpen: a file was made. OpDelete, OpRename
+	op    Op     // OpOpen, OpMkdir: a file or directory was made. OpDelete, OpRename
 	name  string // what is made, deleted, or renamed to
 	from  string // what is renamed, in the same directory
 	inode *inode
@@ -185,16 +189,19 @@ func (d *Disk) remove(name string) error {
 	if err := d.judge(OpDelete, name); err != nil {
 		return err
 	}
-	if d.live[name] == nil {
+	switch n := d.live[name]; {
+	case n == nil:
 		return fs.ErrNotExist
+	case n.dir:
+		return syscall.EISDIR
 	}
 	d.enter(entry{op: OpDelete, name: name})
-	return d.burn()
+	return d.burn(OpDelete, name)
 }
 
 // Rename gives a file another name, in place of what had that name. In one directory a cut
 // before SyncDir leaves one state or the other; in another one, which has to be synced too, it may
-// leave both names, or none.
+// leave both names, or none. A missing file or directory gives fs.ErrNotExist. Directories are not renamed.
 func (d *Disk) Rename(from, to string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -208,45 +215,19 @@ func (d *Disk) rename(from, to string) error {
 	}
 	n := d.live[from]
 	switch {
-	case n == nil:
+	case n == nil || !d.isDir(filepath.Dir(to)):
 		return fs.ErrNotExist
+	case n.dir || d.isDir(to):
+		return syscall.EISDIR
 	case from == to:
 		return nil
 	case filepath.Dir(from) != filepath.Dir(to): // a change of each of them
 		d.enter(entry{op: OpRename, name: to, inode: n})
 		d.enter(entry{op: OpDelete, name: from})
-		return d.burn()
+		return d.burn(OpRename, from)
 	}
 	d.enter(entry{op: OpRename, name: to, from: from, inode: n})
-	return d.burn()
-}
-
-// SyncDir makes the entries of a directory survive a cut.
-func (d *Disk) SyncDir(dir string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	dir = filepath.Clean(dir)
-	return wrap("sync", dir, d.syncDir(dir))
-}
-
-func (d *Disk) syncDir(dir string) error {
-	if err := d.judge(OpSyncDir, dir); err != nil {
-		return err
-	}
-	if err := d.burn(); err != nil || d.traits&IgnoreSync != 0 {
-		return err
-	}
-	kept := d.pending[:0]
-	for _, e := range d.pending {
-		if filepath.Dir(e.name) == dir {
-			e.apply(d.durable)
-		} else {
-			kept = append(kept, e)
-		}
-	}
-	clear(d.pending[len(kept):])
-	d.pending = kept
-	return nil
+	return d.burn(OpRename, from)
 }
 
 // wrap makes the error that programs know from files.
@@ -266,13 +247,13 @@ func wrap(op, name string, err error) error {
 func (d *Disk) Clone(seed uint64) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := &Disk{traits: d.traits, fuse: d.fuse, off: d.off, slept: d.slept, stats: d.stats}
+	c := &Disk{traits: d.traits, fuse: d.fuse, fuses: slices.Clone(d.fuses), off: d.off, slept: d.slept, stats: d.stats}
 	c.seed(seed)
 	copies := map[*inode]*inode{nil: nil}
 	twin := func(n *inode) *inode {
 		if _, ok := copies[n]; !ok {
 			copies[n] = &inode{
-				data: append([]byte(nil), n.data...), synced: append([]byte(nil), n.synced...),
+				dir: n.dir, data: append([]byte(nil), n.data...), synced: append([]byte(nil), n.synced...),
 				ops: append([]change(nil), n.ops...), log: append([]byte(nil), n.log...),
 			}
 		}

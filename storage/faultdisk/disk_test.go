@@ -62,6 +62,7 @@ func content(t testing.TB, d *Disk, name string) string {
 func TestSyncedSurvives(t *testing.T) {
 	for seed := range uint64(100) {
 		d := New(seed)
+		d.MkdirAll("log")
 		f := create(t, d, "log/a")
 		write(t, f, []byte("one,"))
 		write(t, f, []byte("two,"))
@@ -395,6 +396,7 @@ func TestFilesLikeOS(t *testing.T) {
 	if got := d.Files(); len(got) != 0 {
 		t.Error(got)
 	}
+	d.MkdirAll("y")
 	if err := d.Rename("x/a", "y/a"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
@@ -407,6 +409,7 @@ func TestRenameToAnotherDirectory(t *testing.T) {
 	for seed := range uint64(200) {
 		d := New(seed)
 		d.Write("x/a", []byte("content"))
+		d.MkdirAll("y")
 		must(t, d.SyncDir("x"))
 		must(t, d.Rename("x/a", "y/b"))
 		if got := d.Files(); !slices.Equal(got, []string{"y/b"}) {
@@ -457,6 +460,8 @@ func scramble(t testing.TB, d *Disk, seed uint64) string {
 			out += fmt.Sprintln("syncdir", d.SyncDir("."))
 		case what == 17:
 			d.Fail(Fault{Op: Op(r.IntN(int(ops))), After: r.IntN(9)})
+		case what == 18 && r.IntN(2) == 0:
+			d.CrashAt(Op(r.IntN(int(ops))), "", 1+r.IntN(9))
 		case what == 18:
 			d.CrashAfter(1 + r.IntN(9))
 		default:

@@ -27,22 +27,57 @@
 // A lost sector behind the old end of the file reads as zeros, or, now and then
 // in the last two, as garbage, if something behind it survived.
 //
-// A directory's entries (create, delete, rename) are another list of unsynced
-// operations: all, none, the first ones or any of them survive. A file's sync
-// doesn't sync its entry. Disk.SyncDir does, and what SQLite's own unix VFS
-// does: the first sync of a journal or WAL, and xDelete where SQLite asks for it.
-// Directories themselves are taken for granted: there is no mkdir.
+// A directory's entries (create, mkdir, delete, rename) are another list of
+// unsynced operations: all, none, the first ones or any of them survive. So a file
+// that was deleted or replaced comes back under its name, with its content: what
+// was synced of it, and a draw of the rest. A file's sync doesn't sync its entry.
+// Disk.SyncDir does, and what SQLite's own unix VFS does: the first sync of a
+// journal or WAL, and xDelete where SQLite asks for it. SQLite asks for it with
+// synchronous=EXTRA alone, so a cut may bring back a journal or a WAL that SQLite
+// has deleted. A rename from one directory to another is an entry of each of them.
+//
+// A directory is a name in its parent. A cut that takes the name takes all that
+// lies in the directory, synced or not. "/" and "." are always there. Whatever is
+// made in a directory that is missing fails with fs.ErrNotExist. Disk.FS makes
+// directories by the steps that vfs.Host takes, each an operation of its own.
+// Disk.Write and Disk.MkdirAll put directories there for good. No directory is
+// deleted or renamed.
 //
 // A cut leaves the disk off and its handles dead: every call gives IOERR (in
 // SQLite) or ErrPowerCut, until Restart; dead handles for ever. What a cut leaves
 // is drawn at the cut, so Read shows it before Restart.
 //
+// Disk.Crash cuts the power at once, Disk.CrashAfter at the n-th change of any
+// kind, Disk.CrashAt at the n-th operation of one kind on files of one kind.
+//
 // # Faults
 //
-// Disk.Fail makes operations fail with EIO or ENOSPC. A failed write may have
-// written a part. A failed sync leaves the dirty pages as they were or, as Linux
-// does, drops them: programs still read them, later syncs succeed, but they never
-// reach the disk, or only some of them have.
+// Disk.Fail makes operations fail with EIO or ENOSPC. Which operations there are,
+// what a program calls for them, and what a failure leaves:
+//
+//	OpOpen      Open, xOpen       nothing was opened or made
+//	OpRead      ReadAt, xRead     nothing was read; with Fault.Short, a part
+//	OpWrite     WriteAt, xWrite   a first part of it was written, or none
+//	OpTruncate  Truncate          the size is as before
+//	OpSync      Sync, xSync       see below
+//	OpSyncDir   SyncDir           see below
+//	OpDelete    Remove, xDelete   the name is there
+//	OpRename    Rename            both names are as before
+//	OpMkdir     MakeDirs          there is no directory
+//	OpStat      Size, MakeDirs,   the answer is an error, not "absent"
+//	            xFileSize,
+//	            xAccess
+//	OpList      Names             the answer is an error, not "empty"
+//
+// A failed sync leaves the dirty pages as they were or, as Linux does, drops them:
+// programs still read them, later syncs succeed, but they never reach the disk, or
+// only some of them have.
+//
+// A failed sync of a directory leaves each of its entries as it was, pending, or
+// has made it durable, and tells nobody which. A later one that succeeds makes all
+// of them durable.
+//
+// Disk.Corrupt and Disk.FlipBits change bytes at rest.
 //
 // # Determinism
 //

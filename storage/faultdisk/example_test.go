@@ -24,6 +24,7 @@ func Example() {
 	lost := 0
 	for seed := range uint64(100) {
 		disk := faultdisk.New(seed)
+		disk.MkdirAll("data")
 		if err := appendEntry(disk); err != nil {
 			log.Fatal(err)
 		}

@@ -4,6 +4,7 @@ package faultdisk
 // handles, which SQLite's files share.
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -50,6 +51,11 @@ func (d *Disk) openHandle(name string, flag int) (*handle, error) {
 	if err := d.judge(OpOpen, name); err != nil {
 		return nil, err
 	}
+	if name != "" { // SQLite's temporary files have no name
+		if err := d.check(name); err != nil {
+			return nil, err
+		}
+	}
 	n := d.live[name]
 	switch {
 	case n == nil && flag&os.O_CREATE == 0:
@@ -62,7 +68,11 @@ func (d *Disk) openHandle(name string, flag int) (*handle, error) {
 			break
 		}
 		d.enter(entry{op: OpOpen, name: name, inode: n})
-		if err := d.burn(); err != nil {
+		if err := d.burn(OpOpen, name); err != nil {
+			return nil, err
+		}
+	default:
+		if err := d.pass(OpOpen, name); err != nil {
 			return nil, err
 		}
 	}
@@ -80,6 +90,13 @@ func (h *handle) start(op Op) error {
 
 func (h *handle) readAt(p []byte, off int64) (int, error) {
 	if err := h.start(OpRead); err != nil {
+		n := 0
+		if errors.As(err, new(shortRead)) && off < int64(len(h.n.data)) {
+			n = copy(p[:h.d.rng.IntN(max(len(p), 1))], h.n.data[off:])
+		}
+		return n, err
+	}
+	if err := h.d.pass(OpRead, h.name); err != nil {
 		return 0, err
 	}
 	if off >= int64(len(h.n.data)) {
@@ -102,7 +119,7 @@ func (h *handle) writeAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	h.n.write(off, p)
-	if err := h.d.burn(); err != nil {
+	if err := h.d.burn(OpWrite, h.name); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -113,7 +130,7 @@ func (h *handle) truncate(size int64) error {
 		return err
 	}
 	h.n.truncate(size)
-	return h.d.burn()
+	return h.d.burn(OpTruncate, h.name)
 }
 
 func (h *handle) sync() error {
@@ -123,7 +140,7 @@ func (h *handle) sync() error {
 		}
 		return err
 	}
-	if err := h.d.burn(); err != nil {
+	if err := h.d.burn(OpSync, h.name); err != nil {
 		return err
 	}
 	if h.d.traits&IgnoreSync == 0 {
@@ -150,8 +167,11 @@ func (d *Disk) failSync(n *inode) {
 }
 
 func (h *handle) size() (int64, error) {
-	if h.d.off || h.boot != h.d.boot {
-		return 0, ErrPowerCut
+	if err := h.start(OpStat); err != nil {
+		return 0, err
+	}
+	if err := h.d.pass(OpStat, h.name); err != nil {
+		return 0, err
 	}
 	return int64(len(h.n.data)), nil
 }
@@ -162,7 +182,7 @@ func (h *handle) close() error {
 		return ErrPowerCut
 	}
 	if h.deleteAfter && h.name != "" && h.d.live[h.name] == h.n {
-		h.d.enter(entry{op: OpDelete, name: h.name})
+		return h.d.remove(h.name)
 	}
 	return nil
 }

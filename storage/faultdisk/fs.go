@@ -5,7 +5,6 @@ package faultdisk
 import (
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"github.com/denrooms/den/storage/vfs"
@@ -20,9 +19,11 @@ type system struct {
 	registered string
 }
 
-func (s system) SQLite() string           { return s.registered }
-func (s system) Remove(path string) error { return s.Delete(path) }
-func (s system) MakeDirs(string) error    { return nil }
+func (s system) SQLite() string                     { return s.registered }
+func (s system) Remove(path string) error           { return s.Delete(path) }
+func (s system) MakeDirs(dir string) error          { return vfs.MakeDirs(s, filepath.Clean(dir)) }
+func (s system) Size(path string) (int64, error)    { return s.size(path) }
+func (s system) Names(dir string) ([]string, error) { return s.list(filepath.Clean(dir)) }
 
 // Link gives a file a second name.
 func (s system) Link(from, to string) error {
@@ -38,13 +39,13 @@ func (d *Disk) link(from, to string) error {
 		return err
 	}
 	switch {
-	case d.live[from] == nil:
+	case d.live[from] == nil || d.live[from].dir || !d.isDir(filepath.Dir(to)):
 		return fs.ErrNotExist
 	case d.live[to] != nil:
 		return fs.ErrExist
 	}
 	d.enter(entry{op: OpOpen, name: to, inode: d.live[from]})
-	return d.burn()
+	return d.burn(OpOpen, to)
 }
 
 func (s system) Open(path string, flag int) (vfs.File, error) {
@@ -53,18 +54,6 @@ func (s system) Open(path string, flag int) (vfs.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-func (s system) Names(dir string) ([]string, error) {
-	dir = filepath.Clean(dir)
-	var names []string
-	for _, path := range s.Files() {
-		if filepath.Dir(path) == dir {
-			names = append(names, filepath.Base(path))
-		}
-	}
-	slices.Sort(names)
-	return names, nil
 }
 
 // WriteAt is io.WriterAt. An error may leave a part of p.

@@ -4,25 +4,30 @@ package faultdisk
 // power on or off, and what it changes is on the disk for good.
 
 import (
+	"fmt"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 )
 
-// Files lists the names on the disk, sorted.
+// Files lists the names of the files on the disk, sorted.
 func (d *Disk) Files() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Sorted(maps.Keys(d.live))
+	return d.names(func(n *inode) bool { return !n.dir })
 }
 
 func (d *Disk) find(op, name string) (*inode, error) {
-	if n := d.live[filepath.Clean(name)]; n != nil {
+	switch n := d.live[filepath.Clean(name)]; {
+	case n == nil:
+		return nil, wrap(op, name, fs.ErrNotExist)
+	case n.dir:
+		return nil, wrap(op, name, syscall.EISDIR)
+	default:
 		return n, nil
 	}
-	return nil, wrap(op, name, fs.ErrNotExist)
 }
 
 // Size is a file's size in bytes.
@@ -47,13 +52,14 @@ func (d *Disk) Read(name string) ([]byte, error) {
 	return append([]byte{}, n.data...), nil
 }
 
-// Write puts a file on the disk, synced with its name, in place of what had the
-// name. Who has the old one open keeps it.
+// Write puts a file on the disk, synced with its name and its directory, in place
+// of what had the name. Who has the old one open keeps it.
 func (d *Disk) Write(name string, data []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	name = filepath.Clean(name)
 	n := &inode{data: slices.Clone(data), synced: slices.Clone(data)}
+	d.mkdirAll(filepath.Dir(name))
 	d.forgetName(name)
 	d.live[name], d.durable[name] = n, n
 }
@@ -97,10 +103,63 @@ func (d *Disk) Corrupt(name string, offset int64, mask []byte) error {
 	n.flush()
 	for i, m := range mask {
 		at := offset + int64(i)
-		n.data[at] ^= m
-		if at < int64(len(n.synced)) { // a failed sync may have dropped this part
-			n.synced[at] ^= m
-		}
+		n.flip(at, m)
 	}
 	return nil
+}
+
+// A Flip is a bit that has changed at rest.
+type Flip struct {
+	Name   string
+	Offset int64
+	Bit    int // 0 is the lowest
+}
+
+func (f Flip) String() string { return fmt.Sprintf("%s: bit %d at %d", f.Name, f.Bit, f.Offset) }
+
+// FlipBits flips n bits, drawn by the disk's seed, in the files whose names end with suffix, for programs and on the disk
+// alike. What was unsynced stays so. It returns which bits; there are fewer where the files have fewer.
+func (d *Disk) FlipBits(suffix string, n int) []Flip {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var files []string
+	total := int64(0)
+	for _, name := range d.names(func(n *inode) bool { return !n.dir }) {
+		if strings.HasSuffix(name, suffix) {
+			files = append(files, name)
+			total += int64(len(d.live[name].data))
+		}
+	}
+	taken, flips := make(map[int64]bool), []Flip(nil)
+	for n = int(min(int64(n), total*8)); len(flips) < n; {
+		at := d.rng.Int64N(total * 8)
+		if taken[at] {
+			continue
+		}
+		taken[at] = true
+		f := Flip{Offset: at / 8, Bit: int(at % 8)}
+		for _, f.Name = range files {
+			size := int64(len(d.live[f.Name].data))
+			if f.Offset < size {
+				break
+			}
+			f.Offset -= size
+		}
+		d.live[f.Name].flip(f.Offset, 1<<f.Bit)
+		flips = append(flips, f)
+	}
+	return flips
+}
+
+// flip changes bits of a byte wherever the file has it: as programs read it, as a cut leaves it, and in what is unsynced.
+func (n *inode) flip(at int64, mask byte) {
+	n.data[at] ^= mask
+	if at < int64(len(n.synced)) { // a failed sync may have dropped this part
+		n.synced[at] ^= mask
+	}
+	for _, c := range n.ops {
+		if i := at - c.off; !c.truncate && i >= 0 && i < int64(c.to-c.from) {
+			n.log[int64(c.from)+i] ^= mask
+		}
+	}
 }

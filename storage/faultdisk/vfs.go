@@ -172,10 +172,11 @@ func xAccess(_ *libc.TLS, vfs, name uintptr, flags int32, out uintptr) int32 {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.off {
+	path := text(name)
+	if err := d.stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return sqlite3.SQLITE_IOERR_ACCESS
 	}
-	n, found := d.live[text(name)], int32(0)
+	n, found := d.live[path], int32(0)
 	// An empty file doesn't exist, for SQLite's question after a hot journal.
 	if n != nil && (flags != sqlite3.SQLITE_ACCESS_EXISTS || len(n.data) > 0) {
 		found = 1

@@ -23,6 +23,7 @@ const (
 // rawFile is an open file of a VFS, without a database around it.
 type rawFile struct {
 	tls *libc.TLS
+	vfs uintptr
 	p   uintptr // sqlite3_file, behind it 64 bytes for arguments and results
 	io  *sqlite3.Tsqlite3_io_methods
 }
@@ -31,15 +32,21 @@ const fileSize = unsafe.Sizeof(vfsFile{})
 
 func openVFS(t testing.TB, vfs, name string) *rawFile {
 	t.Helper()
+	return openVFSFlags(t, vfs, name, sqlite3.SQLITE_OPEN_MAIN_DB)
+}
+
+func openVFSFlags(t testing.TB, vfs, name string, flags int32) *rawFile {
+	t.Helper()
 	f := &rawFile{tls: libc.NewTLS()}
 	c := conn{tls: f.tls}
 	v := c.cstring(vfs)
 	defer sqlite3.Xsqlite3_free(f.tls, v)
 	found := sqlite3.Xsqlite3_vfs_find(f.tls, v)
+	f.vfs = found
 	n := c.cstring(name)
 	defer sqlite3.Xsqlite3_free(f.tls, n)
 	f.p = sqlite3.Xsqlite3_malloc64(f.tls, uint64(fileSize)+64)
-	if rc := xOpen(f.tls, found, n, f.p, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_MAIN_DB, 0); rc != 0 {
+	if rc := xOpen(f.tls, found, n, f.p, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|flags, 0); rc != 0 {
 		t.Fatal(rc)
 	}
 	f.io = (*sqlite3.Tsqlite3_io_methods)(pointer((*vfsFile)(pointer(f.p)).FpMethods))
@@ -51,6 +58,14 @@ func (f *rawFile) write(b []byte, off int64) int32 {
 	defer sqlite3.Xsqlite3_free(f.tls, p)
 	copy(view(p, len(b)), b)
 	return xWrite(f.tls, f.p, p, int32(len(b)), off)
+}
+
+// remove deletes a name.
+func (f *rawFile) remove(name string, syncDir int32) int32 {
+	c := conn{tls: f.tls}
+	n := c.cstring(name)
+	defer sqlite3.Xsqlite3_free(f.tls, n)
+	return xDelete(f.tls, f.vfs, n, syncDir)
 }
 
 func (f *rawFile) lock(level int32) int32   { return xLock(f.tls, f.p, level) }
@@ -145,9 +160,14 @@ func TestCodes(t *testing.T) {
 		{"sync", Fault{Op: OpSync, Suffix: "-wal"}, "INSERT INTO t VALUES (2)", sqlite3.SQLITE_IOERR_FSYNC},
 		{"sync, no space", Fault{Op: OpSync, Err: syscall.ENOSPC}, "INSERT INTO t VALUES (2)", sqlite3.SQLITE_IOERR_FSYNC},
 		{"read", Fault{Op: OpRead}, "SELECT * FROM big", sqlite3.SQLITE_IOERR_READ},
+		{"short read", Fault{Op: OpRead, Short: true}, "SELECT * FROM big", sqlite3.SQLITE_IOERR_READ},
+		{"short read with EIO", Fault{Op: OpRead, Short: true, Err: syscall.EIO}, "SELECT * FROM big", sqlite3.SQLITE_IOERR_READ},
+		{"size", Fault{Op: OpStat, Suffix: ".db"}, "PRAGMA wal_checkpoint(TRUNCATE)", sqlite3.SQLITE_IOERR_FSTAT},
 		{"truncate", Fault{Op: OpTruncate, Suffix: ".db"}, "DELETE FROM big; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)", sqlite3.SQLITE_IOERR_TRUNCATE},
 		{"sync of the database", Fault{Op: OpSync, Suffix: ".db"}, "PRAGMA wal_checkpoint(TRUNCATE)", sqlite3.SQLITE_IOERR_FSYNC},
 		{"open", Fault{Op: OpOpen, Suffix: "-journal"}, "PRAGMA journal_mode = DELETE; INSERT INTO t VALUES (2)", sqlite3.SQLITE_CANTOPEN},
+		{"is it there", Fault{Op: OpStat, Suffix: "-journal"}, "PRAGMA journal_mode = DELETE; PRAGMA locking_mode = NORMAL; SELECT * FROM t; SELECT * FROM t",
+			sqlite3.SQLITE_IOERR_ACCESS},
 		{"delete", Fault{Op: OpDelete, Suffix: "-journal", Times: -1}, inJournal + "INSERT INTO t VALUES (2)", sqlite3.SQLITE_IOERR_DELETE},
 		{"sync of the directory", Fault{Op: OpSyncDir, Times: -1},
 			inJournal + "PRAGMA synchronous = EXTRA; INSERT INTO t VALUES (2)", sqlite3.SQLITE_IOERR_DIR_FSYNC},
@@ -360,6 +380,7 @@ func TestFailedChangeToWAL(t *testing.T) {
 // TestOtherFilesOnTheDisk: one cut hits SQLite and a plain log beside it.
 func TestOtherFilesOnTheDisk(t *testing.T) {
 	d := New(3)
+	d.MkdirAll("dir")
 	c := mustDial(t, register(t, d), "dir/room.db")
 	log := create(t, d, "dir/log")
 	mustExec(t, c, inWAL+"CREATE TABLE t (a)") // syncs the directory

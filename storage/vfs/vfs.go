@@ -61,8 +61,17 @@ type host struct{}
 func (host) SQLite() string               { return "" }
 func (host) Remove(path string) error     { return os.Remove(path) }
 func (host) Rename(from, to string) error { return os.Rename(from, to) }
-func (host) MakeDirs(dir string) error    { return makeDirs(filepath.Clean(dir)) }
+func (h host) MakeDirs(dir string) error  { return MakeDirs(h, filepath.Clean(dir)) }
 func (host) SyncDir(dir string) error     { return syncDir(dir) }
+func (host) Mkdir(dir string) error       { return os.Mkdir(dir, 0o700) }
+
+func (host) IsDir(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	return info.IsDir(), nil
+}
 
 func (host) Link(from, to string) error {
 	err := os.Link(from, to)
@@ -108,27 +117,41 @@ func (host) Names(dir string) ([]string, error) {
 	return names, nil
 }
 
-// makeDirs makes a directory whose parent's name is durable when it is made: so of the directories
-// that are there, only the deepest can have a name that is not.
-func makeDirs(dir string) error {
+// Dirs is what MakeDirs needs of a file system.
+type Dirs interface {
+	// IsDir reports whether a path is a directory. A missing path gives fs.ErrNotExist.
+	IsDir(path string) (bool, error)
+	// Mkdir makes one directory. Its name survives a power cut after SyncDir of its parent.
+	Mkdir(dir string) error
+	SyncDir(dir string) error
+}
+
+// MakeDirs is MakeDirs of an FS, in steps that fail one by one. A disk in memory takes the same steps
+// as the machine does, so that what holds on it holds here. A directory is made when the names above it
+// are durable: so of those that are there, only the deepest can have a name that is not.
+func MakeDirs(f Dirs, dir string) error {
 	parent := filepath.Dir(dir)
-	info, err := os.Stat(dir)
+	is, err := f.IsDir(dir)
 	switch {
-	case err == nil && !info.IsDir():
+	case err == nil && !is:
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	case err == nil && parent == dir: // nobody has made it
+		return nil
 	case err == nil:
-		err := syncDir(parent)
-		if errors.Is(err, fs.ErrPermission) { // nor could it have been made here
+		err := f.SyncDir(parent)
+		if errors.Is(err, fs.ErrPermission) { // nor could it have been made by this program
 			return nil
 		}
 		return err
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	case parent != dir:
-		if err := makeDirs(parent); err != nil {
+		if err := MakeDirs(f, parent); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := f.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(parent)
+	return f.SyncDir(parent)
 }

@@ -1,0 +1,222 @@
+package commitlog
+
+// What crashed generations have left for their rooms, until every one of them has it. Segments
+// of such generations stay till then; so it is looked for again as soon as the room that was
+// found waiting does not wait any more.
+
+import (
+	"errors"
+	"slices"
+)
+
+// recovery says how far the rooms have come. It is protected by Log.mu.
+type recovery struct {
+	suspects
+	oldest uint64              // the generation that the first segment is of; 0: not looked for yet
+	names  map[string]struct{} // by identity.name: rooms that have what they need
+	keys   map[key]struct{}    // of them, where they are known: no record has to be read for their names
+
+	at      cursor // the rooms before it have what they need
+	waiting string // the room there, that has not; "": not looked for yet
+	broken  bool   // something could not be read: it is tried again with the next segment
+	looking bool   // somebody looks
+}
+
+// suspects are segments of crashed generations whose rooms may not have what they hold.
+type suspects struct {
+	generation    uint64 // the newest that crashed; 0: none
+	from, through uint64 // segments
+}
+
+// cursor is a place among the indexes of the segments.
+type cursor struct {
+	segment      uint64
+	index, block int
+}
+
+func (s suspects) has(number uint64) bool {
+	return s.generation != 0 && number >= s.from && number <= s.through
+}
+
+// begin forgets all rooms.
+func (r *recovery) begin(s suspects) {
+	*r = recovery{suspects: s, looking: r.looking, names: make(map[string]struct{}), keys: make(map[key]struct{})}
+}
+
+// settled notes that a room has what it needs, and tells whether to look for the next one that
+// has not. k is of the epoch that it has, if that is known.
+func (r *recovery) settled(name string, k *key) (look bool) {
+	if r.generation == 0 {
+		return false
+	}
+	r.names[name] = struct{}{}
+	if k != nil {
+		r.keys[*k] = struct{}{}
+	}
+	return !r.looking && !r.broken && (r.waiting == "" || r.waiting == name)
+}
+
+// hasRecovered tells whether a room has what it needs, by its key if that is enough.
+func (l *Log) hasRecovered(k key, who *identity) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, done := l.crashed.keys[k]
+	if who != nil && !done {
+		if _, done = l.crashed.names[who.name]; done {
+			l.crashed.keys[k] = struct{}{}
+		}
+	}
+	return done
+}
+
+// Unrecovered gives the rooms that have entries of crashed generations and were not opened
+// and released since: for range it. One that does not exist any more is settled by Forget, or by
+// opening it with any epoch and Release(math.MaxUint64). When there is none left the segments can
+// go and Crashed is 0. It reads indexes and the rooms' first records; what cannot be read is left
+// out, and logged.
+func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
+	seen, going := make(map[string]struct{}), true
+	l.waiting(func(_ cursor, who identity) bool {
+		if _, again := seen[who.name]; !again {
+			seen[who.name] = struct{}{}
+			going = yield(who.namespace, who.room)
+		}
+		return going
+	})
+	if going && len(seen) == 0 {
+		l.lookForRecovered()
+	}
+}
+
+// lookForRecovered settles the crash if every room has what it needs. It looks from the room on
+// that was found waiting before to the next that has not.
+func (l *Log) lookForRecovered() {
+	l.mu.Lock()
+	s := l.crashed.suspects
+	if s.generation == 0 || l.crashed.looking {
+		l.mu.Unlock()
+		return
+	}
+	l.crashed.looking = true
+	l.mu.Unlock()
+	all := true
+	sound := l.waiting(func(at cursor, who identity) bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if _, meanwhile := l.crashed.names[who.name]; meanwhile {
+			return true
+		}
+		if !l.crashed.broken {
+			l.crashed.at = at
+		}
+		l.crashed.waiting, all = who.name, false
+		return false
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.crashed.looking, l.crashed.broken = false, all && !sound
+	if all && sound {
+		l.crashed.begin(suspects{})
+	}
+}
+
+// waiting calls do for rooms of crashed generations that have not what they need, until it
+// returns false; one of several epochs or segments may come several times. It tells whether all
+// that it came to could be read.
+func (l *Log) waiting(do func(at cursor, who identity) bool) (sound bool) {
+	l.mu.Lock()
+	s, at, segments := l.crashed.suspects, l.crashed.at, l.segments
+	l.mu.Unlock()
+	sound, seen := true, make(map[key]struct{})
+	for _, g := range segments {
+		if g.number < at.segment || !s.has(g.number) {
+			continue
+		}
+		if g.number > at.segment {
+			at = cursor{segment: g.number}
+		}
+		more, err := l.waitingIn(g, at, seen, do)
+		if err != nil {
+			sound = false
+			l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segmentName(g.number), "error", err)
+		}
+		if !more {
+			break
+		}
+	}
+	return sound
+}
+
+// waitingIn is waiting for one segment.
+func (l *Log) waitingIn(g *segment, from cursor, seen map[key]struct{}, do func(at cursor, who identity) bool) (more bool, err error) {
+	f, err := l.openSegment(g.number)
+	if f == nil || err != nil {
+		return true, err
+	}
+	defer f.Close()
+	return g.eachRoom(f, from, func(at cursor, p *place) (bool, error) {
+		if _, again := seen[p.key]; again || l.hasRecovered(p.key, nil) {
+			return true, nil
+		}
+		_, who, err := g.readRoot(f, p)
+		if err != nil {
+			return true, err
+		}
+		if l.hasRecovered(p.key, &who) {
+			return true, nil
+		}
+		if more := do(at, who); !more {
+			return false, nil
+		}
+		seen[p.key] = struct{}{}
+		return true, nil
+	})
+}
+
+// Epochs are the epochs of which the log holds entries of a room that were not released: by
+// somebody who has it open or has closed it, or in a generation that crashed and of which the room
+// was not recovered. They are sorted. It reads the names of all rooms of such generations. With an
+// error, which is ErrIO, ErrCorrupt or ErrLost, others may be missing.
+func (l *Log) Epochs(namespace, room string) ([]string, error) {
+	name := identify(namespace, room, "").name
+	l.mu.Lock()
+	s, segments := l.crashed.suspects, l.segments
+	if _, done := l.crashed.names[name]; done {
+		s = suspects{}
+	}
+	var epochs []string
+	for _, p := range l.pins[name] {
+		epochs = append(epochs, p.who.epoch)
+	}
+	for _, r := range l.attached {
+		if r.who.name == name && len(r.spans) > 0 {
+			epochs = append(epochs, r.who.epoch)
+		}
+	}
+	l.mu.Unlock()
+	var failed error
+	for _, g := range segments {
+		if s.has(g.number) {
+			failed = errors.Join(failed, l.epochsIn(g, name, &epochs))
+		}
+	}
+	slices.Sort(epochs)
+	return slices.Compact(epochs), failed
+}
+
+// epochsIn adds a room's epochs that a segment has.
+func (l *Log) epochsIn(g *segment, name string, epochs *[]string) error {
+	f, err := l.openSegment(g.number)
+	if f == nil || err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = g.eachRoom(f, cursor{segment: g.number}, func(_ cursor, p *place) (bool, error) {
+		_, who, err := g.readRoot(f, p)
+		if err == nil && who.name == name {
+			*epochs = append(*epochs, who.epoch)
+		}
+		return true, err
+	})
+	return err
+}

@@ -1,0 +1,224 @@
+package commitlog
+
+// What crashed generations and closed rooms have left, and how it is let go.
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/denrooms/den/storage/faultdisk"
+)
+
+func wantEpochs(t *testing.T, l *Log, room, want string) {
+	t.Helper()
+	got, err := l.Epochs("party", room)
+	if err != nil || fmt.Sprint(got) != want {
+		t.Errorf("epochs of %s: %v, %v; want %s", room, got, err, want)
+	}
+}
+
+// inEpochs appends a segment or more to a room in each of some epochs, and closes it.
+func inEpochs(t *testing.T, l *Log, room string, epochs ...string) {
+	t.Helper()
+	for _, epoch := range epochs {
+		r, err := l.Room("party", room, epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendUpTo(t, r, 1, 30)
+		r.Close()
+	}
+}
+
+// TestEpochs: entries of all epochs of a closed room are kept and named, over a restart, each is
+// replayed under its own, and Forget lets all of them go.
+func TestEpochs(t *testing.T) {
+	d := faultdisk.New(1)
+	o := testOptions(d, newClock())
+	l := mustOpen(t, o)
+	inEpochs(t, l, "a", "e2", "e1", "e3")
+	inEpochs(t, l, "b", "e9")
+	for range 2 {
+		wantEpochs(t, l, "a", "[e1 e2 e3]")
+		wantEpochs(t, l, "b", "[e9]")
+		wantEpochs(t, l, "c", "[]")
+		if s := l.Stats(); s.Pinned != 2 {
+			t.Errorf("%+v", s)
+		}
+		if epoch, _, _, err := l.Traces("party", "a"); epoch != "e3" || err != nil {
+			t.Errorf("closed last in %q, %v", epoch, err)
+		}
+		mustClose(t, l)
+		l = mustOpen(t, o)
+	}
+	for _, epoch := range []string{"e1", "e3", "e2"} {
+		r, err := l.Room("party", "a", epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEpochs(t, l, "a", "[e1 e2 e3]") // one of them in somebody's hands
+		wantReplay(t, r, 0, 30)
+		r.Close()
+	}
+	l.Forget("party", "a")
+	wantEpochs(t, l, "a", "[]")
+	if s := l.Stats(); s.Pinned != 1 {
+		t.Errorf("%+v", s)
+	}
+	wantReplayIn(t, l, "b", "e9", 30)
+	before := l.Stats().Segments
+	l.Forget("party", "b")
+	if s := l.Stats(); s.Segments != 1 || before < 2 || s.Pinned != 0 {
+		t.Errorf("%d segments, and when all was let go %+v", before, s)
+	}
+	mustClose(t, l)
+}
+
+func wantReplayIn(t *testing.T, l *Log, room, epoch string, last uint64) {
+	t.Helper()
+	r, err := l.Room("party", room, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantReplay(t, r, 0, last)
+	r.Close()
+}
+
+// TestReleaseOfANewEpoch: a room whose file has a new epoch does not need what it had in others.
+func TestReleaseOfANewEpoch(t *testing.T) {
+	l := mustOpen(t, testOptions(faultdisk.New(1), newClock()))
+	defer mustClose(t, l)
+	inEpochs(t, l, "a", "e1", "e2")
+	r, err := l.Room("party", "a", "e3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEpochs(t, l, "a", "[e1 e2]")
+	r.Release(0)
+	wantEpochs(t, l, "a", "[]")
+	if s := l.Stats(); s.Segments != 1 || s.Pinned != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestEpochsBehindACrash: a refused room's entries are named by their epochs, and when it is
+// forgotten nothing of it stays, though nobody asks which rooms are to be recovered.
+func TestEpochsBehindACrash(t *testing.T) {
+	d := faultdisk.New(1)
+	o := testOptions(d, newClock())
+	l := mustOpen(t, o)
+	inEpochs(t, l, "refused", "e1", "e2")
+	appendUpTo(t, mustRoom(t, l, "other"), 1, 40)
+	d.Crash()
+	if err := d.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpen(t, o)
+	other := mustRoom(t, l, "other")
+	wantReplay(t, other, 0, 40)
+	wantEpochs(t, l, "refused", "[e1 e2]")
+	wantEpochs(t, l, "other", "[e1]")
+	wantReplayIn(t, l, "refused", "e2", 30)
+	l.Forget("party", "refused")
+	wantEpochs(t, l, "refused", "[]")
+	if l.Crashed() != 1 {
+		t.Errorf("crashed: %d", l.Crashed())
+	}
+	other.Release(40)
+	wantEpochs(t, l, "other", "[]")
+	if s := l.Stats(); l.Crashed() != 0 || s.Segments != 1 {
+		t.Errorf("when all was let go: crashed %d, %+v", l.Crashed(), s)
+	}
+	mustClose(t, l)
+}
+
+// TestCrashSettlesWithTheLastRoom: whoever is the last to be recovered, in whatever way, settles
+// the crash, and the search for rooms that wait reads each about once.
+func TestCrashSettlesWithTheLastRoom(t *testing.T) {
+	const rooms = 300
+	d := faultdisk.New(1)
+	o := testOptions(d, newClock())
+	o.SegmentBytes = 32 << 10
+	l := mustOpen(t, o)
+	for i := range rooms {
+		appendUpTo(t, mustRoom(t, l, fmt.Sprint("room", i)), 1, 3)
+	}
+	for seed := range uint64(3) {
+		d := d.Clone(seed)
+		d.Crash()
+		if err := d.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		o.FS = d.FS("")
+		l := mustOpen(t, o)
+		rng, reads := rand.New(rand.NewPCG(seed, 5)), 0
+		order := rng.Perm(rooms)
+		if seed == 0 {
+			sortByIndex(l, order)
+		}
+		for n, i := range order {
+			name := fmt.Sprint("room", i)
+			before := d.Stats().Ops[faultdisk.OpRead]
+			if rng.IntN(3) == 0 {
+				l.Forget("party", name)
+				reads += d.Stats().Ops[faultdisk.OpRead] - before
+			} else {
+				r := mustRoom(t, l, name)
+				before = d.Stats().Ops[faultdisk.OpRead]
+				r.Release(3)
+				reads += d.Stats().Ops[faultdisk.OpRead] - before
+				r.Close()
+			}
+			if last := n == rooms-1; last != (l.Crashed() == 0) {
+				t.Fatalf("seed %d: crashed is %d when %d of %d rooms are recovered", seed, l.Crashed(), n+1, rooms)
+			}
+		}
+		if s := l.Stats(); s.Segments != 1 {
+			t.Errorf("seed %d: %+v", seed, s)
+		}
+		if reads > 8*rooms {
+			t.Errorf("seed %d: %d reads to recover %d rooms", seed, reads, rooms)
+		}
+		mustClose(t, l)
+	}
+}
+
+// sortByIndex puts rooms into the order in which a search comes to them.
+func sortByIndex(l *Log, order []int) {
+	i := 0
+	for _, room := range l.Unrecovered {
+		fmt.Sscanf(room, "room%d", &order[i])
+		i++
+	}
+}
+
+// TestRelaxedCrash: the newest generation that may have lost what rooms have is remembered.
+func TestRelaxedCrash(t *testing.T) {
+	d := faultdisk.New(1)
+	o := testOptions(d, newClock())
+	for i, step := range []struct {
+		durability Durability
+		crash      bool
+		want       uint64 // in the generation that follows
+	}{
+		{Durable, true, 0}, {Relaxed, false, 0}, {Relaxed, true, 3}, {Durable, true, 3}, {Durable, false, 3},
+		{Relaxed, false, 3}, {Relaxed, true, 7}, {Relaxed, true, 8}, {Durable, false, 8},
+	} {
+		o.Durability = step.durability
+		l := mustOpen(t, o)
+		if step.crash {
+			d.Crash()
+			if err := d.Restart(); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			mustClose(t, l)
+		}
+		l = mustOpen(t, Options{FS: d.Clone(1).FS(""), Dir: o.Dir})
+		if got := l.RelaxedCrash(); got != step.want {
+			t.Errorf("step %d: %d, want %d", i, got, step.want)
+		}
+		mustClose(t, l)
+	}
+}

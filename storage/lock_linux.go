@@ -1,0 +1,4 @@
+package storage
+
+// setDescriptionLock is F_OFD_SETLK.
+const setDescriptionLock = 37
