@@ -471,7 +471,7 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 		// SQLite syncs the header before it writes frames after it. Otherwise a power cut could leave
 		// the old header with some of the old frames, which SQLite would play over a newer file. A file
 		// that nothing was ever written into has no old frames, and needs no sync.
-		w.unsynced = w.fresh
+		w.unsynced = w.fresh || bug.On("wal-header")
 		if w.away() {
 			return w.gather(tls, b, off), nil
 		}
