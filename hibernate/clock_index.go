@@ -61,7 +61,10 @@ func (a *AlarmClock) read() error {
 	if err := a.open(); err != nil {
 		return err
 	}
-	err := a.each("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) {
+	err := a.each("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) error {
+		if err := r.Expect(storage.Text, storage.Integer); err != nil {
+			return err
+		}
 		b := a.add(string(r.Bytes(0)))
 		b.due, b.stored, b.at = r.Int(1), r.Int(1), r.Int(1)
 		if b.due <= a.opened {
@@ -69,15 +72,20 @@ func (a *AlarmClock) read() error {
 			a.missed++
 		}
 		a.queue.put(b)
+		return nil
 	})
 	if err == nil {
-		err = a.each("SELECT name, value FROM _den_due_state", func(r *storage.Rows) {
+		err = a.each("SELECT name, value FROM _den_due_state", func(r *storage.Rows) error {
+			if err := r.Expect(storage.Text, storage.Integer); err != nil {
+				return err
+			}
 			name := string(r.Bytes(0))
 			if namespace, covers := strings.CutPrefix(name, coversNS); covers {
 				a.covered[namespace] = r.Int(1) != 0
 			} else if name == stateStarts {
 				a.starts = r.Int(1)
 			}
+			return nil
 		})
 	}
 	if err != nil {
@@ -104,14 +112,16 @@ func (a *AlarmClock) safely(do func() error) (err error) {
 	return do()
 }
 
-func (a *AlarmClock) each(sql string, do func(*storage.Rows)) error {
+func (a *AlarmClock) each(sql string, do func(*storage.Rows) error) error {
 	rows, err := a.db.Internal().Query(sql)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		do(rows)
+		if err := do(rows); err != nil {
+			return err
+		}
 	}
 	return rows.Err()
 }

@@ -136,6 +136,9 @@ func (t *alarmTable) read(sql string, args ...any) (found []alarmRow, err error)
 	}
 	defer rows.Close()
 	for rows.Next() {
+		if err := rows.Expect(storage.Text, storage.Integer, storage.Integer, storage.Integer, storage.Text, storage.Text); err != nil {
+			return nil, err
+		}
 		found = append(found, alarmRow{
 			name: string(rows.Bytes(0)), due: rows.Int(1), planned: rows.Int(2), attempt: int(rows.Int(3)),
 			cron: string(rows.Bytes(4)), zone: string(rows.Bytes(5)),
@@ -159,6 +162,9 @@ func (t *alarmTable) number(sql string) (n int64, err error) {
 	}
 	defer rows.Close()
 	if rows.Next() {
+		if err := rows.Expect(storage.Integer); err != nil {
+			return 0, err
+		}
 		n = rows.Int(0)
 	}
 	return n, rows.Err()

@@ -5,6 +5,7 @@
 //	den version     print the version
 //	den alarms      list the rooms' alarms, see den alarms -h
 //	den rooms, backup, restore, export, import: work on rooms, see den backup -h
+//	den verify      check rooms, log and history, and change nothing, see den verify -h
 //
 // See -h for the flags and the environment variables that stand for them.
 package main
@@ -29,7 +30,7 @@ func main() {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "den:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }
 
@@ -40,6 +41,9 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	}
 	if len(args) > 0 && args[0] == "migrate" {
 		return migrate(ctx, args[1:], getenv, os.Stdout, terminal(os.Stderr), os.Stderr)
+	}
+	if len(args) > 0 && args[0] == "verify" {
+		return verify(ctx, args[1:], getenv, os.Stdout, os.Stderr)
 	}
 	if len(args) > 0 && taskUsage[args[0]] != "" {
 		return runTask(ctx, args[0], args[1:], getenv)

@@ -13,6 +13,7 @@ var kept = map[string]string{
 	"storage.open": "SQLite's callbacks carry a number and no Go pointer: they find their database in this table",
 	"storage.lib":  "the SQLite library of a process is set up once",
 
+	"storage/overlay.registered":   "SQLite's callbacks carry a number and no Go pointer: they find their files in this table",
 	"storage/faultdisk.registered": "SQLite's callbacks carry a number and no Go pointer: they find their disk in this table",
 }
 

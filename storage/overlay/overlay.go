@@ -1,0 +1,362 @@
+// Package overlay is a file system over another one, which it only reads: what is written to it
+// stays in memory, and is gone with it. So code that opens, repairs and replays files can be run to
+// see what would come of it, and the files are as they were.
+//
+// What was written takes memory, in blocks of 4 KiB. It is safe for use by several goroutines; nobody
+// else may change the files beneath.
+package overlay
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// blockSize is how much is kept at least of what was written, in bytes.
+const blockSize = 4096
+
+// FS is the file system. Make one with New.
+type FS struct {
+	base       vfs.FS // immutable
+	registered string // set by Register: SQLite's name for it; "": it has none
+
+	mu    sync.Mutex
+	nodes map[string]*node // by path: files that were opened, changed or made; nil: removed
+	open  int              // files that SQLite has open
+}
+
+// New makes a file system that shows base as it is.
+func New(base vfs.FS) *FS { return &FS{base: base, nodes: make(map[string]*node)} }
+
+// Reset takes back all that was written. No file may be open.
+func (f *FS) Reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.nodes)
+}
+
+// A node is a file's content. The FS's mu protects it.
+type node struct {
+	source string           // where it is in base; "": nowhere
+	have   int64            // as much of that still shows
+	size   int64            // of the file
+	blocks map[int64][]byte // what was written, by its place
+	file   vfs.File         // source, open while users is not 0 and it was read
+	users  int
+}
+
+// find gives a file; nil if there is none. mu is held.
+func (f *FS) find(path string) (*node, error) {
+	if n, known := f.nodes[path]; known {
+		return n, nil
+	}
+	size, err := f.base.Size(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	n := &node{source: path, have: size, size: size}
+	f.nodes[path] = n
+	return n, nil
+}
+
+// Open opens a file. It may be written to even where the one beneath may not.
+func (f *FS) Open(path string, flag int) (vfs.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.use(path, flag)
+	if err != nil {
+		return nil, err
+	}
+	return &file{fs: f, n: n, path: path}, nil
+}
+
+// use finds or makes a file for a new user. mu is held.
+func (f *FS) use(path string, flag int) (*node, error) {
+	path = filepath.Clean(path)
+	n, err := f.find(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case n == nil && flag&os.O_CREATE == 0:
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	case n != nil && flag&os.O_CREATE != 0 && flag&os.O_EXCL != 0:
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrExist}
+	case n == nil:
+		n = new(node)
+		f.nodes[path] = n
+	case flag&os.O_TRUNC != 0:
+		n.truncate(0)
+	}
+	n.users++
+	return n, nil
+}
+
+// leave ends a use. mu is held.
+func (f *FS) leave(n *node) error {
+	if n.users--; n.users > 0 || n.file == nil {
+		return nil
+	}
+	err := n.file.Close()
+	n.file = nil
+	return err
+}
+
+// Size is a file's size in bytes.
+func (f *FS) Size(path string) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	path = filepath.Clean(path)
+	n, err := f.find(path)
+	if err != nil {
+		return 0, err
+	}
+	if n == nil {
+		return 0, &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}
+	}
+	return n.size, nil
+}
+
+// Names are the names of the files in a directory, sorted.
+func (f *FS) Names(dir string) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir = filepath.Clean(dir)
+	names, err := f.base.Names(dir)
+	for path, n := range f.nodes {
+		if name := filepath.Base(path); filepath.Dir(path) == dir {
+			names = slices.DeleteFunc(names, func(other string) bool { return other == name })
+			if n != nil {
+				names = append(names, name)
+			}
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) && len(names) > 0 {
+		err = nil
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+// Remove removes a file.
+func (f *FS) Remove(path string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	path = filepath.Clean(path)
+	n, err := f.find(path)
+	if err == nil && n == nil {
+		err = &fs.PathError{Op: "remove", Path: path, Err: fs.ErrNotExist}
+	}
+	if err == nil {
+		f.nodes[path] = nil
+	}
+	return err
+}
+
+// Rename gives a file another name. Of two names that one file has it does nothing, as POSIX says.
+func (f *FS) Rename(from, to string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	from, to = filepath.Clean(from), filepath.Clean(to)
+	n, err := f.find(from)
+	if err == nil && n == nil {
+		err = &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
+	}
+	if err == nil && f.nodes[to] != n {
+		f.nodes[to], f.nodes[from] = n, nil
+	}
+	return err
+}
+
+// Link gives a file a second name, which must be free.
+func (f *FS) Link(from, to string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	from, to = filepath.Clean(from), filepath.Clean(to)
+	n, err := f.find(from)
+	if err != nil {
+		return err
+	}
+	taken, err := f.find(to)
+	switch {
+	case err != nil:
+		return err
+	case n == nil:
+		return &fs.PathError{Op: "link", Path: from, Err: fs.ErrNotExist}
+	case taken != nil:
+		return &fs.PathError{Op: "link", Path: to, Err: fs.ErrExist}
+	}
+	f.nodes[to] = n
+	return nil
+}
+
+// MakeDirs does nothing: a file can be made in any directory.
+func (f *FS) MakeDirs(string) error { return nil }
+
+// SyncDir does nothing.
+func (f *FS) SyncDir(string) error { return nil }
+
+// SQLite is the name of the SQLite VFS that has the same files; see Register.
+func (f *FS) SQLite() string { return f.registered }
+
+// readAt reads from the blocks that were written, and what is between them from beneath. mu is held.
+func (f *FS) readAt(n *node, p []byte, off int64) (done int, err error) {
+	if off < 0 {
+		return 0, syscall.EINVAL
+	}
+	for done < len(p) && off < n.size {
+		rest := p[done:int(min(int64(len(p)), int64(done)+n.size-off))]
+		if b := n.blocks[off/blockSize]; b != nil {
+			m := copy(rest, b[off%blockSize:])
+			done, off = done+m, off+int64(m)
+			continue
+		}
+		m := n.gap(off, len(rest))
+		if err := f.readBase(n, rest[:m], off); err != nil {
+			return done, err
+		}
+		done, off = done+m, off+int64(m)
+	}
+	if done < len(p) {
+		return done, io.EOF
+	}
+	return done, nil
+}
+
+// gap is how many bytes from off on, most at most, have no block.
+func (n *node) gap(off int64, most int) int {
+	size := int(blockSize - off%blockSize)
+	for size < most && n.blocks[(off+int64(size))/blockSize] == nil {
+		size += blockSize
+	}
+	return min(size, most)
+}
+
+// readBase reads what is beneath; where there is nothing there are zeros. mu is held.
+func (f *FS) readBase(n *node, p []byte, off int64) error {
+	have := int(min(max(n.have-off, 0), int64(len(p))))
+	clear(p[have:])
+	if have == 0 {
+		return nil
+	}
+	if n.file == nil {
+		file, err := f.base.Open(n.source, os.O_RDONLY)
+		if err != nil {
+			return err
+		}
+		n.file = file
+	}
+	got, err := n.file.ReadAt(p[:have], off)
+	switch {
+	case got == have:
+		return nil
+	case errors.Is(err, io.EOF) || err == nil:
+		return &fs.PathError{Op: "read", Path: n.source, Err: io.ErrUnexpectedEOF}
+	}
+	return err
+}
+
+// writeAt writes into blocks. mu is held.
+func (f *FS) writeAt(n *node, p []byte, off int64) (done int, err error) {
+	if off < 0 {
+		return 0, syscall.EINVAL
+	}
+	for done < len(p) {
+		at, start := off/blockSize, off%blockSize
+		b := n.blocks[at]
+		if b == nil {
+			b = make([]byte, blockSize)
+			if start > 0 || len(p)-done < blockSize {
+				if err := f.readBase(n, b, at*blockSize); err != nil {
+					return done, err
+				}
+			}
+			if n.blocks == nil {
+				n.blocks = make(map[int64][]byte)
+			}
+			n.blocks[at] = b
+		}
+		m := copy(b[start:], p[done:])
+		done, off = done+m, off+int64(m)
+		n.size = max(n.size, off)
+	}
+	return done, nil
+}
+
+// truncate cuts the file, or lengthens it with zeros. mu is held.
+func (n *node) truncate(size int64) {
+	for at, b := range n.blocks {
+		switch start := at * blockSize; {
+		case start >= size:
+			delete(n.blocks, at)
+		case start+blockSize > size:
+			clear(b[size-start:])
+		}
+	}
+	n.have = min(n.have, size)
+	n.size = size
+}
+
+// file is an open file.
+type file struct {
+	fs     *FS
+	n      *node
+	path   string
+	closed bool // protected by fs.mu
+}
+
+func (f *file) do(op string, fn func() error) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	err := fs.ErrClosed
+	if !f.closed {
+		err = fn()
+	}
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return &fs.PathError{Op: op, Path: f.path, Err: err}
+}
+
+// ReadAt is io.ReaderAt.
+func (f *file) ReadAt(p []byte, off int64) (done int, err error) {
+	err = f.do("read", func() error { done, err = f.fs.readAt(f.n, p, off); return err })
+	return done, err
+}
+
+// WriteAt is io.WriterAt.
+func (f *file) WriteAt(p []byte, off int64) (done int, err error) {
+	err = f.do("write", func() error { done, err = f.fs.writeAt(f.n, p, off); return err })
+	return done, err
+}
+
+// Truncate cuts the file, or lengthens it with zeros.
+func (f *file) Truncate(size int64) error {
+	return f.do("truncate", func() error {
+		if size < 0 {
+			return syscall.EINVAL
+		}
+		f.n.truncate(size)
+		return nil
+	})
+}
+
+// Sync does nothing.
+func (f *file) Sync() error { return f.do("sync", func() error { return nil }) }
+
+// Close closes the file.
+func (f *file) Close() error {
+	return f.do("close", func() error {
+		f.closed = true
+		return f.fs.leave(f.n)
+	})
+}

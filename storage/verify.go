@@ -1,0 +1,301 @@
+package storage
+
+// Checking a data directory without changing it. A room is opened just as it would be opened next,
+// but over a file system that keeps what is written in memory (package overlay), with the commit
+// log opened in the same way: so a Verifier sees what the next Open would give, replays and
+// repairs included, and looks through that. The files on the disk are only read.
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/denrooms/den/storage/overlay"
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// Severity says what a Finding means.
+type Severity uint8
+
+const (
+	// Note: worth knowing, and nothing is wrong.
+	Note Severity = iota
+	// Problem: something is damaged, missing, or contradicts something else.
+	Problem
+)
+
+// String is "note" or "problem".
+func (s Severity) String() string {
+	if s == Problem {
+		return "problem"
+	}
+	return "note"
+}
+
+// A Finding is what a Verifier has found.
+type Finding struct {
+	Severity        Severity
+	Namespace, Room string // "", "": it is not of one room
+	Path            string // the file
+	Check           string // "name", "header", "open", "integrity", "foreign keys", "tables", "history", "log", "leftover"
+	Err             error  // what was found: for operators
+}
+
+// String is one line.
+func (f Finding) String() string {
+	of := f.Path
+	if f.Namespace != "" {
+		of = f.Namespace + "/" + f.Room
+	}
+	return fmt.Sprintf("%v: %s: %s: %v", f.Severity, of, f.Check, f.Err)
+}
+
+// Verified counts what was checked.
+type Verified struct {
+	Rooms        int // that there are, those included that only the log has
+	Replayed     int // transactions that files lack and the log has
+	Transactions int // that were walked back, each page's checksum compared
+	Problems     int
+	Notes        int
+}
+
+// VerifyOptions say what a Verifier works on.
+type VerifyOptions struct {
+	// FS has the files. nil means the machine's.
+	FS FS
+	// LogDir is the commit log's directory. "" and a directory without files: there is no log.
+	LogDir string
+	// Relaxed says that the log is one that may have lost transactions which rooms have.
+	Relaxed bool
+	// Inspect is called for each room that could be opened, to check tables of Den's other packages by
+	// DB.Internal; what it writes is thrown away. An error is a Problem of "tables". May be nil.
+	Inspect func(*DB) error
+	// Report is called with each Finding. Required.
+	Report func(Finding)
+}
+
+// A Verifier checks rooms. Nobody else may have their files open meanwhile. It is used by one
+// goroutine. Its memory is what a room's file lacks from the log and how far its history goes back, in
+// pages of the file that differ.
+type Verifier struct {
+	o          VerifyOptions
+	rooms      *overlay.FS // Reset behind each room
+	unregister func() error
+	log        *NodeLog // nil: there is none, or it cannot be opened
+	count      Verified
+}
+
+// NewVerifier makes a Verifier, and looks through the commit log. Whoever has it calls Close.
+func NewVerifier(o VerifyOptions) (*Verifier, error) {
+	if o.FS == nil {
+		o.FS = vfs.Host()
+	}
+	v := &Verifier{o: o}
+	if err := v.fresh(); err != nil {
+		return nil, err
+	}
+	v.guard(Finding{Path: o.LogDir, Check: "log"}, v.openLog)
+	return v, nil
+}
+
+// fresh makes the file system that the next room is opened on.
+func (v *Verifier) fresh() (err error) {
+	v.rooms = overlay.New(v.o.FS)
+	v.unregister, err = v.rooms.Register()
+	return err
+}
+
+// Close gives all back, and tells what was checked.
+func (v *Verifier) Close() (Verified, error) {
+	if v.log != nil {
+		_ = v.log.Close() // in memory: nothing depends on how it ends
+	}
+	return v.count, v.unregister()
+}
+
+// report passes a Finding on.
+func (v *Verifier) report(f Finding) {
+	if f.Severity == Problem {
+		v.count.Problems++
+	} else {
+		v.count.Notes++
+	}
+	v.o.Report(f)
+}
+
+// guard does something that finds a Problem by its error, or by a panic: a check goes on whatever the
+// files hold.
+func (v *Verifier) guard(what Finding, do func() error) (ok bool) {
+	what.Severity = Problem
+	defer func() {
+		if p := recover(); p != nil {
+			what.Err = fmt.Errorf("%w: panic: %v\n%s", ErrCorrupt, p, debug.Stack())
+			v.report(what)
+			if err := v.fresh(); err != nil { // what the panic has left open is let go
+				panic(err)
+			}
+		}
+	}()
+	if what.Err = do(); what.Err != nil {
+		v.report(what)
+		return false
+	}
+	return true
+}
+
+// forever is longer than any history: what is walked back must not be deleted before.
+const forever = 200 * 365 * 24 * time.Hour
+
+// openLog opens the log as a node would.
+func (v *Verifier) openLog() error {
+	if v.o.LogDir == "" {
+		return nil
+	}
+	names, err := v.o.FS.Names(v.o.LogDir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
+		return nil
+	}
+	if err != nil {
+		return diagnose(v.o.LogDir, err)
+	}
+	v.log, err = OpenLog(LogOptions{
+		Dir: v.o.LogDir, FS: overlay.New(v.o.FS), Relaxed: v.o.Relaxed, History: forever,
+		MaxUnreleased: math.MaxInt64, Logger: slog.New(slog.DiscardHandler),
+	})
+	return err
+}
+
+// Dir checks all rooms of a data directory's namespaces, those included that only the log has, and the
+// names of the files beside them. When ctx ends, it ends early with the cause.
+func (v *Verifier) Dir(ctx context.Context, dir string, namespaces ...string) error {
+	alone := v.inLog()
+	for _, namespace := range namespaces {
+		for i := range 256 {
+			at, err := namespaceDir(dir, namespace, byte(i))
+			if err != nil {
+				v.report(Finding{Severity: Problem, Path: filepath.Join(dir, namespace), Check: "name", Err: err})
+				break
+			}
+			if err := v.hashDir(ctx, dir, namespace, at, alone); err != nil {
+				return err
+			}
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(alone), roomKey.compare) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if path, err := Path(dir, key.namespace, key.room); err == nil { // else it is none of a program's
+			v.Room(Options{Path: path, Namespace: key.namespace, Room: key.room})
+		}
+	}
+	return nil
+}
+
+// roomKey is a room that was found in the log.
+type roomKey struct{ namespace, room string }
+
+func (k roomKey) compare(other roomKey) int {
+	return cmp.Or(cmp.Compare(k.namespace, other.namespace), cmp.Compare(k.room, other.room))
+}
+
+// inLog gives the rooms that the log has something of that they may lack.
+func (v *Verifier) inLog() map[roomKey]struct{} {
+	all := make(map[roomKey]struct{})
+	if v.log == nil {
+		return all
+	}
+	add := func(namespace, room string) bool {
+		all[roomKey{namespace, room}] = struct{}{}
+		return true
+	}
+	v.guard(Finding{Path: v.o.LogDir, Check: "log"}, func() error {
+		v.log.Unrecovered(add)
+		v.log.Pinned(add)
+		return nil
+	})
+	return all
+}
+
+// hashDir checks one of the directories that a namespace's rooms stand in, and takes its rooms out of
+// alone.
+func (v *Verifier) hashDir(ctx context.Context, dir, namespace, at string, alone map[roomKey]struct{}) error {
+	names, err := v.o.FS.Names(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		v.report(Finding{Severity: Problem, Path: at, Check: "name", Err: diagnose(at, err)})
+		return nil
+	}
+	there := make(map[string]bool, len(names))
+	for _, name := range names {
+		there[name] = true
+	}
+	for _, name := range names {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		path := filepath.Join(at, name)
+		room, is := roomFile(dir, namespace, path)
+		if !is {
+			v.other(path, name, there)
+			continue
+		}
+		if room.Room == "" && !v.guard(Finding{Path: path, Check: "name"}, func() (err error) {
+			room.Room, err = ReadRoomName(v.rooms, path)
+			return err
+		}) {
+			continue
+		}
+		if want, err := Path(dir, namespace, room.Room); err != nil || want != path {
+			v.report(Finding{Severity: Problem, Path: path, Check: "name", Err: fmt.Errorf("%w: it holds %q, whose file is another", ErrWrongRoom, room.Room)})
+			continue
+		}
+		delete(alone, roomKey{namespace, room.Room})
+		v.Room(Options{Path: path, Namespace: namespace, Room: room.Room})
+	}
+	return nil
+}
+
+// LockDirForReading takes a data directory as LockDir does, and changes nothing in it. Where it has no
+// file to be locked no Den has it, and unlock tells by ErrInUse that one has come meanwhile.
+func LockDirForReading(f FS, dir string) (unlock func() error, err error) {
+	if f != vfs.Host() {
+		return func() error { return nil }, nil
+	}
+	if info, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("storage: data directory: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("storage: data directory: %s is a file", dir)
+	}
+	path := filepath.Join(dir, lockName)
+	if there, err := exists(f, path); err != nil || !there {
+		return func() error {
+			if there, err := exists(f, path); err != nil || there {
+				return fmt.Errorf("storage: data directory %s: %w: a Den has begun to use it meanwhile (%v)", dir, ErrInUse, err)
+			}
+			return nil
+		}, err
+	}
+	l := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	switch ok, err := l.TryLock(); {
+	case err != nil:
+		return nil, fmt.Errorf("storage: data directory: lock %s: %w", path, diagnose(path, err))
+	case !ok:
+		return nil, fmt.Errorf("storage: data directory %s: %w: another Den holds %s; stop it first", dir, ErrInUse, path)
+	}
+	return l.Close, nil
+}

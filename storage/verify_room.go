@@ -1,0 +1,253 @@
+package storage
+
+// What a Verifier looks at in one room, and which files it finds beside those of rooms.
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Room checks the room of o.Namespace and o.Room, whose file is o.Path, and tells whether there is one.
+// The other fields say how it is opened, but for FS, Log and Kind, which are the Verifier's.
+func (v *Verifier) Room(o Options) (there bool) {
+	what := Finding{Namespace: o.Namespace, Room: o.Room, Path: o.Path}
+	o.FS, o.Kind = v.rooms, nil
+	counted := &countedLog{NodeLog: v.log}
+	if v.log != nil {
+		o.Log = counted
+	} else {
+		o.Log = nil
+	}
+	there = true
+	v.guard(what.of("open"), func() (err error) {
+		defer v.rooms.Reset()
+		if there, err = v.header(o, what); there {
+			v.count.Rooms++
+		}
+		if err != nil || !there {
+			return err
+		}
+		d, err := Open(o)
+		if err != nil {
+			return err
+		}
+		defer d.Fence() // nothing of what Close would write is wanted
+		if counted.replayed > 0 {
+			v.count.Replayed += counted.replayed
+			v.note(what.of("log"), "the file lacks %d transactions, which the log has", counted.replayed)
+		}
+		v.content(d, what)
+		v.guard(what.of("history"), func() error { return v.history(d, what.of("history")) })
+		return nil
+	})
+	return there
+}
+
+func (f Finding) of(check string) Finding {
+	f.Check = check
+	return f
+}
+
+func (v *Verifier) note(f Finding, format string, args ...any) {
+	f.Err = fmt.Errorf(format, args...)
+	v.report(f)
+}
+
+func (v *Verifier) problem(f Finding, format string, args ...any) {
+	f.Severity, f.Err = Problem, fmt.Errorf(format, args...)
+	v.report(f)
+}
+
+// header looks at a file from outside, and tells whether there is a room to open.
+func (v *Verifier) header(o Options, what Finding) (there bool, err error) {
+	what = what.of("header")
+	size, err := o.FS.Size(o.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if there, err = Exists(o); err == nil && !there {
+			what.Check = "log"
+			v.note(what, "there is no such file, and the log has not all of the room: it was removed, or there was none")
+		}
+		return there || err != nil, err
+	}
+	if err != nil {
+		return true, err
+	}
+	if size == 0 {
+		v.problem(what, "%w: the file is empty; a room's file is never made before its content", ErrCorrupt)
+		return true, nil
+	}
+	f, err := o.FS.Open(o.Path, os.O_RDONLY)
+	if err != nil {
+		return true, err
+	}
+	defer f.Close()
+	first := make([]byte, headerSize)
+	if n, err := f.ReadAt(first, 0); err != nil && (!errors.Is(err, io.EOF) || n < headerSize) {
+		return true, fmt.Errorf("%w: %d bytes: %w", ErrNotDatabase, n, err)
+	}
+	switch bytes := binary.BigEndian.Uint16(first[16:]); {
+	case string(first[:len(magic)]) != magic: // Open says so
+	case bytes != pageSize:
+		v.problem(what, "%w: its pages have %d bytes, a room's have %d", ErrCorrupt, bytes, pageSize)
+	case first[18] != byte(walMode) || first[19] != byte(walMode):
+		v.note(what, "the file is not in WAL mode, as a backup that was put in the room's place; it is written again when the room is opened")
+	}
+	return true, nil
+}
+
+// countedLog counts what is replayed.
+type countedLog struct {
+	*NodeLog
+	replayed int
+}
+
+// Room is Log's.
+func (l *countedLog) Room(namespace, room, epoch string) (RoomLog, error) {
+	r, err := l.NodeLog.Room(namespace, room, epoch)
+	if err != nil {
+		return nil, err
+	}
+	return countedRoom{r, l}, nil
+}
+
+type countedRoom struct {
+	RoomLog
+	log *countedLog
+}
+
+// Replay is RoomLog's.
+func (r countedRoom) Replay(after uint64, do func(LogEntry) error) error {
+	return r.RoomLog.Replay(after, func(e LogEntry) error {
+		err := do(e)
+		if err == nil {
+			r.log.replayed++
+		}
+		return err
+	})
+}
+
+// mostFaults is how many faults of SQLite's own check are told of one file.
+const mostFaults = 20
+
+// content checks what is in an open file.
+func (v *Verifier) content(d *DB, what Finding) {
+	v.guard(what.of("integrity"), func() error {
+		if err := d.lock(); err != nil {
+			return err
+		}
+		defer d.mu.Unlock()
+		err := d.each(fmt.Sprintf("PRAGMA integrity_check(%d)", mostFaults), func(r *Rows) {
+			if verdict := string(r.Bytes(0)); verdict != "ok" {
+				v.problem(what.of("integrity"), "%w: %s", ErrCorrupt, verdict)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		violations := 0
+		if err := d.each("PRAGMA foreign_key_check", func(*Rows) { violations++ }); err == nil && violations > 0 {
+			v.note(what.of("foreign keys"), "%d rows refer to rows that do not exist", violations)
+		}
+		return nil
+	})
+	v.guard(what.of("tables"), func() error {
+		if err := d.lock(); err != nil {
+			return err
+		}
+		defer d.mu.Unlock()
+		return v.tables(d, what.of("tables"))
+	})
+	if v.o.Inspect != nil {
+		v.guard(what.of("tables"), func() error { return v.o.Inspect(d) })
+	}
+}
+
+// history walks the file back as far as the log goes. Each page that a transaction has changed must be
+// what it left.
+func (v *Verifier) history(d *DB, what Finding) error {
+	if d.room == nil || d.number == 0 {
+		return nil
+	}
+	if err := d.Checkpoint(); err != nil { // now the file has all
+		return err
+	}
+	f, err := d.o.FS.Open(d.o.Path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	c := copied{f: f, changed: make(map[uint32][]byte)}
+	expected, seq := d.number, uint64(d.Seq())
+	err = d.room.Backward(func(e LogEntry) (bool, error) {
+		if expected == d.number && e.Number < expected { // a log that is relaxed has lost its end
+			v.note(what, "the file has transactions up to %d, the log ends at %d", expected, e.Number)
+			return false, nil
+		}
+		switch {
+		case e.Number != expected:
+			return false, fmt.Errorf("%w: transaction %d comes where %d should", ErrLogMismatch, e.Number, expected)
+		case e.Seq > seq, expected == d.number && e.Seq != seq:
+			return false, fmt.Errorf("%w: transaction %d is of seq %d, what follows of %d", ErrLogMismatch, e.Number, e.Seq, seq)
+		}
+		v.count.Transactions++
+		expected, seq = expected-1, e.Seq
+		return expected > 0, c.back(e)
+	})
+	return err
+}
+
+// leftovers are the ends of names of files that Den makes beside a room's file, in the order in which
+// they are looked for, and what they are.
+var leftovers = []struct{ infix, is string }{
+	{".before-restore-", "a file that a restore has replaced; it is the operator's"},
+	{restoreInfix, "a restore that did not come to its end; the next one removes it"},
+	{partInfix, "a backup that did not come to its end; it can be removed"},
+	{".new", "a new room's file that was not finished; it is written over"},
+	{freshSuffix, "a file that was not finished; it is written over"},
+	{wholeSuffix, "the content that the room's file is about to get"},
+	{suspectSuffix, "the room's file is written again when the room is opened"},
+	{".refused-", "what was put aside because it was refused; it is the operator's"},
+}
+
+// other tells of a file that is no room's. there are the names beside it.
+func (v *Verifier) other(path, name string, there map[string]bool) {
+	what := Finding{Path: path, Check: "leftover"}
+	if room, suffix, is := cutJournal(name); is && strings.HasSuffix(room, ".db") {
+		if size, err := v.o.FS.Size(path); suffix != "-shm" && !there[room] && (err != nil || size > 0) {
+			v.problem(what, "%w: there is a %s but not the database that it belongs to", ErrCorrupt, name)
+		}
+		return
+	}
+	for _, l := range leftovers {
+		if strings.Contains(name, ".db"+l.infix) {
+			v.note(what, "%s", l.is)
+			return
+		}
+	}
+	what.Check = "name"
+	if strings.HasSuffix(name, ".db") {
+		v.problem(what, "%w: no room's file has this name in this directory", ErrWrongRoom)
+		return
+	}
+	v.note(what, "it is no file of Den's")
+}
+
+// cutJournal takes SQLite's ending off the name of a file that belongs to a database.
+func cutJournal(name string) (room, suffix string, is bool) {
+	for _, suffix := range []string{"-wal", "-journal", "-shm"} {
+		if room, is := strings.CutSuffix(name, suffix); is {
+			return room, suffix, true
+		}
+	}
+	return "", "", false
+}
+
+// sortedKeys is for checks that report in the same order always.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
