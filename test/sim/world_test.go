@@ -50,13 +50,14 @@ type world struct {
 	renamed   bool     // its file has taken the room's place, and the clients are not told
 	rewinds   map[string][]*rewind
 
-	sleep   sleepMode
-	torture bool
-	harmed                      // by bits that flipped
-	past                        // what is known of earlier states
-	chores  []func()            // what is done before the server starts again
-	version int                 // how many migrations the program has
-	heard   map[string][]string // what each client got, where that is to be compared
+	sleep    sleepMode
+	torture  bool
+	harmed                       // by bits that flipped
+	past                         // what is known of earlier states
+	atRename *rand.Rand          // what is to happen when a file takes the place of a room's is drawn from it; nil: nothing
+	chores   []func()            // what is done before the server starts again
+	version  int                 // how many migrations the program has
+	heard    map[string][]string // what each client got, where that is to be compared
 
 	sum     hash.Hash
 	log     *strings.Builder // nil: nobody reads it
