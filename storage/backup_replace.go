@@ -157,13 +157,8 @@ func (d *DB) checkSource() error {
 	if err := checkVersion(uint32(id), uint32(version)); err != nil {
 		return err
 	}
-	problem := ""
-	err = d.each("PRAGMA quick_check(1)", func(r *Rows) { problem = string(r.Bytes(0)) })
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if problem != "ok" {
-		return fmt.Errorf("%w: %s", ErrCorrupt, problem)
+	if err := d.check("PRAGMA quick_check(1)"); err != nil {
+		return err
 	}
 	meta := map[string]Value{}
 	if err := d.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
@@ -262,6 +257,7 @@ func (r *Replacement) letGo(kept string) {
 
 // above gives a seq that is not below any that the room has answered with.
 func (r *Replacement) above() (Seq, error) {
+	var known Seq
 	there, err := Exists(r.o)
 	switch {
 	case errors.Is(err, ErrLogMissing), errors.Is(err, ErrLogMismatch): // that may be why there is a restore
@@ -272,6 +268,7 @@ func (r *Replacement) above() (Seq, error) {
 		if readable || err != nil {
 			return seq, err
 		}
+		known = seq
 	case r.fresh:
 		return notedSeq(r.o)
 	}
@@ -279,7 +276,7 @@ func (r *Replacement) above() (Seq, error) {
 	if err != nil {
 		return 0, err
 	}
-	return aboveAll(r.o, backup)
+	return aboveAll(r.o, max(known, backup))
 }
 
 // retire brings the old file to where it is whole without its WAL and the commit log, and
@@ -293,7 +290,10 @@ func (r *Replacement) retire() (seq Seq, readable bool, err error) {
 		return 0, false, nil
 	}
 	seq = d.Seq()
-	return seq, true, d.Close()
+	if err = d.Close(); errors.Is(err, ErrCorrupt) {
+		return seq, false, nil
+	}
+	return seq, true, err
 }
 
 // backupSeq is the highest seq in the file that is to take the room's place.
