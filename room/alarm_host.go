@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
 )
@@ -167,6 +168,8 @@ func (h *Host) registered(namespace string) {
 		rooms, alarmed, err := h.scanAlarms(context.Background(), namespace)
 		switch {
 		case errors.Is(err, errStopping):
+		case errors.Is(err, actor.ErrReported):
+			h.opts.Logger.Warn("the index of alarms may lack some rooms; it is looked for them at the next start", "namespace", namespace)
 		case err != nil:
 			h.opts.Logger.Error("the index of alarms may lack some rooms; it is looked for them at the next start", "namespace", namespace, "err", err)
 		case rooms > 0:
@@ -191,7 +194,7 @@ func (h *Host) scanAlarms(ctx context.Context, namespace string) (rooms, alarmed
 		}
 		if err != nil {
 			h.reportScan(namespace, key, err)
-			failed = err
+			failed = reported{err}
 		}
 		if _, some := h.alarms.Next(nameOf(key)); some {
 			alarmed++

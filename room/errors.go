@@ -83,9 +83,9 @@ var clientErrors = []struct {
 	message string
 }{
 	{ErrNotFound, syncproto.CodeNotFound, "There is no such row."},
+	{storage.ErrIO, syncproto.CodeStorageUnavailable, "The room's storage failed."}, // before those that know that nothing was changed
 	{storage.ErrFull, syncproto.CodeStorageUnavailable, "The room's storage is full. Nothing was changed."},
 	{storage.ErrReadOnly, syncproto.CodeStorageUnavailable, "The room's storage cannot be written. Nothing was changed."},
-	{storage.ErrIO, syncproto.CodeStorageUnavailable, "The room's storage failed."},
 	{storage.ErrCorrupt, syncproto.CodeStorageUnavailable, "The room's storage failed."},
 	{storage.ErrNotDatabase, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrWrongRoom, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},

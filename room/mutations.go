@@ -74,9 +74,6 @@ func (t *turn) markOf(client, subject string) (*mark, error) {
 	}
 	defer rows.Close()
 	if rows.Next() {
-		if err := rows.Expect(storage.Integer, storage.Integer); err != nil {
-			return nil, err
-		}
 		m.stored, m.seen = uint64(rows.Int(0)), rows.Int(1)
 		m.last = m.stored
 	}

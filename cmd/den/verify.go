@@ -109,7 +109,7 @@ func verify(ctx context.Context, args []string, getenv func(string) string, out,
 	if asJSON {
 		err = errors.Join(err, json.NewEncoder(out).Encode(v))
 	} else if err == nil {
-		fmt.Fprintf(out, "%d rooms, %d transactions of history: %d problems, %d notes\n", v.Rooms, v.Transactions, counts.Problems, counts.Notes)
+		fmt.Fprintf(out, "rooms: %d, transactions of history: %d, problems: %d, notes: %d\n", v.Rooms, v.Transactions, counts.Problems, counts.Notes)
 	}
 	switch {
 	case err != nil:
