@@ -228,6 +228,9 @@ func (b *Batch) enter(at int64) error {
 		}
 	}
 	b.at, d.log.at, b.before = at, at, d.c.totalChanges()
+	if d.wal != nil {
+		d.rec.written = d.wal.size
+	}
 	d.rec.begin()
 	return nil
 }
@@ -241,11 +244,12 @@ func (b *Batch) leave(failed error) (Commit, error) {
 	defer d.mu.Unlock()
 	defer d.endAction()
 	d.closeResults()
+	d.overwritten()
 	if failed == nil {
 		failed = d.rec.refused
 	}
 	if b.dead != nil {
-		return Commit{}, b.lost()
+		return Commit{}, errors.Join(d.rec.refused, b.lost()) // it may be why
 	}
 	if failed != nil {
 		return Commit{}, b.undo(failed)

@@ -88,7 +88,7 @@ func (l noLog) Room(namespace, room, epoch string) (RoomLog, error) {
 	return noRoom{r}, err
 }
 
-func (noRoom) Append(LogEntry) error { return nil }
+func (noRoom) Append(LogEntry, ...[]byte) error { return nil }
 
 // BenchmarkAction is an action of one insert against a bare insert in the same
 // transaction; x-bare is the ratio. At Normal the disk's sync is not in it.

@@ -302,14 +302,7 @@ func firstPages(room RoomLog) (content []byte, err error) {
 			if int(number) > len(all)/pageSize {
 				return errPayload
 			}
-			page := all[(number-1)*pageSize:][:pageSize]
-			if err := applyDifference(page, difference); err != nil {
-				return err
-			}
-			if checksum(number, page) != sum {
-				return fmt.Errorf("%w: page %d is not what transaction %d left", ErrLogMismatch, number, e.Number)
-			}
-			return nil
+			return applyChecked(all[(number-1)*pageSize:][:pageSize], number, sum, difference, e.Number)
 		})
 		if err == nil {
 			content, err = all[:int(p.after)*pageSize], errEnough

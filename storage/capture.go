@@ -30,6 +30,8 @@ type entry struct {
 // recorder collects an action's changes. The DB's mutex protects it.
 type recorder struct {
 	maxRows, maxBytes int
+	maxWritten        int // to the file
+	written           int // by the batch when the action began
 
 	on        bool   // inside of an action
 	statement uint64 // number of the handler's statement in work
@@ -76,15 +78,28 @@ func (r *recorder) doubt() {
 var (
 	errTooManyRows = errors.New("the action changes more rows than Options.MaxChanges")
 	errTooManyData = errors.New("the action changes more data than Options.MaxChangeBytes")
+	errTooMuch     = errors.New("the action writes more than Options.MaxActionBytes")
 	errNullID      = errors.New("a row of a synced table has NULL for its id")
 )
 
 func tooLarge(err error) error { return fmt.Errorf("storage: %w: %w", ErrTooLarge, err) }
 
+// overwritten reports whether the action in work has written more than it may, and refuses it then.
+func (d *DB) overwritten() bool {
+	r := &d.rec
+	if !r.on || d.wal == nil || d.wal.size-r.written <= r.maxWritten {
+		return false
+	}
+	if r.refused == nil {
+		r.refused = tooLarge(errTooMuch)
+	}
+	return true
+}
+
 // capture is the pre-update hook's work: called before each row's change.
 func (d *DB) capture(op int32, schema, name string) {
 	r := &d.rec
-	if !r.on || r.refused != nil || schema != "main" {
+	if !r.on || r.refused != nil || schema != "main" || d.overwritten() {
 		return
 	}
 	t := d.tracked(name)

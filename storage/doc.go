@@ -122,6 +122,7 @@
 //	MaxValueBytes   16 MiB  a text, a blob, a row            ErrTooLarge
 //	MaxChanges      10,000  synced rows that an action changes  ErrTooLarge
 //	MaxChangeBytes  64 MiB  those rows in memory, old and new   ErrTooLarge
+//	MaxActionBytes  64 MiB  what an action writes to the file   ErrTooLarge
 //	History         100,000 actions that the change log reaches back  ErrForgotten
 //	Retention       7 days  of time that it reaches back              ErrForgotten
 //	StatementCache  128     prepared statements of handlers

@@ -77,7 +77,7 @@ func (d *DB) install() error {
 	return nil
 }
 
-// progressSteps is how often a running statement looks whether it was fenced,
+// progressSteps is how often a running statement looks whether it was fenced, or has written too much,
 // in steps of SQLite's machine: about every 100 µs.
 const progressSteps = 10_000
 
@@ -110,7 +110,7 @@ func onAuthorize(_ *libc.TLS, handle uintptr, op int32, z1, z2, zDb, zTrigger ui
 }
 
 func onProgress(_ *libc.TLS, handle uintptr) int32 {
-	if d := open.find(handle); d != nil && d.fenced.Load() {
+	if d := open.find(handle); d != nil && (d.fenced.Load() || d.overwritten()) {
 		return 1
 	}
 	return 0

@@ -41,8 +41,8 @@ type RoomLog interface {
 	Replay(after uint64, do func(LogEntry) error) error
 	// Backward gives all entries that the log still has, the newest first.
 	Backward(do func(LogEntry) (more bool, err error)) error
-	// Append adds the next entry, and returns when it is durable.
-	Append(LogEntry) error
+	// Append adds the next entry, whose payload goes on with more, and returns when it is durable.
+	Append(e LogEntry, more ...[]byte) error
 	// Release says that the room's file has all up to a number, and is synced.
 	Release(through uint64)
 	// Close ends the use. What was not released is kept for the next one.
@@ -182,6 +182,7 @@ func (d *DB) commit() error {
 	ahead := w.ahead
 	w.ahead = false
 	switch {
+	case err != nil && ahead && bug.On("full"):
 	case err != nil && ahead: // the next life takes it from the log
 		// Not %w: a disk that is full is no reason to say that nothing was changed.
 		err = fmt.Errorf("%w: the commit log has the transaction, and the file could not take it: %v", ErrIO, err)
@@ -197,8 +198,8 @@ func (d *DB) commit() error {
 }
 
 // append is called by the WAL's write method when a transaction is about to commit.
-func (d *DB) append(payload []byte) error {
-	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload})
+func (d *DB) append(payload []byte, more ...[]byte) error {
+	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload}, more...)
 }
 
 // soil notes in the first transaction of a life that the file is in use: from here on it

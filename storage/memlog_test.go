@@ -72,7 +72,8 @@ func (r *memRoom) Backward(do func(LogEntry) (bool, error)) error {
 	return nil
 }
 
-func (r *memRoom) Append(e LogEntry) error {
+func (r *memRoom) Append(e LogEntry, more ...[]byte) error {
+	e.Payload = slices.Concat(append([][]byte{e.Payload}, more...)...)
 	if r.log.fail != nil {
 		return r.log.fail
 	}

@@ -131,7 +131,9 @@ func (r roomLog) Range() (first, last uint64, err error) {
 	return first, last, logError(err)
 }
 
-func (r roomLog) Append(e LogEntry) error { return logError(r.Room.Append(commitlog.Entry(e))) }
+func (r roomLog) Append(e LogEntry, more ...[]byte) error {
+	return logError(r.Room.Append(commitlog.Entry(e), more...))
+}
 
 func (r roomLog) Replay(after uint64, do func(LogEntry) error) error {
 	var ours error

@@ -209,7 +209,7 @@ func removeEmpty(f vfs.FS, path string) {
 
 func newDB(o Options, c *conn) (*DB, error) {
 	d := &DB{o: o, c: c, running: c.db, tables: make(map[string]*table)}
-	d.rec.maxRows, d.rec.maxBytes = o.MaxChanges, o.MaxChangeBytes
+	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
 	d.caches = [3]*cache{own: newCache(64), peer: newCache(64), handler: newCache(o.StatementCache)}
 	var err error
 	d.handle, err = open.add(d)

@@ -41,6 +41,11 @@ type Options struct {
 	// MaxChangeBytes limits what an action's changes take in memory, old and new
 	// rows together. 0 means 64 MiB.
 	MaxChangeBytes int
+	// MaxActionBytes limits what an action may write to the file, in bytes of changed pages that have
+	// left SQLite's cache; so up to CacheBytes more may pass. ErrTooLarge; an action that goes on to
+	// write is ended, and loses the batch. Without a Log there is no such limit. 0 means 64 MiB; a
+	// transaction has 256 MiB at most in any case.
+	MaxActionBytes int
 	// History is how many of the newest actions Since can go back to. 0 means 100,000.
 	History int
 	// Retention is how far back in time Since can go: what is older is forgotten by the
@@ -75,6 +80,7 @@ const (
 	defaultMaxValueBytes  = 16 << 20
 	defaultMaxChanges     = 10_000
 	defaultMaxChangeBytes = 64 << 20
+	defaultMaxActionBytes = 64 << 20
 	defaultHistory        = 100_000
 	defaultRetention      = 7 * 24 * time.Hour
 	defaultStatementCache = 128
@@ -87,6 +93,7 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.MaxValueBytes, defaultMaxValueBytes)
 	set(&o.MaxChanges, defaultMaxChanges)
 	set(&o.MaxChangeBytes, defaultMaxChangeBytes)
+	set(&o.MaxActionBytes, defaultMaxActionBytes)
 	set(&o.History, defaultHistory)
 	set(&o.Retention, defaultRetention)
 	if o.Log != nil {
@@ -111,7 +118,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("storage: %w: Options.Synchronous is %d", ErrMisuse, o.Synchronous)
 	case o.MaxBytes < minMaxBytes:
 		return o, fmt.Errorf("storage: %w: Options.MaxBytes is %d, the least is %d", ErrMisuse, o.MaxBytes, minMaxBytes)
-	case o.MaxValueBytes < 0 || o.MaxChanges < 0 || o.MaxChangeBytes < 0 || o.StatementCache < 0 || o.CacheBytes < 0:
+	case o.MaxValueBytes < 0 || o.MaxChanges < 0 || o.MaxChangeBytes < 0 || o.MaxActionBytes < 0 || o.StatementCache < 0 || o.CacheBytes < 0:
 		return o, fmt.Errorf("storage: %w: a negative limit", ErrMisuse)
 	}
 	return o, nil

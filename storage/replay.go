@@ -94,20 +94,73 @@ func (p *pageSet) forward(e LogEntry) error {
 	} else if n, err := p.count(); err != nil || n != content.before {
 		return fmt.Errorf("%w: transaction %d begins with %d pages, the file has %d (%v)", ErrLogMismatch, e.Number, content.before, n, err)
 	}
+	if len(e.Payload) > largeEntry && !p.blank {
+		return p.forwardLarge(e, content)
+	}
 	err = content.each(func(number, sum uint32, difference []byte) error {
 		page, err := p.page(number)
 		if err != nil {
 			return err
 		}
-		if err := applyDifference(page, difference); err != nil {
-			return err
-		}
-		if checksum(number, page) != sum {
-			return fmt.Errorf("%w: page %d is not what transaction %d left", ErrLogMismatch, number, e.Number)
-		}
-		return nil
+		return applyChecked(page, number, sum, difference, e.Number)
 	})
 	p.pages = content.after
+	return err
+}
+
+// applyChecked turns a page into what a transaction left.
+func applyChecked(page []byte, number, sum uint32, difference []byte, transaction uint64) error {
+	if err := applyDifference(page, difference); err != nil {
+		return err
+	}
+	if checksum(number, page) != sum {
+		return fmt.Errorf("%w: page %d is not what transaction %d left", ErrLogMismatch, number, transaction)
+	}
+	return nil
+}
+
+// largeEntry is how large a payload is that is applied by itself, without its pages in memory.
+const largeEntry = 8 << 20
+
+// forwardLarge applies an entry page by page, in a transaction of its own.
+func (p *pageSet) forwardLarge(e LogEntry, content payload) error {
+	if err := p.write(); err != nil {
+		return err
+	}
+	d := p.d
+	if err := d.do(d.tx.begin); err != nil {
+		return err
+	}
+	var first []byte // page 1, which is written last
+	err := content.each(func(number, sum uint32, difference []byte) error {
+		page, err := p.page(number)
+		if err == nil {
+			err = applyChecked(page, number, sum, difference, e.Number)
+		}
+		delete(p.changed, number)
+		if number == 1 {
+			first = page
+			return err
+		}
+		if err == nil {
+			err = p.put(number, page)
+		}
+		return err
+	})
+	if err == nil && first != nil {
+		err = p.put(1, first)
+	}
+	p.pages = content.after
+	if err != nil {
+		d.do(d.tx.rollback)
+		return err
+	}
+	return d.do(d.tx.commit)
+}
+
+// put writes a page into the file, in a transaction that is open.
+func (p *pageSet) put(number uint32, page []byte) error {
+	_, err := p.d.exec(own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), page})
 	return err
 }
 
@@ -125,8 +178,7 @@ func (p *pageSet) write() error {
 		numbers = append(numbers[1:], 1)
 	}
 	for _, number := range numbers {
-		_, err := d.exec(own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), p.changed[number]})
-		if err != nil {
+		if err := p.put(number, p.changed[number]); err != nil {
 			d.do(d.tx.rollback)
 			return err
 		}

@@ -243,7 +243,7 @@ func openSpare(o Options, header *fileHeader) *DB {
 // wake begins a DB with the spare's connection, which has no file yet.
 func (s *spare) wake(o Options) *DB {
 	d := &DB{o: o, c: s.c, running: s.c.db, handle: s.handle, seat: s.seat, caches: s.caches, tx: s.tx, tables: make(map[string]*table)}
-	d.rec.maxRows, d.rec.maxBytes = o.MaxChanges, o.MaxChangeBytes
+	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
 	d.freshWAL = true
 	open.set(d.handle, d)
 	return d

@@ -50,33 +50,35 @@ type walMethods struct {
 //
 // It also gathers what SQLite writes in small pieces: two writes for each page.
 type wal struct {
-	file, main uintptr            // SQLite's open files: the WAL and the database
-	base       uintptr            // the WAL's own methods; 0: it is not open, nothing was written into it yet
-	parked     string             // where it is, if not in its place: open, and nothing is in it
-	open       func() int32       // opens it then, or puts it in its place
-	stays      bool               // it is not to be cut to nothing
-	table      *walMethods        // what stands in their place
-	place      map[uint32]int64   // where in the WAL a page's newest committed version is
-	pages      uint32             // of the database
-	bare       uint32             // pages of which no entry tells: the next one holds them; 0: none
-	first      [][]byte           // what it says of each, as far as that is known
-	born       bool               // there is no file yet, born.go
-	end        int64              // of the newest committed frame
-	newest     int64              // where the newest committed transaction begins
-	append     func([]byte) error // makes a payload durable
-	armed      bool               // a commit is expected now
-	refused    error              // why the last commit was refused
-	ahead      bool               // the log has the transaction in work; its COMMIT has not returned
-	fresh      bool               // nothing was written into the file since it was made, or since its header was zeroed and synced
-	unsynced   bool               // the next sync is that of a first header, and need not be done
+	file, main uintptr                                    // SQLite's open files: the WAL and the database
+	base       uintptr                                    // the WAL's own methods; 0: it is not open, nothing was written into it yet
+	parked     string                                     // where it is, if not in its place: open, and nothing is in it
+	open       func() int32                               // opens it then, or puts it in its place
+	stays      bool                                       // it is not to be cut to nothing
+	table      *walMethods                                // what stands in their place
+	place      map[uint32]int64                           // where in the WAL a page's newest committed version is
+	pages      uint32                                     // of the database
+	bare       uint32                                     // pages of which no entry tells: the next one holds them; 0: none
+	first      [][]byte                                   // what it says of each, as far as that is known
+	born       bool                                       // there is no file yet, born.go
+	end        int64                                      // of the newest committed frame
+	newest     int64                                      // where the newest committed transaction begins
+	append     func(payload []byte, more ...[]byte) error // makes a payload durable
+	armed      bool                                       // a commit is expected now
+	refused    error                                      // why the last commit was refused
+	ahead      bool                                       // the log has the transaction in work; its COMMIT has not returned
+	fresh      bool                                       // nothing was written into the file since it was made, or since its header was zeroed and synced
+	unsynced   bool                                       // the next sync is that of a first header, and need not be done
 
 	// The transaction in work.
 
-	next    frameHeader
-	frames  []frame
-	payload []byte
-	garbage int // how much of payload was overwritten or taken back
-	usual   int // length of the last payload: the next one is likely to be as long
+	next   frameHeader
+	frames []frame
+	size   int    // of their parts of the payload together
+	chunk  []byte // where the next part goes, if there is room; parts before it are here or in older chunks
+	dead   int    // bytes in chunks of parts that were overwritten or taken back
+	usual  int    // the last transaction's size: the next one is likely to be as large
+	parts  [][]byte
 
 	// A piece of the WAL: what is committed and may wait, then the transaction in work. What
 	// was written stays as long as there is room, for its pages are likely to be the next
@@ -88,6 +90,7 @@ type wal struct {
 	committed int   // how much of it is committed
 
 	scratch [pageSize]byte
+	head    [payloadHeader]byte
 }
 
 type frameHeader struct {
@@ -97,9 +100,9 @@ type frameHeader struct {
 
 // frame is a page of a transaction.
 type frame struct {
-	at         int64
-	page       uint32
-	start, end int // in payload
+	at   int64
+	page uint32
+	part []byte // of the payload, in a chunk
 }
 
 // watch puts our methods into the WAL of an open database, which must be empty.
@@ -468,7 +471,7 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 		// SQLite syncs the header before it writes frames after it. Otherwise a power cut could leave
 		// the old header with some of the old frames, which SQLite would play over a newer file. A file
 		// that nothing was ever written into has no old frames, and needs no sync.
-		w.unsynced = w.fresh
+		w.unsynced = w.fresh || bug.On("wal-header")
 		if w.away() {
 			return w.gather(tls, b, off), nil
 		}
@@ -506,7 +509,7 @@ func (w *wal) header(tls *libc.TLS, b []byte, off int64) int32 {
 		w.buf, w.written = w.buf[:n], min(w.written, int(n))
 	}
 	for n := len(w.frames); n > 0 && w.frames[n-1].at >= off; n-- {
-		w.garbage += w.frames[n-1].end - w.frames[n-1].start
+		w.drop(&w.frames[n-1])
 		w.frames = w.frames[:n-1]
 	}
 	w.tidy()
@@ -522,7 +525,7 @@ func (w *wal) page(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 		return w.again(tls, b, off)
 	}
 	f := frame{at: off, page: next.page}
-	if f.start, f.end, err = w.difference(tls, f.page, b); err != nil {
+	if f.part, err = w.difference(tls, f.page, b); err != nil {
 		return 0, err
 	}
 	if next.pages == 0 {
@@ -533,7 +536,8 @@ func (w *wal) page(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 		return sqlite3.SQLITE_OK, nil
 	}
 	// SQLite appends the page that commits even if it was spilled before.
-	w.frames = append(slices.DeleteFunc(w.frames, func(f frame) bool { return f.page == next.page }), f)
+	w.dropFrames(func(f frame) bool { return f.page == next.page })
+	w.frames = append(w.frames, f)
 	return w.commit(tls, next.pages, b, off)
 }
 
@@ -548,30 +552,57 @@ func (w *wal) again(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 	}
 	w.forgetGathered()
 	f := &w.frames[i]
-	w.garbage += f.end - f.start
-	if f.start, f.end, err = w.difference(tls, f.page, b); err != nil {
+	w.drop(f)
+	if f.part, err = w.difference(tls, f.page, b); err != nil {
 		return 0, err
 	}
 	w.tidy()
 	return w.put(tls, b, off), nil
 }
 
-// difference appends a page's part of the payload.
-func (w *wal) difference(tls *libc.TLS, page uint32, after []byte) (start, end int, err error) {
+// difference makes a page's part of the payload.
+func (w *wal) difference(tls *libc.TLS, page uint32, after []byte) (part []byte, err error) {
 	before, err := w.read(tls, page)
 	if err != nil {
-		return 0, 0, err
-	}
-	if len(w.payload) == 0 {
-		w.payload = append(slices.Grow(w.payload, w.usual), make([]byte, payloadHeader)...)
+		return nil, err
 	}
 	if page == 1 {
 		before = append(w.scratch[:0], before...)
 		sameCounter(before, after)
 	}
-	start = len(w.payload)
-	w.payload = appendPage(w.payload, page, before, after)
-	return start, len(w.payload), nil
+	w.reserve(pageHeader + maxDifference)
+	start := len(w.chunk)
+	w.chunk = appendPage(w.chunk, page, before, after)
+	part = w.chunk[start:len(w.chunk):len(w.chunk)]
+	w.size += len(part)
+	return part, nil
+}
+
+// reserve begins a new chunk where the last one has no room for n bytes. Older chunks live as long as
+// a part in them is of use: so a large transaction takes about its own size of memory.
+func (w *wal) reserve(n int) {
+	if cap(w.chunk)-len(w.chunk) >= n {
+		return
+	}
+	w.chunk = make([]byte, 0, max(min(w.usual, maxChunk), min(2*cap(w.chunk), maxChunk), n))
+}
+
+// drop notes that a frame's part is of no use any more.
+func (w *wal) drop(f *frame) {
+	w.size -= len(f.part)
+	w.dead += len(f.part)
+	f.part = nil
+}
+
+// dropFrames takes frames out.
+func (w *wal) dropFrames(which func(frame) bool) {
+	w.frames = slices.DeleteFunc(w.frames, func(f frame) bool {
+		is := which(f)
+		if is {
+			w.drop(&f)
+		}
+		return is
+	})
 }
 
 // read gives a page as it was before the transaction; it is valid until the next read.
@@ -637,24 +668,29 @@ func (w *wal) commitLarge(tls *libc.TLS, pages uint32) (rc int32, err error) {
 	return sqlite3.SQLITE_OK, nil
 }
 
-// seal completes the payload. Pages behind the end of the database are none of it: SQLite may
-// spill one that a savepoint has taken back, and does not look at it again.
-func (w *wal) seal(tls *libc.TLS, pages uint32) ([]byte, error) {
-	w.frames = slices.DeleteFunc(w.frames, func(f frame) bool { return f.page > pages })
-	w.compact()
-	b, count := w.payload, len(w.frames)
-	b[0] = payloadVersion
+// seal completes the payload: its first part, with the header, and w.parts. Pages behind the end of the
+// database are none of it: SQLite may spill one that a savepoint has taken back, and does not look at it
+// again.
+func (w *wal) seal(tls *libc.TLS, pages uint32) (first []byte, err error) {
+	w.dropFrames(func(f frame) bool { return f.page > pages })
+	w.parts = w.parts[:0]
+	for _, f := range w.frames {
+		w.parts = append(w.parts, f.part)
+	}
+	count := len(w.frames)
 	if w.bare > 0 {
-		first, err := w.beginning(tls)
-		if err != nil {
+		if first, err = w.beginning(tls); err != nil {
 			return nil, err
 		}
-		b, count = append(first, b[payloadHeader:]...), count+int(w.bare)
+		count += int(w.bare)
+	} else {
+		first = w.head[:]
+		first[0] = payloadVersion
 	}
-	binary.LittleEndian.PutUint32(b[4:], w.pages)
-	binary.LittleEndian.PutUint32(b[8:], pages)
-	binary.LittleEndian.PutUint32(b[12:], uint32(count))
-	return b, nil
+	binary.LittleEndian.PutUint32(first[4:], w.pages)
+	binary.LittleEndian.PutUint32(first[8:], pages)
+	binary.LittleEndian.PutUint32(first[12:], uint32(count))
+	return first, nil
 }
 
 // beginning begins the payload of a room's first entry with all pages as they were before it.
@@ -681,38 +717,26 @@ func (w *wal) beginning(tls *libc.TLS) ([]byte, error) {
 
 // enter has the log take the transaction.
 func (w *wal) enter(tls *libc.TLS, pages uint32) error {
-	b, err := w.seal(tls, pages)
+	first, err := w.seal(tls, pages)
 	if err != nil {
 		return err
 	}
-	return w.append(b)
+	return w.append(first, w.parts...)
 }
 
-// tidy keeps the payload's memory in proportion to what is of use in it.
+// tidy moves the parts that are of use into new chunks, when the old ones have much that is not.
 func (w *wal) tidy() {
-	if w.garbage > max(len(w.payload)/2, keepPayload) {
-		w.compact()
-	}
-}
-
-// compact takes out of the payload what was overwritten or taken back.
-func (w *wal) compact() {
-	size, ordered := payloadHeader, true
-	for _, f := range w.frames {
-		ordered = ordered && f.start == size
-		size += f.end - f.start
-	}
-	w.garbage = 0
-	if ordered && size == len(w.payload) {
+	if w.dead <= max(w.size/2, keepPayload) {
 		return
 	}
-	out := make([]byte, payloadHeader, size)
-	for i, f := range w.frames {
-		w.frames[i].start = len(out)
-		out = append(out, w.payload[f.start:f.end]...)
-		w.frames[i].end = len(out)
+	w.dead, w.chunk = 0, nil
+	for i := range w.frames {
+		f := &w.frames[i]
+		w.reserve(len(f.part))
+		start := len(w.chunk)
+		w.chunk = append(w.chunk, f.part...)
+		f.part = w.chunk[start:len(w.chunk):len(w.chunk)]
 	}
-	w.payload = out
 }
 
 // committedAt takes note of where the pages are now.
@@ -723,7 +747,7 @@ func (w *wal) committedAt(pages uint32) {
 		w.end = f.at + pageSize
 	}
 	w.bare, w.first = 0, nil
-	w.pages, w.committed, w.usual = pages, len(w.buf), min(len(w.payload), maxUsual)
+	w.pages, w.committed, w.usual = pages, len(w.buf), w.size+pageHeader+maxDifference
 	w.reset()
 }
 
@@ -732,18 +756,20 @@ const keepPayload = 64 << 10
 
 // reset forgets the transaction in work, and what of it was gathered.
 func (w *wal) reset() {
-	w.next, w.frames, w.payload, w.garbage = frameHeader{}, w.frames[:0], w.payload[:0], 0
+	clear(w.frames)
+	clear(w.parts)
+	w.next, w.frames, w.chunk, w.parts, w.size, w.dead = frameHeader{}, w.frames[:0], w.chunk[:0], w.parts[:0], 0, 0
 	w.buf, w.written = w.buf[:w.committed], min(w.written, w.committed)
 	if w.committed == 0 {
 		w.at = -1
 	}
-	if cap(w.payload) > keepPayload {
-		w.payload = nil
+	if cap(w.chunk) > keepPayload {
+		w.chunk = nil
 	}
 	if cap(w.frames) > gatherBytes/frameSize {
-		w.frames = nil
+		w.frames, w.parts = nil, nil
 	}
 }
 
-// maxUsual is how much memory is taken for a payload before anything of it is there.
-const maxUsual = 1 << 20
+// maxChunk is how large the pieces of memory are that hold a large payload.
+const maxChunk = 1 << 20

@@ -52,8 +52,8 @@ func (l *appending) Room(namespace, room, epoch string) (RoomLog, error) {
 	return appendingRoom{r, l}, err
 }
 
-func (r appendingRoom) Append(e LogEntry) error {
-	err := r.RoomLog.Append(e)
+func (r appendingRoom) Append(e LogEntry, more ...[]byte) error {
+	err := r.RoomLog.Append(e, more...)
 	if r.log.after != nil {
 		r.log.after()
 	}
@@ -166,7 +166,7 @@ func TestInvariantBoundedPayload(t *testing.T) {
 		t.Helper()
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if n, most := len(d.wal.payload), 2*int(d.wal.pages)*pageSize+2*keepPayload; n > most {
+		if n, most := d.wal.size+d.wal.dead, 2*int(d.wal.pages)*pageSize+2*keepPayload; n > most {
 			t.Errorf("%s: the payload has %d bytes, the file %d", what, n, d.wal.pages*pageSize)
 		}
 	}

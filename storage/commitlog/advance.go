@@ -8,7 +8,8 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"time"
+
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // heal leaves a segment that cannot be written any more. ErrIO or ErrFull: it still cannot.
@@ -65,12 +66,9 @@ func (l *Log) finish() error {
 	if a.bad {
 		return l.rewrite(a)
 	}
-	// Not over what a failed write has left: a piece of it over a whole record looks like
-	// that record with a flipped bit, if the record is off by one bit then.
 	footer, keep := a.footer()
-	at := max(a.end, a.dirty)
-	size := at + int64(len(footer))
-	_, err := a.file.WriteAt(footer, at)
+	size := a.end + int64(len(footer))
+	_, err := a.file.WriteAt(footer, a.end)
 	if err == nil && a.zeroed-size > zerosLeft { // to free a few would take long and gain little
 		err = a.file.Truncate(size)
 	}
@@ -82,7 +80,7 @@ func (l *Log) finish() error {
 		return err
 	}
 	a.close()
-	l.finished(a, at, size, keep)
+	l.finished(a, a.end, size, keep)
 	return nil
 }
 
@@ -98,7 +96,7 @@ func (a *active) footer() ([]byte, filter) {
 func (l *Log) finished(a *active, at, size int64, keep filter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.size, a.newest, a.touched = size, l.o.Now().UnixMilli(), nil
+	a.size, a.tail, a.newest, a.touched = size, at, l.now(), nil
 	if len(a.index.of) > 0 {
 		x := &index{offset: uint32(at), rooms: uint32(len(a.index.of))}
 		l.keepFilter(x, keep)
@@ -111,20 +109,32 @@ func (l *Log) finished(a *active, at, size int64, keep filter) {
 // in its place: after a failed sync nothing is known of the old one.
 func (l *Log) rewrite(a *active) error {
 	name := segmentName(a.number)
-	b, err := l.reread(a)
+	f, err := l.o.FS.Open(l.path(a.number), os.O_RDONLY)
 	if err != nil {
-		return err
+		return failure("opening "+name, err)
 	}
-	s := scan(b[segmentStart:], start{segmentStart, a.salt}, a.salt)
+	defer f.Close()
+	sure := a.end
+	if l.o.Durability == Relaxed {
+		sure = a.synced
+	}
+	s := newScan(reader{f: f, number: a.number, salt: a.salt}, start{segmentStart, a.salt}, sure, a.end)
+	if err := s.run(); err != nil {
+		return failure("reading "+name, err)
+	}
+	l.complain(s)
 	if s.end < a.end {
-		if l.o.Durability == Durable || s.end < a.synced {
-			return corrupt(name, s.end, "what was acknowledged cannot be read again after a failed sync")
-		}
 		l.fallBack(a, s)
 	}
 	footer, keep := a.footer()
 	temp := l.path(a.number) + ".tmp"
-	if err := l.writeFile(temp, append(b[:a.end:a.end], footer...)); err != nil {
+	if err := l.writeFile(temp, func(to vfs.File) error {
+		if err := copyRange(to, f, 0, a.end, s.flips); err != nil {
+			return err
+		}
+		_, err := to.WriteAt(footer, a.end)
+		return err
+	}); err != nil {
 		return failure("writing "+name+" anew", err)
 	}
 	a.close()
@@ -142,32 +152,29 @@ func (l *Log) rewrite(a *active) error {
 	return nil
 }
 
-func (l *Log) reread(a *active) ([]byte, error) {
-	f, err := l.o.FS.Open(l.path(a.number), os.O_RDONLY)
-	if err != nil {
-		return nil, failure("opening "+segmentName(a.number), err)
-	}
-	defer f.Close()
-	b, err := readPart(f, 0, a.end)
-	if err != nil {
-		return nil, failure("reading "+segmentName(a.number), err)
-	}
-	return b, nil
-}
-
 // fallBack forgets the entries of a Relaxed log that a failed sync has lost. Their rooms may
 // be ahead of the log then: they go on with any number.
-func (l *Log) fallBack(a *active, s scanned) {
+func (l *Log) fallBack(a *active, s *scan) {
 	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segmentName(a.number), "bytes", a.end-s.end)
 	l.mu.Lock()
-	a.end, a.chain, a.index = s.end, s.chain, s.index
+	a.end, a.chain = s.end, s.chain
+	for k, p := range a.index.of {
+		if int64(p.at) < s.end {
+			continue
+		}
+		if was := s.index.of[k]; was != nil {
+			*p = *was
+		} else {
+			delete(a.index.of, k)
+		}
+	}
 	var elsewhere []*Room
 	for k, r := range l.attached {
 		if r.in != a.segment {
 			continue
 		}
 		r.any = true
-		if p := s.index.of[k]; p != nil {
+		if p := a.index.of[k]; p != nil {
 			r.last, r.at, r.crc = p.last, p.at, p.crc
 		} else {
 			r.in, r.at, r.crc, r.last = nil, 0, 0, 0
@@ -187,22 +194,24 @@ func (l *Log) fallBack(a *active, s scanned) {
 // none. Those that nobody needs any more are left out and returned too. mu is held, or nobody
 // else has the log yet.
 func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed []*segment) {
-	now, n := l.o.Now(), 0
-	for n < len(segments) && l.expendable(segments[n], now) {
+	now, n := l.now(), 0
+	most := len(segments)
+	if active == 0 { // one stays: it says which log this is, and which generation
+		most--
+	}
+	for n < most && l.expendable(segments[n], now) {
 		n++
 	}
 	doomed, segments = segments[:n], segments[n:]
 	c = &current{
 		relaxed: l.o.Durability == Relaxed, id: l.id, generation: l.generation, active: active, crashed: l.crashed.suspects,
-		unsynced: l.unsynced, segments: segments,
+		unsynced: l.unsynced, clock: l.clock, segments: segments,
 	}
 	switch {
 	case len(segments) > 0:
 		c.first = segments[0].number
-	case active != 0:
-		c.first = active
 	default:
-		c.first = doomed[n-1].number + 1
+		c.first = active
 	}
 	c.floor = c.next()
 	if active != 0 {
@@ -217,9 +226,12 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 	return c, doomed
 }
 
+// now is the time by which segments age. mu is held, or nobody else has the log yet.
+func (l *Log) now() int64 { return l.clock.read(l.o.Now()) }
+
 // expendable tells whether a segment may be deleted once those before it are. mu is held.
-func (l *Log) expendable(s *segment, now time.Time) bool {
-	return s.pins == 0 && !l.crashed.has(s.number) && (s.rooms() == 0 || now.Sub(time.UnixMilli(s.newest)) >= l.o.History)
+func (l *Log) expendable(s *segment, now int64) bool {
+	return s.pins == 0 && !l.crashed.has(s.number) && (s.rooms() == 0 || now-s.newest >= l.o.History.Milliseconds())
 }
 
 // discard deletes files that CURRENT does not name any more. One that cannot be deleted is
@@ -255,8 +267,8 @@ func (l *Log) tidy(look bool) {
 
 // wantsSweep tells whether there is something to delete. mu is held.
 func (l *Log) wantsSweep() bool {
-	now := l.o.Now()
-	if now.Before(l.quiet) {
+	now := l.now()
+	if now < l.quiet {
 		return false
 	}
 	return l.idle() || len(l.segments) > 0 && l.expendable(l.segments[0], now)
@@ -289,7 +301,7 @@ func (l *Log) sweep() error {
 	}
 	if err != nil {
 		l.mu.Lock()
-		l.quiet = l.o.Now().Add(sweepPause)
+		l.quiet = l.now() + sweepPause.Milliseconds()
 		l.mu.Unlock()
 	}
 	return err

@@ -1,15 +1,21 @@
 package commitlog
 
 // CURRENT: which segments there are, and how the generation before ended. It is replaced as
-// a whole, and is the only thing that opening a log after a good end reads.
+// a whole, and is the only thing that opening a log after a good end reads. It holds the same
+// twice, some pages apart, so that a flipped bit or a bad sector costs nothing; and when both are
+// damaged, or the file is gone, it is made again from the segments, see rebuild.go. That alone would
+// do, but it forgets what was released: every room has to be looked at then.
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/denrooms/den/storage/vfs"
 )
 
 const (
@@ -17,8 +23,10 @@ const (
 	currentTemp    = "CURRENT.tmp"
 	currentMagic   = "DenCurr\x00"
 	currentVersion = 3
-	currentHeader  = 112
-	currentRow     = 24
+	currentHeader  = 128
+	mostCurrent    = 1 << 30
+	currentPage    = 4096 // each copy begins at a multiple
+	currentRow     = 40
 	currentIndex   = 8
 	pinHeader      = 20
 
@@ -37,6 +45,7 @@ type current struct {
 	crashed    suspects
 	floor      uint64 // segments below it hold nothing unreleased
 	unsynced   uint64 // the newest generation that was Relaxed and crashed; 0: none
+	clock      clock
 	segments   []*segment
 	pins       []pin
 }
@@ -73,11 +82,15 @@ func (c *current) encode() []byte {
 	for i, v := range c.numbers() {
 		le.PutUint64(b[40+8*i:], *v)
 	}
-	le.PutUint32(b[104:], uint32(len(c.segments)))
-	le.PutUint32(b[108:], uint32(len(c.pins)))
+	le.PutUint64(b[104:], uint64(c.clock.passed))
+	le.PutUint64(b[112:], uint64(c.clock.wall))
+	le.PutUint32(b[120:], uint32(len(c.segments)))
+	le.PutUint32(b[124:], uint32(len(c.pins)))
 	for _, s := range c.segments {
-		b = le.AppendUint64(le.AppendUint64(b, uint64(s.size)), uint64(s.newest))
-		b = le.AppendUint32(le.AppendUint32(b, s.salt), uint32(len(s.indexes)))
+		b = le.AppendUint64(le.AppendUint64(b, s.generation), uint64(s.newest))
+		for _, v := range []uint32{uint32(s.size), uint32(s.tail), uint32(s.hole), s.salt, uint32(len(s.indexes)), 0} {
+			b = le.AppendUint32(b, v)
+		}
 		for _, x := range s.indexes {
 			b = le.AppendUint32(le.AppendUint32(b, x.offset), x.rooms)
 		}
@@ -96,16 +109,55 @@ func (c *current) numbers() [8]*uint64 {
 	return [...]*uint64{&c.generation, &c.first, &c.active, &c.crashed.generation, &c.crashed.from, &c.crashed.through, &c.floor, &c.unsynced}
 }
 
-func parseCurrent(b []byte) (*current, error) {
+// file is the content of CURRENT's file: two copies.
+func (c *current) file() []byte {
+	b := c.encode()
+	page := make([]byte, (len(b)+currentPage-1)/currentPage*currentPage)
+	copy(page, b)
+	return append(page, b...)
+}
+
+// parseCurrent takes the first copy that is whole. damaged tells that the other one is not.
+func parseCurrent(b []byte) (c *current, damaged bool, err error) {
 	le := binary.LittleEndian
-	if len(b) < 16 || string(b[:8]) != currentMagic || le.Uint32(b[len(b)-4:]) != sum(0, b[:len(b)-4]) {
+	if len(b) > 16 && string(b[:8]) == currentMagic && le.Uint32(b[8:]) < currentVersion && le.Uint32(b[len(b)-4:]) == sum(0, b[:len(b)-4]) {
+		return nil, false, checkVersion(currentName, le.Uint32(b[8:]), currentVersion)
+	}
+	copies := 0
+	for at := 0; at < len(b); at += currentPage {
+		found, failed := parseCopy(b[at:])
+		switch {
+		case errors.Is(failed, ErrNewer):
+			return nil, false, failed
+		case failed != nil:
+			err = cmp.Or(err, failed)
+		default:
+			c = cmp.Or(c, found)
+			copies++
+		}
+	}
+	if c == nil {
+		return nil, true, cmp.Or(err, corrupt(currentName, 0, "it is empty"))
+	}
+	return c, copies < 2, nil
+}
+
+// parseCopy parses what b begins with. Magic, version, length and checksum are where they are in
+// all versions from 3 on.
+func parseCopy(b []byte) (*current, error) {
+	le := binary.LittleEndian
+	if len(b) < 20 || string(b[:8]) != currentMagic {
+		return nil, corrupt(currentName, 0, "it begins as something else")
+	}
+	n := uint64(le.Uint32(b[12:]))
+	if n < 20 || n > uint64(len(b)) || le.Uint32(b[n-4:]) != sum(0, b[:n-4]) {
 		return nil, corrupt(currentName, 0, "it does not fit its checksum")
 	}
 	if err := checkVersion(currentName, le.Uint32(b[8:]), currentVersion); err != nil {
 		return nil, err
 	}
 	bad := corrupt(currentName, 0, "its parts do not fit together")
-	if b = b[:len(b)-4]; len(b) < currentHeader {
+	if b = b[:n-4]; len(b) < currentHeader {
 		return nil, bad
 	}
 	flags := le.Uint32(b[16:])
@@ -113,7 +165,8 @@ func parseCurrent(b []byte) (*current, error) {
 	for i, v := range c.numbers() {
 		*v = le.Uint64(b[40+8*i:])
 	}
-	rows, pins, b := le.Uint32(b[104:]), le.Uint32(b[108:]), b[currentHeader:]
+	c.clock = clock{passed: int64(le.Uint64(b[104:])), wall: int64(le.Uint64(b[112:]))}
+	rows, pins, b := le.Uint32(b[120:]), le.Uint32(b[124:]), b[currentHeader:]
 	if c.first == 0 || c.active != 0 && c.active != c.first+uint64(rows) {
 		return nil, bad
 	}
@@ -130,11 +183,14 @@ func parseCurrent(b []byte) (*current, error) {
 // parseRow takes a segment from the beginning of b; nil if there is none.
 func parseRow(b []byte, number uint64) (s *segment, rest []byte) {
 	le := binary.LittleEndian
-	if len(b) < currentRow || uint64(len(b)-currentRow) < currentIndex*uint64(le.Uint32(b[20:])) {
+	if len(b) < currentRow || uint64(len(b)-currentRow) < currentIndex*uint64(le.Uint32(b[32:])) {
 		return nil, nil
 	}
-	s = &segment{number: number, size: int64(le.Uint64(b)), newest: int64(le.Uint64(b[8:])), salt: le.Uint32(b[16:])}
-	n := le.Uint32(b[20:])
+	s = &segment{
+		number: number, generation: le.Uint64(b), newest: int64(le.Uint64(b[8:])), size: int64(le.Uint32(b[16:])),
+		tail: int64(le.Uint32(b[20:])), hole: int64(le.Uint32(b[24:])), salt: le.Uint32(b[28:]),
+	}
+	n := le.Uint32(b[32:])
 	for b = b[currentRow:]; n > 0; n-- {
 		x := &index{offset: le.Uint32(b), rooms: le.Uint32(b[4:])}
 		if x.rooms == 0 {
@@ -176,32 +232,46 @@ func (c *current) parsePins(b []byte, n int, bad error) error {
 	return nil
 }
 
-// readCurrent reads CURRENT; nil if there is none.
-func (l *Log) readCurrent() (*current, error) {
+// readCurrent reads CURRENT; nil if there is none. b is what it holds, also if that is damaged.
+func (l *Log) readCurrent() (c *current, b []byte, err error) {
 	path := filepath.Join(l.o.Dir, currentName)
 	size, err := l.o.FS.Size(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, failure("looking for "+currentName, err)
+		return nil, nil, failure("looking for "+currentName, err)
 	}
 	f, err := l.o.FS.Open(path, os.O_RDONLY)
 	if err != nil {
-		return nil, failure("opening "+currentName, err)
+		return nil, nil, failure("opening "+currentName, err)
 	}
 	defer f.Close()
-	b, err := readPart(f, 0, size)
-	if err != nil {
-		return nil, failure("reading "+currentName, err)
+	b = make([]byte, min(size, mostCurrent))
+	for at := 0; at < len(b); at += currentPage { // by pages, so that a sector that cannot be read costs one copy
+		page := b[at:min(at+currentPage, len(b))]
+		if n, failed := f.ReadAt(page, int64(at)); n < len(page) {
+			clear(page)
+			err = cmp.Or(err, failure("reading "+currentName, errors.Join(errShort, failed)))
+		}
 	}
-	return parseCurrent(b)
+	c, damaged, failed := parseCurrent(b)
+	if failed != nil {
+		if errors.Is(failed, ErrCorrupt) && err != nil { // it may be whole
+			failed = err
+		}
+		return nil, b, failed
+	}
+	if damaged {
+		l.o.Logger.Error("commit log: one of two copies in a file is damaged; the other one is used", "file", path)
+	}
+	return c, b, nil
 }
 
 // writeCurrent puts c in CURRENT's place. After an error either of the two may be there.
 func (l *Log) writeCurrent(c *current) error {
 	temp := filepath.Join(l.o.Dir, currentTemp)
-	if err := l.writeFile(temp, c.encode()); err != nil {
+	if err := l.writeFile(temp, func(f vfs.File) error { _, err := f.WriteAt(c.file(), 0); return err }); err != nil {
 		return failure("writing "+currentTemp, err)
 	}
 	if err := l.o.FS.Rename(temp, filepath.Join(l.o.Dir, currentName)); err != nil {
@@ -215,7 +285,7 @@ func (l *Log) writeCurrent(c *current) error {
 
 // writeFile makes a file whose content, but not its name, is durable. It is never one that a
 // failed sync has left: what was there is removed.
-func (l *Log) writeFile(path string, b []byte) error {
+func (l *Log) writeFile(path string, write func(vfs.File) error) error {
 	if err := l.removeIfThere(path); err != nil {
 		return err
 	}
@@ -223,7 +293,7 @@ func (l *Log) writeFile(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err = f.WriteAt(b, 0); err == nil {
+	if err = write(f); err == nil {
 		err = l.sync(f)
 	}
 	return errors.Join(err, f.Close())

@@ -26,8 +26,10 @@
 // begins with the segment's salt, so that no part of one segment passes for one of another, or
 // of another log. Older versions of both were never released; they are refused.
 //
-// CURRENT, version 3, replaced as a whole (temporary file, sync, rename, sync of the directory)
-// when a log is opened, a segment begun or deleted, and at a good end:
+// CURRENT, version 3, is replaced as a whole (temporary file, sync, rename, sync of the directory)
+// when a log is opened, a segment begun or deleted, and at a good end. The file holds the following
+// twice; the second copy begins at the next multiple of 4096. Magic, version, length and checksum
+// are at the same places in all versions from 3 on.
 //
 //	 0  "DenCurr\0"
 //	 8  u32  3, the version
@@ -43,19 +45,23 @@
 //	80  u64  last segment with what it and those before it have left
 //	88  u64  segments below this one have only released entries
 //	96  u64  newest generation that was Relaxed and crashed, 0: none
-//	104 u32  n, how many segments are sealed: they follow each other from the first
-//	108 u32  m, how many pins there are
-//	112 n times: u64 size; i64 Unix ms of the sealing; u32 salt; u32 k, how many indexes it
-//	    has; k times, oldest first: u32 offset; u32 rooms in it
+//	104 u64  ms that have passed since the log was made, by its own clock (clock.go)
+//	112 i64  Unix ms then
+//	120 u32  n, how many segments are sealed: they follow each other from the first
+//	124 u32  m, how many pins there are
+//	128 n times: u64 generation; i64 ms, by the log's clock, of the sealing; u32 size; u32 where the records
+//	    end, 0: it was never read; u32 where they go on behind the last ones that are damaged and
+//	    of unknown rooms, 0: there are none; u32 salt; u32 k, how many indexes it has; u32 0;
+//	    k times, oldest first: u32 offset; u32 rooms in it
 //	    m times: u64 segment of the oldest unreleased entry of a closed room; u64 number of
-//	    the newest; u32 length; names (only with flag 1: behind a crash all count as unreleased).
-//	    Those of one room follow each other as they were closed
+//	    the newest; u32 length; names (only with flag 1: after a crash all count as unreleased).
+//	    Those of one room follow each other in the order in which they were closed
 //	    u32  checksum of all before, salt 0
 //
-// Segment, version 3: a header, two hints, records one behind the other, and, when it is
+// Segment, version 3: a header, two hints, records one after the other, and, when it is
 // sealed, an index. While it is written, zeros follow: they were written ahead, so that a sync
-// has only data to write. Up to 64 KiB of them, and behind a crash up to 1 MiB, stay when it is
-// sealed, for some file systems take milliseconds to free them.
+// has only data to write. Up to 64 KiB of them, and after a crash up to 1 MiB, stay when it is
+// sealed, because some file systems take milliseconds to free them.
 //
 //	 0  "DenLog\0\0"
 //	 8  u32  3, the version
@@ -64,9 +70,10 @@
 //	32  u64  the segment's number
 //	40  u64  generation
 //	48  i64  Unix ms when it was begun
-//	56  u32  0
-//	60  u32  checksum of 0 to 59, salt 0. This is the segment's salt
-//	64  zeros up to 1536, where the first record is, but for
+//	56  u64  number of the log's first segment then
+//	64  u32  0
+//	68  u32  checksum of 0 to 67, salt 0. This is the segment's salt
+//	72  zeros up to 1536, where the first record is, but for
 //	512, 1024: the hints: u32 offset of the record of an index; u32 checksum of that
 //
 // Record: aligned to 8 bytes.

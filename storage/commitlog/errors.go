@@ -15,10 +15,14 @@ var (
 	ErrGap = errors.New("entries are missing")
 	// ErrLost: a file that the log should have is not there.
 	ErrLost = errors.New("a part of the log is missing")
-	// ErrIO: the disk failed. Nothing of what the call was about counts as written.
+	// ErrIO: the disk failed. Whether Append's entry was written is not known: it may be in the log
+	// after a crash. If it is known that it was not, ErrUnwritten comes with it.
 	ErrIO = errors.New("I/O error")
-	// ErrFull: the disk is full, as ErrIO.
+	// ErrFull: the disk is full. Append's entry is certainly not in the log, now and after a crash:
+	// ErrUnwritten comes with it. A sync that fails because the disk is full gives ErrIO.
 	ErrFull = errors.New("full")
+	// ErrUnwritten comes with ErrFull and ErrIO of an Append whose entry is certainly not in the log.
+	ErrUnwritten = errors.New("nothing was written")
 	// ErrTooLarge: an entry above MaxEntry, or names above MaxNames.
 	ErrTooLarge = errors.New("too large")
 	// ErrMisuse: the calls came in an order that makes no sense.
@@ -34,11 +38,43 @@ var (
 // failure makes ErrFull or ErrIO of an error of the file system.
 func failure(what string, err error) error {
 	kind := ErrIO
-	if errors.Is(err, syscall.ENOSPC) || isFull(err) {
+	if full(err) {
 		kind = ErrFull
 	}
 	return fmt.Errorf("commitlog: %s: %w: %w", what, kind, err)
 }
+
+// unknown makes ErrIO of an error after which it is not known what is on the disk, whatever the
+// error was: it does not match what means that a disk is full.
+func unknown(what string, err error) error {
+	return fmt.Errorf("commitlog: %s: %w: %w", what, ErrIO, undecided(err))
+}
+
+// undecided is an error that does not match what means that a disk is full.
+func undecided(err error) error {
+	if full(err) {
+		return errors.New(err.Error())
+	}
+	return err
+}
+
+func full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || isFull(err)
+}
+
+// unwritten adds ErrUnwritten.
+func unwritten(err error) error { return fmt.Errorf("%w; %w", err, ErrUnwritten) }
+
+// failureOrNil is failure where there may be no error.
+func failureOrNil(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return failure(what, err)
+}
+
+// errShort: a file ended, or a read gave less than it should.
+var errShort = errors.New("less was read than there should be")
 
 // corrupt says what is wrong, and where.
 func corrupt(file string, offset int64, what string) error {

@@ -157,6 +157,21 @@ func findEntry(b []byte, k key) (place, bool) {
 // lookup finds a room in a segment that is done. One that was deleted holds nothing. When it
 // is found f is the segment, which the caller closes.
 func (l *Log) lookup(s *segment, k key) (p place, f vfs.File, err error) {
+	if v := s.survey.Load(); v != nil {
+		return l.lookupSurvey(s, v, k)
+	}
+	if p, f, err = l.lookupIndexes(s, k); !errors.Is(err, ErrCorrupt) {
+		return p, f, err
+	}
+	v, err := l.surveyed(s)
+	if err != nil {
+		return place{}, nil, err
+	}
+	return l.lookupSurvey(s, v, k)
+}
+
+// lookupIndexes is lookup by the segment's indexes.
+func (l *Log) lookupIndexes(s *segment, k key) (p place, f vfs.File, err error) {
 	for _, x := range slices.Backward(s.indexes) {
 		keep := x.filter.Load()
 		if keep != nil && !keep.has(k) {
@@ -202,39 +217,32 @@ func (l *Log) openSegment(number uint64) (vfs.File, error) {
 	return nil, lost(number)
 }
 
-// readRoot reads the first record of a room's newest run in a segment: it has the names.
-func (s *segment) readRoot(f vfs.File, p *place) (record, identity, error) {
-	b := make([]byte, min(recordHeader+usualNames, max(s.size-int64(p.root), 0)))
-	damaged := corrupt(segmentName(s.number), int64(p.root), "the first record of a room is damaged")
-	if len(b) < recordHeader {
-		return record{}, identity{}, damaged
-	}
-	if err := s.readAt(f, b, int64(p.root)); err != nil {
-		return record{}, identity{}, err
-	}
-	r, ok := parseHeader(b[:recordHeader], s.salt)
-	if !ok || r.key != p.key || r.flags&flagNames == 0 {
-		return record{}, identity{}, damaged
-	}
-	names := make([]byte, r.names)
-	if n := copy(names, b[recordHeader:]); n < len(names) {
-		if err := s.readAt(f, names[n:], int64(p.root)+int64(len(b))); err != nil {
-			return record{}, identity{}, err
-		}
-	}
-	who, ok := parseNames(string(names))
-	if !ok || who.key != r.key { // a hash of the names: it is their checksum
-		return record{}, identity{}, damaged
-	}
-	return r, who, nil
+// rootReader is a reader for the names of rooms.
+func (s *segment) rootReader(f vfs.File) *reader {
+	return &reader{f: f, number: s.number, salt: s.salt, window: recordHeader + usualNames}
 }
 
-// eachRoom calls do for the rooms of a segment's indexes from a cursor on, until it returns
-// false. It goes on behind what cannot be read, and returns the first such error, or that of do.
-func (s *segment) eachRoom(f vfs.File, from cursor, do func(at cursor, p *place) (more bool, err error)) (more bool, first error) {
+// root reads who a room is that has a place in a segment.
+func (r *reader) root(p *place) (identity, error) {
+	root, err := r.header(int64(p.root), p.key, forwards)
+	if err != nil {
+		return identity{}, err
+	}
+	if root.flags&flagNames == 0 {
+		return identity{}, r.corrupt(int64(p.root), "the first record of a room is damaged")
+	}
+	return r.names(int64(p.root), &root)
+}
+
+// eachRoom calls do for the rooms of a segment from a cursor on, until it returns false. It goes
+// on behind a room of which do returns an error, and returns the first.
+func (l *Log) eachRoom(s *segment, f vfs.File, from cursor, do func(at cursor, p *place) (more bool, err error)) (more bool, first error) {
 	for at := from; at.index < len(s.indexes); at.index, at.block = at.index+1, 0 {
 		for x := s.indexes[at.index]; at.block < x.blocks(); at.block++ {
 			b, err := s.readBlock(f, x, at.block)
+			if errors.Is(err, ErrCorrupt) || s.survey.Load() != nil {
+				return l.eachSurveyed(s, at, do)
+			}
 			first = cmp.Or(first, err)
 			for ; len(b) > 0; b = b[indexEntry:] {
 				p := parsePlace(b)

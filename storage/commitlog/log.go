@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // Log is the commit log of a node. Its methods, and those of its rooms, may be called from
@@ -47,7 +46,8 @@ type Log struct {
 	crashed  recovery
 	filters  int64      // bytes of filters in memory
 	pressed  []identity // rooms to call Pressure for
-	quiet    time.Time  // no sweep before this
+	clock    clock
+	quiet    int64 // no sweep before this, by the clock
 	stats    Stats
 }
 
@@ -73,8 +73,10 @@ type Stats struct {
 }
 
 // Open opens the log in a directory, or makes one. What a crash has left is put in order: at
-// most one segment is read. One that is done and missing stops only rooms that need it. The errors are ErrCorrupt, ErrLost, ErrNewer, ErrIO, ErrFull and
-// ErrMisuse.
+// most one segment is read; all of them if CURRENT is gone or damaged. Segments that are done and
+// missing, and damage in any, stop only rooms that need what was there. ErrLost: the segment that was
+// written is missing. ErrCorrupt: CURRENT is gone, and it cannot be told which log the segments are
+// of. ErrNewer, ErrOlder, ErrIO, ErrFull, ErrMisuse.
 func Open(o Options) (*Log, error) {
 	o, err := o.complete()
 	if err != nil {
@@ -99,7 +101,7 @@ func Open(o Options) (*Log, error) {
 		}
 	}
 	l.adoptPins(c.pins)
-	if l.suspectRooms() == 0 {
+	if !l.suspicious() {
 		l.crashed.begin(suspects{})
 	}
 	if l.active, err = l.create(c.next()); err != nil {
@@ -120,46 +122,79 @@ func (l *Log) load() (*current, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, failure("listing the directory", err)
 	}
-	c, err := l.readCurrent()
-	if err != nil {
-		return nil, err
-	}
 	have := make(map[uint64]bool)
 	for _, name := range names {
 		if n, ok := segmentNumber(name); ok {
 			have[n] = true
 		}
 	}
-	if c == nil {
-		if len(have) > 0 {
-			return nil, fmt.Errorf("commitlog: %w: %s, while there are %d segments", ErrLost, currentName, len(have))
-		}
+	c, b, err := l.readCurrent()
+	switch {
+	case err != nil && !errors.Is(err, ErrCorrupt):
+		return nil, err
+	case c == nil && len(have) == 0:
 		return l.found()
+	case c == nil:
+		if c, err = l.rebuild(have, b, err); err != nil {
+			return nil, err
+		}
 	}
+	l.id, l.clock = c.id, c.clock
 	if c.active != 0 && !have[c.active] {
 		return nil, lost(c.active)
 	}
-	for _, s := range c.segments {
+	for i, s := range c.segments {
 		if s.lost = !have[s.number]; s.lost {
 			l.o.Logger.Error("commit log: a file is missing, and rooms that need it will be refused", "file", segmentName(s.number))
+		} else if s.unread() {
+			if c.segments[i], err = l.adopt(s.number, s.generation); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for n := c.first; n < c.next(); n++ {
 		delete(have, n)
 	}
-	for _, name := range names { // left by a deletion or a beginning that was cut short
-		if n, ok := segmentNumber(name); ok && have[n] || strings.HasSuffix(name, ".tmp") {
-			if err := l.removeIfThere(filepath.Join(l.o.Dir, name)); err != nil {
-				l.o.Logger.Warn("commit log: a file that is not needed any more stays", "file", name, "error", err)
+	l.clean(names, have)
+	return c, nil
+}
+
+// clean removes what a deletion or a beginning that was cut short has left: temporary files, and
+// segments that are not needed. One of another log is no such thing; it gets out of the way.
+func (l *Log) clean(names []string, needless map[uint64]bool) {
+	for _, name := range names {
+		n, ok := segmentNumber(name)
+		if ok = ok && needless[n]; !ok && !strings.HasSuffix(name, ".tmp") {
+			continue
+		}
+		path := filepath.Join(l.o.Dir, name)
+		if ok {
+			if h, err := l.readHead(n); err == nil && h.id != l.id {
+				l.setAside(n, h.id)
+				continue
 			}
 		}
+		if err := l.removeIfThere(path); err != nil {
+			l.o.Logger.Warn("commit log: a file that is not needed any more stays", "file", name, "error", err)
+		}
 	}
-	return c, nil
+}
+
+// setAside renames a segment of another log.
+func (l *Log) setAside(number uint64, id [16]byte) {
+	name := fmt.Sprintf("%s.of-%x", segmentName(number), id)
+	for _, err := l.o.FS.Size(filepath.Join(l.o.Dir, name)); err == nil; _, err = l.o.FS.Size(filepath.Join(l.o.Dir, name)) {
+		name += "-again"
+	}
+	err := l.o.FS.Rename(l.path(number), filepath.Join(l.o.Dir, name))
+	l.o.Logger.Warn("commit log: a file belongs to another log, and is renamed", "file", segmentName(number), "to", name, "error", err)
 }
 
 // found makes a new log.
 func (l *Log) found() (*current, error) {
 	c := &current{clean: true, first: 1, floor: 1}
+	c.clock.wall = l.o.Now().UnixMilli()
+	l.clock = c.clock
 	if _, err := io.ReadFull(l.o.Random, c.id[:]); err != nil {
 		return nil, failure("making an ID", err)
 	}
@@ -315,21 +350,17 @@ func (l *Log) syncActive() error {
 		a.bad = true
 		l.mu.Unlock()
 		l.o.Logger.Error("commit log: a sync failed", "file", segmentName(a.number), "error", err)
-		return failure("syncing "+segmentName(a.number), err)
+		return unknown("syncing "+segmentName(a.number), err)
 	}
 	a.synced = a.end
 	return nil
 }
 
-// suspectRooms counts rooms of crashed generations, some more than once.
-func (l *Log) suspectRooms() int {
-	n := 0
-	for _, s := range l.segments {
-		if l.crashed.has(s.number) {
-			n += s.rooms()
-		}
-	}
-	return n
+// suspicious tells whether crashed generations may have left something.
+func (l *Log) suspicious() bool {
+	return slices.ContainsFunc(l.segments, func(s *segment) bool {
+		return l.crashed.has(s.number) && (s.rooms() > 0 || s.lost || s.hole > 0)
+	})
 }
 
 func compareNames(a, b identity) int {

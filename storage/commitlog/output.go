@@ -4,14 +4,18 @@ package commitlog
 // The payload of a large one does not: it is written from where it lies, or a transaction of
 // 100 MB would be in memory twice.
 
-import "github.com/denrooms/den/storage/vfs"
+import (
+	"errors"
+
+	"github.com/denrooms/den/storage/vfs"
+)
 
 // output writes records one behind the other.
 type output struct {
 	file vfs.File
 	at   int64  // where the buffer's content goes
 	buf  []byte // has not been written
-	err  error  // of the first write that failed: none is tried behind it
+	err  error  // of the first write that failed: none is tried after it
 }
 
 // begin begins a group at an offset.
@@ -83,4 +87,51 @@ func (o *output) spill() {
 		o.write(o.buf)
 		o.buf = o.buf[:0]
 	}
+}
+
+// withdraw takes back what a write that has failed has left of a group, so that none of it is
+// found after a crash, by those who were told that it was not written. If that fails too nobody knows
+// what is there: the segment is written anew before anything else is, and the error is ErrIO alone.
+func (l *Log) withdraw(err error) error {
+	a, what := l.active, "writing "+segmentName(l.active.number)
+	if failed := l.scrub(a, l.out.end()); failed != nil {
+		l.mu.Lock()
+		a.bad = true
+		l.mu.Unlock()
+		l.o.Logger.Error("commit log: a write failed, and what it has left cannot be removed", "file", segmentName(a.number), "error", failed)
+		return unknown(what, errors.Join(undecided(err), undecided(failed)))
+	}
+	return unwritten(failure(what, err))
+}
+
+// scrub removes what lies after the records, up to an offset, and syncs that. On a full disk it can
+// be overwritten, or cut off: that takes no space.
+func (l *Log) scrub(a *active, to int64) error {
+	size, err := l.o.FS.Size(l.path(a.number))
+	if err != nil {
+		return err
+	}
+	if size-a.end > 2*mostZeros || a.blankOut(min(size, to)) != nil { // others may need the space
+		if err := a.file.Truncate(a.end); err != nil {
+			return err
+		}
+		a.zeroed = a.end
+	}
+	if err := l.sync(a.file); err != nil {
+		return err
+	}
+	a.synced = a.end
+	return nil
+}
+
+// blankOut overwrites with zeros what lies after the records.
+func (a *active) blankOut(to int64) error {
+	for at := a.end; at < to; {
+		n, err := a.file.WriteAt(a.blank[:min(to-at, int64(len(a.blank)))], at)
+		if err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return nil
 }

@@ -77,25 +77,27 @@ type start struct {
 	chain uint32 // the checksum that the first record has to name
 }
 
-// lastPart reads a segment from its newest whole index on, and says what indexes it has up
-// to there; if it has none, or none that can be used, from the first record on. begin is
-// what lies before that.
-func (s *segment) lastPart(f vfs.File, begin []byte) (b []byte, from start, indexes []*index, err error) {
-	hints := []uint32{parseHint(begin[hintAt(0):], s.salt), parseHint(begin[hintAt(1):], s.salt)}
-	slices.Sort(hints)
-	for _, at := range slices.Backward(hints) {
-		if indexes, chain := s.indexesUpTo(f, at); len(indexes) > 0 {
-			b, err := readPart(f, int64(at), s.size)
-			if err != nil {
-				return nil, start{}, nil, err
-			}
-			if _, ok := parseRecord(b, s.salt); ok {
-				return b, start{int64(at), chain}, indexes, nil
-			}
+// lastPart prepares to read a segment from its newest whole index on, to which a hint leads, and
+// notes what indexes it has up to there; if it has none, or none that can be used, from the first
+// record on.
+func (s *segment) lastPart(f vfs.File, hints []uint32) (*scan, error) {
+	r := reader{f: f, number: s.number, salt: s.salt}
+	for _, at := range slices.Backward(slices.Sorted(slices.Values(hints))) {
+		indexes, chain := s.indexesUpTo(f, at)
+		if len(indexes) == 0 {
+			continue
+		}
+		found := newScan(r, start{int64(at), chain}, int64(at), s.size)
+		_, whole, err := found.goodAt(int64(at))
+		if err != nil {
+			return nil, err
+		}
+		if whole {
+			s.indexes = indexes
+			return found, nil
 		}
 	}
-	b, err = readPart(f, segmentStart, s.size)
-	return b, start{segmentStart, s.salt}, nil, err
+	return newScan(r, start{segmentStart, s.salt}, segmentStart, s.size), nil
 }
 
 // indexesUpTo finds the index whose record is at an offset and those before it, of which it

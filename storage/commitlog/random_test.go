@@ -34,7 +34,7 @@ type history struct {
 }
 
 type tally struct {
-	appends, refused, cuts, clean, heals, deleted int
+	appends, refused, unwritten, cuts, clean, heals, deleted int
 
 	indexes int // written into segments before their end
 	skipped int // opens that began at an index
@@ -204,7 +204,7 @@ func (h *history) tornIndexes() (n int) {
 	if err != nil {
 		return 0
 	}
-	c, err := parseCurrent(b)
+	c, _, err := parseCurrent(b)
 	if err != nil || c.active == 0 {
 		return 0
 	}
@@ -263,10 +263,17 @@ func (h *history) append(m *mirror) {
 		return
 	}
 	n := m.acked + 1
-	m.tried = max(m.tried, n)
 	err := m.room.Append(Entry{Number: n, Seq: 10 * n, At: int64(n) * 1000, Payload: content(m.name, n)})
 	if err != nil {
 		h.seen.refused++
+		if errors.Is(err, ErrUnwritten) {
+			h.seen.unwritten++
+		} else {
+			m.tried = max(m.tried, n) // a crash may leave it there
+		}
+		if errors.Is(err, ErrFull) && (!errors.Is(err, ErrUnwritten) || errors.Is(err, ErrIO)) {
+			h.fatal("full, and not certain: %v", err)
+		}
 		h.failed(fmt.Sprintf("append %d to %s", n, m.name), err)
 		return
 	}

@@ -3,20 +3,16 @@ package commitlog
 // Reading a room's entries: forwards to bring its file up to date, backwards for its past.
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
-
-	"github.com/denrooms/den/storage/vfs"
 )
-
-// window is how many bytes are read at once where records are small.
-const window = 8 << 10
 
 // run is what one segment holds of a room.
 type run struct {
 	in *segment
 	place
+	broken bool // there are others before first, which cannot be read
 }
 
 // walk goes through a room's runs, from the newest to the oldest, as long as they follow
@@ -24,8 +20,9 @@ type run struct {
 type walk struct {
 	r        *Room
 	segments []*segment
-	newest   *run // in the active segment
-	oldest   uint64
+	newest   *run   // in the active segment
+	oldest   uint64 // number that was come to
+	failed   error  // why there is nothing before it
 }
 
 // walk begins at the newest run.
@@ -44,7 +41,7 @@ func (r *Room) walk() (*walk, error) {
 	}
 	w := &walk{r: r}
 	if p := l.active.index.of[r.who.key]; p != nil {
-		w.newest = &run{l.active.segment, *p}
+		w.newest = &run{in: l.active.segment, place: *p}
 	}
 	for _, s := range l.segments {
 		if r.in != nil && s.number <= r.in.number {
@@ -58,46 +55,76 @@ func (r *Room) walk() (*walk, error) {
 func (w *walk) next() (next run, ok bool, err error) {
 	if w.newest != nil {
 		next, w.newest = *w.newest, nil
-		w.oldest = next.first
-		return next, true, nil
+		return w.take(next), true, nil
 	}
-	for w.oldest != 1 && len(w.segments) > 0 {
+	var hole error
+	for w.failed == nil && w.oldest != 1 && len(w.segments) > 0 {
 		s := w.segments[len(w.segments)-1]
 		w.segments = w.segments[:len(w.segments)-1]
-		if s.lost {
-			return run{}, false, lost(s.number)
+		if s.lost { // what comes before w.oldest may have been there
+			hole = cmp.Or(hole, lost(s.number))
+			continue
 		}
-		p, found, err := w.find(s)
+		next, found, err := w.find(s)
 		if err != nil {
 			return run{}, false, err
 		}
-		if !found {
-			continue
+		if found && (w.oldest == 0 || next.last+1 == w.oldest) {
+			return w.take(next), true, nil
 		}
-		if w.oldest != 0 && p.last+1 != w.oldest {
+		if int64(next.at) < s.holeEnd() { // or there
+			hole = cmp.Or(hole, holed(s))
+		}
+		if found {
 			break
 		}
-		w.oldest = p.first
-		return run{s, p}, true, nil
 	}
-	return run{}, false, nil
+	w.failed = cmp.Or(w.failed, hole)
+	return run{}, false, w.failed
+}
+
+// take goes on before a run.
+func (w *walk) take(n run) run {
+	w.oldest = n.first
+	if n.starts {
+		w.segments = nil
+	}
+	return n
 }
 
 // find finds the room in a segment that is done.
-func (w *walk) find(s *segment) (place, bool, error) {
+func (w *walk) find(s *segment) (run, bool, error) {
 	p, f, err := w.r.log.lookup(s, w.r.who.key)
 	if f == nil || err != nil {
-		return place{}, false, err
+		return run{}, false, err
 	}
 	defer f.Close()
-	root, _, err := s.readRoot(f, &p)
-	p.first = root.number
-	return p, true, err
+	r := s.rootReader(f)
+	root, err := r.header(int64(p.root), p.key, forwards)
+	if err == nil {
+		p.first, p.starts = root.number, root.flags&flagStarts != 0
+		return run{in: s, place: p}, true, nil
+	}
+	if !errors.Is(err, ErrCorrupt) {
+		return run{}, false, err
+	}
+	w.failed = err
+	p.first = p.last
+	for at := p.at; ; {
+		rec, err := r.header(int64(at), p.key, backwards)
+		if err != nil || rec.previous == 0 || rec.previous >= at || rec.number != p.first {
+			return run{in: s, place: p, broken: true}, true, nil
+		}
+		if _, err = r.header(int64(rec.previous), p.key, backwards); err != nil {
+			return run{in: s, place: p, broken: true}, true, nil
+		}
+		p.first, at = p.first-1, rec.previous
+	}
 }
 
 // Range says which numbers the log holds for the room, without a gap between them; 0, 0: none.
-// Where a file of the log is missing it begins behind that, if it has anything behind it.
-// The errors are those of Replay.
+// Where a file of the log is missing, or damaged, it begins behind that, if it has anything behind
+// it. Whether the entries themselves are damaged is not looked for. The errors are those of Replay.
 func (r *Room) Range() (first, last uint64, err error) {
 	w, err := r.walk()
 	if err != nil {
@@ -105,7 +132,7 @@ func (r *Room) Range() (first, last uint64, err error) {
 	}
 	for {
 		next, ok, err := w.next()
-		if !ok && err == nil || last != 0 && errors.Is(err, ErrLost) {
+		if !ok && (err == nil || last != 0 && w.failed != nil) {
 			return first, last, nil
 		}
 		if err != nil {
@@ -121,7 +148,8 @@ func (r *Room) Range() (first, last uint64, err error) {
 // Replay calls fn for the entries with a number above after, in order. Payload is valid until
 // fn returns. An error of fn ends it and is returned. ErrGap: there are such entries, and the
 // first of them are missing; fn was not called. ErrCorrupt: an entry is not what was
-// appended. ErrLost: a file with some of them is missing, or may have had some. ErrIO, ErrClosed.
+// appended. ErrLost: a file with some of them is missing, or may have had some; or it is not known
+// whose entries were damaged that it had. ErrIO, ErrClosed.
 func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 	w, err := r.walk()
 	if err != nil {
@@ -168,7 +196,7 @@ func (r *Room) replayRun(s *reader, n *run, after uint64, chain uint32, fn func(
 	}
 	defer s.f.Close()
 	wanted := max(after+1, n.first)
-	places, err := s.places(n, wanted)
+	places, err := s.places(r.who.key, n, wanted)
 	if err != nil {
 		return 0, err
 	}
@@ -190,17 +218,16 @@ func (r *Room) replayRun(s *reader, n *run, after uint64, chain uint32, fn func(
 }
 
 // places are the offsets of the run's records from number from on, the newest first.
-func (s *reader) places(n *run, from uint64) ([]uint32, error) {
+func (s *reader) places(k key, n *run, from uint64) ([]uint32, error) {
 	var places []uint32
 	at := n.at
 	for number := n.last; ; number-- {
-		b, err := s.bytes(int64(at), recordHeader, backwards)
+		rec, err := s.header(int64(at), k, backwards)
 		if err != nil {
 			return nil, err
 		}
-		rec, ok := parseHeader(b, s.salt)
-		if !ok || rec.number != number || rec.previous >= at {
-			return nil, s.corrupt(int64(at), "the header of an entry is damaged")
+		if rec.number != number || rec.previous >= at {
+			return nil, s.corrupt(int64(at), "the room's chain is broken")
 		}
 		places = append(places, at)
 		if number == from {
@@ -250,25 +277,20 @@ func (r *Room) backwardRun(s *reader, n *run, fn func(Entry) (bool, error)) (cha
 		if err != nil {
 			return 0, false, err
 		}
-		if rec.number != number || rec.crc != chain || rec.previous >= at || (rec.previous == 0) != (number == n.first) {
+		first := number == n.first
+		if rec.number != number || rec.crc != chain || rec.previous >= at || (rec.previous == 0) != (first && !n.broken) {
 			return 0, false, s.corrupt(int64(at), "the room's chain is broken")
 		}
 		if more, err := fn(e); err != nil || !more {
 			return 0, false, err
 		}
+		if first && n.broken {
+			return 0, true, nil
+		}
 		if at, chain = rec.previous, rec.roomChain; at == 0 {
 			return chain, rec.flags&flagStarts == 0, nil
 		}
 	}
-}
-
-// reader reads records of a segment.
-type reader struct {
-	f      vfs.File
-	number uint64
-	salt   uint32
-	buf    []byte
-	start  int64 // of buf in the file
 }
 
 // read opens a run's segment; false if it was deleted. The reader's buffer stays.
@@ -277,68 +299,6 @@ func (r *Room) read(n *run, s *reader) (bool, error) {
 	if f == nil || err != nil {
 		return false, err
 	}
-	s.f, s.number, s.salt, s.buf, s.start = f, n.in.number, n.in.salt, s.buf[:0], 0
+	*s = reader{f: f, number: n.in.number, salt: n.in.salt, buf: s.buf[:0], noticed: r.log.noticed}
 	return true, nil
-}
-
-func (s *reader) corrupt(at int64, what string) error {
-	return corrupt(segmentName(s.number), at, what)
-}
-
-// direction is where reading goes on.
-type direction uint8
-
-const (
-	forwards direction = iota
-	backwards
-)
-
-// bytes gives n bytes of the file, valid until the next call.
-func (s *reader) bytes(off int64, n int, to direction) ([]byte, error) {
-	if off < s.start || off+int64(n) > s.start+int64(len(s.buf)) {
-		start, size := off, max(n, window)
-		if to == backwards {
-			start = max(0, off+int64(n)-int64(size))
-		}
-		if cap(s.buf) < size {
-			s.buf = nil // no two large entries at a time
-			s.buf = make([]byte, (size+window-1)/window*window)
-		}
-		got, err := s.f.ReadAt(s.buf[:size], start)
-		s.buf, s.start = s.buf[:got], start
-		if off+int64(n) > start+int64(got) {
-			return nil, shortRead(s.number, start+int64(got), err)
-		}
-	}
-	return s.buf[off-s.start:][:n], nil
-}
-
-func shortRead(number uint64, at int64, err error) error {
-	if errors.Is(err, io.EOF) {
-		return corrupt(segmentName(number), at, "the file ends too early")
-	}
-	return failure("reading "+segmentName(number), err)
-}
-
-// entry reads and checks a whole record.
-func (s *reader) entry(at int64, k key) (record, Entry, error) {
-	b, err := s.bytes(at, recordHeader, forwards)
-	if err != nil {
-		return record{}, Entry{}, err
-	}
-	r, ok := parseHeader(b, s.salt)
-	if !ok || r.key != k {
-		return r, Entry{}, s.corrupt(at, "the header of an entry is damaged")
-	}
-	if cap(s.buf) > keepBuffer && r.size() < cap(s.buf)/4 { // the large entry is behind us
-		s.buf = nil
-	}
-	if b, err = s.bytes(at, r.size(), forwards); err != nil {
-		return r, Entry{}, err
-	}
-	if !r.checkBody(b, s.salt) {
-		return r, Entry{}, s.corrupt(at, "an entry does not fit its checksum")
-	}
-	payload := b[recordHeader+int(r.names):][:r.length:r.length]
-	return r, Entry{Number: r.number, Seq: r.seq, At: r.at, Payload: payload}, nil
 }

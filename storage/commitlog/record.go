@@ -1,14 +1,12 @@
 package commitlog
 
-// Records: how an entry lies in a segment, how one is checked, and whether one that is bad
-// has a single flipped bit. The byte table is in the package's doc.
+// Records: how an entry lies in a segment, and how one is checked. The byte table is in the
+// package's doc.
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/crc32"
-	"math/bits"
 	"strings"
 )
 
@@ -16,6 +14,7 @@ const (
 	sector        = 512 // bytes of a file that a power cut takes or leaves
 	recordHeader  = 72
 	recordTrailer = 8
+	maxRecord     = recordHeader + 1<<16 + MaxEntry + 8 + recordTrailer
 
 	zeros = "\x00\x00\x00\x00\x00\x00\x00\x00"
 
@@ -172,79 +171,4 @@ func parseRecord(b []byte, salt uint32) (record, bool) {
 	}
 	r, ok := parseHeader(b[:recordHeader], salt)
 	return r, ok && r.size() <= len(b) && r.checkBody(b[:r.size()], salt)
-}
-
-// flipped tells whether b begins with a record that was good but for one bit. That a torn
-// write looks so is as unlikely as 64 bits that fit by chance, with one exception: a sector,
-// or the end of the record, that never came and had a single bit set. That one counts as
-// torn. offset is where b lies in the file.
-func flipped(b []byte, offset int64, salt, chain uint32) bool {
-	if len(b) < recordHeader+recordTrailer {
-		return false
-	}
-	if r, ok := parseHeader(b[:recordHeader], salt); ok {
-		if r.size() > len(b) || r.chain != chain {
-			return false
-		}
-		return flippedBody(b[:r.size()], offset, salt)
-	}
-	for bit := range recordHeader * 8 {
-		b[bit/8] ^= 1 << (bit % 8)
-		r, ok := parseRecord(b, salt)
-		b[bit/8] ^= 1 << (bit % 8)
-		if ok && r.chain == chain {
-			return true
-		}
-	}
-	return false
-}
-
-// flippedBody is flipped where the header is good.
-func flippedBody(b []byte, offset int64, salt uint32) bool {
-	body, trailer := b[:len(b)-recordTrailer], b[len(b)-recordTrailer:]
-	wrong := sum(salt, body) ^ binary.LittleEndian.Uint32(trailer)
-	cross := crossSum(salt, body) ^ binary.LittleEndian.Uint32(trailer[4:])
-	if wrong == 0 || cross == 0 { // a bit of the trailer
-		if bits.OnesCount32(wrong)+bits.OnesCount32(cross) != 1 {
-			return false
-		}
-		at := len(b) - recordTrailer + bits.TrailingZeros64(uint64(cross)<<32|uint64(wrong))/8
-		return !missingEnd(b, at)
-	}
-	at, mask, ok := findFlip(len(body), wrong)
-	if !ok {
-		return false
-	}
-	body[at] ^= mask
-	repaired := crossSum(salt, body) == binary.LittleEndian.Uint32(trailer[4:])
-	body[at] ^= mask
-	return repaired && !missingSector(body, at, offset) && !missingEnd(b, at)
-}
-
-// missingEnd tells whether a record has only zeros from b[at] on.
-func missingEnd(b []byte, at int) bool { return len(bytes.Trim(b[at:], "\x00")) == 0 }
-
-// findFlip finds the bit of n bytes whose change changes their CRC-32C by wrong.
-func findFlip(n int, wrong uint32) (at int, mask byte, ok bool) {
-	table := crc32.MakeTable(crc32.Castagnoli)
-	var effect [8]uint32
-	for bit := range effect {
-		effect[bit] = table[1<<bit]
-	}
-	for at = n - 1; at >= 0; at-- {
-		for bit, e := range effect {
-			if e == wrong {
-				return at, 1 << bit, true
-			}
-			effect[bit] = table[byte(e)] ^ e>>8
-		}
-	}
-	return 0, 0, false
-}
-
-// missingSector tells whether all that the sector of body[at] has of it is zeros.
-func missingSector(body []byte, at int, offset int64) bool {
-	start := (offset+int64(at))/sector*sector - offset // in body
-	part := body[max(start, 0):min(start+sector, int64(len(body)))]
-	return len(bytes.Trim(part, "\x00")) == 0
 }

@@ -1,70 +1,18 @@
 package commitlog
 
 // What a crash has left: the last part of the segment that was written is read to its end,
-// which is where its records stop to follow each other. Whether that is the end of what was
-// acknowledged, or damage in the middle of it, is what most of this file is about.
+// and ended with an index.
 
 import (
+	"encoding/binary"
+	"errors"
+	"io"
 	"maps"
 	"os"
 	"slices"
 
 	"github.com/denrooms/den/storage/vfs"
 )
-
-// scanned is what the good records from some offset on hold.
-type scanned struct {
-	from   int64
-	end    int64 // of them
-	chain  uint32
-	synced int64 // how much of the segment was durable when its last group was written
-	index  places
-}
-
-// scan reads a segment's records, from the first on that b begins with, up to the first that
-// is not good.
-func scan(b []byte, from start, salt uint32) scanned {
-	s := scanned{from: from.at, end: from.at, chain: from.chain, synced: from.at, index: places{of: make(map[key]*place)}}
-	for {
-		r, ok := parseRecord(b[s.end-s.from:], salt)
-		if !ok || r.chain != s.chain {
-			return s
-		}
-		if r.flags&flagIndex == 0 {
-			s.add(&r)
-		}
-		s.chain, s.synced = r.crc, max(s.synced, int64(r.synced))
-		s.end += int64(r.size())
-	}
-}
-
-// add takes a record into the index. Names are not read: they lie at the root.
-func (s *scanned) add(r *record) {
-	p := s.index.get(r.key)
-	p.last, p.at, p.crc, p.root = r.number, uint32(s.end), r.crc, r.root
-	if r.root == 0 {
-		p.first, p.root = r.number, p.at
-	}
-}
-
-// damaged tells whether what follows the good part was durable once.
-func (s *scanned) damaged(b []byte, salt uint32) bool {
-	rest := b[s.end-s.from:]
-	if flipped(rest, s.end, salt, s.chain) {
-		return true
-	}
-	for at := 0; at+recordHeader <= len(rest); at += 8 {
-		if [8]byte(rest[at:]) == [8]byte{} { // zeros written ahead
-			continue
-		}
-		r, ok := parseHeader(rest[at:at+recordHeader], salt)
-		if ok && int64(r.synced) > s.end && int64(r.synced) <= s.end+int64(at) && r.size() <= len(rest)-at &&
-			r.checkBody(rest[at:at+r.size()], salt) {
-			return true
-		}
-	}
-	return false
-}
 
 // recover puts the active segment of a generation that crashed in order.
 func (l *Log) recover(c *current) error {
@@ -78,31 +26,23 @@ func (l *Log) recover(c *current) error {
 		return failure("opening "+name, err)
 	}
 	defer f.Close()
-	begin, err := readPart(f, 0, min(size, segmentStart))
-	if err != nil {
-		return failure("reading "+name, err)
-	}
-	salt, err := checkSegmentHeader(begin, c.id, c.active)
+	g := &segment{number: c.active, size: size, newest: l.now(), generation: c.generation}
+	begin, err := g.begin(f)
 	if err != nil {
 		return err
 	}
-	g := &segment{number: c.active, salt: salt, size: size, newest: l.o.Now().UnixMilli()}
-	if size < segmentStart {
-		return corrupt(name, size, "the file ends before its first record")
-	}
-	b, from, indexes, err := g.lastPart(f, begin)
+	salt, found, err := l.findSalt(f, g, begin)
 	if err != nil {
-		return failure("reading "+name, err)
+		return err
 	}
-	g.indexes = indexes
-	s := scan(b, from, salt)
-	if s.damaged(b, salt) {
-		return corrupt(name, s.end, "a record that was durable is damaged")
+	if g.salt = salt; found && size >= segmentStart {
+		err = l.recoverRecords(f, g, begin)
+	} else {
+		g.tail, g.hole = segmentStart, max(size, segmentStart)
+		l.o.Logger.Error("commit log: the beginning of a file is damaged, and rooms that need the file will be refused", "file", name)
 	}
-	l.o.Logger.Info("commit log: the last run did not end well", "file", name, "bytes", s.end, "read", s.end-from.at)
-	l.begun = from.at
-	if err := l.seal(f, g, &s, b); err != nil {
-		return failure("sealing "+name, err)
+	if err != nil {
+		return err
 	}
 	l.segments = append(l.segments, g)
 	crashed := suspects{generation: c.generation, from: c.floor, through: c.active}
@@ -113,23 +53,145 @@ func (l *Log) recover(c *current) error {
 	return nil
 }
 
+// recoverRecords reads the last part of a segment, and ends it.
+func (l *Log) recoverRecords(f vfs.File, g *segment, begin []byte) error {
+	name := segmentName(g.number)
+	hints := []uint32{parseHint(begin[hintAt(0):], g.salt), parseHint(begin[hintAt(1):], g.salt)}
+	s, err := g.lastPart(f, hints)
+	if err == nil {
+		err = s.run()
+	}
+	if err == nil {
+		err = s.forgive(hints...)
+	}
+	if err != nil {
+		return failure("reading "+name, err)
+	}
+	l.o.Logger.Info("commit log: the last run did not end well", "file", name, "bytes", s.end, "read", s.end-s.from)
+	l.complain(s)
+	l.begun = s.from
+	if err := l.seal(f, g, s); err != nil {
+		return failure("sealing "+name, err)
+	}
+	return nil
+}
+
+// begin reads what lies before the first record; what the file does not have of it is zeros.
+func (g *segment) begin(f vfs.File) ([]byte, error) {
+	b := make([]byte, segmentStart)
+	if n, err := f.ReadAt(b[:min(g.size, segmentStart)], 0); int64(n) < min(g.size, segmentStart) {
+		return nil, shortRead(g.number, int64(n), err)
+	}
+	return b, nil
+}
+
+// findSalt finds the salt of a segment of this log; found is false if it is nowhere.
+func (l *Log) findSalt(f vfs.File, g *segment, begin []byte) (salt uint32, found bool, err error) {
+	if salt, err = checkSegmentHeader(begin, l.id, g.number); err == nil || !errors.Is(err, ErrCorrupt) {
+		return salt, err == nil, err
+	}
+	name := segmentName(g.number)
+	salt, header, found, err := l.salvageSalt(f, g, begin)
+	switch {
+	case err != nil || !found:
+	case header == nil:
+		l.o.Logger.Error("commit log: the header of a file is damaged; its records are used", "file", name)
+	default:
+		l.o.Logger.Warn("commit log: a bit of a header has flipped, and is put right", "file", name)
+		_, err = f.WriteAt(header, 0) // which is synced with the rest
+	}
+	return salt, found, failureOrNil("reading "+name, err)
+}
+
+// salvageSalt finds the salt of a segment whose header is damaged. It may be damaged by a bit only;
+// then header is what it should be. Or the salt is in the first record too, or what it has of the
+// salt fits the hints.
+func (l *Log) salvageSalt(f io.ReaderAt, g *segment, begin []byte) (salt uint32, header []byte, found bool, err error) {
+	header = slices.Clone(begin[:segmentHeader])
+	if _, ok := mendHeader(header); ok {
+		if salt, err := checkSegmentHeader(header, l.id, g.number); err == nil {
+			return salt, header, true, nil
+		}
+	}
+	first := make([]byte, recordHeader)
+	if n, err := f.ReadAt(first, segmentStart); n < len(first) && !errors.Is(err, io.EOF) {
+		return 0, nil, false, shortRead(g.number, segmentStart, err)
+	}
+	for _, salt := range []uint32{binary.LittleEndian.Uint32(begin[segmentHeader-4:]), binary.LittleEndian.Uint32(first[8:])} {
+		r, ok := parseHeader(first, salt)
+		if ok && r.chain == salt || parseHint(begin[hintAt(0):], salt)|parseHint(begin[hintAt(1):], salt) != 0 {
+			return salt, nil, true, nil
+		}
+	}
+	return 0, nil, false, nil
+}
+
+// noticed tells the operator of a flipped bit.
+func (l *Log) noticed(number uint64, at int64) {
+	l.o.Logger.Warn("commit log: a bit has flipped, and is read as it was", "file", segmentName(number), "offset", at)
+}
+
+// complain tells the operator what is damaged.
+func (l *Log) complain(s *scan) {
+	name := segmentName(s.number)
+	for _, f := range s.flips {
+		l.noticed(s.number, f.at)
+	}
+	for _, at := range s.bad {
+		l.o.Logger.Error("commit log: an entry is damaged, and its room will be refused if it needs it", "file", name, "offset", at)
+	}
+	for _, h := range s.holes {
+		l.o.Logger.Error("commit log: entries of unknown rooms are damaged, and rooms that may need them will be refused",
+			"file", name, "offset", h.from, "to", h.to)
+	}
+}
+
 // seal ends a segment behind what was read of it with an index of that.
-func (l *Log) seal(f vfs.File, g *segment, s *scanned, b []byte) error {
+func (l *Log) seal(f vfs.File, g *segment, s *scan) error {
 	var footer []byte
 	if len(s.index.of) > 0 {
 		footer, _ = encodeIndex(slices.Collect(maps.Values(s.index.of)), g.salt)
 		g.indexes = append(g.indexes, &index{offset: uint32(s.end), rooms: uint32(len(s.index.of))})
 	}
+	g.tail, g.hole, g.size = s.end, s.hole(), s.end+int64(len(footer))
+	for _, flip := range s.flips {
+		b := []byte{0}
+		if n, err := f.ReadAt(b, flip.at); n == 0 {
+			return err
+		}
+		b[0] ^= flip.mask
+		if _, err := f.WriteAt(b, flip.at); err != nil {
+			return err
+		}
+	}
 	// What is behind synced may be only in the cache of a system whose sync has failed:
 	// it is written again.
-	from := min(s.synced, s.end)
-	g.size = s.end + int64(len(footer))
-	// The zeros behind it stay: to free them takes longer than all the rest.
-	if _, err := f.WriteAt(b[from-s.from:s.end-s.from], from); err != nil {
+	if err := copyRange(f, f, min(s.synced, s.end), s.end, nil); err != nil {
 		return err
 	}
+	// The zeros behind it stay: to free them takes longer than all the rest.
 	if _, err := f.WriteAt(footer, s.end); err != nil {
 		return err
 	}
 	return l.sync(f)
+}
+
+// copyRange copies a part of a file to the same place in another, or in itself, and puts bits
+// right in passing.
+func copyRange(to, from vfs.File, begin, end int64, flips []flip) error {
+	b := make([]byte, max(min(end-begin, writeBytes), 0))
+	for begin < end {
+		part := b[:min(end-begin, writeBytes)]
+		if n, err := from.ReadAt(part, begin); n < len(part) {
+			return errors.Join(errShort, err)
+		}
+		for _, f := range flips {
+			f.apply(part, begin)
+		}
+		if _, err := to.WriteAt(part, begin); err != nil {
+			return err
+		}
+		begin += int64(len(part))
+	}
+	return nil
 }

@@ -12,9 +12,8 @@ import (
 // recovery says how far the rooms have come. It is protected by Log.mu.
 type recovery struct {
 	suspects
-	oldest uint64              // the generation that the first segment is of; 0: not looked for yet
-	names  map[string]struct{} // by identity.name: rooms that have what they need
-	keys   map[key]struct{}    // of them, where they are known: no record has to be read for their names
+	names map[string]struct{} // by identity.name: rooms that have what they need
+	keys  map[key]struct{}    // of them, where they are known: no record has to be read for their names
 
 	at      cursor // the rooms before it have what they need
 	waiting string // the room there, that has not; "": not looked for yet
@@ -154,11 +153,12 @@ func (l *Log) waitingIn(g *segment, from cursor, seen map[key]struct{}, do func(
 		return true, err
 	}
 	defer f.Close()
-	return g.eachRoom(f, from, func(at cursor, p *place) (bool, error) {
+	r := g.rootReader(f)
+	return l.eachRoom(g, f, from, func(at cursor, p *place) (bool, error) {
 		if _, again := seen[p.key]; again || l.hasRecovered(p.key, nil) {
 			return true, nil
 		}
-		_, who, err := g.readRoot(f, p)
+		who, err := r.root(p)
 		if err != nil {
 			return true, err
 		}
@@ -211,8 +211,9 @@ func (l *Log) epochsIn(g *segment, name string, epochs *[]string) error {
 		return err
 	}
 	defer f.Close()
-	_, err = g.eachRoom(f, cursor{segment: g.number}, func(_ cursor, p *place) (bool, error) {
-		_, who, err := g.readRoot(f, p)
+	r := g.rootReader(f)
+	_, err = l.eachRoom(g, f, cursor{segment: g.number}, func(_ cursor, p *place) (bool, error) {
+		who, err := r.root(p)
 		if err == nil && who.name == name {
 			*epochs = append(*epochs, who.epoch)
 		}

@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -29,7 +30,7 @@ type Room struct {
 	crc    uint32
 	held   uint64 // what last was when the room was opened
 	spans  []span // unreleased entries, oldest first
-	unsure error  // ErrLost: its newest entries may have been in a segment that is missing
+	unsure error  // ErrLost: its newest entries may have been in a segment that is missing or damaged
 	any    bool   // what the chain was is unknown: the next entry may have any number
 }
 
@@ -40,8 +41,9 @@ type span struct {
 }
 
 // Room opens a room's part of the log. Only one at a time may be open of a room and epoch:
-// otherwise ErrMisuse. Where a missing file of the log may have its newest entries, Last is 0 and
-// Range, Replay and Backward give ErrLost; it is not Room but they that need it. Once the room's file is known to hold all that Range and Replay give,
+// otherwise ErrMisuse. Where a missing file of the log, or a damaged part of one, may have had its
+// newest entries, Last is 0 and Range, Replay and Backward give ErrLost; it is not Room but they that
+// need it. Once the room's file is known to hold all that Range and Replay give,
 // call Release, or the log goes on to keep it.
 func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	if len(namespace)+len(room)+len(epoch) > MaxNames {
@@ -85,38 +87,68 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 }
 
 // locate finds the room's newest entry in the segments that are done. It looks no further than
-// one that is missing.
+// one that is missing, or in which it may have had newer entries that are damaged; but if it is known
+// which is its newest, it looks for that.
 func (r *Room) locate(segments []*segment) error {
-	for i := len(segments) - 1; i >= 0; i-- {
-		if segments[i].lost {
-			r.missed(segments[i])
-			return nil
+	newest, suspect := r.unreleased()
+	var missed error
+	for _, s := range slices.Backward(segments) {
+		var p place
+		err := lost(s.number)
+		if !s.lost {
+			found, f, failed := r.log.lookup(s, r.who.key)
+			if failed != nil {
+				return failed
+			}
+			if f != nil {
+				f.Close()
+				p = found
+			}
+			err = holed(s)
 		}
-		p, f, err := r.log.lookup(segments[i], r.who.key)
-		if err != nil {
-			return err
-		}
-		if f != nil {
-			f.Close()
+		sure := !s.lost && int64(p.at) >= s.holeEnd()
+		switch {
+		case p.last > 0 && (sure && missed == nil || p.last == newest):
 			r.log.mu.Lock()
 			defer r.log.mu.Unlock()
-			r.settleAt(segments[i], p)
+			r.settleAt(s, p)
 			return nil
+		case p.last > 0 && missed != nil:
+			r.unsure = missed
+			return nil
+		case !sure && newest == 0:
+			if suspect(s) {
+				r.unsure = err
+			}
+			return nil
+		case !sure:
+			missed = cmp.Or(missed, err)
 		}
 	}
+	r.unsure = missed
 	return nil
 }
 
-// missed notes that the room's newest entries may have been in a segment that is missing. If
-// all in there was released the room lacks nothing, and that is as if it had been deleted.
-func (r *Room) missed(s *segment) {
+// unreleased says which is the room's newest entry that was not released, if that is known; else 0,
+// and suspect tells which segments may have others. If all in a segment was released the room lacks
+// nothing without it, and that is as if it had been deleted.
+func (r *Room) unreleased() (newest uint64, suspect func(*segment) bool) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	pinned := slices.ContainsFunc(l.pins[r.who.name], func(p pin) bool { return p.who.key == r.who.key })
-	if pinned || len(r.spans) > 0 || l.crashed.has(s.number) {
-		r.unsure = lost(s.number)
+	for _, pin := range l.pins[r.who.name] {
+		if pin.who.key == r.who.key {
+			newest = pin.last
+		}
 	}
+	if n := len(r.spans); n > 0 {
+		newest = max(newest, r.spans[n-1].last)
+	}
+	s := l.crashed.suspects
+	if _, recovered := l.crashed.names[r.who.name]; recovered {
+		s = suspects{}
+	}
+	return newest, func(g *segment) bool { return s.has(g.number) }
 }
 
 func (r *Room) settleAt(in *segment, p place) {
@@ -169,11 +201,17 @@ func (l *Log) setPins(name string, pins []pin) {
 	l.pins[name] = pins
 }
 
-// Append appends an entry, whose payload is e.Payload and the pieces of more behind it; the log
-// makes no copy of a large one. None of them may change before Append returns. When it returns nil the entry is durable or, if the log is
-// Relaxed, written. Its number must be one above the newest that the log has; the first one
-// behind Room may have any above that. After ErrIO and ErrFull it is not in the log, though a
-// crash before the next success may leave it there. Others: ErrTooLarge, ErrMisuse, ErrClosed.
+// Append appends an entry. Its payload is e.Payload followed by the pieces of more; the log makes no
+// copy of a large one, and none of it may change before Append returns. After nil the entry is
+// durable or, in a Relaxed log, written.
+//
+// The entry's number must be one above the newest that the log has; the first entry after Room may
+// have any number above that.
+//
+// After an error that matches ErrUnwritten, as each that matches ErrFull does, the entry is
+// certainly not in the log, and the same number can be tried again. After another ErrIO that is not
+// known: the log does not have it, but may have it after a crash. Others: ErrTooLarge, ErrMisuse,
+// ErrClosed.
 func (r *Room) Append(e Entry, more ...[]byte) error {
 	size := length(e.Payload, more)
 	if size > MaxEntry {
@@ -218,7 +256,7 @@ func (r *Room) wrote(a *active, w *waiter) {
 		a.touched = append(a.touched, p)
 	}
 	if w.flags&flagNames != 0 {
-		p.first, p.root = w.entry.Number, w.at
+		p.first, p.root, p.starts = w.entry.Number, w.at, w.flags&flagStarts != 0
 	}
 	p.last, p.at, p.crc = w.entry.Number, w.at, w.crc
 	r.last, r.in, r.at, r.crc, r.any = w.entry.Number, a.segment, w.at, w.crc, false

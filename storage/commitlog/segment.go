@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/denrooms/den/storage/vfs"
@@ -16,7 +17,7 @@ import (
 const (
 	segmentMagic   = "DenLog\x00\x00"
 	segmentVersion = 3
-	segmentHeader  = 64
+	segmentHeader  = 72
 	segmentStart   = 1536 // of the records: the header and the two hints have a sector each
 	segmentSuffix  = ".log"
 )
@@ -26,10 +27,16 @@ type segment struct {
 	number  uint64
 	salt    uint32 // the checksum of its header, with which those of its records begin
 	size    int64
+	tail    int64    // where its records end
+	hole    int64    // where they go on behind the last one whose room is not known; 0: there is none
 	indexes []*index // oldest first; a room's newest place in it is in the newest that has the room
-	newest  int64    // Unix ms of when it was done
-	lost    bool     // the file was not there when the log was opened
-	pins    int      // rooms that have unreleased entries here; protected by Log.mu
+	newest  int64    // when it was done, by the log's clock
+
+	generation uint64 // that has begun it
+
+	lost   bool                   // the file was not there when the log was opened
+	pins   int                    // rooms that have unreleased entries here; protected by Log.mu
+	survey atomic.Pointer[survey] // what was found by reading it, because an index is damaged; nil: not needed so far
 }
 
 // rooms is how many its indexes have, some more than once.
@@ -48,6 +55,7 @@ type place struct {
 	at          uint32 // offset of the last record
 	crc         uint32 // of the last record
 	root        uint32 // offset of the run's first record, which has the names
+	starts      bool   // the run starts a chain: what is before it is none of its
 }
 
 // places are what a segment holds, by room.
@@ -79,7 +87,6 @@ type active struct {
 	file    vfs.File
 	end     int64  // where the next record goes; all before it was acknowledged
 	synced  int64  // how much of it is durable
-	dirty   int64  // how far a write went that has failed
 	zeroed  int64  // how far zeros were written ahead
 	zeros   int64  // how many more to write next
 	full    int64  // about where the segment ends: no zeros are written behind
@@ -110,8 +117,9 @@ func segmentNumber(name string) (uint64, bool) {
 
 func (l *Log) path(number uint64) string { return filepath.Join(l.o.Dir, segmentName(number)) }
 
-// encodeSegmentHeader makes a header.
-func encodeSegmentHeader(id [16]byte, number, generation uint64, durability Durability, created time.Time) []byte {
+// encodeSegmentHeader makes the header of a segment that is begun while the log has those from
+// first on.
+func encodeSegmentHeader(id [16]byte, number, generation, first uint64, durability Durability, begun time.Time) []byte {
 	b, le := make([]byte, segmentHeader), binary.LittleEndian
 	copy(b, segmentMagic)
 	le.PutUint32(b[8:], segmentVersion)
@@ -121,30 +129,41 @@ func encodeSegmentHeader(id [16]byte, number, generation uint64, durability Dura
 	copy(b[16:], id[:])
 	le.PutUint64(b[32:], number)
 	le.PutUint64(b[40:], generation)
-	le.PutUint64(b[48:], uint64(created.UnixMilli()))
-	le.PutUint32(b[60:], sum(0, b[:60]))
+	le.PutUint64(b[48:], uint64(begun.UnixMilli()))
+	le.PutUint64(b[56:], first)
+	le.PutUint32(b[segmentHeader-4:], sum(0, b[:segmentHeader-4]))
 	return b
 }
 
 // checkSegmentHeader checks the header of a segment of this log and returns its salt.
 func checkSegmentHeader(b []byte, id [16]byte, number uint64) (salt uint32, err error) {
 	name, le := segmentName(number), binary.LittleEndian
-	if len(b) < segmentHeader || string(b[:8]) != segmentMagic || le.Uint32(b[60:]) != sum(0, b[:60]) {
+	if len(b) < segmentHeader || string(b[:8]) != segmentMagic {
 		return 0, corrupt(name, 0, "not the header of a segment")
 	}
-	if err := checkVersion(name, le.Uint32(b[8:]), segmentVersion); err != nil {
-		return 0, err
+	salt = le.Uint32(b[segmentHeader-4:])
+	whole := salt == sum(0, b[:segmentHeader-4])
+	if old := le.Uint32(b[8:]) < segmentVersion && le.Uint32(b[60:]) == sum(0, b[:60]); whole || old {
+		if err := checkVersion(name, le.Uint32(b[8:]), segmentVersion); err != nil {
+			return 0, err
+		}
 	}
-	if [16]byte(b[16:32]) != id || le.Uint64(b[32:]) != number {
+	switch {
+	case !whole:
+		return 0, corrupt(name, 0, "not the header of a segment")
+	case [16]byte(b[16:32]) != id || le.Uint64(b[32:]) != number:
 		return 0, corrupt(name, 0, "a segment of another log, or another segment of this one")
 	}
-	return le.Uint32(b[60:]), nil
+	return salt, nil
 }
 
 // create makes the file of a segment, durable with its name. What may lie there from an
 // attempt before was never named by CURRENT.
 func (l *Log) create(number uint64) (a *active, err error) {
-	path := l.path(number)
+	path, first := l.path(number), number
+	if l.active != nil || len(l.segments) > 0 {
+		first = l.first()
+	}
 	if err := l.removeIfThere(path); err != nil {
 		return nil, failure("removing "+segmentName(number), err)
 	}
@@ -152,13 +171,13 @@ func (l *Log) create(number uint64) (a *active, err error) {
 	if err != nil {
 		return nil, failure("creating "+segmentName(number), err)
 	}
-	header := encodeSegmentHeader(l.id, number, l.generation, l.o.Durability, l.o.Now())
+	header := encodeSegmentHeader(l.id, number, l.generation, first, l.o.Durability, l.o.Now())
 	zeros := min(firstZeros, l.o.segmentBytes(0))
 	if l.active != nil { // a busy log begins as it has ended
 		zeros = min(l.active.zeros, l.o.segmentBytes(0))
 	}
 	a = &active{
-		segment: &segment{number: number, salt: binary.LittleEndian.Uint32(header[60:])},
+		segment: &segment{number: number, salt: binary.LittleEndian.Uint32(header[segmentHeader-4:]), generation: l.generation},
 		file:    f, end: segmentStart, synced: segmentStart, zeroed: segmentStart, part: segmentStart, zeros: zeros,
 		full:  l.o.segmentBytes(len(l.segments)),
 		index: places{of: make(map[key]*place)}, blank: l.blank,
@@ -208,21 +227,15 @@ func (a *active) reserve(n int64) {
 	a.fill()
 }
 
+// sync makes a file's content durable. After an error nothing is known of it, so the error is never
+// one of a full disk.
 func (l *Log) sync(f vfs.File) error {
 	l.syncs.Add(1)
-	return f.Sync()
+	return undecided(f.Sync())
 }
 
+// syncDir makes the names of the log's files durable; the error as that of sync.
 func (l *Log) syncDir() error {
 	l.syncs.Add(1)
-	return l.o.FS.SyncDir(l.o.Dir)
-}
-
-// readPart reads what lies in a file from one offset to another.
-func readPart(f vfs.File, from, to int64) ([]byte, error) {
-	b := make([]byte, max(to-from, 0))
-	if n, err := f.ReadAt(b, from); n < len(b) {
-		return nil, err
-	}
-	return b, nil
+	return undecided(l.o.FS.SyncDir(l.o.Dir))
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -158,4 +159,20 @@ func segmentFiles(t testing.TB, fs vfs.FS, dir string) (names []string) {
 		}
 	}
 	return names
+}
+
+// scanOf scans a segment's file that has these bytes, of which nothing is sure.
+func scanOf(t testing.TB, b []byte, salt uint32) *scan {
+	t.Helper()
+	d := faultdisk.New(1)
+	d.Write("segment", b)
+	f, err := d.FS("").Open("segment", os.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newScan(reader{f: f, number: 1, salt: salt}, start{segmentStart, salt}, segmentStart, int64(len(b)))
+	if err := s.run(); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

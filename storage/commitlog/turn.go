@@ -115,20 +115,19 @@ func (l *Log) write(group []*waiter) error {
 	}
 	if a := l.active; a.bad || a.done || a.end >= l.o.segmentBytes(len(l.segments)) && a.entries > 0 {
 		if err := l.advance(); err != nil {
-			return err
+			return unwritten(err)
 		}
 	}
 	a := l.active
 	l.out.begin(a.file, a.end)
 	chain, part, err := l.startGroup()
 	if err != nil {
-		return err
+		return unwritten(err)
 	}
 	a.reserve(l.out.end() - a.end + a.plan(group))
 	chain = l.encode(group, chain)
 	if err := l.out.flush(); err != nil {
-		a.dirty = max(a.dirty, l.out.end())
-		return failure("writing "+segmentName(a.number), err)
+		return l.withdraw(err)
 	}
 	if part != a.part {
 		a.writeHint()

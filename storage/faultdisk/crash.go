@@ -52,6 +52,25 @@ func (d *Disk) CrashAt(op Op, suffix string, n int) {
 	}
 }
 
+// KeepMoments has each power cut from now on keep the disk as it stood right before, for Before. It takes a copy of the
+// disk in memory.
+func (d *Disk) KeepMoments() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keep = true
+}
+
+// Before returns a clone, with a seed of its own, of the disk as it stood right before the last power cut: cutting the
+// power of several shows several outcomes of that moment. nil: none was kept.
+func (d *Disk) Before(seed uint64) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.before == nil {
+		return nil
+	}
+	return d.before.Clone(seed)
+}
+
 // Kill ends the programs that use the disk, as kill -9 does: handles die, nothing
 // is lost. Restart follows as behind a cut.
 func (d *Disk) Kill() {
@@ -83,6 +102,9 @@ func (d *Disk) halt() {
 }
 
 func (d *Disk) cut() {
+	if d.keep {
+		d.before = d.clone(0)
+	}
 	d.halt()
 	d.stats.Crashes++
 	d.settleEntries()

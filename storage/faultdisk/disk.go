@@ -55,9 +55,12 @@ type Disk struct {
 	faults  []*Fault
 	fuse    int // changes until the power cut; 0: none is set
 	fuses   []fuse
+	keep    bool  // keep the moment before each cut
+	before  *Disk // the disk as it stood then; nil: none was kept
 	off     bool
 	boot    int // counts power cuts: a handle of an earlier one is dead
 	open    int // SQLite's handles, dead ones too
+	files   int // Files that are not closed, dead ones too
 	slept   time.Duration
 	stats   Stats
 }
@@ -247,6 +250,10 @@ func wrap(op, name string, err error) error {
 func (d *Disk) Clone(seed uint64) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.clone(seed)
+}
+
+func (d *Disk) clone(seed uint64) *Disk {
 	c := &Disk{traits: d.traits, fuse: d.fuse, fuses: slices.Clone(d.fuses), off: d.off, slept: d.slept, stats: d.stats}
 	c.seed(seed)
 	copies := map[*inode]*inode{nil: nil}

@@ -234,8 +234,17 @@ func TestDeadHandles(t *testing.T) {
 	}
 	mustRestart(t, d)
 	off("behind the restart")
+	if n := d.OpenFiles(); n != 1 {
+		t.Errorf("%d files are open", n)
+	}
 	if err := f.Close(); !errors.Is(err, ErrPowerCut) {
 		t.Errorf("close: %v", err)
+	}
+	if err := f.Close(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("close again: %v", err)
+	}
+	if n := d.OpenFiles(); n != 0 {
+		t.Errorf("%d files are open after all were closed", n)
 	}
 	if err := f.Sync(); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("sync of a closed file: %v", err)

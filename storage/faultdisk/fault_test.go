@@ -162,6 +162,34 @@ func TestCrashAtIsUnsynced(t *testing.T) {
 	}
 }
 
+// TestBefore: the moment before a cut has many outcomes, the one that came is one of them.
+func TestBefore(t *testing.T) {
+	d := prepared(1)
+	if d.Before(1) != nil {
+		t.Error("a moment that nobody kept")
+	}
+	d.KeepMoments()
+	f, err := d.OpenFile("dir/a", 0)
+	must(t, err)
+	write(t, f, bytes.Repeat([]byte("x"), 8*SectorSize))
+	d.CrashAt(OpWrite, "", 1)
+	if _, err := f.Write([]byte("y")); !errors.Is(err, ErrPowerCut) {
+		t.Fatal(err)
+	}
+	outcomes := map[string]bool{}
+	for seed := range uint64(50) {
+		c := d.Before(seed)
+		if size, err := c.Size("dir/a"); size != 7+8*SectorSize+1 || err != nil {
+			t.Fatalf("before the cut the file has %d bytes, %v", size, err)
+		}
+		powerCut(t, c)
+		outcomes[content(t, c, "dir/a")] = true
+	}
+	if len(outcomes) < 8 {
+		t.Errorf("only %d outcomes of 50", len(outcomes))
+	}
+}
+
 // TestHealTakesCutsBack, those of both kinds.
 func TestHealTakesCutsBack(t *testing.T) {
 	d := prepared(1)

@@ -44,7 +44,15 @@ func (d *Disk) OpenFile(name string, flag int) (*File, error) {
 	if err != nil {
 		return nil, wrap("open", name, err)
 	}
+	d.files++
 	return &File{h: h}, nil
+}
+
+// OpenFiles is how many Files were opened and not closed: where all programs have ended, what they have forgotten.
+func (d *Disk) OpenFiles() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.files
 }
 
 func (d *Disk) openHandle(name string, flag int) (*handle, error) {
@@ -248,7 +256,7 @@ func (f *File) Sync() error { return f.use("sync", f.h.sync) }
 
 // Close closes the file, and syncs nothing.
 func (f *File) Close() error {
-	err := f.use("close", f.h.close)
+	err := f.use("close", func() error { f.h.d.files--; return f.h.close() })
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()

@@ -135,6 +135,13 @@ func (c *client) now() time.Time          { return c.w.clock.Now() }
 func (c *client) opened()                 { c.speech.opened() }
 func (c *client) closed()                 { c.speech.closed() }
 
+// failf notes what is wrong with what the client is told, unless its room was damaged: nothing is promised of that.
+func (c *client) failf(format string, args ...any) {
+	if !c.w.damaged[c.room] {
+		c.w.failf(format, args...)
+	}
+}
+
 // connected tells whether the client may send.
 func (c *client) connected() bool { return c.link != nil && c.link.joined }
 
@@ -151,6 +158,27 @@ const maxWaiting = 100
 
 // act makes an action, and sends it when that is possible.
 func (c *client) act(rng *rand.Rand) {
+	a := c.newAction()
+	if a == nil {
+		return
+	}
+	t := choose(rng)
+	if c.w.sleep != sleepByTime && t.breaks() {
+		t = template{"look", "journal", 1}
+	}
+	c.begin(a, t, payload(a.name, rng))
+}
+
+// begin sends an action that was drawn, when that is possible.
+func (c *client) begin(a *action, t template, payload json.RawMessage) {
+	a.kind, a.channel, a.payload = t.action, t.channel, payload
+	c.actions = append(c.actions, a)
+	c.w.tracef("%s acts: %s", c.name, a.kind)
+	c.speech.send(a)
+}
+
+// newAction makes an action that is still to be drawn; nil: the client has too many in work.
+func (c *client) newAction() *action {
 	waiting := 0
 	for _, a := range c.actions {
 		if a.fate == open {
@@ -158,20 +186,11 @@ func (c *client) act(rng *rand.Rand) {
 		}
 	}
 	if waiting >= maxWaiting {
-		return
+		return nil
 	}
 	c.serial++
 	c.w.stats.Acts++
-	a := &action{name: fmt.Sprintf("%s/%d", c.name, c.serial)}
-	a.id = fmt.Sprintf("%s-%d", c.name, c.serial)
-	t := choose(rng)
-	if c.w.sleep != sleepByTime && t.breaks() {
-		t = template{"look", "journal", 1}
-	}
-	a.kind, a.channel, a.payload = t.action, t.channel, payload(a.name, rng)
-	c.actions = append(c.actions, a)
-	c.w.tracef("%s acts: %s", c.name, a.kind)
-	c.speech.send(a)
+	return &action{name: fmt.Sprintf("%s/%d", c.name, c.serial), id: fmt.Sprintf("%s-%d", c.name, c.serial)}
 }
 
 func choose(rng *rand.Rand) template {
@@ -202,7 +221,7 @@ func (c *client) receive(message []byte) {
 	c.w.stats.Frames++
 	f := new(frame)
 	if err := json.Unmarshal(message, f); err != nil {
-		c.w.failf("%s got what cannot be read: %v: %s", c.name, err, message)
+		c.failf("%s got what cannot be read: %v: %s", c.name, err, message)
 		return
 	}
 	for _, r := range f.Payload {
@@ -217,7 +236,7 @@ func (c *client) receive(message []byte) {
 // show notes who wrote a row that the client was shown. At the end all of them must be in the journal: that is the gate.
 func (c *client) show(channel string, r row) {
 	if len(r.cells) < 6 || c.rows[channel] == nil {
-		c.w.failf("%s got a strange row of %q: %s", c.name, channel, r.raw)
+		c.failf("%s got a strange row of %q: %s", c.name, channel, r.raw)
 		return
 	}
 	if n := r.n(); n != 0 {
@@ -227,7 +246,7 @@ func (c *client) show(channel string, r row) {
 
 func (c *client) witness(n int64, by, what string) {
 	if before, there := c.shown[n]; there && before != by {
-		c.w.failf("%s was told that %s is number %d, and now that %s is: %s", c.name, before, n, by, what)
+		c.failf("%s was told that %s is number %d, and now that %s is: %s", c.name, before, n, by, what)
 	}
 	c.shown[n] = by
 }
@@ -245,10 +264,10 @@ func (c *client) apply(channel string, r row) {
 	}
 	n := r.n()
 	if n < c.high[channel][key] {
-		c.w.failf("%s: a row of %s steps back from %d: %s", c.name, channel, c.high[channel][key], r.raw)
+		c.failf("%s: a row of %s steps back from %d: %s", c.name, channel, c.high[channel][key], r.raw)
 	}
 	if dead, there := c.gone[channel][key]; there && n <= dead {
-		c.w.failf("%s: a row of %s that was deleted comes back: %s", c.name, channel, r.raw)
+		c.failf("%s: a row of %s that was deleted comes back: %s", c.name, channel, r.raw)
 	}
 	c.high[channel][key] = n
 	c.rows[channel][key] = r
@@ -285,7 +304,7 @@ func (c *client) replace(channel string, rows []row) {
 	c.rows[channel] = make(map[string]row, len(rows))
 	for _, r := range rows {
 		if r.deleted() {
-			c.w.failf("%s: a tombstone among the live rows of %s: %s", c.name, channel, r.raw)
+			c.failf("%s: a tombstone among the live rows of %s: %s", c.name, channel, r.raw)
 		}
 		c.apply(channel, r)
 	}
@@ -294,14 +313,14 @@ func (c *client) replace(channel string, rows []row) {
 // answered notes what became of an action.
 func (c *client) answered(a *action, f *frame, to fate) {
 	if a.fate == applied && to == refused {
-		c.w.failf("%s: %s was applied, and now it is refused: %s", c.name, a.name, f.Code)
+		c.failf("%s: %s was applied, and now it is refused: %s", c.name, a.name, f.Code)
 	}
 	a.fate, a.code = to, f.Code
 	if to == applied {
 		c.w.stats.Acked++
 		if n := f.Value.N; n != 0 {
 			if a.n != 0 && a.n != n {
-				c.w.failf("%s: %s was number %d, and now %d", c.name, a.name, a.n, n)
+				c.failf("%s: %s was number %d, and now %d", c.name, a.name, a.n, n)
 			}
 			a.n = n
 			c.witness(n, a.name, "the reply to "+a.name)

@@ -172,6 +172,9 @@ func (s *cursorSpeech) frame(f *frame) {
 		delete(s.states, f.Channel) // asked for again after a pause
 	}
 	for _, cursor := range []string{f.At, f.Cursor} {
+		if cursor != "" && f.Type != "success" { // that of a reply may be a stored one
+			s.c.w.witnessCursor(s.c, cursor)
+		}
 		if cursor != "" && (s.latest == "" || later(f, cursor, s.latest)) {
 			s.latest = cursor
 		}
@@ -211,7 +214,7 @@ func later(f *frame, a, b string) bool {
 func (s *cursorSpeech) page(f *frame) {
 	st := s.states[f.Channel]
 	if st == nil || st.phase == live {
-		s.c.w.failf("%s got an answer to sync of %s that it did not ask for", s.c.name, f.Channel)
+		s.c.failf("%s got an answer to sync of %s that it did not ask for", s.c.name, f.Channel)
 		return
 	}
 	if st.phase == asked {
@@ -223,14 +226,14 @@ func (s *cursorSpeech) page(f *frame) {
 			s.c.w.stats.Resets++
 		}
 	} else if f.Reset != "" {
-		s.c.w.failf("%s: a reset of %s in the middle of the answer", s.c.name, f.Channel)
+		s.c.failf("%s: a reset of %s in the middle of the answer", s.c.name, f.Channel)
 	}
 	s.take(f.Channel, f.Payload)
 	if f.More {
 		return
 	}
 	if f.Cursor == "" {
-		s.c.w.failf("%s: the answer to sync of %s has no cursor", s.c.name, f.Channel)
+		s.c.failf("%s: the answer to sync of %s has no cursor", s.c.name, f.Channel)
 	}
 	if st.rows != nil {
 		s.c.renew(f.Channel)
@@ -270,7 +273,7 @@ func (s *cursorSpeech) once(channel string, r row) {
 		return
 	}
 	if _, held := s.c.rows[channel][r.key()]; held && !s.loose[r.key()] {
-		s.c.w.failf("%s got a row of the journal twice: %s", s.c.name, r.raw)
+		s.c.failf("%s got a row of the journal twice: %s", s.c.name, r.raw)
 	}
 	s.loose[r.key()] = true
 }
@@ -356,7 +359,7 @@ func (s *cursorSpeech) again(f *frame) {
 		return
 	}
 	if first < 0 && f.Next != s.next {
-		s.c.w.failf("%s: the server wants %d next, which has had its answer: %d to %d are waiting", s.c.name, f.Next, s.next-uint64(len(s.queue)), s.next-1)
+		s.c.failf("%s: the server wants %d next, which has had its answer: %d to %d are waiting", s.c.name, f.Next, s.next-uint64(len(s.queue)), s.next-1)
 		return
 	}
 	if first >= 0 {

@@ -11,33 +11,44 @@ import (
 type kind uint8
 
 const (
-	evAct       kind = iota // a client acts, connected or not
-	evRun                   // nothing but some moves
-	evSettle                // moves until there are none
-	evConnect               // a client connects, if it has no link
-	evBreak                 // a link breaks, and what was on its way is lost
-	evLeave                 // a client goes away; what it sent before arrives
-	evPing                  // the server asks a client whether it is there
-	evRetry                 // a client sends again what it has no answer to
-	evRemount               // a client forgets everything, as a page that is loaded anew
-	evAdvance               // time passes
-	evStep                  // the machine's clock is set
-	evSleepRoom             // a room goes to sleep
-	evCrashRoom             // a room's life ends as by a fault
-	evPowerCut              // the machine loses power now
-	evFuse                  // the machine loses power in the middle of some write to come
-	evKill                  // the process is killed
-	evFault                 // the disk begins to fail
-	evHeal                  // the disk is well again
-	evReopen                // the server is shut down and started again
-	evBackup                // a copy of a room is taken
-	evRestore               // a room is replaced by a copy of it that was taken before
+	evAct         kind = iota // a client acts, connected or not
+	evRun                     // nothing but some moves
+	evSettle                  // moves until there are none
+	evConnect                 // a client connects, if it has no link
+	evBreak                   // a link breaks, and what was on its way is lost
+	evLeave                   // a client goes away; what it sent before arrives
+	evPing                    // the server asks a client whether it is there
+	evRetry                   // a client sends again what it has no answer to
+	evRemount                 // a client forgets everything, as a page that is loaded anew
+	evAdvance                 // time passes
+	evStep                    // the machine's clock is set
+	evSleepRoom               // a room goes to sleep
+	evCrashRoom               // a room's life ends as by a fault
+	evPowerCut                // the machine loses power now
+	evFuse                    // the machine loses power in the middle of some write to come
+	evKill                    // the process is killed
+	evFault                   // the disk begins to fail
+	evHeal                    // the disk is well again
+	evReopen                  // the server is shut down and started again
+	evBackup                  // a copy of a room is taken
+	evRestore                 // a room is replaced by a copy of it that was taken before
+	evCutAt                   // the machine loses power at some operation of one kind to come
+	evHarm                    // calls of one kind begin to fail
+	evBig                     // a client acts, and the action is larger than most
+	evBurst                   // clients act many times, and what comes of it
+	evStateAt                 // a copy of a room is taken as it was
+	evMigrate                 // the server is started again with one more migration
+	evDelete                  // an operator deletes a room's files while the server is down
+	evFlip                    // bits of rooms' files and backups flip at rest while the server is down
+	evFlipLog                 // a bit of the commit log
+	evFlipCurrent             // bits of the file that says which the log's files are
 	kinds
 )
 
 func (k kind) String() string {
 	return [kinds]string{"act", "run", "settle", "connect", "break", "leave", "ping", "retry", "remount", "advance", "step",
-		"sleep room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen", "backup", "restore"}[k]
+		"sleep room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen", "backup", "restore",
+		"cut at", "harm", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current"}[k]
 }
 
 // An event is one step of a history.
@@ -67,18 +78,19 @@ func (h history) String() string {
 type climate struct {
 	name    string
 	weights [kinds]int
+	scripts [][]kind // of events that belong together; nil: none come
 }
 
 // climates are drawn from by the seed. What a climate does not name is not in it.
 var climates = []climate{
-	{"calm", weights(map[kind]int{evAct: 60, evRun: 10, evSettle: 6, evConnect: 6, evBreak: 6, evLeave: 2, evPing: 6, evRetry: 2, evAdvance: 2})},
-	{"links", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 3, evConnect: 14, evBreak: 16, evLeave: 4, evPing: 10, evRetry: 4, evAdvance: 3, evRemount: 1})},
-	{"lives", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evPing: 4, evRetry: 4, evAdvance: 3, evSleepRoom: 6, evCrashRoom: 6, evReopen: 2, evBackup: 5, evRestore: 6})},
-	{"power", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 4, evRetry: 3, evAdvance: 2, evPowerCut: 3, evFuse: 6, evKill: 3, evCrashRoom: 2, evReopen: 1, evBackup: 4, evRestore: 5})},
-	{"disk", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 3, evRetry: 3, evAdvance: 6, evFault: 6, evHeal: 6, evFuse: 2, evPowerCut: 2, evCrashRoom: 1, evBackup: 3, evRestore: 3})},
-	{"ages", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 5, evConnect: 10, evBreak: 8, evLeave: 3, evPing: 6, evRetry: 3, evAdvance: 10, evStep: 3, evSleepRoom: 4, evCrashRoom: 1, evReopen: 1, evPowerCut: 1, evBackup: 3, evRestore: 3})},
+	{"calm", weights(map[kind]int{evAct: 60, evRun: 10, evSettle: 6, evConnect: 6, evBreak: 6, evLeave: 2, evPing: 6, evRetry: 2, evAdvance: 2}), nil},
+	{"links", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 3, evConnect: 14, evBreak: 16, evLeave: 4, evPing: 10, evRetry: 4, evAdvance: 3, evRemount: 1}), nil},
+	{"lives", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evPing: 4, evRetry: 4, evAdvance: 3, evSleepRoom: 6, evCrashRoom: 6, evReopen: 2, evBackup: 5, evRestore: 6}), nil},
+	{"power", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 4, evRetry: 3, evAdvance: 2, evPowerCut: 3, evFuse: 6, evKill: 3, evCrashRoom: 2, evReopen: 1, evBackup: 4, evRestore: 5}), nil},
+	{"disk", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 3, evRetry: 3, evAdvance: 6, evFault: 6, evHeal: 6, evFuse: 2, evPowerCut: 2, evCrashRoom: 1, evBackup: 3, evRestore: 3}), nil},
+	{"ages", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 5, evConnect: 10, evBreak: 8, evLeave: 3, evPing: 6, evRetry: 3, evAdvance: 10, evStep: 3, evSleepRoom: 4, evCrashRoom: 1, evReopen: 1, evPowerCut: 1, evBackup: 3, evRestore: 3}), nil},
 	{"all", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evLeave: 2, evPing: 5, evRetry: 3, evAdvance: 4, evStep: 1,
-		evSleepRoom: 2, evCrashRoom: 2, evPowerCut: 1, evFuse: 2, evKill: 1, evFault: 2, evHeal: 2, evReopen: 1, evRemount: 1, evBackup: 4, evRestore: 4})},
+		evSleepRoom: 2, evCrashRoom: 2, evPowerCut: 1, evFuse: 2, evKill: 1, evFault: 2, evHeal: 2, evReopen: 1, evRemount: 1, evBackup: 4, evRestore: 4}), nil},
 }
 
 func weights(of map[kind]int) (w [kinds]int) {
@@ -90,19 +102,40 @@ func weights(of map[kind]int) (w [kinds]int) {
 
 // draw makes a seed's history.
 func draw(rng *rand.Rand, c climate, length int) history {
+	for k := range kinds {
+		if without(k) {
+			c.weights[k] = 0
+		}
+	}
 	total := 0
 	for _, n := range c.weights {
 		total += n
 	}
-	h := make(history, length)
-	for i := range h {
+	var h history
+	for len(h) < length {
+		if c.scripts != nil && rng.IntN(12) == 0 {
+			h = append(h, c.script(rng)...)
+			continue
+		}
 		at := rng.IntN(total)
 		k := kind(0)
 		for at >= c.weights[k] {
 			at -= c.weights[k]
 			k++
 		}
-		h[i] = event{kind: k, who: rng.IntN(64), dice: rng.Uint64()}
+		h = append(h, event{kind: k, who: rng.IntN(64), dice: rng.Uint64()})
+	}
+	return h
+}
+
+// script draws events that belong together, or none.
+func (c climate) script(rng *rand.Rand) (h history) {
+	who := rng.IntN(64)
+	for _, k := range c.scripts[rng.IntN(len(c.scripts))] {
+		if c.weights[k] == 0 {
+			return nil
+		}
+		h = append(h, event{kind: k, who: who, dice: rng.Uint64()})
 	}
 	return h
 }

@@ -6,6 +6,7 @@ package sim
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -65,6 +66,9 @@ func (w *world) round(rng *rand.Rand) (waits string) {
 	}
 	w.settle(rng)
 	for _, c := range w.clients {
+		if w.damaged[c.room] {
+			continue
+		}
 		if !c.connected() {
 			waits = c.name + " waits for its connection"
 		} else if what := c.speech.waits(); what != "" {
@@ -77,19 +81,27 @@ func (w *world) round(rng *rand.Rand) (waits string) {
 // judge compares what everybody holds with what is on the disk.
 func (w *world) judge() {
 	for _, c := range w.clients {
-		c.link.leave()
+		if c.link != nil {
+			c.link.leave()
+		}
 	}
 	rng := rand.New(rand.NewPCG(w.seed, 10))
 	w.settle(rng)
+	if w.torture {
+		w.recall(rng)
+	}
 	w.shutdown(rng)
-	log, err := storage.OpenLog(storage.LogOptions{Dir: filepath.Join(w.options.Dir, "_log"), FS: w.options.FS, Now: w.clock.Now})
+	log, err := w.openLog(w.options.FS)
 	if err != nil {
 		w.failf("the commit log: %v", err)
 		return
 	}
 	defer log.Close()
 	for _, name := range w.rooms {
-		truth, err := w.read(log, name)
+		if w.damaged[name] {
+			continue
+		}
+		truth, err := w.read(w.options.FS, log, name)
 		if err != nil {
 			w.failf("%s cannot be read: %v", name, err)
 			return
@@ -102,17 +114,25 @@ func (w *world) judge() {
 type truth struct {
 	rows       map[string]map[string]string // the live rows as JSON, by channel and key as JSON
 	by         map[int64]string             // who wrote the journal's rows, by number
+	started    bool                         // it has its tables
 	seq        storage.Seq
+	newest     time.Time // of the journal's newest row
+	applied    int       // migrations
+	bulk       []bulk
 	increments int // in the journal
 	counted    int // in the counters
 }
 
 func (w *world) judgeRoom(name string, t *truth) {
 	// The room's own removal of old tombstones is a commit, too.
-	if more := int(t.seq) - len(t.by); more < 0 || more > 0 && w.passed < remembered && len(w.rewinds[name]) == 0 {
+	if more := int(t.seq) - len(t.by); more < 0 || more > 0 && w.passed < remembered && len(w.rewinds[name]) == 0 && w.version == 0 {
 		w.failf("%s is at seq %d, with %d actions in its journal", name, t.seq, len(t.by))
 	}
+	if t.applied != w.version {
+		w.failf("%s has been through %d of %d migrations", name, t.applied, w.version)
+	}
 	w.judgeRewinds(name, t)
+	w.judgeDeleted(name, t)
 	if t.increments != t.counted {
 		w.failf("%s: %d increments in the journal, and the counters come to %d", name, t.increments, t.counted)
 	}
@@ -142,15 +162,15 @@ func (c *client) judgeState(t *truth) {
 		for _, key := range slices.Sorted(maps.Keys(c.rows[ch])) {
 			r := c.rows[ch][key]
 			if want, there := t.rows[ch][key]; !there {
-				c.w.failf("%s holds a row of %s that is not there: %s", c.name, ch, r.raw)
+				c.failf("%s holds a row of %s that is not there: %s", c.name, ch, r.raw)
 			} else if want != r.raw {
-				c.w.failf("%s holds of %s %s, the room has %s", c.name, ch, r.raw, want)
+				c.failf("%s holds of %s %s, the room has %s", c.name, ch, r.raw, want)
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(t.rows[ch])) {
 			want := t.rows[ch][key]
 			if _, held := c.rows[ch][key]; !held {
-				c.w.failf("%s lacks a row of %s: %s", c.name, ch, want)
+				c.failf("%s lacks a row of %s: %s", c.name, ch, want)
 			}
 		}
 	}
@@ -160,7 +180,7 @@ func (c *client) judgeState(t *truth) {
 func (c *client) judgeShown(t *truth) {
 	for _, n := range slices.Sorted(maps.Keys(c.shown)) {
 		if t.by[n] != c.shown[n] && (t.by[n] != "" || !c.w.lost(c.room, n)) {
-			c.w.failf("%s was shown what %s did as number %d, which is not there", c.name, c.shown[n], n)
+			c.failf("%s was shown what %s did as number %d, which is not there", c.name, c.shown[n], n)
 		}
 	}
 }
@@ -179,7 +199,7 @@ func (c *client) judgeActions(t *truth, times map[string]int) {
 			want, right = "not at all", n == 0
 		}
 		if !right {
-			c.w.failf("%s is there %d times instead of %s: %s in %s, %d times sent, %s", a.name, n, want, a.kind, a.channel, a.sent, a.fate)
+			c.failf("%s is there %d times instead of %s: %s in %s, %d times sent, %s", a.name, n, want, a.kind, a.channel, a.sent, a.fate)
 		}
 	}
 }
@@ -191,8 +211,8 @@ func (c *client) judgeAlarms(t *truth, times map[string]int) {
 			continue
 		}
 		c.w.stats.Alarms++
-		if times[alarmOf(a.name)] != 1 {
-			c.w.failf("the alarm of %s has run %d times", a.name, times[alarmOf(a.name)])
+		if n := times[alarmOf(a.name)]; n > 1 || n == 0 && !c.w.unrung {
+			c.failf("the alarm of %s has run %d times", a.name, times[alarmOf(a.name)])
 		}
 	}
 }
@@ -212,14 +232,24 @@ func columns(channel string) string {
 	return "id, by, n, " + own[channel] + ", created_at, updated_at, deleted_at"
 }
 
-// read reads a room's file, by Den for its seq and with SQLite alone for the rest.
-func (w *world) read(log storage.Log, name string) (*truth, error) {
+func (w *world) openLog(fsys storage.FS) (*storage.NodeLog, error) {
+	return storage.OpenLog(storage.LogOptions{Dir: filepath.Join(w.options.Dir, "_log"), FS: fsys, Now: w.clock.Now})
+}
+
+// file says where a room is.
+func (w *world) file(fsys storage.FS, log storage.Log, name string) (storage.Options, error) {
 	path, err := w.path(name)
+	return storage.Options{Path: path, Namespace: namespace, Room: name, FS: fsys, Now: w.clock.Now, Log: log}, err
+}
+
+// read reads a room's file, by Den for its seq and with SQLite alone for the rest.
+func (w *world) read(fsys storage.FS, log storage.Log, name string) (*truth, error) {
+	o, err := w.file(fsys, log, name)
 	if err != nil {
 		return nil, err
 	}
 	t := &truth{rows: make(map[string]map[string]string)}
-	d, err := storage.Open(storage.Options{Path: path, Namespace: namespace, Room: name, FS: w.options.FS, Now: w.clock.Now, Log: log})
+	d, err := storage.Open(o)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +257,7 @@ func (w *world) read(log storage.Log, name string) (*truth, error) {
 	if err := d.Close(); err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=locking_mode(EXCLUSIVE)&vfs="+w.vfs)
+	db, err := sql.Open("sqlite", "file:"+o.Path+"?_pragma=locking_mode(EXCLUSIVE)&vfs="+fsys.SQLite())
 	if err != nil {
 		return nil, err
 	}
@@ -241,6 +271,13 @@ func (t *truth) fill(db *sql.DB) error {
 	if err := db.QueryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		return fmt.Errorf("integrity_check: %s %w", verdict, err)
 	}
+	if err := db.QueryRow(`SELECT coalesce(max(last), 0) FROM _den_changes`).Scan(&t.seq); err != nil {
+		return err
+	}
+	if there, err := exists(db, "journal"); err != nil || !there { // it has never started
+		return errors.Join(err, t.fillMigrations(db))
+	}
+	t.started = true
 	for _, ch := range channels() {
 		rows, err := pairs(db, `SELECT json_quote(id), json_array(`+columns(ch)+`) FROM `+ch+` WHERE deleted_at IS NULL`)
 		if err != nil {
@@ -263,7 +300,15 @@ func (t *truth) fill(db *sql.DB) error {
 		}
 		t.by[n] = r[1]
 	}
-	return db.QueryRow(`SELECT (SELECT count(*) FROM journal WHERE kind = 'count'), (SELECT coalesce(sum(value), 0) FROM counters)`).Scan(&t.increments, &t.counted)
+	var newest int64
+	if err := db.QueryRow(`SELECT coalesce(max(created_at), 0) FROM journal`).Scan(&newest); err != nil {
+		return err
+	}
+	t.newest = time.UnixMilli(newest)
+	if err := db.QueryRow(`SELECT (SELECT count(*) FROM journal WHERE kind = 'count'), (SELECT coalesce(sum(value), 0) FROM counters)`).Scan(&t.increments, &t.counted); err != nil {
+		return err
+	}
+	return errors.Join(t.fillBulk(db), t.fillMigrations(db))
 }
 
 func pairs(db *sql.DB, query string) (list [][2]string, err error) {

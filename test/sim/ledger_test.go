@@ -78,7 +78,7 @@ func (o *outside) first(action string) bool {
 	return first
 }
 
-func register(h *room.Host, outside *outside) error {
+func register(h *room.Host, outside *outside, version int) error {
 	options := []room.Option{
 		room.Synced("journal", "notes"),
 		room.Call("put", (*ledger).put),
@@ -86,6 +86,9 @@ func register(h *room.Host, outside *outside) error {
 		room.Call("edit", (*ledger).edit),
 		room.Call("drop", (*ledger).drop),
 		room.Call("count", (*ledger).count),
+	}
+	if version > 0 {
+		options = append(options, room.Migrations(migrations(version, outside)...))
 	}
 	if outside.wakes {
 		options = append(options, room.WakeOnClose())
@@ -241,6 +244,8 @@ func (l *ledger) write(c *room.Context, kind string, o order, n int64) error {
 			<-l.outside.release
 		}
 		return nil
+	case "bulk":
+		return l.bulk(c, o, n)
 	case "index", "redefine":
 		return l.redefine(c, kind, n)
 	case "remind":

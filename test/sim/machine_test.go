@@ -34,7 +34,8 @@ func (w *world) check() {
 // is left of the process is cleared away, and the machine goes on with what is on its disk.
 func (w *world) restart() {
 	w.tracef("the machine is down")
-	if !w.halted {
+	cut := !w.halted
+	if cut {
 		w.stats.Cuts++
 	}
 	rng := rand.New(rand.NewPCG(w.seed, uint64(w.stats.Moves)))
@@ -55,7 +56,19 @@ func (w *world) restart() {
 		w.failf("the server has files open after its end: %v", err)
 		return
 	}
+	if cut && w.torture {
+		w.audit()
+	}
+	w.work()
 	w.start()
+}
+
+// work does what was to be done while the server is down.
+func (w *world) work() {
+	for _, chore := range w.chores {
+		chore()
+	}
+	w.chores = nil
 }
 
 // start starts the server. Where the disk does not let it, it is down until the next time.
@@ -64,7 +77,7 @@ func (w *world) start() {
 	w.options.Seed = w.seed*1000 + uint64(w.starts)
 	host, err := room.Open(w.options)
 	if err == nil {
-		err = register(host, w.outside)
+		err = register(host, w.outside, w.version)
 	}
 	w.wait()
 	w.tracef("the server starts: %v", err)
@@ -104,7 +117,7 @@ func (w *world) shutdown(rng *rand.Rand) {
 	w.finish(ended, rng, "the shutdown")
 	w.wait()
 	w.tracef("the server ends: %v", ended.err)
-	if ended.err != nil && w.disk.Stats().Faults == 0 && !w.dead() {
+	if ended.err != nil && w.disk.Stats().Faults == 0 && !w.dead() && len(w.damaged) == 0 {
 		w.failf("the shutdown: %v", ended.err)
 	}
 	w.host, w.queue = nil, nil
@@ -131,6 +144,9 @@ func (w *world) close() {
 		if !c.done {
 			w.failf("a call does not end")
 		}
+	}
+	if n := w.disk.OpenFiles(); n != 0 {
+		w.failf("the server has left %d files open", n)
 	}
 }
 
@@ -171,6 +187,8 @@ func (w *world) trouble(k kind, key room.Key, rng *rand.Rand) {
 		w.backup(key)
 	case evRestore:
 		w.restore(key, rng)
+	default:
+		w.torment(k, key, rng)
 	}
 	w.check()
 }
@@ -189,6 +207,7 @@ func (w *world) reopen(rng *rand.Rand) {
 	}
 	w.check()
 	if w.host == nil {
+		w.work()
 		w.start()
 	}
 }

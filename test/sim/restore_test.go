@@ -24,6 +24,11 @@ type copied struct {
 	room, path string
 	call       *call
 	must       map[int64]string // what was acknowledged before it began
+	asked      *room.Point      // nil: the room as it is
+	wanted     *state           // what that must be; nil: nobody knows
+	rewinds    int              // of the room, when it began
+	seen       bool             // that it has ended
+	spoiled    bool             // bits of it have flipped
 }
 
 // A rewind is a restore that came to the point at which the file takes the room's place.
@@ -31,6 +36,7 @@ type rewind struct {
 	content map[int64]string // the backup's journal
 	base    int64            // the highest number that was given out before
 	sure    bool             // it was successful; otherwise the room may be the old one or the new one
+	deleted map[int64]string // where it was no restore, but the room's files were deleted: what had been acknowledged
 }
 
 // A restore is one that is under way. There is one at a time: so it is known whose file takes a room's place.
@@ -54,7 +60,7 @@ func (w *world) backup(key room.Key) {
 	if w.host == nil || len(w.copies) > 0 && !w.copies[len(w.copies)-1].call.done {
 		return
 	}
-	b := &copied{room: key.Room, path: fmt.Sprintf("/backup/%d", len(w.copies)), must: make(map[int64]string)}
+	b := w.newCopy(key)
 	for _, c := range w.clients {
 		for _, a := range c.actions {
 			if c.room == key.Room && a.fate == applied && a.n != 0 {
@@ -68,6 +74,10 @@ func (w *world) backup(key room.Key) {
 	w.wait()
 }
 
+func (w *world) newCopy(key room.Key) *copied {
+	return &copied{room: key.Room, path: fmt.Sprintf("/backup/%d", len(w.copies)), must: make(map[int64]string), rewinds: len(w.rewinds[key.Room])}
+}
+
 // restore begins to bring a backup back, if there is one and none is on its way.
 func (w *world) restore(key room.Key, rng *rand.Rand) {
 	if w.host == nil || w.restoring != nil || w.dead() {
@@ -75,7 +85,7 @@ func (w *world) restore(key room.Key, rng *rand.Rand) {
 	}
 	var of []*copied
 	for _, b := range w.copies {
-		if b.room == key.Room && b.call.done && b.call.err == nil {
+		if b.room == key.Room && b.call.done && b.call.err == nil && !b.spoiled {
 			of = append(of, b)
 		}
 	}
@@ -83,13 +93,14 @@ func (w *world) restore(key room.Key, rng *rand.Rand) {
 		return
 	}
 	b := of[rng.IntN(len(of))]
-	content, err := w.inspect(b.path)
+	copy, err := w.inspect(b.path)
 	if err != nil {
 		w.failf("the backup %s of %s cannot be read: %v", b.path, b.room, err)
 		return
 	}
+	content := copy.by
 	for _, n := range slices.Sorted(maps.Keys(b.must)) {
-		if content[n] != b.must[n] && !w.lost(b.room, n) {
+		if content[n] != b.must[n] && !w.lost(b.room, n) && !w.damaged[b.room] {
 			w.failf("the backup %s of %s lacks %s, number %d, which was acknowledged before", b.path, b.room, b.must[n], n)
 		}
 	}
@@ -111,6 +122,7 @@ func (w *world) restore(key room.Key, rng *rand.Rand) {
 // follow looks what has become of a restore. Clients that know no cursors load their page anew when the file has its
 // place: a page that is away at a restore, and is not remembered by the backup, would have to be.
 func (w *world) follow() {
+	w.look()
 	r := w.restoring
 	if r == nil {
 		return
@@ -150,8 +162,8 @@ func (w *world) judgeRewinds(name string, t *truth) {
 		at = n
 	}
 	for i, r := range all {
-		if !r.sure {
-			continue
+		if !r.sure || slices.ContainsFunc(all[i:], func(r *rewind) bool { return r.deleted != nil }) {
+			continue // where the files were deleted the log may have brought back what was before the restore, too
 		}
 		for n := range t.by {
 			if n <= r.base && !slices.ContainsFunc(all[i:], func(r *rewind) bool { return r.content[n] == t.by[n] }) {
@@ -166,8 +178,8 @@ func (w *world) judgeRewinds(name string, t *truth) {
 	}
 }
 
-// inspect reads a backup's journal from a copy of the file on a disk of its own, on which the run's faults are not.
-func (w *world) inspect(path string) (map[int64]string, error) {
+// inspect reads a backup from a copy of the file on a disk of its own, on which the run's faults are not.
+func (w *world) inspect(path string) (*truth, error) {
 	data, err := w.disk.Read(path)
 	if err != nil {
 		return nil, err
@@ -186,13 +198,14 @@ func (w *world) inspect(path string) (map[int64]string, error) {
 	db.SetMaxOpenConns(1)
 	t := &truth{rows: make(map[string]map[string]string)}
 	err = t.fill(db)
+	t.seq-- // a copy begins one commit after what it is a copy of
 	if closed := db.Close(); err == nil {
 		err = closed
 	}
 	if gone := unregister(); err == nil {
 		err = gone
 	}
-	return t.by, err
+	return t, err
 }
 
 // A files is the server's file system. It sees a restored file take its place; and it has the calls in the background wait
@@ -203,26 +216,39 @@ type files struct {
 }
 
 func (f files) Rename(from, to string) error {
-	if r := f.w.restoring; r != nil && to == r.path && strings.HasPrefix(from, r.path+".restore-") {
+	if r := f.w.restoring; r != nil && to == r.path && strings.HasPrefix(from, r.path+".restore") {
 		last := f.w.outside.last[r.room]
 		r.rewind = &rewind{content: r.content, base: last}
 		f.w.rewinds[r.room] = append(f.w.rewinds[r.room], r.rewind)
 		f.w.outside.base[r.room] = last
 		f.w.renamed = true
 	}
-	return f.FS.Rename(from, to)
+	return f.FS.Rename(f.alias(from), f.alias(to))
+}
+
+// alias is the name that the run has for a WAL that a connection keeps: storage names it by a number of the process.
+func (f files) alias(path string) string {
+	if filepath.Base(filepath.Dir(path)) != "_wal" || strings.HasPrefix(filepath.Base(path), "kept") {
+		return path
+	}
+	name := f.w.wals[path]
+	if name == "" {
+		name = filepath.Join(filepath.Dir(path), fmt.Sprintf("kept%d", len(f.w.wals)))
+		f.w.wals[path] = name
+	}
+	return name
 }
 
 func (f files) Remove(path string) error {
 	if strings.Contains(filepath.Base(path), ".part-") || strings.Contains(filepath.Base(path), ".restore-") {
 		f.w.turn.wait()
 	}
-	return f.FS.Remove(path)
+	return f.FS.Remove(f.alias(path))
 }
 
 func (f files) Open(path string, flag int) (vfs.File, error) {
-	if strings.Contains(filepath.Base(path), ".part-") {
+	if strings.Contains(filepath.Base(path), ".part") {
 		f.w.turn.wait()
 	}
-	return f.FS.Open(path, flag)
+	return f.FS.Open(f.alias(path), flag)
 }

@@ -13,13 +13,17 @@ const shrinkTime = 20 * time.Second
 
 // explain says all that somebody needs to look at a failing seed: itself, a history as short as could be found in which
 // something is wrong still, and the end of what happened in it.
-func explain(t *testing.T, seed uint64, o outcome) string {
-	h := shrink(o.history, time.Now().Add(shrinkTime), func(h history) bool {
-		return run(t, plan{seed: seed, history: h}).failure != ""
+func explain(t *testing.T, p plan, o outcome) string {
+	p.verbose = false
+	p.history = shrink(o.history, time.Now().Add(shrinkTime), func(h history) bool {
+		p := p
+		p.history = h
+		return run(t, p).failure != ""
 	})
-	again := run(t, plan{seed: seed, history: h, verbose: true})
-	return fmt.Sprintf("seed %d (%s): %s\nagain with -run TestSimulation -sim.seed %d\nshrunk from %d events to %d:\n%s\tthen: %s\n%s",
-		seed, o.climate, o.failure, seed, len(o.history), len(h), h, again.failure, tail(again.log, 60))
+	p.verbose = true
+	again := run(t, p)
+	return fmt.Sprintf("seed %d (%s): %s\nagain with -run %s -sim.seed %d\nshrunk from %d events to %d:\n%s\tthen: %s\n%s",
+		p.seed, o.climate, o.failure, t.Name(), p.seed, len(o.history), len(p.history), p.history, again.failure, tail(again.log, *linesFlag))
 }
 
 func tail(text string, lines int) string {

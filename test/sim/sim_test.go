@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ var (
 	seedFlag  = flag.Uint64("sim.seed", 0, "make the run of one seed, and show all that happens in it")
 	seedsFlag = flag.Int("sim.seeds", 0, "how many runs TestSimulation makes; 0: 2000, 100 with -short, 25 under the race detector")
 	firstFlag = flag.Uint64("sim.first", 1, "the first seed of them")
+	linesFlag = flag.Int("sim.lines", 60, "how much of the end of a failing run is shown, in lines")
 	forFlag   = flag.Duration("sim.for", 0, "begin no run after so long; the seeds are then as many as it takes, from the clock's")
 )
 
@@ -27,6 +30,9 @@ type seeds struct {
 	Step  uint64
 	Count int // 0: until the end
 	Until time.Time
+	// Test is the test that makes the runs, and Torture what it makes.
+	Test    string
+	Torture bool
 }
 
 // A report is what a process says of its seeds.
@@ -53,15 +59,11 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	if *seedFlag != 0 {
-		o := run(t, plan{seed: *seedFlag, verbose: true})
-		t.Logf("%s\n%s: %+v", o.log, o.climate, o.stats)
-		if o.failure != "" {
-			t.Error(explain(t, *seedFlag, o))
-		}
+		show(t, plan{seed: *seedFlag, verbose: true})
 		return
 	}
 	began := time.Now()
-	total := simulate(t, limits(began))
+	total := simulate(t, limits(t, began))
 	for _, f := range total.Failures {
 		t.Error(f)
 	}
@@ -69,8 +71,18 @@ func TestSimulation(t *testing.T) {
 	total.Stats.complain(t, total.Runs)
 }
 
-func limits(now time.Time) seeds {
-	s := seeds{First: *firstFlag, Count: *seedsFlag}
+// show makes the run of one seed, and tells all that happens in it.
+func show(t *testing.T, p plan) {
+	t.Helper()
+	o := run(t, p)
+	t.Logf("%s\n%s: %+v", o.log, o.climate, o.stats)
+	if o.failure != "" {
+		t.Error(explain(t, p, o))
+	}
+}
+
+func limits(t *testing.T, now time.Time) seeds {
+	s := seeds{First: *firstFlag, Count: *seedsFlag, Test: t.Name()}
 	switch {
 	case *forFlag > 0:
 		s.First, s.Count, s.Until = uint64(now.UnixNano()), 0, now.Add(*forFlag)
@@ -88,14 +100,15 @@ func limits(now time.Time) seeds {
 func simulate(t *testing.T, all seeds) (total report) {
 	t.Helper()
 	parts := runtime.GOMAXPROCS(0)
-	if all.Count > 0 && all.Count <= 100 || parts == 1 {
+	if all.Count > 0 && all.Count <= 30 {
 		all.Step = 1
 		return all.run(t)
 	}
 	var mu sync.Mutex
 	var done sync.WaitGroup
 	for i := range parts {
-		part := seeds{First: all.First + uint64(i), Step: uint64(parts), Count: (all.Count + parts - 1 - i) / parts, Until: all.Until}
+		part := all
+		part.First, part.Step, part.Count = all.First+uint64(i), uint64(parts), (all.Count+parts-1-i)/parts
 		done.Go(func() {
 			r := part.process(t)
 			mu.Lock()
@@ -109,29 +122,68 @@ func simulate(t *testing.T, all seeds) (total report) {
 	return total
 }
 
-// process runs seeds in a process of its own.
-func (s seeds) process(t *testing.T) (r report) {
+// process runs seeds in processes of their own: one, and another one where a seed ends it.
+func (s seeds) process(t *testing.T) (total report) {
+	for {
+		r, last := s.attempt(t)
+		total.Runs += r.Runs
+		total.Stats.add(r.Stats)
+		total.Failures = append(total.Failures, r.Failures...)
+		if last == 0 || s.Count > 0 && last >= s.First+s.Step*uint64(s.Count-1) || len(total.Failures) >= maxFailures {
+			return total
+		}
+		if s.Count > 0 {
+			s.Count -= int((last-s.First)/s.Step) + 1
+		}
+		s.First = last + s.Step
+	}
+}
+
+// attempt runs seeds in a process. died is the seed that ended it, 0 for none.
+func (s seeds) attempt(t *testing.T) (r report, died uint64) {
 	self, err := os.Executable()
 	if err != nil {
-		return report{Failures: []string{err.Error()}}
+		return report{Failures: []string{err.Error()}}, 0
 	}
 	part, err := json.Marshal(s)
 	if err != nil {
-		return report{Failures: []string{err.Error()}}
+		return report{Failures: []string{err.Error()}}, 0
 	}
-	cmd := exec.CommandContext(context.Background(), self, "-test.run=^TestSimulation$", "-test.timeout=0", "-test.v")
+	cmd := exec.CommandContext(context.Background(), self, "-test.run=^"+s.Test+"$", "-test.timeout=0", "-test.v", "-sim.without="+*withoutFlag)
 	cmd.Env = append(os.Environ(), shardVariable+"="+string(part), "GOMAXPROCS=1")
 	out, err := cmd.CombinedOutput()
 	if _, text, found := strings.Cut(string(out), shardMark); found {
 		text, _, _ = strings.Cut(text, "\n")
 		err = json.Unmarshal([]byte(text), &r)
 	} else {
-		err = fmt.Errorf("a part said nothing: %w\n%s", err, out)
+		died, out = lastSeed(out)
+		err = fmt.Errorf("seed %d ended the process: %w\nagain with -run %s -sim.seed %[1]d\n%[4]s", died, err, s.Test, out)
 	}
 	if err != nil {
 		r.Failures = append(r.Failures, err.Error())
 	}
-	return r
+	return r, died
+}
+
+// seedMark stands before the number of a seed that a part begins.
+const seedMark = "sim seed: "
+
+// lastSeed is the seed that a part began last, and what came after that.
+func lastSeed(out []byte) (seed uint64, rest []byte) {
+	_, rest, found := cutLast(out, []byte(seedMark))
+	if !found {
+		return 0, out
+	}
+	digits, rest, _ := bytes.Cut(rest, []byte("\n"))
+	seed, _ = strconv.ParseUint(string(digits), 10, 64)
+	return seed, rest
+}
+
+func cutLast(b, sep []byte) (before, after []byte, found bool) {
+	if i := bytes.LastIndex(b, sep); i >= 0 {
+		return b[:i], b[i+len(sep):], true
+	}
+	return b, nil, false
 }
 
 // shard is a part's side.
@@ -152,13 +204,17 @@ func (s seeds) run(t *testing.T) (r report) {
 		if !s.Until.IsZero() && !time.Now().Before(s.Until) {
 			break
 		}
-		o := run(t, plan{seed: seed})
+		if os.Getenv(shardVariable) != "" {
+			fmt.Printf("%s%d\n", seedMark, seed)
+		}
+		p := plan{seed: seed, torture: s.Torture}
+		o := run(t, p)
 		r.Runs++
 		r.Stats.add(o.stats)
 		if o.failure == "" {
 			continue
 		}
-		r.Failures = append(r.Failures, explain(t, seed, o))
+		r.Failures = append(r.Failures, explain(t, p, o))
 		if len(r.Failures) == maxFailures {
 			break
 		}
@@ -184,12 +240,18 @@ func TestDeterministic(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		n = 4
 	}
+	sameAgain(t, n, plan{})
+}
+
+// sameAgain makes runs of some seeds twice.
+func sameAgain(t *testing.T, n int, p plan) {
+	t.Helper()
 	different := make(map[string]bool)
 	for i := range n {
-		seed := *firstFlag + uint64(i)
-		one, two := run(t, plan{seed: seed}), run(t, plan{seed: seed})
+		p.seed = *firstFlag + uint64(i)
+		one, two := run(t, p), run(t, p)
 		if one.sum != two.sum {
-			t.Errorf("seed %d: two runs differ", seed)
+			t.Errorf("seed %d: two runs differ", p.seed)
 		}
 		different[one.sum] = true
 	}

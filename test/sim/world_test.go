@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -29,12 +30,13 @@ type world struct {
 	options room.Options
 	rooms   []string
 
-	host    *room.Host    // nil while the server is down
-	passed  time.Duration // in all
-	starts  int           // of the server
-	crashes int           // of the disk, as far as they were noticed
-	halted  bool          // by a kill: the disk is off and no power cut is counted
-	queue   []func()      // runs that the rooms' actors wait for
+	host    *room.Host        // nil while the server is down
+	passed  time.Duration     // in all
+	starts  int               // of the server
+	wals    map[string]string // what the run calls the WALs that connections keep
+	crashes int               // of the disk, as far as they were noticed
+	halted  bool              // by a kill: the disk is off and no power cut is counted
+	queue   []func()          // runs that the rooms' actors wait for
 	workers []*worker
 	outside *outside
 	calls   []*call // in the background
@@ -47,18 +49,26 @@ type world struct {
 	renamed   bool     // its file has taken the room's place, and the clients are not told
 	rewinds   map[string][]*rewind
 
-	sleep sleepMode
-	heard map[string][]string // what each client got, where that is to be compared
+	sleep   sleepMode
+	torture bool
+	harmed                      // by bits that flipped
+	past                        // what is known of earlier states
+	chores  []func()            // what is done before the server starts again
+	version int                 // how many migrations the program has
+	heard   map[string][]string // what each client got, where that is to be compared
 
 	sum     hash.Hash
 	log     *strings.Builder // nil: nobody reads it
 	failure string           // the first thing that was wrong
+	where   string           // in what, where that is not the run itself
 	stats   stats
 }
 
 // stats say what a run was made of, so that a simulation that does nothing is seen.
 type stats struct {
 	Moves, Acts, Acked, Refused, Resent, Frames, Breaks, Cuts, Kills, Faults, Lives, Resets, Resumes, Restores, Alarms int
+	Copies, Flips, Deletes, Audits                                                                                     int
+	CutAt, Failed                                                                                                      map[string]int // power cuts that were set, and calls that failed, by the kind of operation
 }
 
 func (s *stats) add(o stats) {
@@ -77,6 +87,30 @@ func (s *stats) add(o stats) {
 	s.Resumes += o.Resumes
 	s.Restores += o.Restores
 	s.Alarms += o.Alarms
+	s.Copies += o.Copies
+	s.Audits += o.Audits
+	s.CutAt, s.Failed = plus(s.CutAt, o.CutAt), plus(s.Failed, o.Failed)
+	s.Flips += o.Flips
+	s.Deletes += o.Deletes
+}
+
+func plus(a, b map[string]int) map[string]int {
+	sum := maps.Clone(a)
+	if sum == nil {
+		sum = make(map[string]int)
+	}
+	for what, n := range b {
+		sum[what] += n
+	}
+	return sum
+}
+
+// measure notes what the disk has been through.
+func (s *stats) measure(d faultdisk.Stats) {
+	s.CutAt, s.Failed = make(map[string]int), make(map[string]int)
+	for _, op := range faultdisk.AllOps() {
+		s.CutAt[op.String()], s.Failed[op.String()] = d.CutAt[op], d.Failed[op]
+	}
 }
 
 // An outcome is what a run came to.
@@ -96,6 +130,7 @@ type plan struct {
 	history history // nil: the seed's own
 	verbose bool
 	sleep   sleepMode
+	torture bool
 }
 
 // run makes a run in a bubble of its own, in which goroutines can be awaited.
@@ -112,6 +147,7 @@ func run(t *testing.T, p plan) (o outcome) {
 		events, climate := w.prepare(p)
 		w.play(events)
 		w.close()
+		w.stats.measure(w.disk.Stats())
 		if err := unregister(); err != nil {
 			w.failf("SQLite's files: %v", err)
 		}
@@ -127,7 +163,7 @@ func newWorld(p plan) *world {
 	w := &world{
 		seed: p.seed, rng: rand.New(rand.NewPCG(p.seed, 7)),
 		disk: faultdisk.New(p.seed, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), sum: sha256.New(),
-		outside: newOutside(), rewinds: make(map[string][]*rewind), sleep: p.sleep,
+		outside: newOutside(), rewinds: make(map[string][]*rewind), wals: make(map[string]string), sleep: p.sleep, torture: p.torture,
 	}
 	w.outside.wakes = p.sleep != sleepByTime || p.seed%2 == 0
 	w.outside.restless = p.sleep == sleepByTime
@@ -148,6 +184,9 @@ func newWorld(p plan) *world {
 	if w.sleep != sleepByTime {
 		w.options.IdleAfter, w.heard = -1, make(map[string][]string)
 	}
+	if w.torture {
+		w.tighten()
+	}
 	if w.log != nil {
 		w.options.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{ReplaceAttr: withoutStack}))
 	}
@@ -167,17 +206,26 @@ func (w *world) prepare(p plan) (history, string) {
 	if w.sleep != sleepByTime {
 		climate = lockstep
 	}
-	for i := range 1 + w.rng.IntN(2) {
+	rooms, clients := 1+w.rng.IntN(2), 2+w.rng.IntN(3)
+	if w.torture {
+		climate = tortures[w.rng.IntN(len(tortures))]
+		rooms, clients = 1+w.rng.IntN(4), 4
+	}
+	for i := range rooms {
 		w.rooms = append(w.rooms, fmt.Sprintf("room%d", i))
 	}
-	for i := range 2 + w.rng.IntN(3) {
+	for i := range clients {
 		w.clients = append(w.clients, newClient(w, i))
 	}
 	events := draw(w.rng, climate, 20+w.rng.IntN(60))
 	if p.history != nil {
 		events = p.history
 	}
+	if w.torture {
+		w.greet()
+	}
 	w.start()
+	w.check()
 	for _, c := range w.clients {
 		w.connect(c)
 	}
@@ -212,7 +260,7 @@ func (w *world) play(events history) {
 // failf notes what is wrong. Only the first counts: what follows from it says nothing.
 func (w *world) failf(format string, args ...any) {
 	if w.failure == "" {
-		w.failure = fmt.Sprintf(format, args...)
+		w.failure = w.where + fmt.Sprintf(format, args...)
 		w.tracef("FAILED: %s", w.failure)
 	}
 }

@@ -1,0 +1,161 @@
+package commitlog
+
+// Single bits that have flipped. Two checksums of a record tell which one it is: CRC-32C changes
+// in its own way for each bit of up to 256 MiB, and CRC-32 has to agree. So such a record is read as
+// it was written. That two bits look like another one is as unlikely as 64 bits that fit by chance.
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math/bits"
+)
+
+// flip is a bit of a file that has to be changed.
+type flip struct {
+	at   int64
+	mask byte
+	// torn: it is the only bit that was set in a sector or at the end of a record. So it may be
+	// that these never came, behind a power cut.
+	torn bool
+}
+
+// apply changes the bit in b, which lies at an offset.
+func (f flip) apply(b []byte, offset int64) {
+	if f.at >= offset && f.at < offset+int64(len(b)) {
+		b[f.at-offset] ^= f.mask
+	}
+}
+
+// mend finds the bit in which the record at an offset differs from one that was written, reads
+// no further than limit, and returns that record's header.
+func (s *reader) mend(at, limit int64) (record, flip, bool, error) {
+	if at+recordHeader+recordTrailer > limit {
+		return record{}, flip{}, false, nil
+	}
+	b, err := s.bytes(at, recordHeader, forwards)
+	if err != nil {
+		return record{}, flip{}, false, err
+	}
+	h := [recordHeader]byte(b)
+	if r, ok := parseHeader(h[:], s.salt); ok {
+		if at+int64(r.size()) > limit {
+			return r, flip{}, false, nil
+		}
+		f, ok, err := s.mendBody(at, &r)
+		return r, f, ok, err
+	}
+	if h == [recordHeader]byte{} { // zeros written ahead
+		return record{}, flip{}, false, nil
+	}
+	for bit := range recordHeader * 8 {
+		i, mask := bit/8, byte(1)<<(bit%8)
+		h[i] ^= mask
+		r, ok := parseHeader(h[:], s.salt)
+		h[i] ^= mask
+		if !ok || at+int64(r.size()) > limit {
+			continue
+		}
+		crc, cross, err := s.sums(at, &r)
+		if err != nil {
+			return record{}, flip{}, false, err
+		}
+		n := r.size() - recordTrailer - i
+		if r.crc == crc^effect(crc32.Castagnoli, n, mask) && r.cross == cross^effect(crc32.IEEE, n, mask) {
+			return r, flip{at: at + int64(i), mask: mask}, true, nil
+		}
+	}
+	return record{}, flip{}, false, nil
+}
+
+// mendBody is mend where the header is good.
+func (s *reader) mendBody(at int64, r *record) (flip, bool, error) {
+	crc, cross, err := s.sums(at, r)
+	if err != nil {
+		return flip{}, false, err
+	}
+	body, end := r.size()-recordTrailer, at+int64(r.size())
+	wrong, alsoWrong := crc^r.crc, cross^r.cross
+	f := flip{}
+	if wrong == 0 || alsoWrong == 0 { // a bit of the trailer, or none
+		if bits.OnesCount32(wrong)+bits.OnesCount32(alsoWrong) != 1 {
+			return f, false, nil
+		}
+		bit := bits.TrailingZeros64(uint64(alsoWrong)<<32 | uint64(wrong))
+		f.at, f.mask = at+int64(body+bit/8), 1<<(bit%8)
+		f.torn, err = s.zeros(f.at, end)
+		r.crc, r.cross = crc, cross
+		return f, true, err
+	}
+	i, mask, ok := findFlip(body, wrong)
+	if !ok || effect(crc32.IEEE, body-i, mask) != alsoWrong {
+		return f, false, nil
+	}
+	f.at, f.mask = at+int64(i), mask
+	first := f.at / sector * sector
+	missingSector, err := s.zeros(max(first, at), min(first+sector, at+int64(body)))
+	if err == nil && !missingSector {
+		missingSector, err = s.zeros(f.at, end)
+	}
+	f.torn = missingSector
+	return f, true, err
+}
+
+// zeros tells whether there are only zeros from one offset to another.
+func (s *reader) zeros(from, to int64) (bool, error) {
+	for from < to {
+		b, err := s.bytes(from, int(min(to-from, sector)), forwards)
+		if err != nil {
+			return false, err
+		}
+		for _, c := range b {
+			if c != 0 {
+				return false, nil
+			}
+		}
+		from += int64(len(b))
+	}
+	return true, nil
+}
+
+// effect is how a checksum changes with a bit that lies n bytes before the end, its own byte
+// among them.
+func effect(polynomial uint32, n int, mask byte) uint32 {
+	table := crc32.MakeTable(polynomial)
+	e := table[mask]
+	for range n - 1 {
+		e = table[byte(e)] ^ e>>8
+	}
+	return e
+}
+
+// findFlip finds the bit of n bytes whose change changes their CRC-32C by wrong.
+func findFlip(n int, wrong uint32) (at int, mask byte, ok bool) {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	var effect [8]uint32
+	for bit := range effect {
+		effect[bit] = table[1<<bit]
+	}
+	for at = n - 1; at >= 0; at-- {
+		for bit, e := range effect {
+			if e == wrong {
+				return at, 1 << bit, true
+			}
+			effect[bit] = table[byte(e)] ^ e>>8
+		}
+	}
+	return 0, 0, false
+}
+
+// mendHeader finds the bit in which the header of a segment differs from one that was written,
+// and changes it in b.
+func mendHeader(b []byte) (flip, bool) {
+	for bit := range segmentHeader * 8 {
+		f := flip{at: int64(bit / 8), mask: 1 << (bit % 8)}
+		f.apply(b, 0)
+		if binary.LittleEndian.Uint32(b[segmentHeader-4:]) == sum(0, b[:segmentHeader-4]) {
+			return f, true
+		}
+		f.apply(b, 0)
+	}
+	return flip{}, false
+}

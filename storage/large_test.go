@@ -1,0 +1,141 @@
+package storage
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"testing"
+)
+
+// largeAction writes some rows of a MiB each in an action of its own, of a table that is not synced.
+func largeAction(d *DB, mib int, do func(*Batch, int64, func() error) (Commit, error)) error {
+	b, err := d.Begin()
+	if err != nil {
+		return err
+	}
+	_, err = do(b, clock, func() error {
+		for range mib {
+			if _, err := d.Exec("INSERT INTO big (b) VALUES (randomblob(1048576))"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return errors.Join(err, b.Rollback())
+	}
+	return b.Commit()
+}
+
+func largeRoom(t *testing.T) (*DB, Options) {
+	t.Helper()
+	o := testOptions(t)
+	log, err := OpenLog(LogOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	o.Log = log
+	d := powerRoom(t, o)
+	t.Cleanup(func() { d.Close() })
+	mustExec(t, d, "CREATE TABLE big (id INTEGER PRIMARY KEY, b)")
+	return d, o
+}
+
+// An action may write so much and no more, whichever statement does it; then the room goes on as before.
+func TestInvariantBoundedAction(t *testing.T) {
+	d, _ := largeRoom(t)
+	d.limit(d.o.MaxChanges, d.o.MaxChangeBytes, 8<<20)
+	if err := largeAction(d, 6, (*Batch).Do); err != nil {
+		t.Fatalf("6 MiB: %v", err)
+	}
+	if err := largeAction(d, 30, (*Batch).Do); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("30 MiB in 30 statements: %v", err)
+	}
+	one := "INSERT INTO big (b) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT randomblob(10000) FROM n"
+	_, err := d.Exec(one)
+	if !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a GiB in one statement: %v", err)
+	}
+	if d.c.totalChanges() > 50_000 {
+		t.Errorf("the statement went on for %d rows", d.c.totalChanges())
+	}
+	_, err = d.Exec("CREATE TABLE copy AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT randomblob(10000) AS b FROM n")
+	if !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a GiB by CREATE TABLE AS: %v", err)
+	}
+	if err := put(d, 1, "after"); err != nil {
+		t.Fatal(err)
+	}
+	if got := query(t, d, "SELECT count(*), (SELECT count(*) FROM todos) FROM big")[0]; got[0] != int64(6) || got[1] != int64(1) {
+		t.Errorf("%v", got)
+	}
+	if err := largeAction(d, 30, (*Batch).DoUnbounded); err != nil {
+		t.Errorf("30 MiB without the limit: %v", err)
+	}
+}
+
+// A large transaction takes about as much memory as its entry in the log, and less than twice as much.
+func TestInvariantBoundedTransactionMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector has memory of its own")
+	}
+	d, o := largeRoom(t)
+	const mib = 100
+	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what is reachable is measured, not what waits for the collector
+	peak := watchHeap(func() {
+		if err := largeAction(d, mib, (*Batch).DoUnbounded); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Logf("writing: %d MiB for an entry of %d", peak>>20, mib)
+	if peak > 2*mib<<20 {
+		t.Errorf("writing an entry of %d MiB took %d MiB", mib, peak>>20)
+	}
+	d.Fence()
+	if err := os.Remove(o.Path + "-wal"); err != nil { // it is in the log
+		t.Fatal(err)
+	}
+	peak = watchHeap(func() {
+		again, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close()
+		if got := query(t, again, "SELECT sum(length(b)) FROM big")[0][0]; got != int64(mib<<20) {
+			t.Errorf("%v bytes", got)
+		}
+	})
+	t.Logf("taking it from the log: %d MiB", peak>>20)
+	if peak > 2*mib<<20 {
+		t.Errorf("taking it from the log took %d MiB", peak>>20)
+	}
+}
+
+// watchHeap gives by how much the heap grew at most while do ran.
+func watchHeap(do func()) (peak uint64) {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	before := m.HeapAlloc
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapAlloc-min(before, m.HeapAlloc))
+			select {
+			case <-stop:
+				return
+			default:
+				runtime.Gosched()
+			}
+		}
+	}()
+	do()
+	close(stop)
+	<-done
+	return peak
+}

@@ -1,0 +1,179 @@
+package sim
+
+// What happens to files behind the server's back: bits flip in them, operators delete them. Whose bytes they were decides
+// what is still promised of which room.
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/denrooms/den/room"
+)
+
+// harmed are the rooms of which nothing is promised any more. Their zero value is ready.
+type harmed struct {
+	damaged map[string]bool
+	unrung  bool // the index of alarms was damaged: some may not ring
+}
+
+func (h *harmed) damage(name string) {
+	if h.damaged == nil {
+		h.damaged = make(map[string]bool)
+	}
+	h.damaged[name] = true
+}
+
+// roomOf is the room that a file belongs to; "" for none.
+func (w *world) roomOf(file string) string {
+	for _, name := range w.rooms {
+		if path, err := w.path(name); err == nil && strings.HasPrefix(file, path) && !strings.Contains(file, ".before-restore") {
+			return name
+		}
+	}
+	return ""
+}
+
+// flip flips bits at rest, and notes whose they are.
+func (w *world) flip(suffix string, n int) {
+	for _, f := range w.disk.FlipBits(suffix, n) {
+		w.stats.Flips++
+		w.tracef("%v", f)
+		switch {
+		case w.roomOf(f.Name) != "":
+			w.damage(w.roomOf(f.Name))
+		case strings.HasPrefix(f.Name, "/data/_alarms/"):
+			w.unrung = true
+		case filepath.Dir(f.Name) == "/backup":
+			for _, b := range w.copies {
+				b.spoiled = b.spoiled || b.path == f.Name
+			}
+		case strings.HasSuffix(f.Name, ".log"):
+			if name := w.owner(f.Name, f.Offset); name != "" {
+				w.damage(name)
+			}
+		}
+	}
+}
+
+// owner is the room whose record in a segment of the log has a byte, by the byte tables in commitlog's doc; "" for none.
+// The bytes may have changed: only the lengths are read, and the names of all segments.
+func (w *world) owner(file string, at int64) string {
+	const first, header = 1536, 72
+	data, err := w.disk.Read(file)
+	if err != nil {
+		return ""
+	}
+	for pos := int64(first); pos+header <= int64(len(data)) && pos <= at; {
+		names, payload := int64(binary.LittleEndian.Uint16(data[pos+48:])), int64(binary.LittleEndian.Uint32(data[pos+4:]))
+		if data[pos+50]&1 == 0 {
+			names = 0
+		}
+		size := (header + names + payload + 7) / 8 * 8
+		size += 8
+		if end := pos + size; at < end {
+			if key := [16]byte(data[pos+56:]); key != [16]byte{} {
+				return w.named(key)
+			}
+			return "" // zeros that were written ahead, or an index
+		}
+		pos += size
+	}
+	return ""
+}
+
+// named is the room of a key in the log's records.
+func (w *world) named(key [16]byte) string {
+	for _, file := range w.disk.Files() {
+		if !strings.HasSuffix(file, ".log") {
+			continue
+		}
+		data, err := w.disk.Read(file)
+		if err != nil {
+			continue
+		}
+		for _, name := range w.rooms {
+			prefix := namespace + "\x00" + name + "\x00"
+			for rest := string(data); ; {
+				_, after, found := strings.Cut(rest, prefix)
+				if !found {
+					break
+				}
+				if epoch := after[:min(len(after), 32)]; [16]byte(sum(prefix+epoch)) == key {
+					return name
+				}
+				rest = after
+			}
+		}
+	}
+	return ""
+}
+
+func sum(names string) []byte {
+	s := sha256.Sum256([]byte(names))
+	return s[:16]
+}
+
+// deleteFiles is an operator who takes a room away: all of its files, or those that he knows. What the log has of it may bring it back.
+func (w *world) deleteFiles(key room.Key, which func(file, path string) bool) {
+	path, err := w.path(key.Room)
+	if err != nil {
+		w.failf("%v", err)
+		return
+	}
+	gone := 0
+	for _, file := range w.disk.Files() {
+		if w.roomOf(file) == key.Room && which(file, path) && w.disk.Remove(file) == nil {
+			gone++
+		}
+	}
+	w.tracef("an operator deletes %d files of %s", gone, key.Room)
+	if gone == 0 {
+		return
+	}
+	w.stats.Deletes++
+	last := w.outside.last[key.Room]
+	r := &rewind{base: last, deleted: make(map[int64]string)}
+	for _, c := range w.clients {
+		if c.room != key.Room {
+			continue
+		}
+		for _, a := range c.actions {
+			if a.fate == applied && a.n != 0 {
+				r.deleted[a.n] = a.name
+			}
+		}
+		c.speech.rewound()
+	}
+	w.rewinds[key.Room] = append(w.rewinds[key.Room], r)
+	w.outside.base[key.Room] = last
+}
+
+// everyFile and databaseFiles say which of a room's files an operator deletes; path is the database's.
+func everyFile(string, string) bool        { return true }
+func databaseFiles(file, path string) bool { return strings.TrimSuffix(file, "-wal") == path }
+
+// judgeDeleted: a room whose files were deleted is new, or the log has brought all of it back, as it was at the end or
+// before a restore.
+func (w *world) judgeDeleted(name string, t *truth) {
+	if slices.ContainsFunc(w.rewinds[name], func(r *rewind) bool { return r.deleted == nil }) {
+		return
+	}
+	for i, r := range w.rewinds[name] {
+		there, missing := "", ""
+		for n, by := range r.deleted {
+			switch {
+			case slices.ContainsFunc(w.rewinds[name][i+1:], func(r *rewind) bool { return r.takes(n) }):
+			case t.by[n] == by:
+				there = by
+			default:
+				missing = by
+			}
+		}
+		if there != "" && missing != "" {
+			w.failf("the files of %s were deleted, and %s is there still, but not %s", name, there, missing)
+		}
+	}
+}
