@@ -39,7 +39,7 @@ func TestErrorCodeOfAnUnknownOutcome(t *testing.T) {
 // a promise: the life ends, and the action that is sent again is applied once, whether the log had it or not.
 func TestFullDiskExactlyOnce(t *testing.T) {
 	outcomes := make(map[bool]int) // by whether it was said that nothing was changed
-	for after := range 12 { // writes of the WAL before the disk is full
+	for after := range 12 {        // writes of the WAL before the disk is full
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			disk := faultdisk.New(uint64(after), faultdisk.PowersafeOverwrite)
 			name := t.Name()

@@ -212,6 +212,7 @@ func (h *Host) fileOptions(key Key) (storage.Options, error) {
 		MaxChanges: h.opts.MaxRows,
 		History:    h.opts.History,
 
+		MaxActionBytes:  h.opts.MaxActionBytes,
 		CheckpointBytes: h.opts.CheckpointBytes,
 		Now:             h.opts.Clock.Now,
 		FS:              h.opts.FS,
