@@ -262,6 +262,7 @@ func (r *Replacement) letGo(kept string) {
 
 // above gives a seq that is not below any that the room has answered with.
 func (r *Replacement) above() (Seq, error) {
+	var known Seq
 	there, err := Exists(r.o)
 	switch {
 	case errors.Is(err, ErrLogMissing), errors.Is(err, ErrLogMismatch): // that may be why there is a restore
@@ -272,6 +273,7 @@ func (r *Replacement) above() (Seq, error) {
 		if readable || err != nil {
 			return seq, err
 		}
+		known = seq
 	case r.fresh:
 		return notedSeq(r.o)
 	}
@@ -279,7 +281,7 @@ func (r *Replacement) above() (Seq, error) {
 	if err != nil {
 		return 0, err
 	}
-	return aboveAll(r.o, backup)
+	return aboveAll(r.o, max(known, backup))
 }
 
 // retire brings the old file to where it is whole without its WAL and the commit log, and
@@ -293,7 +295,10 @@ func (r *Replacement) retire() (seq Seq, readable bool, err error) {
 		return 0, false, nil
 	}
 	seq = d.Seq()
-	return seq, true, d.Close()
+	if err = d.Close(); errors.Is(err, ErrCorrupt) {
+		return seq, false, nil
+	}
+	return seq, true, err
 }
 
 // backupSeq is the highest seq in the file that is to take the room's place.

@@ -308,12 +308,12 @@ func (d *DB) Close() error {
 		return nil
 	}
 	if err := d.quit(); err != nil {
-		return errors.Join(err, d.shut())
+		return diagnose(d.o.Path, errors.Join(err, d.shut()))
 	}
 	if d.keep() {
 		return d.over()
 	}
-	return d.shut()
+	return diagnose(d.o.Path, d.shut())
 }
 
 // quit ends what is open, and brings the file to where it needs no commit log.

@@ -72,8 +72,8 @@ func noteSeq(o Options, seq Seq) error {
 }
 
 // aboveAll gives a seq that is above all that a room has answered with whose file is not there or cannot be
-// read. backup is the highest seq in the file that is to take its place.
-func aboveAll(o Options, backup Seq) (Seq, error) {
+// read. known is the highest one in what can be read of it, and in the file that is to take its place.
+func aboveAll(o Options, known Seq) (Seq, error) {
 	noted, err := notedSeq(o)
 	if err != nil {
 		return 0, err
@@ -81,9 +81,9 @@ func aboveAll(o Options, backup Seq) (Seq, error) {
 	if bug.On("seq-back") {
 		noted = 0
 	}
-	above := max(noted, backup) + seqRoom
+	above := max(noted, known) + seqRoom
 	if above > math.MaxInt64/2 {
-		return 0, fmt.Errorf("%w: the room's seq is %d", ErrTooLarge, max(noted, backup))
+		return 0, fmt.Errorf("%w: the room's seq is %d", ErrTooLarge, max(noted, known))
 	}
 	return above, nil
 }

@@ -242,7 +242,7 @@ func (d *DB) Checkpoint() error {
 	if d.batch != nil || len(d.results) > 0 {
 		return nil
 	}
-	return d.relieve()
+	return diagnose(d.o.Path, d.relieve())
 }
 
 // relieve is Checkpoint with the mutex held.

@@ -32,6 +32,8 @@ type rig struct {
 	relaxed bool
 	history time.Duration
 	segment int64
+
+	logRandom io.Reader // nil: crypto/rand
 }
 
 func newRig(t testing.TB, seed uint64) *rig {
@@ -58,7 +60,7 @@ func (r *rig) start() error {
 		}
 		r.kind.KeepWALs("/data/_wals")
 	}
-	log, err := OpenLog(LogOptions{Dir: "/data/_log", FS: r.fs, SegmentBytes: r.segment, History: r.history, Relaxed: r.relaxed,
+	log, err := OpenLog(LogOptions{Dir: "/data/_log", FS: r.fs, SegmentBytes: r.segment, History: r.history, Relaxed: r.relaxed, Random: r.logRandom,
 		Now: func() time.Time { return r.now }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err == nil {
 		r.log = log
