@@ -124,9 +124,20 @@ func refused(err error) bool {
 	return false
 }
 
-// putAside gives an index that is refused another name.
+// putAside gives an index that is refused another name, which nothing has.
 func (h *Host) putAside(o storage.Options, cause error) error {
-	kept := o.Path + ".refused-" + h.opts.Clock.Now().UTC().Format("20060102T150405.000Z")
+	name := o.Path + ".refused-" + h.opts.Clock.Now().UTC().Format("20060102T150405.000Z")
+	kept := name
+	for n := 2; ; n++ {
+		_, err := o.FS.Size(kept)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return errors.Join(cause, err)
+		}
+		kept = fmt.Sprintf("%s-%d", name, n)
+	}
 	for _, suffix := range []string{"-wal", ".suspect", ""} {
 		if err := o.FS.Rename(o.Path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return errors.Join(cause, err)
