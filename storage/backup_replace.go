@@ -157,13 +157,8 @@ func (d *DB) checkSource() error {
 	if err := checkVersion(uint32(id), uint32(version)); err != nil {
 		return err
 	}
-	problem := ""
-	err = d.each("PRAGMA quick_check(1)", func(r *Rows) { problem = string(r.Bytes(0)) })
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if problem != "ok" {
-		return fmt.Errorf("%w: %s", ErrCorrupt, problem)
+	if err := d.check("PRAGMA quick_check(1)"); err != nil {
+		return err
 	}
 	meta := map[string]Value{}
 	if err := d.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {

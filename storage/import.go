@@ -142,13 +142,11 @@ func (im *importer) check() error {
 	if problem != "" {
 		return fmt.Errorf("%w: %s", ErrConstraint, problem)
 	}
-	if err := im.d.each("PRAGMA quick_check(1)", func(r *Rows) { problem = string(r.Bytes(0)) }); err != nil {
-		return err
+	err = im.d.check("PRAGMA quick_check(1)")
+	if errors.Is(err, ErrCorrupt) { // a CHECK or a NOT NULL
+		err = fmt.Errorf("%w: %w", ErrConstraint, err)
 	}
-	if problem != "ok" {
-		return fmt.Errorf("%w: %s", ErrConstraint, problem)
-	}
-	return nil
+	return err
 }
 
 // exec runs one statement of the import with a handler's rights.

@@ -198,16 +198,9 @@ func rowsOf(d *DB) (map[int]string, error) {
 
 // sound has SQLite look through a room.
 func sound(d *DB) error {
-	verdict := ""
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.each("PRAGMA integrity_check(1)", func(r *Rows) { verdict = string(r.Bytes(0)) }); err != nil {
-		return err
-	}
-	if verdict != "ok" {
-		return fmt.Errorf("integrity: %s", verdict)
-	}
-	return nil
+	return d.check("PRAGMA integrity_check(1)")
 }
 
 // randomText has up to max bytes and 8 that no other has.

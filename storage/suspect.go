@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -217,12 +218,28 @@ func checkFile(o Options, path string) error {
 		c.close(nil)
 		return err
 	}
-	verdict := ""
 	if err = d.configure(); err == nil {
-		err = d.each("PRAGMA integrity_check(1)", func(r *Rows) { verdict = string(r.Bytes(0)) })
-	}
-	if err == nil && verdict != "ok" {
-		err = fmt.Errorf("%w: %s", ErrCorrupt, verdict)
+		err = d.check("PRAGMA integrity_check(1)")
 	}
 	return errors.Join(err, d.shut())
+}
+
+// check runs one of the PRAGMAs that look through a file. What they find is ErrCorrupt. A page that they
+// could not read because the disk failed is ErrIO: they tell of it in their text.
+func (d *DB) check(pragma string) error {
+	verdict := ""
+	if err := d.each(pragma, func(r *Rows) { verdict = string(r.Bytes(0)) }); err != nil {
+		return err
+	}
+	if verdict == "ok" {
+		return nil
+	}
+	kind := ErrCorrupt
+	var code int
+	if _, text, found := strings.Cut(verdict, "error code="); found {
+		if _, err := fmt.Sscanf(text, "%d", &code); err == nil && code&0xff == sqlite3.SQLITE_IOERR {
+			kind = ErrIO
+		}
+	}
+	return fmt.Errorf("%w: %s", kind, strings.TrimSpace(verdict))
 }
