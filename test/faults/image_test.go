@@ -254,6 +254,9 @@ func (im image) mustRefuse(h *roomtest.Host, name string) error {
 		}
 	}
 	for file, sum := range im.content(todo.Namespace) {
+		if _, there := before[file]; !there && strings.HasSuffix(file, ".db.entries") {
+			continue // what the log had of it
+		}
 		if strings.HasPrefix(file, path(im.t, im.dir, name)) && before[file] != sum {
 			im.t.Errorf("%s was touched", file)
 		}
