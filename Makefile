@@ -9,7 +9,7 @@
 #   make soak    the long versions (DURATION=10m)     make api     rewrite the golden files of the exported API
 #   make run     serve the example rooms              make clean   remove the checkers and logs
 #   make compare the benchmarks of test/compare/list.go, here and at another commit, in turn: is anything slower?
-#                (PAIRS=10 BASE=HEAD~1 BENCH=regexp; fails if so; what it says and why is in test/compare/main.go)
+#                (PAIRS=10 BASE=HEAD~1 BENCH=regexp DIR=; fails if so; what it says and why is in test/compare/main.go)
 
 SHELL     := /bin/bash
 RUN       := test/checks/run.sh
@@ -38,7 +38,7 @@ bench:
 	@BENCHTIME=$(BENCHTIME) $(RUN) setup bench
 
 compare:
-	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(BENCH)'
+	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(BENCH)' -dir '$(DIR)'
 
 soak:
 	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak sockets-soak bugs bench

@@ -93,7 +93,12 @@ func TestBuild(t *testing.T) {
 	if none := absent(all, built); len(none) != 1 || none[0].benchmark.name != "Fresh" || anyLoss(none) {
 		t.Errorf("a new benchmark: not compared %v", none)
 	}
-	result, err := newMeter(t.Context(), w.dir).run(t.Context(), built[base], ofNew)
+	m, err := newMeter(t.Context(), w.dir, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	result, err := m.run(t.Context(), built[base], ofNew)
 	if err != nil || result["ns/op"] <= 0 {
 		t.Errorf("a run: %v, %v", result, err)
 	}

@@ -67,15 +67,27 @@ const (
 
 // A meter runs benchmarks. What the machine cannot count is in missing.
 type meter struct {
+	tmp     string   // where the benchmarks' files are
+	place   string   // what is to be known of that
 	perfOut string   // where perf writes
 	events  []string // that perf counts; none: it is not used
 	io      bool
 	missing map[string]string // why, by metric
 }
 
-// newMeter tries what can be counted here. dir is for files.
-func newMeter(ctx context.Context, dir string) *meter {
-	m := &meter{perfOut: filepath.Join(dir, "perf.txt"), missing: map[string]string{}}
+// memoryDir is where Linux has files in memory, and memoryNeeded how much the benchmarks may need there.
+const (
+	memoryDir    = "/dev/shm"
+	memoryNeeded = 256 << 20
+)
+
+// newMeter tries what can be counted here. out is for what is counted, dir for the benchmarks' files; if it is empty they
+// are in memory where there is enough of that. The caller closes it.
+func newMeter(ctx context.Context, out, dir string) (*meter, error) {
+	m := &meter{perfOut: filepath.Join(out, "perf.txt"), missing: map[string]string{}}
+	if err := m.settle(dir); err != nil {
+		return nil, err
+	}
 	if _, err := os.ReadFile(procIO); err == nil {
 		m.io = true
 	} else {
@@ -91,8 +103,43 @@ func newMeter(ctx context.Context, dir string) *meter {
 		}
 	}
 	slices.Sort(m.events)
-	return m
+	return m, nil
 }
+
+// settle makes a directory for the benchmarks' files.
+func (m *meter) settle(dir string) (err error) {
+	if dir != "" {
+		m.place = "files are in " + dir + ": times are those of its disk"
+		m.tmp, err = os.MkdirTemp(dir, "den-compare-")
+		return err
+	}
+	if m.tmp, err = os.MkdirTemp(memoryDir, "den-compare-"); err == nil {
+		if err = hasRoom(m.tmp); err == nil {
+			m.place = "files are in memory (" + memoryDir + "): times are without a disk, for which syncs and bytes are counted"
+			return nil
+		}
+		m.close()
+	}
+	m.place = fmt.Sprintf("files are in %s, because there is no room for them in memory (%v): times are those of its disk, and its noise", os.TempDir(), err)
+	m.tmp, err = os.MkdirTemp("", "den-compare-")
+	return err
+}
+
+// hasRoom tries whether a directory has room for what the benchmarks write.
+func hasRoom(dir string) error {
+	f, err := os.Create(filepath.Join(dir, "room"))
+	if err != nil {
+		return err
+	}
+	piece := make([]byte, 1<<20)
+	for n := 0; n < memoryNeeded && err == nil; n += len(piece) {
+		_, err = f.Write(piece)
+	}
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+}
+
+// close takes the benchmarks' files away.
+func (m *meter) close() { os.RemoveAll(m.tmp) } // what is left is no concern of the comparison's
 
 // errNotCounted: perf is there, and does not count.
 var errNotCounted = errors.New("not counted by perf here")
@@ -118,6 +165,7 @@ func (m *meter) try(ctx context.Context, events []string) error {
 
 // notes say what is counted and what is not.
 func (m *meter) notes() (notes []string) {
+	notes = append(notes, m.place)
 	var counted, missing []string
 	for _, of := range metrics() {
 		if why, is := m.missing[of.name]; is {
@@ -146,7 +194,7 @@ func (m *meter) run(ctx context.Context, s builtSide, b benchmark) (sample, erro
 		args = append([]string{"perf", "stat", "-x,", "-o", m.perfOut, "-e", strings.Join(m.events, ","), "--"}, args...)
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir, cmd.Env = filepath.Join(s.root, b.pkg), cleanEnvironment(os.Environ())
+	cmd.Dir, cmd.Env = filepath.Join(s.root, b.pkg), append(cleanEnvironment(os.Environ()), "TMPDIR="+m.tmp)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // perf takes its child along
 	cmd.WaitDelay = 5 * time.Second
 	before := m.readIO()

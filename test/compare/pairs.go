@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 )
 
 // A comparison runs benchmarks in pairs.
@@ -75,8 +76,9 @@ func (r result) confirmedBy(second result) result {
 // apart as they can.
 func (c *comparison) round(ctx context.Context, benchmarks []benchmark) []result {
 	results, taken := make([]result, len(benchmarks)), make([]samples, len(benchmarks))
+	began := time.Now()
 	for pair := range c.pairs {
-		fmt.Fprintf(c.progress, "pair %d of %d\n", pair+1, c.pairs)
+		fmt.Fprintf(c.progress, "pair %d of %d, after %v\n", pair+1, c.pairs, time.Since(began).Round(time.Second))
 		for i, b := range benchmarks {
 			order := [sides]side{base, head}
 			if (pair+i)%2 == 1 {
