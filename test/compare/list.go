@@ -28,15 +28,15 @@ func benchmarks() []benchmark {
 	const bench = "test/bench"
 	times := []string{"p10-µs", "p50-µs"}
 	return []benchmark{
-		{name: "PlainCommit", pkg: bench, times: 8000, own: times,
+		{name: "PlainCommit", pkg: bench, times: 6000, own: times,
 			reason: "one durable action at a time is what a person in a room feels"},
-		{name: "PlainUpdate", pkg: bench, times: 8000, own: times,
+		{name: "PlainUpdate", pkg: bench, times: 6000, own: times,
 			reason: "most actions change a row that exists, in a room that is small"},
 		{name: "PlainManyRooms", pkg: bench, times: 300, ops: 64, own: times,
 			reason: "what a node can do: many rooms share the log's syncs"},
 		{name: "PlainOneRoom", pkg: bench, times: 500, ops: 64, own: times,
 			reason: "what a room can do: many actions share a batch"},
-		{name: "PlainSocket", pkg: bench, times: 4000, own: times,
+		{name: "PlainSocket", pkg: bench, times: 3000, own: times,
 			reason: "the whole way, from a socket to the reply"},
 		{name: "PlainFanOut", pkg: bench, times: 500, own: times,
 			reason: "one action, and all who see it"},
@@ -54,7 +54,7 @@ func benchmarks() []benchmark {
 			reason: "one append and its sync, under all that is durable"},
 		{name: "PlainAppends", pkg: bench, times: 2000, ops: 64, own: times,
 			reason: "rooms append at once: the log's groups"},
-		{name: "PlainStorage", pkg: bench, times: 12_000, own: times,
+		{name: "PlainStorage", pkg: bench, times: 10_000, own: times,
 			reason: "a commit without a room: SQLite, its changes, the log"},
 		{name: "UpdateBytes", pkg: "storage", times: 2000, own: []string{"log-B/op", "syncs/op", "wal-B/op"},
 			reason: "what a change of 100 bytes becomes on the disk"},

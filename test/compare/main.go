@@ -14,18 +14,20 @@
 //
 // list.go has the benchmarks, each with its reason. All run a fixed number of operations, so that both sides do the same
 // work. They report the tenth percentile of an operation's time, which is what it takes when nothing comes in its way,
-// beside the median. On a machine with ten busy programs on two processors the tenth percentile is the same within some percent from
-// run to run, where the median moves by half. The files of test/bench are taken from the working tree for both sides if they compile at the base, so that a
-// changed benchmark is not mistaken for a changed program; the output says if they do not. Benchmarks inside other
-// packages run as each side has them. One that the base does not have is named and left out.
+// beside the median. With ten busy programs on two processors the tenth percentile moved by 5 % from run to run, the
+// median by half.
 //
-// Time cannot be trusted below 3 % here, because even two builds of the same program may differ by that. So the
-// processor time of a run, the allocations, the system calls, the syncs, and the bytes that the process writes are
-// measured too, each for one operation, and judged by the same rule. They hardly depend on what else the machine does. If their interval lies
-// above 1 but not wholly above 1.03 the verdict is "slightly more", which is no failure. What the machine cannot count is
-// named in the output. Processor time is user and system together: the kernel knows their sum exactly and
-// splits it by samples. It is of the whole process, with set-up, and stands in for the number of instructions where there
-// is no hardware counter.
+// The files of test/bench are taken from the working tree for both sides if they compile at the base, so that a changed
+// benchmark is not mistaken for a changed program; the output says if they do not. Benchmarks inside other packages run as
+// each side has them. One that the base does not have is named and left out.
+//
+// Time cannot be trusted below 3 %, because even two builds of the same program may differ by that. So the processor time
+// of a run, the allocations, the system calls, the syncs, and the bytes that the process writes are measured too, each for
+// one operation, and judged by the same rule. Most of them hardly depend on what else the machine does. If their interval
+// lies above 1 but not wholly above 1.03 the verdict is "slightly more", which is no failure. What the machine cannot count
+// is named in the output. Processor time is user and system together: the kernel knows their sum exactly and splits it by
+// samples. It is of the whole process, with set-up, and stands in for the number of instructions where there is no hardware
+// counter.
 //
 // # Where the files are
 //
@@ -50,9 +52,9 @@
 //
 // An unchanged program is therefore called slower by one metric of ten pairs in 1.1 % of cases at most, and there are about
 // a hundred metrics. So whatever was called slower is measured again in as many new pairs, and only they count in the end:
-// one metric is then called slower by mistake in 0.012 % of cases at most, all together in about 1 %. A loss is found if it
-// shows in nearly all pairs: for ratios that spread by s (standard deviation), one of 3 % + 1.6·s is found, twice, in about four
-// of five cases.
+// one metric is then called slower by mistake in 0.012 % of cases at most, all together in about 1 %. "Slightly more" is
+// not measured again: expect one by chance. A loss is found if it shows in nearly all pairs: for ratios that spread by s
+// (standard deviation), one of 3 % + 1.6·s is found, twice, in about four of five cases.
 package main
 
 import (

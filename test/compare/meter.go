@@ -71,7 +71,6 @@ type meter struct {
 	place   string   // what is to be known of that
 	perfOut string   // where perf writes
 	events  []string // that perf counts; none: it is not used
-	io      bool
 	missing map[string]string // why, by metric
 }
 
@@ -88,9 +87,7 @@ func newMeter(ctx context.Context, out, dir string) (*meter, error) {
 	if err := m.settle(dir); err != nil {
 		return nil, err
 	}
-	if _, err := os.ReadFile(procIO); err == nil {
-		m.io = true
-	} else {
+	if _, err := os.ReadFile(procIO); err != nil {
 		for name := range ioCounts() {
 			m.missing[name] = "the system has no " + procIO
 		}
@@ -116,6 +113,7 @@ func (m *meter) settle(dir string) (err error) {
 	if m.tmp, err = os.MkdirTemp(memoryDir, "den-compare-"); err == nil {
 		if err = hasRoom(m.tmp); err == nil {
 			m.place = "files are in memory (" + memoryDir + "): times are without a disk, for which syncs and bytes are counted"
+			m.missing["disk-B/op"] = "there is no disk"
 			return nil
 		}
 		m.close()
@@ -222,7 +220,7 @@ func (m *meter) run(ctx context.Context, s builtSide, b benchmark) (sample, erro
 func (m *meter) totals(before, after map[string]float64, ended *os.ProcessState) map[string]float64 {
 	totals := map[string]float64{"cpu-µs/op": float64((ended.UserTime() + ended.SystemTime()).Microseconds())}
 	for name, line := range ioCounts() {
-		if m.io {
+		if _, is := m.missing[name]; !is {
 			totals[name] = after[line] - before[line]
 		}
 	}
