@@ -38,7 +38,7 @@ bench:
 	@BENCHTIME=$(BENCHTIME) $(RUN) setup bench
 
 compare:
-	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(BENCH)' -dir '$(DIR)'
+	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(value BENCH)' -dir '$(DIR)'
 
 soak:
 	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak sockets-soak bugs bench

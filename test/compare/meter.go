@@ -67,10 +67,10 @@ const (
 
 // A meter runs benchmarks. What the machine cannot count is in missing.
 type meter struct {
-	tmp     string   // where the benchmarks' files are
-	place   string   // what is to be known of that
-	perfOut string   // where perf writes
-	events  []string // that perf counts; none: it is not used
+	tmp     string            // where the benchmarks' files are
+	place   string            // what is to be known of that
+	perfOut string            // where perf writes
+	events  []string          // that perf counts; none: it is not used
 	missing map[string]string // why, by metric
 }
 
