@@ -13,9 +13,10 @@
 // # What is compared
 //
 // list.go has the benchmarks, each with its reason. All run a fixed number of operations, so that both sides do the same
-// work. They report the tenth percentile of an operation's time, which is what it takes when nothing comes in its way,
-// beside the median. With ten busy programs on two processors the tenth percentile moved by 5 % from run to run, the
-// median by half.
+// work. They report the second percentile of an operation's time, which is what it takes when nothing comes in its way,
+// beside the median. With a dozen busy programs on two processors the second percentiles of two runs in turn differed by 1 to
+// 5 % for most benchmarks, the medians by 4 to 50 %. (A lower percentile is steadier and a higher one sees more. What only
+// some operations have, such as a checkpoint, is for the median and for processor time to find.)
 //
 // The files of test/bench are taken from the working tree for both sides if they compile at the base, so that a changed
 // benchmark is not mistaken for a changed program; the output says if they do not. Benchmarks inside other packages run as
