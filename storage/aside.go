@@ -298,6 +298,14 @@ func (a *aside) parse(size int64) error {
 	}
 }
 
+// remove removes the file, of which nothing is needed any more. One that stays is removed by the next Open.
+func (a *aside) remove(o Options) {
+	a.close()
+	if o.FS.Remove(o.Path+asideSuffix) == nil {
+		_ = o.syncDir()
+	}
+}
+
 // close may be called more than once.
 func (a *aside) close() {
 	if a != nil {
@@ -335,7 +343,12 @@ func (a *aside) of(epoch string) (places []asidePlace) {
 // that the room's own file has reached. A file of entries that was removed may be there again after a power cut.
 func (a *aside) before(o Options, room RoomLog, epoch string, reached uint64) RoomLog {
 	places := a.of(epoch)
-	if n := len(places); n == 0 || !places[n-1].damaged && places[n-1].number <= reached {
+	n := len(places)
+	if n == 0 {
+		return room
+	}
+	if last := places[n-1]; !last.damaged && last.number <= reached {
+		a.remove(o)
 		return room
 	}
 	return &patchedLog{RoomLog: room, o: o, a: a, places: places}
@@ -410,8 +423,7 @@ func (p *patchedLog) Replay(after uint64, do func(LogEntry) error) error {
 // Release removes the file when the room's own has all that is in it.
 func (p *patchedLog) Release(through uint64) {
 	if number, err := p.newest(); err == nil && through >= number {
-		p.a.close()
-		p.o.FS.Remove(p.o.Path + asideSuffix) // one that stays has nothing that is asked for
+		p.a.remove(p.o)
 	}
 	p.RoomLog.Release(through)
 }
