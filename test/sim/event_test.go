@@ -82,18 +82,19 @@ type climate struct {
 	name    string
 	weights [kinds]int
 	scripts [][]kind // of events that belong together; nil: none come
+	every   int      // one comes for so many events
 }
 
 // climates are drawn from by the seed. What a climate does not name is not in it.
 var climates = []climate{
-	{"calm", weights(map[kind]int{evAct: 60, evRun: 10, evSettle: 6, evConnect: 6, evBreak: 6, evLeave: 2, evPing: 6, evRetry: 2, evAdvance: 2}), nil},
-	{"links", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 3, evConnect: 14, evBreak: 16, evLeave: 4, evPing: 10, evRetry: 4, evAdvance: 3, evRemount: 1}), nil},
-	{"lives", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evPing: 4, evRetry: 4, evAdvance: 3, evSleepRoom: 6, evCrashRoom: 6, evReopen: 2, evBackup: 5, evRestore: 6}), nil},
-	{"power", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 4, evRetry: 3, evAdvance: 2, evPowerCut: 3, evFuse: 6, evKill: 3, evCrashRoom: 2, evReopen: 1, evBackup: 4, evRestore: 5}), nil},
-	{"disk", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 3, evRetry: 3, evAdvance: 6, evFault: 6, evHeal: 6, evFuse: 2, evPowerCut: 2, evCrashRoom: 1, evBackup: 3, evRestore: 3}), nil},
-	{"ages", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 5, evConnect: 10, evBreak: 8, evLeave: 3, evPing: 6, evRetry: 3, evAdvance: 10, evStep: 3, evSleepRoom: 4, evCrashRoom: 1, evReopen: 1, evPowerCut: 1, evBackup: 3, evRestore: 3}), nil},
+	{"calm", weights(map[kind]int{evAct: 60, evRun: 10, evSettle: 6, evConnect: 6, evBreak: 6, evLeave: 2, evPing: 6, evRetry: 2, evAdvance: 2}), nil, 0},
+	{"links", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 3, evConnect: 14, evBreak: 16, evLeave: 4, evPing: 10, evRetry: 4, evAdvance: 3, evRemount: 1}), nil, 0},
+	{"lives", weights(map[kind]int{evAct: 45, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evPing: 4, evRetry: 4, evAdvance: 3, evSleepRoom: 6, evCrashRoom: 6, evReopen: 2, evBackup: 5, evRestore: 6}), nil, 0},
+	{"power", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 4, evRetry: 3, evAdvance: 2, evPowerCut: 3, evFuse: 6, evKill: 3, evCrashRoom: 2, evReopen: 1, evBackup: 4, evRestore: 5}), nil, 0},
+	{"disk", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evPing: 3, evRetry: 3, evAdvance: 6, evFault: 6, evHeal: 6, evFuse: 2, evPowerCut: 2, evCrashRoom: 1, evBackup: 3, evRestore: 3}), nil, 0},
+	{"ages", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 5, evConnect: 10, evBreak: 8, evLeave: 3, evPing: 6, evRetry: 3, evAdvance: 10, evStep: 3, evSleepRoom: 4, evCrashRoom: 1, evReopen: 1, evPowerCut: 1, evBackup: 3, evRestore: 3}), nil, 0},
 	{"all", weights(map[kind]int{evAct: 50, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 6, evLeave: 2, evPing: 5, evRetry: 3, evAdvance: 4, evStep: 1,
-		evSleepRoom: 2, evCrashRoom: 2, evPowerCut: 1, evFuse: 2, evKill: 1, evFault: 2, evHeal: 2, evReopen: 1, evRemount: 1, evBackup: 4, evRestore: 4}), nil},
+		evSleepRoom: 2, evCrashRoom: 2, evPowerCut: 1, evFuse: 2, evKill: 1, evFault: 2, evHeal: 2, evReopen: 1, evRemount: 1, evBackup: 4, evRestore: 4}), nil, 0},
 }
 
 func weights(of map[kind]int) (w [kinds]int) {
@@ -116,7 +117,7 @@ func draw(rng *rand.Rand, c climate, length int) history {
 	}
 	var h history
 	for len(h) < length {
-		if c.scripts != nil && rng.IntN(8) == 0 {
+		if c.scripts != nil && rng.IntN(c.every) == 0 {
 			h = append(h, c.script(rng)...)
 			continue
 		}

@@ -26,7 +26,7 @@ const (
 // lockstep is the climate of histories that are compared. Faults of the room and the machine are not in it: how long
 // a room that breaks again and again stays down depends on how old its life was.
 var lockstep = climate{"lockstep", weights(map[kind]int{evAct: 60, evConnect: 10, evBreak: 6, evLeave: 4, evPing: 8, evRetry: 4,
-	evRemount: 1, evAdvance: 6, evStep: 1, evReopen: 1}), nil}
+	evRemount: 1, evAdvance: 6, evStep: 1, evReopen: 1}), nil, 0}
 
 // breaks tells whether the action ends a life, or may.
 func (t template) breaks() bool { return slices.Contains([]string{"bomb", "hang", "stall"}, t.action) }

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,44 +38,63 @@ func without(k kind) bool {
 // tortures are the climates of the torture.
 var tortures = []climate{
 	{"cuts", weights(map[kind]int{evAct: 40, evBig: 6, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 3, evAdvance: 3, evPowerCut: 2, evFuse: 5,
-		evCutAt: 10, evAtRename: 2, evKill: 2, evSleepRoom: 6, evCrashRoom: 2, evReopen: 2, evBackup: 3, evStateAt: 3, evRestore: 4, evMigrate: 1}), scripts},
+		evCutAt: 10, evAtRename: 2, evKill: 2, evSleepRoom: 6, evCrashRoom: 2, evReopen: 2, evBackup: 3, evStateAt: 3, evRestore: 4, evMigrate: 1}), scripts(), 8},
 	{"failures", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 4, evAdvance: 6, evHarm: 8, evHarmSync: 3, evHarmNames: 3, evAtRename: 3, evHeal: 9,
-		evCutAt: 4, evPowerCut: 2, evSleepRoom: 5, evCrashRoom: 1, evReopen: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evMigrate: 1}), scripts},
+		evCutAt: 4, evPowerCut: 2, evSleepRoom: 5, evCrashRoom: 1, evReopen: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evMigrate: 1}), scripts(), 8},
 	{"the past", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evBreak: 2, evRetry: 3, evAdvance: 5, evStep: 1, evSleepRoom: 6,
-		evReopen: 3, evPowerCut: 2, evCutAt: 2, evKill: 1, evBackup: 6, evStateAt: 12, evRestore: 5, evMigrate: 2}), scripts},
+		evReopen: 3, evPowerCut: 2, evCutAt: 2, evKill: 1, evBackup: 6, evStateAt: 12, evRestore: 5, evMigrate: 2}), scripts(), 8},
 	{"restores", weights(map[kind]int{evAct: 40, evBig: 3, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 3, evSleepRoom: 4, evReopen: 1,
-		evPowerCut: 5, evFuse: 3, evCutAt: 4, evKill: 2, evHarm: 2, evHarmSync: 1, evHarmNames: 2, evAtRename: 2, evHeal: 2, evBackup: 6, evStateAt: 5, evRestore: 12}), scripts},
+		evPowerCut: 5, evFuse: 3, evCutAt: 4, evKill: 2, evHarm: 2, evHarmSync: 1, evHarmNames: 2, evAtRename: 2, evHeal: 2, evBackup: 6, evStateAt: 5, evRestore: 12}), scripts(), 8},
 	{"operators", weights(map[kind]int{evAct: 45, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
-		evPowerCut: 2, evKill: 2, evCutAt: 2, evBackup: 4, evStateAt: 3, evRestore: 4, evMigrate: 4, evDelete: 5}), scripts},
+		evPowerCut: 2, evKill: 2, evCutAt: 2, evBackup: 4, evStateAt: 3, evRestore: 4, evMigrate: 4, evDelete: 5}), scripts(), 8},
 	{"rot", weights(map[kind]int{evAct: 50, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
-		evPowerCut: 2, evKill: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evFlip: 3, evFlipLog: 3, evFlipCurrent: 2}), scripts},
+		evPowerCut: 2, evKill: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evFlip: 3, evFlipLog: 3, evFlipCurrent: 2}), scripts(), 8},
+	{"names", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 8, evConnect: 8, evRetry: 3, evBig: 1, evHarmNames: 2, evAtRename: 3, evHeal: 5, evSleepRoom: 4,
+		evReopen: 1, evBackup: 4, evRestore: 4, evPowerCut: 3}), nameScripts(), 3},
+	{"rewrites", weights(map[kind]int{evAct: 45, evBurst: 3, evRun: 8, evSettle: 8, evConnect: 8, evRetry: 3, evHarmSync: 3, evAtRename: 2, evHeal: 5,
+		evSleepRoom: 5, evCrashRoom: 2, evReopen: 1, evFuse: 3, evPowerCut: 2}), rewriteScripts(), 3},
 	{"everything", weights(map[kind]int{evAct: 50, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evLeave: 1, evPing: 2, evRetry: 3, evRemount: 1, evAdvance: 4,
 		evStep: 1, evSleepRoom: 4, evCrashRoom: 2, evPowerCut: 2, evFuse: 2, evCutAt: 4, evKill: 1, evHarm: 3, evHarmSync: 1, evHarmNames: 1, evAtRename: 1, evHeal: 4, evReopen: 2, evBackup: 4, evStateAt: 3,
-		evRestore: 4, evMigrate: 2, evDelete: 1, evFlip: 1, evFlipLog: 1, evFlipCurrent: 1}), scripts},
+		evRestore: 4, evMigrate: 2, evDelete: 1, evFlip: 1, evFlipLog: 1, evFlipCurrent: 1}), scripts(), 8},
 }
 
 // scripts are events that come one after the other now and then, for the same room: what each of them is needed for is seen
 // too seldom otherwise. One that has a kind that the climate has not does not come.
-var scripts = [][]kind{
-	{evBackup, evSettle, evRestore, evSettle, evBurst, evPowerCut},
-	{evBackup, evSettle, evRestore, evSettle, evAct, evFuse, evBurst, evSettle},
-	{evBackup, evSettle, evRestore, evSettle, evBurst, evStateAt, evSettle, evRestore, evSettle, evBurst, evCutAt, evBurst},
-	{evSleepRoom, evSettle, evBurst, evBig, evSettle, evPowerCut},
-	{evSleepRoom, evSettle, evBurst, evSleepRoom, evSettle, evBurst, evPowerCut},
-	{evHarm, evBurst, evHeal, evSleepRoom, evSettle, evFuse, evBurst},
-	{evHarm, evBurst, evSleepRoom, evSettle, evHeal, evBurst, evPowerCut},
-	{evHarmSync, evBurst, evSettle, evSleepRoom, evSettle, evHeal, evFuse, evAct, evSettle},
-	{evHarmSync, evBurst, evSettle, evCrashRoom, evSettle, evHeal, evFuse, evBurst},
-	{evHarmSync, evBurst, evSettle, evSleepRoom, evSettle, evHeal, evAtRename, evAct, evSettle},
-	{evHarmSync, evBurst, evSettle, evCrashRoom, evSettle, evHeal, evAtRename, evAct, evSettle},
-	{evBackup, evSettle, evAtRename, evRestore, evSettle, evHeal, evAct, evSettle, evPowerCut},
-	{evAtRename, evAct, evSettle, evSleepRoom, evSettle, evHeal, evAct, evSettle, evPowerCut},
-	{evHarmNames, evBackup, evSettle, evRestore, evSettle, evHeal, evBurst, evPowerCut},
-	{evBackup, evSettle, evHarmNames, evRestore, evSettle, evHeal, evBurst, evPowerCut},
-	{evHarmNames, evBurst, evBig, evSleepRoom, evSettle, evHeal, evBurst, evPowerCut},
-	{evBig, evSettle, evSleepRoom, evSettle, evCutAt, evBig, evSettle},
-	{evSleepRoom, evFlip, evSettle, evBurst, evReopen},
-	{evBurst, evFlipLog, evSettle, evBurst, evReopen},
+func scripts() [][]kind {
+	return slices.Concat([][]kind{
+		{evBackup, evSettle, evRestore, evSettle, evBurst, evPowerCut},
+		{evBackup, evSettle, evRestore, evSettle, evAct, evFuse, evBurst, evSettle},
+		{evBackup, evSettle, evRestore, evSettle, evBurst, evStateAt, evSettle, evRestore, evSettle, evBurst, evCutAt, evBurst},
+		{evSleepRoom, evSettle, evBurst, evBig, evSettle, evPowerCut},
+		{evSleepRoom, evSettle, evBurst, evSleepRoom, evSettle, evBurst, evPowerCut},
+		{evHarm, evBurst, evHeal, evSleepRoom, evSettle, evFuse, evBurst},
+		{evHarm, evBurst, evSleepRoom, evSettle, evHeal, evBurst, evPowerCut},
+		{evBig, evSettle, evSleepRoom, evSettle, evCutAt, evBig, evSettle},
+		{evSleepRoom, evFlip, evSettle, evBurst, evReopen},
+		{evBurst, evFlipLog, evSettle, evBurst, evReopen},
+	}, nameScripts(), rewriteScripts())
+}
+
+// nameScripts are about names of files that are not durable.
+func nameScripts() [][]kind {
+	return [][]kind{
+		{evHarmNames, evBackup, evSettle, evRestore, evSettle, evHeal, evAct, evSettle, evPowerCut},
+		{evBackup, evSettle, evHarmNames, evRestore, evSettle, evHeal, evAct, evSettle, evPowerCut},
+		{evBackup, evSettle, evAtRename, evRestore, evSettle, evHeal, evAct, evSettle, evPowerCut},
+		{evBackup, evSettle, evAtRename, evRestore, evSettle, evHeal, evAct, evRun, evPowerCut},
+		{evAtRename, evAct, evSettle, evSleepRoom, evSettle, evHeal, evAct, evSettle, evPowerCut},
+		{evHarmNames, evBurst, evBig, evSleepRoom, evSettle, evHeal, evAct, evSettle, evPowerCut},
+	}
+}
+
+// rewriteScripts are about files under which the disk has failed.
+func rewriteScripts() [][]kind {
+	return [][]kind{
+		{evHarmSync, evBurst, evSettle, evSleepRoom, evSettle, evHeal, evFuse, evAct, evSettle},
+		{evHarmSync, evBurst, evSettle, evCrashRoom, evSettle, evHeal, evFuse, evBurst},
+		{evHarmSync, evBurst, evSettle, evSleepRoom, evSettle, evHeal, evAtRename, evAct, evSettle},
+		{evHarmSync, evBurst, evSettle, evCrashRoom, evSettle, evHeal, evAtRename, evAct, evSettle},
+	}
 }
 
 // TestTorture makes runs of the torture. `-sim.seed n` shows one.
@@ -281,10 +301,10 @@ func (w *world) renames(to string) {
 		return
 	}
 	w.atRename = nil
-	switch n := 1 + rng.IntN(3); rng.IntN(4) {
-	case 0, 1:
+	switch n := 1 + rng.IntN(3); rng.IntN(5) {
+	case 0, 1, 2:
 		w.fail(faultdisk.Fault{Op: faultdisk.OpSyncDir, Suffix: filepath.Dir(to)})
-	case 2:
+	case 3:
 		w.tracef("a power cut at the sync of the directory, %d", n)
 		w.disk.CrashAt(faultdisk.OpSyncDir, filepath.Dir(to), n)
 	default:
