@@ -243,11 +243,14 @@ func readAside(o Options) (*aside, error) {
 		return nil, err
 	}
 	a := &aside{f: f}
-	if err := a.parse(size); err != nil {
-		a.close()
-		return nil, fmt.Errorf("%w: %s, which has entries that were moved out of the commit log: %w", ErrCorrupt, path, err)
+	if err = a.parse(size); err == nil {
+		return a, nil
 	}
-	return a, nil
+	a.close()
+	if errors.Is(err, errAside) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %s, which has entries that were moved out of the commit log: %w", ErrCorrupt, path, err)
+	}
+	return nil, err
 }
 
 var errAside = errors.New("its parts do not fit together")
@@ -328,10 +331,11 @@ func (a *aside) of(epoch string) (places []asidePlace) {
 	return places
 }
 
-// before puts the file's entries of an epoch before those that the log has.
-func (a *aside) before(o Options, room RoomLog, epoch string) RoomLog {
+// before puts the file's entries of an epoch before those that the log has, if there are some above the number
+// that the room's own file has reached. A file of entries that was removed may be there again after a power cut.
+func (a *aside) before(o Options, room RoomLog, epoch string, reached uint64) RoomLog {
 	places := a.of(epoch)
-	if len(places) == 0 {
+	if n := len(places); n == 0 || !places[n-1].damaged && places[n-1].number <= reached {
 		return room
 	}
 	return &patchedLog{RoomLog: room, o: o, a: a, places: places}

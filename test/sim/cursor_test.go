@@ -172,9 +172,6 @@ func (s *cursorSpeech) frame(f *frame) {
 		delete(s.states, f.Channel) // asked for again after a pause
 	}
 	for _, cursor := range []string{f.At, f.Cursor} {
-		if cursor != "" && f.Type != "success" { // that of a reply may be a stored one
-			s.c.w.witnessCursor(s.c, cursor)
-		}
 		if cursor != "" && (s.latest == "" || later(f, cursor, s.latest)) {
 			s.latest = cursor
 		}

@@ -35,8 +35,7 @@ type clock struct {
 
 func (c clock) AfterFunc(d time.Duration, f func()) room.Timer {
 	return c.Clock.AfterFunc(d, func() {
-		f()
-		c.w.wait()
+		c.w.hold(f)
 	})
 }
 
@@ -70,21 +69,37 @@ func (w *world) exec(run func()) {
 		}()
 	}
 	idle.busy = true
-	w.turn.held = true
-	idle.work <- run
+	w.hold(func() { idle.work <- run })
+}
+
+// hold does something that sets an actor going, and waits until that has come to rest; then calls in the background go on.
+func (w *world) hold(do func()) {
+	w.turn.hold()
+	do()
 	w.wait()
-	w.turn.held = false
-	for len(w.turn.waiting) > 0 {
-		w.turn.next()
+	for w.turn.next() { // one at a time; it may be the actor's run itself that waits
 		w.wait()
 	}
+	w.turn.let()
 }
 
 // A turnstile holds calls in the background back while an actor runs, and then lets them go one after another.
 type turnstile struct {
-	held    bool
 	mu      sync.Mutex
+	held    bool // protected by mu, as is waiting
 	waiting []chan struct{}
+}
+
+func (t *turnstile) hold() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = true
+}
+
+func (t *turnstile) let() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = false
 }
 
 func (t *turnstile) wait() {
@@ -99,12 +114,16 @@ func (t *turnstile) wait() {
 	<-c
 }
 
-func (t *turnstile) next() {
+// next lets the first call go on. It tells whether there was one.
+func (t *turnstile) next() bool {
 	t.mu.Lock()
-	c := t.waiting[0]
+	defer t.mu.Unlock()
+	if len(t.waiting) == 0 {
+		return false
+	}
+	close(t.waiting[0])
 	t.waiting = t.waiting[1:]
-	t.mu.Unlock()
-	close(c)
+	return true
 }
 
 // move lets one of the things happen that may. It tells whether there was one.

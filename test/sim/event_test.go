@@ -34,6 +34,9 @@ const (
 	evRestore                 // a room is replaced by a copy of it that was taken before
 	evCutAt                   // the machine loses power at some operation of one kind to come
 	evHarm                    // calls of one kind begin to fail
+	evHarmSync                // a sync of a room's file or WAL fails
+	evHarmNames               // what is done to names in a room's directory fails: syncs of it most of the time
+	evAtRename                // when a file takes the place of a room\'s: the sync of the directory fails, or the power goes about then
 	evBig                     // a client acts, and the action is larger than most
 	evBurst                   // clients act many times, and what comes of it
 	evStateAt                 // a copy of a room is taken as it was
@@ -48,7 +51,7 @@ const (
 func (k kind) String() string {
 	return [kinds]string{"act", "run", "settle", "connect", "break", "leave", "ping", "retry", "remount", "advance", "step",
 		"sleep room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen", "backup", "restore",
-		"cut at", "harm", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current"}[k]
+		"cut at", "harm", "harm sync", "harm names", "at rename", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current"}[k]
 }
 
 // An event is one step of a history.
@@ -113,7 +116,7 @@ func draw(rng *rand.Rand, c climate, length int) history {
 	}
 	var h history
 	for len(h) < length {
-		if c.scripts != nil && rng.IntN(12) == 0 {
+		if c.scripts != nil && rng.IntN(8) == 0 {
 			h = append(h, c.script(rng)...)
 			continue
 		}

@@ -49,6 +49,7 @@ func (l *link) Send(frames ...*hibernate.Frame) {
 		return
 	}
 	for _, f := range frames {
+		l.w.witnessCursor(l.client, f.Payload())
 		l.down = append(l.down, downward{message: f.Payload()})
 	}
 }

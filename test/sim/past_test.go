@@ -4,6 +4,7 @@ package sim
 // seq: whoever asks for that state later must get exactly that.
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,9 +12,9 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/denrooms/den/room"
@@ -158,12 +159,19 @@ func (w *world) judgeCopy(b *copied, t *truth) {
 	w.states = append(w.states, s)
 }
 
+// cursors are what a frame says of where the room is: its history's name and the seq in it.
+var cursors = regexp.MustCompile(`"(?:cursor|at)":"([^".]+)\.([0-9a-z]+)"`)
+
 // witnessCursor: the first seq of an epoch is above all that the room has told anybody in an earlier one. A room whose files
-// were deleted knows nothing of these.
-func (w *world) witnessCursor(c *client, cursor string) {
-	epoch, text, _ := strings.Cut(cursor, ".")
-	seq, err := strconv.ParseInt(text, 36, 64)
-	if err != nil || !w.torture {
+// were deleted knows nothing of these. It is called in the order in which the room sends.
+func (w *world) witnessCursor(c *client, message []byte) {
+	m := cursors.FindSubmatch(message)
+	if !w.torture || m == nil || bytes.Contains(message, []byte(`"success"`)) { // a reply may be a stored one
+		return
+	}
+	epoch := string(m[1])
+	seq, err := strconv.ParseInt(string(m[2]), 36, 64)
+	if err != nil {
 		return
 	}
 	if w.highs == nil {

@@ -223,7 +223,11 @@ func (f files) Rename(from, to string) error {
 		f.w.outside.base[r.room] = last
 		f.w.renamed = true
 	}
-	return f.FS.Rename(f.alias(from), f.alias(to))
+	err := f.FS.Rename(f.alias(from), f.alias(to))
+	if err == nil {
+		f.w.renames(to)
+	}
+	return err
 }
 
 // alias is the name that the run has for a WAL that a connection keeps: storage names it by a number of the process.

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,19 +37,19 @@ func without(k kind) bool {
 // tortures are the climates of the torture.
 var tortures = []climate{
 	{"cuts", weights(map[kind]int{evAct: 40, evBig: 6, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 3, evAdvance: 3, evPowerCut: 2, evFuse: 5,
-		evCutAt: 12, evKill: 2, evSleepRoom: 6, evCrashRoom: 2, evReopen: 2, evBackup: 3, evStateAt: 3, evRestore: 4, evMigrate: 1}), scripts},
-	{"failures", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 4, evAdvance: 6, evHarm: 12, evHeal: 9,
+		evCutAt: 10, evAtRename: 2, evKill: 2, evSleepRoom: 6, evCrashRoom: 2, evReopen: 2, evBackup: 3, evStateAt: 3, evRestore: 4, evMigrate: 1}), scripts},
+	{"failures", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 4, evAdvance: 6, evHarm: 8, evHarmSync: 3, evHarmNames: 3, evAtRename: 3, evHeal: 9,
 		evCutAt: 4, evPowerCut: 2, evSleepRoom: 5, evCrashRoom: 1, evReopen: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evMigrate: 1}), scripts},
 	{"the past", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evBreak: 2, evRetry: 3, evAdvance: 5, evStep: 1, evSleepRoom: 6,
 		evReopen: 3, evPowerCut: 2, evCutAt: 2, evKill: 1, evBackup: 6, evStateAt: 12, evRestore: 5, evMigrate: 2}), scripts},
 	{"restores", weights(map[kind]int{evAct: 40, evBig: 3, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 3, evSleepRoom: 4, evReopen: 1,
-		evPowerCut: 5, evFuse: 3, evCutAt: 4, evKill: 2, evHarm: 2, evHeal: 2, evBackup: 6, evStateAt: 5, evRestore: 12}), scripts},
+		evPowerCut: 5, evFuse: 3, evCutAt: 4, evKill: 2, evHarm: 2, evHarmSync: 1, evHarmNames: 2, evAtRename: 2, evHeal: 2, evBackup: 6, evStateAt: 5, evRestore: 12}), scripts},
 	{"operators", weights(map[kind]int{evAct: 45, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
 		evPowerCut: 2, evKill: 2, evCutAt: 2, evBackup: 4, evStateAt: 3, evRestore: 4, evMigrate: 4, evDelete: 5}), scripts},
 	{"rot", weights(map[kind]int{evAct: 50, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
 		evPowerCut: 2, evKill: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evFlip: 3, evFlipLog: 3, evFlipCurrent: 2}), scripts},
 	{"everything", weights(map[kind]int{evAct: 50, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evLeave: 1, evPing: 2, evRetry: 3, evRemount: 1, evAdvance: 4,
-		evStep: 1, evSleepRoom: 4, evCrashRoom: 2, evPowerCut: 2, evFuse: 2, evCutAt: 4, evKill: 1, evHarm: 4, evHeal: 4, evReopen: 2, evBackup: 4, evStateAt: 3,
+		evStep: 1, evSleepRoom: 4, evCrashRoom: 2, evPowerCut: 2, evFuse: 2, evCutAt: 4, evKill: 1, evHarm: 3, evHarmSync: 1, evHarmNames: 1, evAtRename: 1, evHeal: 4, evReopen: 2, evBackup: 4, evStateAt: 3,
 		evRestore: 4, evMigrate: 2, evDelete: 1, evFlip: 1, evFlipLog: 1, evFlipCurrent: 1}), scripts},
 }
 
@@ -62,7 +63,15 @@ var scripts = [][]kind{
 	{evSleepRoom, evSettle, evBurst, evSleepRoom, evSettle, evBurst, evPowerCut},
 	{evHarm, evBurst, evHeal, evSleepRoom, evSettle, evFuse, evBurst},
 	{evHarm, evBurst, evSleepRoom, evSettle, evHeal, evBurst, evPowerCut},
-	{evHarm, evBackup, evSettle, evRestore, evSettle, evHeal, evBurst, evPowerCut},
+	{evHarmSync, evBurst, evSettle, evSleepRoom, evSettle, evHeal, evFuse, evAct, evSettle},
+	{evHarmSync, evBurst, evSettle, evCrashRoom, evSettle, evHeal, evFuse, evBurst},
+	{evHarmSync, evBurst, evSettle, evSleepRoom, evSettle, evHeal, evAtRename, evAct, evSettle},
+	{evHarmSync, evBurst, evSettle, evCrashRoom, evSettle, evHeal, evAtRename, evAct, evSettle},
+	{evBackup, evSettle, evAtRename, evRestore, evSettle, evHeal, evAct, evSettle, evPowerCut},
+	{evAtRename, evAct, evSettle, evSleepRoom, evSettle, evHeal, evAct, evSettle, evPowerCut},
+	{evHarmNames, evBackup, evSettle, evRestore, evSettle, evHeal, evBurst, evPowerCut},
+	{evBackup, evSettle, evHarmNames, evRestore, evSettle, evHeal, evBurst, evPowerCut},
+	{evHarmNames, evBurst, evBig, evSleepRoom, evSettle, evHeal, evBurst, evPowerCut},
 	{evBig, evSettle, evSleepRoom, evSettle, evCutAt, evBig, evSettle},
 	{evSleepRoom, evFlip, evSettle, evBurst, evReopen},
 	{evBurst, evFlipLog, evSettle, evBurst, evReopen},
@@ -136,7 +145,7 @@ func TestTortureDeterministic(t *testing.T) {
 // tighten makes everything small, so that what happens seldom happens often.
 func (w *world) tighten() {
 	w.disk.KeepMoments()
-	w.options.CheckpointBytes = []int64{8 << 10, 32 << 10, 256 << 10}[w.rng.IntN(3)]
+	w.options.CheckpointBytes = []int64{8 << 10, 32 << 10, 256 << 10, 4 << 20}[w.rng.IntN(4)]
 	w.options.LogSegmentBytes = []int64{4 << 10, 16 << 10, 64 << 10, 1 << 20}[w.rng.IntN(4)]
 	w.options.TimeTravel = []time.Duration{-1, time.Hour, 24 * time.Hour, 24 * time.Hour}[w.rng.IntN(4)]
 }
@@ -160,6 +169,13 @@ func (w *world) torment(k kind, key room.Key, rng *rand.Rand) {
 		w.cutAt(rng)
 	case evHarm:
 		w.harm(rng)
+	case evHarmSync:
+		w.fail(faultdisk.Fault{Op: faultdisk.OpSync, Suffix: []string{".db", "-wal"}[rng.IntN(2)], After: rng.IntN(3),
+			Err: []syscall.Errno{syscall.EIO, syscall.ENOSPC}[rng.IntN(2)]})
+	case evAtRename:
+		w.atRename = rng
+	case evHarmNames:
+		w.harmNames(key, rng)
 	case evBig:
 		w.big(key, rng)
 	case evStateAt:
@@ -249,7 +265,47 @@ func (w *world) harm(rng *rand.Rand) {
 	default:
 		f.Err = []syscall.Errno{syscall.EIO, syscall.ENOSPC}[rng.IntN(2)]
 	}
+	w.fail(f)
+}
+
+func (w *world) fail(f faultdisk.Fault) {
 	w.stats.Faults++
 	w.tracef("%+v", f)
 	w.disk.Fail(f)
+}
+
+// renames does what was to be done when a file takes the place of a room's.
+func (w *world) renames(to string) {
+	rng := w.atRename
+	if rng == nil || filepath.Ext(to) != ".db" || filepath.Base(filepath.Dir(to)) == "_alarms" {
+		return
+	}
+	w.atRename = nil
+	switch n := 1 + rng.IntN(3); rng.IntN(4) {
+	case 0, 1:
+		w.fail(faultdisk.Fault{Op: faultdisk.OpSyncDir, Suffix: filepath.Dir(to)})
+	case 2:
+		w.tracef("a power cut at the sync of the directory, %d", n)
+		w.disk.CrashAt(faultdisk.OpSyncDir, filepath.Dir(to), n)
+	default:
+		w.tracef("a power cut at change %d from now", n)
+		w.disk.CrashAfter(n)
+	}
+}
+
+// harmNames has something fail that is done to names in a room's directory.
+func (w *world) harmNames(key room.Key, rng *rand.Rand) {
+	path, err := w.path(key.Room)
+	if err != nil {
+		w.failf("%v", err)
+		return
+	}
+	f := faultdisk.Fault{Op: faultdisk.OpSyncDir, Suffix: filepath.Dir(path), After: rng.IntN(6), Times: 1 + rng.IntN(2)}
+	switch rng.IntN(8) {
+	case 0:
+		f = faultdisk.Fault{Op: faultdisk.OpRename, After: rng.IntN(4)}
+	case 1:
+		f = faultdisk.Fault{Op: faultdisk.OpDelete, After: rng.IntN(6)}
+	}
+	w.fail(f)
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -49,13 +50,14 @@ type world struct {
 	renamed   bool     // its file has taken the room's place, and the clients are not told
 	rewinds   map[string][]*rewind
 
-	sleep   sleepMode
-	torture bool
-	harmed                      // by bits that flipped
-	past                        // what is known of earlier states
-	chores  []func()            // what is done before the server starts again
-	version int                 // how many migrations the program has
-	heard   map[string][]string // what each client got, where that is to be compared
+	sleep    sleepMode
+	torture  bool
+	harmed                       // by bits that flipped
+	past                         // what is known of earlier states
+	atRename *rand.Rand          // what is to happen when a file takes the place of a room's is drawn from it; nil: nothing
+	chores   []func()            // what is done before the server starts again
+	version  int                 // how many migrations the program has
+	heard    map[string][]string // what each client got, where that is to be compared
 
 	sum     hash.Hash
 	log     *strings.Builder // nil: nobody reads it
@@ -265,13 +267,15 @@ func (w *world) failf(format string, args ...any) {
 	}
 }
 
+// probes are files that storage tries to make where SQLite cannot open one; their names are chance's.
+var probes = regexp.MustCompile(`\.den-probe-[0-9]+`)
+
 func (w *world) tracef(format string, args ...any) {
+	line := probes.ReplaceAllString(fmt.Sprintf(format, args...), ".den-probe")
+	w.sum.Write([]byte(line))
 	if w.log == nil {
-		fmt.Fprintf(w.sum, format, args...)
 		return
 	}
-	line := fmt.Sprintf(format, args...)
-	w.sum.Write([]byte(line))
 	if len(line) > 400 {
 		line = line[:400] + "…"
 	}
