@@ -71,9 +71,11 @@
 //	40  u64  generation
 //	48  i64  Unix ms when it was begun
 //	56  u64  number of the log's first segment then
-//	64  u32  0
-//	68  u32  checksum of 0 to 67, salt 0. This is the segment's salt
-//	72  zeros up to 1536, where the first record is, but for
+//	64  u64  segments below this one had only released entries then
+//	72  u64  newest generation then that was Relaxed and had crashed, 0: none
+//	80  u32  0
+//	84  u32  checksum of 0 to 83, salt 0. This is the segment's salt
+//	88  zeros up to 1536, where the first record is, but for
 //	512, 1024: the hints: u32 offset of the record of an index; u32 checksum of that
 //
 // Record: aligned to 8 bytes.
@@ -104,7 +106,7 @@
 // (filter.go), which tells of most rooms that they are not in the blocks.
 //
 //	 0  u32  checksum of the block from 4 on
-//	 4  u32  the block's number
+//	 4  u32  the block's number, and 1<<31 in the index at the end of a segment
 //	 8  u32  n, how many rooms
 //	12  n times: key; u64 number of the newest entry; u32 its offset; u32 the checksum that
 //	    ends it; u32 offset of the room's newest record with flag 1

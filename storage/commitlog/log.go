@@ -128,7 +128,15 @@ func (l *Log) load() (*current, error) {
 			have[n] = true
 		}
 	}
+	// A CURRENT that was renamed, and whose name could not be synced, may be another one after a power
+	// cut: what it does not name is deleted only when it is sure to stay.
+	if len(names) > 0 {
+		if err := l.syncDir(); err != nil {
+			return nil, failure("syncing the directory", err)
+		}
+	}
 	c, b, err := l.readCurrent()
+	rebuilt := false
 	switch {
 	case err != nil && !errors.Is(err, ErrCorrupt):
 		return nil, err
@@ -138,6 +146,7 @@ func (l *Log) load() (*current, error) {
 		if c, err = l.rebuild(have, b, err); err != nil {
 			return nil, err
 		}
+		rebuilt = true
 	}
 	l.id, l.clock = c.id, c.clock
 	if c.active != 0 && !have[c.active] {
@@ -150,6 +159,11 @@ func (l *Log) load() (*current, error) {
 			if c.segments[i], err = l.adopt(s.number, s.generation); err != nil {
 				return nil, err
 			}
+		}
+	}
+	if rebuilt { // before anything is begun that has to be told apart from what was there
+		if err := l.writeCurrent(c); err != nil {
+			return nil, err
 		}
 	}
 	for n := c.first; n < c.next(); n++ {
@@ -240,6 +254,19 @@ func (l *Log) first() uint64 {
 		return l.active.number
 	}
 	return l.segments[0].number
+}
+
+// floor is the number of the first segment that has unreleased entries, or may have. mu is held.
+func (l *Log) floor() uint64 {
+	for _, s := range l.segments {
+		if s.pins > 0 || l.crashed.has(s.number) {
+			return s.number
+		}
+	}
+	if l.active != nil {
+		return l.active.number
+	}
+	return l.segments[len(l.segments)-1].number + 1
 }
 
 // ID is the log's name for all its life: 32 hex digits, made with it.

@@ -47,7 +47,7 @@ func (l *Log) startGroup() (chain uint32, part int64, err error) {
 			return 0, 0, err
 		}
 	}
-	content, _ := encodeIndex(a.touched, a.salt)
+	content, _ := encodeIndex(a.touched, a.salt, 0)
 	rec := record{
 		chain: a.chain, synced: uint32(a.synced), previous: a.indexed, number: uint64(len(a.touched)), flags: flagIndex,
 	}

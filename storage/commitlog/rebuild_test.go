@@ -264,7 +264,8 @@ func contents(t *testing.T, d *faultdisk.Disk) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&all, "%s %x\n", path, b)
+		all.WriteString(path)
+		all.Write(b)
 	}
 	return all.String()
 }
