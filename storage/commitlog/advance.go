@@ -206,6 +206,7 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 	c = &current{
 		relaxed: l.o.Durability == Relaxed, id: l.id, generation: l.generation, active: active, crashed: l.crashed.suspects,
 		unsynced: l.unsynced, clock: l.clock, segments: segments,
+		nameless: maps.Clone(l.nameless),
 	}
 	switch {
 	case len(segments) > 0:
@@ -250,7 +251,7 @@ func (l *Log) discard(doomed []*segment) {
 	}
 }
 
-// tidy looks for rooms that still wait behind a crash, if somebody has seen that it is time,
+// tidy looks for rooms that still wait after a crash, if somebody has seen that it is time,
 // and then deletes what is not needed any more.
 func (l *Log) tidy(look bool) {
 	if look {

@@ -161,10 +161,10 @@ func (l *Log) lookup(s *segment, k key) (p place, f vfs.File, err error) {
 	if v := s.survey.Load(); v != nil {
 		return l.lookupSurvey(s, v, k)
 	}
-	if p, f, err = l.lookupIndexes(s, k); !errors.Is(err, ErrCorrupt) {
+	if p, f, err = l.lookupIndexes(s, k); err == nil || errors.Is(err, ErrLost) {
 		return p, f, err
 	}
-	v, err := l.surveyed(s)
+	v, err := l.surveyed(s) // a part of an index that cannot be read is not needed either
 	if err != nil {
 		return place{}, nil, err
 	}
@@ -241,10 +241,9 @@ func (l *Log) eachRoom(s *segment, f vfs.File, from cursor, do func(at cursor, p
 	for at := from; at.index < len(s.indexes); at.index, at.block = at.index+1, 0 {
 		for x := s.indexes[at.index]; at.block < x.blocks(); at.block++ {
 			b, err := s.readBlock(f, x, at.block)
-			if errors.Is(err, ErrCorrupt) || s.survey.Load() != nil {
+			if err != nil || s.survey.Load() != nil {
 				return l.eachSurveyed(s, at, do)
 			}
-			first = cmp.Or(first, err)
 			for ; len(b) > 0; b = b[indexEntry:] {
 				p := parsePlace(b)
 				more, err := do(at, &p)

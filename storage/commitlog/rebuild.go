@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -59,6 +60,33 @@ func parseHead(b []byte, number uint64) (h head, err error) {
 		id: [16]byte(b[16:32]), number: number, generation: le.Uint64(b[40:]), begun: int64(le.Uint64(b[48:])),
 		first: le.Uint64(b[56:]), floor: le.Uint64(b[64:]), unsynced: le.Uint64(b[72:]), relaxed: le.Uint32(b[12:])&flagRelaxed != 0,
 	}, nil
+}
+
+// outdated is the error of a CURRENT that is older than the segments, because somebody has put it
+// there: a segment that comes behind all that it names has entries.
+func (l *Log) outdated(c *current, have map[uint64]bool) error {
+	for n := range have {
+		if n < c.next() {
+			continue
+		}
+		if h, err := l.readHead(n); err != nil || h.id != c.id {
+			continue
+		}
+		f, err := l.o.FS.Open(l.path(n), os.O_RDONLY)
+		if err != nil {
+			return failure("opening "+segmentName(n), err)
+		}
+		b := make([]byte, segmentStart+recordHeader)
+		read, err := f.ReadAt(b, 0)
+		if err = errors.Join(err, f.Close()); read == len(b) {
+			if _, ok := parseHeader(b[segmentStart:], binary.LittleEndian.Uint32(b[segmentHeader-4:])); ok {
+				return fmt.Errorf("commitlog: %w: %s is older than %s", ErrCorrupt, currentName, segmentName(n))
+			}
+		} else if !errors.Is(err, io.EOF) {
+			return failure("reading "+segmentName(n), err)
+		}
+	}
+	return nil
 }
 
 // remains are the segments that there are.
@@ -135,7 +163,7 @@ func (l *Log) rebuild(have map[uint64]bool, b []byte, why error) (*current, erro
 		l.setAside(h.number, h.id)
 		delete(have, h.number)
 	}
-	c := &current{id: m.id, first: m.top, floor: m.top}
+	c := &current{id: m.id, first: m.top, floor: m.top, nameless: make(map[key]uint64)}
 	c.clock.wall = l.o.Now().UnixMilli()
 	for _, h := range m.heads {
 		c.unsynced = max(c.unsynced, h.unsynced)

@@ -34,6 +34,7 @@ type segment struct {
 	generation uint64 // that has begun it
 
 	lost   bool                   // the file was not there when the log was opened
+	given  atomic.Bool            // what is missing or damaged of it was given up
 	pins   int                    // rooms that have unreleased entries here; protected by Log.mu
 	survey atomic.Pointer[survey] // what was found by reading it, because an index is damaged; nil: not needed so far
 }
@@ -45,6 +46,9 @@ func (s *segment) rooms() (n int) {
 	}
 	return n
 }
+
+// missing tells whether rooms may need what was in the file, and it is not there.
+func (s *segment) missing() bool { return s.lost && !s.given.Load() }
 
 // place is what a segment holds of a room. It is small: the segment that is written has one in
 // memory for each room that wrote to it, asleep or not. The names are in the file, at root.
