@@ -26,12 +26,12 @@ export FUZZTIME LOOPS DURATION
 .PHONY: test lint cross unit fuzz bench compare crash sim bugs web soak api run clean
 
 test:
-	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim web
+	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim torture web
 
 lint:
 	@$(RUN) setup format vet staticcheck vuln
 
-cross unit fuzz crash sim bugs web:
+cross unit fuzz crash sim torture bugs web:
 	@$(RUN) setup $@
 
 bench:
@@ -41,7 +41,7 @@ compare:
 	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(value BENCH)' -dir '$(DIR)'
 
 soak:
-	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak sockets-soak bugs bench
+	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak torture-soak sockets-soak bugs bench
 
 api:
 	go test ./test/policy -run '^TestAPI$$' -update
