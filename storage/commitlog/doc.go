@@ -129,12 +129,13 @@
 //
 // The records end where one is not good or does not name the checksum of the one before it: so
 // what a failed write has left behind a shorter one is not taken for records. That what is not
-// good was never acknowledged is not taken for granted: if a good record behind it says that it
-// was durable, or it would be good with one bit changed, Open gives ErrCorrupt, for nobody can
-// say whose it was. (One case stays open: a sector of the last group, or the end of its last
-// record, in which a single bit was set, and is not. It counts as one that never came.) What lies
-// before the newest index is known by it: damage there is found by the rooms that have it. An
-// entry that was refused, because its write or sync failed, may be there behind a crash if
+// good was never acknowledged is not taken for granted. If it would be good with one bit changed, it
+// is read so, and put right. If a good record after it says that it was durable, it is damaged: one
+// whose header is good costs its room alone; where the header is not, nobody can say whose it was, and
+// each room is refused that may have had its newest entry there. Open goes on in any case. (One case
+// stays open: a sector of the last group, or the end of its last record, in which a single bit was
+// set, and is not. It counts as one that never came.) What lies before the newest index is known by
+// it: damage there is found by the rooms that have it. An entry that was refused, because its write or sync failed, may be there behind a crash if
 // nothing was written after it.
 //
 // After a failed sync the acknowledged part of the segment is read again, checked and put
