@@ -154,23 +154,12 @@ func (w *asideWriter) header(log string) {
 	w.write(binary.LittleEndian.AppendUint32(b, castagnoli(0, b)))
 }
 
-// history writes the entries of one epoch: the old file's, then the log's that follow them.
+// history writes the entries of one epoch: the old file's, then the log's that follow them. An old file that a power
+// cut has brought back may have none that the room still needs: then the log's do not follow them.
 func (w *asideWriter) history(o Options, epoch string, old *aside, logged bool) error {
-	after, known := uint64(0), false
-	for _, p := range old.of(epoch) {
-		if p.damaged {
-			w.entry(epoch, asideDamaged, LogEntry{})
-			return nil
-		}
-		e, err := old.read(p)
-		if err != nil {
-			return err
-		}
-		w.entry(epoch, 0, e)
-		after, known = p.number, true
-	}
 	if !logged {
-		return nil
+		_, err := w.old(epoch, old)
+		return err
 	}
 	room, err := o.Log.Room(o.Namespace, o.Room, epoch)
 	if err != nil {
@@ -178,7 +167,13 @@ func (w *asideWriter) history(o Options, epoch string, old *aside, logged bool) 
 	}
 	defer room.Close()
 	first, last, err := room.Range()
-	if err == nil && !known && first > 0 {
+	var after uint64
+	if n := len(old.of(epoch)); n > 0 && (err != nil || first == 0 || old.of(epoch)[n-1].damaged || first <= old.of(epoch)[n-1].number+1) {
+		var failed error
+		if after, failed = w.old(epoch, old); failed != nil || after == math.MaxUint64 {
+			return failed
+		}
+	} else if first > 0 {
 		after = first - 1
 	}
 	if err == nil && last > after {
@@ -189,6 +184,24 @@ func (w *asideWriter) history(o Options, epoch string, old *aside, logged bool) 
 		return nil
 	}
 	return err
+}
+
+// old copies an epoch's entries from the old file, and returns the number of the newest; math.MaxUint64: they end
+// where the next ones are damaged.
+func (w *asideWriter) old(epoch string, old *aside) (newest uint64, err error) {
+	for _, p := range old.of(epoch) {
+		if p.damaged {
+			w.entry(epoch, asideDamaged, LogEntry{})
+			return math.MaxUint64, nil
+		}
+		e, err := old.read(p)
+		if err != nil {
+			return 0, err
+		}
+		w.entry(epoch, 0, e)
+		newest = p.number
+	}
+	return newest, nil
 }
 
 func (w *asideWriter) entry(epoch string, flags uint32, e LogEntry) {

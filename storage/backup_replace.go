@@ -218,7 +218,10 @@ func (r *Replacement) install() (kept string, err error) {
 	if err := become.settle(o.FS, r.temp, mode); err != nil {
 		return "", err
 	}
-	if kept, err = r.keepOld(become.at); err != nil {
+	if kept, err = r.keepOld(become.at); err == nil {
+		err = o.syncDir() // what is removed next is kept for good
+	}
+	if err != nil {
 		return "", err
 	}
 	// A WAL is here only where the old file could not be opened. It must not be played into the new
@@ -284,7 +287,7 @@ func (r *Replacement) above() (Seq, error) {
 func (r *Replacement) retire() (seq Seq, readable bool, err error) {
 	d, err := Open(r.o)
 	switch {
-	case errors.Is(err, ErrInUse):
+	case err != nil && !refusal(err): // it is not that it cannot be read
 		return 0, false, err
 	case err != nil:
 		return 0, false, nil

@@ -44,6 +44,9 @@ func openBorn(o Options) (*DB, error) {
 	if t == nil {
 		return nil, nil
 	}
+	if err := o.makeAbsenceDurable(); err != nil {
+		return nil, err
+	}
 	epoch := bornEpoch(o, o.Log.Generation())
 	room, err := o.Log.Room(o.Namespace, o.Room, epoch)
 	if err != nil {

@@ -352,7 +352,9 @@ func (d *DB) shut() error {
 		err = errors.Join(err, d.o.FS.Remove(parked))
 	}
 	if d.suspect && made {
-		err = errors.Join(err, d.o.accuse())
+		failed := d.o.accuse()
+		d.o.Kind.noteAccused(d.o.Path, failed)
+		err = errors.Join(err, failed)
 	}
 	open.remove(d.handle)
 	return errors.Join(err, d.over())

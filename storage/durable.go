@@ -7,6 +7,8 @@ package storage
 // directory is synced before the first use of a file in it, once for each process.
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"sync"
 
@@ -34,12 +36,28 @@ func (o Options) syncDir() error {
 	return err
 }
 
+// makeAbsenceDurable makes sure that no power cut brings back a file of the room's name, which an attempt to make it
+// has left and removed: a room that begins in the log would be taken for that file. A directory that is not
+// there has no such names.
+func (o Options) makeAbsenceDurable() error {
+	if o.Kind.knowsDurable(filepath.Dir(o.Path)) {
+		return nil
+	}
+	err := o.FS.SyncDir(filepath.Dir(o.Path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // durableNames are the directories whose names, and whose own, are known to be durable. A Kind has
 // them for the rooms that share it.
 type durableNames struct {
 	mu     sync.Mutex
 	known  map[string]struct{}
 	failed int // how many syncs of directories have failed
+
+	unmarked map[string]struct{} // suspect files whose mark could not be made, suspect.go
 }
 
 // knowsDurable reports whether all names in a directory, and its own, are durable.
@@ -95,7 +113,7 @@ func (o Options) publish(temp string) error {
 }
 
 // publishNew is publish where the room has no file, unless writing the new one has failed. After an
-// error there is none again, or the next Open uses what is there: nobody has been in it.
+// error there is none, but a power cut may bring one back: see makeAbsenceDurable.
 func (o Options) publishNew(temp string, failed error) error {
 	err := failed
 	if err == nil {

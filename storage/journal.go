@@ -105,6 +105,9 @@ func (d *DB) whole() (bool, error) {
 		return false, fmt.Errorf("%w: the file was in use with the log %s, this one is %s; %s", ErrLogMissing, d.mark.log, log.ID(), logHint)
 	case d.mark.log != log.ID():
 		return true, nil
+	case max(d.mark.clean, d.mark.since) > log.Generation():
+		return false, fmt.Errorf("%w: the file was in use in generation %d of the log, which has come to %d: the log is an older copy; %s",
+			ErrLogMismatch, max(d.mark.clean, d.mark.since), log.Generation(), logHint)
 	}
 	return d.mark.clean == log.Generation() || d.mark.clean > log.Crashed(), nil
 }

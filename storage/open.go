@@ -153,7 +153,12 @@ func leave(room RoomLog) {
 // openOnce makes a connection to a file that is there. header is what it begins with; nil:
 // not known.
 func openOnce(o Options, header *fileHeader) (*DB, error) {
-	_, missing := o.FS.Size(o.Path + "-wal")
+	size, missing := o.FS.Size(o.Path + "-wal")
+	if missing == nil && size > 0 {
+		if err := writeWALAgain(o.FS, o.Path+"-wal", size); err != nil {
+			return nil, err
+		}
+	}
 	c, err := openFile(o.FS.SQLite(), o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
 	if err != nil {
 		return nil, err
@@ -249,7 +254,7 @@ func (d *DB) configure() error {
 			return err
 		}
 	}
-	_, err := d.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA temp_store = MEMORY;
+	_, err := d.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA temp_store = MEMORY;
 		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d`,
 		[...]int{Full: 2, Normal: 1, Off: 0}[d.o.Synchronous], max(d.o.CacheBytes>>10, 16), d.o.MaxBytes/pageSize), nil)
 	if err != nil {

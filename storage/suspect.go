@@ -55,11 +55,71 @@ func (o Options) accuse() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close(), o.syncDir())
+	if err := errors.Join(f.Sync(), f.Close(), o.syncDir()); err != nil {
+		return err
+	}
+	o.Kind.noteAccused(o.Path, nil)
+	return nil
+}
+
+// accused reports whether a room's file is suspect and could not be marked.
+func (k *Kind) accused(path string) bool {
+	if k == nil {
+		return false
+	}
+	k.names.mu.Lock()
+	defer k.names.mu.Unlock()
+	_, is := k.names.unmarked[path]
+	return is
+}
+
+// noteAccused notes how marking a room's file went.
+func (k *Kind) noteAccused(path string, err error) {
+	if k == nil {
+		return
+	}
+	k.names.mu.Lock()
+	defer k.names.mu.Unlock()
+	if err == nil {
+		delete(k.names.unmarked, path)
+		return
+	}
+	if k.names.unmarked == nil {
+		k.names.unmarked = make(map[string]struct{})
+	}
+	k.names.unmarked[path] = struct{}{}
+}
+
+// writeWALAgain writes a WAL's content once more, and syncs it. A crash has left it, and a sync of it may have failed
+// before: then the system shows what was written, but not all of it is on the disk, and a checkpoint that the power
+// interrupts could not be made again.
+func writeWALAgain(f FS, path string, size int64) error {
+	file, err := f.Open(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, min(size, 1<<20))
+	for at := int64(0); at < size && err == nil; at += int64(len(b)) {
+		b = b[:min(int64(len(b)), size-at)]
+		if n, failed := file.ReadAt(b, at); n < len(b) {
+			err = failed
+		} else {
+			_, err = file.WriteAt(b, at)
+		}
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
 }
 
 // finishRewrite writes the room's file again if it is marked.
 func finishRewrite(o Options) error {
+	if o.Kind.accused(o.Path) { // the mark could not be made
+		if err := o.accuse(); err != nil {
+			return err
+		}
+	}
 	marked, err := exists(o.FS, o.Path+suspectSuffix)
 	if err != nil || !marked {
 		return err
@@ -69,7 +129,7 @@ func finishRewrite(o Options) error {
 	case err != nil:
 		return err
 	case !there: // an operator has removed it
-		return o.dropRewrite()
+		return errors.Join(o.dropRewrite(), o.syncDir())
 	}
 	if err := o.makeNamesDurable(); err != nil {
 		return err
