@@ -245,6 +245,9 @@ func (c *client) show(channel string, r row) {
 }
 
 func (c *client) witness(n int64, by, what string) {
+	if c.w.damaged[c.room] {
+		return
+	}
 	if before, there := c.shown[n]; there && before != by {
 		c.failf("%s was told that %s is number %d, and now that %s is: %s", c.name, before, n, by, what)
 	}
