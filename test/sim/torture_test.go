@@ -82,7 +82,7 @@ func scripts() [][]kind {
 func fullScripts() [][]kind {
 	return [][]kind{
 		{evFull, evBig, evSettle, evHeal, evSettle, evBurst},
-		{evFull, evBig, evBig, evSettle, evKill, evSettle},
+		{evFull, evBig, evSettle, evPowerCut, evSettle},
 		{evBurst, evFull, evBurst, evPowerCut},
 		{evFull, evBurst, evHeal, evSleepRoom, evBig, evSettle},
 		{evSleepRoom, evSettle, evFull, evBig, evSettle, evHeal, evSettle},
@@ -209,8 +209,7 @@ func (w *world) torment(k kind, key room.Key, rng *rand.Rand) {
 	case evAtRename:
 		w.atRename = rng
 	case evFull:
-		w.fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: []string{"-wal", "-wal", ".log", ".db", ""}[rng.IntN(5)],
-			After: rng.IntN(1 + rng.IntN(40)), Times: []int{1, 1, 3, -1}[rng.IntN(4)]})
+		w.full(rng)
 	case evHarmNames:
 		w.harmNames(key, rng)
 	case evBig:
@@ -303,6 +302,15 @@ func (w *world) harm(rng *rand.Rand) {
 	case faultdisk.OpStat, faultdisk.OpList:
 	default:
 		f.Err = []syscall.Errno{syscall.EIO, syscall.ENOSPC}[rng.IntN(2)]
+	}
+	w.fail(f)
+}
+
+// full lets the disk have no space left: for the WALs, where a large action is written in some pieces, or for other files.
+func (w *world) full(rng *rand.Rand) {
+	f := faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: "-wal", After: rng.IntN(8), Times: []int{1, 1, 3, -1}[rng.IntN(4)]}
+	if rng.IntN(3) == 0 {
+		f.Suffix, f.After = []string{".log", ".db", ""}[rng.IntN(3)], rng.IntN(1+rng.IntN(40))
 	}
 	w.fail(f)
 }
