@@ -8,6 +8,8 @@
 #   make sim     systems from seeds (test/sim)         make bugs    the simulation against deliberate bugs
 #   make soak    the long versions (DURATION=10m)     make api     rewrite the golden files of the exported API
 #   make run     serve the example rooms              make clean   remove the checkers and logs
+#   make compare the benchmarks of test/compare/list.go, here and at another commit, in turn: is anything slower?
+#                (PAIRS=10 BASE=HEAD~1 BENCH=regexp DIR=; fails if so; what it says and why is in test/compare/main.go)
 
 SHELL     := /bin/bash
 RUN       := test/checks/run.sh
@@ -15,10 +17,13 @@ FUZZTIME  ?= 5s
 BENCHTIME ?= 1s
 LOOPS     ?= 200
 DURATION  ?= 10m
+PAIRS     ?= 10
+BASE      ?= HEAD~1
+BENCH     ?= .
 
 export FUZZTIME LOOPS DURATION
 
-.PHONY: test lint cross unit fuzz bench crash sim bugs web soak api run clean
+.PHONY: test lint cross unit fuzz bench compare crash sim bugs web soak api run clean
 
 test:
 	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim web
@@ -31,6 +36,9 @@ cross unit fuzz crash sim bugs web:
 
 bench:
 	@BENCHTIME=$(BENCHTIME) $(RUN) setup bench
+
+compare:
+	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(value BENCH)' -dir '$(DIR)'
 
 soak:
 	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak sockets-soak bugs bench

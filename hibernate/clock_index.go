@@ -61,10 +61,7 @@ func (a *AlarmClock) read() error {
 	if err := a.open(); err != nil {
 		return err
 	}
-	err := a.each("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) error {
-		if err := r.Expect(storage.Text, storage.Integer); err != nil {
-			return err
-		}
+	err := a.each("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) {
 		b := a.add(string(r.Bytes(0)))
 		b.due, b.stored, b.at = r.Int(1), r.Int(1), r.Int(1)
 		if b.due <= a.opened {
@@ -72,20 +69,15 @@ func (a *AlarmClock) read() error {
 			a.missed++
 		}
 		a.queue.put(b)
-		return nil
 	})
 	if err == nil {
-		err = a.each("SELECT name, value FROM _den_due_state", func(r *storage.Rows) error {
-			if err := r.Expect(storage.Text, storage.Integer); err != nil {
-				return err
-			}
+		err = a.each("SELECT name, value FROM _den_due_state", func(r *storage.Rows) {
 			name := string(r.Bytes(0))
 			if namespace, covers := strings.CutPrefix(name, coversNS); covers {
 				a.covered[namespace] = r.Int(1) != 0
 			} else if name == stateStarts {
 				a.starts = r.Int(1)
 			}
-			return nil
 		})
 	}
 	if err != nil {
@@ -112,16 +104,14 @@ func (a *AlarmClock) safely(do func() error) (err error) {
 	return do()
 }
 
-func (a *AlarmClock) each(sql string, do func(*storage.Rows) error) error {
+func (a *AlarmClock) each(sql string, do func(*storage.Rows)) error {
 	rows, err := a.db.Internal().Query(sql)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := do(rows); err != nil {
-			return err
-		}
+		do(rows)
 	}
 	return rows.Err()
 }

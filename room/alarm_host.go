@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
 )
@@ -123,9 +124,20 @@ func refused(err error) bool {
 	return false
 }
 
-// putAside gives an index that is refused another name.
+// putAside gives an index that is refused another name, which nothing has.
 func (h *Host) putAside(o storage.Options, cause error) error {
-	kept := o.Path + ".refused-" + h.opts.Clock.Now().UTC().Format("20060102T150405.000Z")
+	name := o.Path + ".refused-" + h.opts.Clock.Now().UTC().Format("20060102T150405.000Z")
+	kept := name
+	for n := 2; ; n++ {
+		_, err := o.FS.Size(kept)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return errors.Join(cause, err)
+		}
+		kept = fmt.Sprintf("%s-%d", name, n)
+	}
 	for _, suffix := range []string{"-wal", ".suspect", ""} {
 		if err := o.FS.Rename(o.Path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return errors.Join(cause, err)
@@ -167,6 +179,8 @@ func (h *Host) registered(namespace string) {
 		rooms, alarmed, err := h.scanAlarms(context.Background(), namespace)
 		switch {
 		case errors.Is(err, errStopping):
+		case errors.Is(err, actor.ErrReported):
+			h.opts.Logger.Warn("the index of alarms may lack some rooms; it is looked for them at the next start", "namespace", namespace)
 		case err != nil:
 			h.opts.Logger.Error("the index of alarms may lack some rooms; it is looked for them at the next start", "namespace", namespace, "err", err)
 		case rooms > 0:
@@ -191,7 +205,7 @@ func (h *Host) scanAlarms(ctx context.Context, namespace string) (rooms, alarmed
 		}
 		if err != nil {
 			h.reportScan(namespace, key, err)
-			failed = err
+			failed = reported{err}
 		}
 		if _, some := h.alarms.Next(nameOf(key)); some {
 			alarmed++

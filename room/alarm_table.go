@@ -3,6 +3,7 @@ package room
 // The table of a room's alarms. It is made with the room's first alarm.
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -45,7 +46,7 @@ func (t *alarmTable) load(db *storage.DB) error {
 		return err
 	}
 	t.there = rows.Next()
-	if err := rows.Close(); err != nil || !t.there {
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || !t.there {
 		return err
 	}
 	t.next, err = t.earliest()
@@ -136,9 +137,6 @@ func (t *alarmTable) read(sql string, args ...any) (found []alarmRow, err error)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := rows.Expect(storage.Text, storage.Integer, storage.Integer, storage.Integer, storage.Text, storage.Text); err != nil {
-			return nil, err
-		}
 		found = append(found, alarmRow{
 			name: string(rows.Bytes(0)), due: rows.Int(1), planned: rows.Int(2), attempt: int(rows.Int(3)),
 			cron: string(rows.Bytes(4)), zone: string(rows.Bytes(5)),
@@ -162,9 +160,6 @@ func (t *alarmTable) number(sql string) (n int64, err error) {
 	}
 	defer rows.Close()
 	if rows.Next() {
-		if err := rows.Expect(storage.Integer); err != nil {
-			return 0, err
-		}
 		n = rows.Int(0)
 	}
 	return n, rows.Err()

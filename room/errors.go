@@ -83,17 +83,17 @@ var clientErrors = []struct {
 	message string
 }{
 	{ErrNotFound, syncproto.CodeNotFound, "There is no such row."},
+	{storage.ErrIO, syncproto.CodeStorageUnavailable, "The room's storage failed."}, // before those that know that nothing was changed
 	{storage.ErrFull, syncproto.CodeStorageUnavailable, "The room's storage is full. Nothing was changed."},
 	{storage.ErrReadOnly, syncproto.CodeStorageUnavailable, "The room's storage cannot be written. Nothing was changed."},
-	{storage.ErrIO, syncproto.CodeStorageUnavailable, "The room's storage failed."},
 	{storage.ErrCorrupt, syncproto.CodeStorageUnavailable, "The room's storage failed."},
 	{storage.ErrNotDatabase, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrWrongRoom, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrNewer, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrLogMissing, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrLogMismatch, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
+	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too much at once."}, // also of one that has lost its batch by it
 	{storage.ErrBatchLost, syncproto.CodeAborted, "The action was undone along with another one. Try again."},
-	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too many rows at once."},
 	{ErrTooManyAlarms, syncproto.CodeTooLarge, "The room has too many alarms."},
 	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."},
 	{storage.ErrInterrupted, syncproto.CodeActionTimeout, "The action took too long."},

@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,12 +51,62 @@ func stackOf(err error) []any {
 // report notes that a room cannot be used, and tells the operator, unless it has the same fault as
 // when it was last reported. event is the log's message.
 func (h *Host) report(key Key, event string, err error) {
+	h.tell(h.failures.note(key, err, h.opts.Clock.Now()), key, event, err)
+}
+
+// complainEvery is how often the operator is told of a fault that a room in use meets again and again.
+const complainEvery = time.Hour
+
+// complain tells the operator of a fault of the storage that a room has met which could be opened, and may
+// be again.
+func (h *Host) complain(key Key, event string, err error) {
+	h.tell(h.failures.complain(key, err, h.opts.Clock.Now()), key, event, err)
+}
+
+// tell writes a line on a room, for the operator if it is news.
+func (h *Host) tell(news bool, key Key, event string, err error) {
 	args := []any{"namespace", key.Namespace, "room", key.Room, "err", err}
-	if h.failures.note(key, err, h.opts.Clock.Now()) {
-		h.opts.Logger.Error(event, append(args, stackOf(err)...)...)
+	if !news {
+		h.opts.Logger.Debug(event, args...)
 		return
 	}
-	h.opts.Logger.Debug(event, args...)
+	if hint := h.hint(key, err); hint != "" {
+		args = append(args, "hint", hint)
+	}
+	h.opts.Logger.Error(event, append(args, stackOf(err)...)...)
+}
+
+// hints say what an operator can do, by the first error that fits. ROOM and DIR are put in.
+var hints = []struct {
+	of   error
+	hint string
+}{
+	{storage.ErrNewer, "run the newer Den"},
+	{storage.ErrWrongRoom, "files were swapped or renamed: put them back; a room is copied under another name by den backup and den restore"},
+	{storage.ErrInUse, "end the other program that has the file open"},
+	{storage.ErrLogMissing, "put the right _log back, or: den restore DIR ROOM BACKUP"},
+	{storage.ErrLogMismatch, "den restore DIR ROOM BACKUP; den verify DIR ROOM tells more, while no server runs"},
+	{storage.ErrCorrupt, "den restore DIR ROOM BACKUP, or den restore DIR -at TIME ROOM if the file can still be opened; den verify DIR ROOM tells more, while no server runs"},
+	{storage.ErrNotDatabase, "den restore DIR ROOM BACKUP"},
+	{storage.ErrReadOnly, "make the file and its directory writable for Den"},
+	{storage.ErrIO, "look at the disk; the room is tried again when somebody calls for it"},
+	{storage.ErrFull, "make room on the disk, or raise Options.MaxRoomBytes; the room goes on by itself"},
+}
+
+// hint is what an operator can do about a room's fault; "" where the error says it all.
+func (h *Host) hint(key Key, err error) string {
+	text := ""
+	if stackOf(err) != nil {
+		text = "den verify DIR ROOM, while no server runs, tells whether the file is damaged; report the stack"
+	}
+	for _, known := range hints {
+		if errors.Is(err, known.of) {
+			text = known.hint
+			break
+		}
+	}
+	name := key.Namespace + "/" + url.PathEscape(key.Room)
+	return strings.NewReplacer("ROOM", name, "DIR", "-data "+h.opts.Dir).Replace(text)
 }
 
 // guard is protect for work on a room's file beside the room's turns. A panic is reported too.
@@ -134,6 +186,36 @@ type Failure struct {
 type failures struct {
 	mu    sync.Mutex
 	rooms map[Key]Failure
+	told  map[Key]Failure // of rooms that could be opened: what the operator was told, and when
+}
+
+// complain tells whether a fault is news: another one than the room's last, or that long ago.
+func (f *failures) complain(key Key, err error, at time.Time) (news bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last, known := f.told[key]
+	if known && sameFault(last.Err, err) && at.Sub(last.At) < complainEvery {
+		return false
+	}
+	if f.told == nil || len(f.told) >= maxFailures {
+		f.told = make(map[Key]Failure)
+	}
+	f.told[key] = Failure{key, err, at}
+	return true
+}
+
+// settle notes that a room has got over what complain was told of.
+func (f *failures) settle(key Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.told, key)
+}
+
+// sameFault compares what two errors say. One may say more: where a refused room's transactions were put is
+// said once.
+func sameFault(a, b error) bool {
+	x, y := a.Error(), b.Error()
+	return strings.HasPrefix(x, y) || strings.HasPrefix(y, x)
 }
 
 // note keeps what came of a start, and tells whether it is news: a failure for another reason
@@ -149,11 +231,15 @@ func (f *failures) note(key Key, err error, at time.Time) (news bool) {
 		f.rooms = make(map[Key]Failure)
 	}
 	before, known := f.rooms[key]
+	again := known && sameFault(before.Err, err)
+	if again && len(before.Err.Error()) > len(err.Error()) {
+		err = before.Err
+	}
 	f.rooms[key] = Failure{key, err, at}
 	if len(f.rooms) > maxFailures {
 		delete(f.rooms, slices.MinFunc(slices.Collect(maps.Values(f.rooms)), compareFailures).Key)
 	}
-	return !known || before.Err.Error() != err.Error()
+	return !again
 }
 
 func compareFailures(a, b Failure) int {

@@ -59,6 +59,11 @@ type Options struct {
 	MigrationTimeout time.Duration
 	// MaxRows is how many rows one action may change. Default 10,000.
 	MaxRows int
+	// MaxActionBytes is how many bytes one action may write to the room's file, as pages of 4 KiB; some MiB
+	// more may pass. One that writes more fails with too_large, and nothing of it remains. Migrations and
+	// imports have 256 MiB a transaction. Default 64 MiB. With Durability DurableFiles or Unsynced there is no
+	// such limit.
+	MaxActionBytes int
 	// MaxRoomBytes is the largest database of a room. Default 10 GiB.
 	MaxRoomBytes int64
 	// History is how many of its newest actions a room remembers the changed rows of. A
@@ -125,6 +130,7 @@ func (o *Options) setDefaults() {
 	def(&o.ActionTimeout, 5*time.Second)
 	def(&o.MigrationTimeout, 10*time.Minute)
 	def(&o.MaxRows, 10_000)
+	def(&o.MaxActionBytes, 64<<20)
 	def(&o.MaxRoomBytes, 10<<30)
 	def(&o.History, 100_000)
 	def(&o.MaxSnapshotBytes, 64<<20)

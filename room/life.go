@@ -63,6 +63,7 @@ type life struct {
 	alarms    alarmTable
 	scratch   []byte    // encoded rows of the commit in work
 	nextPurge time.Time // when upkeep is due
+	troubled  bool      // the operator was told of a full disk, and nothing was committed since
 
 	watch watch
 
@@ -211,6 +212,7 @@ func (h *Host) fileOptions(key Key) (storage.Options, error) {
 		MaxChanges: h.opts.MaxRows,
 		History:    h.opts.History,
 
+		MaxActionBytes:  h.opts.MaxActionBytes,
 		CheckpointBytes: h.opts.CheckpointBytes,
 		Now:             h.opts.Clock.Now,
 		FS:              h.opts.FS,
@@ -348,13 +350,24 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 		t.broken = l.purge()
 	}
 	if t.broken != nil {
-		return fmt.Errorf("%w: %w", actor.ErrRequeue, t.broken)
+		return l.giveUp(t.broken)
 	}
 	l.watch.disarm()
 	t.answerLate()
 	l.db.Rest()
 	l.host.stock(l.db)
 	return nil
+}
+
+// giveUp is the error with which the life ends. Of a fault of the storage, which the next life may meet again,
+// the operator is told here; of others where they came up.
+func (l *life) giveUp(broken error) error {
+	err := fmt.Errorf("%w: %w", actor.ErrRequeue, broken)
+	if !storageFailed(broken) {
+		return err
+	}
+	l.host.complain(l.key, "the room's storage failed, and the room begins a new life", broken)
+	return reported{err}
 }
 
 // connections are the room's connections now.
@@ -396,9 +409,16 @@ func (h *Host) closeAll(key Key) {
 	}
 }
 
+// full tells that the disk or the room is full, and that for certain nothing was written. An error that is of a
+// disk that fails as well says nothing of what was.
+func full(err error) bool { return errors.Is(err, storage.ErrFull) && !errors.Is(err, storage.ErrIO) }
+
 // storageFailed tells whether after this error the database must be opened anew
 // before it is trusted.
 func storageFailed(err error) bool {
+	if err == nil {
+		return false
+	}
 	code, _ := ErrorCode(err)
 	return code == syncproto.CodeStorageUnavailable
 }

@@ -152,12 +152,11 @@ func appliedMigrations(db *storage.DB) ([]string, error) {
 	defer rows.Close()
 	var names []string
 	for rows.Next() {
-		var version int
-		var name string
-		if err := rows.Scan(&version, &name); err != nil {
+		version, name := rows.Int(0), string(rows.Bytes(1))
+		if err := rows.Err(); err != nil {
 			return nil, err
 		}
-		if version != len(names)+1 {
+		if version != int64(len(names)+1) {
 			return nil, fmt.Errorf("%w: number %d is missing in the file", ErrForeignMigrations, len(names)+1)
 		}
 		names = append(names, name)

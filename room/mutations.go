@@ -74,9 +74,6 @@ func (t *turn) markOf(client, subject string) (*mark, error) {
 	}
 	defer rows.Close()
 	if rows.Next() {
-		if err := rows.Expect(storage.Integer, storage.Integer); err != nil {
-			return nil, err
-		}
 		m.stored, m.seen = uint64(rows.Int(0)), rows.Int(1)
 		m.last = m.stored
 	}
@@ -112,6 +109,9 @@ func (t *turn) mutate(m *actionMessage) error {
 	if err != nil {
 		if !final(err) {
 			return err
+		}
+		if m.mutation != at.last+1 { // it has lost the batch, and with it one before it
+			return storage.ErrBatchLost
 		}
 		reply = refusal(m, err)
 	}
@@ -157,10 +157,11 @@ func outOfTurn(last uint64) error {
 }
 
 // final tells whether an action that failed would fail again, so that its number is used
-// up.
+// up. One that writes too much loses the batch each time.
 func final(err error) bool {
 	code, _ := ErrorCode(err)
-	return !code.Retryable() && !errors.Is(err, storage.ErrClosed) && !errors.Is(err, storage.ErrBatchLost)
+	lost := errors.Is(err, storage.ErrBatchLost) && !errors.Is(err, storage.ErrTooLarge)
+	return !code.Retryable() && !errors.Is(err, storage.ErrClosed) && !lost
 }
 
 // numberedName makes the key of a numbered action.

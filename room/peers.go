@@ -58,11 +58,7 @@ func (l *life) notePeersHere(now time.Time) error {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var w who
-		var here bool
-		if err := rows.Scan(&w.id, &w.subject, &here); err != nil {
-			return err
-		}
+		w, here := who{string(rows.Bytes(0)), string(rows.Bytes(1))}, rows.Int(2) != 0
 		if here != present[w] {
 			wrong = append(wrong, w)
 		}
@@ -200,13 +196,7 @@ func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var p peer
-		var seq int64
-		if err := rows.Scan(&p.channel, &seq); err != nil {
-			return nil, err
-		}
-		p.seq = storage.Seq(seq)
-		peers = append(peers, p)
+		peers = append(peers, peer{string(rows.Bytes(0)), storage.Seq(rows.Int(1))})
 	}
 	return peers, rows.Err()
 }

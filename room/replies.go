@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
-	"github.com/denrooms/den/storage"
 )
 
 // What actions were answered with is kept in the room's database, in the transaction of
@@ -130,11 +129,8 @@ func (l *life) replyRows(from, to int64, do func(row replyRow, replies []byte) (
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := rows.Expect(storage.Integer, storage.Integer, storage.Integer, storage.Blob); err != nil {
-			return err
-		}
 		if !do(replyRow{rows.Int(0), rows.Int(1), rows.Int(2)}, rows.Bytes(3)) {
-			return nil
+			break
 		}
 	}
 	return rows.Err()
@@ -148,9 +144,6 @@ func (l *life) firstReply(from int64) (first replyRow, err error) {
 	}
 	defer rows.Close()
 	if rows.Next() {
-		if err := rows.Expect(storage.Integer, storage.Integer, storage.Integer); err != nil {
-			return first, err
-		}
 		first = replyRow{rows.Int(0), rows.Int(1), rows.Int(2)}
 	}
 	return first, rows.Err()

@@ -331,7 +331,7 @@ func (s *Session) refused(message any, err error, try int) {
 
 // passing tells whether an error is of the kind that goes away by itself.
 func passing(err error) bool {
-	return errors.Is(err, actor.ErrUnavailable) || errors.Is(err, actor.ErrOverloaded) || errors.Is(err, storage.ErrBatchLost) || errors.Is(err, storage.ErrFull)
+	return errors.Is(err, actor.ErrUnavailable) || errors.Is(err, actor.ErrOverloaded) || errors.Is(err, storage.ErrBatchLost) || full(err)
 }
 
 // refusal is the frame that says no to a message.

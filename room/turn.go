@@ -132,6 +132,9 @@ func (t *turn) serve(env *actor.Envelope) {
 	case *errandMessage:
 		t.after = append(t.after, func() { m.do(t.life) })
 	}
+	if storageFailed(err) && !full(err) && t.broken == nil { // wherever it was met
+		t.broken = err
+	}
 	t.answers = append(t.answers, answer{env: env, value: value, err: err})
 }
 
@@ -195,7 +198,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 	if errors.Is(err, storage.ErrClosed) && t.broken == nil {
 		t.broken = err
 	}
-	if storageFailed(err) && t.broken == nil && !errors.Is(err, storage.ErrFull) {
+	if storageFailed(err) && t.broken == nil && !full(err) {
 		t.broken = err
 	}
 	if late {
@@ -203,11 +206,26 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 	}
 	if !written(err) {
 		if caught == nil {
-			t.life.log.Error("a hook failed", "hook", name, "err", err)
+			t.tell("a hook failed", err, "hook", name)
 		}
 		t.report(err)
 	}
 	return err
+}
+
+// tell writes to the log what went wrong. Of a fault of the storage the operator is told once: here if it does
+// not end the life, or else at its end.
+func (t *turn) tell(event string, err error, args ...any) {
+	l := t.life
+	switch {
+	case !storageFailed(err):
+		l.log.Error(event, append(args, "err", err)...)
+	case full(err):
+		l.troubled = true
+		l.host.complain(l.key, event, err)
+	default:
+		l.log.Debug(event, append(args, "err", err)...)
+	}
 }
 
 // report tells the handler's OnError of an error.
@@ -292,13 +310,17 @@ func (t *turn) commit() {
 	}
 	switch {
 	case err != nil:
-		t.life.log.Error("a commit failed", "err", err)
+		t.tell("a commit failed", err)
 		t.lose(err)
-		if !errors.Is(err, storage.ErrFull) && t.broken == nil {
+		if !full(err) && t.broken == nil {
 			t.broken = fmt.Errorf("commit: %w", err)
 		}
 	case changed:
 		t.kept()
+		if t.life.troubled {
+			t.life.troubled = false
+			t.life.host.failures.settle(t.life.key)
+		}
 	}
 	t.batch = nil
 	t.open()
@@ -343,7 +365,7 @@ func (t *turn) noteAlone() {
 	if t.batch != nil {
 		t.batch.Rollback()
 	}
-	if !errors.Is(err, storage.ErrFull) && t.broken == nil {
+	if !full(err) && t.broken == nil {
 		t.broken = fmt.Errorf("commit: %w", err)
 	}
 }

@@ -70,9 +70,11 @@ func Verify(ctx context.Context, o VerifyOptions) (found Verified, err error) {
 	if err != nil {
 		return found, fmt.Errorf("room: %w", err)
 	}
+	others := 0 // that are no rooms
 	defer func() {
 		var failed error
 		found, failed = v.Close()
+		found.Rooms -= others
 		err = errors.Join(err, failed)
 	}()
 	if len(o.Rooms) > 0 {
@@ -80,6 +82,7 @@ func Verify(ctx context.Context, o VerifyOptions) (found Verified, err error) {
 	}
 	index := filepath.Join(o.Dir, alarmsDir, alarmsName+".db")
 	if _, err := o.FS.Size(index); err == nil { // it is made again from the rooms' files where it is missing
+		others++
 		v.Room(storage.Options{Path: index, Namespace: alarmsDir, Room: alarmsName})
 	}
 	return found, v.Dir(ctx, o.Dir, o.Namespaces...)

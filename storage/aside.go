@@ -243,11 +243,14 @@ func readAside(o Options) (*aside, error) {
 		return nil, err
 	}
 	a := &aside{f: f}
-	if err := a.parse(size); err != nil {
-		a.close()
-		return nil, fmt.Errorf("%w: %s, which has entries that were moved out of the commit log: %w", ErrCorrupt, path, err)
+	if err = a.parse(size); err == nil {
+		return a, nil
 	}
-	return a, nil
+	a.close()
+	if errors.Is(err, errAside) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %s, which has entries that were moved out of the commit log: %w", ErrCorrupt, path, err)
+	}
+	return nil, err
 }
 
 var errAside = errors.New("its parts do not fit together")
@@ -295,6 +298,14 @@ func (a *aside) parse(size int64) error {
 	}
 }
 
+// remove removes the file, of which nothing is needed any more. One that stays is removed by the next Open.
+func (a *aside) remove(o Options) {
+	a.close()
+	if o.FS.Remove(o.Path+asideSuffix) == nil {
+		_ = o.syncDir()
+	}
+}
+
 // close may be called more than once.
 func (a *aside) close() {
 	if a != nil {
@@ -328,10 +339,16 @@ func (a *aside) of(epoch string) (places []asidePlace) {
 	return places
 }
 
-// before puts the file's entries of an epoch before those that the log has.
-func (a *aside) before(o Options, room RoomLog, epoch string) RoomLog {
+// before puts the file's entries of an epoch before those that the log has, if there are some above the number
+// that the room's own file has reached. A file of entries that was removed may be there again after a power cut.
+func (a *aside) before(o Options, room RoomLog, epoch string, reached uint64) RoomLog {
 	places := a.of(epoch)
-	if len(places) == 0 {
+	n := len(places)
+	if n == 0 {
+		return room
+	}
+	if last := places[n-1]; !last.damaged && last.number <= reached {
+		a.remove(o)
 		return room
 	}
 	return &patchedLog{RoomLog: room, o: o, a: a, places: places}
@@ -406,8 +423,7 @@ func (p *patchedLog) Replay(after uint64, do func(LogEntry) error) error {
 // Release removes the file when the room's own has all that is in it.
 func (p *patchedLog) Release(through uint64) {
 	if number, err := p.newest(); err == nil && through >= number {
-		p.a.close()
-		p.o.FS.Remove(p.o.Path + asideSuffix) // one that stays has nothing that is asked for
+		p.a.remove(p.o)
 	}
 	p.RoomLog.Release(through)
 }

@@ -267,7 +267,7 @@ func beginning(o Options) (RoomLog, []byte, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		room = moved.before(o, room, epoch)
+		room = moved.before(o, room, epoch, 0)
 		content, err := firstPages(room)
 		if err == nil && content != nil {
 			return room, content, nil

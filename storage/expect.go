@@ -2,9 +2,8 @@ package storage
 
 import "fmt"
 
-// Expect tells by ErrCorrupt that a row's columns have other types than those given. It is for reads of
-// Den's own tables, whose columns SQLite keeps no types of: Int, Float and Bytes panic where a bad
-// sector or another program has put something else there.
+// Expect tells by ErrCorrupt that a row's columns have other types than those given. It is for who wants
+// to know of each row; those who read Den's own tables find it out by Int, Float, Bytes and Err.
 func (r *Rows) Expect(types ...Type) error {
 	if len(types) != len(r.starts) {
 		return fmt.Errorf("storage: %w: Expect of %d columns in a row of %d", ErrMisuse, len(types), len(r.starts))

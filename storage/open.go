@@ -123,7 +123,7 @@ func openAndCatchUp(o Options, header *fileHeader, moved *aside) (*DB, error) {
 			if room, err = o.Log.Room(o.Namespace, o.Room, d.epoch); err != nil {
 				return nil, errors.Join(err, d.refuse())
 			}
-			room = moved.before(o, room, d.epoch)
+			room = moved.before(o, room, d.epoch, d.number)
 		}
 		again, err := d.catchUp(room)
 		if err == nil && !again {

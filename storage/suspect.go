@@ -224,22 +224,21 @@ func checkFile(o Options, path string) error {
 	return errors.Join(err, d.shut())
 }
 
-// check runs one of the PRAGMAs that look through a file. What they find is ErrCorrupt. A page that they
-// could not read because the disk failed is ErrIO: they tell of it in their text.
+// check runs one of the PRAGMAs that look through a file. What they find is ErrCorrupt. They find a page, too,
+// that they could not read because the disk failed. So each page is read after a find, and the PRAGMA runs
+// again.
 func (d *DB) check(pragma string) error {
 	verdict := ""
-	if err := d.each(pragma, func(r *Rows) { verdict = string(r.Bytes(0)) }); err != nil {
-		return err
-	}
-	if verdict == "ok" {
-		return nil
-	}
-	kind := ErrCorrupt
-	var code int
-	if _, text, found := strings.Cut(verdict, "error code="); found {
-		if _, err := fmt.Sscanf(text, "%d", &code); err == nil && code&0xff == sqlite3.SQLITE_IOERR {
-			kind = ErrIO
+	for range 2 {
+		if err := d.each(pragma, func(r *Rows) { verdict = string(r.Bytes(0)) }); err != nil {
+			return err
+		}
+		if verdict == "ok" {
+			return nil
+		}
+		if err := d.each("SELECT max(length(data)) FROM sqlite_dbpage('main')", func(*Rows) {}); err != nil {
+			return err
 		}
 	}
-	return fmt.Errorf("%w: %s", kind, strings.TrimSpace(verdict))
+	return fmt.Errorf("%w: %s", ErrCorrupt, strings.TrimSpace(verdict))
 }

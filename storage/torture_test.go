@@ -597,7 +597,21 @@ func (m *machine) replace(r *tortured) error {
 		return nil
 	}
 	path := paths[m.rng.IntN(len(paths))]
-	return m.restoreFrom(r, path, r.backups[path])
+	if r.gone || m.rng.IntN(3) > 0 {
+		return m.restoreFrom(r, path, r.backups[path])
+	}
+	// The sync of the name fails, and then the power.
+	dir := filepath.Base(filepath.Dir(m.rig.options(r.name).Path))
+	m.failing = true
+	m.disk.Fail(faultdisk.Fault{Op: faultdisk.OpSyncDir, Suffix: dir, After: m.rng.IntN(7)})
+	if err := m.restoreFrom(r, path, r.backups[path]); err != nil {
+		return err
+	}
+	if err := m.act(r); err != nil {
+		return err
+	}
+	m.crash()
+	return m.afterCrash()
 }
 
 func (m *machine) restoreFrom(r *tortured, path string, copied state) error {
@@ -866,7 +880,11 @@ func (m *machine) suspect(r *tortured) error {
 	}
 	m.disk.Heal()
 	m.failing = false
-	m.disk.CrashAfter(1 + m.rng.IntN(30))
+	if m.rng.IntN(3) == 0 {
+		m.disk.CrashAfter(1 + m.rng.IntN(30))
+	} else {
+		m.disk.CrashAt([]faultdisk.Op{faultdisk.OpSyncDir, faultdisk.OpDelete, faultdisk.OpRename}[m.rng.IntN(3)], "", 1+m.rng.IntN(5))
+	}
 	return m.wake(r)
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/denrooms/den/storage/commitlog"
 	"github.com/denrooms/den/storage/overlay"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -67,6 +68,7 @@ type Verified struct {
 	Rooms        int // that there are, those included that only the log has
 	Replayed     int // transactions that files lack and the log has
 	Transactions int // that were walked back, each page's checksum compared
+	Entries      int // of the commit log, of all rooms, that were read
 	Problems     int
 	Notes        int
 }
@@ -106,8 +108,40 @@ func NewVerifier(o VerifyOptions) (*Verifier, error) {
 	if err := v.fresh(); err != nil {
 		return nil, err
 	}
-	v.guard(Finding{Path: o.LogDir, Check: "log"}, v.openLog)
+	if there, err := v.hasLog(); err != nil {
+		v.report(Finding{Severity: Problem, Path: o.LogDir, Check: "log", Err: diagnose(o.LogDir, err)})
+	} else if there {
+		v.guard(Finding{Path: o.LogDir, Check: "log"}, v.readLog)
+		v.guard(Finding{Path: o.LogDir, Check: "log"}, v.openLog)
+	}
 	return v, nil
+}
+
+func (v *Verifier) hasLog() (bool, error) {
+	if v.o.LogDir == "" {
+		return false, nil
+	}
+	names, err := v.o.FS.Names(v.o.LogDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return len(names) > 0, err
+}
+
+// readLog looks through the files of the log.
+func (v *Verifier) readLog() error {
+	read, err := commitlog.Verify(commitlog.Options{FS: v.o.FS, Dir: v.o.LogDir}, func(p commitlog.Problem) {
+		f := Finding{
+			Severity: Problem, Path: filepath.Join(v.o.LogDir, p.File), Check: "log",
+			Namespace: p.Namespace, Room: withNUL.Replace(p.Room), Err: fmt.Errorf("%w: %s at %d: %s", ErrCorrupt, p.File, p.Offset, p.What),
+		}
+		if p.Harmless {
+			f.Severity, f.Err = Note, fmt.Errorf("%s at %d: %s", p.File, p.Offset, p.What)
+		}
+		v.report(f)
+	})
+	v.count.Entries = read.Entries
+	return logError(err)
 }
 
 // fresh makes the file system that the next room is opened on.
@@ -159,17 +193,7 @@ func (v *Verifier) guard(what Finding, do func() error) (ok bool) {
 const forever = 200 * 365 * 24 * time.Hour
 
 // openLog opens the log as a node would.
-func (v *Verifier) openLog() error {
-	if v.o.LogDir == "" {
-		return nil
-	}
-	names, err := v.o.FS.Names(v.o.LogDir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
-		return nil
-	}
-	if err != nil {
-		return diagnose(v.o.LogDir, err)
-	}
+func (v *Verifier) openLog() (err error) {
 	v.log, err = OpenLog(LogOptions{
 		Dir: v.o.LogDir, FS: overlay.New(v.o.FS), Relaxed: v.o.Relaxed, History: forever,
 		MaxUnreleased: math.MaxInt64, Logger: slog.New(slog.DiscardHandler),

@@ -34,9 +34,12 @@ func (v *Verifier) Room(o Options) (there bool) {
 		if err != nil || !there {
 			return err
 		}
-		d, err := Open(o)
-		if err != nil {
+		if o, err = o.withDefaults(); err != nil {
 			return err
+		}
+		d, err := openRoom(o) // Open, without what it does for a room that is refused
+		if err != nil {
+			return diagnose(o.Path, err)
 		}
 		defer d.Fence() // nothing of what Close would write is wanted
 		if counted.replayed > 0 {
@@ -210,9 +213,12 @@ var leftovers = []struct{ infix, is string }{
 	{restoreInfix, "a restore that did not come to its end; the next one removes it"},
 	{partInfix, "a backup that did not come to its end; it can be removed"},
 	{".new", "a new room's file that was not finished; it is written over"},
+	{asideSuffix + ".new", "a file that was not finished; it is written over"},
+	{seqSuffix + ".new", "a file that was not finished; it is written over"},
 	{freshSuffix, "a file that was not finished; it is written over"},
 	{wholeSuffix, "the content that the room's file is about to get"},
 	{suspectSuffix, "the room's file is written again when the room is opened"},
+	{asideSuffix, "what the commit log had of the room when the room was refused; it is taken from there when the room's file is repaired"},
 	{".refused-", "what was put aside because it was refused; it is the operator's"},
 }
 
@@ -223,6 +229,9 @@ func (v *Verifier) other(path, name string, there map[string]bool) {
 		if size, err := v.o.FS.Size(path); suffix != "-shm" && !there[room] && (err != nil || size > 0) {
 			v.problem(what, "%w: there is a %s but not the database that it belongs to", ErrCorrupt, name)
 		}
+		return
+	}
+	if strings.HasSuffix(name, ".db"+seqSuffix) {
 		return
 	}
 	for _, l := range leftovers {

@@ -68,14 +68,13 @@ func (d *DB) checkMeta(complain complaint) (map[string]Value, error) {
 			complain("_den_meta: the epoch %q is not 32 hex digits", epoch)
 		}
 	}
-	for _, name := range []string{"floor"} {
-		if n, is := meta[name].(int64); is && n < 0 {
-			complain("_den_meta: %s is %d", name, n)
-		}
+	if floor, is := meta["floor"].(int64); is && floor < 0 {
+		complain("_den_meta: the floor is %d", floor)
 	}
 	if log := d.o.Log; log != nil && meta["log"] == log.ID() {
-		if clean, _ := meta["clean"].(int64); uint64(max(clean, -clean)) > log.Generation() {
-			complain("_den_meta: the file's mark is of generation %d of the log, which has come to %d", clean, log.Generation())
+		number, _ := meta["clean"].(int64)
+		if m := markOf(log.ID(), number); max(m.clean, m.since) > log.Generation() {
+			complain("_den_meta: the file was used in generation %d of the log, which has come to %d", max(m.clean, m.since), log.Generation())
 		}
 	}
 	return meta, nil

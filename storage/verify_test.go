@@ -358,10 +358,21 @@ func TestVerifyLog(t *testing.T) {
 		t.Errorf("without the log: %+v\n%v", got.Verified, got)
 	}
 	s = newStreet(t)
-	flip(t, filepath.Join(s.dir, "_log", "CURRENT"), 40, 1)
-	flip(t, filepath.Join(s.dir, "_log", "0000000000000001.log"), 40, 1)
+	segment := filepath.Join(s.dir, "_log", "0000000000000001.log")
+	b, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 { // more than can be put right
+		flip(t, segment, int64(bytes.Index(b, []byte("text of 3"))+i), 0x5a)
+	}
 	if got = s.verify(); !slices.Contains(got.problems(), "log") {
 		t.Errorf("with a damaged log: %+v\n%v", got.Verified, got)
+	}
+	s = newStreet(t)
+	flip(t, filepath.Join(s.dir, "_log", "CURRENT"), 40, 1) // it is there twice
+	if got = s.verify(); got.Problems != 0 || got.Notes == 0 || got.Entries < 40 {
+		t.Errorf("with one copy of CURRENT damaged: %+v\n%v", got.Verified, got)
 	}
 }
 

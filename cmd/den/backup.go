@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -185,27 +186,51 @@ func (t *task) fetch(ctx context.Context, o *operator, path string, query url.Va
 	return nil
 }
 
-// fetchFile writes an answer into a file, which appears whole or not at all.
-func (t *task) fetchFile(ctx context.Context, o *operator, path string, query url.Values, file string) (err error) {
+// fetchFile writes an answer into a file, which appears whole and synced or not at all. Of several commands
+// that want the same file at the same time, one gets it.
+func (t *task) fetchFile(ctx context.Context, o *operator, path string, query url.Values, file string) error {
 	if _, err := os.Lstat(file); err == nil && !t.force {
-		return fmt.Errorf("%s: %w (-force writes over it)", file, fs.ErrExist)
+		return exists(file)
 	}
-	temp := file + ".part"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".part-*") // its owner's alone
 	if err != nil {
 		return err
 	}
+	defer os.Remove(f.Name())
 	err = t.fetch(ctx, o, path, query, f)
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(temp, file)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
 	}
-	if err != nil {
-		os.Remove(temp)
+	if err := t.publish(f.Name(), file); err != nil {
+		return err
 	}
-	return err
+	return syncDir(filepath.Dir(file))
+}
+
+func exists(file string) error {
+	return fmt.Errorf("%s: %w (-force writes over it)", file, fs.ErrExist)
+}
+
+// publish gives a file its name. Without -force nothing must have it.
+func (t *task) publish(temp, file string) error {
+	if t.force {
+		return os.Rename(temp, file)
+	}
+	err := os.Link(temp, file)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		return exists(file)
+	}
+	// A file system without links: two at the same moment may both get the name.
+	if _, err := os.Lstat(file); err == nil {
+		return exists(file)
+	}
+	return os.Rename(temp, file)
 }
 
 // send sends a file, "" for none and "-" for the standard input.

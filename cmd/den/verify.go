@@ -49,6 +49,7 @@ type verdict struct {
 	Data         string  `json:"data"`
 	Sound        bool    `json:"sound"` // no problems, and the check came to its end
 	Rooms        int     `json:"rooms"`
+	Entries      int     `json:"entries"`      // of the log, of all rooms
 	Replayed     int     `json:"replayed"`     // transactions that files lack and the log has
 	Transactions int     `json:"transactions"` // of the history, walked back
 	Problems     []found `json:"problems"`
@@ -101,7 +102,7 @@ func verify(ctx context.Context, args []string, getenv func(string) string, out,
 		}
 	}
 	counts, err := room.Verify(ctx, o)
-	v.Rooms, v.Replayed, v.Transactions = counts.Rooms, counts.Replayed, counts.Transactions
+	v.Rooms, v.Entries, v.Replayed, v.Transactions = counts.Rooms, counts.Entries, counts.Replayed, counts.Transactions
 	v.Sound = err == nil && counts.Problems == 0
 	if err != nil {
 		v.Error = err.Error()
@@ -109,7 +110,8 @@ func verify(ctx context.Context, args []string, getenv func(string) string, out,
 	if asJSON {
 		err = errors.Join(err, json.NewEncoder(out).Encode(v))
 	} else if err == nil {
-		fmt.Fprintf(out, "%d rooms, %d transactions of history: %d problems, %d notes\n", v.Rooms, v.Transactions, counts.Problems, counts.Notes)
+		fmt.Fprintf(out, "rooms: %d, entries of the log: %d, transactions walked back: %d, problems: %d, notes: %d\n",
+			v.Rooms, v.Entries, v.Transactions, counts.Problems, counts.Notes)
 	}
 	switch {
 	case err != nil:

@@ -82,7 +82,7 @@ func TestVerifySaysSound(t *testing.T) {
 	dir, _ := crashedNotes(t)
 	before := tree(t, dir)
 	out, code := denVerify(t, "-data", dir)
-	if last := out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:]; code != 0 || !strings.HasPrefix(last, "3 rooms, ") || !strings.Contains(last, "0 problems") {
+	if last := out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:]; code != 0 || !strings.HasPrefix(last, "rooms: 3, ") || !strings.Contains(last, "problems: 0") {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}
 	var v verdict
@@ -137,7 +137,7 @@ func TestVerifyThatCannotRun(t *testing.T) {
 		{"-data", dir, "-durability", "perhaps"},
 	} {
 		out, code := denVerify(t, args...)
-		if code != 2 || strings.Contains(out, "0 problems") {
+		if code != 2 || strings.Contains(out, "problems: ") {
 			t.Errorf("den verify %s: exit code %d:\n%s", args, code, out)
 		}
 	}

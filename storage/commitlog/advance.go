@@ -89,7 +89,7 @@ func (a *active) footer() ([]byte, filter) {
 	if len(a.index.of) == 0 {
 		return nil, nil
 	}
-	return encodeIndex(slices.Collect(maps.Values(a.index.of)), a.salt)
+	return encodeIndex(slices.Collect(maps.Values(a.index.of)), a.salt, footerBlock)
 }
 
 // finished notes that a segment is done, with the index of all of it at an offset.
@@ -206,6 +206,7 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 	c = &current{
 		relaxed: l.o.Durability == Relaxed, id: l.id, generation: l.generation, active: active, crashed: l.crashed.suspects,
 		unsynced: l.unsynced, clock: l.clock, segments: segments,
+		nameless: maps.Clone(l.nameless),
 	}
 	switch {
 	case len(segments) > 0:
@@ -244,12 +245,13 @@ func (l *Log) discard(doomed []*segment) {
 	l.mu.Unlock()
 	for _, s := range doomed {
 		if err := l.removeIfThere(l.path(s.number)); err != nil {
-			l.o.Logger.Warn("commit log: a segment that is not needed any more stays", "file", segmentName(s.number), "error", err)
+			l.o.Logger.Warn("commit log: segments that are not needed any more stay", "file", segmentName(s.number), "error", err)
+			return // what stays has no holes: none is missed if CURRENT has to be made again
 		}
 	}
 }
 
-// tidy looks for rooms that still wait behind a crash, if somebody has seen that it is time,
+// tidy looks for rooms that still wait after a crash, if somebody has seen that it is time,
 // and then deletes what is not needed any more.
 func (l *Log) tidy(look bool) {
 	if look {

@@ -125,7 +125,7 @@ func populate(b *testing.B, dir string, n int) *Log {
 	return l
 }
 
-// BenchmarkOpen: opening behind a crash, a log with a million entries in turn with one
+// BenchmarkOpen: opening after a crash, a log with a million entries in turn with one
 // that has none.
 func BenchmarkOpen(b *testing.B) {
 	dirs := [2]string{b.TempDir(), b.TempDir()}

@@ -1,6 +1,6 @@
 package commitlog
 
-// What is there behind a crash.
+// What is there after a crash.
 
 import (
 	"strings"

@@ -7,13 +7,16 @@ package commitlog
 // do, but it forgets what was released: every room has to be looked at then.
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -28,10 +31,12 @@ const (
 	currentPage    = 4096 // each copy begins at a multiple
 	currentRow     = 40
 	currentIndex   = 8
+	currentKey     = 24
 	pinHeader      = 20
 
 	flagClean   = 1
 	flagRelaxed = 2 // of a segment too
+	flagGiven   = 1 // of a segment's row
 )
 
 // current is the content of CURRENT.
@@ -48,6 +53,7 @@ type current struct {
 	clock      clock
 	segments   []*segment
 	pins       []pin
+	nameless   map[key]uint64
 }
 
 // pin is a room that closed with unreleased entries.
@@ -78,6 +84,7 @@ func (c *current) encode() []byte {
 		flags |= flagRelaxed
 	}
 	le.PutUint32(b[16:], flags)
+	le.PutUint32(b[20:], uint32(len(c.nameless)))
 	copy(b[24:], c.id[:])
 	for i, v := range c.numbers() {
 		le.PutUint64(b[40+8*i:], *v)
@@ -88,7 +95,11 @@ func (c *current) encode() []byte {
 	le.PutUint32(b[124:], uint32(len(c.pins)))
 	for _, s := range c.segments {
 		b = le.AppendUint64(le.AppendUint64(b, s.generation), uint64(s.newest))
-		for _, v := range []uint32{uint32(s.size), uint32(s.tail), uint32(s.hole), s.salt, uint32(len(s.indexes)), 0} {
+		given := uint32(0)
+		if s.given.Load() {
+			given = flagGiven
+		}
+		for _, v := range []uint32{uint32(s.size), uint32(s.tail), uint32(s.hole), s.salt, uint32(len(s.indexes)), given} {
 			b = le.AppendUint32(b, v)
 		}
 		for _, x := range s.indexes {
@@ -99,6 +110,9 @@ func (c *current) encode() []byte {
 		names := p.who.names()
 		b = le.AppendUint64(le.AppendUint64(b, p.segment), p.last)
 		b = append(le.AppendUint32(b, uint32(len(names))), names...)
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(c.nameless), func(a, b key) int { return bytes.Compare(a[:], b[:]) }) {
+		b = le.AppendUint64(append(b, k[:]...), c.nameless[k])
 	}
 	le.PutUint32(b[12:], uint32(len(b)+4))
 	return le.AppendUint32(b, sum(0, b))
@@ -161,12 +175,12 @@ func parseCopy(b []byte) (*current, error) {
 		return nil, bad
 	}
 	flags := le.Uint32(b[16:])
-	c := &current{clean: flags&flagClean != 0, relaxed: flags&flagRelaxed != 0, id: [16]byte(b[24:40])}
+	c := &current{clean: flags&flagClean != 0, relaxed: flags&flagRelaxed != 0, id: [16]byte(b[24:40]), nameless: make(map[key]uint64)}
 	for i, v := range c.numbers() {
 		*v = le.Uint64(b[40+8*i:])
 	}
 	c.clock = clock{passed: int64(le.Uint64(b[104:])), wall: int64(le.Uint64(b[112:]))}
-	rows, pins, b := le.Uint32(b[120:]), le.Uint32(b[124:]), b[currentHeader:]
+	rows, pins, nameless, b := le.Uint32(b[120:]), le.Uint32(b[124:]), uint64(le.Uint32(b[20:])), b[currentHeader:]
 	if c.first == 0 || c.active != 0 && c.active != c.first+uint64(rows) {
 		return nil, bad
 	}
@@ -176,6 +190,13 @@ func parseCopy(b []byte) (*current, error) {
 			return nil, bad
 		}
 		c.segments, b = append(c.segments, s), rest
+	}
+	if uint64(len(b)) < nameless*currentKey {
+		return nil, bad
+	}
+	list := b[uint64(len(b))-nameless*currentKey:]
+	for b = b[:len(b)-len(list)]; len(list) > 0; list = list[currentKey:] {
+		c.nameless[key(list)] = le.Uint64(list[len(key{}):])
 	}
 	return c, c.parsePins(b, int(pins), bad)
 }
@@ -190,6 +211,7 @@ func parseRow(b []byte, number uint64) (s *segment, rest []byte) {
 		number: number, generation: le.Uint64(b), newest: int64(le.Uint64(b[8:])), size: int64(le.Uint32(b[16:])),
 		tail: int64(le.Uint32(b[20:])), hole: int64(le.Uint32(b[24:])), salt: le.Uint32(b[28:]),
 	}
+	s.given.Store(le.Uint32(b[36:])&flagGiven != 0)
 	n := le.Uint32(b[32:])
 	for b = b[currentRow:]; n > 0; n-- {
 		x := &index{offset: le.Uint32(b), rooms: le.Uint32(b[4:])}

@@ -84,6 +84,11 @@ func corrupt(file string, offset int64, what string) error {
 // lost says which segment is missing.
 func lost(number uint64) error { return fmt.Errorf("commitlog: %w: %s", ErrLost, segmentName(number)) }
 
+// damagedRoom is the error of a room whose newest entries are damaged, and gone since.
+func damagedRoom(last uint64) error {
+	return fmt.Errorf("commitlog: %w: the room's entries up to %d were damaged", ErrCorrupt, last)
+}
+
 func misuse(what string) error { return fmt.Errorf("commitlog: %w: %s", ErrMisuse, what) }
 
 func closed() error { return fmt.Errorf("commitlog: %w", ErrClosed) }

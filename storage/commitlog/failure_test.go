@@ -129,11 +129,11 @@ func TestKillAfterFailedSync(t *testing.T) {
 		mustClose(t, l)
 	}
 	if refused == 0 {
-		t.Error("no refused entry was seen behind the kill")
+		t.Error("no refused entry was seen after the kill")
 	}
 }
 
-// TestRelaxedLoss: what was not synced cannot be read again behind a failed sync. The rooms
+// TestRelaxedLoss: what was not synced cannot be read again after a failed sync. The rooms
 // go on, and the log says what it has.
 func TestRelaxedLoss(t *testing.T) {
 	d, clock := faultdisk.New(1), newClock()

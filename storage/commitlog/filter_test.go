@@ -14,7 +14,7 @@ func TestFilter(t *testing.T) {
 		for i := range n {
 			places = append(places, &place{key: identify("party", fmt.Sprint("room", i), "e1").key})
 		}
-		_, f := encodeIndex(places, 1)
+		_, f := encodeIndex(places, 1, 0)
 		if len(f) > max(2*n, filterBlock)+filterBlock {
 			t.Errorf("%d rooms: %d bytes", n, len(f))
 		}

@@ -15,7 +15,7 @@ type flip struct {
 	at   int64
 	mask byte
 	// torn: it is the only bit that was set in a sector or at the end of a record. So it may be
-	// that these never came, behind a power cut.
+	// that these never came, after a power cut.
 	torn bool
 }
 

@@ -13,7 +13,7 @@ func (l *Log) Forget(namespace, room string) {
 	l.tidy(look)
 }
 
-// forget tells whether it is time to look for rooms that wait behind a crash. mu is held.
+// forget tells whether it is time to look for rooms that wait after a crash. mu is held.
 func (l *Log) forget(name string) (look bool) {
 	for _, r := range l.attached {
 		if r.who.name == name {

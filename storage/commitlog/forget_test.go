@@ -54,7 +54,7 @@ func TestForget(t *testing.T) {
 	l.Forget("party", "open") // of no use, and of no harm
 }
 
-// Behind a crash too: a room that is forgotten counts as recovered.
+// After a crash too: a room that is forgotten counts as recovered.
 func TestForgetBehindACrash(t *testing.T) {
 	d := faultdisk.New(1)
 	o, _, _ := pinnedLog(t, d)

@@ -23,6 +23,7 @@ const (
 	indexEntry   = 36
 	blockEntries = 128
 	blockSize    = blockHeader + blockEntries*indexEntry
+	footerBlock  = 1 << 31 // in the number of a block: the index ends a segment, and is no record
 )
 
 // index is where an index lies.
@@ -55,8 +56,8 @@ func sorted(places []*place) []*place {
 	return places
 }
 
-// encodeIndex makes an index of places, which it sorts, and its filter.
-func encodeIndex(places []*place, salt uint32) ([]byte, filter) {
+// encodeIndex makes an index of places, which it sorts, and its filter. kind is 0 or footerBlock.
+func encodeIndex(places []*place, salt, kind uint32) ([]byte, filter) {
 	sorted(places)
 	count := (len(places) + blockEntries - 1) / blockEntries
 	blocks := count*blockHeader + len(places)*indexEntry
@@ -69,7 +70,7 @@ func encodeIndex(places []*place, salt uint32) ([]byte, filter) {
 			encodePlace(block[blockHeader+j*indexEntry:], p)
 			keep.add(p.key)
 		}
-		le.PutUint32(block[4:], uint32(i))
+		le.PutUint32(block[4:], uint32(i)|kind)
 		le.PutUint32(block[8:], uint32(len(in)))
 		le.PutUint32(block, sum(salt, block[4:]))
 	}
@@ -102,7 +103,7 @@ func (s *segment) readBlock(f vfs.File, x *index, i int) ([]byte, error) {
 	if err := s.readAt(f, b, off); err != nil {
 		return nil, err
 	}
-	if le.Uint32(b) != sum(s.salt, b[4:]) || le.Uint32(b[4:]) != uint32(i) || le.Uint32(b[8:]) != uint32(count) {
+	if le.Uint32(b) != sum(s.salt, b[4:]) || le.Uint32(b[4:])&^footerBlock != uint32(i) || le.Uint32(b[8:]) != uint32(count) {
 		return nil, corrupt(segmentName(s.number), off, "a block of an index does not fit its checksum")
 	}
 	return b[blockHeader:], nil
@@ -160,10 +161,10 @@ func (l *Log) lookup(s *segment, k key) (p place, f vfs.File, err error) {
 	if v := s.survey.Load(); v != nil {
 		return l.lookupSurvey(s, v, k)
 	}
-	if p, f, err = l.lookupIndexes(s, k); !errors.Is(err, ErrCorrupt) {
+	if p, f, err = l.lookupIndexes(s, k); err == nil || errors.Is(err, ErrLost) {
 		return p, f, err
 	}
-	v, err := l.surveyed(s)
+	v, err := l.surveyed(s) // a part of an index that cannot be read is not needed either
 	if err != nil {
 		return place{}, nil, err
 	}
@@ -240,10 +241,9 @@ func (l *Log) eachRoom(s *segment, f vfs.File, from cursor, do func(at cursor, p
 	for at := from; at.index < len(s.indexes); at.index, at.block = at.index+1, 0 {
 		for x := s.indexes[at.index]; at.block < x.blocks(); at.block++ {
 			b, err := s.readBlock(f, x, at.block)
-			if errors.Is(err, ErrCorrupt) || s.survey.Load() != nil {
+			if err != nil || s.survey.Load() != nil {
 				return l.eachSurveyed(s, at, do)
 			}
-			first = cmp.Or(first, err)
 			for ; len(b) > 0; b = b[indexEntry:] {
 				p := parsePlace(b)
 				more, err := do(at, &p)

@@ -24,7 +24,7 @@ type Log struct {
 	unsynced    uint64 // the newest generation that was Relaxed and crashed; 0: none
 	mostFilters int64  // bytes
 	blank       []byte // zeros to write ahead
-	begun       int64  // where in the last segment Open began to read behind a crash; 0: there was none
+	begun       int64  // where in the last segment Open began to read after a crash; 0: there was none
 
 	// Owned by whoever leads, see turn.go.
 
@@ -44,8 +44,9 @@ type Log struct {
 	attached map[key]*Room
 	pins     map[string][]pin // by identity.name, one for each epoch, as they were closed
 	crashed  recovery
-	filters  int64      // bytes of filters in memory
-	pressed  []identity // rooms to call Pressure for
+	nameless map[key]uint64 // rooms of crashed generations whose names cannot be read, and their newest numbers
+	filters  int64          // bytes of filters in memory
+	pressed  []identity     // rooms to call Pressure for
 	clock    clock
 	quiet    int64 // no sweep before this, by the clock
 	stats    Stats
@@ -92,6 +93,7 @@ func Open(o Options) (*Log, error) {
 	}
 	l.id, l.generation, l.segments, l.unsynced = c.id, c.generation+1, c.segments, c.unsynced
 	l.crashed.begin(c.crashed)
+	l.nameless = c.nameless
 	if c.active != 0 && c.relaxed {
 		l.unsynced = c.generation
 	}
@@ -128,13 +130,25 @@ func (l *Log) load() (*current, error) {
 			have[n] = true
 		}
 	}
+	// A CURRENT that was renamed, and whose name could not be synced, may be another one after a power
+	// cut: what it does not name is deleted only when it is sure to stay.
+	if len(names) > 0 {
+		if err := l.syncDir(); err != nil {
+			return nil, failure("syncing the directory", err)
+		}
+	}
 	c, b, err := l.readCurrent()
-	switch {
-	case err != nil && !errors.Is(err, ErrCorrupt):
+	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return nil, err
-	case c == nil && len(have) == 0:
+	}
+	if c == nil && len(have) == 0 {
 		return l.found()
-	case c == nil:
+	}
+	if c != nil && err == nil {
+		err = l.outdated(c, have)
+	}
+	rebuilt := c == nil || err != nil
+	if rebuilt {
 		if c, err = l.rebuild(have, b, err); err != nil {
 			return nil, err
 		}
@@ -150,6 +164,11 @@ func (l *Log) load() (*current, error) {
 			if c.segments[i], err = l.adopt(s.number, s.generation); err != nil {
 				return nil, err
 			}
+		}
+	}
+	if rebuilt { // before anything is begun that has to be told apart from what was there
+		if err := l.writeCurrent(c); err != nil {
+			return nil, err
 		}
 	}
 	for n := c.first; n < c.next(); n++ {
@@ -190,9 +209,13 @@ func (l *Log) setAside(number uint64, id [16]byte) {
 	l.o.Logger.Warn("commit log: a file belongs to another log, and is renamed", "file", segmentName(number), "to", name, "error", err)
 }
 
-// found makes a new log.
+// found makes a new log. MakeDirs may have made the directory before, and have failed to make its name
+// durable.
 func (l *Log) found() (*current, error) {
-	c := &current{clean: true, first: 1, floor: 1}
+	if err := l.o.FS.SyncDir(filepath.Dir(l.o.Dir)); err != nil {
+		return nil, unknown("syncing the directory above", err)
+	}
+	c := &current{clean: true, first: 1, floor: 1, nameless: make(map[key]uint64)}
 	c.clock.wall = l.o.Now().UnixMilli()
 	l.clock = c.clock
 	if _, err := io.ReadFull(l.o.Random, c.id[:]); err != nil {
@@ -242,6 +265,19 @@ func (l *Log) first() uint64 {
 	return l.segments[0].number
 }
 
+// floor is the number of the first segment that has unreleased entries, or may have. mu is held.
+func (l *Log) floor() uint64 {
+	for _, s := range l.segments {
+		if s.pins > 0 || l.crashed.has(s.number) {
+			return s.number
+		}
+	}
+	if l.active != nil {
+		return l.active.number
+	}
+	return l.segments[len(l.segments)-1].number + 1
+}
+
 // ID is the log's name for all its life: 32 hex digits, made with it.
 func (l *Log) ID() string { return hex.EncodeToString(l.id[:]) }
 
@@ -270,7 +306,7 @@ func (l *Log) Stats() Stats {
 	pinned := false
 	for _, g := range l.segments {
 		s.Bytes += g.size
-		if g.lost {
+		if g.missing() {
 			s.Lost++
 		}
 		if pinned = pinned || g.pins > 0 || l.crashed.has(g.number); pinned {
@@ -359,7 +395,7 @@ func (l *Log) syncActive() error {
 // suspicious tells whether crashed generations may have left something.
 func (l *Log) suspicious() bool {
 	return slices.ContainsFunc(l.segments, func(s *segment) bool {
-		return l.crashed.has(s.number) && (s.rooms() > 0 || s.lost || s.hole > 0)
+		return l.crashed.has(s.number) && (s.rooms() > 0 || s.missing() || s.holeEnd() > 0)
 	})
 }
 

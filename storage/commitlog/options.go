@@ -31,7 +31,7 @@ const (
 	// slower.
 	DefaultSegmentBytes = 8 << 20
 	// DefaultIndexBytes is the most that Options.IndexBytes is by default. To read so much
-	// behind a crash takes about 3 ms.
+	// after a crash takes about 3 ms.
 	DefaultIndexBytes = 512 << 10
 	// DefaultMaxUnreleased is the default of Options.MaxUnreleased.
 	DefaultMaxUnreleased = 256 << 20
@@ -65,7 +65,7 @@ type Options struct {
 	// 0 means DefaultSegmentBytes, and up to 32 MiB in a log of many files.
 	SegmentBytes int64
 	// IndexBytes: behind so many bytes of the file that is written comes an index of them, so
-	// that Open reads about as much behind a crash. 0 means an eighth of SegmentBytes, at most
+	// that Open reads about as much after a crash. 0 means an eighth of SegmentBytes, at most
 	// DefaultIndexBytes.
 	IndexBytes int64
 	// History is how long released entries are kept for Backward. 0: they go at once.

@@ -2,7 +2,7 @@ package commitlog
 
 // Parts of the segment that is written. Behind each, in the stream of records, comes an index
 // of it, and two hints at the segment's beginning, written in turn, say where the newest
-// indexes are: so what opens the log behind a crash has to read the last part only.
+// indexes are: so what opens the log after a crash has to read the last part only.
 //
 // Three things keep a reader from believing what is not so. An index is written only when all
 // before it is durable, and says so. It is a record, with a record's checksums, of which the
@@ -47,7 +47,7 @@ func (l *Log) startGroup() (chain uint32, part int64, err error) {
 			return 0, 0, err
 		}
 	}
-	content, _ := encodeIndex(a.touched, a.salt)
+	content, _ := encodeIndex(a.touched, a.salt, 0)
 	rec := record{
 		chain: a.chain, synced: uint32(a.synced), previous: a.indexed, number: uint64(len(a.touched)), flags: flagIndex,
 	}

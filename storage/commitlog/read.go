@@ -61,8 +61,10 @@ func (w *walk) next() (next run, ok bool, err error) {
 	for w.failed == nil && w.oldest != 1 && len(w.segments) > 0 {
 		s := w.segments[len(w.segments)-1]
 		w.segments = w.segments[:len(w.segments)-1]
-		if s.lost { // what comes before w.oldest may have been there
-			hole = cmp.Or(hole, lost(s.number))
+		if s.lost {
+			if s.missing() { // what comes before w.oldest may have been there
+				hole = cmp.Or(hole, lost(s.number))
+			}
 			continue
 		}
 		next, found, err := w.find(s)

@@ -75,7 +75,7 @@ func shortRead(number uint64, at int64, err error) error {
 	if err == nil {
 		err = io.ErrNoProgress
 	}
-	return failure("reading "+segmentName(number), err)
+	return unknown("reading "+segmentName(number), err)
 }
 
 // sums reads a record and calculates its checksums, and puts those that it has into r. It takes

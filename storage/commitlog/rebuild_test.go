@@ -264,7 +264,51 @@ func contents(t *testing.T, d *faultdisk.Disk) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&all, "%s %x\n", path, b)
+		all.WriteString(path)
+		all.Write(b)
 	}
 	return all.String()
+}
+
+// TestOldCurrent: somebody has put back a CURRENT of before. What came since is not deleted, as what
+// it does not name.
+func TestOldCurrent(t *testing.T) {
+	for _, how := range []string{"clean", "crashed"} {
+		d := faultdisk.New(1)
+		o := testOptions(d, newClock())
+		o.History = time.Hour
+		l := mustOpen(t, o)
+		a := mustRoom(t, l, "a")
+		appendUpTo(t, a, 1, 30)
+		old, err := d.Read("log/" + currentName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendUpTo(t, a, 31, 90)
+		if how == "clean" {
+			mustClose(t, l)
+		} else {
+			d.Kill()
+			_ = d.Restart()
+		}
+		d.Write("log/"+currentName, old)
+		l = mustOpen(t, o)
+		wantReplay(t, mustRoom(t, l, "a"), 0, 90)
+		mustClose(t, l)
+	}
+}
+
+// TestNewDirectory: the directory's own name is durable before the log has anything in it, though
+// making it was tried before.
+func TestNewDirectory(t *testing.T) {
+	d := faultdisk.New(1)
+	o := testOptions(d, newClock())
+	o.Dir = "above/log"
+	d.Fail(faultdisk.Fault{Op: faultdisk.OpSyncDir, Suffix: "above"})
+	_, err := Open(o)
+	wantError(t, "the directory above", err, ErrIO)
+	for _, path := range d.Files() {
+		t.Errorf("there is %s already", path)
+	}
+	mustClose(t, mustOpen(t, o))
 }

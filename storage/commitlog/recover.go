@@ -4,6 +4,7 @@ package commitlog
 // and ended with an index.
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -150,7 +151,7 @@ func (l *Log) complain(s *scan) {
 func (l *Log) seal(f vfs.File, g *segment, s *scan) error {
 	var footer []byte
 	if len(s.index.of) > 0 {
-		footer, _ = encodeIndex(slices.Collect(maps.Values(s.index.of)), g.salt)
+		footer, _ = encodeIndex(slices.Collect(maps.Values(s.index.of)), g.salt, footerBlock)
 		g.indexes = append(g.indexes, &index{offset: uint32(s.end), rooms: uint32(len(s.index.of))})
 	}
 	g.tail, g.hole, g.size = s.end, s.hole(), s.end+int64(len(footer))
@@ -169,11 +170,36 @@ func (l *Log) seal(f vfs.File, g *segment, s *scan) error {
 	if err := copyRange(f, f, min(s.synced, s.end), s.end, nil); err != nil {
 		return err
 	}
-	// The zeros behind it stay: to free them takes longer than all the rest.
 	if _, err := f.WriteAt(footer, s.end); err != nil {
 		return err
 	}
+	if err := s.blankRest(f, g.size); err != nil {
+		return err
+	}
 	return l.sync(f)
+}
+
+// blankRest removes what was not whole from a segment: it is not to be taken for anything when
+// CURRENT has to be made again. The zeros there stay, because to free them takes longer than all the
+// rest.
+func (s *scan) blankRest(f vfs.File, from int64) error {
+	s.buf, s.start = s.buf[:0], 0 // what was written since
+	last := from
+	for at := from; at < s.limit; {
+		b, err := s.bytes(at, int(min(s.limit-at, scanWindow)), forwards)
+		if err != nil {
+			return err
+		}
+		if n := len(bytes.TrimRight(b, "\x00")); n > 0 {
+			last = at + int64(n)
+		}
+		at += int64(len(b))
+	}
+	if last-from > 2*mostZeros {
+		return f.Truncate(from)
+	}
+	_, err := f.WriteAt(make([]byte, last-from), from)
+	return err
 }
 
 // copyRange copies a part of a file to the same place in another, or in itself, and puts bits

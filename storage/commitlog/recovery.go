@@ -5,6 +5,7 @@ package commitlog
 // found waiting does not wait any more.
 
 import (
+	"encoding/hex"
 	"errors"
 	"slices"
 )
@@ -75,7 +76,7 @@ func (l *Log) hasRecovered(k key, who *identity) bool {
 // out, and logged.
 func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	seen, going := make(map[string]struct{}), true
-	l.waiting(func(_ cursor, who identity) bool {
+	l.waiting(nil, func(_ cursor, who identity) bool {
 		if _, again := seen[who.name]; !again {
 			seen[who.name] = struct{}{}
 			going = yield(who.namespace, who.room)
@@ -98,8 +99,8 @@ func (l *Log) lookForRecovered() {
 	}
 	l.crashed.looking = true
 	l.mu.Unlock()
-	all := true
-	sound := l.waiting(func(at cursor, who identity) bool {
+	all, nameless := true, make(map[key]uint64)
+	sound := l.waiting(nameless, func(at cursor, who identity) bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if _, meanwhile := l.crashed.names[who.name]; meanwhile {
@@ -114,27 +115,36 @@ func (l *Log) lookForRecovered() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.crashed.looking, l.crashed.broken = false, all && !sound
-	if all && sound {
-		l.crashed.begin(suspects{})
+	if !all || !sound {
+		return
 	}
+	for k, last := range nameless { // they are refused by their keys, if anybody asks for them
+		l.nameless[k] = max(l.nameless[k], last)
+		l.o.Logger.Error("commit log: a room's entries and its names are damaged, and it will be refused when it is opened", "key", hex.EncodeToString(k[:]))
+	}
+	l.crashed.begin(suspects{})
 }
 
 // waiting calls do for rooms of crashed generations that have not what they need, until it
-// returns false; one of several epochs or segments may come several times. It tells whether all
+// returns false; one of several epochs or segments may come several times. Those whose names cannot be
+// read are put into nameless, with their newest numbers, if that is not nil. It tells whether all
 // that it came to could be read.
-func (l *Log) waiting(do func(at cursor, who identity) bool) (sound bool) {
+func (l *Log) waiting(nameless map[key]uint64, do func(at cursor, who identity) bool) (sound bool) {
 	l.mu.Lock()
 	s, at, segments := l.crashed.suspects, l.crashed.at, l.segments
 	l.mu.Unlock()
 	sound, seen := true, make(map[key]struct{})
 	for _, g := range segments {
-		if g.number < at.segment || !s.has(g.number) {
+		if g.number < at.segment || !s.has(g.number) || g.lost && !g.missing() {
 			continue
 		}
 		if g.number > at.segment {
 			at = cursor{segment: g.number}
 		}
-		more, err := l.waitingIn(g, at, seen, do)
+		more, err := l.waitingIn(g, at, seen, nameless, do)
+		if err == nil && more && g.holeEnd() > 0 {
+			err = holed(g)
+		}
 		if err != nil {
 			sound = false
 			l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segmentName(g.number), "error", err)
@@ -147,7 +157,7 @@ func (l *Log) waiting(do func(at cursor, who identity) bool) (sound bool) {
 }
 
 // waitingIn is waiting for one segment.
-func (l *Log) waitingIn(g *segment, from cursor, seen map[key]struct{}, do func(at cursor, who identity) bool) (more bool, err error) {
+func (l *Log) waitingIn(g *segment, from cursor, seen map[key]struct{}, nameless map[key]uint64, do func(at cursor, who identity) bool) (more bool, err error) {
 	f, err := l.openSegment(g.number)
 	if f == nil || err != nil {
 		return true, err
@@ -159,6 +169,10 @@ func (l *Log) waitingIn(g *segment, from cursor, seen map[key]struct{}, do func(
 			return true, nil
 		}
 		who, err := r.root(p)
+		if errors.Is(err, ErrCorrupt) && nameless != nil {
+			nameless[p.key] = max(nameless[p.key], p.last)
+			return true, nil
+		}
 		if err != nil {
 			return true, err
 		}
@@ -196,7 +210,7 @@ func (l *Log) Epochs(namespace, room string) ([]string, error) {
 	l.mu.Unlock()
 	var failed error
 	for _, g := range segments {
-		if s.has(g.number) {
+		if s.has(g.number) && (!g.lost || g.missing()) {
 			failed = errors.Join(failed, l.epochsIn(g, name, &epochs))
 		}
 	}

@@ -82,6 +82,9 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if last := l.nameless[r.who.key]; last > r.last {
+		r.in, r.last, r.held, r.unsure = nil, 0, 0, damagedRoom(last)
+	}
 	r.takePin()
 	return r, nil
 }
@@ -93,6 +96,9 @@ func (r *Room) locate(segments []*segment) error {
 	newest, suspect := r.unreleased()
 	var missed error
 	for _, s := range slices.Backward(segments) {
+		if s.lost && !s.missing() {
+			continue
+		}
 		var p place
 		err := lost(s.number)
 		if !s.lost {
@@ -281,6 +287,10 @@ func (r *Room) Release(through uint64) {
 	}
 	r.spans = slices.Delete(r.spans, 0, n)
 	l.dropPins(r.who.name)
+	if last, ok := l.nameless[r.who.key]; ok && through >= last {
+		delete(l.nameless, r.who.key)
+		r.unsure = nil
+	}
 	look := through >= r.held && l.crashed.settled(r.who.name, &r.who.key)
 	l.mu.Unlock()
 	l.tidy(look)

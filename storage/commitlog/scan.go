@@ -244,7 +244,7 @@ func (s *scan) forgive(hints ...uint32) error {
 		size := int64(0)
 		if slices.Contains(hints, uint32(h.from)) {
 			var err error
-			if size, err = s.indexAt(h.from+recordHeader, h.to); err != nil {
+			if size, err = s.indexAt(h.from+recordHeader, h.to, 0); err != nil {
 				return err
 			}
 		}
@@ -256,8 +256,9 @@ func (s *scan) forgive(hints ...uint32) error {
 	return nil
 }
 
-// indexAt measures the index at an offset, whose blocks and filter are good; 0: there is none.
-func (s *scan) indexAt(at, limit int64) (size int64, err error) {
+// indexAt measures the index at an offset, whose blocks and filter are good; 0: there is none of
+// that kind.
+func (s *scan) indexAt(at, limit int64, kind uint32) (size int64, err error) {
 	le, rooms := binary.LittleEndian, 0
 	for number := uint32(0); ; number++ {
 		if at+size+blockHeader > limit {
@@ -268,7 +269,7 @@ func (s *scan) indexAt(at, limit int64) (size int64, err error) {
 			return 0, err
 		}
 		n := int(le.Uint32(b[8:]))
-		if le.Uint32(b[4:]) != number || n > blockEntries || n == 0 {
+		if le.Uint32(b[4:]) != number|kind || n > blockEntries || n == 0 {
 			break
 		}
 		block := blockHeader + n*indexEntry

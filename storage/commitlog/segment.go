@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -17,7 +16,7 @@ import (
 const (
 	segmentMagic   = "DenLog\x00\x00"
 	segmentVersion = 3
-	segmentHeader  = 72
+	segmentHeader  = 88
 	segmentStart   = 1536 // of the records: the header and the two hints have a sector each
 	segmentSuffix  = ".log"
 )
@@ -35,6 +34,7 @@ type segment struct {
 	generation uint64 // that has begun it
 
 	lost   bool                   // the file was not there when the log was opened
+	given  atomic.Bool            // what is missing or damaged of it was given up
 	pins   int                    // rooms that have unreleased entries here; protected by Log.mu
 	survey atomic.Pointer[survey] // what was found by reading it, because an index is damaged; nil: not needed so far
 }
@@ -46,6 +46,9 @@ func (s *segment) rooms() (n int) {
 	}
 	return n
 }
+
+// missing tells whether rooms may need what was in the file, and it is not there.
+func (s *segment) missing() bool { return s.lost && !s.given.Load() }
 
 // place is what a segment holds of a room. It is small: the segment that is written has one in
 // memory for each room that wrote to it, asleep or not. The names are in the file, at root.
@@ -117,20 +120,18 @@ func segmentNumber(name string) (uint64, bool) {
 
 func (l *Log) path(number uint64) string { return filepath.Join(l.o.Dir, segmentName(number)) }
 
-// encodeSegmentHeader makes the header of a segment that is begun while the log has those from
-// first on.
-func encodeSegmentHeader(id [16]byte, number, generation, first uint64, durability Durability, begun time.Time) []byte {
+// encode makes a segment's header.
+func (h *head) encode() []byte {
 	b, le := make([]byte, segmentHeader), binary.LittleEndian
 	copy(b, segmentMagic)
 	le.PutUint32(b[8:], segmentVersion)
-	if durability == Relaxed {
+	if h.relaxed {
 		le.PutUint32(b[12:], flagRelaxed)
 	}
-	copy(b[16:], id[:])
-	le.PutUint64(b[32:], number)
-	le.PutUint64(b[40:], generation)
-	le.PutUint64(b[48:], uint64(begun.UnixMilli()))
-	le.PutUint64(b[56:], first)
+	copy(b[16:], h.id[:])
+	for i, v := range []uint64{h.number, h.generation, uint64(h.begun), h.first, h.floor, h.unsynced} {
+		le.PutUint64(b[32+8*i:], v)
+	}
 	le.PutUint32(b[segmentHeader-4:], sum(0, b[:segmentHeader-4]))
 	return b
 }
@@ -160,9 +161,15 @@ func checkSegmentHeader(b []byte, id [16]byte, number uint64) (salt uint32, err 
 // create makes the file of a segment, durable with its name. What may lie there from an
 // attempt before was never named by CURRENT.
 func (l *Log) create(number uint64) (a *active, err error) {
-	path, first := l.path(number), number
+	path := l.path(number)
+	h := head{
+		id: l.id, number: number, generation: l.generation, begun: l.o.Now().UnixMilli(), first: number, floor: number,
+		unsynced: l.unsynced, relaxed: l.o.Durability == Relaxed,
+	}
 	if l.active != nil || len(l.segments) > 0 {
-		first = l.first()
+		l.mu.Lock()
+		h.first, h.floor = l.first(), l.floor()
+		l.mu.Unlock()
 	}
 	if err := l.removeIfThere(path); err != nil {
 		return nil, failure("removing "+segmentName(number), err)
@@ -171,7 +178,7 @@ func (l *Log) create(number uint64) (a *active, err error) {
 	if err != nil {
 		return nil, failure("creating "+segmentName(number), err)
 	}
-	header := encodeSegmentHeader(l.id, number, l.generation, first, l.o.Durability, l.o.Now())
+	header := h.encode()
 	zeros := min(firstZeros, l.o.segmentBytes(0))
 	if l.active != nil { // a busy log begins as it has ended
 		zeros = min(l.active.zeros, l.o.segmentBytes(0))

@@ -33,7 +33,7 @@ func (l *Log) surveyed(s *segment) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.o.Logger.Error("commit log: an index is damaged; the file was read for what is in it", "file", segmentName(s.number))
+	l.o.Logger.Error("commit log: an index cannot be read; the file was read for what is in it", "file", segmentName(s.number))
 	l.complain(found)
 	v := &survey{found.index.of, max(found.hole(), s.hole)}
 	s.survey.Store(v)
@@ -66,6 +66,9 @@ func (s *segment) indexHints() (hints []uint32) {
 // holeEnd is where the records go on behind the last one whose room is not known; 0: there is
 // none.
 func (s *segment) holeEnd() int64 {
+	if s.given.Load() {
+		return 0
+	}
 	if v := s.survey.Load(); v != nil {
 		return v.hole
 	}

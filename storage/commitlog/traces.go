@@ -24,7 +24,7 @@ func (l *Log) Traces(namespace, room string) (epoch string, from, to uint64, err
 		switch {
 		case !l.crashed.has(g.number):
 			continue
-		case g.lost:
+		case g.missing():
 			return "", 0, 0, lost(g.number)
 		case g.holeEnd() > 0:
 			return "", 0, 0, holed(g)

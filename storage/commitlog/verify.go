@@ -137,23 +137,20 @@ var errNone = errors.New("it is gone")
 
 // withoutCurrent takes the segments that there are.
 func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
-	heads := make(map[uint64]head)
-	for _, n := range numbers {
-		h, err := v.l.readHead(n)
-		if errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
-			return err
-		}
-		if err == nil {
-			heads[n] = h
-		}
+	m, err := v.l.lookAround(numbers, b)
+	if errors.Is(err, ErrCorrupt) {
+		v.report(Problem{File: currentName, What: err.Error()})
+		return nil
 	}
-	v.l.id, _ = whoseLog(heads, b)
-	for _, n := range numbers {
-		if h, ok := heads[n]; ok && h.id != v.l.id {
-			v.report(Problem{File: segmentName(n), Harmless: true, What: "it belongs to another log"})
-			continue
-		}
-		v.segments = append(v.segments, &segment{number: n, generation: heads[n].generation})
+	if err != nil {
+		return err
+	}
+	v.l.id = m.id
+	for _, h := range m.foreign {
+		v.report(Problem{File: segmentName(h.number), Harmless: true, What: "it belongs to another log"})
+	}
+	for _, n := range m.numbers {
+		v.segments = append(v.segments, &segment{number: n, generation: m.heads[n].generation})
 	}
 	return nil
 }
@@ -318,7 +315,11 @@ func (v *verifier) indexes(s *segment, scan *scan) {
 
 // readIndex adds what an index says, and returns what is wrong with it.
 func (s *segment) readIndex(scan *scan, x *index, said map[key]place) string {
-	size, err := scan.indexAt(int64(x.offset), max(s.size, s.tail))
+	kind := uint32(footerBlock)
+	if int64(x.offset) < s.tail {
+		kind = 0
+	}
+	size, err := scan.indexAt(int64(x.offset), max(s.size, s.tail), kind)
 	keep := filterSize(int(x.rooms))
 	if want := int64(x.blocks()*blockHeader) + int64(x.rooms)*indexEntry + int64(filterHeader+keep); err != nil || size != want {
 		return "an index is damaged"

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -55,10 +56,17 @@ func obey(order func(words []string) string) {
 	os.Exit(0)
 }
 
-// measured answers what any server is asked: its memory in bytes, the processor time that it
-// has used in nanoseconds.
+// measured answers what any server is asked: its memory in bytes, that of its heap which is in use, the processor time
+// that it has used in nanoseconds.
 func measured(words []string) string {
 	switch words[0] {
+	case "heap":
+		for range 3 { // pools give their content away with the second
+			runtime.GC()
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return strconv.FormatUint(m.HeapAlloc, 10)
 	case "rss":
 		for range 3 { // pools give their content away with the second
 			debug.FreeOSMemory()
@@ -160,8 +168,11 @@ func (s *plainServer) start() *plainServer {
 }
 
 func (s *plainServer) order(words []string) string {
-	if words[0] == "addr" {
+	switch words[0] {
+	case "addr":
 		return s.addr
+	case "sleep": // nothing here can
+		return "0"
 	}
 	return measured(words)
 }
@@ -303,6 +314,19 @@ func (c fastClock) AfterFunc(d time.Duration, f func()) room.Timer {
 	return c.Clock.AfterFunc(d/timesFaster, f)
 }
 
+// fill has clients open n quiet sockets in waves, and the rooms behind each wave go to sleep. name gives a socket's
+// room.
+func fill(b *testing.B, server, clients *process, n int, name func(i int) string) {
+	b.Helper()
+	addr := server.ask("addr")
+	waves(n, name, func(came int, names []string) {
+		clients.must(append([]string{"dial", addr}, names...)...)
+		if awake := server.number(append([]string{"sleep", strconv.Itoa(came)}, slices.Compact(names)...)...); awake != 0 {
+			b.Fatalf("%d rooms are awake", awake)
+		}
+	})
+}
+
 // BenchmarkSleepingSockets: resident memory of the server for each quiet socket of a room that
 // sleeps: in a room of its own, and all in one; next to coder/websocket alone. What
 // is there already is measured with no socket, after twenty waves of them have come and gone: threads
@@ -313,27 +337,14 @@ func BenchmarkSleepingSockets(b *testing.B) {
 	one := func(int) string { return "the-one-room" }
 	cost := func(role string, name func(int) string) float64 {
 		server, clients := start(b, role), start(b, "clients")
-		addr := server.ask("addr")
-		fill := func(n int, name func(int) string) {
-			waves(n, name, func(came int, names []string) {
-				clients.must(append([]string{"dial", addr}, names...)...)
-				if role != "plain" {
-					if awake := server.number(append([]string{"sleep", strconv.Itoa(came)}, slices.Compact(names)...)...); awake != 0 {
-						b.Fatalf("%d rooms are awake", awake)
-					}
-				}
-			})
-		}
 		for wave := range 20 {
-			fill(100, func(i int) string { return fmt.Sprintf("warm-%d-%d", wave, i) })
+			fill(b, server, clients, 100, func(i int) string { return fmt.Sprintf("warm-%d-%d", wave, i) })
 			clients.must("leave")
-			if role != "plain" {
-				server.number("sleep", "0")
-			}
+			server.number("sleep", "0")
 		}
 		time.Sleep(rest)
 		before := server.number("rss")
-		fill(n, name)
+		fill(b, server, clients, n, name)
 		time.Sleep(rest)
 		return float64(server.number("rss")-before) / float64(n)
 	}
@@ -346,6 +357,25 @@ func BenchmarkSleepingSockets(b *testing.B) {
 	b.ReportMetric(oneBytes, "one-room-B")
 	b.ReportMetric(plainBytes, "plain-B")
 	b.ReportMetric(ownBytes/plainBytes, "ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkPlainParked: the heap of the server for each of 1,000 quiet sockets of one room, which sleeps. It
+// stands beside the benchmarks of plain_test.go. The resident memory, which matters more, is not the same in any two runs.
+func BenchmarkPlainParked(b *testing.B) {
+	const n = 1000
+	var bytes int64
+	for b.Loop() {
+		server, clients := start(b, "den"), start(b, "clients")
+		one := func(int) string { return "the-one-room" }
+		fill(b, server, clients, 100, one)
+		clients.must("leave")
+		server.number("sleep", "0")
+		before := server.number("heap")
+		fill(b, server, clients, n, one)
+		bytes = server.number("heap") - before
+	}
+	b.ReportMetric(float64(bytes)/n, "B/socket")
 	b.ReportMetric(0, "ns/op")
 }
 

@@ -165,6 +165,19 @@ func flip(t *testing.T, name string, at func(content []byte) int) {
 	}
 }
 
+// smash changes more bits than can be put right.
+func smash(t *testing.T, name string, at func(content []byte) int) {
+	t.Helper()
+	for i := range 8 {
+		place := at
+		flip(t, name, func(b []byte) int {
+			first := place(b)
+			at = func([]byte) int { return first }
+			return first + 2*i
+		})
+	}
+}
+
 // middle is a place in the middle of what was written.
 func middle(b []byte) int { return written(b) / 2 }
 
@@ -254,6 +267,9 @@ func (im image) mustRefuse(h *roomtest.Host, name string) error {
 		}
 	}
 	for file, sum := range im.content(todo.Namespace) {
+		if _, there := before[file]; !there && strings.HasSuffix(file, ".db.entries") {
+			continue // what the log had of it
+		}
 		if strings.HasPrefix(file, path(im.t, im.dir, name)) && before[file] != sum {
 			im.t.Errorf("%s was touched", file)
 		}

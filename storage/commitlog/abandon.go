@@ -1,0 +1,53 @@
+package commitlog
+
+import "errors"
+
+// Abandon gives up what the log may have had where a file is missing, or is damaged so that it is
+// not known whose entries were there. Until then each room that cannot show that none of them were
+// its own is refused with ErrLost, new rooms too if a crash has left the file, and the log keeps all
+// that is newer. After it they go on with what there is: whatever was acknowledged to a room and was
+// in that place only is lost. So it is for an operator to decide, who has no copy of the file. It
+// returns the names of the files, and is remembered over restarts. The errors are those of Sync.
+func (l *Log) Abandon() (files []string, err error) {
+	err = l.turn(func() error {
+		if l.ended {
+			return closed()
+		}
+		if l.active.bad || l.active.done {
+			if err := l.advance(); err != nil {
+				return err
+			}
+		}
+		l.mu.Lock()
+		for _, s := range l.segments {
+			if s.missing() || s.holeEnd() > 0 {
+				s.given.Store(true)
+				files = append(files, segmentName(s.number))
+			}
+		}
+		for _, r := range l.attached {
+			if errors.Is(r.unsure, ErrLost) {
+				r.unsure = nil
+			}
+		}
+		c, _ := l.describe(l.segments, l.active.number)
+		l.mu.Unlock()
+		if len(files) == 0 {
+			return nil
+		}
+		c.segments = l.segments // nothing is deleted yet
+		c.first = l.first()
+		return l.writeCurrent(c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range files {
+		l.o.Logger.Error("commit log: what a file had that is missing or damaged was given up", "file", name)
+	}
+	l.mu.Lock()
+	l.crashed.broken = false
+	l.mu.Unlock()
+	l.tidy(true)
+	return files, nil
+}
