@@ -3,17 +3,26 @@
 package sim
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
 
-// bugs are the deliberate ones, by the names under which package bug knows them.
-func bugs() []string {
-	return []string{
+// bugs are the deliberate ones, by the names under which package bug knows them, and what finds them.
+func bugs() map[string]plan {
+	list := make(map[string]plan)
+	for _, name := range []string{
 		"gate", "lost-batch", "mark-outside", "cursor-high", "reset-flag", "floor", "tombstones", "peer-high",
 		"ack-before-sync", "replay-last", "replay-none", "release-early", "untold", "born-pages",
+	} {
+		list[name] = plan{}
 	}
+	for _, name := range []string{"wal-header", "rollback-mode", "dir-sync", "suspect-order", "full", "seq-back"} {
+		list[name] = plan{torture: true}
+	}
+	return list
 }
 
 // maxTries is how many seeds a bug may take.
@@ -22,21 +31,22 @@ const maxTries = 3000
 // TestBugs switches each deliberate bug on and runs seeds until one fails. A bug that no seed finds is a hole in the
 // simulation; a seed that fails without the bug too proves nothing.
 func TestBugs(t *testing.T) {
-	for _, name := range bugs() {
+	all := bugs()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		t.Run(name, func(t *testing.T) {
-			began := time.Now()
+			began, p := time.Now(), all[name]
 			for i := range maxTries {
-				seed := *firstFlag + uint64(i)
+				p.seed = *firstFlag + uint64(i)
 				t.Setenv("DEN_BUG", name)
-				o := run(t, plan{seed: seed})
+				o := run(t, p)
 				if o.failure == "" {
 					continue
 				}
 				if err := os.Unsetenv("DEN_BUG"); err != nil {
 					t.Fatal(err)
 				}
-				if without := run(t, plan{seed: seed}); without.failure != "" {
-					t.Fatalf("seed %d fails without the bug: %s", seed, without.failure)
+				if without := run(t, p); without.failure != "" {
+					t.Fatalf("seed %d fails without the bug: %s", p.seed, without.failure)
 				}
 				t.Logf("%s: caught by seed %d, in %v: %s", name, i+1, time.Since(began).Round(time.Millisecond), o.failure)
 				return

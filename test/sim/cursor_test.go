@@ -135,6 +135,7 @@ func (s *cursorSpeech) flush() {
 		if a.sent++; a.sent > 1 {
 			s.c.w.stats.Resent++
 		}
+		a.nothing = false
 		s.unheard++
 		s.c.write(map[string]any{"id": a.id, "channel": a.channel, "rpc": true, "client": s.id, "mutation": a.number,
 			"action": map[string]any{"type": a.kind, "payload": json.RawMessage(a.payload)}})
@@ -330,6 +331,12 @@ func (s *cursorSpeech) failed(f *frame) {
 	i := s.reply(f)
 	switch {
 	case i < 0:
+		s.resume()
+		return
+	default:
+		s.queue[i].nothing = f.unchanged() && s.queue[i].sent == 1
+	}
+	switch {
 	case f.Code == "mutation_gap":
 		s.again(f)
 	case f.Code == "unknown_client":

@@ -37,6 +37,7 @@ const (
 	evHarmSync                // a sync of a room's file or WAL fails
 	evHarmNames               // what is done to names in a room's directory fails: syncs of it most of the time
 	evAtRename                // when a file takes the place of a room\'s: the sync of the directory fails, or the power goes about then
+	evFull                    // the disk is full, for some files or all
 	evBig                     // a client acts, and the action is larger than most
 	evBurst                   // clients act many times, and what comes of it
 	evStateAt                 // a copy of a room is taken as it was
@@ -45,13 +46,14 @@ const (
 	evFlip                    // bits of rooms' files and backups flip at rest while the server is down
 	evFlipLog                 // a bit of the commit log
 	evFlipCurrent             // bits of the file that says which the log's files are
+	evWreck                   // the beginning of a room\'s file is overwritten while the server is down
 	kinds
 )
 
 func (k kind) String() string {
 	return [kinds]string{"act", "run", "settle", "connect", "break", "leave", "ping", "retry", "remount", "advance", "step",
 		"sleep room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen", "backup", "restore",
-		"cut at", "harm", "harm sync", "harm names", "at rename", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current"}[k]
+		"cut at", "harm", "harm sync", "harm names", "at rename", "full", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current", "wreck"}[k]
 }
 
 // An event is one step of a history.

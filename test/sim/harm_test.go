@@ -4,6 +4,7 @@ package sim
 // what is still promised of which room.
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"path/filepath"
@@ -54,6 +55,33 @@ func (w *world) flip(suffix string, n int) {
 			if name := w.owner(f.Name, f.Offset); name != "" {
 				w.damage(name)
 			}
+		}
+	}
+}
+
+// wreck overwrites the beginning of a room's file, so that it is no database any more.
+func (w *world) wreck(key room.Key) {
+	path, err := w.path(key.Room)
+	if err != nil {
+		w.failf("%v", err)
+		return
+	}
+	if w.disk.Corrupt(path, 0, bytes.Repeat([]byte{0xff}, 100)) == nil {
+		w.tracef("the file of %s is wrecked", key.Room)
+		w.stats.Flips++
+		w.damage(key.Room)
+	}
+}
+
+// mend follows a restore that was successful: the room is as good as any. What it showed when it was damaged says nothing.
+func (w *world) mend(name string) {
+	if !w.damaged[name] {
+		return
+	}
+	delete(w.damaged, name)
+	for _, c := range w.clients {
+		if c.room == name {
+			clear(c.shown)
 		}
 	}
 }

@@ -198,6 +198,9 @@ func (c *client) judgeActions(t *truth, times map[string]int) {
 		case a.fate == applied && a.kind == "look", a.fate == refused:
 			want, right = "not at all", n == 0
 		}
+		if a.nothing && n > 0 && !c.w.lost(c.room, a.n) {
+			c.failf("%s is there %d times, and its client was told that nothing was changed: %s in %s", a.name, n, a.kind, a.channel)
+		}
 		if !right {
 			c.failf("%s is there %d times instead of %s: %s in %s, %d times sent, %s", a.name, n, want, a.kind, a.channel, a.sent, a.fate)
 		}

@@ -20,7 +20,7 @@ func (w *world) big(key room.Key, rng *rand.Rand) {
 	if a == nil {
 		return
 	}
-	size := 1000 << rng.IntN(8) // up to 128,000 bytes
+	size := 1000 << rng.IntN(9) // up to 256,000 bytes
 	size += rng.IntN(size)
 	o := order{By: a.name, Key: fmt.Sprintf("k%d", rng.IntN(9)), Many: 1 + size/900}
 	t := template{"bulk", "journal", 1}

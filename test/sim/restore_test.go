@@ -148,6 +148,7 @@ func (w *world) follow() {
 		return
 	}
 	r.rewind.sure = true
+	w.mend(r.room)
 	w.stats.Restores++
 }
 

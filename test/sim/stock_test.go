@@ -96,6 +96,7 @@ func (s *stockSpeech) opened() {
 			if s.waiting[a.id] == a && a.sent > 0 && s.c.now().Sub(a.at) < remembered {
 				s.c.w.stats.Resent++
 				a.sent++
+				a.nothing = false
 				s.c.write(message(a))
 			}
 		}
@@ -210,6 +211,9 @@ func (s *stockSpeech) answer(f *frame, to fate) {
 func (s *stockSpeech) failed(f *frame) {
 	a := s.waiting[f.ID]
 	to := refused
+	if f.unchanged() && a != nil && a.sent == 1 {
+		a.nothing = true
+	}
 	if f.Code == "storage_unavailable" || f.Code == "room_unavailable" || a != nil && a.sent > 1 && passing(f.Code) {
 		to = unsure
 	}

@@ -39,7 +39,7 @@ func without(k kind) bool {
 var tortures = []climate{
 	{"cuts", weights(map[kind]int{evAct: 40, evBig: 6, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 3, evAdvance: 3, evPowerCut: 2, evFuse: 5,
 		evCutAt: 10, evAtRename: 2, evKill: 2, evSleepRoom: 6, evCrashRoom: 2, evReopen: 2, evBackup: 3, evStateAt: 3, evRestore: 4, evMigrate: 1}), scripts(), 8},
-	{"failures", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 4, evAdvance: 6, evHarm: 8, evHarmSync: 3, evHarmNames: 3, evAtRename: 3, evHeal: 9,
+	{"failures", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 4, evAdvance: 6, evHarm: 8, evHarmSync: 3, evHarmNames: 3, evAtRename: 3, evFull: 3, evHeal: 9,
 		evCutAt: 4, evPowerCut: 2, evSleepRoom: 5, evCrashRoom: 1, evReopen: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evMigrate: 1}), scripts(), 8},
 	{"the past", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evBreak: 2, evRetry: 3, evAdvance: 5, evStep: 1, evSleepRoom: 6,
 		evReopen: 3, evPowerCut: 2, evCutAt: 2, evKill: 1, evBackup: 6, evStateAt: 12, evRestore: 5, evMigrate: 2}), scripts(), 8},
@@ -48,14 +48,16 @@ var tortures = []climate{
 	{"operators", weights(map[kind]int{evAct: 45, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
 		evPowerCut: 2, evKill: 2, evCutAt: 2, evBackup: 4, evStateAt: 3, evRestore: 4, evMigrate: 4, evDelete: 5}), scripts(), 8},
 	{"rot", weights(map[kind]int{evAct: 50, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
-		evPowerCut: 2, evKill: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evFlip: 3, evFlipLog: 3, evFlipCurrent: 2}), scripts(), 8},
+		evPowerCut: 2, evKill: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evFlip: 3, evFlipLog: 3, evFlipCurrent: 2, evWreck: 3}), scripts(), 8},
 	{"names", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 8, evConnect: 8, evRetry: 3, evBig: 1, evHarmNames: 2, evAtRename: 3, evHeal: 5, evSleepRoom: 4,
 		evReopen: 1, evBackup: 4, evRestore: 4, evPowerCut: 3}), nameScripts(), 3},
 	{"rewrites", weights(map[kind]int{evAct: 45, evBurst: 3, evRun: 8, evSettle: 8, evConnect: 8, evRetry: 3, evHarmSync: 3, evAtRename: 2, evHeal: 5,
 		evSleepRoom: 5, evCrashRoom: 2, evReopen: 1, evFuse: 3, evPowerCut: 2}), rewriteScripts(), 3},
+	{"full", weights(map[kind]int{evAct: 45, evBig: 5, evRun: 8, evSettle: 8, evConnect: 8, evRetry: 4, evFull: 4, evHeal: 6, evSleepRoom: 5, evReopen: 2,
+		evBackup: 2, evRestore: 1, evPowerCut: 2, evKill: 2}), fullScripts(), 3},
 	{"everything", weights(map[kind]int{evAct: 50, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evLeave: 1, evPing: 2, evRetry: 3, evRemount: 1, evAdvance: 4,
-		evStep: 1, evSleepRoom: 4, evCrashRoom: 2, evPowerCut: 2, evFuse: 2, evCutAt: 4, evKill: 1, evHarm: 3, evHarmSync: 1, evHarmNames: 1, evAtRename: 1, evHeal: 4, evReopen: 2, evBackup: 4, evStateAt: 3,
-		evRestore: 4, evMigrate: 2, evDelete: 1, evFlip: 1, evFlipLog: 1, evFlipCurrent: 1}), scripts(), 8},
+		evStep: 1, evSleepRoom: 4, evCrashRoom: 2, evPowerCut: 2, evFuse: 2, evCutAt: 4, evKill: 1, evHarm: 3, evHarmSync: 1, evHarmNames: 1, evAtRename: 1, evFull: 1, evHeal: 4, evReopen: 2, evBackup: 4, evStateAt: 3,
+		evRestore: 4, evMigrate: 2, evDelete: 1, evFlip: 1, evFlipLog: 1, evFlipCurrent: 1, evWreck: 1}), scripts(), 8},
 }
 
 // scripts are events that come one after the other now and then, for the same room: what each of them is needed for is seen
@@ -72,7 +74,19 @@ func scripts() [][]kind {
 		{evBig, evSettle, evSleepRoom, evSettle, evCutAt, evBig, evSettle},
 		{evSleepRoom, evFlip, evSettle, evBurst, evReopen},
 		{evBurst, evFlipLog, evSettle, evBurst, evReopen},
-	}, nameScripts(), rewriteScripts())
+		{evBackup, evSettle, evBurst, evSleepRoom, evSettle, evWreck, evRestore, evSettle, evConnect, evBurst, evSleepRoom, evSettle, evWreck, evRestore, evSettle, evBurst},
+	}, nameScripts(), rewriteScripts(), fullScripts())
+}
+
+// fullScripts are about disks without space.
+func fullScripts() [][]kind {
+	return [][]kind{
+		{evFull, evBig, evSettle, evHeal, evSettle, evBurst},
+		{evFull, evBig, evSettle, evPowerCut, evSettle},
+		{evBurst, evFull, evBurst, evPowerCut},
+		{evFull, evBurst, evHeal, evSleepRoom, evBig, evSettle},
+		{evSleepRoom, evSettle, evFull, evBig, evSettle, evHeal, evSettle},
+	}
 }
 
 // nameScripts are about names of files that are not durable.
@@ -194,6 +208,8 @@ func (w *world) torment(k kind, key room.Key, rng *rand.Rand) {
 			Err: []syscall.Errno{syscall.EIO, syscall.ENOSPC}[rng.IntN(2)]})
 	case evAtRename:
 		w.atRename = rng
+	case evFull:
+		w.full(rng)
 	case evHarmNames:
 		w.harmNames(key, rng)
 	case evBig:
@@ -214,6 +230,8 @@ func (w *world) torment(k kind, key room.Key, rng *rand.Rand) {
 	case evFlip:
 		n, suffix := 1+rng.IntN(3)/2*rng.IntN(8), []string{".db", ".db", "-wal", ".seq", ".entries", ".whole", "/0", "/1"}[rng.IntN(8)]
 		w.whileDown(rng, func() { w.flip(suffix, n) })
+	case evWreck:
+		w.whileDown(rng, func() { w.wreck(key) })
 	case evFlipLog: // one bit: several in one record may look like a write that a power cut has torn
 		w.whileDown(rng, func() { w.flip(".log", 1) })
 	case evFlipCurrent:
@@ -284,6 +302,15 @@ func (w *world) harm(rng *rand.Rand) {
 	case faultdisk.OpStat, faultdisk.OpList:
 	default:
 		f.Err = []syscall.Errno{syscall.EIO, syscall.ENOSPC}[rng.IntN(2)]
+	}
+	w.fail(f)
+}
+
+// full lets the disk have no space left: for the WALs, where a large action is written in some pieces, or for other files.
+func (w *world) full(rng *rand.Rand) {
+	f := faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: "-wal", After: rng.IntN(8), Times: []int{1, 1, 3, -1}[rng.IntN(4)]}
+	if rng.IntN(3) == 0 {
+		f.Suffix, f.After = []string{".log", ".db", ""}[rng.IntN(3)], rng.IntN(1+rng.IntN(40))
 	}
 	w.fail(f)
 }
