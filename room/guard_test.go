@@ -247,3 +247,34 @@ func (f *fragile) Send(...*hibernate.Frame) {
 }
 
 func (f *fragile) Close(int, string) {}
+
+// Of a room whose OnStart fails or panics the log has one line, with the reason, however often somebody calls for it.
+func TestFailedStartIsToldOnce(t *testing.T) {
+	for name, fail := range map[string]func() error{
+		"error": func() error { return errors.New("no shop.conf") },
+		"panic": func() error { panic("no shop.conf") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var said logRecords
+			h := roomtest.New(t, func(h *room.Host) error {
+				return h.Register("fails", func() room.Handler { return &failsToStart{fail: fail} })
+			}, func(o *room.Options) { o.Logger = slog.New(slog.NewJSONHandler(&said, nil)) })
+			for range 3 {
+				if _, err := h.TryJoin("fails", "r", "alice"); err == nil {
+					t.Error("it started")
+				}
+				h.Advance(time.Minute)
+			}
+			if records := said.of(t, "r"); len(records) != 1 || !strings.Contains(fmt.Sprint(records[0]["err"]), "no shop.conf") || (records[0]["stack"] != nil) != (name == "panic") {
+				t.Errorf("the log has %v", records)
+			}
+		})
+	}
+}
+
+type failsToStart struct {
+	room.Base
+	fail func() error
+}
+
+func (f *failsToStart) OnStart(*room.Context) error { return f.fail() }

@@ -237,7 +237,7 @@ func (l *life) begin() error {
 	}
 	l.planPurge()
 	l.handler = l.ns.newHandler()
-	t := &turn{life: l}
+	t := &turn{life: l, starting: true}
 	c := t.context(nil, nil)
 	_, err := t.unit(c, "OnStart", func() error {
 		if err := l.handler.OnStart(c); err != nil {

@@ -81,14 +81,15 @@ type turn struct {
 
 	// Memory for the deliveries of one frame to one connection.
 
-	frames []*hibernate.Frame
-	conns  []*hibernate.Connection
-	after  []func()       // what starts outside when the gate is open
-	notes  []func() error // what Den remembers of clients, written last
-	last   bool           // the life ends behind it
-	undo   []func()       // takes back, in reverse order, what is not in the database
-	lost   error          // why all that it had done was taken back
-	broken error          // the life cannot go on
+	frames   []*hibernate.Frame
+	conns    []*hibernate.Connection
+	after    []func()       // what starts outside when the gate is open
+	notes    []func() error // what Den remembers of clients, written last
+	last     bool           // the life ends behind it
+	starting bool           // it is of the life's start
+	undo     []func()       // takes back, in reverse order, what is not in the database
+	lost     error          // why all that it had done was taken back
+	broken   error          // the life cannot go on
 
 	alarmed bool // alarms were set, cancelled or run
 }
@@ -185,7 +186,9 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 func (t *turn) failed(c *Context, name string, err error, late bool) error {
 	var caught *panicError
 	if errors.As(err, &caught) {
-		t.life.log.Error("a hook panicked", "hook", name, "panic", fmt.Sprint(caught.value), "stack", string(caught.stack))
+		if !t.starting {
+			t.life.log.Error("a hook panicked", "hook", name, "panic", fmt.Sprint(caught.value), "stack", string(caught.stack))
+		}
 		t.broken = fmt.Errorf("%s: %w", name, err)
 	}
 	if errors.Is(err, storage.ErrBatchLost) {
@@ -214,10 +217,12 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 }
 
 // tell writes to the log what went wrong. Of a fault of the storage the operator is told once: here if it does
-// not end the life, or else at its end.
+// not end the life, or else at its end. What keeps a room from starting is told by life.start.
 func (t *turn) tell(event string, err error, args ...any) {
 	l := t.life
 	switch {
+	case t.starting:
+		l.log.Debug(event, append(args, "err", err)...)
 	case !storageFailed(err):
 		l.log.Error(event, append(args, "err", err)...)
 	case full(err):
