@@ -61,6 +61,15 @@ func TestExactly(t *testing.T) {
 	}
 }
 
+func TestBeginning(t *testing.T) {
+	if got, want := beginning("a\nb\n"), "a\nb\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := beginning(strings.Repeat("a\n", 10_000)), strings.Repeat("a\n", 10)+"…\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestConfig(t *testing.T) {
 	c, err := parseConfig(nil, io.Discard)
 	if err != nil || c.base != "HEAD~1" || c.pairs != 10 || !c.bench.MatchString("anything") {

@@ -199,11 +199,11 @@ func (m *meter) run(ctx context.Context, s builtSide, b benchmark) (sample, erro
 	output, err := cmd.CombinedOutput()
 	after := m.readIO()
 	if err != nil {
-		return nil, fmt.Errorf("Benchmark%s at the %s: %w\n%s", b.name, s.name, err, output)
+		return nil, fmt.Errorf("Benchmark%s at the %s: %w\n%s", b.name, s.name, err, beginning(string(output)))
 	}
 	result, err := parseResult(string(output), b.name)
 	if err != nil {
-		return nil, fmt.Errorf("at the %s: %w in\n%s", s.name, err, output)
+		return nil, fmt.Errorf("at the %s: %w in\n%s", s.name, err, beginning(string(output)))
 	}
 	for _, name := range []string{"B/op", "allocs/op"} {
 		result[name] /= float64(max(b.ops, 1))
@@ -240,6 +240,16 @@ func (m *meter) totals(before, after map[string]float64, ended *os.ProcessState)
 func (m *meter) readIO() map[string]float64 {
 	content, _ := os.ReadFile(procIO) // that there is none was found out before
 	return parseIO(string(content))
+}
+
+// beginning is as much of an output as somebody wants to read.
+func beginning(output string) string {
+	const most = 10
+	lines := strings.SplitAfterN(output, "\n", most+1)
+	if len(lines) > most {
+		lines[most] = "…\n"
+	}
+	return strings.Join(lines, "")
 }
 
 // exactly is a pattern for one benchmark alone.
