@@ -143,7 +143,7 @@ func (l *Log) waiting(nameless map[key]uint64, do func(at cursor, who identity) 
 		}
 		more, err := l.waitingIn(g, at, seen, nameless, do)
 		if err == nil && more && g.holeEnd() > 0 {
-			err = holed(g)
+			err = g.needed()
 		}
 		if err != nil {
 			sound = false

@@ -1,7 +1,6 @@
 package commitlog
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -100,17 +99,15 @@ func (r *Room) locate(segments []*segment) error {
 			continue
 		}
 		var p place
-		err := lost(s.number)
 		if !s.lost {
-			found, f, failed := r.log.lookup(s, r.who.key)
-			if failed != nil {
-				return failed
+			found, f, err := r.log.lookup(s, r.who.key)
+			if err != nil {
+				return err
 			}
 			if f != nil {
 				f.Close()
 				p = found
 			}
-			err = holed(s)
 		}
 		sure := !s.lost && int64(p.at) >= s.holeEnd()
 		switch {
@@ -124,11 +121,11 @@ func (r *Room) locate(segments []*segment) error {
 			return nil
 		case !sure && newest == 0:
 			if suspect(s) {
-				r.unsure = err
+				r.unsure = s.needed()
 			}
 			return nil
-		case !sure:
-			missed = cmp.Or(missed, err)
+		case !sure && missed == nil:
+			missed = s.needed()
 		}
 	}
 	r.unsure = missed
