@@ -26,6 +26,9 @@ func tamper(t *testing.T, path, sql string) {
 // What Den reads of its own tables may be anything. It is refused as corrupt, and nothing panics.
 func TestInvariantIsolationOfDamagedTables(t *testing.T) {
 	garbage := []string{"'text'", "x'ff'", "-1", "1.5", "x''", "9223372036854775807", "x'0103'", "x'01030000000000000000000000'", "x'0104ffffffff'", "x'80808080808080808080ff'"}
+	if raceEnabled || testing.Short() { // each takes a room of its own
+		garbage = garbage[:2]
+	}
 	columns := map[string][]string{
 		"_den_tables":  {"name", "stale", "floor"},
 		"_den_changes": {"number", "at", "first", "last", "highs", "entries"},
@@ -76,8 +79,8 @@ func TestInvariantIsolationOfDamagedTables(t *testing.T) {
 			try(fmt.Sprintf("INSERT OR REPLACE INTO _den_meta VALUES ('%s', %s)", name, value))
 		}
 	}
-	if refused < 50 {
-		t.Errorf("%d were refused", refused)
+	if least := 5 * len(garbage); refused < least {
+		t.Errorf("%d were refused, %d at least should be", refused, least)
 	}
 }
 

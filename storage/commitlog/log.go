@@ -130,13 +130,6 @@ func (l *Log) load() (*current, error) {
 			have[n] = true
 		}
 	}
-	// A CURRENT that was renamed, and whose name could not be synced, may be another one after a power
-	// cut: what it does not name is deleted only when it is sure to stay.
-	if len(names) > 0 {
-		if err := l.syncDir(); err != nil {
-			return nil, failure("syncing the directory", err)
-		}
-	}
 	c, b, err := l.readCurrent()
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return nil, err
@@ -181,19 +174,26 @@ func (l *Log) load() (*current, error) {
 // clean removes what a deletion or a beginning that was cut short has left: temporary files, and
 // segments that are not needed. One of another log is no such thing; it gets out of the way.
 func (l *Log) clean(names []string, needless map[uint64]bool) {
+	// A CURRENT that was renamed, and whose name could not be synced, may be another one after a power
+	// cut: what it does not name is deleted only when it is sure to stay.
+	if len(needless) > 0 {
+		if err := l.syncDir(); err != nil {
+			l.o.Logger.Warn("commit log: files that are not needed any more stay", "error", err)
+			return
+		}
+	}
 	for _, name := range names {
 		n, ok := segmentNumber(name)
 		if ok = ok && needless[n]; !ok && !strings.HasSuffix(name, ".tmp") {
 			continue
 		}
-		path := filepath.Join(l.o.Dir, name)
 		if ok {
 			if h, err := l.readHead(n); err == nil && h.id != l.id {
 				l.setAside(n, h.id)
 				continue
 			}
 		}
-		if err := l.removeIfThere(path); err != nil {
+		if err := l.removeIfThere(filepath.Join(l.o.Dir, name)); err != nil {
 			l.o.Logger.Warn("commit log: a file that is not needed any more stays", "file", name, "error", err)
 		}
 	}

@@ -63,7 +63,7 @@ func (w *walk) next() (next run, ok bool, err error) {
 		w.segments = w.segments[:len(w.segments)-1]
 		if s.lost {
 			if s.missing() { // what comes before w.oldest may have been there
-				hole = cmp.Or(hole, lost(s.number))
+				hole = cmp.Or(hole, s.needed())
 			}
 			continue
 		}
@@ -75,7 +75,7 @@ func (w *walk) next() (next run, ok bool, err error) {
 			return w.take(next), true, nil
 		}
 		if int64(next.at) < s.holeEnd() { // or there
-			hole = cmp.Or(hole, holed(s))
+			hole = cmp.Or(hole, s.needed())
 		}
 		if found {
 			break

@@ -16,7 +16,9 @@ type recovery struct {
 	names map[string]struct{} // by identity.name: rooms that have what they need
 	keys  map[key]struct{}    // of them, where they are known: no record has to be read for their names
 
-	at      cursor // the rooms before it have what they need
+	nameless map[key]uint64 // rooms whose names cannot be read, and their newest numbers
+
+	at      cursor // the rooms before it have what they need, or are nameless
 	waiting string // the room there, that has not; "": not looked for yet
 	broken  bool   // something could not be read: it is tried again with the next segment
 	looking bool   // somebody looks
@@ -40,7 +42,7 @@ func (s suspects) has(number uint64) bool {
 
 // begin forgets all rooms.
 func (r *recovery) begin(s suspects) {
-	*r = recovery{suspects: s, looking: r.looking, names: make(map[string]struct{}), keys: make(map[key]struct{})}
+	*r = recovery{suspects: s, looking: r.looking, names: make(map[string]struct{}), keys: make(map[key]struct{}), nameless: make(map[key]uint64)}
 }
 
 // settled notes that a room has what it needs, and tells whether to look for the next one that
@@ -76,7 +78,7 @@ func (l *Log) hasRecovered(k key, who *identity) bool {
 // out, and logged.
 func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	seen, going := make(map[string]struct{}), true
-	l.waiting(nil, func(_ cursor, who identity) bool {
+	l.waiting(func(_ cursor, who identity) bool {
 		if _, again := seen[who.name]; !again {
 			seen[who.name] = struct{}{}
 			going = yield(who.namespace, who.room)
@@ -99,17 +101,14 @@ func (l *Log) lookForRecovered() {
 	}
 	l.crashed.looking = true
 	l.mu.Unlock()
-	all, nameless := true, make(map[key]uint64)
-	sound := l.waiting(nameless, func(at cursor, who identity) bool {
+	all := true
+	sound := l.waiting(func(at cursor, who identity) bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if _, meanwhile := l.crashed.names[who.name]; meanwhile {
 			return true
 		}
-		if !l.crashed.broken {
-			l.crashed.at = at
-		}
-		l.crashed.waiting, all = who.name, false
+		l.crashed.at, l.crashed.waiting, all = at, who.name, false
 		return false
 	})
 	l.mu.Lock()
@@ -118,7 +117,10 @@ func (l *Log) lookForRecovered() {
 	if !all || !sound {
 		return
 	}
-	for k, last := range nameless { // they are refused by their keys, if anybody asks for them
+	for k, last := range l.crashed.nameless { // they are refused by their keys, if anybody asks for them
+		if _, done := l.crashed.keys[k]; done {
+			continue
+		}
 		l.nameless[k] = max(l.nameless[k], last)
 		l.o.Logger.Error("commit log: a room's entries and its names are damaged, and it will be refused when it is opened", "key", hex.EncodeToString(k[:]))
 	}
@@ -126,63 +128,84 @@ func (l *Log) lookForRecovered() {
 }
 
 // waiting calls do for rooms of crashed generations that have not what they need, until it
-// returns false; one of several epochs or segments may come several times. Those whose names cannot be
-// read are put into nameless, with their newest numbers, if that is not nil. It tells whether all
-// that it came to could be read.
-func (l *Log) waiting(nameless map[key]uint64, do func(at cursor, who identity) bool) (sound bool) {
+// returns false; one of several epochs or segments may come several times. at is where to begin
+// another time: no further than what could not be read. Rooms whose names are damaged are noted. It
+// tells whether all that it came to could be read.
+func (l *Log) waiting(do func(at cursor, who identity) bool) (sound bool) {
 	l.mu.Lock()
-	s, at, segments := l.crashed.suspects, l.crashed.at, l.segments
+	s, segments := l.crashed.suspects, l.segments
+	w := waitingRooms{l: l, do: do, from: l.crashed.at, seen: make(map[key]struct{})}
 	l.mu.Unlock()
-	sound, seen := true, make(map[key]struct{})
 	for _, g := range segments {
-		if g.number < at.segment || !s.has(g.number) || g.lost && !g.missing() {
+		if g.number < w.from.segment || !s.has(g.number) || g.lost && !g.missing() {
 			continue
 		}
-		if g.number > at.segment {
-			at = cursor{segment: g.number}
+		if g.number > w.from.segment {
+			w.from = cursor{segment: g.number}
 		}
-		more, err := l.waitingIn(g, at, seen, nameless, do)
+		more, err := w.in(g)
 		if err == nil && more && g.holeEnd() > 0 {
-			err = holed(g)
+			err = g.needed()
 		}
 		if err != nil {
-			sound = false
+			w.fails(w.from)
 			l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segmentName(g.number), "error", err)
 		}
 		if !more {
 			break
 		}
 	}
-	return sound
+	return w.failed == nil
 }
 
-// waitingIn is waiting for one segment.
-func (l *Log) waitingIn(g *segment, from cursor, seen map[key]struct{}, nameless map[key]uint64, do func(at cursor, who identity) bool) (more bool, err error) {
-	f, err := l.openSegment(g.number)
+// waitingRooms is one run of waiting.
+type waitingRooms struct {
+	l      *Log
+	do     func(at cursor, who identity) bool
+	from   cursor
+	failed *cursor // where the first thing was that could not be read
+	seen   map[key]struct{}
+}
+
+func (w *waitingRooms) fails(at cursor) {
+	if w.failed == nil {
+		w.failed = &at
+	}
+}
+
+// in goes through a segment.
+func (w *waitingRooms) in(g *segment) (more bool, err error) {
+	f, err := w.l.openSegment(g.number)
 	if f == nil || err != nil {
 		return true, err
 	}
 	defer f.Close()
 	r := g.rootReader(f)
-	return l.eachRoom(g, f, from, func(at cursor, p *place) (bool, error) {
-		if _, again := seen[p.key]; again || l.hasRecovered(p.key, nil) {
+	return w.l.eachRoom(g, f, w.from, func(at cursor, p *place) (bool, error) {
+		if _, again := w.seen[p.key]; again || w.l.hasRecovered(p.key, nil) {
 			return true, nil
 		}
 		who, err := r.root(p)
-		if errors.Is(err, ErrCorrupt) && nameless != nil {
-			nameless[p.key] = max(nameless[p.key], p.last)
+		if errors.Is(err, ErrCorrupt) {
+			w.l.mu.Lock()
+			defer w.l.mu.Unlock()
+			w.l.crashed.nameless[p.key] = max(w.l.crashed.nameless[p.key], p.last)
 			return true, nil
 		}
 		if err != nil {
+			w.fails(at)
 			return true, err
 		}
-		if l.hasRecovered(p.key, &who) {
+		if w.l.hasRecovered(p.key, &who) {
 			return true, nil
 		}
-		if more := do(at, who); !more {
+		if w.failed != nil {
+			at = *w.failed
+		}
+		if !w.do(at, who) {
 			return false, nil
 		}
-		seen[p.key] = struct{}{}
+		w.seen[p.key] = struct{}{}
 		return true, nil
 	})
 }

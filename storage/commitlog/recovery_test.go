@@ -222,3 +222,51 @@ func TestRelaxedCrash(t *testing.T) {
 		mustClose(t, l)
 	}
 }
+
+// TestCrashIsNotSettledOverWhatCannotBeRead: while rooms are looked for that wait, a file cannot be
+// opened for once. The rooms in it are not forgotten.
+func TestCrashIsNotSettledOverWhatCannotBeRead(t *testing.T) {
+	for _, op := range []faultdisk.Op{faultdisk.OpOpen, faultdisk.OpRead} {
+		d := faultdisk.New(1)
+		o := testOptions(d, newClock())
+		l := mustOpen(t, o)
+		appendUpTo(t, mustRoom(t, l, "first"), 1, 3)
+		fill := mustRoom(t, l, "fill")
+		for n := uint64(1); l.active.number == 1; n++ {
+			appendUpTo(t, fill, n, n)
+		}
+		others := []string{"b", "c", "d"}
+		for _, name := range others {
+			appendUpTo(t, mustRoom(t, l, name), 1, 1)
+		}
+		d.Kill()
+		if err := d.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		l = mustOpen(t, o)
+		fill = mustRoom(t, l, "fill")
+		rooms := []*Room{fill}
+		for _, name := range others {
+			rooms = append(rooms, mustRoom(t, l, name))
+		}
+		for _, r := range rooms {
+			d.Heal()
+			d.Fail(faultdisk.Fault{Op: op, Suffix: segmentName(1), Times: 3})
+			r.Release(r.Last())
+		}
+		d.Heal()
+		if l.Crashed() == 0 {
+			t.Fatalf("%v: taken for recovered", op)
+		}
+		first := mustRoom(t, l, "first")
+		wantReplay(t, first, 0, 3)
+		first.Release(3)
+		for range l.Unrecovered {
+			t.Errorf("%v: something is to be recovered", op)
+		}
+		if l.Crashed() != 0 {
+			t.Errorf("%v: crashed %d", op, l.Crashed())
+		}
+		mustClose(t, l)
+	}
+}

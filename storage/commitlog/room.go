@@ -1,7 +1,6 @@
 package commitlog
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -101,17 +100,15 @@ func (r *Room) locate(segments []*segment) error {
 			continue
 		}
 		var p place
-		err := lost(s.number)
 		if !s.lost {
-			found, f, failed := r.log.lookup(s, r.who.key)
-			if failed != nil {
-				return failed
+			found, f, err := r.log.lookup(s, r.who.key)
+			if err != nil {
+				return err
 			}
 			if f != nil {
 				f.Close()
 				p = found
 			}
-			err = holed(s)
 		}
 		sure := !s.lost && int64(p.at) >= s.holeEnd()
 		switch {
@@ -124,12 +121,12 @@ func (r *Room) locate(segments []*segment) error {
 			r.unsure = missed
 			return nil
 		case !sure && newest == 0 && suspect(s):
-			r.unsure = err
+			r.unsure = s.needed()
 			return nil
 		case !sure && newest == 0:
 			passed = true // older ones may have what a crash has left of the room
-		case !sure:
-			missed = cmp.Or(missed, err)
+		case !sure && missed == nil:
+			missed = s.needed()
 		}
 	}
 	r.unsure = missed

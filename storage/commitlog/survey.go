@@ -75,8 +75,12 @@ func (s *segment) holeEnd() int64 {
 	return s.hole
 }
 
-// holed is the error of a room that may have had entries there.
-func holed(s *segment) error {
+// needed is the error of a room that may have had entries in a segment that is missing, or in which
+// entries of unknown rooms are damaged.
+func (s *segment) needed() error {
+	if s.lost {
+		return lost(s.number)
+	}
 	return fmt.Errorf("commitlog: %w: entries before %d in %s are damaged, and it is not known whose they were", ErrLost, s.holeEnd(), segmentName(s.number))
 }
 

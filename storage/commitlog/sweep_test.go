@@ -194,12 +194,15 @@ func (s *specimen) verdicts(t *testing.T, disk *faultdisk.Disk, how string, d da
 
 var specimens = []string{"clean", "crashed", "again"}
 
-// stride makes a sweep sparse where there is little time.
+// stride makes a sweep sparse where there is little time. With -seeds of a thousand and more there is.
 func stride(full int64) int64 {
-	if testing.Short() || raceEnabled {
-		return full * 17
+	switch {
+	case *seedsFlag >= 1000:
+		return full
+	case testing.Short() || raceEnabled:
+		return full * 23
 	}
-	return full
+	return full * 7
 }
 
 // TestFlippedBits: one bit is flipped, in CURRENT or in a segment, behind its end too. Nothing

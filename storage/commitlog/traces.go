@@ -24,10 +24,8 @@ func (l *Log) Traces(namespace, room string) (epoch string, from, to uint64, err
 		switch {
 		case !l.crashed.has(g.number):
 			continue
-		case g.missing():
-			return "", 0, 0, lost(g.number)
-		case g.holeEnd() > 0:
-			return "", 0, 0, holed(g)
+		case g.missing(), g.holeEnd() > 0:
+			return "", 0, 0, g.needed()
 		case to == 0:
 			from, to = g.generation, l.crashed.generation
 		}

@@ -90,7 +90,7 @@ part_cross() {
 }
 
 part_unit() {
-  local flags=(-shuffle=on -count=1 -timeout 15m)
+  local flags=(-shuffle=on -count=1 -timeout 40m)
   if have gcc || have clang; then
     CGO_ENABLED=1 go test -race "${flags[@]}" ./...
     return
