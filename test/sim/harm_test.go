@@ -12,12 +12,14 @@ import (
 	"strings"
 
 	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/storage/faultdisk"
 )
 
 // harmed are the rooms of which nothing is promised any more. Their zero value is ready.
 type harmed struct {
-	damaged map[string]bool
-	unrung  bool // the index of alarms was damaged: some may not ring
+	damaged   map[string]bool
+	logHarmed bool // the log was damaged
+	unrung    bool // the index of alarms was damaged: some may not ring
 }
 
 func (h *harmed) damage(name string) {
@@ -29,7 +31,7 @@ func (h *harmed) damage(name string) {
 
 // roomOf is the room that a file belongs to; "" for none.
 func (w *world) roomOf(file string) string {
-	for _, name := range w.rooms {
+	for _, name := range append(w.rooms[:len(w.rooms):len(w.rooms)], "model") {
 		if path, err := w.path(name); err == nil && strings.HasPrefix(file, path) && !strings.Contains(file, ".before-restore") {
 			return name
 		}
@@ -51,7 +53,10 @@ func (w *world) flip(suffix string, n int) {
 			for _, b := range w.copies {
 				b.spoiled = b.spoiled || b.path == f.Name
 			}
+		case filepath.Base(f.Name) == "CURRENT":
+			w.logHarmed = true
 		case strings.HasSuffix(f.Name, ".log"):
+			w.logHarmed = true
 			if name := w.owner(f.Name, f.Offset); name != "" {
 				w.damage(name)
 			}
@@ -71,6 +76,16 @@ func (w *world) wreck(key room.Key) {
 		w.stats.Flips++
 		w.damage(key.Room)
 	}
+}
+
+// wrecked tells whether a room's file is as wreck has left it.
+func (w *world) wrecked(disk *faultdisk.Disk, name string) bool {
+	path, err := w.path(name)
+	if err != nil {
+		return false
+	}
+	data, err := disk.Read(path)
+	return err == nil && bytes.HasPrefix(data, []byte{0xff, 0xff})
 }
 
 // mend follows a restore that was successful: the room is as good as any. What it showed when it was damaged says nothing.
@@ -122,7 +137,7 @@ func (w *world) named(key [16]byte) string {
 		if err != nil {
 			continue
 		}
-		for _, name := range w.rooms {
+		for _, name := range append(w.rooms[:len(w.rooms):len(w.rooms)], "model") {
 			prefix := namespace + "\x00" + name + "\x00"
 			for rest := string(data); ; {
 				_, after, found := strings.Cut(rest, prefix)

@@ -91,6 +91,9 @@ func (w *world) judge() {
 		w.recall(rng)
 	}
 	w.shutdown(rng)
+	if w.torture {
+		w.verify(w.disk, w.options.FS)
+	}
 	log, err := w.openLog(w.options.FS)
 	if err != nil {
 		w.failf("the commit log: %v", err)
