@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -86,6 +87,92 @@ func (w *world) wrecked(disk *faultdisk.Disk, name string) bool {
 	}
 	data, err := disk.Read(path)
 	return err == nil && bytes.HasPrefix(data, []byte{0xff, 0xff})
+}
+
+// harmCurrent damages the file that says which the log's files are, in one copy of what it says or in both, or takes it away.
+func (w *world) harmCurrent(rng *rand.Rand) {
+	const current = "/data/_log/CURRENT"
+	w.logHarmed = true
+	switch size, err := w.disk.Size(current); {
+	case err != nil:
+	case rng.IntN(4) > 0:
+		w.flip("CURRENT", 1+rng.IntN(3))
+	case rng.IntN(2) == 0:
+		w.tracef("CURRENT is gone")
+		err = w.disk.Remove(current)
+	default:
+		w.tracef("CURRENT is wrecked")
+		err = w.disk.Corrupt(current, 0, bytes.Repeat([]byte{0xff}, int(size)))
+	}
+}
+
+// loseLog damages a segment of the log in several bytes, or takes one away that is not the newest. Nothing is promised of
+// the rooms then, but that the server starts.
+func (w *world) loseLog(rng *rand.Rand) {
+	var segments []string
+	for _, name := range w.disk.Files() {
+		if strings.HasSuffix(name, ".log") {
+			segments = append(segments, name)
+		}
+	}
+	if len(segments) == 0 {
+		return
+	}
+	name := segments[rng.IntN(len(segments))]
+	if rng.IntN(2) == 0 && name != segments[len(segments)-1] {
+		w.tracef("%s is gone", name)
+		if err := w.disk.Remove(name); err != nil {
+			w.failf("%v", err)
+		}
+	} else if size, err := w.disk.Size(name); err == nil && size > 64 {
+		at := rng.Int64N(size - 64)
+		w.tracef("%s is damaged at %d", name, at)
+		if err := w.disk.Corrupt(name, at, bytes.Repeat([]byte{0xff}, 1+rng.IntN(64))); err != nil {
+			w.failf("%v", err)
+		}
+	}
+	w.stats.Flips++
+	w.logHarmed, w.unrung = true, true
+	for _, name := range append(w.rooms[:len(w.rooms):len(w.rooms)], "model") {
+		w.damage(name)
+	}
+}
+
+// put is an operator who copies a backup to where a room's file is. The room begins from there.
+func (w *world) put(key room.Key, rng *rand.Rand) {
+	b, content := w.draw(key, rng)
+	path, err := w.path(key.Room)
+	if b == nil || err != nil || w.restoring != nil {
+		return
+	}
+	data, err := w.disk.Read(b.path)
+	if err != nil {
+		w.failf("%v", err)
+		return
+	}
+	w.tracef("an operator puts %s in the place of %s, with %d actions", b.path, key.Room, len(content))
+	for _, file := range w.disk.Files() {
+		if w.roomOf(file) == key.Room {
+			if err := w.disk.Remove(file); err != nil {
+				w.failf("%v", err)
+			}
+		}
+	}
+	w.disk.Write(path, data)
+	w.stats.Deletes++
+	w.supersede(key.Room, &rewind{content: content, deleted: make(map[int64]string)})
+}
+
+// supersede notes that another file has taken a room's place while the server was down.
+func (w *world) supersede(name string, r *rewind) {
+	r.base = w.outside.last[name]
+	for _, c := range w.clients {
+		if c.room == name {
+			c.speech.rewound()
+		}
+	}
+	w.rewinds[name] = append(w.rewinds[name], r)
+	w.outside.base[name] = r.base
 }
 
 // mend follows a restore that was successful: the room is as good as any. What it showed when it was damaged says nothing.
@@ -177,21 +264,15 @@ func (w *world) deleteFiles(key room.Key, which func(file, path string) bool) {
 		return
 	}
 	w.stats.Deletes++
-	last := w.outside.last[key.Room]
-	r := &rewind{base: last, deleted: make(map[int64]string)}
+	r := &rewind{deleted: make(map[int64]string)}
 	for _, c := range w.clients {
-		if c.room != key.Room {
-			continue
-		}
 		for _, a := range c.actions {
-			if a.fate == applied && a.n != 0 {
+			if c.room == key.Room && a.fate == applied && a.n != 0 {
 				r.deleted[a.n] = a.name
 			}
 		}
-		c.speech.rewound()
 	}
-	w.rewinds[key.Room] = append(w.rewinds[key.Room], r)
-	w.outside.base[key.Room] = last
+	w.supersede(key.Room, r)
 }
 
 // everyFile and databaseFiles say which of a room's files an operator deletes; path is the database's.

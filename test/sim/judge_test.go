@@ -217,7 +217,7 @@ func (c *client) judgeAlarms(t *truth, times map[string]int) {
 			continue
 		}
 		c.w.stats.Alarms++
-		if n := times[alarmOf(a.name)]; n > 1 || n == 0 && !c.w.unrung {
+		if n := times[alarmOf(a.name)]; n > 1 || n == 0 && !c.w.unrung && !c.w.imported[c.room] {
 			c.failf("the alarm of %s has run %d times", a.name, times[alarmOf(a.name)])
 		}
 	}
