@@ -559,7 +559,7 @@ func (m *machine) backup(r *tortured) error {
 	for done := false; err == nil && !done; steps++ {
 		if done, err = b.Step(1 + m.rng.IntN(20)); done || err != nil || steps > 40 {
 			if steps > 40 && err == nil {
-				done, err = b.Step(-1)
+				_, err = b.Step(-1)
 			}
 			break
 		}

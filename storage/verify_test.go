@@ -126,58 +126,9 @@ func newStreet(t testing.TB) *street {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kind := new(Kind)
-	defer kind.Close()
-	open := func(name string) *DB {
-		path, err := Path(work, "n", name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := Open(Options{Path: path, Namespace: "n", Room: name, Log: log, Kind: kind})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
-	begin := func(d *DB) {
-		if d.Created() {
-			mustExec(t, d, todosTable2)
-			if err := errors.Join(d.Sync("todos"), d.MakeTemplate("todos")); err != nil {
-				t.Fatal(err)
-			}
-		} else if err := d.Sync("todos"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	insert := func(d *DB, from, to int) {
-		for i := from; i <= to; i++ {
-			actSQL(t, d, int64(i), fmt.Sprintf("INSERT INTO todos VALUES (%d, 'text of %[1]d', 0, %[1]d, NULL)", i))
-		}
-	}
-	var all []*DB
-	for _, name := range []string{clean, inUse} {
-		d := open(name)
-		begin(d)
-		insert(d, 1, 20)
-		if err := d.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d := open(clean)
-	begin(d)
-	insert(d, 21, 40)
-	actSQL(t, d, 50, "DELETE FROM todos WHERE id < 5")
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{inUse, young} {
-		d := open(name)
-		begin(d)
-		insert(d, 21, 21)
-		d.Rest() // now the file says that it is in use
-		insert(d, 22, 25)
-		all = append(all, d)
-	}
+	b := &builder{t: t, dir: work, log: log, kind: new(Kind)}
+	defer b.kind.Close()
+	all := b.build()
 	for name, content := range files(t, work)() {
 		to := filepath.Join(s.dir, strings.TrimPrefix(name, work))
 		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o750), os.WriteFile(to, []byte(content), 0o600)); err != nil {
@@ -185,14 +136,75 @@ func newStreet(t testing.TB) *street {
 		}
 	}
 	for _, d := range all {
-		if err := d.Close(); err != nil {
-			t.Fatal(err)
-		}
+		b.close(d)
 	}
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// builder makes the rooms of a street.
+type builder struct {
+	t    testing.TB
+	dir  string
+	log  *NodeLog
+	kind *Kind
+}
+
+// build makes the rooms, and gives those that are open at the end.
+func (b *builder) build() (opened []*DB) {
+	b.t.Helper()
+	for _, name := range []string{clean, inUse} {
+		d := b.open(name)
+		b.insert(d, 1, 20)
+		b.close(d)
+	}
+	d := b.open(clean)
+	b.insert(d, 21, 40)
+	actSQL(b.t, d, 50, "DELETE FROM todos WHERE id < 5")
+	b.close(d)
+	for _, name := range []string{inUse, young} {
+		d := b.open(name)
+		b.insert(d, 21, 21)
+		d.Rest() // now the file says that it is in use
+		b.insert(d, 22, 25)
+		opened = append(opened, d)
+	}
+	return opened
+}
+
+func (b *builder) open(name string) *DB {
+	b.t.Helper()
+	path, err := Path(b.dir, "n", name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	d, err := Open(Options{Path: path, Namespace: "n", Room: name, Log: b.log, Kind: b.kind})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if d.Created() {
+		mustExec(b.t, d, todosTable2)
+	}
+	if err := errors.Join(d.Sync("todos"), d.MakeTemplate("todos")); err != nil {
+		b.t.Fatal(err)
+	}
+	return d
+}
+
+func (b *builder) insert(d *DB, from, to int) {
+	b.t.Helper()
+	for i := from; i <= to; i++ {
+		actSQL(b.t, d, int64(i), fmt.Sprintf("INSERT INTO todos VALUES (%d, 'text of %[1]d', 0, %[1]d, NULL)", i))
+	}
+}
+
+func (b *builder) close(d *DB) {
+	b.t.Helper()
+	if err := d.Close(); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (s *street) path(room string) string {
@@ -263,74 +275,79 @@ func TestVerifySound(t *testing.T) {
 	}
 }
 
+func spoil(room, script string) func(*street) { return func(s *street) { s.spoil(room, script) } }
+
+func change(room string, at int64, mask byte) func(*street) {
+	return func(s *street) { flip(s.t, s.path(room), at, mask) }
+}
+
+// damages are what may be wrong with a room, and the checks that find it.
+var damages = []struct {
+	name   string
+	damage func(*street)
+	room   string
+	checks string
+}{
+	{"magic", change(clean, 0, 1), clean, "open"},
+	{"application id", change(clean, 70, 1), clean, "open"},
+	{"version", change(clean, 63, 8), clean, "open"},
+	{"page size", change(clean, 17, 1), clean, "header open"},
+	{"page of another time", func(s *street) { // the row is another one, and SQLite finds nothing in it
+		s.spoil(clean, "UPDATE todos SET text = 'TEXT of 30' WHERE id = 30")
+	}, clean, "history"},
+	{"page in use", func(s *street) {
+		b, err := os.ReadFile(s.path(clean))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		flip(s.t, s.path(clean), int64(bytes.LastIndex(b, []byte("text of 30"))), 0x20)
+	}, clean, "history"},
+	{"structure", change(clean, -4096, 0xff), clean, "history integrity"},
+	{"cut", func(s *street) {
+		if err := os.Truncate(s.path(clean), 4*4096); err != nil {
+			s.t.Fatal(err)
+		}
+	}, clean, "open"},
+	{"empty", func(s *street) {
+		if err := os.Truncate(s.path(clean), 0); err != nil {
+			s.t.Fatal(err)
+		}
+	}, clean, "header"},
+	{"another room's", func(s *street) {
+		if err := os.Rename(s.path(inUse), s.path(clean)); err != nil {
+			s.t.Fatal(err)
+		}
+		os.Remove(s.path(inUse) + "-wal")
+	}, clean, "open"},
+	{"another room's name", spoil(clean, "UPDATE _den_meta SET value = 'x' WHERE name = 'room'"), clean, "open"},
+	{"in another directory", func(s *street) {
+		if err := os.Rename(s.path(clean), filepath.Join(filepath.Dir(s.path(inUse)), filepath.Base(s.path(clean)))); err != nil {
+			s.t.Fatal(err)
+		}
+	}, "", "name"},
+	{"a WAL alone", func(s *street) {
+		if err := errors.Join(os.Remove(s.path(clean)), os.WriteFile(s.path(clean)+"-wal", []byte("x"), 0o600)); err != nil {
+			s.t.Fatal(err)
+		}
+	}, "", "leftover"},
+	{"what no transaction left", func(s *street) { s.spoil(inUse, "UPDATE todos SET text = 'x' WHERE id = 20") }, inUse, "open"},
+	{"epoch", spoil(clean, "UPDATE _den_meta SET value = 'xyz' WHERE name = 'epoch'"), clean, "tables"},
+	{"floor", spoil(clean, "UPDATE _den_meta SET value = 5 WHERE name = 'floor'"), clean, "history tables"},
+	{"generation", spoil(clean, "UPDATE _den_meta SET value = 500 WHERE name = 'clean'"), clean, "open"},
+	{"a gap in the changes", spoil(clean, "DELETE FROM _den_changes WHERE id = 7"), clean, "history tables"},
+	{"numbers of the changes", spoil(clean, "UPDATE _den_changes SET number = number + 1 WHERE id = 7"), clean, "history tables"},
+	{"actions of the changes", spoil(clean, "UPDATE _den_changes SET last = last + 1 WHERE id = 7"), clean, "history tables"},
+	{"an entry", spoil(clean, "UPDATE _den_changes SET entries = x'01' WHERE id = 7"), clean, "history tables"},
+	{"an entry's image", spoil(clean, "UPDATE _den_changes SET entries = x'010004ffffffff' WHERE id = 7"), clean, "history tables"},
+	{"an entry's table", spoil(clean, "UPDATE _den_changes SET entries = x'0900010000000000000000' || x'00' WHERE id = 7"), clean, "history tables"},
+	{"the maxima", spoil(clean, "UPDATE _den_changes SET highs = x'0101' WHERE id = 7"), clean, "history tables"},
+	{"stale", spoil(clean, "UPDATE _den_tables SET stale = 2"), clean, "history tables"},
+	{"a table's floor", spoil(clean, "UPDATE _den_tables SET floor = 5000"), clean, "history tables"},
+}
+
 // Each kind of damage is found by the check that is for it, in the room that has it, and only there.
 func TestVerifyDamage(t *testing.T) {
-	spoil := func(room, script string) func(*street) { return func(s *street) { s.spoil(room, script) } }
-	change := func(room string, at int64, mask byte) func(*street) {
-		return func(s *street) { flip(s.t, s.path(room), at, mask) }
-	}
-	for _, c := range []struct {
-		name   string
-		damage func(*street)
-		room   string
-		checks string
-	}{
-		{"magic", change(clean, 0, 1), clean, "open"},
-		{"application id", change(clean, 70, 1), clean, "open"},
-		{"version", change(clean, 63, 8), clean, "open"},
-		{"page size", change(clean, 17, 1), clean, "header open"},
-		{"page of another time", func(s *street) { // the row is another one, and SQLite finds nothing in it
-			s.spoil(clean, "UPDATE todos SET text = 'TEXT of 30' WHERE id = 30")
-		}, clean, "history"},
-		{"page in use", func(s *street) {
-			b, err := os.ReadFile(s.path(clean))
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			flip(s.t, s.path(clean), int64(bytes.LastIndex(b, []byte("text of 30"))), 0x20)
-		}, clean, "history"},
-		{"structure", change(clean, -4096, 0xff), clean, "history integrity"},
-		{"cut", func(s *street) {
-			if err := os.Truncate(s.path(clean), 4*4096); err != nil {
-				s.t.Fatal(err)
-			}
-		}, clean, "open"},
-		{"empty", func(s *street) {
-			if err := os.Truncate(s.path(clean), 0); err != nil {
-				s.t.Fatal(err)
-			}
-		}, clean, "header"},
-		{"another room's", func(s *street) {
-			if err := os.Rename(s.path(inUse), s.path(clean)); err != nil {
-				s.t.Fatal(err)
-			}
-			os.Remove(s.path(inUse) + "-wal")
-		}, clean, "open"},
-		{"another room's name", spoil(clean, "UPDATE _den_meta SET value = 'x' WHERE name = 'room'"), clean, "open"},
-		{"in another directory", func(s *street) {
-			if err := os.Rename(s.path(clean), filepath.Join(filepath.Dir(s.path(inUse)), filepath.Base(s.path(clean)))); err != nil {
-				s.t.Fatal(err)
-			}
-		}, "", "name"},
-		{"a WAL alone", func(s *street) {
-			if err := errors.Join(os.Remove(s.path(clean)), os.WriteFile(s.path(clean)+"-wal", []byte("x"), 0o600)); err != nil {
-				s.t.Fatal(err)
-			}
-		}, "", "leftover"},
-		{"what no transaction left", func(s *street) { s.spoil(inUse, "UPDATE todos SET text = 'x' WHERE id = 20") }, inUse, "open"},
-		{"epoch", spoil(clean, "UPDATE _den_meta SET value = 'xyz' WHERE name = 'epoch'"), clean, "tables"},
-		{"floor", spoil(clean, "UPDATE _den_meta SET value = 5 WHERE name = 'floor'"), clean, "history tables"},
-		{"generation", spoil(clean, "UPDATE _den_meta SET value = 500 WHERE name = 'clean'"), clean, "history tables"},
-		{"a gap in the changes", spoil(clean, "DELETE FROM _den_changes WHERE id = 7"), clean, "history tables"},
-		{"numbers of the changes", spoil(clean, "UPDATE _den_changes SET number = number + 1 WHERE id = 7"), clean, "history tables"},
-		{"actions of the changes", spoil(clean, "UPDATE _den_changes SET last = last + 1 WHERE id = 7"), clean, "history tables"},
-		{"an entry", spoil(clean, "UPDATE _den_changes SET entries = x'01' WHERE id = 7"), clean, "history tables"},
-		{"an entry's image", spoil(clean, "UPDATE _den_changes SET entries = x'010004ffffffff' WHERE id = 7"), clean, "history tables"},
-		{"an entry's table", spoil(clean, "UPDATE _den_changes SET entries = x'0900010000000000000000' || x'00' WHERE id = 7"), clean, "history tables"},
-		{"the maxima", spoil(clean, "UPDATE _den_changes SET highs = x'0101' WHERE id = 7"), clean, "history tables"},
-		{"stale", spoil(clean, "UPDATE _den_tables SET stale = 2"), clean, "history tables"},
-		{"a table's floor", spoil(clean, "UPDATE _den_tables SET floor = 5000"), clean, "history tables"},
-	} {
+	for _, c := range damages {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStreet(t)
 			c.damage(s)

@@ -89,14 +89,15 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	return r, nil
 }
 
-// locate finds the room's newest entry in the segments that are done. It looks no further than
-// one that is missing, or in which it may have had newer entries that are damaged; but if it is known
-// which is its newest, it looks for that.
+// locate finds the room's newest entry in the segments that are done. Behind one that is missing, or in which
+// the room may have had newer entries that are damaged, it looks only for what is known to be the newest, and
+// for what a crash has left that the room has not taken yet.
 func (r *Room) locate(segments []*segment) error {
 	newest, suspect := r.unreleased()
 	var missed error
+	passed := false // a segment in which all that the room had was released
 	for _, s := range slices.Backward(segments) {
-		if s.lost && !s.missing() {
+		if s.lost && !s.missing() || passed && !suspect(s) {
 			continue
 		}
 		var p place
@@ -122,11 +123,11 @@ func (r *Room) locate(segments []*segment) error {
 		case p.last > 0 && missed != nil:
 			r.unsure = missed
 			return nil
-		case !sure && newest == 0:
-			if suspect(s) {
-				r.unsure = err
-			}
+		case !sure && newest == 0 && suspect(s):
+			r.unsure = err
 			return nil
+		case !sure && newest == 0:
+			passed = true // older ones may have what a crash has left of the room
 		case !sure:
 			missed = cmp.Or(missed, err)
 		}

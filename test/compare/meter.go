@@ -199,7 +199,7 @@ func (m *meter) run(ctx context.Context, s builtSide, b benchmark) (sample, erro
 	output, err := cmd.CombinedOutput()
 	after := m.readIO()
 	if err != nil {
-		return nil, fmt.Errorf("Benchmark%s at the %s: %w\n%s", b.name, s.name, err, beginning(string(output)))
+		return nil, fmt.Errorf("benchmark %s at the %s: %w\n%s", b.name, s.name, err, beginning(string(output)))
 	}
 	result, err := parseResult(string(output), b.name)
 	if err != nil {
