@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -19,8 +20,9 @@ import (
 // harmed are the rooms of which nothing is promised any more. Their zero value is ready.
 type harmed struct {
 	damaged   map[string]bool
-	logHarmed bool // the log was damaged
-	unrung    bool // the index of alarms was damaged: some may not ring
+	logHarmed bool           // the log was damaged
+	bits      map[string]int // flipped in the log, by segment and record
+	unrung    bool           // the index of alarms was damaged: some may not ring
 }
 
 func (h *harmed) damage(name string) {
@@ -46,6 +48,7 @@ func (w *world) flip(suffix string, n int) {
 		w.stats.Flips++
 		w.tracef("%v", f)
 		switch {
+		case strings.HasSuffix(f.Name, ".db.seq"): // then the next seq is far above all
 		case w.roomOf(f.Name) != "":
 			w.damage(w.roomOf(f.Name))
 		case strings.HasPrefix(f.Name, "/data/_alarms/"):
@@ -57,10 +60,7 @@ func (w *world) flip(suffix string, n int) {
 		case filepath.Base(f.Name) == "CURRENT":
 			w.logHarmed = true
 		case strings.HasSuffix(f.Name, ".log"):
-			w.logHarmed = true
-			if name := w.owner(f.Name, f.Offset); name != "" {
-				w.damage(name)
-			}
+			w.flippedLog(f)
 		}
 	}
 }
@@ -188,30 +188,44 @@ func (w *world) mend(name string) {
 	}
 }
 
-// owner is the room whose record in a segment of the log has a byte, by the byte tables in commitlog's doc; "" for none.
-// The bytes may have changed: only the lengths are read, and the names of all segments.
-func (w *world) owner(file string, at int64) string {
+// flippedLog notes that a bit of the log has flipped. One is put right, wherever it is; another one in the same record, or
+// in the same segment outside of records, may cost whoever has something there.
+func (w *world) flippedLog(f faultdisk.Flip) {
+	w.logHarmed = true
+	start, owner := w.record(f.Name, f.Offset)
+	place := fmt.Sprintf("%s %d", f.Name, start)
+	if w.bits[place]++; w.bits[place] == 1 {
+		return
+	}
+	if owner != "" {
+		w.damage(owner)
+		return
+	}
+	for _, name := range append(w.rooms[:len(w.rooms):len(w.rooms)], "model") {
+		w.damage(name)
+	}
+}
+
+// record is where the record in a segment of the log begins that has a byte, by the byte tables in commitlog's doc, and
+// whose it is; -1 and "" for what is in no room's record. Only the lengths are read, and the names of all segments.
+func (w *world) record(file string, at int64) (start int64, owner string) {
 	const first, header = 1536, 72
 	data, err := w.disk.Read(file)
 	if err != nil {
-		return ""
+		return -1, ""
 	}
 	for pos := int64(first); pos+header <= int64(len(data)) && pos <= at; {
 		names, payload := int64(binary.LittleEndian.Uint16(data[pos+48:])), int64(binary.LittleEndian.Uint32(data[pos+4:]))
 		if data[pos+50]&1 == 0 {
 			names = 0
 		}
-		size := (header + names + payload + 7) / 8 * 8
-		size += 8
-		if end := pos + size; at < end {
-			if key := [16]byte(data[pos+56:]); key != [16]byte{} {
-				return w.named(key)
-			}
-			return "" // zeros that were written ahead, or an index
+		end := pos + (header+names+payload+7)/8*8 + 8
+		if key := [16]byte(data[pos+56:]); at < end && key != [16]byte{} {
+			return pos, w.named(key)
 		}
-		pos += size
+		pos = end
 	}
-	return ""
+	return -1, ""
 }
 
 // named is the room of a key in the log's records.

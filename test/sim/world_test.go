@@ -167,7 +167,7 @@ func newWorld(p plan) *world {
 	w := &world{
 		seed: p.seed, rng: rand.New(rand.NewPCG(p.seed, 7)),
 		disk: faultdisk.New(p.seed, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), sum: sha256.New(),
-		outside: newOutside(), rewinds: make(map[string][]*rewind), wals: make(map[string]string), imported: make(map[string]bool), sleep: p.sleep, torture: p.torture,
+		outside: newOutside(), rewinds: make(map[string][]*rewind), wals: make(map[string]string), imported: make(map[string]bool), harmed: harmed{bits: make(map[string]int)}, sleep: p.sleep, torture: p.torture,
 	}
 	w.outside.wakes = p.sleep != sleepByTime || p.seed%2 == 0
 	w.outside.restless = p.sleep == sleepByTime
