@@ -170,13 +170,16 @@ part_linear-soak() {
 
 # The simulation, for as long as one likes; a few thousand seeds of it in every run; and its deliberate bugs.
 part_sim() { go test -count=1 -timeout 15m ./test/sim; }
-part_sim-soak() { go test -count=1 -v -timeout 24h ./test/sim -sim.for "$DURATION"; }
+part_sim-soak() { go test -count=1 -v -timeout 24h -skip '^TestTorture$' ./test/sim -sim.for "$DURATION"; }
 part_bugs() { go test -count=1 -v -tags denbugs -timeout 1h -run '^TestBugs$' ./test/sim ./test/linear; }
 
 # Rooms on one log, on a disk that fails and loses power at any operation: 500 seeds, or as many as there is time for.
 # The race detector, under which the unit tests take a few of them, makes SQLite fifteen times slower.
 part_torture() { go test -count=1 -v -timeout 15m -run '^TestTorture$' ./storage -torture 500; }
-part_torture-soak() { go test -count=1 -v -timeout 24h -run '^TestTorture$' ./storage -torture.for "$DURATION"; }
+part_torture-soak() {
+  go test -count=1 -v -timeout 24h -run '^TestTorture$' ./storage -torture.for "$DURATION"
+  go test -count=1 -v -timeout 24h -run '^TestTorture$' ./test/sim -sim.for "$DURATION"
+}
 
 # 10,000 sockets that come and go: does the server stay as it is? The picture is left in .bin.
 part_sockets-soak() {

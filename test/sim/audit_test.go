@@ -4,8 +4,10 @@ package sim
 // rooms' files must open, and hold what was acknowledged and shown until then.
 
 import (
+	"context"
 	"fmt"
 
+	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/faultdisk"
 )
@@ -47,6 +49,7 @@ func (w *world) examine(disk *faultdisk.Disk) {
 		}
 	}()
 	fsys := disk.FS(vfs)
+	w.verify(disk, fsys)
 	log, err := w.openLog(fsys)
 	if err != nil {
 		w.failf("the commit log: %v", err)
@@ -75,6 +78,35 @@ func (w *world) examine(disk *faultdisk.Disk) {
 				c.judgeShown(t)
 				c.judgeActions(t, times)
 			}
+		}
+	}
+}
+
+// verify has Den check the data directory. There must be no problem but of what was damaged, and nothing must be changed.
+func (w *world) verify(disk *faultdisk.Disk, fsys storage.FS) {
+	before := disk.Stats().Changes
+	told := make(map[string]bool)
+	_, err := room.Verify(context.Background(), room.VerifyOptions{Dir: w.options.Dir, FS: fsys, Namespaces: []string{namespace}, Report: func(f room.Finding) {
+		if f.Severity != room.Problem {
+			return
+		}
+		told[f.Room] = true
+		switch {
+		case w.logHarmed && f.Check == "log": // whosever it says that it was
+		case f.Namespace == namespace && w.damaged[f.Room], f.Namespace != namespace && (w.unrung || w.logHarmed):
+		default:
+			w.failf("verify: %v", f)
+		}
+	}})
+	if err != nil {
+		w.failf("verify: %v", err)
+	}
+	if after := disk.Stats().Changes; after != before {
+		w.failf("verify has changed the disk %d times", after-before)
+	}
+	for _, name := range w.rooms {
+		if w.wrecked(disk, name) && !told[name] {
+			w.failf("verify has found nothing wrong with %s, the file of which is wrecked", name)
 		}
 	}
 }

@@ -48,6 +48,51 @@
 //
 // A failing seed prints itself, a shrunk history that fails too, and the end of what happens in that.
 //
+// # Torture
+//
+// TestTorture makes the same runs in a harsher world, in which the storage is to break. One to four rooms share a log whose
+// segments are small; actions are larger than a segment, now and then larger than what is written in one piece.
+//
+//	go test ./test/sim -run TestTorture                       500 seeds
+//	go test ./test/sim -run TestTorture -sim.torture 10000    as many as one likes
+//	go test ./test/sim -run TestTorture -sim.seed 42 -v       one, with all that happens in it
+//	go test ./test/sim -run TestTorture -sim.without "flip,lose log"   kinds of events that do not come
+//
+// Events that come besides, some of them in an order in which they do harm (scripts):
+//
+//	cut at           a power cut at the n-th operation of one kind on files of one kind: write, sync, sync of a
+//	                 directory, rename, delete, mkdir, truncate, open, read
+//	at rename        when a file takes the place of a room's, the sync of the directory fails, or the power goes
+//	harm             calls of one kind fail with EIO or ENOSPC, once or until the disk is well; reads are short
+//	harm sync        a sync of a room's file or WAL fails
+//	harm names       a sync of a room's directory, a rename or a delete fails
+//	full             no space for WALs, for the log, for rooms' files or for anything
+//	big, burst       a large action; many actions
+//	state at         a copy of a room as it was, at a seq or a time
+//	import           a room is replaced by an export of one of its copies
+//	migrate          the server is started again with one more migration
+//	delete, put      an operator deletes a room's files, or copies a backup to where they are
+//	flip, wreck      bits of a room's files flip; the beginning of its file is overwritten
+//	flip log         one bit of the commit log flips
+//	flip current     bits of CURRENT flip, all of it is overwritten, or it is gone
+//	lose log         some bytes of a segment are overwritten, or a segment is gone
+//
+// What must hold besides:
+//
+//   - Of each power cut three outcomes that did not come are looked at too: den verify finds nothing, the log and all rooms
+//     open, and hold what was acknowledged and shown until then.
+//   - A copy of a room as it was is exactly that: each copy that is taken is remembered by its seq, and whoever asks for that
+//     seq gets the same, for as long as history is kept. At the end all of them are asked for, so that each page is
+//     compared with its checksums on the way back.
+//   - The first seq of a new epoch is above all that the room has ever told.
+//   - Whoever was told that nothing was changed finds that nothing was.
+//   - A large action is there whole or not at all, and so is each migration.
+//   - A room is refused only where its own bytes were damaged. What a damaged room says is believed no more, until it is
+//     restored; nothing else is different. A flipped bit of the log or of CURRENT damages nobody.
+//   - A room whose files an operator has deleted is new, or is there whole because the log has it.
+//   - den verify finds nothing at the end but damage, and does find that of a wrecked file.
+//   - No file stays open.
+//
 // # That it finds something
 //
 // With the build tag denbugs the server has deliberate bugs, each switched on by its name (package internal/bug), and
@@ -70,4 +115,13 @@
 //	release-early     log entries are let go before the file's checkpoint                  202
 //	untold            a room that broke behind a commit does not tell its connections        3
 //	born-pages        the entry that begins a room lacks its pages but the first           300
+//
+// And these, by seeds of TestTorture:
+//
+//	wal-header        the header of a restarted WAL is not synced                          225
+//	rollback-mode     a restored file is switched to WAL mode by SQLite                      6
+//	dir-sync          a name is used that is not known to be durable                        74
+//	suspect-order     a rewritten file takes its place before the old WAL is gone          139
+//	full              storage is said to be full for what is in the log                     47
+//	seq-back          a restore of an unreadable room begins below what it has told        148
 package sim

@@ -47,13 +47,16 @@ const (
 	evFlipLog                 // a bit of the commit log
 	evFlipCurrent             // bits of the file that says which the log's files are
 	evWreck                   // the beginning of a room\'s file is overwritten while the server is down
+	evLoseLog                 // a part of the commit log is lost while the server is down
+	evPut                     // an operator copies a backup to where a room's file is, while the server is down
+	evImport                  // a room is replaced by what an export of a copy of it holds
 	kinds
 )
 
 func (k kind) String() string {
 	return [kinds]string{"act", "run", "settle", "connect", "break", "leave", "ping", "retry", "remount", "advance", "step",
 		"sleep room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen", "backup", "restore",
-		"cut at", "harm", "harm sync", "harm names", "at rename", "full", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current", "wreck"}[k]
+		"cut at", "harm", "harm sync", "harm names", "at rename", "full", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current", "wreck", "lose log", "put", "import"}[k]
 }
 
 // An event is one step of a history.

@@ -22,6 +22,9 @@ func (w *world) big(key room.Key, rng *rand.Rand) {
 	}
 	size := 1000 << rng.IntN(9) // up to 256,000 bytes
 	size += rng.IntN(size)
+	if w.large {
+		size *= 8
+	}
 	o := order{By: a.name, Key: fmt.Sprintf("k%d", rng.IntN(9)), Many: 1 + size/900}
 	t := template{"bulk", "journal", 1}
 	if rng.IntN(4) == 0 {

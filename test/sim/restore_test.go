@@ -5,8 +5,10 @@ package sim
 // actions and each that is gone can be told by the restore that took it.
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -15,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/faultdisk"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -83,6 +86,32 @@ func (w *world) restore(key room.Key, rng *rand.Rand) {
 	if w.host == nil || w.restoring != nil || w.dead() {
 		return
 	}
+	b, content := w.draw(key, rng)
+	if b == nil {
+		return
+	}
+	host := w.host
+	w.tracef("%s is restored from %s, with %d actions", key.Room, b.path, len(content))
+	w.replace(key, content, func() error {
+		_, err := host.Restore(context.Background(), key, b.path)
+		return err
+	})
+}
+
+// replace begins to put something in the place of a room.
+func (w *world) replace(key room.Key, content map[int64]string, call func() error) {
+	path, err := w.path(key.Room)
+	if err != nil {
+		w.failf("%v", err)
+		return
+	}
+	w.restoring = &restore{room: key.Room, path: path, content: content}
+	w.restoring.call = w.background(call)
+	w.wait()
+}
+
+// draw draws one of the copies of a room, and reads what its journal holds. nil: there is none.
+func (w *world) draw(key room.Key, rng *rand.Rand) (b *copied, content map[int64]string) {
 	var of []*copied
 	for _, b := range w.copies {
 		if b.room == key.Room && b.call.done && b.call.err == nil && !b.spoiled {
@@ -90,33 +119,51 @@ func (w *world) restore(key room.Key, rng *rand.Rand) {
 		}
 	}
 	if len(of) == 0 {
-		return
+		return nil, nil
 	}
-	b := of[rng.IntN(len(of))]
-	copy, err := w.inspect(b.path)
+	b = of[rng.IntN(len(of))]
+	t, err := w.inspect(b.path)
 	if err != nil {
 		w.failf("the backup %s of %s cannot be read: %v", b.path, b.room, err)
-		return
+		return nil, nil
 	}
-	content := copy.by
+	content = t.by
 	for _, n := range slices.Sorted(maps.Keys(b.must)) {
 		if content[n] != b.must[n] && !w.lost(b.room, n) && !w.damaged[b.room] {
 			w.failf("the backup %s of %s lacks %s, number %d, which was acknowledged before", b.path, b.room, b.must[n], n)
 		}
 	}
-	path, err := w.path(key.Room)
-	if err != nil {
-		w.failf("%v", err)
+	return b, content
+}
+
+// importOver begins to replace a room by what an export of one of its copies holds: its tables, and nothing that is Den's.
+func (w *world) importOver(key room.Key, rng *rand.Rand) {
+	if w.host == nil || w.restoring != nil || w.dead() {
 		return
 	}
-	host, r := w.host, &restore{room: key.Room, path: path, content: content}
-	w.restoring = r
-	w.tracef("%s is restored from %s, with %d actions", r.room, b.path, len(content))
-	r.call = w.background(func() error {
-		_, err := host.Restore(context.Background(), key, b.path)
+	b, content := w.draw(key, rng)
+	if b == nil {
+		return
+	}
+	text, err := w.export(b.path, []storage.Format{storage.SQL, storage.Lines}[rng.IntN(2)])
+	if err != nil {
+		w.failf("the backup %s of %s cannot be exported: %v", b.path, b.room, err)
+		return
+	}
+	host := w.host
+	w.tracef("%s is replaced by an export of %s, with %d actions", key.Room, b.path, len(content))
+	w.imported[key.Room] = true
+	w.replace(key, content, func() error {
+		_, err := host.ImportOver(context.Background(), key, bytes.NewReader(text))
 		return err
 	})
-	w.wait()
+}
+
+// export exports a backup from a copy of the file on a disk of its own.
+func (w *world) export(path string, format storage.Format) ([]byte, error) {
+	var b bytes.Buffer
+	err := w.aside(path, func(fsys storage.FS) error { return storage.Export(fsys, "/copy", &b, format, "now") })
+	return b.Bytes(), err
 }
 
 // follow looks what has become of a restore. Clients that know no cursors load their page anew when the file has its
@@ -181,32 +228,33 @@ func (w *world) judgeRewinds(name string, t *truth) {
 
 // inspect reads a backup from a copy of the file on a disk of its own, on which the run's faults are not.
 func (w *world) inspect(path string) (*truth, error) {
+	t := &truth{rows: make(map[string]map[string]string)}
+	err := w.aside(path, func(fsys storage.FS) error {
+		db, err := sql.Open("sqlite", "file:/copy?_pragma=locking_mode(EXCLUSIVE)&vfs="+fsys.SQLite())
+		if err != nil {
+			return err
+		}
+		db.SetMaxOpenConns(1)
+		return errors.Join(t.fill(db), db.Close())
+	})
+	t.seq-- // a copy begins one commit after what it is a copy of
+	return t, err
+}
+
+// aside does something with a copy of a file, /copy on a disk of its own.
+func (w *world) aside(path string, do func(storage.FS) error) error {
 	data, err := w.disk.Read(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	disk := faultdisk.New(1)
 	disk.Write("/copy", data)
 	name := fmt.Sprintf("copy-%p", disk)
 	unregister, err := disk.Register(name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	db, err := sql.Open("sqlite", "file:/copy?_pragma=locking_mode(EXCLUSIVE)&vfs="+name)
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(1)
-	t := &truth{rows: make(map[string]map[string]string)}
-	err = t.fill(db)
-	t.seq-- // a copy begins one commit after what it is a copy of
-	if closed := db.Close(); err == nil {
-		err = closed
-	}
-	if gone := unregister(); err == nil {
-		err = gone
-	}
-	return t, err
+	return errors.Join(do(disk.FS(name)), unregister())
 }
 
 // A files is the server's file system. It sees a restored file take its place; and it has the calls in the background wait

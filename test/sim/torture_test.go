@@ -44,11 +44,11 @@ var tortures = []climate{
 	{"the past", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evBreak: 2, evRetry: 3, evAdvance: 5, evStep: 1, evSleepRoom: 6,
 		evReopen: 3, evPowerCut: 2, evCutAt: 2, evKill: 1, evBackup: 6, evStateAt: 12, evRestore: 5, evMigrate: 2}), scripts(), 8},
 	{"restores", weights(map[kind]int{evAct: 40, evBig: 3, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 3, evSleepRoom: 4, evReopen: 1,
-		evPowerCut: 5, evFuse: 3, evCutAt: 4, evKill: 2, evHarm: 2, evHarmSync: 1, evHarmNames: 2, evAtRename: 2, evHeal: 2, evBackup: 6, evStateAt: 5, evRestore: 12}), scripts(), 8},
+		evPowerCut: 5, evFuse: 3, evCutAt: 4, evKill: 2, evPut: 1, evImport: 3, evHarm: 2, evHarmSync: 1, evHarmNames: 2, evAtRename: 2, evHeal: 2, evBackup: 6, evStateAt: 5, evRestore: 12}), scripts(), 8},
 	{"operators", weights(map[kind]int{evAct: 45, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
-		evPowerCut: 2, evKill: 2, evCutAt: 2, evBackup: 4, evStateAt: 3, evRestore: 4, evMigrate: 4, evDelete: 5}), scripts(), 8},
+		evPowerCut: 2, evKill: 2, evCutAt: 2, evBackup: 4, evStateAt: 3, evRestore: 4, evMigrate: 4, evDelete: 4, evPut: 3, evImport: 3}), scripts(), 8},
 	{"rot", weights(map[kind]int{evAct: 50, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
-		evPowerCut: 2, evKill: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evFlip: 3, evFlipLog: 3, evFlipCurrent: 2, evWreck: 3}), scripts(), 8},
+		evPowerCut: 2, evKill: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evFlip: 3, evFlipLog: 3, evFlipCurrent: 2, evWreck: 3, evLoseLog: 1}), scripts(), 8},
 	{"names", weights(map[kind]int{evAct: 45, evRun: 8, evSettle: 8, evConnect: 8, evRetry: 3, evBig: 1, evHarmNames: 2, evAtRename: 3, evHeal: 5, evSleepRoom: 4,
 		evReopen: 1, evBackup: 4, evRestore: 4, evPowerCut: 3}), nameScripts(), 3},
 	{"rewrites", weights(map[kind]int{evAct: 45, evBurst: 3, evRun: 8, evSettle: 8, evConnect: 8, evRetry: 3, evHarmSync: 3, evAtRename: 2, evHeal: 5,
@@ -57,7 +57,7 @@ var tortures = []climate{
 		evBackup: 2, evRestore: 1, evPowerCut: 2, evKill: 2}), fullScripts(), 3},
 	{"everything", weights(map[kind]int{evAct: 50, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 3, evLeave: 1, evPing: 2, evRetry: 3, evRemount: 1, evAdvance: 4,
 		evStep: 1, evSleepRoom: 4, evCrashRoom: 2, evPowerCut: 2, evFuse: 2, evCutAt: 4, evKill: 1, evHarm: 3, evHarmSync: 1, evHarmNames: 1, evAtRename: 1, evFull: 1, evHeal: 4, evReopen: 2, evBackup: 4, evStateAt: 3,
-		evRestore: 4, evMigrate: 2, evDelete: 1, evFlip: 1, evFlipLog: 1, evFlipCurrent: 1, evWreck: 1}), scripts(), 8},
+		evRestore: 4, evMigrate: 2, evDelete: 1, evFlip: 1, evFlipLog: 1, evFlipCurrent: 1, evWreck: 1, evLoseLog: 1, evPut: 1, evImport: 1}), scripts(), 8},
 }
 
 // scripts are events that come one after the other now and then, for the same room: what each of them is needed for is seen
@@ -179,6 +179,7 @@ func TestTortureDeterministic(t *testing.T) {
 // tighten makes everything small, so that what happens seldom happens often.
 func (w *world) tighten() {
 	w.disk.KeepMoments()
+	w.large = w.rng.IntN(12) == 0
 	w.options.CheckpointBytes = []int64{8 << 10, 32 << 10, 256 << 10, 4 << 20}[w.rng.IntN(4)]
 	w.options.LogSegmentBytes = []int64{4 << 10, 16 << 10, 64 << 10, 1 << 20}[w.rng.IntN(4)]
 	w.options.TimeTravel = []time.Duration{-1, time.Hour, 24 * time.Hour, 24 * time.Hour}[w.rng.IntN(4)]
@@ -235,8 +236,13 @@ func (w *world) torment(k kind, key room.Key, rng *rand.Rand) {
 	case evFlipLog: // one bit: several in one record may look like a write that a power cut has torn
 		w.whileDown(rng, func() { w.flip(".log", 1) })
 	case evFlipCurrent:
-		n := 1 + rng.IntN(3)
-		w.whileDown(rng, func() { w.flip("CURRENT", n) })
+		w.whileDown(rng, func() { w.harmCurrent(rng) })
+	case evLoseLog:
+		w.whileDown(rng, func() { w.loseLog(rng) })
+	case evPut:
+		w.whileDown(rng, func() { w.put(key, rng) })
+	case evImport:
+		w.importOver(key, rng)
 	}
 }
 

@@ -49,11 +49,13 @@ type world struct {
 	restoring *restore // nil: none
 	renamed   bool     // its file has taken the room's place, and the clients are not told
 	rewinds   map[string][]*rewind
+	imported  map[string]bool // rooms that an export has replaced: it has no alarms
 
 	sleep    sleepMode
 	torture  bool
 	harmed                       // by bits that flipped
 	past                         // what is known of earlier states
+	large    bool                // actions and rooms are larger than what is done in one piece
 	atRename *rand.Rand          // what is to happen when a file takes the place of a room's is drawn from it; nil: nothing
 	chores   []func()            // what is done before the server starts again
 	version  int                 // how many migrations the program has
@@ -165,7 +167,7 @@ func newWorld(p plan) *world {
 	w := &world{
 		seed: p.seed, rng: rand.New(rand.NewPCG(p.seed, 7)),
 		disk: faultdisk.New(p.seed, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), sum: sha256.New(),
-		outside: newOutside(), rewinds: make(map[string][]*rewind), wals: make(map[string]string), sleep: p.sleep, torture: p.torture,
+		outside: newOutside(), rewinds: make(map[string][]*rewind), wals: make(map[string]string), imported: make(map[string]bool), harmed: harmed{bits: make(map[string]int)}, sleep: p.sleep, torture: p.torture,
 	}
 	w.outside.wakes = p.sleep != sleepByTime || p.seed%2 == 0
 	w.outside.restless = p.sleep == sleepByTime
