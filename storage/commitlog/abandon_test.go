@@ -83,7 +83,7 @@ func TestRoomWithoutAName(t *testing.T) {
 // gives it up.
 func TestAbandon(t *testing.T) {
 	for _, what := range []string{"hole", "missing"} {
-		d, o, at := crashedRooms(t)
+		d, o, _ := crashedRooms(t)
 		l := mustOpen(t, o)
 		if what == "missing" {
 			mustClose(t, l)
@@ -93,6 +93,7 @@ func TestAbandon(t *testing.T) {
 		} else {
 			d.Kill()
 			_ = d.Restart()
+			var at int64
 			d, o, at = crashedRooms(t)
 			if err := d.Corrupt("log/"+segmentName(1), at+10, []byte{0x11, 0x22}); err != nil {
 				t.Fatal(err)
