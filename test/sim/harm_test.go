@@ -104,6 +104,9 @@ func (w *world) harmCurrent(rng *rand.Rand) {
 		w.tracef("CURRENT is wrecked")
 		err = w.disk.Corrupt(current, 0, bytes.Repeat([]byte{0xff}, int(size)))
 	}
+	if err != nil {
+		w.tracef("CURRENT stays as it is: %v", err)
+	}
 }
 
 // loseLog damages a segment of the log in several bytes, or takes one away that is not the newest. Nothing is promised of
