@@ -166,13 +166,13 @@ func (w *world) put(key room.Key, rng *rand.Rand) {
 // supersede notes that another file has taken a room's place while the server was down.
 func (w *world) supersede(name string, r *rewind) {
 	r.base = w.outside.last[name]
+	w.rewinds[name] = append(w.rewinds[name], r) // before the clients learn of it: what they may be shown depends on it
+	w.outside.base[name] = r.base
 	for _, c := range w.clients {
 		if c.room == name {
 			c.speech.rewound()
 		}
 	}
-	w.rewinds[name] = append(w.rewinds[name], r)
-	w.outside.base[name] = r.base
 }
 
 // mend follows a restore that was successful: the room is as good as any. What it showed when it was damaged says nothing.
