@@ -26,12 +26,12 @@ export FUZZTIME LOOPS DURATION
 .PHONY: test lint cross unit fuzz bench compare crash sim bugs web soak api run clean
 
 test:
-	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim torture web
+	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim storage web
 
 lint:
 	@$(RUN) setup format vet staticcheck vuln
 
-cross unit fuzz crash sim torture bugs web:
+cross unit fuzz crash sim storage bugs web:
 	@$(RUN) setup $@
 
 bench:
