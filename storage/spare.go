@@ -201,7 +201,7 @@ func (k *Kind) KeepWALs(dir string) { k.wals = dir }
 
 // ClearWALs makes such a directory, and removes what an earlier process has left in it.
 func ClearWALs(f FS, dir string) error {
-	if err := f.MakeDirs(dir); err != nil {
+	if _, err := f.MakeDirs(dir); err != nil {
 		return err
 	}
 	names, err := f.Names(dir)
