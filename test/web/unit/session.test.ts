@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { join, randomId, type Notice } from "../../../fixtures/todo/web/session.js";
+import { join, type Notice } from "../../../fixtures/todo/web/session.js";
 import { view, type Action, type Row } from "../../../fixtures/todo/web/store.js";
 import { FakeSocket } from "../support/fakesocket.ts";
 
@@ -114,10 +114,4 @@ test("a frame that is not JSON is ignored", () => {
   FakeSocket.last.says(sync(row("a", 1)));
   expect(session.liveness.name).toBe("live");
   expect(notices).toEqual([]);
-});
-
-test("ids are as long as asked, of the alphabet, and not the same twice", () => {
-  const ids = Array.from({ length: 1_000 }, () => randomId(8));
-  expect(ids.every((id) => /^[\w-]{8}$/.test(id))).toBe(true);
-  expect(new Set(ids).size).toBe(ids.length);
 });
