@@ -237,6 +237,58 @@ describe.runIf(executable)("the todo page", () => {
     expect([...ann.faults, ...bob.faults]).toEqual([]);
   });
 
+  test("a room that cannot be opened says why, keeps what is written, and opens when it can be", async () => {
+    const own = await Den.start();
+    onTestFinished(() => own.close());
+    const room = freshRoom();
+    const bob = await TodoPage.open(browser, own.url, room);
+    await bob.add("before");
+    await bob.shows("[ ] before");
+    await own.down();
+    const mend = await own.damage(room);
+    await own.up();
+
+    const ann = await TodoPage.visit(browser, own.url, room);
+    await ann.becomes(/^Not available: retrying in \d+ s$/);
+    expect(await ann.blank()).toBe("This room cannot be opened. The room's storage cannot be opened.");
+    await ann.add("written meanwhile");
+    await ann.shows("[ ] written meanwhile (Waiting)");
+    expect(await ann.blank()).toBe("This room cannot be opened. The room's storage cannot be opened.");
+    await expect.poll(() => bob.blank()).toBe("This room is not available now. The room's storage cannot be opened.");
+    await bob.shows("[ ] before");
+    expect([...(await ann.notices()), ...(await bob.notices()), ...ann.faults, ...bob.faults]).toEqual([]);
+
+    await own.down();
+    await mend();
+    await own.up();
+    for (const page of [ann, bob]) {
+      await page.shows("[ ] before", "[ ] written meanwhile");
+      await page.becomes(/^Live$/);
+      expect(await page.blank()).toBe("");
+    }
+  });
+
+  test("a room that no server would open says why, and is not asked for again and again", async () => {
+    const ann = await TodoPage.visit(browser, den.url, "x".repeat(300));
+    await expect.poll(() => ann.blank()).toBe("This room cannot be opened. A room's name has 1 to 256 bytes of UTF-8.");
+    expect(await ann.connection()).toBe("Closed by the server");
+    await expect.poll(() => ann.page.getByRole("button", { name: "Try now" }).isVisible()).toBe(true);
+  });
+
+  test("a page whose server goes before the list has come says so", async () => {
+    const proxy = await proxied();
+    const context = await browser.newContext();
+    onTestFinished(() => context.close());
+    const page = await context.newPage();
+    await page.routeWebSocket(/parties/, (socket) => {
+      proxy.cut();
+      socket.connectToServer();
+    });
+    await page.goto(proxy.url);
+    await expect.poll(() => page.locator("#blank").textContent()).toBe("This room cannot be opened. The server cannot be reached.");
+    await expect.poll(() => page.locator("#connection-words").textContent()).toMatch(/^Offline: retrying in \d+ s$/);
+  });
+
   test("everything can be done from the keyboard, and the focus is never lost", async () => {
     const [ann, bob] = await two();
     const { keyboard } = ann.page;
