@@ -72,6 +72,66 @@ describe.runIf(executable)("the todo page", () => {
     expect([...ann.faults, ...bob.faults]).toEqual([]);
   });
 
+  test("what was deleted comes back, one delete at a time", async () => {
+    const [ann, bob] = await two();
+    await ann.add("Milk", "Bread", "Tea");
+    await ann.check("Bread").click();
+    await ann.check("Milk").click();
+    await bob.shows("[x] Milk", "[x] Bread", "[ ] Tea");
+    await ann.page.getByRole("button", { name: "Clear completed" }).click();
+    await bob.shows("[ ] Tea");
+    expect(await ann.notices()).toEqual(["Deleted 2 todos | "]);
+    await expect.poll(() => ann.focused()).toBe("Undo");
+    await ann.remove("Tea");
+    await bob.shows();
+    expect(await ann.notices()).toEqual(["Deleted “Tea” | "]);
+
+    await ann.page.getByRole("button", { name: "Undo" }).click();
+    await bob.shows("[ ] Tea");
+    await ann.shows("[ ] Tea");
+    await expect.poll(() => ann.focused()).toBe("Tea");
+    expect(await ann.notices()).toEqual([]);
+    await ann.page.keyboard.press("Control+z");
+    await bob.shows("[ ] Tea", "[x] Milk", "[x] Bread");
+    await ann.shows("[ ] Tea", "[x] Milk", "[x] Bread");
+    await ann.page.keyboard.press("Control+z");
+    await ann.page.reload();
+    await ann.shows("[ ] Tea", "[x] Milk", "[x] Bread");
+    expect([...(await ann.notices()), ...(await bob.notices()), ...ann.faults, ...bob.faults]).toEqual([]);
+  });
+
+  test("a delete that is taken back offline is taken back for everybody", async () => {
+    const proxy = await proxied();
+    const room = freshRoom();
+    const [ann, bob] = await Promise.all([TodoPage.open(browser, proxy.url, room), TodoPage.open(browser, den.url, room)]);
+    await ann.add("Milk");
+    await bob.shows("[ ] Milk");
+    proxy.cut();
+    await ann.becomes(/^Offline/);
+    await ann.remove("Milk");
+    await ann.shows();
+    await ann.page.getByRole("button", { name: "Undo" }).click();
+    await ann.shows("[ ] Milk (Waiting)");
+    proxy.mend();
+    await ann.shows("[ ] Milk");
+    await bob.shows("[ ] Milk");
+    expect(await ann.notices()).toEqual([]);
+  });
+
+  test("Ctrl+Z in a text that is being written is the text's own", async () => {
+    const [ann, bob] = await two();
+    await ann.add("Milk", "Bread");
+    await bob.shows("[ ] Milk", "[ ] Bread");
+    await ann.remove("Milk");
+    await ann.shows("[ ] Bread");
+    await ann.newTodo.fill("half a thought");
+    await ann.page.keyboard.press("Control+z");
+    await ann.add("Tea");
+    await bob.shows("[ ] Bread", "[ ] Tea");
+    await ann.page.keyboard.press("Control+z");
+    await bob.shows("[ ] Bread", "[ ] Tea", "[ ] Milk");
+  });
+
   test("the filters list what they say", async () => {
     const [ann, bob] = await two();
     await ann.add("open", "closed");
@@ -326,6 +386,12 @@ describe.runIf(executable)("the todo page", () => {
     await keyboard.press("Enter");
     await bob.shows("[x] one");
     await expect.poll(() => ann.focused()).toBe("Delete “one”");
+    await keyboard.press("Control+z");
+    await bob.shows("[x] one", "[ ] three");
+    await expect.poll(() => ann.focused()).toBe("three");
+    await keyboard.press("Delete");
+    await bob.shows("[x] one");
+    await expect.poll(() => ann.focused()).toBe("one");
     await keyboard.press("ArrowUp");
     await expect.poll(() => ann.focused()).toBe("New todo");
     await keyboard.press("Shift+Tab");
@@ -440,5 +506,7 @@ describe.runIf(executable)("the todo page", () => {
     await ann.shows("[x] Oat milk");
     await ann.row("Oat milk").getByRole("button", { name: "Delete “Oat milk”" }).tap();
     await ann.shows();
+    await ann.page.getByRole("button", { name: "Undo" }).tap();
+    await ann.shows("[x] Oat milk");
   });
 });
