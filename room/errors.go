@@ -92,10 +92,10 @@ var clientErrors = []struct {
 	{storage.ErrNewer, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrLogMissing, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrLogMismatch, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
-	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too much at once."}, // also of one that has lost its batch by it
+	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too much at once."},       // also of one that has lost its batch by it
+	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."}, // also of a trigger that rolled the batch back
 	{storage.ErrBatchLost, syncproto.CodeAborted, "The action was undone along with another one. Try again."},
 	{ErrTooManyAlarms, syncproto.CodeTooLarge, "The room has too many alarms."},
-	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."},
 	{storage.ErrInterrupted, syncproto.CodeActionTimeout, "The action took too long."},
 	{context.DeadlineExceeded, syncproto.CodeActionTimeout, "The action took too long."},
 	{actor.ErrOverloaded, syncproto.CodeOverloaded, "The room has too much to do. Try again later."},

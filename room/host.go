@@ -175,6 +175,8 @@ type Host struct {
 	stopping atomic.Bool
 	awake    awake
 	failures failures
+	hangs    hangs
+	losses   losses
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
 	visits   visits
