@@ -373,3 +373,66 @@ func TestExactlyOnceKept(t *testing.T) {
 		g.log("c/1 c/2")
 	})
 }
+
+// A client that the room has forgotten is told so before anything of it is applied: at every number if
+// its id has its time, above 1 if it is bare.
+func TestExactlyOnceForgotten(t *testing.T) {
+	const day = 24 * time.Hour
+	at := func(made time.Time) string { return fmt.Sprintf("%d.0123456789abcdef", made.UnixMilli()) }
+	born := roomtest.Start
+	for _, c := range []struct {
+		name, client string
+		forgotten    string // what number 1 is answered with after it was forgotten
+	}{
+		{"dated", at(born), "unknown_client"},
+		{"made before it was used", at(born.Add(-20 * day)), "unknown_client"},
+		{"a clock that is ahead", at(born.Add(20 * time.Hour)), "unknown_client"},
+		{"a clock that is far ahead", at(born.Add(40 * day)), "conflict"}, // as a bare one
+		{"bare", "c", "conflict"},                                         // the limit that PROTOCOL.md has: it is run again
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := newOnceRig(t)
+			first := g.settle(c.client, 1, ok)
+			g.h.Advance(29 * day)
+			if again := g.reply(g.send(c.client, 1, ok)); again.Code != "already_applied" && string(again.Data) != string(first.Data) {
+				t.Errorf("after 29 days: %s", again.Data)
+			}
+			g.h.Advance(3 * day) // no action of it in between
+			for range 2 {        // one that wakes the room, and lets it forget
+				g.h.SleepRoom("faulty", "r")
+				g.c.Do("log", "apply", "other")
+			}
+			if e := g.want(g.reply(g.send(c.client, 2, ok)), "unknown_client", false); e.Now != g.h.Clock.Now().UnixMilli() || (e.Next == 1) != (c.forgotten == "conflict") {
+				t.Errorf("number 2 of a client that was forgotten: %s", e.Data)
+			}
+			g.want(g.reply(g.send(c.client, 1, ok)), c.forgotten, c.forgotten == "conflict")
+			g.settle(at(g.h.Clock.Now()), 1, outcome{action: "abort", tries: []string{"not_today"}})
+		})
+	}
+	t.Run("a clock that is behind", func(t *testing.T) { // it takes the time from the answer
+		g := newOnceRig(t)
+		e := g.want(g.reply(g.send(at(born.Add(-31*day)), 1, ok)), "unknown_client", false)
+		g.settle(at(time.UnixMilli(e.Now)), 1, ok)
+		g.log(fmt.Sprint(at(time.UnixMilli(e.Now)), "/1"))
+	})
+}
+
+// A numbered action whose frame cannot be read has its number used up where the frame shows it.
+func TestExactlyOnceUnreadable(t *testing.T) {
+	g := newOnceRig(t)
+	for n, action := range []string{`"x"`, `{"payload":1}`, `{"type":""}`, `{"type":"apply","payload":nan}`, "{\"type\":\"apply\",\"payload\":\"\x01\"}"} {
+		frame := fmt.Sprintf(`{"id":"bad","channel":"log","rpc":true,"client":"c","mutation":%d,"action":%s}`, n+1, action)
+		if err := g.c.Send([]byte(frame)); err != nil {
+			t.Fatal(err)
+		}
+		first := g.want(g.reply("bad"), "bad_message", true)
+		if err := g.c.Send([]byte(frame)); err != nil {
+			t.Fatal(err)
+		}
+		if again := g.reply("bad"); string(again.Data) != string(first.Data) {
+			t.Errorf("%s again: %s, first %s", action, again.Data, first.Data)
+		}
+	}
+	g.settle("c", 6, ok)
+	g.log("c/6")
+}
