@@ -50,8 +50,8 @@ func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMe
 		return nil
 	}
 	cursor := t.life.cursor()
-	return hibernate.TextFrame(len(mine)+len(value)+192, func(dst []byte) []byte {
-		return syncproto.AppendSuccess(dst, m.channel, m.id, mine, value, cursor)
+	return replyFrame(len(mine)+len(value)+192, syncproto.Reply{
+		Channel: m.channel, ID: m.id, Number: m.fate(syncproto.NumberUsed), Rows: mine, Value: value, Cursor: cursor,
 	})
 }
 

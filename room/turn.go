@@ -195,6 +195,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 		cause := err
 		if !storageFailed(err) {
 			cause = storage.ErrBatchLost // this hook's fault, and no reason for the others
+			t.life.alone = aloneAfterLoss
 		}
 		t.lose(cause)
 	}
@@ -440,11 +441,12 @@ func (t *turn) action(m *actionMessage) error {
 		t.send(m.conn, reply)
 		return t.refresh(m, reply)
 	}
-	if reply, err = t.apply(m); err != nil {
+	done, err := t.apply(m)
+	if err != nil {
 		return err
 	}
-	t.send(m.conn, reply)
-	t.remember(m, reply)
+	t.send(m.conn, done.reply)
+	t.remember(m, done)
 	return nil
 }
 
@@ -471,15 +473,14 @@ func (t *turn) refresh(m *actionMessage, reply *hibernate.Frame) error {
 }
 
 // apply applies an action and gives the reply to it.
-func (t *turn) apply(m *actionMessage) (*hibernate.Frame, error) {
+func (t *turn) apply(m *actionMessage) (done applied, err error) {
 	l := t.life
 	if m.refused != nil {
-		return nil, m.refused
+		return done, m.refused
 	}
 	if !slices.Contains(l.ns.channels, m.channel) {
-		return nil, unknownChannel()
+		return done, unknownChannel()
 	}
-	var value json.RawMessage
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, m.action.Type, func() error {
 		var result any
@@ -490,15 +491,17 @@ func (t *turn) apply(m *actionMessage) (*hibernate.Frame, error) {
 			result, err = l.handler.OnAction(c, m.channel, m.action)
 		}
 		if err == nil {
-			value, err = encodeValue(result)
+			done.value, err = encodeValue(result)
 		}
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return applied{}, err
 	}
 	t.out = append(t.out, c.out...)
-	return t.publish(commit, m, value), nil
+	done.reply = t.publish(commit, m, done.value)
+	done.cursor = l.cursor()
+	return done, nil
 }
 
 // storageError is an error of the room's own look into its database.
@@ -510,7 +513,7 @@ func (t *turn) storageError(err error) error {
 }
 
 func duplicateID() error {
-	return &Error{Code: syncproto.CodeDuplicateID, Message: "Another action was sent under this id before."}
+	return &Error{Code: syncproto.CodeDuplicateID, Message: "Another action was sent under this id before.", cause: errBefore}
 }
 
 func unknownChannel() error {

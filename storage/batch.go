@@ -26,6 +26,7 @@ type Batch struct {
 	was     mark    // what it said before
 	leaving bool    // it says that the file needs no log
 	before  int64   // rows written by the connection when the action began
+	pages   int64   // of the database when the action began; -1: it cannot fill the room
 }
 
 // Commit is what an action did.
@@ -173,6 +174,9 @@ func (d *DB) Begin() (*Batch, error) {
 func (d *DB) newBatch() *Batch {
 	d.batch = &Batch{d: d, start: d.Seq(), ids: d.ids}
 	d.log.at = d.o.Now().UnixMilli()
+	if d.wal != nil {
+		d.wal.diskFull = false
+	}
 	return d.batch
 }
 
@@ -221,6 +225,9 @@ func (b *Batch) enter(at int64) error {
 		}
 	}
 	d.log.enter()
+	if err := b.measure(); err != nil {
+		return err
+	}
 	b.bare = !d.c.writing() // nothing has been written that a rollback could take along
 	if !b.bare {
 		if err := d.do(d.tx.savepoint); err != nil {
@@ -289,6 +296,9 @@ func (b *Batch) settle() (Commit, error) {
 		return Commit{}, &Error{Code: foreignKeyCode, Message: "FOREIGN KEY constraint failed", kind: ErrConstraint}
 	}
 	d.recordChanges(false)
+	if err := b.fits(); err != nil {
+		return Commit{}, err
+	}
 	var c Commit
 	var err error
 	if d.schemaDirty {

@@ -142,7 +142,7 @@
 //
 // # Limits, all in Options
 //
-//	MaxBytes        10 GiB  the file                         ErrFull
+//	MaxBytes        10 GiB  the file                         ErrRoomFull
 //	MaxValueBytes   16 MiB  a text, a blob, a row            ErrTooLarge
 //	MaxChanges      10,000  synced rows that an action changes  ErrTooLarge
 //	MaxChangeBytes  64 MiB  those rows in memory, old and new   ErrTooLarge
