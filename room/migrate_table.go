@@ -41,6 +41,9 @@ func (c *storedColumn) String() string {
 
 // prepare makes the table if it is not there, and sees to it that it is the struct's.
 func (p *tablePlan) prepare(c *Context) error {
+	if err := p.unbury(c); err != nil {
+		return fmt.Errorf("room: the table %s of %s: %w", p.name, p.row, err)
+	}
 	if err := p.prepareTable(c); err != nil {
 		return fmt.Errorf("room: the table %s of %s: %w", p.name, p.row, err)
 	}
