@@ -46,8 +46,12 @@ type Stamps struct {
 // which old rows have the default, else NULL (a pointer) or Go's zero value. Indexes,
 // checks, defaults, references and the order of the columns follow T as well. For all
 // but the indexes the table is made anew with its rows, and clients get the channel anew.
-// A field that is gone, or has become of another SQL type, is an error that keeps the
-// room asleep: write a migration ([Migrations]).
+//
+// A program that is taken back to its last version opens rooms that the newer one has widened. A column without a
+// field is left alone if it may be NULL or has a default: rows keep what they have in it, new rows get the
+// default, and clients see it as one more column. Any other column without a field is an error that keeps the
+// room asleep, and so is a field that has become of another SQL type: write a migration ([Migrations]).
+// A column without a field is an error, too, while another field has no column yet, because that may be a rename.
 // So is a table that a migration has made by itself, if it is not exactly what T says.
 //
 // [Table.Delete] removes the row, and clients get a tombstone: the id, updated_at and deleted_at, with null in
@@ -151,6 +155,8 @@ type tablePlan struct {
 	row     reflect.Type
 	columns []column // the stamps not among them
 	indexes []index
+
+	definitions []string // of the columns and the stamps, in SQL
 
 	create, insert, upsert, revive, update, remove, choose string
 }
@@ -280,17 +286,23 @@ func (p *tablePlan) write() {
 		"updated_at = excluded.updated_at", "deleted_at = NULL")
 	sets = append(sets, "updated_at = ?")
 
-	p.create = "CREATE TABLE " + table + " (" + madeByDen + " " + strings.Join(defs, ", ") +
-		", created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, deleted_at INTEGER) STRICT"
-	if p.columns[0].kind != "INTEGER" {
-		p.create += ", WITHOUT ROWID" // one tree, in the order of the ids, instead of a table and an index
-	}
+	p.definitions = append(defs, "created_at INTEGER NOT NULL", "updated_at INTEGER NOT NULL", "deleted_at INTEGER")
+	p.create = p.definition(p.definitions)
 	p.insert = "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ") VALUES (" + marks + ")"
 	p.upsert = p.insert + " ON CONFLICT (" + id + ") DO UPDATE SET " + strings.Join(replaced, ", ")
 	p.revive = p.upsert + " WHERE deleted_at IS NOT NULL"
 	p.update = "UPDATE " + table + " SET " + strings.Join(sets, ", ") + " WHERE " + id + " = ? AND deleted_at IS NULL"
 	p.remove = "DELETE FROM " + table + " WHERE " + id + " = ? AND deleted_at IS NULL"
 	p.choose = "SELECT " + strings.Join(names, ", ") + " FROM " + table + " WHERE deleted_at IS NULL AND "
+}
+
+// definition is the table with some columns.
+func (p *tablePlan) definition(columns []string) string {
+	sql := "CREATE TABLE " + quote(p.name) + " (" + madeByDen + " " + strings.Join(columns, ", ") + ") STRICT"
+	if p.columns[0].kind != "INTEGER" {
+		sql += ", WITHOUT ROWID" // one tree, in the order of the ids, instead of a table and an index
+	}
+	return sql
 }
 
 // patch is the SQL that replaces some columns, and its first arguments.
