@@ -40,6 +40,11 @@ func (l *life) purge() error {
 		if more, err = l.purgeClients(now); err != nil {
 			return err
 		}
+		replies, err := l.stripReplies(now)
+		if err != nil {
+			return err
+		}
+		more = more || replies
 		return l.purgePeers(now)
 	})
 	if err == nil {
