@@ -2,7 +2,7 @@ package room
 
 import "time"
 
-// A room's upkeep: what is too old goes, some at a time, behind the room's own work and in a
+// A room's upkeep: what is too old goes (clients' numbers, connection ids, the content of replies), some at a time, behind the room's own work and in a
 // transaction of its own. The file notes when that was, so a room that wakes often does not
 // do it each time.
 //
