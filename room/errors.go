@@ -12,7 +12,7 @@ import (
 )
 
 // ErrNotFound is returned where a row that an operation needs is not there, or
-// is a tombstone. To a client it is the code not_found.
+// is marked as deleted. To a client it is the code not_found.
 var ErrNotFound = errors.New("room: no such row")
 
 // errUnhandled is what Base's hooks return for what a room does not take.

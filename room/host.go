@@ -102,7 +102,7 @@ type Options struct {
 	// 2048, or as many as half of the process's descriptors allow.
 	MaxAwake int
 	// ReplyMemory is how many bytes of replies a room keeps in its database for actions
-	// that come twice; the newest of the last 7 days. An index of them, about 5 bytes each,
+	// that come twice; the newest of the last 7 days, and what they say for a day. An index of them, about 5 bytes each,
 	// comes on top; in memory, while the room is awake, 10. Default 1 MiB.
 	ReplyMemory int
 	// AlarmRooms is how many rooms run alarms at the same time, so that others stay quick. Default

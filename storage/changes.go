@@ -247,7 +247,8 @@ func sameKey(key []byte) []byte {
 
 // Since gives the rows and tombstones of a declared table that changed after
 // seq, in the order of their last change, as they are now. A row that was deleted
-// comes as the tombstone that Commit had for it. Where the log does not reach back
+// comes as the tombstone that Commit had for it, and one with deleted_at set without its
+// content (Row). Where the log does not reach back
 // to seq it is ErrForgotten.
 func (d *DB) Since(name string, seq Seq) (*Rows, error) {
 	if err := d.lock(); err != nil {
@@ -276,7 +277,7 @@ func (r *Rows) nextChanged() (bool, error) {
 		c := r.changed[0]
 		r.changed = r.changed[1:]
 		if Type(c.gone[0]) != Null {
-			r.tombstone(c)
+			r.show(r.table.tombstone(c.key, c.gone))
 			return true, nil
 		}
 		found, err := r.current(c.key)
@@ -285,16 +286,6 @@ func (r *Rows) nextChanged() (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// tombstone makes the row that tells of a deletion.
-func (r *Rows) tombstone(c changedKey) {
-	r.mem = r.table.tombstone(c.key, c.gone)
-	at := 0
-	for i := range r.starts {
-		r.starts[i] = at
-		at += size(r.mem[at:])
-	}
 }
 
 // current reads the row with a key as it is now.
@@ -316,6 +307,9 @@ func (r *Rows) current(key []byte) (bool, error) {
 	r.s = s
 	r.fetch()
 	r.s = nil
+	if r.table.deleted(r.mem) {
+		r.show(r.table.public(r.mem))
+	}
 	return true, nil
 }
 

@@ -10,6 +10,7 @@
 //     and was looked over), the rows of its Commit lead from the old content of
 //     the synced tables to the new one. Since(seq) does the same from any seq that the
 //     change log reaches back to, and says so (ErrForgotten) from an older one.
+//   - A tombstone that leaves the package has an id and stamps, and no content (tombstone.go).
 //   - Seq is 1, 2, 3 … one for each action that changed a row of any table but
 //     Den's own. An action that is rolled back uses none. For a synced table a
 //     change is a difference in the end: insert and delete again is none.

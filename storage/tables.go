@@ -38,6 +38,7 @@ type table struct {
 	live, row, first, page *statement
 }
 
+func (t *table) createdAt() int { return len(t.columns) - 3 }
 func (t *table) updatedAt() int { return len(t.columns) - 2 }
 func (t *table) deletedAt() int { return len(t.columns) - 1 }
 
