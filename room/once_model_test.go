@@ -394,7 +394,9 @@ func TestExactlyOnceForgotten(t *testing.T) {
 			g := newOnceRig(t)
 			first := g.settle(c.client, 1, ok)
 			g.h.Advance(29 * day)
-			if again := g.reply(g.send(c.client, 1, ok)); again.Code != "already_applied" && string(again.Data) != string(first.Data) {
+			// After a day the reply has no content: it says the outcome.
+			again := g.reply(g.send(c.client, 1, ok))
+			if again.Code != "already_applied" && (again.Kind != "success" || again.Number != "used" || again.Cursor != first.Cursor || len(again.Rows) != 0) {
 				t.Errorf("after 29 days: %s", again.Data)
 			}
 			g.h.Advance(3 * day) // no action of it in between
