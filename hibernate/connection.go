@@ -53,7 +53,11 @@ type Connection struct {
 	shown     atomic.Pointer[shown] // what the others see of it; nil: it takes no part. See Presence
 	given     atomic.Bool
 
-	// Immutable; here, where it takes no room.
+	// Returned is the room's own note, owned by its actor: a connection of the same id and
+	// user was here before, and took rows without cursors. It is here, where it takes no room.
+	Returned bool
+
+	// Immutable; here for the same reason.
 
 	Named bool  // the client chose its id itself, so it may come back under it
 	id    uint8 // how many bytes of names are the id

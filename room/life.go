@@ -58,6 +58,7 @@ type life struct {
 	rand      *rand.Rand
 	replies   replies
 	pages     pageCache
+	gathered  map[string]*gathering // by channel; see gather.go
 	marks     marks
 	place     place
 	alarms    alarmTable
@@ -349,6 +350,7 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 	if t.broken == nil {
 		t.broken = l.purge()
 	}
+	l.dropGathered()
 	if t.broken != nil {
 		return l.giveUp(t.broken)
 	}

@@ -95,7 +95,7 @@ func (t *turn) mutate(m *actionMessage) error {
 	}
 	switch {
 	case m.mutation <= at.last && bug.On("twice"):
-		reply, err := t.apply(m)
+		reply, _, err := t.apply(m)
 		if err == nil {
 			t.send(m.conn, reply)
 		}
@@ -105,7 +105,7 @@ func (t *turn) mutate(m *actionMessage) error {
 	case m.mutation != at.last+1:
 		return outOfTurn(at.last)
 	}
-	reply, err := t.apply(m)
+	reply, _, err := t.apply(m)
 	if err != nil {
 		if !final(err) {
 			return err

@@ -119,6 +119,7 @@ func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
 	if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel }) {
 		return nil
 	}
+	conn.Returned = false
 	t.notes = append(t.notes, func() error {
 		_, err := l.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ?`,
 			conn.ID(), conn.Identity.Subject, channel)
@@ -137,6 +138,7 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 	if err != nil {
 		return err
 	}
+	conn.Returned = len(peers) > 0
 	if len(peers) > 0 {
 		t.notes = append(t.notes, func() error {
 			_, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, conn.ID(), conn.Identity.Subject)
@@ -159,28 +161,17 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 	return nil
 }
 
-// missed is what a peer lacks, as updates. Where that is too much to be sent, or more than
+// missed is what a peer lacks, as updates by ascending stamp. Where that is too much to be sent, or more than
 // the room remembers, it is the whole channel anew, behind a delete-all.
 func (l *life) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
-	live, gone, err := l.changedRows(p.channel, p.seq)
-	if errors.Is(err, storage.ErrForgotten) {
+	changed, err := l.changed(p.channel, p.seq)
+	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.over() {
 		return l.anew(p.channel, cursor)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if live.total+gone.total > l.host.opts.MaxSnapshotBytes {
-		return l.anew(p.channel, cursor)
-	}
-	if live.total == 0 && cursor != "" {
-		return gone.updateFrames(p.channel, cursor)
-	}
-	deleted, err := gone.updateFrames(p.channel, "")
-	if err != nil {
-		return nil, err
-	}
-	changed, err := live.updateFrames(p.channel, cursor)
-	return append(deleted, changed...), err
+	return changed.updates(p.channel, cursor)
 }
 
 type peer struct {
@@ -208,7 +199,7 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 	if bug.On("peer-high") {
 		confirmed = conn.Mark()
 	}
-	others := func(c *hibernate.Connection) bool { return c.ID() == conn.ID() }
+	others := func(c *hibernate.Connection) bool { return twins(c, conn) }
 	if !conn.Named || slices.ContainsFunc(l.connections(), others) {
 		return
 	}
@@ -217,6 +208,12 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 			int64(confirmed), l.host.opts.Clock.Now().UnixMilli(), conn.ID(), conn.Identity.Subject)
 		return err
 	})
+}
+
+// twins reports whether two connections have the same id and are the same user's. Another user's of
+// the same id is a stranger.
+func twins(a, b *hibernate.Connection) bool {
+	return a.ID() == b.ID() && a.Identity.Subject == b.Identity.Subject
 }
 
 func contains(channels []string, name string) bool { return slices.Contains(channels, name) }

@@ -52,6 +52,13 @@ type (
 		cursor  syncproto.Cursor
 		going   bool          // some of the channel has been sent; see snapshot.go
 		after   storage.Value // up to this id
+
+		// Of one without a cursor; see stock.go.
+
+		anew bool     // what was sent before is to be dropped
+		list *listing // of a large channel, which is sent up to next
+		next int
+		byID bool // of one that is too large for a listing
 	}
 	rawMessage struct {
 		conn    *hibernate.Connection
@@ -285,7 +292,7 @@ func (t *turn) lose(cause error) {
 	}
 	t.undo, t.after, t.notes, t.states = nil, nil, nil, nil
 	t.alarmed = false
-	t.life.pages = pageCache{} // its seq will be used again, for something else
+	t.life.pages, t.life.gathered = pageCache{}, nil // their seq will be used again, for something else
 }
 
 // commit makes the turn durable, opens the gate and gives the answers.
@@ -440,10 +447,12 @@ func (t *turn) action(m *actionMessage) error {
 		t.send(m.conn, reply)
 		return t.refresh(m, reply)
 	}
-	if reply, err = t.apply(m); err != nil {
+	reply, mine, err := t.apply(m)
+	if err != nil {
 		return err
 	}
 	t.send(m.conn, reply)
+	t.ownRows(m, mine)
 	t.remember(m, reply)
 	return nil
 }
@@ -470,14 +479,14 @@ func (t *turn) refresh(m *actionMessage, reply *hibernate.Frame) error {
 	return nil
 }
 
-// apply applies an action and gives the reply to it.
-func (t *turn) apply(m *actionMessage) (*hibernate.Frame, error) {
+// apply applies an action and gives the reply to it, and the reply's rows as publish does.
+func (t *turn) apply(m *actionMessage) (reply *hibernate.Frame, mine []byte, err error) {
 	l := t.life
 	if m.refused != nil {
-		return nil, m.refused
+		return nil, nil, m.refused
 	}
 	if !slices.Contains(l.ns.channels, m.channel) {
-		return nil, unknownChannel()
+		return nil, nil, unknownChannel()
 	}
 	var value json.RawMessage
 	c := t.context(m.conn, nil)
@@ -495,10 +504,11 @@ func (t *turn) apply(m *actionMessage) (*hibernate.Frame, error) {
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t.out = append(t.out, c.out...)
-	return t.publish(commit, m, value), nil
+	reply, mine = t.publish(commit, m, value)
+	return reply, mine, nil
 }
 
 // storageError is an error of the room's own look into its database.

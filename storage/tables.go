@@ -305,9 +305,14 @@ func (d *DB) rowStatement(t *table) (*statement, error) {
 	return s, nil
 }
 
+// slots are where a table keeps its statements.
+func (t *table) slots() []**statement {
+	return []**statement{&t.live, &t.row, &t.first, &t.page, &t.scan, &t.scanOn}
+}
+
 // forget drops a table's statements.
 func (d *DB) forget(t *table) {
-	for _, slot := range []**statement{&t.live, &t.row, &t.first, &t.page, &t.scan, &t.scanOn} {
+	for _, slot := range t.slots() {
 		if s := *slot; s != nil {
 			s.cached = false
 			if !s.busy {
