@@ -58,7 +58,8 @@ type life struct {
 	rand      *rand.Rand
 	replies   replies
 	pages     pageCache
-	gathered  map[string]*gathering // by channel; see gather.go
+	gathered  map[string]*gathering           // by channel; see gather.go
+	held      map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
 	marks     marks
 	place     place
 	alarms    alarmTable
@@ -237,6 +238,7 @@ func (l *life) begin() error {
 		return err
 	}
 	l.planPurge()
+	l.findHolds()
 	l.handler = l.ns.newHandler()
 	t := &turn{life: l, starting: true}
 	c := t.context(nil, nil)

@@ -146,6 +146,7 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 		})
 	}
 	for _, p := range peers {
+		t.unhold(conn, p.channel) // it has had an answer
 		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
 			continue
 		}
@@ -203,9 +204,21 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 	if !conn.Named || slices.ContainsFunc(l.connections(), others) {
 		return
 	}
+	var settled []string // what is held it has no answer to yet, whatever else it had
+	for _, channel := range l.ns.channels {
+		if t.heldOn(conn, channel) == nil {
+			settled = append(settled, channel)
+		}
+	}
 	t.notes = append(t.notes, func() error {
-		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?), seen_at = ?, here = 0 WHERE id = ? AND subject = ?`,
-			int64(confirmed), l.host.opts.Clock.Now().UnixMilli(), conn.ID(), conn.Identity.Subject)
+		now := l.host.opts.Clock.Now().UnixMilli()
+		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seen_at = ?, here = 0 WHERE id = ? AND subject = ?`, now, conn.ID(), conn.Identity.Subject)
+		for _, channel := range settled {
+			if err == nil {
+				_, err = l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?) WHERE id = ? AND subject = ? AND channel = ?`,
+					int64(confirmed), conn.ID(), conn.Identity.Subject, channel)
+			}
+		}
 		return err
 	})
 }

@@ -40,6 +40,7 @@ func (t *turn) syncStock(m *syncMessage) (next *syncMessage, err error) {
 		return t.listOn(m)
 	}
 	l := t.life
+	t.answering(m.conn, m.channel)
 	g, err := l.gather(m.channel)
 	if err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func (t *turn) finish(m *syncMessage, frames []*hibernate.Frame) error {
 		return err
 	}
 	t.send(m.conn, frames...)
-	return nil
+	return t.settle(m.conn, m.channel)
 }
 
 // pickRows is how many rows of a listing are read with one query.
@@ -95,6 +96,7 @@ const pickRows = 500
 // comes at the end.
 func (t *turn) listOn(m *syncMessage) (next *syncMessage, err error) {
 	l := t.life
+	t.answering(m.conn, m.channel)
 	rest := *m
 	if m.list.epoch != l.shortEpoch() {
 		return l.startOver(m), nil

@@ -75,7 +75,9 @@ func (t *turn) rebase(channel, cursor string) {
 		l.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
 		frames = []*hibernate.Frame{exception(channel, err)}
 	}
-	t.out = append(t.out, delivery{to: l.connections(), frames: frames})
+	if to := t.audience(channel); len(to) > 0 {
+		t.out = append(t.out, delivery{to: to, frames: frames})
+	}
 }
 
 // anew is a whole channel as updates behind a delete-all.
@@ -179,7 +181,7 @@ func (t *turn) broadcast(rows []storage.Row, except *hibernate.Connection, curso
 	if l.scratch = encoded.bytes; cap(encoded.bytes) > maxScratch { // the frames hold copies
 		l.scratch = nil
 	}
-	if to := l.connections(); len(to) > 1 || len(to) == 1 && to[0] != except {
+	if to := t.audience(channel); len(to) > 1 || len(to) == 1 && to[0] != except {
 		t.out = append(t.out, delivery{to: to, except: except, frames: updates(channel, encoded, cursor)})
 	}
 	return encoded.bytes
@@ -213,6 +215,7 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 		next, err = t.syncByID(m)
 	}
 	if err != nil {
+		t.notAnswered(m.conn, m.channel)
 		return nil, t.storageError(err)
 	}
 	return next, nil
@@ -221,6 +224,11 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 // syncByID answers with the rows by id, a step a turn, or with what has changed since a cursor.
 func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
 	l := t.life
+	if !m.byID { // the published client sends no cursor
+		if err := t.releaseAll(m.conn); err != nil {
+			return nil, err
+		}
+	}
 	frames, s, err := l.answerSync(m)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,7 @@ type (
 	connectMessage struct {
 		conn    *hibernate.Connection
 		request *http.Request
+		stock   bool // it may be the published client's
 	}
 	closeMessage struct {
 		conn   *hibernate.Connection
@@ -98,6 +99,8 @@ type turn struct {
 	lost     error          // why all that it had done was taken back
 	broken   error          // the life cannot go on
 
+	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
+
 	alarmed bool // alarms were set, cancelled or run
 }
 
@@ -131,6 +134,8 @@ func (t *turn) serve(env *actor.Envelope) {
 		value, err = t.request(m)
 	case *thenMessage:
 		err = t.then(m)
+	case *holdMessage:
+		err = t.lookAtHold(m.conn)
 	case *alarmMessage:
 		if err = t.alarms(m); t.broken != nil {
 			return // the clock hears of it when the life has ended
@@ -443,6 +448,9 @@ func (t *turn) action(m *actionMessage) error {
 		return t.storageError(err)
 	case state == replyOther:
 		return duplicateID()
+	case state == replySame && t.heldOn(m.conn, m.channel) != nil:
+		t.respond(m, reply, 0) // what has become of its rows is in the answer
+		return nil
 	case state == replySame:
 		t.send(m.conn, reply)
 		return t.refresh(m, reply)
@@ -451,7 +459,7 @@ func (t *turn) action(m *actionMessage) error {
 	if err != nil {
 		return err
 	}
-	t.send(m.conn, reply)
+	t.respond(m, reply, t.life.db.Seq())
 	t.ownRows(m, mine)
 	t.remember(m, reply)
 	return nil
@@ -558,6 +566,10 @@ func (t *turn) connect(m *connectMessage) error {
 	leave := func() { rooms.Remove(conn) }
 	c := t.context(conn, m.request)
 	c.undo = append(c.undo, leave)
+	if m.stock {
+		c.undo = append(c.undo, l.hold(conn))
+	}
+	t.audiences = nil
 	commit, err := t.unit(c, "OnConnect", func() error { return l.handler.OnConnect(c) })
 	if err != nil {
 		return err
@@ -573,6 +585,8 @@ func (t *turn) close(m *closeMessage) error {
 	l := t.life
 	l.ns.rooms.Remove(m.conn)
 	t.leavePeer(m.conn)
+	l.dropHold(m.conn)
+	t.audiences = nil
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, "OnClose", func() error { return l.handler.OnClose(c, m.code, m.reason) })
 	if err != nil {
