@@ -90,7 +90,7 @@ func (t *turn) finish(m *syncMessage, frames []*hibernate.Frame) error {
 }
 
 // pickRows is how many rows of a listing are read with one query.
-const pickRows = 500
+const pickRows = 64
 
 // listOn sends the next rows of a large channel, by ascending stamp. What has changed since the listing was made
 // comes at the end.

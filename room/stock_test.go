@@ -222,7 +222,7 @@ func TestStockVisitsOfABusyRoom(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 11))
 				h, _ := open(t, func(o *room.Options) { o.MaxSnapshotBytes = limit })
 				writer := h.Join("shop", "r", "writer")
-				fill(t, writer, 120)
+				fill(t, writer, 400)
 				kept, n := make(store), 0
 				write := func() {
 					for range r.IntN(4) {
