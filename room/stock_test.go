@@ -222,8 +222,12 @@ func TestStockVisitsOfABusyRoom(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 11))
 				h, _ := open(t, func(o *room.Options) { o.MaxSnapshotBytes = limit })
 				writer := h.Join("shop", "r", "writer")
-				fill(t, writer, 400)
 				kept, n := make(store), 0
+				for _, i := range r.Perm(300) { // each a commit of its own, with a stamp of its own
+					h.Clock.Advance(time.Millisecond)
+					act(writer, fmt.Sprint("f", i), "put", object{"id": fmt.Sprintf("%05d", i), "name": "first"})
+				}
+				writer.Received()
 				write := func() {
 					for range r.IntN(4) {
 						n++
@@ -250,6 +254,9 @@ func TestStockVisitsOfABusyRoom(t *testing.T) {
 					v.client.Leave()
 				}
 				last := newVisit(h, "r", "last", kept)
+				for !last.whole {
+					last.take(last.client.Next())
+				}
 				for _, e := range last.client.Received() {
 					last.take(e)
 				}
