@@ -60,6 +60,8 @@ type life struct {
 	rand      *rand.Rand
 	replies   replies
 	pages     pageCache
+	gathered  map[string]*gathering           // by channel; see gather.go
+	held      map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
 	marks     marks
 	place     place
 	alarms    alarmTable
@@ -240,6 +242,7 @@ func (l *life) begin() error {
 		return err
 	}
 	l.planPurge()
+	l.findHolds()
 	l.handler = l.ns.newHandler()
 	t := &turn{life: l, starting: true}
 	c := t.context(nil, nil)
@@ -394,6 +397,7 @@ func (l *life) serveTurn(batch []*actor.Envelope) *turn {
 	if t.broken == nil {
 		t.broken = l.purge()
 	}
+	l.dropGathered()
 	return t
 }
 

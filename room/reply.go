@@ -16,6 +16,7 @@ type applied struct {
 	reply  *hibernate.Frame
 	value  json.RawMessage // of a success; nil for none
 	cursor string          // of a success
+	mine   []byte          // the rows in the reply, as publish gives them
 }
 
 // short is the reply to a success without its rows, which its client has to sync again. A refusal is short as it is.

@@ -25,6 +25,12 @@ type ConnectRequest struct {
 	Identity Identity
 	// Request is the upgrade's, for OnConnect to look at. It may be nil.
 	Request *http.Request
+	// Stock says that the client may be the published one of partysync, which stores every row
+	// as it comes. Where it has chosen its ID, and is new to the room, no row of a channel is sent to it before the last
+	// frame of that channel's answer, for 10 s if it does not ask; and the reply to an
+	// action waits for that as well, for 5 s, and leaves the rows to the answer then. A
+	// client that sends a cursor or numbers its actions is not that one.
+	Stock bool
 	// Link is where messages for the client go. It must be ready for use.
 	Link hibernate.Link
 }
@@ -71,7 +77,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 		id = uuid.NewString()
 	}
 	s.conn.Name(id, key.Room)
-	enter := &connectMessage{conn: &s.conn, request: r.Request}
+	enter := &connectMessage{conn: &s.conn, request: r.Request, stock: r.Stock && s.conn.Named}
 	if _, err := h.actors.Request(ctx, s.Key(), enter); err != nil {
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet

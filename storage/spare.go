@@ -110,7 +110,7 @@ func (d *DB) unusual() (found bool) {
 
 // lay puts a table's statements where the next life finds them by their text.
 func (d *DB) lay(t *table) {
-	for _, slot := range []**statement{&t.live, &t.row, &t.first, &t.page} {
+	for _, slot := range t.slots() {
 		if s := *slot; s != nil {
 			*slot = nil
 			s.cached = false
