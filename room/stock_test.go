@@ -133,7 +133,7 @@ func TestStockOwnRows(t *testing.T) {
 	expect(t, "another user of the same id", stranger, "")
 }
 
-// TestStockOrder has a first stockVisit show the rows in the order in which they were created, in one frame:
+// TestStockOrder has a first visit show the rows in the order in which they were created, in one frame:
 // ties by rowid.
 func TestStockOrder(t *testing.T) {
 	h, _ := open(t)
@@ -145,7 +145,7 @@ func TestStockOrder(t *testing.T) {
 	}
 	bob := h.Join("shop", "r", "bob", published)
 	ask(bob, nil)
-	expect(t, "a first stockVisit", bob, "sync m c x a k")
+	expect(t, "a first visit", bob, "sync m c x a k")
 	mustSucceed(t, alice.Do("items", "sql", `UPDATE items SET name = 'new' WHERE id = 'c'; INSERT INTO items VALUES ('b', '', 101, 300, NULL); DELETE FROM items WHERE id = 'a'`))
 	carol := h.Join("shop", "r", "carol", published)
 	ask(carol, nil)
@@ -213,7 +213,7 @@ func (v *stockVisit) take(e roomtest.Event) {
 }
 
 // TestStockVisitsOfABusyRoom has a page opened and closed at any moment, between any two frames, while others write. The
-// last stockVisit, and each that gets its answer, shows what the room has.
+// last visit, and each that gets its answer, shows what the room has.
 func TestStockVisitsOfABusyRoom(t *testing.T) {
 	for name, limit := range map[string]int{"one frame": 64 << 20, "a listing": 1500} {
 		t.Run(name, func(t *testing.T) {
@@ -277,7 +277,7 @@ func TestStockVisitsOfABusyRoom(t *testing.T) {
 	}
 }
 
-// TestStockTwoRooms has one browser stockVisit two rooms in turn: each stockVisit ends with that room's rows and no others.
+// TestStockTwoRooms has one browser visit two rooms in turn: each visit ends with that room's rows and no others.
 func TestStockTwoRooms(t *testing.T) {
 	h, _ := open(t)
 	writers := map[string]*roomtest.Client{"a": h.Join("shop", "a", "writer"), "b": h.Join("shop", "b", "writer")}
@@ -297,11 +297,11 @@ func TestStockTwoRooms(t *testing.T) {
 		want := writers[name].Sync("items")
 		for _, row := range want {
 			if v.screen[row.ID().(string)] == "" {
-				t.Errorf("stockVisit %d: %v is missing", i, row.ID())
+				t.Errorf("visit %d: %v is missing", i, row.ID())
 			}
 		}
 		if len(v.screen) != len(want) {
-			t.Errorf("stockVisit %d of room %s: %d rows, and it has %d", i, name, len(v.screen), len(want))
+			t.Errorf("visit %d of room %s: %d rows, and it has %d", i, name, len(v.screen), len(want))
 		}
 		v.client.Leave()
 	}
