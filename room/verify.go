@@ -101,6 +101,7 @@ func verifyRooms(ctx context.Context, v *storage.Verifier, o VerifyOptions) erro
 		if !v.Room(storage.Options{Path: path, Namespace: key.Namespace, Room: key.Room}) {
 			return fmt.Errorf("%s: %w", key, ErrNoRoom)
 		}
+		v.Beside(path)
 	}
 	return nil
 }
