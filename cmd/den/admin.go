@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/denrooms/den/room"
@@ -76,7 +77,7 @@ func pointOf(r *http.Request) (p room.Point, there bool, err error) {
 		there = true
 		seq, parseErr := strconv.ParseUint(text, 10, 63)
 		if parseErr != nil || seq == 0 {
-			err = fmt.Errorf("the seq %q: want a number from 1", text)
+			err = badSeq(text)
 		}
 		p.Seq = room.Seq(seq)
 	}
@@ -87,6 +88,15 @@ func pointOf(r *http.Request) (p room.Point, there bool, err error) {
 		}
 	}
 	return p, there, err
+}
+
+// badSeq says what a seq looks like; of a client's cursor, which one it names.
+func badSeq(text string) error {
+	_, last, _ := strings.Cut(text, ".")
+	if seq, err := strconv.ParseUint(last, 36, 63); err == nil && seq > 0 {
+		return fmt.Errorf("the seq %q: want a number from 1; if that is a client's cursor, its seq is %d", text, seq)
+	}
+	return fmt.Errorf("the seq %q: want a number from 1", text)
 }
 
 func (a admin) rooms(w http.ResponseWriter, r *http.Request) {

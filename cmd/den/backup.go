@@ -81,7 +81,7 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	}
 	if name == "backup" || name == "restore" {
 		flags.StringVar(&t.at, "at", "", "the room as it was at a `time` like 2026-11-20T10:00:00Z")
-		flags.StringVar(&t.seq, "seq", "", "the room as it was behind commit `number`")
+		flags.StringVar(&t.seq, "seq", "", "the room as it was after its commit `number`")
 	}
 	flags.Usage = func() {
 		fmt.Fprintf(t.notes, "Usage: den %s\n", taskUsage[name])
@@ -189,8 +189,9 @@ func (t *task) fetch(ctx context.Context, o *operator, path string, query url.Va
 // fetchFile writes an answer into a file, which appears whole and synced or not at all. Of several commands
 // that want the same file at the same time, one gets it.
 func (t *task) fetchFile(ctx context.Context, o *operator, path string, query url.Values, file string) error {
-	if within(t.data, file) {
-		return fmt.Errorf("%s: the file would be in the data directory %s, whose files are Den's own: choose another place", file, t.data)
+	file = filepath.Clean(file)
+	if err := room.Outside(t.data, file); err != nil {
+		return err
 	}
 	if _, err := os.Lstat(file); err == nil && !t.force {
 		return exists(file)
@@ -211,25 +212,6 @@ func (t *task) fetchFile(ctx context.Context, o *operator, path string, query ur
 		return err
 	}
 	return syncDir(filepath.Dir(file))
-}
-
-// within reports whether a file is in a directory or below, links followed.
-func within(dir, file string) bool {
-	real := func(path string) string {
-		path, err := filepath.Abs(path)
-		if err != nil {
-			return path
-		}
-		if p, err := filepath.EvalSymlinks(path); err == nil {
-			return p
-		}
-		if p, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
-			return filepath.Join(p, filepath.Base(path))
-		}
-		return path
-	}
-	way, err := filepath.Rel(real(dir), real(file))
-	return err == nil && filepath.IsLocal(way)
 }
 
 func exists(file string) error {
