@@ -71,6 +71,7 @@ func (h *Host) openLog() error {
 		return leaveLog(log, dir)
 	}
 	h.log = log
+	h.warnOfLostLog()
 	h.recoverLater(make(map[Key]struct{}))
 	if o.Durability == Relaxed {
 		h.syncLog()

@@ -47,13 +47,7 @@ func Open(o Options) (*DB, error) {
 	}
 	err = fmt.Errorf("open %s: %w", o.Path, diagnose(o.Path, err))
 	if refusal(err) {
-		moved, failed := putAside(o)
-		if moved != "" {
-			err = fmt.Errorf("%w; what the commit log had of the room was moved to %s", err, moved)
-		}
-		if failed != nil {
-			err = fmt.Errorf("%w; the commit log keeps what it has of the room (%v)", err, failed)
-		}
+		err = sayMoved(err, o)
 	}
 	return nil, err
 }

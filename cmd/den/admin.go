@@ -5,7 +5,6 @@ package main
 // within the process.
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,7 +27,8 @@ import (
 // socketName is the socket's name in the data directory.
 const socketName = "den.sock"
 
-// errorTrailer carries an error that came when a part of the answer had been sent.
+// errorTrailer carries an error that came when a part of the answer had been sent. A client takes 4 KiB of
+// trailers.
 const errorTrailer = "Den-Error"
 
 // listenAdmin opens the socket. The directory is locked, so one that is there is of a
@@ -97,47 +97,6 @@ func badSeq(text string) error {
 		return fmt.Errorf("the seq %q: want a number from 1; if that is a client's cursor, its seq is %d", text, seq)
 	}
 	return fmt.Errorf("the seq %q: want a number from 1", text)
-}
-
-func (a admin) rooms(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Trailer", errorTrailer)
-	for _, namespace := range a.host.Namespaces() {
-		for key, err := range a.host.Rooms(r.Context(), namespace) {
-			if err != nil {
-				w.Header().Set(errorTrailer, oneLine(err))
-				continue
-			}
-			fmt.Fprintf(w, "%s/%s\n", key.Namespace, url.PathEscape(key.Room))
-		}
-	}
-}
-
-// alarms lists the alarms, a line each.
-func (a admin) alarms(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Trailer", errorTrailer)
-	for alarm, err := range a.host.Alarms(r.Context()) {
-		if err != nil {
-			w.Header().Set(errorTrailer, oneLine(err))
-			continue
-		}
-		fmt.Fprintf(w, "%s/%s\t%q\t%s\ttry %d", alarm.Key.Namespace, url.PathEscape(alarm.Key.Room), alarm.Name, alarm.At.Format(time.RFC3339), alarm.Attempt)
-		if alarm.Cron != "" {
-			fmt.Fprintf(w, "\t%s\t%s", alarm.Cron, cmp.Or(alarm.Zone, "UTC"))
-		}
-		fmt.Fprintln(w)
-	}
-}
-
-// rebuild makes the index of alarms anew.
-func (a admin) rebuild(w http.ResponseWriter, r *http.Request) {
-	for _, namespace := range a.host.Namespaces() {
-		rooms, alarmed, err := a.host.RebuildAlarms(r.Context(), namespace)
-		if err != nil {
-			refuse(w, fmt.Errorf("%s: %w", namespace, err))
-			return
-		}
-		fmt.Fprintf(w, "%s: %d rooms, %d with alarms\n", namespace, rooms, alarmed)
-	}
 }
 
 func (a admin) backup(w http.ResponseWriter, r *http.Request) {
@@ -263,8 +222,12 @@ func refuse(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), status)
 }
 
-// oneLine is an error as a header can hold it.
-func oneLine(err error) string { return strconv.QuoteToASCII(err.Error()) }
+// oneLine is an error as a trailer can hold it.
+func oneLine(err error) string {
+	const most = 2 << 10
+	text := strconv.QuoteToASCII(err.Error())
+	return text[:min(len(text), most)]
+}
 
 // An operator is the commands' side: HTTP to a server that runs, or within the process.
 type operator struct {

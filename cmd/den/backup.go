@@ -72,7 +72,7 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	case "backup", "export":
 		flags.BoolVar(&t.force, "force", false, "write over a FILE that is there")
 	case "alarms":
-		flags.BoolVar(&t.rebuild, "rebuild", false, "make the index of alarms anew from the rooms' files before")
+		flags.BoolVar(&t.rebuild, "rebuild", false, "make the index of alarms again from the rooms' files before it is listed")
 	case "import":
 		flags.BoolVar(&t.replace, "replace", false, "put it in the place of a room that is there; the old file is kept")
 	}
@@ -126,15 +126,10 @@ func (t *task) do(ctx context.Context, o *operator, name string, args []string) 
 		query.Set("replace", "yes")
 	}
 	switch {
-	case name == "alarms" && t.rebuild:
-		if err := t.post(ctx, o, "/alarms", query); err != nil {
-			return err
-		}
-		return t.fetch(ctx, o, "/alarms", query, t.output)
 	case name == "alarms":
-		return t.fetch(ctx, o, "/alarms", query, t.output)
+		return t.listAlarms(ctx, o, query)
 	case name == "rooms":
-		return t.fetch(ctx, o, "/rooms", query, t.output)
+		return t.list(ctx, o, http.MethodGet, "/rooms", query, t.output)
 	case name == "backup" || name == "export" && len(args) > 0:
 		return t.fetchFile(ctx, o, "/"+name, query, args[0])
 	case name == "export":
@@ -145,17 +140,6 @@ func (t *task) do(ctx context.Context, o *operator, name string, args []string) 
 		return t.send(ctx, o, "/"+name, query, "-")
 	}
 	return t.send(ctx, o, "/"+name, query, args[0])
-}
-
-// post has the server do something, and notes what it says.
-func (t *task) post(ctx context.Context, o *operator, path string, query url.Values) error {
-	res, err := o.call(ctx, http.MethodPost, path, query, nil)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	_, err = io.Copy(t.notes, res.Body)
-	return err
 }
 
 // parseKey reads a room's key.

@@ -17,19 +17,26 @@ import (
 // den runs a command as from a shell, and gives what it wrote.
 func den(t *testing.T, data string, args ...string) (string, error) {
 	t.Helper()
+	out, _, err := denNotes(t, data, args...)
+	return out, err
+}
+
+// denNotes is den, and gives what it told besides too.
+func denNotes(t *testing.T, data string, args ...string) (written, told string, err error) {
+	t.Helper()
 	var out, notes bytes.Buffer
 	task := &task{output: &out, notes: &notes}
 	name := args[0]
 	rest, err := task.parse(name, append([]string{"-data", data}, args[1:]...), environment(nil))
 	if err != nil {
-		return notes.String(), err
+		return notes.String(), notes.String(), err
 	}
 	o, err := connect(t.Context(), data, func(host *room.Host) error { return registerAll(host, data) })
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	err = errors.Join(task.do(t.Context(), o, name, rest), o.close())
-	return out.String(), err
+	return out.String(), notes.String(), err
 }
 
 // importNotes makes a room of a program that den does not know.
