@@ -177,7 +177,7 @@ func (w *asideWriter) history(o Options, epoch string, old *aside, logged bool) 
 		_, err := w.old(epoch, old)
 		return err
 	}
-	room, err := o.Log.Room(o.Namespace, o.Room, epoch)
+	room, err := o.part(epoch)
 	if err != nil {
 		return err
 	}
