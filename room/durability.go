@@ -86,7 +86,7 @@ func leaveLog(log *storage.NodeLog, dir string) error {
 		return fmt.Errorf("room: the commit log in %s: %w", dir, err)
 	}
 	if owing {
-		return fmt.Errorf("room: the commit log in %s has transactions that rooms' files lack: start once with Durable, and stop in good order", dir)
+		return fmt.Errorf("room: the commit log in %s has transactions that rooms' files lack: start once with the durability that it had (-durability durable or relaxed, in Go room.Durable or room.Relaxed), and stop in good order", dir)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/denrooms/den/fixtures/todo"
 	"github.com/denrooms/den/room"
 )
 
@@ -157,7 +158,7 @@ func (a admin) restore(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		kept, err = a.host.Restore(r.Context(), keyOf(r), path)
 	}
-	answerKept(w, kept, err)
+	a.answerKept(w, r, kept, err)
 }
 
 // rewind restores a room to an earlier state of its own.
@@ -178,7 +179,7 @@ func (a admin) rewind(w http.ResponseWriter, r *http.Request) {
 		defer os.Remove(path)
 		kept, err = a.host.Restore(r.Context(), keyOf(r), path)
 	}
-	answerKept(w, kept, err)
+	a.answerKept(w, r, kept, err)
 }
 
 // load imports a room.
@@ -189,7 +190,7 @@ func (a admin) load(w http.ResponseWriter, r *http.Request) {
 	} else {
 		err = a.host.Import(r.Context(), keyOf(r), r.Body)
 	}
-	answerKept(w, kept, err)
+	a.answerKept(w, r, kept, err)
 }
 
 func receive(path string, from io.Reader) error {
@@ -201,13 +202,23 @@ func receive(path string, from io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// answerKept tells where the file that was replaced is kept.
-func answerKept(w http.ResponseWriter, kept string, err error) {
+// answerKept tells where the file that was replaced is kept, and whether anybody can reach the room.
+func (a admin) answerKept(w http.ResponseWriter, r *http.Request, kept string, err error) {
 	if err != nil {
 		refuse(w, err)
 		return
 	}
-	json.NewEncoder(w).Encode(map[string]string{"kept": kept}) // an error is the client's, who has gone
+	answer := map[string]string{"kept": kept}
+	if namespace := keyOf(r).Namespace; !a.serves(namespace) {
+		answer["note"] = fmt.Sprintf("this den does not serve the namespace %s: nobody reaches the room until a program does", namespace)
+	}
+	json.NewEncoder(w).Encode(answer) // an error is the client's, who has gone
+}
+
+// serves reports whether a namespace is known: to a server by being registered; without a server nothing is, and
+// it is one of the fixtures.
+func (a admin) serves(namespace string) bool {
+	return a.host.HasNamespace(namespace) || len(a.host.Namespaces()) == 0 && namespace == todo.Namespace
 }
 
 // refuse answers with an error. Operators may see all of it.

@@ -100,6 +100,11 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	if n := flags.NArg(); n < least || n > most {
 		return nil, fmt.Errorf("usage: den %s", strings.TrimSpace(strings.SplitN(taskUsage[name], "\n\n", 2)[0]))
 	}
+	for _, arg := range flags.Args() {
+		if arg == "" {
+			return nil, fmt.Errorf("an argument is empty; usage: den %s", strings.TrimSpace(strings.SplitN(taskUsage[name], "\n\n", 2)[0]))
+		}
+	}
 	if t.format != "" && t.format != "sql" && t.format != "jsonl" {
 		return nil, fmt.Errorf("-format %q: want sql or jsonl", t.format)
 	}
@@ -180,6 +185,9 @@ func (t *task) fetchFile(ctx context.Context, o *operator, path string, query ur
 	if _, err := os.Lstat(file); err == nil && !t.force {
 		return exists(file)
 	}
+	if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: the directory %s does not exist: make it first", file, filepath.Dir(file))
+	}
 	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".part-*") // its owner's alone
 	if err != nil {
 		return err
@@ -249,12 +257,15 @@ func (t *task) send(ctx context.Context, o *operator, path string, query url.Val
 	}
 	defer res.Body.Close()
 	p.end()
-	var answer struct{ Kept string }
+	var answer struct{ Kept, Note string }
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
 		return err
 	}
 	if answer.Kept != "" {
 		fmt.Fprintln(t.notes, "the old file is kept as", answer.Kept)
+	}
+	if answer.Note != "" {
+		fmt.Fprintln(t.notes, "note:", answer.Note)
 	}
 	return nil
 }

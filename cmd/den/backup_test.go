@@ -186,3 +186,40 @@ func TestRoomsOfTheLogOnly(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is most likely a slip is said in words that help.
+func TestSlips(t *testing.T) {
+	data := t.TempDir()
+	importNotes(t, data, "todos/a")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.db")
+	if _, err := den(t, data, "backup", "todos/a", file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := den(t, data, "backup", "todos/a", filepath.Join(dir, "missing", "a.db")); err == nil || !strings.Contains(err.Error(), "the directory "+filepath.Join(dir, "missing")+" does not exist") || strings.Contains(err.Error(), ".part") {
+		t.Errorf("into a directory that does not exist: %v", err)
+	}
+	if _, err := den(t, data, "restore", "todos/a", ""); err == nil || !strings.Contains(err.Error(), "an argument is empty") {
+		t.Errorf("of a file without a name: %v", err)
+	}
+	for _, c := range []struct {
+		key  string
+		note bool
+	}{{"todos/b", false}, {"toods/b", true}} {
+		restore := &task{notes: new(bytes.Buffer)}
+		rest, err := restore.parse("restore", []string{"-data", data, c.key, file}, environment(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := connect(t.Context(), data, func(*room.Host) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(restore.do(t.Context(), o, "restore", rest), o.close()); err != nil {
+			t.Errorf("%s: %v", c.key, err)
+		}
+		if told := restore.notes.(*bytes.Buffer).String(); strings.Contains(told, "does not serve the namespace") != c.note {
+			t.Errorf("%s: %q", c.key, told)
+		}
+	}
+}
