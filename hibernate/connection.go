@@ -43,7 +43,7 @@ type Connection struct {
 
 	// Owned by the room's actor.
 
-	state *State // nil: the zero State
+	rare *rare // nil: the zero State, and nothing kept
 
 	// Safe from any goroutine.
 
@@ -53,7 +53,11 @@ type Connection struct {
 	shown     atomic.Pointer[shown] // what the others see of it; nil: it takes no part. See Presence
 	given     atomic.Bool
 
-	// Immutable; here, where it takes no room.
+	// Returned is the room's own note, owned by its actor: a connection of the same id and
+	// user was here before, and took rows without cursors. It is here, where it takes no room.
+	Returned bool
+
+	// Immutable; here for the same reason.
 
 	Named bool  // the client chose its id itself, so it may come back under it
 	id    uint8 // how many bytes of names are the id
@@ -95,19 +99,38 @@ func Identify(id Identity) *Identity {
 
 var nobody = &Identity{}
 
+// rare is what most connections do not have.
+type rare struct {
+	state State
+	kept  any
+}
+
 // State is what the handler keeps with the connection.
 func (c *Connection) State() State {
-	if c.state == nil {
+	if c.rare == nil {
 		return State{}
 	}
-	return *c.state
+	return c.rare.state
 }
 
 // SetState changes what State gives.
-func (c *Connection) SetState(s State) {
-	c.state = nil
-	if s.Tags != nil || s.Attachment != nil {
-		c.state = &s
+func (c *Connection) SetState(s State) { c.setRare(s, c.Kept()) }
+
+// Kept is what the room itself keeps with the connection over its lives; nil: nothing.
+func (c *Connection) Kept() any {
+	if c.rare == nil {
+		return nil
+	}
+	return c.rare.kept
+}
+
+// Keep changes what Kept gives.
+func (c *Connection) Keep(v any) { c.setRare(c.State(), v) }
+
+func (c *Connection) setRare(s State, kept any) {
+	c.rare = nil
+	if s.Tags != nil || s.Attachment != nil || kept != nil {
+		c.rare = &rare{s, kept}
 	}
 }
 
