@@ -194,7 +194,8 @@ var errStopping = errors.New("room: the host is stopping")
 // scanAlarms looks into all files of a namespace for alarms. A room that is awake has told of its
 // own; one whose file is refused is logged, and the index does not count as whole.
 func (h *Host) scanAlarms(ctx context.Context, namespace string) (rooms, alarmed int, err error) {
-	var failed error
+	var failed []error // of the first that have one
+	wrong := 0
 	for key, err := range h.Rooms(ctx, namespace) {
 		if err == nil {
 			rooms++
@@ -205,14 +206,16 @@ func (h *Host) scanAlarms(ctx context.Context, namespace string) (rooms, alarmed
 		}
 		if err != nil {
 			h.reportScan(namespace, key, err)
-			failed = reported{err}
+			if wrong++; wrong <= maxFailures {
+				failed = append(failed, fmt.Errorf("%s: %w", cmp.Or(key, Key{Namespace: namespace}), err))
+			}
 		}
 		if _, some := h.alarms.Next(nameOf(key)); some {
 			alarmed++
 		}
 	}
-	if failed != nil {
-		return rooms, alarmed, failed
+	if wrong > 0 {
+		return rooms, alarmed, reported{errors.Join(failed...)}
 	}
 	h.covered(namespace)
 	if rooms > 0 { // else no file is made for it
@@ -290,7 +293,8 @@ func (h *Host) lookForAlarms(key Key, do func(*alarmTable) error) error {
 func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
 
 // RebuildAlarms makes the index of alarms of a namespace anew from the rooms' files, and tells how
-// many rooms there are and how many of them have alarms. Den does so by itself where the index is missing or
+// many rooms there are and how many of them have alarms. It goes on after a room that cannot be looked
+// into; err joins the errors of the first 1000 of those, and names the rooms. Den does so by itself where the index is missing or
 // was refused.
 func (h *Host) RebuildAlarms(ctx context.Context, namespace string) (rooms, alarmed int, err error) {
 	return h.scanAlarms(ctx, namespace)

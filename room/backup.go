@@ -52,12 +52,14 @@ const (
 // Backup copies a room into a new file, as it is when the copy is complete. Messages are
 // served meanwhile: the room copies 1 MiB between two turns. The file must not be there
 // (fs.ErrExist); it appears whole and synced, or not at all. A room that sleeps is woken; where it
-// does not start, or its namespace is not registered, its file is copied all the same.
+// does not start, or its namespace is not registered, its file is copied all the same. A path in
+// the data directory is refused (ErrInDataDir), but for one of ScratchFile.
 //
 // The copy is a room's file with an epoch of its own. It can be brought back with Restore,
 // or be opened as the same room in another data directory.
 func (h *Host) Backup(ctx context.Context, key Key, path string) error {
-	if err := h.exists(key); err != nil {
+	path = filepath.Clean(path)
+	if err := h.mayCopy(key, path); err != nil {
 		return err
 	}
 	err := storage.ErrClosed
@@ -133,10 +135,12 @@ func (b *backup) end() {
 }
 
 // StateAt writes a room as it was at a point in its history into a new file, which is as
-// one of Backup's. The room waits meanwhile. How far back that goes is Options.TimeTravel;
-// further it is storage.ErrNoHistory.
+// one of Backup's. The room waits meanwhile. How far back that goes is Options.TimeTravel. For a Point
+// further back the error is storage.ErrNoHistory, for one that the room has not come to storage.ErrNotYet;
+// a *storage.HistoryError says which points can be had.
 func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) error {
-	if err := h.exists(key); err != nil {
+	path = filepath.Clean(path)
+	if err := h.mayCopy(key, path); err != nil {
 		return err
 	}
 	err := error(actor.ErrUnavailable)
@@ -234,6 +238,14 @@ func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Option
 		err = h.guard(key, func() error { return h.scanRoom(key) })
 	}
 	return operatorError(key, err)
+}
+
+// mayCopy returns why the room cannot be copied to path, if that is known beforehand.
+func (h *Host) mayCopy(key Key, path string) error {
+	if err := h.mayWrite(path); err != nil {
+		return operatorError(key, err)
+	}
+	return h.exists(key)
 }
 
 // exists tells by ErrNoRoom that there is no room: to look must not make one.

@@ -280,8 +280,11 @@ func TestStateAt(t *testing.T) {
 		if err := h.StateAt(t.Context(), to, room.Point{Time: times[1]}, path+" again"); !errors.Is(err, storage.ErrNoHistory) {
 			t.Errorf("%s, before the restore: %v", name, err)
 		}
-		if err := h.StateAt(t.Context(), to, room.Point{Time: h.Clock.Now().Add(time.Hour)}, path+" now"); err != nil {
+		if err := h.StateAt(t.Context(), to, room.Point{Time: h.Clock.Now()}, path+" now"); err != nil {
 			t.Errorf("%s, as it is: %v", name, err)
+		}
+		if err := h.StateAt(t.Context(), to, room.Point{Time: h.Clock.Now().Add(time.Hour)}, path+" later"); !errors.Is(err, storage.ErrNotYet) {
+			t.Errorf("%s, at a time that has not come: %v", name, err)
 		}
 	}
 }

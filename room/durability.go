@@ -71,6 +71,7 @@ func (h *Host) openLog() error {
 		return leaveLog(log, dir)
 	}
 	h.log = log
+	h.warnOfLostLog()
 	h.recoverLater(make(map[Key]struct{}))
 	if o.Durability == Relaxed {
 		h.syncLog()
@@ -85,7 +86,7 @@ func leaveLog(log *storage.NodeLog, dir string) error {
 		return fmt.Errorf("room: the commit log in %s: %w", dir, err)
 	}
 	if owing {
-		return fmt.Errorf("room: the commit log in %s has transactions that rooms' files lack: start once with Durable, and stop in good order", dir)
+		return fmt.Errorf("room: the commit log in %s has transactions that rooms' files lack: start once with the durability that it had (-durability durable or relaxed, in Go room.Durable or room.Relaxed), and stop in good order", dir)
 	}
 	return nil
 }

@@ -84,6 +84,7 @@ var hints = []struct {
 	{storage.ErrNewer, "run the newer Den"},
 	{storage.ErrWrongRoom, "files were swapped or renamed: put them back; a room is copied under another name by den backup and den restore"},
 	{storage.ErrInUse, "end the other program that has the file open"},
+	{storage.ErrLogIncomplete, "put the file of the log back, or: den restore DIR ROOM BACKUP; den log DIR -abandon gives up what is missing, for all rooms, while no server runs"},
 	{storage.ErrLogMissing, "put the right _log back, or: den restore DIR ROOM BACKUP"},
 	{storage.ErrLogMismatch, "den restore DIR ROOM BACKUP; den verify DIR ROOM tells more, while no server runs"},
 	{storage.ErrCorrupt, "den restore DIR ROOM BACKUP, or den restore DIR -at TIME ROOM if the file can still be opened; den verify DIR ROOM tells more, while no server runs"},

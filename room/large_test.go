@@ -2,6 +2,7 @@ package room_test
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"github.com/denrooms/den/room"
@@ -10,7 +11,8 @@ import (
 // An action that writes more than Options.MaxActionBytes is refused for good: by its code the client does not send
 // it again, its number is used up, and nothing of it remains. Others of its batch are not refused for it.
 func TestActionThatWritesTooMuch(t *testing.T) {
-	h, p := open(t, func(o *room.Options) { o.MaxActionBytes = 1 << 20 })
+	var said logRecords
+	h, p := open(t, func(o *room.Options) { o.MaxActionBytes, o.Logger = 1<<20, slog.New(slog.NewJSONHandler(&said, nil)) })
 	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob")
 	mustSucceed(t, alice.DoNumbered("phone", 1, "items", "sql", "CREATE TABLE big (x)"))
 	const large = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO big SELECT randomblob(4000) FROM n"
@@ -42,6 +44,12 @@ func TestActionThatWritesTooMuch(t *testing.T) {
 	}
 	if !found {
 		t.Error("something of it remained")
+	}
+	for n := range uint64(5) {
+		mustRefuse(t, alice.DoNumbered("phone", 4+n, "items", "sql", large), "too_large")
+	}
+	if records := said.of(t, "r"); len(records) != 0 {
+		t.Errorf("a client has filled the log: %v", records)
 	}
 }
 

@@ -234,7 +234,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 func (t *turn) tell(event string, err error, args ...any) {
 	l := t.life
 	switch {
-	case t.starting:
+	case t.starting, errors.Is(err, storage.ErrTooLarge): // the client is told, and can send it as often as it likes
 		l.log.Debug(event, append(args, "err", err)...)
 	case !storageFailed(err):
 		l.log.Error(event, append(args, "err", err)...)

@@ -101,6 +101,7 @@ func verifyRooms(ctx context.Context, v *storage.Verifier, o VerifyOptions) erro
 		if !v.Room(storage.Options{Path: path, Namespace: key.Namespace, Room: key.Room}) {
 			return fmt.Errorf("%s: %w", key, ErrNoRoom)
 		}
+		v.Beside(path)
 	}
 	return nil
 }
@@ -187,7 +188,7 @@ func inspectReplies(n, at int64, blob []byte) error {
 	for _, place := range repliesIn(blob) {
 		end = int(place.at + place.size)
 	}
-	if len(blob) == 0 || blob[0] != repliesVersion || end != len(blob) {
+	if len(blob) == 0 || blob[0] != repliesVersion && blob[0] != strippedVersion || end != len(blob) {
 		return fmt.Errorf("%w: the replies of row %d cannot be read from byte %d of %d on", storage.ErrCorrupt, n, end, len(blob))
 	}
 	return nil

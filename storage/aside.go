@@ -33,6 +33,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -69,6 +70,21 @@ func refusal(err error) bool {
 		}
 	}
 	return false
+}
+
+// sayMoved moves a refused room's entries out of the log, and adds to why it is refused where they are now. If
+// what keeps them in the log is the same, it is not said twice.
+func sayMoved(refused error, o Options) error {
+	moved, err := putAside(o)
+	switch {
+	case moved != "":
+		return fmt.Errorf("%w; what the commit log had of the room was moved to %s", refused, moved)
+	case err == nil:
+		return refused
+	case strings.Contains(refused.Error(), err.Error()):
+		return fmt.Errorf("%w; the commit log keeps what it has of the room", refused)
+	}
+	return fmt.Errorf("%w; the commit log keeps what it has of the room (%v)", refused, err)
 }
 
 // putAside moves a refused room's entries out of the log, and returns the path of the file that has them, "" if
@@ -161,7 +177,7 @@ func (w *asideWriter) history(o Options, epoch string, old *aside, logged bool) 
 		_, err := w.old(epoch, old)
 		return err
 	}
-	room, err := o.Log.Room(o.Namespace, o.Room, epoch)
+	room, err := o.part(epoch)
 	if err != nil {
 		return err
 	}

@@ -218,13 +218,13 @@ func (d *DB) WriteBackup(path string) error {
 
 // WriteStateAt copies the room as it was at a point in its history (see CopyAt) into a file
 // that must not be there; what comes of it is as of Backup. No batch may be open, and the
-// room waits. Errors besides those of Backup: ErrNoHistory.
+// room waits. Errors besides those of Backup: a *HistoryError, which matches ErrNoHistory or ErrNotYet.
 func (d *DB) WriteStateAt(path string, p Point) error {
-	newest, err := d.newestIsBehind(p)
+	is, err := d.isAt(p)
 	if err != nil {
 		return err
 	}
-	if newest {
+	if is {
 		return d.WriteBackup(path)
 	}
 	f := d.o.FS
@@ -251,21 +251,25 @@ func (d *DB) WriteStateAt(path string, p Point) error {
 	}
 	if err != nil {
 		removeFiles(f, temp)
+		if _, history := errors.AsType[*HistoryError](err); history { // it is not about the file
+			return err
+		}
 		return fmt.Errorf("state to %s: %w", path, diagnose(path, err))
 	}
 	return nil
 }
 
-// newestIsBehind tells whether the room as it is now is what a point names. That needs no
-// history, which a room has none of behind a restore.
-func (d *DB) newestIsBehind(p Point) (bool, error) {
+// isAt reports whether the room as it is now is what a point names. That needs no history.
+func (d *DB) isAt(p Point) (bool, error) {
 	if err := d.lock(); err != nil {
 		return false, err
 	}
 	defer d.mu.Unlock()
-	var e LogEntry
-	err := d.each("SELECT last, at FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) { e.Seq, e.At = uint64(r.Int(0)), r.Int(1) })
-	return err == nil && p.isBehind(e), err
+	newest, err := d.position()
+	if err == nil {
+		err = d.notYet(p, newest)
+	}
+	return err == nil && p.isBehind(newest), err
 }
 
 // An identity is what makes a copied file a room of its own.

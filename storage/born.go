@@ -48,7 +48,7 @@ func openBorn(o Options) (*DB, error) {
 		return nil, err
 	}
 	epoch := bornEpoch(o, o.Log.Generation())
-	room, err := o.Log.Room(o.Namespace, o.Room, epoch)
+	room, err := o.part(epoch)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +266,7 @@ func beginning(o Options) (RoomLog, []byte, error) {
 	}
 	defer moved.close()
 	for _, epoch := range append(epochs, moved.epochs()...) {
-		room, err := o.Log.Room(o.Namespace, o.Room, epoch)
+		room, err := o.part(epoch)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -22,9 +22,6 @@ type Point struct {
 	Time time.Time
 }
 
-// ErrNoHistory: the commit log does not go back that far, or there is none.
-var ErrNoHistory = errors.New("the history does not go back that far")
-
 func (p Point) isBehind(e LogEntry) bool {
 	return (p.Seq == 0 || e.Seq <= uint64(p.Seq)) && (p.Time.IsZero() || e.At <= p.Time.UnixMilli())
 }
@@ -32,7 +29,8 @@ func (p Point) isBehind(e LogEntry) bool {
 // CopyAt writes the room as it was at a point in its history into a new file, synced,
 // which must not exist. It takes as long as a copy of the file and the way back from now,
 // and the room waits. No batch may be open. The file tells of the same
-// history; Restore makes a room of it.
+// history; Restore makes a room of it. A *HistoryError says how far the history goes: it matches
+// ErrNoHistory or ErrNotYet.
 func (d *DB) CopyAt(path string, p Point) error {
 	if err := d.lock(); err != nil {
 		return err
@@ -41,11 +39,18 @@ func (d *DB) CopyAt(path string, p Point) error {
 	switch {
 	case d.batch != nil:
 		return fmt.Errorf("storage: %w: CopyAt while a batch is open", ErrMisuse)
-	case d.room == nil:
-		return fmt.Errorf("storage: %w: the room has no commit log", ErrNoHistory)
 	}
-	err := d.copyTo(path)
+	newest, err := d.position()
 	if err == nil {
+		err = d.notYet(p, newest)
+	}
+	if err != nil {
+		return err
+	}
+	if now := pointOf(newest); d.room == nil {
+		return &HistoryError{Asked: p, Oldest: now, Newest: now, Err: fmt.Errorf("%w, because the room has no commit log", ErrNoHistory)}
+	}
+	if err = d.copyTo(path); err == nil {
 		err = d.rewind(path, p)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -73,16 +78,16 @@ func (d *DB) rewind(path string, p Point) error {
 		reached = expected == 0 // before the first transaction: the room was empty
 		return !reached, c.back(e)
 	})
-	if err == nil && !reached {
-		err = fmt.Errorf("storage: %w: it begins behind transaction %d", ErrNoHistory, expected)
-	}
 	if err == nil {
 		err = c.flush()
 	}
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err == nil && !reached {
+		err = d.endOfHistory(path, p, expected)
+	}
+	return err
 }
 
 // copied is a copy of a file on its way back.

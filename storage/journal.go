@@ -152,12 +152,17 @@ func (d *DB) catchUp(room RoomLog) (again bool, err error) {
 }
 
 // ahead refuses a file that has more than the log, unless the log did not promise to
-// have everything when the file was used last.
+// have everything when the file was used last, or an operator has given up a part of it since.
 func (d *DB) ahead(last uint64) error {
 	if r, ok := d.o.Log.(interface {
 		Relaxed() bool
 		RelaxedCrash() uint64
 	}); ok && (r.Relaxed() || r.RelaxedCrash() != 0 && d.mark.since <= r.RelaxedCrash()) {
+		return nil
+	}
+	if l, ok := d.o.Log.(interface {
+		GaveUp(namespace, room, epoch string) bool
+	}); ok && l.GaveUp(d.o.Namespace, d.o.Room, d.epoch) {
 		return nil
 	}
 	return fmt.Errorf("%w: the file has transactions up to %d, the log ends at %d: the log has lost something; %s", ErrLogMismatch, d.number, last, logHint)

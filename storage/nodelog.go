@@ -67,6 +67,17 @@ func OpenLog(o LogOptions) (*NodeLog, error) {
 // Relaxed tells whether the log may lack transactions that were acknowledged.
 func (l *NodeLog) Relaxed() bool { return l.relaxed }
 
+// Abandon gives up what the files of Lost had: see commitlog.Log.Abandon.
+func (l *NodeLog) Abandon() (files []string, err error) {
+	files, err = l.Log.Abandon()
+	return files, logError(err)
+}
+
+// GaveUp is Log's.
+func (l *NodeLog) GaveUp(namespace, room, epoch string) bool {
+	return l.Log.GaveUp(namespace, withoutNUL.Replace(room), epoch)
+}
+
 // Sync is Log's.
 func (l *NodeLog) Sync() error { return logError(l.Log.Sync()) }
 
@@ -80,7 +91,7 @@ func (l *NodeLog) Owing() bool { return l.Log.Crashed() != 0 || l.Log.Stats().Pi
 func (l *NodeLog) Room(namespace, room, epoch string) (RoomLog, error) {
 	r, err := l.Log.Room(namespace, withoutNUL.Replace(room), epoch)
 	if err != nil {
-		return nil, logError(err)
+		return nil, roomLogError(err)
 	}
 	return roomLog{r}, nil
 }
@@ -99,13 +110,13 @@ func (o LogOptions) pressure() func(namespace, room string) {
 // Traces is Log's.
 func (l *NodeLog) Traces(namespace, room string) (epoch string, from, to uint64, err error) {
 	epoch, from, to, err = l.Log.Traces(namespace, withoutNUL.Replace(room))
-	return epoch, from, to, logError(err)
+	return epoch, from, to, roomLogError(err)
 }
 
 // Epochs is Log's.
 func (l *NodeLog) Epochs(namespace, room string) ([]string, error) {
 	epochs, err := l.Log.Epochs(namespace, withoutNUL.Replace(room))
-	return epochs, logError(err)
+	return epochs, roomLogError(err)
 }
 
 // Pinned gives the rooms that were closed and have not released all.
@@ -128,7 +139,7 @@ type roomLog struct{ *commitlog.Room }
 
 func (r roomLog) Range() (first, last uint64, err error) {
 	first, last, err = r.Room.Range()
-	return first, last, logError(err)
+	return first, last, roomLogError(err)
 }
 
 func (r roomLog) Append(e LogEntry, more ...[]byte) error {
@@ -144,7 +155,7 @@ func (r roomLog) Replay(after uint64, do func(LogEntry) error) error {
 	if ours != nil {
 		return ours
 	}
-	return logError(err)
+	return roomLogError(err)
 }
 
 func (r roomLog) Backward(do func(LogEntry) (bool, error)) error {
@@ -156,7 +167,20 @@ func (r roomLog) Backward(do func(LogEntry) (bool, error)) error {
 	if ours != nil {
 		return ours
 	}
-	return logError(err)
+	return roomLogError(err)
+}
+
+// ErrLogIncomplete: a file of the log is missing, or damaged so that it is not known whose entries were
+// there, and the room may have had its newest entries in it. ErrLogMissing comes with it.
+var ErrLogIncomplete = commitlog.ErrLost
+
+// roomLogError is logError for a room that needs what is missing. An operator can give that up.
+func roomLogError(err error) error {
+	err = logError(err)
+	if errors.Is(err, ErrLogIncomplete) {
+		err = fmt.Errorf("%w; put the file back, or restore a backup of the room, or give up what is missing with den log -abandon", err)
+	}
+	return err
 }
 
 // logError gives the log's errors this package's sentinels.

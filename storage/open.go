@@ -41,21 +41,31 @@ func Open(o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := openRoom(o)
+	d, err := openOrGiveBack(o)
 	if err == nil {
 		return d, nil
 	}
 	err = fmt.Errorf("open %s: %w", o.Path, damaged(diagnose(o.Path, err)))
 	if refusal(err) {
-		moved, failed := putAside(o)
-		if moved != "" {
-			err = fmt.Errorf("%w; what the commit log had of the room was moved to %s", err, moved)
-		}
-		if failed != nil {
-			err = fmt.Errorf("%w; the commit log keeps what it has of the room (%v)", err, failed)
-		}
+		err = sayMoved(err, o)
 	}
 	return nil, err
+}
+
+// openOrGiveBack is openRoom, which keeps nothing if it panics.
+func openOrGiveBack(o Options) (d *DB, err error) {
+	o.opening = new(opening)
+	returned := false
+	defer func() {
+		if !returned {
+			o.opening.giveBack()
+		}
+	}()
+	if d, err = openRoom(o); d != nil {
+		d.o.opening = nil
+	}
+	returned = true
+	return d, err
 }
 
 func openRoom(o Options) (*DB, error) {
@@ -120,7 +130,7 @@ func openAndCatchUp(o Options, header *fileHeader, moved *aside) (*DB, error) {
 			return d, nil
 		}
 		if room == nil {
-			if room, err = o.Log.Room(o.Namespace, o.Room, d.epoch); err != nil {
+			if room, err = o.part(d.epoch); err != nil {
 				return nil, errors.Join(err, d.refuse())
 			}
 			room = moved.before(o, room, d.epoch, d.number)
@@ -217,7 +227,9 @@ func newDB(o Options, c *conn) (*DB, error) {
 	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
 	d.caches = [3]*cache{own: newCache(64), peer: newCache(64), handler: newCache(o.StatementCache)}
 	var err error
-	d.handle, err = open.add(d)
+	if d.handle, err = open.add(d); err == nil {
+		o.opening.addDB(d)
+	}
 	return d, err
 }
 

@@ -74,6 +74,8 @@ type Options struct {
 	// FS is where the files are. nil means the machine's; tests have one that loses
 	// what was not synced.
 	FS vfs.FS
+
+	opening *opening // of the Open that these are of; nil: of none
 }
 
 const (

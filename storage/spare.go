@@ -228,6 +228,7 @@ func openSpare(o Options, header *fileHeader) *DB {
 	d := s.wake(o)
 	d.header = header
 	if err := d.seat.move(o.Path); err != nil {
+		d.closed = true // there is nothing of it to give back
 		d.seat.vacate()
 		open.set(d.handle, nil)
 		s.close()
@@ -246,6 +247,7 @@ func (s *spare) wake(o Options) *DB {
 	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
 	d.freshWAL = true
 	open.set(d.handle, d)
+	o.opening.addDB(d)
 	return d
 }
 
@@ -260,7 +262,7 @@ func (d *DB) resume(w *wal) error {
 	if whole, err := d.whole(); err != nil || !whole {
 		return errors.Join(err, ErrLogMismatch)
 	}
-	room, err := d.o.Log.Room(d.o.Namespace, d.o.Room, d.epoch)
+	room, err := d.o.part(d.epoch)
 	if err != nil {
 		return err
 	}

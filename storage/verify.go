@@ -95,7 +95,8 @@ type Verifier struct {
 	o          VerifyOptions
 	rooms      *overlay.FS // Reset behind each room
 	unregister func() error
-	log        *NodeLog // nil: there is none, or it cannot be opened
+	log        *NodeLog             // nil: there is none, or it cannot be opened
+	owed       map[roomKey]struct{} // rooms that may lack something which the log has; nil: not looked for yet
 	count      Verified
 }
 
@@ -204,7 +205,7 @@ func (v *Verifier) openLog() (err error) {
 // Dir checks all rooms of a data directory's namespaces, those included that only the log has, and the
 // names of the files beside them. When ctx ends, it ends early with the cause.
 func (v *Verifier) Dir(ctx context.Context, dir string, namespaces ...string) error {
-	alone := v.inLog()
+	alone := maps.Clone(v.inLog())
 	for _, namespace := range namespaces {
 		for i := range 256 {
 			at, err := namespaceDir(dir, namespace, byte(i))
@@ -235,9 +236,14 @@ func (k roomKey) compare(other roomKey) int {
 	return cmp.Or(cmp.Compare(k.namespace, other.namespace), cmp.Compare(k.room, other.room))
 }
 
-// inLog gives the rooms that the log has something of that they may lack.
+// inLog returns the rooms that the log has something of that they may lack, as it was before rooms
+// were opened.
 func (v *Verifier) inLog() map[roomKey]struct{} {
+	if v.owed != nil {
+		return v.owed
+	}
 	all := make(map[roomKey]struct{})
+	v.owed = all
 	if v.log == nil {
 		return all
 	}
@@ -276,6 +282,7 @@ func (v *Verifier) hashDir(ctx context.Context, dir, namespace, at string, alone
 		room, is := roomFile(dir, namespace, path)
 		if !is {
 			v.other(path, name, there)
+			v.addEntries(dir, namespace, path, there, alone)
 			continue
 		}
 		if room.Room == "" && !v.guard(Finding{Path: path, Check: "name"}, func() (err error) {

@@ -73,9 +73,8 @@ func (v *Verifier) header(o Options, what Finding) (there bool, err error) {
 	what = what.of("header")
 	size, err := o.FS.Size(o.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if there, err = Exists(o); err == nil && !there {
-			what.Check = "log"
-			v.note(what, "there is no such file, and the log has not all of the room: it was removed, or there was none")
+		if there, err = Exists(o); err == nil && !there && v.owes(o) {
+			return true, fmt.Errorf("%w: the room's file does not exist, and what the commit log has of the room does not go back to its first transaction: the file was removed, or a part of the log is missing", ErrCorrupt)
 		}
 		return there || err != nil, err
 	}

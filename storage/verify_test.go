@@ -35,6 +35,18 @@ func (v verified) problems() []string {
 	return slices.Compact(checks)
 }
 
+// of are the rooms of which there is a problem, each once; "" where it is of none.
+func (v verified) of() []string {
+	var rooms []string
+	for _, f := range v.found {
+		if f.Severity == Problem {
+			rooms = append(rooms, f.Room)
+		}
+	}
+	slices.Sort(rooms)
+	return slices.Compact(rooms)
+}
+
 func (v verified) String() string {
 	var lines []string
 	for _, f := range v.found {
@@ -324,12 +336,12 @@ var damages = []struct {
 		if err := os.Rename(s.path(clean), filepath.Join(filepath.Dir(s.path(inUse)), filepath.Base(s.path(clean)))); err != nil {
 			s.t.Fatal(err)
 		}
-	}, "", "name"},
+	}, "," + clean, "name open"},
 	{"a WAL alone", func(s *street) {
 		if err := errors.Join(os.Remove(s.path(clean)), os.WriteFile(s.path(clean)+"-wal", []byte("x"), 0o600)); err != nil {
 			s.t.Fatal(err)
 		}
-	}, "", "leftover"},
+	}, "," + clean, "leftover open"},
 	{"what no transaction left", func(s *street) { s.spoil(inUse, "UPDATE todos SET text = 'x' WHERE id = 20") }, inUse, "open"},
 	{"epoch", spoil(clean, "UPDATE _den_meta SET value = 'xyz' WHERE name = 'epoch'"), clean, "tables"},
 	{"floor", spoil(clean, "UPDATE _den_meta SET value = 5 WHERE name = 'floor'"), clean, "history tables"},
@@ -355,10 +367,8 @@ func TestVerifyDamage(t *testing.T) {
 			if checks := strings.Join(got.problems(), " "); checks != c.checks {
 				t.Errorf("found by %q, want %q:\n%v", checks, c.checks, got)
 			}
-			for _, f := range got.found {
-				if f.Severity == Problem && f.Room != c.room {
-					t.Errorf("it is said of %q", f.Room)
-				}
+			if rooms := strings.Join(got.of(), ","); rooms != c.room {
+				t.Errorf("it is said of %q, want %q", rooms, c.room)
 			}
 		})
 	}

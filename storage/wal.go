@@ -426,8 +426,13 @@ func (w *wal) held(off int64, n, limit int) []byte {
 	return w.buf[from : from+int64(n)]
 }
 
-// gatherBytes is how much is gathered at most: 66 KB, five transactions of three pages.
+// gatherBytes is how much is gathered at most: 66 KB, five transactions of three pages. It is written by one call
+// of the VFS, and SQLite's for Unix takes a write's length modulo 128 KiB (os_unix.c, seekAndWriteFd: nBuf &= 0x1ffff):
+// more than that would be written in part, without an error. SQLite itself writes a page at a time, 64 KiB at most.
 const gatherBytes = 16 * frameSize
+
+// The index is negative, and this does not compile, if gatherBytes is more than one write takes.
+var _ = [1]struct{}{}[min(0, 0x1ffff-gatherBytes)]
 
 // gather takes a piece that is to be written, if it follows what was gathered.
 func (w *wal) gather(tls *libc.TLS, b []byte, off int64) (rc int32) {

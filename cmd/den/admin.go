@@ -5,7 +5,6 @@ package main
 // within the process.
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,15 +18,18 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/denrooms/den/fixtures/todo"
 	"github.com/denrooms/den/room"
 )
 
 // socketName is the socket's name in the data directory.
 const socketName = "den.sock"
 
-// errorTrailer carries an error that came when a part of the answer had been sent.
+// errorTrailer carries an error that came when a part of the answer had been sent. A client takes 4 KiB of
+// trailers.
 const errorTrailer = "Den-Error"
 
 // listenAdmin opens the socket. The directory is locked, so one that is there is of a
@@ -76,7 +78,7 @@ func pointOf(r *http.Request) (p room.Point, there bool, err error) {
 		there = true
 		seq, parseErr := strconv.ParseUint(text, 10, 63)
 		if parseErr != nil || seq == 0 {
-			err = fmt.Errorf("the seq %q: want a number from 1", text)
+			err = badSeq(text)
 		}
 		p.Seq = room.Seq(seq)
 	}
@@ -89,45 +91,13 @@ func pointOf(r *http.Request) (p room.Point, there bool, err error) {
 	return p, there, err
 }
 
-func (a admin) rooms(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Trailer", errorTrailer)
-	for _, namespace := range a.host.Namespaces() {
-		for key, err := range a.host.Rooms(r.Context(), namespace) {
-			if err != nil {
-				w.Header().Set(errorTrailer, oneLine(err))
-				continue
-			}
-			fmt.Fprintf(w, "%s/%s\n", key.Namespace, url.PathEscape(key.Room))
-		}
+// badSeq says what a seq looks like; of a client's cursor, which one it names.
+func badSeq(text string) error {
+	_, last, _ := strings.Cut(text, ".")
+	if seq, err := strconv.ParseUint(last, 36, 63); err == nil && seq > 0 {
+		return fmt.Errorf("the seq %q: want a number from 1; if that is a client's cursor, its seq is %d", text, seq)
 	}
-}
-
-// alarms lists the alarms, a line each.
-func (a admin) alarms(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Trailer", errorTrailer)
-	for alarm, err := range a.host.Alarms(r.Context()) {
-		if err != nil {
-			w.Header().Set(errorTrailer, oneLine(err))
-			continue
-		}
-		fmt.Fprintf(w, "%s/%s\t%q\t%s\ttry %d", alarm.Key.Namespace, url.PathEscape(alarm.Key.Room), alarm.Name, alarm.At.Format(time.RFC3339), alarm.Attempt)
-		if alarm.Cron != "" {
-			fmt.Fprintf(w, "\t%s\t%s", alarm.Cron, cmp.Or(alarm.Zone, "UTC"))
-		}
-		fmt.Fprintln(w)
-	}
-}
-
-// rebuild makes the index of alarms anew.
-func (a admin) rebuild(w http.ResponseWriter, r *http.Request) {
-	for _, namespace := range a.host.Namespaces() {
-		rooms, alarmed, err := a.host.RebuildAlarms(r.Context(), namespace)
-		if err != nil {
-			refuse(w, fmt.Errorf("%s: %w", namespace, err))
-			return
-		}
-		fmt.Fprintf(w, "%s: %d rooms, %d with alarms\n", namespace, rooms, alarmed)
-	}
+	return fmt.Errorf("the seq %q: want a number from 1", text)
 }
 
 func (a admin) backup(w http.ResponseWriter, r *http.Request) {
@@ -188,7 +158,7 @@ func (a admin) restore(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		kept, err = a.host.Restore(r.Context(), keyOf(r), path)
 	}
-	answerKept(w, kept, err)
+	a.answerKept(w, r, kept, err)
 }
 
 // rewind restores a room to an earlier state of its own.
@@ -209,7 +179,7 @@ func (a admin) rewind(w http.ResponseWriter, r *http.Request) {
 		defer os.Remove(path)
 		kept, err = a.host.Restore(r.Context(), keyOf(r), path)
 	}
-	answerKept(w, kept, err)
+	a.answerKept(w, r, kept, err)
 }
 
 // load imports a room.
@@ -220,7 +190,7 @@ func (a admin) load(w http.ResponseWriter, r *http.Request) {
 	} else {
 		err = a.host.Import(r.Context(), keyOf(r), r.Body)
 	}
-	answerKept(w, kept, err)
+	a.answerKept(w, r, kept, err)
 }
 
 func receive(path string, from io.Reader) error {
@@ -232,13 +202,23 @@ func receive(path string, from io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// answerKept tells where the file that was replaced is kept.
-func answerKept(w http.ResponseWriter, kept string, err error) {
+// answerKept tells where the file that was replaced is kept, and whether anybody can reach the room.
+func (a admin) answerKept(w http.ResponseWriter, r *http.Request, kept string, err error) {
 	if err != nil {
 		refuse(w, err)
 		return
 	}
-	json.NewEncoder(w).Encode(map[string]string{"kept": kept}) // an error is the client's, who has gone
+	answer := map[string]string{"kept": kept}
+	if namespace := keyOf(r).Namespace; !a.serves(namespace) {
+		answer["note"] = fmt.Sprintf("this den does not serve the namespace %s: nobody reaches the room until a program does", namespace)
+	}
+	json.NewEncoder(w).Encode(answer) // an error is the client's, who has gone
+}
+
+// serves reports whether a namespace is known: to a server by being registered; without a server nothing is, and
+// it is one of the fixtures.
+func (a admin) serves(namespace string) bool {
+	return a.host.HasNamespace(namespace) || len(a.host.Namespaces()) == 0 && namespace == todo.Namespace
 }
 
 // refuse answers with an error. Operators may see all of it.
@@ -253,8 +233,12 @@ func refuse(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), status)
 }
 
-// oneLine is an error as a header can hold it.
-func oneLine(err error) string { return strconv.QuoteToASCII(err.Error()) }
+// oneLine is an error as a trailer can hold it.
+func oneLine(err error) string {
+	const most = 2 << 10
+	text := strconv.QuoteToASCII(err.Error())
+	return text[:min(len(text), most)]
+}
 
 // An operator is the commands' side: HTTP to a server that runs, or within the process.
 type operator struct {

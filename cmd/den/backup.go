@@ -72,7 +72,7 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	case "backup", "export":
 		flags.BoolVar(&t.force, "force", false, "write over a FILE that is there")
 	case "alarms":
-		flags.BoolVar(&t.rebuild, "rebuild", false, "make the index of alarms anew from the rooms' files before")
+		flags.BoolVar(&t.rebuild, "rebuild", false, "make the index of alarms again from the rooms' files before it is listed")
 	case "import":
 		flags.BoolVar(&t.replace, "replace", false, "put it in the place of a room that is there; the old file is kept")
 	}
@@ -81,7 +81,7 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	}
 	if name == "backup" || name == "restore" {
 		flags.StringVar(&t.at, "at", "", "the room as it was at a `time` like 2026-11-20T10:00:00Z")
-		flags.StringVar(&t.seq, "seq", "", "the room as it was behind commit `number`")
+		flags.StringVar(&t.seq, "seq", "", "the room as it was after its commit `number`")
 	}
 	flags.Usage = func() {
 		fmt.Fprintf(t.notes, "Usage: den %s\n", taskUsage[name])
@@ -99,6 +99,11 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	}
 	if n := flags.NArg(); n < least || n > most {
 		return nil, fmt.Errorf("usage: den %s", strings.TrimSpace(strings.SplitN(taskUsage[name], "\n\n", 2)[0]))
+	}
+	for _, arg := range flags.Args() {
+		if arg == "" {
+			return nil, fmt.Errorf("an argument is empty; usage: den %s", strings.TrimSpace(strings.SplitN(taskUsage[name], "\n\n", 2)[0]))
+		}
 	}
 	if t.format != "" && t.format != "sql" && t.format != "jsonl" {
 		return nil, fmt.Errorf("-format %q: want sql or jsonl", t.format)
@@ -126,15 +131,10 @@ func (t *task) do(ctx context.Context, o *operator, name string, args []string) 
 		query.Set("replace", "yes")
 	}
 	switch {
-	case name == "alarms" && t.rebuild:
-		if err := t.post(ctx, o, "/alarms", query); err != nil {
-			return err
-		}
-		return t.fetch(ctx, o, "/alarms", query, t.output)
 	case name == "alarms":
-		return t.fetch(ctx, o, "/alarms", query, t.output)
+		return t.listAlarms(ctx, o, query)
 	case name == "rooms":
-		return t.fetch(ctx, o, "/rooms", query, t.output)
+		return t.list(ctx, o, http.MethodGet, "/rooms", query, t.output)
 	case name == "backup" || name == "export" && len(args) > 0:
 		return t.fetchFile(ctx, o, "/"+name, query, args[0])
 	case name == "export":
@@ -145,17 +145,6 @@ func (t *task) do(ctx context.Context, o *operator, name string, args []string) 
 		return t.send(ctx, o, "/"+name, query, "-")
 	}
 	return t.send(ctx, o, "/"+name, query, args[0])
-}
-
-// post has the server do something, and notes what it says.
-func (t *task) post(ctx context.Context, o *operator, path string, query url.Values) error {
-	res, err := o.call(ctx, http.MethodPost, path, query, nil)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	_, err = io.Copy(t.notes, res.Body)
-	return err
 }
 
 // parseKey reads a room's key.
@@ -189,11 +178,15 @@ func (t *task) fetch(ctx context.Context, o *operator, path string, query url.Va
 // fetchFile writes an answer into a file, which appears whole and synced or not at all. Of several commands
 // that want the same file at the same time, one gets it.
 func (t *task) fetchFile(ctx context.Context, o *operator, path string, query url.Values, file string) error {
-	if within(t.data, file) {
-		return fmt.Errorf("%s: the file would be in the data directory %s, whose files are Den's own: choose another place", file, t.data)
+	file = filepath.Clean(file)
+	if err := room.Outside(t.data, file); err != nil {
+		return err
 	}
 	if _, err := os.Lstat(file); err == nil && !t.force {
 		return exists(file)
+	}
+	if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: the directory %s does not exist: make it first", file, filepath.Dir(file))
 	}
 	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".part-*") // its owner's alone
 	if err != nil {
@@ -211,25 +204,6 @@ func (t *task) fetchFile(ctx context.Context, o *operator, path string, query ur
 		return err
 	}
 	return syncDir(filepath.Dir(file))
-}
-
-// within reports whether a file is in a directory or below, links followed.
-func within(dir, file string) bool {
-	real := func(path string) string {
-		path, err := filepath.Abs(path)
-		if err != nil {
-			return path
-		}
-		if p, err := filepath.EvalSymlinks(path); err == nil {
-			return p
-		}
-		if p, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
-			return filepath.Join(p, filepath.Base(path))
-		}
-		return path
-	}
-	way, err := filepath.Rel(real(dir), real(file))
-	return err == nil && filepath.IsLocal(way)
 }
 
 func exists(file string) error {
@@ -283,12 +257,15 @@ func (t *task) send(ctx context.Context, o *operator, path string, query url.Val
 	}
 	defer res.Body.Close()
 	p.end()
-	var answer struct{ Kept string }
+	var answer struct{ Kept, Note string }
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
 		return err
 	}
 	if answer.Kept != "" {
 		fmt.Fprintln(t.notes, "the old file is kept as", answer.Kept)
+	}
+	if answer.Note != "" {
+		fmt.Fprintln(t.notes, "note:", answer.Note)
 	}
 	return nil
 }

@@ -17,19 +17,26 @@ import (
 // den runs a command as from a shell, and gives what it wrote.
 func den(t *testing.T, data string, args ...string) (string, error) {
 	t.Helper()
+	out, _, err := denNotes(t, data, args...)
+	return out, err
+}
+
+// denNotes is den, and gives what it told besides too.
+func denNotes(t *testing.T, data string, args ...string) (written, told string, err error) {
+	t.Helper()
 	var out, notes bytes.Buffer
 	task := &task{output: &out, notes: &notes}
 	name := args[0]
 	rest, err := task.parse(name, append([]string{"-data", data}, args[1:]...), environment(nil))
 	if err != nil {
-		return notes.String(), err
+		return notes.String(), notes.String(), err
 	}
 	o, err := connect(t.Context(), data, func(host *room.Host) error { return registerAll(host, data) })
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	err = errors.Join(task.do(t.Context(), o, name, rest), o.close())
-	return out.String(), err
+	return out.String(), notes.String(), err
 }
 
 // importNotes makes a room of a program that den does not know.
@@ -177,5 +184,42 @@ func TestRoomsOfTheLogOnly(t *testing.T) {
 	}
 	if _, err := den(t, crashed, "backup", "notes/new", filepath.Join(t.TempDir(), "new.db")); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is most likely a slip is said in words that help.
+func TestSlips(t *testing.T) {
+	data := t.TempDir()
+	importNotes(t, data, "todos/a")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.db")
+	if _, err := den(t, data, "backup", "todos/a", file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := den(t, data, "backup", "todos/a", filepath.Join(dir, "missing", "a.db")); err == nil || !strings.Contains(err.Error(), "the directory "+filepath.Join(dir, "missing")+" does not exist") || strings.Contains(err.Error(), ".part") {
+		t.Errorf("into a directory that does not exist: %v", err)
+	}
+	if _, err := den(t, data, "restore", "todos/a", ""); err == nil || !strings.Contains(err.Error(), "an argument is empty") {
+		t.Errorf("of a file without a name: %v", err)
+	}
+	for _, c := range []struct {
+		key  string
+		note bool
+	}{{"todos/b", false}, {"toods/b", true}} {
+		restore := &task{notes: new(bytes.Buffer)}
+		rest, err := restore.parse("restore", []string{"-data", data, c.key, file}, environment(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := connect(t.Context(), data, func(*room.Host) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(restore.do(t.Context(), o, "restore", rest), o.close()); err != nil {
+			t.Errorf("%s: %v", c.key, err)
+		}
+		if told := restore.notes.(*bytes.Buffer).String(); strings.Contains(told, "does not serve the namespace") != c.note {
+			t.Errorf("%s: %q", c.key, told)
+		}
 	}
 }

@@ -45,7 +45,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&level, "log-level", env("DEN_LOG_LEVEL", "info"), "debug, info, warn or error (DEN_LOG_LEVEL)")
 	flags.StringVar(&c.format, "log-format", env("DEN_LOG_FORMAT", "text"), "text or json (DEN_LOG_FORMAT)")
 	flags.Usage = func() {
-		fmt.Fprint(output, "Den serves rooms: each an actor with a SQLite database of its own.\n\nUsage: den [flags] | den migrate|rooms|backup|restore|export|import|verify | den version\n\n")
+		fmt.Fprint(output, "Den serves rooms: each an actor with a SQLite database of its own.\n\nUsage: den [flags] | den rooms|alarms|backup|restore|export|import|migrate|verify|log | den version\n\n")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {

@@ -4,6 +4,7 @@
 //	den migrate     take rooms through their migrations, see den migrate -h
 //	den version     print the version
 //	den alarms      list the rooms' alarms, see den alarms -h
+//	den log         say what the commit log lacks, and give it up, see den log -h
 //	den rooms, backup, restore, export, import: work on rooms, see den backup -h
 //	den verify      check rooms, log and history, and change nothing, see den verify -h
 //
@@ -44,6 +45,9 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	}
 	if len(args) > 0 && args[0] == "verify" {
 		return verify(ctx, args[1:], getenv, os.Stdout, os.Stderr)
+	}
+	if len(args) > 0 && args[0] == "log" {
+		return showLog(args[1:], getenv, os.Stdout, os.Stderr)
 	}
 	if len(args) > 0 && taskUsage[args[0]] != "" {
 		return runTask(ctx, args[0], args[1:], getenv)

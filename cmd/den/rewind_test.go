@@ -63,7 +63,7 @@ func rewindRooms(t *testing.T, data string, first time.Time) {
 	for i, tc := range []struct {
 		flag, value string
 		want        int
-	}{{"-at", at(3), 3}, {"-seq", "2", 2}, {"-at", at(6), 6}, {"-seq", "1", 1}} {
+	}{{"-at", at(3), 3}, {"-seq", "2", 2}, {"-at", time.Now().UTC().Format(time.RFC3339Nano), 6}, {"-seq", "1", 1}} {
 		file, key := filepath.Join(dir, fmt.Sprint(i)), fmt.Sprintf("todos/copy%d", i)
 		must("backup", tc.flag, tc.value, "todos/kitchen", file)
 		must("restore", key, file)
@@ -89,6 +89,39 @@ func rewindRooms(t *testing.T, data string, first time.Time) {
 func TestRewindWithoutAServer(t *testing.T) {
 	data := t.TempDir()
 	rewindRooms(t, data, makeHistory(t, data, 6))
+}
+
+// A point that the room has not come to, or that is none, is refused, and the error says what can be had.
+func TestPointsThatAreNotThere(t *testing.T) {
+	data := t.TempDir()
+	makeHistory(t, data, 3)
+	if _, err := den(t, data, "restore", "-seq", "2", "todos/kitchen"); err != nil { // it is of seq 4, and nothing before it can be had
+		t.Fatal(err)
+	}
+	later := time.Now().Add(48 * time.Hour).UTC().Format(time.RFC3339)
+	for _, c := range []struct{ flag, value, want string }{
+		{"-seq", "99", "todos/kitchen: the state at seq 99 cannot be had: the room has not come that far; the newest is at seq 4 ("},
+		{"-seq", "1", "the history does not go back that far; the oldest is at seq 4 ("},
+		{"-at", later, "the room has not come that far; the newest is at seq 4 ("},
+		{"-at", "2001-02-03T04:05:06Z", "the history does not go back that far; the oldest is at seq 4 ("},
+		{"-seq", "AbC.16", "its seq is 42"},
+		{"-seq", "0", "want a number from 1"},
+	} {
+		file := filepath.Join(t.TempDir(), "copy")
+		_, backup := den(t, data, "backup", c.flag, c.value, "todos/kitchen", file)
+		_, restore := den(t, data, "restore", c.flag, c.value, "todos/kitchen")
+		for name, err := range map[string]error{"backup": backup, "restore": restore} {
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "_tmp") {
+				t.Errorf("den %s %s %s: %v, want: %s", name, c.flag, c.value, err, c.want)
+			}
+		}
+		if _, err := os.Stat(file); err == nil {
+			t.Errorf("%s %s: there is a backup", c.flag, c.value)
+		}
+	}
+	if kept, err := filepath.Glob(filepath.Join(data, "todos", "*", "*.before-restore-*")); err != nil || len(kept) != 1 {
+		t.Errorf("restored: %v, %v", kept, err)
+	}
 }
 
 // The commands as the program runs them: it knows nothing of the rooms' namespaces.

@@ -1,6 +1,46 @@
 package commitlog
 
+// What an operator can do about a part of the log that is lost for good.
+
 import "errors"
+
+// Lost returns the names of the files that are missing, or damaged so that it is not known whose entries
+// were there, and that rooms may need: those that Abandon would give up.
+func (l *Log) Lost() (files []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.lost() {
+		files = append(files, segmentName(s.number))
+	}
+	return files
+}
+
+// lost returns the segments of Lost. mu is held.
+func (l *Log) lost() (segments []*segment) {
+	for _, s := range l.segments {
+		if s.missing() || s.holeEnd() > 0 {
+			segments = append(segments, s)
+		}
+	}
+	return segments
+}
+
+// GaveUp reports whether Abandon has given up a file that may have had entries of an open room which are
+// newer than all that the log has of it. Then the room's own file may rightly have more than the log.
+func (l *Log) GaveUp(namespace, room, epoch string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.attached[identify(namespace, room, epoch).key]
+	if r == nil {
+		return false
+	}
+	for _, s := range l.segments {
+		if s.given.Load() && (r.in == nil || s.number >= r.in.number) {
+			return true
+		}
+	}
+	return false
+}
 
 // Abandon gives up what the log may have had where a file is missing, or is damaged so that it is
 // not known whose entries were there. Until then each room that cannot show that none of them were
@@ -19,11 +59,9 @@ func (l *Log) Abandon() (files []string, err error) {
 			}
 		}
 		l.mu.Lock()
-		for _, s := range l.segments {
-			if s.missing() || s.holeEnd() > 0 {
-				s.given.Store(true)
-				files = append(files, segmentName(s.number))
-			}
+		for _, s := range l.lost() {
+			s.given.Store(true)
+			files = append(files, segmentName(s.number))
 		}
 		for _, r := range l.attached {
 			if errors.Is(r.unsure, ErrLost) {

@@ -44,9 +44,10 @@ type Log struct {
 	attached map[key]*Room
 	pins     map[string][]pin // by identity.name, one for each epoch, as they were closed
 	crashed  recovery
-	nameless map[key]uint64 // rooms of crashed generations whose names cannot be read, and their newest numbers
-	filters  int64          // bytes of filters in memory
-	pressed  []identity     // rooms to call Pressure for
+	unlisted map[uint64]string // by segment: why rooms to recover cannot be listed, as the operator was told
+	nameless map[key]uint64    // rooms of crashed generations whose names cannot be read, and their newest numbers
+	filters  int64             // bytes of filters in memory
+	pressed  []identity        // rooms to call Pressure for
 	clock    clock
 	quiet    int64 // no sweep before this, by the clock
 	stats    Stats
@@ -206,7 +207,11 @@ func (l *Log) setAside(number uint64, id [16]byte) {
 		name += "-again"
 	}
 	err := l.o.FS.Rename(l.path(number), filepath.Join(l.o.Dir, name))
-	l.o.Logger.Warn("commit log: a file belongs to another log, and is renamed", "file", segmentName(number), "to", name, "error", err)
+	if err != nil {
+		l.o.Logger.Warn("commit log: a file belongs to another log, and could not be renamed", "file", segmentName(number), "to", name, "error", err)
+		return
+	}
+	l.o.Logger.Warn("commit log: a file belongs to another log, and is renamed", "file", segmentName(number), "to", name)
 }
 
 // found makes a new log. MakeDirs may have made the directory before, and have failed to make its name

@@ -6,6 +6,7 @@ package commitlog
 // so all from there on counts as left by a crash, and the rooms say what they have.
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -185,7 +186,7 @@ func (l *Log) rebuild(have map[uint64]bool, b []byte, why error) (*current, erro
 		c.segments = append(c.segments, unreadSegment(n, before))
 	}
 	l.o.Logger.Error("commit log: a file is gone or damaged, and was made again from the segments; every room is looked at",
-		"file", filepath.Join(l.o.Dir, currentName), "segments", len(c.segments), "error", why)
+		"file", filepath.Join(l.o.Dir, currentName), "segments", len(c.segments), "why", cmp.Or(why, errNone))
 	return c, nil
 }
 

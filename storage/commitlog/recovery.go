@@ -149,13 +149,28 @@ func (l *Log) waiting(do func(at cursor, who identity) bool) (sound bool) {
 		}
 		if err != nil {
 			w.fails(w.from)
-			l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segmentName(g.number), "error", err)
+			l.cannotList(g, err)
 		}
 		if !more {
 			break
 		}
 	}
 	return w.failed == nil
+}
+
+// cannotList tells the operator why rooms to recover cannot be listed: of each segment once, and again only if it
+// has become another reason, because they are looked for every few seconds.
+func (l *Log) cannotList(g *segment, err error) {
+	l.mu.Lock()
+	news := l.unlisted[g.number] != err.Error()
+	if l.unlisted == nil {
+		l.unlisted = make(map[uint64]string)
+	}
+	l.unlisted[g.number] = err.Error()
+	l.mu.Unlock()
+	if news {
+		l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segmentName(g.number), "error", err)
+	}
 }
 
 // waitingRooms is one run of waiting.

@@ -1,8 +1,10 @@
 package faults
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -170,6 +172,39 @@ func TestMissingSegment(t *testing.T) {
 	h.Reopen()
 	mustHave(t, h, asleep, 12)
 	mustSay(t, im.mustRefuse(h, behind), storage.ErrLogMissing, filepath.Base(crash))
+}
+
+// What is missing can be given up: then the rooms that needed it go on with what they have, and new ones begin.
+func TestAbandonedLog(t *testing.T) {
+	im := crashed(t)
+	crash := im.segments()[1]
+	if err := im.opened().Shutdown(t.Context()); err != nil { // seals it
+		t.Fatal(err)
+	}
+	remove(t, crash)
+	h := im.opened()
+	refused := im.mustRefuse(h, "new")
+	mustSay(t, refused, storage.ErrLogMissing, filepath.Base(crash), "den log -abandon")
+	if text := refused.Error(); strings.Count(text, filepath.Base(crash)) != 1 {
+		t.Errorf("the cause is said more than once: %s", text)
+	}
+	if lost := h.LostLog(); len(lost) != 1 || lost[0] != filepath.Base(crash) {
+		t.Errorf("lost are %v", lost)
+	}
+	if given, err := h.AbandonLog(); err != nil || len(given) != 1 || given[0] != filepath.Base(crash) {
+		t.Errorf("given up %v, %v", given, err)
+	}
+	for round := range 2 {
+		h.Reopen()
+		if lost := h.LostLog(); len(lost) != 0 {
+			t.Errorf("still lost: %v", lost)
+		}
+		for _, name := range []string{asleep, current, behind, "new"} {
+			if e := create(h.Join(todo.Namespace, name, "bob"), fmt.Sprint("more ", round), "one more"); e.Kind != "success" {
+				t.Fatalf("%s: %s", name, e.Data)
+			}
+		}
+	}
 }
 
 // One that holds nothing but history stops nobody.

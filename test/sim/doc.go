@@ -58,7 +58,21 @@
 //	go test ./test/sim -run TestTorture -sim.seed 42 -v       one, with all that happens in it
 //	go test ./test/sim -run TestTorture -sim.without "flip,lose log"   kinds of events that do not come
 //
-// Events that come besides, some of them in an order in which they do harm (scripts):
+// The climates of the torture (tortures) are these. One in eight of the events of a history begins a script, a short sequence of
+// events in an order that does harm and that chance draws too seldom; in the three climates about one subject it is one in three:
+//
+//	cuts         power cuts at operations of each kind, kills, a few restores
+//	failures     calls that fail or are cut short, and disks that are full, then healed
+//	the past     copies of rooms as they were, clocks that are set, restores
+//	restores     backups, restores and imports with power cuts and failures around them
+//	operators    files deleted and copied into place, imports, migrations
+//	rot          flipped bits, overwritten files, damage in the log and in CURRENT
+//	names        directories, renames and deletes that fail, then a power cut (one subject)
+//	rewrites     failed syncs of rooms' files, which are written again (one subject)
+//	full         disks that are full (one subject)
+//	everything   all of that
+//
+// Events that come besides those of other runs:
 //
 //	cut at           a power cut at the n-th operation of one kind on files of one kind: write, sync, sync of a
 //	                 directory, rename, delete, mkdir, truncate, open, read
@@ -82,8 +96,8 @@
 //   - Of each power cut three outcomes that did not come are looked at too: den verify finds nothing, the log and all rooms
 //     open, and hold what was acknowledged and shown until then.
 //   - A copy of a room as it was is exactly that: each copy that is taken is remembered by its seq, and whoever asks for that
-//     seq gets the same, for as long as history is kept. At the end all of them are asked for, so that each page is
-//     compared with its checksums on the way back.
+//     seq gets the same, for as long as history is kept, the state that a restore left included. At the end all of them
+//     are asked for, so that each page is compared with its checksums on the way back.
 //   - The first seq of a new epoch is above all that the room has ever told.
 //   - Whoever was told that nothing was changed finds that nothing was.
 //   - A large action is there whole or not at all, and so is each migration.

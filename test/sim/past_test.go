@@ -34,9 +34,6 @@ type state struct {
 	seq     storage.Seq
 	digest  string
 	at      time.Time // of its newest action; the state may have come later
-	// restored: nothing was done since the restore. Once something is, nobody can have this state again: the log knows
-	// what came after it, and not what it is.
-	restored bool
 }
 
 // digest is a hash of what a file holds.
@@ -114,7 +111,7 @@ func (w *world) look() {
 // judgeNoCopy: a state that was seen is there for as long as history is kept.
 func (w *world) judgeNoCopy(b *copied) {
 	kept := w.options.TimeTravel - 10*time.Minute // the clock is set now and then
-	if b.wanted == nil || !errors.Is(b.call.err, storage.ErrNoHistory) || w.damaged[b.room] || w.options.TimeTravel < 0 || b.wanted.restored {
+	if b.wanted == nil || !errors.Is(b.call.err, storage.ErrNoHistory) || w.damaged[b.room] || w.options.TimeTravel < 0 {
 		return
 	}
 	if len(w.rewinds[b.room]) == b.rewinds && w.clock.Now().Sub(b.wanted.at) < kept {
@@ -152,11 +149,7 @@ func (w *world) judgeCopy(b *copied, t *truth) {
 			return
 		}
 	}
-	s := &state{room: b.room, rewinds: b.rewinds, seq: t.seq, digest: t.digest(), at: t.newest}
-	if b.rewinds > 0 {
-		s.restored = at <= w.rewinds[b.room][b.rewinds-1].base
-	}
-	w.states = append(w.states, s)
+	w.states = append(w.states, &state{room: b.room, rewinds: b.rewinds, seq: t.seq, digest: t.digest(), at: t.newest})
 }
 
 // cursors are what a frame says of where the room is: its history's name and the seq in it.

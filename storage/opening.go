@@ -1,0 +1,42 @@
+package storage
+
+// What an Open has taken so far. An Open that fails gives it back itself; if it panics, because a file holds what
+// nobody has thought of, or a Log of another kind does, its connection would keep the file's lock, and its part of
+// the log would stay taken: nobody could open the room again in this process.
+
+// An opening is one call of Open. It belongs to the goroutine that calls it; a nil one notes nothing.
+type opening struct {
+	dbs   []*DB
+	parts []RoomLog
+}
+
+func (o *opening) addDB(d *DB) {
+	if o != nil {
+		o.dbs = append(o.dbs, d)
+	}
+}
+
+// part opens the room's part of the log.
+func (o Options) part(epoch string) (RoomLog, error) {
+	room, err := o.Log.Room(o.Namespace, o.Room, epoch)
+	if err == nil && o.opening != nil {
+		o.opening.parts = append(o.opening.parts, room)
+	}
+	return room, err
+}
+
+// giveBack closes all that is still open, if Open panics. Each thing is closed whatever the others do.
+func (o *opening) giveBack() {
+	for _, d := range o.dbs {
+		survive(func() { _ = d.refuse() }) // the panic goes on: it says what is wrong
+	}
+	for _, room := range o.parts {
+		survive(room.Close)
+	}
+}
+
+// survive calls f, and goes on if it panics.
+func survive(f func()) {
+	defer func() { _ = recover() }()
+	f()
+}

@@ -1,0 +1,79 @@
+package storage
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// mustRemove removes a file.
+func mustRemove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A room that has lost its file, and whose beginning the log does not have, is a problem. To open it would make a
+// new, empty room without a word.
+func TestVerifyRoomWithoutItsFile(t *testing.T) {
+	s := newStreet(t)
+	mustRemove(t, s.path(clean))
+	got := s.verify()
+	if got.Problems != 1 || got.of()[0] != clean || got.Rooms != 3 {
+		t.Errorf("%+v\n%v", got.Verified, got)
+	}
+	named := func(room string) (there bool) {
+		verify(t, VerifyOptions{LogDir: filepath.Join(s.dir, "_log")}, files(t, s.dir), func(v *Verifier) {
+			there = v.Room(Options{Path: s.path(room), Namespace: "n", Room: room})
+			got = verified{Verified: v.count}
+		})
+		return there
+	}
+	if !named(clean) || got.Problems != 1 {
+		t.Errorf("by its name: %+v", got.Verified)
+	}
+	if named("nobody") || got.Problems != 0 {
+		t.Errorf("a room that never was: %+v", got.Verified)
+	}
+}
+
+// What was moved out of the log for a room that was refused is nobody's if the room's file is gone.
+func TestVerifyEntriesWithoutTheirFile(t *testing.T) {
+	s := newStreet(t)
+	log, err := OpenLog(LogOptions{Dir: filepath.Join(s.dir, "_log")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flip(t, s.path(clean), 0, 1)
+	if _, err = Open(Options{Path: s.path(clean), Namespace: "n", Room: clean, Log: log}); !errors.Is(err, ErrNotDatabase) || !strings.Contains(err.Error(), asideSuffix) {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, s.path(clean), 0, 1)
+	if got := s.verify(); got.Problems != 0 || !strings.Contains(got.String(), asideSuffix) {
+		t.Errorf("beside the file: %+v\n%v", got.Verified, got)
+	}
+	mustRemove(t, s.path(clean))
+	if got := s.verify(); got.Problems != 1 || got.of()[0] != clean {
+		t.Errorf("without the file: %+v\n%v", got.Verified, got)
+	}
+}
+
+// Beside reports the files that belong to one room, and no others.
+func TestVerifyBeside(t *testing.T) {
+	s := newStreet(t)
+	for _, name := range []string{s.path(clean) + asideSuffix, s.path(clean) + suspectSuffix, s.path(inUse) + suspectSuffix} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := verify(t, VerifyOptions{}, files(t, s.dir), func(v *Verifier) { v.Beside(s.path(clean)) })
+	if got.Notes != 2 || got.Problems != 0 || strings.Contains(got.String(), filepath.Base(s.path(inUse))+suspectSuffix) {
+		t.Errorf("%+v\n%v", got.Verified, got)
+	}
+}
