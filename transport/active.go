@@ -126,8 +126,13 @@ func (a *active) next() error {
 	if h.draining.Load() || a.link.closing() {
 		return nil // not taken: what is not answered is the client's to send again
 	}
+	session := a.s.session.Load()
+	if answer := session.AutoAnswer(data, kind == websocket.MessageBinary); answer != nil {
+		a.link.hasten(answer.Wire())
+		return nil
+	}
 	a.busy.Store(true)
-	err = a.s.session.Load().Receive(data, kind == websocket.MessageBinary)
+	err = session.Receive(data, kind == websocket.MessageBinary)
 	a.s.heard.Store(h.now()) // the client could not be heard meanwhile
 	a.busy.Store(false)
 	if err != nil {

@@ -11,7 +11,9 @@
 //
 //   - No room wakes for a request whose namespace, origin, identity or size is refused.
 //   - A socket's frames leave whole and in order: one goroutine at a time writes
-//     to it, and control frames go through the same queue as data.
+//     to it. Pings, pongs and automatic answers go before what waits, between two frames.
+//   - A slow line is not a dead one: bytes that leave for a client count as its sign of life
+//     while others wait behind them. A dead one is noticed within 45 seconds.
 //   - Nobody waits for a client: [hibernate.Link.Send] queues and returns. A
 //     client that does not keep up is closed with 4000, the others keep going.
 //   - A room that is busy is not flooded: while a connection has too many messages

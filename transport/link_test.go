@@ -99,21 +99,25 @@ func TestLinkWritesAtOnceInPart(t *testing.T) {
 	}
 }
 
+// Frames leave in order, and control frames before those that wait, but never inside one.
 func TestLinkSendsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, client, _ := pipeLink(t, Options{})
+		big := strings.Repeat("c", 2*pieceSize+1)
+		l.Send(text(big))
+		synctest.Wait() // its first piece is being written
 		l.Send(text("a"), text("b"))
-		l.Send(text(strings.Repeat("c", gatherFrame+1)))
 		l.Send(text("d"))
 		l.control([]byte{finBit | 0xA, 1, 'p'})
+		l.control([]byte{finBit | 0xA, 1, 'r'})
 		l.Send()
 		l.Close(1000, "bye")
 		l.Send(text("too late"))
 		l.control([]byte{finBit | 0xA, 1, 'q'})
 		l.Close(4000, "too late")
 		r := bufio.NewReader(client)
-		got := readPayloads(t, r, 6)
-		want := []string{"a", "b", strings.Repeat("c", gatherFrame+1), "d", "p", "\x03\xe8bye"}
+		got := readPayloads(t, r, 7)
+		want := []string{big, "p", "r", "a", "b", "d", "\x03\xe8bye"}
 		for i := range want {
 			if got[i] != want[i] {
 				t.Errorf("frame %d is %.20q, want %.20q", i, got[i], want[i])

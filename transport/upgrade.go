@@ -51,6 +51,7 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 // upgrade makes the handshake. Where it gives a refusal nothing has been taken over.
 func (a *active) upgrade(w *response, r *http.Request, key room.Key) *refusal {
 	shake := &handshaker{ResponseWriter: w, opened: func(conn net.Conn) *wire {
+		limitUnsent(conn)
 		a.take(conn, nil)
 		a.s.h.join(a)
 		return a.wire
