@@ -36,6 +36,9 @@ const (
 	CodeStorageUnavailable Code = "storage_unavailable"
 	// CodeTooLarge: over a limit of size.
 	CodeTooLarge Code = "too_large"
+	// CodeFrameTooLarge: the message is longer than the server takes. Nothing of it was read but
+	// by whom it is to be answered.
+	CodeFrameTooLarge Code = "frame_too_large"
 	// CodeDuplicateID: this connection used the id before, for something else.
 	CodeDuplicateID Code = "duplicate_id"
 	// CodeMutationGap: an action of this client with a lower number has not come yet.
@@ -77,7 +80,7 @@ func codeTable(c Code) (retry retryAdvice, status int) {
 		return retryLater, http.StatusGatewayTimeout
 	case CodeAborted, CodeOverloaded, CodeRoomUnavailable, CodeStorageUnavailable, CodeShuttingDown:
 		return retryLater, http.StatusServiceUnavailable
-	case CodeTooLarge:
+	case CodeTooLarge, CodeFrameTooLarge:
 		return retryNever, http.StatusRequestEntityTooLarge
 	case CodeMutationGap:
 		return retryLater, http.StatusConflict
@@ -104,7 +107,7 @@ func Codes() []Code {
 	return []Code{
 		CodeBadMessage, CodeUnsupportedData, CodeUnknownChannel, CodeUnknownAction, CodeBadPayload,
 		CodeConflict, CodeActionFailed, CodeActionTimeout, CodeAborted, CodeOverloaded, CodeRoomUnavailable,
-		CodeStorageUnavailable, CodeTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
+		CodeStorageUnavailable, CodeTooLarge, CodeFrameTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
 		CodeUnknownNamespace, CodeBadRoomName, CodeBadHandshake, CodeNotFound, CodeShuttingDown,
 	}
 }
@@ -131,9 +134,9 @@ const (
 	CloseGoingAway       = 1001 // the server is shutting down
 	CloseProtocolError   = 1002 // the client broke the rules of WebSockets
 	CloseUnsupportedData = 1003 // data of a kind that is not served at all
-	CloseInvalidData     = 1007 // a text frame that is not UTF-8
+	CloseInvalidData     = 1007 // a text, or the reason of a close, that is not UTF-8
 	ClosePolicy          = 1008 // against a rule that has no code of its own
-	CloseTooBig          = 1009 // a frame over the read limit
+	CloseTooBig          = 1009 // a message of more than twice the read limit
 	CloseInternal        = 1011 // the room's set-up failed, or a fault of the server
 
 	CloseSlowConsumer     = 4000 // the send queue was full

@@ -182,22 +182,13 @@ func (t *turnstile) take() bool {
 
 // Close queues a close frame behind everything that waits. The first one counts.
 func (l *link) Close(code int, reason string) {
-	l.closeWith(closeFrame(code, reason), code, reason)
-}
-
-// control queues a copy of a control frame. A close frame is the last:
-// what comes behind one is dropped.
-func (l *link) control(frame []byte) {
-	if frame[0]&opcodeBits != opClose {
-		l.hasten(frame)
+	l.mu.Lock()
+	if l.state != linkOpen {
+		l.mu.Unlock()
 		return
 	}
-	code, reason := readClose(frame)
-	if code == syncproto.CloseTooBig {
-		reason = string(syncproto.CodeTooLarge)
-		frame = closeFrame(code, reason)
-	}
-	l.closeWith(append([]byte(nil), frame...), code, reason)
+	l.last(closeFrame(code, reason), code, reason, l.opts.WriteTimeout)
+	l.unlockAndFlush()
 }
 
 // hasten queues a copy of a whole frame that goes out before all that waits: a ping, a pong, an
@@ -279,16 +270,6 @@ func (l *link) giveUp(code int, reason string) {
 		return
 	}
 	l.cut(code, reason, giveUpTimeout)
-	l.unlockAndFlush()
-}
-
-func (l *link) closeWith(frame []byte, code int, reason string) {
-	l.mu.Lock()
-	if l.state != linkOpen {
-		l.mu.Unlock()
-		return
-	}
-	l.last(frame, code, reason, l.opts.WriteTimeout)
 	l.unlockAndFlush()
 }
 

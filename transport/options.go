@@ -32,7 +32,9 @@ type Options struct {
 	// everybody is the zero Identity.
 	Authenticate func(*http.Request) (room.Identity, error)
 
-	// ReadLimit is the largest message of a client in bytes. Default 1 MiB.
+	// ReadLimit is the largest message of a client in bytes. One of up to twice as many is
+	// passed over and answered with frame_too_large; a larger one closes its socket with
+	// 1009. Default 1 MiB.
 	ReadLimit int64
 	// ReadTimeout is how long one message may take from its first byte to its last,
 	// and the body of a plain request likewise. Default 60 s.
