@@ -34,9 +34,5 @@ func (s *Session) Oversized(head []byte, binary bool, limit int64) error {
 	}
 	m.Action = slices.Clone(head) // what it is known again by, if it comes twice
 	s.name(action, m)
-	if !s.begin() {
-		return ErrSessionOver
-	}
-	s.post(action, 0)
-	return nil
+	return s.take(action)
 }
