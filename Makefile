@@ -2,7 +2,7 @@
 # What each part does is in test/checks/parts.sh; the order and the summary are in test/checks/run.sh.
 #
 #   make test    everything, once                     make lint    format, vet, staticcheck, vulnerabilities
-#   make unit    go test -race ./...                  make cross   build for every system that Den supports
+#   make unit    go test -race ./...                  make cross   does it build for every system that Den supports
 #   make fuzz    every fuzz target (FUZZTIME=5s)      make bench   every benchmark (BENCHTIME=1s), and the ratios
 #   make crash   kill -9 and restart (LOOPS=200)      make web     the page and the wire, in Node and Chromium
 #   make sim     systems from seeds (test/sim)         make bugs    the simulation against deliberate bugs
@@ -26,12 +26,12 @@ export FUZZTIME LOOPS DURATION
 .PHONY: test lint cross unit fuzz bench compare crash sim bugs web soak api run clean
 
 test:
-	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim torture web
+	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim storage web
 
 lint:
 	@$(RUN) setup format vet staticcheck vuln
 
-cross unit fuzz crash sim torture bugs web:
+cross unit fuzz crash sim storage bugs web:
 	@$(RUN) setup $@
 
 bench:
@@ -41,7 +41,7 @@ compare:
 	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(value BENCH)' -dir '$(DIR)'
 
 soak:
-	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup unit-soak fuzz crash-soak linear-soak sim-soak torture-soak sockets-soak bugs bench
+	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup cross-soak unit-soak fuzz crash-soak linear-soak sim-soak torture-soak sockets-soak bugs bench
 
 api:
 	go test ./test/policy -run '^TestAPI$$' -update

@@ -348,7 +348,7 @@ func TestRestorePowerCut(t *testing.T) {
 	}
 	t.Logf("seed %d", seed)
 	old, restored := 0, 0
-	for cut := 1; ; cut++ {
+	for cut := 1; ; cut += 4 / shorter(4, 1) {
 		disk := faultdisk.New(seed+uint64(cut), faultdisk.PowersafeOverwrite)
 		name := fmt.Sprintf("restore-%d-%d", seed, cut)
 		unregister, err := disk.Register(name)

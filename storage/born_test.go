@@ -162,7 +162,7 @@ func TestBornInMemory(t *testing.T) {
 // The process is killed at some point of a room's first life: what was committed is there, in the
 // same history; if nothing was, there is no trace.
 func TestBornKilled(t *testing.T) {
-	for actions := range 40 {
+	for actions := 0; actions < 40; actions += 8 / shorter(8, 1) {
 		n := newNursery(t)
 		d := n.born("r")
 		epoch := d.Epoch()

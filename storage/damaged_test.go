@@ -363,3 +363,51 @@ func TestRelaxedThenDurable(t *testing.T) {
 		t.Error("no file was ahead of the log: the test tests nothing")
 	}
 }
+
+// A file with a flipped bit in its header opens as it was, or is refused with an error that has a name; and a restore takes its
+// place.
+func TestDamagedHeader(t *testing.T) {
+	r := newRig(t, 1)
+	defer r.close()
+	r.mustStart()
+	d := r.mustOpen("r")
+	if err := errors.Join(put(d, 1, "x"), d.WriteBackup("/b.db"), put(d, 2, "y"), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	path := r.options("r").Path
+	step := 1
+	if raceEnabled || testing.Short() {
+		step = 7
+	}
+	refused := 0
+	for bit := 0; bit < headerSize*8; bit += step {
+		now, err := r.disk.Read(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now[bit/8] ^= 1 << (bit % 8)
+		r.disk.Write(path, now)
+		d, err := r.open("r")
+		if err == nil {
+			d.Fence()
+		} else {
+			refused++
+			if !refusal(err) {
+				t.Errorf("bit %d: %v", bit, err)
+			}
+		}
+		if _, err := restoreOver(r.options("r"), "/b.db"); err != nil {
+			t.Fatalf("bit %d: %v", bit, err)
+		}
+		d = r.mustOpen("r")
+		if rows, err := rowsOf(d); err != nil || len(rows) != 1 || rows[1] != "x" {
+			t.Fatalf("bit %d: after a restore: %v, %v", bit, rows, err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused < headerSize*8/step/4 {
+		t.Errorf("%d refused", refused)
+	}
+}

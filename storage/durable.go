@@ -117,9 +117,6 @@ func (o Options) publish(temp string) error {
 func (o Options) publishNew(temp string, failed error) error {
 	err := failed
 	if err == nil {
-		err = o.dropRewrite() // of a file that an operator has removed
-	}
-	if err == nil {
 		if err = o.publish(temp); err != nil {
 			o.FS.Remove(o.Path)
 		}

@@ -110,13 +110,6 @@ func TestInvariantGateWALRestart(t *testing.T) {
 	}
 }
 
-func shorter(n, short int) int {
-	if testing.Short() || raceEnabled {
-		return short
-	}
-	return n
-}
-
 // A power cut at any change of the disk during a restore and the lives after it leaves the old room or the
 // new one, and what was acknowledged.
 func TestInvariantGateRestore(t *testing.T) {

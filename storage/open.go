@@ -45,7 +45,7 @@ func Open(o Options) (*DB, error) {
 	if err == nil {
 		return d, nil
 	}
-	err = fmt.Errorf("open %s: %w", o.Path, diagnose(o.Path, err))
+	err = fmt.Errorf("open %s: %w", o.Path, damaged(diagnose(o.Path, err)))
 	if refusal(err) {
 		moved, failed := putAside(o)
 		if moved != "" {
@@ -528,6 +528,21 @@ func diagnose(path string, err error) error {
 		return fmt.Errorf("%w: %w", ErrReadOnly, probe)
 	}
 	return fmt.Errorf("%w: %w", err, probe)
+}
+
+// damaged calls corrupt what SQLite calls just an error: while a room is opened it runs Den's statements alone, so the file is not
+// as Den has written it. A header with a schema format that SQLite does not know is one such error, a table of Den's that
+// is not there another.
+func damaged(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	switch e.Code & 0xff {
+	case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_INTERNAL, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_SCHEMA:
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
 }
 
 // syncFile syncs a file that was written by somebody else.

@@ -46,10 +46,7 @@ func powerCuts(t *testing.T, logDir string) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	lives := 150
-	if testing.Short() {
-		lives = 60
-	}
+	lives := shorter(150, 40)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	disk := faultdisk.New(seed, faultdisk.PowersafeOverwrite)
 	name := fmt.Sprintf("power%s-%d", logDir, seed)
@@ -248,10 +245,7 @@ func TestInvariantGateFaults(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	lives := 120
-	if testing.Short() {
-		lives = 60
-	}
+	lives := shorter(120, 30)
 	rng := rand.New(rand.NewPCG(seed, 7))
 	disk := faultdisk.New(seed, faultdisk.PowersafeOverwrite)
 	name := fmt.Sprintf("faults-%d", seed)

@@ -90,10 +90,7 @@ func TestRandomHistories(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d (repeat with -seed)", seed)
-	histories, batches := 20, 60
-	if testing.Short() {
-		histories = 4
-	}
+	histories, batches := shorter(20, 4), 60
 	for i := range histories {
 		h := &history{t: t, rnd: rand.New(rand.NewPCG(seed, uint64(i))), live: newContent(), now: 1000}
 		h.o = testOptions(t)

@@ -96,10 +96,7 @@ func TestRelaxedPowerCut(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d", seed)
-	disks := 16
-	if testing.Short() {
-		disks = 4
-	}
+	disks := shorter(16, 3)
 	var seen relaxedTally
 	for i := range uint64(disks) {
 		relaxedDisk(t, seed+i, &seen)

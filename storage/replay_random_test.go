@@ -39,10 +39,7 @@ func TestReplayOfRandomHistories(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d (repeat with -seed)", seed)
-	histories, steps := 8, 40
-	if testing.Short() {
-		histories = 3
-	}
+	histories, steps := shorter(8, 3), 40
 	lost, spilled := 0, 0
 	for i := range histories {
 		h := &replayed{t: t, rnd: rand.New(rand.NewPCG(seed, uint64(i))), log: newMemLog(), atSeq: make(map[Seq][32]byte)}

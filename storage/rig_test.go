@@ -157,6 +157,14 @@ func openWithTodos(o Options) (*DB, error) {
 	return d, nil
 }
 
+// shorter is how often something is tried: n times, or, with -short and under the race detector, short times.
+func shorter(n, short int) int {
+	if testing.Short() || raceEnabled {
+		return short
+	}
+	return n
+}
+
 func powerRoom(t testing.TB, o Options) *DB {
 	t.Helper()
 	d, err := openWithTodos(o)

@@ -459,10 +459,7 @@ func TestSpareRandom(t *testing.T) {
 // Over power cuts at every operation of the disk, rooms that take over each other's connections
 // lose nothing that was acknowledged.
 func TestPowerCutSpare(t *testing.T) {
-	stride := 1
-	if raceEnabled {
-		stride = 4
-	}
+	stride := 12 / shorter(12, 1)
 	for after := 1; ; after += stride {
 		cut := false
 		for seed := range uint64(2) {

@@ -579,12 +579,16 @@ func (w *wal) difference(tls *libc.TLS, page uint32, after []byte) (part []byte,
 }
 
 // reserve begins a new chunk where the last one has no room for n bytes. Older chunks live as long as
-// a part in them is of use: so a large transaction takes about its own size of memory.
+// a part in them is of use: so a large transaction takes about its own size of memory. A small chunk is left
+// to append, which makes it as large as its parts are: most are a few hundred bytes, and n is for the worst.
 func (w *wal) reserve(n int) {
-	if cap(w.chunk)-len(w.chunk) >= n {
-		return
+	switch {
+	case cap(w.chunk)-len(w.chunk) >= n:
+	case cap(w.chunk) >= smallChunk:
+		w.chunk = make([]byte, 0, max(min(w.usual, maxChunk), min(2*cap(w.chunk), maxChunk), n))
+	case w.chunk == nil:
+		w.chunk = make([]byte, 0, max(min(w.usual, maxChunk), 1<<10))
 	}
-	w.chunk = make([]byte, 0, max(min(w.usual, maxChunk), min(2*cap(w.chunk), maxChunk), n))
 }
 
 // drop notes that a frame's part is of no use any more.
@@ -747,7 +751,7 @@ func (w *wal) committedAt(pages uint32) {
 		w.end = f.at + pageSize
 	}
 	w.bare, w.first = 0, nil
-	w.pages, w.committed, w.usual = pages, len(w.buf), w.size+pageHeader+maxDifference
+	w.pages, w.committed, w.usual = pages, len(w.buf), w.size
 	w.reset()
 }
 
@@ -773,3 +777,6 @@ func (w *wal) reset() {
 
 // maxChunk is how large the pieces of memory are that hold a large payload.
 const maxChunk = 1 << 20
+
+// smallChunk is up to where append may grow one, and leave what it has copied to those who hold parts of it.
+const smallChunk = 64 << 10

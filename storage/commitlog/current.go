@@ -126,9 +126,11 @@ func (c *current) numbers() [8]*uint64 {
 // file is the content of CURRENT's file: two copies.
 func (c *current) file() []byte {
 	b := c.encode()
-	page := make([]byte, (len(b)+currentPage-1)/currentPage*currentPage)
-	copy(page, b)
-	return append(page, b...)
+	second := (len(b) + currentPage - 1) / currentPage * currentPage
+	f := make([]byte, second+len(b))
+	copy(f, b)
+	copy(f[second:], b)
+	return f
 }
 
 // parseCurrent takes the first copy that is whole. damaged tells that the other one is not.

@@ -75,15 +75,29 @@ part_vuln() {
   exit 1
 }
 
-# Only whether it compiles and links matters for other systems, so they go without the optimiser: it takes a third of
-# the time, most of it for SQLite's C in Go.
+# For other systems the types of all packages are checked from source, and two of them are built; soak builds all. Only
+# whether it compiles and links matters there, so the builds go without the optimiser: it takes a third of the time, most
+# of it for SQLite's C in Go.
 part_cross() {
-  local target start host flags
-  host=$(go env GOHOSTOS)/$(go env GOHOSTARCH)
+  local target others=()
   for target in $targets; do
+    [ "$target" = "$(host)" ] || others+=("$target")
+  done
+  go build ./...
+  go run ./test/types "${others[@]}"
+  build windows/amd64 darwin/arm64
+}
+
+part_cross-soak() { build $targets; }
+
+host() { echo "$(go env GOHOSTOS)/$(go env GOHOSTARCH)"; }
+
+build() {
+  local target start flags
+  for target; do
     start=$SECONDS
     flags=(-gcflags='all=-N -l')
-    [ "$target" = "$host" ] && flags=()
+    [ "$target" = "$(host)" ] && flags=()
     GOOS=${target%/*} GOARCH=${target#*/} go build ${flags[@]+"${flags[@]}"} ./...
     echo "$target $((SECONDS - start))s"
   done
@@ -120,7 +134,8 @@ seconds() {
   esac
 }
 
-# Fuzz targets are found, not listed: a new one is run from the day it is written.
+# Fuzz targets are found, not listed: a new one is run from the day it is written. SQLite is compiled once more for them,
+# with counters; no target runs it, so it goes without the optimiser.
 part_fuzz() {
   local listed line names=() count=0
   listed=$(go test -list '^Fuzz' ./...) || { echo "$listed"; exit 1; }
@@ -131,7 +146,7 @@ part_fuzz() {
         for name in ${names[@]+"${names[@]}"}; do
           set -- $line
           echo "--- $name in $2"
-          go test -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" "$2"
+          go test -gcflags='modernc.org/sqlite/lib=-N -l' -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" "$2"
           count=$((count + 1))
         done
         names=()
@@ -173,9 +188,10 @@ part_sim() { go test -count=1 -timeout 15m ./test/sim; }
 part_sim-soak() { go test -count=1 -v -timeout 24h -skip '^TestTorture$' ./test/sim -sim.for "$DURATION"; }
 part_bugs() { go test -count=1 -v -tags denbugs -timeout 1h -run '^TestBugs$' ./test/sim ./test/linear; }
 
-# Rooms on one log, on a disk that fails and loses power at any operation: 500 seeds, or as many as there is time for.
-# The race detector, under which the unit tests take a few of them, makes SQLite fifteen times slower.
-part_torture() { go test -count=1 -v -timeout 15m -run '^TestTorture$' ./storage -torture 500; }
+# The storage's tests in full: power cuts at every operation, and 500 seeds of rooms on one log on a disk that fails. The
+# race detector makes SQLite fifteen times slower, so the unit tests try a part of these. The torture also runs for as long
+# as there is time for.
+part_storage() { go test -count=1 -timeout 15m ./storage/...; }
 part_torture-soak() {
   go test -count=1 -v -timeout 24h -run '^TestTorture$' ./storage -torture.for "$DURATION"
   go test -count=1 -v -timeout 24h -run '^TestTorture$' ./test/sim -sim.for "$DURATION"

@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	tortureFlag = flag.Int("sim.torture", 0, "how many runs TestTorture makes; 0: 500, 50 with -short, 10 under the race detector")
+	tortureFlag = flag.Int("sim.torture", 0, "how many runs TestTorture makes; 0: 500, 50 with -short, 5 under the race detector")
 	withoutFlag = flag.String("sim.without", "", "kinds of events that are left out of histories, as in \"flip,delete\"")
 )
 
@@ -129,7 +129,7 @@ func TestTorture(t *testing.T) {
 	case *tortureFlag > 0:
 		s.Count = *tortureFlag
 	case raceEnabled:
-		s.Count = 10
+		s.Count = 5
 	case testing.Short():
 		s.Count = 50
 	default:
@@ -171,7 +171,7 @@ func (s stats) complainOfTorture(t *testing.T, runs int) {
 func TestTortureDeterministic(t *testing.T) {
 	n := 30
 	if raceEnabled || testing.Short() {
-		n = 4
+		n = 2
 	}
 	sameAgain(t, n, plan{torture: true})
 }
