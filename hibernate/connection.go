@@ -43,7 +43,7 @@ type Connection struct {
 
 	// Owned by the room's actor.
 
-	state *State // nil: the zero State
+	state *kept // nil: nothing is kept
 
 	// Safe from any goroutine.
 
@@ -95,19 +95,39 @@ func Identify(id Identity) *Identity {
 
 var nobody = &Identity{}
 
+// kept is what the room keeps with a connection.
+type kept struct {
+	State         // the handler's
+	client string // see Numbers
+}
+
 // State is what the handler keeps with the connection.
 func (c *Connection) State() State {
 	if c.state == nil {
 		return State{}
 	}
-	return *c.state
+	return c.state.State
 }
 
 // SetState changes what State gives.
-func (c *Connection) SetState(s State) {
+func (c *Connection) SetState(s State) { c.keep(kept{s, c.Numbers()}) }
+
+// Numbers is the name of the client whose numbered actions came last over this connection; "" where
+// none has.
+func (c *Connection) Numbers() string {
+	if c.state == nil {
+		return ""
+	}
+	return c.state.client
+}
+
+// SetNumbers changes what Numbers gives.
+func (c *Connection) SetNumbers(client string) { c.keep(kept{c.State(), client}) }
+
+func (c *Connection) keep(k kept) {
 	c.state = nil
-	if s.Tags != nil || s.Attachment != nil {
-		c.state = &s
+	if k.Tags != nil || k.Attachment != nil || k.client != "" {
+		c.state = &k
 	}
 }
 

@@ -36,6 +36,8 @@ type mark struct {
 	last            uint64 // the number that the turn in work has reached
 	stored          uint64 // the number in the file; 0: the client is not there
 	seen            int64  // seen_at in the file
+
+	owner *hibernate.Connection // over which the client sends; nil: see takeOver
 }
 
 type clientKey struct{ client, subject string }
@@ -102,7 +104,11 @@ func (t *turn) mutate(m *actionMessage) error {
 		return err
 	case m.mutation <= at.last:
 		return t.repeat(m)
-	case m.mutation != at.last+1:
+	}
+	if err := t.takeOver(at, m.conn); err != nil {
+		return err
+	}
+	if m.mutation != at.last+1 {
 		return outOfTurn(at.last)
 	}
 	reply, err := t.apply(m)

@@ -46,6 +46,9 @@ const (
 	// CodeUnknownClient: the room knows nothing of this client, whose numbers do not
 	// begin at 1.
 	CodeUnknownClient Code = "unknown_client"
+	// CodeClientTaken: a younger connection sends for this client. Nothing was applied and the number is
+	// not used up; whoever gets it sends no more.
+	CodeClientTaken Code = "client_taken"
 	// CodeAlreadyApplied: the action was answered before, and the answer is gone.
 	CodeAlreadyApplied Code = "already_applied"
 	// CodeUnauthorized: no identity, or one that may not do this.
@@ -84,7 +87,7 @@ func codeTable(c Code) (retry retryAdvice, status int) {
 		return retryNever, http.StatusRequestEntityTooLarge
 	case CodeMutationGap:
 		return retryLater, http.StatusConflict
-	case CodeDuplicateID, CodeConflict, CodeUnknownClient, CodeAlreadyApplied:
+	case CodeDuplicateID, CodeConflict, CodeUnknownClient, CodeClientTaken, CodeAlreadyApplied:
 		return retryNever, http.StatusConflict
 	case CodeUnauthorized:
 		return retryNever, http.StatusUnauthorized
@@ -107,7 +110,7 @@ func Codes() []Code {
 	return []Code{
 		CodeBadMessage, CodeUnsupportedData, CodeUnknownChannel, CodeUnknownAction, CodeBadPayload,
 		CodeConflict, CodeActionFailed, CodeActionTimeout, CodeAborted, CodeOverloaded, CodeRoomUnavailable,
-		CodeStorageUnavailable, CodeTooLarge, CodeFrameTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
+		CodeStorageUnavailable, CodeTooLarge, CodeFrameTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeClientTaken, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
 		CodeUnknownNamespace, CodeBadRoomName, CodeBadHandshake, CodeNotFound, CodeShuttingDown,
 	}
 }
