@@ -43,7 +43,7 @@ type Connection struct {
 
 	// Owned by the room's actor.
 
-	state *kept // nil: nothing is kept
+	rare *rare // nil: the zero State, and nothing kept
 
 	// Safe from any goroutine.
 
@@ -53,7 +53,11 @@ type Connection struct {
 	shown     atomic.Pointer[shown] // what the others see of it; nil: it takes no part. See Presence
 	given     atomic.Bool
 
-	// Immutable; here, where it takes no room.
+	// Returned is the room's own note, owned by its actor: a connection of the same id and
+	// user was here before, and took rows without cursors. It is here, where it takes no room.
+	Returned bool
+
+	// Immutable; here for the same reason.
 
 	Named bool  // the client chose its id itself, so it may come back under it
 	id    uint8 // how many bytes of names are the id
@@ -95,39 +99,51 @@ func Identify(id Identity) *Identity {
 
 var nobody = &Identity{}
 
-// kept is what the room keeps with a connection.
-type kept struct {
-	State         // the handler's
+// rare is what most connections do not have.
+type rare struct {
+	state  State
+	kept   any
 	client string // see Numbers
 }
 
 // State is what the handler keeps with the connection.
 func (c *Connection) State() State {
-	if c.state == nil {
+	if c.rare == nil {
 		return State{}
 	}
-	return c.state.State
+	return c.rare.state
 }
 
 // SetState changes what State gives.
-func (c *Connection) SetState(s State) { c.keep(kept{s, c.Numbers()}) }
+func (c *Connection) SetState(s State) { c.setRare(rare{s, c.Kept(), c.Numbers()}) }
+
+// Kept is what the room itself keeps with the connection over its lives; nil: nothing.
+func (c *Connection) Kept() any {
+	if c.rare == nil {
+		return nil
+	}
+	return c.rare.kept
+}
+
+// Keep changes what Kept gives.
+func (c *Connection) Keep(v any) { c.setRare(rare{c.State(), v, c.Numbers()}) }
 
 // Numbers is the name of the client whose numbered actions came last over this connection; "" where
 // none has.
 func (c *Connection) Numbers() string {
-	if c.state == nil {
+	if c.rare == nil {
 		return ""
 	}
-	return c.state.client
+	return c.rare.client
 }
 
 // SetNumbers changes what Numbers gives.
-func (c *Connection) SetNumbers(client string) { c.keep(kept{c.State(), client}) }
+func (c *Connection) SetNumbers(client string) { c.setRare(rare{c.State(), c.Kept(), client}) }
 
-func (c *Connection) keep(k kept) {
-	c.state = nil
-	if k.Tags != nil || k.Attachment != nil || k.client != "" {
-		c.state = &k
+func (c *Connection) setRare(r rare) {
+	c.rare = nil
+	if r.state.Tags != nil || r.state.Attachment != nil || r.kept != nil || r.client != "" {
+		c.rare = &r
 	}
 }
 

@@ -260,7 +260,7 @@ func TestConnectionState(t *testing.T) {
 		t.Errorf("state %+v", s)
 	}
 	c.SetState(State{})
-	if c.state != nil {
+	if c.rare != nil {
 		t.Error("a state of nothing takes memory")
 	}
 	if !c.LastAutoAnswer().IsZero() {

@@ -57,8 +57,13 @@ type Alarm struct {
 	Cron, Zone string
 }
 
-// SetAlarm has OnAlarm called at a time, rounded up to the millisecond; one that is past is due at once. An
-// alarm of that name is replaced. A room has at most MaxAlarms (ErrTooManyAlarms).
+// SetAlarm has OnAlarm called at a time, rounded up to the millisecond; one that is past is due at once. A
+// room has at most MaxAlarms (ErrTooManyAlarms).
+//
+// An alarm of that name is replaced, by one that is due earlier or later. But OnStart and OnWake run in every life,
+// and a room that is often used would put its alarm off each time. So in these hooks an alarm that is due earlier, or at
+// the same time, stays as it is, with the tries that it has behind it; only a later one is replaced, and a periodic one. To
+// put an alarm off there, call CancelAlarm first. After it has run, the next OnStart sets it again.
 func (c *Context) SetAlarm(name string, at time.Time) error {
 	if err := c.maySetAlarm(name); err != nil {
 		return err
@@ -67,6 +72,12 @@ func (c *Context) SetAlarm(name string, at time.Time) error {
 		return fmt.Errorf("%w: the year %d", ErrBadAlarm, at.Year())
 	}
 	due := max(at.Add(time.Millisecond-1).UnixMilli(), 1)
+	if c.turn.starting {
+		old, there, err := c.life.alarms.find(name)
+		if err != nil || there && old.cron == "" && old.planned <= due {
+			return err
+		}
+	}
 	return c.life.alarms.put(c, alarmRow{name: name, due: due, planned: due})
 }
 

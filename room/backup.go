@@ -370,7 +370,7 @@ const scratchDir = "_tmp"
 // the file removes it; what a process leaves, a later one removes.
 func (h *Host) ScratchFile() (string, error) {
 	dir := filepath.Join(h.opts.Dir, scratchDir)
-	if err := h.opts.FS.MakeDirs(dir); err != nil {
+	if _, err := h.opts.FS.MakeDirs(dir); err != nil {
 		return "", err
 	}
 	h.visits.mu.Lock()

@@ -91,31 +91,63 @@ func (l *life) tell() error {
 	seq := uint64(l.db.Seq())
 	lacking := make(map[uint64][]*hibernate.Connection)
 	for _, c := range l.connections() {
-		if mark := c.Mark(); c.Given() && mark != seq {
+		mark := c.Mark()
+		switch {
+		case !c.Given() || mark == seq:
+		case l.held[c] != nil:
+			if err := l.tellHeld(c, mark); err != nil {
+				return err
+			}
+		default:
 			lacking[mark] = append(lacking[mark], c)
 		}
 	}
 	for mark, conns := range lacking {
-		frames, err := l.since(mark)
+		frames, err := l.since(mark, nil)
 		if err != nil {
 			return err
 		}
-		l.gate.Lock()
-		for _, c := range conns {
-			if !l.fenced {
-				c.Link.Send(frames...)
-				c.Handed(seq)
-			}
-		}
-		l.gate.Unlock()
+		l.hand(conns, frames)
 	}
 	return nil
 }
 
+// tellHeld is tell for a connection that is held: what it is held from stays with the room.
+func (l *life) tellHeld(c *hibernate.Connection, mark uint64) error {
+	h := l.held[c]
+	frames, err := l.since(mark, h)
+	if err != nil {
+		return err
+	}
+	for _, channel := range h.channels {
+		if !channel.kept {
+			channel.kept = true
+			l.lookAgain(c, channel.until)
+		}
+	}
+	l.hand([]*hibernate.Connection{c}, frames)
+	return nil
+}
+
+// hand gives frames to connections, which have all that there is then.
+func (l *life) hand(conns []*hibernate.Connection, frames []*hibernate.Frame) {
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	for _, c := range conns {
+		if !l.fenced {
+			c.Link.Send(frames...)
+			c.Handed(uint64(l.db.Seq()))
+		}
+	}
+}
+
 // since is all channels' changes after a commit, as updates; all there is where the
-// commit is not in the history.
-func (l *life) since(mark uint64) (frames []*hibernate.Frame, err error) {
+// commit is not in the history. What h holds is left out.
+func (l *life) since(mark uint64, h *hold) (frames []*hibernate.Frame, err error) {
 	for i, channel := range l.ns.channels {
+		if h != nil && h.channels[channel] != nil {
+			continue
+		}
 		cursor := ""
 		if i == len(l.ns.channels)-1 {
 			cursor = l.cursor()

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrNotFound is returned where a row that an operation needs is not there, or
-// is a tombstone. To a client it is the code not_found.
+// is marked as deleted. To a client it is the code not_found.
 var ErrNotFound = errors.New("room: no such row")
 
 // errUnhandled is what Base's hooks return for what a room does not take.
@@ -38,6 +38,11 @@ var codeForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 // lower-case letter and then letters, digits and _, 64 at most, like
 // "text_too_long"; Abort panics on any other, which is a mistake in the program.
 // A message is cut at 500 bytes.
+//
+// To a numbered action the refusal is its outcome, which is stored; but with a code that is
+// Retryable, like "overloaded", the action keeps its number and the client sends it again. In
+// OnStart and OnWake the refusal is told to those who connect and sync; to an action it is
+// room_unavailable, and never its outcome.
 func Abort(code, message string) error {
 	if !codeForm.MatchString(code) {
 		panic(fmt.Sprintf("room: Abort with the code %q: want a form like text_too_long", code))
@@ -83,7 +88,8 @@ var clientErrors = []struct {
 	message string
 }{
 	{ErrNotFound, syncproto.CodeNotFound, "There is no such row."},
-	{storage.ErrIO, syncproto.CodeStorageUnavailable, "The room's storage failed."}, // before those that know that nothing was changed
+	{storage.ErrIO, syncproto.CodeStorageUnavailable, "The room's storage failed."},                              // before those that know that nothing was changed
+	{storage.ErrRoomFull, syncproto.CodeRoomFull, "The room is full. Nothing was changed. Deleting makes room."}, // also of one that has lost its batch by it
 	{storage.ErrFull, syncproto.CodeStorageUnavailable, "The room's storage is full. Nothing was changed."},
 	{storage.ErrReadOnly, syncproto.CodeStorageUnavailable, "The room's storage cannot be written. Nothing was changed."},
 	{storage.ErrCorrupt, syncproto.CodeStorageUnavailable, "The room's storage failed."},
@@ -92,10 +98,10 @@ var clientErrors = []struct {
 	{storage.ErrNewer, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrLogMissing, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrLogMismatch, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
-	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too much at once."}, // also of one that has lost its batch by it
+	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too much at once."},       // also of one that has lost its batch by it
+	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."}, // also of a trigger that rolled the batch back
 	{storage.ErrBatchLost, syncproto.CodeAborted, "The action was undone along with another one. Try again."},
 	{ErrTooManyAlarms, syncproto.CodeTooLarge, "The room has too many alarms."},
-	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."},
 	{storage.ErrInterrupted, syncproto.CodeActionTimeout, "The action took too long."},
 	{context.DeadlineExceeded, syncproto.CodeActionTimeout, "The action took too long."},
 	{actor.ErrOverloaded, syncproto.CodeOverloaded, "The room has too much to do. Try again later."},

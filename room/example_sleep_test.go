@@ -1,6 +1,7 @@
 package room_test
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,6 +26,9 @@ type VisitorCount struct {
 func (v *Visitors) OnWake(c *room.Context) error {
 	fmt.Println("woken for a", c.WakeReason())
 	count, err := v.Counts.Get(c, "all")
+	if errors.Is(err, room.ErrNotFound) { // the last life ended in a crash: nothing was written down
+		return nil
+	}
 	v.seen = count.Seen
 	return err
 }

@@ -275,7 +275,7 @@ func TestInvariantBoundedDatabase(t *testing.T) {
 			acknowledged++
 			continue
 		}
-		mustRefuse(t, e, "storage_unavailable")
+		mustRefuse(t, e, "room_full")
 		break
 	}
 	if acknowledged == 0 {

@@ -90,7 +90,8 @@ var hints = []struct {
 	{storage.ErrNotDatabase, "den restore DIR ROOM BACKUP"},
 	{storage.ErrReadOnly, "make the file and its directory writable for Den"},
 	{storage.ErrIO, "look at the disk; the room is tried again when somebody calls for it"},
-	{storage.ErrFull, "make room on the disk, or raise Options.MaxRoomBytes; the room goes on by itself"},
+	{storage.ErrFull, "make room on the disk; the room goes on by itself"},
+	{storage.ErrRoomFull, "delete what is not needed, or raise Options.MaxRoomBytes"},
 }
 
 // hint is what an operator can do about a room's fault; "" where the error says it all.

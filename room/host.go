@@ -65,7 +65,8 @@ type Options struct {
 	// imports have 256 MiB a transaction. Default 64 MiB. With Durability DurableFiles or Unsynced there is no
 	// such limit.
 	MaxActionBytes int
-	// MaxRoomBytes is the largest database of a room. Default 10 GiB.
+	// MaxRoomBytes is the largest database of a room. An action that makes it larger is refused with
+	// room_full; what only deletes still passes. Default 10 GiB.
 	MaxRoomBytes int64
 	// History is how many of its newest actions a room remembers the changed rows of. A
 	// client that was away for longer gets its channels anew. Default 100,000.
@@ -102,7 +103,7 @@ type Options struct {
 	// 2048, or as many as half of the process's descriptors allow.
 	MaxAwake int
 	// ReplyMemory is how many bytes of replies a room keeps in its database for actions
-	// that come twice; the newest of the last 7 days. An index of them, about 5 bytes each,
+	// that come twice; the newest of the last 7 days, and what they say for a day. An index of them, about 5 bytes each,
 	// comes on top; in memory, while the room is awake, 10. Default 1 MiB.
 	ReplyMemory int
 	// AlarmRooms is how many rooms run alarms at the same time, so that others stay quick. Default
@@ -176,6 +177,8 @@ type Host struct {
 	stopping atomic.Bool
 	awake    awake
 	failures failures
+	hangs    hangs
+	losses   losses
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
 	visits   visits

@@ -47,6 +47,8 @@ type life struct {
 	alarm atomic.Int64 // when the next alarm is due, Unix milliseconds; never: it has none
 	work  atomic.Int32 // pieces of work under way, see Context.Go
 
+	running atomic.Pointer[actionMessage] // the numbered action in work; nil: none
+
 	// Protected by host.awake.mu.
 
 	seen int64 // what awake knows of used
@@ -58,11 +60,14 @@ type life struct {
 	rand      *rand.Rand
 	replies   replies
 	pages     pageCache
+	gathered  map[string]*gathering           // by channel; see gather.go
+	held      map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
 	marks     marks
 	place     place
 	alarms    alarmTable
 	scratch   []byte    // encoded rows of the commit in work
 	nextPurge time.Time // when upkeep is due
+	alone     int       // how many messages are to have a turn each, see losses
 	troubled  bool      // the operator was told of a full disk, and nothing was committed since
 
 	watch watch
@@ -85,6 +90,7 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 	}
 	l.ctx, l.end = context.WithCancel(context.Background())
 	l.replies.limit = h.opts.ReplyMemory
+	l.alone = h.losses.take(key)
 	l.watch.init(l)
 	return l
 }
@@ -236,6 +242,7 @@ func (l *life) begin() error {
 		return err
 	}
 	l.planPurge()
+	l.findHolds()
 	l.handler = l.ns.newHandler()
 	t := &turn{life: l, starting: true}
 	c := t.context(nil, nil)
@@ -277,6 +284,7 @@ func (l *life) begin() error {
 // Stop ends the life. Where it ends in good order, OnHibernate is the last that it does.
 func (l *life) Stop(reason actor.StopReason) {
 	defer l.host.awake.leave(l)
+	l.host.losses.put(l.key, l.alone)
 	if reason == actor.StopIdle || reason == actor.StopRequested {
 		l.hibernate()
 	}
@@ -317,6 +325,10 @@ func (l *life) Abandon() {
 	l.fenced = true
 	db := l.db
 	l.gate.Unlock()
+	if m := l.running.Load(); m != nil {
+		l.host.hangs.note(l.key, m)
+	}
+	l.host.losses.put(l.key, aloneAfterLoss)
 	l.end()
 	if db != nil {
 		db.Fence()
@@ -327,10 +339,46 @@ func (l *life) Abandon() {
 // Receive serves what has queued up, as one turn with one commit.
 func (l *life) Receive(batch []*actor.Envelope) error {
 	l.host.awake.touch(l)
-	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch))}
 	l.watch.arm()
 	defer l.watch.disarm()
 	l.countTries(batch)
+	if err := l.countHangs(batch); err != nil {
+		return l.giveUp(err)
+	}
+	late, err := l.serve(batch)
+	if err != nil {
+		return l.giveUp(err)
+	}
+	l.watch.disarm()
+	late.answerLate()
+	l.db.Rest()
+	l.host.stock(l.db)
+	return nil
+}
+
+// serve serves messages, in one turn or, after a batch was lost, in a turn each. It gives a turn that
+// has the answers which are to be given when nothing is in work any more.
+func (l *life) serve(batch []*actor.Envelope) (late *turn, err error) {
+	late = new(turn)
+	for len(batch) > 0 {
+		some := batch
+		if l.alone > 0 {
+			l.alone--
+			some = batch[:1]
+		}
+		batch = batch[len(some):]
+		t := l.serveTurn(some)
+		late.answers = append(late.answers, t.answers...)
+		if t.broken != nil {
+			return late, t.broken
+		}
+	}
+	return late, nil
+}
+
+// serveTurn serves messages with one commit.
+func (l *life) serveTurn(batch []*actor.Envelope) *turn {
+	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch))}
 	checkpoint := false
 	for _, env := range batch {
 		if t.broken != nil {
@@ -349,14 +397,8 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 	if t.broken == nil {
 		t.broken = l.purge()
 	}
-	if t.broken != nil {
-		return l.giveUp(t.broken)
-	}
-	l.watch.disarm()
-	t.answerLate()
-	l.db.Rest()
-	l.host.stock(l.db)
-	return nil
+	l.dropGathered()
+	return t
 }
 
 // giveUp is the error with which the life ends. Of a fault of the storage, which the next life may meet again,

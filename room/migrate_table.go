@@ -30,6 +30,7 @@ type storedColumn struct {
 	required bool
 	key      bool
 	hidden   bool // generated
+	fallback bool // it has a default
 }
 
 func (c *storedColumn) String() string {
@@ -41,42 +42,54 @@ func (c *storedColumn) String() string {
 
 // prepare makes the table if it is not there, and sees to it that it is the struct's.
 func (p *tablePlan) prepare(c *Context) error {
-	if err := p.prepareTable(c); err != nil {
+	if err := p.unbury(c); err != nil {
 		return fmt.Errorf("room: the table %s of %s: %w", p.name, p.row, err)
 	}
-	if err := p.prepareIndexes(c); err != nil {
+	kept, err := p.prepareTable(c)
+	if err != nil {
+		return fmt.Errorf("room: the table %s of %s: %w", p.name, p.row, err)
+	}
+	if err := p.prepareIndexes(c, kept); err != nil {
 		return fmt.Errorf("room: the table %s of %s: %w", p.name, p.row, err)
 	}
 	return nil
 }
 
-func (p *tablePlan) prepareTable(c *Context) error {
+// prepareTable also gives the indexes on columns that the struct has no field for.
+func (p *tablePlan) prepareTable(c *Context) (kept []index, err error) {
 	stored, err := p.stored(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if stored == nil {
 		_, err := c.Exec(p.create)
-		return err
+		return nil, err
 	}
 	if stored.sql == p.create {
-		return nil
+		return nil, nil
 	}
 	if err := stored.read(c); err != nil {
-		return err
+		return nil, err
 	}
-	added, err := p.compare(stored)
+	added, extra, err := p.compare(stored)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if kept, err = p.keptIndexes(c, extra); err != nil {
+		return nil, err
 	}
 	if strings.Contains(stored.sql, madeByDen) {
-		return p.remake(c, added)
+		create, err := p.widened(stored, extra)
+		if err == nil && create != stored.sql {
+			err = p.remake(c, remaking{create, added, extra, kept})
+		}
+		return kept, err
 	}
 	if len(added) > 0 {
-		return fmt.Errorf("there is no column for the field %s; a migration has made this table, so a migration must add the column %s, where the field stands",
+		return nil, fmt.Errorf("there is no column for the field %s; a migration has made this table, so a migration must add the column %s, where the field stands",
 			added[0].goSide(), added[0].sqlSide())
 	}
-	return stored.sameOrder(p)
+	return kept, stored.sameOrder(p, extra)
 }
 
 // stored finds the table's definition; nil: there is none.
@@ -100,14 +113,14 @@ func (p *tablePlan) stored(c *Context) (*storedTable, error) {
 
 // read reads the columns, of which the most tables need no look.
 func (t *storedTable) read(c *Context) error {
-	rows, err := c.Query(`SELECT name, type, "notnull", pk > 0, hidden <> 0 FROM pragma_table_xinfo(?) ORDER BY cid`, t.name)
+	rows, err := c.Query(`SELECT name, type, "notnull", pk > 0, hidden <> 0, dflt_value IS NOT NULL FROM pragma_table_xinfo(?) ORDER BY cid`, t.name)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var col storedColumn
-		if err := rows.Scan(&col.name, &col.kind, &col.required, &col.key, &col.hidden); err != nil {
+		if err := rows.Scan(&col.name, &col.kind, &col.required, &col.key, &col.hidden, &col.fallback); err != nil {
 			return err
 		}
 		t.columns = append(t.columns, col)
@@ -115,8 +128,9 @@ func (t *storedTable) read(c *Context) error {
 	return rows.Err()
 }
 
-// compare finds the columns that the file does not have yet, and all contradictions.
-func (p *tablePlan) compare(t *storedTable) (added []*column, err error) {
+// compare finds the columns that the file does not have yet, those that the struct has no field for and that can be
+// left alone, and all contradictions.
+func (p *tablePlan) compare(t *storedTable) (added []*column, kept []string, err error) {
 	var wrong []error
 	there := make(map[string]*storedColumn)
 	for i := range t.columns {
@@ -137,14 +151,15 @@ func (p *tablePlan) compare(t *storedTable) (added []*column, err error) {
 	}
 	wrong = append(wrong, p.compareStamps(there))
 	for _, s := range t.columns {
-		if there[s.name] != nil {
+		switch {
+		case there[s.name] == nil:
+		case s.optional() && len(added) == 0 && p.otherCase(&s) == nil:
+			kept = append(kept, s.name)
+		default:
 			wrong = append(wrong, p.orphan(&s))
 		}
 	}
-	if err := errors.Join(wrong...); err != nil {
-		return nil, err
-	}
-	return added, nil
+	return added, kept, errors.Join(wrong...)
 }
 
 // compare compares one column's two sides.
@@ -183,29 +198,51 @@ func (p *tablePlan) compareStamps(there map[string]*storedColumn) error {
 	return errors.Join(wrong...)
 }
 
-// orphan is the error of a column that no field wants.
+// orphan is the error of a column that no field wants and that cannot be left alone.
 func (p *tablePlan) orphan(s *storedColumn) error {
-	for i := range p.columns {
-		if c := &p.columns[i]; strings.EqualFold(c.name, s.name) {
-			return fmt.Errorf("the file has the column %s, and the field %s wants %s: they differ by case only; name the column in the field's tag", s, c.goSide(), c.sqlSide())
-		}
+	if c := p.otherCase(s); c != nil {
+		return fmt.Errorf("the file has the column %s, and the field %s wants %s: they differ by case only; name the column in the field's tag", s, c.goSide(), c.sqlSide())
 	}
 	return fmt.Errorf("the file has the column %s, for which the struct has no field; give it one, or write a migration that renames or drops the column", s)
 }
 
-// sameOrder refuses columns in another order than the fields'.
-func (t *storedTable) sameOrder(p *tablePlan) error {
+// otherCase is the column of a field whose name differs from that of the file's column by case only; nil: there is none.
+func (p *tablePlan) otherCase(s *storedColumn) *column {
 	for i := range p.columns {
-		if c := &p.columns[i]; t.columns[i].name != c.name {
-			return fmt.Errorf("column %d of the file is %s, but of the struct's fields that is %s; put the fields into the order of the columns", i+1, &t.columns[i], c.goSide())
+		if c := &p.columns[i]; strings.EqualFold(c.name, s.name) {
+			return c
 		}
 	}
 	return nil
 }
 
+// sameOrder refuses columns in another order than the fields'. Those that have no field may stand anywhere.
+func (t *storedTable) sameOrder(p *tablePlan, kept []string) error {
+	i := 0
+	for at := range t.columns {
+		s := &t.columns[at]
+		if i == len(p.columns) || slices.Contains(kept, s.name) {
+			continue
+		}
+		if c := &p.columns[i]; s.name != c.name {
+			return fmt.Errorf("column %d of the file is %s, but of the struct's fields that is %s; put the fields into the order of the columns", at+1, s, c.goSide())
+		}
+		i++
+	}
+	return nil
+}
+
+// remaking is what a table becomes.
+type remaking struct {
+	create string
+	added  []*column // columns that the file does not have yet
+	kept   []string  // columns that the struct has no field for
+	extras []index   // on those
+}
+
 // remake makes the table anew, with its rows, and with the triggers and the indexes that a
 // migration has given it.
-func (p *tablePlan) remake(c *Context, added []*column) error {
+func (p *tablePlan) remake(c *Context, to remaking) error {
 	if err := p.mayDrop(c); err != nil {
 		return err
 	}
@@ -214,7 +251,10 @@ func (p *tablePlan) remake(c *Context, added []*column) error {
 	if err != nil {
 		return err
 	}
-	to, from, err := p.copied(added)
+	for _, i := range to.extras {
+		extras = append(extras, i.SQL)
+	}
+	into, from, err := p.copied(to)
 	if err != nil {
 		return err
 	}
@@ -222,15 +262,15 @@ func (p *tablePlan) remake(c *Context, added []*column) error {
 	for _, sql := range slices.Concat([]string{
 		"CREATE TABLE " + old + " AS SELECT * FROM " + table,
 		"DROP TABLE " + table,
-		p.create,
-		"INSERT INTO " + table + " (" + to + ") SELECT " + from + " FROM " + old,
+		to.create,
+		"INSERT INTO " + table + " (" + into + ") SELECT " + from + " FROM " + old,
 		"DROP TABLE " + old,
 	}, extras) {
 		if _, err := c.Exec(sql); err != nil {
 			return fmt.Errorf("the struct has changed, and the table's rows do not fit it: %w; write a migration that makes them fit", err)
 		}
 	}
-	c.Logger().Info("a table was made anew, since its struct has changed", "table", p.name, "new_columns", len(added))
+	c.Logger().Info("a table was made anew, since its struct has changed", "table", p.name, "new_columns", len(to.added))
 	return nil
 }
 
@@ -249,31 +289,34 @@ func (p *tablePlan) mayDrop(c *Context) error {
 }
 
 // copied are the new table's columns, and where they come from.
-func (p *tablePlan) copied(added []*column) (to, from string, err error) {
+func (p *tablePlan) copied(r remaking) (to, from string, err error) {
 	var names, values []string
 	for i := range p.columns {
 		c := &p.columns[i]
 		value := c.quoted()
-		if slices.Contains(added, c) {
+		if slices.Contains(r.added, c) {
 			if value, err = c.missing(); err != nil {
 				return "", "", err
 			}
 		}
 		names, values = append(names, c.quoted()), append(values, value)
 	}
+	for _, name := range r.kept {
+		names, values = append(names, quote(name)), append(values, quote(name))
+	}
 	stamps := ", created_at, updated_at, deleted_at"
 	return strings.Join(names, ", ") + stamps, strings.Join(values, ", ") + stamps, nil
 }
 
 // prepareIndexes makes Den's indexes of the table those of the tags.
-func (p *tablePlan) prepareIndexes(c *Context) error {
+func (p *tablePlan) prepareIndexes(c *Context, kept []index) error {
 	found, err := Query[index](c, `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1
 		AND substr(name, 1, length(?2)) = ?2`, p.name, p.indexPrefix())
 	if err != nil {
 		return err
 	}
 	for _, old := range found {
-		if !slices.Contains(p.indexes, old) {
+		if !slices.Contains(p.indexes, old) && !slices.Contains(kept, old) {
 			if _, err := c.Exec("DROP INDEX " + quote(old.Name)); err != nil {
 				return err
 			}

@@ -18,8 +18,10 @@ import (
 //
 //	_den_clients(client, subject, mutation, seen_at)
 //
-// An action that was refused for good takes its number too, with the refusal as its
-// reply: else its client could never get past it. One that may succeed later does not.
+// An action that was run and failed uses its number up too, with the failure as its reply:
+// else its client could never get past it. Some failures are tried again first, see tries.go. What
+// is not the action's own doing (a room that does not start, a full disk, too many messages)
+// keeps the number.
 
 const (
 	// seenEvery is how exactly seen_at is kept: the index over it is not for every action.
@@ -36,6 +38,8 @@ type mark struct {
 	last            uint64 // the number that the turn in work has reached
 	stored          uint64 // the number in the file; 0: the client is not there
 	seen            int64  // seen_at in the file
+	begun           bool   // it is not in the file, but its number 1 was tried
+	hung            bool   // a try of it hung in an earlier life, and was counted
 
 	owner *hibernate.Connection // over which the client sends; nil: see takeOver
 }
@@ -51,6 +55,9 @@ type marks struct {
 // behind the turn: who comes back at the last moment stays.
 func (l *life) purgeClients(now time.Time) (more bool, err error) {
 	before := now.Add(-l.host.opts.ClientRetention).UnixMilli()
+	if err := l.purgeTries(now.Add(-l.host.opts.ClientRetention)); err != nil {
+		return false, err
+	}
 	removed, err := l.db.Internal().Exec(`DELETE FROM _den_clients WHERE (client, subject) IN
 		(SELECT client, subject FROM _den_clients WHERE seen_at < ? ORDER BY seen_at LIMIT ?)`, before, purgeClients)
 	if err != nil {
@@ -91,43 +98,93 @@ func (t *turn) markOf(client, subject string) (*mark, error) {
 
 // mutate applies a numbered action when its turn has come, or answers it as before.
 func (t *turn) mutate(m *actionMessage) error {
+	if err := t.releaseAll(m.conn); err != nil { // the published client does not number its actions
+		return t.storageError(err)
+	}
 	at, err := t.markOf(m.client, m.conn.Identity.Subject)
 	if err != nil {
 		return t.storageError(err)
 	}
+	now := t.life.host.opts.Clock.Now()
 	switch {
 	case m.mutation <= at.last && bug.On("twice"):
-		reply, err := t.apply(m)
+		done, err := t.apply(m)
 		if err == nil {
-			t.send(m.conn, reply)
+			t.send(m.conn, done.reply)
 		}
 		return err
 	case m.mutation <= at.last:
 		return t.repeat(m)
+	case at.last == 0 && t.life.mayBeForgotten(m.client, now):
+		return notKnown(0, now)
 	}
 	if err := t.takeOver(at, m.conn); err != nil {
 		return err
 	}
 	if m.mutation != at.last+1 {
-		return outOfTurn(at.last)
+		return t.outOfTurn(at, now)
 	}
-	reply, err := t.apply(m)
-	if err != nil {
-		if !final(err) {
-			return err
+	at.begun = true
+	return t.run(m, at)
+}
+
+// run runs the action whose turn has come, and settles its number unless that is kept.
+func (t *turn) run(m *actionMessage, at *mark) error {
+	if at.hung {
+		tries, err := t.life.triesOf(m)
+		if err != nil {
+			return t.storageError(err)
 		}
-		if m.mutation != at.last+1 { // it has lost the batch, and with it one before it
-			return storage.ErrBatchLost
+		if tries >= maxTries {
+			t.settle(m, at, applied{reply: settled(m, poisoned())})
+			return nil
 		}
-		reply = refusal(m, err)
 	}
-	t.send(m.conn, reply)
-	t.remember(m, reply)
+	t.life.running.Store(m)
+	done, err := t.apply(m)
+	t.life.running.Store(nil)
+	if err == nil {
+		t.settle(m, at, done)
+		return nil
+	}
+	means := judge(err)
+	switch {
+	case means == verdictKept:
+		return err
+	case m.mutation != at.last+1: // it has lost the batch, and with it one before it
+		return storage.ErrBatchLost
+	case means == verdictTried:
+		tries, failed := t.countTry(m)
+		if failed != nil {
+			return t.storageError(failed)
+		}
+		if tries < maxTries {
+			return tryAgain(err)
+		}
+		err = poisoned()
+	}
+	t.settle(m, at, applied{reply: settled(m, err)})
+	return nil
+}
+
+// settle uses a number up: the reply is its outcome.
+func (t *turn) settle(m *actionMessage, at *mark, done applied) {
+	t.send(m.conn, done.reply)
+	t.remember(m, done)
 	if at.last == at.stored {
 		t.marked = append(t.marked, at)
 	}
 	at.last = m.mutation
-	return nil
+	if at.hung {
+		at.hung = false
+		t.life.host.hangs.forget(hanger{t.life.key, at.client, at.subject})
+	}
+}
+
+// settled is the reply to an action whose failure is its outcome.
+func settled(m *actionMessage, err error) *hibernate.Frame {
+	code, text := ErrorCode(err)
+	return replyFrame(256, syncproto.Reply{Channel: m.channel, ID: m.id, Number: m.fate(syncproto.NumberUsed), Code: code, Message: text})
 }
 
 // repeat answers a numbered action that was answered before.
@@ -145,8 +202,11 @@ func (t *turn) repeat(m *actionMessage) error {
 	return nil
 }
 
+// errBefore is the cause of what is said of a number that was used up before.
+var errBefore = errors.New("room: the number was used up before")
+
 func alreadyApplied() error {
-	return &Error{Code: syncproto.CodeAlreadyApplied, Message: "The action was answered before, and the answer is gone."}
+	return &Error{Code: syncproto.CodeAlreadyApplied, Message: "The action was answered before, and the answer is gone.", cause: errBefore}
 }
 
 // A gapError says which number a client has to go on from.
@@ -154,20 +214,21 @@ type gapError struct{ next uint64 }
 
 func (g *gapError) Error() string { return fmt.Sprintf("room: mutation %d has not come", g.next) }
 
-func outOfTurn(last uint64) error {
-	if last == 0 {
-		return &Error{Code: syncproto.CodeUnknownClient, Message: "The room does not know this client. Begin with a new client id and the number 1."}
+// outOfTurn says what is to come before a number that is too high. Nothing of a client that is not
+// known is applied before it was told so.
+func (t *turn) outOfTurn(at *mark, now time.Time) error {
+	if at.last == 0 && !at.begun {
+		tried, err := t.life.wasTried(at.client, at.subject)
+		if err != nil {
+			return t.storageError(err)
+		}
+		if !tried {
+			return notKnown(1, now)
+		}
+		at.begun = true
 	}
-	gap := &gapError{next: last + 1}
+	gap := &gapError{next: at.last + 1}
 	return &Error{Code: syncproto.CodeMutationGap, Message: fmt.Sprintf("Number %d has not come yet.", gap.next), cause: gap}
-}
-
-// final tells whether an action that failed would fail again, so that its number is used
-// up. One that writes too much loses the batch each time.
-func final(err error) bool {
-	code, _ := ErrorCode(err)
-	lost := errors.Is(err, storage.ErrBatchLost) && !errors.Is(err, storage.ErrTooLarge)
-	return !code.Retryable() && !errors.Is(err, storage.ErrClosed) && !lost
 }
 
 // numberedName makes the key of a numbered action.
@@ -183,13 +244,15 @@ func (t *turn) writeMarks() error {
 	}
 	now := l.host.opts.Clock.Now()
 	for _, m := range t.marked {
-		if err := l.writeMark(m, now.UnixMilli()); err != nil {
+		if err := l.writeMark(m, max(now.UnixMilli(), madeAt(m.client, now))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// writeMark writes a client's number, and sometimes when it was seen: now, in Unix milliseconds, or the time
+// in its id if that is later.
 func (l *life) writeMark(m *mark, now int64) error {
 	if m.stored != 0 && now-m.seen < seenEvery.Milliseconds() && now >= m.seen {
 		_, err := l.db.Internal().Exec(`UPDATE _den_clients SET mutation = ? WHERE client = ? AND subject = ?`,
@@ -203,12 +266,15 @@ func (l *life) writeMark(m *mark, now int64) error {
 	return err
 }
 
-// remember keeps an action's reply for when it comes again; of one that is too long, that
-// there was one.
-func (t *turn) remember(m *actionMessage, reply *hibernate.Frame) {
+// remember keeps an action's reply for when it comes again. Of one that is too long the outcome is kept,
+// without the rows, and also without the value if that alone is too long.
+func (t *turn) remember(m *actionMessage, done applied) {
 	r := &t.life.replies
+	reply := done.reply
 	if len(r.pending)+len(reply.Payload()) > r.limit {
-		reply = refusal(m, alreadyApplied())
+		if reply = done.short(m, done.value); len(r.pending)+len(reply.Payload()) > r.limit {
+			reply = done.short(m, nil)
+		}
 	}
 	if t.remembered == 0 {
 		t.waiting = len(r.pending)

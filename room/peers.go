@@ -119,6 +119,7 @@ func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
 	if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel }) {
 		return nil
 	}
+	conn.Returned = false
 	t.notes = append(t.notes, func() error {
 		_, err := l.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ?`,
 			conn.ID(), conn.Identity.Subject, channel)
@@ -137,6 +138,7 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 	if err != nil {
 		return err
 	}
+	conn.Returned = len(peers) > 0
 	if len(peers) > 0 {
 		t.notes = append(t.notes, func() error {
 			_, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, conn.ID(), conn.Identity.Subject)
@@ -144,6 +146,7 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 		})
 	}
 	for _, p := range peers {
+		t.unhold(conn, p.channel) // it has had an answer
 		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
 			continue
 		}
@@ -159,28 +162,17 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 	return nil
 }
 
-// missed is what a peer lacks, as updates. Where that is too much to be sent, or more than
+// missed is what a peer lacks, as updates by ascending stamp. Where that is too much to be sent, or more than
 // the room remembers, it is the whole channel anew, behind a delete-all.
 func (l *life) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
-	live, gone, err := l.changedRows(p.channel, p.seq)
-	if errors.Is(err, storage.ErrForgotten) {
+	changed, err := l.changed(p.channel, p.seq)
+	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.over() {
 		return l.anew(p.channel, cursor)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if live.total+gone.total > l.host.opts.MaxSnapshotBytes {
-		return l.anew(p.channel, cursor)
-	}
-	if live.total == 0 && cursor != "" {
-		return gone.updateFrames(p.channel, cursor)
-	}
-	deleted, err := gone.updateFrames(p.channel, "")
-	if err != nil {
-		return nil, err
-	}
-	changed, err := live.updateFrames(p.channel, cursor)
-	return append(deleted, changed...), err
+	return changed.updates(p.channel, cursor)
 }
 
 type peer struct {
@@ -208,15 +200,33 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 	if bug.On("peer-high") {
 		confirmed = conn.Mark()
 	}
-	others := func(c *hibernate.Connection) bool { return c.ID() == conn.ID() }
+	others := func(c *hibernate.Connection) bool { return twins(c, conn) }
 	if !conn.Named || slices.ContainsFunc(l.connections(), others) {
 		return
 	}
+	var settled []string // what is held it has no answer to yet, whatever else it had
+	for _, channel := range l.ns.channels {
+		if t.heldOn(conn, channel) == nil {
+			settled = append(settled, channel)
+		}
+	}
 	t.notes = append(t.notes, func() error {
-		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?), seen_at = ?, here = 0 WHERE id = ? AND subject = ?`,
-			int64(confirmed), l.host.opts.Clock.Now().UnixMilli(), conn.ID(), conn.Identity.Subject)
+		now := l.host.opts.Clock.Now().UnixMilli()
+		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seen_at = ?, here = 0 WHERE id = ? AND subject = ?`, now, conn.ID(), conn.Identity.Subject)
+		for _, channel := range settled {
+			if err == nil {
+				_, err = l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?) WHERE id = ? AND subject = ? AND channel = ?`,
+					int64(confirmed), conn.ID(), conn.Identity.Subject, channel)
+			}
+		}
 		return err
 	})
+}
+
+// twins reports whether two connections have the same id and are the same user's. Another user's of
+// the same id is a stranger.
+func twins(a, b *hibernate.Connection) bool {
+	return a.ID() == b.ID() && a.Identity.Subject == b.Identity.Subject
 }
 
 func contains(channels []string, name string) bool { return slices.Contains(channels, name) }

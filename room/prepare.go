@@ -18,7 +18,10 @@ const ownTables = `
 	CREATE TABLE IF NOT EXISTS _den_clients (
 		client TEXT NOT NULL, subject TEXT NOT NULL, mutation INTEGER NOT NULL, seen_at INTEGER NOT NULL,
 		PRIMARY KEY (client, subject)) WITHOUT ROWID;
-	CREATE INDEX IF NOT EXISTS _den_clients_seen ON _den_clients (seen_at)`
+	CREATE INDEX IF NOT EXISTS _den_clients_seen ON _den_clients (seen_at);
+	CREATE TABLE IF NOT EXISTS _den_tries (
+		client TEXT NOT NULL, subject TEXT NOT NULL, mutation INTEGER NOT NULL, digest BLOB NOT NULL,
+		tries INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (client, subject)) WITHOUT ROWID`
 
 // prepare takes the file to where the program is.
 func (l *life) prepare() error {

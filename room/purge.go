@@ -2,18 +2,15 @@ package room
 
 import "time"
 
-// A room's upkeep: what is too old goes, some at a time, behind the room's own work and in a
+// A room's upkeep: what is too old goes (clients' numbers, connection ids, the content of replies), some at a time, behind the room's own work and in a
 // transaction of its own. The file notes when that was, so a room that wakes often does not
 // do it each time.
 //
-// Tombstones of typed tables go when they are older than Options.Retention. They go as any
-// hard DELETE does, so what a client with an older cursor is told is still right; and when the
-// change log forgets that as well, the floor has risen above such cursors. Tables that a
-// handler made by SQL are its own business.
+// Rows are not a part of it. Those that a Table deletes are gone at once, and those that the room has marked as
+// deleted by SQL of its own are the room's business.
 
 const (
 	purgeEvery = time.Hour // while a room is awake, and when it wakes
-	purgeRows  = 256       // at once
 )
 
 // planPurge says when upkeep is due, at the beginning of a life.
@@ -39,12 +36,18 @@ func (l *life) purge() error {
 	t := &turn{life: l}
 	c := t.context(nil, nil)
 	more := false
-	commit, err := t.unit(c, "purge", func() (err error) {
-		more, err = l.purgeAll(c, now)
-		return err
+	_, err := t.unit(c, "purge", func() (err error) {
+		if more, err = l.purgeClients(now); err != nil {
+			return err
+		}
+		replies, err := l.stripReplies(now)
+		if err != nil {
+			return err
+		}
+		more = more || replies
+		return l.purgePeers(now)
 	})
 	if err == nil {
-		t.publish(commit, nil, nil)
 		if more {
 			l.nextPurge = now
 		} else {
@@ -53,21 +56,4 @@ func (l *life) purge() error {
 	}
 	t.commit()
 	return t.broken
-}
-
-// purgeAll removes some of what is too old; more: there is more of it.
-func (l *life) purgeAll(c *Context, now time.Time) (more bool, err error) {
-	before := now.Add(-l.host.opts.Retention).UnixMilli()
-	for _, f := range l.ns.plans {
-		removed, err := c.Exec(f.plan.purge, before, purgeRows)
-		if err != nil {
-			return false, err
-		}
-		more = more || removed.RowsAffected == purgeRows
-	}
-	clients, err := l.purgeClients(now)
-	if err != nil {
-		return false, err
-	}
-	return more || clients, l.purgePeers(now)
 }

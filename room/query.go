@@ -96,7 +96,7 @@ func (p *tablePlan) selection(s Selection) string {
 //
 // A column without a field, or two of one name, are an error: name them with AS. A field
 // without a column keeps its zero value. NULL needs a pointer. Unlike a Table's methods it
-// gives tombstones too: say deleted_at IS NULL where they are not wanted.
+// gives rows that are marked as deleted, too: say deleted_at IS NULL where they are not wanted.
 func Query[T any](c *Context, sql string, args ...any) ([]T, error) {
 	rows, err := c.Query(sql, args...)
 	if err != nil {

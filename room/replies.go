@@ -15,14 +15,15 @@ import (
 // What actions were answered with is kept in the room's database, in the transaction of
 // the actions themselves, so that an action that comes again (its client lost the reply,
 // and sent it once more) is answered again, byte for byte, and not applied again: after
-// a reconnect, a restart, a crash.
+// a reconnect, a restart, a crash. After a day only the outcome is kept, see reply_content.go.
 //
 //	_den_replies(n, at, total, replies)   one row for all replies of a batch
 //
 //	n        1, 2, 3 …; the oldest rows are removed
 //	at       when it was written, Unix milliseconds
 //	total    bytes of this row's and all earlier rows' replies, removed ones too
-//	replies  a byte 1, the format's version; then for each reply:
+//	replies  a byte 1, the format's version, or 2: the replies have no content any more, see
+//	         reply_content.go; then for each reply:
 //	         key 16 bytes · digest 8 bytes · uvarint length · the reply's JSON
 //
 // The rows with a negative n are parts of an index of the others, see reply_index.go: that with -n
@@ -33,7 +34,7 @@ import (
 // that changed nothing is not worth a write of its own, and does no harm when it runs twice.
 
 const (
-	// replyRetention is how long a reply is kept, at the longest.
+	// replyRetention is how long a reply is kept, at the longest; with its content replyContent.
 	replyRetention = 7 * 24 * time.Hour
 	// maxPendingReplies is how many bytes of replies wait for a turn that writes.
 	maxPendingReplies = 64 << 10
@@ -236,7 +237,11 @@ func sameReply(blob []byte, place replyPlace, digest replyDigest) (*hibernate.Fr
 
 // replyIn looks for a reply in a row, which may be gone.
 func (l *life) replyIn(n int64, key replyKey, digest replyDigest) (reply *hibernate.Frame, state replyState, err error) {
-	err = l.replyRows(n, n, func(_ replyRow, blob []byte) bool {
+	old := l.host.opts.Clock.Now().Add(-replyContent).UnixMilli()
+	err = l.replyRows(n, n, func(row replyRow, blob []byte) bool {
+		if row.at < old && len(blob) > 0 && blob[0] == repliesVersion {
+			blob = stripped(blob)
+		}
 		for other, place := range repliesIn(blob) {
 			if other == key {
 				reply, state = sameReply(blob, place, digest)
@@ -250,7 +255,7 @@ func (l *life) replyIn(n int64, key replyKey, digest replyDigest) (reply *hibern
 // repliesIn reads a row's replies. What is not in the form is left out.
 func repliesIn(blob []byte) func(yield func(replyKey, replyPlace) bool) {
 	return func(yield func(replyKey, replyPlace) bool) {
-		if len(blob) == 0 || blob[0] != repliesVersion {
+		if len(blob) == 0 || blob[0] != repliesVersion && blob[0] != strippedVersion {
 			return
 		}
 		var key replyKey

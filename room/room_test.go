@@ -299,7 +299,7 @@ func TestTypedTable(t *testing.T) {
 		mustRefuse(t, alice.Do("items", action, object{"id": "1"}), "not_found")
 	}
 	mustSucceed(t, alice.Do("items", "put", object{"id": "1", "name": "back"}))
-	if rows := alice.Sync("items"); len(rows) != 1 || rows[0][1] != "back" || rows[0][2] != stamp {
+	if rows := alice.Sync("items"); len(rows) != 1 || rows[0][1] != "back" || rows[0][2] != stamp+1000 {
 		t.Errorf("at the end there is %v", rows)
 	}
 	if got := len(bob.Received()); got != 4 {

@@ -25,6 +25,12 @@ type ConnectRequest struct {
 	Identity Identity
 	// Request is the upgrade's, for OnConnect to look at. It may be nil.
 	Request *http.Request
+	// Stock says that the client may be the published one of partysync, which stores every row
+	// as it comes. Where it has chosen its ID, and is new to the room, no row of a channel is sent to it before the last
+	// frame of that channel's answer, for 10 s if it does not ask; and the reply to an
+	// action waits for that as well, for 5 s, and leaves the rows to the answer then. A
+	// client that sends a cursor or numbers its actions is not that one.
+	Stock bool
 	// Link is where messages for the client go. It must be ready for use.
 	Link hibernate.Link
 }
@@ -71,7 +77,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 		id = uuid.NewString()
 	}
 	s.conn.Name(id, key.Room)
-	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request}); err != nil {
+	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: r.Stock && s.conn.Named}); err != nil {
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
 		}
@@ -282,6 +288,9 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 	}
 	data = slices.Clone(data)
 	m, err := syncproto.Decode(data, syncproto.DecodeOptions{MaxBytes: len(data)}) // the transport bounds it
+	if refused, is := errors.AsType[*syncproto.Error](err); is && refused.Mutation != 0 {
+		return s.refusedAction(refused, data), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -317,6 +326,19 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 	default:
 		return &rawMessage{&s.conn, Message{Data: data}}, nil
 	}
+}
+
+// refusedAction is a numbered action whose frame was refused. The room answers it in its turn, so that
+// its number is used up: the same frame would be refused again.
+func (s *Session) refusedAction(refused *syncproto.Error, frame []byte) *actionMessage {
+	action := &actionMessage{
+		conn: &s.conn, channel: refused.Channel, id: refused.ID, refused: refused,
+		client: refused.Client, mutation: refused.Mutation,
+	}
+	s.name(action, syncproto.Message{
+		Client: refused.Client, Mutation: refused.Mutation, ID: refused.ID, Channel: refused.Channel, Action: frame,
+	})
+	return action
 }
 
 // name gives an action the names by which the room knows it again.
@@ -402,18 +424,13 @@ func refusal(message any, err error) *hibernate.Frame {
 	if m, ok := message.(*syncMessage); ok {
 		return exception(m.channel, err)
 	}
+	if m, ok := message.(*actionMessage); ok {
+		return m.unsettled(err)
+	}
 	code, text := ErrorCode(err)
 	return hibernate.TextFrame(256, func(dst []byte) []byte {
-		switch m := message.(type) {
-		case *actionMessage:
-			if gap, is := errors.AsType[*gapError](err); is {
-				return syncproto.AppendGap(dst, m.channel, m.id, text, gap.next)
-			}
-			return syncproto.AppendError(dst, m.channel, m.id, code, text)
-		case *rawMessage:
-			if errors.Is(err, errUnhandled) {
-				return syncproto.AppendException(dst, unhandledCode(m.message), "This room takes no such messages.")
-			}
+		if m, ok := message.(*rawMessage); ok && errors.Is(err, errUnhandled) {
+			return syncproto.AppendException(dst, unhandledCode(m.message), "This room takes no such messages.")
 		}
 		return syncproto.AppendException(dst, code, text)
 	})

@@ -3,7 +3,6 @@ package room
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"slices"
 
 	"github.com/denrooms/den/hibernate"
@@ -15,15 +14,15 @@ import (
 // publish makes the frames for the rows that a commit changed: the sender's reply,
 // with the rows of the channel that it named, and updates for everybody else. The
 // reply is returned, and not yet sent: rows of other channels reach the sender as
-// updates in front of it. m is nil where a commit has no sender.
-func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMessage) (reply *hibernate.Frame) {
+// updates in front of it. m is nil where a commit has no sender. mine are the reply's rows, until
+// the next broadcast.
+func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMessage) (reply *hibernate.Frame, mine []byte) {
 	groups := byTable(commit.Rows)
 	if m != nil { // the sender's channel comes last, see cursor.go
 		slices.SortStableFunc(groups, func(a, b []storage.Row) int {
 			return cmp.Compare(own(a, m), own(b, m))
 		})
 	}
-	var mine []byte // the rows of the reply
 	for i, rows := range groups {
 		cursor := ""
 		if i == len(groups)-1 && len(commit.Rebased) == 0 {
@@ -47,12 +46,13 @@ func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMe
 		t.rebase(name, cursor)
 	}
 	if m == nil {
-		return nil
+		return nil, nil
 	}
 	cursor := t.life.cursor()
-	return hibernate.TextFrame(len(mine)+len(value)+192, func(dst []byte) []byte {
-		return syncproto.AppendSuccess(dst, m.channel, m.id, mine, value, cursor)
+	reply = replyFrame(len(mine)+len(value)+192, syncproto.Reply{
+		Channel: m.channel, ID: m.id, Number: m.fate(syncproto.NumberUsed), Rows: mine, Value: value, Cursor: cursor,
 	})
+	return reply, mine
 }
 
 // own is 1 for rows of the channel that an action named, else 0.
@@ -75,19 +75,25 @@ func (t *turn) rebase(channel, cursor string) {
 		l.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
 		frames = []*hibernate.Frame{exception(channel, err)}
 	}
-	t.out = append(t.out, delivery{to: l.connections(), frames: frames})
+	if to := t.audience(channel); len(to) > 0 {
+		t.out = append(t.out, delivery{to: to, frames: frames})
+	}
 }
 
 // anew is a whole channel as updates behind a delete-all.
 func (l *life) anew(channel, cursor string) ([]*hibernate.Frame, error) {
-	all, err := l.liveRows(channel)
+	all := ordered{limit: l.host.opts.MaxSnapshotBytes}
+	rows, err := l.db.Live(channel)
+	if err == nil {
+		err = all.addAll(rows)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if all.total == 0 {
 		return []*hibernate.Frame{deleteAll(channel, cursor)}, nil
 	}
-	frames, err := all.updateFrames(channel, cursor)
+	frames, err := all.updates(channel, cursor)
 	return append([]*hibernate.Frame{deleteAll(channel, "")}, frames...), err
 }
 
@@ -175,7 +181,7 @@ func (t *turn) broadcast(rows []storage.Row, except *hibernate.Connection, curso
 	if l.scratch = encoded.bytes; cap(encoded.bytes) > maxScratch { // the frames hold copies
 		l.scratch = nil
 	}
-	if to := l.connections(); len(to) > 1 || len(to) == 1 && to[0] != except {
+	if to := t.audience(channel); len(to) > 1 || len(to) == 1 && to[0] != except {
 		t.out = append(t.out, delivery{to: to, except: except, frames: updates(channel, encoded, cursor)})
 	}
 	return encoded.bytes
@@ -200,13 +206,32 @@ func updates(channel string, rows encodedRows, cursor string) (frames []*hiberna
 // changed since a cursor or a time that it names. next is what is to be asked for the
 // rest, nil where there is none.
 func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
-	l := t.life
-	if !contains(l.ns.channels, m.channel) {
+	if !contains(t.life.ns.channels, m.channel) {
 		return nil, unknownChannel()
+	}
+	if m.since == syncproto.SinceFrom && !m.byID {
+		next, err = t.syncStock(m)
+	} else {
+		next, err = t.syncByID(m)
+	}
+	if err != nil {
+		t.notAnswered(m.conn, m.channel)
+		return nil, t.storageError(err)
+	}
+	return next, nil
+}
+
+// syncByID answers with the rows by id, a step a turn, or with what has changed since a cursor.
+func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
+	l := t.life
+	if !m.byID { // the published client sends no cursor
+		if err := t.releaseAll(m.conn); err != nil {
+			return nil, err
+		}
 	}
 	frames, s, err := l.answerSync(m)
 	if err != nil {
-		return nil, t.storageError(err)
+		return nil, err
 	}
 	if !s.done {
 		rest := *m
@@ -214,15 +239,15 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 		next = &rest
 	}
 	switch {
-	case m.since != syncproto.SinceFrom:
+	case !m.byID:
 		err = t.unsubscribe(m.conn, m.channel)
 	case next == nil:
-		err = t.subscribe(m.conn, m.channel, l.db.Seq())
+		return nil, t.finish(m, append(frames, s.frames...))
 	case !m.going:
 		err = t.subscribe(m.conn, m.channel, 0) // if it goes away now it lacks everything
 	}
 	if err != nil {
-		return nil, t.storageError(err)
+		return nil, err
 	}
 	t.send(m.conn, append(frames, s.frames...)...)
 	return next, nil
@@ -232,6 +257,8 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 func (l *life) answerSync(m *syncMessage) (frames []*hibernate.Frame, s step, err error) {
 	switch {
 	case m.going:
+	case m.byID:
+		frames = m.front()
 	case m.since == syncproto.SinceCursor:
 		var why syncproto.Reset
 		if frames, why, err = l.changesSince(m.channel, m.cursor); why == "" || err != nil {
@@ -240,80 +267,13 @@ func (l *life) answerSync(m *syncMessage) (frames []*hibernate.Frame, s step, er
 		if !bug.On("reset-flag") {
 			frames = []*hibernate.Frame{reset(m.channel, why)}
 		}
-	case m.since == syncproto.SinceFrom && m.from != nil:
-		var known bool
-		if frames, known, err = l.changesFrom(m.channel, m.from); known || err != nil {
-			return frames, step{done: true}, err
-		}
-		frames = []*hibernate.Frame{deleteAll(m.channel, "")}
 	}
 	s, err = l.snapshot(m.channel, m.after)
 	return frames, s, err
 }
 
-// changesFrom answers a sync from a stamp; known is false where the room cannot place it,
-// or has too much to say.
-func (l *life) changesFrom(channel string, stamp storage.Value) (frames []*hibernate.Frame, known bool, err error) {
-	since, known := l.db.SeqAt(channel, stamp)
-	if !known {
-		return nil, false, nil
-	}
-	frames, err = l.changes(channel, since)
-	code, _ := ErrorCode(err)
-	if errors.Is(err, storage.ErrForgotten) || err != nil && code == syncproto.CodeTooLarge {
-		return nil, false, nil
-	}
-	return frames, true, err
-}
-
 func deleteAll(channel, cursor string) *hibernate.Frame {
 	return hibernate.TextFrame(192, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel, cursor) })
-}
-
-func (l *life) liveRows(channel string) (live pager, err error) {
-	live.limit = l.host.opts.MaxSnapshotBytes
-	rows, err := l.db.Live(channel)
-	if err != nil {
-		return live, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		live.add(rows)
-	}
-	return live, rows.Err()
-}
-
-// changes is what became of a channel's rows after a commit: tombstones as updates, for
-// the published client drops a row only in those, then live rows as the answer to sync.
-func (l *life) changes(channel string, since storage.Seq) ([]*hibernate.Frame, error) {
-	live, gone, err := l.changedRows(channel, since)
-	if err != nil {
-		return nil, err
-	}
-	frames, err := gone.updateFrames(channel, "")
-	if err != nil {
-		return nil, err
-	}
-	answer, err := live.syncFrames(channel, l.cursor())
-	return append(frames, answer...), err
-}
-
-func (l *life) changedRows(channel string, since storage.Seq) (live, gone pager, err error) {
-	live.limit, gone.limit = l.host.opts.MaxSnapshotBytes, l.host.opts.MaxSnapshotBytes
-	rows, err := l.db.Since(channel, since)
-	if err != nil {
-		return live, gone, err
-	}
-	defer rows.Close()
-	last := len(rows.Columns()) - 1
-	for rows.Next() {
-		if rows.Type(last) == storage.Null {
-			live.add(rows)
-		} else {
-			gone.add(rows)
-		}
-	}
-	return live, gone, rows.Err()
 }
 
 // A pager encodes rows into pages.
@@ -399,16 +359,10 @@ func (p *pager) syncFrames(channel, cursor string) ([]*hibernate.Frame, error) {
 	return frames, err
 }
 
-func (p *pager) updateFrames(channel, cursor string) ([]*hibernate.Frame, error) {
-	return p.frames(channel, syncproto.AppendUpdateStart,
-		func(dst []byte) []byte { return syncproto.AppendUpdateEnd(dst, "") },
-		func(dst []byte) []byte { return syncproto.AppendUpdateEnd(dst, cursor) })
-}
-
 // frames wraps each page in a frame; the last one has an end of its own.
 func (p *pager) frames(channel string, start func([]byte, string) []byte, more, end func([]byte) []byte) ([]*hibernate.Frame, error) {
 	if p.over() {
-		return nil, &Error{Code: syncproto.CodeTooLarge, Message: "The channel is too large to be sent at once."}
+		return nil, tooLargeAtOnce()
 	}
 	pages := p.full
 	if len(p.page) > 0 {

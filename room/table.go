@@ -1,10 +1,13 @@
 package room
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/denrooms/den/storage"
 )
 
 // Stamps are the three columns that every synced table ends with. Embed it as the
@@ -12,7 +15,7 @@ import (
 type Stamps struct {
 	CreatedAt int64
 	UpdatedAt int64
-	DeletedAt *int64 // nil on a live row; anything else makes the row a tombstone
+	DeletedAt *int64 // nil on a live row; on the wire anything else makes the row a tombstone
 }
 
 // A Table is a channel with rows of type T: a field of a handler's struct. The
@@ -36,15 +39,25 @@ type Stamps struct {
 //	Labels []string  `den:",json"`                 any type, kept as JSON text; on the wire too
 //	Memo   chan int  `den:"-"`                     no column
 //
-// A commit checks references; a row that is a tombstone is still there for them.
+// A commit checks references: a row that others refer to can be deleted only together with these, or after them.
+// Otherwise it is storage.ErrConstraint.
 //
 // When a room wakes its table is compared with T. A field that is new gets a column, in
 // which old rows have the default, else NULL (a pointer) or Go's zero value. Indexes,
 // checks, defaults, references and the order of the columns follow T as well. For all
 // but the indexes the table is made anew with its rows, and clients get the channel anew.
-// A field that is gone, or has become of another SQL type, is an error that keeps the
-// room asleep: write a migration ([Migrations]).
+//
+// A program that is taken back to its last version opens rooms that the newer one has widened. A column without a
+// field is left alone if it may be NULL or has a default: rows keep what they have in it, new rows get the
+// default, and clients see it as one more column. Any other column without a field is an error that keeps the
+// room asleep, and so is a field that has become of another SQL type: write a migration ([Migrations]).
+// A column without a field is an error, too, while another field has no column yet, because that may be a rename.
 // So is a table that a migration has made by itself, if it is not exactly what T says.
+//
+// [Table.Delete] removes the row, and clients get a tombstone: the id, updated_at and deleted_at, with null in
+// the other columns. A hook may also set deleted_at by SQL of its own. Such a row stays in the table with its content,
+// until the room removes it. Clients get a tombstone, and the methods of the Table treat the row as one that
+// is not there: the same id can be inserted again, which replaces what was left.
 //
 // A Table's methods are for hooks, and run as a part of them.
 type Table[T any] struct {
@@ -56,25 +69,40 @@ func (t *Table[T]) plan(name string) (*tablePlan, error) {
 }
 func (t *Table[T]) bind(p *tablePlan) { t.of = p }
 
-// Insert adds a row. Its stamps are set, whatever it holds. An id that is there,
-// also as a tombstone, is storage.ErrConstraint: to a client, conflict.
+// Insert adds a row. Its stamps are set, whatever it holds. The id of a live row is
+// storage.ErrConstraint: to a client, conflict. The id of a row that was deleted is free at once.
 func (t *Table[T]) Insert(c *Context, row T) error {
-	return t.put(c, t.of.insert, &row)
-}
-
-// Upsert adds a row, or replaces the one with its id, live or tombstone. A row that
-// is replaced keeps its created_at.
-func (t *Table[T]) Upsert(c *Context, row T) error {
-	return t.put(c, t.of.upsert, &row)
-}
-
-func (t *Table[T]) put(c *Context, sql string, row *T) error {
-	args, err := t.of.args(reflect.ValueOf(row).Elem())
+	args, err := t.args(c, &row)
 	if err != nil {
 		return err
 	}
-	_, err = c.Exec(sql, append(args, stamp(c), stamp(c), nil)...)
+	_, err = c.Exec(t.of.insert, args...)
+	if !errors.Is(err, storage.ErrConstraint) {
+		return err
+	}
+	// The room's own SQL may have left a row there that is marked as deleted.
+	revived, failed := c.Exec(t.of.revive, args...)
+	if failed == nil && revived.RowsAffected > 0 {
+		return nil
+	}
 	return err
+}
+
+// Upsert adds a row, or replaces the one with its id. A live row that is replaced keeps its
+// created_at.
+func (t *Table[T]) Upsert(c *Context, row T) error {
+	args, err := t.args(c, &row)
+	if err != nil {
+		return err
+	}
+	_, err = c.Exec(t.of.upsert, args...)
+	return err
+}
+
+// args are a new row's columns, stamps included.
+func (t *Table[T]) args(c *Context, row *T) ([]any, error) {
+	args, err := t.of.args(reflect.ValueOf(row).Elem())
+	return append(args, stamp(c), stamp(c), nil), err
 }
 
 // Update replaces all columns of the live row with row's id but for created_at. If
@@ -99,10 +127,11 @@ func (t *Table[T]) Patch(c *Context, id any, set map[string]any) error {
 	return t.one(c, sql, append(args, stamp(c), id)...)
 }
 
-// Delete makes a tombstone of the live row with an id. If there is none it is
-// ErrNotFound.
+// Delete removes the live row with an id. If there is none it is ErrNotFound. Clients get a tombstone,
+// and those that are away when they come back, for as long as the room remembers changes
+// (Options.Retention). docs/STORAGE.md says how long the row's content stays on the disk.
 func (t *Table[T]) Delete(c *Context, id any) error {
-	return t.one(c, t.of.remove, stamp(c), stamp(c), id)
+	return t.one(c, t.of.remove, id)
 }
 
 // Get reads the live row with an id. If there is none it is ErrNotFound.
@@ -127,7 +156,9 @@ type tablePlan struct {
 	columns []column // the stamps not among them
 	indexes []index
 
-	create, insert, upsert, update, remove, choose, purge string
+	definitions []string // of the columns and the stamps, in SQL
+
+	create, insert, upsert, revive, update, remove, choose string
 }
 
 // An index is one that Den keeps for a table: those of a table whose name begins with
@@ -188,7 +219,7 @@ func (p *tablePlan) checkColumns() error {
 }
 
 // planIndexes makes the indexes that the tags ask for. Unique ones hold among the live
-// rows: a tombstone takes no name away.
+// rows: a row whose deleted_at is set takes no name away.
 func (p *tablePlan) planIndexes() error {
 	type group struct {
 		name    string
@@ -208,7 +239,7 @@ func (p *tablePlan) planIndexes() error {
 			}
 			at := slices.IndexFunc(groups, func(g *group) bool { return strings.EqualFold(g.name, name) })
 			switch {
-			case strings.EqualFold(name, "gone"):
+			case strings.EqualFold(name, buriedIndex):
 				return fmt.Errorf("the index %s of field %s has a name that Den needs; give it another with index=", name, c.field.Name)
 			case at < 0:
 				groups = append(groups, &group{name, tag.unique, []string{c.quoted()}})
@@ -227,8 +258,6 @@ func (p *tablePlan) planIndexes() error {
 		}
 		p.indexes = append(p.indexes, index{Name: name, SQL: "CREATE " + sql})
 	}
-	gone := p.indexPrefix() + "gone" // finds old tombstones, see purge
-	p.indexes = append(p.indexes, index{Name: gone, SQL: fmt.Sprintf("CREATE INDEX %s ON %s (deleted_at) WHERE deleted_at IS NOT NULL", quote(gone), quote(p.name))})
 	return nil
 }
 
@@ -253,20 +282,27 @@ func (p *tablePlan) write() {
 	}
 	names = append(names, "created_at", "updated_at", "deleted_at")
 	marks := strings.TrimSuffix(strings.Repeat("?, ", len(names)), ", ")
-	replaced = append(replaced, "updated_at = excluded.updated_at", "deleted_at = NULL")
+	replaced = append(replaced, "created_at = iif(deleted_at IS NULL, created_at, excluded.created_at)",
+		"updated_at = excluded.updated_at", "deleted_at = NULL")
 	sets = append(sets, "updated_at = ?")
 
-	p.create = "CREATE TABLE " + table + " (" + madeByDen + " " + strings.Join(defs, ", ") +
-		", created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, deleted_at INTEGER) STRICT"
-	if p.columns[0].kind != "INTEGER" {
-		p.create += ", WITHOUT ROWID" // one tree, in the order of the ids, instead of a table and an index
-	}
+	p.definitions = append(defs, "created_at INTEGER NOT NULL", "updated_at INTEGER NOT NULL", "deleted_at INTEGER")
+	p.create = p.definition(p.definitions)
 	p.insert = "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ") VALUES (" + marks + ")"
 	p.upsert = p.insert + " ON CONFLICT (" + id + ") DO UPDATE SET " + strings.Join(replaced, ", ")
+	p.revive = p.upsert + " WHERE deleted_at IS NOT NULL"
 	p.update = "UPDATE " + table + " SET " + strings.Join(sets, ", ") + " WHERE " + id + " = ? AND deleted_at IS NULL"
-	p.remove = "UPDATE " + table + " SET deleted_at = ?, updated_at = ? WHERE " + id + " = ? AND deleted_at IS NULL"
-	p.purge = "DELETE FROM " + table + " WHERE " + id + " IN (SELECT " + id + " FROM " + table + " WHERE deleted_at < ? ORDER BY deleted_at LIMIT ?)"
+	p.remove = "DELETE FROM " + table + " WHERE " + id + " = ? AND deleted_at IS NULL"
 	p.choose = "SELECT " + strings.Join(names, ", ") + " FROM " + table + " WHERE deleted_at IS NULL AND "
+}
+
+// definition is the table with some columns.
+func (p *tablePlan) definition(columns []string) string {
+	sql := "CREATE TABLE " + quote(p.name) + " (" + madeByDen + " " + strings.Join(columns, ", ") + ") STRICT"
+	if p.columns[0].kind != "INTEGER" {
+		sql += ", WITHOUT ROWID" // one tree, in the order of the ids, instead of a table and an index
+	}
+	return sql
 }
 
 // patch is the SQL that replaces some columns, and its first arguments.

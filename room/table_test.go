@@ -118,7 +118,7 @@ func TestStructGrows(t *testing.T) {
 	})
 	must(t, c, err)
 	e := mustSucceed(t, c.Do("tasks", "hook", nil))
-	if got := string(e.Value); got != `["den_tasks_by_state","den_tasks_email_unique","den_tasks_gone","den_tasks_note","loud","mine","tasks"]` {
+	if got := string(e.Value); got != `["den_tasks_by_state","den_tasks_email_unique","den_tasks_note","loud","mine","tasks"]` {
 		t.Errorf("the table has %s", got)
 	}
 	rows := c.Sync("tasks")
@@ -359,7 +359,7 @@ func TestTypedRows(t *testing.T) {
 		if err != nil || !times[0].Equal(due) {
 			return nil, fmt.Errorf("the times are %v, %v", times, err)
 		}
-		// A tombstone takes no name away; a live row does.
+		// A row that was deleted takes no name away; a live row does.
 		if err := tasks.Insert(c, taskWide{ID: "d", Mail: &mail}); err == nil {
 			return nil, fmt.Errorf("two rows have one mail")
 		}
@@ -411,7 +411,7 @@ func TestReferences(t *testing.T) {
 }
 
 // TestLargeTableGrows: the limit on an action's rows is none for a table that is made anew, and
-// none of its rows is lost, tombstones neither.
+// none of its rows is lost, nor those that are marked as deleted.
 func TestLargeTableGrows(t *testing.T) {
 	type checked struct {
 		ID   string

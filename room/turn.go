@@ -24,6 +24,7 @@ type (
 	connectMessage struct {
 		conn    *hibernate.Connection
 		request *http.Request
+		stock   bool // it may be the published client's
 	}
 	closeMessage struct {
 		conn   *hibernate.Connection
@@ -52,6 +53,13 @@ type (
 		cursor  syncproto.Cursor
 		going   bool          // some of the channel has been sent; see snapshot.go
 		after   storage.Value // up to this id
+
+		// Of one without a cursor; see stock.go.
+
+		anew bool     // what was sent before is to be dropped
+		list *listing // of a large channel, which is sent up to next
+		next int
+		byID bool // of one that is too large for a listing
 	}
 	rawMessage struct {
 		conn    *hibernate.Connection
@@ -91,6 +99,8 @@ type turn struct {
 	lost     error          // why all that it had done was taken back
 	broken   error          // the life cannot go on
 
+	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
+
 	alarmed bool // alarms were set, cancelled or run
 }
 
@@ -124,6 +134,8 @@ func (t *turn) serve(env *actor.Envelope) {
 		value, err = t.request(m)
 	case *thenMessage:
 		err = t.then(m)
+	case *holdMessage:
+		err = t.lookAtHold(m.conn)
 	case *alarmMessage:
 		if err = t.alarms(m); t.broken != nil {
 			return // the clock hears of it when the life has ended
@@ -195,6 +207,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 		cause := err
 		if !storageFailed(err) {
 			cause = storage.ErrBatchLost // this hook's fault, and no reason for the others
+			t.life.alone = aloneAfterLoss
 		}
 		t.lose(cause)
 	}
@@ -285,7 +298,7 @@ func (t *turn) lose(cause error) {
 	}
 	t.undo, t.after, t.notes, t.states = nil, nil, nil, nil
 	t.alarmed = false
-	t.life.pages = pageCache{} // its seq will be used again, for something else
+	t.life.pages, t.life.gathered = pageCache{}, nil // their seq will be used again, for something else
 }
 
 // commit makes the turn durable, opens the gate and gives the answers.
@@ -436,15 +449,20 @@ func (t *turn) action(m *actionMessage) error {
 		return t.storageError(err)
 	case state == replyOther:
 		return duplicateID()
+	case state == replySame && t.heldOn(m.conn, m.channel) != nil:
+		t.respond(m, reply, 0) // what has become of its rows is in the answer
+		return nil
 	case state == replySame:
 		t.send(m.conn, reply)
 		return t.refresh(m, reply)
 	}
-	if reply, err = t.apply(m); err != nil {
+	done, err := t.apply(m)
+	if err != nil {
 		return err
 	}
-	t.send(m.conn, reply)
-	t.remember(m, reply)
+	t.respond(m, done.reply, t.life.db.Seq())
+	t.ownRows(m, done.mine)
+	t.remember(m, done)
 	return nil
 }
 
@@ -471,15 +489,14 @@ func (t *turn) refresh(m *actionMessage, reply *hibernate.Frame) error {
 }
 
 // apply applies an action and gives the reply to it.
-func (t *turn) apply(m *actionMessage) (*hibernate.Frame, error) {
+func (t *turn) apply(m *actionMessage) (done applied, err error) {
 	l := t.life
 	if m.refused != nil {
-		return nil, m.refused
+		return done, m.refused
 	}
 	if !slices.Contains(l.ns.channels, m.channel) {
-		return nil, unknownChannel()
+		return done, unknownChannel()
 	}
-	var value json.RawMessage
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, m.action.Type, func() error {
 		var result any
@@ -490,15 +507,17 @@ func (t *turn) apply(m *actionMessage) (*hibernate.Frame, error) {
 			result, err = l.handler.OnAction(c, m.channel, m.action)
 		}
 		if err == nil {
-			value, err = encodeValue(result)
+			done.value, err = encodeValue(result)
 		}
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return applied{}, err
 	}
 	t.out = append(t.out, c.out...)
-	return t.publish(commit, m, value), nil
+	done.reply, done.mine = t.publish(commit, m, done.value)
+	done.cursor = l.cursor()
+	return done, nil
 }
 
 // storageError is an error of the room's own look into its database.
@@ -510,7 +529,7 @@ func (t *turn) storageError(err error) error {
 }
 
 func duplicateID() error {
-	return &Error{Code: syncproto.CodeDuplicateID, Message: "Another action was sent under this id before."}
+	return &Error{Code: syncproto.CodeDuplicateID, Message: "Another action was sent under this id before.", cause: errBefore}
 }
 
 func unknownChannel() error {
@@ -548,6 +567,10 @@ func (t *turn) connect(m *connectMessage) error {
 	leave := func() { rooms.Remove(conn) }
 	c := t.context(conn, m.request)
 	c.undo = append(c.undo, leave)
+	if m.stock {
+		c.undo = append(c.undo, l.hold(conn))
+	}
+	t.audiences = nil
 	commit, err := t.unit(c, "OnConnect", func() error { return l.handler.OnConnect(c) })
 	if err != nil {
 		return err
@@ -563,6 +586,8 @@ func (t *turn) close(m *closeMessage) error {
 	l := t.life
 	l.ns.rooms.Remove(m.conn)
 	t.leavePeer(m.conn)
+	l.dropHold(m.conn)
+	t.audiences = nil
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, "OnClose", func() error { return l.handler.OnClose(c, m.code, m.reason) })
 	if err != nil {

@@ -88,22 +88,22 @@ func TestNewRoomSyncs(t *testing.T) {
 
 // Upkeep is done once an hour, not with each wake.
 func TestUpkeepOverSleeps(t *testing.T) {
-	h := roomtest.New(t, registerNotes, func(o *room.Options) { o.Retention = time.Minute })
+	h := roomtest.New(t, registerNotes, func(o *room.Options) { o.ClientRetention = time.Minute })
 	a := h.Join("notes", "r", "a")
-	tombstones := func() string { return string(a.Do("notes", "tombstones", nil).Value) }
-	a.Do("notes", "add", "one")
-	a.Do("notes", "remove", "one") // behind the first turn's upkeep
+	known := func() string { return string(a.Do("notes", "clients", nil).Value) }
+	known() // the first turn's upkeep
+	a.SendJSON(object{"id": "1", "channel": "notes", "rpc": true, "client": "c", "mutation": 1, "action": object{"type": "add", "payload": "one"}})
 	h.SleepRoom("notes", "r")
 	h.Advance(30 * time.Minute)
-	tombstones()
-	if got := tombstones(); got != "1" {
-		t.Errorf("half an hour behind the last upkeep: %s tombstones, want 1", got)
+	known()
+	if got := known(); got != "1" {
+		t.Errorf("half an hour after the last upkeep: %s clients, want 1", got)
 	}
 	h.SleepRoom("notes", "r")
 	h.Advance(31 * time.Minute)
-	tombstones()
-	if got := tombstones(); got != "0" {
-		t.Errorf("an hour behind the last upkeep: %s tombstones, want 0", got)
+	known()
+	if got := known(); got != "0" {
+		t.Errorf("an hour after the last upkeep: %s clients, want 0", got)
 	}
 }
 

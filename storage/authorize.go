@@ -97,9 +97,11 @@ func readsOnly(name, arg string) bool {
 	return false
 }
 
-// noteSchema remembers that the statement changes the schema, and of which table.
+// noteSchema remembers that the statement changes the schema, and of which table; and that it sets deleted_at.
 func (d *DB) noteSchema(op int32, a, b string) {
 	switch op {
+	case sqlite3.SQLITE_UPDATE:
+		d.sawGone = d.sawGone || strings.EqualFold(b, "deleted_at")
 	case sqlite3.SQLITE_DROP_TABLE:
 		d.redefine(a)
 	case sqlite3.SQLITE_ALTER_TABLE:

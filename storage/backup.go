@@ -74,7 +74,7 @@ func (b *Backup) start() error {
 	if err := absent(d.o.FS, b.path); err != nil {
 		return err
 	}
-	if err := d.o.FS.MakeDirs(filepath.Dir(b.path)); err != nil {
+	if _, err := d.o.FS.MakeDirs(filepath.Dir(b.path)); err != nil {
 		return err
 	}
 	if err := makeFile(d.o.FS, b.temp); err != nil {
@@ -238,7 +238,7 @@ func (d *DB) WriteStateAt(path string, p Point) error {
 		err = absent(f, path)
 	}
 	if err == nil {
-		err = f.MakeDirs(filepath.Dir(path))
+		_, err = f.MakeDirs(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("state to %s: %w", path, diagnose(path, err))

@@ -26,6 +26,7 @@ type Batch struct {
 	was     mark    // what it said before
 	leaving bool    // it says that the file needs no log
 	before  int64   // rows written by the connection when the action began
+	pages   int64   // of the database when the action began; -1: it cannot fill the room
 }
 
 // Commit is what an action did.
@@ -38,8 +39,8 @@ type Commit struct {
 }
 
 // Row is a changed row: its columns in the table's order. The last one,
-// deleted_at, is not NULL on a tombstone. For a row that was removed by DELETE all
-// columns are NULL but the id, updated_at and deleted_at.
+// deleted_at, is not NULL on a tombstone. A tombstone has no content: all columns are
+// NULL but the id and the stamps, and created_at too for a row that was removed by DELETE.
 type Row struct {
 	Table string
 	image []byte
@@ -173,6 +174,9 @@ func (d *DB) Begin() (*Batch, error) {
 func (d *DB) newBatch() *Batch {
 	d.batch = &Batch{d: d, start: d.Seq(), ids: d.ids}
 	d.log.at = d.o.Now().UnixMilli()
+	if d.wal != nil {
+		d.wal.diskFull = false
+	}
 	return d.batch
 }
 
@@ -221,6 +225,9 @@ func (b *Batch) enter(at int64) error {
 		}
 	}
 	d.log.enter()
+	if err := b.measure(); err != nil {
+		return err
+	}
 	b.bare = !d.c.writing() // nothing has been written that a rollback could take along
 	if !b.bare {
 		if err := d.do(d.tx.savepoint); err != nil {
@@ -289,6 +296,9 @@ func (b *Batch) settle() (Commit, error) {
 		return Commit{}, &Error{Code: foreignKeyCode, Message: "FOREIGN KEY constraint failed", kind: ErrConstraint}
 	}
 	d.recordChanges(false)
+	if err := b.fits(); err != nil {
+		return Commit{}, err
+	}
 	var c Commit
 	var err error
 	if d.schemaDirty {

@@ -233,7 +233,7 @@ func createFile(f FS, path string) (vfs.File, error) {
 	file, err := f.Open(path, flags)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := f.MakeDirs(filepath.Dir(path)); err != nil {
+		if _, err := f.MakeDirs(filepath.Dir(path)); err != nil {
 			return nil, err
 		}
 	case errors.Is(err, fs.ErrExist):

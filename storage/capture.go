@@ -36,6 +36,7 @@ type recorder struct {
 	on        bool   // inside of an action
 	statement uint64 // number of the handler's statement in work
 	unsynced  bool   // a row of some other table changed
+	adds      bool   // it had a statement that does more than delete
 	refused   error  // why the action cannot be committed whatever it does now
 	entries   []entry
 	mem       []byte
@@ -52,7 +53,7 @@ const keepMemory = 256 << 10
 func (r *recorder) begin() { r.on = true }
 
 func (r *recorder) end() {
-	r.on, r.unsynced, r.refused = false, false, nil
+	r.on, r.unsynced, r.adds, r.refused = false, false, false, nil
 	clear(r.entries)
 	r.entries, r.mem = r.entries[:0], r.mem[:0]
 	if cap(r.mem) > keepMemory {

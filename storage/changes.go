@@ -192,6 +192,25 @@ type changedKey struct {
 	key, gone []byte // images; gone is NULL where the row is there
 }
 
+// eachEntry calls do for each of a log row's entries of one table: with the seq as it is
+// counted from the row's first, and a key that is valid during the call.
+func eachEntry(entries []byte, table int64, do func(offset Seq, c changedKey)) error {
+	for len(entries) > 0 {
+		id, n := binary.Uvarint(entries)
+		offset, m := binary.Uvarint(entries[max(n, 0):])
+		key, rest, keyOK := checked(entries[max(n, 0)+max(m, 0):])
+		gone, rest, goneOK := checked(rest)
+		if n <= 0 || m <= 0 || !keyOK || !goneOK {
+			return fmt.Errorf("%w: the entries of a row of _den_changes", ErrCorrupt)
+		}
+		entries = rest
+		if int64(id) == table {
+			do(Seq(offset), changedKey{key, gone})
+		}
+	}
+	return nil
+}
+
 // changedSince gives the rows of a table that changed after seq, each once, in the
 // order of their last changes.
 func (d *DB) changedSince(t *table, seq Seq) ([]changedKey, error) {
@@ -199,26 +218,17 @@ func (d *DB) changedSince(t *table, seq Seq) ([]changedKey, error) {
 	place := make(map[string]int)
 	var damaged error
 	add := func(first Seq, entries []byte) {
-		for len(entries) > 0 && damaged == nil {
-			id, n := binary.Uvarint(entries)
-			offset, m := binary.Uvarint(entries[max(n, 0):])
-			key, rest, keyOK := checked(entries[max(n, 0)+max(m, 0):])
-			gone, rest, goneOK := checked(rest)
-			if n <= 0 || m <= 0 || !keyOK || !goneOK {
-				damaged = fmt.Errorf("%w: the entries of a row of _den_changes", ErrCorrupt)
+		damaged = cmp.Or(damaged, eachEntry(entries, t.id, func(offset Seq, c changedKey) {
+			if first+offset <= seq {
 				return
 			}
-			entries = rest
-			if int64(id) != t.id || first+Seq(offset) <= seq {
-				continue
-			}
-			name := string(sameKey(key))
+			name := string(sameKey(c.key))
 			if at, there := place[name]; there {
 				list[at].key = nil
 			}
 			place[name] = len(list)
-			list = append(list, changedKey{slices.Clone(key), slices.Clone(gone)})
-		}
+			list = append(list, changedKey{slices.Clone(c.key), slices.Clone(c.gone)})
+		}))
 	}
 	start, found, err := d.search(func(row logRow) bool { return row.last > seq })
 	if err == nil && found {
@@ -247,7 +257,8 @@ func sameKey(key []byte) []byte {
 
 // Since gives the rows and tombstones of a declared table that changed after
 // seq, in the order of their last change, as they are now. A row that was deleted
-// comes as the tombstone that Commit had for it. Where the log does not reach back
+// comes as the tombstone that Commit had for it, and one with deleted_at set without its
+// content (Row). Where the log does not reach back
 // to seq it is ErrForgotten.
 func (d *DB) Since(name string, seq Seq) (*Rows, error) {
 	if err := d.lock(); err != nil {
@@ -276,7 +287,7 @@ func (r *Rows) nextChanged() (bool, error) {
 		c := r.changed[0]
 		r.changed = r.changed[1:]
 		if Type(c.gone[0]) != Null {
-			r.tombstone(c)
+			r.show(r.table.tombstone(c.key, c.gone))
 			return true, nil
 		}
 		found, err := r.current(c.key)
@@ -285,16 +296,6 @@ func (r *Rows) nextChanged() (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// tombstone makes the row that tells of a deletion.
-func (r *Rows) tombstone(c changedKey) {
-	r.mem = r.table.tombstone(c.key, c.gone)
-	at := 0
-	for i := range r.starts {
-		r.starts[i] = at
-		at += size(r.mem[at:])
-	}
 }
 
 // current reads the row with a key as it is now.
@@ -316,14 +317,18 @@ func (r *Rows) current(key []byte) (bool, error) {
 	r.s = s
 	r.fetch()
 	r.s = nil
+	if r.table.deleted(r.mem) {
+		r.show(r.table.public(r.mem))
+	}
 	return true, nil
 }
 
 // SeqAt answers for a client that knows no seq but the highest updated_at or
 // deleted_at that it has seen: Since(seq) then holds everything it may lack, and
-// maybe some that it has. known is false where that cannot be told: for a stamp
-// above all that were ever sent, for none at all (nil), and for one that lies so far
-// back that the log has forgotten it. Such a client is to get everything.
+// maybe some that it has. known is false where that cannot be told: for a stamp that the
+// table's rows cannot be seen to have had (it may be of another room), for none at all
+// (nil), and for one that lies so far back that the log has forgotten it. Such a client is
+// to get everything.
 //
 // Stamps may repeat, fall, and be texts: the log holds the running maximum of
 // what was sent, which does none of that. A client whose highest stamp is s has
@@ -346,6 +351,9 @@ func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
 	if err != nil || row.first == 0 || row.first-1 < floor || oldest && floor > 0 {
 		return 0, false
 	}
+	if given, err := d.given(t, row, want); !given || err != nil {
+		return 0, false
+	}
 	return row.first - 1, true
 }
 
@@ -363,7 +371,7 @@ func (d *DB) firstReaching(t *table, want []byte) (found logRow, oldest bool, er
 		return logRow{}, false, err
 	}
 	if !there && len(d.log.entries) > 0 {
-		found = logRow{first: d.log.first, last: d.log.last}
+		found = logRow{first: d.log.first, last: d.log.last} // id 0: it is not written yet
 	}
 	return found, there && found.id == d.ids.first, nil
 }

@@ -85,6 +85,7 @@ type DB struct {
 	order    []string          // declared by Sync, in that order
 
 	sawSchema     bool     // the statement being prepared changes the schema
+	sawGone       bool     // it has an UPDATE that sets deleted_at
 	redefining    []string // tables that such statements named in this action
 	schemaDirty   bool     // one of them ran in this action
 	schemaVersion int64    // SQLite's count of schema changes
@@ -223,6 +224,7 @@ func (d *DB) recording(s *statement) {
 	}
 	d.recordChanges(s.auth == handler)
 	if s.auth == handler {
+		d.rec.adds = d.rec.adds || !s.deletes
 		d.rec.statement++
 	}
 }

@@ -17,7 +17,7 @@ const lockName = "den.lock"
 // it the error is ErrInUse, with the path and what to do. On a file system other than
 // the machine's there are no other processes, and no lock.
 func LockDir(f FS, dir string) (unlock func() error, err error) {
-	if err := f.MakeDirs(dir); err != nil {
+	if _, err := f.MakeDirs(dir); err != nil {
 		return nil, fmt.Errorf("storage: data directory: %w", diagnose(dir, err))
 	}
 	if f != vfs.Host() {

@@ -10,6 +10,7 @@
 //     and was looked over), the rows of its Commit lead from the old content of
 //     the synced tables to the new one. Since(seq) does the same from any seq that the
 //     change log reaches back to, and says so (ErrForgotten) from an older one.
+//   - A tombstone that leaves the package has an id and stamps, and no content (tombstone.go).
 //   - Seq is 1, 2, 3 … one for each action that changed a row of any table but
 //     Den's own. An action that is rolled back uses none. For a synced table a
 //     change is a difference in the end: insert and delete again is none.
@@ -142,7 +143,7 @@
 //
 // # Limits, all in Options
 //
-//	MaxBytes        10 GiB  the file                         ErrFull
+//	MaxBytes        10 GiB  the file                         ErrRoomFull
 //	MaxValueBytes   16 MiB  a text, a blob, a row            ErrTooLarge
 //	MaxChanges      10,000  synced rows that an action changes  ErrTooLarge
 //	MaxChangeBytes  64 MiB  those rows in memory, old and new   ErrTooLarge

@@ -21,8 +21,14 @@ func (o Options) makeNamesDurable() error {
 	if o.Kind.knowsDurable(dir) {
 		return nil
 	}
-	if err := o.FS.MakeDirs(dir); err != nil || bug.On("dir-sync") {
+	begun := o.Kind.failedSyncs()
+	made, err := o.FS.MakeDirs(dir)
+	if err != nil || bug.On("dir-sync") {
 		return err
+	}
+	if made { // no name is in it that a power cut could take away
+		o.Kind.noteDurable(dir, begun, nil)
+		return nil
 	}
 	return o.syncDir()
 }

@@ -19,8 +19,11 @@ var (
 	ErrWrongRoom = errors.New("database belongs to another room")
 	// ErrInUse: somebody else has the file or the directory open.
 	ErrInUse = errors.New("in use")
-	// ErrFull: the disk, or the room's own limit (Options.MaxBytes), is full.
+	// ErrFull: the disk is full.
 	ErrFull = errors.New("full")
+	// ErrRoomFull: the room has reached its own limit, Options.MaxBytes. What only deletes is
+	// not refused with it.
+	ErrRoomFull = errors.New("the room is full")
 	// ErrReadOnly: the file or its directory cannot be written.
 	ErrReadOnly = errors.New("read-only")
 	// ErrIO: the disk failed. After it in Batch.Commit the outcome is unknown

@@ -140,27 +140,13 @@ func (b *Batch) write(e *entry, c *Commit) error {
 		if !e.full.none() {
 			row = r.bytes(e.full)
 		}
-		c.Rows = append(c.Rows, Row{t.name, bytes.Clone(row)})
+		c.Rows = append(c.Rows, Row{t.name, t.public(row)})
 	}
 	d.logChange(t, column(after, 0), c.Seq, nullImage)
 	return nil
 }
 
 var nullImage = []byte{byte(Null)}
-
-// tombstone is the row that tells of a deletion.
-func (t *table) tombstone(key, stamp []byte) []byte {
-	image := make([]byte, 0, len(key)+2*len(stamp)+len(t.columns))
-	image = append(image, key...)
-	for i := 1; i < len(t.columns); i++ {
-		if i == t.updatedAt() || i == t.deletedAt() {
-			image = append(image, stamp...)
-		} else {
-			image = append(image, byte(Null))
-		}
-	}
-	return image
-}
 
 // reread takes an entry's row from the table where the hook's word is not
 // enough: behind a failed statement, and for virtual generated columns.

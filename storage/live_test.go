@@ -34,14 +34,14 @@ func TestSeqAt(t *testing.T) {
 		asks   []ask
 	}{
 		"rising": {[]write{{"a", 10}, {"b", 20}, {"c", 30}},
-			[]ask{{int64(10), 0, true}, {int64(15), 1, true}, {int64(20), 1, true}, {int64(30), 2, true}, {int64(31), 0, false}, {20.0, 1, true}, {19.5, 1, true}}},
+			[]ask{{int64(10), 0, true}, {int64(15), 0, false}, {int64(20), 1, true}, {int64(30), 2, true}, {int64(31), 0, false}, {20.0, 1, true}, {19.5, 0, false}}},
 		"same tick": {[]write{{"a", 10}, {"b", 10}, {"c", 10}, {"d", 11}},
 			[]ask{{int64(10), 0, true}, {int64(11), 3, true}}},
 		"stepping back": {[]write{{"a", 100}, {"b", 50}, {"c", 60}, {"d", 101}},
-			[]ask{{int64(100), 0, true}, {int64(60), 0, true}, {int64(101), 3, true}, {int64(102), 0, false}}},
+			[]ask{{int64(100), 0, true}, {int64(60), 0, false}, {int64(101), 3, true}, {int64(102), 0, false}}},
 		"texts": {[]write{{"a", "2024-01-01 00:00:00"}, {"b", "2024-01-01 00:00:00"}, {"c", "2024-01-02 00:00:00"}},
-			[]ask{{"2024-01-01 00:00:00", 0, true}, {"2024-01-02 00:00:00", 2, true}, {"2025", 0, false}, {int64(5), 0, true}}},
-		"floats": {[]write{{"a", 1.5}, {"b", 2.5}}, []ask{{2.5, 1, true}, {int64(2), 1, true}, {int64(3), 0, false}}},
+			[]ask{{"2024-01-01 00:00:00", 0, true}, {"2024-01-02 00:00:00", 2, true}, {"2025", 0, false}, {int64(5), 0, false}}},
+		"floats": {[]write{{"a", 1.5}, {"b", 2.5}}, []ask{{2.5, 1, true}, {int64(2), 0, false}, {int64(3), 0, false}}},
 		"a row written again": {[]write{{"a", 10}, {"b", 20}, {"a", 30}},
 			[]ask{{int64(10), 0, true}, {int64(20), 1, true}, {int64(30), 2, true}}},
 		"no stamps":  {[]write{{"a", nil}}, []ask{{int64(0), 0, false}, {nil, 0, false}}},
@@ -65,6 +65,44 @@ func TestSeqAt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSeqAtWithinABatch names stamps that lie between those of two batches: those that a row
+// of the batch still has, or has in its tombstone, are this room's; any other may be another
+// room's, and is not known.
+func TestSeqAtWithinABatch(t *testing.T) {
+	d := openTodos(t)
+	stamped(t, d, "first", 10)
+	b, err := d.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(when string) {
+		t.Helper()
+		for stamp, want := range map[int64]bool{10: true, 19: false, 20: true, 21: false, 30: false, 40: true, 41: false, 50: true, 51: false} {
+			if _, known := d.SeqAt("todos", stamp); known != want {
+				t.Errorf("%s: stamp %d known: %v, want %v", when, stamp, known, want)
+			}
+		}
+		if seq, _ := d.SeqAt("todos", int64(40)); seq != 1 {
+			t.Errorf("%s: SeqAt(40) = %d, want 1", when, seq)
+		}
+	}
+	for _, sql := range []string{
+		`INSERT INTO todos (id, updated_at) VALUES ('kept', 20)`,
+		`INSERT INTO todos (id, updated_at) VALUES ('changed', 30)`,
+		`UPDATE todos SET updated_at = 35, deleted_at = 40 WHERE id = 'kept'; UPDATE todos SET updated_at = 20 WHERE id = 'kept'`,
+		`UPDATE todos SET updated_at = 50 WHERE id = 'changed'`,
+	} {
+		if _, err := b.Do(1, func() error { _, err := d.Exec(sql); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("in the batch")
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	check("behind it")
 }
 
 // TestSeqAtManySeqs lets the search go over more than a few seqs, with gaps of

@@ -168,6 +168,7 @@ type definition struct {
 	sql     string
 
 	nullable bool
+	rowid    string // follows from sql
 }
 
 // definitions are the tables that the file has noted; nil: not known.
@@ -193,7 +194,7 @@ func (d *DB) noteDefinitions() {
 	for _, t := range d.sorted() {
 		if !t.stale {
 			fmt.Fprintf(sum, "%q %q %v %q %v\n", t.name, t.columns, t.virtual, t.sql, t.nullable)
-			tables[t.name] = &definition{t.columns, t.virtual, t.sql, t.nullable}
+			tables[t.name] = &definition{t.columns, t.virtual, t.sql, t.nullable, t.rowid}
 		}
 	}
 	digest := hex.EncodeToString(sum.Sum(nil)[:16])

@@ -255,8 +255,9 @@ func (d *DB) configure() error {
 		}
 	}
 	_, err := d.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA temp_store = MEMORY;
-		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d`,
-		[...]int{Full: 2, Normal: 1, Off: 0}[d.o.Synchronous], max(d.o.CacheBytes>>10, 16), d.o.MaxBytes/pageSize), nil)
+		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d;
+		PRAGMA secure_delete = FAST`, // deleted content is overwritten where its page is written anyway
+		[...]int{Full: 2, Normal: 1, Off: 0}[d.o.Synchronous], max(d.o.CacheBytes>>10, 16), d.o.hardPages()), nil)
 	if err != nil {
 		return err
 	}

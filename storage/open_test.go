@@ -207,7 +207,7 @@ func TestMaxBytes(t *testing.T) {
 	if err := d.Sync("todos"); err != nil {
 		t.Fatal(err)
 	}
-	fillUp(t, d)
+	fillUp(t, d, ErrRoomFull)
 	mustExec(t, d, `DELETE FROM todos`)
 	if c := actSQL(t, d, 1, `INSERT INTO todos (id) VALUES ('fits again')`); len(c.Rows) != 1 {
 		t.Errorf("commit %+v", c)
@@ -215,14 +215,14 @@ func TestMaxBytes(t *testing.T) {
 }
 
 // fillUp writes until the room is full, and checks that it goes on answering.
-func fillUp(t *testing.T, d *DB) {
+func fillUp(t *testing.T, d *DB, want error) {
 	t.Helper()
 	text := strings.Repeat("x", 10_000)
 	n := 0
 	for ; n < 1000; n++ {
 		// An Exec by itself is a batch: the insert or the commit may fail.
 		if _, err := d.Exec(`INSERT INTO todos (id, text) VALUES (?, ?)`, n, text); err != nil {
-			wantError(t, err, ErrFull)
+			wantError(t, err, want)
 			break
 		}
 	}
@@ -271,7 +271,7 @@ func TestDiskFull(t *testing.T) {
 	if err := d.Sync("todos"); err != nil {
 		t.Fatal(err)
 	}
-	fillUp(t, d)
+	fillUp(t, d, ErrFull)
 	// Other rooms' files on the same disk can be refused, and say why.
 	write(t, filepath.Join(filepath.Dir(o.Path), "ballast"), "")
 	for f, err := os.OpenFile(filepath.Join(filepath.Dir(o.Path), "ballast"), os.O_WRONLY|os.O_APPEND, 0); ; {

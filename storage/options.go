@@ -30,7 +30,8 @@ type Options struct {
 	Namespace, Room string
 	// Synchronous is Full by default.
 	Synchronous Synchronous
-	// MaxBytes limits the file: a write beyond it gives ErrFull. 0 means 10 GiB.
+	// MaxBytes limits the database: an action that makes it longer gives ErrRoomFull. Actions that only
+	// delete, and Den's own tables, may use 4 MiB more, or a 64th of it if that is more. 0 means 10 GiB.
 	// A file that is larger already keeps its size.
 	MaxBytes int64
 	// MaxValueBytes limits a text, a blob and a row. 0 means 16 MiB.

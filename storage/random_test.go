@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,6 +189,7 @@ func (h *history) batch() {
 			} else {
 				seen[k] = true
 			}
+			h.noContent(r.Table, r.Values())
 			next.apply(r.Table, r.Values())
 		}
 	}
@@ -337,10 +339,19 @@ func (h *history) resume(c client, from func(string) Seq) content {
 			r, err = h.d.Live(name)
 		}
 		for _, row := range all(h.t, r, err) {
+			h.noContent(name, row)
 			got.apply(name, row)
 		}
 	}
 	return got
+}
+
+// noContent looks at a row that leaves the package: a tombstone has an id and stamps, and nothing else.
+func (h *history) noContent(table string, row []Value) {
+	h.t.Helper()
+	if stamps := len(row) - 3; row[len(row)-1] != nil && slices.ContainsFunc(row[1:stamps], func(v Value) bool { return v != nil }) {
+		h.t.Errorf("a tombstone of %s has content: %s", table, show(row))
+	}
 }
 
 // leave adds a client that has the present content, as a snapshot gave it.

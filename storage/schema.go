@@ -116,6 +116,7 @@ func (b *Batch) redefine() (rebased []string, err error) {
 			continue
 		}
 		t.columns, t.virtual, t.sql, t.root, t.nullable = now.columns, now.virtual, now.sql, now.root, now.nullable
+		t.rowid = now.rowid
 		t.rebased = true
 		some, err := d.rebase(t, d.Seq()+1)
 		if err != nil {
@@ -178,7 +179,8 @@ func (d *DB) reload() error {
 	known, news := d.definitions(), false
 	for _, f := range found {
 		if known := known[f.name]; known != nil && !f.stale {
-			d.take(&table{id: f.id, name: f.name, floor: f.floor, columns: known.columns, virtual: known.virtual, sql: known.sql, nullable: known.nullable}, old[f.name])
+			d.take(&table{id: f.id, name: f.name, floor: f.floor, columns: known.columns, virtual: known.virtual, sql: known.sql,
+				nullable: known.nullable, rowid: known.rowid}, old[f.name])
 			continue
 		}
 		t, err := d.describe(f.name)

@@ -110,7 +110,7 @@ func (d *DB) unusual() (found bool) {
 
 // lay puts a table's statements where the next life finds them by their text.
 func (d *DB) lay(t *table) {
-	for _, slot := range []**statement{&t.live, &t.row, &t.first, &t.page} {
+	for _, slot := range t.slots() {
 		if s := *slot; s != nil {
 			*slot = nil
 			s.cached = false
@@ -201,7 +201,7 @@ func (k *Kind) KeepWALs(dir string) { k.wals = dir }
 
 // ClearWALs makes such a directory, and removes what an earlier process has left in it.
 func ClearWALs(f FS, dir string) error {
-	if err := f.MakeDirs(dir); err != nil {
+	if _, err := f.MakeDirs(dir); err != nil {
 		return err
 	}
 	names, err := f.Names(dir)

@@ -22,6 +22,7 @@ type statement struct {
 	names    []string // result columns
 	readOnly bool
 	schema   bool // changes the schema; such ones are not cached
+	deletes  bool // does nothing but delete, see reserve.go
 	busy     bool // between bind and reset
 	cached   bool
 	doomed   bool // finalize when it is done
@@ -107,7 +108,7 @@ func (d *DB) prepareOne(auth authority, sql string, flags uint32) (*statement, s
 	}
 	text := d.c.cstring(sql)
 	defer d.c.free(text)
-	d.auth, d.denied, d.sawSchema = auth, "", false
+	d.auth, d.denied, d.sawSchema, d.sawGone = auth, "", false, false
 	// A DELETE without WHERE is compiled to drop the rows unseen where no hook is
 	// set at this moment.
 	d.recordChanges(auth == handler)
@@ -129,6 +130,7 @@ func (d *DB) prepareOne(auth authority, sql string, flags uint32) (*statement, s
 	s := &statement{
 		p: p, sql: sql[:used], auth: auth, busy: true, used: true,
 		params: d.c.params(p), readOnly: d.c.readOnly(p), schema: d.sawSchema,
+		deletes: onlyDeletes(sql[:used], d.sawGone),
 	}
 	s.names = make([]string, d.c.columns(p))
 	for i := range s.names {
@@ -249,6 +251,9 @@ func (d *DB) step(s *statement) (row bool, err error) {
 // errors roll the whole transaction back underneath.
 func (d *DB) stepFailed(rc int32, s *statement) error {
 	e := d.c.failure(rc, s.sql)
+	if d.roomIsFull(rc, s) {
+		e.kind = ErrRoomFull
+	}
 	if d.fenced.Load() {
 		e.kind = ErrClosed
 	}

@@ -52,7 +52,8 @@ func (d *DB) texts() (all []text) {
 		}
 	}
 	for _, t := range d.tables {
-		for _, s := range []*statement{t.live, t.row, t.first, t.page} {
+		for _, slot := range t.slots() {
+			s := *slot
 			if s != nil {
 				all = append(all, text{own, s.sql})
 			}

@@ -19,6 +19,7 @@ type table struct {
 	name    string
 	columns []string
 	virtual []bool // virtual generated columns; nil where there are none
+	rowid   string // a name of its rowid that no column has; empty: it has none that can be named
 	sql     string // its definition and place, to notice a change
 	root    int64  // 0: not known yet
 
@@ -36,8 +37,11 @@ type table struct {
 	raised     bool // next differs from high
 
 	live, row, first, page *statement
+
+	scan, scanOn *statement // see Scan
 }
 
+func (t *table) createdAt() int { return len(t.columns) - 3 }
 func (t *table) updatedAt() int { return len(t.columns) - 2 }
 func (t *table) deletedAt() int { return len(t.columns) - 1 }
 
@@ -138,9 +142,9 @@ func (d *DB) describe(name string) (*table, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("storage: %w: %q: %s", ErrSchema, name, fmt.Sprintf(format, args...))
 	}
-	kind := ""
-	err := d.each("SELECT type FROM pragma_table_list(?1) WHERE schema = 'main' AND name = ?1", func(r *Rows) {
-		kind = string(r.Bytes(0))
+	kind, tree := "", false
+	err := d.each("SELECT type, wr FROM pragma_table_list(?1) WHERE schema = 'main' AND name = ?1", func(r *Rows) {
+		kind, tree = string(r.Bytes(0)), r.Int(1) != 0
 	}, name)
 	if err != nil {
 		return nil, err
@@ -160,6 +164,9 @@ func (d *DB) describe(name string) (*table, error) {
 	key, err := d.describeColumns(t)
 	if err != nil {
 		return nil, err
+	}
+	if !tree {
+		t.rowid = t.rowidName()
 	}
 	if why := t.unfit(); why != "" {
 		return nil, bad("%s", why)
@@ -299,9 +306,14 @@ func (d *DB) rowStatement(t *table) (*statement, error) {
 	return s, nil
 }
 
+// slots are where a table keeps its statements.
+func (t *table) slots() []**statement {
+	return []**statement{&t.live, &t.row, &t.first, &t.page, &t.scan, &t.scanOn}
+}
+
 // forget drops a table's statements.
 func (d *DB) forget(t *table) {
-	for _, slot := range []**statement{&t.live, &t.row, &t.first, &t.page} {
+	for _, slot := range t.slots() {
 		if s := *slot; s != nil {
 			s.cached = false
 			if !s.busy {

@@ -109,7 +109,7 @@ type machine struct {
 	crashes int  // of the disk, seen so far
 	failing bool // faults are set
 	files   int  // names for backups
-	rotten  int // how many bits of the log were flipped
+	rotten  int  // how many bits of the log were flipped
 	random  *rand.ChaCha8
 }
 

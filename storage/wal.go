@@ -66,6 +66,7 @@ type wal struct {
 	append     func(payload []byte, more ...[]byte) error // makes a payload durable
 	armed      bool                                       // a commit is expected now
 	refused    error                                      // why the last commit was refused
+	diskFull   bool                                       // a write of the transaction in work found no room on the disk
 	ahead      bool                                       // the log has the transaction in work; its COMMIT has not returned
 	fresh      bool                                       // nothing was written into the file since it was made, or since its header was zeroed and synced
 	unsynced   bool                                       // the next sync is that of a first header, and need not be done
@@ -317,8 +318,9 @@ func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 	rc, err := w.write(tls, p, int(n), off)
 	if err != nil {
 		w.refused = err
-		return ioCode(err)
+		rc = ioCode(err)
 	}
+	w.noteFull(rc, err)
 	return rc
 }
 

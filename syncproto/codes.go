@@ -26,7 +26,11 @@ const (
 	CodeActionFailed Code = "action_failed"
 	// CodeActionTimeout: the action took too long; nothing was changed.
 	CodeActionTimeout Code = "action_timeout"
-	// CodeAborted: something else took the action down; nothing was changed.
+	// CodePoisoned: the action failed each time that it was tried, and was given up;
+	// nothing was changed.
+	CodePoisoned Code = "poisoned"
+	// CodeAborted: something else took the action down, or it failed in a way that may
+	// pass; nothing was changed.
 	CodeAborted Code = "aborted"
 	// CodeOverloaded: a queue is full; the message was not applied.
 	CodeOverloaded Code = "overloaded"
@@ -34,6 +38,8 @@ const (
 	CodeRoomUnavailable Code = "room_unavailable"
 	// CodeStorageUnavailable: the room's database cannot be read or written now.
 	CodeStorageUnavailable Code = "storage_unavailable"
+	// CodeRoomFull: the room has reached its largest size; nothing was changed.
+	CodeRoomFull Code = "room_full"
 	// CodeTooLarge: over a limit of size.
 	CodeTooLarge Code = "too_large"
 	// CodeFrameTooLarge: the message is longer than the server takes. Nothing of it was read but
@@ -43,8 +49,8 @@ const (
 	CodeDuplicateID Code = "duplicate_id"
 	// CodeMutationGap: an action of this client with a lower number has not come yet.
 	CodeMutationGap Code = "mutation_gap"
-	// CodeUnknownClient: the room knows nothing of this client, whose numbers do not
-	// begin at 1.
+	// CodeUnknownClient: the room knows nothing of this client, and the number is not 1 or
+	// the client is so old that the room may have forgotten it.
 	CodeUnknownClient Code = "unknown_client"
 	// CodeClientTaken: a younger connection sends for this client. Nothing was applied and the number is
 	// not used up; whoever gets it sends no more.
@@ -77,8 +83,10 @@ func codeTable(c Code) (retry retryAdvice, status int) {
 		return retryNever, http.StatusUnsupportedMediaType
 	case CodeUnknownChannel, CodeUnknownAction, CodeNotFound:
 		return retryNever, http.StatusNotFound
-	case CodeActionFailed:
+	case CodeActionFailed, CodePoisoned:
 		return retryNever, http.StatusInternalServerError
+	case CodeRoomFull:
+		return retryNever, http.StatusInsufficientStorage
 	case CodeActionTimeout:
 		return retryLater, http.StatusGatewayTimeout
 	case CodeAborted, CodeOverloaded, CodeRoomUnavailable, CodeStorageUnavailable, CodeShuttingDown:
@@ -109,8 +117,8 @@ const (
 func Codes() []Code {
 	return []Code{
 		CodeBadMessage, CodeUnsupportedData, CodeUnknownChannel, CodeUnknownAction, CodeBadPayload,
-		CodeConflict, CodeActionFailed, CodeActionTimeout, CodeAborted, CodeOverloaded, CodeRoomUnavailable,
-		CodeStorageUnavailable, CodeTooLarge, CodeFrameTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeClientTaken, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
+		CodeConflict, CodeActionFailed, CodeActionTimeout, CodePoisoned, CodeAborted, CodeOverloaded, CodeRoomUnavailable,
+		CodeStorageUnavailable, CodeRoomFull, CodeTooLarge, CodeFrameTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeClientTaken, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
 		CodeUnknownNamespace, CodeBadRoomName, CodeBadHandshake, CodeNotFound, CodeShuttingDown,
 	}
 }

@@ -266,6 +266,11 @@ func (s *scanner) refusal(fault string, at int) *Error {
 	if id, fault := s.name(buf[:0], fieldID); fault == "" {
 		e.ID = string(id)
 	}
+	if e.Kind == KindAction && e.ID != "" && e.Channel != "" {
+		if client, n, _, fault := s.mutation(buf[:0]); fault == "" && n != 0 {
+			e.Client, e.Mutation = string(client), n
+		}
+	}
 	return e
 }
 

@@ -103,7 +103,7 @@ func TestFramesAreJSON(t *testing.T) {
 		"delete-all": syncproto.AppendDeleteAll(nil, nasty, "c.1"),
 		"success":    syncproto.AppendSuccess(nil, nasty, nasty, rows, json.RawMessage(`1`), "c.1"),
 		"sync reset": syncproto.AppendSyncReset(nil, nasty, syncproto.ResetEpoch),
-		"gap":        syncproto.AppendGap(nil, nasty, nasty, nasty, 7),
+		"gap":        syncproto.AppendReply(nil, syncproto.Reply{Channel: nasty, ID: nasty, Number: nasty, Code: nasty, Message: nasty, Next: 7, Now: 8}),
 		"error":      syncproto.AppendError(nil, nasty, nasty, nasty, nasty),
 		"exception":  syncproto.AppendChannelException(nil, nasty, nasty, nasty),
 	}

@@ -1,10 +1,5 @@
 package syncproto
 
-import (
-	"encoding/json"
-	"strconv"
-)
-
 // DefaultPageBytes is the size at which a sync or update frame should end and
 // the next one begin, in bytes of encoded rows. A row is never split, so a
 // frame can be longer by one row.
@@ -88,53 +83,6 @@ func AppendUpdate(dst []byte, channel string, rows []byte, cursor string) []byte
 func AppendDeleteAll(dst []byte, channel, cursor string) []byte {
 	dst = append(dst, `{"broadcast":true,"type":"delete-all","channel":`...)
 	return appendEnd(AppendString(dst, channel), cursor)
-}
-
-// AppendSuccess appends the reply to an action that was applied. rows are its
-// changed rows, encoded, with commas between them and without the outer
-// brackets; empty when it changed none. value is what the room's code gave to
-// the caller, encoded; nil for none. Both are copied as they are: it is the
-// caller's business that they are JSON.
-func AppendSuccess(dst []byte, channel, id string, rows []byte, value json.RawMessage, cursor string) []byte {
-	dst = appendReplyStart(dst, "success", channel, id)
-	dst = append(dst, `,"result":[`...)
-	dst = append(dst, rows...)
-	dst = append(dst, ']')
-	if value != nil {
-		dst = append(dst, `,"value":`...)
-		dst = append(dst, value...)
-	}
-	return appendEnd(dst, cursor)
-}
-
-// AppendError appends the reply to an action that was refused or failed.
-func AppendError(dst []byte, channel, id string, code Code, message string) []byte {
-	return append(appendErrorStart(dst, channel, id, code, message), '}')
-}
-
-// AppendGap appends the reply to a numbered action that came before its turn: next is
-// the number that the room waits for.
-func AppendGap(dst []byte, channel, id, message string, next uint64) []byte {
-	dst = appendErrorStart(dst, channel, id, CodeMutationGap, message)
-	dst = append(dst, `,"next":`...)
-	return append(strconv.AppendUint(dst, next, 10), '}')
-}
-
-func appendErrorStart(dst []byte, channel, id string, code Code, message string) []byte {
-	dst = appendReplyStart(dst, "error", channel, id)
-	dst = append(dst, `,"error":[`...)
-	dst = AppendString(dst, message)
-	dst = append(dst, `],"code":`...)
-	return AppendString(dst, string(code))
-}
-
-func appendReplyStart(dst []byte, kind, channel, id string) []byte {
-	dst = append(dst, `{"type":"`...)
-	dst = append(dst, kind...)
-	dst = append(dst, `","rpc":true,"channel":`...)
-	dst = AppendString(dst, channel)
-	dst = append(dst, `,"id":`...)
-	return AppendString(dst, id)
 }
 
 // AppendException appends the answer to a frame that has no id and channel to

@@ -131,6 +131,10 @@ type Error struct {
 	// ID and Channel are the frame's, where they were read and are in order;
 	// empty otherwise.
 	ID, Channel string
+	// Client and Mutation are those of a numbered action whose ID and Channel are set, where
+	// they were read and are in order; "" and 0 otherwise.
+	Client   string
+	Mutation uint64
 }
 
 // Error gives the code and the message.

@@ -73,7 +73,10 @@ type write struct {
 	Cursor  string              `json:"cursor"`
 	At      string              `json:"at"`
 	Reset   syncproto.Reset     `json:"reset"`
+	Number  syncproto.Number    `json:"number"`
+	Resync  bool                `json:"resync"`
 	Next    uint64              `json:"next"`
+	Now     int64               `json:"now"`
 	Self    uint64              `json:"self"`
 	Peers   []writePeer         `json:"peers"`
 }
@@ -222,11 +225,13 @@ func (w *write) frame(t *testing.T) []byte {
 		if w.Value != nil {
 			value = json.RawMessage(*w.Value)
 		}
-		return syncproto.AppendSuccess(nil, w.Channel, w.ID, rows, value, w.Cursor)
-	case "gap":
-		return syncproto.AppendGap(nil, w.Channel, w.ID, w.Text, w.Next)
+		return syncproto.AppendReply(nil, syncproto.Reply{
+			Channel: w.Channel, ID: w.ID, Number: w.Number, Rows: rows, Value: value, Resync: w.Resync, Cursor: w.Cursor,
+		})
 	case "error":
-		return syncproto.AppendError(nil, w.Channel, w.ID, w.Code, w.Text)
+		return syncproto.AppendReply(nil, syncproto.Reply{
+			Channel: w.Channel, ID: w.ID, Number: w.Number, Code: w.Code, Message: w.Text, Next: w.Next, Now: w.Now,
+		})
 	case "exception":
 		if w.Channel != "" {
 			return syncproto.AppendChannelException(nil, w.Channel, w.Code, w.Text)
@@ -285,7 +290,7 @@ func rowValues(t *testing.T, row []json.RawMessage) []any {
 func TestVectorsAreComplete(t *testing.T) {
 	missing := map[string]bool{
 		"write sync": true, "write update": true, "write delete-all": true, "write success": true,
-		"write sync-reset": true, "write gap": true, "write error": true, "write exception": true, "write room-error": true,
+		"write sync-reset": true, "write error": true, "write exception": true, "write room-error": true,
 		"write presence": true, "write presence-full": true, "read presence": true,
 		"read sync": true, "read action": true, "read other": true,
 		"refused bad_message": true, "refused too_large": true,

@@ -40,6 +40,7 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 		return
 	}
 	h.enter(a.s, key, room.ConnectRequest{
+		Stock:    true,
 		ID:       id,
 		Identity: identity,
 		Request:  lasting(r),

@@ -10,19 +10,29 @@ import (
 	"github.com/denrooms/den/room/roomtest"
 )
 
+// nightly is a list of todos of which one has an alarm for each night.
+type nightly struct{ todo.Room }
+
+func (r *nightly) OnStart(c *room.Context) error {
+	if c.Key().Room == "pantry" {
+		return nil
+	}
+	return c.SetAlarmEvery("tidy", "0 3 * * *", "UTC")
+}
+
 // den alarms lists what rooms have set, without a server and without waking them, and makes an index
 // anew that is gone. It runs none, also where they are long due.
 func TestAlarms(t *testing.T) {
 	data := t.TempDir()
-	h := roomtest.New(t, todo.Register, func(o *room.Options) { o.Dir = data })
-	alice := h.Join("todos", "my kitchen", "alice")
-	alice.Do("todos", "create", map[string]any{"id": "1", "text": "milk", "completed": 0})
-	alice.Do("todos", "delete", map[string]any{"id": "1"})
+	h := roomtest.New(t, func(h *room.Host) error {
+		return h.Register(todo.Namespace, func() room.Handler { return new(nightly) })
+	}, func(o *room.Options) { o.Dir = data })
+	h.Join("todos", "my kitchen", "alice")
 	h.Join("todos", "pantry", "alice")
 	if err := h.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	const want = "todos/my%20kitchen\t\"purge\"\t2026-01-02T03:00:00Z\ttry 1\t0 3 * * *\tUTC\n"
+	const want = "todos/my%20kitchen\t\"tidy\"\t2026-01-02T03:00:00Z\ttry 1\t0 3 * * *\tUTC\n"
 	for range 2 {
 		if got, err := den(t, data, "alarms"); err != nil || got != want {
 			t.Errorf("%q, %v", got, err)

@@ -46,7 +46,10 @@ type Event struct {
 	Reset   string           // of sync: why this answer replaces what the client has
 	Cursor  string           // what the client has now; empty on frames without
 	At      string           // of sync: where its rows were read, if another page follows
+	Number  string           // of success and error: "used" or "kept"; "" where the action has no number
+	Resync  bool             // of success: its rows are to be fetched again
 	Next    uint64           // of error: the number that the room waits for
+	Now     int64            // of error: the server's time, Unix milliseconds, where it is said
 	Value   json.RawMessage  // of success: the action's own result
 	Code    string           // of error and exception
 	Message string           // of error and exception
@@ -373,7 +376,10 @@ func parse(t TB, f *room.Frame) Event {
 		Type, Channel, ID, Code string
 		Reset, Cursor, At       string
 		Sync, Broadcast, More   bool
+		Number                  string
+		Resync                  bool
 		Next                    uint64
+		Now                     int64
 		Payload, Result         []Row
 		Value                   json.RawMessage
 		Error, Exception        []string
@@ -386,7 +392,7 @@ func parse(t TB, f *room.Frame) Event {
 	}
 	e.Channel, e.ID, e.Code, e.Value, e.More = wire.Channel, wire.ID, wire.Code, wire.Value, wire.More
 	e.Reset, e.Cursor, e.Next = wire.Reset, wire.Cursor, wire.Next
-	e.At = wire.At
+	e.At, e.Number, e.Resync, e.Now = wire.At, wire.Number, wire.Resync, wire.Now
 	switch {
 	case wire.Sync:
 		e.Kind, e.Rows = "sync", wire.Payload

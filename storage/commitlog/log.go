@@ -84,7 +84,7 @@ func Open(o Options) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{o: o, mostFilters: maxFilters, blank: make([]byte, firstZeros), attached: make(map[key]*Room), pins: make(map[string][]pin)}
-	if err := o.FS.MakeDirs(o.Dir); err != nil {
+	if _, err := o.FS.MakeDirs(o.Dir); err != nil {
 		return nil, failure("making the directory", err)
 	}
 	c, err := l.load()

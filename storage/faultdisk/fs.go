@@ -21,7 +21,7 @@ type system struct {
 
 func (s system) SQLite() string                     { return s.registered }
 func (s system) Remove(path string) error           { return s.Delete(path) }
-func (s system) MakeDirs(dir string) error          { return vfs.MakeDirs(s, filepath.Clean(dir)) }
+func (s system) MakeDirs(dir string) (bool, error)  { return vfs.MakeDirs(s, filepath.Clean(dir)) }
 func (s system) Size(path string) (int64, error)    { return s.size(path) }
 func (s system) Names(dir string) ([]string, error) { return s.list(filepath.Clean(dir)) }
 

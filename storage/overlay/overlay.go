@@ -200,7 +200,7 @@ func (f *FS) Link(from, to string) error {
 }
 
 // MakeDirs does nothing: a file can be made in any directory.
-func (f *FS) MakeDirs(string) error { return nil }
+func (f *FS) MakeDirs(string) (made bool, err error) { return false, nil }
 
 // SyncDir does nothing.
 func (f *FS) SyncDir(string) error { return nil }

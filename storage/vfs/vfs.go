@@ -35,8 +35,8 @@ type FS interface {
 	Link(from, to string) error
 	// MakeDirs makes a directory and those above it, so that their names survive a power cut. A
 	// directory that is there already gets its own name synced, because whoever made it may have
-	// died before that.
-	MakeDirs(dir string) error
+	// died before that. made: it was not there, so nothing is in it.
+	MakeDirs(dir string) (made bool, err error)
 	// SyncDir makes a directory's entries survive a power cut.
 	SyncDir(dir string) error
 }
@@ -61,9 +61,12 @@ type host struct{}
 func (host) SQLite() string               { return "" }
 func (host) Remove(path string) error     { return os.Remove(path) }
 func (host) Rename(from, to string) error { return os.Rename(from, to) }
-func (h host) MakeDirs(dir string) error  { return MakeDirs(h, filepath.Clean(dir)) }
 func (host) SyncDir(dir string) error     { return syncDir(dir) }
 func (host) Mkdir(dir string) error       { return os.Mkdir(dir, 0o700) }
+
+func (h host) MakeDirs(dir string) (made bool, err error) {
+	return MakeDirs(h, filepath.Clean(dir))
+}
 
 func (host) IsDir(path string) (bool, error) {
 	info, err := os.Stat(path)
@@ -94,13 +97,7 @@ type hostFile struct{ *os.File }
 
 func (f hostFile) Sync() error { return syncData(f.File) }
 
-func (host) Size(path string) (int64, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
+func (host) Size(path string) (int64, error) { return sizeOf(path) }
 
 func (host) Names(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
@@ -129,29 +126,30 @@ type Dirs interface {
 // MakeDirs is MakeDirs of an FS, in steps that fail one by one. A disk in memory takes the same steps
 // as the machine does, so that what holds on it holds here. A directory is made when the names above it
 // are durable: so of those that are there, only the deepest can have a name that is not.
-func MakeDirs(f Dirs, dir string) error {
+func MakeDirs(f Dirs, dir string) (made bool, err error) {
 	parent := filepath.Dir(dir)
 	is, err := f.IsDir(dir)
 	switch {
 	case err == nil && !is:
-		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+		return false, &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
 	case err == nil && parent == dir: // nobody has made it
-		return nil
+		return false, nil
 	case err == nil:
 		err := f.SyncDir(parent)
 		if errors.Is(err, fs.ErrPermission) { // nor could it have been made by this program
-			return nil
+			return false, nil
 		}
-		return err
+		return false, err
 	case !errors.Is(err, fs.ErrNotExist):
-		return err
+		return false, err
 	case parent != dir:
-		if err := MakeDirs(f, parent); err != nil {
-			return err
+		if _, err := MakeDirs(f, parent); err != nil {
+			return false, err
 		}
 	}
-	if err := f.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	err = f.Mkdir(dir)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
 	}
-	return f.SyncDir(parent)
+	return err == nil, f.SyncDir(parent)
 }

@@ -126,7 +126,7 @@ func turnAbout(blocks, each int, things ...func()) (took [][]time.Duration) {
 // and syncs it before it answers.
 func BenchmarkDurableAction(b *testing.B) {
 	_, url := den(b)
-	client := dial(b, url+"/parties/todos/bench?_pk=bench")
+	client := dial(b, url+"/parties/todos/bench")
 	echo := dial(b, echoServer(b))
 	message := bytes.Repeat([]byte("x"), 200)
 	text := strings.Repeat("x", 100)
@@ -187,7 +187,7 @@ func BenchmarkInFlight(b *testing.B) {
 func BenchmarkFirstSync(b *testing.B) {
 	const rows = 10_000
 	_, url := den(b)
-	client := dial(b, url+"/parties/todos/rows?_pk=bench")
+	client := dial(b, url+"/parties/todos/rows")
 	text := strings.Repeat("x", 60)
 	for i := range rows {
 		send(b, client, create(i, text))

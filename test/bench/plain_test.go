@@ -146,7 +146,7 @@ func BenchmarkPlainOneRoom(b *testing.B) {
 // BenchmarkPlainSocket: an action that inserts a row, one at a time, from a socket to the reply.
 func BenchmarkPlainSocket(b *testing.B) {
 	_, url := den(b)
-	client := dial(b, url+"/parties/todos/bench?_pk=bench")
+	client := dial(b, url+"/parties/todos/bench")
 	watch, n := newStopwatch(), 0
 	b.ReportAllocs()
 	for b.Loop() {
@@ -164,7 +164,7 @@ func BenchmarkPlainSocket(b *testing.B) {
 func BenchmarkPlainFanOut(b *testing.B) {
 	const others = 50
 	_, url := den(b)
-	client := dial(b, url+"/parties/todos/bench?_pk=bench")
+	client := dial(b, url+"/parties/todos/bench")
 	arrived := make(chan error, others)
 	for i := range others {
 		other := dial(b, fmt.Sprintf("%s/parties/todos/bench?_pk=other%d", url, i))
@@ -234,7 +234,7 @@ func BenchmarkPlainFirstSync(b *testing.B) {
 	s := sit(b, host, "rows")
 	s.flight(0, rows, 256)
 	s.session.Close(1000, "")
-	client := dial(b, url+"/parties/todos/rows?_pk=other")
+	client := dial(b, url+"/parties/todos/rows")
 	ask := []byte(`{"channel":"todos","sync":true,"from":null}`)
 	watch, n := newStopwatch(), rows
 	b.ReportAllocs()

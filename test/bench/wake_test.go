@@ -40,7 +40,7 @@ func BenchmarkWakeOverSocket(b *testing.B) {
 	}
 	var clients [smallRooms]*websocket.Conn
 	for i := range clients {
-		clients[i] = dial(b, fmt.Sprintf("%s/parties/todos/small%d?_pk=bench", url, i))
+		clients[i] = dial(b, fmt.Sprintf("%s/parties/todos/small%d", url, i))
 		for range smallRoom {
 			act(clients[i])
 		}

@@ -184,10 +184,13 @@ func (w *writer) take(m message) ([]row, error) {
 	if m.Type == "delete-all" {
 		clear(w.shows)
 	}
+	old := m.Type == "success" && w.kind == numbered && !later(m.Cursor, w.cursor)
 	for _, r := range rows {
-		if r.deleted {
+		switch {
+		case old: // the reply to a retry: its rows may be older than those that the client has
+		case r.deleted:
 			delete(w.shows, r.id)
-		} else {
+		default:
 			w.shows[r.id] = r
 		}
 		for _, l := range w.ledgers {
@@ -198,10 +201,25 @@ func (w *writer) take(m message) ([]row, error) {
 			}
 		}
 	}
-	if m.Cursor != "" {
+	if m.Cursor != "" && !old {
 		w.cursor = m.Cursor
 	}
 	return rows, nil
+}
+
+// later tells whether the cursor of a reply is later than another one, as PROTOCOL.md says under Cursors.
+func later(cursor, than string) bool {
+	epoch, number, _ := strings.Cut(cursor, ".")
+	otherEpoch, other, _ := strings.Cut(than, ".")
+	switch {
+	case than == "":
+		return true
+	case epoch != otherEpoch:
+		return false
+	case len(number) != len(other):
+		return len(number) > len(other)
+	}
+	return number > other
 }
 
 // agrees compares what the writer shows with what there is.

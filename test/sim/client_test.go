@@ -110,7 +110,9 @@ func (r *row) stamp() (newest int64) {
 // A frame is a message from the server.
 type frame struct {
 	Sync, Broadcast, More, RPC bool
+	Resync                     bool
 	Type, Channel, ID, Code    string
+	Number                     string
 	Reset, Cursor, At          string
 	Payload, Result            []row
 	Value                      done

@@ -65,7 +65,7 @@ func (s *cursorSpeech) mount() {
 // rename takes a new client id. What was sent under the old one is left to its fate.
 func (s *cursorSpeech) rename() {
 	s.names++
-	s.id, s.next = fmt.Sprintf("%s-%d-%d", s.c.name, s.mounts, s.names), 1
+	s.id, s.next = fmt.Sprintf("%013d.%s-%d-%d-of-the-simulation", s.c.now().UnixMilli(), s.c.name, s.mounts, s.names), 1
 	left := s.queue
 	s.queue, s.sent = nil, 0
 	for _, a := range left {
@@ -304,8 +304,14 @@ func (s *cursorSpeech) succeeded(f *frame) {
 	if i < 0 {
 		return
 	}
+	if f.Number != "used" {
+		s.c.failf("%s: a success does not use its number up: %s", s.c.name, f.ID)
+	}
 	if s.latest == "" || later(f, f.Cursor, s.latest) {
 		s.take(f.Channel, f.Result) // or else it is the reply to a retry, and its rows are old
+	}
+	if st := s.states[f.Channel]; f.Resync && st != nil && st.phase == live {
+		s.ask(f.Channel) // the rows were too many to be kept with the reply
 	}
 	s.finish(i, f, applied)
 }
@@ -337,19 +343,23 @@ func (s *cursorSpeech) failed(f *frame) {
 		s.queue[i].nothing = f.unchanged() && s.queue[i].sent == 1
 	}
 	switch {
-	case f.Code == "mutation_gap":
+	case f.Number == "used" && f.Code == "already_applied": // some answer, and nobody knows which
+		s.finish(i, f, unsure)
+		return
+	case f.Number == "used":
+		s.finish(i, f, refused)
+		return
+	case f.Number != "kept":
+		s.c.failf("%s: a reply to number %d does not say what became of it: %s", s.c.name, s.queue[i].number, f.Code)
+	case f.Code == "mutation_gap" || f.Code == "unknown_client" && f.Next == s.queue[0].number:
 		s.again(f)
 	case f.Code == "unknown_client":
 		s.rename()
 		s.gap = true
-	case f.Code == "already_applied": // some answer, and nobody knows which
-		s.finish(i, f, unsure)
-		return
-	case passing(f.Code):
-		s.held, s.sent = true, 0
+	case !passing(f.Code):
+		s.c.failf("%s: the number %d is kept with a code that is final: %s", s.c.name, s.queue[i].number, f.Code)
 	default:
-		s.finish(i, f, refused)
-		return
+		s.held, s.sent = true, 0
 	}
 	s.resume()
 }

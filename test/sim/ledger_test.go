@@ -131,7 +131,7 @@ func (l *ledger) put(c *room.Context, o order) (done, error) {
 	return done{n}, l.Items.Upsert(c, item{ID: o.Key, By: o.By, N: n, Text: o.Text})
 }
 
-// insert is a conflict where the key is there, also as a tombstone.
+// insert is a conflict where the key is there. After a deletion it is free.
 func (l *ledger) insert(c *room.Context, o order) (done, error) {
 	n, err := l.enter(c, o.By, "insert")
 	if err != nil {

@@ -72,6 +72,66 @@ describe.runIf(executable)("the todo page", () => {
     expect([...ann.faults, ...bob.faults]).toEqual([]);
   });
 
+  test("what was deleted comes back, one delete at a time", async () => {
+    const [ann, bob] = await two();
+    await ann.add("Milk", "Bread", "Tea");
+    await ann.check("Bread").click();
+    await ann.check("Milk").click();
+    await bob.shows("[x] Milk", "[x] Bread", "[ ] Tea");
+    await ann.page.getByRole("button", { name: "Clear completed" }).click();
+    await bob.shows("[ ] Tea");
+    expect(await ann.notices()).toEqual(["Deleted 2 todos | "]);
+    await expect.poll(() => ann.focused()).toBe("Undo");
+    await ann.remove("Tea");
+    await bob.shows();
+    expect(await ann.notices()).toEqual(["Deleted “Tea” | "]);
+
+    await ann.page.getByRole("button", { name: "Undo" }).click();
+    await bob.shows("[ ] Tea");
+    await ann.shows("[ ] Tea");
+    await expect.poll(() => ann.focused()).toBe("Tea");
+    expect(await ann.notices()).toEqual([]);
+    await ann.page.keyboard.press("Control+z");
+    await bob.shows("[ ] Tea", "[x] Milk", "[x] Bread");
+    await ann.shows("[ ] Tea", "[x] Milk", "[x] Bread");
+    await ann.page.keyboard.press("Control+z");
+    await ann.page.reload();
+    await ann.shows("[ ] Tea", "[x] Milk", "[x] Bread");
+    expect([...(await ann.notices()), ...(await bob.notices()), ...ann.faults, ...bob.faults]).toEqual([]);
+  });
+
+  test("a delete that is taken back offline is taken back for everybody", async () => {
+    const proxy = await proxied();
+    const room = freshRoom();
+    const [ann, bob] = await Promise.all([TodoPage.open(browser, proxy.url, room), TodoPage.open(browser, den.url, room)]);
+    await ann.add("Milk");
+    await bob.shows("[ ] Milk");
+    proxy.cut();
+    await ann.becomes(/^Offline/);
+    await ann.remove("Milk");
+    await ann.shows();
+    await ann.page.getByRole("button", { name: "Undo" }).click();
+    await ann.shows("[ ] Milk (Waiting)");
+    proxy.mend();
+    await ann.shows("[ ] Milk");
+    await bob.shows("[ ] Milk");
+    expect(await ann.notices()).toEqual([]);
+  });
+
+  test("Ctrl+Z in a text that is being written is the text's own", async () => {
+    const [ann, bob] = await two();
+    await ann.add("Milk", "Bread");
+    await bob.shows("[ ] Milk", "[ ] Bread");
+    await ann.remove("Milk");
+    await ann.shows("[ ] Bread");
+    await ann.newTodo.fill("half a thought");
+    await ann.page.keyboard.press("Control+z");
+    await ann.add("Tea");
+    await bob.shows("[ ] Bread", "[ ] Tea");
+    await ann.page.keyboard.press("Control+z");
+    await bob.shows("[ ] Bread", "[ ] Tea", "[ ] Milk");
+  });
+
   test("the filters list what they say", async () => {
     const [ann, bob] = await two();
     await ann.add("open", "closed");
@@ -191,6 +251,23 @@ describe.runIf(executable)("the todo page", () => {
     expect(await ann.notices()).toEqual([]);
   });
 
+  test("todos that were written offline come back in the order in which they were written", async () => {
+    const proxy = await proxied();
+    const room = freshRoom();
+    const [ann, bob] = await Promise.all([TodoPage.open(browser, proxy.url, room), TodoPage.open(browser, den.url, room)]);
+    proxy.cut();
+    await ann.becomes(/^Offline/);
+    const written = Array.from({ length: 12 }, (_, at) => `number ${at + 1}`);
+    await ann.add(...written);
+    proxy.mend();
+    await ann.becomes(/^Live$/);
+    const list = written.map((text) => `[ ] ${text}`);
+    await bob.shows(...list);
+    await ann.shows(...list);
+    await ann.page.reload();
+    await ann.shows(...list);
+  });
+
   test("a browser that says it is offline finds back by itself", async () => {
     const [ann, bob] = await two();
     await ann.add("before");
@@ -220,6 +297,146 @@ describe.runIf(executable)("the todo page", () => {
     expect([...ann.faults, ...bob.faults]).toEqual([]);
   });
 
+  test("a room that cannot be opened says why, keeps what is written, and opens when it can be", async () => {
+    const own = await Den.start();
+    onTestFinished(() => own.close());
+    const room = freshRoom();
+    const bob = await TodoPage.open(browser, own.url, room);
+    await bob.add("before");
+    await bob.shows("[ ] before");
+    await own.down();
+    const mend = await own.damage(room);
+    await own.up();
+
+    const ann = await TodoPage.visit(browser, own.url, room);
+    await ann.becomes(/^Not available: retrying in \d+ s$/);
+    expect(await ann.blank()).toBe("This room cannot be opened. The room's storage cannot be opened.");
+    await ann.add("written meanwhile");
+    await ann.shows("[ ] written meanwhile (Waiting)");
+    expect(await ann.blank()).toBe("This room cannot be opened. The room's storage cannot be opened.");
+    await expect.poll(() => bob.blank()).toBe("This room is not available now. The room's storage cannot be opened.");
+    await bob.shows("[ ] before");
+    expect([...(await ann.notices()), ...(await bob.notices()), ...ann.faults, ...bob.faults]).toEqual([]);
+
+    await own.down();
+    await mend();
+    await own.up();
+    for (const page of [ann, bob]) {
+      await page.shows("[ ] before", "[ ] written meanwhile");
+      await page.becomes(/^Live$/);
+      expect(await page.blank()).toBe("");
+    }
+  });
+
+  test("a room that no server would open says why, and is not asked for again and again", async () => {
+    const ann = await TodoPage.visit(browser, den.url, "x".repeat(300));
+    await expect.poll(() => ann.blank()).toBe("This room cannot be opened. A room's name has 1 to 256 bytes of UTF-8.");
+    expect(await ann.connection()).toBe("Closed by the server");
+    await expect.poll(() => ann.page.getByRole("button", { name: "Try now" }).isVisible()).toBe(true);
+  });
+
+  test("a page whose server goes before the list has come says so", async () => {
+    const proxy = await proxied();
+    const context = await browser.newContext();
+    onTestFinished(() => context.close());
+    const page = await context.newPage();
+    await page.routeWebSocket(/parties/, (socket) => {
+      proxy.cut();
+      socket.connectToServer();
+    });
+    await page.goto(proxy.url);
+    await expect.poll(() => page.locator("#blank").textContent()).toBe("This room cannot be opened. The server cannot be reached.");
+    await expect.poll(() => page.locator("#connection-words").textContent()).toMatch(/^Offline: retrying in \d+ s$/);
+  });
+
+  test("the link to a room is copied, and leads another browser there", async () => {
+    const [ann] = await two();
+    const { page } = ann;
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    await ann.add("shared");
+    await ann.shows("[ ] shared");
+    await page.getByRole("link", { name: "Done" }).click();
+    await ann.newTodo.focus();
+    await page.keyboard.press("Shift+Tab");
+    await expect.poll(() => ann.focused()).toMatch(/^room-\w+\s+Share or switch$/);
+    await page.keyboard.press("Enter");
+    await expect.poll(() => ann.focused()).toBe("Copy link");
+    await page.keyboard.press("Enter");
+    await expect.poll(() => page.getByText("Copied.").isVisible()).toBe(true);
+    const link = await page.evaluate(() => navigator.clipboard.readText());
+    await page.keyboard.press("Escape");
+    await expect.poll(() => ann.focused()).toMatch(/Share or switch$/);
+
+    const context = await browser.newContext();
+    onTestFinished(() => context.close());
+    const bob = await context.newPage();
+    await bob.goto(link);
+    await expect.poll(() => bob.locator(".text").allTextContents()).toEqual(["shared"]);
+    expect(ann.faults).toEqual([]);
+  });
+
+  test("where the browser gives no clipboard, the link is there to be copied by hand", async () => {
+    const [ann] = await two();
+    await ann.page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
+    await ann.page.getByRole("button", { name: "Share or switch" }).click();
+    await ann.page.getByRole("button", { name: "Copy link" }).click();
+    await expect.poll(() => ann.page.getByText("The link is selected").isVisible()).toBe(true);
+    expect(await ann.page.evaluate(() => getSelection()!.toString())).toBe(ann.page.url());
+  });
+
+  test("from one room to another, and back", async () => {
+    const [ann] = await two();
+    const { page } = ann;
+    const home = new URL(page.url()).searchParams.get("room")!;
+    await ann.add("at home");
+    await ann.shows("[ ] at home");
+    const opener = page.getByRole("button", { name: "Share or switch" });
+    await opener.click();
+    await page.getByRole("dialog").getByLabel("Go to another list").fill(`  ${home} & away  `);
+    await page.keyboard.press("Enter");
+    await expect.poll(() => new URL(page.url()).searchParams.get("room")).toBe(`${home} & away`);
+    await ann.becomes(/^Live$/);
+    await ann.shows();
+    await ann.add("away");
+    await ann.shows("[ ] away");
+    await opener.click();
+    await page.getByRole("dialog").getByRole("link", { name: home, exact: true }).click();
+    await ann.shows("[ ] at home");
+    expect(ann.faults).toEqual([]);
+  });
+
+  test("the dialog is closed by its button, by Escape and from beside it, and Ctrl+Z in it deletes and brings back nothing", async () => {
+    const [ann, bob] = await two();
+    const { page } = ann;
+    await ann.add("Milk");
+    await ann.remove("Milk");
+    await bob.shows();
+    const dialog = page.getByRole("dialog");
+    const close = [() => dialog.getByRole("button", { name: "Close" }).click(), () => page.keyboard.press("Escape"), () => page.mouse.click(5, 5)];
+    for (const act of close) {
+      await page.getByRole("button", { name: "Share or switch" }).click();
+      await expect.poll(() => dialog.isVisible()).toBe(true);
+      await page.keyboard.press("Control+z");
+      await act();
+      await expect.poll(() => dialog.isVisible()).toBe(false);
+    }
+    await ann.add("Tea");
+    await bob.shows("[ ] Tea");
+  });
+
+  test.each([320, 1000])("a long room name is cut on a page of %d pixels, and can be read whole", async (width) => {
+    const room = `${freshRoom()} ${"with a name that goes on ".repeat(8).trim()}`;
+    const ann = await TodoPage.open(browser, den.url, room, { viewport: { width, height: 640 } });
+    expect(await ann.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
+    const { height, cut } = await ann.page.locator("#room").evaluate((name) => ({ height: name.getBoundingClientRect().height, cut: name.scrollWidth > name.clientWidth }));
+    expect(cut).toBe(true);
+    expect(height).toBeLessThan(30); // one line
+    expect(await ann.page.locator("#room-button").getAttribute("title")).toBe(room);
+    await ann.page.locator("#room-button").click();
+    const whole = ann.page.getByRole("dialog").getByText(room);
+    expect(await whole.evaluate((name) => name.scrollWidth <= name.parentElement!.clientWidth)).toBe(true);
+  });
+
   test("everything can be done from the keyboard, and the focus is never lost", async () => {
     const [ann, bob] = await two();
     const { keyboard } = ann.page;
@@ -229,8 +446,8 @@ describe.runIf(executable)("the todo page", () => {
       await keyboard.type(text);
       await keyboard.press("Enter");
       shown.push(`[ ] ${text}`);
-      await ann.shows(...shown); // two of one millisecond have no order
     }
+    await ann.shows(...shown);
     await keyboard.press("ArrowDown");
     await expect.poll(() => ann.focused()).toBe("one");
     await keyboard.press("Space");
@@ -257,6 +474,12 @@ describe.runIf(executable)("the todo page", () => {
     await keyboard.press("Enter");
     await bob.shows("[x] one");
     await expect.poll(() => ann.focused()).toBe("Delete “one”");
+    await keyboard.press("Control+z");
+    await bob.shows("[x] one", "[ ] three");
+    await expect.poll(() => ann.focused()).toBe("three");
+    await keyboard.press("Delete");
+    await bob.shows("[x] one");
+    await expect.poll(() => ann.focused()).toBe("one");
     await keyboard.press("ArrowUp");
     await expect.poll(() => ann.focused()).toBe("New todo");
     await keyboard.press("Shift+Tab");
@@ -310,46 +533,66 @@ describe.runIf(executable)("the todo page", () => {
     { name: "phone", options: { colorScheme: "light" as const, viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true } },
     { name: "phone-dark", options: { colorScheme: "dark" as const, viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true } },
   ])("drawn in $name", ({ name, options }) => {
+    async function look({ page }: TodoPage, state: string): Promise<void> {
+      await page.waitForTimeout(600);
+      await page.screenshot({ path: `${screenshots}${name}-${state}.png` });
+      const wide = page.locator("html, dialog[open]").evaluateAll((boxes) => boxes.filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.tagName));
+      expect(await wide).toEqual([]);
+      expect((await contrasts(page)).filter(({ ratio }) => ratio < 4.5)).toEqual([]);
+    }
+
     test("it is readable in every state, and fits", async () => {
       const proxy = await proxied();
       const room = freshRoom();
       const ann = await TodoPage.open(browser, proxy.url, room, options);
-      const look = async (state: string) => {
-        await ann.page.waitForTimeout(600);
-        await ann.page.screenshot({ path: `${screenshots}${name}-${state}.png` });
-        expect(await ann.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
-        expect((await contrasts(ann.page)).filter(({ ratio }) => ratio < 4.5)).toEqual([]);
-      };
-      await look("empty");
+      await look(ann, "empty");
 
       await ann.add("Ship the first milestone", "Call Grandma about Sunday’s lunch", "Water the plants", "Buy oat milk, bread and the good butter", "Read the chapter on write-ahead logs again, slowly, and take notes this time because the last reading left nothing behind");
       await ann.check("Water the plants").click();
       await expect.poll(() => ann.list()).toHaveLength(5);
       await expect.poll(() => ann.page.locator(".mark:not(:empty)").count()).toBe(0);
-      await look("todos");
+      await look(ann, "todos");
 
       proxy.hold();
       await ann.add("Book the train");
-      await look("pending");
+      await look(ann, "pending");
       proxy.release();
       await expect.poll(() => ann.page.locator(".mark:not(:empty)").count()).toBe(0);
 
       await ann.row("Ship the first milestone").getByRole("button", { name: /^Edit/ }).focus();
       await ann.page.keyboard.press("Enter");
-      await look("editing");
+      await look(ann, "editing");
       await ann.page.keyboard.press("Escape");
 
       await ann.add("too long ".repeat(60));
       await expect.poll(() => ann.notices()).toHaveLength(1);
-      await look("error");
+      await look(ann, "error");
       await ann.page.getByRole("button", { name: "Dismiss" }).click();
 
       proxy.cut();
       await ann.becomes(/^Offline/);
       await ann.add("Written on the train");
       await ann.check("Book the train").click();
-      await look("offline");
+      await look(ann, "offline");
       expect(ann.faults).toEqual([]);
+    });
+
+    test("its messages and its dialog are readable, and fit", async () => {
+      const ann = await TodoPage.open(browser, den.url, freshRoom(), options);
+      await ann.add("Milk");
+      await ann.shows("[ ] Milk");
+      await ann.check("Milk").click();
+      await ann.page.getByRole("button", { name: "Clear completed" }).click();
+      await look(ann, "undo");
+      await ann.page.evaluate(() => localStorage.setItem("den.rooms", JSON.stringify(["kitchen", "a name that goes on ".repeat(9)])));
+      await ann.page.reload();
+      await ann.page.locator("#room-button").click();
+      await ann.page.getByRole("button", { name: "Copy link" }).click();
+      await look(ann, "room");
+
+      const closed = await TodoPage.visit(browser, den.url, "x".repeat(300), options);
+      await expect.poll(() => closed.blank()).toMatch(/^This room cannot be opened/);
+      await look(closed, "closed");
     });
   });
 
@@ -359,17 +602,28 @@ describe.runIf(executable)("the todo page", () => {
     await ann.page.getByRole("button", { name: "Add" }).tap();
     await ann.check("Milk").tap();
     await ann.shows("[x] Milk");
-    const small = await ann.page.locator("button:visible, a:visible, input:visible").evaluateAll((elements) =>
-      elements
-        .map((element) => ({ what: element.outerHTML.slice(0, 60), ...element.getBoundingClientRect().toJSON() }))
-        .filter(({ width, height }) => Math.round(width) < 44 || Math.round(height) < 44),
-    );
-    expect(small).toEqual([]);
+    const small = () =>
+      ann.page.locator("button:visible, a:visible, input:visible").evaluateAll((elements) =>
+        elements
+          .map((element) => ({ what: element.outerHTML.slice(0, 60), ...element.getBoundingClientRect().toJSON() }))
+          .filter(({ width, height }) => Math.round(width) < 44 || Math.round(height) < 44),
+      );
+    expect(await small()).toEqual([]);
+    await ann.page.evaluate(() => localStorage.setItem("den.rooms", '["a","somewhere else"]'));
+    await ann.page.reload();
+    await ann.shows("[x] Milk");
+    await ann.page.locator("#room-button").tap();
+    await expect.poll(() => ann.page.getByRole("dialog").getByRole("link").count()).toBe(2);
+    expect(await small()).toEqual([]);
+    await ann.page.getByRole("button", { name: "Close" }).tap();
     await ann.row("Milk").getByRole("button", { name: "Edit “Milk”" }).tap();
     await ann.editor.fill("Oat milk");
     await ann.editor.press("Enter");
     await ann.shows("[x] Oat milk");
     await ann.row("Oat milk").getByRole("button", { name: "Delete “Oat milk”" }).tap();
     await ann.shows();
+    expect(await small()).toEqual([]);
+    await ann.page.getByRole("button", { name: "Undo" }).tap();
+    await ann.shows("[x] Oat milk");
   });
 });

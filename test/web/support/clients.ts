@@ -7,7 +7,7 @@ import { expect, onTestFinished } from "vitest";
 import { join, type Notice, type Session } from "../../../fixtures/todo/web/session.js";
 import { view } from "../../../fixtures/todo/web/store.js";
 import { CursorClient } from "./cursorclient.ts";
-import { StockClient, randomId } from "./stockclient.ts";
+import { type Profile, StockClient, randomId } from "./stockclient.ts";
 
 /** Where a client connects to. */
 export interface Target {
@@ -31,8 +31,8 @@ export function freshRoom(): string {
 }
 
 /** partysocket as it is published; only its waits between tries are shorter. */
-export function stock(target: Target, room: string, kept?: ConstructorParameters<typeof StockClient>[2]): StockClient {
-  return new StockClient(partySocket(target, room), CHANNEL, kept);
+export function stock(target: Target, room: string, profile?: Profile): StockClient {
+  return new StockClient(partySocket(target, room), CHANNEL, profile);
 }
 
 /** A client that was written from PROTOCOL.md, over the same socket. */
@@ -91,6 +91,14 @@ export class Bare {
     onTestFinished(() => socket.terminate());
     const bare = new Bare(socket);
     await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+    return bare;
+  }
+
+  /** One that has had the answer to its sync: the room holds rows back from one that has a name and has not asked. */
+  static async asked(target: Target, room: string, pk = randomId()): Promise<Bare> {
+    const bare = await Bare.open(target, room, pk);
+    bare.send({ channel: CHANNEL, sync: true, from: null });
+    await expect.poll(() => bare.frames.some((frame) => frame.sync === true)).toBe(true);
     return bare;
   }
 

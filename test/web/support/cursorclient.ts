@@ -28,7 +28,7 @@ export class CursorClient {
   private phase: "asked" | "answering" | "live" = "asked";
   private copy: Map<string, Row> | null = null;
   private latest: string | null = null;
-  private name: string = crypto.randomUUID();
+  private name: string = nameAt(Date.now());
   private made = 0;
   private gap = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -137,20 +137,33 @@ export class CursorClient {
   }
 
   private succeeded(message: any): void {
+    if (message.number !== "used") throw new Error(`a success that keeps its number: ${message.id}`);
     if (this.isNews(message.cursor, message.type)) this.apply(message.result);
     this.answered(message.id);
+    if (message.resync && this.phase === "live") this.sync();
   }
 
-  private failed({ id, code, next }: any): void {
-    if (!this.queue.some((one) => one.id === id)) return;
-    if (code === "unknown_client" || (code === "mutation_gap" && next < this.queue[0]!.mutation)) this.rename();
-    else if (code === "mutation_gap") next !== this.gap && this.retry(next);
-    else if (MAY_PASS.has(code)) this.wait(PAUSE);
-    else {
+  /** What became of the number counts, whatever the code. */
+  private failed({ id, code, number, next, now }: any): void {
+    const at = this.queue.findIndex((one) => one.id === id);
+    if (at < 0) return;
+    const first = this.queue[0]!.mutation;
+    if (number === undefined) this.replace(at, code);
+    else if (number === "used") {
       this.answered(id);
       if (code !== "already_applied") this.refused.push(code);
       else if (this.phase === "live") this.sync();
-    }
+    } else if (code === "unknown_client" && next !== first) this.rename(now);
+    else if (code === "mutation_gap" && next < first) this.rename();
+    else if (code === "mutation_gap" || code === "unknown_client") next !== this.gap && this.retry(next);
+    else this.wait(PAUSE);
+  }
+
+  /** The server cannot read the frame: something that it refuses takes its number. */
+  private replace(at: number, code: string): void {
+    this.refused.push(code);
+    this.queue[at] = { id: crypto.randomUUID(), mutation: this.queue[at]!.mutation, action: { type: "nothing" } as unknown as Action };
+    this.wait(PAUSE);
   }
 
   private answered(id: string): void {
@@ -160,12 +173,17 @@ export class CursorClient {
   }
 
   /** The room does not know this client: it is a new one, and so is all that it wants. */
-  private rename(): void {
-    this.name = crypto.randomUUID();
+  private rename(now = Date.now()): void {
+    this.name = nameAt(now);
     this.queue = this.queue.map(({ action }, n) => ({ id: crypto.randomUUID(), mutation: n + 1, action }));
     this.made = this.queue.length;
     this.retry();
   }
+}
+
+/** A client's name, with the time at which it was made, in Unix milliseconds. */
+function nameAt(time: number): string {
+  return `${String(time).padStart(13, "0")}.${crypto.randomUUID()}`;
 }
 
 /** Whether a cursor is of a later commit than another of the same history. */

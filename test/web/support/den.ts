@@ -3,7 +3,7 @@
 
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -66,6 +66,16 @@ export class Den {
   /** Runs one of den's commands for operators on this server's data, while it runs or not. */
   async command(name: string, ...args: string[]): Promise<void> {
     await promisify(execFile)(inject("denBinary"), [name, "--data", this.data, ...args]);
+  }
+
+  /** Puts something that is no database in a room's place, while the server is down. The function given back mends it. */
+  async damage(room: string): Promise<() => Promise<void>> {
+    const name = (await readdir(this.data, { recursive: true })).find((path) => path.endsWith(`/${room}.db`));
+    if (!name) throw new Error(`the room ${room} has no file`);
+    const file = join(this.data, name);
+    const content = await readFile(file);
+    await writeFile(file, "This is no database.\n".repeat(1000));
+    return () => writeFile(file, content);
   }
 
   /** Ends the process and removes its data. */

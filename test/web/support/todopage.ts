@@ -21,13 +21,24 @@ export class TodoPage {
 
   /** Opens the page in a browser context of its own, and waits until it is live. */
   static async open(browser: Browser, base: string, room: string, options: BrowserContextOptions = {}): Promise<TodoPage> {
+    const todo = await TodoPage.visit(browser, base, room, options);
+    await todo.becomes(/^Live$/);
+    expect(todo.faults).toEqual([]);
+    return todo;
+  }
+
+  /** Opens the page in a browser context of its own. */
+  static async visit(browser: Browser, base: string, room: string, options: BrowserContextOptions = {}): Promise<TodoPage> {
     const context = await browser.newContext({ viewport: { width: 1000, height: 760 }, ...options });
     onTestFinished(() => context.close());
     const todo = new TodoPage(await context.newPage());
     await todo.page.goto(`${base}/?room=${encodeURIComponent(room)}`);
-    await todo.becomes(/^Live$/);
-    expect(todo.faults).toEqual([]);
     return todo;
+  }
+
+  /** What stands in the list's place, or under it. */
+  async blank(): Promise<string> {
+    return (await this.page.locator("#blank").textContent()) ?? "";
   }
 
   /** Waits for the words about the connection. */

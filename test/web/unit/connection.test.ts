@@ -4,12 +4,13 @@ import { FakeSocket } from "../support/fakesocket.ts";
 
 function open() {
   const statuses: Status[] = [];
-  const calls = { open: 0, lost: 0, messages: [] as string[] };
+  const calls = { open: 0, lost: 0, missed: 0, messages: [] as string[] };
   const connection = connect({
     url: "ws://den.test/parties/todos/default",
     WebSocket: FakeSocket.asWebSocket,
     onOpen: () => void calls.open++,
     onLost: () => void calls.lost++,
+    onMissed: () => void calls.missed++,
     onMessage: (data) => void calls.messages.push(data),
     onStatus: (status) => void statuses.push(status),
     random: () => 1,
@@ -43,7 +44,7 @@ describe("a connection", () => {
     socket().onmessage?.({ data: "{}" });
     socket().onclose?.({ code: 1006, reason: "" });
     expect(statuses).toEqual([{ name: "connecting" }, { name: "open" }, { name: "waiting", retryAt: Date.now() + 500 }]);
-    expect(calls).toEqual({ open: 1, lost: 1, messages: ["{}"] });
+    expect(calls).toEqual({ open: 1, lost: 1, missed: 0, messages: ["{}"] });
     vi.advanceTimersByTime(499);
     expect(FakeSocket.made).toHaveLength(1);
     vi.advanceTimersByTime(1);
@@ -71,7 +72,7 @@ describe("a connection", () => {
     vi.advanceTimersByTime(10_000);
     expect(first.closed).toBe(true);
     expect(statuses.at(-1)?.name).toBe("waiting");
-    expect(calls.lost).toBe(0);
+    expect(calls).toMatchObject({ lost: 0, missed: 1 });
   });
 
   test("does not come back from a final code until it is asked to", () => {
@@ -79,6 +80,17 @@ describe("a connection", () => {
     socket().onopen?.();
     socket().onclose?.({ code: 4501, reason: "sign in" });
     expect(statuses.at(-1)).toEqual({ name: "refused", reason: "sign in" });
+    vi.advanceTimersByTime(60_000);
+    expect(FakeSocket.made).toHaveLength(1);
+    connection.retryNow();
+    expect(FakeSocket.made).toHaveLength(2);
+  });
+
+  test("that is refused tries no more until it is asked to", () => {
+    const { connection, statuses, socket } = open();
+    socket().onclose?.({ code: 1006, reason: "" });
+    connection.refuse("a bad name");
+    expect(statuses.at(-1)).toEqual({ name: "refused", reason: "a bad name" });
     vi.advanceTimersByTime(60_000);
     expect(FakeSocket.made).toHaveLength(1);
     connection.retryNow();

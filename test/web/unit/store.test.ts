@@ -164,10 +164,14 @@ describe("a refusal", () => {
     expect(receive(synced(), failure("7", "x", "no")).effects).toEqual([]);
   });
 
-  test("errors of the room and unreadable frames are reported", () => {
-    expect(receive(empty(), { error: { code: "room_unavailable", message: "Try later." } }).effects).toEqual([
-      { kind: "trouble", code: "room_unavailable", message: "Try later." },
-    ]);
+  test("errors of the room stay until the next answered sync, and leave the list alone", () => {
+    const state = after(synced(row("a", "one", 1)), { error: { code: "room_unavailable", message: "Try later." } });
+    expect(state.trouble).toEqual({ code: "room_unavailable", message: "Try later." });
+    expect(texts(state)).toEqual(["one"]);
+    expect(after(startSync(state).state, sync([])).trouble).toBeNull();
+  });
+
+  test("unreadable frames are reported", () => {
     expect(receive(empty(), { type: "exception", rpc: true, exception: ["bad frame"], code: "bad_message" }).effects).toEqual([
       { kind: "trouble", code: "bad_message", message: "bad frame" },
     ]);

@@ -1,0 +1,280 @@
+package room
+
+import (
+	"cmp"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// A gathering is a channel's live rows as a room puts them together for the published
+// client: all of them as of one commit, and sorted. The table is read in parts, one a turn,
+// and the room serves others between them; what changed meanwhile is read again at the
+// end. All clients who ask at the same time share one gathering, and as long as somebody asks it
+// follows the room: the next one costs what has changed since the last.
+
+const (
+	// wholeAnswer is how much of a channel goes out as one frame, in bytes of JSON.
+	wholeAnswer = 4 << 20
+	// gatherRows is how many rows a gathering reads in one turn; that takes some 5 ms at the most.
+	gatherRows = 10_000
+	// gatherMost is how many rows a gathering has at the most; each takes some 100 bytes of
+	// memory besides its JSON, of which there is none above wholeAnswer.
+	gatherMost = 500_000
+	// gatherAge is how many commits a gathering may lie back, and be brought up to date.
+	gatherAge = 10_000
+	// gatherIdle is how long a gathering is kept that nobody asks for.
+	gatherIdle = 10 * time.Second
+)
+
+type gathering struct {
+	channel string
+	at      storage.Seq   // the rows are those as of this commit; until it is whole, where it began
+	place   storage.Value // how far the table has been read
+	whole   bool          // it has been read to its end
+	large   bool          // over wholeAnswer: the rows are without JSON and by ascending stamp, not by creation
+	over    bool          // over gatherMost: the rows are not there
+	rowids  bool          // places are rowids
+	rows    []gathered
+	text    []byte
+	size    int // bytes of JSON of the rows; not counted further once it is large
+	frame   *hibernate.Frame
+	used    time.Time
+}
+
+type gathered struct {
+	id, created, stamp storage.Value
+	rowid              int64 // 0 where there is none
+	start, end         int   // in text
+}
+
+// gather takes the gathering of a channel one step further; whole says whether it is there.
+func (l *life) gather(channel string) (*gathering, error) {
+	g := l.gathered[channel]
+	if g != nil && g.whole && l.db.Seq()-g.at > gatherAge {
+		g = nil
+	}
+	if g == nil {
+		g = &gathering{channel: channel, at: l.db.Seq(), rowids: l.db.ScansByRowid(channel)}
+		if l.gathered == nil {
+			l.gathered = make(map[string]*gathering)
+		}
+		l.gathered[channel] = g
+	}
+	g.used = l.host.opts.Clock.Now()
+	err := l.gatherStep(g)
+	if err != nil {
+		delete(l.gathered, channel)
+	}
+	if errors.Is(err, storage.ErrForgotten) && g.at != l.db.Seq() { // the table was redefined meanwhile
+		return l.gather(channel)
+	}
+	return g, err
+}
+
+func (l *life) gatherStep(g *gathering) error {
+	if !g.whole {
+		if err := l.readPart(g); err != nil || !g.whole {
+			return err
+		}
+	}
+	if g.large {
+		return nil // whoever goes through it asks for the changes since by himself
+	}
+	return l.freshen(g)
+}
+
+// readPart reads the next part of the table.
+func (l *life) readPart(g *gathering) error {
+	rows, err := l.db.Scan(g.channel, g.place, gatherRows)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	limit, size := min(snapshotStep, l.host.opts.MaxSnapshotBytes), 0
+	n, last := 0, len(rows.Columns())
+	var part []gathered
+	for size < limit && rows.Next() {
+		n++
+		g.place = rows.Value(last)
+		if isGone(rows) {
+			continue
+		}
+		before := len(g.text)
+		row := g.encode(rows)
+		row.rowid = g.rowidOf(g.place)
+		part = append(part, row)
+		size += len(g.text) - before
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	g.whole = size < limit && n < gatherRows
+	g.size += size
+	g.merge(part)
+	l.bound(g)
+	return nil
+}
+
+// bound turns a gathering that has become large into a list of what is to be read.
+func (l *life) bound(g *gathering) {
+	if !g.large && g.size > l.wholeAnswer() {
+		g.large = true
+		slices.SortFunc(g.rows, g.order)
+	}
+	if g.large {
+		g.text = g.text[:0]
+	}
+	if len(g.rows) > gatherMost {
+		*g = gathering{channel: g.channel, at: g.at, whole: true, large: true, over: true, size: g.size}
+	}
+}
+
+func (l *life) wholeAnswer() int { return min(wholeAnswer, l.host.opts.MaxSnapshotBytes) }
+
+// freshen brings a whole gathering to the room's present commit.
+func (l *life) freshen(g *gathering) error {
+	if g.at == l.db.Seq() {
+		return nil
+	}
+	rows, err := l.db.Since(g.channel, g.at)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	g.at, g.frame = l.db.Seq(), nil
+	changed := make(map[storage.Value]bool)
+	var part []gathered
+	for rows.Next() {
+		changed[sameID(rows.Value(0))] = true
+		if !isGone(rows) {
+			part = append(part, g.encode(rows))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	rowids := make(map[storage.Value]int64)
+	g.rows = slices.DeleteFunc(g.rows, func(r gathered) bool {
+		id := sameID(r.id)
+		if changed[id] {
+			rowids[id] = r.rowid
+			g.size -= r.end - r.start
+		}
+		return changed[id]
+	})
+	for i := range part {
+		r := &part[i]
+		if rowid, there := rowids[sameID(r.id)]; there {
+			r.rowid = rowid
+		} else if g.rowids {
+			r.rowid = math.MaxInt64 // it has come since
+		}
+		g.size += r.end - r.start
+	}
+	g.merge(part)
+	g.compact()
+	l.bound(g)
+	return nil
+}
+
+// compact drops the JSON of rows that have changed, once it is most of what there is.
+func (g *gathering) compact() {
+	if len(g.text) < 2*g.size+64<<10 {
+		return
+	}
+	text := make([]byte, 0, g.size)
+	for i := range g.rows {
+		r := &g.rows[i]
+		start := len(text)
+		text = append(text, g.text[r.start:r.end]...)
+		r.start, r.end = start, len(text)
+	}
+	g.text = text
+}
+
+func (g *gathering) encode(rows *storage.Rows) gathered {
+	start := len(g.text)
+	g.text = appendRow(g.text, rows)
+	created := rows.Value(len(rows.Columns()) - 3)
+	return gathered{id: rows.Value(0), created: created, stamp: stampOf(rows), start: start, end: len(g.text)}
+}
+
+// rowidOf is the rowid that a place is.
+func (g *gathering) rowidOf(place storage.Value) int64 {
+	if rowid, is := place.(int64); is && g.rowids {
+		return rowid
+	}
+	return 0
+}
+
+// order is that in which rows were created; in a large gathering that of their stamps.
+func (g *gathering) order(a, b gathered) int {
+	if g.large {
+		return cmp.Or(compareValues(a.stamp, b.stamp), compareValues(a.id, b.id))
+	}
+	return cmp.Or(compareValues(a.created, b.created), cmp.Compare(a.rowid, b.rowid), compareValues(a.id, b.id))
+}
+
+// merge puts rows among those that are there.
+func (g *gathering) merge(part []gathered) {
+	slices.SortFunc(part, g.order)
+	if len(g.rows) == 0 || len(part) == 0 || g.order(g.rows[len(g.rows)-1], part[0]) <= 0 {
+		g.rows = append(g.rows, part...)
+		return
+	}
+	merged := make([]gathered, 0, len(g.rows)+len(part))
+	for old := g.rows; len(old) > 0 || len(part) > 0; {
+		if len(part) == 0 || len(old) > 0 && g.order(old[0], part[0]) <= 0 {
+			merged, old = append(merged, old[0]), old[1:]
+		} else {
+			merged, part = append(merged, part[0]), part[1:]
+		}
+	}
+	g.rows = merged
+}
+
+// answer is the gathering as one frame.
+func (g *gathering) answer(cursor string) *hibernate.Frame {
+	if g.frame == nil {
+		g.frame = hibernate.TextFrame(g.size+len(g.rows)+len(g.channel)+128, func(dst []byte) []byte {
+			dst = syncproto.AppendSyncStart(dst, g.channel)
+			for _, r := range g.rows {
+				dst = append(syncproto.AppendSeparator(dst), g.text[r.start:r.end]...)
+			}
+			return syncproto.AppendSyncEnd(dst, cursor)
+		})
+	}
+	return g.frame
+}
+
+// sameID makes ids that SQLite takes for the same one equal, and all of them comparable.
+func sameID(id storage.Value) storage.Value {
+	switch id := id.(type) {
+	case float64:
+		if id == math.Trunc(id) && math.Abs(id) < 1<<63 {
+			return int64(id)
+		}
+	case []byte:
+		return [1]string{string(id)} // a text of the same bytes is another id
+	}
+	return id
+}
+
+// dropGathered lets gatherings go that nobody asks for any more.
+func (l *life) dropGathered() {
+	if len(l.gathered) == 0 {
+		return
+	}
+	now := l.host.opts.Clock.Now()
+	for channel, g := range l.gathered {
+		if now.Sub(g.used) > gatherIdle {
+			delete(l.gathered, channel)
+		}
+	}
+}

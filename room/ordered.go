@@ -1,0 +1,162 @@
+package room
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// The published client stores each row as it comes, and asks later for what has changed
+// since the newest stamp in its store. So what is sent to it in several frames goes by
+// ascending stamp, tombstones among the rows: wherever the line breaks, all that is
+// missing has a stamp that is no lower than the newest that has arrived.
+
+// ordered are encoded rows and tombstones that are to be sent by ascending stamp.
+type ordered struct {
+	limit int // of total, in bytes; what is over it is not kept
+	total int
+	text  []byte
+	rows  []orderedRow
+}
+
+type orderedRow struct {
+	stamp      storage.Value
+	start, end int // in text
+	gone       bool
+}
+
+func (o *ordered) add(rows *storage.Rows) {
+	if o.over() {
+		return
+	}
+	start := len(o.text)
+	o.text = appendRow(o.text, rows)
+	o.total = len(o.text)
+	o.rows = append(o.rows, orderedRow{stampOf(rows), start, o.total, isGone(rows)})
+}
+
+// addAll adds all rows, and closes them.
+func (o *ordered) addAll(rows *storage.Rows) error {
+	defer rows.Close()
+	for rows.Next() {
+		o.add(rows)
+	}
+	return rows.Err()
+}
+
+// over reports whether the rows are more than the limit; not all of them are there then.
+func (o *ordered) over() bool { return o.total > o.limit }
+
+func (o *ordered) sort() {
+	slices.SortStableFunc(o.rows, func(a, b orderedRow) int { return compareValues(a.stamp, b.stamp) })
+}
+
+// updates gives the rows as updates; the last one has the cursor.
+func (o *ordered) updates(channel, cursor string) ([]*hibernate.Frame, error) {
+	if o.over() {
+		return nil, tooLargeAtOnce()
+	}
+	o.sort()
+	return updates(channel, o.encoded(o.rows), cursor), nil
+}
+
+// answer gives the rows as the answer to a sync. The published client looks for tombstones in updates
+// only: the rows up to the last tombstone are updates, and those behind it the answer itself.
+func (o *ordered) answer(channel, cursor string) ([]*hibernate.Frame, error) {
+	if o.over() {
+		return nil, tooLargeAtOnce()
+	}
+	o.sort()
+	mixed := len(o.rows)
+	for mixed > 0 && !o.rows[mixed-1].gone {
+		mixed--
+	}
+	frames := updates(channel, o.encoded(o.rows[:mixed]), "")
+	live := o.pager(o.rows[mixed:])
+	answer, err := live.syncFrames(channel, cursor)
+	return append(frames, answer...), err
+}
+
+// pagesWithMore gives the rows as pages of an answer that goes on.
+func (o *ordered) pagesWithMore(channel, at string) []*hibernate.Frame {
+	p := o.pager(o.rows)
+	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, at) }
+	frames, _ := p.frames(channel, syncproto.AppendSyncStart, more, more) // nothing is over the limit
+	return frames
+}
+
+func (o *ordered) pager(rows []orderedRow) pager {
+	p := pager{limit: o.limit}
+	for page := range o.encoded(rows).pages {
+		p.full = append(p.full, page)
+	}
+	return p
+}
+
+func (o *ordered) encoded(rows []orderedRow) (e encodedRows) {
+	last := 0
+	for _, r := range rows {
+		if len(e.bytes)-last >= syncproto.DefaultPageBytes {
+			last = len(e.bytes)
+			e.cuts = append(e.cuts, last)
+		}
+		e.bytes = append(syncproto.AppendSeparator(e.bytes), o.text[r.start:r.end]...)
+	}
+	return e
+}
+
+func tooLargeAtOnce() error {
+	return &Error{Code: syncproto.CodeTooLarge, Message: "The channel is too large to be sent at once."}
+}
+
+// stampOf is the newest of a row's stamps, which the published client goes by.
+func stampOf(rows *storage.Rows) storage.Value {
+	n := len(rows.Columns())
+	updated, deleted := rows.Value(n-2), rows.Value(n-1)
+	if compareValues(deleted, updated) > 0 {
+		return deleted
+	}
+	return updated
+}
+
+func isGone(rows *storage.Rows) bool { return rows.Type(len(rows.Columns())-1) != storage.Null }
+
+// compareValues orders values as SQLite does: NULL, numbers, text, blobs.
+func compareValues(a, b storage.Value) int {
+	if c := cmp.Compare(valueClass(a), valueClass(b)); c != 0 {
+		return c
+	}
+	switch a := a.(type) {
+	case int64:
+		if b, whole := b.(int64); whole {
+			return cmp.Compare(a, b)
+		}
+		return cmp.Compare(float64(a), b.(float64))
+	case float64:
+		if b, whole := b.(int64); whole {
+			return cmp.Compare(a, float64(b))
+		}
+		return cmp.Compare(a, b.(float64))
+	case string:
+		return cmp.Compare(a, b.(string))
+	case []byte:
+		return bytes.Compare(a, b.([]byte))
+	}
+	return 0
+}
+
+func valueClass(v storage.Value) int {
+	switch v.(type) {
+	case int64, float64:
+		return 1
+	case string:
+		return 2
+	case []byte:
+		return 3
+	}
+	return 0
+}

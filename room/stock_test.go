@@ -1,0 +1,308 @@
+package room_test
+
+// The published client of partysync: what it stores, and what it must not get before its answer.
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/room/roomtest"
+)
+
+func published(r *room.ConnectRequest) { r.Stock = true }
+
+func ask(c *roomtest.Client, from any) {
+	c.SendJSON(object{"channel": "items", "sync": true, "from": from})
+}
+
+func act(c *roomtest.Client, id, action string, payload any) {
+	c.SendJSON(object{"id": id, "channel": "items", "rpc": true, "action": object{"type": action, "payload": payload}})
+}
+
+// kinds describes events by what they are and by the ids of their rows, a tombstone's in brackets.
+func kinds(events []roomtest.Event) string {
+	var all []string
+	for _, e := range events {
+		s := e.Kind
+		for _, row := range e.Rows {
+			if row.Deleted() {
+				s += fmt.Sprintf(" (%v)", row.ID())
+			} else {
+				s += fmt.Sprint(" ", row.ID())
+			}
+		}
+		all = append(all, s)
+	}
+	return strings.Join(all, "; ")
+}
+
+func expect(t *testing.T, what string, c *roomtest.Client, want string) {
+	t.Helper()
+	if got := kinds(c.Received()); got != want {
+		t.Errorf("%s: %q, want %q", what, got, want)
+	}
+}
+
+// TestStockHeld lets rows come before the answer to a sync: none leaves for the published client before
+// the answer, which has them all. Others who are in the room get them.
+func TestStockHeld(t *testing.T) {
+	h, _ := open(t)
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", published)
+	mustSucceed(t, alice.Do("items", "add", object{"id": "1"}))
+	expect(t, "before its sync", bob, "")
+	h.CrashRoom("shop", "r")
+	mustSucceed(t, alice.Do("items", "add", object{"id": "2"}))
+	expect(t, "before its sync, in another life", bob, "")
+	act(bob, "own", "add", object{"id": "3"})
+	expect(t, "its own action", bob, "")
+	ask(bob, nil)
+	expect(t, "the answer", bob, "sync 1 2 3; success 3")
+	mustSucceed(t, alice.Do("items", "add", object{"id": "4"}))
+	expect(t, "behind the answer", bob, "update 4")
+	mustSucceed(t, bob.Do("items", "add", object{"id": "5"}))
+	expect(t, "a reply behind the answer", bob, "")
+}
+
+// TestStockHeldReply lets a reply wait: for the answer, which may have newer rows than the
+// reply, and no longer than 5 s.
+func TestStockHeldReply(t *testing.T) {
+	h, _ := open(t)
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", published)
+	act(bob, "first", "add", object{"id": "1", "name": "old"})
+	mustSucceed(t, alice.Do("items", "put", object{"id": "1", "name": "new"}))
+	ask(bob, nil)
+	expect(t, "rows that have changed since", bob, "sync 1; success")
+
+	carol := h.Join("shop", "r", "carol", published)
+	act(carol, "second", "add", object{"id": "2"})
+	h.Advance(4 * time.Second)
+	expect(t, "after 4 s", carol, "")
+	h.Advance(time.Second)
+	expect(t, "after 5 s", carol, "success")
+	act(carol, "second", "add", object{"id": "2"})
+	expect(t, "the same again", carol, "")
+	h.Advance(5 * time.Second)
+	expect(t, "after 10 s", carol, "update 2; success")
+	bob.Received()
+	act(carol, "none", "remove", object{"id": "nothing"})
+	if got := carol.Received(); len(got) != 1 || got[0].Kind != "error" {
+		t.Errorf("an error waits: %s", describe(got))
+	}
+}
+
+// TestStockHoldEnds lets a connection that never asks have its rows after 10 s, and one that shows that
+// it is no published client at once.
+func TestStockHoldEnds(t *testing.T) {
+	h, _ := open(t)
+	alice := h.Join("shop", "r", "alice")
+	bob, carol, dave := h.Join("shop", "r", "bob", published), h.Join("shop", "r", "carol", published), h.Join("shop", "r", "dave", published)
+	mustSucceed(t, alice.Do("items", "add", object{"id": "1"}))
+	carol.SendJSON(object{"channel": "marks", "sync": true, "cursor": nil})
+	expect(t, "by a cursor for another channel", carol, "update 1; sync")
+	mustSucceed(t, dave.DoNumbered("phone", 1, "items", "add", object{"id": "2"}))
+	expect(t, "by a number", dave, "update 1")
+	expect(t, "one who waits", bob, "")
+	h.SleepRoom("shop", "r")
+	h.Advance(10 * time.Second)
+	expect(t, "after 10 s", bob, "update 1 2")
+	mustSucceed(t, alice.Do("items", "add", object{"id": "3"}))
+	expect(t, "from then on", bob, "update 3")
+}
+
+// TestStockOwnRows gives a client that came back the rows of its own actions a second time, as an
+// update: it may have given the reply up. No other client gets them twice.
+func TestStockOwnRows(t *testing.T) {
+	h, _ := open(t)
+	bob := h.Join("shop", "r", "bob", published)
+	ask(bob, nil)
+	act(bob, "a", "add", object{"id": "1"})
+	expect(t, "the first time", bob, "sync; success 1")
+	bob.Leave()
+	bob = h.Join("shop", "r", "bob", published)
+	act(bob, "b", "add", object{"id": "2"})
+	act(bob, "c", "sql", "DELETE FROM items WHERE id = '1'")
+	act(bob, "d", "sql", "DELETE FROM items WHERE id = '1'")
+	expect(t, "when it came back", bob, "update 1; success 2; update 2; success (1); update (1); success")
+	stranger := h.Join("shop", "r", "bob", published, roomtest.As(room.Identity{Subject: "eve"}))
+	act(stranger, "e", "add", object{"id": "3"})
+	expect(t, "another user of the same id", stranger, "")
+}
+
+// TestStockOrder has a first stockVisit show the rows in the order in which they were created, in one frame:
+// ties by rowid.
+func TestStockOrder(t *testing.T) {
+	h, _ := open(t)
+	alice := h.Join("shop", "r", "alice")
+	mustSucceed(t, alice.Do("items", "sql", `CREATE TABLE new (id TEXT PRIMARY KEY NOT NULL, name TEXT, created_at INTEGER, updated_at INTEGER, deleted_at INTEGER);
+		DROP TABLE items; ALTER TABLE new RENAME TO items`))
+	for i, id := range []string{"m", "c", "x", "a", "k"} {
+		mustSucceed(t, alice.Do("items", "sql", fmt.Sprintf(`INSERT INTO items VALUES ('%s', '', %d, %d, NULL)`, id, 100+i/3, 200-i)))
+	}
+	bob := h.Join("shop", "r", "bob", published)
+	ask(bob, nil)
+	expect(t, "a first stockVisit", bob, "sync m c x a k")
+	mustSucceed(t, alice.Do("items", "sql", `UPDATE items SET name = 'new' WHERE id = 'c'; INSERT INTO items VALUES ('b', '', 101, 300, NULL); DELETE FROM items WHERE id = 'a'`))
+	carol := h.Join("shop", "r", "carol", published)
+	ask(carol, nil)
+	expect(t, "after changes", carol, "sync m c x k b")
+	ask(carol, 299)
+	expect(t, "from another room's stamp", carol, "delete-all; sync m c x k b")
+}
+
+// A store is what the published client keeps in the browser: one for all rooms.
+type store map[string]storedRow
+
+type storedRow struct {
+	text    string
+	deleted bool
+	stamp   float64
+}
+
+func (s store) from() any {
+	newest := any(nil)
+	for _, r := range s {
+		if newest == nil || r.stamp > newest.(float64) {
+			newest = r.stamp
+		}
+	}
+	return newest
+}
+
+// A stockVisit is a page that is open.
+type stockVisit struct {
+	client *roomtest.Client
+	screen map[string]string
+	store  store
+	whole  bool // its answer has come
+}
+
+func newVisit(h *roomtest.Host, name, id string, kept store) *stockVisit {
+	v := &stockVisit{client: h.Join("shop", name, id, published), screen: make(map[string]string), store: kept}
+	for id, r := range kept {
+		if !r.deleted {
+			v.screen[id] = r.text
+		}
+	}
+	ask(v.client, kept.from())
+	return v
+}
+
+// take applies a frame as the published client does, and stores its rows.
+func (v *stockVisit) take(e roomtest.Event) {
+	if e.Kind == "delete-all" {
+		clear(v.screen)
+	}
+	for _, row := range e.Rows {
+		id := row.ID().(string)
+		v.screen[id] = fmt.Sprint(row)
+		if row.Deleted() && e.Kind != "sync" {
+			delete(v.screen, id)
+		}
+		stamp, _ := row[len(row)-2].(float64)
+		if at, gone := row[len(row)-1].(float64); gone {
+			stamp = max(stamp, at)
+		}
+		v.store[id] = storedRow{fmt.Sprint(row), row.Deleted(), stamp}
+	}
+	v.whole = v.whole || e.Kind == "sync" && !e.More
+}
+
+// TestStockVisitsOfABusyRoom has a page opened and closed at any moment, between any two frames, while others write. The
+// last stockVisit, and each that gets its answer, shows what the room has.
+func TestStockVisitsOfABusyRoom(t *testing.T) {
+	for name, limit := range map[string]int{"one frame": 64 << 20, "a listing": 1500} {
+		t.Run(name, func(t *testing.T) {
+			pages := 0
+			for seed := range uint64(4) {
+				r := rand.New(rand.NewPCG(seed, 11))
+				h, _ := open(t, func(o *room.Options) { o.MaxSnapshotBytes = limit })
+				writer := h.Join("shop", "r", "writer")
+				kept, n := make(store), 0
+				for _, i := range r.Perm(300) { // each a commit of its own, with a stamp of its own
+					h.Clock.Advance(time.Millisecond)
+					act(writer, fmt.Sprint("f", i), "put", object{"id": fmt.Sprintf("%05d", i), "name": "first"})
+				}
+				writer.Received()
+				write := func() {
+					for range r.IntN(4) {
+						n++
+						h.Clock.Advance(time.Millisecond)
+						id := fmt.Sprintf("%05d", r.IntN(300))
+						if r.IntN(4) == 0 {
+							act(writer, fmt.Sprint("w", n), "sql", fmt.Sprintf(`DELETE FROM items WHERE id = '%s'`, id))
+						} else {
+							act(writer, fmt.Sprint("w", n), "put", object{"id": id, "name": fmt.Sprint(n)})
+						}
+					}
+				}
+				for i := range 12 {
+					v := newVisit(h, "r", fmt.Sprint("page", i), kept)
+					for range r.IntN(6) {
+						write()
+						v.take(v.client.Next())
+						pages++
+						if v.whole {
+							break
+						}
+					}
+					write()
+					v.client.Leave()
+				}
+				last := newVisit(h, "r", "last", kept)
+				for !last.whole {
+					last.take(last.client.Next())
+				}
+				for _, e := range last.client.Received() {
+					last.take(e)
+				}
+				want := make(map[string]string)
+				for _, row := range h.Join("shop", "r", "").Resume("items", nil) {
+					for _, row := range row.Rows {
+						want[row.ID().(string)] = fmt.Sprint(row)
+					}
+				}
+				if !maps.Equal(last.screen, want) || len(want) == 0 {
+					t.Errorf("seed %d: the page shows %d rows, and the room has %d", seed, len(last.screen), len(want))
+				}
+			}
+			if pages < 30 {
+				t.Errorf("%d frames: the test shows nothing", pages)
+			}
+		})
+	}
+}
+
+// TestStockTwoRooms has one browser stockVisit two rooms in turn: each stockVisit ends with that room's rows and no others.
+func TestStockTwoRooms(t *testing.T) {
+	h, _ := open(t)
+	writers := map[string]*roomtest.Client{"a": h.Join("shop", "a", "writer"), "b": h.Join("shop", "b", "writer")}
+	add := func(name, id string) {
+		h.Clock.Advance(time.Millisecond)
+		mustSucceed(t, writers[name].Do("items", "add", object{"id": name + id}))
+	}
+	add("b", "1")
+	add("a", "1")
+	kept := make(store)
+	for i, name := range []string{"a", "b", "b", "a", "b", "b", "a", "a"} {
+		add(name, fmt.Sprint(i+2))
+		v := newVisit(h, name, fmt.Sprint("page", i), kept)
+		for _, e := range v.client.Received() {
+			v.take(e)
+		}
+		want := writers[name].Sync("items")
+		for _, row := range want {
+			if v.screen[row.ID().(string)] == "" {
+				t.Errorf("stockVisit %d: %v is missing", i, row.ID())
+			}
+		}
+		if len(v.screen) != len(want) {
+			t.Errorf("stockVisit %d of room %s: %d rows, and it has %d", i, name, len(v.screen), len(want))
+		}
+		v.client.Leave()
+	}
+}

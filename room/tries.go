@@ -1,0 +1,215 @@
+package room
+
+// Why an action that never succeeds does not stop the queue behind it. An action of a numbered
+// client that takes too long, panics or loses its batch may succeed the next time, so its number
+// is kept; after three such tries it is given up: its outcome is poisoned, stored like any other,
+// and the next number runs.
+//
+//	_den_tries(client, subject, mutation, digest, tries, at)
+//
+//	mutation  the number that was tried last
+//	digest    of that action; another one under the same number is counted from the start
+//	tries     how many of its tries have failed
+//	at        when the last one did, Unix milliseconds
+//
+// A client has one row at the most, of the last number of it that failed so. A hook that hangs ends
+// its life without a commit: that try is remembered by the host, and goes into the table, in a
+// transaction of its own, before the next turn in which the client has anything.
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+const (
+	// maxTries is how often a numbered action is tried that takes too long, panics or loses its batch.
+	maxTries = 3
+	// maxHangs is how many actions that hung a host remembers; then it starts from scratch.
+	maxHangs = 4096
+)
+
+func poisoned() error {
+	return &Error{Code: syncproto.CodePoisoned, Message: "The action failed each time that it was tried, and was given up. Nothing was changed."}
+}
+
+// A verdict is what a failure means for an action's number.
+type verdict uint8
+
+const (
+	verdictKept  verdict = iota // it has no outcome: nothing of it is the action's own doing
+	verdictTried                // it may succeed the next time, and is given up after some
+	verdictUsed                 // it would fail again: the failure is its outcome
+)
+
+// judge says what the failure of an action that was run means for its number.
+func judge(err error) verdict {
+	code, _ := ErrorCode(err)
+	_, panicked := errors.AsType[*panicError](err)
+	lost := errors.Is(err, storage.ErrBatchLost)
+	switch {
+	case errors.Is(err, storage.ErrClosed), storageFailed(err):
+		return verdictKept
+	case panicked, code == syncproto.CodeActionTimeout, code == syncproto.CodeAborted && lost:
+		return verdictTried
+	case code.Retryable():
+		return verdictKept
+	}
+	return verdictUsed
+}
+
+// tryAgain is what the client is told of a try that failed, where others may follow.
+func tryAgain(err error) error {
+	if code, _ := ErrorCode(err); code.Retryable() {
+		return err
+	}
+	return &Error{Code: syncproto.CodeAborted, Message: "The action failed. Nothing was changed. Try again.", cause: err}
+}
+
+const addTries = `INSERT INTO _den_tries (client, subject, mutation, digest, tries, at) VALUES (?, ?, ?, ?, ?, ?)
+	ON CONFLICT DO UPDATE SET tries = excluded.tries + iif(mutation = excluded.mutation AND digest = excluded.digest, tries, 0),
+		mutation = excluded.mutation, digest = excluded.digest, at = excluded.at`
+
+// countTry counts a try of an action in the turn's batch, and gives how many there were.
+func (t *turn) countTry(m *actionMessage) (tries int, err error) {
+	if err := t.begin(); err != nil {
+		return 0, err
+	}
+	l := t.life
+	_, err = l.db.Internal().Exec(addTries, m.client, m.conn.Identity.Subject, int64(m.mutation), m.digest[:], 1, l.host.opts.Clock.Now().UnixMilli())
+	if err != nil {
+		return 0, err
+	}
+	return l.triesOf(m)
+}
+
+// triesOf is how many tries of an action have failed.
+func (l *life) triesOf(m *actionMessage) (tries int, err error) {
+	rows, err := l.db.Internal().Query(`SELECT tries FROM _den_tries WHERE client = ? AND subject = ? AND mutation = ? AND digest = ?`,
+		m.client, m.conn.Identity.Subject, int64(m.mutation), m.digest[:])
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	if rows.Next() {
+		tries = int(rows.Int(0))
+	}
+	return tries, rows.Err()
+}
+
+// countHangs writes down the tries that hung in earlier lives, of the clients in a batch.
+func (l *life) countHangs(batch []*actor.Envelope) error {
+	if l.host.hangs.none() {
+		return nil
+	}
+	for _, env := range batch {
+		m, is := env.Message.(*actionMessage)
+		if !is || m.mutation == 0 {
+			continue
+		}
+		of := hanger{l.key, m.client, m.conn.Identity.Subject}
+		last, there := l.host.hangs.of(of)
+		if !there {
+			continue
+		}
+		if more := last.tries - last.counted; more > 0 {
+			_, err := l.db.Internal().Exec(addTries, of.client, of.subject, int64(last.mutation), last.digest[:], more, l.host.opts.Clock.Now().UnixMilli())
+			if err != nil {
+				return err
+			}
+			l.host.hangs.count(of)
+		}
+		at, err := (&turn{life: l}).markOf(of.client, of.subject)
+		if err != nil {
+			return err
+		}
+		at.hung = true
+	}
+	return nil
+}
+
+// wasTried reports whether a number of a client was ever tried without success.
+func (l *life) wasTried(client, subject string) (bool, error) {
+	rows, err := l.db.Internal().Query(`SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	return rows.Next(), rows.Err()
+}
+
+// purgeTries removes the tries of clients that are long gone.
+func (l *life) purgeTries(before time.Time) error {
+	_, err := l.db.Internal().Exec(`DELETE FROM _den_tries WHERE at < ?`, before.UnixMilli())
+	return err
+}
+
+// hangs are the actions whose hooks did not return, the last one of each client. The zero value is
+// ready; its methods are safe from any goroutine.
+type hangs struct {
+	mu   sync.Mutex
+	last map[hanger]hung
+}
+
+// A hanger is a client whose action hung.
+type hanger struct {
+	room            Key
+	client, subject string
+}
+
+type hung struct {
+	mutation uint64
+	digest   replyDigest
+	tries    int
+	counted  int // of them, those that are in the room's file
+}
+
+func (h *hangs) none() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.last) == 0
+}
+
+func (h *hangs) of(client hanger) (last hung, there bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	last, there = h.last[client]
+	return last, there
+}
+
+// count notes that all tries are in the room's file. The note stays: the next life, too, is to look there before
+// it runs the action.
+func (h *hangs) count(client hanger) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if last, there := h.last[client]; there {
+		last.counted = last.tries
+		h.last[client] = last
+	}
+}
+
+// forget is called when a number of the client is used up.
+func (h *hangs) forget(client hanger) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.last, client)
+}
+
+func (h *hangs) note(room Key, m *actionMessage) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last == nil || len(h.last) >= maxHangs {
+		h.last = make(map[hanger]hung)
+	}
+	client := hanger{room, m.client, m.conn.Identity.Subject}
+	last := h.last[client]
+	if last.mutation != m.mutation || last.digest != m.digest {
+		last = hung{mutation: m.mutation, digest: m.digest}
+	}
+	last.tries++
+	h.last[client] = last
+}

@@ -1,0 +1,95 @@
+package storage
+
+// Why a room that has reached its largest size can still be emptied. An action that makes the
+// database longer than Options.MaxBytes is refused with ErrRoomFull, except one that only deletes: it
+// may use a reserve, as Den's own tables may, so that a tombstone, an answer and a client's number
+// always find room. What only deletes is told by its SQL: each of its statements is a DELETE, or an
+// UPDATE that sets deleted_at. What their triggers write is a part of it.
+//
+// SQLite's own limit is the end of the reserve. A handler's statement that meets it is refused with
+// ErrRoomFull too, and may have lost its batch.
+
+import (
+	"errors"
+	"strings"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	// leastReserve and reservePart say how large the reserve is, in pages: so many, or that part of the limit.
+	leastReserve = 1024
+	reservePart  = 64
+	// alwaysChecked is up to which limit each action is checked, in pages. In a room with a higher limit
+	// none is that begins with less than half of it.
+	alwaysChecked = 1 << 16
+	// nearlyFull is how many pages below the limit a room without a commit log counts as full when SQLite
+	// says so: it may as well be the disk.
+	nearlyFull = 1 << 14
+)
+
+// limitPages is how many pages a room's actions may fill.
+func (o Options) limitPages() int64 { return o.MaxBytes / pageSize }
+
+// hardPages is the limit with the reserve.
+func (o Options) hardPages() int64 {
+	return o.limitPages() + max(leastReserve, o.limitPages()/reservePart)
+}
+
+// pageCount is how long the database is, with what the open transaction has done.
+func (d *DB) pageCount() (pages int64, err error) {
+	err = d.each("PRAGMA page_count", func(r *Rows) { pages = r.Int(0) })
+	return pages, err
+}
+
+// mayFill reports whether an action could fill the room.
+func (d *DB) mayFill() bool {
+	limit := d.o.limitPages()
+	return d.wal == nil || limit <= alwaysChecked || int64(d.wal.pages) >= limit/2
+}
+
+// measure notes how long the database is before an action.
+func (b *Batch) measure() (err error) {
+	b.pages = -1
+	if b.d.mayFill() {
+		b.pages, err = b.d.pageCount()
+	}
+	return err
+}
+
+// fits refuses an action that has made the database longer than it may be.
+func (b *Batch) fits() error {
+	d := b.d
+	if b.pages < 0 || !d.rec.adds {
+		return nil
+	}
+	pages, err := d.pageCount()
+	if err == nil && pages > d.o.limitPages() && pages > b.pages {
+		err = ErrRoomFull
+	}
+	return err
+}
+
+// roomIsFull reports whether SQLite's word that there is no room is about the room's limit and not about the disk.
+func (d *DB) roomIsFull(rc int32, s *statement) bool {
+	if rc&0xff != sqlite3.SQLITE_FULL || s.auth != handler {
+		return false
+	}
+	if d.wal != nil {
+		return !d.wal.diskFull
+	}
+	return d.batch != nil && d.batch.pages >= d.o.limitPages()-nearlyFull
+}
+
+// noteFull remembers that it was the disk that had no room.
+func (w *wal) noteFull(rc int32, err error) {
+	if rc&0xff == sqlite3.SQLITE_FULL || errors.Is(err, ErrFull) {
+		w.diskFull = true
+	}
+}
+
+// onlyDeletes reports whether a statement, whose UPDATE sets deleted_at if gone, does nothing but delete.
+func onlyDeletes(sql string, gone bool) bool {
+	word, _, _ := strings.Cut(strings.TrimLeft(sql, " \t\r\n\f;"), " ")
+	return strings.EqualFold(word, "DELETE") || gone && strings.EqualFold(word, "UPDATE")
+}
