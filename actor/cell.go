@@ -23,6 +23,7 @@ type cell struct {
 	failures int             // of lives in succession that did not get Reset old
 	gone     bool            // it is out of the map
 	quiet    []chan struct{} // closed when it has nothing to do; see System.Quiet
+	vacant   chan struct{}   // closed when the queue has room; nil if nobody waits. See System.Vacant
 }
 
 // A request is what all who wait in Stop have asked for.
@@ -103,6 +104,7 @@ func (c *cell) leave(r *rest) {
 	c.gone = true
 	c.system.discard(c, r)
 	c.hush()
+	c.vacate()
 	if c.stop != nil {
 		close(c.stop.done)
 		c.stop = nil

@@ -43,7 +43,7 @@
 //
 // # Limits and defaults
 //
-//	inbox of one actor        Options.MailboxSize   1,024 messages, then ErrOverloaded
+//	inbox of one actor        Options.MailboxSize   1,024 messages, then ErrOverloaded; see Vacant and Push
 //	messages in one Receive   Options.MaxBatch      256
 //	back-off                  Options.Backoff       100 ms doubling to 30 s; forgotten after 10 s
 //	lives Shutdown stops at once                    64

@@ -161,6 +161,7 @@ func (l *life) next() (batch []*Envelope, reason StopReason) {
 	}
 	l.phase, l.retire = working, retireNot
 	l.batch = c.queue.take(l.buffer, limit)
+	c.vacate()
 	if c.stop != nil {
 		c.stop.left -= len(l.batch)
 	}

@@ -71,17 +71,17 @@ func NewSystem(f Factory, o Options) *System {
 // nothing was queued and reply is not called: ErrOverloaded, ErrStopped, or an
 // *UnavailableError while the actor backs off.
 func (s *System) Send(key Key, msg any, reply func(v any, err error)) error {
-	return s.post(key, &Envelope{Message: msg, reply: reply})
+	return s.post(key, &Envelope{Message: msg, reply: reply}, s.opts.MailboxSize)
 }
 
-// SendAwake is Send to an actor that has a life now, which may be starting or ending. To
+// SendAwake is Push to an actor that has a life now, which may be starting or ending. To
 // one that has none nothing is sent: ErrAsleep.
 func (s *System) SendAwake(key Key, msg any, reply func(v any, err error)) error {
 	c := s.find(key)
 	if c == nil {
 		return ErrAsleep
 	}
-	return s.postTo(c, &Envelope{Message: msg, reply: reply})
+	return s.postTo(c, &Envelope{Message: msg, reply: reply}, unlimited)
 }
 
 // Request sends a message and waits for its answer. When ctx ends first it stops
@@ -92,7 +92,7 @@ func (s *System) Request(ctx context.Context, key Key, msg any) (any, error) {
 		return nil, context.Cause(ctx)
 	}
 	c := s.calls.Get().(*call)
-	if err := s.post(key, &Envelope{Message: msg, ctx: ctx, reply: c.reply}); err != nil {
+	if err := s.post(key, &Envelope{Message: msg, ctx: ctx, reply: c.reply}, s.opts.MailboxSize); err != nil {
 		s.calls.Put(c)
 		return nil, err
 	}
@@ -157,21 +157,21 @@ func (s *System) Keys() []Key {
 	return keys
 }
 
-func (s *System) post(key Key, e *Envelope) error {
+func (s *System) post(key Key, e *Envelope, limit int) error {
 	c, err := s.enter(key)
 	if err != nil {
 		return err
 	}
-	return s.postTo(c, e)
+	return s.postTo(c, e, limit)
 }
 
-// postTo queues a message. The cell's lock is held, and released.
-func (s *System) postTo(c *cell, e *Envelope) error {
+// postTo queues a message, unless limit others wait. The cell's lock is held, and released.
+func (s *System) postTo(c *cell, e *Envelope, limit int) error {
 	defer c.mu.Unlock()
 	if s.closed.Load() {
 		return ErrStopped
 	}
-	if c.queue.len() >= s.opts.MailboxSize {
+	if c.queue.len() >= limit {
 		return ErrOverloaded
 	}
 	c.queue.put(e)

@@ -101,8 +101,9 @@ var nobody = &Identity{}
 
 // rare is what most connections do not have.
 type rare struct {
-	state State
-	kept  any
+	state  State
+	kept   any
+	client string // see Numbers
 }
 
 // State is what the handler keeps with the connection.
@@ -114,7 +115,7 @@ func (c *Connection) State() State {
 }
 
 // SetState changes what State gives.
-func (c *Connection) SetState(s State) { c.setRare(s, c.Kept()) }
+func (c *Connection) SetState(s State) { c.setRare(rare{s, c.Kept(), c.Numbers()}) }
 
 // Kept is what the room itself keeps with the connection over its lives; nil: nothing.
 func (c *Connection) Kept() any {
@@ -125,12 +126,24 @@ func (c *Connection) Kept() any {
 }
 
 // Keep changes what Kept gives.
-func (c *Connection) Keep(v any) { c.setRare(c.State(), v) }
+func (c *Connection) Keep(v any) { c.setRare(rare{c.State(), v, c.Numbers()}) }
 
-func (c *Connection) setRare(s State, kept any) {
+// Numbers is the name of the client whose numbered actions came last over this connection; "" where
+// none has.
+func (c *Connection) Numbers() string {
+	if c.rare == nil {
+		return ""
+	}
+	return c.rare.client
+}
+
+// SetNumbers changes what Numbers gives.
+func (c *Connection) SetNumbers(client string) { c.setRare(rare{c.State(), c.Kept(), client}) }
+
+func (c *Connection) setRare(r rare) {
 	c.rare = nil
-	if s.Tags != nil || s.Attachment != nil || kept != nil {
-		c.rare = &rare{s, kept}
+	if r.state.Tags != nil || r.state.Attachment != nil || r.kept != nil || r.client != "" {
+		c.rare = &r
 	}
 }
 

@@ -42,8 +42,9 @@ type Options struct {
 	// Seed makes the randomness that rooms are given repeatable, for tests.
 	// Default 0: from the system's secure source.
 	Seed uint64
-	// MailboxSize is how many messages may wait for one room; one more is refused
-	// with overloaded. Default 4096.
+	// MailboxSize is how many messages may wait for one room. While there are so many, the
+	// sockets of the room's clients are not read; a plain request is refused with
+	// overloaded. Default 4096.
 	MailboxSize int
 	// MaxBatch is how many messages share a commit. Default 256.
 	MaxBatch int

@@ -436,7 +436,7 @@ func (l *life) startWork(c *Context, work func(context.Context) error, then func
 		go func() {
 			err := protect(func() error { return work(l.ctx) })
 			done := &thenMessage{life: l.number, err: err, then: then}
-			if err := l.host.actors.Send(l.key, done, nil); err != nil {
+			if err := l.host.actors.Push(l.key, done, nil); err != nil {
 				l.log.Error("the result of a room's work was lost", "err", err)
 			}
 		}()

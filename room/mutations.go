@@ -40,6 +40,8 @@ type mark struct {
 	seen            int64  // seen_at in the file
 	begun           bool   // it is not in the file, but its number 1 was tried
 	hung            bool   // a try of it hung in an earlier life, and was counted
+
+	owner *hibernate.Connection // over which the client sends; nil: see takeOver
 }
 
 type clientKey struct{ client, subject string }
@@ -115,7 +117,11 @@ func (t *turn) mutate(m *actionMessage) error {
 		return t.repeat(m)
 	case at.last == 0 && t.life.mayBeForgotten(m.client, now):
 		return notKnown(0, now)
-	case m.mutation != at.last+1:
+	}
+	if err := t.takeOver(at, m.conn); err != nil {
+		return err
+	}
+	if m.mutation != at.last+1 {
 		return t.outOfTurn(at, now)
 	}
 	at.begun = true

@@ -77,8 +77,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 		id = uuid.NewString()
 	}
 	s.conn.Name(id, key.Room)
-	enter := &connectMessage{conn: &s.conn, request: r.Request, stock: r.Stock && s.conn.Named}
-	if _, err := h.actors.Request(ctx, s.Key(), enter); err != nil {
+	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: r.Stock && s.conn.Named}); err != nil {
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
 		}
@@ -86,6 +85,21 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 		return nil, &Error{Code: code, Message: message, cause: err}
 	}
 	return s, nil
+}
+
+// enter asks the room to let the client in. While the room's mailbox is full it waits.
+func (s *Session) enter(ctx context.Context, m *connectMessage) error {
+	for {
+		_, err := s.ns.host.actors.Request(ctx, s.Key(), m)
+		if !errors.Is(err, actor.ErrOverloaded) {
+			return err
+		}
+		select {
+		case <-s.ns.host.actors.Vacant(s.Key()):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // Key is the room's. Its strings pin no request.
@@ -101,7 +115,7 @@ func (s *Session) Confirm(mark uint64) { s.conn.Confirm(mark) }
 func (s *Session) Confirmed() uint64   { return s.conn.Confirmed() }
 
 // Receive takes a message from the client. It waits while Options.InFlight
-// messages of this connection are in work, so that a transport which reads no
+// messages of this connection are in work, and while the room's mailbox is full, so that a transport which reads no
 // further meanwhile pushes back to the client. data may be used again when it
 // returns. A message that cannot be read, or that the room does not take, is
 // answered over the link; an error means that the session is over.
@@ -118,11 +132,48 @@ func (s *Session) Receive(data []byte, binary bool) error {
 		s.unreadable(message, err)
 		return nil
 	}
+	return s.take(message)
+}
+
+// take has the room do a message, in its turn, as soon as the connection and the room's mailbox
+// have a place for it.
+func (s *Session) take(message any) error {
 	if !s.begin() {
 		return ErrSessionOver
 	}
-	s.post(message, 0)
-	return nil
+	for {
+		err := s.send(s.ns.host.actors.Send, message, 0)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, actor.ErrOverloaded):
+			s.refused(message, err, 0)
+			return nil
+		case !s.await(s.ns.host.actors.Vacant(s.Key())):
+			s.done()
+			return ErrSessionOver
+		}
+	}
+}
+
+// await waits for a channel, or for less: something may have changed. It is false when the session is
+// over.
+func (s *Session) await(vacant <-chan struct{}) bool {
+	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
+		return false
+	}
+	if s.free == nil {
+		s.free = make(chan struct{})
+	}
+	free := s.free
+	s.mu.Unlock()
+	select {
+	case <-vacant:
+	case <-free:
+	}
+	return true
 }
 
 // Offer is Receive for a caller that must not wait, and has asked AutoAnswer: where Receive
@@ -142,7 +193,14 @@ func (s *Session) Offer(data []byte, binary bool) bool {
 		s.unreadable(message, err)
 		return true
 	}
-	s.post(message, 0)
+	err = s.send(s.ns.host.actors.Send, message, 0)
+	switch {
+	case errors.Is(err, actor.ErrOverloaded):
+		s.done()
+		return false
+	case err != nil:
+		s.refused(message, err, 0)
+	}
 	return true
 }
 
@@ -295,10 +353,18 @@ func (s *Session) name(action *actionMessage, m syncproto.Message) {
 	action.digest = digestOfAction("", m.Channel, m.Action)
 }
 
-// post puts a message into the room's mailbox. Its slot is free again when the
-// room has answered it.
+// post puts a message into the room's mailbox that has its place already: its sync goes on, or is tried
+// again.
 func (s *Session) post(message any, try int) {
-	err := s.ns.host.actors.Send(s.Key(), message, func(v any, err error) {
+	if err := s.send(s.ns.host.actors.Push, message, try); err != nil {
+		s.refused(message, err, try)
+	}
+}
+
+// send puts a message into the room's mailbox by put. Its place is free again when the
+// room has answered it; on an error it is as if send had not been called.
+func (s *Session) send(put func(Key, any, func(any, error)) error, message any, try int) error {
+	return put(s.Key(), message, func(v any, err error) {
 		next, more := v.(*syncMessage)
 		switch {
 		case err != nil:
@@ -309,9 +375,6 @@ func (s *Session) post(message any, try int) {
 			s.done()
 		}
 	})
-	if err != nil {
-		s.refused(message, err, try)
-	}
 }
 
 // drainPause is how long the next step of a snapshot waits for the client to read.
@@ -413,7 +476,7 @@ func (s *Session) end() bool {
 func (s *Session) sendClose(gone *closeMessage) error {
 	send := s.ns.host.actors.SendAwake
 	if s.ns.wakeOnClose {
-		send = s.ns.host.actors.Send
+		send = s.ns.host.actors.Push
 	}
 	return send(s.Key(), gone, func(_ any, err error) {
 		if err != nil {

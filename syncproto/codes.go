@@ -42,6 +42,9 @@ const (
 	CodeRoomFull Code = "room_full"
 	// CodeTooLarge: over a limit of size.
 	CodeTooLarge Code = "too_large"
+	// CodeFrameTooLarge: the message is longer than the server takes. Nothing of it was read but
+	// by whom it is to be answered.
+	CodeFrameTooLarge Code = "frame_too_large"
 	// CodeDuplicateID: this connection used the id before, for something else.
 	CodeDuplicateID Code = "duplicate_id"
 	// CodeMutationGap: an action of this client with a lower number has not come yet.
@@ -49,6 +52,9 @@ const (
 	// CodeUnknownClient: the room knows nothing of this client, and the number is not 1 or
 	// the client is so old that the room may have forgotten it.
 	CodeUnknownClient Code = "unknown_client"
+	// CodeClientTaken: a younger connection sends for this client. Nothing was applied and the number is
+	// not used up; whoever gets it sends no more.
+	CodeClientTaken Code = "client_taken"
 	// CodeAlreadyApplied: the action was answered before, and the answer is gone.
 	CodeAlreadyApplied Code = "already_applied"
 	// CodeUnauthorized: no identity, or one that may not do this.
@@ -85,11 +91,11 @@ func codeTable(c Code) (retry retryAdvice, status int) {
 		return retryLater, http.StatusGatewayTimeout
 	case CodeAborted, CodeOverloaded, CodeRoomUnavailable, CodeStorageUnavailable, CodeShuttingDown:
 		return retryLater, http.StatusServiceUnavailable
-	case CodeTooLarge:
+	case CodeTooLarge, CodeFrameTooLarge:
 		return retryNever, http.StatusRequestEntityTooLarge
 	case CodeMutationGap:
 		return retryLater, http.StatusConflict
-	case CodeDuplicateID, CodeConflict, CodeUnknownClient, CodeAlreadyApplied:
+	case CodeDuplicateID, CodeConflict, CodeUnknownClient, CodeClientTaken, CodeAlreadyApplied:
 		return retryNever, http.StatusConflict
 	case CodeUnauthorized:
 		return retryNever, http.StatusUnauthorized
@@ -112,7 +118,7 @@ func Codes() []Code {
 	return []Code{
 		CodeBadMessage, CodeUnsupportedData, CodeUnknownChannel, CodeUnknownAction, CodeBadPayload,
 		CodeConflict, CodeActionFailed, CodeActionTimeout, CodePoisoned, CodeAborted, CodeOverloaded, CodeRoomUnavailable,
-		CodeStorageUnavailable, CodeRoomFull, CodeTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
+		CodeStorageUnavailable, CodeRoomFull, CodeTooLarge, CodeFrameTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeClientTaken, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
 		CodeUnknownNamespace, CodeBadRoomName, CodeBadHandshake, CodeNotFound, CodeShuttingDown,
 	}
 }
@@ -139,9 +145,9 @@ const (
 	CloseGoingAway       = 1001 // the server is shutting down
 	CloseProtocolError   = 1002 // the client broke the rules of WebSockets
 	CloseUnsupportedData = 1003 // data of a kind that is not served at all
-	CloseInvalidData     = 1007 // a text frame that is not UTF-8
+	CloseInvalidData     = 1007 // a text, or the reason of a close, that is not UTF-8
 	ClosePolicy          = 1008 // against a rule that has no code of its own
-	CloseTooBig          = 1009 // a frame over the read limit
+	CloseTooBig          = 1009 // a message of more than twice the read limit
 	CloseInternal        = 1011 // the room's set-up failed, or a fault of the server
 
 	CloseSlowConsumer     = 4000 // the send queue was full

@@ -96,7 +96,7 @@ func TestLimitsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{
-		"| a frame from a client | " + strconv.Itoa(syncproto.DefaultMaxBytes>>20) + " MiB |",
+		"| a message from a client | " + strconv.Itoa(syncproto.DefaultMaxBytes>>20) + " MiB |",
 		"| nesting of arrays and objects | " + strconv.Itoa(syncproto.DefaultMaxDepth) + " levels",
 		"| `id`, `channel`, `client`, an action's `type`, a textual `from` | " + strconv.Itoa(syncproto.MaxNameBytes) + " bytes",
 		"| a client's `presence` | " + strconv.Itoa(syncproto.MaxPresenceBytes>>10) + " KiB |",

@@ -258,12 +258,7 @@ func (s *scanner) refusal(fault string, at int) *Error {
 	if at >= 0 {
 		e.Message += " at byte " + strconv.Itoa(at)
 	}
-	switch sync, rpc := s.fields[fieldSync].kind, s.fields[fieldRPC].kind; {
-	case rpc == tokenTrue && sync != tokenTrue:
-		e.Kind = KindAction
-	case sync == tokenTrue && rpc != tokenTrue:
-		e.Kind = KindSync
-	}
+	e.Kind = s.kind()
 	var buf [MaxNameBytes]byte
 	if channel, fault := s.name(buf[:0], fieldChannel); fault == "" {
 		e.Channel = string(channel)
@@ -277,4 +272,15 @@ func (s *scanner) refusal(fault string, at int) *Error {
 		}
 	}
 	return e
+}
+
+// kind is what the frame was to be, as far as it was read; 0: unknown.
+func (s *scanner) kind() Kind {
+	switch sync, rpc := s.fields[fieldSync].kind, s.fields[fieldRPC].kind; {
+	case rpc == tokenTrue && sync != tokenTrue:
+		return KindAction
+	case sync == tokenTrue && rpc != tokenTrue:
+		return KindSync
+	}
+	return 0
 }

@@ -1,15 +1,11 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
-
-	"github.com/coder/websocket"
 
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/syncproto"
@@ -26,9 +22,9 @@ type active struct {
 	// Immutable when the reader runs.
 
 	s    *socket
-	ws   *websocket.Conn
 	wire *wire
 	link *link
+	in   *reader
 
 	// Safe from any goroutine.
 
@@ -40,29 +36,13 @@ type active struct {
 func (a *active) take(conn net.Conn, early []byte) {
 	a.link = newLink(conn, &a.s.h.opts, a.linkEnded)
 	a.wire = &wire{Conn: conn, active: a, early: early, parks: a.s.h.opts.ParkAfter >= 0 && canPark(conn)}
-}
-
-// accept makes the handshake, with a client or, where the socket was parked, for
-// coder/websocket alone.
-func (a *active) accept(w http.ResponseWriter, r *http.Request) error {
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		InsecureSkipVerify: true, // origin.go has checked it
-		CompressionMode:    websocket.CompressionDisabled,
-		OnPongReceived:     func(_ context.Context, payload []byte) { a.s.pong(payload) },
-	})
-	if err != nil {
-		return err
-	}
-	a.ws = ws
-	ws.SetReadLimit(a.s.h.opts.ReadLimit)
-	return nil
+	a.in = &reader{source: a.wire.take, control: a.control, began: a.began, limit: uint64(a.s.h.opts.ReadLimit)}
 }
 
 // serve reads until the socket is parked or ends. It runs on a goroutine of its own, for
 // the request's has a larger stack and buffers that would stay with it.
 func (a *active) serve() {
 	if parked := a.read(); parked {
-		a.ws.CloseNow() // only its memory; the wire's connection is closed
 		return
 	}
 	defer a.s.h.leave(a.s)
@@ -81,58 +61,77 @@ func (a *active) read() (parked bool) {
 	if a.busy.Swap(false) { // it has just come, and nobody listened before
 		a.s.heard.Store(a.s.h.now())
 	}
-	err := a.reopen()
+	var err error
 	for err == nil {
 		err = a.next()
 	}
 	if errors.Is(err, errParked) {
 		return true
 	}
-	if a.wire.err == nil && websocket.CloseStatus(err) < 0 {
-		// The client broke the protocol. Where coder/websocket has said so already,
-		// this changes nothing.
-		a.link.Close(closeProtocol, "protocol_error")
+	if broken, is := errors.AsType[*violation](err); is {
+		a.link.Close(broken.code, broken.reason)
 		a.drain()
 	}
 	return false
 }
 
-// reopen makes the coder/websocket of a socket that comes back.
-func (a *active) reopen() error {
-	if a.ws != nil {
-		return nil
-	}
-	return a.accept(&muted{wire: a.wire}, a.s.h.canned)
-}
-
 // next passes a message on. Once the link is closing it still reads, for the client's
-// answer. It fails when the client has closed, the line is broken or the protocol is,
-// and with errParked.
+// answer. It fails as the reader does.
 func (a *active) next() error {
-	kind, r, err := a.ws.Reader(context.Background())
-	if err != nil {
-		return err
-	}
 	h := a.s.h
-	a.messageAt.Store(h.now())
 	buf := messages.Get().(*[]byte)
 	defer putMessage(buf)
-	data, err := readAll(r, (*buf)[:0])
-	*buf = data
-	a.messageAt.Store(0)
+	m, err := a.in.next((*buf)[:0])
+	*buf = m.data
 	if err != nil {
 		return err
 	}
 	if h.draining.Load() || a.link.closing() {
 		return nil // not taken: what is not answered is the client's to send again
 	}
+	session := a.s.session.Load()
+	if answer := session.AutoAnswer(m.data, m.binary); answer != nil && !m.over {
+		a.link.hasten(answer.Wire())
+		return nil
+	}
 	a.busy.Store(true)
-	err = a.s.session.Load().Receive(data, kind == websocket.MessageBinary)
+	if m.over {
+		err = session.Oversized(m.data, m.binary, h.opts.ReadLimit)
+	} else {
+		err = session.Receive(m.data, m.binary)
+	}
 	a.s.heard.Store(h.now()) // the client could not be heard meanwhile
 	a.busy.Store(false)
 	if err != nil {
 		code, _ := room.ErrorCode(err)
 		a.link.Close(closeForSession(code))
+	}
+	return nil
+}
+
+// began notes when a message began to come, for ReadTimeout.
+func (a *active) began(begins bool) {
+	var at int64
+	if begins {
+		at = a.s.h.now()
+	}
+	a.messageAt.Store(at)
+}
+
+// control takes a control frame of the client's.
+func (a *active) control(op byte, payload []byte) error {
+	switch op {
+	case opPing:
+		a.link.hasten(pongFrame(payload))
+	case opPong:
+		a.s.pong(payload)
+	case opClose:
+		code, reason, err := parseClose(payload)
+		if err != nil {
+			return err
+		}
+		a.link.Close(code, reason)
+		return errClosed
 	}
 	return nil
 }
@@ -147,9 +146,6 @@ func (a *active) finish() {
 	}
 	<-a.link.done
 	a.wire.Conn.Close()
-	if a.ws != nil {
-		a.ws.CloseNow() // only its memory; the wire keeps it from the connection
-	}
 	a.s.leaveRoom(a.link.why())
 	a.s.mu.Lock()
 	a.s.active = nil
@@ -183,23 +179,5 @@ var messages = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &
 func putMessage(buf *[]byte) {
 	if cap(*buf) <= 64<<10 {
 		messages.Put(buf)
-	}
-}
-
-// readAll appends what r has to buf. It grows with what has come, not with what
-// was announced.
-func readAll(r io.Reader, buf []byte) ([]byte, error) {
-	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if err == io.EOF {
-			return buf, nil
-		}
-		if err != nil {
-			return buf, err
-		}
 	}
 }

@@ -57,12 +57,9 @@ func wireCode(code int) bool {
 	return 1000 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
-// readClose reads a close frame of a server's.
-func readClose(frame []byte) (code int, reason string) {
-	if len(frame) < 4 {
-		return closeNoStatus, ""
-	}
-	return int(binary.BigEndian.Uint16(frame[2:])), string(frame[4:])
+// pongFrame answers a ping.
+func pongFrame(payload []byte) []byte {
+	return append([]byte{finBit | opPong, byte(len(payload))}, payload...)
 }
 
 func clip(s string, n int) string {

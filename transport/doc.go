@@ -5,13 +5,15 @@
 //	                                                                    └ plain HTTP ─ the room's OnRequest
 //
 // [Handler] is mounted on any http.ServeMux and serves /{prefix}/{namespace}/{room}[/path].
-// It hides github.com/coder/websocket, which does the handshake and reads frames.
+// It hides github.com/coder/websocket, which does the handshake.
 //
 // # What must hold
 //
 //   - No room wakes for a request whose namespace, origin, identity or size is refused.
 //   - A socket's frames leave whole and in order: one goroutine at a time writes
-//     to it, and control frames go through the same queue as data.
+//     to it. Pings, pongs and automatic answers go before what waits, between two frames.
+//   - A slow line is not a dead one: bytes that leave for a client count as its sign of life
+//     while others wait behind them. A dead one is noticed within 45 seconds.
 //   - Nobody waits for a client: [hibernate.Link.Send] queues and returns. A
 //     client that does not keep up is closed with 4000, the others keep going.
 //   - A room that is busy is not flooded: while a connection has too many messages
@@ -24,7 +26,8 @@
 // # Limits
 //
 // Each is a field of [Options] with its default. A message larger than ReadLimit
-// is never held: what came of it is dropped, and the socket is closed with 1009.
+// is never held: it is passed over, and answered with frame_too_large under its id where its first 4 KiB
+// show one. As soon as a message is announced with more than twice ReadLimit, the socket is closed with 1009.
 // A message must be complete within ReadTimeout; a close must be answered within
 // five seconds.
 //
@@ -37,8 +40,8 @@
 //
 // # Parked sockets
 //
-// A socket that has been quiet for Options.ParkAfter is parked: no goroutine, no buffer, no
-// coder/websocket, nothing of Go's own for a connection, but a record of 80 bytes and a
+// A socket that has been quiet for Options.ParkAfter is parked: no goroutine, no buffer,
+// nothing of Go's own for a connection, but a record of 80 bytes and a
 // descriptor in an epoll set. Its first byte brings it back. Pings, pongs and the message that
 // room.AutoAnswer configures are answered without that; so is what a room sends, as
 // long as the kernel takes it whole. A socket is only parked between two messages, so no
@@ -58,9 +61,8 @@
 // # Where ideas come from
 //
 // One pre-encoded frame for all sockets of a room, and a bounded queue per
-// connection with the slow ones dropped by a code: centrifuge. Keeping the
-// net.Conn under coder/websocket's feet by a Hijacker of one's own; origin
-// patterns: coder/websocket itself. The accepted socket that says why it is closed
+// connection with the slow ones dropped by a code: centrifuge. Origin
+// patterns: coder/websocket. The accepted socket that says why it is closed
 // at once: partyserver, because a browser shows nothing of a refused upgrade.
 // Sockets that outlive their room's memory, and automatic answers: Durable Objects'
 // hibernatable WebSockets. Descriptors in an epoll set and no goroutine: gobwas/ws.

@@ -21,7 +21,6 @@ type Handler struct {
 	opts    Options
 	origins *origins
 	began   time.Time
-	canned  *http.Request // for websocket.Accept of a socket that comes back
 
 	// Safe from any goroutine.
 
@@ -60,7 +59,6 @@ func NewHandler(host *room.Host, o Options) (*Handler, error) {
 		opts:    opts,
 		origins: list,
 		began:   time.Now(),
-		canned:  cannedRequest(),
 	}, nil
 }
 

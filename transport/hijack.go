@@ -2,27 +2,38 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+
+	"github.com/coder/websocket"
 )
 
-// How coder/websocket is given a connection that stays ours. Its Accept asks the
-// ResponseWriter for the connection (http.Hijacker) and keeps what it gets; it is
-// given a wire, which lets it read, queues what it writes, and leaves closing to
-// the socket.
+// The handshake is coder/websocket's. Its Accept asks the
+// ResponseWriter for the connection (http.Hijacker) and makes something that reads and writes
+// frames; it is given a connection that does nothing, and the true one becomes the socket's.
 
-const (
-	readBuffer  = 1 << 10 // most actions come with one read
-	writeBuffer = 256     // a control frame whole: 127 bytes at most
-)
+// shake makes the handshake.
+func shake(w *handshaker, r *http.Request) error {
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, // origin.go has checked it
+		CompressionMode:    websocket.CompressionDisabled,
+	})
+	if err != nil {
+		return err
+	}
+	ws.CloseNow() // only its memory
+	return nil
+}
 
 // A handshaker is the ResponseWriter for websocket.Accept. It passes a success
 // on and keeps a refusal to itself, for we answer with JSON.
 type handshaker struct {
 	http.ResponseWriter
-	opened func(net.Conn) *wire // makes the wire of the hijacked connection
-	status int                  // of the refusal, 0 for none
+	opened func(conn net.Conn, early []byte) // takes the hijacked connection, and what has been read of it
+	status int                               // of the refusal, 0 for none
 }
 
 func (w *handshaker) WriteHeader(status int) {
@@ -41,13 +52,20 @@ func (w *handshaker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("transport: taking the connection over: %w", err)
 	}
-	c := w.opened(conn)
+	var early []byte
 	if n := buffers.Reader.Buffered(); n > 0 {
-		early, _ := buffers.Reader.Peek(n) // frames that came right behind the handshake
-		c.early = append([]byte(nil), early...)
+		early, _ = buffers.Reader.Peek(n) // frames that came right behind the handshake
 	}
-	return c, buffered(c), nil
+	w.opened(conn, bytes.Clone(early))
+	return nowhere{}, bufio.NewReadWriter(bufio.NewReaderSize(nowhere{}, 16), bufio.NewWriterSize(nowhere{}, 16)), nil
 }
+
+// nowhere is a connection to nobody.
+type nowhere struct{ net.Conn }
+
+func (nowhere) Read([]byte) (int, error)    { return 0, io.EOF }
+func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
+func (nowhere) Close() error                { return nil }
 
 // canHijack tells whether a connection can be taken over, as HTTP/2's cannot,
 // before anything has been written to it.
@@ -62,39 +80,4 @@ func canHijack(w http.ResponseWriter) bool {
 			return false
 		}
 	}
-}
-
-// buffered are the buffers of a coder/websocket over c.
-func buffered(c *wire) *bufio.ReadWriter {
-	return bufio.NewReadWriter(bufio.NewReaderSize(c, readBuffer), bufio.NewWriterSize(c, writeBuffer))
-}
-
-// A muted is the ResponseWriter for websocket.Accept where the client had its handshake
-// long ago: it gives the wire and says nothing.
-type muted struct {
-	wire   *wire
-	header http.Header
-}
-
-func (w *muted) Header() http.Header {
-	if w.header == nil {
-		w.header = make(http.Header, 3)
-	}
-	return w.header
-}
-
-func (w *muted) WriteHeader(int)             {}
-func (w *muted) Write(p []byte) (int, error) { return len(p), nil }
-
-// Hijack implements http.Hijacker.
-func (w *muted) Hijack() (net.Conn, *bufio.ReadWriter, error) { return w.wire, buffered(w.wire), nil }
-
-// cannedRequest is a handshake that websocket.Accept takes. Nobody sees its answer.
-func cannedRequest() *http.Request {
-	return &http.Request{Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
-		"Connection":            {"Upgrade"},
-		"Upgrade":               {"websocket"},
-		"Sec-Websocket-Version": {"13"},
-		"Sec-Websocket-Key":     {"AAAAAAAAAAAAAAAAAAAAAA=="},
-	}}
 }

@@ -12,8 +12,14 @@ import (
 // whatever the client sends counts as a sign of life and is only noted, so reading costs no
 // timer.
 //
-// A ping does a second thing: it goes behind all that was queued, and TCP keeps
-// order, so its pong tells that the client has it. The room takes that as the
+// A client that is sent more than its line takes at once may be slow to answer: the ping leaves
+// when the frame that is being written ends, which can be megabytes later, and the pong comes
+// when what lies in buffers between here and there has arrived. So where bytes wait for the
+// line, those that leave count as a sign of life, too (progress.go), and the time of
+// an unanswered ping begins again with each.
+//
+// A ping does a second thing: TCP keeps order, so its pong tells that the client has
+// what left before it. The room takes that as the
 // point from which a returning client is brought up to date. So a socket that was
 // sent something since is pinged too, even where it was heard.
 
@@ -80,12 +86,10 @@ func (s *socket) check(now int64) (next time.Duration) {
 		return opts.PingInterval // it has ended
 	}
 	if s.pinged != 0 && heard < s.pinged {
-		s.awake().link.Close(syncproto.CloseKeepaliveTimeout, "keepalive_timeout")
-		return opts.PingInterval
-	}
-	next = opts.PongTimeout
-	if quiet := time.Duration(now - heard); quiet >= opts.PingInterval || s.pinged == 0 && s.behind() {
+		next = s.patience(now, heard)
+	} else if quiet := time.Duration(now - heard); quiet >= opts.PingInterval || s.pinged == 0 && s.behind() {
 		s.ping(now)
+		next = opts.PongTimeout / looks
 	} else {
 		s.pinged = 0
 		next = opts.PingInterval - quiet
@@ -96,6 +100,29 @@ func (s *socket) check(now int64) (next time.Duration) {
 	return max(next, time.Millisecond)
 }
 
+// looks is how often within PongTimeout is looked whether bytes leave for a socket whose
+// ping is not answered.
+const looks = 8
+
+// patience closes a socket that has not answered its ping in time, and says when to look
+// again. A ping that was sent only for its second purpose has until the socket would have been
+// pinged anyway, and PongTimeout. mu is held.
+func (s *socket) patience(now, heard int64) (next time.Duration) {
+	opts := &s.h.opts
+	if s.progress() {
+		s.pinged, s.slow = now, true
+	}
+	end := max(s.pinged, heard+int64(opts.PingInterval)) + int64(opts.PongTimeout)
+	if s.slow { // what has left may lie in buffers on the way
+		end = s.pinged + int64(opts.PingInterval+opts.PongTimeout)
+	}
+	if now >= end {
+		s.awake().link.giveUp(syncproto.CloseKeepaliveTimeout, "keepalive_timeout")
+		return opts.PingInterval
+	}
+	return min(time.Duration(end-now), opts.PongTimeout/looks)
+}
+
 // behind tells whether the room has handed over what no pong has confirmed.
 func (s *socket) behind() bool {
 	session := s.session.Load()
@@ -104,15 +131,16 @@ func (s *socket) behind() bool {
 
 // ping sends a ping. mu is held.
 func (s *socket) ping(now int64) {
-	s.pinged = now
+	s.pinged, s.slow = now, false
 	s.number++
 	s.mark = 0
 	if session := s.session.Load(); session != nil {
 		s.mark = session.Mark()
 	}
 	frame := pingFrame(uint64(s.number))
+	s.before = s.flow()
 	if s.active != nil {
-		s.active.link.control(frame)
+		s.mark = s.active.link.ping(frame, s.mark)
 		return
 	}
 	s.writeParked(nil, frame)

@@ -51,13 +51,29 @@ func inVirtualTime(t *testing.T, path string, o Options, test func(t *testing.T,
 // inVirtualTimeDialing is inVirtualTime for several clients.
 func inVirtualTimeDialing(t *testing.T, o Options, test func(t *testing.T, dial func(path string) *rawClient, k *control)) {
 	t.Helper()
+	inBubble(t, o, func(t *testing.T, accept func(net.Conn), k *control) {
+		test(t, func(path string) *rawClient {
+			there, here := net.Pipe()
+			t.Cleanup(func() { here.Close() })
+			accept(there)
+			c := &rawClient{here, t, bufio.NewReader(here)}
+			c.upgrade(path)
+			return c
+		}, k)
+	})
+}
+
+// inBubble runs test in virtual time with a server that takes the connections that it is given.
+func inBubble(t *testing.T, o Options, test func(t *testing.T, accept func(net.Conn), k *control)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		k := &control{entered: make(chan struct{}, 10), release: make(chan struct{}), closed: make(chan closing, 10)}
 		host, err := room.Open(room.Options{Dir: t.TempDir(), ActionTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := host.Register("probe", func() room.Handler { return &probe{control: k} }, room.Synced("items"), room.WakeOnClose()); err != nil {
+		probes := func() room.Handler { return &probe{control: k} }
+		if err := host.Register("probe", probes, room.Synced("items"), room.WakeOnClose(), room.AutoAnswer(autoRequest, autoResponse)); err != nil {
 			t.Fatal(err)
 		}
 		h, err := NewHandler(host, o)
@@ -76,14 +92,7 @@ func inVirtualTimeDialing(t *testing.T, o Options, test func(t *testing.T, dial 
 			server.Close()
 			time.Sleep(2 * time.Second) // virtual; what the actors' runtime leaves behind for a second
 		})
-		test(t, func(path string) *rawClient {
-			there, here := net.Pipe()
-			t.Cleanup(func() { here.Close() })
-			ln.conns <- there
-			c := &rawClient{here, t, bufio.NewReader(here)}
-			c.upgrade(path)
-			return c
-		}, k)
+		test(t, func(conn net.Conn) { ln.conns <- conn }, k)
 	})
 }
 

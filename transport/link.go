@@ -1,12 +1,9 @@
 package transport
 
 import (
-	"errors"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
@@ -14,20 +11,14 @@ import (
 )
 
 // The sending half of a socket. Everything that leaves goes through one bounded
-// queue: a room's frames, and the pongs and closes of the WebSocket machinery. So
+// queue: a room's frames, and the pings, pongs and closes of the WebSocket machinery. So
 // frames cannot interleave, and nobody who sends waits for the client.
 //
-// Nothing runs while the queue is empty. The first frame starts a flusher, a
-// goroutine that writes until there is nothing left. What queued up while it
-// wrote goes out together: frames are copied into one buffer and written with one
-// call. That costs less than a vector of them, works the same over TLS, and leaves
-// nothing behind in the descriptor (net.Buffers keeps its vector for good).
-
-const (
-	gatherSize  = 64 << 10  // what goes out together
-	gatherFrame = 16 << 10  // frames from this size on go out by themselves, not copied
-	pieceSize   = 256 << 10 // what one write deadline covers
-)
+// Pings, pongs and automatic answers are urgent: each goes out as soon as the frame that is
+// being written ends, before all that waits. Otherwise a client on a slow line would be taken
+// for dead, or would take the server for dead, while megabytes are on their way to it.
+//
+// flush.go has the goroutine that writes.
 
 type linkState int
 
@@ -51,6 +42,7 @@ type link struct {
 	mu       sync.Mutex
 	state    linkState
 	flushing bool      // there is a flusher
+	urgent   [][]byte  // whole frames that go out before the queue's next one
 	queue    [][]byte  // whole frames as they go over the line, from head on
 	head     int       // the first that has not been taken
 	offset   int       // how much of that one has been taken
@@ -59,12 +51,19 @@ type link struct {
 	code     int       // why it ends, from linkClosing on
 	reason   string    //
 	deadline time.Time // when the writing must be over, from linkClosing on
+	in, out  uint64    // bytes that were ever put into queue, and taken from it to be written
+	noted    placed    // the last place in the queue that a ping asked about
+	passed   uint64    // bytes that the connection took while others waited behind them
 	inline   [4][]byte // queue's memory while it is short
 
 	// Owned by the flusher.
 
 	armed time.Time // when the connection's write deadline was set
 }
+
+// A placed says what the room had handed over (hibernate.Connection.Mark) when the queue
+// had a length.
+type placed struct{ mark, in uint64 }
 
 // A load is an amount of work queued.
 type load struct{ bytes, frames int }
@@ -111,6 +110,7 @@ func (l *link) Send(frames ...*hibernate.Frame) {
 		if done > 0 {
 			l.offset = done // nothing was queued before it
 		}
+		l.in += uint64(sent.bytes)
 		l.account(sent)
 	}
 	l.unlockAndFlush()
@@ -130,6 +130,7 @@ func (l *link) resume(frames [][]byte, done int) {
 		sent.bytes += len(f)
 	}
 	l.offset = done
+	l.in += uint64(sent.bytes)
 	l.account(sent)
 	l.unlockAndFlush()
 }
@@ -139,7 +140,7 @@ func (l *link) resume(frames [][]byte, done int) {
 func (l *link) idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.state == linkOpen && !l.flushing && l.head == len(l.queue)
+	return l.state == linkOpen && !l.flushing && l.head == len(l.queue) && len(l.urgent) == 0
 }
 
 // Waiting is how many bytes were sent and are not written yet. A room reads no more of
@@ -181,33 +182,55 @@ func (t *turnstile) take() bool {
 
 // Close queues a close frame behind everything that waits. The first one counts.
 func (l *link) Close(code int, reason string) {
-	l.closeWith(closeFrame(code, reason), code, reason)
-}
-
-// control queues a copy of a control frame. A close frame is the last:
-// what comes behind one is dropped.
-func (l *link) control(frame []byte) {
-	if frame[0]&opcodeBits == opClose {
-		code, reason := readClose(frame)
-		if code == syncproto.CloseTooBig {
-			reason = string(syncproto.CodeTooLarge)
-			frame = closeFrame(code, reason)
-		}
-		l.closeWith(append([]byte(nil), frame...), code, reason)
-		return
-	}
 	l.mu.Lock()
 	if l.state != linkOpen {
 		l.mu.Unlock()
 		return
 	}
-	if l.full() {
-		l.overflow()
-	} else {
-		l.queue = append(l.queue, append([]byte(nil), frame...))
-		l.account(load{len(frame), 1})
-	}
+	l.last(closeFrame(code, reason), code, reason, l.opts.WriteTimeout)
 	l.unlockAndFlush()
+}
+
+// hasten queues a copy of a whole frame that goes out before all that waits: a ping, a pong, an
+// automatic answer.
+func (l *link) hasten(frame []byte) {
+	l.mu.Lock()
+	if l.state != linkOpen {
+		l.mu.Unlock()
+		return
+	}
+	l.urge(frame)
+	l.unlockAndFlush()
+}
+
+// ping is hasten for a ping. mark is what the room has handed over; the result is what of it the
+// client surely has when it answers, because it left before the ping. While the queue is
+// never empty, that is the mark of an earlier ping.
+func (l *link) ping(frame []byte, mark uint64) (covers uint64) {
+	l.mu.Lock()
+	if l.state != linkOpen {
+		l.mu.Unlock()
+		return 0
+	}
+	switch {
+	case l.out == l.in:
+		covers, l.noted = mark, placed{}
+	case l.noted == placed{}:
+		l.noted = placed{mark, l.in}
+	case l.out >= l.noted.in:
+		covers, l.noted = l.noted.mark, placed{mark, l.in}
+	}
+	l.urge(frame)
+	l.unlockAndFlush()
+	return covers
+}
+
+// flow tells how many bytes the connection has taken while others waited behind them, and
+// whether some wait now. A client whose connection takes them is alive.
+func (l *link) flow() (passed uint64, waits bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.passed, l.head < len(l.queue)
 }
 
 // closing tells whether a close frame has been queued.
@@ -238,17 +261,29 @@ func (l *link) abort(code int, reason string) {
 	}
 }
 
-func (l *link) closeWith(frame []byte, code int, reason string) {
+// giveUp ends a link whose client seems to be gone: what waits is dropped, and the close frame
+// has a moment to leave.
+func (l *link) giveUp(code int, reason string) {
 	l.mu.Lock()
 	if l.state != linkOpen {
 		l.mu.Unlock()
 		return
 	}
-	l.last(frame, code, reason, l.opts.WriteTimeout)
+	l.cut(code, reason, giveUpTimeout)
 	l.unlockAndFlush()
 }
 
-// full, account, overflow, last, end, unlockAndFlush, take, settle: with mu held.
+// What follows is called with mu held.
+
+// urge puts a copy of a frame into urgent.
+func (l *link) urge(frame []byte) {
+	if l.full() {
+		l.overflow()
+		return
+	}
+	l.urgent = append(l.urgent, append([]byte(nil), frame...))
+	l.account(load{len(frame), 1})
+}
 
 func (l *link) full() bool {
 	return l.waiting.bytes >= l.opts.SendQueueBytes+l.credit.bytes ||
@@ -264,8 +299,14 @@ func (l *link) account(sent load) {
 	}
 }
 
-// overflow drops what waits, but for the rest of a frame that is half out.
+// overflow ends a link whose client does not keep up.
 func (l *link) overflow() {
+	l.cut(syncproto.CloseSlowConsumer, "slow_consumer", closeTimeout)
+}
+
+// cut drops what waits, but for the rest of a frame that is half out, and has a close
+// frame follow.
+func (l *link) cut(code int, reason string, within time.Duration) {
 	rest := l.queue[l.head:]
 	if l.offset > 0 {
 		rest = rest[:1]
@@ -273,8 +314,8 @@ func (l *link) overflow() {
 		rest = nil
 	}
 	l.queue = append([][]byte(nil), rest...)
-	l.head = 0
-	l.last(closeFrame(syncproto.CloseSlowConsumer, "slow_consumer"), syncproto.CloseSlowConsumer, "slow_consumer", closeTimeout)
+	l.head, l.urgent = 0, nil
+	l.last(closeFrame(code, reason), code, reason, within)
 	l.conn.SetWriteDeadline(l.deadline) // also for the piece that is being written
 }
 
@@ -288,172 +329,5 @@ func (l *link) end(code int, reason string) {
 	if l.state == linkOpen {
 		l.code, l.reason = code, reason
 	}
-	l.state, l.queue, l.head, l.offset = linkEnded, nil, 0, 0
+	l.state, l.urgent, l.queue, l.head, l.offset = linkEnded, nil, nil, 0, 0
 }
-
-func (l *link) unlockAndFlush() {
-	start := !l.flushing
-	l.flushing = true
-	l.mu.Unlock()
-	if start {
-		go l.flush() // ends when the queue is empty or a write fails, at the latest at its deadline
-	}
-}
-
-// flush writes until there is nothing left. It never runs twice at a time.
-func (l *link) flush() {
-	var gather *[gatherSize]byte
-	var written load
-	for {
-		l.mu.Lock()
-		l.settle(written)
-		if gather == nil && len(l.queue)-l.head > 1 {
-			gather = gathers.Get().(*[gatherSize]byte)
-			defer gathers.Put(gather)
-		}
-		var piece []byte
-		piece, written = l.take(gather)
-		if piece == nil {
-			l.rest()
-			return
-		}
-		var limit time.Time
-		if l.state == linkClosing {
-			limit = l.deadline
-		}
-		l.mu.Unlock()
-		l.arm(limit)
-		if err := l.write(piece); err != nil {
-			l.broken(err)
-			return
-		}
-	}
-}
-
-// errPanicked is the error of a connection whose Write panicked, which may be a program's own.
-var errPanicked = errors.New("transport: writing panicked")
-
-func (l *link) write(piece []byte) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			l.opts.panicked("writing to a socket panicked", "", v)
-			err = errPanicked
-		}
-	}()
-	_, err = l.conn.Write(piece)
-	return err
-}
-
-// arm sets the deadline of a write: WriteTimeout, but not later than limit. A
-// deadline that was set a moment ago is left as it is, up to an eighth too short.
-func (l *link) arm(limit time.Time) {
-	now := time.Now()
-	if limit.IsZero() && now.Sub(l.armed) < l.opts.WriteTimeout/8 {
-		return
-	}
-	deadline := now.Add(l.opts.WriteTimeout)
-	if !limit.IsZero() && limit.Before(deadline) {
-		deadline = limit
-	}
-	l.armed = now
-	l.conn.SetWriteDeadline(deadline)
-}
-
-// gathers are the buffers in which flushers put small frames together.
-var gathers = sync.Pool{New: func() any { return new([gatherSize]byte) }}
-
-// take removes what to write next from the queue, and says what it amounts to.
-func (l *link) take(gather *[gatherSize]byte) (piece []byte, amount load) {
-	if l.head == len(l.queue) {
-		return nil, load{}
-	}
-	first := l.queue[l.head][l.offset:]
-	if gather == nil || l.head+1 == len(l.queue) || len(first) >= gatherFrame {
-		if len(first) > pieceSize {
-			l.offset += pieceSize
-			return first[:pieceSize], load{pieceSize, 0}
-		}
-		l.shift(1)
-		return first, load{len(first), 1}
-	}
-	n, size := 0, 0
-	for _, frame := range l.queue[l.head:] {
-		if n == 0 {
-			frame = first
-		}
-		if len(frame) >= gatherFrame || size+len(frame) > gatherSize {
-			break
-		}
-		size += copy(gather[size:], frame)
-		n++
-	}
-	l.shift(n)
-	return gather[:size], load{size, n}
-}
-
-// shift drops the first n frames, and the queue's memory when it was a long one.
-func (l *link) shift(n int) {
-	clear(l.queue[l.head : l.head+n])
-	l.head, l.offset = l.head+n, 0
-	switch {
-	case l.head == len(l.queue):
-		l.queue, l.head = l.inline[:0], 0
-	case l.head > len(l.queue)/2:
-		m := copy(l.queue, l.queue[l.head:])
-		clear(l.queue[m:])
-		l.queue, l.head = l.queue[:m], 0
-	}
-}
-
-func (l *link) settle(written load) {
-	l.waiting.sub(written)
-	l.credit.sub(written)
-}
-
-// rest ends a flusher that found nothing to write. mu is held, and given back.
-func (l *link) rest() {
-	l.flushing = false
-	over := l.state == linkClosing
-	if over {
-		l.state = linkEnded
-	}
-	l.mu.Unlock()
-	if over {
-		close(l.done)
-		l.ended()
-	}
-}
-
-// broken ends the link after a failed write. A deadline means a client that takes
-// nothing.
-func (l *link) broken(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		l.abort(syncproto.CloseSlowConsumer, "slow_consumer")
-	} else {
-		l.abort(closeAbnormal, "")
-	}
-}
-
-// reset closes a connection at once. What the client has not taken is dropped
-// and does not stay in the kernel until it gives up; TLS says no good-bye, for that
-// could block.
-func reset(conn net.Conn) {
-	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = tls.NetConn()
-	}
-	if plain, ok := conn.(plainConn); ok {
-		plain.SetLinger(0)
-	}
-	conn.Close()
-}
-
-// A plainConn is a TCP connection with nothing between it and its descriptor: the net
-// package's, or one that was parked.
-type plainConn interface {
-	net.Conn
-	syscall.Conn
-	SetLinger(seconds int) error
-	CloseWrite() error
-}
-
-var _ plainConn = (*net.TCPConn)(nil)

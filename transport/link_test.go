@@ -99,21 +99,25 @@ func TestLinkWritesAtOnceInPart(t *testing.T) {
 	}
 }
 
+// Frames leave in order, and control frames before those that wait, but never inside one.
 func TestLinkSendsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, client, _ := pipeLink(t, Options{})
+		big := strings.Repeat("c", 2*pieceSize+1)
+		l.Send(text(big))
+		synctest.Wait() // its first piece is being written
 		l.Send(text("a"), text("b"))
-		l.Send(text(strings.Repeat("c", gatherFrame+1)))
 		l.Send(text("d"))
-		l.control([]byte{finBit | 0xA, 1, 'p'})
+		l.hasten([]byte{finBit | 0xA, 1, 'p'})
+		l.hasten([]byte{finBit | 0xA, 1, 'r'})
 		l.Send()
 		l.Close(1000, "bye")
 		l.Send(text("too late"))
-		l.control([]byte{finBit | 0xA, 1, 'q'})
+		l.hasten([]byte{finBit | 0xA, 1, 'q'})
 		l.Close(4000, "too late")
 		r := bufio.NewReader(client)
-		got := readPayloads(t, r, 6)
-		want := []string{"a", "b", strings.Repeat("c", gatherFrame+1), "d", "p", "\x03\xe8bye"}
+		got := readPayloads(t, r, 7)
+		want := []string{big, "p", "r", "a", "b", "d", "\x03\xe8bye"}
 		for i := range want {
 			if got[i] != want[i] {
 				t.Errorf("frame %d is %.20q, want %.20q", i, got[i], want[i])
@@ -146,7 +150,7 @@ func TestLinkWholeFrames(t *testing.T) {
 				binary.BigEndian.PutUint16(payload, uint16(s))
 				binary.BigEndian.PutUint16(payload[2:], uint16(i))
 				if rng.IntN(10) == 0 {
-					l.control([]byte{finBit | 0xA, 0})
+					l.hasten([]byte{finBit | 0xA, 0})
 				}
 				l.Send(hibernate.BinaryFrame(payload))
 			}
@@ -370,7 +374,7 @@ func TestCloseFrame(t *testing.T) {
 		if len(frame) > 127 || int(frame[1]) != len(frame)-2 || frame[0] != finBit|opClose {
 			t.Errorf("closeFrame(%d): header % x of %d bytes", tt.code, frame[:2], len(frame))
 		}
-		if code, reason := readClose(frame); code != tt.wantCode || reason != tt.wantReason {
+		if code, reason := (rawFrame{payload: frame[2:]}).close(); code != tt.wantCode || reason != tt.wantReason {
 			t.Errorf("closeFrame(%d, %.10q) says %d %q", tt.code, tt.reason, code, reason)
 		}
 	}

@@ -32,7 +32,9 @@ type Options struct {
 	// everybody is the zero Identity.
 	Authenticate func(*http.Request) (room.Identity, error)
 
-	// ReadLimit is the largest message of a client in bytes. Default 1 MiB.
+	// ReadLimit is the largest message of a client in bytes. One of up to twice as many is
+	// passed over and answered with frame_too_large; a larger one closes its socket with
+	// 1009. Default 1 MiB.
 	ReadLimit int64
 	// ReadTimeout is how long one message may take from its first byte to its last,
 	// and the body of a plain request likewise. Default 60 s.
@@ -47,13 +49,16 @@ type Options struct {
 	// Defaults 8 MiB, 4096.
 	SendQueueBytes  int
 	SendQueueFrames int
-	// WriteTimeout is how long the client's side may take to accept the next piece
-	// (at most 256 KiB), give or take an eighth. Default 10 s.
+	// WriteTimeout is how long the client's side may take nothing of what is being
+	// written, give or take an eighth; over TLS, how long it may take for the next
+	// 16 KiB. Default 20 s: after 5 s without a network TCP may wait as long again
+	// before it tries the next time.
 	WriteTimeout time.Duration
 
 	// PingInterval is how long a socket may be silent before it is sent a ping, and
 	// PongTimeout how long it may then stay silent before it is closed with 4001; both
-	// up to an eighth of the shorter one more, and a second at most. Defaults 30 s, 10 s.
+	// up to an eighth of the shorter one more, and a second at most. A client that
+	// takes what waits for it is not silent, however slow it is. Defaults 30 s, 10 s.
 	PingInterval time.Duration
 	PongTimeout  time.Duration
 
@@ -101,8 +106,9 @@ type CORS struct {
 const (
 	defaultConnections = 100_000
 
-	closeTimeout = 5 * time.Second // for a client's answer to a close, or to take the close itself
-	maxID        = 128             // bytes of a connection's id
+	closeTimeout  = 5 * time.Second // for a client's answer to a close, or to take the close itself
+	giveUpTimeout = time.Second     // for a client that seems to be gone to take the close
+	maxID         = 128             // bytes of a connection's id
 )
 
 // withDefaults gives a checked copy that shares no slice with o.
@@ -122,7 +128,7 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.SetupTimeout, 15*time.Second)
 	def(&o.SendQueueBytes, 8<<20)
 	def(&o.SendQueueFrames, 4096)
-	def(&o.WriteTimeout, 10*time.Second)
+	def(&o.WriteTimeout, 20*time.Second)
 	def(&o.PingInterval, 30*time.Second)
 	def(&o.PongTimeout, 10*time.Second)
 	if o.ParkAfter == 0 {

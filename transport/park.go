@@ -2,17 +2,17 @@ package transport
 
 import (
 	"bytes"
-	"encoding/binary"
 	"net"
 	"time"
+	"unicode/utf8"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/syncproto"
 )
 
 // Parked sockets. A socket that has been quiet for Options.ParkAfter and stands between
-// two messages, with nothing to be written, gives back its goroutine, its buffers, its
-// coder/websocket and what Go's runtime keeps for a connection. What stays is the record and a
+// two messages, with nothing to be written, gives back its goroutine, its buffers
+// and what Go's runtime keeps for a connection. What stays is the record and a
 // descriptor, which the kernel watches (poller_linux.go).
 //
 // One goroutine of the handler, attend, hears of first bytes. It reads them into a buffer of its
@@ -214,7 +214,7 @@ func (s *socket) answer(data []byte, alone bool) {
 func (s *socket) reply(op byte, payload []byte) (frame []byte, ok bool) {
 	switch op {
 	case opPing:
-		return append([]byte{finBit | opPong, byte(len(payload))}, payload...), true
+		return pongFrame(payload), true
 	case opPong:
 		s.ponged(payload)
 		return nil, true
@@ -235,6 +235,9 @@ func (s *socket) offer(op byte, payload []byte) (taken bool) {
 	if op != opText && op != opBinary || int64(len(payload)) > s.h.opts.ReadLimit || s.h.draining.Load() {
 		return false
 	}
+	if op == opText && !utf8.Valid(payload) {
+		return false
+	}
 	s.offering = true
 	s.mu.Unlock()
 	defer func() {
@@ -244,32 +247,24 @@ func (s *socket) offer(op byte, payload []byte) (taken bool) {
 	return s.session.Load().Offer(payload, op == opBinary)
 }
 
-// wholeFrame reads a client's frame that is whole, final, masked and has a short length, and
-// unmasks its payload where it stands; size 0: there is none. It is for frames that need no
-// more than a glance: whatever is odd about the others, coder/websocket will say so.
+// wholeFrame reads a client's frame that is whole, final and has a short length, and
+// unmasks its payload into memory of its own; size 0: there is none. It is for frames that need no
+// more than a glance: whatever is odd about the others, a reader will say so.
 func wholeFrame(data []byte) (op byte, payload []byte, size int) {
-	const header = 6
-	if len(data) < header || data[0]&^opcodeBits != finBit {
+	if len(data) < 2 || data[0]&finBit == 0 || data[1]&^maskBit == 127 || checkHeader(data[0], data[1], false) != nil {
 		return 0, nil, 0
 	}
-	op = data[0] & opcodeBits
-	n := int(data[1] &^ maskBit)
 	start := headerSize(data[1])
-	if data[1]&maskBit == 0 || n == 127 || op >= opControl && n > 125 || len(data) < start {
+	if len(data) < start {
 		return 0, nil, 0
 	}
-	if n == 126 {
-		n = int(binary.BigEndian.Uint16(data[2:]))
-	}
-	if len(data) < start+n {
+	h, err := parseHeader(data[:start])
+	if size = start + int(h.size); err != nil || len(data) < size {
 		return 0, nil, 0
 	}
-	payload = make([]byte, n)
-	mask := data[start-4 : start]
-	for i := range payload {
-		payload[i] = data[start+i] ^ mask[i%4]
-	}
-	return op, payload, start + n
+	payload = bytes.Clone(data[start:size])
+	unmask(payload, h.mask, 0)
+	return h.op, payload, size
 }
 
 // sendParked sends frames to a parked socket. mu is held.

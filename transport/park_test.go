@@ -3,7 +3,9 @@ package transport
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -137,10 +139,11 @@ func TestInvariantParkedFramesArriveWhole(t *testing.T) {
 	raw.expectClose(1000, "") // and nothing came twice
 }
 
-// The boundary is where a message has ended, and nowhere else, however the bytes come.
-func TestBoundary(t *testing.T) {
+// A read is between two messages where one has ended and nothing more has come, and nowhere else,
+// however the bytes come: only there may a socket be parked.
+func TestBetweenMessages(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	var ends []int
+	ends := map[int]bool{0: true}
 	var plan script
 	for range 200 {
 		if rng.IntN(3) == 0 {
@@ -148,26 +151,36 @@ func TestBoundary(t *testing.T) {
 		} else {
 			plan.message(rng, 2, make([]byte, rng.IntN(200)*rng.IntN(1000)), 1+rng.IntN(4))
 		}
-		ends = append(ends, len(plan.stream))
+		ends[len(plan.stream)] = true
 	}
 	for round := range 50 {
-		var b boundary
-		at, next := 0, 0
-		for at < len(plan.stream) {
-			n := min(1+rng.IntN(1+rng.IntN(5000)), len(plan.stream)-at)
-			b.pass(plan.stream[at : at+n])
+		at, times := 0, 0
+		r := &reader{limit: 1 << 20, control: func(byte, []byte) error { return nil }, began: func(bool) {}}
+		r.source = func(p []byte, between bool) (int, error) {
+			if between != ends[at] {
+				t.Fatalf("round %d, byte %d: between messages is %v", round, at, between)
+			}
+			if between {
+				times++
+			}
+			if at == len(plan.stream) {
+				return 0, io.EOF
+			}
+			n := copy(p, plan.stream[at:min(len(plan.stream), at+1+rng.IntN(1+rng.IntN(5000)))])
 			at += n
-			for next < len(ends) && ends[next] < at {
-				next++
-			}
-			if want := next < len(ends) && ends[next] == at; b.between() != want {
-				t.Fatalf("round %d, byte %d: between messages is %v", round, at, !want)
-			}
+			return n, nil
+		}
+		var err error
+		for err == nil {
+			_, err = r.next(nil)
+		}
+		if !errors.Is(err, io.EOF) || times < 2 {
+			t.Fatalf("round %d: %d times between messages, %v", round, times, err)
 		}
 	}
 }
 
-// What is answered at a glance is whole; the rest is left to coder/websocket.
+// What is answered at a glance is whole; the rest is left to a reader.
 func TestWholeFrame(t *testing.T) {
 	mask := [4]byte{9, 8, 7, 6}
 	text := strings.Repeat("x", 300)

@@ -37,11 +37,13 @@ type socket struct {
 
 	mu     sync.Mutex
 	active *active // nil while parked, and when it has ended
-	pinged int64   // when the ping was sent that is not answered; 0: none is
-	mark   uint64  // what the room had handed over before that ping
+	pinged int64   // when the ping was sent that is not answered, or bytes left after it; 0: none is
+	before flow    // what had left then
+	mark   uint64  // what of the room's had left before that ping
 	number uint32  // of the last ping
 	fd     int32   // the descriptor of a parked socket, which is ours alone; -1 if it is not parked
 
+	slow     bool // bytes have left after the ping
 	offering bool // attend hands a message of the parked socket to the room, and has what follows it
 
 	// Protected by Handler.mu.

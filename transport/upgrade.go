@@ -51,17 +51,17 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 
 // upgrade makes the handshake. Where it gives a refusal nothing has been taken over.
 func (a *active) upgrade(w *response, r *http.Request, key room.Key) *refusal {
-	shake := &handshaker{ResponseWriter: w, opened: func(conn net.Conn) *wire {
-		a.take(conn, nil)
+	hands := &handshaker{ResponseWriter: w, opened: func(conn net.Conn, early []byte) {
+		limitUnsent(conn)
+		a.take(conn, early)
 		a.s.h.join(a)
-		return a.wire
 	}}
-	err := a.accept(shake, r)
+	err := shake(hands, r)
 	switch {
 	case err == nil:
 		return nil
-	case shake.status != 0 && !w.started:
-		return &refusal{shake.status, codeBadHandshake, "This is no WebSocket handshake of version 13."}
+	case hands.status != 0 && !w.started:
+		return &refusal{hands.status, codeBadHandshake, "This is no WebSocket handshake of version 13."}
 	default: // 101 has been sent, and the connection could not be taken
 		a.s.h.opts.Logger.Error("a handshake failed", "room", key.String(), "error", err)
 		panic(http.ErrAbortHandler)

@@ -90,6 +90,7 @@ var libraries = []library{
 	{"github.com/google/uuid", "connection ids and the like", []string{"room", "transport", "hibernate", "storage", "client", "test"}, nil},
 	{"github.com/netresearch/go-cron", "cron expressions of alarms", []string{"room"}, nil},
 	{"github.com/anishathalye/porcupine", "histories are checked for linearizability", nil, []string{"test"}},
+	{"golang.org/x/sys", "transport asks the kernel what has left for a socket", []string{"transport"}, nil},
 	{"golang.org/x/image", "the soak draws its picture", []string{"test"}, nil},
 	{"go.uber.org/goleak", "a test fails on a leaked goroutine", nil, []string{"*"}},
 }

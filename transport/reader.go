@@ -1,0 +1,206 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"sync"
+)
+
+// The reader takes messages out of the bytes of a connection. It is Den's own: what a socket
+// that is parked and one that is not do with a client's frames must be the same, and
+// coder/websocket neither checks UTF-8 nor passes over a message that is too long.
+
+const (
+	readBuffer = 1 << 10 // most actions come with one read
+	headBytes  = 4 << 10 // what is kept of a message that is too long
+)
+
+// A message is what a client has sent, in one frame or several.
+type message struct {
+	binary bool
+	size   uint64 // of the whole
+	over   bool   // it is longer than the limit
+	data   []byte // the whole, or the first headBytes of a message that is too long
+}
+
+// A reader reads a client's frames. It belongs to one goroutine.
+type reader struct {
+	source  func(p []byte, between bool) (int, error) // between two messages a read may park the socket
+	control func(op byte, payload []byte) error       // takes control frames; it ends the reading with its error
+	began   func(bool)                                // told when a message begins to come, and when it ends
+	limit   uint64                                    // bytes of a message; one of more than twice as many is a violation
+
+	in         [readBuffer]byte
+	start, end int // what of in has been read and not taken
+}
+
+// errClosed ends the reading after a client's close frame.
+var errClosed = errors.New("transport: the client has closed")
+
+// next reads the next message, whose data it appends to buf. The error is a *violation, errClosed,
+// errParked, or what the connection says.
+func (r *reader) next(buf []byte) (m message, err error) {
+	m.data = buf
+	var text utf8Check
+	for inner := false; ; {
+		h, err := r.header(inner)
+		if err != nil {
+			return m, err
+		}
+		if h.op >= opControl {
+			if err := r.controlFrame(h); err != nil {
+				return m, err
+			}
+			if !inner {
+				r.began(false)
+			}
+			continue
+		}
+		if !inner {
+			m.binary = h.op == opBinary
+		}
+		if m.size += h.size; m.size > 2*r.limit {
+			return m, tooLarge()
+		}
+		m.over = m.size > r.limit
+		if err := r.payload(&m, h, &text); err != nil {
+			return m, err
+		}
+		if inner = !h.fin; !inner {
+			break
+		}
+	}
+	if !m.binary && !text.complete() {
+		return m, notUTF8()
+	}
+	r.began(false)
+	return m, nil
+}
+
+// header reads a frame's header, and judges it as soon as it can.
+func (r *reader) header(inner bool) (h header, err error) {
+	if r.start == r.end {
+		if err := r.fill(!inner); err != nil {
+			return h, err
+		}
+	}
+	if !inner {
+		r.began(true)
+	}
+	for need := 2; ; {
+		b := r.in[r.start:r.end]
+		switch {
+		case len(b) < need:
+			if err := r.fill(false); err != nil {
+				return h, err
+			}
+		case need > 2:
+			r.start += need
+			return parseHeader(b[:need])
+		default:
+			if err := checkHeader(b[0], b[1], inner); err != nil {
+				return h, err
+			}
+			need = headerSize(b[1])
+		}
+	}
+}
+
+// fill reads more into in.
+func (r *reader) fill(between bool) error {
+	if r.start > 0 {
+		r.end = copy(r.in[:], r.in[r.start:r.end])
+		r.start = 0
+	}
+	n, err := r.source(r.in[r.end:], between)
+	r.end += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// payload reads a frame's payload into a message. Of a message that is too long the beginning
+// is kept.
+func (r *reader) payload(m *message, h header, text *utf8Check) error {
+	var skip *[headBytes]byte
+	if m.over {
+		m.data = m.data[:min(len(m.data), headBytes)]
+		skip = skips.Get().(*[headBytes]byte)
+		defer skips.Put(skip)
+	}
+	for at := uint64(0); at < h.size; {
+		part, keeps := m.room(skip)
+		part = part[:min(uint64(len(part)), h.size-at)]
+		n, err := r.read(part)
+		if err != nil {
+			return err
+		}
+		part = part[:n]
+		unmask(part, h.mask, at)
+		at += uint64(n)
+		if !m.binary && !text.feed(part) {
+			return notUTF8()
+		}
+		if keeps {
+			m.data = m.data[:len(m.data)+n]
+		}
+	}
+	return nil
+}
+
+// room gives memory for more of a message: behind its data, which grows with what has
+// come, not with what was announced; or, where no more is kept, skip.
+func (m *message) room(skip *[headBytes]byte) (part []byte, keeps bool) {
+	if m.over && len(m.data) >= headBytes {
+		return skip[:], false
+	}
+	if len(m.data) == cap(m.data) {
+		m.data = append(m.data, 0)[:len(m.data)]
+	}
+	part = m.data[len(m.data):cap(m.data)]
+	if m.over {
+		part = part[:min(len(part), headBytes-len(m.data))]
+	}
+	return part, true
+}
+
+// skips are where the bytes of messages go that are too long.
+var skips = sync.Pool{New: func() any { return new([headBytes]byte) }}
+
+// read reads a part of a payload: from in where that has something, and past it where a lot is
+// wanted.
+func (r *reader) read(p []byte) (int, error) {
+	if r.start == r.end {
+		if len(p) >= readBuffer {
+			n, err := r.source(p, false)
+			if n > 0 {
+				return n, nil
+			}
+			return 0, err
+		}
+		if err := r.fill(false); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.in[r.start:r.end])
+	r.start += n
+	return n, nil
+}
+
+// controlFrame reads a control frame, and passes it on.
+func (r *reader) controlFrame(h header) error {
+	var payload [maxControl]byte
+	for at := 0; at < int(h.size); {
+		n, err := r.read(payload[at:h.size])
+		if err != nil {
+			return err
+		}
+		unmask(payload[at:at+n], h.mask, uint64(at))
+		at += n
+	}
+	return r.control(h.op, payload[:h.size])
+}
