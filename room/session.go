@@ -90,7 +90,10 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 // enter asks the room to let the client in. While the room's mailbox is full it waits.
 func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 	for {
-		_, err := s.ns.host.actors.Request(ctx, s.Key(), m)
+		ask, err := s.ns.host.actors.Request(ctx, s.Key(), m)
+		if syncs, is := ask.([]*syncMessage); is {
+			s.ask(syncs)
+		}
 		if !errors.Is(err, actor.ErrOverloaded) {
 			return err
 		}
@@ -99,6 +102,16 @@ func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 		case <-ctx.Done():
 			return err
 		}
+	}
+}
+
+// ask asks the room for what a client relies on that came back.
+func (s *Session) ask(syncs []*syncMessage) {
+	s.mu.Lock()
+	s.working += int32(len(syncs)) // it may be over the limit: nobody waits for a place yet
+	s.mu.Unlock()
+	for _, m := range syncs {
+		s.post(m, 0)
 	}
 }
 

@@ -24,7 +24,8 @@ type (
 	connectMessage struct {
 		conn    *hibernate.Connection
 		request *http.Request
-		stock   bool // it may be the published client's
+		stock   bool           // it may be the published client's
+		ask     []*syncMessage // what is to be asked for it, which relies on that
 	}
 	closeMessage struct {
 		conn   *hibernate.Connection
@@ -56,10 +57,11 @@ type (
 
 		// Of one without a cursor; see stock.go.
 
-		anew bool     // what was sent before is to be dropped
-		list *listing // of a large channel, which is sent up to next
-		next int
-		byID bool // of one that is too large for a listing
+		unasked bool     // its client did not send it: it is answered with updates; see confirm.go
+		anew    bool     // what was sent before is to be dropped
+		list    *listing // of a large channel, which is sent up to next
+		next    int
+		byID    bool // of one that is too large for a listing
 	}
 	rawMessage struct {
 		conn    *hibernate.Connection
@@ -91,13 +93,14 @@ type turn struct {
 
 	frames   []*hibernate.Frame
 	conns    []*hibernate.Connection
-	after    []func()       // what starts outside when the gate is open
-	notes    []func() error // what Den remembers of clients, written last
-	last     bool           // the life ends behind it
-	starting bool           // it is of the life's start
-	undo     []func()       // takes back, in reverse order, what is not in the database
-	lost     error          // why all that it had done was taken back
-	broken   error          // the life cannot go on
+	after    []func()                // what starts outside when the gate is open
+	notes    []func() error          // what Den remembers of clients, written last
+	answered []*hibernate.Connection // those that get the last frame of an answer
+	last     bool                    // the life ends behind it
+	starting bool                    // it is of the life's start
+	undo     []func()                // takes back, in reverse order, what is not in the database
+	lost     error                   // why all that it had done was taken back
+	broken   error                   // the life cannot go on
 
 	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
 
@@ -125,7 +128,10 @@ func (t *turn) serve(env *actor.Envelope) {
 			value = next
 		}
 	case *connectMessage:
-		err = t.connect(m)
+		m.ask = nil
+		if err = t.connect(m); len(m.ask) > 0 {
+			value = m.ask
+		}
 	case *closeMessage:
 		err = t.close(m)
 	case *rawMessage:
@@ -296,7 +302,7 @@ func (t *turn) lose(cause error) {
 	if !bug.On("lost-batch") {
 		t.out = nil
 	}
-	t.undo, t.after, t.notes, t.states = nil, nil, nil, nil
+	t.undo, t.after, t.notes, t.states, t.answered = nil, nil, nil, nil, nil
 	t.alarmed = false
 	t.life.pages, t.life.gathered = pageCache{}, nil // their seq will be used again, for something else
 }
@@ -353,7 +359,7 @@ func (t *turn) commit() {
 
 // note writes down what Den itself remembers, with what the actions changed.
 func (t *turn) note() {
-	for _, write := range t.notes {
+	for _, write := range append(t.notes, t.raiseAll) {
 		if err := write(); err != nil {
 			t.life.log.Warn("a note for a client's return was not written", "err", err)
 		}
@@ -365,7 +371,8 @@ func (t *turn) note() {
 // disk that is full does not keep anybody from reading.
 func (t *turn) noteAlone() {
 	pending := len(t.life.replies.pending)
-	idle := len(t.notes) == 0 && (pending == 0 || pending <= maxPendingReplies && !t.last)
+	raise := t.last && t.life.anythingToRaise()
+	idle := len(t.notes) == 0 && !raise && (pending == 0 || pending <= maxPendingReplies && !t.last)
 	if idle || t.broken != nil || t.life.isFenced() || t.life.host.logFailed() {
 		return
 	}
@@ -403,7 +410,10 @@ func (t *turn) open() {
 		conn.SetState(s)
 	}
 	deliver(t.out)
-	t.out, t.states = nil, nil
+	for _, c := range t.answered {
+		c.Answered()
+	}
+	t.out, t.states, t.answered = nil, nil, nil
 	seq := uint64(l.db.Seq())
 	for _, c := range l.connections() {
 		c.Handed(seq)
@@ -477,7 +487,7 @@ func (t *turn) refresh(m *actionMessage, reply *hibernate.Frame) error {
 	from, err := syncproto.ParseCursor(at.Cursor)
 	var frames []*hibernate.Frame
 	if err == nil && from.Epoch == l.shortEpoch() && from.Seq > 0 && from.Seq <= uint64(l.db.Seq()) {
-		frames, err = l.missed(peer{m.channel, storage.Seq(from.Seq - 1)}, "")
+		frames, err = l.missed(peer{channel: m.channel, seq: storage.Seq(from.Seq - 1)}, "")
 	} else {
 		frames, err = l.anew(m.channel, "")
 	}
@@ -578,7 +588,7 @@ func (t *turn) connect(m *connectMessage) error {
 	t.out = append(t.out, c.out...)
 	t.publish(commit, nil, nil)
 	t.send(conn) // nothing, but from now on the room knows what it was handed
-	return t.catchUp(conn)
+	return t.catchUp(m)
 }
 
 // close tells the room that a connection has gone.
@@ -586,6 +596,7 @@ func (t *turn) close(m *closeMessage) error {
 	l := t.life
 	l.ns.rooms.Remove(m.conn)
 	t.leavePeer(m.conn)
+	delete(l.waiting, m.conn)
 	l.dropHold(m.conn)
 	t.audiences = nil
 	c := t.context(m.conn, nil)
