@@ -235,4 +235,17 @@ func twins(a, b *hibernate.Connection) bool {
 	return a.ID() == b.ID() && a.Identity.Subject == b.Identity.Subject
 }
 
+// probeTwins has the older connections of a client's id show that they are alive: where the client has come back
+// before its last connection's end was noticed, the others would see it twice.
+func (t *turn) probeTwins(conn *hibernate.Connection) {
+	if !conn.Named {
+		return
+	}
+	for _, c := range t.life.connections() {
+		if link, can := c.Link.(interface{ Probe() }); can && c != conn && twins(c, conn) {
+			t.after = append(t.after, link.Probe)
+		}
+	}
+}
+
 func contains(channels []string, name string) bool { return slices.Contains(channels, name) }

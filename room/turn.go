@@ -587,6 +587,7 @@ func (t *turn) connect(m *connectMessage) error {
 	}
 	t.out = append(t.out, c.out...)
 	t.publish(commit, nil, nil)
+	t.probeTwins(conn)
 	t.send(conn) // nothing, but from now on the room knows what it was handed
 	return t.catchUp(m)
 }
