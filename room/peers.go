@@ -132,14 +132,14 @@ func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
 
 // catchUp sends a connection whose id was here before what it missed, and asks for the channels
 // whose answer it may never have had.
-func (t *turn) catchUp(m *connectMessage) error {
+func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 	conn, l := m.conn, t.life
 	if !conn.Named {
-		return nil
+		return nil, nil
 	}
 	peers, err := l.peer(conn)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(peers) == 0 && l.twinAskedNothing(conn) {
 		peers = append(peers, peer{channel: nothingAsked})
@@ -156,7 +156,7 @@ func (t *turn) catchUp(m *connectMessage) error {
 	}
 	for _, p := range peers {
 		if p.noted <= 0 {
-			m.ask = append(m.ask, l.askAgain(conn, p.channel, len(peers))...)
+			ask = append(ask, l.askAgain(conn, p.channel, len(peers))...)
 			continue
 		}
 		t.unhold(conn, p.channel) // it has had an answer
@@ -166,13 +166,13 @@ func (t *turn) catchUp(m *connectMessage) error {
 		frames, err := l.missed(p, "")
 		if err != nil {
 			if code, _ := ErrorCode(err); code != syncproto.CodeTooLarge {
-				return err
+				return nil, err
 			}
 			frames = []*hibernate.Frame{exception(p.channel, err)}
 		}
 		t.send(conn, frames...)
 	}
-	return nil
+	return ask, nil
 }
 
 // missed is what a peer lacks, as updates by ascending stamp. Where that is too much to be sent, or more than

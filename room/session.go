@@ -45,6 +45,8 @@ type Session struct {
 	ns   *namespace
 	conn hibernate.Connection // with the room's name
 
+	shownAs string // the id that presence shows; set before Connect returns. Empty: there is no presence
+
 	// Protected by mu.
 
 	mu      sync.Mutex
@@ -90,9 +92,10 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 // enter asks the room to let the client in. While the room's mailbox is full it waits.
 func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 	for {
-		ask, err := s.ns.host.actors.Request(ctx, s.Key(), m)
-		if syncs, is := ask.([]*syncMessage); is {
-			s.ask(syncs)
+		answer, err := s.ns.host.actors.Request(ctx, s.Key(), m)
+		if in, is := answer.(welcome); is {
+			s.shownAs = in.shownAs
+			s.ask(in.ask)
 		}
 		if !errors.Is(err, actor.ErrOverloaded) {
 			return err

@@ -24,8 +24,12 @@ type (
 	connectMessage struct {
 		conn    *hibernate.Connection
 		request *http.Request
-		stock   bool           // it may be the published client's
-		ask     []*syncMessage // what is to be asked for it, which relies on that
+		stock   bool // it may be the published client's
+	}
+	// A welcome is the answer to a connectMessage.
+	welcome struct {
+		shownAs string
+		ask     []*syncMessage // what is to be asked for the client, which relies on that
 	}
 	closeMessage struct {
 		conn   *hibernate.Connection
@@ -128,10 +132,7 @@ func (t *turn) serve(env *actor.Envelope) {
 			value = next
 		}
 	case *connectMessage:
-		m.ask = nil
-		if err = t.connect(m); len(m.ask) > 0 {
-			value = m.ask
-		}
+		value, err = t.connect(m)
 	case *closeMessage:
 		err = t.close(m)
 	case *rawMessage:
@@ -566,7 +567,7 @@ func (t *turn) send(to *hibernate.Connection, frames ...*hibernate.Frame) {
 }
 
 // connect lets a connection into the room.
-func (t *turn) connect(m *connectMessage) error {
+func (t *turn) connect(m *connectMessage) (in welcome, err error) {
 	l := t.life
 	rooms, conn := l.ns.rooms, m.conn
 	l.gate.Lock()
@@ -583,13 +584,17 @@ func (t *turn) connect(m *connectMessage) error {
 	t.audiences = nil
 	commit, err := t.unit(c, "OnConnect", func() error { return l.handler.OnConnect(c) })
 	if err != nil {
-		return err
+		return welcome{}, err
 	}
 	t.out = append(t.out, c.out...)
 	t.publish(commit, nil, nil)
 	t.probeTwins(conn)
 	t.send(conn) // nothing, but from now on the room knows what it was handed
-	return t.catchUp(m)
+	if l.ns.presence {
+		in.shownAs = l.presenceID(conn)
+	}
+	in.ask, err = t.catchUp(m)
+	return in, err
 }
 
 // close tells the room that a connection has gone.
