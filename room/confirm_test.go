@@ -4,6 +4,7 @@ package room_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,6 +125,24 @@ func TestStockAnswerLostFromStamp(t *testing.T) {
 	expect(t, "when it is back", bob, "update 1 2")
 }
 
+// A fullLink is a link that takes no more after a number of frames, as a slow line does.
+type fullLink struct {
+	room.Link
+	left atomic.Int32
+}
+
+func (l *fullLink) Send(frames ...*room.Frame) {
+	l.left.Add(-int32(len(frames)))
+	l.Link.Send(frames...)
+}
+
+func (l *fullLink) Waiting() int {
+	if l.left.Load() > 0 {
+		return 0
+	}
+	return 1 << 30
+}
+
 // TestStockAnswerHalfSent has the socket end between two frames of an answer, after a pong for the first of them.
 func TestStockAnswerHalfSent(t *testing.T) {
 	for _, stock := range []bool{true, false} {
@@ -131,17 +150,21 @@ func TestStockAnswerHalfSent(t *testing.T) {
 			h, _ := open(t, func(o *room.Options) { o.MaxSnapshotBytes = 1000 })
 			alice := h.Join("shop", "r", "alice")
 			fill(t, alice, 1000)
-			join := func() *roomtest.Client {
-				return h.Join("shop", "r", "bob", func(r *room.ConnectRequest) { r.Stock = stock })
+			join := func(frames int32) *roomtest.Client {
+				return h.Join("shop", "r", "bob", func(r *room.ConnectRequest) {
+					link := &fullLink{Link: r.Link}
+					link.left.Store(frames)
+					r.Stock, r.Link = stock, link
+				})
 			}
-			bob := join()
+			bob := join(1)
 			ask(bob, nil)
 			if e := bob.Next(); e.Kind != "sync" || !e.More {
 				t.Fatalf("got %s", e.Data)
 			}
 			bob.Confirm()
 			bob.Leave()
-			bob = join()
+			bob = join(1000)
 			if e := bob.Next(); e.Kind != "delete-all" {
 				t.Fatalf("got %s", e.Data)
 			}
