@@ -49,6 +49,9 @@ type (
 		mutation uint64 // 0: it has no number
 		key      replyKey
 		digest   replyDigest
+
+		came  time.Time
+		reply *hibernate.Frame // with rows of its own, of an action without a number; see late.go
 	}
 	syncMessage struct {
 		conn    *hibernate.Connection
@@ -348,6 +351,7 @@ func (t *turn) commit() {
 		}
 	}
 	t.batch = nil
+	t.followLate()
 	t.open()
 	t.answer()
 	for _, start := range t.after {
@@ -454,6 +458,7 @@ func (t *turn) action(m *actionMessage) error {
 	if m.mutation != 0 {
 		return t.mutate(m)
 	}
+	m.reply = nil
 	reply, state, err := t.life.findReply(m.key, m.digest)
 	switch {
 	case err != nil:
@@ -473,6 +478,9 @@ func (t *turn) action(m *actionMessage) error {
 	}
 	t.respond(m, done.reply, t.life.db.Seq())
 	t.ownRows(m, done.mine)
+	if len(done.mine) > 0 {
+		m.reply = done.reply
+	}
 	t.remember(m, done)
 	return nil
 }
