@@ -81,11 +81,15 @@ func (l *life) askAgain(conn *hibernate.Connection, channel string, notes int) (
 	return syncs
 }
 
-// awaitConfirmation notes that a connection gets the end of an answer with this turn.
+// awaitConfirmation notes that a connection gets the end of an answer with this turn. The link is asked to find
+// out soon whether it arrives: a client that comes back before is sent everything again.
 func (t *turn) awaitConfirmation(conn *hibernate.Connection) {
 	if conn.Named {
 		t.answered = append(t.answered, conn)
 		t.life.await(conn, waitsAnswer)
+		if link, can := conn.Link.(interface{ Receipt() }); can {
+			t.after = append(t.after, link.Receipt)
+		}
 	}
 }
 

@@ -99,6 +99,7 @@ func TestStockAnswerLost(t *testing.T) {
 	// A pong's news is written down while the client is there: a crash does not lose it.
 	bob.Confirm()
 	mustSucceed(t, alice.Do("items", "add", object{"id": "4"}))
+	expect(t, "a commit", bob, "update 4")
 	bob.Confirm()
 	h.CrashRoom("shop", "r")
 	mustSucceed(t, alice.Do("items", "add", object{"id": "5"}))
