@@ -56,6 +56,7 @@ func TestInvariantResumeForgottenHistory(t *testing.T) {
 func TestInvariantResumeTooMuchMissed(t *testing.T) {
 	h, _ := open(t, func(o *room.Options) { o.MaxSnapshotBytes = 3000 })
 	bob, alice := h.Join("shop", "r", "bob"), h.Join("shop", "r", "alice")
+	mustSucceed(t, alice.Do("items", "add", object{"id": "first"}))
 	bob.Sync("items")
 	bob.Confirm()
 	bob.Leave()
