@@ -33,6 +33,9 @@ func TestStockSyncLost(t *testing.T) {
 			return h.Join("shop", "r", c.ID(), published)
 		},
 		"not noticed": func(h *roomtest.Host, c *roomtest.Client) *roomtest.Client {
+			return h.Join("shop", "r", c.ID(), published)
+		},
+		"not noticed, and slept since": func(h *roomtest.Host, c *roomtest.Client) *roomtest.Client {
 			h.Advance(30 * time.Second)
 			return h.Join("shop", "r", c.ID(), published)
 		},
