@@ -311,7 +311,7 @@ func TestStockTwoRooms(t *testing.T) {
 // TestStockLateReply holds a room up for longer than the published client waits for a reply: the rows come once more as an update.
 // They do not where the reply is in time, and for a client with cursors.
 func TestStockLateReply(t *testing.T) {
-	for held, want := range map[time.Duration]string{4 * time.Second: "success 1", 6 * time.Second: "success 1; update 1"} {
+	for held, want := range map[time.Duration]string{4 * time.Second: "success 1", 6 * time.Second: "success 1; update 1 2"} {
 		h, p := open(t, func(o *room.Options) { o.ActionTimeout = time.Minute })
 		alice, bob, carol := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", published), h.Join("shop", "r", "carol", published)
 		ask(bob, nil)
@@ -343,5 +343,28 @@ func TestStockLateReply(t *testing.T) {
 		if n != 1 {
 			t.Errorf("after %v the client with a cursor got its row %d times", held, n)
 		}
+	}
+}
+
+// TestStockLateReplyOfThePast has a row change again in the turn of a late reply: what follows the reply is the row as it
+// is by then.
+func TestStockLateReplyOfThePast(t *testing.T) {
+	h, p := open(t, func(o *room.Options) { o.ActionTimeout = time.Minute })
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", published)
+	ask(bob, nil)
+	bob.Received()
+	act(alice, "hung", "hang", object{})
+	<-p.entered
+	act(bob, "b", "add", object{"id": "1"})
+	act(bob, "c", "add", object{"id": "2"})
+	act(alice, "d", "remove", object{"id": "1"})
+	h.Clock.Advance(6 * time.Second)
+	close(p.block)
+	v := stockVisit{screen: make(map[string]string), store: make(store)}
+	for _, e := range bob.Received() {
+		v.take(e)
+	}
+	if v.screen["1"] != "" || v.screen["2"] == "" {
+		t.Errorf("the page shows %v", v.screen)
 	}
 }
