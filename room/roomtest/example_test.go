@@ -75,6 +75,7 @@ func ExampleHost_Reopen() {
 	defer t.end()
 
 	h := roomtest.New(t, setup)
+	h.Join("board", "kitchen", "alice").Do("notes", "post", map[string]any{"id": "0", "text": "bread"})
 	bob := h.Join("board", "kitchen", "bob")
 	bob.Sync("notes")
 	bob.Confirm() // otherwise the answer may have been lost, and bob would get everything
