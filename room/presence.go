@@ -35,7 +35,10 @@ func (s *Session) show(value presenceMessage) error {
 	if s.isOver() {
 		return ErrSessionOver
 	}
-	err := s.ns.host.presence.Show(hibernate.Key(s.Key()), &s.conn, s.shownAs, json.RawMessage(value))
+	s.mu.Lock()
+	shownAs := s.rare().shownAs
+	s.mu.Unlock()
+	err := s.ns.host.presence.Show(hibernate.Key(s.Key()), &s.conn, shownAs, json.RawMessage(value))
 	switch {
 	case errors.Is(err, hibernate.ErrPresenceTooLarge):
 		err = &Error{Code: syncproto.CodeTooLarge, Message: "A client's presence has at most 16384 bytes.", cause: err}

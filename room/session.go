@@ -45,14 +45,35 @@ type Session struct {
 	ns   *namespace
 	conn hibernate.Connection // with the room's name
 
-	shownAs string // the id that presence shows; set before Connect returns. Empty: there is no presence
-
 	// Protected by mu.
 
 	mu      sync.Mutex
+	seldom  *seldom // nil: nothing of it is needed
+	working int32   // messages in work
+	over    bool    // Close was called
+}
+
+// seldom is what most sessions do not need: each quiet client has a session.
+type seldom struct {
+	shownAs string        // the id that presence shows; set before Connect returns. Empty: there is no presence
 	free    chan struct{} // closed by done and Close where Receive waits; nil if it does not
-	working int32         // messages in work
-	over    bool          // Close was called
+}
+
+// rare gives what the session seldom needs. mu is held.
+func (s *Session) rare() *seldom {
+	if s.seldom == nil {
+		s.seldom = new(seldom)
+	}
+	return s.seldom
+}
+
+// freed is closed when a message of the session's is no longer in work, or the session is over. mu is held.
+func (s *Session) freed() <-chan struct{} {
+	r := s.rare()
+	if r.free == nil {
+		r.free = make(chan struct{})
+	}
+	return r.free
 }
 
 // ErrSessionOver is what Receive gives when the session has been closed.
@@ -94,7 +115,11 @@ func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 	for {
 		answer, err := s.ns.host.actors.Request(ctx, s.Key(), m)
 		if in, is := answer.(welcome); is {
-			s.shownAs = in.shownAs
+			if in.shownAs != "" {
+				s.mu.Lock()
+				s.rare().shownAs = in.shownAs
+				s.mu.Unlock()
+			}
 			s.ask(in.ask)
 		}
 		if !errors.Is(err, actor.ErrOverloaded) {
@@ -186,10 +211,7 @@ func (s *Session) await(vacant <-chan struct{}) bool {
 		s.mu.Unlock()
 		return false
 	}
-	if s.free == nil {
-		s.free = make(chan struct{})
-	}
-	free := s.free
+	free := s.freed()
 	s.mu.Unlock()
 	select {
 	case <-vacant:
@@ -254,10 +276,7 @@ func (s *Session) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.over && int(s.working) >= s.ns.host.opts.InFlight {
-		if s.free == nil {
-			s.free = make(chan struct{})
-		}
-		free := s.free
+		free := s.freed()
 		s.mu.Unlock()
 		<-free
 		s.mu.Lock()
@@ -290,9 +309,9 @@ func (s *Session) done() {
 
 // signal lets Receive look again. mu is held.
 func (s *Session) signal() {
-	if s.free != nil {
-		close(s.free)
-		s.free = nil
+	if r := s.seldom; r != nil && r.free != nil {
+		close(r.free)
+		r.free = nil
 	}
 }
 
