@@ -20,12 +20,14 @@ type Handler struct {
 	host    *room.Host
 	opts    Options
 	origins *origins
+	hosts   *hosts
 	began   time.Time
 
 	// Safe from any goroutine.
 
 	draining atomic.Bool  // nothing new is taken; set with mu held
 	parked   atomic.Int64 // sockets that are parked now
+	refused  refusedLog
 
 	// Protected by mu.
 
@@ -54,16 +56,25 @@ func NewHandler(host *room.Host, o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	names, err := newHosts(o.Hosts)
+	if err != nil {
+		return nil, err
+	}
 	return &Handler{
 		host:    host,
 		opts:    opts,
 		origins: list,
+		hosts:   names,
 		began:   time.Now(),
 	}, nil
 }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !h.hosts.serves(r) {
+		h.refuseHost(r).send(w)
+		return
+	}
 	key, ok, bad := route(h.opts.Prefix, r.URL)
 	if !ok {
 		h.opts.Next.ServeHTTP(w, r)

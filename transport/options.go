@@ -26,6 +26,15 @@ type Options struct {
 	// passes: who it is, is Authenticate's business.
 	Origins []string
 
+	// Hosts are the names by which clients call this server, as they come in the Host
+	// header: "rooms.example.com", or with wildcards as in path.Match; a port does
+	// not matter. "localhost", loopback addresses and the address that the connection
+	// came to need not be listed, and "*" is every name. Another name is
+	// refused with forbidden_host (421), on every path, because it may be a foreign page's
+	// that points here (DNS rebinding). Default: none, which is only asked
+	// of connections to a loopback address; elsewhere every name passes then.
+	Hosts []string
+
 	// Authenticate finds out who sends a request, before any room is woken. It is
 	// called on the request's own goroutine. A *room.Error refuses with its code and
 	// message, any other error with unauthorized (401) and is logged. Default:

@@ -221,6 +221,7 @@ func TestCannotUpgrade(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest(tt.method, "http://den.example/parties/probe/home", nil)
+			r.Host = "den.example"
 			r.URL.Path, r.ProtoMajor = "/parties/probe/home", tt.major
 			r.Header.Set("Connection", "Upgrade")
 			r.Header.Set("Upgrade", "websocket")

@@ -27,9 +27,9 @@ func TestConfig(t *testing.T) {
 	if err != nil || c.addr != "localhost:8787" || c.data != "data" || c.origins != nil || c.level != slog.LevelInfo || c.format != "text" || c.durability != room.Durable || c.idle != 10*time.Second || c.awake != 0 {
 		t.Errorf("with nothing set: %+v, %v", c, err)
 	}
-	vars := environment(map[string]string{"DEN_ADDR": ":1", "DEN_DATA": "/d", "DEN_ORIGINS": "https://a.example, https://b.example", "DEN_LOG_LEVEL": "debug", "DEN_LOG_FORMAT": "json"})
+	vars := environment(map[string]string{"DEN_ADDR": ":1", "DEN_DATA": "/d", "DEN_ORIGINS": "https://a.example, https://b.example", "DEN_HOSTS": "rooms.example, www.example", "DEN_LOG_LEVEL": "debug", "DEN_LOG_FORMAT": "json"})
 	c, err = parseConfig([]string{"-data", "/flag"}, vars, io.Discard)
-	if err != nil || c.addr != ":1" || c.data != "/flag" || len(c.origins) != 2 || c.origins[1] != "https://b.example" || c.level != slog.LevelDebug || c.format != "json" {
+	if err != nil || c.addr != ":1" || c.data != "/flag" || len(c.origins) != 2 || c.origins[1] != "https://b.example" || len(c.hosts) != 2 || c.hosts[1] != "www.example" || c.level != slog.LevelDebug || c.format != "json" {
 		t.Errorf("with an environment and a flag: %+v, %v", c, err)
 	}
 	for text, want := range map[string]room.Durability{"durable": room.Durable, "relaxed": room.Relaxed, "files": room.DurableFiles} {

@@ -49,6 +49,7 @@ func newServer(c config, log *slog.Logger) (_ *server, err error) {
 	s.admin = newAdmin(s.host, log)
 	s.rooms, err = transport.NewHandler(s.host, transport.Options{
 		Origins: c.origins,
+		Hosts:   c.hosts,
 		Next:    todo.Page(),
 		Logger:  log,
 	})
