@@ -118,9 +118,9 @@ func (h *Handler) contain(w *response, key room.Key) {
 	}
 }
 
-// authenticate finds out who sends a request.
-func (h *Handler) authenticate(r *http.Request) (room.Identity, *refusal) {
-	id, err := h.opts.Authenticate(r)
+// authenticate finds out who sends a request to a room.
+func (h *Handler) authenticate(r *http.Request, key room.Key) (room.Identity, *refusal) {
+	id, err := h.opts.Authenticate(r, key)
 	if err == nil {
 		return id, nil
 	}
@@ -128,7 +128,7 @@ func (h *Handler) authenticate(r *http.Request) (room.Identity, *refusal) {
 	if errors.As(err, &written) {
 		return id, refuse(err, http.StatusForbidden)
 	}
-	h.opts.Logger.Info("authentication failed", "remote", r.RemoteAddr, "error", err)
+	h.opts.Logger.Info("authentication failed", "room", key.String(), "remote", r.RemoteAddr, "error", err)
 	return id, &refusal{http.StatusUnauthorized, syncproto.CodeUnauthorized, "You are not signed in, or may not come here."}
 }
 

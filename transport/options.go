@@ -35,11 +35,13 @@ type Options struct {
 	// of connections to a loopback address; elsewhere every name passes then.
 	Hosts []string
 
-	// Authenticate finds out who sends a request, before any room is woken. It is
-	// called on the request's own goroutine. A *room.Error refuses with its code and
+	// Authenticate finds out who sends a request, and whether that one may come to the room
+	// that it is for, before the room is woken. The key is as rooms have it, decoded and
+	// checked; its namespace exists, and the room may be a new one. Authenticate is called on the
+	// request's own goroutine, for many requests at once. A *room.Error refuses with its code and
 	// message, any other error with unauthorized (401) and is logged. Default:
-	// everybody is the zero Identity.
-	Authenticate func(*http.Request) (room.Identity, error)
+	// everybody is the zero Identity, and may come to every room.
+	Authenticate func(*http.Request, room.Key) (room.Identity, error)
 
 	// ReadLimit is the largest message of a client in bytes. One of up to twice as many is
 	// passed over and answered with frame_too_large; a larger one closes its socket with
@@ -130,7 +132,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("transport: %q is no prefix: want path segments like parties", o.Prefix)
 	}
 	if o.Authenticate == nil {
-		o.Authenticate = func(*http.Request) (room.Identity, error) { return room.Identity{}, nil }
+		o.Authenticate = func(*http.Request, room.Key) (room.Identity, error) { return room.Identity{}, nil }
 	}
 	def(&o.ReadLimit, 1<<20)
 	def(&o.ReadTimeout, time.Minute)

@@ -20,7 +20,7 @@ import (
 )
 
 func TestUpgrade(t *testing.T) {
-	s := startServer(t, Options{Authenticate: func(r *http.Request) (room.Identity, error) {
+	s := startServer(t, Options{Authenticate: func(r *http.Request, _ room.Key) (room.Identity, error) {
 		return room.Identity{Subject: r.Header.Get("X-User")}, nil
 	}})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -98,7 +98,7 @@ func TestRoomNamesArriveWhole(t *testing.T) {
 func TestRefusedBeforeAnythingWakes(t *testing.T) {
 	s := startServer(t, Options{
 		Origins: []string{"https://app.example.com"},
-		Authenticate: func(r *http.Request) (room.Identity, error) {
+		Authenticate: func(r *http.Request, _ room.Key) (room.Identity, error) {
 			switch r.URL.Query().Get("who") {
 			case "stranger":
 				return room.Identity{}, errors.New("sql: no rows at /etc/secret/path")
