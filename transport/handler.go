@@ -71,8 +71,9 @@ func NewHandler(host *room.Host, o Options) (*Handler, error) {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !h.hosts.serves(r) {
-		h.refuseHost(r).send(w)
+	asked := h.opts.asked(r)
+	if bad := h.checkHost(r, asked); bad != nil {
+		bad.send(w)
 		return
 	}
 	key, ok, bad := route(h.opts.Prefix, r.URL)
@@ -82,14 +83,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := &response{ResponseWriter: w}
 	defer h.contain(answer, key)
-	judged := h.origins.judge(r)
+	judged := h.origins.judge(asked)
 	h.opts.CORS.allow(w.Header(), r, judged)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	switch {
 	case !h.host.HasNamespace(key.Namespace):
 		bad = &refusal{http.StatusBadRequest, syncproto.CodeUnknownNamespace, "There is no such namespace."}
 	case bad == nil && judged == originRefused:
-		bad = &refusal{http.StatusForbidden, syncproto.CodeForbiddenOrigin, "Pages of this origin may not use this server."}
+		bad = h.refuseOrigin(r, asked)
 	}
 	switch {
 	case bad != nil:

@@ -107,9 +107,18 @@ func plainName(name string) string {
 	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
-// refuseHost makes the refusal for a name that is not the server's, and tells the operator.
-func (h *Handler) refuseHost(r *http.Request) *refusal {
-	name := shown(hostname(r.Host))
+// checkHost refuses a request that calls the server by a name that is not its own, and tells the operator.
+// With a list, the name that a trusted proxy was called by must be on it as well.
+func (h *Handler) checkHost(r, asked *http.Request) *refusal {
+	host := r.Host
+	switch {
+	case !h.hosts.serves(r):
+	case len(h.hosts.patterns) > 0 && !h.hosts.serves(asked):
+		host = asked.Host
+	default:
+		return nil
+	}
+	name := shown(hostname(host))
 	if h.refused.due("host "+name, h.now()) {
 		h.opts.Logger.Warn("a request was refused: the server does not go by the name in its Host header",
 			"host", name, "remote", r.RemoteAddr, "allow", "den -hosts (DEN_HOSTS), transport.Options.Hosts")

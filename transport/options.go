@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -34,6 +35,12 @@ type Options struct {
 	// that points here (DNS rebinding). Default: none, which is only asked
 	// of connections to a loopback address; elsewhere every name passes then.
 	Hosts []string
+
+	// TrustedProxies are the addresses of the proxies in front whose X-Forwarded-Host and
+	// X-Forwarded-Proto are believed: by which name and scheme the client calls them. What counts is the last value
+	// of each header. A page of that name is the server's own; with Hosts, the name must be
+	// among them. A proxy that hands the Host header on as it came needs no trust. Default: none.
+	TrustedProxies []netip.Prefix
 
 	// Authenticate finds out who sends a request, and whether that one may come to the room
 	// that it is for, before the room is woken. The key is as rooms have it, decoded and

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ type config struct {
 	data    string
 	origins []string
 	hosts   []string
+	proxies []netip.Prefix
 	level   slog.Level
 	format  string
 
@@ -28,7 +30,7 @@ type config struct {
 
 func parseConfig(args []string, getenv func(string) string, output io.Writer) (config, error) {
 	var c config
-	var origins, hosts, level, durability, idle, awake string
+	var origins, hosts, proxies, level, durability, idle, awake string
 	flags := flag.NewFlagSet("den", flag.ContinueOnError)
 	flags.SetOutput(output)
 	env := func(name, fallback string) string {
@@ -41,6 +43,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.data, "data", env("DEN_DATA", "data"), "`directory` of the rooms' databases (DEN_DATA)")
 	flags.StringVar(&origins, "origins", env("DEN_ORIGINS", ""), "`origins` of other hosts' pages that may reach rooms, comma-separated, like https://app.example.com (DEN_ORIGINS)")
 	flags.StringVar(&hosts, "hosts", env("DEN_HOSTS", ""), "`names` by which clients call this server, comma-separated, like rooms.example.com. On a loopback address it takes no others but localhost; elsewhere, without names, all (DEN_HOSTS)")
+	flags.StringVar(&proxies, "trusted-proxies", env("DEN_TRUSTED_PROXIES", ""), "`addresses` of proxies whose X-Forwarded-Host and X-Forwarded-Proto are believed, comma-separated, like 127.0.0.1 or 10.0.0.0/8 (DEN_TRUSTED_PROXIES)")
 	flags.StringVar(&durability, "durability", env("DEN_DURABILITY", "durable"), "what survives a power cut: durable, relaxed or files (DEN_DURABILITY)")
 	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "how `long` a room has nothing to do before it sleeps; never: it does not (DEN_IDLE)")
 	flags.StringVar(&awake, "max-awake", env("DEN_MAX_AWAKE", "0"), "how many rooms may be awake; 0: 2048, or what the process's descriptors allow (DEN_MAX_AWAKE)")
@@ -73,7 +76,25 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 		return c, fmt.Errorf("-max-awake %q: want a number of rooms", awake)
 	}
 	c.origins, c.hosts = parseList(origins), parseList(hosts)
-	return c, nil
+	c.proxies, err = parseProxies(proxies)
+	return c, err
+}
+
+// parseProxies reads addresses and networks.
+func parseProxies(text string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, entry := range parseList(text) {
+		if addr, err := netip.ParseAddr(entry); err == nil {
+			list = append(list, netip.PrefixFrom(addr, addr.BitLen()))
+			continue
+		}
+		prefix, err := netip.ParsePrefix(entry)
+		if err != nil {
+			return nil, fmt.Errorf("-trusted-proxies %q: want an address like 127.0.0.1, or a network like 10.0.0.0/8", entry)
+		}
+		list = append(list, prefix)
+	}
+	return list, nil
 }
 
 // parseList reads what is separated by commas.
