@@ -89,7 +89,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !h.host.HasNamespace(key.Namespace):
 		bad = &refusal{http.StatusBadRequest, syncproto.CodeUnknownNamespace, "There is no such namespace."}
-	case bad == nil && judged == originRefused:
+	case bad == nil && (judged == originRefused || forged(asked, judged)):
 		bad = h.refuseOrigin(r, asked)
 	}
 	switch {
@@ -100,7 +100,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case wantsUpgrade(r):
 		h.upgrade(answer, r, key)
 	default:
-		h.request(answer, r, key)
+		h.request(answer, h.anonymous(r, judged), key)
 	}
 }
 

@@ -22,9 +22,16 @@ type Options struct {
 	// host. An entry is an origin ("https://app.example.com"), a host with its port
 	// if it has one ("localhost:5173"), or either with wildcards as in path.Match
 	// ("https://*.example.com", "localhost:*"); a wildcard matches dots too. "*"
-	// alone lets every page of the world act with its visitor's identity; it is
-	// never a default. A request without an Origin header is not a page's and
+	// alone lets every page of the world connect with its visitor's identity; it is
+	// never a default. A request without an Origin header
 	// passes: who it is, is Authenticate's business.
+	//
+	// Plain requests that browsers send for pages that are not let in by name are
+	// refused if their method may change something (http.CrossOriginProtection). GET, HEAD, and what
+	// only "*" lets in, reach Authenticate and OnRequest without Cookie, and without an
+	// Authorization that browsers add (Basic, Digest, Negotiate, NTLM), unless the visitor has followed a
+	// link. Browsers say whose page it is to https and to localhost only, so
+	// over plain HTTP an OnRequest should change nothing for a GET.
 	Origins []string
 
 	// Hosts are the names by which clients call this server, as they come in the Host
