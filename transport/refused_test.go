@@ -23,7 +23,7 @@ func TestRefusedLog(t *testing.T) {
 	}
 }
 
-func TestInvariantBoundedRefusedLog(t *testing.T) {
+func TestRefusedLogIsBounded(t *testing.T) {
 	var l refusedLog
 	lines := 0
 	for i := range 10_000 {
