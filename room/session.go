@@ -46,6 +46,8 @@ type Session struct {
 	ns   *namespace
 	conn hibernate.Connection // with the room's name
 
+	shownAs string // the id that presence shows; set before Connect returns. Empty: there is no presence
+
 	// Protected by mu.
 
 	mu      sync.Mutex
@@ -91,7 +93,11 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 // enter asks the room to let the client in. While the room's mailbox is full it waits.
 func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 	for {
-		_, err := s.ns.host.actors.Request(ctx, s.Key(), m)
+		answer, err := s.ns.host.actors.Request(ctx, s.Key(), m)
+		if in, is := answer.(welcome); is {
+			s.shownAs = in.shownAs
+			s.ask(in.ask)
+		}
 		if !errors.Is(err, actor.ErrOverloaded) {
 			return err
 		}
@@ -100,6 +106,16 @@ func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 		case <-ctx.Done():
 			return err
 		}
+	}
+}
+
+// ask asks the room for what a client relies on that came back.
+func (s *Session) ask(syncs []*syncMessage) {
+	s.mu.Lock()
+	s.working += int32(len(syncs)) // it may be over the limit: nobody waits for a place yet
+	s.mu.Unlock()
+	for _, m := range syncs {
+		s.post(m, 0)
 	}
 }
 
@@ -114,6 +130,12 @@ func (s *Session) ID() string { return s.conn.ID() }
 func (s *Session) Mark() uint64        { return s.conn.Mark() }
 func (s *Session) Confirm(mark uint64) { s.conn.Confirm(mark) }
 func (s *Session) Confirmed() uint64   { return s.conn.Confirmed() }
+
+// Received reports whether the client is known to have all answers that it was sent.
+func (s *Session) Received() bool {
+	_, answered := s.conn.ConfirmedSeq()
+	return answered
+}
 
 // Receive takes a message from the client. It waits while Options.InFlight
 // messages of this connection are in work, and while the room's mailbox is full, so that a transport which reads no
@@ -304,6 +326,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
 			bound:  s.ns.actions[m.ActionType],
 			client: m.Client, mutation: m.Mutation,
+			came: s.ns.host.opts.Clock.Now(),
 		}
 		s.name(action, m)
 		if action.bound != nil {
