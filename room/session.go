@@ -23,7 +23,8 @@ type ConnectRequest struct {
 	ID string
 	// Identity is who the client is, as the server's authentication found it.
 	Identity Identity
-	// Request is the upgrade's, for OnConnect to look at. It may be nil.
+	// Request is the upgrade's, for OnConnect to look at. It may be nil. Its context
+	// should not end with the handshake.
 	Request *http.Request
 	// Stock says that the client may be the published one of partysync, which stores every row
 	// as it comes. Where it has chosen its ID, and is new to the room, no row of a channel is sent to it before the last

@@ -665,7 +665,6 @@ type hookContext struct {
 }
 
 func (h *hookContext) Deadline() (time.Time, bool) { return h.deadline, true }
-func (h *hookContext) Value(any) any               { return nil }
 
 func (h *hookContext) Err() error {
 	h.mu.Lock()
