@@ -101,7 +101,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 		id = uuid.NewString()
 	}
 	s.conn.Name(id, key.Room)
-	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: r.Stock && s.conn.Named}); err != nil {
+	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: r.Stock && s.conn.Named, ask: s.ask}); err != nil {
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
 		}
@@ -121,7 +121,6 @@ func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 				s.rare().shownAs = in.shownAs
 				s.mu.Unlock()
 			}
-			s.ask(in.ask)
 		}
 		if !errors.Is(err, actor.ErrOverloaded) {
 			return err

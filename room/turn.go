@@ -24,12 +24,13 @@ type (
 	connectMessage struct {
 		conn    *hibernate.Connection
 		request *http.Request
-		stock   bool // it may be the published client's
+		stock   bool                 // it may be the published client's
+		ask     func([]*syncMessage) // asks for what the client relies on; called before the answer
 	}
 	// A welcome is the answer to a connectMessage.
 	welcome struct {
 		shownAs string
-		ask     []*syncMessage // what is to be asked for the client, which relies on that
+		ask     func() // to be called before the answer is given; nil: nothing is to be asked for the client
 	}
 	closeMessage struct {
 		conn   *hibernate.Connection
@@ -435,6 +436,9 @@ func (t *turn) answer() {
 			late = append(late, a)
 			continue
 		}
+		if in, is := a.value.(welcome); is && in.ask != nil {
+			in.ask() // by the room itself: so it comes before all that the client does next
+		}
 		a.env.Reply(a.value, a.err)
 	}
 	t.answers = late
@@ -601,7 +605,10 @@ func (t *turn) connect(m *connectMessage) (in welcome, err error) {
 	if l.ns.presence {
 		in.shownAs = l.presenceID(conn)
 	}
-	in.ask, err = t.catchUp(m)
+	syncs, err := t.catchUp(m)
+	if len(syncs) > 0 {
+		in.ask = func() { m.ask(syncs) }
+	}
 	return in, err
 }
 
