@@ -20,7 +20,9 @@ type Identity struct {
 }
 
 // A Link carries messages to one client: a socket, a test's mailbox, another
-// process. Both methods are safe from any goroutine and never block.
+// process. Both methods are safe from any goroutine and never block. A link that has a method Probe() as well
+// is asked by it to end soon if its client is gone, and one with Receipt() to find out soon what the client
+// has received; neither blocks.
 type Link interface {
 	// Send queues frames, in order. A link that cannot take them closes itself;
 	// frames for a closed link are dropped.
@@ -56,6 +58,8 @@ type Connection struct {
 	// Returned is the room's own note, owned by its actor: a connection of the same id and
 	// user was here before, and took rows without cursors. It is here, where it takes no room.
 	Returned bool
+	// Waits is one, too: what the room waits for before it raises its note on the connection; 0: nothing.
+	Waits uint8
 
 	// Immutable; here for the same reason.
 
@@ -159,17 +163,37 @@ func (c *Connection) LastAutoAnswer() time.Time {
 	return time.Unix(0, at)
 }
 
-// Handed notes that everything up to a room's commit has been given to the link.
+// A mark has two parts, because an answer to a sync goes out without a commit: the number of
+// answers in the upper 16 bits, and in the lower 48 the room's commit.
+const (
+	seqBits     = 48
+	seqMask     = 1<<seqBits - 1
+	mostAnswers = 1<<(64-seqBits) - 1 // so many are never confirmed
+)
+
+// Handed notes that everything up to a room's commit has been given to the link. Calls of Handed
+// and Answered exclude each other.
 func (c *Connection) Handed(seq uint64) {
-	c.sent.Store(seq)
+	c.sent.Store(c.sent.Load()&^seqMask | seq&seqMask)
 	c.given.Store(true)
 }
+
+// Answered notes that the last frame of an answer has been given to the link.
+func (c *Connection) Answered() {
+	if mark := c.sent.Load(); mark>>seqBits < mostAnswers {
+		c.sent.Store(mark + 1<<seqBits)
+	}
+}
+
+// HandedSeq is the last commit that has been given to the link.
+func (c *Connection) HandedSeq() uint64 { return c.sent.Load() & seqMask }
 
 // Given tells whether anything was ever given to the link; Mark is 0 in a room without
 // commits, too.
 func (c *Connection) Given() bool { return c.given.Load() }
 
-// Mark is the last commit that has been given to the link. A transport that
+// Mark stands for all that has been given to the link; it never falls but where the room's
+// history does. A transport that
 // puts a ping behind what it has queued passes the mark of that moment to
 // Confirm when the pong comes back: TCP keeps order, so the client has it all.
 func (c *Connection) Mark() uint64 { return c.sent.Load() }
@@ -184,5 +208,13 @@ func (c *Connection) Confirm(mark uint64) {
 	}
 }
 
-// Confirmed is the last commit that the client is known to have received.
+// Confirmed is the highest mark that was confirmed.
 func (c *Connection) Confirmed() uint64 { return c.confirmed.Load() }
+
+// ConfirmedSeq is the last commit that the client is known to have received. answered reports
+// whether it has received every answer, too.
+func (c *Connection) ConfirmedSeq() (seq uint64, answered bool) {
+	confirmed := c.confirmed.Load()
+	answers := confirmed >> seqBits
+	return confirmed & seqMask, answers == c.sent.Load()>>seqBits && answers < mostAnswers
+}

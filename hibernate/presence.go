@@ -76,9 +76,9 @@ func (c *Connection) Presence() json.RawMessage {
 
 // Show sets what a connection of a room shows to those who take part, which is one
 // JSON value; null ends its part. It tells them, and who begins to take part is told of all,
-// itself included. The errors are ErrPresenceTooLarge and ErrPresenceFull; behind Leave and
+// itself included. id is under what it is shown. The errors are ErrPresenceTooLarge and ErrPresenceFull; behind Leave and
 // Close it does nothing. The value is not kept.
-func (p *Presence) Show(key Key, c *Connection, value json.RawMessage) error {
+func (p *Presence) Show(key Key, c *Connection, id string, value json.RawMessage) error {
 	if len(value) > syncproto.MaxPresenceBytes {
 		return ErrPresenceTooLarge
 	}
@@ -98,7 +98,7 @@ func (p *Presence) Show(key Key, c *Connection, value json.RawMessage) error {
 		g.end(c)
 		return nil
 	}
-	return g.show(c, value)
+	return g.show(c, id, value)
 }
 
 // Leave ends the part of a connection that has ended, for good. It never waits: a
@@ -284,7 +284,7 @@ func (g *gathering) clear() {
 }
 
 // show is Show with a value that is not null. mu is held.
-func (g *gathering) show(c *Connection, value json.RawMessage) error {
+func (g *gathering) show(c *Connection, id string, value json.RawMessage) error {
 	old := c.shown.Load()
 	size := 0
 	if old != nil {
@@ -293,8 +293,8 @@ func (g *gathering) show(c *Connection, value json.RawMessage) error {
 		}
 		size = len(old.peer)
 	}
-	frame := peersFrame(len(value)+len(c.ID())+64, func(dst []byte) []byte {
-		return syncproto.AppendPeer(dst, c.Serial, c.ID(), value)
+	frame := peersFrame(len(value)+len(id)+64, func(dst []byte) []byte {
+		return syncproto.AppendPeer(dst, c.Serial, id, value)
 	})
 	next := showing(frame, len(value))
 	if g.bytes+len(next.peer)-size > MaxRoomPresence {

@@ -114,7 +114,7 @@ func joinDeaf(r *Registry) *Connection {
 
 func mustShow(t *testing.T, p *Presence, key Key, c *Connection, value string) {
 	t.Helper()
-	if err := p.Show(key, c, json.RawMessage(value)); err != nil {
+	if err := p.Show(key, c, c.ID(), json.RawMessage(value)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -149,22 +149,22 @@ func TestPresenceModel(t *testing.T) {
 			for n := range steps {
 				switch rng.IntN(8) {
 				case 0:
-					p.Show(key, now.c, json.RawMessage("null"))
+					p.Show(key, now.c, now.c.ID(), json.RawMessage("null"))
 					now.value = ""
 				case 1:
 					// As a socket's two ends do: one shows, the other leaves.
 					left := make(chan struct{})
 					go func() { p.Leave(key, now.c); close(left) }()
-					p.Show(key, now.c, json.RawMessage(fmt.Sprint(n)))
+					p.Show(key, now.c, now.c.ID(), json.RawMessage(fmt.Sprint(n)))
 					<-left
 					p.Leave(key, now.c)
-					p.Show(key, now.c, json.RawMessage(fmt.Sprint(n+1)))
+					p.Show(key, now.c, now.c.ID(), json.RawMessage(fmt.Sprint(n+1)))
 					now.value = ""
 					ends[w] = append(ends[w], now)
 					now.c, now.link = join(&r)
 				default:
 					now.value = fmt.Sprint(n)
-					p.Show(key, now.c, json.RawMessage(now.value))
+					p.Show(key, now.c, now.c.ID(), json.RawMessage(now.value))
 				}
 			}
 			ends[w] = append(ends[w], now)
@@ -269,12 +269,12 @@ func TestPresenceLimits(t *testing.T) {
 		mustShow(t, &p, key, c, "1")
 		conns = append(conns, c)
 	}
-	if err := p.Show(key, conns[0], json.RawMessage(most+" ")); !errors.Is(err, ErrPresenceTooLarge) || string(conns[0].Presence()) != "1" {
+	if err := p.Show(key, conns[0], conns[0].ID(), json.RawMessage(most+" ")); !errors.Is(err, ErrPresenceTooLarge) || string(conns[0].Presence()) != "1" {
 		t.Errorf("one byte more: %v, and it shows %.20s", err, conns[0].Presence())
 	}
 	var full []*Connection
 	for _, c := range conns {
-		if err := p.Show(key, c, json.RawMessage(most)); errors.Is(err, ErrPresenceFull) && string(c.Presence()) == "1" {
+		if err := p.Show(key, c, c.ID(), json.RawMessage(most)); errors.Is(err, ErrPresenceFull) && string(c.Presence()) == "1" {
 			full = append(full, c)
 		} else if err != nil {
 			t.Fatal(err)
@@ -294,7 +294,7 @@ func TestPresenceLimits(t *testing.T) {
 	for _, c := range full {
 		mustShow(t, &p, key, c, most)
 	}
-	if err := p.Show(key, conns[1], json.RawMessage(`{`)); err == nil {
+	if err := p.Show(key, conns[1], conns[1].ID(), json.RawMessage(`{`)); err == nil {
 		t.Error("what is no JSON is shown")
 	}
 }
@@ -339,7 +339,7 @@ func TestPresenceClose(t *testing.T) {
 	var all sync.WaitGroup
 	all.Go(p.Close)
 	for range 4 {
-		all.Go(func() { p.Show(key, a, json.RawMessage("2")) })
+		all.Go(func() { p.Show(key, a, a.ID(), json.RawMessage("2")) })
 	}
 	all.Wait()
 	before := len(link.frames)
@@ -366,7 +366,7 @@ func BenchmarkPresence(b *testing.B) {
 			conns := make([]*Connection, n)
 			for i := range conns {
 				conns[i] = joinDeaf(&r)
-				if err := p.Show(key, conns[i], json.RawMessage(`{"x":1}`)); err != nil {
+				if err := p.Show(key, conns[i], conns[i].ID(), json.RawMessage(`{"x":1}`)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -374,7 +374,7 @@ func BenchmarkPresence(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				i++
-				if err := p.Show(key, conns[i%n], fmt.Appendf(nil, `{"x":%d}`, i)); err != nil {
+				if err := p.Show(key, conns[i%n], conns[i%n].ID(), fmt.Appendf(nil, `{"x":%d}`, i)); err != nil {
 					b.Fatal(err)
 				}
 			}

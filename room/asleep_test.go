@@ -3,6 +3,7 @@ package room_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,7 +28,10 @@ type memo struct {
 	room.Stamps
 }
 
-type porchSeen struct{ starts, messages, closes atomic.Int32 }
+type porchSeen struct {
+	starts, messages, closes atomic.Int32
+	names                    sync.Map // connection ids by what presence shows in their place
+}
 
 func (p *porch) OnStart(*room.Context) error {
 	p.seen.starts.Add(1)

@@ -55,8 +55,14 @@ func (c *Context) Done() <-chan struct{} { return c.ctx.Done() }
 // Err is nil as long as the hook has time.
 func (c *Context) Err() error { return c.ctx.Err() }
 
-// Value is that of a context.Context; there are none.
-func (c *Context) Value(key any) any { return c.ctx.Value(key) }
+// Value is that of the request's context in OnRequest and OnConnect, where a middleware
+// may have put it; nil elsewhere.
+func (c *Context) Value(key any) any {
+	if c.request == nil {
+		return nil
+	}
+	return c.request.Context().Value(key)
+}
 
 // Key names the room.
 func (c *Context) Key() Key { return c.life.key }
@@ -74,7 +80,8 @@ func (c *Context) Identity() Identity {
 }
 
 // Request is the HTTP request of OnRequest, or the upgrade's in OnConnect; nil
-// elsewhere.
+// elsewhere. Its context has the values that the server and its middleware put there, but does
+// not end when the client goes: the hook's time is that of the Context.
 func (c *Context) Request() *http.Request { return c.request }
 
 // WakeReason is why this life of the room began.

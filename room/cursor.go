@@ -91,7 +91,7 @@ func (l *life) tell() error {
 	seq := uint64(l.db.Seq())
 	lacking := make(map[uint64][]*hibernate.Connection)
 	for _, c := range l.connections() {
-		mark := c.Mark()
+		mark := c.HandedSeq()
 		switch {
 		case !c.Given() || mark == seq:
 		case l.held[c] != nil:
@@ -154,7 +154,7 @@ func (l *life) since(mark uint64, h *hold) (frames []*hibernate.Frame, err error
 		}
 		var more []*hibernate.Frame
 		if mark <= uint64(l.db.Seq()) {
-			more, err = l.missed(peer{channel, storage.Seq(mark)}, cursor)
+			more, err = l.missed(peer{channel: channel, seq: storage.Seq(mark)}, cursor)
 		} else {
 			more, err = l.anew(channel, cursor)
 		}

@@ -19,16 +19,16 @@ func ExamplePresence() {
 	ann, bob := h.Join("canvas", "blue", "ann"), h.Join("canvas", "blue", "bob")
 	h.SleepRoom("canvas", "blue")
 	ann.Presence(map[string]int{"x": 1, "y": 2}) // {"presence":{"x":1,"y":2}} on the wire
-	bob.Presence("looking")
+	bob.Presence("looking")                      // who reconnects under the same connection id has the same ID
 	for _, e := range ann.Received() {
 		for _, peer := range e.Peers {
-			fmt.Println("ann sees", peer.ID, string(peer.Data))
+			fmt.Println("ann sees", len(peer.ID), string(peer.Data))
 		}
 	}
 	fmt.Println(h.Awake(), "rooms awake")
 
 	// Output:
-	// ann sees ann {"x":1,"y":2}
-	// ann sees bob "looking"
+	// ann sees 16 {"x":1,"y":2}
+	// ann sees 16 "looking"
 	// 0 rooms awake
 }

@@ -253,6 +253,17 @@ func (g *gathering) answer(cursor string) *hibernate.Frame {
 	return g.frame
 }
 
+// update is the gathering as one frame that nobody asked for.
+func (g *gathering) update() *hibernate.Frame {
+	return hibernate.TextFrame(g.size+len(g.rows)+len(g.channel)+128, func(dst []byte) []byte {
+		rows := make([]byte, 0, g.size+len(g.rows))
+		for _, r := range g.rows {
+			rows = append(syncproto.AppendSeparator(rows), g.text[r.start:r.end]...)
+		}
+		return syncproto.AppendUpdate(dst, g.channel, rows, "")
+	})
+}
+
 // sameID makes ids that SQLite takes for the same one equal, and all of them comparable.
 func sameID(id storage.Value) storage.Value {
 	switch id := id.(type) {

@@ -211,7 +211,7 @@ func (t *turn) release(conn *hibernate.Connection, channel string) error {
 		if h.epoch != l.shortEpoch() || h.since > l.db.Seq() {
 			frames, err = l.anew(channel, "")
 		} else {
-			frames, err = l.missed(peer{channel, h.since}, "")
+			frames, err = l.missed(peer{channel: channel, seq: h.since}, "")
 		}
 		if code, _ := ErrorCode(err); err != nil && code == syncproto.CodeTooLarge {
 			frames, err = []*hibernate.Frame{exception(channel, err)}, nil
@@ -224,11 +224,15 @@ func (t *turn) release(conn *hibernate.Connection, channel string) error {
 		frames = append(frames, withoutRows(r.frame))
 	}
 	t.send(conn, frames...)
+	t.answered = append(t.answered, conn)
 	return nil
 }
 
 // releaseAll ends all holds on a connection that has shown to be no published client.
 func (t *turn) releaseAll(conn *hibernate.Connection) error {
+	if conn.Waits == waitsQuestion {
+		t.life.settle(conn)
+	}
 	for _, channel := range t.life.ns.channels {
 		if t.heldOn(conn, channel) == nil {
 			continue

@@ -56,12 +56,14 @@ type life struct {
 
 	// Owned by the actor.
 
-	source    io.Reader // rand's source, as bytes
-	rand      *rand.Rand
-	replies   replies
-	pages     pageCache
-	gathered  map[string]*gathering           // by channel; see gather.go
-	held      map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
+	source   io.Reader // rand's source, as bytes
+	rand     *rand.Rand
+	replies  replies
+	pages    pageCache
+	gathered map[string]*gathering           // by channel; see gather.go
+	held     map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
+
+	waiting   map[*hibernate.Connection]struct{} // those with Waits set; see confirm.go
 	marks     marks
 	place     place
 	alarms    alarmTable
@@ -257,6 +259,7 @@ func (l *life) begin() error {
 	}
 	l.planPurge()
 	l.findHolds()
+	l.findWaiting()
 	t := &turn{life: l, starting: true}
 	l.handler = t.newHandler()
 	c := t.context(nil, nil)

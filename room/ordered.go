@@ -89,6 +89,11 @@ func (o *ordered) pagesWithMore(channel, at string) []*hibernate.Frame {
 	return frames
 }
 
+// pages gives the rows as updates.
+func (o *ordered) pages(channel, _ string) []*hibernate.Frame {
+	return updates(channel, o.encoded(o.rows), "")
+}
+
 func (o *ordered) pager(rows []orderedRow) pager {
 	p := pager{limit: o.limit}
 	for page := range o.encoded(rows).pages {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
-	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -80,7 +79,7 @@ func (l *life) notePeersHere(now time.Time) error {
 // before it is durable, for a client that comes back says nothing. So on a full disk a
 // connection id that is new here gets no answer, but storage_unavailable; others do. A lower one than it could
 // be does no harm, and is raised when there is time.
-func (t *turn) subscribe(conn *hibernate.Connection, channel string, as storage.Seq) error {
+func (t *turn) subscribe(conn *hibernate.Connection, channel string, as int64) error {
 	if !conn.Named {
 		return nil
 	}
@@ -88,14 +87,17 @@ func (t *turn) subscribe(conn *hibernate.Connection, channel string, as storage.
 	write := func() error {
 		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, ?, ?, ?, 1)
 			ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at, here = 1`,
-			conn.ID(), conn.Identity.Subject, channel, int64(as), l.host.opts.Clock.Now().UnixMilli())
-		return err
+			conn.ID(), conn.Identity.Subject, channel, as, l.host.opts.Clock.Now().UnixMilli())
+		if err != nil {
+			return err
+		}
+		return t.forgetNothingAsked(conn)
 	}
 	peers, err := l.peer(conn)
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel && p.seq <= as }) {
+	if slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel && p.noted <= as }) {
 		t.notes = append(t.notes, write)
 		return nil
 	}
@@ -116,36 +118,47 @@ func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel }) {
+	if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel || p.channel == nothingAsked }) {
 		return nil
 	}
 	conn.Returned = false
 	t.notes = append(t.notes, func() error {
-		_, err := l.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ?`,
+		_, err := l.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel IN (?, '')`,
 			conn.ID(), conn.Identity.Subject, channel)
 		return err
 	})
 	return nil
 }
 
-// catchUp sends a connection whose id was here before what it missed.
-func (t *turn) catchUp(conn *hibernate.Connection) error {
+// catchUp sends a connection whose id was here before what it missed, and asks for the channels
+// whose answer it may never have had.
+func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
+	conn, l := m.conn, t.life
 	if !conn.Named {
-		return nil
+		return nil, nil
 	}
-	l := t.life
 	peers, err := l.peer(conn)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if len(peers) == 0 && l.twinAskedNothing(conn) {
+		peers = append(peers, peer{channel: nothingAsked})
 	}
 	conn.Returned = len(peers) > 0
-	if len(peers) > 0 {
+	switch {
+	case conn.Returned:
 		t.notes = append(t.notes, func() error {
 			_, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, conn.ID(), conn.Identity.Subject)
 			return err
 		})
+	case m.stock:
+		l.await(conn, waitsQuestion)
 	}
 	for _, p := range peers {
+		if p.noted <= 0 {
+			ask = append(ask, l.askAgain(conn, p.channel, len(peers))...)
+			continue
+		}
 		t.unhold(conn, p.channel) // it has had an answer
 		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
 			continue
@@ -153,13 +166,13 @@ func (t *turn) catchUp(conn *hibernate.Connection) error {
 		frames, err := l.missed(p, "")
 		if err != nil {
 			if code, _ := ErrorCode(err); code != syncproto.CodeTooLarge {
-				return err
+				return nil, err
 			}
 			frames = []*hibernate.Frame{exception(p.channel, err)}
 		}
 		t.send(conn, frames...)
 	}
-	return nil
+	return ask, nil
 }
 
 // missed is what a peer lacks, as updates by ascending stamp. Where that is too much to be sent, or more than
@@ -178,6 +191,7 @@ func (l *life) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
 type peer struct {
 	channel string
 	seq     storage.Seq
+	noted   int64 // seq as it is noted: unanswered is below it
 }
 
 func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
@@ -188,38 +202,30 @@ func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		peers = append(peers, peer{string(rows.Bytes(0)), storage.Seq(rows.Int(1))})
+		p := peer{channel: string(rows.Bytes(0)), noted: rows.Int(1)}
+		p.seq = storage.Seq(max(p.noted, 0))
+		peers = append(peers, p)
 	}
 	return peers, rows.Err()
 }
 
-// leavePeer notes up to where a connection that has gone surely had everything. If
-// another connection has the same id, it may have less, and the note stays.
+// leavePeer notes up to where a connection that has gone surely had everything.
 func (t *turn) leavePeer(conn *hibernate.Connection) {
-	l, confirmed := t.life, conn.Confirmed()
-	if bug.On("peer-high") {
-		confirmed = conn.Mark()
-	}
-	others := func(c *hibernate.Connection) bool { return twins(c, conn) }
-	if !conn.Named || slices.ContainsFunc(l.connections(), others) {
+	l := t.life
+	if !conn.Named || l.hasTwin(conn) {
 		return
 	}
-	var settled []string // what is held it has no answer to yet, whatever else it had
-	for _, channel := range l.ns.channels {
-		if t.heldOn(conn, channel) == nil {
-			settled = append(settled, channel)
-		}
+	raise := t.raise(conn)
+	if t.askedNothing(conn) {
+		raise = t.noteNothingAsked(conn)
 	}
 	t.notes = append(t.notes, func() error {
 		now := l.host.opts.Clock.Now().UnixMilli()
 		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seen_at = ?, here = 0 WHERE id = ? AND subject = ?`, now, conn.ID(), conn.Identity.Subject)
-		for _, channel := range settled {
-			if err == nil {
-				_, err = l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?) WHERE id = ? AND subject = ? AND channel = ?`,
-					int64(confirmed), conn.ID(), conn.Identity.Subject, channel)
-			}
+		if err != nil {
+			return err
 		}
-		return err
+		return raise()
 	})
 }
 
@@ -227,6 +233,19 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 // the same id is a stranger.
 func twins(a, b *hibernate.Connection) bool {
 	return a.ID() == b.ID() && a.Identity.Subject == b.Identity.Subject
+}
+
+// probeTwins has the older connections of a client's id show that they are alive: where the client has come back
+// before its last connection's end was noticed, the others would see it twice.
+func (t *turn) probeTwins(conn *hibernate.Connection) {
+	if !conn.Named {
+		return
+	}
+	for _, c := range t.life.connections() {
+		if link, can := c.Link.(interface{ Probe() }); can && c != conn && twins(c, conn) {
+			t.after = append(t.after, link.Probe)
+		}
+	}
 }
 
 func contains(channels []string, name string) bool { return slices.Contains(channels, name) }

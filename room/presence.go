@@ -10,7 +10,7 @@ import (
 
 // Presence gives a namespace's rooms presence: what a client sends as {"presence": …}, any JSON
 // of at most 16 KiB, is shown to all clients of the room who take part, which those do who
-// have sent one themselves. It is for what matters only while somebody is there: a cursor, a
+// have sent one themselves, beside an id, see [Conn.PresenceID]. It is for what matters only while somebody is there: a cursor, a
 // name, that somebody types. It lives with the connection: neither the room sees it come nor
 // the database, it wakes no room that sleeps, outlives sleep and crashes of the room, and
 // ends with the connection. Handlers read it with [Conn.Presence]. A room's clients have
@@ -35,7 +35,10 @@ func (s *Session) show(value presenceMessage) error {
 	if s.isOver() {
 		return ErrSessionOver
 	}
-	err := s.ns.host.presence.Show(hibernate.Key(s.Key()), &s.conn, json.RawMessage(value))
+	s.mu.Lock()
+	shownAs := s.rare().shownAs
+	s.mu.Unlock()
+	err := s.ns.host.presence.Show(hibernate.Key(s.Key()), &s.conn, shownAs, json.RawMessage(value))
 	switch {
 	case errors.Is(err, hibernate.ErrPresenceTooLarge):
 		err = &Error{Code: syncproto.CodeTooLarge, Message: "A client's presence has at most 16384 bytes.", cause: err}

@@ -41,9 +41,24 @@ func openTable(t *testing.T, opts ...room.Option) (*roomtest.Host, *porchSeen) {
 	}), seen
 }
 
+// OnConnect notes under which id presence shows the client.
+func (p *table) OnConnect(c *room.Context) error {
+	p.seen.names.Store(c.Conn().PresenceID(), c.Conn().ID())
+	return nil
+}
+
+// named is the connection id of a client that presence shows.
+func (s *porchSeen) named(shown string) string {
+	id, known := s.names.Load(shown)
+	if !known {
+		return "a stranger, " + shown
+	}
+	return id.(string)
+}
+
 // told describes frames of presence by the peers' ids and what they show; a peer that has gone
 // is "-". Other frames are what they are.
-func told(events []roomtest.Event) string {
+func (s *porchSeen) told(events []roomtest.Event) string {
 	var all []string
 	for _, e := range events {
 		if e.Kind != "presence" {
@@ -55,21 +70,21 @@ func told(events []roomtest.Event) string {
 			if p == nil {
 				peers["-"] += "."
 			} else {
-				peers[p.ID] += string(p.Data)
+				peers[s.named(p.ID)] += string(p.Data)
 			}
 		}
 		what := fmt.Sprint(peers)
 		if e.Full {
-			what = fmt.Sprintf("%s knows %v", e.Peers[e.Self].ID, peers)
+			what = fmt.Sprintf("%s knows %v", s.named(e.Peers[e.Self].ID), peers)
 		}
 		all = append(all, what)
 	}
 	return strings.Join(all, "; ")
 }
 
-func wantTold(t *testing.T, c *roomtest.Client, want string) {
+func wantTold(t *testing.T, seen *porchSeen, c *roomtest.Client, want string) {
 	t.Helper()
-	if got := told(c.Received()); got != want {
+	if got := seen.told(c.Received()); got != want {
 		t.Errorf("%s got  %s\nwant %s", c.ID(), got, want)
 	}
 }
@@ -82,19 +97,19 @@ func TestInvariantSocketsOutliveRoomsPresence(t *testing.T) {
 	stock := h.Join("table", "r", "stock")
 	h.SleepRoom("table", "r")
 	alice.Presence(1)
-	wantTold(t, alice, "alice knows map[alice:1]")
+	wantTold(t, seen, alice, "alice knows map[alice:1]")
 	bob.Presence(object{"x": 2})
-	wantTold(t, bob, `bob knows map[alice:1 bob:{"x":2}]`)
-	wantTold(t, alice, `map[bob:{"x":2}]`)
+	wantTold(t, seen, bob, `bob knows map[alice:1 bob:{"x":2}]`)
+	wantTold(t, seen, alice, `map[bob:{"x":2}]`)
 	bob.Presence(object{"x": 2})
 	bob.Presence(3)
 	alice.Presence(nil)
 	alice.Presence(nil)
-	wantTold(t, bob, "map[-:.]")
+	wantTold(t, seen, bob, "map[-:.]")
 	bob.Presence(4)
-	wantTold(t, alice, "map[bob:3]")
+	wantTold(t, seen, alice, "map[bob:3]")
 	alice.Presence(5)
-	wantTold(t, alice, "alice knows map[alice:5 bob:4]")
+	wantTold(t, seen, alice, "alice knows map[alice:5 bob:4]")
 	if h.Awake() != 0 || seen.starts.Load() != 1 {
 		t.Errorf("%d rooms are awake, in life %d", h.Awake(), seen.starts.Load())
 	}
@@ -109,18 +124,18 @@ func TestInvariantSocketsOutliveRoomsPresence(t *testing.T) {
 	h.SleepRoom("table", "r")
 	bob.Received()
 	bob.Leave()
-	wantTold(t, alice, "map[-:.]")
+	wantTold(t, seen, alice, "map[-:.]")
 	if h.Awake() != 0 {
 		t.Error("a client that has gone woke the room")
 	}
-	wantTold(t, stock, "")
+	wantTold(t, seen, stock, "")
 	if n := seen.messages.Load(); n != 0 {
 		t.Errorf("the room saw %d messages", n)
 	}
 	alice.Leave()
 	carol := h.Join("table", "r", "carol")
 	carol.Presence(true)
-	wantTold(t, carol, "carol knows map[carol:true]")
+	wantTold(t, seen, carol, "carol knows map[carol:true]")
 	carol.Leave()
 	if e := stock.Do("notes", "last", nil); string(e.Value) != `""` {
 		t.Errorf("in OnClose the client showed %s", e.Value)
@@ -129,7 +144,7 @@ func TestInvariantSocketsOutliveRoomsPresence(t *testing.T) {
 
 // Two sockets of one id are two peers, and rooms do not see each other.
 func TestPresenceOfOneID(t *testing.T) {
-	h, _ := openTable(t, room.Presence())
+	h, seen := openTable(t, room.Presence())
 	one, two := h.Join("table", "r", "same"), h.Join("table", "r", "same")
 	elsewhere := h.Join("table", "s", "same")
 	one.Presence("one")
@@ -137,16 +152,16 @@ func TestPresenceOfOneID(t *testing.T) {
 	two.Presence("two")
 	first, full := one.Received(), two.Received()
 	if len(first) != 2 || len(full) != 1 || len(full[0].Peers) != 2 || len(first[1].Peers) != 1 {
-		t.Fatalf("got %s and %s", told(first), told(full))
+		t.Fatalf("got %s and %s", seen.told(first), seen.told(full))
 	}
 	if first[0].Self == full[0].Self || first[1].Peers[full[0].Self] == nil {
 		t.Errorf("the names are %s and %s", first[0].Self, full[0].Self)
 	}
 	two.Leave()
 	if got := one.Received(); len(got) != 1 || len(got[0].Peers) != 1 || got[0].Peers[full[0].Self] != nil {
-		t.Errorf("one of them left: %s", told(got))
+		t.Errorf("one of them left: %s", seen.told(got))
 	}
-	wantTold(t, elsewhere, `same knows map[same:"elsewhere"]`)
+	wantTold(t, seen, elsewhere, `same knows map[same:"elsewhere"]`)
 }
 
 // Without the option the message is the room's own.
@@ -154,7 +169,7 @@ func TestPresenceNotAsked(t *testing.T) {
 	h, seen := openTable(t)
 	alice := h.Join("table", "r", "alice")
 	alice.Presence(1)
-	wantTold(t, alice, "")
+	wantTold(t, seen, alice, "")
 	if seen.messages.Load() != 1 {
 		t.Errorf("the room saw %d messages", seen.messages.Load())
 	}
@@ -188,11 +203,11 @@ func TestInvariantBoundedPresence(t *testing.T) {
 		got, others := alice.Received(), bob.Received()
 		switch {
 		case bad.code == "":
-			if len(got) != 0 || told(others) != "map[alice:1]" {
-				t.Errorf("%.30s…: alice got %s, bob %s", bad.message, told(got), told(others))
+			if len(got) != 0 || seen.told(others) != "map[alice:1]" {
+				t.Errorf("%.30s…: alice got %s, bob %s", bad.message, seen.told(got), seen.told(others))
 			}
 		case len(got) != 1 || got[0].Kind != "exception" || got[0].Code != bad.code || len(others) != 0:
-			t.Errorf("%.30s…: alice got %s, bob %s", bad.message, told(got), told(others))
+			t.Errorf("%.30s…: alice got %s, bob %s", bad.message, seen.told(got), seen.told(others))
 		}
 	}
 	if n := seen.messages.Load(); n != 0 {
@@ -225,7 +240,7 @@ func TestInvariantBoundedPresence(t *testing.T) {
 
 // Behind the end of its session and of its host a client shows nothing, and nobody waits.
 func TestPresenceAtTheEnd(t *testing.T) {
-	h, _ := openTable(t, room.Presence())
+	h, seen := openTable(t, room.Presence())
 	alice, bob := h.Join("table", "r", "alice"), h.Join("table", "r", "bob")
 	alice.Presence(1)
 	bob.Presence(2)
@@ -233,12 +248,44 @@ func TestPresenceAtTheEnd(t *testing.T) {
 	if err := bob.Send([]byte(`{"presence":3}`)); err == nil {
 		t.Error("a session that is over takes presence")
 	}
-	wantTold(t, alice, "alice knows map[alice:1]; map[bob:2]; map[-:.]")
+	wantTold(t, seen, alice, "alice knows map[alice:1]; map[bob:2]; map[-:.]")
 	h.Reopen()
 	if err := alice.Send([]byte(`{"presence":3}`)); err != nil {
 		t.Error(err)
 	}
 	alice = h.Join("table", "r", "alice")
 	alice.Presence(4)
-	wantTold(t, alice, "alice knows map[alice:4]")
+	wantTold(t, seen, alice, "alice knows map[alice:4]")
+}
+
+// TestPresenceID: what is shown of a client is the same when it comes back, over a restart of the server
+// too. It is another one for another user, another id and in another room, and is not the connection's id.
+func TestPresenceID(t *testing.T) {
+	h, _ := openTable(t, room.Presence())
+	shown := func(name, id, subject string) string {
+		t.Helper()
+		c := h.Join("table", name, id, roomtest.As(room.Identity{Subject: subject}))
+		c.Presence(1)
+		e := c.Next()
+		c.Leave()
+		return e.Peers[e.Self].ID
+	}
+	first := shown("r", "bob", "ann")
+	if again := shown("r", "bob", "ann"); again != first || len(first) != 16 {
+		t.Errorf("it is shown as %q, and then as %q", first, again)
+	}
+	seen := map[string]string{first: "the first"}
+	for what, id := range map[string]string{
+		"another user": shown("r", "bob", "eve"), "nobody": shown("r", "bob", ""), "another id": shown("r", "bo", "ann"),
+		"another room": shown("s", "bob", "ann"), "the border elsewhere": shown("r", "ob", "annb"),
+	} {
+		if other, twice := seen[id]; twice || strings.Contains(id, "bob") {
+			t.Errorf("%s and %s are shown as %q", what, other, id)
+		}
+		seen[id] = what
+	}
+	h.Reopen()
+	if again := shown("r", "bob", "ann"); again != first {
+		t.Errorf("after a restart it is shown as %q, and was as %q", again, first)
+	}
 }

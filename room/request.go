@@ -26,8 +26,8 @@ func requestIdentity(r *http.Request) Identity {
 // ServeRequest lets a room's OnRequest answer a plain HTTP request, and writes its
 // answer when what the hook wrote is durable. The body is read first, to its end:
 // bound it (http.MaxBytesReader). An error is an *Error, and then nothing has been
-// written. When the request's context ends the waiting ends, but the request may
-// still be served.
+// written. When ctx ends the waiting ends, but the request may still be served: the
+// request that the hook gets has the values of r's context, and not its end.
 func (h *Host) ServeRequest(ctx context.Context, key Key, id Identity, w http.ResponseWriter, r *http.Request) error {
 	if err := h.check(key); err != nil {
 		return err
@@ -36,7 +36,7 @@ func (h *Host) ServeRequest(ctx context.Context, key Key, id Identity, w http.Re
 	if err != nil {
 		return bodyError(err)
 	}
-	r = r.Clone(context.WithValue(context.Background(), identityKey{}, id))
+	r = r.Clone(context.WithValue(context.WithoutCancel(r.Context()), identityKey{}, id))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	value, err := h.actors.Request(ctx, key, &requestMessage{request: r})
 	if err != nil {

@@ -32,6 +32,7 @@ func TestInvariantResumeForgottenHistory(t *testing.T) {
 	bob, alice := h.Join("shop", "r", "bob"), h.Join("shop", "r", "alice")
 	mustSucceed(t, alice.Do("items", "add", object{"id": "gone", "name": "x"}))
 	stamp := bob.Sync("items")[0][3]
+	bob.Confirm()
 	bob.Leave()
 	mustSucceed(t, alice.Do("items", "sql", `DELETE FROM items`))
 	for i := range 1100 {
@@ -55,7 +56,9 @@ func TestInvariantResumeForgottenHistory(t *testing.T) {
 func TestInvariantResumeTooMuchMissed(t *testing.T) {
 	h, _ := open(t, func(o *room.Options) { o.MaxSnapshotBytes = 3000 })
 	bob, alice := h.Join("shop", "r", "bob"), h.Join("shop", "r", "alice")
+	mustSucceed(t, alice.Do("items", "add", object{"id": "first"}))
 	bob.Sync("items")
+	bob.Confirm()
 	bob.Leave()
 	add := func(prefix string) {
 		mustSucceed(t, alice.Do("items", "sql", `INSERT INTO items WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 90)

@@ -23,7 +23,8 @@ type ConnectRequest struct {
 	ID string
 	// Identity is who the client is, as the server's authentication found it.
 	Identity Identity
-	// Request is the upgrade's, for OnConnect to look at. It may be nil.
+	// Request is the upgrade's, for OnConnect to look at. It may be nil. Its context
+	// should not end with the handshake.
 	Request *http.Request
 	// Stock says that the client may be the published one of partysync, which stores every row
 	// as it comes. Where it has chosen its ID, and is new to the room, no row of a channel is sent to it before the last
@@ -48,9 +49,32 @@ type Session struct {
 	// Protected by mu.
 
 	mu      sync.Mutex
+	seldom  *seldom // nil: nothing of it is needed
+	working int32   // messages in work
+	over    bool    // Close was called
+}
+
+// seldom is what most sessions do not need: each quiet client has a session.
+type seldom struct {
+	shownAs string        // the id that presence shows; set before Connect returns. Empty: there is no presence
 	free    chan struct{} // closed by done and Close where Receive waits; nil if it does not
-	working int32         // messages in work
-	over    bool          // Close was called
+}
+
+// rare gives what the session seldom needs. mu is held.
+func (s *Session) rare() *seldom {
+	if s.seldom == nil {
+		s.seldom = new(seldom)
+	}
+	return s.seldom
+}
+
+// freed is closed when a message of the session's is no longer in work, or the session is over. mu is held.
+func (s *Session) freed() <-chan struct{} {
+	r := s.rare()
+	if r.free == nil {
+		r.free = make(chan struct{})
+	}
+	return r.free
 }
 
 // ErrSessionOver is what Receive gives when the session has been closed.
@@ -90,7 +114,15 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 // enter asks the room to let the client in. While the room's mailbox is full it waits.
 func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 	for {
-		_, err := s.ns.host.actors.Request(ctx, s.Key(), m)
+		answer, err := s.ns.host.actors.Request(ctx, s.Key(), m)
+		if in, is := answer.(welcome); is {
+			if in.shownAs != "" {
+				s.mu.Lock()
+				s.rare().shownAs = in.shownAs
+				s.mu.Unlock()
+			}
+			s.ask(in.ask)
+		}
 		if !errors.Is(err, actor.ErrOverloaded) {
 			return err
 		}
@@ -99,6 +131,16 @@ func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 		case <-ctx.Done():
 			return err
 		}
+	}
+}
+
+// ask asks the room for what a client relies on that came back.
+func (s *Session) ask(syncs []*syncMessage) {
+	s.mu.Lock()
+	s.working += int32(len(syncs)) // it may be over the limit: nobody waits for a place yet
+	s.mu.Unlock()
+	for _, m := range syncs {
+		s.post(m, 0)
 	}
 }
 
@@ -113,6 +155,12 @@ func (s *Session) ID() string { return s.conn.ID() }
 func (s *Session) Mark() uint64        { return s.conn.Mark() }
 func (s *Session) Confirm(mark uint64) { s.conn.Confirm(mark) }
 func (s *Session) Confirmed() uint64   { return s.conn.Confirmed() }
+
+// Received reports whether the client is known to have all answers that it was sent.
+func (s *Session) Received() bool {
+	_, answered := s.conn.ConfirmedSeq()
+	return answered
+}
 
 // Receive takes a message from the client. It waits while Options.InFlight
 // messages of this connection are in work, and while the room's mailbox is full, so that a transport which reads no
@@ -164,10 +212,7 @@ func (s *Session) await(vacant <-chan struct{}) bool {
 		s.mu.Unlock()
 		return false
 	}
-	if s.free == nil {
-		s.free = make(chan struct{})
-	}
-	free := s.free
+	free := s.freed()
 	s.mu.Unlock()
 	select {
 	case <-vacant:
@@ -232,10 +277,7 @@ func (s *Session) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.over && int(s.working) >= s.ns.host.opts.InFlight {
-		if s.free == nil {
-			s.free = make(chan struct{})
-		}
-		free := s.free
+		free := s.freed()
 		s.mu.Unlock()
 		<-free
 		s.mu.Lock()
@@ -268,9 +310,9 @@ func (s *Session) done() {
 
 // signal lets Receive look again. mu is held.
 func (s *Session) signal() {
-	if s.free != nil {
-		close(s.free)
-		s.free = nil
+	if r := s.seldom; r != nil && r.free != nil {
+		close(r.free)
+		r.free = nil
 	}
 }
 
@@ -303,6 +345,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
 			bound:  s.ns.actions[m.ActionType],
 			client: m.Client, mutation: m.Mutation,
+			came: s.ns.host.opts.Clock.Now(),
 		}
 		s.name(action, m)
 		err = s.decodeEarly(action)

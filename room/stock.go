@@ -46,30 +46,39 @@ func (t *turn) syncStock(m *syncMessage) (next *syncMessage, err error) {
 		return nil, err
 	}
 	if m.from != nil && g.size > min(smallChannel, l.wholeAnswer()) {
-		frames, known, err := l.changesFrom(m.channel, m.from)
+		frames, since, known, err := l.changesFrom(m.channel, m.from)
 		if err != nil {
 			return nil, err
 		}
 		if known {
-			return nil, t.finish(m, frames)
+			return nil, t.finish(m, frames, since)
 		}
+	}
+	if g.whole && !g.over && !g.large {
+		frames := m.front()
+		switch {
+		case !m.unasked:
+			frames = append(frames, g.answer(l.cursor()))
+		case len(g.rows) > 0:
+			frames = append(frames, g.update())
+		}
+		return nil, t.finish(m, frames, 0)
+	}
+	if err := t.subscribe(m.conn, m.channel, unanswered); err != nil {
+		return nil, err
 	}
 	rest := *m
 	switch {
 	case !g.whole:
-		return &rest, nil
+	case g.over && m.unasked:
+		return nil, tooLargeAtOnce()
 	case g.over:
 		rest.byID = true
-		return &rest, nil
-	case g.large:
+	default:
 		rest.list = &listing{epoch: l.shortEpoch(), at: g.at, rows: g.rows}
-		if err := t.subscribe(m.conn, m.channel, 0); err != nil { // if it goes away now it lacks everything
-			return nil, err
-		}
 		t.send(m.conn, m.front()...)
-		return &rest, nil
 	}
-	return nil, t.finish(m, append(m.front(), g.answer(l.cursor())))
+	return &rest, nil
 }
 
 // front is what comes before everything.
@@ -80,12 +89,14 @@ func (m *syncMessage) front() []*hibernate.Frame {
 	return []*hibernate.Frame{deleteAll(m.channel, "")}
 }
 
-// finish sends the last frames of an answer.
-func (t *turn) finish(m *syncMessage, frames []*hibernate.Frame) error {
-	if err := t.subscribe(m.conn, m.channel, t.life.db.Seq()); err != nil {
+// finish sends the last frames of an answer. Until it is confirmed the client is taken to have the channel
+// as of the commit since.
+func (t *turn) finish(m *syncMessage, frames []*hibernate.Frame, since storage.Seq) error {
+	if err := t.subscribe(m.conn, m.channel, int64(since)); err != nil {
 		return err
 	}
 	t.send(m.conn, frames...)
+	t.awaitConfirmation(m.conn)
 	return t.endHold(m.conn, m.channel)
 }
 
@@ -111,18 +122,22 @@ func (t *turn) listOn(m *syncMessage) (next *syncMessage, err error) {
 		rest.next += len(some)
 	}
 	o.sort()
-	t.send(m.conn, o.pagesWithMore(m.channel, l.cursor())...)
+	pages := o.pagesWithMore
+	if m.unasked {
+		pages = o.pages
+	}
+	t.send(m.conn, pages(m.channel, l.cursor())...)
 	if rest.next < len(m.list.rows) {
 		return &rest, nil
 	}
-	frames, err := l.changesSinceListing(m.channel, m.list.at)
+	frames, err := l.changesSinceListing(m)
 	if code, _ := ErrorCode(err); errors.Is(err, storage.ErrForgotten) || err != nil && code == syncproto.CodeTooLarge {
 		return l.startOver(m), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return nil, t.finish(m, frames)
+	return nil, t.finish(m, frames, 0)
 }
 
 // startOver is the sync that a large channel begins again with, from a listing that is new.
@@ -156,36 +171,33 @@ func (l *life) pick(channel string, some []gathered, o *ordered) error {
 }
 
 // changesSinceListing ends the answer of a large channel.
-func (l *life) changesSinceListing(channel string, at storage.Seq) ([]*hibernate.Frame, error) {
-	changed, err := l.changed(channel, at)
-	if err != nil {
+func (l *life) changesSinceListing(m *syncMessage) ([]*hibernate.Frame, error) {
+	changed, err := l.changed(m.channel, m.list.at)
+	switch {
+	case err != nil:
 		return nil, err
+	case m.unasked:
+		return changed.updates(m.channel, "")
 	}
-	frames, err := changed.updates(channel, "")
-	if err != nil {
-		return nil, err
-	}
-	var nothing pager
-	end, err := nothing.syncFrames(channel, l.cursor())
-	return append(frames, end...), err
+	return changed.answer(m.channel, l.cursor())
 }
 
-// changesFrom answers a sync from a stamp; known is false where the room cannot place it,
-// or has too much to say.
-func (l *life) changesFrom(channel string, stamp storage.Value) (frames []*hibernate.Frame, known bool, err error) {
-	since, known := l.db.SeqAt(channel, stamp)
+// changesFrom answers a sync from a stamp, with what has changed after the commit since; known is false
+// where the room cannot place the stamp, or has too much to say.
+func (l *life) changesFrom(channel string, stamp storage.Value) (frames []*hibernate.Frame, since storage.Seq, known bool, err error) {
+	since, known = l.db.SeqAt(channel, stamp)
 	if !known {
-		return nil, false, nil
+		return nil, 0, false, nil
 	}
 	changed, err := l.changed(channel, since)
 	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.over() {
-		return nil, false, nil
+		return nil, 0, false, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
 	frames, err = changed.answer(channel, l.cursor())
-	return frames, true, err
+	return frames, since, true, err
 }
 
 // changed is what became of a channel's rows after a commit.

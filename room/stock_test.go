@@ -122,12 +122,13 @@ func TestStockOwnRows(t *testing.T) {
 	ask(bob, nil)
 	act(bob, "a", "add", object{"id": "1"})
 	expect(t, "the first time", bob, "sync; success 1")
+	bob.Confirm()
 	bob.Leave()
 	bob = h.Join("shop", "r", "bob", published)
 	act(bob, "b", "add", object{"id": "2"})
 	act(bob, "c", "sql", "DELETE FROM items WHERE id = '1'")
 	act(bob, "d", "sql", "DELETE FROM items WHERE id = '1'")
-	expect(t, "when it came back", bob, "update 1; success 2; update 2; success (1); update (1); success")
+	expect(t, "when it came back", bob, "success 2; update 2; success (1); update (1); success")
 	stranger := h.Join("shop", "r", "bob", published, roomtest.As(room.Identity{Subject: "eve"}))
 	act(stranger, "e", "add", object{"id": "3"})
 	expect(t, "another user of the same id", stranger, "")
@@ -304,5 +305,66 @@ func TestStockTwoRooms(t *testing.T) {
 			t.Errorf("visit %d of room %s: %d rows, and it has %d", i, name, len(v.screen), len(want))
 		}
 		v.client.Leave()
+	}
+}
+
+// TestStockLateReply holds a room up for longer than the published client waits for a reply: the rows come once more as an update.
+// They do not where the reply is in time, and for a client with cursors.
+func TestStockLateReply(t *testing.T) {
+	for held, want := range map[time.Duration]string{4 * time.Second: "success 1", 6 * time.Second: "success 1; update 1 2"} {
+		h, p := open(t, func(o *room.Options) { o.ActionTimeout = time.Minute })
+		alice, bob, carol := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", published), h.Join("shop", "r", "carol", published)
+		ask(bob, nil)
+		bob.Received()
+		carol.Resume("items", nil)
+		act(alice, "hung", "hang", object{})
+		<-p.entered
+		act(bob, "b", "add", object{"id": "1"})
+		act(carol, "c", "add", object{"id": "2"})
+		h.Clock.Advance(held)
+		close(p.block)
+		var own []roomtest.Event
+		for _, e := range bob.Received() {
+			if e.ID == "b" || len(e.Rows) > 0 && e.Rows[0].ID() == "1" {
+				own = append(own, e)
+			}
+		}
+		if got := kinds(own); got != want {
+			t.Errorf("after %v: %q, want %q", held, got, want)
+		}
+		n := 0
+		for _, e := range carol.Received() {
+			for _, row := range e.Rows {
+				if row.ID() == "2" {
+					n++
+				}
+			}
+		}
+		if n != 1 {
+			t.Errorf("after %v the client with a cursor got its row %d times", held, n)
+		}
+	}
+}
+
+// TestStockLateReplyOfThePast has a row change again in the turn of a late reply: what follows the reply is the row as it
+// is by then.
+func TestStockLateReplyOfThePast(t *testing.T) {
+	h, p := open(t, func(o *room.Options) { o.ActionTimeout = time.Minute })
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", published)
+	ask(bob, nil)
+	bob.Received()
+	act(alice, "hung", "hang", object{})
+	<-p.entered
+	act(bob, "b", "add", object{"id": "1"})
+	act(bob, "c", "add", object{"id": "2"})
+	act(alice, "d", "remove", object{"id": "1"})
+	h.Clock.Advance(6 * time.Second)
+	close(p.block)
+	v := stockVisit{screen: make(map[string]string), store: make(store)}
+	for _, e := range bob.Received() {
+		v.take(e)
+	}
+	if v.screen["1"] != "" || v.screen["2"] == "" {
+		t.Errorf("the page shows %v", v.screen)
 	}
 }

@@ -242,9 +242,9 @@ func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
 	case !m.byID:
 		err = t.unsubscribe(m.conn, m.channel)
 	case next == nil:
-		return nil, t.finish(m, append(frames, s.frames...))
+		return nil, t.finish(m, append(frames, s.frames...), 0)
 	case !m.going:
-		err = t.subscribe(m.conn, m.channel, 0) // if it goes away now it lacks everything
+		err = t.subscribe(m.conn, m.channel, unanswered)
 	}
 	if err != nil {
 		return nil, err

@@ -26,6 +26,11 @@ type (
 		request *http.Request
 		stock   bool // it may be the published client's
 	}
+	// A welcome is the answer to a connectMessage.
+	welcome struct {
+		shownAs string
+		ask     []*syncMessage // what is to be asked for the client, which relies on that
+	}
 	closeMessage struct {
 		conn   *hibernate.Connection
 		code   int
@@ -44,6 +49,9 @@ type (
 		mutation uint64 // 0: it has no number
 		key      replyKey
 		digest   replyDigest
+
+		came  time.Time
+		reply *hibernate.Frame // with rows of its own, of an action without a number; see late.go
 	}
 	syncMessage struct {
 		conn    *hibernate.Connection
@@ -56,10 +64,11 @@ type (
 
 		// Of one without a cursor; see stock.go.
 
-		anew bool     // what was sent before is to be dropped
-		list *listing // of a large channel, which is sent up to next
-		next int
-		byID bool // of one that is too large for a listing
+		unasked bool     // its client did not send it: it is answered with updates; see confirm.go
+		anew    bool     // what was sent before is to be dropped
+		list    *listing // of a large channel, which is sent up to next
+		next    int
+		byID    bool // of one that is too large for a listing
 	}
 	rawMessage struct {
 		conn    *hibernate.Connection
@@ -91,13 +100,14 @@ type turn struct {
 
 	frames   []*hibernate.Frame
 	conns    []*hibernate.Connection
-	after    []func()       // what starts outside when the gate is open
-	notes    []func() error // what Den remembers of clients, written last
-	last     bool           // the life ends behind it
-	starting bool           // it is of the life's start
-	undo     []func()       // takes back, in reverse order, what is not in the database
-	lost     error          // why all that it had done was taken back
-	broken   error          // the life cannot go on
+	after    []func()                // what starts outside when the gate is open
+	notes    []func() error          // what Den remembers of clients, written last
+	answered []*hibernate.Connection // those that get the last frame of an answer
+	last     bool                    // the life ends behind it
+	starting bool                    // it is of the life's start
+	undo     []func()                // takes back, in reverse order, what is not in the database
+	lost     error                   // why all that it had done was taken back
+	broken   error                   // the life cannot go on
 
 	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
 
@@ -125,7 +135,7 @@ func (t *turn) serve(env *actor.Envelope) {
 			value = next
 		}
 	case *connectMessage:
-		err = t.connect(m)
+		value, err = t.connect(m)
 	case *closeMessage:
 		err = t.close(m)
 	case *rawMessage:
@@ -299,7 +309,7 @@ func (t *turn) lose(cause error) {
 	if !bug.On("lost-batch") {
 		t.out = nil
 	}
-	t.undo, t.after, t.notes, t.states = nil, nil, nil, nil
+	t.undo, t.after, t.notes, t.states, t.answered = nil, nil, nil, nil, nil
 	t.alarmed = false
 	t.life.pages, t.life.gathered = pageCache{}, nil // their seq will be used again, for something else
 }
@@ -344,6 +354,7 @@ func (t *turn) commit() {
 		}
 	}
 	t.batch = nil
+	t.followLate()
 	t.open()
 	t.answer()
 	for _, start := range t.after {
@@ -356,7 +367,7 @@ func (t *turn) commit() {
 
 // note writes down what Den itself remembers, with what the actions changed.
 func (t *turn) note() {
-	for _, write := range t.notes {
+	for _, write := range append(t.notes, t.raiseAll) {
 		if err := write(); err != nil {
 			t.life.log.Warn("a note for a client's return was not written", "err", err)
 		}
@@ -368,7 +379,8 @@ func (t *turn) note() {
 // disk that is full does not keep anybody from reading.
 func (t *turn) noteAlone() {
 	pending := len(t.life.replies.pending)
-	idle := len(t.notes) == 0 && (pending == 0 || pending <= maxPendingReplies && !t.last)
+	raise := t.last && t.life.anythingToRaise()
+	idle := len(t.notes) == 0 && !raise && (pending == 0 || pending <= maxPendingReplies && !t.last)
 	if idle || t.broken != nil || t.life.isFenced() || t.life.host.logFailed() {
 		return
 	}
@@ -406,7 +418,10 @@ func (t *turn) open() {
 		conn.SetState(s)
 	}
 	l.host.courier(l.key).deliver(t.out)
-	t.out, t.states = nil, nil
+	for _, c := range t.answered {
+		c.Answered()
+	}
+	t.out, t.states, t.answered = nil, nil, nil
 	seq := uint64(l.db.Seq())
 	for _, c := range l.connections() {
 		c.Handed(seq)
@@ -446,6 +461,7 @@ func (t *turn) action(m *actionMessage) error {
 	if m.mutation != 0 {
 		return t.mutate(m)
 	}
+	m.reply = nil
 	reply, state, err := t.life.findReply(m.key, m.digest)
 	switch {
 	case err != nil:
@@ -465,6 +481,9 @@ func (t *turn) action(m *actionMessage) error {
 	}
 	t.respond(m, done.reply, t.life.db.Seq())
 	t.ownRows(m, done.mine)
+	if len(done.mine) > 0 {
+		m.reply = done.reply
+	}
 	t.remember(m, done)
 	return nil
 }
@@ -480,7 +499,7 @@ func (t *turn) refresh(m *actionMessage, reply *hibernate.Frame) error {
 	from, err := syncproto.ParseCursor(at.Cursor)
 	var frames []*hibernate.Frame
 	if err == nil && from.Epoch == l.shortEpoch() && from.Seq > 0 && from.Seq <= uint64(l.db.Seq()) {
-		frames, err = l.missed(peer{m.channel, storage.Seq(from.Seq - 1)}, "")
+		frames, err = l.missed(peer{channel: m.channel, seq: storage.Seq(from.Seq - 1)}, "")
 	} else {
 		frames, err = l.anew(m.channel, "")
 	}
@@ -559,7 +578,7 @@ func (t *turn) send(to *hibernate.Connection, frames ...*hibernate.Frame) {
 }
 
 // connect lets a connection into the room.
-func (t *turn) connect(m *connectMessage) error {
+func (t *turn) connect(m *connectMessage) (in welcome, err error) {
 	l := t.life
 	rooms, conn := l.ns.rooms, m.conn
 	l.gate.Lock()
@@ -576,12 +595,17 @@ func (t *turn) connect(m *connectMessage) error {
 	t.audiences = nil
 	commit, err := t.unit(c, "OnConnect", func() error { return l.handler.OnConnect(c) })
 	if err != nil {
-		return err
+		return welcome{}, err
 	}
 	t.out = append(t.out, c.out...)
 	t.publish(commit, nil, nil)
+	t.probeTwins(conn)
 	t.send(conn) // nothing, but from now on the room knows what it was handed
-	return t.catchUp(conn)
+	if l.ns.presence {
+		in.shownAs = l.presenceID(conn)
+	}
+	in.ask, err = t.catchUp(m)
+	return in, err
 }
 
 // close tells the room that a connection has gone.
@@ -589,6 +613,7 @@ func (t *turn) close(m *closeMessage) error {
 	l := t.life
 	l.ns.rooms.Remove(m.conn)
 	t.leavePeer(m.conn)
+	delete(l.waiting, m.conn)
 	l.dropHold(m.conn)
 	t.audiences = nil
 	c := t.context(m.conn, nil)
@@ -643,7 +668,6 @@ type hookContext struct {
 }
 
 func (h *hookContext) Deadline() (time.Time, bool) { return h.deadline, true }
-func (h *hookContext) Value(any) any               { return nil }
 
 func (h *hookContext) Err() error {
 	h.mu.Lock()

@@ -20,7 +20,7 @@ func TestInvariantGateFileThatComesBack(t *testing.T) {
 		for seed := range uint64(shorter(40, 10)) {
 			r := newRig(t, seed)
 			r.mustStart()
-			r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpSyncDir, Suffix: filepath.Base(filepath.Dir(r.options("a").Path)), After: 1})
+			r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpSyncDir, Suffix: filepath.Base(filepath.Dir(r.options("a").Path))})
 			if _, err := Open(r.options("a")); !errors.Is(err, ErrIO) {
 				t.Fatalf("%v, want ErrIO", err)
 			}

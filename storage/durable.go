@@ -22,7 +22,7 @@ func (o Options) makeNamesDurable() error {
 		return nil
 	}
 	begun := o.Kind.failedSyncs()
-	made, err := o.FS.MakeDirs(dir)
+	made, err := o.makeDir(dir)
 	if err != nil || bug.On("dir-sync") {
 		return err
 	}
@@ -31,6 +31,25 @@ func (o Options) makeNamesDurable() error {
 		return nil
 	}
 	return o.syncDir()
+}
+
+// makeDir makes a directory whose own name is durable. Where its parent's is, it alone is made and
+// its parent alone is synced.
+func (o Options) makeDir(dir string) (made bool, err error) {
+	parent := filepath.Dir(dir)
+	if o.Kind.knowsName(parent) {
+		err := o.FS.Mkdir(dir)
+		if err == nil {
+			return true, o.FS.SyncDir(parent)
+		}
+		if !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	if made, err = o.FS.MakeDirs(dir); err == nil {
+		o.Kind.noteName(parent)
+	}
+	return made, err
 }
 
 // syncDir makes the names in the room's directory durable. Kind remembers whether they are.
@@ -61,7 +80,8 @@ func (o Options) makeAbsenceDurable() error {
 type durableNames struct {
 	mu     sync.Mutex
 	known  map[string]struct{}
-	failed int // how many syncs of directories have failed
+	own    map[string]struct{} // directories whose own name is durable
+	failed int                 // how many syncs of directories have failed
 
 	unmarked map[string]struct{} // suspect files whose mark could not be made, suspect.go
 }
@@ -75,6 +95,30 @@ func (k *Kind) knowsDurable(dir string) bool {
 	defer k.names.mu.Unlock()
 	_, known := k.names.known[dir]
 	return known
+}
+
+// knowsName reports whether a directory's own name is durable.
+func (k *Kind) knowsName(dir string) bool {
+	if k == nil {
+		return false
+	}
+	k.names.mu.Lock()
+	defer k.names.mu.Unlock()
+	_, known := k.names.own[dir]
+	return known
+}
+
+// noteName notes that a directory's own name is durable. No later sync that fails changes that.
+func (k *Kind) noteName(dir string) {
+	if k == nil {
+		return
+	}
+	k.names.mu.Lock()
+	defer k.names.mu.Unlock()
+	if k.names.own == nil {
+		k.names.own = make(map[string]struct{})
+	}
+	k.names.own[dir] = struct{}{}
 }
 
 // failedSyncs is what noteDurable is to be told of the time when a sync began.

@@ -61,6 +61,8 @@ const (
 	CodeUnauthorized Code = "unauthorized"
 	// CodeForbiddenOrigin: the page's origin is not allowed.
 	CodeForbiddenOrigin Code = "forbidden_origin"
+	// CodeForbiddenHost: the server does not go by the name that it was called by.
+	CodeForbiddenHost Code = "forbidden_host"
 	// CodeUnknownNamespace: the server has no such namespace.
 	CodeUnknownNamespace Code = "unknown_namespace"
 	// CodeBadRoomName: the room's name is empty, too long or not UTF-8.
@@ -101,6 +103,8 @@ func codeTable(c Code) (retry retryAdvice, status int) {
 		return retryNever, http.StatusUnauthorized
 	case CodeForbiddenOrigin:
 		return retryNever, http.StatusForbidden
+	case CodeForbiddenHost:
+		return retryNever, http.StatusMisdirectedRequest
 	}
 	return retryNever, http.StatusInternalServerError
 }
@@ -118,7 +122,7 @@ func Codes() []Code {
 	return []Code{
 		CodeBadMessage, CodeUnsupportedData, CodeUnknownChannel, CodeUnknownAction, CodeBadPayload,
 		CodeConflict, CodeActionFailed, CodeActionTimeout, CodePoisoned, CodeAborted, CodeOverloaded, CodeRoomUnavailable,
-		CodeStorageUnavailable, CodeRoomFull, CodeTooLarge, CodeFrameTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeClientTaken, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin,
+		CodeStorageUnavailable, CodeRoomFull, CodeTooLarge, CodeFrameTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeClientTaken, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin, CodeForbiddenHost,
 		CodeUnknownNamespace, CodeBadRoomName, CodeBadHandshake, CodeNotFound, CodeShuttingDown,
 	}
 }

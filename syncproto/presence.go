@@ -19,7 +19,7 @@ func AppendPresenceFullStart(dst []byte, self uint64) []byte {
 	return append(appendPeerName(dst, self), `,"peers":{`...)
 }
 
-// AppendPeer appends a peer that takes part, with its connection's id. data is JSON and is
+// AppendPeer appends a peer that takes part, with the id under which it is shown. data is JSON and is
 // copied as it is.
 func AppendPeer(dst []byte, peer uint64, id string, data json.RawMessage) []byte {
 	dst = append(appendPeerName(dst, peer), `:{"id":`...)

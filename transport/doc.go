@@ -1,15 +1,15 @@
 // Package transport brings clients to rooms: it takes HTTP requests and
 // WebSockets and knows nothing of what is said in them.
 //
-//	http.Handler ─ route (prefix, namespace, room) ─ origin ─ identity ─┬ upgrade ─ socket ⇄ room.Session
-//	                                                                    └ plain HTTP ─ the room's OnRequest
+//	http.Handler ─ host ─ route (prefix, namespace, room) ─ origin ─ identity ─┬ upgrade ─ socket ⇄ room.Session
+//	                                                                           └ plain HTTP ─ the room's OnRequest
 //
 // [Handler] is mounted on any http.ServeMux and serves /{prefix}/{namespace}/{room}[/path].
 // It hides github.com/coder/websocket, which does the handshake.
 //
 // # What must hold
 //
-//   - No room wakes for a request whose namespace, origin, identity or size is refused.
+//   - No room wakes for a request whose host, namespace, origin, identity or size is refused.
 //   - A socket's frames leave whole and in order: one goroutine at a time writes
 //     to it. Pings, pongs and automatic answers go before what waits, between two frames.
 //   - A slow line is not a dead one: bytes that leave for a client count as its sign of life

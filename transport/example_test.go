@@ -36,10 +36,13 @@ func ExampleHandler() {
 	}
 	rooms, err := transport.NewHandler(host, transport.Options{
 		Origins: []string{"https://app.example.com"},
-		Authenticate: func(r *http.Request) (room.Identity, error) {
+		Authenticate: func(r *http.Request, key room.Key) (room.Identity, error) {
 			user, _, ok := r.BasicAuth()
 			if !ok {
 				return room.Identity{}, room.Abort("who_are_you", "Say who you are.")
+			}
+			if key.Room == "cellar" && user != "bob" {
+				return room.Identity{}, room.Abort("not_yours", "The cellar is Bob's.")
 			}
 			return room.Identity{Subject: user}, nil
 		},
@@ -53,8 +56,9 @@ func ExampleHandler() {
 	defer server.Close()
 	defer rooms.Shutdown(context.Background())
 
-	for _, user := range []string{"", "ann"} {
-		r, _ := http.NewRequest("GET", server.URL+"/parties/greeters/front%20door", nil)
+	for _, visit := range []struct{ user, room string }{{"", "front%20door"}, {"ann", "front%20door"}, {"ann", "cellar"}} {
+		user := visit.user
+		r, _ := http.NewRequest("GET", server.URL+"/parties/greeters/"+visit.room, nil)
 		if user != "" {
 			r.SetBasicAuth(user, "")
 		}
@@ -70,4 +74,5 @@ func ExampleHandler() {
 	// 403 {"error":{"code":"who_are_you","message":"Say who you are."}}
 	//
 	// 200 Hello from front door, ann.
+	// 403 {"error":{"code":"not_yours","message":"The cellar is Bob's."}}
 }

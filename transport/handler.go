@@ -20,12 +20,14 @@ type Handler struct {
 	host    *room.Host
 	opts    Options
 	origins *origins
+	hosts   *hosts
 	began   time.Time
 
 	// Safe from any goroutine.
 
 	draining atomic.Bool  // nothing new is taken; set with mu held
 	parked   atomic.Int64 // sockets that are parked now
+	refused  refusedLog
 
 	// Protected by mu.
 
@@ -54,16 +56,26 @@ func NewHandler(host *room.Host, o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	names, err := newHosts(o.Hosts)
+	if err != nil {
+		return nil, err
+	}
 	return &Handler{
 		host:    host,
 		opts:    opts,
 		origins: list,
+		hosts:   names,
 		began:   time.Now(),
 	}, nil
 }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	asked := h.opts.asked(r)
+	if bad := h.checkHost(r, asked); bad != nil {
+		bad.send(w)
+		return
+	}
 	key, ok, bad := route(h.opts.Prefix, r.URL)
 	if !ok {
 		h.opts.Next.ServeHTTP(w, r)
@@ -71,14 +83,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := &response{ResponseWriter: w}
 	defer h.contain(answer, key)
-	judged := h.origins.judge(r)
+	judged := h.origins.judge(asked)
 	h.opts.CORS.allow(w.Header(), r, judged)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	switch {
 	case !h.host.HasNamespace(key.Namespace):
 		bad = &refusal{http.StatusBadRequest, syncproto.CodeUnknownNamespace, "There is no such namespace."}
-	case bad == nil && judged == originRefused:
-		bad = &refusal{http.StatusForbidden, syncproto.CodeForbiddenOrigin, "Pages of this origin may not use this server."}
+	case bad == nil && (judged == originRefused || forged(asked, judged)):
+		bad = h.refuseOrigin(r, asked)
 	}
 	switch {
 	case bad != nil:
@@ -88,7 +100,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case wantsUpgrade(r):
 		h.upgrade(answer, r, key)
 	default:
-		h.request(answer, r, key)
+		h.request(answer, h.anonymous(r, judged), key)
 	}
 }
 
@@ -107,9 +119,9 @@ func (h *Handler) contain(w *response, key room.Key) {
 	}
 }
 
-// authenticate finds out who sends a request.
-func (h *Handler) authenticate(r *http.Request) (room.Identity, *refusal) {
-	id, err := h.opts.Authenticate(r)
+// authenticate finds out who sends a request to a room.
+func (h *Handler) authenticate(r *http.Request, key room.Key) (room.Identity, *refusal) {
+	id, err := h.opts.Authenticate(r, key)
 	if err == nil {
 		return id, nil
 	}
@@ -117,7 +129,7 @@ func (h *Handler) authenticate(r *http.Request) (room.Identity, *refusal) {
 	if errors.As(err, &written) {
 		return id, refuse(err, http.StatusForbidden)
 	}
-	h.opts.Logger.Info("authentication failed", "remote", r.RemoteAddr, "error", err)
+	h.opts.Logger.Info("authentication failed", "room", key.String(), "remote", r.RemoteAddr, "error", err)
 	return id, &refusal{http.StatusUnauthorized, syncproto.CodeUnauthorized, "You are not signed in, or may not come here."}
 }
 

@@ -87,7 +87,7 @@ func (s *socket) check(now int64) (next time.Duration) {
 	}
 	if s.pinged != 0 && heard < s.pinged {
 		next = s.patience(now, heard)
-	} else if quiet := time.Duration(now - heard); quiet >= opts.PingInterval || s.pinged == 0 && s.behind() {
+	} else if quiet := time.Duration(now - heard); quiet >= opts.PingInterval || s.pinged == 0 && s.behind() || s.awaitsReceipt() {
 		s.ping(now)
 		next = opts.PongTimeout / looks
 	} else {
@@ -98,6 +98,27 @@ func (s *socket) check(now int64) (next time.Duration) {
 		next = min(next, opts.ReadTimeout-time.Duration(now-began))
 	}
 	return max(next, time.Millisecond)
+}
+
+// receiptEvery is how long after an answer a socket is pinged for it.
+const receiptEvery = time.Second
+
+// Receipt has the socket pinged soon, and again with each pong, until one covers all answers that were
+// sent. It does not block.
+func (s *socket) Receipt() {
+	s.mu.Lock()
+	s.receipt = true
+	s.mu.Unlock()
+	s.h.postpone(s, s.h.now()+int64(min(receiptEvery, s.h.opts.PingInterval)))
+}
+
+// awaitsReceipt tells whether an answer may not have arrived. mu is held.
+func (s *socket) awaitsReceipt() bool {
+	session := s.session.Load()
+	if s.receipt && session != nil && session.Received() {
+		s.receipt = false
+	}
+	return s.receipt && session != nil
 }
 
 // looks is how often within PongTimeout is looked whether bytes leave for a socket whose

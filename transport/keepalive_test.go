@@ -232,28 +232,41 @@ func TestConfirm(t *testing.T) {
 			inVirtualTimeDialing(t, Options{}, func(t *testing.T, dial func(string) *rawClient, k *control) {
 				const path, echo = "/parties/probe/home?_pk=me", `{"do":"echo"}`
 				c := dial(path)
+				next := func(op byte) rawFrame { // past pings
+					for {
+						if f := c.frame(); f.op == op {
+							return f
+						} else if f.op != opPing {
+							t.Fatalf("got %#x %q", f.op, f.payload)
+						}
+					}
+				}
 				c.send(clientFrame(1, []byte(`{"channel":"items","sync":true,"from":null}`)))
-				c.frame()
+				next(opText)
+				f := next(opPing) // for the answer, see TestReceipt
+				if answered == "the ping" {
+					c.send(clientFrame(0xA, f.payload))
+				}
 				c.send(clientFrame(1, []byte(`{"id":"1","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"x"}}}`)))
-				if f := c.frame(); !strings.Contains(string(f.payload), "success") {
+				if f := next(opText); !strings.Contains(string(f.payload), "success") {
 					t.Fatalf("got %q", f.payload)
 				}
-				c.send(clientFrame(0xA, []byte{0, 0, 0, 0, 0, 0, 0, 1})) // unasked
-				time.Sleep(20 * time.Second)
-				c.send(clientFrame(1, []byte(echo))) // heard, and still pinged: it was sent a commit
-				c.frame()
-				began := time.Now()
-				f := c.frame()
-				if f.op != opPing || len(f.payload) != 8 || time.Since(began) > 10*time.Second {
-					t.Fatalf("after %v: %#x %q", time.Since(began), f.op, f.payload)
-				}
+				c.send(clientFrame(0xA, []byte{0, 0, 0, 0, 0, 0, 0, 99})) // unasked
 				want := `"broadcast":true`
 				if answered == "the ping" {
+					time.Sleep(20 * time.Second)
+					c.send(clientFrame(1, []byte(echo))) // heard, and still pinged: it was sent a commit
+					c.frame()
+					began := time.Now()
+					f := c.frame()
+					if f.op != opPing || len(f.payload) != 8 || time.Since(began) > 10*time.Second {
+						t.Fatalf("after %v: %#x %q", time.Since(began), f.op, f.payload)
+					}
 					want = echo
 					c.send(clientFrame(0xA, f.payload))
 				}
 				c.send(clientFrame(opClose, nil))
-				c.frame()
+				next(opClose)
 				<-k.closed
 				c = dial(path)
 				c.send(clientFrame(1, []byte(echo)))
@@ -263,6 +276,27 @@ func TestConfirm(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReceipt: a client that was sent an answer is pinged soon, and not again when it has answered.
+func TestReceipt(t *testing.T) {
+	inVirtualTime(t, "/parties/probe/home?_pk=me", Options{}, func(t *testing.T, c *rawClient, _ *control) {
+		c.SetDeadline(time.Time{})
+		began := time.Now()
+		c.send(clientFrame(opText, []byte(`{"channel":"items","sync":true,"from":null}`)))
+		if f := c.frame(); f.op != opText {
+			t.Fatalf("got %#x %q", f.op, f.payload)
+		}
+		f := c.frame()
+		if took := time.Since(began); f.op != opPing || took > 3*receiptEvery {
+			t.Fatalf("after %v: %#x %q", took, f.op, f.payload)
+		}
+		c.send(clientFrame(opPong, f.payload))
+		began = time.Now()
+		if f = c.frame(); f.op != opPing || time.Since(began) < 20*time.Second {
+			t.Errorf("after %v: %#x %q", time.Since(began), f.op, f.payload)
+		}
+	})
 }
 
 // TestSetupTimeout: the room hangs in OnConnect for longer than the client is

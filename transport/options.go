@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -21,16 +22,40 @@ type Options struct {
 	// host. An entry is an origin ("https://app.example.com"), a host with its port
 	// if it has one ("localhost:5173"), or either with wildcards as in path.Match
 	// ("https://*.example.com", "localhost:*"); a wildcard matches dots too. "*"
-	// alone lets every page of the world act with its visitor's identity; it is
-	// never a default. A request without an Origin header is not a page's and
+	// alone lets every page of the world connect with its visitor's identity; it is
+	// never a default. A request without an Origin header
 	// passes: who it is, is Authenticate's business.
+	//
+	// Plain requests that browsers send for pages that are not let in by name are
+	// refused if their method may change something (http.CrossOriginProtection). GET, HEAD, and what
+	// only "*" lets in, reach Authenticate and OnRequest without Cookie, and without an
+	// Authorization that browsers add (Basic, Digest, Negotiate, NTLM), unless the visitor has followed a
+	// link. Browsers say whose page it is to https and to localhost only, so
+	// over plain HTTP an OnRequest should change nothing for a GET.
 	Origins []string
 
-	// Authenticate finds out who sends a request, before any room is woken. It is
-	// called on the request's own goroutine. A *room.Error refuses with its code and
+	// Hosts are the names by which clients call this server, as they come in the Host
+	// header: "rooms.example.com", or with wildcards as in path.Match; a port does
+	// not matter. "localhost", loopback addresses and the address that the connection
+	// came to need not be listed, and "*" is every name. Another name is
+	// refused with forbidden_host (421), on every path, because it may be a foreign page's
+	// that points here (DNS rebinding). Default: none, which is only asked
+	// of connections to a loopback address; elsewhere every name passes then.
+	Hosts []string
+
+	// TrustedProxies are the addresses of the proxies in front whose X-Forwarded-Host and
+	// X-Forwarded-Proto are believed: by which name and scheme the client calls them. What counts is the last value
+	// of each header. A page of that name is the server's own; with Hosts, the name must be
+	// among them. A proxy that hands the Host header on as it came needs no trust. Default: none.
+	TrustedProxies []netip.Prefix
+
+	// Authenticate finds out who sends a request, and whether that one may come to the room
+	// that it is for, before the room is woken. The key is as rooms have it, decoded and
+	// checked; its namespace exists, and the room may be a new one. Authenticate is called on the
+	// request's own goroutine, for many requests at once. A *room.Error refuses with its code and
 	// message, any other error with unauthorized (401) and is logged. Default:
-	// everybody is the zero Identity.
-	Authenticate func(*http.Request) (room.Identity, error)
+	// everybody is the zero Identity, and may come to every room.
+	Authenticate func(*http.Request, room.Key) (room.Identity, error)
 
 	// ReadLimit is the largest message of a client in bytes. One of up to twice as many is
 	// passed over and answered with frame_too_large; a larger one closes its socket with
@@ -121,7 +146,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("transport: %q is no prefix: want path segments like parties", o.Prefix)
 	}
 	if o.Authenticate == nil {
-		o.Authenticate = func(*http.Request) (room.Identity, error) { return room.Identity{}, nil }
+		o.Authenticate = func(*http.Request, room.Key) (room.Identity, error) { return room.Identity{}, nil }
 	}
 	def(&o.ReadLimit, 1<<20)
 	def(&o.ReadTimeout, time.Minute)

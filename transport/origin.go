@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/denrooms/den/syncproto"
 )
 
 // Which pages may reach rooms. A browser sends a visitor's cookies along with a
@@ -115,4 +117,22 @@ func (o *origins) listed(u *url.URL) bool {
 		}
 	}
 	return false
+}
+
+// refuseOrigin makes the refusal for a foreign page, and tells the operator how to let it in.
+func (h *Handler) refuseOrigin(r, asked *http.Request) *refusal {
+	origin := shown(r.Header.Get("Origin"))
+	if origin == "" {
+		origin = "unknown, the browser says " + shown(r.Header.Get("Sec-Fetch-Site"))
+	}
+	if h.refused.due("origin "+origin, h.now()) {
+		attrs := []any{"origin", origin, "host", shown(asked.Host), "remote", r.RemoteAddr,
+			"allow", "den -origins (DEN_ORIGINS), transport.Options.Origins"}
+		if name := forwarded(r, "X-Forwarded-Host"); name != "" && !h.opts.trusts(r.RemoteAddr) {
+			attrs = append(attrs, "forwarded_host", shown(name),
+				"believe", "den -trusted-proxies (DEN_TRUSTED_PROXIES), transport.Options.TrustedProxies")
+		}
+		h.opts.Logger.Warn("a page was refused: its origin is neither the server's own nor allowed", attrs...)
+	}
+	return &refusal{http.StatusForbidden, syncproto.CodeForbiddenOrigin, "Pages of this origin may not use this server."}
 }

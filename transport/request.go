@@ -19,7 +19,7 @@ func (h *Handler) request(w *response, r *http.Request, key room.Key) {
 		return
 	}
 	defer h.end()
-	identity, bad := h.authenticate(r)
+	identity, bad := h.authenticate(r, key)
 	if bad == nil {
 		bad = h.body(w, r)
 	}

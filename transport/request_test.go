@@ -13,7 +13,7 @@ import (
 )
 
 func TestRequest(t *testing.T) {
-	s := startServer(t, Options{Authenticate: func(r *http.Request) (room.Identity, error) {
+	s := startServer(t, Options{Authenticate: func(r *http.Request, _ room.Key) (room.Identity, error) {
 		return room.Identity{Subject: r.Header.Get("X-User")}, nil
 	}})
 	resp, body := s.do("GET", "/parties/probe/home/deep/path?on=who", nil, "X-User", "ann", "User-Agent", "tester")
@@ -126,7 +126,7 @@ func TestCORS(t *testing.T) {
 
 func TestPreflight(t *testing.T) {
 	const page = "https://app.example.com"
-	s := startServer(t, Options{Origins: []string{page}, CORS: CORS{Headers: []string{"X-Mine"}}, Authenticate: func(*http.Request) (room.Identity, error) {
+	s := startServer(t, Options{Origins: []string{page}, CORS: CORS{Headers: []string{"X-Mine"}}, Authenticate: func(*http.Request, room.Key) (room.Identity, error) {
 		return room.Identity{}, room.Abort("banned", "A preflight carries no credentials, so it is not to be asked for them.")
 	}})
 	resp, _ := s.do("OPTIONS", "/parties/probe/home", nil, "Origin", page, "Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "x-mine")

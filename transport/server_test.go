@@ -72,6 +72,7 @@ func startServer(t testing.TB, o Options, ho ...func(*room.Options)) *server {
 	register("base", func() room.Handler { return &bare{} })
 	register("shown", func() room.Handler { return &bare{} }, room.Presence())
 	o.Logger = logger
+	o.Hosts = append(o.Hosts, "den.example", "h") // what the raw clients say
 	if o.ParkAfter == 0 {
 		o.ParkAfter = time.Duration(parkAfter)
 	}

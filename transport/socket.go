@@ -44,6 +44,7 @@ type socket struct {
 	fd     int32   // the descriptor of a parked socket, which is ours alone; -1 if it is not parked
 
 	slow     bool // bytes have left after the ping
+	receipt  bool // the room waits for a pong that covers an answer
 	offering bool // attend hands a message of the parked socket to the room, and has what follows it
 
 	// Protected by Handler.mu.

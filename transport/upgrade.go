@@ -30,7 +30,7 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 			h.turnAway()
 		}
 	}()
-	identity, bad := h.authenticate(r)
+	identity, bad := h.authenticate(r, key)
 	if bad != nil {
 		bad.send(w)
 		return

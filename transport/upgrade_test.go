@@ -20,7 +20,7 @@ import (
 )
 
 func TestUpgrade(t *testing.T) {
-	s := startServer(t, Options{Authenticate: func(r *http.Request) (room.Identity, error) {
+	s := startServer(t, Options{Authenticate: func(r *http.Request, _ room.Key) (room.Identity, error) {
 		return room.Identity{Subject: r.Header.Get("X-User")}, nil
 	}})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -98,7 +98,7 @@ func TestRoomNamesArriveWhole(t *testing.T) {
 func TestRefusedBeforeAnythingWakes(t *testing.T) {
 	s := startServer(t, Options{
 		Origins: []string{"https://app.example.com"},
-		Authenticate: func(r *http.Request) (room.Identity, error) {
+		Authenticate: func(r *http.Request, _ room.Key) (room.Identity, error) {
 			switch r.URL.Query().Get("who") {
 			case "stranger":
 				return room.Identity{}, errors.New("sql: no rows at /etc/secret/path")
@@ -221,6 +221,7 @@ func TestCannotUpgrade(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest(tt.method, "http://den.example/parties/probe/home", nil)
+			r.Host = "den.example"
 			r.URL.Path, r.ProtoMajor = "/parties/probe/home", tt.major
 			r.Header.Set("Connection", "Upgrade")
 			r.Header.Set("Upgrade", "websocket")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,8 @@ type config struct {
 	addr    string
 	data    string
 	origins []string
+	hosts   []string
+	proxies []netip.Prefix
 	level   slog.Level
 	format  string
 
@@ -27,7 +30,7 @@ type config struct {
 
 func parseConfig(args []string, getenv func(string) string, output io.Writer) (config, error) {
 	var c config
-	var origins, level, durability, idle, awake string
+	var origins, hosts, proxies, level, durability, idle, awake string
 	flags := flag.NewFlagSet("den", flag.ContinueOnError)
 	flags.SetOutput(output)
 	env := func(name, fallback string) string {
@@ -39,6 +42,8 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.addr, "addr", env("DEN_ADDR", "localhost:8787"), "`address` to listen on; port 0 takes a free one (DEN_ADDR)")
 	flags.StringVar(&c.data, "data", env("DEN_DATA", "data"), "`directory` of the rooms' databases (DEN_DATA)")
 	flags.StringVar(&origins, "origins", env("DEN_ORIGINS", ""), "`origins` of other hosts' pages that may reach rooms, comma-separated, like https://app.example.com (DEN_ORIGINS)")
+	flags.StringVar(&hosts, "hosts", env("DEN_HOSTS", ""), "`names` by which clients call this server, comma-separated, like rooms.example.com. On a loopback address it takes no others but localhost; elsewhere, without names, all (DEN_HOSTS)")
+	flags.StringVar(&proxies, "trusted-proxies", env("DEN_TRUSTED_PROXIES", ""), "`addresses` of proxies whose X-Forwarded-Host and X-Forwarded-Proto are believed, comma-separated, like 127.0.0.1 or 10.0.0.0/8 (DEN_TRUSTED_PROXIES)")
 	flags.StringVar(&durability, "durability", env("DEN_DURABILITY", "durable"), "what survives a power cut: durable, relaxed or files (DEN_DURABILITY)")
 	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "how `long` a room has nothing to do before it sleeps; never: it does not (DEN_IDLE)")
 	flags.StringVar(&awake, "max-awake", env("DEN_MAX_AWAKE", "0"), "how many rooms may be awake; 0: 2048, or what the process's descriptors allow (DEN_MAX_AWAKE)")
@@ -70,12 +75,37 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	if c.awake, err = strconv.Atoi(awake); err != nil || c.awake < 0 {
 		return c, fmt.Errorf("-max-awake %q: want a number of rooms", awake)
 	}
-	for origin := range strings.SplitSeq(origins, ",") {
-		if origin = strings.TrimSpace(origin); origin != "" {
-			c.origins = append(c.origins, origin)
+	c.origins, c.hosts = parseList(origins), parseList(hosts)
+	c.proxies, err = parseProxies(proxies)
+	return c, err
+}
+
+// parseProxies reads addresses and networks.
+func parseProxies(text string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, entry := range parseList(text) {
+		if addr, err := netip.ParseAddr(entry); err == nil {
+			list = append(list, netip.PrefixFrom(addr, addr.BitLen()))
+			continue
+		}
+		prefix, err := netip.ParsePrefix(entry)
+		if err != nil {
+			return nil, fmt.Errorf("-trusted-proxies %q: want an address like 127.0.0.1, or a network like 10.0.0.0/8", entry)
+		}
+		list = append(list, prefix)
+	}
+	return list, nil
+}
+
+// parseList reads what is separated by commas.
+func parseList(text string) []string {
+	var list []string
+	for entry := range strings.SplitSeq(text, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			list = append(list, entry)
 		}
 	}
-	return c, nil
+	return list
 }
 
 // parseDurability reads those that a server is for; room.Unsynced is for tests.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -27,9 +28,9 @@ func TestConfig(t *testing.T) {
 	if err != nil || c.addr != "localhost:8787" || c.data != "data" || c.origins != nil || c.level != slog.LevelInfo || c.format != "text" || c.durability != room.Durable || c.idle != 10*time.Second || c.awake != 0 {
 		t.Errorf("with nothing set: %+v, %v", c, err)
 	}
-	vars := environment(map[string]string{"DEN_ADDR": ":1", "DEN_DATA": "/d", "DEN_ORIGINS": "https://a.example, https://b.example", "DEN_LOG_LEVEL": "debug", "DEN_LOG_FORMAT": "json"})
+	vars := environment(map[string]string{"DEN_ADDR": ":1", "DEN_DATA": "/d", "DEN_ORIGINS": "https://a.example, https://b.example", "DEN_HOSTS": "rooms.example, www.example", "DEN_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8, ::1", "DEN_LOG_LEVEL": "debug", "DEN_LOG_FORMAT": "json"})
 	c, err = parseConfig([]string{"-data", "/flag"}, vars, io.Discard)
-	if err != nil || c.addr != ":1" || c.data != "/flag" || len(c.origins) != 2 || c.origins[1] != "https://b.example" || c.level != slog.LevelDebug || c.format != "json" {
+	if err != nil || c.addr != ":1" || c.data != "/flag" || len(c.origins) != 2 || c.origins[1] != "https://b.example" || len(c.hosts) != 2 || c.hosts[1] != "www.example" || fmt.Sprint(c.proxies) != "[127.0.0.1/32 10.0.0.0/8 ::1/128]" || c.level != slog.LevelDebug || c.format != "json" {
 		t.Errorf("with an environment and a flag: %+v, %v", c, err)
 	}
 	for text, want := range map[string]room.Durability{"durable": room.Durable, "relaxed": room.Relaxed, "files": room.DurableFiles} {
@@ -43,7 +44,7 @@ func TestConfig(t *testing.T) {
 	if c, err := parseConfig([]string{"-idle", "never", "-max-awake", "100"}, environment(nil), io.Discard); err != nil || c.idle >= 0 || c.awake != 100 {
 		t.Errorf("-idle never -max-awake 100: %v, %d, %v", c.idle, c.awake, err)
 	}
-	for _, args := range [][]string{{"-durability", "unsynced"}, {"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}, {"-idle", "soon"}, {"-idle", "-1s"}, {"-max-awake", "many"}, {"-max-awake", "-1"}} {
+	for _, args := range [][]string{{"-durability", "unsynced"}, {"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}, {"-idle", "soon"}, {"-idle", "-1s"}, {"-max-awake", "many"}, {"-max-awake", "-1"}, {"-trusted-proxies", "localhost"}} {
 		if _, err := parseConfig(args, environment(nil), io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}

@@ -48,9 +48,11 @@ func newServer(c config, log *slog.Logger) (_ *server, err error) {
 	}
 	s.admin = newAdmin(s.host, log)
 	s.rooms, err = transport.NewHandler(s.host, transport.Options{
-		Origins: c.origins,
-		Next:    todo.Page(),
-		Logger:  log,
+		Origins:        c.origins,
+		Hosts:          c.hosts,
+		TrustedProxies: c.proxies,
+		Next:           todo.Page(),
+		Logger:         log,
 	})
 	if err != nil {
 		return nil, err

@@ -62,7 +62,7 @@ type Event struct {
 
 // A Peer is a client as presence shows it to the others.
 type Peer struct {
-	ID   string          // its connection id
+	ID   string          // under which it is shown, the same over its reconnects
 	Data json.RawMessage // what it shows
 }
 

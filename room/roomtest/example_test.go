@@ -75,10 +75,13 @@ func ExampleHost_Reopen() {
 	defer t.end()
 
 	h := roomtest.New(t, setup)
-	h.Join("board", "kitchen", "bob").Sync("notes")
+	h.Join("board", "kitchen", "alice").Do("notes", "post", map[string]any{"id": "0", "text": "bread"})
+	bob := h.Join("board", "kitchen", "bob")
+	bob.Sync("notes")
+	bob.Confirm() // otherwise the answer may have been lost, and bob would get everything
 	h.Reopen()
 	h.Join("board", "kitchen", "alice").Do("notes", "post", map[string]any{"id": "1", "text": "milk"})
-	bob := h.Join("board", "kitchen", "bob")
+	bob = h.Join("board", "kitchen", "bob")
 	fmt.Println(bob.Next().Rows[0][1])
 	// Output: milk
 }

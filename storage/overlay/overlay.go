@@ -199,6 +199,9 @@ func (f *FS) Link(from, to string) error {
 	return nil
 }
 
+// Mkdir does nothing: a file can be made in any directory.
+func (f *FS) Mkdir(string) error { return nil }
+
 // MakeDirs does nothing: a file can be made in any directory.
 func (f *FS) MakeDirs(string) (made bool, err error) { return false, nil }
 

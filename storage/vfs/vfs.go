@@ -33,6 +33,8 @@ type FS interface {
 	// Link gives a file a second name, which must be free (fs.ErrExist). Some file systems have no
 	// links: errors.ErrUnsupported.
 	Link(from, to string) error
+	// Mkdir makes one directory. Its name survives a power cut after SyncDir of its parent.
+	Mkdir(dir string) error
 	// MakeDirs makes a directory and those above it, so that their names survive a power cut. A
 	// directory that is there already gets its own name synced, because whoever made it may have
 	// died before that. made: it was not there, so nothing is in it.

@@ -100,7 +100,7 @@ func newDenServer(role string) *denServer {
 	must(err)
 	must(todo.Register(host))
 	// No ping falls into the measurement: these clients are too simple to answer.
-	options := transport.Options{Logger: quiet, PingInterval: time.Hour}
+	options := transport.Options{Hosts: []string{"den.example"}, Logger: quiet, PingInterval: time.Hour}
 	switch role {
 	case "den-always":
 		options.ParkAfter = 1

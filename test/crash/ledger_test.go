@@ -196,21 +196,27 @@ func (l *ledger) applied(rows map[string]row) (int, error) {
 }
 
 func (l *ledger) compare(state map[string]op, rows map[string]row, count int) error {
+	live := 0
 	for id, o := range state {
 		r, there := rows[id]
+		if o.verb == remove {
+			if there {
+				return fmt.Errorf("row %s is %s after action %d (%s)", id, r.json, o.n, o.verb)
+			}
+			continue
+		}
+		live++
 		switch {
 		case !there:
 			return fmt.Errorf("row %s is not there after action %d (%s)", id, o.n, o.verb)
-		case r.deleted != (o.verb == remove):
-			return fmt.Errorf("row %s is %s after action %d (%s)", id, r.json, o.n, o.verb)
-		case !r.deleted && (r.text != o.text || r.completed != o.completed()):
+		case r.deleted || r.text != o.text || r.completed != o.completed():
 			return fmt.Errorf("row %s is %s after action %d (%s %q %d)", id, r.json, o.n, o.verb, o.text, o.completed())
 		case l.told[o.n] != "" && l.told[o.n] != r.json:
 			return fmt.Errorf("row %s is %s, and was told as %s", id, r.json, l.told[o.n])
 		}
 	}
-	if count != len(state) {
-		return fmt.Errorf("%d rows are there instead of %d", count, len(state))
+	if count != live {
+		return fmt.Errorf("%d rows are there instead of %d", count, live)
 	}
 	return nil
 }

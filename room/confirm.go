@@ -1,0 +1,189 @@
+package room
+
+import (
+	"slices"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/syncproto"
+)
+
+// The published client asks for a channel once. Its question can be lost with the socket, and so
+// can the answer, or the end of it. So what the room notes of a client (peers.go) rises only when a
+// pong has shown that the client has the answer:
+//
+//	accepted ─▶ nothingAsked ──sync──▶ channel, 0 ──pong──▶ channel, the commit that the pong confirms
+//
+// A client that asks from a stamp has the rows as of that stamp: its note begins there and not at 0.
+// When a connection id comes back whose note is still at 0, the room asks for the channel in its place, and
+// the answer replaces what the client shows. Where nothing was asked, the room cannot know which channels the
+// page shows, and asks for all of them; a client ignores channels that it does not know.
+
+// What stands in a note, and what a connection waits for.
+const (
+	// nothingAsked is the channel of the note on a connection that has asked for nothing. It is written when the connection
+	// ends and when the room goes to sleep; a crash loses it.
+	nothingAsked = ""
+	// unanswered is the seq of a note while the answer is not complete.
+	unanswered = -1
+
+	waitsAnswer   = 1 // a pong that shows that it has its answers
+	waitsQuestion = 2 // its first sync
+)
+
+// noteNothingAsked writes that a connection is new and has asked for nothing.
+func (t *turn) noteNothingAsked(conn *hibernate.Connection) func() error {
+	l := t.life
+	return func() error {
+		here := slices.Contains(l.connections(), conn)
+		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, '', 0, ?, ?) ON CONFLICT DO NOTHING`,
+			conn.ID(), conn.Identity.Subject, l.host.opts.Clock.Now().UnixMilli(), here)
+		return err
+	}
+}
+
+// askedNothing reports whether a connection's sync may have been lost: none has come, and no pong has come
+// since it was given up.
+func (t *turn) askedNothing(conn *hibernate.Connection) bool {
+	_, answered := conn.ConfirmedSeq()
+	return conn.Waits == waitsQuestion && (!answered || t.life.held[conn] != nil || slices.Contains(t.answered, conn))
+}
+
+// twinAskedNothing reports whether another connection of the same id, that is still there, waits for its first sync.
+func (l *life) twinAskedNothing(conn *hibernate.Connection) bool {
+	return slices.ContainsFunc(l.connections(), func(c *hibernate.Connection) bool {
+		return c != conn && c.Waits == waitsQuestion && twins(c, conn)
+	})
+}
+
+// forgetNothingAsked takes back what noteNothingAsked wrote.
+func (t *turn) forgetNothingAsked(conn *hibernate.Connection) error {
+	_, err := t.life.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ''`,
+		conn.ID(), conn.Identity.Subject)
+	return err
+}
+
+// askAgain is the syncs in place of a client's whose answer it may never have had. notes is how many
+// notes there are on the client.
+func (l *life) askAgain(conn *hibernate.Connection, channel string, notes int) (syncs []*syncMessage) {
+	channels := []string{channel}
+	switch {
+	case channel == nothingAsked && notes > 1:
+		return nil
+	case channel == nothingAsked:
+		channels = l.ns.channels
+	case !contains(l.ns.channels, channel):
+		return nil
+	}
+	for _, channel := range channels {
+		syncs = append(syncs, &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, anew: true, unasked: true})
+	}
+	return syncs
+}
+
+// awaitConfirmation notes that a connection gets the end of an answer with this turn. The link is asked to find
+// out soon whether it arrives: a client that comes back before is sent everything again.
+func (t *turn) awaitConfirmation(conn *hibernate.Connection) {
+	if conn.Named {
+		t.answered = append(t.answered, conn)
+		t.life.await(conn, waitsAnswer)
+		if link, can := conn.Link.(interface{ Receipt() }); can {
+			t.after = append(t.after, link.Receipt)
+		}
+	}
+}
+
+// await notes what a connection waits for.
+func (l *life) await(conn *hibernate.Connection, what uint8) {
+	conn.Waits = what
+	if l.waiting == nil {
+		l.waiting = make(map[*hibernate.Connection]struct{})
+	}
+	l.waiting[conn] = struct{}{}
+}
+
+// settle notes that a connection waits for nothing.
+func (l *life) settle(conn *hibernate.Connection) {
+	conn.Waits = 0
+	delete(l.waiting, conn)
+}
+
+// findWaiting takes over what earlier lives waited for.
+func (l *life) findWaiting() {
+	for _, conn := range l.connections() {
+		if conn.Waits != 0 {
+			l.await(conn, conn.Waits)
+		}
+	}
+}
+
+// anythingToRaise reports whether there is a note to be written before the room sleeps.
+func (l *life) anythingToRaise() bool {
+	for conn := range l.waiting {
+		if _, answered := conn.ConfirmedSeq(); answered || conn.Waits == waitsQuestion {
+			return true
+		}
+	}
+	return false
+}
+
+// raiseAll raises the notes on connections whose clients have had their answers. In the room's last turn it
+// writes down who has asked for nothing.
+func (t *turn) raiseAll() error {
+	l := t.life
+	for conn := range l.waiting {
+		_, answered := conn.ConfirmedSeq()
+		var err error
+		switch {
+		case t.askedNothing(conn):
+			if t.last {
+				err = t.noteNothingAsked(conn)()
+			}
+		case answered && !slices.Contains(t.answered, conn):
+			if err = t.raise(conn)(); err == nil {
+				l.settle(conn)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// raise notes up to where a connection surely has everything: nothing where an answer may not have
+// arrived. If another connection has the same id, it may have less, and the note stays. What is held
+// has had no answer, whatever else has.
+func (t *turn) raise(conn *hibernate.Connection) func() error {
+	l := t.life
+	confirmed, answered := conn.ConfirmedSeq()
+	if bug.On("peer-high") {
+		confirmed, answered = conn.HandedSeq(), true
+	}
+	if !answered || slices.Contains(t.answered, conn) || l.hasTwin(conn) {
+		return func() error { return nil }
+	}
+	var settled []string
+	for _, channel := range l.ns.channels {
+		if t.heldOn(conn, channel) == nil {
+			settled = append(settled, channel)
+		}
+	}
+	return func() error {
+		for _, channel := range settled {
+			if _, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?) WHERE id = ? AND subject = ? AND channel = ? AND seq >= 0`,
+				int64(confirmed), conn.ID(), conn.Identity.Subject, channel); err != nil {
+				return err
+			}
+		}
+		if len(settled) < len(l.ns.channels) {
+			return nil
+		}
+		return t.forgetNothingAsked(conn)
+	}
+}
+
+// hasTwin reports whether another connection of the room has the same id and is the same user's.
+func (l *life) hasTwin(conn *hibernate.Connection) bool {
+	return slices.ContainsFunc(l.connections(), func(c *hibernate.Connection) bool { return c != conn && twins(c, conn) })
+}
