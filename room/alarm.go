@@ -111,7 +111,7 @@ func (c *Context) SetAlarmEvery(name, cron, zone string) error {
 
 // CancelAlarm removes an alarm, and tells whether there was one of that name.
 func (c *Context) CancelAlarm(name string) (bool, error) {
-	if err := c.maySend(Payload{}); err != nil {
+	if err := c.mayAct(); err != nil {
 		return false, err
 	}
 	return c.life.alarms.remove(c, name)
@@ -134,7 +134,7 @@ func (c *Context) Alarms() ([]Alarm, error) {
 }
 
 func (c *Context) maySetAlarm(name string) error {
-	if err := c.maySend(Payload{}); err != nil {
+	if err := c.mayAct(); err != nil {
 		return err
 	}
 	if name == "" || len(name) > maxAlarmName || !utf8.ValidString(name) {

@@ -24,6 +24,8 @@ const (
 	wakeTick = 100 * time.Millisecond
 	// retireGroup is how many rooms go to sleep at the same time: each closes files.
 	retireGroup = 64
+	// retireWait is how long a group may take before the next one goes.
+	retireWait = 5 * time.Second
 )
 
 // awake is the set of a host's lives. Its methods are safe from any goroutine.
@@ -211,12 +213,24 @@ func (a *awake) sweep() {
 			}
 		}
 		if a.waits && (l == nil || len(going) == retireGroup) {
-			for _, ended := range going {
-				<-ended
-			}
+			a.await(going)
 			going = going[:0]
 		}
 		if l == nil {
+			return
+		}
+	}
+}
+
+// await waits until lives have ended, retireWait in all at most: one whose file cannot be closed, say, keeps no other
+// room awake. That is real time, because a test's clock stands still meanwhile.
+func (a *awake) await(going []<-chan struct{}) {
+	enough := time.NewTimer(retireWait)
+	defer enough.Stop()
+	for _, ended := range going {
+		select {
+		case <-ended:
+		case <-enough.C:
 			return
 		}
 	}

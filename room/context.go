@@ -149,7 +149,8 @@ func (c *Context) QueryRow(sql string, args []any, dest ...any) error {
 	return rows.Scan(dest...)
 }
 
-// A Payload is a message of the room's own to clients: [Text], [Binary] or [JSON].
+// A Payload is a message of the room's own to clients: [Text], [Binary] or [JSON]. The zero Payload is no message, and
+// sending it is an error.
 type Payload struct {
 	frame *hibernate.Frame
 	err   error
@@ -192,11 +193,23 @@ func (c *Context) Broadcast(p Payload, except ...string) error {
 	return nil
 }
 
-// maySend tells whether a hook may send a message, or close with an empty one.
+// errNoPayload is the error for a message that nobody has made.
+var errNoPayload = errors.New("room: an empty Payload cannot be sent: make one with Text, Binary or JSON")
+
+// maySend returns an error if a hook may not send a message.
 func (c *Context) maySend(p Payload) error {
 	switch {
 	case p.err != nil:
 		return p.err
+	case p.frame == nil:
+		return errNoPayload
+	}
+	return c.mayAct()
+}
+
+// mayAct returns an error if a hook may neither send nor close nor begin work.
+func (c *Context) mayAct() error {
+	switch {
 	case c.ended:
 		return errEnded
 	case c.looking:
@@ -227,7 +240,7 @@ func (c *Context) Connections(tags ...string) []*Conn {
 //
 // A room has at most 64 pieces of work under way; one more is ErrOverloaded.
 func (c *Context) Go(work func(context.Context) error, then func(*Context, error) error) error {
-	if err := c.maySend(Payload{}); err != nil {
+	if err := c.mayAct(); err != nil {
 		return err
 	}
 	return c.life.startWork(c, work, then)
@@ -320,7 +333,7 @@ func (c *Conn) Close(code int, reason string) error {
 	if code != 1000 && (code < 3000 || code > 4999) {
 		return fmt.Errorf("room: close code %d: want 1000 or 3000 to 4999", code)
 	}
-	if err := c.ctx.maySend(Payload{}); err != nil {
+	if err := c.ctx.mayAct(); err != nil {
 		return err
 	}
 	c.ctx.out = append(c.ctx.out, delivery{to: []*hibernate.Connection{c.c}, code: code, reason: clip(reason, 123)})

@@ -64,7 +64,7 @@ func TestInvariantOrderedDeliver(t *testing.T) {
 			}
 			out = append(out, d)
 		}
-		deliver(out)
+		courier{func(*hibernate.Connection, any, []byte) { t.Error("a link panicked") }}.deliver(out)
 		for i, l := range links {
 			got, _, _ := strings.Cut(strings.Join(l.got, " ")+" ", "close 4000")
 			expected, _, _ := strings.Cut(strings.Join(want[i], " ")+" ", "close 4000")

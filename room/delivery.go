@@ -1,9 +1,11 @@
 package room
 
 import (
+	"runtime/debug"
 	"slices"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/syncproto"
 )
 
 // A delivery is something that leaves the room when the gate opens.
@@ -15,10 +17,45 @@ type delivery struct {
 	reason string
 }
 
+// A courier hands out what leaves a room. A Link may be a program's own: if one panics, its connection has lost a
+// message and is closed, the others get theirs, and the batch stays applied.
+type courier struct {
+	panicked func(c *hibernate.Connection, value any, stack []byte)
+}
+
+// send gives frames to a connection's link.
+func (d courier) send(c *hibernate.Connection, frames ...*hibernate.Frame) {
+	defer func() {
+		if v := recover(); v != nil {
+			d.panicked(c, v, debug.Stack())
+			d.close(c, syncproto.CloseInternal, string(syncproto.CodeActionFailed))
+		}
+	}()
+	c.Link.Send(frames...)
+}
+
+// close closes a connection's link.
+func (d courier) close(c *hibernate.Connection, code int, reason string) {
+	defer func() {
+		if v := recover(); v != nil {
+			d.panicked(c, v, debug.Stack())
+		}
+	}()
+	c.Link.Close(code, reason)
+}
+
+// courier tells the operator which of a room's connections has a link that panics.
+func (h *Host) courier(key Key) courier {
+	return courier{func(c *hibernate.Connection, value any, stack []byte) {
+		h.opts.Logger.Error("a connection's link panicked",
+			"namespace", key.Namespace, "room", key.Room, "connection", c.ID(), "panic", value, "stack", string(stack))
+	}}
+}
+
 // deliver hands out a turn's deliveries, in order for each connection. Where many
 // connections get the same frames, as in a broadcast, each link gets all of its
 // frames in one call, and the same slice.
-func deliver(out []delivery) {
+func (d courier) deliver(out []delivery) {
 	for len(out) > 0 {
 		n := 1 // as many as go to the same audience, or to single connections
 		audience := out[0].to
@@ -28,7 +65,7 @@ func deliver(out []delivery) {
 			}
 			n++
 		}
-		deliverTo(audience, out[:n])
+		d.deliverTo(audience, out[:n])
 		out = out[n:]
 	}
 }
@@ -39,7 +76,7 @@ func same(a, b []*hibernate.Connection) bool {
 
 // deliverTo hands out deliveries that go either to the whole audience or to one
 // connection.
-func deliverTo(audience []*hibernate.Connection, out []delivery) {
+func (d courier) deliverTo(audience []*hibernate.Connection, out []delivery) {
 	special := make(map[*hibernate.Connection]bool) // those that do not get just the shared frames
 	var order []*hibernate.Connection               // the special ones, as they came
 	mark := func(c *hibernate.Connection) {
@@ -49,52 +86,52 @@ func deliverTo(audience []*hibernate.Connection, out []delivery) {
 		}
 	}
 	var shared []*hibernate.Frame
-	for _, d := range out {
-		if len(d.to) == 1 {
-			mark(d.to[0])
+	for _, one := range out {
+		if len(one.to) == 1 {
+			mark(one.to[0])
 			if len(audience) > 1 {
 				continue
 			}
 		}
-		if d.except != nil {
-			mark(d.except)
+		if one.except != nil {
+			mark(one.except)
 		}
-		if d.code != 0 {
-			for _, c := range d.to {
+		if one.code != 0 {
+			for _, c := range one.to {
 				mark(c)
 			}
 		}
-		shared = append(shared, d.frames...)
+		shared = append(shared, one.frames...)
 	}
 	if len(shared) > 0 {
 		for _, c := range audience {
 			if !special[c] {
-				c.Link.Send(shared...)
+				d.send(c, shared...)
 			}
 		}
 	}
 	for _, c := range order {
-		deliverOne(c, audience, out)
+		d.deliverOne(c, audience, out)
 	}
 }
 
 // deliverOne hands a connection what is its own of the deliveries.
-func deliverOne(c *hibernate.Connection, audience []*hibernate.Connection, out []delivery) {
+func (d courier) deliverOne(c *hibernate.Connection, audience []*hibernate.Connection, out []delivery) {
 	member := slices.Contains(audience, c)
 	var frames []*hibernate.Frame
-	for _, d := range out {
-		mine := len(d.to) == 1 && d.to[0] == c || len(d.to) > 1 && member
-		if !mine || d.except == c {
+	for _, one := range out {
+		mine := len(one.to) == 1 && one.to[0] == c || len(one.to) > 1 && member
+		if !mine || one.except == c {
 			continue
 		}
-		frames = append(frames, d.frames...)
-		if d.code != 0 {
-			c.Link.Send(frames...)
-			c.Link.Close(d.code, d.reason)
+		frames = append(frames, one.frames...)
+		if one.code != 0 {
+			d.send(c, frames...)
+			d.close(c, one.code, one.reason)
 			return
 		}
 	}
 	if len(frames) > 0 {
-		c.Link.Send(frames...)
+		d.send(c, frames...)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"unicode/utf8"
 
 	"github.com/denrooms/den/syncproto"
@@ -141,12 +142,13 @@ type Option func(*namespace) error
 
 // Action binds an action's name to a method of the handler. The payload is
 // decoded into In from JSON, outside of the room, so that it takes none of the room's
-// time; one that does not fit is refused with bad_payload and the method not called.
+// time. An In with an UnmarshalJSON or UnmarshalText of its own, or of a field's, is decoded in the room, as
+// a part of the hook. A payload that does not fit is refused with bad_payload and the method not called.
 // In's fields are those of encoding/json: a row's struct has other names there than its
 // columns have, unless it carries json tags. The name holds for every channel of the room; a client names one with each action,
 // and it must exist.
 func Action[H Handler, In any](name string, method func(H, *Context, In) error) Option {
-	return bind(name, decode[In], func(h Handler, c *Context, in any) (any, error) {
+	return bind(name, decoderOf[In](), func(h Handler, c *Context, in any) (any, error) {
 		return nil, method(h.(H), c, *in.(*In))
 	}, isHandler[H])
 }
@@ -154,7 +156,7 @@ func Action[H Handler, In any](name string, method func(H, *Context, In) error) 
 // Call is [Action] for a method with a result of its own. It is sent to the
 // caller, as JSON in the reply's field "value", beside the changed rows.
 func Call[H Handler, In, Out any](name string, method func(H, *Context, In) (Out, error)) Option {
-	return bind(name, decode[In], func(h Handler, c *Context, in any) (any, error) {
+	return bind(name, decoderOf[In](), func(h Handler, c *Context, in any) (any, error) {
 		return method(h.(H), c, *in.(*In))
 	}, isHandler[H])
 }
@@ -217,11 +219,19 @@ func AutoAnswer(request, response string) Option {
 
 // A boundAction is an action that has a method.
 type boundAction struct {
-	decode func(ActionRequest) (any, error) // runs in the connection's goroutine
-	call   func(h Handler, c *Context, in any) (any, error)
+	decoder
+	call func(h Handler, c *Context, in any) (any, error)
 }
 
-func bind(name string, decode func(ActionRequest) (any, error), call func(Handler, *Context, any) (any, error), fits func(Handler) bool) Option {
+// A decoder makes an action's payload into what its method takes.
+type decoder struct {
+	decode func(ActionRequest) (any, error)
+	inTurn bool // it may run a program's code, so the room calls it; see payload.go
+}
+
+func decoderOf[In any]() decoder { return decoder{decode[In], decodesItself(reflect.TypeFor[In]())} }
+
+func bind(name string, decode decoder, call func(Handler, *Context, any) (any, error), fits func(Handler) bool) Option {
 	return func(ns *namespace) error {
 		switch {
 		case name == "" || len(name) > maxActionType:

@@ -191,7 +191,9 @@ type Host struct {
 	namespaces map[string]*namespace // filled by Register, read by all
 	tending    atomic.Bool           // a timer is set, spares.go
 	stocking   sync.WaitGroup
-	released   bool // the directory's lock has been given back
+
+	releasing sync.Mutex // held while the host's own files are closed
+	released  bool       // the directory's lock has been given back; protected by releasing
 }
 
 // Open opens a data directory. It fails with an error that says what to do where
@@ -341,15 +343,38 @@ func (h *Host) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("room: shutdown: %w", err)
 	}
 	for _, c := range h.conns.All() { // of rooms that have no life
-		c.Link.Close(closeGoingAway, "server is shutting down")
+		h.courier(Key{Room: c.Room()}).close(c, closeGoingAway, "server is shutting down")
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	released := make(chan error, 1)
+	go func() { released <- h.release() }() // ends when the last file is closed, or at once if that has been done
+	select {
+	case err := <-released:
+		return err
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(releaseGrace)
+	defer grace.Stop()
+	select {
+	case err := <-released:
+		return err
+	case <-grace.C:
+		return fmt.Errorf("room: shutdown: closing the last files: %w", context.Cause(ctx))
+	}
+}
+
+// releaseGrace is how long Shutdown waits for the host's own files although its context has ended: mostly they are
+// closed within milliseconds.
+const releaseGrace = time.Second
+
+// release closes what is not a room's, and gives the directory back. The second call waits for the first.
+func (h *Host) release() error {
+	h.releasing.Lock()
+	defer h.releasing.Unlock()
 	if h.released {
 		return nil
 	}
 	h.released = true
-	h.recovery.Lock()
+	h.recovery.Lock() // until the group of rooms in work has been seen to
 	defer h.recovery.Unlock()
 	h.closeSpares()
 	return errors.Join(protect(h.closeAlarms), protect(h.closeLog), h.unlock()) // each, whatever the others do

@@ -101,27 +101,39 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 func (l *life) Start(_ context.Context, first any) error {
 	l.why = wakeReason(first)
 	if err := l.host.awake.enter(l); err != nil {
+		l.host.losses.put(l.key, l.alone)
 		l.end()
 		return err
 	}
-	err := l.start()
-	if err != nil {
-		l.host.awake.leave(l)
+	return l.start()
+}
+
+// errExited is the error of a start whose hook has ended its goroutine (runtime.Goexit).
+var errExited = errors.New("a hook ended its goroutine")
+
+// start gives back all that it has taken where it fails, however that is.
+func (l *life) start() (err error) {
+	err = errExited
+	defer func() {
+		if err != nil {
+			l.giveBack(err)
+			err = notStarted(err)
+		}
+	}()
+	l.seed()
+	l.watch.arm()
+	defer l.watch.disarm()
+	err = protect(l.makeReady) // a panic must leave the file to the next life
+	if err == nil && !l.isFenced() {
+		l.host.failures.note(l.key, nil, time.Time{})
 	}
 	return err
 }
 
-func (l *life) start() error {
-	l.seed()
-	l.watch.arm()
-	defer l.watch.disarm()
-	err := protect(l.makeReady) // a panic must leave the file to the next life
-	if err == nil {
-		if !l.isFenced() {
-			l.host.failures.note(l.key, nil, time.Time{})
-		}
-		return nil
-	}
+// giveBack ends a life that has not begun: its place, its file and its context. What the room has to
+// remember goes to the next life.
+func (l *life) giveBack(err error) {
+	defer l.host.awake.leave(l)
 	switch {
 	case errors.Is(err, errVisited):
 		l.log.Debug("the room's file was visited")
@@ -131,14 +143,16 @@ func (l *life) start() error {
 		l.host.report(l.key, "the room did not start", err)
 	}
 	l.end()
+	if !l.isFenced() { // or Abandon has done so
+		l.host.losses.put(l.key, l.alone)
+	}
 	switch {
 	case l.db == nil:
-	case stackOf(err) != nil:
+	case stackOf(err) != nil, errors.Is(err, errExited): // a hook may have left anything half done
 		fence(l.db)
 	default:
 		closeFile(l.db)
 	}
-	return notStarted(err)
 }
 
 // makeReady is all that can fail in a start.
@@ -246,8 +260,8 @@ func (l *life) begin() error {
 	l.planPurge()
 	l.findHolds()
 	l.findWaiting()
-	l.handler = l.ns.newHandler()
 	t := &turn{life: l, starting: true}
+	l.handler = t.newHandler()
 	c := t.context(nil, nil)
 	_, err := t.unit(c, "OnStart", func() error {
 		if err := l.handler.OnStart(c); err != nil {
@@ -282,6 +296,13 @@ func (l *life) begin() error {
 		return nil
 	}
 	return l.tell()
+}
+
+// newHandler makes the life's handler, with the time limit of a hook.
+func (t *turn) newHandler() Handler {
+	t.life.watch.enter("making the handler", t.context(nil, nil))
+	defer t.life.watch.leave()
+	return t.life.ns.newHandler()
 }
 
 // Stop ends the life. Where it ends in good order, OnHibernate is the last that it does.
@@ -450,7 +471,7 @@ func (l *life) startWork(c *Context, work func(context.Context) error, then func
 // closeAll closes a room's connections because the server shuts down.
 func (h *Host) closeAll(key Key) {
 	for _, c := range h.namespace(key.Namespace).rooms.Connections(key.Room) {
-		c.Link.Close(closeGoingAway, "server is shutting down")
+		h.courier(key).close(c, closeGoingAway, "server is shutting down")
 	}
 }
 

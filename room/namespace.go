@@ -52,7 +52,10 @@ func newNamespace(name string, create func() Handler, opts []Option) (*namespace
 	if !namespaceForm.MatchString(name) {
 		return nil, fmt.Errorf("room: the namespace %q: want lower-case letters, digits and '-', 64 at most, a letter first", name)
 	}
-	ns := &namespace{name: name, create: create, sample: create(), actions: make(map[string]*boundAction)}
+	ns := &namespace{name: name, create: create, actions: make(map[string]*boundAction)}
+	if err := protect(func() error { ns.sample = create(); return nil }); err != nil {
+		return nil, fmt.Errorf("room: namespace %q: making a handler: %w", name, err)
+	}
 	if err := ns.planTables(); err != nil {
 		return nil, fmt.Errorf("room: namespace %q: %w", name, err)
 	}

@@ -347,15 +347,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 			came: s.ns.host.opts.Clock.Now(),
 		}
 		s.name(action, m)
-		if action.bound != nil {
-			err = protect(func() (err error) { // it may run code of In's own
-				action.in, err = action.bound.decode(action.action)
-				return err
-			})
-			if caught, panicked := errors.AsType[*panicError](err); panicked {
-				s.ns.host.opts.Logger.Error("decoding a payload panicked", "action", m.ActionType, "panic", caught.Error(), "stack", string(caught.stack))
-			}
-		}
+		err = s.decodeEarly(action)
 		if action.mutation != 0 { // its number is used up in the room, in its turn
 			action.refused, err = err, nil
 		}

@@ -4,6 +4,8 @@ package room
 // storage.Kind. One timer lets them go.
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/denrooms/den/storage"
@@ -23,9 +25,7 @@ func (h *Host) tendSpares() {
 	h.opts.Clock.AfterFunc(spareTick, func() {
 		h.tending.Store(false)
 		now, more := h.opts.Clock.Now(), false
-		h.mu.RLock()
-		defer h.mu.RUnlock()
-		for _, ns := range h.namespaces {
+		for _, ns := range h.kinds() {
 			h.contain("closing spare connections", func() { more = ns.kind.Tend(now) || more })
 		}
 		if more {
@@ -45,10 +45,17 @@ func (h *Host) stock(db *storage.DB) {
 	}
 }
 
-// closeSpares closes what is left of them. mu is held.
+// kinds are the namespaces that are registered now. No lock is held while files of theirs are closed.
+func (h *Host) kinds() []*namespace {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return slices.Collect(maps.Values(h.namespaces))
+}
+
+// closeSpares closes what is left of them.
 func (h *Host) closeSpares() {
 	h.stocking.Wait()
-	for _, ns := range h.namespaces {
+	for _, ns := range h.kinds() {
 		h.contain("closing spare connections", ns.kind.Close)
 	}
 }

@@ -264,7 +264,10 @@ func (t *turn) report(err error) {
 	}
 	c := t.context(nil, nil)
 	c.looking = true
-	if failure := protect(func() error { t.life.handler.OnError(c, err); return nil }); failure != nil {
+	t.life.watch.enter("OnError", c)
+	failure := protect(func() error { t.life.handler.OnError(c, err); return nil })
+	t.life.watch.leave()
+	if failure != nil {
 		t.life.log.Error("OnError panicked", "panic", failure.Error())
 	}
 	c.ended = true
@@ -415,7 +418,7 @@ func (t *turn) open() {
 	for conn, s := range t.states {
 		conn.SetState(s)
 	}
-	deliver(t.out)
+	l.host.courier(l.key).deliver(t.out)
 	for _, c := range t.answered {
 		c.Answered()
 	}
@@ -525,7 +528,7 @@ func (t *turn) apply(m *actionMessage) (done applied, err error) {
 		var result any
 		var err error
 		if m.bound != nil {
-			result, err = m.bound.call(l.handler, c, m.in)
+			result, err = t.call(c, m)
 		} else {
 			result, err = l.handler.OnAction(c, m.channel, m.action)
 		}

@@ -46,6 +46,11 @@ func (a *active) serve() {
 		return
 	}
 	defer a.s.h.leave(a.s)
+	defer func() {
+		if v := recover(); v != nil { // the connection may be a program's own
+			a.s.h.opts.panicked("ending a socket panicked", a.s.room(), v)
+		}
+	}()
 	a.finish()
 }
 
@@ -145,11 +150,13 @@ func (a *active) finish() {
 		a.link.Close(syncproto.CloseNormal, "") // a socket that was closed by the client is closing already
 	}
 	<-a.link.done
+	defer func() {
+		a.s.leaveRoom(a.link.why())
+		a.s.mu.Lock()
+		defer a.s.mu.Unlock()
+		a.s.active = nil
+	}()
 	a.wire.Conn.Close()
-	a.s.leaveRoom(a.link.why())
-	a.s.mu.Lock()
-	a.s.active = nil
-	a.s.mu.Unlock()
 }
 
 // linkEnded is called when nothing will be written any more.

@@ -28,37 +28,70 @@ const (
 	gatherFrame = 8 << 10 // frames from this size on go out by themselves, not copied
 )
 
-func (l *link) unlockAndFlush() {
-	start := !l.flushing
-	l.flushing = true
-	l.mu.Unlock()
-	if start {
+// wakeFlusher sees to it that what was queued is written. mu is held.
+func (l *link) wakeFlusher() {
+	if !l.flushing {
+		l.flushing = true
 		go l.flush() // ends when the queue is empty or a write fails, at the latest at its deadline
 	}
 }
 
-// flush writes until there is nothing left. It never runs twice at a time.
+// flush writes until there is nothing left. It never runs twice at a time. If it panics, its socket ends, and
+// nothing but it.
 func (l *link) flush() {
-	var gather *[gatherSize]byte
+	defer func() {
+		if v := recover(); v != nil {
+			l.opts.panicked("a socket's flusher panicked", "", v)
+			l.abort(closeAbnormal, "")
+		}
+	}()
+	gather := new(gathering)
+	defer gather.free()
 	var written load
 	for {
-		l.mu.Lock()
-		l.settle(written)
-		if gather == nil && len(l.queue)-l.head+len(l.urgent) > 1 {
-			gather = gathers.Get().(*[gatherSize]byte)
-			defer gathers.Put(gather)
-		}
 		var piece []byte
-		piece, written = l.take(gather)
-		if piece == nil {
-			l.rest()
+		var over bool
+		if piece, written, over = l.next(gather, written); piece == nil {
+			if over {
+				close(l.done)
+				l.ended()
+			}
 			return
 		}
-		l.mu.Unlock()
 		if err := l.write(piece); err != nil {
 			l.broken(err)
 			return
 		}
+	}
+}
+
+// next notes what was written last, and takes what to write next. If there is nothing, the flusher ends, and if over
+// is true, the link with it.
+func (l *link) next(gather *gathering, written load) (piece []byte, amount load, over bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settle(written)
+	if len(l.queue)-l.head+len(l.urgent) > 1 {
+		gather.need()
+	}
+	if piece, amount = l.take(gather.buffer); piece == nil {
+		over = l.rest()
+	}
+	return piece, amount, over
+}
+
+// A gathering is the buffer of one flusher, which it has only if it needs one.
+type gathering struct{ buffer *[gatherSize]byte }
+
+func (g *gathering) need() {
+	if g.buffer == nil {
+		g.buffer = gathers.Get().(*[gatherSize]byte)
+	}
+}
+
+func (g *gathering) free() {
+	if g.buffer != nil {
+		gathers.Put(g.buffer)
 	}
 }
 
@@ -193,18 +226,13 @@ func (l *link) settle(written load) {
 	l.credit.sub(written)
 }
 
-// rest ends a flusher that found nothing to write. mu is held, and given back.
-func (l *link) rest() {
+// rest ends a flusher that found nothing to write, and reports whether the link has ended with it. mu is held.
+func (l *link) rest() (over bool) {
 	l.flushing = false
-	over := l.state == linkClosing
-	if over {
+	if over = l.state == linkClosing; over {
 		l.state = linkEnded
 	}
-	l.mu.Unlock()
-	if over {
-		close(l.done)
-		l.ended()
-	}
+	return over
 }
 
 // broken ends the link after a failed write. A deadline means a client that takes
@@ -215,6 +243,16 @@ func (l *link) broken(err error) {
 	} else {
 		l.abort(closeAbnormal, "")
 	}
+}
+
+// reset is reset for the link's connection, whose Close may be a program's own.
+func (l *link) reset() {
+	defer func() {
+		if v := recover(); v != nil {
+			l.opts.panicked("closing a socket's connection panicked", "", v)
+		}
+	}()
+	reset(l.conn)
 }
 
 // reset closes a connection at once. What the client has not taken is dropped

@@ -164,7 +164,7 @@ func (s *socket) ping(now int64) {
 		s.mark = s.active.link.ping(frame, s.mark)
 		return
 	}
-	s.writeParked(nil, frame)
+	s.hastenParked(nil, frame)
 }
 
 // pong takes what a pong carries. One that answers no ping of ours proves nothing

@@ -87,14 +87,13 @@ func (l *link) Send(frames ...*hibernate.Frame) {
 		return
 	}
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.state != linkOpen {
-		l.mu.Unlock()
 		return
 	}
 	done := 0
 	if len(frames) == 1 {
 		if done = l.writeAtOnce(frames[0].Wire()); done == len(frames[0].Wire()) {
-			l.mu.Unlock()
 			return
 		}
 	}
@@ -113,13 +112,14 @@ func (l *link) Send(frames ...*hibernate.Frame) {
 		l.in += uint64(sent.bytes)
 		l.account(sent)
 	}
-	l.unlockAndFlush()
+	l.wakeFlusher()
 }
 
 // resume queues what is left of frames that a parked socket was sent and has taken a part
-// of: all but their first done bytes. The link is new.
+// of: all but their first done bytes. The link is new, and nobody else has it yet.
 func (l *link) resume(frames [][]byte, done int) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	for len(frames) > 0 && done >= len(frames[0]) {
 		done -= len(frames[0])
 		frames = frames[1:]
@@ -132,7 +132,7 @@ func (l *link) resume(frames [][]byte, done int) {
 	l.offset = done
 	l.in += uint64(sent.bytes)
 	l.account(sent)
-	l.unlockAndFlush()
+	l.wakeFlusher()
 }
 
 // idle tells whether nothing waits and nothing is being written, and neither will be by
@@ -183,24 +183,24 @@ func (t *turnstile) take() bool {
 // Close queues a close frame behind everything that waits. The first one counts.
 func (l *link) Close(code int, reason string) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.state != linkOpen {
-		l.mu.Unlock()
 		return
 	}
 	l.last(closeFrame(code, reason), code, reason, l.opts.WriteTimeout)
-	l.unlockAndFlush()
+	l.wakeFlusher()
 }
 
 // hasten queues a copy of a whole frame that goes out before all that waits: a ping, a pong, an
 // automatic answer.
 func (l *link) hasten(frame []byte) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.state != linkOpen {
-		l.mu.Unlock()
 		return
 	}
 	l.urge(frame)
-	l.unlockAndFlush()
+	l.wakeFlusher()
 }
 
 // ping is hasten for a ping. mark is what the room has handed over; the result is what of it the
@@ -208,8 +208,8 @@ func (l *link) hasten(frame []byte) {
 // never empty, that is the mark of an earlier ping.
 func (l *link) ping(frame []byte, mark uint64) (covers uint64) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.state != linkOpen {
-		l.mu.Unlock()
 		return 0
 	}
 	switch {
@@ -221,7 +221,7 @@ func (l *link) ping(frame []byte, mark uint64) (covers uint64) {
 		covers, l.noted = l.noted.mark, placed{mark, l.in}
 	}
 	l.urge(frame)
-	l.unlockAndFlush()
+	l.wakeFlusher()
 	return covers
 }
 
@@ -254,7 +254,7 @@ func (l *link) abort(code int, reason string) {
 	first := l.state != linkEnded
 	l.end(code, reason)
 	l.mu.Unlock()
-	reset(l.conn)
+	l.reset()
 	if first {
 		close(l.done)
 		l.ended()
@@ -265,12 +265,12 @@ func (l *link) abort(code int, reason string) {
 // has a moment to leave.
 func (l *link) giveUp(code int, reason string) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.state != linkOpen {
-		l.mu.Unlock()
 		return
 	}
 	l.cut(code, reason, giveUpTimeout)
-	l.unlockAndFlush()
+	l.wakeFlusher()
 }
 
 // What follows is called with mu held.

@@ -55,10 +55,18 @@ func (s *socket) park(a *active) (done bool) {
 	return true
 }
 
-// unpark makes a parked socket active again. early has been read of it already. mu is held.
-// While attend has bytes of the socket's in its hands it is attend that starts the reader.
-func (s *socket) unpark(early []byte) *active {
-	a := s.reopen(early)
+// A leftover is what a parked socket was to send and has not sent: frames but for their first done bytes, or one
+// urgent frame of which nothing has left.
+type leftover struct {
+	frames [][]byte
+	done   int
+	urgent []byte
+}
+
+// unpark makes a parked socket active again, with what it has left to send. early has been read of it already.
+// While attend has bytes of the socket's in its hands it is attend that starts the reader. mu is held.
+func (s *socket) unpark(early []byte, left leftover) *active {
+	a := s.reopen(early, left)
 	if !s.offering {
 		go a.serve() // ends when the socket is parked or ends
 	}
@@ -66,8 +74,9 @@ func (s *socket) unpark(early []byte) *active {
 }
 
 // reopen gives a parked socket an active half, whose reader is the caller's to start. mu is
-// held. A descriptor that Go's runtime does not take ends the socket, as a broken line would.
-func (s *socket) reopen(early []byte) *active {
+// held. The link has what is left to send before anybody else can queue something, which would stand in the middle
+// of a frame. A descriptor that Go's runtime does not take ends the socket, as a broken line would.
+func (s *socket) reopen(early []byte, left leftover) *active {
 	fd := int(s.fd)
 	s.h.listening().remove(fd)
 	s.fd = -1
@@ -79,6 +88,12 @@ func (s *socket) reopen(early []byte) *active {
 	}
 	s.active = &active{s: s}
 	s.active.take(conn, early)
+	switch {
+	case left.urgent != nil:
+		s.active.link.hasten(left.urgent)
+	case len(left.frames) > 0:
+		s.active.link.resume(left.frames, left.done)
+	}
 	return s.active
 }
 
@@ -151,7 +166,7 @@ func (s *socket) ready(p *poller, buf []byte) {
 	switch {
 	case again:
 	case n <= 0: // its end: a reader will find out which
-		a := s.reopen(nil)
+		a := s.reopen(nil, leftover{})
 		a.wire.parks = false
 		go a.serve() // ends when the socket does
 		return
@@ -163,7 +178,7 @@ func (s *socket) ready(p *poller, buf []byte) {
 		}
 	}
 	if p.rearm(int(s.fd), s.slot) != nil {
-		s.unpark(nil)
+		s.unpark(nil, leftover{})
 	}
 }
 
@@ -202,9 +217,9 @@ func (s *socket) answer(data []byte, alone bool) {
 			go s.active.serve() // ends when the socket is parked or ends
 			return
 		case !done:
-			s.unpark(bytes.Clone(data))
+			s.unpark(bytes.Clone(data), leftover{})
 			return
-		case len(reply) > 0 && !s.writeParked(data, reply):
+		case len(reply) > 0 && !s.hastenParked(data, reply):
 			return
 		}
 	}
@@ -281,7 +296,21 @@ func (s *socket) sendParked(frames []*hibernate.Frame) {
 func (s *socket) writeParked(early []byte, frames ...[]byte) bool {
 	done, all := s.push(frames)
 	if !all {
-		s.unpark(bytes.Clone(early)).link.resume(frames, done)
+		s.unpark(bytes.Clone(early), leftover{frames: frames, done: done})
+	}
+	return all
+}
+
+// hastenParked is writeParked for a ping, a pong or an automatic answer, which are urgent: one of which
+// the kernel has taken nothing leaves before the answers to what early has.
+func (s *socket) hastenParked(early, frame []byte) bool {
+	done, all := s.push([][]byte{frame})
+	switch {
+	case all:
+	case done == 0:
+		s.unpark(bytes.Clone(early), leftover{urgent: frame})
+	default:
+		s.unpark(bytes.Clone(early), leftover{frames: [][]byte{frame}, done: done})
 	}
 	return all
 }

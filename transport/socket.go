@@ -99,7 +99,7 @@ func (s *socket) abort(code int, reason string) {
 // ended. mu is held.
 func (s *socket) awake() *active {
 	if s.fd >= 0 {
-		return s.unpark(nil)
+		return s.unpark(nil, leftover{})
 	}
 	return s.active
 }
