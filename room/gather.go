@@ -216,9 +216,14 @@ func (g *gathering) rowidOf(place storage.Value) int64 {
 // order is that in which rows were created; in a large gathering that of their stamps.
 func (g *gathering) order(a, b gathered) int {
 	if g.large {
-		return cmp.Or(compareValues(a.stamp, b.stamp), compareValues(a.id, b.id))
+		return byStamp(a, b)
 	}
 	return cmp.Or(compareValues(a.created, b.created), cmp.Compare(a.rowid, b.rowid), compareValues(a.id, b.id))
+}
+
+// byStamp is the order of all that comes unasked.
+func byStamp(a, b gathered) int {
+	return cmp.Or(compareValues(a.stamp, b.stamp), compareValues(a.id, b.id))
 }
 
 // merge puts rows among those that are there.
@@ -255,9 +260,10 @@ func (g *gathering) answer(cursor string) *hibernate.Frame {
 
 // update is the gathering as one frame that nobody asked for.
 func (g *gathering) update() *hibernate.Frame {
+	all := slices.SortedFunc(slices.Values(g.rows), byStamp)
 	return hibernate.TextFrame(g.size+len(g.rows)+len(g.channel)+128, func(dst []byte) []byte {
 		rows := make([]byte, 0, g.size+len(g.rows))
-		for _, r := range g.rows {
+		for _, r := range all {
 			rows = append(syncproto.AppendSeparator(rows), g.text[r.start:r.end]...)
 		}
 		return syncproto.AppendUpdate(dst, g.channel, rows, "")

@@ -24,7 +24,7 @@ type ordered struct {
 }
 
 type orderedRow struct {
-	stamp      storage.Value
+	stamp, id  storage.Value
 	start, end int // in text
 	gone       bool
 }
@@ -36,7 +36,7 @@ func (o *ordered) add(rows *storage.Rows) {
 	start := len(o.text)
 	o.text = appendRow(o.text, rows)
 	o.total = len(o.text)
-	o.rows = append(o.rows, orderedRow{stampOf(rows), start, o.total, isGone(rows)})
+	o.rows = append(o.rows, orderedRow{stampOf(rows), rows.Value(0), start, o.total, isGone(rows)})
 }
 
 // addAll adds all rows, and closes them.
@@ -52,7 +52,7 @@ func (o *ordered) addAll(rows *storage.Rows) error {
 func (o *ordered) over() bool { return o.total > o.limit }
 
 func (o *ordered) sort() {
-	slices.SortStableFunc(o.rows, func(a, b orderedRow) int { return compareValues(a.stamp, b.stamp) })
+	slices.SortFunc(o.rows, func(a, b orderedRow) int { return cmp.Or(compareValues(a.stamp, b.stamp), compareValues(a.id, b.id)) })
 }
 
 // updates gives the rows as updates; the last one has the cursor.
