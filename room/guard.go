@@ -258,7 +258,7 @@ func (f *failures) of(key Key) (Failure, bool) {
 // Failures are the rooms that did not start when they were last called for, with the reason, the
 // oldest first; the newest 1000 of them. A room without a life counts too in which the host's own
 // work has met a fault: what a crash has left could not be put into its file, or its alarms could not be read. A room
-// that starts is none any more.
+// that starts is no longer one of them.
 func (h *Host) Failures() []Failure {
 	h.failures.mu.Lock()
 	defer h.failures.mu.Unlock()
