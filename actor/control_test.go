@@ -249,6 +249,7 @@ func TestAbandonReceive(t *testing.T) {
 		if got := ask(t, s, key, "more"); got != uint64(2) {
 			t.Errorf("served by life %v, want 2", got)
 		}
+		synctest.Wait() // the turn ends after its reply
 		if s.Abandon(key, 2) {
 			t.Error("abandoned a life that does not hang")
 		}
