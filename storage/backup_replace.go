@@ -160,7 +160,7 @@ func (d *DB) checkSource() error {
 	if err := checkVersion(uint32(id), uint32(version)); err != nil {
 		return err
 	}
-	if err := d.check("PRAGMA quick_check(1)"); err != nil {
+	if err := d.check("PRAGMA integrity_check(1)"); err != nil {
 		return err
 	}
 	meta := map[string]Value{}
