@@ -352,14 +352,24 @@ func TestInvariantAtomicSnapshotOfALostBatch(t *testing.T) {
 	send("poison", "sql", `INSERT INTO private VALUES (1)`)
 	send("kept", "add", object{"id": "kept"}) // has the seq that "lost" had
 	close(p.block)
-	alice.Received()
+	codes := make(map[string]string)
+	for _, e := range alice.Received() {
+		codes[e.ID] = e.Kind + e.Code
+	}
+	if codes["lost"] != "erroraborted" || codes["kept"] != "success" {
+		t.Fatalf("the actions were answered with %v: the test shows nothing", codes)
+	}
 	if got := ids(h.Join("shop", "r", "carol").Sync("items")); got != "ghost kept" {
 		t.Errorf("a new client got %q", got)
 	}
 	h.Advance(time.Second) // bob's sync is tried again
-	for _, e := range bob.Received() {
-		if e.Kind == "sync" && ids(e.Rows) != "ghost kept" {
-			t.Errorf("bob got %q", ids(e.Rows))
+	got := bob.Received()
+	if len(got) == 0 || got[len(got)-1].Kind != "sync" || ids(got[len(got)-1].Rows) != "ghost kept" {
+		t.Fatalf("bob got %s", describe(got))
+	}
+	for _, e := range got {
+		if strings.Contains(string(e.Data), `"lost"`) {
+			t.Errorf("bob got a row that was undone, in %s", e.Data)
 		}
 	}
 }
