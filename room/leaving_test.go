@@ -73,7 +73,7 @@ func TestInvariantSocketsOutliveRoomsOnClose(t *testing.T) {
 		c := h.Join("lobby", "r", leaves.id, vip)
 		c.Leave()
 		want := fmt.Sprintf("%s left, here are %s, with the tag stays", leaves.id, leaves.here)
-		if got := <-seen; got != want {
+		if got := within(t, seen, "OnClose"); got != want {
 			t.Errorf("OnClose saw: %s\nwant: %s", got, want)
 		}
 		if got := c.Received(); len(got) != 0 {

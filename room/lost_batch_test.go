@@ -31,7 +31,7 @@ func (d doomed) lose(name string, actions ...object) map[string]roomtest.Event {
 		d.c.SendJSON(object{"id": id, "channel": "items", "rpc": true, "action": object{"type": action, "payload": payload}})
 	}
 	send("hang "+name, "hang", object{})
-	<-d.p.entered
+	within(d.t, d.p.entered, "the hook to begin")
 	for _, action := range actions {
 		d.c.SendJSON(action)
 	}
