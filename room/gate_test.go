@@ -286,7 +286,7 @@ func closedGate(w *watched, act func(*watched, chan<- string), late bool) {
 	case <-time.After(soon):
 		t.Fatalf("gate: no sync was asked for, and this was seen: %s", strings.Join(w.drain(), "; "))
 	}
-	for range 50 { // who was answered too early has had the time to say so
+	for began := time.Now(); time.Since(began) < 50*time.Millisecond; { // who was answered too early has had the time to say so
 		w.settle(besides)
 	}
 	seen := w.drain()
