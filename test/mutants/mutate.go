@@ -102,14 +102,15 @@ func nameOf(fn *ast.FuncDecl) string {
 	return fn.Name.Name
 }
 
-// quiet are functions whose calls nobody's behavior depends on: a log's, and the deliberate bugs of the simulation.
+// quiet are functions whose calls nobody's behavior depends on: a log's, those that write an error's text, which is for people,
+// and the deliberate bugs of the simulation.
 func quiet(call *ast.CallExpr) bool {
 	s, is := call.Fun.(*ast.SelectorExpr)
 	if !is {
 		return false
 	}
 	switch s.Sel.Name {
-	case "Debug", "Info", "Warn", "Error", "tell", "complain", "panicked":
+	case "Debug", "Info", "Warn", "Error", "Errorf", "tell", "complain", "panicked":
 		return true
 	case "On":
 		id, is := s.X.(*ast.Ident)
