@@ -6,6 +6,7 @@
 #   make fuzz    every fuzz target (FUZZTIME=5s)      make bench   every benchmark (BENCHTIME=1s), and the ratios
 #   make crash   kill -9 and restart (LOOPS=200)      make web     the page and the wire, in Node and Chromium
 #   make sim     systems from seeds (test/sim)         make bugs    the simulation against deliberate bugs
+#   make mutants  small bugs in the source: do the tests find them? (PKG= SEED=1 N=50; test/mutants/main.go says how)
 #   make soak    the long versions (DURATION=10m)     make api     rewrite the golden files of the exported API
 #   make run     serve the example rooms              make clean   remove the checkers and logs
 #   make compare the benchmarks of test/compare/list.go, here and at another commit, in turn: is anything slower?
@@ -20,10 +21,12 @@ DURATION  ?= 10m
 PAIRS     ?= 10
 BASE      ?= HEAD~1
 BENCH     ?= .
+SEED      ?= 1
+N         ?= 50
 
 export FUZZTIME LOOPS DURATION
 
-.PHONY: test lint cross unit fuzz bench compare crash sim bugs web soak api run clean
+.PHONY: test lint cross unit fuzz bench compare crash sim bugs mutants web soak api run clean
 
 test:
 	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim storage web
@@ -39,6 +42,9 @@ bench:
 
 compare:
 	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(value BENCH)' -dir '$(DIR)'
+
+mutants:
+	@go run ./test/mutants -pkg '$(PKG)' -seed '$(SEED)' -n '$(N)'
 
 soak:
 	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup cross-soak unit-soak fuzz crash-soak linear-soak sim-soak torture-soak sockets-soak bugs bench

@@ -43,7 +43,7 @@ func TestInvariantAtomicPanicInABatch(t *testing.T) {
 		alice.SendJSON(object{"id": id, "channel": "items", "rpc": true, "action": object{"type": action, "payload": object{"id": id}}})
 	}
 	send("0", "hang") // holds the room up while the others queue
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	for i := 1; i <= 9; i++ {
 		send(fmt.Sprint(i), map[bool]string{true: "panic", false: "add"}[i == 5])
 	}
@@ -83,7 +83,7 @@ func TestInvariantIsolationHandlerThatNeverReturns(t *testing.T) {
 	other := h.Join("shop", "elsewhere", "carol")
 	mustSucceed(t, alice.Do("items", "add", object{"id": "kept", "name": "x"}))
 	alice.SendJSON(object{"id": "h", "channel": "items", "rpc": true, "action": object{"type": "hang", "payload": object{}}})
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	bob.SendJSON(object{"id": "queued", "channel": "items", "rpc": true, "action": object{"type": "add", "payload": object{"id": "queued"}}})
 	mustSucceed(t, other.Do("items", "add", object{"id": "1", "name": "another room goes on"}))
 
@@ -122,7 +122,7 @@ func TestInvariantAtomicAttachmentOfAHangingAction(t *testing.T) {
 	alice := h.Join("shop", "r", "alice")
 	mustSucceed(t, alice.Do("items", "attach", object{"name": "first"}))
 	alice.SendJSON(object{"id": "h", "channel": "items", "rpc": true, "action": object{"type": "hang", "payload": object{"name": "set and hang"}}})
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	h.Clock.Advance(5 * time.Second)
 	h.Clock.Advance(5 * time.Second)
 	if e := alice.Do("items", "attached", nil); string(e.Value) != `"first"` {
@@ -144,7 +144,7 @@ func TestAttachmentsWithinABatch(t *testing.T) {
 		alice.SendJSON(object{"id": id, "channel": "items", "rpc": true, "action": object{"type": action, "payload": payload}})
 	}
 	send("hang", "hang", object{})
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	send("set", "attach", object{"name": "one"})
 	send("fail", "attach", object{"id": "fail", "name": "two"})
 	send("get", "attached", nil)
@@ -173,9 +173,9 @@ func TestHookThatHeedsItsContext(t *testing.T) {
 	alice := h.Join("shop", "r", "alice")
 	done := make(chan roomtest.Event)
 	go func() { done <- alice.Do("items", "slow", object{"id": "1"}) }()
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	h.Clock.Advance(5 * time.Second)
-	mustRefuse(t, <-done, "action_timeout")
+	mustRefuse(t, within(t, done, "the answer"), "action_timeout")
 	if rows := alice.Sync("items"); len(rows) != 0 {
 		t.Errorf("it left %v", rows)
 	}
@@ -186,8 +186,8 @@ func TestEndlessSQLIsInterrupted(t *testing.T) {
 	alice := h.Join("shop", "r", "alice")
 	done := make(chan roomtest.Event)
 	go func() { done <- alice.Do("items", "spin", object{}) }()
-	<-p.entered
-	for {
+	within(t, p.entered, "the hook to begin")
+	for range 2000 {
 		h.Clock.Advance(5 * time.Second)
 		select {
 		case e := <-done:
@@ -199,6 +199,7 @@ func TestEndlessSQLIsInterrupted(t *testing.T) {
 		case <-time.After(10 * time.Millisecond): // SQLite may not have begun yet
 		}
 	}
+	t.Error("the action does not end")
 }
 
 func TestRoomThatDoesNotStart(t *testing.T) {
@@ -229,11 +230,11 @@ func TestInvariantIsolationStartThatNeverReturns(t *testing.T) {
 		_, err := h.TryJoin("shop", "r", "alice")
 		refused <- err
 	}()
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	h.Clock.Advance(5 * time.Second)
 	h.Clock.Advance(5 * time.Second)
 	var refusal *room.Error
-	if err := <-refused; !errors.As(err, &refusal) || refusal.Code != "room_unavailable" {
+	if err := within(t, refused, "the refusal"); !errors.As(err, &refusal) || refusal.Code != "room_unavailable" {
 		t.Errorf("joining a room whose start hangs: %v", err)
 	}
 	p.hanging.Store(false)
@@ -313,7 +314,7 @@ func TestInvariantAtomicBatchLost(t *testing.T) {
 		alice.SendJSON(object{"id": id, "channel": "items", "rpc": true, "action": object{"type": action, "payload": payload}})
 	}
 	send("hang", "hang", object{})
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	send("before", "add", object{"id": "before"})
 	send("poison", "sql", `INSERT INTO private VALUES (1)`)
 	send("after", "add", object{"id": "after"})
@@ -346,20 +347,30 @@ func TestInvariantAtomicSnapshotOfALostBatch(t *testing.T) {
 		alice.SendJSON(object{"id": id, "channel": "items", "rpc": true, "action": object{"type": action, "payload": payload}})
 	}
 	send("hang", "hang", object{})
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	send("lost", "add", object{"id": "lost"})
 	bob.SendJSON(object{"channel": "items", "sync": true, "from": nil}) // sees "lost", and is answered later
 	send("poison", "sql", `INSERT INTO private VALUES (1)`)
 	send("kept", "add", object{"id": "kept"}) // has the seq that "lost" had
 	close(p.block)
-	alice.Received()
+	codes := make(map[string]string)
+	for _, e := range alice.Received() {
+		codes[e.ID] = e.Kind + e.Code
+	}
+	if codes["lost"] != "erroraborted" || codes["kept"] != "success" {
+		t.Fatalf("the actions were answered with %v: the test shows nothing", codes)
+	}
 	if got := ids(h.Join("shop", "r", "carol").Sync("items")); got != "ghost kept" {
 		t.Errorf("a new client got %q", got)
 	}
 	h.Advance(time.Second) // bob's sync is tried again
-	for _, e := range bob.Received() {
-		if e.Kind == "sync" && ids(e.Rows) != "ghost kept" {
-			t.Errorf("bob got %q", ids(e.Rows))
+	got := bob.Received()
+	if len(got) == 0 || got[len(got)-1].Kind != "sync" || ids(got[len(got)-1].Rows) != "ghost kept" {
+		t.Fatalf("bob got %s", describe(got))
+	}
+	for _, e := range got {
+		if strings.Contains(string(e.Data), `"lost"`) {
+			t.Errorf("bob got a row that was undone, in %s", e.Data)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func TestActionThatWritesTooMuch(t *testing.T) {
 	const large = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO big SELECT randomblob(4000) FROM n"
 
 	alice.SendJSON(object{"id": "h", "channel": "items", "rpc": true, "action": object{"type": "hang", "payload": object{}}})
-	<-p.entered // the next ones queue up, and share a batch
+	within(t, p.entered, "the hook to begin") // the next ones queue up, and share a batch
 	bob.SendJSON(object{"id": "before", "channel": "items", "rpc": true, "action": object{"type": "add", "payload": object{"id": "before"}}})
 	alice.SendJSON(object{"id": "large", "channel": "items", "rpc": true, "client": "phone", "mutation": 2, "action": object{"type": "sql", "payload": large}})
 	bob.SendJSON(object{"id": "behind", "channel": "items", "rpc": true, "action": object{"type": "add", "payload": object{"id": "behind"}}})
@@ -61,7 +61,7 @@ func TestActionThatWritesTooMuchBehindAnother(t *testing.T) {
 	mustSucceed(t, alice.Do("items", "sql", "CREATE TABLE big (x)"))
 	const large = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO big SELECT randomblob(4000) FROM n"
 	alice.SendJSON(object{"id": "h", "channel": "items", "rpc": true, "action": object{"type": "hang", "payload": object{}}})
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	send := func(n int, action any) {
 		alice.SendJSON(object{"id": fmt.Sprint("phone-", n), "channel": "items", "rpc": true, "client": "phone", "mutation": n, "action": action})
 	}

@@ -270,15 +270,15 @@ func TestMigrationTime(t *testing.T) {
 		_, err := h.TryJoin("library", "r", "alice")
 		joined <- err
 	}()
-	<-entered
+	within(t, entered, "the hook to begin")
 	h.Clock.Advance(9 * time.Minute)
 	goOn <- true
-	if err := <-early; err != nil {
+	if err := within(t, early, "the migration to look at its time"); err != nil {
 		t.Errorf("after 9 minutes: %v", err)
 	}
-	<-entered
+	within(t, entered, "the hook to begin")
 	h.Clock.Advance(time.Minute)
-	if err := <-joined; err == nil {
+	if err := within(t, joined, "the one who joins"); err == nil {
 		t.Error("the room started")
 	}
 	failures := h.Failures()

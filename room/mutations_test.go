@@ -113,7 +113,7 @@ func TestInvariantExactlyOnceNumbered(t *testing.T) {
 					}
 				case n == 19: // a batch that is lost takes couriers' actions along
 					k.c.SendJSON(object{"id": fmt.Sprint("hang", step), "channel": "items", "rpc": true, "action": object{"type": "hang", "payload": object{}}})
-					<-p.entered
+					within(t, p.entered, "the hook to begin")
 					k.resend()
 					k.c.SendJSON(object{"id": fmt.Sprint("poison", step), "channel": "items", "rpc": true, "action": object{"type": "sql", "payload": `INSERT INTO private VALUES (1)`}})
 					k.resend()

@@ -138,10 +138,10 @@ func (g *onceRig) answer(id string, o outcome) roomtest.Event {
 	g.t.Helper()
 	switch o.action {
 	case "slow":
-		<-g.room.entered
+		within(g.t, g.room.entered, "the hook to begin")
 		g.h.Clock.Advance(5 * time.Second)
 	case "hang":
-		<-g.room.entered
+		within(g.t, g.room.entered, "the hook to begin")
 		g.h.Clock.Advance(5 * time.Second)
 		g.h.Clock.Advance(5 * time.Second)
 	}
@@ -324,19 +324,19 @@ func TestExactlyOnceKept(t *testing.T) {
 	t.Run("a full inbox", func(t *testing.T) {
 		g := newOnceRig(t, func(o *room.Options) { o.MailboxSize = 1 })
 		hung := g.send("other", 1, outcome{action: "slow"})
-		<-g.room.entered
+		within(g.t, g.room.entered, "the hook to begin")
 		first, sent := g.send("c", 1, ok), make(chan string)
 		go func() { sent <- g.send("c", 2, ok) }() // waits for room in the inbox
 		g.h.Clock.Advance(5 * time.Second)
 		g.want(g.reply(hung), "action_timeout", false)
 		g.want(g.reply(first), "", true)
-		g.want(g.reply(<-sent), "", true)
+		g.want(g.reply(within(g.t, sent, "the answer")), "", true)
 		g.log("c/1 c/2")
 	})
 	t.Run("another action took it down", func(t *testing.T) {
 		g := newOnceRig(t)
 		hung := g.send("other", 1, outcome{action: "slow"})
-		<-g.room.entered
+		within(g.t, g.room.entered, "the hook to begin")
 		first, trap := g.send("c", 1, ok), g.send("trapper", 1, outcome{action: "trap"})
 		g.h.Clock.Advance(5 * time.Second)
 		g.want(g.reply(hung), "action_timeout", false)

@@ -64,7 +64,7 @@ func TestInvariantIsolationPayloadThatNeverDecodes(t *testing.T) {
 		alice.SendJSON(object{"id": "h", "channel": "items", "rpc": true, "action": object{"type": "take", "payload": object{
 			"ID": "never", "Slots": []any{object{"a": t.Name()}}}}})
 	}()
-	<-d.entered
+	within(t, d.entered, "the payload to be decoded")
 	select {
 	case <-sent:
 	case <-time.After(20 * time.Second):

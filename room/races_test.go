@@ -174,7 +174,7 @@ func TestInvariantGateStopAgainstWake(t *testing.T) {
 			})
 		}
 		for range round * 5 {
-			<-enough
+			within(t, enough, "acknowledgements")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		if err := h.Host.Shutdown(ctx); err != nil {

@@ -139,4 +139,13 @@ func TestInvariantExactlyOnceLongHistory(t *testing.T) {
 			t.Fatalf("behind %d actions: %d parts", n, x.Parts)
 		}
 	}
+	h.CrashRoom("keep", "r")
+	known := 0 // from the newest down, and not those alone at which somebody looked
+	for n := actions - 1; n >= 0 && string(do(n)) == string(replies[n]); n-- {
+		alice.Received()
+		known++
+	}
+	if known < 1300 { // that is what the limit has room for at least
+		t.Errorf("of %d replies the room knows the last %d", actions, known)
+	}
 }

@@ -46,10 +46,12 @@ func TestInvariantResumeSnapshotWhileOthersWrite(t *testing.T) {
 			writer.SendJSON(object{"id": fmt.Sprint("w", seed, step), "channel": "items", "rpc": true, "action": action})
 		}
 		taker.equals(h)
-		shown, n := make(map[any]string), 0
+		shown, pages := make(map[any]string), 0
 		for done := false; !done; {
 			e := stock.Next()
-			n++
+			if e.Kind == "sync" {
+				pages++
+			}
 			for _, row := range e.Rows {
 				shown[row.ID()] = fmt.Sprint(row)
 				if row.Deleted() {
@@ -71,8 +73,8 @@ func TestInvariantResumeSnapshotWhileOthersWrite(t *testing.T) {
 		if !maps.Equal(shown, taker.channels["items"].rows) {
 			t.Errorf("seed %d: the clients differ: %d rows and %d", seed, len(shown), len(taker.channels["items"].rows))
 		}
-		if n < 10 {
-			t.Errorf("seed %d: %d frames", seed, n)
+		if pages < 3 { // how many updates come between them depends on who is quicker
+			t.Errorf("seed %d: the snapshot came in %d pages", seed, pages)
 		}
 	}
 	if between == 0 {

@@ -147,7 +147,7 @@ func TestInvariantIsolationUserCodeThatNeverReturns(t *testing.T) {
 					failed <- errors.New(alice.Do("items", "fail", object{}).Code)
 				}()
 			}
-			<-stuck.entered
+			within(t, stuck.entered, "the hook to begin")
 			stuck.on.Store(false)
 			h.Clock.Advance(5 * time.Second)
 			h.Clock.Advance(5 * time.Second)

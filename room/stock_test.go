@@ -322,7 +322,7 @@ func TestStockLateReply(t *testing.T) {
 		bob.Received()
 		carol.Resume("items", nil)
 		act(alice, "hung", "hang", object{})
-		<-p.entered
+		within(t, p.entered, "the hook to begin")
 		act(bob, "b", "add", object{"id": "1"})
 		act(carol, "c", "add", object{"id": "2"})
 		h.Clock.Advance(held)
@@ -358,7 +358,7 @@ func TestStockLateReplyOfThePast(t *testing.T) {
 	ask(bob, nil)
 	bob.Received()
 	act(alice, "hung", "hang", object{})
-	<-p.entered
+	within(t, p.entered, "the hook to begin")
 	act(bob, "b", "add", object{"id": "1"})
 	act(bob, "c", "add", object{"id": "2"})
 	act(alice, "d", "remove", object{"id": "1"})

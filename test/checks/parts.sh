@@ -36,6 +36,9 @@ checker() {
   echo "$dir/$name"
 }
 
+# tests is go test, which leaves a list of the tests that did not run on this machine for the summary.
+tests() { go test -json "$@" | CGO_ENABLED=0 go run ./test/checks/skips -out "${SKIPPED_FILE:-/dev/null}"; }
+
 go_files() { find . \( -name node_modules -o -name '.?*' \) -prune -o -name '*.go' -print0; }
 
 part_setup() {
@@ -110,11 +113,11 @@ part_unit() { unit -gcflags=modernc.org/sqlite/lib=-race=false; }
 unit() {
   local flags=(-shuffle=on -count=1 -timeout 20m "$@")
   if have gcc || have clang; then
-    CGO_ENABLED=1 go test -race "${flags[@]}" ./...
+    CGO_ENABLED=1 tests -race "${flags[@]}" ./...
     return
   fi
   echo 'no C compiler: the tests run WITHOUT the race detector'
-  go test -shuffle=on -count=1 -timeout 20m ./...
+  tests -shuffle=on -count=1 -timeout 20m ./...
   missing 'tests passed, but WITHOUT the race detector: it needs a C compiler'
 }
 
@@ -199,14 +202,14 @@ part_linear-soak() {
 }
 
 # The simulation, for as long as one likes; a few thousand seeds of it in every run; and its deliberate bugs.
-part_sim() { go test -count=1 -timeout 15m ./test/sim; }
+part_sim() { tests -count=1 -timeout 15m ./test/sim; }
 part_sim-soak() { go test -count=1 -v -timeout 24h -skip '^TestTorture$' ./test/sim -sim.for "$DURATION"; }
 part_bugs() { go test -count=1 -v -tags denbugs -timeout 1h -run '^TestBugs$' ./test/sim ./test/linear; }
 
 # The storage's tests in full: power cuts at every operation, and 500 seeds of rooms on one log on a disk that fails. The
 # race detector makes SQLite fifteen times slower, so the unit tests try a part of these. The torture also runs for as long
 # as there is time for.
-part_storage() { go test -count=1 -timeout 15m ./storage/...; }
+part_storage() { tests -count=1 -timeout 15m ./storage/...; }
 part_torture-soak() {
   go test -count=1 -v -timeout 24h -run '^TestTorture$' ./storage -torture.for "$DURATION"
   go test -count=1 -v -timeout 24h -run '^TestTorture$' ./test/sim -sim.for "$DURATION"

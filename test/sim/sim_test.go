@@ -18,7 +18,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("sim.seed", 0, "make the run of one seed, and show all that happens in it")
-	seedsFlag = flag.Int("sim.seeds", 0, "how many runs TestSimulation makes; 0: 2000, 100 with -short, 15 under the race detector")
+	seedsFlag = flag.Int("sim.seeds", 0, "how many runs TestSimulation makes; 0: 2000, 400 with -short, 15 under the race detector")
 	firstFlag = flag.Uint64("sim.first", 1, "the first seed of them")
 	linesFlag = flag.Int("sim.lines", 60, "how much of the end of a failing run is shown, in lines")
 	forFlag   = flag.Duration("sim.for", 0, "begin no run after so long; the seeds are then as many as it takes, from the clock's")
@@ -89,7 +89,7 @@ func limits(t *testing.T, now time.Time) seeds {
 	case s.Count == 0 && raceEnabled:
 		s.Count = 15
 	case s.Count == 0 && testing.Short():
-		s.Count = 100
+		s.Count = 400
 	case s.Count == 0:
 		s.Count = 2000
 	}
