@@ -183,6 +183,8 @@ type Host struct {
 	looks    looks
 	visits   visits
 
+	compactor compactor
+
 	panics        sync.Map // of jobs of the host's own: by the job, what the last one said
 	alarmFailures alarmFailures
 	scanned       sync.Map // of namespaces: the index of alarms knows all of their rooms
@@ -228,6 +230,7 @@ func Open(o Options) (*Host, error) {
 	h.awake.clock, h.awake.after, h.awake.most = o.Clock, o.IdleAfter, o.MaxAwake
 	h.awake.waits, h.awake.retire, h.awake.contain = o.Dispatcher == nil, h.actors.Retire, h.contain
 	h.presence.Panicked = h.linkPanicked
+	h.sweepPast()
 	if err := h.openAlarms(); err != nil {
 		h.stopping.Store(true)
 		return nil, errors.Join(err, h.closeLog(), unlock())
@@ -338,6 +341,7 @@ func (h *Host) Shutdown(ctx context.Context) error {
 	h.presence.Close()
 	h.awake.close()
 	h.alarms.Stop()
+	h.compactor.stop()
 	err := h.actors.Shutdown(ctx)
 	if err != nil {
 		return fmt.Errorf("room: shutdown: %w", err)
@@ -376,6 +380,9 @@ func (h *Host) release() error {
 	h.released = true
 	h.recovery.Lock() // until the group of rooms in work has been seen to
 	defer h.recovery.Unlock()
+	h.compactor.stop()
+	h.compactor.work.Lock() // until it has given way
+	defer h.compactor.work.Unlock()
 	h.closeSpares()
 	return errors.Join(protect(h.closeAlarms), protect(h.closeLog), h.unlock()) // each, whatever the others do
 }

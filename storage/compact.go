@@ -63,19 +63,22 @@ type Compacted struct {
 	Before, After int64 // the file's size in bytes; equal: there was nothing to do
 }
 
-// Compact writes the file of a room again without its free pages. Nobody may have the room open. The room's
+// Compact writes the file of a room again without its free pages, if that is worth it; nil: if there are any. Nobody may have the room open. The room's
 // transactions, seq and epoch stay as they are, and so does its history if Options.Past is set. It needs room on the
 // disk for the new file; with a history that goes back, the old one stays in Options.Past.
 //
 // When ctx ends, Compact gives up within milliseconds, unless the new file is just taking its place,
 // and returns ctx's cause. After an error the room is as it was, but for the file that it has. Errors: those of Open;
 // fs.ErrNotExist, the room has no file; ErrFull, ErrIO, ErrCorrupt.
-func Compact(ctx context.Context, o Options) (Compacted, error) {
+func Compact(ctx context.Context, o Options, worth func(Slack) bool) (Compacted, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return Compacted{}, err
 	}
-	done, err := compact(ctx, o)
+	if worth == nil {
+		worth = func(s Slack) bool { return s.Free > 0 }
+	}
+	done, err := compact(ctx, o, worth)
 	if ctx.Err() != nil && (errors.Is(err, ErrInterrupted) || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return done, context.Cause(ctx)
 	}
@@ -85,7 +88,7 @@ func Compact(ctx context.Context, o Options) (Compacted, error) {
 	return done, nil
 }
 
-func compact(ctx context.Context, o Options) (done Compacted, err error) {
+func compact(ctx context.Context, o Options, worth func(Slack) bool) (done Compacted, err error) {
 	if done.Before, err = o.FS.Size(o.Path); err != nil {
 		return done, err
 	}
@@ -98,7 +101,7 @@ func compact(ctx context.Context, o Options) (done Compacted, err error) {
 		return done, err
 	}
 	done.After = done.Before
-	if job.free == 0 || job.number == job.layout { // compacted, and not used since
+	if !worth(job.slack) || job.slack.Free == 0 || job.number == job.layout { // compacted, and not used since
 		return done, nil
 	}
 	if err := job.write(ctx); err != nil {
@@ -126,8 +129,8 @@ type compaction struct {
 	o              Options
 	epoch          string
 	number, layout uint64 // of the file as it is
-	free           int64  // bytes
-	walked         bool   // the commit log has entries that lead back from it
+	slack          Slack
+	walked         bool // the commit log has entries that lead back from it
 }
 
 func (j *compaction) fresh() string { return j.o.Path + freshSuffix }
@@ -139,7 +142,7 @@ func bringToRest(o Options) (*compaction, error) {
 		return nil, err
 	}
 	slack, err := d.Slack()
-	j := &compaction{o: o, epoch: d.epoch, number: d.number, layout: d.layout, free: slack.Free}
+	j := &compaction{o: o, epoch: d.epoch, number: d.number, layout: d.layout, slack: slack}
 	if err == nil && d.room != nil {
 		first, _, failed := d.room.Range()
 		j.walked, err = first != 0, failed

@@ -122,7 +122,7 @@ func compactUnder(t *testing.T, seed uint64, harm func(*faultdisk.Disk)) (done b
 	defer c.close()
 	harm(c.disk)
 	before := c.disk.Stats()
-	_, err := Compact(context.Background(), c.options("room"))
+	_, err := Compact(context.Background(), c.options("room"), nil)
 	done = err == nil
 	cut := c.disk.Stats().Crashes != before.Crashes
 	if err != nil && !errors.Is(err, ErrIO) && !errors.Is(err, ErrFull) {
@@ -169,7 +169,7 @@ func TestCompactRemovesTheWALFirst(t *testing.T) {
 			}
 		}
 	}}
-	if _, err := Compact(context.Background(), o); err != nil {
+	if _, err := Compact(context.Background(), o, nil); err != nil {
 		t.Fatal(err)
 	}
 	if renamed != 1 || back > 0 {

@@ -86,7 +86,7 @@ func TestCompactShrinks(t *testing.T) {
 	}
 	path := r.options("big").Path
 	before := sizeOf(t, r, path)
-	done, err := Compact(context.Background(), r.options("big"))
+	done, err := Compact(context.Background(), r.options("big"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestCompactKeepsEverything(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	done, err := Compact(context.Background(), r.options("all"))
+	done, err := Compact(context.Background(), r.options("all"), nil)
 	if err != nil || done.After >= done.Before/2 {
 		t.Fatalf("%+v (%v)", done, err)
 	}
@@ -233,7 +233,7 @@ func TestCompactHistory(t *testing.T) {
 			t.Fatal(err)
 		}
 		compacted = append(compacted, d.Seq())
-		if done, err := Compact(context.Background(), r.options("room")); err != nil || done.After >= done.Before {
+		if done, err := Compact(context.Background(), r.options("room"), nil); err != nil || done.After >= done.Before {
 			t.Fatalf("%+v (%v)", done, err)
 		}
 	}
@@ -314,7 +314,7 @@ func TestCompactLayoutsDoNotMix(t *testing.T) {
 	if err := keepFile(r.fs, path, "/data/copy"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Compact(context.Background(), r.options("room")); err != nil {
+	if _, err := Compact(context.Background(), r.options("room"), nil); err != nil {
 		t.Fatal(err)
 	}
 	d = r.mustOpen("room")
@@ -352,7 +352,7 @@ func TestCompactGivesWay(t *testing.T) {
 			cancel(wanted)
 		}
 	}}
-	if _, err := Compact(ctx, o); !errors.Is(err, wanted) {
+	if _, err := Compact(ctx, o, nil); !errors.Is(err, wanted) {
 		t.Errorf("it ended with %v", err)
 	}
 	if after := r.disk.Files(); fmt.Sprint(after) != fmt.Sprint(before) {
@@ -400,7 +400,7 @@ func (f *beforeOpen) Open(path string, flag int) (vfs.File, error) {
 // A room that is not there is not made, one without free pages is left alone.
 func TestCompactNothing(t *testing.T) {
 	r := compactRig(t, 0)
-	if _, err := Compact(context.Background(), r.options("none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Compact(context.Background(), r.options("none"), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no room: %v", err)
 	}
 	d := r.mustOpen("room")
@@ -408,7 +408,7 @@ func TestCompactNothing(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	done, err := Compact(context.Background(), r.options("room"))
+	done, err := Compact(context.Background(), r.options("room"), nil)
 	if err != nil || done.Before != done.After || done.Before != sizeOf(t, r, r.options("room").Path) {
 		t.Errorf("%+v (%v)", done, err)
 	}

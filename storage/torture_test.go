@@ -924,7 +924,7 @@ func (m *machine) compact(r *tortured) error {
 	case 2:
 		m.harm()
 	}
-	done, err := Compact(context.Background(), m.options(r))
+	done, err := Compact(context.Background(), m.options(r), nil)
 	m.say("%s is compacted: %+v: %v", r.name, done, err)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !m.trouble(err) {
 		return fmt.Errorf("compacting %s: %w", r.name, err)
