@@ -185,3 +185,26 @@ func TestShutdownEndsCompact(t *testing.T) {
 		t.Errorf("the file has %d bytes", size)
 	}
 }
+
+// The file that a restore has replaced stays for thirty days.
+func TestReplacedFileGoes(t *testing.T) {
+	h, _ := open(t)
+	alice := h.Join("shop", "r", "alice")
+	mustSucceed(t, alice.Do("items", "sql", `INSERT INTO items VALUES ('a', '', 1, 1, NULL)`))
+	path := filepath.Join(t.TempDir(), "copy.db")
+	if err := h.Backup(t.Context(), shopKey, path); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := h.Restore(t.Context(), shopKey, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Advance(29 * 24 * time.Hour)
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("it went too early: %v", err)
+	}
+	h.Advance(48*time.Hour + 2*time.Hour)
+	if _, err := os.Stat(kept); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is there still: %v", err)
+	}
+}

@@ -111,6 +111,9 @@ type Options struct {
 	AlarmRooms int
 	// AlarmTries is how often an alarm is tried before it is given up. Default 6.
 	AlarmTries int
+	// KeepReplaced is how long the file stays that a restore has replaced, as …db.before-restore-<time>; of a
+	// room there are ten at most. Default 30 days; negative: no limit of time.
+	KeepReplaced time.Duration
 	// ClientRetention is how long a room knows up to which number a client's actions were
 	// applied, after the client was last seen. Default 30 days.
 	ClientRetention time.Duration
@@ -146,6 +149,9 @@ func (o *Options) setDefaults() {
 		o.TimeTravel = 24 * time.Hour
 	}
 	def(&o.ClientRetention, 30*24*time.Hour)
+	if o.KeepReplaced == 0 {
+		o.KeepReplaced = 30 * 24 * time.Hour
+	}
 	if o.AlarmRooms == 0 {
 		o.AlarmRooms = hibernate.DefaultAtOnce
 	}
@@ -231,6 +237,7 @@ func Open(o Options) (*Host, error) {
 	h.awake.waits, h.awake.retire, h.awake.contain = o.Dispatcher == nil, h.actors.Retire, h.contain
 	h.presence.Panicked = h.linkPanicked
 	h.sweepPast()
+	h.sweepReplacedLater(replacedFirst)
 	if err := h.openAlarms(); err != nil {
 		h.stopping.Store(true)
 		return nil, errors.Join(err, h.closeLog(), unlock())

@@ -219,7 +219,7 @@ func (v *Verifier) history(d *DB, what Finding) error {
 // leftovers are the ends of names of files that Den makes beside a room's file, in the order in which
 // they are looked for, and what they are.
 var leftovers = []struct{ infix, is string }{
-	{".before-restore-", "a file that a restore has replaced; it is the operator's"},
+	{replacedInfix, "a file that a restore has replaced; it is kept for a while"},
 	{restoreInfix, "a restore that did not come to its end; the next one removes it"},
 	{partInfix, "a backup that did not come to its end; it can be removed"},
 	{".new", "a new room's file that was not finished; it is written over"},
