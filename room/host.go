@@ -111,6 +111,9 @@ type Options struct {
 	AlarmRooms int
 	// AlarmTries is how often an alarm is tried before it is given up. Default 6.
 	AlarmTries int
+	// KeepReplaced is how long the file stays that a restore has replaced, as …db.before-restore-<time>; of a
+	// room there are ten at most. Default 30 days; negative: no limit of time.
+	KeepReplaced time.Duration
 	// ClientRetention is how long a room knows up to which number a client's actions were
 	// applied, after the client was last seen. Default 30 days.
 	ClientRetention time.Duration
@@ -146,6 +149,9 @@ func (o *Options) setDefaults() {
 		o.TimeTravel = 24 * time.Hour
 	}
 	def(&o.ClientRetention, 30*24*time.Hour)
+	if o.KeepReplaced == 0 {
+		o.KeepReplaced = 30 * 24 * time.Hour
+	}
 	if o.AlarmRooms == 0 {
 		o.AlarmRooms = hibernate.DefaultAtOnce
 	}
@@ -182,6 +188,8 @@ type Host struct {
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
 	visits   visits
+
+	compactor compactor
 
 	panics        sync.Map // of jobs of the host's own: by the job, what the last one said
 	alarmFailures alarmFailures
@@ -228,6 +236,8 @@ func Open(o Options) (*Host, error) {
 	h.awake.clock, h.awake.after, h.awake.most = o.Clock, o.IdleAfter, o.MaxAwake
 	h.awake.waits, h.awake.retire, h.awake.contain = o.Dispatcher == nil, h.actors.Retire, h.contain
 	h.presence.Panicked = h.linkPanicked
+	h.sweepPast()
+	h.sweepReplacedLater(replacedFirst)
 	if err := h.openAlarms(); err != nil {
 		h.stopping.Store(true)
 		return nil, errors.Join(err, h.closeLog(), unlock())
@@ -338,6 +348,7 @@ func (h *Host) Shutdown(ctx context.Context) error {
 	h.presence.Close()
 	h.awake.close()
 	h.alarms.Stop()
+	h.compactor.stop()
 	err := h.actors.Shutdown(ctx)
 	if err != nil {
 		return fmt.Errorf("room: shutdown: %w", err)
@@ -376,6 +387,9 @@ func (h *Host) release() error {
 	h.released = true
 	h.recovery.Lock() // until the group of rooms in work has been seen to
 	defer h.recovery.Unlock()
+	h.compactor.stop()
+	h.compactor.work.Lock() // until it has given way
+	defer h.compactor.work.Unlock()
 	h.closeSpares()
 	return errors.Join(protect(h.closeAlarms), protect(h.closeLog), h.unlock()) // each, whatever the others do
 }

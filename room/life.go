@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -245,6 +246,9 @@ func (h *Host) fileOptions(key Key) (storage.Options, error) {
 	}
 	if h.log != nil {
 		options.Log = h.log
+		if h.opts.TimeTravel > 0 {
+			options.Past = filepath.Join(h.opts.Dir, pastDir)
+		}
 	} else if h.opts.Durability == Unsynced {
 		options.Synchronous = storage.Normal
 	}
@@ -320,8 +324,11 @@ func (l *life) Stop(reason actor.StopReason) {
 	if l.host.stopping.Load() {
 		l.host.closeAll(l.key)
 	}
+	slack, _ := l.db.Slack() // one that is not known is none
 	if err := closeFile(l.db); err != nil {
 		l.log.Error("closing the room's database", append([]any{"err", err}, stackOf(err)...)...)
+	} else if slack.Due() {
+		l.host.compactLater(l.key)
 	}
 	l.host.tendSpares()
 	l.log.Debug("the room stopped", "reason", reason)

@@ -22,33 +22,43 @@ import (
 // end of the one into its file, which is short. Its zero value is ready.
 type looks struct {
 	mu    sync.Mutex
-	under map[Key]chan struct{} // closed at the end
+	under map[Key]*look
+}
+
+// A look has a room's file for itself.
+type look struct {
+	done    chan struct{} // closed at the end
+	giveWay func()        // ends a long one soon; nil: it is short
 }
 
 // begin holds the room's file until end is called, behind whoever looks into it already.
-func (l *looks) begin(key Key) (end func()) {
-	done := make(chan struct{})
-	for !l.take(key, done) {
+func (l *looks) begin(key Key) (end func()) { return l.beginLong(key, nil) }
+
+// beginLong is begin for what takes long: whoever waits for the file calls giveWay, from any goroutine and
+// maybe several times.
+func (l *looks) beginLong(key Key, giveWay func()) (end func()) {
+	one := &look{done: make(chan struct{}), giveWay: giveWay}
+	for !l.take(key, one) {
 		l.wait(key)
 	}
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.under, key)
-		close(done)
+		close(one.done)
 	}
 }
 
-func (l *looks) take(key Key, done chan struct{}) bool {
+func (l *looks) take(key Key, one *look) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.under[key] != nil {
 		return false
 	}
 	if l.under == nil {
-		l.under = make(map[Key]chan struct{})
+		l.under = make(map[Key]*look)
 	}
-	l.under[key] = done
+	l.under[key] = one
 	return true
 }
 
@@ -56,12 +66,15 @@ func (l *looks) take(key Key, done chan struct{}) bool {
 func (l *looks) wait(key Key) {
 	for {
 		l.mu.Lock()
-		done := l.under[key]
+		one := l.under[key]
 		l.mu.Unlock()
-		if done == nil {
+		if one == nil {
 			return
 		}
-		<-done
+		if one.giveWay != nil {
+			one.giveWay()
+		}
+		<-one.done
 	}
 }
 

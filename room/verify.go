@@ -65,7 +65,7 @@ func Verify(ctx context.Context, o VerifyOptions) (found Verified, err error) {
 		}
 	}
 	v, err := storage.NewVerifier(storage.VerifyOptions{
-		FS: o.FS, LogDir: filepath.Join(o.Dir, logDir), Relaxed: o.Relaxed, Inspect: inspectTables, Report: o.Report,
+		FS: o.FS, LogDir: filepath.Join(o.Dir, logDir), PastDir: filepath.Join(o.Dir, pastDir), Relaxed: o.Relaxed, Inspect: inspectTables, Report: o.Report,
 	})
 	if err != nil {
 		return found, fmt.Errorf("room: %w", err)

@@ -325,7 +325,7 @@ func (id *identity) write(d *DB) error {
 	}
 	seq = max(seq, int64(id.above)) + 1
 	id.seq = Seq(seq)
-	if _, err := d.exec(own, "BEGIN; DELETE FROM _den_changes", nil); err != nil {
+	if _, err := d.exec(own, "BEGIN; DELETE FROM _den_changes; DELETE FROM _den_meta WHERE name = 'layout'", nil); err != nil {
 		return err
 	}
 	_, err = d.exec(own, "INSERT INTO _den_changes (id, number, at, first, last, highs, entries) VALUES (1, ?1, ?2, ?3, ?4, x'', x'')",

@@ -180,7 +180,7 @@ func (d *DB) checkSource() error {
 
 // Install puts the file in the room's place. Nobody may have the room open. What was
 // there is kept beside it as <name>.db.before-restore-<time>, whose path is returned; ""
-// where there was nothing. After an error the room is as it was, unless the error says that the new
+// where there was nothing. Of a room the newest ten of these are kept; SweepReplaced removes the old ones. After an error the room is as it was, unless the error says that the new
 // file is in place: then the disk failed at one of the last steps, and the next Open makes durable whichever of the two
 // files it finds.
 func (r *Replacement) Install() (kept string, err error) {
@@ -303,6 +303,7 @@ func (r *Replacement) letGo(kept string) {
 	if kept == "" || o.FS.Rename(o.Path+asideSuffix, kept+asideSuffix) != nil {
 		o.FS.Remove(o.Path + asideSuffix) // one that stays is of an epoch that is over
 	}
+	_ = dropReplaced(o) // those that stay go with the next restore, or with SweepReplaced
 }
 
 // above gives a seq that is not below any that the room has answered with.
@@ -368,7 +369,7 @@ func (r *Replacement) keepOld(at int64) (kept string, err error) {
 	if err != nil {
 		return "", err
 	}
-	name := path + ".before-restore-" + time.UnixMilli(at).UTC().Format(keptForm)
+	name := path + replacedInfix + time.UnixMilli(at).UTC().Format(keptForm)
 	kept = name
 	for n := 2; ; n++ {
 		if err = keepFile(f, from, kept); !errors.Is(err, fs.ErrExist) {

@@ -67,6 +67,7 @@ type DB struct {
 	covered Seq     // the last action of its last row
 	number  uint64  // of the newest transaction
 	mark    mark    // what the file says about the commit log
+	layout  uint64  // the transaction after which the file was compacted; 0: it never was
 	notes   notes   // what else it says of itself
 	seat    *seat   // nil: SQLite's own methods
 	wal     *wal    // nil: there is no commit log

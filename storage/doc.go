@@ -98,13 +98,14 @@
 //	NAME-journal                none of Den's; a file that has one is written again before its use
 //	NAME.new                    a new room's file being made                    born.go, open.go
 //	NAME.suspect                the mark: NAME is to be written again           suspect.go
-//	NAME.fresh                  its new content, being written                  suspect.go
+//	NAME.fresh                  its new content, being written                  suspect.go, compact.go
 //	NAME.whole                  its new content, checked and synced             suspect.go
 //	NAME.restore-HEX            a restore or an import being made               backup_replace.go
-//	NAME.before-restore-TIME    what a restore has replaced; the operator's     backup_replace.go
+//	NAME.before-restore-TIME    what a restore has replaced, for a while        replaced.go
 //	NAME.entries                log entries of a room that was refused          aside.go
 //	NAME.seq                    the seq that the last restore began with        highest.go
 //	PATH.part-HEX               a backup to PATH being made                     backup.go
+//	PAST/…                      a file that Compact has replaced                past.go
 //
 // HEX is 16 random digits, so that two operations never write to the same file. What becomes NAME,
 // NAME.entries or NAME.seq is written under another name, synced and renamed. A directory is synced
@@ -182,8 +183,9 @@
 //	  tables      text     schema_version, and a digest of the synced tables' definitions
 //	  tended      integer  DB.Tend's: Unix milliseconds
 //	  alarm       integer  DB.NoteAlarm's: Unix milliseconds
-//	The last four need not be there. Who changes the schema makes the first two of them void by that;
-//	who changes a room's alarms by other means than Den has to remove the last.
+//	  layout      integer  the number of the transaction after which the file was compacted
+//	The last five need not be there. Who changes the schema makes the first two of them void by that;
+//	who changes a room's alarms by other means than Den has to remove alarm.
 //
 //	_den_tables (id INTEGER PRIMARY KEY, name TEXT, stale, floor)
 //	  every table that was ever declared by Sync. stale is 1 where its changes

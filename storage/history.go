@@ -65,7 +65,7 @@ func (d *DB) rewind(path string, p Point) error {
 	if err != nil {
 		return err
 	}
-	c := copied{f: f, changed: make(map[uint32][]byte)}
+	c := d.copied(f)
 	expected, reached := d.number, d.number == 0
 	err = d.room.Backward(func(e LogEntry) (bool, error) {
 		if e.Number != expected {
@@ -73,6 +73,9 @@ func (d *DB) rewind(path string, p Point) error {
 		}
 		if reached = p.isBehind(e); reached {
 			return false, nil
+		}
+		if leads, err := c.leadsBack(e); err != nil || !leads {
+			return false, err
 		}
 		expected--
 		reached = expected == 0 // before the first transaction: the room was empty
@@ -92,15 +95,48 @@ func (d *DB) rewind(path string, p Point) error {
 
 // copied is a copy of a file on its way back.
 type copied struct {
+	o       Options
+	epoch   string
 	f       vfs.File
+	turn    func(path string) error // makes f the file that is at a path, or a copy of it
+	layout  uint64                  // of the file that it is a copy of
 	changed map[uint32][]byte
 	pages   uint32 // 0: not known
+}
+
+// copied begins the way back of a copy of the file.
+func (d *DB) copied(f vfs.File) *copied {
+	c := &copied{o: d.o, epoch: d.epoch, f: f, layout: d.layout, changed: make(map[uint32][]byte)}
+	c.turn = func(path string) error { return copyOver(d.o.FS, path, c.f) }
+	return c
+}
+
+// leadsBack makes sure that the copy has the pages that a transaction left, before it is taken back: where
+// the file was compacted after it, the copy becomes one of the file that was there before. leads is false if
+// that file is gone: then the history begins here.
+func (c *copied) leadsBack(e LogEntry) (leads bool, err error) {
+	if c.layout == 0 || e.Number != c.layout {
+		return true, nil
+	}
+	path, p, err := c.o.pastWith(c.epoch, e.Number)
+	if err != nil || path == "" || p.layout >= c.layout {
+		return false, err
+	}
+	if err := c.turn(path); err != nil {
+		return false, err
+	}
+	clear(c.changed)
+	c.layout, c.pages = p.layout, 0
+	return true, nil
 }
 
 // back takes a transaction back.
 func (c *copied) back(e LogEntry) error {
 	content, err := parsePayload(e.Payload)
 	if err != nil {
+		return err
+	}
+	if err := content.fits(c.layout, e.Number); err != nil {
 		return err
 	}
 	err = content.changed(func(number, sum uint32, difference []byte) error {

@@ -207,6 +207,7 @@ func (d *DB) commit() error {
 
 // append is called by the WAL's write method when a transaction is about to commit.
 func (d *DB) append(payload []byte, more ...[]byte) error {
+	putLayout(payload, d.layout)
 	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload}, more...)
 }
 

@@ -70,6 +70,9 @@ func openOrGiveBack(o Options) (d *DB, err error) {
 
 func openRoom(o Options) (*DB, error) {
 	lib.once()
+	if err := dropFresh(o); err != nil {
+		return nil, err
+	}
 	if err := finishRewrite(o); err != nil {
 		return nil, err
 	}
@@ -326,7 +329,8 @@ func (d *DB) checkStamps() error {
 	if !ok {
 		return fmt.Errorf("%w: no log in _den_meta", ErrCorrupt)
 	}
-	d.floor, d.mark = Seq(floor), markOf(log, clean)
+	layout, _ := meta["layout"].(int64)
+	d.floor, d.mark, d.layout = Seq(floor), markOf(log, clean), uint64(layout)
 	d.notes.stored = make(map[string]Value)
 	for _, name := range []string{notePrepared, noteTables, noteTended, noteAlarm} {
 		if v, there := meta[name]; there {

@@ -66,6 +66,9 @@ type Options struct {
 	CacheBytes int64
 	// Kind is shared by the rooms of one kind, which then open faster. nil: nothing is shared.
 	Kind *Kind
+	// Past is a directory for the files that Compact has replaced, which the room's history needs; on the rooms'
+	// file system, one for all rooms of a node. SweepPast empties it. "": history does not go back over a Compact.
+	Past string
 	// Now stamps actions that no Batch.Do stamps. nil means time.Now.
 	Now func() time.Time
 	// Random makes the epoch of a new file. nil means crypto/rand.

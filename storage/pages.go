@@ -8,7 +8,7 @@ package storage
 //	   0  u8   1; or 2: the first pages, as many as the database had before the transaction,
 //	           tell how it was then, as differences from nothing. So begins a room that has
 //	           no file (born.go)
-//	   1  u8×3 0
+//	   1  u24  the layout of the file that it was made for: that of _den_meta, modulo 2^24 (compact.go)
 //	   4  u32  pages of the database before the transaction
 //	   8  u32  pages behind it
 //	  12  u32  how many pages follow
@@ -143,6 +143,7 @@ var errPayload = fmt.Errorf("%w: an entry of the commit log cannot be read", Err
 // A payload is an entry's content, taken apart.
 type payload struct {
 	before, after uint32 // pages of the database
+	layout        uint32 // a layoutTag
 	whole         bool   // the first pages are those before
 	count         uint32 // of pages
 	pages         []byte
@@ -158,10 +159,28 @@ func parsePayload(b []byte) (payload, error) {
 	return payload{
 		before: binary.LittleEndian.Uint32(b[4:]),
 		after:  binary.LittleEndian.Uint32(b[8:]),
+		layout: uint32(b[1]) | uint32(b[2])<<8 | uint32(b[3])<<16,
 		whole:  b[0] == payloadWhole,
 		count:  binary.LittleEndian.Uint32(b[12:]),
 		pages:  b[payloadHeader:],
 	}, nil
+}
+
+// layoutTag is what a payload says of the layout that it was made for.
+func layoutTag(layout uint64) uint32 { return uint32(layout & 0xffffff) }
+
+// putLayout notes in a payload which layout it was made for.
+func putLayout(payload []byte, layout uint64) {
+	tag := layoutTag(layout)
+	payload[1], payload[2], payload[3] = byte(tag), byte(tag>>8), byte(tag>>16)
+}
+
+// fits returns an error for a payload that was made for another layout: its pages are not the file's.
+func (p payload) fits(layout uint64, number uint64) error {
+	if p.layout == layoutTag(layout) {
+		return nil
+	}
+	return fmt.Errorf("%w: transaction %d was made for another file, before or after one was compacted", ErrLogMismatch, number)
 }
 
 // each calls do for each page, those before too.

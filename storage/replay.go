@@ -89,6 +89,9 @@ func (p *pageSet) forward(e LogEntry) error {
 	if err != nil {
 		return err
 	}
+	if err := content.fits(p.d.layout, e.Number); err != nil {
+		return err
+	}
 	if content.whole { // the file was made in the midst of it, or behind a crash of it
 		p.blank = true
 	} else if n, err := p.count(); err != nil || n != content.before {

@@ -30,6 +30,7 @@ type rig struct {
 	alone   bool // rooms share nothing
 	keep    bool // connections keep their WALs
 	relaxed bool
+	past    string // Options.Past
 	history time.Duration
 	segment int64
 
@@ -59,6 +60,11 @@ func (r *rig) start() error {
 			return err
 		}
 		r.kind.KeepWALs("/data/_wals")
+	}
+	if r.past != "" {
+		if _, err := SweepPast(r.fs, r.past, r.now.Add(-r.history), r.now); err != nil {
+			return err
+		}
 	}
 	log, err := OpenLog(LogOptions{Dir: "/data/_log", FS: r.fs, SegmentBytes: r.segment, History: r.history, Relaxed: r.relaxed, Random: r.logRandom,
 		Now: func() time.Time { return r.now }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
@@ -127,7 +133,7 @@ func (r *rig) options(room string) Options {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return Options{Path: path, Namespace: "n", Room: room, Kind: r.kind, Log: r.log, FS: r.fs, Now: func() time.Time { return r.now }}
+	return Options{Path: path, Namespace: "n", Room: room, Kind: r.kind, Log: r.log, FS: r.fs, Past: r.past, Now: func() time.Time { return r.now }}
 }
 
 // open opens a room with the table todos.

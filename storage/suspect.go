@@ -23,6 +23,7 @@ package storage
 // (see Replacement.takeOver).
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -236,7 +237,7 @@ func rewrite(o Options, to string) error {
 	if err := copyPages(o, to); err != nil {
 		return err
 	}
-	return checkFile(o, to)
+	return checkFile(context.Background(), o, to)
 }
 
 func copyPages(o Options, to string) error {
@@ -278,8 +279,8 @@ func (d *DB) copyTo(to string) error {
 	return errors.Join(err, f.Close())
 }
 
-// checkFile has SQLite look through a file.
-func checkFile(o Options, path string) error {
+// checkFile has SQLite look through a file, as long as ctx goes on.
+func checkFile(ctx context.Context, o Options, path string) error {
 	c, err := openFile(o.FS.SQLite(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
 	if err != nil {
 		return err
@@ -290,7 +291,7 @@ func checkFile(o Options, path string) error {
 		return err
 	}
 	if err = d.configure(); err == nil {
-		err = d.check("PRAGMA integrity_check(1)")
+		err = d.while(ctx, func() error { return d.check("PRAGMA integrity_check(1)") })
 	}
 	return errors.Join(err, d.shut())
 }

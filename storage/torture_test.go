@@ -130,6 +130,9 @@ func torture(t testing.TB, seed uint64, logf func(string, ...any)) (err error) {
 	r.segment = int64(4<<10) << m.rng.IntN(6)
 	r.history = []time.Duration{0, time.Hour, 1000 * time.Hour}[m.rng.IntN(3)]
 	r.logRandom = m.random
+	if r.history > 0 {
+		r.past = "/data/_past"
+	}
 	for i := range 1 + m.rng.IntN(3) {
 		m.rooms = append(m.rooms, &tortured{name: fmt.Sprint("room", i), backups: map[string]state{}, now: state{rows: map[int]string{}}})
 	}
@@ -394,10 +397,12 @@ func (m *machine) event() error {
 		return m.crowd(r)
 	case n < 42:
 		return m.unreadable(r)
-	case n < 48:
+	case n < 47:
 		return m.sleep(r)
-	case n < 52:
+	case n < 50:
 		return m.checkpoint(r)
+	case n < 52:
+		return m.compact(r)
 	case n < 55:
 		return m.alter(r)
 	case n < 62:
@@ -694,7 +699,7 @@ func (m *machine) travel(r *tortured) error {
 	err := r.d.WriteStateAt(path, Point{Seq: then.seq})
 	m.say("%s as it was, %v: %v", r.name, then, err)
 	switch {
-	case errors.Is(err, ErrNoHistory):
+	case errors.Is(err, ErrNoHistory) && (m.history < 1000*time.Hour || m.rotten > 0):
 		return nil
 	case errors.Is(err, ErrLogMismatch) && m.rotten > 1: // one bit of an entry is put right, two are not
 		return nil
@@ -890,6 +895,46 @@ func (m *machine) suspect(r *tortured) error {
 	return m.wake(r)
 }
 
+// compact has a room's file written again without its free pages, and may have the disk fail or the power go meanwhile.
+func (m *machine) compact(r *tortured) error {
+	if err := m.wake(r); err != nil || r.d == nil {
+		return err
+	}
+	next := state{map[int]string{}, r.now.seq + 1}
+	for id, text := range r.now.rows {
+		if id%3 == 0 {
+			next.rows[id] = text
+		}
+	}
+	if len(next.rows) < len(r.now.rows) && m.rng.IntN(3) > 0 {
+		_, err := r.d.Exec(`DELETE FROM todos WHERE id % 3 > 0`)
+		if err := m.settle(r, err, next, r.name+": most rows are deleted"); err != nil || r.d == nil {
+			return err
+		}
+	}
+	if err := m.sleep(r); err != nil {
+		return err
+	}
+	switch m.rng.IntN(5) {
+	case 0:
+		m.disk.CrashAfter(1 + m.rng.IntN(80))
+	case 1:
+		op := []faultdisk.Op{faultdisk.OpSyncDir, faultdisk.OpDelete, faultdisk.OpRename, faultdisk.OpSync, faultdisk.OpWrite}[m.rng.IntN(5)]
+		m.disk.CrashAt(op, "", 1+m.rng.IntN(8))
+	case 2:
+		m.harm()
+	}
+	done, err := Compact(context.Background(), m.options(r), nil)
+	m.say("%s is compacted: %+v: %v", r.name, done, err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !m.trouble(err) {
+		return fmt.Errorf("compacting %s: %w", r.name, err)
+	}
+	if m.disk.Stats().Crashes != m.crashes {
+		return m.again()
+	}
+	return m.wake(r)
+}
+
 // crowd has a large transaction meet a disk that becomes full while it is written.
 func (m *machine) crowd(r *tortured) error {
 	if err := m.wake(r); err != nil || r.d == nil {
@@ -939,7 +984,7 @@ func (m *machine) verify() error {
 		damaged[r.name] = r.gone
 	}
 	var found []string
-	v, err := NewVerifier(VerifyOptions{FS: m.fs, LogDir: "/data/_log", Report: func(f Finding) {
+	v, err := NewVerifier(VerifyOptions{FS: m.fs, LogDir: "/data/_log", PastDir: m.past, Report: func(f Finding) {
 		ofLog := f.Check == "log" || f.Check == "history"
 		if f.Severity == Problem && !damaged[f.Room] && !(m.rotten > 0 && ofLog) {
 			found = append(found, f.String())

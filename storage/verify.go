@@ -79,6 +79,8 @@ type VerifyOptions struct {
 	FS FS
 	// LogDir is the commit log's directory. "" and a directory without files: there is no log.
 	LogDir string
+	// PastDir is Options.Past of the rooms. "": their histories are not followed over a Compact.
+	PastDir string
 	// Relaxed says that the log is one that may have lost transactions which rooms have.
 	Relaxed bool
 	// Inspect is called for each room that could be opened, to check tables of Den's other packages by

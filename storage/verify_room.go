@@ -15,10 +15,10 @@ import (
 )
 
 // Room checks the room of o.Namespace and o.Room, whose file is o.Path, and tells whether there is one.
-// The other fields say how it is opened, but for FS, Log and Kind, which are the Verifier's.
+// The other fields say how it is opened, but for FS, Log, Kind and Past, which are the Verifier's.
 func (v *Verifier) Room(o Options) (there bool) {
 	what := Finding{Namespace: o.Namespace, Room: o.Room, Path: o.Path}
-	o.FS, o.Kind = v.rooms, nil
+	o.FS, o.Kind, o.Past = v.rooms, nil, v.o.PastDir
 	counted := &countedLog{NodeLog: v.log}
 	if v.log != nil {
 		o.Log = counted
@@ -184,8 +184,16 @@ func (v *Verifier) history(d *DB, what Finding) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	c := copied{f: f, changed: make(map[uint32][]byte)}
+	c := d.copied(f)
+	defer func() { c.f.Close() }()
+	c.turn = func(path string) error { // what is written to it is the overlay's
+		f, err := d.o.FS.Open(path, os.O_RDWR)
+		if err == nil {
+			c.f.Close()
+			c.f = f
+		}
+		return err
+	}
 	expected, seq := d.number, uint64(d.Seq())
 	err = d.room.Backward(func(e LogEntry) (bool, error) {
 		if expected == d.number && e.Number < expected { // a log that is relaxed has lost its end
@@ -198,6 +206,9 @@ func (v *Verifier) history(d *DB, what Finding) error {
 		case e.Seq > seq, expected == d.number && e.Seq != seq:
 			return false, fmt.Errorf("%w: transaction %d is of seq %d, what follows of %d", ErrLogMismatch, e.Number, e.Seq, seq)
 		}
+		if leads, err := c.leadsBack(e); err != nil || !leads {
+			return false, err
+		}
 		v.count.Transactions++
 		expected, seq = expected-1, e.Seq
 		return expected > 0, c.back(e)
@@ -208,13 +219,13 @@ func (v *Verifier) history(d *DB, what Finding) error {
 // leftovers are the ends of names of files that Den makes beside a room's file, in the order in which
 // they are looked for, and what they are.
 var leftovers = []struct{ infix, is string }{
-	{".before-restore-", "a file that a restore has replaced; it is the operator's"},
+	{replacedInfix, "a file that a restore has replaced; it is kept for a while"},
 	{restoreInfix, "a restore that did not come to its end; the next one removes it"},
 	{partInfix, "a backup that did not come to its end; it can be removed"},
 	{".new", "a new room's file that was not finished; it is written over"},
 	{asideSuffix + ".new", "a file that was not finished; it is written over"},
 	{seqSuffix + ".new", "a file that was not finished; it is written over"},
-	{freshSuffix, "a file that was not finished; it is written over"},
+	{freshSuffix, "a file that was not finished; it goes when the room is opened"},
 	{wholeSuffix, "the content that the room's file is about to get"},
 	{suspectSuffix, "the room's file is written again when the room is opened"},
 	{asideSuffix, "what the commit log had of the room when the room was refused; it is taken from there when the room's file is repaired"},

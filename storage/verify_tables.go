@@ -38,6 +38,7 @@ var metaForms = map[string]struct {
 	"namespace": {Text, true}, "room": {Text, true}, "epoch": {Text, true}, "floor": {Integer, true}, "created_at": {Integer, true},
 	"log": {Text, true}, "clean": {Integer, true},
 	notePrepared: {Text, false}, noteTables: {Text, false}, noteTended: {Integer, false}, noteAlarm: {Integer, false},
+	"layout": {Integer, false},
 }
 
 // checkMeta gives the rows of _den_meta that have the right type.

@@ -62,6 +62,7 @@ func newAdmin(host *room.Host, log *slog.Logger) *http.Server {
 	mux.HandleFunc("POST /restore", a.restore)
 	mux.HandleFunc("POST /rewind", a.rewind)
 	mux.HandleFunc("POST /import", a.load)
+	mux.HandleFunc("POST /compact", a.compact)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 }
 

@@ -25,6 +25,7 @@ type task struct {
 	data, format, at, seq string
 	force, replace        bool
 	rebuild               bool
+	all, json             bool // of compact
 
 	output io.Writer // what the command is asked for
 	notes  io.Writer // what it tells besides
@@ -37,6 +38,7 @@ var taskUsage = map[string]string{
 	"backup":  "backup [-data DIR] [-force] [-at TIME | -seq N] NAMESPACE/ROOM FILE\n\n  den backup todos/kitchen kitchen.db\n  den backup -at 2026-11-20T10:00:00Z todos/kitchen as-it-was.db\n",
 	"restore": "restore [-data DIR] NAMESPACE/ROOM FILE\n       den restore [-data DIR] -at TIME | -seq N NAMESPACE/ROOM\n\n  den restore todos/kitchen kitchen.db\n  den restore -at 2026-11-20T10:00:00Z todos/kitchen\n",
 	"export":  "export [-data DIR] [-force] [-format sql|jsonl] NAMESPACE/ROOM [FILE]\n\n  den export todos/kitchen | sqlite3 kitchen-copy.db\n  den export -format jsonl todos/kitchen kitchen.jsonl\n",
+	"compact": "compact [-data DIR] [-json] NAMESPACE/ROOM | NAMESPACE | -all\n\n  Gives the disk what rooms have deleted: writes a room's file again without its free pages; of a namespace or of all\n  rooms, the files of which more than half and more than 1 MiB is free. A server does that by itself when such a room sleeps.\n\n  den compact todos/kitchen\n  den compact -json -all\n",
 	"import":  "import [-data DIR] [-replace] NAMESPACE/ROOM [FILE]\n\n  den import todos/kitchen kitchen.jsonl\n",
 }
 
@@ -48,7 +50,7 @@ func runTask(ctx context.Context, name string, args []string, getenv func(string
 		return err
 	}
 	o, err := connect(ctx, t.data, func(host *room.Host) error {
-		if name != "rooms" && name != "alarms" {
+		if name != "rooms" && name != "alarms" && name != "compact" {
 			return nil // only files are worked on, and no program runs
 		}
 		return registerAll(host, t.data)
@@ -67,10 +69,13 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 		data = "data"
 	}
 	flags.StringVar(&t.data, "data", data, "`directory` of the rooms' databases (DEN_DATA); a server that runs there is asked to do it")
-	most := map[string]int{"rooms": 0, "alarms": 0, "backup": 2, "restore": 2, "export": 2, "import": 2}[name]
+	most := map[string]int{"rooms": 0, "alarms": 0, "backup": 2, "restore": 2, "export": 2, "import": 2, "compact": 1}[name]
 	switch name {
 	case "backup", "export":
 		flags.BoolVar(&t.force, "force", false, "write over a FILE that is there")
+	case "compact":
+		flags.BoolVar(&t.all, "all", false, "all rooms that are worth it")
+		flags.BoolVar(&t.json, "json", false, "print a JSON object for each room")
 	case "alarms":
 		flags.BoolVar(&t.rebuild, "rebuild", false, "make the index of alarms again from the rooms' files before it is listed")
 	case "import":
@@ -96,6 +101,9 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	least := most
 	if name == "export" || name == "import" || name == "restore" && t.at+t.seq != "" {
 		least = 1
+	}
+	if name == "compact" {
+		least = 0
 	}
 	if name == "restore" && t.at+t.seq != "" {
 		most = 1
@@ -130,6 +138,9 @@ func (t *task) checkPoint(flags *flag.FlagSet) error {
 }
 
 func (t *task) do(ctx context.Context, o *operator, name string, args []string) error {
+	if name == "compact" {
+		return t.compact(ctx, o, strings.Join(args, ""))
+	}
 	query := url.Values{}
 	if len(args) > 0 {
 		key, err := parseKey(args[0])

@@ -5,7 +5,7 @@
 //	den version     print the version
 //	den alarms      list the rooms' alarms, see den alarms -h
 //	den log         say what the commit log lacks, and give it up, see den log -h
-//	den rooms, backup, restore, export, import: work on rooms, see den backup -h
+//	den rooms, backup, restore, export, import, compact: work on rooms, see den backup -h
 //	den verify      check rooms, log and history, and change nothing, see den verify -h
 //
 // See -h for the flags and the environment variables that stand for them.

@@ -1,0 +1,285 @@
+package storage
+
+// Giving the disk what a room has deleted. SQLite keeps the pages that become free in the file, for
+// what is written next; auto_vacuum would give them back and cost every transaction. So the file of a
+// room that sleeps is written again without them, by VACUUM INTO, which keeps the rowids.
+//
+//	NAME.fresh    the new content, being written and checked; worth nothing
+//
+// The room's transactions are all in the file before the beginning: Compact opens the room and closes it
+// again. So both files hold the same, and need no mark to tell them apart: NAME.fresh is synced and
+// checked; the WAL of NAME is removed for good, because SQLite would play it over the new file if a
+// power cut brought it back; NAME.fresh becomes NAME. A power cut leaves the one or the other. A
+// NAME.fresh that is left over goes at the next Open.
+//
+// The entries of the commit log are differences of pages, and the same rows are on other pages now. The
+// number of the file's newest transaction is the layout of the new file: it is in _den_meta, and each
+// entry names the layout that it was made for. Whoever walks back and comes to that transaction goes on
+// with the file that was replaced: see past.go.
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/internal/bug"
+)
+
+// Slack is how much of a room's file nothing is in.
+type Slack struct {
+	Free, Size int64 // bytes
+}
+
+// leastSlack is from where on it is worth to compact a file, in bytes.
+const leastSlack = 1 << 20
+
+// Due reports whether more than half of the file and more than 1 MiB of it are free.
+func (s Slack) Due() bool { return s.Free > leastSlack && s.Free > s.Size/2 }
+
+// Slack returns how much of the room's file is free, the transactions included that are not in it yet.
+// A room that has no file yet has none.
+func (d *DB) Slack() (s Slack, err error) {
+	if err := d.lock(); err != nil {
+		return s, err
+	}
+	defer d.mu.Unlock()
+	if d.unsettled() {
+		return s, nil
+	}
+	err = d.each("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", func(r *Rows) {
+		s = Slack{Free: r.Int(0) * pageSize, Size: r.Int(1) * pageSize}
+	})
+	return s, err
+}
+
+// Compacted is what Compact did.
+type Compacted struct {
+	Before, After int64 // the file's size in bytes; equal: there was nothing to do
+}
+
+// Compact writes the file of a room again without its free pages, if that is worth it; nil: if there are any. Nobody may have the room open. The room's
+// transactions, seq and epoch stay as they are, and so does its history if Options.Past is set. It needs room on the
+// disk for the new file; with a history that goes back, the old one stays in Options.Past.
+//
+// When ctx ends, Compact gives up within milliseconds, unless the new file is just taking its place,
+// and returns ctx's cause. After an error the room is as it was, but for the file that it has. Errors: those of Open;
+// fs.ErrNotExist, the room has no file; ErrFull, ErrIO, ErrCorrupt.
+func Compact(ctx context.Context, o Options, worth func(Slack) bool) (Compacted, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return Compacted{}, err
+	}
+	if worth == nil {
+		worth = func(s Slack) bool { return s.Free > 0 }
+	}
+	done, err := compact(ctx, o, worth)
+	if ctx.Err() != nil && (errors.Is(err, ErrInterrupted) || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+		return done, context.Cause(ctx)
+	}
+	if err != nil {
+		return done, fmt.Errorf("compact %s: %w", o.Path, diagnose(o.Path, err))
+	}
+	return done, nil
+}
+
+func compact(ctx context.Context, o Options, worth func(Slack) bool) (done Compacted, err error) {
+	if done.Before, err = o.FS.Size(o.Path); err != nil {
+		return done, err
+	}
+	done.After = done.Before
+	job, err := bringToRest(o)
+	if err != nil {
+		return done, err
+	}
+	if done.Before, err = o.FS.Size(o.Path); err != nil {
+		return done, err
+	}
+	done.After = done.Before
+	if !worth(job.slack) || job.slack.Free == 0 || job.number == job.layout { // compacted, and not used since
+		return done, nil
+	}
+	if err := job.write(ctx); err != nil {
+		return done, errors.Join(err, removeFiles(o.FS, job.fresh()))
+	}
+	kept, err := job.keepPast()
+	if err == nil && !bug.On("compact-order") {
+		err = o.removeJournals()
+	}
+	if err == nil {
+		err = o.FS.Rename(job.fresh(), o.Path)
+	}
+	if err != nil {
+		return done, errors.Join(err, removeFiles(o.FS, job.fresh()), o.dropPast(kept))
+	}
+	if err := o.syncDir(); err != nil { // the next Open makes durable whichever it finds
+		return done, err
+	}
+	done.After, err = o.FS.Size(o.Path)
+	return done, err
+}
+
+// A compaction is what is known of a room whose file is written again.
+type compaction struct {
+	o              Options
+	epoch          string
+	number, layout uint64 // of the file as it is
+	slack          Slack
+	walked         bool // the commit log has entries that lead back from it
+}
+
+func (j *compaction) fresh() string { return j.o.Path + freshSuffix }
+
+// bringToRest opens the room and closes it: then its file is whole without a WAL and without the commit log.
+func bringToRest(o Options) (*compaction, error) {
+	d, err := Open(o)
+	if err != nil {
+		return nil, err
+	}
+	slack, err := d.Slack()
+	j := &compaction{o: o, epoch: d.epoch, number: d.number, layout: d.layout, slack: slack}
+	if err == nil && d.room != nil {
+		first, _, failed := d.room.Range()
+		j.walked, err = first != 0, failed
+	}
+	if err = errors.Join(err, d.Close()); err != nil {
+		return nil, err
+	}
+	if size, err := o.FS.Size(o.Path + "-wal"); err == nil && size > 0 {
+		if empty, err := walIsEmpty(o.FS, o.Path+"-wal"); err != nil || !empty {
+			return nil, fmt.Errorf("%w: the file cannot take its WAL in (%v)", ErrFull, err)
+		}
+	}
+	return j, nil
+}
+
+// walIsEmpty reports whether SQLite would take nothing from a WAL, because its header was zeroed.
+func walIsEmpty(f FS, path string) (bool, error) {
+	file, err := f.Open(path, os.O_RDONLY)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	var header [4]byte
+	_, err = file.ReadAt(header[:], 0)
+	return binary.BigEndian.Uint32(header[:]) == 0, err
+}
+
+// write makes NAME.fresh, synced and checked.
+func (j *compaction) write(ctx context.Context) error {
+	f, fresh := j.o.FS, j.fresh()
+	if err := removeFiles(f, fresh); err != nil {
+		return err
+	}
+	if err := makeFile(f, fresh); err != nil {
+		return err
+	}
+	cookie, err := j.vacuumInto(ctx, fresh)
+	if err != nil {
+		return err
+	}
+	d, err := openBeside(f, fresh)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(d.putMeta("layout", int64(j.number)), d.Close()); err != nil {
+		return err
+	}
+	if err := setHeader(f, fresh, cookie); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return checkFile(ctx, j.o, fresh)
+}
+
+// vacuumInto copies the rows, and returns SQLite's count of the changes of the schema. It is in the header, and
+// VACUUM INTO counts as one: but what Den has noted of the tables stays true (notes.go).
+func (j *compaction) vacuumInto(ctx context.Context, to string) (cookie uint32, err error) {
+	c, err := openFile(j.o.FS.SQLite(), j.o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	if err != nil {
+		return 0, err
+	}
+	d, err := newDB(j.o, c)
+	if err != nil {
+		c.close(nil)
+		return 0, err
+	}
+	d.header = &fileHeader{wal: true} // its journal mode is not to be changed
+	if err = d.configure(); err == nil {
+		c.limit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)
+		c.limit(sqlite3.SQLITE_LIMIT_LENGTH, 1<<30)
+		err = d.while(ctx, func() error {
+			if err := d.each("PRAGMA schema_version", func(r *Rows) { cookie = uint32(r.Int(0)) }); err != nil {
+				return err
+			}
+			_, err := d.exec(own, "VACUUM INTO ?1", []any{to})
+			return err
+		})
+	}
+	return cookie, errors.Join(err, d.refuse())
+}
+
+// setHeader gives a new file the count of its schema's changes and WAL mode, and syncs it.
+func setHeader(f FS, path string, cookie uint32) error {
+	file, err := f.Open(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt(binary.BigEndian.AppendUint32(nil, cookie), 40)
+	if err == nil {
+		err = setJournalMode(file, walMode)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+// interruptEvery is how often a statement that is to end is told so: SQLite forgets it between two statements.
+const interruptEvery = 5 * time.Millisecond
+
+// while runs do, and has SQLite end what it does there when ctx ends. The error is then one of SQLite's.
+func (d *DB) while(ctx context.Context, do func() error) error {
+	over, told := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		for {
+			d.Interrupt()
+			again := time.NewTimer(interruptEvery)
+			select {
+			case <-over:
+				again.Stop()
+				return
+			case <-again.C:
+			}
+		}
+	})
+	defer func() {
+		close(over)
+		if !stop() {
+			<-told // nothing interrupts the connection's end
+		}
+	}()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return do()
+}
+
+// dropFresh removes what a power cut has left of a rewrite.
+func dropFresh(o Options) error {
+	switch err := o.FS.Remove(o.Path + freshSuffix); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	return removeFiles(o.FS, o.Path+freshSuffix)
+}
