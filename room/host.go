@@ -55,6 +55,8 @@ type Options struct {
 	// interrupted and its action fails with action_timeout; if it has not returned
 	// after as long again, the room goes on without it. Default 5 s.
 	ActionTimeout time.Duration
+	// WorkTimeout is how long work of Context.Go may take; then its context ends. Default 60 s.
+	WorkTimeout time.Duration
 	// MigrationTimeout is how long one of a room's migrations may take, and the
 	// comparison of its tables with their structs. Default 10 min.
 	MigrationTimeout time.Duration
@@ -130,6 +132,7 @@ func (o *Options) setDefaults() {
 	def(&o.MaxBatch, 256)
 	def(&o.InFlight, 256)
 	def(&o.ActionTimeout, 5*time.Second)
+	def(&o.WorkTimeout, time.Minute)
 	def(&o.MigrationTimeout, 10*time.Minute)
 	def(&o.MaxRows, 10_000)
 	def(&o.MaxActionBytes, 64<<20)
@@ -175,6 +178,7 @@ type Host struct {
 	presence hibernate.Presence
 
 	stopping atomic.Bool
+	workLost atomic.Uint64 // see WorkLost
 	awake    awake
 	failures failures
 	hangs    hangs

@@ -45,7 +45,8 @@ type life struct {
 
 	used  atomic.Int64 // when it last did something, Unix nanoseconds
 	alarm atomic.Int64 // when the next alarm is due, Unix milliseconds; never: it has none
-	work  atomic.Int32 // pieces of work under way, see Context.Go
+	work  atomic.Int32 // pieces of work under way, see work.go
+	stuck atomic.Int32 // pieces of work that the room no longer waits for
 
 	running atomic.Pointer[actionMessage] // the numbered action in work; nil: none
 
@@ -439,33 +440,6 @@ func (l *life) giveUp(broken error) error {
 // connections are the room's connections now.
 func (l *life) connections() []*hibernate.Connection {
 	return l.ns.rooms.Connections(l.key.Room)
-}
-
-var errLast = errors.New("room: the room is about to sleep, and nobody would take the result of work")
-
-// maxWork is how many pieces of work a room may have under way.
-const maxWork = 64
-
-func (l *life) startWork(c *Context, work func(context.Context) error, then func(*Context, error) error) error {
-	if c.turn.last {
-		return errLast
-	}
-	if n := l.work.Load(); n >= maxWork {
-		return fmt.Errorf("room: %d pieces of work are under way: %w", n, actor.ErrOverloaded)
-	}
-	l.work.Add(1)
-	c.undo = append(c.undo, func() { l.work.Add(-1) })
-	c.after = append(c.after, func() {
-		// It ends when work returns; its context ends with the life.
-		go func() {
-			err := protect(func() error { return work(l.ctx) })
-			done := &thenMessage{life: l.number, err: err, then: then}
-			if err := l.host.actors.Push(l.key, done, nil); err != nil {
-				l.log.Error("the result of a room's work was lost", "err", err)
-			}
-		}()
-	})
-	return nil
 }
 
 // closeAll closes a room's connections because the server shuts down.

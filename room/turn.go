@@ -304,7 +304,7 @@ func (t *turn) lose(cause error) {
 	}
 	for i, a := range t.answers {
 		if a.err == nil {
-			t.answers[i].value, t.answers[i].err = nil, cause
+			t.answers[i].value, t.answers[i].err = nil, takenBack(a.env.Message, cause)
 		}
 	}
 	if !bug.On("lost-batch") {
@@ -637,24 +637,6 @@ func (t *turn) close(m *closeMessage) error {
 func (t *turn) raw(m *rawMessage) error {
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, "OnMessage", func() error { return t.life.handler.OnMessage(c, m.message) })
-	if err != nil {
-		return err
-	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
-	return nil
-}
-
-// then runs what was to follow a piece of work.
-func (t *turn) then(m *thenMessage) error {
-	l := t.life
-	if m.life != l.number {
-		l.log.Warn("the result of a room's work came after its life had ended")
-		return nil
-	}
-	l.work.Add(-1)
-	c := t.context(nil, nil)
-	commit, err := t.unit(c, "Go", func() error { return m.then(c, m.err) })
 	if err != nil {
 		return err
 	}
