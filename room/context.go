@@ -28,6 +28,7 @@ type Context struct {
 	conn    *Conn // nil, or &self
 	self    Conn
 	request *http.Request
+	cause   CloseCause // OnClose's
 	now     time.Time
 	ctx     hookContext // ends with the hook's time
 

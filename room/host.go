@@ -168,6 +168,7 @@ type Host struct {
 
 	opts   Options
 	seed   [32]byte
+	run    int64 // the process's number, see roster.go
 	unlock func() error
 	actors *actor.System
 	log    *storage.NodeLog // nil: each room's file is durable by itself
@@ -178,7 +179,10 @@ type Host struct {
 	presence hibernate.Presence
 
 	stopping atomic.Bool
-	workLost atomic.Uint64 // see WorkLost
+	ending   atomic.Pointer[context.Context] // of the Shutdown in work
+	workLost atomic.Uint64                   // see WorkLost
+	owed     owed
+	graces   graces
 	awake    awake
 	failures failures
 	hangs    hangs
@@ -215,7 +219,7 @@ func Open(o Options) (*Host, error) {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
 	h := &Host{opts: o, unlock: unlock, namespaces: make(map[string]*namespace)}
-	h.seed = hostSeed(o.Seed)
+	h.seed, h.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())
 	}
@@ -338,7 +342,9 @@ func (h *Host) Crash(ctx context.Context, key Key) error { return h.actors.Kill(
 // connections with 1001, then the databases, and gives the directory back. When
 // ctx ends first it returns ctx's error and the rest goes on by itself.
 func (h *Host) Shutdown(ctx context.Context) error {
+	h.ending.Store(&ctx)
 	h.stopping.Store(true)
+	h.wakeToClose(ctx)
 	h.presence.Close()
 	h.awake.close()
 	h.alarms.Stop()
@@ -347,7 +353,7 @@ func (h *Host) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("room: shutdown: %w", err)
 	}
 	for _, c := range h.conns.All() { // of rooms that have no life
-		h.courier(Key{Room: c.Room()}).close(c, closeGoingAway, "server is shutting down")
+		h.courier(Key{Room: c.Room()}).close(c, closeGoingAway, goingAway)
 	}
 	released := make(chan error, 1)
 	go func() { released <- h.release() }() // ends when the last file is closed, or at once if that has been done

@@ -36,7 +36,8 @@ var (
 // takenBack is the error for a message that was served in a lost turn. Nobody sends a result of work or the end of a
 // connection again, so the host does.
 func takenBack(message any, cause error) error {
-	if _, is := message.(*thenMessage); is {
+	switch message.(type) {
+	case *thenMessage, *closeMessage:
 		return fmt.Errorf("%w: %w", errTakenBack, cause)
 	}
 	return cause
