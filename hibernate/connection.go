@@ -53,7 +53,7 @@ type Connection struct {
 	confirmed atomic.Uint64
 	answered  atomic.Int64          // Unix nanoseconds of the last automatic answer; 0: none
 	shown     atomic.Pointer[shown] // what the others see of it; nil: it takes no part. See Presence
-	given     atomic.Bool
+	stage     atomic.Uint32         // bits, see stageGiven
 
 	// Returned is the room's own note, owned by its actor: a connection of the same id and
 	// user was here before, and took rows without cursors. It is here, where it takes no room.
@@ -175,7 +175,7 @@ const (
 // and Answered exclude each other.
 func (c *Connection) Handed(seq uint64) {
 	c.sent.Store(c.sent.Load()&^seqMask | seq&seqMask)
-	c.given.Store(true)
+	c.stage.Or(stageGiven)
 }
 
 // Answered notes that the last frame of an answer has been given to the link.
@@ -190,7 +190,37 @@ func (c *Connection) HandedSeq() uint64 { return c.sent.Load() & seqMask }
 
 // Given tells whether anything was ever given to the link; Mark is 0 in a room without
 // commits, too.
-func (c *Connection) Given() bool { return c.given.Load() }
+func (c *Connection) Given() bool { return c.stage.Load()&stageGiven != 0 }
+
+// What a connection has been through, as bits of its stage.
+const (
+	stageGiven    = 1 << iota // something was given to the link
+	stageEnded                // the link has ended, or the room has refused the connection
+	stageAdmitted             // the room has accepted it, and has not been told of its end
+	stageNoted                // the room's file says that it is there
+)
+
+// End notes that the connection's link has ended, or that its room has refused it. [Rooms.Add] does not take the
+// connection after that.
+func (c *Connection) End() { c.stage.Or(stageEnded) }
+
+// Ended reports whether End was called.
+func (c *Connection) Ended() bool { return c.stage.Load()&stageEnded != 0 }
+
+// Note notes that the room's file has a note of the connection, see Noted.
+func (c *Connection) Note() { c.stage.Or(stageNoted) }
+
+// Noted reports whether Note was called: a room that sleeps finds the note when it wakes.
+func (c *Connection) Noted() bool { return c.stage.Load()&stageNoted != 0 }
+
+// Admit notes that the room has accepted the connection, and owes it a hook at its end.
+func (c *Connection) Admit() { c.stage.Or(stageAdmitted) }
+
+// Dismiss notes that the room has been told of the connection's end.
+func (c *Connection) Dismiss() { c.stage.And(^uint32(stageAdmitted)) }
+
+// Admitted reports whether Admit was called, and Dismiss was not.
+func (c *Connection) Admitted() bool { return c.stage.Load()&stageAdmitted != 0 }
 
 // Mark stands for all that has been given to the link; it never falls but where the room's
 // history does. A transport that

@@ -83,13 +83,18 @@ func (r *Registry) Len() (n int) {
 	return n
 }
 
-// Add puts a connection among those of its room, which it names.
-func (r *Rooms) Add(c *Connection) {
+// Add puts a connection among those of its room, which it names. It returns false, and does nothing, where the
+// connection has ended: so one that is removed after its End stays removed.
+func (r *Rooms) Add(c *Connection) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if c.Ended() {
+		return false
+	}
 	if r.add(c) {
 		r.total++
 	}
+	return true
 }
 
 // Remove takes a connection out of its room and tells whether it was there.
@@ -120,6 +125,9 @@ func (r *Rooms) Connections(room string) []*Connection {
 	crowd.shared.Store(true)
 	return slices.Clip(crowd.list)
 }
+
+// All is the connections of the namespace's rooms, in no order.
+func (r *Rooms) All() []*Connection { return r.appendTo(nil) }
 
 func (r *Rooms) appendTo(all []*Connection) []*Connection {
 	r.mu.RLock()

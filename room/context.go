@@ -1,7 +1,6 @@
 package room
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +28,7 @@ type Context struct {
 	conn    *Conn // nil, or &self
 	self    Conn
 	request *http.Request
+	cause   CloseCause // OnClose's
 	now     time.Time
 	ctx     hookContext // ends with the hook's time
 
@@ -229,21 +229,6 @@ func (c *Context) Connections(tags ...string) []*Conn {
 		}
 	}
 	return conns
-}
-
-// Go does what is slow (an HTTP call, a query elsewhere) outside of the room,
-// which serves others meanwhile. When the hook's writes are durable, work runs in
-// a goroutine of its own; when it is done, then runs in the room as a hook of its
-// own, with the error of work. What work finds out it leaves in variables that then
-// reads. work must not touch the room or its handler. Its context ends with the
-// room's life, and a life that has ended runs no then.
-//
-// A room has at most 64 pieces of work under way; one more is ErrOverloaded.
-func (c *Context) Go(work func(context.Context) error, then func(*Context, error) error) error {
-	if err := c.mayAct(); err != nil {
-		return err
-	}
-	return c.life.startWork(c, work, then)
 }
 
 // A Conn is a connection, as hooks see it. It is valid as long as the Context

@@ -62,6 +62,11 @@
 //   - Clients get codes and messages that were written for them ([Abort]); any
 //     other error is logged, and the client gets "action_failed".
 //
+// # Clients that go
+//
+// A handler with an OnClose ([CloseHandler]) is told once of the end of each connection that its OnConnect accepted, also at a shutdown
+// and after a crash. So a table of who is online stays right; see the example of CloseHandler.
+//
 // # Alarms
 //
 // A room sets alarms by name ([Context.SetAlarm], [Context.SetAlarmEvery]), which wake it and call its

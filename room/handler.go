@@ -48,11 +48,6 @@ type Handler interface {
 	// that is no JSON object with "sync" or "rpc", nor, with [Presence], one with "presence".
 	OnMessage(c *Context, message Message) error
 
-	// OnClose is told that a connection has gone; it is not in the room any more.
-	// It is not called when the host shuts down, nor when the room sleeps as the
-	// connection goes, except with the Option [WakeOnClose].
-	OnClose(c *Context, code int, reason string) error
-
 	// OnError is told of an error or a panic of another hook that was not written
 	// for clients. It may look, count and report, but neither write nor send.
 	OnError(c *Context, err error)
@@ -89,9 +84,6 @@ func (*Base) OnAction(_ *Context, _ string, a ActionRequest) (any, error) {
 
 // OnMessage refuses: the client gets an exception.
 func (*Base) OnMessage(*Context, Message) error { return errUnhandled }
-
-// OnClose does nothing.
-func (*Base) OnClose(*Context, int, string) error { return nil }
 
 // OnError does nothing; the host has logged the error.
 func (*Base) OnError(*Context, error) {}
@@ -183,8 +175,8 @@ func Synced(tables ...string) Option {
 }
 
 // WakeOnClose wakes a room that sleeps when one of its connections goes, so that
-// OnClose is told of each. Without it the room stays asleep: the next life does not find the
-// connection any more, and that is all it learns.
+// OnClose is told of each at once. Without it the room stays asleep, and OnClose runs when it wakes; see
+// [CloseHandler]. A shutdown wakes the rooms that sleep with connections, too.
 func WakeOnClose() Option {
 	return func(ns *namespace) error {
 		ns.wakeOnClose = true

@@ -55,6 +55,8 @@ type Options struct {
 	// interrupted and its action fails with action_timeout; if it has not returned
 	// after as long again, the room goes on without it. Default 5 s.
 	ActionTimeout time.Duration
+	// WorkTimeout is how long work of Context.Go may take; then its context ends. Default 60 s.
+	WorkTimeout time.Duration
 	// MigrationTimeout is how long one of a room's migrations may take, and the
 	// comparison of its tables with their structs. Default 10 min.
 	MigrationTimeout time.Duration
@@ -133,6 +135,7 @@ func (o *Options) setDefaults() {
 	def(&o.MaxBatch, 256)
 	def(&o.InFlight, 256)
 	def(&o.ActionTimeout, 5*time.Second)
+	def(&o.WorkTimeout, time.Minute)
 	def(&o.MigrationTimeout, 10*time.Minute)
 	def(&o.MaxRows, 10_000)
 	def(&o.MaxActionBytes, 64<<20)
@@ -171,6 +174,7 @@ type Host struct {
 
 	opts   Options
 	seed   [32]byte
+	run    int64 // the process's number, see roster.go
 	unlock func() error
 	actors *actor.System
 	log    *storage.NodeLog // nil: each room's file is durable by itself
@@ -181,6 +185,10 @@ type Host struct {
 	presence hibernate.Presence
 
 	stopping atomic.Bool
+	ending   atomic.Pointer[context.Context] // of the Shutdown in work
+	workLost atomic.Uint64                   // see WorkLost
+	owed     owed
+	graces   graces
 	awake    awake
 	failures failures
 	hangs    hangs
@@ -219,7 +227,7 @@ func Open(o Options) (*Host, error) {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
 	h := &Host{opts: o, unlock: unlock, namespaces: make(map[string]*namespace)}
-	h.seed = hostSeed(o.Seed)
+	h.seed, h.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())
 	}
@@ -344,7 +352,9 @@ func (h *Host) Crash(ctx context.Context, key Key) error { return h.actors.Kill(
 // connections with 1001, then the databases, and gives the directory back. When
 // ctx ends first it returns ctx's error and the rest goes on by itself.
 func (h *Host) Shutdown(ctx context.Context) error {
+	h.ending.Store(&ctx)
 	h.stopping.Store(true)
+	h.wakeToClose(ctx)
 	h.presence.Close()
 	h.awake.close()
 	h.alarms.Stop()
@@ -354,7 +364,7 @@ func (h *Host) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("room: shutdown: %w", err)
 	}
 	for _, c := range h.conns.All() { // of rooms that have no life
-		h.courier(Key{Room: c.Room()}).close(c, closeGoingAway, "server is shutting down")
+		h.courier(Key{Room: c.Room()}).close(c, closeGoingAway, goingAway)
 	}
 	released := make(chan error, 1)
 	go func() { released <- h.release() }() // ends when the last file is closed, or at once if that has been done

@@ -46,8 +46,10 @@ type life struct {
 
 	used  atomic.Int64 // when it last did something, Unix nanoseconds
 	alarm atomic.Int64 // when the next alarm is due, Unix milliseconds; never: it has none
-	work  atomic.Int32 // pieces of work under way, see Context.Go
+	work  atomic.Int32 // pieces of work under way, see work.go
+	stuck atomic.Int32 // pieces of work that the room no longer waits for
 
+	leaving atomic.Pointer[closeMessage]  // whose OnClose is in work; nil: none
 	running atomic.Pointer[actionMessage] // the numbered action in work; nil: none
 
 	// Protected by host.awake.mu.
@@ -73,7 +75,8 @@ type life struct {
 	alone     int       // how many messages are to have a turn each, see losses
 	troubled  bool      // the operator was told of a full disk, and nothing was committed since
 
-	watch watch
+	roster roster
+	watch  watch
 
 	// gate is held while what a commit allows is handed out, and by Abandon: a life
 	// that was fenced hands out nothing any more.
@@ -264,6 +267,9 @@ func (l *life) begin() error {
 	l.planPurge()
 	l.findHolds()
 	l.findWaiting()
+	if err := l.loadRoster(); err != nil {
+		return err
+	}
 	t := &turn{life: l, starting: true}
 	l.handler = t.newHandler()
 	c := t.context(nil, nil)
@@ -313,16 +319,21 @@ func (t *turn) newHandler() Handler {
 func (l *life) Stop(reason actor.StopReason) {
 	defer l.host.awake.leave(l)
 	l.host.losses.put(l.key, l.alone)
+	present, stopping := l.connections(), l.host.stopping.Load()
 	if reason == actor.StopIdle || reason == actor.StopRequested {
+		if stopping {
+			l.sayGoodbye(present)
+		}
 		l.hibernate()
 	}
+	l.handOver()
 	l.watch.stop()
 	l.end()
-	if len(l.connections()) > 0 {
+	if len(present) > 0 {
 		l.db.Seen() // the next life is no first one
 	}
-	if l.host.stopping.Load() {
-		l.host.closeAll(l.key)
+	if stopping {
+		l.host.closeLinks(l.key, present)
 	}
 	slack, _ := l.db.Slack() // one that is not known is none
 	if err := closeFile(l.db); err != nil {
@@ -360,6 +371,7 @@ func (l *life) Abandon() {
 		l.host.hangs.note(l.key, m)
 	}
 	l.host.losses.put(l.key, aloneAfterLoss)
+	l.handOver()
 	l.end()
 	if db != nil {
 		db.Fence()
@@ -369,10 +381,15 @@ func (l *life) Abandon() {
 
 // Receive serves what has queued up, as one turn with one commit.
 func (l *life) Receive(batch []*actor.Envelope) error {
-	l.host.awake.touch(l)
+	if !upkeep(batch) {
+		l.host.awake.touch(l)
+	}
 	l.watch.arm()
 	defer l.watch.disarm()
 	l.countTries(batch)
+	if err := l.runDue(); err != nil {
+		return l.giveUp(err)
+	}
 	if err := l.countHangs(batch); err != nil {
 		return l.giveUp(err)
 	}
@@ -446,40 +463,6 @@ func (l *life) giveUp(broken error) error {
 // connections are the room's connections now.
 func (l *life) connections() []*hibernate.Connection {
 	return l.ns.rooms.Connections(l.key.Room)
-}
-
-var errLast = errors.New("room: the room is about to sleep, and nobody would take the result of work")
-
-// maxWork is how many pieces of work a room may have under way.
-const maxWork = 64
-
-func (l *life) startWork(c *Context, work func(context.Context) error, then func(*Context, error) error) error {
-	if c.turn.last {
-		return errLast
-	}
-	if n := l.work.Load(); n >= maxWork {
-		return fmt.Errorf("room: %d pieces of work are under way: %w", n, actor.ErrOverloaded)
-	}
-	l.work.Add(1)
-	c.undo = append(c.undo, func() { l.work.Add(-1) })
-	c.after = append(c.after, func() {
-		// It ends when work returns; its context ends with the life.
-		go func() {
-			err := protect(func() error { return work(l.ctx) })
-			done := &thenMessage{life: l.number, err: err, then: then}
-			if err := l.host.actors.Push(l.key, done, nil); err != nil {
-				l.log.Error("the result of a room's work was lost", "err", err)
-			}
-		}()
-	})
-	return nil
-}
-
-// closeAll closes a room's connections because the server shuts down.
-func (h *Host) closeAll(key Key) {
-	for _, c := range h.namespace(key.Namespace).rooms.Connections(key.Room) {
-		h.courier(key).close(c, closeGoingAway, "server is shutting down")
-	}
 }
 
 // full tells that the disk or the room is full, and that for certain nothing was written. An error that is of a

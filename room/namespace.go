@@ -36,6 +36,7 @@ type namespace struct {
 
 	request     string           // a client's message that is answered without the room
 	answer      *hibernate.Frame // with this; nil: there is none
+	closes      bool             // its handler has an OnClose
 	presence    bool             // its clients show each other what they send as presence
 	wakeOnClose bool             // a room that sleeps is woken to be told that a connection has gone
 	fingerprint string           // see schema
@@ -56,6 +57,10 @@ func newNamespace(name string, create func() Handler, opts []Option) (*namespace
 	if err := protect(func() error { ns.sample = create(); return nil }); err != nil {
 		return nil, fmt.Errorf("room: namespace %q: making a handler: %w", name, err)
 	}
+	var err error
+	if ns.closes, err = hasCloseHandler(ns.sample); err != nil {
+		return nil, fmt.Errorf("room: namespace %q: %w", name, err)
+	}
 	if err := ns.planTables(); err != nil {
 		return nil, fmt.Errorf("room: namespace %q: %w", name, err)
 	}
@@ -72,7 +77,7 @@ func newNamespace(name string, create func() Handler, opts []Option) (*namespace
 // wherever a migration, a table's struct or one of Den's own tables is another.
 func (ns *namespace) schema() string {
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q\n", ownTables)
+	fmt.Fprintf(sum, "%q\n", ns.ownTables())
 	for _, m := range ns.migrations {
 		fmt.Fprintf(sum, "migration %q\n", m.name)
 	}

@@ -23,6 +23,14 @@ const ownTables = `
 		client TEXT NOT NULL, subject TEXT NOT NULL, mutation INTEGER NOT NULL, digest BLOB NOT NULL,
 		tries INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (client, subject)) WITHOUT ROWID`
 
+// ownTables are those that a namespace's rooms have.
+func (ns *namespace) ownTables() string {
+	if ns.closes {
+		return ownTables + ";" + rosterTable
+	}
+	return ownTables
+}
+
 // prepare takes the file to where the program is.
 func (l *life) prepare() error {
 	if l.db.Prepared(l.ns.fingerprint) {
@@ -59,7 +67,7 @@ func (ns *namespace) tables() []string {
 // prepareTables makes Den's own tables, and compares the handler's with their structs.
 func (l *life) prepareTables() error {
 	return l.upgrade(&turn{life: l}, "tables", func(c *Context) error {
-		if _, err := l.db.Internal().Exec(ownTables); err != nil {
+		if _, err := l.db.Internal().Exec(l.ns.ownTables()); err != nil {
 			return err
 		}
 		for _, f := range l.ns.plans {

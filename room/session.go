@@ -104,6 +104,8 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: r.Stock && s.conn.Named, ask: s.ask}); err != nil {
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
+		} else {
+			s.refuse()
 		}
 		code, message := ErrorCode(err)
 		return nil, &Error{Code: code, Message: message, cause: err}
@@ -476,47 +478,3 @@ func unhandledCode(m Message) syncproto.Code {
 	}
 	return syncproto.CodeBadMessage
 }
-
-// Close says that the client has gone, with the close code and the reason that it
-// gave or 1006. It may be called more than once; the first call counts. A room that
-// sleeps is not woken for it, except with the Option WakeOnClose.
-func (s *Session) Close(code int, reason string) {
-	if !s.end() {
-		return
-	}
-	s.ns.host.presence.Leave(hibernate.Key(s.Key()), &s.conn)
-	gone := &closeMessage{&s.conn, code, reason}
-	err := s.sendClose(gone)
-	if errors.Is(err, actor.ErrAsleep) {
-		s.remove()
-		// A life that has begun meanwhile may have seen the connection.
-		err = s.sendClose(gone)
-	}
-	if err != nil {
-		s.remove() // nobody will run OnClose
-	}
-}
-
-// end is false when the session was over already.
-func (s *Session) end() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	first := !s.over
-	s.over = true
-	s.signal()
-	return first
-}
-
-func (s *Session) sendClose(gone *closeMessage) error {
-	send := s.ns.host.actors.SendAwake
-	if s.ns.wakeOnClose {
-		send = s.ns.host.actors.Push
-	}
-	return send(s.Key(), gone, func(_ any, err error) {
-		if err != nil {
-			s.remove()
-		}
-	})
-}
-
-func (s *Session) remove() { s.ns.rooms.Remove(&s.conn) }

@@ -32,11 +32,6 @@ type (
 		shownAs string
 		ask     func() // to be called before the answer is given; nil: nothing is to be asked for the client
 	}
-	closeMessage struct {
-		conn   *hibernate.Connection
-		code   int
-		reason string
-	}
 	actionMessage struct {
 		conn    *hibernate.Connection
 		channel string
@@ -113,6 +108,13 @@ type turn struct {
 	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
 
 	alarmed bool // alarms were set, cancelled or run
+
+	// Of the roster, see roster.go.
+
+	staged    []note                  // what the turn changes
+	dismissed []*hibernate.Connection // those whose OnClose has run
+	noted     bool                    // what waited was written with the turn
+	flush     bool                    // what waits is to be written
 }
 
 // An answer is kept until the turn's end: value if it held, an error if not.
@@ -153,6 +155,8 @@ func (t *turn) serve(env *actor.Envelope) {
 		}
 		t.answers = append(t.answers, answer{env: env, err: err, late: true})
 		return
+	case rosterMessage:
+		t.flush, t.life.roster.planned = true, false
 	case *errandMessage:
 		t.after = append(t.after, func() { m.do(t.life) })
 	}
@@ -321,13 +325,14 @@ func (t *turn) lose(cause error) {
 	}
 	for i, a := range t.answers {
 		if a.err == nil {
-			t.answers[i].value, t.answers[i].err = nil, cause
+			t.answers[i].value, t.answers[i].err = nil, takenBack(a.env.Message, cause)
 		}
 	}
 	if !bug.On("lost-batch") {
 		t.out = nil
 	}
 	t.undo, t.after, t.notes, t.states, t.answered = nil, nil, nil, nil, nil
+	t.staged, t.dismissed, t.noted = nil, nil, false
 	t.alarmed = false
 	t.life.pages, t.life.gathered = pageCache{}, nil // their seq will be used again, for something else
 }
@@ -372,6 +377,9 @@ func (t *turn) commit() {
 		}
 	}
 	t.batch = nil
+	if err == nil {
+		t.settleRoster()
+	}
 	t.followLate()
 	t.open()
 	t.answer()
@@ -385,7 +393,7 @@ func (t *turn) commit() {
 
 // note writes down what Den itself remembers, with what the actions changed.
 func (t *turn) note() {
-	for _, write := range append(t.notes, t.raiseAll) {
+	for _, write := range append(t.notes, t.raiseAll, t.writeRoster) {
 		if err := write(); err != nil {
 			t.life.log.Warn("a note for a client's return was not written", "err", err)
 		}
@@ -398,7 +406,7 @@ func (t *turn) note() {
 func (t *turn) noteAlone() {
 	pending := len(t.life.replies.pending)
 	raise := t.last && t.life.anythingToRaise()
-	idle := len(t.notes) == 0 && !raise && (pending == 0 || pending <= maxPendingReplies && !t.last)
+	idle := len(t.notes) == 0 && !raise && !t.rosterWaits() && (pending == 0 || pending <= maxPendingReplies && !t.last)
 	if idle || t.broken != nil || t.life.isFenced() || t.life.host.logFailed() {
 		return
 	}
@@ -409,8 +417,10 @@ func (t *turn) noteAlone() {
 	}
 	if err == nil {
 		t.kept()
+		t.settleRoster()
 		return
 	}
+	t.noted = false
 	t.life.log.Warn("notes for clients' returns were not written", "err", err)
 	t.life.replies.undo()
 	if t.batch != nil {
@@ -434,6 +444,7 @@ func (t *turn) open() {
 	}
 	for conn, s := range t.states {
 		conn.SetState(s)
+		l.restate(conn)
 	}
 	l.host.courier(l.key).deliver(t.out)
 	for _, c := range t.answered {
@@ -602,11 +613,9 @@ func (t *turn) send(to *hibernate.Connection, frames ...*hibernate.Frame) {
 func (t *turn) connect(m *connectMessage) (in welcome, err error) {
 	l := t.life
 	rooms, conn := l.ns.rooms, m.conn
-	l.gate.Lock()
-	if !l.fenced {
-		rooms.Add(conn)
+	if !l.admit(conn) {
+		return welcome{}, actor.ErrAbandoned
 	}
-	l.gate.Unlock()
 	leave := func() { rooms.Remove(conn) }
 	c := t.context(conn, m.request)
 	c.undo = append(c.undo, leave)
@@ -620,6 +629,7 @@ func (t *turn) connect(m *connectMessage) (in welcome, err error) {
 	}
 	t.out = append(t.out, c.out...)
 	t.publish(commit, nil, nil)
+	t.enrol(conn)
 	t.probeTwins(conn)
 	t.send(conn) // nothing, but from now on the room knows what it was handed
 	if l.ns.presence {
@@ -632,46 +642,17 @@ func (t *turn) connect(m *connectMessage) (in welcome, err error) {
 	return in, err
 }
 
-// close tells the room that a connection has gone.
-func (t *turn) close(m *closeMessage) error {
-	l := t.life
-	l.ns.rooms.Remove(m.conn)
-	t.leavePeer(m.conn)
-	delete(l.waiting, m.conn)
-	l.dropHold(m.conn)
-	t.audiences = nil
-	c := t.context(m.conn, nil)
-	commit, err := t.unit(c, "OnClose", func() error { return l.handler.OnClose(c, m.code, m.reason) })
-	if err != nil {
-		return err
-	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
-	return nil
+// admit puts a connection among those of the room; not one whose client has given up, nor where the life is fenced.
+func (l *life) admit(conn *hibernate.Connection) bool {
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	return !l.fenced && l.ns.rooms.Add(conn)
 }
 
 // raw gives a message that is none of the protocol's to the handler.
 func (t *turn) raw(m *rawMessage) error {
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, "OnMessage", func() error { return t.life.handler.OnMessage(c, m.message) })
-	if err != nil {
-		return err
-	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
-	return nil
-}
-
-// then runs what was to follow a piece of work.
-func (t *turn) then(m *thenMessage) error {
-	l := t.life
-	if m.life != l.number {
-		l.log.Warn("the result of a room's work came after its life had ended")
-		return nil
-	}
-	l.work.Add(-1)
-	c := t.context(nil, nil)
-	commit, err := t.unit(c, "Go", func() error { return m.then(c, m.err) })
 	if err != nil {
 		return err
 	}

@@ -127,6 +127,7 @@ var ownForms = []struct {
 	{"SELECT id, subject, channel, seq, seen_at, here FROM _den_peers", []storage.Type{storage.Text, storage.Text, storage.Text, storage.Integer, storage.Integer, storage.Integer}},
 	{"SELECT client, subject, mutation, seen_at FROM _den_clients", []storage.Type{storage.Text, storage.Text, storage.Integer, storage.Integer}},
 	{"SELECT n, at, total, replies FROM _den_replies", []storage.Type{storage.Integer, storage.Integer, storage.Integer, storage.Blob}},
+	{"SELECT run, serial, id, subject, named, claims, tags, attachment FROM _den_connections", []storage.Type{storage.Integer, storage.Integer, storage.Text, storage.Text, storage.Integer, storage.Text, storage.Text, storage.Blob}},
 	{alarmColumns, []storage.Type{storage.Text, storage.Integer, storage.Integer, storage.Integer, storage.Text, storage.Text}},
 	{"SELECT version, name FROM _den_migrations", []storage.Type{storage.Integer, storage.Text}},
 }

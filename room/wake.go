@@ -21,7 +21,7 @@ func wakeReason(first any) WakeReason {
 		return WakeConnect
 	case *actionMessage, *syncMessage, *rawMessage:
 		return WakeMessage
-	case *closeMessage:
+	case *closeMessage, rosterMessage:
 		return WakeClose
 	case *requestMessage:
 		return WakeRequest

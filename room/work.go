@@ -1,0 +1,211 @@
+package room
+
+// What Context.Go does: work outside of the room's turns, and the hook that follows it. The room's life owns
+// both. A room stays awake for the work that it has under way, so each piece of work has a time limit, and one
+// that does not return after that keeps no room awake.
+//
+//	commit ─▶ work under way ──returns──▶ its result waits in the mailbox ──▶ then, in a turn ──commit──▶ done
+//	               │                                                            ▲      └──taken back──┐
+//	               └──WorkTimeout──▶ its context ends                           └─────────────────────┘
+//
+// When the life ends before a then is durable, the then does not run, or nothing of it remains. Host.WorkLost counts that.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/denrooms/den/syncproto"
+)
+
+// maxWork is how many pieces of work a room may have under way.
+const maxWork = 64
+
+var (
+	errLast = errors.New("room: the room is about to sleep, and nobody would take the result of work")
+	// errWorkExited is the error of work that ended its goroutine (runtime.Goexit).
+	errWorkExited = errors.New("room: the work ended its goroutine")
+	// errLifeEnded is the answer to the result of work whose life has ended.
+	errLifeEnded = errors.New("the life that began the work has ended")
+	// errTakenBack, wrapped, is the answer to a message that was served in a turn whose batch was lost: nothing of it remains.
+	errTakenBack = errors.New("the message's batch was lost")
+)
+
+// takenBack is the error for a message that was served in a lost turn. Nobody sends a result of work or the end of a
+// connection again, so the host does.
+func takenBack(message any, cause error) error {
+	switch message.(type) {
+	case *thenMessage, *closeMessage:
+		return fmt.Errorf("%w: %w", errTakenBack, cause)
+	}
+	return cause
+}
+
+// Go does what is slow (an HTTP call, a query elsewhere) outside of the room: then runs exactly once after work, or not at
+// all where the room's life ends first, because the room crashes, is put to sleep by force, or the server shuts down. [Host.WorkLost] counts those
+// that did not run, and each is logged.
+//
+// The room serves others meanwhile, and stays awake. When the hook's writes are durable, work runs in
+// a goroutine of its own; when it is done, then runs in the room as a hook of its
+// own, with the error of work. What work finds out it leaves in variables that then
+// reads. work must not touch the room or its handler. Its context ends with the
+// room's life, and after Options.WorkTimeout, 60 s by default, with context.DeadlineExceeded. If work has not
+// returned after as long again, the room no longer stays awake for it.
+//
+// A then that fails is not run again. One whose batch is lost, because the disk is full or another action took the batch down, has left
+// nothing in the database and sent nothing, and runs again; what it changed in the handler's memory stays.
+//
+// A room has at most 64 pieces of work under way; one more is an *Error with the code overloaded.
+func (c *Context) Go(work func(context.Context) error, then func(*Context, error) error) error {
+	if err := c.mayAct(); err != nil {
+		return err
+	}
+	return c.life.startWork(c, work, then)
+}
+
+// WorkLost returns how many pieces of work have had no then since the host was opened, because their room's life
+// ended first; see [Context.Go].
+func (h *Host) WorkLost() uint64 { return h.workLost.Load() }
+
+// A piece is a piece of work under way.
+type piece struct {
+	// Immutable.
+
+	life *life
+	ctx  workContext
+	work func(context.Context) error
+	then func(*Context, error) error
+
+	mu       sync.Mutex
+	timer    Timer
+	returned bool
+	stuck    bool // it is counted in life.stuck, and not in life.work
+}
+
+// A workContext is the context of a piece of work. It ends by the host's clock.
+type workContext struct{ hookContext }
+
+// Value returns nil.
+func (*workContext) Value(any) any { return nil }
+
+func (l *life) startWork(c *Context, work func(context.Context) error, then func(*Context, error) error) error {
+	if c.turn.last {
+		return errLast
+	}
+	if n := l.work.Load() + l.stuck.Load(); n >= maxWork {
+		return &Error{Code: syncproto.CodeOverloaded, Message: fmt.Sprintf("The room waits for %d things already. Try again later.", n)}
+	}
+	p := &piece{life: l, work: work, then: then}
+	l.work.Add(1)
+	c.undo = append(c.undo, func() { l.work.Add(-1) })
+	c.after = append(c.after, func() { go p.run() }) // it ends when work returns; its context ends before
+	return nil
+}
+
+// run does the work, and has its result come to the room however it ends.
+func (p *piece) run() {
+	l, limit := p.life, p.life.host.opts.WorkTimeout
+	p.ctx.began = l.host.opts.Clock.Now()
+	p.ctx.deadline = p.ctx.began.Add(limit)
+	unlink := context.AfterFunc(l.ctx, func() { p.ctx.finish(context.Canceled) })
+	p.mu.Lock()
+	p.timer = l.host.afterFunc(limit, "ending a room's work", p.overdue)
+	p.mu.Unlock()
+	err := errWorkExited
+	defer func() {
+		unlink()
+		p.done()
+		p.ctx.finish(context.Canceled)
+		l.host.push(&thenMessage{life: l.number, err: err, then: p.then}, l, 0)
+	}()
+	err = protect(func() error { return p.work(&p.ctx) })
+}
+
+// overdue ends the time of the work, and after as long again the room's waiting for it.
+func (p *piece) overdue() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.life
+	switch {
+	case p.returned || l.ctx.Err() != nil:
+	case p.ctx.Err() == nil:
+		p.ctx.finish(context.DeadlineExceeded)
+		p.timer.Reset(l.host.opts.WorkTimeout)
+	default:
+		p.stuck = true
+		l.stuck.Add(1)
+		l.work.Add(-1)
+		l.log.Warn("a room's work does not return; the room no longer stays awake for it", "began", p.ctx.began)
+	}
+}
+
+// done notes that the work has returned: the room waits for its result to be served.
+func (p *piece) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.returned = true
+	p.timer.Stop()
+	if p.stuck {
+		p.life.work.Add(1)
+		p.life.stuck.Add(-1)
+	}
+}
+
+// push gives a result of work to the life that began it, and again each time that it was taken back. The room
+// is not woken for it.
+func (h *Host) push(m *thenMessage, l *life, try int) {
+	err := h.actors.SendAwake(l.key, m, func(_ any, err error) {
+		switch {
+		case errors.Is(err, errTakenBack):
+			h.repeat(try, "running what follows a room's work", func() { h.push(m, l, try+1) })
+		case err != nil:
+			h.loseWork(l, err)
+		}
+	})
+	if err != nil {
+		h.loseWork(l, err)
+	}
+}
+
+// repeat does again what was taken back: at once, and then after pauses that grow to 5 s.
+func (h *Host) repeat(try int, job string, again func()) {
+	if try == 0 {
+		again()
+		return
+	}
+	h.afterFunc(min(50*time.Millisecond<<min(try, 10), 5*time.Second), job, again)
+}
+
+// loseWork counts a piece of work whose life has ended.
+func (h *Host) loseWork(l *life, err error) {
+	total := h.workLost.Add(1)
+	l.log.Warn("what was to follow a room's work did not run: the room's life had ended", "err", err, "since start", total)
+}
+
+// then runs what was to follow a piece of work. Its error says that the hook did not run; that of the hook itself is reported
+// already.
+func (t *turn) then(m *thenMessage) error {
+	l := t.life
+	if m.life != l.number {
+		return errLifeEnded
+	}
+	c := t.context(nil, nil)
+	ran := false
+	commit, err := t.unit(c, "Go", func() error {
+		ran = true
+		return m.then(c, m.err)
+	})
+	if err != nil && !ran {
+		return err
+	}
+	l.work.Add(-1)
+	if err != nil {
+		return nil
+	}
+	t.undo = append(t.undo, func() { l.work.Add(1) })
+	t.out = append(t.out, c.out...)
+	t.publish(commit, nil, nil)
+	return nil
+}
