@@ -53,6 +53,8 @@ type (
 
 		came  time.Time
 		reply *hibernate.Frame // with rows of its own, of an action without a number; see late.go
+
+		frameBytes int // of the client's frame, which it keeps
 	}
 	syncMessage struct {
 		conn    *hibernate.Connection
@@ -70,14 +72,20 @@ type (
 		list    *listing // of a large channel, which is sent up to next
 		next    int
 		byID    bool // of one that is too large for a listing
+
+		frameBytes int // of the client's frame
 	}
 	rawMessage struct {
 		conn    *hibernate.Connection
 		message Message
 	}
-	requestMessage struct{ request *http.Request }
-	settleMessage  struct{} // asks for nothing but an answer
-	thenMessage    struct {
+	requestMessage struct {
+		request   *http.Request
+		sender    uint64 // see Host.sender
+		bodyBytes int
+	}
+	settleMessage struct{} // asks for nothing but an answer
+	thenMessage   struct {
 		life uint64
 		err  error
 		then func(*Context, error) error
@@ -318,6 +326,7 @@ func (t *turn) lose(cause error) {
 // commit makes the turn durable, opens the gate and gives the answers.
 func (t *turn) commit() {
 	changed := len(t.marked) > 0 || t.batch != nil && t.batch.Changed()
+	defer dropAll(t.keepWaiting())
 	var err error
 	if bug.On("gate") {
 		t.open()

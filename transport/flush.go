@@ -158,7 +158,7 @@ func (l *link) take(gather *[gatherSize]byte) (piece []byte, amount load) {
 	case l.head == len(l.queue):
 		return nil, load{}
 	}
-	first := l.queue[l.head][l.offset:]
+	first := l.queue[l.head].wire[l.offset:]
 	if gather == nil || l.head+1 == len(l.queue) || len(first) >= gatherFrame || len(l.urgent) > 0 {
 		amount = load{len(first), 1}
 		if len(first) > pieceSize {
@@ -169,7 +169,8 @@ func (l *link) take(gather *[gatherSize]byte) (piece []byte, amount load) {
 		}
 	} else {
 		n := 0
-		for _, frame := range l.queue[l.head:] {
+		for _, q := range l.queue[l.head:] {
+			frame := q.wire
 			if n == 0 {
 				frame = first
 			}
@@ -196,15 +197,15 @@ func (l *link) takeUrgent(gather *[gatherSize]byte) (piece []byte, amount load) 
 		}
 		piece = gather[:amount.bytes]
 	}
-	clear(l.urgent[:n])
-	if l.urgent = l.urgent[n:]; len(l.urgent) == 0 {
-		l.urgent = nil
-	}
+	l.dropUrgent(n)
 	return piece, load{len(piece), n}
 }
 
 // shift drops the first n frames, and the queue's memory when it was a long one.
 func (l *link) shift(n int) {
+	for _, q := range l.queue[l.head : l.head+n] {
+		q.drop(l.opts.memory)
+	}
 	clear(l.queue[l.head : l.head+n])
 	l.head, l.offset = l.head+n, 0
 	switch {
