@@ -125,10 +125,9 @@ func (h *Host) afterFunc(d time.Duration, job string, f func()) Timer {
 	return h.opts.Clock.AfterFunc(d, func() { h.contain(job, f) })
 }
 
-// linkPanicked is told of a connection's link that panicked in a goroutine of the presence.
-func (h *Host) linkPanicked(key hibernate.Key, value any, stack []byte) {
-	h.opts.Logger.Error("telling a room's clients who has left panicked",
-		"namespace", key.Namespace, "room", key.Room, "panic", value, "stack", string(stack))
+// linkPanicked is told of a connection's link that panicked while it was sent presence.
+func (h *Host) linkPanicked(key hibernate.Key, c *hibernate.Connection, value any, stack []byte) {
+	h.courier(Key(key)).panicked(c, value, stack)
 }
 
 // contain runs work of the host's own that is of no one room. A panic is logged, but not again and

@@ -54,6 +54,7 @@ type link struct {
 	in, out  uint64    // bytes that were ever put into queue, and taken from it to be written
 	noted    placed    // the last place in the queue that a ping asked about
 	passed   uint64    // bytes that the connection took while others waited behind them
+	calls    []func()  // who wants to know when what was taken last has been written
 	inline   [4]queued // queue's memory while it is short
 
 	// Owned by the flusher.

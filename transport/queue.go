@@ -10,9 +10,10 @@ import "github.com/denrooms/den/hibernate"
 type queued struct {
 	wire  []byte           // header and payload
 	frame *hibernate.Frame // whose wire it is; nil: the link's own, as a ping or a close is
+	then  func()           // to be called when it has been written; nil: nobody wants to know
 }
 
-func queue(f *hibernate.Frame) queued { return queued{f.Wire(), f} }
+func queue(f *hibernate.Frame) queued { return queued{wire: f.Wire(), frame: f} }
 
 // keep takes the memory of what is about to wait.
 func (q queued) keep(m *hibernate.Memory) queued {
@@ -57,4 +58,36 @@ func (l *link) dropQueue(n int) {
 	}
 	clear(waiting)
 	l.queue = l.queue[:len(l.queue)-len(waiting)]
+}
+
+// SendThen is Send, and reports whether something of what was sent waits. If so, then is called when that has
+// been written, from the flusher and with no lock held, unless the socket ends before.
+func (s *socket) SendThen(then func(), frames ...*hibernate.Frame) (waits bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.send(frames)
+	return s.active != nil && s.active.link.follow(then)
+}
+
+// follow has then called when all that waits now has been written. It is false if nothing waits, or the link is closing.
+func (l *link) follow(then func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != linkOpen || l.head == len(l.queue) {
+		return false
+	}
+	last := &l.queue[len(l.queue)-1]
+	if before := last.then; before != nil {
+		last.then = func() { before(); then() }
+	} else {
+		last.then = then
+	}
+	return true
+}
+
+// callBack calls those who wanted to know of what has been written.
+func callBack(calls []func()) {
+	for _, call := range calls {
+		call()
+	}
 }
