@@ -23,17 +23,17 @@ import (
 
 // A panicError is a panic that was caught.
 type panicError struct {
-	value any
+	text  string // what was panicked with: a program's own error or Stringer may not be asked again
 	stack []byte
 }
 
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+func (p *panicError) Error() string { return "panic: " + p.text }
 
 // protect turns a panic of f into an error.
 func protect(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
+			err = &panicError{text: fmt.Sprint(v), stack: debug.Stack()}
 		}
 	}()
 	return f()

@@ -191,7 +191,7 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 	var commit storage.Commit
 	t.life.watch.enter(name, c)
 	err := protect(func() (err error) {
-		commit, err = t.batch.Do(c.now.UnixMilli(), hook)
+		commit, err = t.batch.Do(c.now.UnixMilli(), func() error { return hear(hook()) })
 		return err
 	})
 	late := t.life.watch.leave()
@@ -218,7 +218,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 	var caught *panicError
 	if errors.As(err, &caught) {
 		if !t.starting {
-			t.life.log.Error("a hook panicked", "hook", name, "panic", fmt.Sprint(caught.value), "stack", string(caught.stack))
+			t.life.log.Error("a hook panicked", "hook", name, "panic", caught.text, "stack", string(caught.stack))
 		}
 		t.broken = fmt.Errorf("%s: %w", name, err)
 	}
@@ -273,7 +273,7 @@ func (t *turn) report(err error) {
 	c := t.context(nil, nil)
 	c.looking = true
 	t.life.watch.enter("OnError", c)
-	failure := protect(func() error { t.life.handler.OnError(c, err); return nil })
+	failure := protect(func() error { t.life.handler.OnError(c, original(err)); return nil })
 	t.life.watch.leave()
 	if failure != nil {
 		t.life.log.Error("OnError panicked", "panic", failure.Error())
