@@ -83,15 +83,48 @@ type Envelope struct {
 	ctx      context.Context // nil for Send
 	reply    func(v any, err error)
 	answered atomic.Bool
+
+	sender  uint64          // 0: nobody in particular
+	bytes   int             // that the message keeps
+	release func(bytes int) // gives them back; nil: they were not taken
+	next    *Envelope       // behind it in the inbox; protected by the cell's mu
+}
+
+// A Sized message says whose it is and how much memory it keeps, so that its sender has no more than
+// its share of the actor's inbox and of its time. Any other message is of no sender, and takes
+// no bytes.
+type Sized interface {
+	// Sender is a number of the sender's. Messages of one sender keep their order. 0 is nobody in
+	// particular: such messages are served before all others, in their order.
+	Sender() uint64
+	// Size is in bytes. It must stay the same.
+	Size() int
+}
+
+// A Last message is served after all that was sent to its actor before, whoever sent it. It is not Sized.
+type Last interface{ Last() }
+
+// envelope puts a message into an envelope.
+func envelope(msg any) *Envelope {
+	e := &Envelope{Message: msg}
+	if s, is := msg.(Sized); is {
+		e.sender, e.bytes = s.Sender(), s.Size()
+	}
+	return e
 }
 
 // Reply answers the message. The first call wins, later ones do nothing. It is safe
 // from any goroutine, and runs the sender's reply function before it returns.
 func (e *Envelope) Reply(v any, err error) {
-	if e.answered.Swap(true) || e.reply == nil {
+	if e.answered.Swap(true) {
 		return
 	}
-	e.reply(v, err)
+	if e.release != nil {
+		e.release(e.bytes)
+	}
+	if e.reply != nil {
+		e.reply(v, err)
+	}
 }
 
 // Context is the requester's, for what it carries and to see whether somebody still

@@ -23,7 +23,7 @@ type cell struct {
 	failures int             // of lives in succession that did not get Reset old
 	gone     bool            // it is out of the map
 	quiet    []chan struct{} // closed when it has nothing to do; see System.Quiet
-	vacant   chan struct{}   // closed when the queue has room; nil if nobody waits. See System.Vacant
+	waiting  []waiter        // those who wait for a place, in their order; see System.Vacant
 }
 
 // A request is what all who wait in Stop have asked for.
@@ -45,6 +45,7 @@ func (c *cell) askStop() <-chan struct{} {
 	if c.stop == nil {
 		c.stop = &request{done: make(chan struct{})}
 	}
+	c.queue.settle() // so that what is served until then is what was queued now
 	c.stop.left = c.queue.len()
 	c.life.wake()
 	return c.stop.done

@@ -1,5 +1,5 @@
 // Package actor runs the rooms' lives: for each key at most one Behavior at a time,
-// fed from a bounded inbox, restarted when it breaks, stopped when asked.
+// fed from a bounded inbox in which senders take turns, restarted when it breaks, stopped when asked.
 //
 // An actor is virtual, as Orleans has it: nobody creates one. The first message to a
 // key starts a life, which goes on until it is stopped, is retired when it has nothing to
@@ -13,8 +13,10 @@
 //     when the last one's Stop has returned; or, for a life that hangs, when its
 //     Abandon has returned; or when its Start failed.
 //   - One at a time: a life's methods never run concurrently (Abandon excepted).
-//   - Order: messages reach Receive in the order in which Send accepted them, also
+//   - Order: messages of one sender reach Receive in the order in which Send accepted them, also
 //     over a change of lives. A refusal loses messages, it does not reorder them.
+//   - Turns: senders take turns, see Sized. One who floods an actor waits for itself; who has one
+//     message waiting is served after one turn of each other.
 //   - Exactly one reply: where Send returned nil the reply function is called once,
 //     whatever happens: answered, panic, failed start, abandon, shutdown. The one way
 //     not to get it is a life that hangs and that nobody abandons.
@@ -44,6 +46,7 @@
 // # Limits and defaults
 //
 //	inbox of one actor        Options.MailboxSize   1,024 messages, then ErrOverloaded; see Vacant and Push
+//	                          Options.MailboxBytes  16 MiB; one sender may have what it leaves free for others
 //	messages in one Receive   Options.MaxBatch      256
 //	back-off                  Options.Backoff       100 ms doubling to 30 s; forgotten after 10 s
 //	lives Shutdown stops at once                    64

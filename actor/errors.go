@@ -7,8 +7,8 @@ import (
 )
 
 var (
-	// ErrOverloaded: the actor's inbox is full. Nothing was queued.
-	ErrOverloaded = errors.New("actor: the inbox is full")
+	// ErrOverloaded: the actor's inbox is full, or its sender has its share of it. Nothing was queued.
+	ErrOverloaded = errors.New("actor: the sender has its share of the inbox waiting")
 	// ErrStopped: Shutdown has begun. Nothing was queued.
 	ErrStopped = errors.New("actor: the system is shutting down")
 	// ErrAsleep: the actor has no life, and SendAwake does not begin one.

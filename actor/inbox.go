@@ -1,55 +1,262 @@
 package actor
 
-import "slices"
+// The inbox of an actor. What waits is served by turns: each sender has a line of its own, and the
+// lines take turns, so a sender who floods the actor waits for itself and not others for it.
+// (The order is that of deficit round robin, Shreedhar and Varghese 1995.)
+//
+//	ahead   the actor's own messages, and what was begun with or settled before: first, in order
+//	lines   one for each sender that has something waiting; the first is the one whose turn it is
+//
+// In its turn a line may spend one credit more than it has left over; a message costs one, and
+// one more for each KiB, up to maxCost. A line that is empty is gone, with its credit.
 
-// keepCap is up to which capacity an empty buffer of envelopes is kept for the next
-// burst. 64 pointers are 512 bytes.
-const keepCap = 64
+const (
+	// keepCap is up to which capacity an empty buffer of envelopes is kept for the next
+	// burst. 64 pointers are 512 bytes.
+	keepCap = 64
+	// keepLines is how many empty lines are kept.
+	keepLines = 4
+	// fewLines is how many lines are looked through one after another. Where there are more, they
+	// have an index.
+	fewLines = 8
 
-// inbox is a first-in-first-out queue that gives its memory back after a burst. Who
-// puts bounds it.
+	costBytes = 1 << 10 // for how many bytes a message costs one credit more
+	maxCost   = 16
+)
+
+// inbox is not safe for concurrent use. Who puts bounds it, by admits.
 type inbox struct {
-	queue []*Envelope // queue[head:] waits
-	head  int
+	count, bytes int // of all that waits
+	ahead        chain
+	last         *line            // of the ring of lines; its next is the first. nil: there is none
+	lines        int              // in the ring
+	index        map[uint64]*line // by sender; nil while there are few
+	spare        *line            // empty ones, for the next senders
+	spares       int
+	began        bool // the first line has got the credit of its turn
 }
 
-func (b *inbox) len() int { return len(b.queue) - b.head }
+// A chain is a first-in-first-out queue of envelopes, linked by their next.
+type chain struct{ first, last *Envelope }
+
+func (c *chain) put(e *Envelope) {
+	if c.last == nil {
+		c.first = e
+	} else {
+		c.last.next = e
+	}
+	c.last = e
+}
+
+func (c *chain) take() *Envelope {
+	e := c.first
+	c.first, e.next = e.next, nil
+	if c.first == nil {
+		c.last = nil
+	}
+	return e
+}
+
+// join puts what other has behind what c has, and leaves other empty.
+func (c *chain) join(other *chain) {
+	switch {
+	case other.first == nil:
+		return
+	case c.last == nil:
+		c.first = other.first
+	default:
+		c.last.next = other.first
+	}
+	c.last = other.last
+	*other = chain{}
+}
+
+// A line is what waits of one sender.
+type line struct {
+	chain
+	sender       uint64
+	count, bytes int
+	credit       int
+	next         *line // in the ring, or the next spare one
+}
+
+func (b *inbox) len() int { return b.count }
 
 func (b *inbox) put(e *Envelope) {
-	if len(b.queue) == cap(b.queue) && b.head > len(b.queue)/2 {
-		n := copy(b.queue, b.queue[b.head:])
-		clear(b.queue[n:])
-		b.queue, b.head = b.queue[:n], 0
+	b.count++
+	b.bytes += e.bytes
+	if e.sender == 0 {
+		b.ahead.put(e)
+		return
 	}
-	b.queue = append(b.queue, e)
+	l := b.find(e.sender)
+	if l == nil {
+		l = b.open(e.sender)
+	}
+	l.put(e)
+	l.count++
+	l.bytes += e.bytes
 }
 
-// first is the oldest message, nil if there is none.
+// find gives a sender's line, nil where nothing of it waits.
+func (b *inbox) find(sender uint64) *line {
+	if b.index != nil {
+		return b.index[sender]
+	}
+	l := b.last
+	for range b.lines {
+		if l.sender == sender {
+			return l
+		}
+		l = l.next
+	}
+	return nil
+}
+
+// open begins a line behind all others.
+func (b *inbox) open(sender uint64) *line {
+	l := b.spare
+	if l == nil {
+		l = new(line)
+	} else {
+		b.spare = l.next
+		b.spares--
+	}
+	*l = line{sender: sender}
+	if b.last == nil {
+		l.next = l
+	} else {
+		l.next, b.last.next = b.last.next, l
+	}
+	b.last = l
+	b.lines++
+	switch {
+	case b.index != nil:
+		b.index[sender] = l
+	case b.lines > fewLines:
+		b.index = make(map[uint64]*line)
+		for range b.lines {
+			b.index[l.sender] = l
+			l = l.next
+		}
+		l = b.last
+	}
+	return l
+}
+
+// closeFirst takes the first line out of the ring, which is empty.
+func (b *inbox) closeFirst() {
+	l := b.last.next
+	b.lines--
+	switch {
+	case b.lines == 0:
+		b.last, b.index = nil, nil
+	default:
+		b.last.next = l.next
+		delete(b.index, l.sender)
+	}
+	b.began = false
+	if b.spares < keepLines {
+		l.next, b.spare = b.spare, l
+		b.spares++
+	}
+}
+
+// first is the message that is served next, nil if there is none.
 func (b *inbox) first() any {
-	if b.len() == 0 {
-		return nil
+	switch {
+	case b.ahead.first != nil:
+		return b.ahead.first.Message
+	case b.last != nil:
+		return b.last.next.first.Message
 	}
-	return b.queue[b.head].Message
+	return nil
 }
 
-// take moves up to n envelopes to dst, oldest first.
+// take moves up to n envelopes to dst, in the order in which they are to be served.
 func (b *inbox) take(dst []*Envelope, n int) []*Envelope {
-	taken := b.queue[b.head : b.head+min(n, b.len())]
-	dst = append(dst, taken...)
-	clear(taken)
-	b.head += len(taken)
-	if b.head == len(b.queue) {
-		b.queue, b.head = recycle(b.queue), 0
+	for ; n > 0 && b.count > 0; n-- {
+		e := b.pop()
+		b.count--
+		b.bytes -= e.bytes
+		dst = append(dst, e)
 	}
 	return dst
 }
 
+// pop takes the next envelope out of the chain that has it. There is one.
+func (b *inbox) pop() *Envelope {
+	if b.ahead.first != nil {
+		return b.ahead.take()
+	}
+	for {
+		l := b.last.next
+		if !b.began {
+			l.credit++
+			b.began = true
+		}
+		cost := l.first.cost()
+		if l.credit < cost {
+			b.last, b.began = l, false // the next one's turn
+			continue
+		}
+		l.credit -= cost
+		e := l.take()
+		l.count--
+		l.bytes -= e.bytes
+		if l.first == nil {
+			b.closeFirst()
+		}
+		return e
+	}
+}
+
+// cost is what a message costs its sender.
+func (e *Envelope) cost() int { return min(1+e.bytes/costBytes, maxCost) }
+
+// settle brings what waits in lines into the order in which it is to be served: what comes later
+// does not overtake it.
+func (b *inbox) settle() {
+	var order chain
+	order.join(&b.ahead)
+	for b.last != nil {
+		order.put(b.pop())
+	}
+	b.ahead = order
+}
+
 // putBack puts envelopes in front of all that wait, in their order.
 func (b *inbox) putBack(envs []*Envelope) {
-	if len(envs) == 0 {
-		return
+	var front chain
+	for _, e := range envs {
+		b.count++
+		b.bytes += e.bytes
+		front.put(e)
 	}
-	b.queue, b.head = append(slices.Clone(envs), b.queue[b.head:]...), 0
+	front.join(&b.ahead)
+	b.ahead = front
+}
+
+// A limit is how much may wait.
+type limit struct{ count, bytes int }
+
+// admits reports whether one more message may wait, where more are about to come than there are.
+// A sender may have as much waiting as it leaves free for others: one alone half of the inbox, two a
+// third each. (That is the dynamic threshold of shared-memory switches, Choudhury and Hahne 1998.) An empty inbox
+// takes any message.
+func (b *inbox) admits(e *Envelope, most limit, more limit) bool {
+	count, bytes := b.count+more.count, b.bytes+more.bytes
+	if count == 0 {
+		return true
+	}
+	if e.sender == 0 {
+		return count < most.count && e.bytes <= most.bytes-bytes
+	}
+	var own limit
+	if l := b.find(e.sender); l != nil {
+		own = limit{l.count, l.bytes}
+	}
+	return own.count < most.count-count && own.bytes+e.bytes <= most.bytes-bytes-e.bytes
 }
 
 // recycle empties a buffer for its next use, or lets a big one go.

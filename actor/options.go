@@ -9,10 +9,20 @@ import (
 // default.
 type Options struct {
 	// MailboxSize is how many messages may wait for one actor, those in work not
-	// counted. Default 1024.
+	// counted. One sender may have as many waiting as it leaves free for others, see Sized. Default 1024.
 	MailboxSize int
+	// MailboxBytes is how many bytes these messages may keep, shared likewise. An actor for which nothing
+	// waits takes any message. Default 16 MiB.
+	MailboxBytes int
 	// MaxBatch is how many messages one Receive gets at the most. Default 256.
 	MaxBatch int
+	// Admit takes the bytes of a Sized message that was sent, before it is queued, or refuses it with an error, which
+	// Send gives. Keep takes those of a message that cannot be refused. Release gives them back, once for each
+	// message, just before its reply function is called. They are called with locks held, must not block, and must not call the
+	// System. Default: nobody counts.
+	Admit   func(bytes int) error
+	Keep    func(bytes int)
+	Release func(bytes int)
 	// Backoff of an actor that keeps breaking.
 	Backoff Backoff
 	// Now is the clock. Default time.Now. It is called with locks held and must not
@@ -44,10 +54,20 @@ type Dispatcher func(run func())
 
 func (o *Options) setDefaults() {
 	orDefault(&o.MailboxSize, 1024)
+	orDefault(&o.MailboxBytes, 16<<20)
 	orDefault(&o.MaxBatch, 256)
 	orDefault(&o.Backoff.Min, 100*time.Millisecond)
 	orDefault(&o.Backoff.Max, 30*time.Second)
 	orDefault(&o.Backoff.Reset, 10*time.Second)
+	if o.Admit == nil {
+		o.Admit = func(int) error { return nil }
+	}
+	if o.Keep == nil {
+		o.Keep = func(int) {}
+	}
+	if o.Release == nil {
+		o.Release = func(int) {}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -68,10 +68,12 @@ func NewSystem(f Factory, o Options) *System {
 // Send queues a message, and starts the actor if it is not awake. If it returns nil,
 // reply (which may be nil) is called exactly once, from the actor's goroutine or, when
 // the message is refused later, from another one; it must not block. On an error
-// nothing was queued and reply is not called: ErrOverloaded, ErrStopped, or an
+// nothing was queued and reply is not called: ErrOverloaded, ErrStopped, that of Options.Admit, or an
 // *UnavailableError while the actor backs off.
 func (s *System) Send(key Key, msg any, reply func(v any, err error)) error {
-	return s.post(key, &Envelope{Message: msg, reply: reply}, s.opts.MailboxSize)
+	e := envelope(msg)
+	e.reply = reply
+	return s.post(key, e, s.limit())
 }
 
 // SendAwake is Push to an actor that has a life now, which may be starting or ending. To
@@ -81,7 +83,9 @@ func (s *System) SendAwake(key Key, msg any, reply func(v any, err error)) error
 	if c == nil {
 		return ErrAsleep
 	}
-	return s.postTo(c, &Envelope{Message: msg, reply: reply}, unlimited)
+	e := envelope(msg)
+	e.reply = reply
+	return s.postTo(c, e, unlimited())
 }
 
 // Request sends a message and waits for its answer. When ctx ends first it stops
@@ -92,7 +96,9 @@ func (s *System) Request(ctx context.Context, key Key, msg any) (any, error) {
 		return nil, context.Cause(ctx)
 	}
 	c := s.calls.Get().(*call)
-	if err := s.post(key, &Envelope{Message: msg, ctx: ctx, reply: c.reply}, s.opts.MailboxSize); err != nil {
+	e := envelope(msg)
+	e.ctx, e.reply = ctx, c.reply
+	if err := s.post(key, e, s.limit()); err != nil {
 		s.calls.Put(c)
 		return nil, err
 	}
@@ -157,25 +163,47 @@ func (s *System) Keys() []Key {
 	return keys
 }
 
-func (s *System) post(key Key, e *Envelope, limit int) error {
+func (s *System) post(key Key, e *Envelope, most limit) error {
 	c, err := s.enter(key)
 	if err != nil {
 		return err
 	}
-	return s.postTo(c, e, limit)
+	return s.postTo(c, e, most)
 }
 
-// postTo queues a message, unless limit others wait. The cell's lock is held, and released.
-func (s *System) postTo(c *cell, e *Envelope, limit int) error {
+// postTo queues a message, unless its sender has its share waiting. The cell's lock is held, and released.
+func (s *System) postTo(c *cell, e *Envelope, most limit) error {
 	defer c.mu.Unlock()
 	if s.closed.Load() {
 		return ErrStopped
 	}
-	if c.queue.len() >= limit {
+	if !c.queue.admits(e, most, limit{}) {
 		return ErrOverloaded
+	}
+	if err := s.charge(e, most); err != nil {
+		return err
+	}
+	if _, is := e.Message.(Last); is {
+		c.queue.settle()
 	}
 	c.queue.put(e)
 	c.life.wake()
+	return nil
+}
+
+// charge takes the bytes of a message that is about to be queued.
+func (s *System) charge(e *Envelope, most limit) error {
+	switch {
+	case e.bytes == 0:
+		return nil
+	case most == unlimited():
+		s.opts.Keep(e.bytes)
+	default:
+		if err := s.opts.Admit(e.bytes); err != nil {
+			return err
+		}
+	}
+	e.release = s.opts.Release
 	return nil
 }
 

@@ -24,13 +24,13 @@ func TestVacant(t *testing.T) {
 				return false
 			}
 		}
-		if !isVacant(s.Vacant(key)) {
+		if !isVacant(s.Vacant(key, nil)) {
 			t.Error("an actor that sleeps has no room")
 		}
 		mustSend(t, s, key, "in work", r.to("in work"))
 		synctest.Wait()
 		for i := range 3 {
-			if !isVacant(s.Vacant(key)) {
+			if !isVacant(s.Vacant(key, nil)) {
 				t.Errorf("no room beside %d", i)
 			}
 			mustSend(t, s, key, i, r.to(i))
@@ -41,7 +41,7 @@ func TestVacant(t *testing.T) {
 		if err := s.SendAwake(key, 4, r.to(4)); err != nil {
 			t.Errorf("SendAwake to a full inbox: %v", err)
 		}
-		one, other := s.Vacant(key), s.Vacant(key)
+		one, other := s.Vacant(key, nil), s.Vacant(key, nil)
 		if isVacant(one) || isVacant(other) {
 			t.Error("a full inbox has room")
 		}
@@ -52,8 +52,15 @@ func TestVacant(t *testing.T) {
 			t.Error("there is room while as many wait as may")
 		}
 		release <- struct{}{}
-		if !isVacant(one) || !isVacant(other) {
+		if !isVacant(one) {
 			t.Error("nobody was told that there is room")
+		}
+		if isVacant(other) {
+			t.Error("two were told of one place")
+		}
+		release <- struct{}{}
+		if !isVacant(other) {
+			t.Error("the second who waits was not told that there is room")
 		}
 		close(release)
 		synctest.Wait()
@@ -73,7 +80,7 @@ func TestVacantEnds(t *testing.T) {
 			mustSend(t, s, key, i, nil)
 			synctest.Wait()
 		}
-		vacant := s.Vacant(key)
+		vacant := s.Vacant(key, nil)
 		close(release)
 		<-vacant
 	})

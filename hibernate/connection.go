@@ -22,7 +22,8 @@ type Identity struct {
 // A Link carries messages to one client: a socket, a test's mailbox, another
 // process. Both methods are safe from any goroutine and never block. A link that has a method Probe() as well
 // is asked by it to end soon if its client is gone, and one with Receipt() to find out soon what the client
-// has received; neither blocks.
+// has received; neither blocks. One with SendThen(then func(), frames ...*Frame) (waits bool), which is Send and calls then
+// once nothing of the frames waits any more, gets presence no faster than it takes it.
 type Link interface {
 	// Send queues frames, in order. A link that cannot take them closes itself;
 	// frames for a closed link are dropped.

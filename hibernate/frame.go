@@ -1,6 +1,10 @@
 package hibernate
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+	"sync/atomic"
+)
 
 // headRoom is the longest header that a server's WebSocket frame can have:
 // two bytes, and eight for the length (RFC 6455, section 5.2; a server's
@@ -23,6 +27,40 @@ type Frame struct {
 	wire    []byte
 	payload int // where the payload starts in wire
 	binary  bool
+
+	// Safe from any goroutine.
+
+	waits  atomic.Int32           // in how many places it waits; see Keep
+	memory atomic.Pointer[Memory] // for which it counts while it does: the first that it was kept for
+}
+
+// Keep notes that the frame waits in one more place: for a commit, in a socket's queue. However many
+// they are, it counts once for a Memory: for m, or for the one that it was kept for first. Each Keep is ended by one Drop.
+func (f *Frame) Keep(m *Memory) {
+	if f.memory.Load() == nil {
+		if m == nil {
+			m = NewMemory(math.MaxInt64) // whoever takes must be who gives
+		}
+		f.memory.CompareAndSwap(nil, m)
+	}
+	if f.waits.Add(1) == 1 {
+		f.memory.Load().Take(len(f.wire))
+	}
+}
+
+// Drop notes that the frame no longer waits in one place.
+func (f *Frame) Drop() {
+	if f.waits.Add(-1) == 0 {
+		f.memory.Load().Give(len(f.wire))
+	}
+}
+
+// Room is how many bytes may still be taken where the frame counts; m is where it would if it had never been kept.
+func (f *Frame) Room(m *Memory) int64 {
+	if own := f.memory.Load(); own != nil {
+		m = own
+	}
+	return m.Free()
 }
 
 // TextFrame makes a text message of what encode appends to the slice that it

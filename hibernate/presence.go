@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"runtime/debug"
 	"sync"
-	"sync/atomic"
 
 	"github.com/denrooms/den/syncproto"
 )
@@ -15,9 +13,10 @@ import (
 // Presence: what clients show each other while they are there. It belongs to the
 // connection, so no room has to be awake for it, and nothing of it is stored.
 //
-// Everything that happens in one room happens under one lock, sending too, so all see
-// the same order: what a client is told when it begins to take part, and what it is told
-// afterwards, fit together with nothing lost between and nothing twice. Other rooms go on.
+// Everything that happens in one room gets its place in one order under one lock, so what a client is told when
+// it begins to take part, and what it is told afterwards, fit together with nothing lost between and nothing
+// twice. No lock is held while a link is sent something. A client gets what has changed since it was last told,
+// as soon as its link has taken that: of several changes of one peer only the last. See gathering.go.
 
 // MaxRoomPresence is how many bytes the presence of all clients of one room may take as
 // it goes over the wire, names and connection ids included. Each who begins to take part
@@ -33,9 +32,9 @@ var (
 // A Presence knows who takes part in the presence of which room of a host. The zero
 // Presence is ready for use. It must not be copied.
 type Presence struct {
-	// Panicked is told of a Link that panicked while the others of its room were told of who has left, from a
-	// goroutine of the Presence's. It is set before the first use; nil: nobody is.
-	Panicked func(key Key, value any, stack []byte)
+	// Panicked is told of a Link that panicked while its client was told what others show. Its connection is
+	// told nothing more, and the others what they are to be. It is set before the first use; nil: nobody is told.
+	Panicked func(key Key, c *Connection, value any, stack []byte)
 
 	mu       sync.RWMutex
 	rooms    map[Key]*gathering // a room in which nobody takes part is not in it
@@ -43,18 +42,6 @@ type Presence struct {
 	closed   bool
 	clearing int           // rooms in which the others are being told of who has left
 	cleared  chan struct{} // closed when there are none; nil if nobody waits for it
-}
-
-// A gathering is those of one room who take part.
-type gathering struct {
-	leaving atomic.Int32 // calls of Leave since clear has looked; it runs while there are some
-
-	// Protected by mu, which is locked before the Presence's.
-
-	mu    sync.Mutex
-	peers set
-	bytes int  // of what they show, as it goes over the wire
-	over  bool // the last has left: the room may have another one
 }
 
 // shown is what a connection shows. It is immutable.
@@ -93,12 +80,13 @@ func (p *Presence) Show(key Key, c *Connection, id string, value json.RawMessage
 	if g == nil {
 		return nil
 	}
-	defer p.exit(key, g)
 	if string(value) == "null" {
 		g.end(c)
-		return nil
+	} else {
+		err = g.show(c, id, value)
 	}
-	return g.show(c, id, value)
+	p.handOver(key, g, g.due())
+	return err
 }
 
 // Leave ends the part of a connection that has ended, for good. It never waits: a
@@ -137,7 +125,9 @@ func (p *Presence) left(key Key) {
 func (p *Presence) clear(key Key, g *gathering) {
 	for n := int32(1); n > 0; {
 		n = g.leaving.Load()
-		p.clearOnce(key, g)
+		g.mu.Lock()
+		g.clear()
+		p.handOver(key, g, g.due())
 		n = g.leaving.Add(-n)
 	}
 	p.mu.Lock()
@@ -147,19 +137,6 @@ func (p *Presence) clear(key Key, g *gathering) {
 		close(p.cleared)
 		p.cleared = nil
 	}
-}
-
-// clearOnce is clear for those who have left until now. A link that panics costs those behind it the
-// news, and no more: the process goes on.
-func (p *Presence) clearOnce(key Key, g *gathering) {
-	g.mu.Lock()
-	defer p.exit(key, g)
-	defer func() {
-		if v := recover(); v != nil && p.Panicked != nil {
-			p.Panicked(key, v, debug.Stack())
-		}
-	}()
-	g.clear()
 }
 
 // Settle waits until the others have been told of all who had left before.
@@ -190,7 +167,7 @@ func (p *Presence) Close() {
 	p.mu.Unlock()
 	for _, g := range rooms {
 		g.mu.Lock()
-		g.peers, g.over = set{}, true
+		g.close()
 		g.mu.Unlock()
 	}
 }
@@ -237,10 +214,10 @@ func (p *Presence) begin(key Key) *gathering {
 	return g
 }
 
-// exit unlocks a gathering, and lets it go where nobody is left.
+// exit unlocks a gathering, and lets it go where nobody is left, and nobody is being told anything.
 func (p *Presence) exit(key Key, g *gathering) {
 	defer g.mu.Unlock()
-	if len(g.peers.list) > 0 || g.over {
+	if len(g.list) > 0 || g.handing > 0 || g.over {
 		return
 	}
 	g.over = true
@@ -248,117 +225,6 @@ func (p *Presence) exit(key Key, g *gathering) {
 	defer p.mu.Unlock()
 	delete(p.rooms, key)
 	p.rooms = shrink(p.rooms, &p.peak)
-}
-
-// end is Show with null. mu is held.
-func (g *gathering) end(c *Connection) {
-	old := c.shown.Load()
-	if old == nil || old.data == nil || !c.shown.CompareAndSwap(old, nil) {
-		return // it has left meanwhile
-	}
-	g.peers.remove(c.Serial)
-	g.bytes -= len(old.peer)
-	g.tell(c, peersFrame(16, func(dst []byte) []byte { return syncproto.AppendPeerGone(dst, c.Serial) }))
-}
-
-// clear takes those out who have left, and tells the others in one frame. mu is held.
-func (g *gathering) clear() {
-	var gone []uint64
-	g.peers.removeFunc(func(c *Connection) bool {
-		s := c.shown.Load()
-		if s.data == nil {
-			gone = append(gone, c.Serial)
-			g.bytes -= len(s.peer)
-		}
-		return s.data == nil
-	})
-	if len(gone) == 0 {
-		return // somebody has seen to it
-	}
-	g.tell(nil, peersFrame(16*len(gone), func(dst []byte) []byte {
-		for _, serial := range gone {
-			dst = syncproto.AppendPeerGone(syncproto.AppendSeparator(dst), serial)
-		}
-		return dst
-	}))
-}
-
-// show is Show with a value that is not null. mu is held.
-func (g *gathering) show(c *Connection, id string, value json.RawMessage) error {
-	old := c.shown.Load()
-	size := 0
-	if old != nil {
-		if old.data == nil || bytes.Equal(old.data, value) {
-			return nil
-		}
-		size = len(old.peer)
-	}
-	frame := peersFrame(len(value)+len(id)+64, func(dst []byte) []byte {
-		return syncproto.AppendPeer(dst, c.Serial, id, value)
-	})
-	next := showing(frame, len(value))
-	if g.bytes+len(next.peer)-size > MaxRoomPresence {
-		return ErrPresenceFull
-	}
-	if !c.shown.CompareAndSwap(old, next) {
-		return nil // it has ended meanwhile
-	}
-	g.bytes += len(next.peer) - size
-	if g.peers.add(c) {
-		c.Link.Send(g.full(c.Serial)...)
-	}
-	g.tell(c, frame)
-	return nil
-}
-
-// showing finds in a frame of one peer what is kept of it, so that this is there once.
-func showing(frame *Frame, size int) *shown {
-	payload := frame.Payload()
-	end := len(payload) - len("}}")
-	peer := payload[len(`{"type":"presence","peers":{`):end:end]
-	last := len(peer) - len("}")
-	return &shown{peer: peer, data: json.RawMessage(peer[last-size : last : last])}
-}
-
-// tell sends a frame to all but one. mu is held, and no link waits.
-func (g *gathering) tell(except *Connection, frame *Frame) {
-	frames := []*Frame{frame} // one slice for all
-	for _, c := range g.peers.list {
-		if c != except {
-			c.Link.Send(frames...)
-		}
-	}
-}
-
-// full is all that is shown, in pages: what does not fit into the first follows as
-// changes do. mu is held.
-func (g *gathering) full(self uint64) []*Frame {
-	var frames []*Frame
-	for at := 0; at < len(g.peers.list); {
-		begin, size := at, 0
-		for at < len(g.peers.list) && (at == begin || size < syncproto.DefaultPageBytes) {
-			size += len(g.peers.list[at].shown.Load().peer) + 1
-			at++
-		}
-		frames = append(frames, TextFrame(size+96, func(dst []byte) []byte {
-			if begin == 0 {
-				dst = syncproto.AppendPresenceFullStart(dst, self)
-			} else {
-				dst = syncproto.AppendPresenceStart(dst)
-			}
-			for _, c := range g.peers.list[begin:at] {
-				dst = append(syncproto.AppendSeparator(dst), c.shown.Load().peer...)
-			}
-			return syncproto.AppendPresenceEnd(dst)
-		}))
-	}
-	return frames
-}
-
-func peersFrame(size int, peer func(dst []byte) []byte) *Frame {
-	return TextFrame(size, func(dst []byte) []byte {
-		return syncproto.AppendPresenceEnd(peer(syncproto.AppendPresenceStart(dst)))
-	})
 }
 
 // compact takes the space between tokens out of a value, line breaks among it.

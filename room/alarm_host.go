@@ -105,7 +105,7 @@ func (h *Host) newClock(o storage.Options, exists bool) (*hibernate.AlarmClock, 
 		},
 		Known: h.HasNamespace,
 		Ring: func(call hibernate.Call) error {
-			return h.actors.Send(keyNamed(call.Room), &alarmMessage{careful: call.Careful}, func(_ any, err error) { call.Done(err) })
+			return h.actors.Push(keyNamed(call.Room), &alarmMessage{careful: call.Careful}, func(_ any, err error) { call.Done(err) })
 		},
 		Open:   func() (*storage.DB, error) { return storage.Open(o) },
 		Exists: exists,

@@ -48,6 +48,8 @@
 //     rests on is durable, which is what [Durability] says. What queues up while one
 //     batch commits is the next batch, so many actions share a commit without waiting
 //     for a timer; and all rooms share the syncs of one commit log.
+//   - Connections take turns. Who sends more than its share is not read until it has less waiting; others
+//     do not wait for it.
 //   - Every client sees commits in their order. An action's rows come to its
 //     sender in the reply itself.
 //   - A client that comes back with its cursor gets what it lacks, tombstones among

@@ -7,6 +7,7 @@ import (
 	"regexp"
 
 	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -104,6 +105,7 @@ var clientErrors = []struct {
 	{ErrTooManyAlarms, syncproto.CodeTooLarge, "The room has too many alarms."},
 	{storage.ErrInterrupted, syncproto.CodeActionTimeout, "The action took too long."},
 	{context.DeadlineExceeded, syncproto.CodeActionTimeout, "The action took too long."},
+	{hibernate.ErrMemory, syncproto.CodeOverloaded, "The server has too much to do. Try again later."},
 	{actor.ErrOverloaded, syncproto.CodeOverloaded, "The room has too much to do. Try again later."},
 	{actor.ErrStopped, syncproto.CodeShuttingDown, "The server is shutting down."},
 	{actor.ErrUnavailable, syncproto.CodeRoomUnavailable, "The room is not available. Try again later."},

@@ -23,17 +23,17 @@ import (
 
 // A panicError is a panic that was caught.
 type panicError struct {
-	value any
+	text  string // what was panicked with: a program's own error or Stringer may not be asked again
 	stack []byte
 }
 
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+func (p *panicError) Error() string { return "panic: " + p.text }
 
 // protect turns a panic of f into an error.
 func protect(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
+			err = &panicError{text: fmt.Sprint(v), stack: debug.Stack()}
 		}
 	}()
 	return f()
@@ -125,10 +125,9 @@ func (h *Host) afterFunc(d time.Duration, job string, f func()) Timer {
 	return h.opts.Clock.AfterFunc(d, func() { h.contain(job, f) })
 }
 
-// linkPanicked is told of a connection's link that panicked in a goroutine of the presence.
-func (h *Host) linkPanicked(key hibernate.Key, value any, stack []byte) {
-	h.opts.Logger.Error("telling a room's clients who has left panicked",
-		"namespace", key.Namespace, "room", key.Room, "panic", value, "stack", string(stack))
+// linkPanicked is told of a connection's link that panicked while it was sent presence.
+func (h *Host) linkPanicked(key hibernate.Key, c *hibernate.Connection, value any, stack []byte) {
+	h.courier(Key(key)).panicked(c, value, stack)
 }
 
 // contain runs work of the host's own that is of no one room. A panic is logged, but not again and

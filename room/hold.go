@@ -105,7 +105,7 @@ func (l *life) findHolds() {
 func (l *life) lookAgain(conn *hibernate.Connection, at time.Time) {
 	host, key := l.host, l.key
 	host.afterFunc(at.Sub(host.opts.Clock.Now()), "letting rows go that were held", func() {
-		if err := host.actors.Send(key, &holdMessage{conn}, nil); err != nil {
+		if err := host.actors.Push(key, &holdMessage{conn}, nil); err != nil {
 			l.log.Debug("rows that were held stay so", "err", err)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -42,12 +43,20 @@ type Options struct {
 	// Seed makes the randomness that rooms are given repeatable, for tests.
 	// Default 0: from the system's secure source.
 	Seed uint64
-	// MailboxSize is how many messages may wait for one room. While there are so many, the
-	// sockets of the room's clients are not read; a plain request is refused with
-	// overloaded. Default 4096.
-	MailboxSize int
+	// MailboxSize is how many messages may wait for one room, and MailboxBytes how much memory they
+	// may take. A connection may have as many waiting as it leaves free for others: one alone half,
+	// sixteen a seventeenth each. The socket of one that has its share is not read meanwhile; a plain request waits.
+	// Defaults 4096, 16 MiB. MailboxBytes should be four times transport.Options.ReadLimit at least.
+	MailboxSize  int
+	MailboxBytes int
 	// MaxBatch is how many messages share a commit. Default 256.
 	MaxBatch int
+	// Memory is how many bytes of messages the node keeps: those that wait for rooms or are in work, what waits for
+	// a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
+	// refused with overloaded. A client for which as much waits as is left is too slow and is closed. It is not all that
+	// the process takes: rooms that are awake come on top. Default: half of the machine's memory, or of what
+	// the process may have (on Linux its cgroup's limit); 512 MiB where neither is known. See Host.MemoryUsed.
+	Memory int64
 	// InFlight is how many messages of one connection may be in work; its socket is
 	// not read while there are so many. Default 256.
 	InFlight int
@@ -132,6 +141,8 @@ func (o *Options) setDefaults() {
 		o.FS = storage.HostFS()
 	}
 	def(&o.MailboxSize, 4096)
+	def(&o.Memory, defaultMemory())
+	def(&o.MailboxBytes, 16<<20)
 	def(&o.MaxBatch, 256)
 	def(&o.InFlight, 256)
 	def(&o.ActionTimeout, 5*time.Second)
@@ -174,11 +185,13 @@ type Host struct {
 
 	opts   Options
 	seed   [32]byte
-	run    int64 // the process's number, see roster.go
+	run    int64        // the process's number, see roster.go
+	hashes maphash.Seed // of the senders of plain requests
 	unlock func() error
 	actors *actor.System
 	log    *storage.NodeLog // nil: each room's file is durable by itself
 	conns  hibernate.Registry
+	memory *hibernate.Memory
 	alarms *hibernate.AlarmClock
 	zones  zones
 
@@ -198,6 +211,7 @@ type Host struct {
 	visits   visits
 
 	compactor compactor
+	refusedAt atomic.Int64 // when the operator was told that there is no memory, Unix nanoseconds; 0: never
 
 	panics        sync.Map // of jobs of the host's own: by the job, what the last one said
 	alarmFailures alarmFailures
@@ -226,7 +240,7 @@ func Open(o Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
-	h := &Host{opts: o, unlock: unlock, namespaces: make(map[string]*namespace)}
+	h := &Host{opts: o, unlock: unlock, hashes: maphash.MakeSeed(), memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace)}
 	h.seed, h.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())
@@ -235,11 +249,15 @@ func Open(o Options) (*Host, error) {
 		return nil, errors.Join(err, unlock())
 	}
 	h.actors = actor.NewSystem(h.newLife, actor.Options{
-		MailboxSize: o.MailboxSize,
-		MaxBatch:    o.MaxBatch,
-		Now:         o.Clock.Now,
-		Logger:      o.Logger,
-		Dispatcher:  o.Dispatcher,
+		MailboxSize:  o.MailboxSize,
+		MailboxBytes: o.MailboxBytes,
+		Admit:        h.admit,
+		Keep:         h.memory.Take,
+		Release:      h.memory.Give,
+		MaxBatch:     o.MaxBatch,
+		Now:          o.Clock.Now,
+		Logger:       o.Logger,
+		Dispatcher:   o.Dispatcher,
 	})
 	h.awake.clock, h.awake.after, h.awake.most = o.Clock, o.IdleAfter, o.MaxAwake
 	h.awake.waits, h.awake.retire, h.awake.contain = o.Dispatcher == nil, h.actors.Retire, h.contain

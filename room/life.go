@@ -36,6 +36,7 @@ type life struct {
 	name    string // the key as hibernate knows it
 	number  uint64 // which life of the actor this is
 	log     *slog.Logger
+	memory  *hibernate.Memory // of what the room has to send
 	db      *storage.DB
 	handler Handler
 	ctx     context.Context // for work outside; ends with the life
@@ -92,6 +93,7 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 		name:   key.Namespace + "/" + key.Room,
 		number: number,
 		rank:   -1,
+		memory: h.memory.Part(h.opts.Memory / roomShare),
 		log:    h.opts.Logger.With("namespace", key.Namespace, "room", key.Room),
 	}
 	l.ctx, l.end = context.WithCancel(context.Background())

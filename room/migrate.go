@@ -206,7 +206,7 @@ func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
 	}
 	l.watch.enter(name, c)
 	err := protect(func() error {
-		_, err := t.batch.DoUnbounded(c.now.UnixMilli(), func() error { return do(c) })
+		_, err := t.batch.DoUnbounded(c.now.UnixMilli(), func() error { return hear(do(c)) })
 		return err
 	})
 	late := l.watch.leave()

@@ -13,7 +13,7 @@ import (
 // have sent one themselves, beside an id, see [Conn.PresenceID]. It is for what matters only while somebody is there: a cursor, a
 // name, that somebody types. It lives with the connection: neither the room sees it come nor
 // the database, it wakes no room that sleeps, outlives sleep and crashes of the room, and
-// ends with the connection. Handlers read it with [Conn.Presence]. A room's clients have
+// ends with the connection. A client that reads slowly gets the newest of each, and not what came between. Handlers read it with [Conn.Presence]. A room's clients have
 // 8 MiB of it together. Without this option such a message is the room's own, for OnMessage.
 // (The form, a map of peers, is that of Liveblocks.)
 func Presence() Option {

@@ -38,7 +38,7 @@ func (h *Host) ServeRequest(ctx context.Context, key Key, id Identity, w http.Re
 	}
 	r = r.Clone(context.WithValue(context.WithoutCancel(r.Context()), identityKey{}, id))
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	value, err := h.actors.Request(ctx, key, &requestMessage{request: r})
+	value, err := h.request(ctx, key, &requestMessage{request: r, sender: h.sender(id, r), bodyBytes: len(body)})
 	if err != nil {
 		code, message := ErrorCode(err)
 		return &Error{Code: code, Message: message, cause: err}

@@ -115,24 +115,13 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 
 // enter asks the room to let the client in. While the room's mailbox is full it waits.
 func (s *Session) enter(ctx context.Context, m *connectMessage) error {
-	for {
-		answer, err := s.ns.host.actors.Request(ctx, s.Key(), m)
-		if in, is := answer.(welcome); is {
-			if in.shownAs != "" {
-				s.mu.Lock()
-				s.rare().shownAs = in.shownAs
-				s.mu.Unlock()
-			}
-		}
-		if !errors.Is(err, actor.ErrOverloaded) {
-			return err
-		}
-		select {
-		case <-s.ns.host.actors.Vacant(s.Key()):
-		case <-ctx.Done():
-			return err
-		}
+	answer, err := s.ns.host.request(ctx, s.Key(), m)
+	if in, is := answer.(welcome); is && in.shownAs != "" {
+		s.mu.Lock()
+		s.rare().shownAs = in.shownAs
+		s.mu.Unlock()
 	}
+	return err
 }
 
 // ask asks the room for what a client relies on that came back.
@@ -164,8 +153,8 @@ func (s *Session) Received() bool {
 }
 
 // Receive takes a message from the client. It waits while Options.InFlight
-// messages of this connection are in work, and while the room's mailbox is full, so that a transport which reads no
-// further meanwhile pushes back to the client. data may be used again when it
+// messages of this connection are in work, and while the connection has its share of the room's mailbox waiting, so
+// that a transport which reads no further meanwhile pushes back to the client. data may be used again when it
 // returns. A message that cannot be read, or that the room does not take, is
 // answered over the link; an error means that the session is over.
 func (s *Session) Receive(data []byte, binary bool) error {
@@ -184,8 +173,8 @@ func (s *Session) Receive(data []byte, binary bool) error {
 	return s.take(message)
 }
 
-// take has the room do a message, in its turn, as soon as the connection and the room's mailbox
-// have a place for it.
+// take has the room do a message, in its turn, as soon as the connection has a place for it, of its own and in the
+// room's mailbox.
 func (s *Session) take(message any) error {
 	if !s.begin() {
 		return ErrSessionOver
@@ -198,7 +187,7 @@ func (s *Session) take(message any) error {
 		case !errors.Is(err, actor.ErrOverloaded):
 			s.refused(message, err, 0)
 			return nil
-		case !s.await(s.ns.host.actors.Vacant(s.Key())):
+		case !s.await(s.ns.host.actors.Vacant(s.Key(), message)):
 			s.done()
 			return ErrSessionOver
 		}
@@ -339,14 +328,14 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 	}
 	switch m.Kind {
 	case syncproto.KindSync:
-		return &syncMessage{conn: &s.conn, channel: m.Channel, from: m.From.Value(), since: m.Since, cursor: m.Cursor}, nil
+		return &syncMessage{conn: &s.conn, channel: m.Channel, from: m.From.Value(), since: m.Since, cursor: m.Cursor, frameBytes: len(data)}, nil
 	case syncproto.KindAction:
 		action := &actionMessage{
 			conn: &s.conn, channel: m.Channel, id: m.ID,
 			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
 			bound:  s.ns.actions[m.ActionType],
 			client: m.Client, mutation: m.Mutation,
-			came: s.ns.host.opts.Clock.Now(),
+			came: s.ns.host.opts.Clock.Now(), frameBytes: len(data),
 		}
 		s.name(action, m)
 		err = s.decodeEarly(action)
@@ -369,7 +358,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 func (s *Session) refusedAction(refused *syncproto.Error, frame []byte) *actionMessage {
 	action := &actionMessage{
 		conn: &s.conn, channel: refused.Channel, id: refused.ID, refused: refused,
-		client: refused.Client, mutation: refused.Mutation,
+		client: refused.Client, mutation: refused.Mutation, frameBytes: len(frame),
 	}
 	s.name(action, syncproto.Message{
 		Client: refused.Client, Mutation: refused.Mutation, ID: refused.ID, Channel: refused.Channel, Action: frame,
@@ -452,7 +441,7 @@ func (s *Session) refused(message any, err error, try int) {
 
 // passing tells whether an error is of the kind that goes away by itself.
 func passing(err error) bool {
-	return errors.Is(err, actor.ErrUnavailable) || errors.Is(err, actor.ErrOverloaded) || errors.Is(err, storage.ErrBatchLost) || full(err)
+	return errors.Is(err, actor.ErrUnavailable) || errors.Is(err, actor.ErrOverloaded) || errors.Is(err, hibernate.ErrMemory) || errors.Is(err, storage.ErrBatchLost) || full(err)
 }
 
 // refusal is the frame that says no to a message.

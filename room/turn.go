@@ -48,6 +48,8 @@ type (
 
 		came  time.Time
 		reply *hibernate.Frame // with rows of its own, of an action without a number; see late.go
+
+		frameBytes int // of the client's frame, which it keeps
 	}
 	syncMessage struct {
 		conn    *hibernate.Connection
@@ -65,14 +67,20 @@ type (
 		list    *listing // of a large channel, which is sent up to next
 		next    int
 		byID    bool // of one that is too large for a listing
+
+		frameBytes int // of the client's frame
 	}
 	rawMessage struct {
 		conn    *hibernate.Connection
 		message Message
 	}
-	requestMessage struct{ request *http.Request }
-	settleMessage  struct{} // asks for nothing but an answer
-	thenMessage    struct {
+	requestMessage struct {
+		request   *http.Request
+		sender    uint64 // see Host.sender
+		bodyBytes int
+	}
+	settleMessage struct{} // asks for nothing but an answer
+	thenMessage   struct {
 		life uint64
 		err  error
 		then func(*Context, error) error
@@ -204,7 +212,7 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 	var commit storage.Commit
 	t.life.watch.enter(name, c)
 	err := protect(func() (err error) {
-		commit, err = t.batch.Do(c.now.UnixMilli(), hook)
+		commit, err = t.batch.Do(c.now.UnixMilli(), func() error { return hear(hook()) })
 		return err
 	})
 	late := t.life.watch.leave()
@@ -231,7 +239,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 	var caught *panicError
 	if errors.As(err, &caught) {
 		if !t.starting {
-			t.life.log.Error("a hook panicked", "hook", name, "panic", fmt.Sprint(caught.value), "stack", string(caught.stack))
+			t.life.log.Error("a hook panicked", "hook", name, "panic", caught.text, "stack", string(caught.stack))
 		}
 		t.broken = fmt.Errorf("%s: %w", name, err)
 	}
@@ -286,7 +294,7 @@ func (t *turn) report(err error) {
 	c := t.context(nil, nil)
 	c.looking = true
 	t.life.watch.enter("OnError", c)
-	failure := protect(func() error { t.life.handler.OnError(c, err); return nil })
+	failure := protect(func() error { t.life.handler.OnError(c, original(err)); return nil })
 	t.life.watch.leave()
 	if failure != nil {
 		t.life.log.Error("OnError panicked", "panic", failure.Error())
@@ -340,6 +348,7 @@ func (t *turn) lose(cause error) {
 // commit makes the turn durable, opens the gate and gives the answers.
 func (t *turn) commit() {
 	changed := len(t.marked) > 0 || t.batch != nil && t.batch.Changed()
+	defer dropAll(t.keepWaiting())
 	var err error
 	if bug.On("gate") {
 		t.open()

@@ -17,7 +17,9 @@
 //   - Nobody waits for a client: [hibernate.Link.Send] queues and returns. A
 //     client that does not keep up is closed with 4000, the others keep going.
 //   - A room that is busy is not flooded: while a connection has too many messages
-//     in work, its socket is not read (TCP tells the client).
+//     in work, or its share of what waits for the room, its socket is not read (TCP tells the client).
+//   - What waits for sockets counts for the node's memory (room.Options.Memory): a frame once, in however many
+//     queues it is. The less is left, the sooner a client that does not keep up is closed.
 //   - Parking loses, splits and reorders nothing, whenever it happens.
 //   - A socket that ends, ends for good: its goroutines, its descriptor, its place among
 //     the connections are given back, whatever the reason.

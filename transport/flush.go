@@ -51,7 +51,10 @@ func (l *link) flush() {
 	for {
 		var piece []byte
 		var over bool
-		if piece, written, over = l.next(gather, written); piece == nil {
+		var calls []func()
+		piece, written, over, calls = l.next(gather, written)
+		callBack(calls)
+		if piece == nil {
 			if over {
 				close(l.done)
 				l.ended()
@@ -65,19 +68,20 @@ func (l *link) flush() {
 	}
 }
 
-// next notes what was written last, and takes what to write next. If there is nothing, the flusher ends, and if over
+// next notes what was written last, and who wants to know of it, and takes what to write next. If there is nothing, the flusher ends, and if over
 // is true, the link with it.
-func (l *link) next(gather *gathering, written load) (piece []byte, amount load, over bool) {
+func (l *link) next(gather *gathering, written load) (piece []byte, amount load, over bool, calls []func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.settle(written)
+	calls, l.calls = l.calls, nil
 	if len(l.queue)-l.head+len(l.urgent) > 1 {
 		gather.need()
 	}
 	if piece, amount = l.take(gather.buffer); piece == nil {
 		over = l.rest()
 	}
-	return piece, amount, over
+	return piece, amount, over, calls
 }
 
 // A gathering is the buffer of one flusher, which it has only if it needs one.
@@ -158,7 +162,7 @@ func (l *link) take(gather *[gatherSize]byte) (piece []byte, amount load) {
 	case l.head == len(l.queue):
 		return nil, load{}
 	}
-	first := l.queue[l.head][l.offset:]
+	first := l.queue[l.head].wire[l.offset:]
 	if gather == nil || l.head+1 == len(l.queue) || len(first) >= gatherFrame || len(l.urgent) > 0 {
 		amount = load{len(first), 1}
 		if len(first) > pieceSize {
@@ -169,7 +173,8 @@ func (l *link) take(gather *[gatherSize]byte) (piece []byte, amount load) {
 		}
 	} else {
 		n := 0
-		for _, frame := range l.queue[l.head:] {
+		for _, q := range l.queue[l.head:] {
+			frame := q.wire
 			if n == 0 {
 				frame = first
 			}
@@ -196,15 +201,18 @@ func (l *link) takeUrgent(gather *[gatherSize]byte) (piece []byte, amount load) 
 		}
 		piece = gather[:amount.bytes]
 	}
-	clear(l.urgent[:n])
-	if l.urgent = l.urgent[n:]; len(l.urgent) == 0 {
-		l.urgent = nil
-	}
+	l.dropUrgent(n)
 	return piece, load{len(piece), n}
 }
 
 // shift drops the first n frames, and the queue's memory when it was a long one.
 func (l *link) shift(n int) {
+	for _, q := range l.queue[l.head : l.head+n] {
+		q.drop(l.opts.memory)
+		if q.then != nil {
+			l.calls = append(l.calls, q.then)
+		}
+	}
 	clear(l.queue[l.head : l.head+n])
 	l.head, l.offset = l.head+n, 0
 	switch {

@@ -49,6 +49,7 @@ func NewHandler(host *room.Host, o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	opts.memory = host.Memory()
 	if err := opts.fitConnections(host.Descriptors()); err != nil {
 		return nil, err
 	}

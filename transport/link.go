@@ -43,7 +43,7 @@ type link struct {
 	state    linkState
 	flushing bool      // there is a flusher
 	urgent   [][]byte  // whole frames that go out before the queue's next one
-	queue    [][]byte  // whole frames as they go over the line, from head on
+	queue    []queued  // whole frames as they go over the line, from head on
 	head     int       // the first that has not been taken
 	offset   int       // how much of that one has been taken
 	waiting  load      // what has been sent and not yet written
@@ -54,7 +54,8 @@ type link struct {
 	in, out  uint64    // bytes that were ever put into queue, and taken from it to be written
 	noted    placed    // the last place in the queue that a ping asked about
 	passed   uint64    // bytes that the connection took while others waited behind them
-	inline   [4][]byte // queue's memory while it is short
+	calls    []func()  // who wants to know when what was taken last has been written
+	inline   [4]queued // queue's memory while it is short
 
 	// Owned by the flusher.
 
@@ -97,14 +98,13 @@ func (l *link) Send(frames ...*hibernate.Frame) {
 			return
 		}
 	}
-	if l.full() {
+	if l.full(l.room(frames)) {
 		l.overflow()
 	} else {
 		sent := load{-done, 0}
 		for _, f := range frames {
-			wire := f.Wire()
-			l.queue = append(l.queue, wire)
-			sent.add(load{len(wire), 1})
+			l.queue = append(l.queue, queue(f).keep(l.opts.memory))
+			sent.add(load{len(f.Wire()), 1})
 		}
 		if done > 0 {
 			l.offset = done // nothing was queued before it
@@ -117,17 +117,17 @@ func (l *link) Send(frames ...*hibernate.Frame) {
 
 // resume queues what is left of frames that a parked socket was sent and has taken a part
 // of: all but their first done bytes. The link is new, and nobody else has it yet.
-func (l *link) resume(frames [][]byte, done int) {
+func (l *link) resume(frames []queued, done int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(frames) > 0 && done >= len(frames[0]) {
-		done -= len(frames[0])
+	for len(frames) > 0 && done >= len(frames[0].wire) {
+		done -= len(frames[0].wire)
 		frames = frames[1:]
 	}
 	sent := load{-done, len(frames)}
 	for _, f := range frames {
-		l.queue = append(l.queue, f)
-		sent.bytes += len(f)
+		l.queue = append(l.queue, f.keep(l.opts.memory))
+		sent.bytes += len(f.wire)
 	}
 	l.offset = done
 	l.in += uint64(sent.bytes)
@@ -277,16 +277,20 @@ func (l *link) giveUp(code int, reason string) {
 
 // urge puts a copy of a frame into urgent.
 func (l *link) urge(frame []byte) {
-	if l.full() {
+	if l.full(l.opts.SendQueueBytes) {
 		l.overflow()
 		return
 	}
+	l.opts.memory.Take(len(frame))
 	l.urgent = append(l.urgent, append([]byte(nil), frame...))
 	l.account(load{len(frame), 1})
 }
 
-func (l *link) full() bool {
-	return l.waiting.bytes >= l.opts.SendQueueBytes+l.credit.bytes ||
+// full reports whether too much waits for more to be queued: as many bytes as there is room for, or as many
+// frames as may. What waits may be as much as is left of the node's memory and of the room's part of it, so
+// the slowest clients are closed first when it becomes scarce.
+func (l *link) full(room int) bool {
+	return l.waiting.bytes > 0 && l.waiting.bytes >= room+l.credit.bytes ||
 		l.waiting.frames >= l.opts.SendQueueFrames+l.credit.frames
 }
 
@@ -294,7 +298,7 @@ func (l *link) full() bool {
 // for, until it is written: one large snapshot is no sign of a slow client.
 func (l *link) account(sent load) {
 	l.waiting.add(sent)
-	if l.credit == (load{}) && l.full() {
+	if l.credit == (load{}) && l.full(l.opts.SendQueueBytes) {
 		l.credit = sent
 	}
 }
@@ -307,20 +311,19 @@ func (l *link) overflow() {
 // cut drops what waits, but for the rest of a frame that is half out, and has a close
 // frame follow.
 func (l *link) cut(code int, reason string, within time.Duration) {
-	rest := l.queue[l.head:]
 	if l.offset > 0 {
-		rest = rest[:1]
+		l.dropQueue(1)
 	} else {
-		rest = nil
+		l.dropQueue(0)
 	}
-	l.queue = append([][]byte(nil), rest...)
-	l.head, l.urgent = 0, nil
+	l.queue, l.head = append([]queued(nil), l.queue[l.head:]...), 0
+	l.dropUrgent(len(l.urgent))
 	l.last(closeFrame(code, reason), code, reason, within)
 	l.conn.SetWriteDeadline(l.deadline) // also for the piece that is being written
 }
 
 func (l *link) last(frame []byte, code int, reason string, within time.Duration) {
-	l.queue = append(l.queue, frame)
+	l.queue = append(l.queue, queued{wire: frame}.keep(l.opts.memory))
 	l.state, l.code, l.reason = linkClosing, code, reason
 	l.deadline = time.Now().Add(within)
 }
@@ -329,5 +332,7 @@ func (l *link) end(code int, reason string) {
 	if l.state == linkOpen {
 		l.code, l.reason = code, reason
 	}
-	l.state, l.urgent, l.queue, l.head, l.offset = linkEnded, nil, nil, 0, 0
+	l.dropUrgent(len(l.urgent))
+	l.dropQueue(0)
+	l.state, l.queue, l.head, l.offset = linkEnded, nil, 0, 0
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/room"
 )
 
@@ -69,7 +70,8 @@ type Options struct {
 
 	// SendQueueBytes and SendQueueFrames bound what waits for one socket. A socket
 	// that has more waiting than either when something is to be sent is too slow and is
-	// closed with 4000. What is sent in one call is taken whole and not counted
+	// closed with 4000; so is one that has more waiting than is left of the node's memory
+	// (room.Options.Memory). What is sent in one call is taken whole and not counted
 	// against what follows it, so that a snapshot may be larger than the queue.
 	// Defaults 8 MiB, 4096.
 	SendQueueBytes  int
@@ -108,7 +110,8 @@ type Options struct {
 	// Logger gets what an operator should know. Default: slog.Default().
 	Logger *slog.Logger
 
-	direct *turnstile // of the handler's links, see link.writeAtOnce
+	direct *turnstile        // of the handler's links, see link.writeAtOnce
+	memory *hibernate.Memory // the node's; nil counts nothing
 }
 
 // CORS says what pages of allowed origins may do over plain HTTP. Who is

@@ -58,7 +58,7 @@ func (s *socket) park(a *active) (done bool) {
 // A leftover is what a parked socket was to send and has not sent: frames but for their first done bytes, or one
 // urgent frame of which nothing has left.
 type leftover struct {
-	frames [][]byte
+	frames []queued
 	done   int
 	urgent []byte
 }
@@ -284,16 +284,16 @@ func wholeFrame(data []byte) (op byte, payload []byte, size int) {
 
 // sendParked sends frames to a parked socket. mu is held.
 func (s *socket) sendParked(frames []*hibernate.Frame) {
-	wires := make([][]byte, len(frames))
+	wires := make([]queued, len(frames))
 	for i, f := range frames {
-		wires[i] = f.Wire()
+		wires[i] = queue(f)
 	}
 	s.writeParked(nil, wires...)
 }
 
 // writeParked writes frames to a parked socket at once. What it does not take is queued,
 // and the socket is active then, with early for its reader: false. mu is held.
-func (s *socket) writeParked(early []byte, frames ...[]byte) bool {
+func (s *socket) writeParked(early []byte, frames ...queued) bool {
 	done, all := s.push(frames)
 	if !all {
 		s.unpark(bytes.Clone(early), leftover{frames: frames, done: done})
@@ -304,36 +304,37 @@ func (s *socket) writeParked(early []byte, frames ...[]byte) bool {
 // hastenParked is writeParked for a ping, a pong or an automatic answer, which are urgent: one of which
 // the kernel has taken nothing leaves before the answers to what early has.
 func (s *socket) hastenParked(early, frame []byte) bool {
-	done, all := s.push([][]byte{frame})
+	own := []queued{{wire: frame}}
+	done, all := s.push(own)
 	switch {
 	case all:
 	case done == 0:
 		s.unpark(bytes.Clone(early), leftover{urgent: frame})
 	default:
-		s.unpark(bytes.Clone(early), leftover{frames: [][]byte{frame}, done: done})
+		s.unpark(bytes.Clone(early), leftover{frames: own, done: done})
 	}
 	return all
 }
 
 // push writes frames with one call, or each with one where they are large, and gives how
 // many bytes of them were taken.
-func (s *socket) push(frames [][]byte) (done int, all bool) {
+func (s *socket) push(frames []queued) (done int, all bool) {
 	size := 0
 	for _, f := range frames {
-		size += len(f)
+		size += len(f.wire)
 	}
 	if len(frames) > 1 && size <= gatherSize {
 		gather := gathers.Get().(*[gatherSize]byte)
 		defer gathers.Put(gather)
 		joined := gather[:0]
 		for _, f := range frames {
-			joined = append(joined, f...)
+			joined = append(joined, f.wire...)
 		}
-		frames = [][]byte{joined}
+		frames = []queued{{wire: joined}}
 	}
 	for _, f := range frames {
-		n := writeDescriptor(int(s.fd), f)
-		if done += n; n < len(f) {
+		n := writeDescriptor(int(s.fd), f.wire)
+		if done += n; n < len(f.wire) {
 			break
 		}
 	}

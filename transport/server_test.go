@@ -88,6 +88,8 @@ func startServer(t testing.TB, o Options, ho ...func(*room.Options)) *server {
 		defer cancel()
 		if err := s.handler.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
+		} else if left := s.host.MemoryUsed(); left != 0 {
+			t.Errorf("%d bytes of messages and frames still count after shutdown", left)
 		}
 		s.Server.Close()
 		if t.Failed() {

@@ -58,6 +58,11 @@ var _ hibernate.Link = (*socket)(nil)
 func (s *socket) Send(frames ...*hibernate.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.send(frames)
+}
+
+// send is Send with mu held.
+func (s *socket) send(frames []*hibernate.Frame) {
 	switch {
 	case s.active != nil:
 		s.active.link.Send(frames...)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -26,11 +28,12 @@ type config struct {
 	durability room.Durability
 	idle       time.Duration
 	awake      int
+	memory     int64
 }
 
 func parseConfig(args []string, getenv func(string) string, output io.Writer) (config, error) {
 	var c config
-	var origins, hosts, proxies, level, durability, idle, awake string
+	var origins, hosts, proxies, level, durability, idle, awake, memory string
 	flags := flag.NewFlagSet("den", flag.ContinueOnError)
 	flags.SetOutput(output)
 	env := func(name, fallback string) string {
@@ -47,6 +50,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&durability, "durability", env("DEN_DURABILITY", "durable"), "what survives a power cut: durable, relaxed or files (DEN_DURABILITY)")
 	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "how `long` a room has nothing to do before it sleeps; never: it does not (DEN_IDLE)")
 	flags.StringVar(&awake, "max-awake", env("DEN_MAX_AWAKE", "0"), "how many rooms may be awake; 0: 2048, or what the process's descriptors allow (DEN_MAX_AWAKE)")
+	flags.StringVar(&memory, "memory", env("DEN_MEMORY", "0"), "how many `bytes` of messages may wait in the server, like 512MiB or 2GiB; 0: half of what the machine or the cgroup has (DEN_MEMORY)")
 	flags.StringVar(&level, "log-level", env("DEN_LOG_LEVEL", "info"), "debug, info, warn or error (DEN_LOG_LEVEL)")
 	flags.StringVar(&c.format, "log-format", env("DEN_LOG_FORMAT", "text"), "text or json (DEN_LOG_FORMAT)")
 	flags.Usage = func() {
@@ -75,6 +79,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	if c.awake, err = strconv.Atoi(awake); err != nil || c.awake < 0 {
 		return c, fmt.Errorf("-max-awake %q: want a number of rooms", awake)
 	}
+	if c.memory, err = parseBytes(memory); err != nil {
+		return c, fmt.Errorf("-memory %q: %w", memory, err)
+	}
 	c.origins, c.hosts = parseList(origins), parseList(hosts)
 	c.proxies, err = parseProxies(proxies)
 	return c, err
@@ -95,6 +102,28 @@ func parseProxies(text string) ([]netip.Prefix, error) {
 		list = append(list, prefix)
 	}
 	return list, nil
+}
+
+// units are the suffixes of a number of bytes, the longest first.
+var units = []struct {
+	suffix string
+	bytes  int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}, {"", 1}}
+
+// parseBytes reads a number of bytes, with a unit or without.
+func parseBytes(text string) (int64, error) {
+	for _, unit := range units {
+		number, is := strings.CutSuffix(text, unit.suffix)
+		if !is {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64/unit.bytes {
+			break
+		}
+		return n * unit.bytes, nil
+	}
+	return 0, errors.New("want a number of bytes, like 512MiB or 2GiB")
 }
 
 // parseList reads what is separated by commas.

@@ -37,7 +37,7 @@ func newServer(c config, log *slog.Logger) (_ *server, err error) {
 			s.abandon()
 		}
 	}()
-	if s.host, err = room.Open(room.Options{Dir: c.data, Durability: c.durability, IdleAfter: c.idle, MaxAwake: c.awake, Logger: log}); err != nil {
+	if s.host, err = room.Open(room.Options{Dir: c.data, Durability: c.durability, IdleAfter: c.idle, MaxAwake: c.awake, Memory: c.memory, Logger: log}); err != nil {
 		return nil, err
 	}
 	if err := todo.Register(s.host); err != nil {
@@ -67,7 +67,7 @@ func newServer(c config, log *slog.Logger) (_ *server, err error) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	log.Info("listening", "url", "http://"+s.listener.Addr().String(), "data", c.data, "version", version())
+	log.Info("listening", "url", "http://"+s.listener.Addr().String(), "data", c.data, "memory", s.host.MemoryLimit(), "version", version())
 	return s, nil
 }
 

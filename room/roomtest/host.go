@@ -54,6 +54,9 @@ func New(t TB, setup func(*room.Host) error, opts ...Option) *Host {
 		if err := h.shutdown(); err != nil {
 			t.Fatalf("roomtest: shutting down: %v", err)
 		}
+		if left := h.Host.MemoryUsed(); left != 0 {
+			t.Fatalf("roomtest: %d bytes of messages still count after shutdown, which is a fault of Den's", left)
+		}
 	})
 	return h
 }
