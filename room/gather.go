@@ -96,7 +96,7 @@ func (l *life) readPart(g *gathering) error {
 		return err
 	}
 	defer rows.Close()
-	limit, size := min(snapshotStep, l.host.opts.MaxSnapshotBytes), 0
+	limit, size := min(readBytes, l.host.opts.MaxSnapshotBytes), 0
 	n, last := 0, len(rows.Columns())
 	var part []gathered
 	for size < limit && rows.Next() {

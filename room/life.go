@@ -63,6 +63,8 @@ type life struct {
 	gathered map[string]*gathering           // by channel; see gather.go
 	held     map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
 
+	inquiries map[answerKey]*inquiry // syncs whose answers are on their way; see reading.go
+
 	waiting   map[*hibernate.Connection]struct{} // those with Waits set; see confirm.go
 	marks     marks
 	place     place
@@ -402,7 +404,7 @@ func (l *life) serve(batch []*actor.Envelope) (late *turn, err error) {
 
 // serveTurn serves messages with one commit.
 func (l *life) serveTurn(batch []*actor.Envelope) *turn {
-	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch))}
+	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch)), quota: l.newQuota()}
 	checkpoint := false
 	for _, env := range batch {
 		if t.broken != nil {

@@ -113,7 +113,7 @@ func (t *turn) listOn(m *syncMessage) (next *syncMessage, err error) {
 		return l.startOver(m), nil
 	}
 	o := ordered{limit: math.MaxInt}
-	limit := min(snapshotStep, l.host.opts.MaxSnapshotBytes)
+	limit := min(readBytes, l.host.opts.MaxSnapshotBytes)
 	for n := 0; o.total < limit && n < gatherRows && rest.next < len(m.list.rows); n += pickRows {
 		some := m.list.rows[rest.next:min(rest.next+pickRows, len(m.list.rows))]
 		if err := l.pick(m.channel, some, &o); err != nil {

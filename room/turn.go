@@ -62,6 +62,10 @@ type (
 		cursor  syncproto.Cursor
 		going   bool          // some of the channel has been sent; see snapshot.go
 		after   storage.Value // up to this id
+		trail   *trail        // some of the changes since the cursor have been; see changes.go
+
+		inquiry  *inquiry // nil until its first turn; see reading.go
+		replaces bool     // another one whose client has begun a copy
 
 		// Of one without a cursor; see stock.go.
 
@@ -113,6 +117,8 @@ type turn struct {
 	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
 
 	alarmed bool // alarms were set, cancelled or run
+
+	quota quota // of what may be read for clients
 }
 
 // An answer is kept until the turn's end: value if it held, an error if not.
@@ -622,6 +628,7 @@ func (t *turn) close(m *closeMessage) error {
 	t.leavePeer(m.conn)
 	delete(l.waiting, m.conn)
 	l.dropHold(m.conn)
+	l.forgetInquiries(m.conn)
 	t.audiences = nil
 	c := t.context(m.conn, nil)
 	commit, err := t.unit(c, "OnClose", func() error { return l.handler.OnClose(c, m.code, m.reason) })
