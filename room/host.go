@@ -46,7 +46,8 @@ type Options struct {
 	// sockets of the room's clients are not read; a plain request is refused with
 	// overloaded. Default 4096.
 	MailboxSize int
-	// MaxBatch is how many messages share a commit. Default 256.
+	// MaxBatch is how many messages share a commit at the most. A batch ends also with 1 MiB of what clients have
+	// sent, and 10 ms after it began. Default 256.
 	MaxBatch int
 	// InFlight is how many messages of one connection may be in work; its socket is
 	// not read while there are so many. Default 256.
@@ -179,6 +180,7 @@ type Host struct {
 	failures failures
 	hangs    hangs
 	losses   losses
+	culprits panics
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
 	visits   visits

@@ -530,18 +530,20 @@ func (t *turn) apply(m *actionMessage) (done applied, err error) {
 		return done, unknownChannel()
 	}
 	c := t.context(m.conn, nil)
-	commit, err := t.unit(c, m.action.Type, func() error {
-		var result any
-		var err error
-		if m.bound != nil {
-			result, err = t.call(c, m)
-		} else {
-			result, err = l.handler.OnAction(c, m.channel, m.action)
-		}
-		if err == nil {
-			done.value, err = encodeValue(result)
-		}
-		return err
+	commit, err := t.blamed(m.conn, m.action.Type, func() (storage.Commit, error) {
+		return t.unit(c, m.action.Type, func() error {
+			var result any
+			var err error
+			if m.bound != nil {
+				result, err = t.call(c, m)
+			} else {
+				result, err = l.handler.OnAction(c, m.channel, m.action)
+			}
+			if err == nil {
+				done.value, err = encodeValue(result)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return applied{}, err
@@ -643,7 +645,9 @@ func (t *turn) close(m *closeMessage) error {
 // raw gives a message that is none of the protocol's to the handler.
 func (t *turn) raw(m *rawMessage) error {
 	c := t.context(m.conn, nil)
-	commit, err := t.unit(c, "OnMessage", func() error { return t.life.handler.OnMessage(c, m.message) })
+	commit, err := t.blamed(m.conn, messageHook, func() (storage.Commit, error) {
+		return t.unit(c, "OnMessage", func() error { return t.life.handler.OnMessage(c, m.message) })
+	})
 	if err != nil {
 		return err
 	}
