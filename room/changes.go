@@ -45,7 +45,7 @@ func (t *turn) changesSince(m *syncMessage) (frames []*hibernate.Frame, next *sy
 	}
 	changed, to, done, err := t.follow(m.channel, *on)
 	switch {
-	case errors.Is(err, errOffTrail) && m.trail != nil:
+	case errors.Is(err, errOffTrail) && m.trail != nil && m.trail.sent > 0:
 		frames, next = m.startAgain()
 		return frames, next, "", nil
 	case errors.Is(err, storage.ErrForgotten):
@@ -98,7 +98,8 @@ func (t *turn) follow(channel string, on trail) (changed *pager, to trail, done 
 	return changed, on, done, nil
 }
 
-// startAgain goes on with every live row, in an answer that has told what has changed so far.
+// startAgain goes on with every live row, in an answer that has told what has changed so far. A client that was told nothing
+// yet would take no notice of the delete-all: it gets a reset instead.
 func (m *syncMessage) startAgain() (frames []*hibernate.Frame, next *syncMessage) {
 	rest := *m
 	rest.trail, rest.going, rest.after = nil, true, nil

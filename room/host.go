@@ -72,9 +72,10 @@ type Options struct {
 	// History is how many of its newest actions a room remembers the changed rows of. A
 	// client that was away for longer gets its channels anew. Default 100,000.
 	History int
-	// MaxSnapshotBytes is how much JSON is sent at once where it cannot come in steps: what
-	// changed since a client was there, and a channel whose table was redefined. A
-	// snapshot has no limit. Default 64 MiB.
+	// MaxSnapshotBytes is how much JSON is sent at once where it cannot come in steps: a channel whose table was
+	// redefined, and what a life that broke has not handed out. It is also how long the answer to a cursor
+	// gets before it goes on with the whole channel; a snapshot has no limit. Less than 1 MiB is also how much is read in one
+	// turn. Default 64 MiB.
 	MaxSnapshotBytes int
 	// Durability says what an acknowledgement means. Default: Durable.
 	Durability Durability

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"slices"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
@@ -67,12 +68,13 @@ type inquiry struct {
 	since  syncproto.SinceKind
 	cursor syncproto.Cursor
 	from   storage.Value
-	copies bool // the client is sent every live row, and builds a copy from them
+	base   storage.Seq // of one that the client did not send: after which commit it lacks what has changed
+	copies bool        // the client is sent every live row, and builds a copy from them
 }
 
-// same reports whether two syncs ask for the same.
-func (a *inquiry) same(b *inquiry) bool {
-	return a.since == b.since && a.cursor == b.cursor && compareValues(a.from, b.from) == 0
+// covers reports whether the answer to a sync is that of another one too.
+func (a *inquiry) covers(b *inquiry) bool {
+	return a.since == b.since && a.cursor == b.cursor && compareValues(a.from, b.from) == 0 && a.base <= b.base
 }
 
 func (m *syncMessage) key() answerKey { return answerKey{m.conn, m.channel, m.unasked} }
@@ -82,12 +84,12 @@ func (t *turn) inquire(m *syncMessage) (goesOn bool) {
 	l, key := t.life, m.key()
 	now, fresh := l.inquiries[key], m.inquiry == nil
 	if fresh {
-		m.inquiry = &inquiry{since: m.since, cursor: m.cursor, from: m.from}
+		m.inquiry = &inquiry{since: m.since, cursor: m.cursor, from: m.from, base: m.base}
 	}
 	switch {
 	case now == m.inquiry:
 		return true
-	case now != nil && (!fresh || now.same(m.inquiry)):
+	case now != nil && (!fresh || now.covers(m.inquiry)):
 		return false
 	case now != nil && now.copies:
 		m.replaces = true
@@ -99,6 +101,45 @@ func (t *turn) inquire(m *syncMessage) (goesOn bool) {
 	l.inquiries[key] = m.inquiry
 	t.undo = append(t.undo, func() { l.answered(m) })
 	return true
+}
+
+// pursue has the room answer a sync that no session has sent, from the end of the turn on.
+func (t *turn) pursue(m *syncMessage) {
+	l := t.life
+	m.pursued = true
+	t.after = append(t.after, func() { l.host.pursue(l.key, m, 0) })
+}
+
+func (h *Host) pursue(key Key, m *syncMessage, try int) {
+	again := func(d time.Duration, m *syncMessage, try int) {
+		h.afterFunc(d, "going on with what a client lacks", func() { h.pursue(key, m, try) })
+	}
+	failed := func(err error) {
+		if passing(err) && try < maxSyncTries {
+			again(min(50*time.Millisecond<<try, 5*time.Second), m, try+1)
+			return
+		}
+		m.conn.Link.Send(exception(m.channel, err))
+	}
+	err := h.actors.Push(key, m, func(v any, err error) {
+		next, more := v.(*syncMessage)
+		switch {
+		case err != nil:
+			failed(err)
+		case more && drained(next.conn.Link):
+			h.pursue(key, next, 0)
+		case more:
+			again(drainPause, next, 0)
+		}
+	})
+	if err != nil {
+		failed(err)
+	}
+}
+
+// gone reports whether nobody is there any more for what a client did not ask for.
+func (t *turn) gone(m *syncMessage) bool {
+	return m.unasked && !slices.Contains(t.life.connections(), m.conn)
 }
 
 // answered notes that a sync has been answered, or was refused.

@@ -209,7 +209,7 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 	if !contains(t.life.ns.channels, m.channel) {
 		return nil, unknownChannel()
 	}
-	if !t.inquire(m) {
+	if t.gone(m) || !t.inquire(m) {
 		return nil, nil
 	}
 	if t.quota.spent() && !t.shared(m) {

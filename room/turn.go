@@ -69,11 +69,14 @@ type (
 
 		// Of one without a cursor; see stock.go.
 
+		pursued bool     // the room itself has sent it; see reading.go
 		unasked bool     // its client did not send it: it is answered with updates; see confirm.go
 		anew    bool     // what was sent before is to be dropped
 		list    *listing // of a large channel, which is sent up to next
 		next    int
-		byID    bool // of one that is too large for a listing
+		byID    bool        // of one that is too large for a listing
+		glean   *gleaning   // of many changes; see glean.go
+		base    storage.Seq // what the client has in any case, when it has the answer
 	}
 	rawMessage struct {
 		conn    *hibernate.Connection
@@ -507,16 +510,15 @@ func (t *turn) refresh(m *actionMessage, reply *hibernate.Frame) error {
 	}
 	l := t.life
 	from, err := syncproto.ParseCursor(at.Cursor)
-	var frames []*hibernate.Frame
+	later := l.everything(&syncMessage{conn: m.conn, channel: m.channel, since: syncproto.SinceFrom, unasked: true})
 	if err == nil && from.Epoch == l.shortEpoch() && from.Seq > 0 && from.Seq <= uint64(l.db.Seq()) {
-		frames, err = l.missed(peer{channel: m.channel, seq: storage.Seq(from.Seq - 1)}, "")
-	} else {
-		frames, err = l.anew(m.channel, "")
+		if later, err = t.catchUpOn(m.conn, m.channel, storage.Seq(from.Seq-1)); err != nil {
+			return t.storageError(err)
+		}
 	}
-	if err != nil {
-		return t.storageError(err)
+	if later != nil {
+		t.pursue(later)
 	}
-	t.send(m.conn, frames...)
 	return nil
 }
 
