@@ -178,8 +178,8 @@ func (d *DB) checkSource() error {
 // Install puts the file in the room's place. Nobody may have the room open. What was
 // there is kept beside it as <name>.db.before-restore-<time>, whose path is returned; ""
 // where there was nothing. After an error the room is as it was, unless the error says that the new
-// file is in place: then the disk failed at the last step, the directory's sync, and the next Open makes durable whichever
-// of the two files it finds.
+// file is in place: then the disk failed at one of the last steps, and the next Open makes durable whichever of the two
+// files it finds.
 func (r *Replacement) Install() (kept string, err error) {
 	kept, err = r.install()
 	if err != nil {
@@ -218,32 +218,75 @@ func (r *Replacement) install() (kept string, err error) {
 	if err := become.settle(o.FS, r.temp, mode); err != nil {
 		return "", err
 	}
-	if kept, err = r.keepOld(become.at); err == nil {
-		err = o.syncDir() // what is removed next is kept for good
+	old, err := exists(o.FS, o.Path)
+	if err == nil && old {
+		if kept, err = r.keepOld(become.at); err == nil {
+			err = o.syncDir() // what is removed next is kept for good
+		}
+	}
+	if err == nil {
+		err = noteSeq(o, become.seq)
+	}
+	switch {
+	case err != nil:
+	case old:
+		err = r.takeOver()
+	default:
+		err = r.settleDown()
 	}
 	if err != nil {
 		return "", err
 	}
-	// A WAL is here only where the old file could not be opened. It must not be played into the new
-	// one, nor must what a rewrite of the old one has left take its place.
-	if err := removeIfThere(o.FS, o.Path+wholeSuffix); err != nil {
-		return "", err
-	}
-	if err := noteSeq(o, become.seq); err != nil {
-		return "", err
-	}
-	if err := o.removeJournals(); err != nil {
-		return "", err
-	}
-	if err := o.FS.Rename(r.temp, o.Path); err != nil {
-		return "", err
-	}
-	if err := o.syncDir(); err != nil {
-		return "", fmt.Errorf("%w: the new file is in place, but a power cut may bring the old one back; restore again: %w", ErrIO, err)
-	}
-	_ = o.dropRewrite() // what stays of it has the new file written again, once
 	r.letGo(kept)
 	return kept, nil
+}
+
+// takeOver puts the new file in the old one's place. The rename to NAME.whole decides: with the mark beside it the next
+// Open goes on from there, whatever fails later (see suspect.go). Nothing of the old room is removed before it. The old
+// file may need its WAL, or a NAME.whole of its own, where the disk has failed under it.
+func (r *Replacement) takeOver() error {
+	o := r.o
+	marked, err := exists(o.FS, o.Path+suspectSuffix)
+	if err == nil && !marked {
+		err = o.accuse()
+	}
+	if err == nil {
+		err = o.FS.Rename(r.temp, o.Path+wholeSuffix)
+	}
+	if err != nil {
+		return err
+	}
+	if err := o.syncDir(); err != nil {
+		return inPlace(err)
+	}
+	if err := writeAgain(o); err != nil {
+		return fmt.Errorf("%w: the new file is in place, and the next open goes on with it: %w", ErrIO, err)
+	}
+	return nil
+}
+
+// settleDown gives the new file the name that no file has. What is beside the name belongs to a file that somebody has
+// removed, and must not be played into the new one, nor take its place.
+func (r *Replacement) settleDown() error {
+	o := r.o
+	if err := removeIfThere(o.FS, o.Path+wholeSuffix); err != nil {
+		return err
+	}
+	if err := o.removeJournals(); err != nil {
+		return err
+	}
+	if err := o.FS.Rename(r.temp, o.Path); err != nil {
+		return err
+	}
+	if err := o.syncDir(); err != nil {
+		return inPlace(err)
+	}
+	_ = o.dropRewrite() // what stays of it has the new file written again, once
+	return nil
+}
+
+func inPlace(err error) error {
+	return fmt.Errorf("%w: the new file is in place, but a power cut may bring the old one back; restore again: %w", ErrIO, err)
 }
 
 // letGo tells the commit log that nobody will ask for what an old file lacked that could
@@ -313,17 +356,17 @@ func (r *Replacement) backupSeq() (seq Seq, err error) {
 func (r *Replacement) Discard() error { return removeFiles(r.o.FS, r.temp) }
 
 // keepOld keeps the file that is about to be replaced, and its WAL if there is one, under a name of
-// its own, which it returns; "" if there is no file.
+// its own, which it returns. Where the old file was being written again, what it has become is kept.
 func (r *Replacement) keepOld(at int64) (kept string, err error) {
 	f, path := r.o.FS, r.o.Path
-	there, err := exists(f, path)
-	if err != nil || !there {
+	from, err := r.o.current()
+	if err != nil {
 		return "", err
 	}
 	name := path + ".before-restore-" + time.UnixMilli(at).UTC().Format(keptForm)
 	kept = name
 	for n := 2; ; n++ {
-		if err = keepFile(f, path, kept); !errors.Is(err, fs.ErrExist) {
+		if err = keepFile(f, from, kept); !errors.Is(err, fs.ErrExist) {
 			break
 		}
 		kept = fmt.Sprintf("%s-%d", name, n)
@@ -331,7 +374,7 @@ func (r *Replacement) keepOld(at int64) (kept string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if size, err := f.Size(path + "-wal"); err == nil && size > 0 {
+	if size, err := f.Size(path + "-wal"); err == nil && size > 0 && from == path {
 		if err := keepFile(f, path+"-wal", kept+"-wal"); err != nil {
 			return "", err
 		}

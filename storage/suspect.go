@@ -19,7 +19,8 @@ package storage
 // removed; NAME.whole becomes NAME; the mark is removed. A WAL is removed before the rename because it
 // may hold a part of what it should, after a sync that failed: played over the new file it
 // would mix old pages with new ones. A power cut leaves the mark with NAME as it was, or the mark with
-// NAME.whole, with which the next Open goes on.
+// NAME.whole, with which the next Open goes on. A restore puts its file in an old one's place in the same way, as NAME.whole
+// (see Replacement.takeOver).
 
 import (
 	"errors"
@@ -164,6 +165,16 @@ func (o Options) dropRewrite() error {
 		}
 	}
 	return nil
+}
+
+// current is the file with the room's content: NAME.whole where the room's file was being written again and got that far.
+func (o Options) current() (string, error) {
+	for _, suffix := range []string{suspectSuffix, wholeSuffix} {
+		if there, err := exists(o.FS, o.Path+suffix); err != nil || !there {
+			return o.Path, err
+		}
+	}
+	return o.Path + wholeSuffix, nil
 }
 
 // exists reports whether there is a file.

@@ -225,6 +225,9 @@ func TestConcurrent(t *testing.T) {
 						}
 						wantBackward(t, r, first, n)
 						r.Release(n - 15)
+						if s := l.Stats(); s.Bytes <= 0 { // read beside those who append
+							t.Errorf("%+v", s)
+						}
 					}
 				}
 			})

@@ -83,7 +83,7 @@ func (s *places) get(k key) *place {
 	return p
 }
 
-// active is the segment that is written. Whoever leads owns it; index, touched, entries and
+// active is the segment that is written. Whoever leads owns it; end, index, touched, entries and
 // bad are changed under Log.mu, so that they can be read under it too.
 type active struct {
 	*segment

@@ -133,10 +133,10 @@ func (l *Log) write(group []*waiter) error {
 		a.writeHint()
 	}
 	end, before := a.end, a.chain
-	a.end, a.chain = l.out.end(), chain
+	l.endAt(a, l.out.end(), chain)
 	if l.o.Durability == Durable {
 		if err := l.syncActive(); err != nil {
-			a.end, a.chain = end, before
+			l.endAt(a, end, before)
 			return err
 		}
 	}
@@ -144,6 +144,13 @@ func (l *Log) write(group []*waiter) error {
 		l.endPart(end, part)
 	}
 	return nil
+}
+
+// endAt says where the active segment's records end, and the checksum of the last.
+func (l *Log) endAt(a *active, end int64, chain uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.end, a.chain = end, chain
 }
 
 // plan chooses which of a group's records have the names of their rooms, and says how many

@@ -100,7 +100,7 @@ func newDenServer(role string) *denServer {
 	must(err)
 	must(todo.Register(host))
 	// No ping falls into the measurement: these clients are too simple to answer.
-	options := transport.Options{Hosts: []string{"den.example"}, Logger: quiet, PingInterval: time.Hour}
+	options := transport.Options{Logger: quiet, PingInterval: time.Hour}
 	switch role {
 	case "den-always":
 		options.ParkAfter = 1
@@ -194,7 +194,7 @@ func (c *crowd) order(words []string) string {
 		must(err)
 		// An id of 36 characters, as partysocket makes them.
 		id := fmt.Sprintf("%08x-1111-4222-8333-123456789abc", len(c.conns))
-		fmt.Fprintf(conn, "GET /parties/todos/%s?_pk=%s HTTP/1.1\r\nHost: den.example\r\nUser-Agent: bench\r\nOrigin: http://den.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", name, id)
+		fmt.Fprintf(conn, "GET /parties/todos/%s?_pk=%s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nOrigin: http://localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", name, id)
 		var answer []byte
 		for b := make([]byte, 1); !bytes.HasSuffix(answer, []byte("\r\n\r\n")); answer = append(answer, b...) {
 			_, err := io.ReadFull(conn, b)

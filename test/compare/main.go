@@ -160,8 +160,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	results = append(results, absent(chosen, built)...)
 	report(stdout, results, c.pairs)
-	if anyLoss(results) {
+	switch {
+	case anyLoss(results):
 		return errLoss
+	case nothing(results):
+		return errors.New("nothing was compared")
 	}
 	return nil
 }

@@ -147,6 +147,11 @@ func rowsOf(b benchmark, taken samples) (rows []row, broken side, err error) {
 	return rows, head, nil
 }
 
+// nothing reports whether no benchmark was compared.
+func nothing(results []result) bool {
+	return !slices.ContainsFunc(results, func(r result) bool { return r.err == nil })
+}
+
 // anyLoss reports whether something is slower, or does not run at the head.
 func anyLoss(results []result) bool {
 	return slices.ContainsFunc(results, func(r result) bool {

@@ -168,6 +168,9 @@ func TestReport(t *testing.T) {
 		}
 	}
 	results, _ = compareOn(t, nil)
+	if nothing(results) || !nothing([]result{{broken: base, err: errors.New("the base has no BenchmarkNew")}}) {
+		t.Error("what was compared is taken for nothing, or the other way round")
+	}
 	out.Reset()
 	report(&out, results, 6)
 	for _, want := range []string{"from the smallest to the largest ratio", "no loss in 2 benchmarks"} {

@@ -72,6 +72,9 @@ func summary(results []result) string {
 	if len(lost) > 0 {
 		return "\nLOSS: " + strings.Join(lost, "; ")
 	}
+	if len(compared) == 0 {
+		return "\nNOTHING WAS COMPARED"
+	}
 	return fmt.Sprintf("\nno loss in %d benchmarks", len(compared))
 }
 

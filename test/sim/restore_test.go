@@ -265,7 +265,8 @@ type files struct {
 }
 
 func (f files) Rename(from, to string) error {
-	if r := f.w.restoring; r != nil && to == r.path && strings.HasPrefix(from, r.path+".restore") {
+	// Where there is an old file, the new one becomes NAME.whole: with the mark that is beside it, it is the room's from then on.
+	if r := f.w.restoring; r != nil && (to == r.path || to == r.path+".whole") && strings.HasPrefix(from, r.path+".restore") {
 		last := f.w.outside.last[r.room]
 		r.rewind = &rewind{content: r.content, base: last}
 		f.w.rewinds[r.room] = append(f.w.rewinds[r.room], r.rewind)

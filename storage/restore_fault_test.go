@@ -1,0 +1,98 @@
+package storage
+
+// A restore on a disk that fails: the room is the old one until the new one is in place, also where the disk has
+// failed under the old one before.
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/denrooms/den/storage/faultdisk"
+)
+
+// A restore over a room whose file waits to be written again. That begins in the restore, fails there at some step,
+// and then the restore fails too. Whatever the disk refuses, the room opens afterwards, as the old one unless the
+// restore says something else.
+func TestInvariantGateRestoreOverSuspect(t *testing.T) {
+	refused, restored := 0, 0
+	for _, op := range faultdisk.AllOps() {
+		for after := range shorter(8, 3) {
+			for times := 1; times <= 4; times++ {
+				f := faultdisk.Fault{Op: op, After: after, Times: times}
+				done, err := restoreOverSuspect(t, f)
+				if err != nil {
+					t.Errorf("%+v: %v", f, err)
+				}
+				if done {
+					restored++
+				} else {
+					refused++
+				}
+			}
+		}
+	}
+	if refused == 0 || restored == 0 {
+		t.Errorf("%d restores were refused, %d were not: one of the two was not tried", refused, restored)
+	}
+}
+
+func restoreOverSuspect(t *testing.T, f faultdisk.Fault) (restored bool, err error) {
+	r := newRig(t, uint64(f.After*100+f.Times*10)+uint64(f.Op))
+	r.alone = f.After%2 == 0
+	defer r.close()
+	r.mustStart()
+	rng := rand.New(rand.NewPCG(1, 2))
+	d := r.mustOpen("r")
+	copied := map[int]string{1: randomText(rng, 500)}
+	if err := errors.Join(put(d, 1, copied[1]), d.WriteBackup("/backup/b.db")); err != nil {
+		t.Fatal(err)
+	}
+	old := maps.Clone(copied)
+	for id := 2; id < 20; id++ {
+		old[id] = randomText(rng, 2000)
+		if err := put(d, id, old[id]); err != nil {
+			t.Fatal(err)
+		}
+		d.Rest()
+	}
+	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Suffix: ".db", After: 4}) // the file is a mixture without its WAL
+	if err := d.Checkpoint(); err == nil {
+		t.Fatal("the checkpoint did not fail")
+	}
+	d.Close()
+	r.disk.Heal()
+	p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.disk.Fail(f)
+	_, failed := p.Install()
+	r.disk.Heal()
+	if err := p.Discard(); err != nil {
+		return failed == nil, err
+	}
+	want := old
+	if failed == nil || strings.Contains(failed.Error(), "the new file is in place") {
+		want = copied
+	}
+	for _, cut := range []bool{false, true} {
+		d, err := r.open("r")
+		if err != nil {
+			return failed == nil, fmt.Errorf("after the restore (%v) the room is refused: %w", failed, err)
+		}
+		got, err := rowsOf(d)
+		if err == nil && !maps.Equal(got, want) {
+			err = fmt.Errorf("after the restore (%v): %s", failed, difference(want, got))
+		}
+		if err = errors.Join(err, d.Close()); err != nil || cut {
+			return failed == nil, err
+		}
+		r.cut()
+		r.mustStart()
+	}
+	return failed == nil, nil
+}
