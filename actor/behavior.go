@@ -83,6 +83,7 @@ type Envelope struct {
 	ctx      context.Context // nil for Send
 	reply    func(v any, err error)
 	answered atomic.Bool
+	begun    atomic.Bool
 
 	sender  uint64          // 0: nobody in particular
 	bytes   int             // that the message keeps
@@ -112,6 +113,11 @@ func envelope(msg any) *Envelope {
 	}
 	return e
 }
+
+// Begin notes that the Behavior has begun to do what the message asks for. Where a life hangs and is abandoned, and its
+// Behavior has begun a message of the batch, those that were not begun go to the next life. It is called
+// by the Behavior only.
+func (e *Envelope) Begin() { e.begun.Store(true) }
 
 // Reply answers the message. The first call wins, later ones do nothing. It is safe
 // from any goroutine, and runs the sender's reply function before it returns.

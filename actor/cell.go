@@ -92,6 +92,27 @@ func (c *cell) requeue(batch []*Envelope) (refused []*Envelope) {
 	return nil
 }
 
+// spare puts back to the front of the queue, for the next life, what a life that hung has not begun, and gives what
+// is to be refused. Where it has begun nothing, all is: it may have hung over any of them. The lock is held.
+func (c *cell) spare(batch []*Envelope) (refused []*Envelope) {
+	var spared []*Envelope
+	for _, e := range batch {
+		if e.begun.Load() || e.answered.Load() {
+			refused = append(refused, e)
+		} else {
+			spared = append(spared, e)
+		}
+	}
+	if len(refused) == 0 {
+		return spared
+	}
+	c.queue.putBack(spared)
+	if c.stop != nil {
+		c.stop.left += len(spared)
+	}
+	return refused
+}
+
 // hush tells those who wait for it that there is nothing to do. The lock is held.
 func (c *cell) hush() {
 	for _, q := range c.quiet {

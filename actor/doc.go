@@ -36,7 +36,8 @@
 // # Failure
 //
 // When Receive returns an error or panics, the unanswered messages of that batch are
-// answered with an *UnavailableError (or put back, see ErrRequeue), the life gets Stop(StopFailed), and a new life
+// answered with an *UnavailableError (or put back, see ErrRequeue; where a life is abandoned, what it has not begun is put
+// back, see Envelope.Begin), the life gets Stop(StopFailed), and a new life
 // takes the rest of the inbox at once. A life that breaks again before it is
 // Backoff.Reset old makes its key back off: what is queued is refused, and so is
 // every Send until the delay is over (Min, doubled each time, up to Max). The next

@@ -209,6 +209,9 @@ func (l *life) fail(cause error, end func(StopReason)) {
 	if _, panicked := errors.AsType[*PanicError](cause); !panicked && errors.Is(cause, ErrRequeue) {
 		batch = c.requeue(batch)
 	}
+	if cause == ErrAbandoned {
+		batch = c.spare(batch)
+	}
 	l.phase, l.batch = closing, nil
 	c.mu.Unlock()
 	c.log("an actor failed", cause)

@@ -92,6 +92,7 @@ func (t *turn) close(m *closeMessage) error {
 	t.leavePeer(m.conn)
 	delete(l.waiting, m.conn)
 	l.dropHold(m.conn)
+	l.forgetInquiries(m.conn)
 	t.audiences = nil
 	if l.ns.closes && (m.spent || t.knows(m.note) || m.again && m.conn.Admitted()) {
 		return t.farewell(m)

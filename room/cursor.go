@@ -2,7 +2,6 @@ package room
 
 import (
 	"encoding/hex"
-	"errors"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
@@ -46,37 +45,6 @@ func (l *life) shortEpoch() string {
 		l.place.epoch = syncproto.ShortEpoch(name)
 	}
 	return l.place.epoch
-}
-
-// changesSince answers a sync by a cursor: what has changed since, rows and tombstones in
-// the order of their last change. Where that cannot be told, why says so.
-func (l *life) changesSince(channel string, from syncproto.Cursor) (frames []*hibernate.Frame, why syncproto.Reset, err error) {
-	switch {
-	case from.Epoch != l.shortEpoch():
-		return nil, syncproto.ResetEpoch, nil
-	case from.Seq > uint64(l.db.Seq()):
-		return nil, syncproto.ResetAhead, nil
-	}
-	rows, err := l.db.Since(channel, storage.Seq(from.Seq))
-	if errors.Is(err, storage.ErrForgotten) {
-		return nil, syncproto.ResetFloor, nil
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	defer rows.Close()
-	changed := pager{limit: l.host.opts.MaxSnapshotBytes}
-	for rows.Next() {
-		changed.add(rows)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, "", err
-	}
-	if changed.over() {
-		return nil, syncproto.ResetSize, nil
-	}
-	frames, err = changed.syncFrames(channel, l.cursor())
-	return frames, "", err
 }
 
 // reset is the frame in front of an answer that is to replace what the client has.

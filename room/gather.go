@@ -21,7 +21,7 @@ import (
 const (
 	// wholeAnswer is how much of a channel goes out as one frame, in bytes of JSON.
 	wholeAnswer = 4 << 20
-	// gatherRows is how many rows a gathering reads in one turn; that takes some 5 ms at the most.
+	// gatherRows is how many rows a gathering reads with one query.
 	gatherRows = 10_000
 	// gatherMost is how many rows a gathering has at the most; each takes some 100 bytes of
 	// memory besides its JSON, of which there is none above wholeAnswer.
@@ -35,6 +35,7 @@ const (
 type gathering struct {
 	channel string
 	at      storage.Seq   // the rows are those as of this commit; until it is whole, where it began
+	taken   int           // and of the changes behind it so many are in the rows, while it is brought up to date
 	place   storage.Value // how far the table has been read
 	whole   bool          // it has been read to its end
 	large   bool          // over wholeAnswer: the rows are without JSON and by ascending stamp, not by creation
@@ -44,6 +45,7 @@ type gathering struct {
 	text    []byte
 	size    int // bytes of JSON of the rows; not counted further once it is large
 	frame   *hibernate.Frame
+	unasked *hibernate.Frame // as update
 	used    time.Time
 }
 
@@ -53,9 +55,10 @@ type gathered struct {
 	start, end         int   // in text
 }
 
-// gather takes the gathering of a channel one step further; whole says whether it is there.
-func (l *life) gather(channel string) (*gathering, error) {
-	g := l.gathered[channel]
+// gather takes the gathering of a channel one step further. ready says whether it is there, and up to date.
+func (t *turn) gather(channel string) (g *gathering, ready bool, err error) {
+	l := t.life
+	g = l.gathered[channel]
 	if g != nil && g.whole && l.db.Seq()-g.at > gatherAge {
 		g = nil
 	}
@@ -67,42 +70,44 @@ func (l *life) gather(channel string) (*gathering, error) {
 		l.gathered[channel] = g
 	}
 	g.used = l.host.opts.Clock.Now()
-	err := l.gatherStep(g)
+	ready, err = t.gatherStep(g)
 	if err != nil {
 		delete(l.gathered, channel)
 	}
 	if errors.Is(err, storage.ErrForgotten) && g.at != l.db.Seq() { // the table was redefined meanwhile
-		return l.gather(channel)
+		return t.gather(channel)
 	}
-	return g, err
+	return g, ready, err
 }
 
-func (l *life) gatherStep(g *gathering) error {
+func (t *turn) gatherStep(g *gathering) (ready bool, err error) {
 	if !g.whole {
-		if err := l.readPart(g); err != nil || !g.whole {
-			return err
+		if err := t.readPart(g); err != nil || !g.whole {
+			return false, err
 		}
 	}
 	if g.large {
-		return nil // whoever goes through it asks for the changes since by himself
+		return true, nil // whoever goes through it asks for the changes since by himself
 	}
-	return l.freshen(g)
+	return t.freshen(g)
 }
 
 // readPart reads the next part of the table.
-func (l *life) readPart(g *gathering) error {
+func (t *turn) readPart(g *gathering) error {
+	l := t.life
 	rows, err := l.db.Scan(g.channel, g.place, gatherRows)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	limit, size := min(snapshotStep, l.host.opts.MaxSnapshotBytes), 0
+	size, more := 0, true
 	n, last := 0, len(rows.Columns())
 	var part []gathered
-	for size < limit && rows.Next() {
+	for more && rows.Next() {
 		n++
 		g.place = rows.Value(last)
 		if isGone(rows) {
+			more = t.quota.row(0)
 			continue
 		}
 		before := len(g.text)
@@ -110,11 +115,12 @@ func (l *life) readPart(g *gathering) error {
 		row.rowid = g.rowidOf(g.place)
 		part = append(part, row)
 		size += len(g.text) - before
+		more = t.quota.row(len(g.text) - before)
 	}
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	g.whole = size < limit && n < gatherRows
+	g.whole = more && n < gatherRows
 	g.size += size
 	g.merge(part)
 	l.bound(g)
@@ -137,28 +143,32 @@ func (l *life) bound(g *gathering) {
 
 func (l *life) wholeAnswer() int { return min(wholeAnswer, l.host.opts.MaxSnapshotBytes) }
 
-// freshen brings a whole gathering to the room's present commit.
-func (l *life) freshen(g *gathering) error {
+// freshen brings a whole gathering a step further to the room's present commit.
+func (t *turn) freshen(g *gathering) (ready bool, err error) {
+	l := t.life
 	if g.at == l.db.Seq() {
-		return nil
+		return true, nil
 	}
-	rows, err := l.db.Since(g.channel, g.at)
+	rows, err := l.db.SincePart(g.channel, storage.ChangePlace{Seq: g.at, Taken: g.taken}, l.db.Seq())
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer rows.Close()
-	g.at, g.frame = l.db.Seq(), nil
+	g.frame, g.unasked = nil, nil
 	changed := make(map[storage.Value]bool)
 	var part []gathered
-	for rows.Next() {
+	for more := true; more && rows.Next(); {
 		changed[sameID(rows.Value(0))] = true
+		before := len(g.text)
 		if !isGone(rows) {
 			part = append(part, g.encode(rows))
 		}
+		more = t.quota.row(len(g.text) - before)
 	}
 	if err := rows.Err(); err != nil {
-		return err
+		return false, err
 	}
+	g.at, g.taken = rows.Place().Seq, rows.Place().Taken
 	rowids := make(map[storage.Value]int64)
 	g.rows = slices.DeleteFunc(g.rows, func(r gathered) bool {
 		id := sameID(r.id)
@@ -180,7 +190,7 @@ func (l *life) freshen(g *gathering) error {
 	g.merge(part)
 	g.compact()
 	l.bound(g)
-	return nil
+	return rows.AtEnd(), nil
 }
 
 // compact drops the JSON of rows that have changed, once it is most of what there is.
@@ -260,6 +270,13 @@ func (g *gathering) answer(cursor string) *hibernate.Frame {
 
 // update is the gathering as one frame that nobody asked for.
 func (g *gathering) update() *hibernate.Frame {
+	if g.unasked == nil {
+		g.unasked = g.encodeUpdate()
+	}
+	return g.unasked
+}
+
+func (g *gathering) encodeUpdate() *hibernate.Frame {
 	all := slices.SortedFunc(slices.Values(g.rows), byStamp)
 	return hibernate.TextFrame(g.size+len(g.rows)+len(g.channel)+128, func(dst []byte) []byte {
 		rows := make([]byte, 0, g.size+len(g.rows))

@@ -201,6 +201,35 @@ func (t *turn) endHold(conn *hibernate.Connection, channel string) error {
 	return nil
 }
 
+// releaseSoon is release where what was kept back is little; else it follows as the answer to a sync does, and the hold ends with it.
+func (t *turn) releaseSoon(conn *hibernate.Connection, channel string) error {
+	l := t.life
+	h := l.held[conn]
+	c := h.channels[channel]
+	if !c.kept {
+		return t.release(conn, channel)
+	}
+	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: h.since}
+	later := l.everything(m)
+	if h.epoch == l.shortEpoch() && h.since <= l.db.Seq() {
+		var err error
+		if later, err = t.catchUpOn(conn, channel, h.since); err != nil {
+			return err
+		}
+	}
+	if later != nil {
+		c.asked = true
+		t.undo = append(t.undo, func() { c.asked = false })
+		t.pursue(later)
+		return nil
+	}
+	for _, r := range t.unhold(conn, channel) {
+		t.send(conn, withoutRows(r.frame))
+	}
+	t.answered = append(t.answered, conn)
+	return nil
+}
+
 // release ends the hold on a channel without an answer: what was kept back follows.
 func (t *turn) release(conn *hibernate.Connection, channel string) error {
 	l := t.life
@@ -285,7 +314,7 @@ func (t *turn) lookAtHold(conn *hibernate.Connection) error {
 		if c == nil || c.asked || now.Before(c.until) {
 			continue
 		}
-		if err := t.release(conn, channel); err != nil {
+		if err := t.releaseSoon(conn, channel); err != nil {
 			return err
 		}
 	}

@@ -49,7 +49,8 @@ type Options struct {
 	// Defaults 4096, 16 MiB. MailboxBytes should be four times transport.Options.ReadLimit at least.
 	MailboxSize  int
 	MailboxBytes int
-	// MaxBatch is how many messages share a commit. Default 256.
+	// MaxBatch is how many messages share a commit at the most. A batch ends also with 1 MiB of what clients have
+	// sent, and 10 ms after it began. Default 256.
 	MaxBatch int
 	// Memory is how many bytes of messages the node keeps: those that wait for rooms or are in work, what waits for
 	// a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
@@ -82,9 +83,10 @@ type Options struct {
 	// History is how many of its newest actions a room remembers the changed rows of. A
 	// client that was away for longer gets its channels anew. Default 100,000.
 	History int
-	// MaxSnapshotBytes is how much JSON is sent at once where it cannot come in steps: what
-	// changed since a client was there, and a channel whose table was redefined. A
-	// snapshot has no limit. Default 64 MiB.
+	// MaxSnapshotBytes is how much JSON is sent at once where it cannot come in steps: a channel whose table was
+	// redefined, and what a life that broke has not handed out. It is also how long the answer to a cursor
+	// gets before it goes on with the whole channel; a snapshot has no limit. Less than 1 MiB is also how much is read in one
+	// turn. Default 64 MiB.
 	MaxSnapshotBytes int
 	// Durability says what an acknowledgement means. Default: Durable.
 	Durability Durability
@@ -206,6 +208,7 @@ type Host struct {
 	failures failures
 	hangs    hangs
 	losses   losses
+	culprits panics
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
 	visits   visits

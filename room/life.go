@@ -52,6 +52,7 @@ type life struct {
 
 	leaving atomic.Pointer[closeMessage]  // whose OnClose is in work; nil: none
 	running atomic.Pointer[actionMessage] // the numbered action in work; nil: none
+	acting  atomic.Pointer[culprit]       // whose action is in work; nil: none is
 
 	// Protected by host.awake.mu.
 
@@ -66,6 +67,8 @@ type life struct {
 	pages    pageCache
 	gathered map[string]*gathering           // by channel; see gather.go
 	held     map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
+
+	inquiries map[answerKey]*inquiry // syncs whose answers are on their way; see reading.go
 
 	waiting   map[*hibernate.Connection]struct{} // those with Waits set; see confirm.go
 	marks     marks
@@ -372,6 +375,9 @@ func (l *life) Abandon() {
 	if m := l.running.Load(); m != nil {
 		l.host.hangs.note(l.key, m)
 	}
+	if who := l.acting.Load(); who != nil {
+		l.host.culprits.note(*who, l.host.opts.Clock.Now())
+	}
 	l.host.losses.put(l.key, aloneAfterLoss)
 	l.handOver()
 	l.end()
@@ -381,7 +387,7 @@ func (l *life) Abandon() {
 	l.log.Error("a hook did not return; the room goes on without it", "hook", l.watch.current())
 }
 
-// Receive serves what has queued up, as one turn with one commit.
+// Receive serves what has queued up, in one turn with one commit, or in several; see batch.go.
 func (l *life) Receive(batch []*actor.Envelope) error {
 	if !upkeep(batch) {
 		l.host.awake.touch(l)
@@ -404,51 +410,6 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 	l.db.Rest()
 	l.host.stock(l.db)
 	return nil
-}
-
-// serve serves messages, in one turn or, after a batch was lost, in a turn each. It gives a turn that
-// has the answers which are to be given when nothing is in work any more.
-func (l *life) serve(batch []*actor.Envelope) (late *turn, err error) {
-	late = new(turn)
-	for len(batch) > 0 {
-		some := batch
-		if l.alone > 0 {
-			l.alone--
-			some = batch[:1]
-		}
-		batch = batch[len(some):]
-		t := l.serveTurn(some)
-		late.answers = append(late.answers, t.answers...)
-		if t.broken != nil {
-			return late, t.broken
-		}
-	}
-	return late, nil
-}
-
-// serveTurn serves messages with one commit.
-func (l *life) serveTurn(batch []*actor.Envelope) *turn {
-	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch))}
-	checkpoint := false
-	for _, env := range batch {
-		if t.broken != nil {
-			break // the rest is unanswered, and the next life's
-		}
-		t.serve(env)
-		_, relieve := env.Message.(relieveMessage)
-		checkpoint = checkpoint || relieve
-	}
-	t.commit()
-	if checkpoint && t.broken == nil {
-		if err := l.db.Checkpoint(); err != nil {
-			l.log.Error("a checkpoint failed", "err", err)
-		}
-	}
-	if t.broken == nil {
-		t.broken = l.purge()
-	}
-	l.dropGathered()
-	return t
 }
 
 // giveUp is the error with which the life ends. Of a fault of the storage, which the next life may meet again,

@@ -39,6 +39,14 @@ func (o *ordered) add(rows *storage.Rows) {
 	o.rows = append(o.rows, orderedRow{stampOf(rows), rows.Value(0), start, o.total, isGone(rows)})
 }
 
+// addGone adds a tombstone that is encoded already.
+func (o *ordered) addGone(r gathered, text []byte) {
+	start := len(o.text)
+	o.text = append(o.text, text...)
+	o.total = len(o.text)
+	o.rows = append(o.rows, orderedRow{r.stamp, r.id, start, o.total, true})
+}
+
 // addAll adds all rows, and closes them.
 func (o *ordered) addAll(rows *storage.Rows) error {
 	defer rows.Close()

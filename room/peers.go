@@ -159,20 +159,39 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 			ask = append(ask, l.askAgain(conn, p.channel, len(peers))...)
 			continue
 		}
-		t.unhold(conn, p.channel) // it has had an answer
 		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
+			t.unhold(conn, p.channel) // it has had an answer
 			continue
 		}
-		frames, err := l.missed(p, "")
+		later, err := t.catchUpOn(conn, p.channel, p.seq)
 		if err != nil {
-			if code, _ := ErrorCode(err); code != syncproto.CodeTooLarge {
-				return nil, err
-			}
-			frames = []*hibernate.Frame{exception(p.channel, err)}
+			return nil, err
 		}
-		t.send(conn, frames...)
+		if later != nil {
+			ask = append(ask, later)
+			continue
+		}
+		t.unhold(conn, p.channel)
 	}
 	return ask, nil
+}
+
+// catchUpOn sends a connection what has changed in a channel after a commit. Where that is more than the turn may read,
+// nothing is sent, and later is what is to be asked for it.
+func (t *turn) catchUpOn(conn *hibernate.Connection, channel string, since storage.Seq) (later *syncMessage, err error) {
+	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: since}
+	changed, soon, err := t.changedSoon(channel, since)
+	switch {
+	case errors.Is(err, storage.ErrForgotten):
+		return t.life.everything(m), nil
+	case err != nil:
+		return nil, err
+	case !soon:
+		return t.life.gleanAfter(m, since), nil
+	}
+	frames, err := changed.updates(channel, "")
+	t.send(conn, frames...)
+	return nil, err
 }
 
 // missed is what a peer lacks, as updates by ascending stamp. Where that is too much to be sent, or more than

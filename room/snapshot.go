@@ -6,7 +6,6 @@ import (
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
-	"github.com/denrooms/den/syncproto"
 )
 
 // A channel of any size is sent in steps, by id, one step a turn, and the room serves
@@ -21,10 +20,7 @@ import (
 // room has; a row that changes while it is read may come to it twice.
 
 const (
-	// snapshotStep is how much of a channel is read in one turn, in bytes of JSON; it
-	// takes some 5 ms.
-	snapshotStep = 1 << 20
-	// snapshotRows is how many rows are read in one turn.
+	// snapshotRows is how many rows are looked at with one query.
 	snapshotRows = 20_000
 	// maxCachedPages is how much of one snapshot a room keeps encoded, in bytes.
 	maxCachedPages = 4 << 20
@@ -39,43 +35,46 @@ type step struct {
 }
 
 // snapshot gives the step of a channel's snapshot that begins behind an id; nil is the
-// beginning.
-func (l *life) snapshot(channel string, after storage.Value) (step, error) {
+// beginning. One that was read for another client costs nothing.
+func (t *turn) snapshot(channel string, after storage.Value) (step, error) {
+	l := t.life
 	if s, there := l.pages.get(channel, l.db.Seq(), after); there {
 		return s, nil
 	}
-	s, err := l.readStep(channel, after)
+	s, err := t.readStep(channel, after)
 	if err == nil {
 		l.pages.put(channel, l.db.Seq(), after, s)
 	}
 	return s, err
 }
 
-func (l *life) readStep(channel string, after storage.Value) (s step, err error) {
-	rows, err := l.db.LivePage(channel, after, snapshotRows)
+func (t *turn) readStep(channel string, after storage.Value) (s step, err error) {
+	l := t.life
+	rows, err := l.db.Page(channel, after, snapshotRows)
 	if err != nil {
 		return step{}, err
 	}
 	defer rows.Close()
-	limit := min(snapshotStep, l.host.opts.MaxSnapshotBytes)
 	live := pager{limit: math.MaxInt} // how much a row has more is no fault here
-	n := 0
-	for live.total < limit && rows.Next() {
-		live.add(rows)
-		s.last = rows.Value(0)
+	n, more := 0, true
+	for more && rows.Next() {
 		n++
+		s.last = rows.Value(0)
+		before := live.total
+		if !isGone(rows) {
+			live.add(rows)
+		}
+		more = t.quota.row(live.total - before)
 	}
 	if err := rows.Err(); err != nil {
 		return step{}, err
 	}
 	s.size = live.total
-	if s.done = live.total < limit && n < snapshotRows; s.done {
+	if s.done = more && n < snapshotRows; s.done {
 		s.frames, err = live.syncFrames(channel, l.cursor())
 		return s, err
 	}
-	at := l.cursor()
-	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, at) }
-	s.frames, err = live.frames(channel, syncproto.AppendSyncStart, more, more)
+	s.frames, err = live.partFrames(channel, l.cursor())
 	return s, err
 }
 
@@ -113,5 +112,5 @@ func stepName(after storage.Value) string { return fmt.Sprintf("%T %v", after, a
 // link that cannot say how much waits takes all.
 func drained(link hibernate.Link) bool {
 	queue, says := link.(interface{ Waiting() int })
-	return !says || queue.Waiting() <= 3*snapshotStep
+	return !says || queue.Waiting() <= 3*readBytes
 }

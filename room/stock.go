@@ -27,34 +27,35 @@ import (
 // smallChannel is up to where a channel is sent as a whole to whoever asks from a stamp, in bytes of JSON.
 const smallChannel = syncproto.DefaultPageBytes
 
-// A listing is the order in which a large channel is sent. It is immutable, and shared.
+// A listing is the order in which a large channel is sent, or many changes. It is immutable, and shared.
 type listing struct {
 	epoch string
 	at    storage.Seq // as of which commit
 	rows  []gathered
+	gone  int    // of changes: the rows up to the last tombstone. Those of them that stand in text are tombstones
+	text  []byte // JSON
 }
 
 // syncStock answers a sync without a cursor; next is what is to be asked for the rest.
 func (t *turn) syncStock(m *syncMessage) (next *syncMessage, err error) {
-	if m.list != nil {
+	t.answering(m.conn, m.channel)
+	switch {
+	case m.glean != nil:
+		return t.gleanOn(m)
+	case m.list != nil:
 		return t.listOn(m)
 	}
 	l := t.life
-	t.answering(m.conn, m.channel)
-	g, err := l.gather(m.channel)
+	g, ready, err := t.gather(m.channel)
 	if err != nil {
 		return nil, err
 	}
-	if m.from != nil && g.size > min(smallChannel, l.wholeAnswer()) {
-		frames, since, known, err := l.changesFrom(m.channel, m.from)
-		if err != nil {
-			return nil, err
-		}
-		if known {
-			return nil, t.finish(m, frames, since)
+	if m.from != nil && !m.anew && g.size > min(smallChannel, l.wholeAnswer()) {
+		if known, next, err := t.changesFrom(m); known || err != nil {
+			return next, err
 		}
 	}
-	if g.whole && !g.over && !g.large {
+	if ready && !g.over && !g.large {
 		frames := m.front()
 		switch {
 		case !m.unasked:
@@ -64,12 +65,12 @@ func (t *turn) syncStock(m *syncMessage) (next *syncMessage, err error) {
 		}
 		return nil, t.finish(m, frames, 0)
 	}
-	if err := t.subscribe(m.conn, m.channel, unanswered); err != nil {
+	if err := t.noteAnswer(m, unanswered); err != nil {
 		return nil, err
 	}
 	rest := *m
 	switch {
-	case !g.whole:
+	case !ready:
 	case g.over && m.unasked:
 		return nil, tooLargeAtOnce()
 	case g.over:
@@ -92,7 +93,7 @@ func (m *syncMessage) front() []*hibernate.Frame {
 // finish sends the last frames of an answer. Until it is confirmed the client is taken to have the channel
 // as of the commit since.
 func (t *turn) finish(m *syncMessage, frames []*hibernate.Frame, since storage.Seq) error {
-	if err := t.subscribe(m.conn, m.channel, int64(since)); err != nil {
+	if err := t.noteAnswer(m, int64(since)); err != nil {
 		return err
 	}
 	t.send(m.conn, frames...)
@@ -107,37 +108,37 @@ const pickRows = 64
 // comes at the end.
 func (t *turn) listOn(m *syncMessage) (next *syncMessage, err error) {
 	l := t.life
-	t.answering(m.conn, m.channel)
 	rest := *m
 	if m.list.epoch != l.shortEpoch() {
 		return l.startOver(m), nil
 	}
 	o := ordered{limit: math.MaxInt}
-	limit := min(snapshotStep, l.host.opts.MaxSnapshotBytes)
-	for n := 0; o.total < limit && n < gatherRows && rest.next < len(m.list.rows); n += pickRows {
+	for more := true; more && rest.next < len(m.list.rows); {
 		some := m.list.rows[rest.next:min(rest.next+pickRows, len(m.list.rows))]
-		if err := l.pick(m.channel, some, &o); err != nil {
+		if more, err = t.pick(m.channel, m.list, some, &o); err != nil {
 			return nil, err
 		}
 		rest.next += len(some)
 	}
 	o.sort()
 	pages := o.pagesWithMore
-	if m.unasked {
+	if m.unasked || m.next < m.list.gone { // the published client looks for tombstones in updates only
 		pages = o.pages
 	}
 	t.send(m.conn, pages(m.channel, l.cursor())...)
-	if rest.next < len(m.list.rows) {
+	if rest.next < len(m.list.rows) || t.quota.spent() {
 		return &rest, nil
 	}
-	frames, err := l.changesSinceListing(m)
-	if code, _ := ErrorCode(err); errors.Is(err, storage.ErrForgotten) || err != nil && code == syncproto.CodeTooLarge {
+	frames, soon, err := t.changesSinceListing(m)
+	switch {
+	case errors.Is(err, storage.ErrForgotten):
 		return l.startOver(m), nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
+	case !soon: // they are many, and go as the listing went
+		return l.gleanAfter(m, m.list.at), nil
 	}
-	return nil, t.finish(m, frames, 0)
+	return nil, t.finish(m, frames, m.base)
 }
 
 // startOver is the sync that a large channel begins again with, from a listing that is new.
@@ -146,58 +147,77 @@ func (l *life) startOver(m *syncMessage) *syncMessage {
 		delete(l.gathered, m.channel)
 	}
 	rest := *m
-	rest.list, rest.next, rest.anew = nil, 0, true
+	rest.list, rest.next, rest.anew, rest.from, rest.base = nil, 0, true, nil, 0
 	return &rest
 }
 
-// pick reads rows of a listing. Those that have changed since are left out.
-func (l *life) pick(channel string, some []gathered, o *ordered) error {
-	ids := make([]storage.Value, len(some))
-	for i, r := range some {
-		ids[i] = r.id
+// pick reads rows of a listing. Those that have changed since are left out. more says whether the turn may read on.
+func (t *turn) pick(channel string, list *listing, some []gathered, o *ordered) (more bool, err error) {
+	ids := make([]storage.Value, 0, len(some))
+	more = true
+	for _, r := range some {
+		if len(list.text) > 0 && r.end > r.start {
+			o.addGone(r, list.text[r.start:r.end])
+			more = t.quota.row(r.end - r.start)
+		} else {
+			ids = append(ids, r.id)
+		}
 	}
-	rows, err := l.db.Pick(channel, ids)
+	rows, err := t.life.db.Pick(channel, ids)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer rows.Close()
 	highest := some[len(some)-1].stamp
 	for rows.Next() {
+		before := o.total
 		if !isGone(rows) && compareValues(stampOf(rows), highest) <= 0 {
 			o.add(rows)
 		}
+		more = t.quota.row(o.total - before)
 	}
-	return rows.Err()
+	return more, rows.Err()
 }
 
-// changesSinceListing ends the answer of a large channel.
-func (l *life) changesSinceListing(m *syncMessage) ([]*hibernate.Frame, error) {
-	changed, err := l.changed(m.channel, m.list.at)
-	switch {
-	case err != nil:
-		return nil, err
-	case m.unasked:
-		return changed.updates(m.channel, "")
+// changesSinceListing ends the answer of a large channel. soon is false where there is more than a turn reads.
+func (t *turn) changesSinceListing(m *syncMessage) (frames []*hibernate.Frame, soon bool, err error) {
+	changed, soon, err := t.changedSoon(m.channel, m.list.at)
+	if err != nil || !soon {
+		return nil, false, err
 	}
-	return changed.answer(m.channel, l.cursor())
+	if m.unasked {
+		frames, err = changed.updates(m.channel, "")
+	} else {
+		frames, err = changed.answer(m.channel, t.life.cursor())
+	}
+	return frames, true, err
 }
 
-// changesFrom answers a sync from a stamp, with what has changed after the commit since; known is false
-// where the room cannot place the stamp, or has too much to say.
-func (l *life) changesFrom(channel string, stamp storage.Value) (frames []*hibernate.Frame, since storage.Seq, known bool, err error) {
-	since, known = l.db.SeqAt(channel, stamp)
+// changesFrom answers a sync from a stamp with what has changed since; next is what is to be asked for the rest. known is false
+// where the room cannot place the stamp.
+func (t *turn) changesFrom(m *syncMessage) (known bool, next *syncMessage, err error) {
+	l := t.life
+	since, known := l.db.SeqAt(m.channel, m.from)
 	if !known {
-		return nil, 0, false, nil
+		return false, nil, nil
 	}
-	changed, err := l.changed(channel, since)
-	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.over() {
-		return nil, 0, false, nil
+	changed, soon, err := t.changedSoon(m.channel, since)
+	if errors.Is(err, storage.ErrForgotten) {
+		return false, nil, nil
 	}
 	if err != nil {
-		return nil, 0, false, err
+		return false, nil, err
 	}
-	frames, err = changed.answer(channel, l.cursor())
-	return frames, since, true, err
+	if !soon {
+		rest := *m
+		rest.base = since
+		return true, l.gleanAfter(&rest, since), nil
+	}
+	frames, err := changed.answer(m.channel, l.cursor())
+	if err != nil {
+		return false, nil, err
+	}
+	return true, nil, t.finish(m, frames, since)
 }
 
 // changed is what became of a channel's rows after a commit.

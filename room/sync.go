@@ -209,10 +209,19 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 	if !contains(t.life.ns.channels, m.channel) {
 		return nil, unknownChannel()
 	}
+	if t.gone(m) || !t.inquire(m) {
+		return nil, nil
+	}
+	if t.quota.spent() && !t.shared(m) {
+		return m, nil
+	}
 	if m.since == syncproto.SinceFrom && !m.byID {
 		next, err = t.syncStock(m)
 	} else {
 		next, err = t.syncByID(m)
+	}
+	if next == nil {
+		t.life.answered(m)
 	}
 	if err != nil {
 		t.notAnswered(m.conn, m.channel)
@@ -221,55 +230,70 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 	return next, nil
 }
 
+// shared reports whether the next step of an answer has been read for another client.
+func (t *turn) shared(m *syncMessage) bool {
+	if m.since == syncproto.SinceCursor && !m.going || m.since == syncproto.SinceFrom && !m.byID {
+		return false
+	}
+	_, there := t.life.pages.get(m.channel, t.life.db.Seq(), m.after)
+	return there
+}
+
 // syncByID answers with the rows by id, a step a turn, or with what has changed since a cursor.
 func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
-	l := t.life
 	if !m.byID { // the published client sends no cursor
 		if err := t.releaseAll(m.conn); err != nil {
 			return nil, err
 		}
 	}
-	frames, s, err := l.answerSync(m)
+	frames, next, err := t.answerSync(m)
 	if err != nil {
 		return nil, err
-	}
-	if !s.done {
-		rest := *m
-		rest.going, rest.after = true, s.last
-		next = &rest
 	}
 	switch {
 	case !m.byID:
 		err = t.unsubscribe(m.conn, m.channel)
 	case next == nil:
-		return nil, t.finish(m, append(frames, s.frames...), 0)
+		return nil, t.finish(m, frames, 0)
 	case !m.going:
 		err = t.subscribe(m.conn, m.channel, unanswered)
 	}
 	if err != nil {
 		return nil, err
 	}
-	t.send(m.conn, append(frames, s.frames...)...)
+	t.send(m.conn, frames...)
 	return next, nil
 }
 
-// answerSync gives the frames of an answer: some in front, and a step of a snapshot.
-func (l *life) answerSync(m *syncMessage) (frames []*hibernate.Frame, s step, err error) {
+// answerSync gives the next frames of an answer, and what is to be asked for the rest.
+func (t *turn) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *syncMessage, err error) {
 	switch {
 	case m.going:
 	case m.byID:
 		frames = m.front()
 	case m.since == syncproto.SinceCursor:
-		var why syncproto.Reset
-		if frames, why, err = l.changesSince(m.channel, m.cursor); why == "" || err != nil {
-			return frames, step{done: true}, err
+		changed, next, why, err := t.changesSince(m)
+		if why == "" || err != nil {
+			return changed, next, err
 		}
 		if !bug.On("reset-flag") {
 			frames = []*hibernate.Frame{reset(m.channel, why)}
 		}
+		if why == syncproto.ResetSize {
+			t.quota = t.life.newQuota() // what was read is of no use, and the first page comes at once
+		}
 	}
-	s, err = l.snapshot(m.channel, m.after)
-	return frames, s, err
+	m.inquiry.copies = true
+	s, err := t.snapshot(m.channel, m.after)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !s.done {
+		rest := *m
+		rest.going, rest.after = true, s.last
+		next = &rest
+	}
+	return append(frames, s.frames...), next, nil
 }
 
 func deleteAll(channel, cursor string) *hibernate.Frame {
@@ -357,6 +381,12 @@ func (p *pager) syncFrames(channel, cursor string) ([]*hibernate.Frame, error) {
 		}))
 	}
 	return frames, err
+}
+
+// partFrames gives the rows as frames of a sync that goes on; none where there is no row. at is the cursor as of which they are.
+func (p *pager) partFrames(channel, at string) ([]*hibernate.Frame, error) {
+	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, at) }
+	return p.frames(channel, syncproto.AppendSyncStart, more, more)
 }
 
 // frames wraps each page in a frame; the last one has an end of its own.

@@ -59,14 +59,21 @@ type (
 		cursor  syncproto.Cursor
 		going   bool          // some of the channel has been sent; see snapshot.go
 		after   storage.Value // up to this id
+		trail   *trail        // some of the changes since the cursor have been; see changes.go
+
+		inquiry  *inquiry // nil until its first turn; see reading.go
+		replaces bool     // another one whose client has begun a copy
 
 		// Of one without a cursor; see stock.go.
 
+		pursued bool     // the room itself has sent it; see reading.go
 		unasked bool     // its client did not send it: it is answered with updates; see confirm.go
 		anew    bool     // what was sent before is to be dropped
 		list    *listing // of a large channel, which is sent up to next
 		next    int
-		byID    bool // of one that is too large for a listing
+		byID    bool        // of one that is too large for a listing
+		glean   *gleaning   // of many changes; see glean.go
+		base    storage.Seq // what the client has in any case, when it has the answer
 
 		frameBytes int // of the client's frame
 	}
@@ -116,6 +123,8 @@ type turn struct {
 	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
 
 	alarmed bool // alarms were set, cancelled or run
+
+	quota quota // of what may be read for clients
 
 	// Of the roster, see roster.go.
 
@@ -538,16 +547,15 @@ func (t *turn) refresh(m *actionMessage, reply *hibernate.Frame) error {
 	}
 	l := t.life
 	from, err := syncproto.ParseCursor(at.Cursor)
-	var frames []*hibernate.Frame
+	later := l.everything(&syncMessage{conn: m.conn, channel: m.channel, since: syncproto.SinceFrom, unasked: true})
 	if err == nil && from.Epoch == l.shortEpoch() && from.Seq > 0 && from.Seq <= uint64(l.db.Seq()) {
-		frames, err = l.missed(peer{channel: m.channel, seq: storage.Seq(from.Seq - 1)}, "")
-	} else {
-		frames, err = l.anew(m.channel, "")
+		if later, err = t.catchUpOn(m.conn, m.channel, storage.Seq(from.Seq-1)); err != nil {
+			return t.storageError(err)
+		}
 	}
-	if err != nil {
-		return t.storageError(err)
+	if later != nil {
+		t.pursue(later)
 	}
-	t.send(m.conn, frames...)
 	return nil
 }
 
@@ -561,18 +569,20 @@ func (t *turn) apply(m *actionMessage) (done applied, err error) {
 		return done, unknownChannel()
 	}
 	c := t.context(m.conn, nil)
-	commit, err := t.unit(c, m.action.Type, func() error {
-		var result any
-		var err error
-		if m.bound != nil {
-			result, err = t.call(c, m)
-		} else {
-			result, err = l.handler.OnAction(c, m.channel, m.action)
-		}
-		if err == nil {
-			done.value, err = encodeValue(result)
-		}
-		return err
+	commit, err := t.blamed(m.conn, m.action.Type, func() (storage.Commit, error) {
+		return t.unit(c, m.action.Type, func() error {
+			var result any
+			var err error
+			if m.bound != nil {
+				result, err = t.call(c, m)
+			} else {
+				result, err = l.handler.OnAction(c, m.channel, m.action)
+			}
+			if err == nil {
+				done.value, err = encodeValue(result)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return applied{}, err
@@ -661,7 +671,9 @@ func (l *life) admit(conn *hibernate.Connection) bool {
 // raw gives a message that is none of the protocol's to the handler.
 func (t *turn) raw(m *rawMessage) error {
 	c := t.context(m.conn, nil)
-	commit, err := t.unit(c, "OnMessage", func() error { return t.life.handler.OnMessage(c, m.message) })
+	commit, err := t.blamed(m.conn, messageHook, func() (storage.Commit, error) {
+		return t.unit(c, "OnMessage", func() error { return t.life.handler.OnMessage(c, m.message) })
+	})
 	if err != nil {
 		return err
 	}

@@ -189,7 +189,8 @@ func (d *DB) search(has func(logRow) bool) (row logRow, found bool, err error) {
 
 // A changedKey is the last change of a row.
 type changedKey struct {
-	key, gone []byte // images; gone is NULL where the row is there
+	key, gone []byte      // images; gone is NULL where the row is there
+	place     ChangePlace // behind the change, in a part
 }
 
 // eachEntry calls do for each of a log row's entries of one table: with the seq as it is
@@ -205,7 +206,7 @@ func eachEntry(entries []byte, table int64, do func(offset Seq, c changedKey)) e
 		}
 		entries = rest
 		if int64(id) == table {
-			do(Seq(offset), changedKey{key, gone})
+			do(Seq(offset), changedKey{key: key, gone: gone})
 		}
 	}
 	return nil
@@ -227,7 +228,7 @@ func (d *DB) changedSince(t *table, seq Seq) ([]changedKey, error) {
 				list[at].key = nil
 			}
 			place[name] = len(list)
-			list = append(list, changedKey{slices.Clone(c.key), slices.Clone(c.gone)})
+			list = append(list, changedKey{key: slices.Clone(c.key), gone: slices.Clone(c.gone)})
 		}))
 	}
 	start, found, err := d.search(func(row logRow) bool { return row.last > seq })
@@ -283,6 +284,9 @@ func (d *DB) Since(name string, seq Seq) (*Rows, error) {
 
 // nextChanged goes to the next of a Since's rows.
 func (r *Rows) nextChanged() (bool, error) {
+	if r.part != nil {
+		return r.nextOfPart()
+	}
 	for len(r.changed) > 0 {
 		c := r.changed[0]
 		r.changed = r.changed[1:]

@@ -16,17 +16,16 @@ func (d *DB) Live(name string) (*Rows, error) {
 	})
 }
 
-// LivePage gives the first n live rows of a declared table, by id, whose id is above
-// after; nil is below every id.
-func (d *DB) LivePage(name string, after Value, n int) (*Rows, error) {
+// Page gives the first n rows of a declared table, by id, whose id is above after, tombstones too; nil is
+// below every id.
+func (d *DB) Page(name string, after Value, n int) (*Rows, error) {
 	return d.ofTable(name, func(t *table) (*statement, error) {
-		slot, above := &t.page, fmt.Sprintf("AND %s > ?2", quote(t.columns[0]))
+		slot, above := &t.page, fmt.Sprintf("WHERE %s > ?2", quote(t.columns[0]))
 		if after == nil {
 			slot, above = &t.first, ""
 		}
 		s, err := d.tableStatement(slot, func() string {
-			return fmt.Sprintf("SELECT %s FROM %s WHERE %s IS NULL %s ORDER BY %s LIMIT ?1",
-				t.list(""), quote(t.name), quote(t.columns[t.deletedAt()]), above, quote(t.columns[0]))
+			return fmt.Sprintf("SELECT %s FROM %s %s ORDER BY %s LIMIT ?1", t.list(""), quote(t.name), above, quote(t.columns[0]))
 		})
 		if err != nil {
 			return nil, err

@@ -34,6 +34,7 @@ type Rows struct {
 
 	table   *table
 	changed []changedKey // those that are still to come
+	part    *partEnd     // of a SincePart
 }
 
 // rows steps to the first row, so that a failing or writing statement does so

@@ -32,6 +32,9 @@ const (
 	// CodeAborted: something else took the action down, or it failed in a way that may
 	// pass; nothing was changed.
 	CodeAborted Code = "aborted"
+	// CodeActionDisabled: the action has panicked or hung three times for this user, and is not run for a
+	// minute; nothing was changed.
+	CodeActionDisabled Code = "action_disabled"
 	// CodeOverloaded: a queue is full; the message was not applied.
 	CodeOverloaded Code = "overloaded"
 	// CodeRoomUnavailable: the room cannot run now.
@@ -91,7 +94,7 @@ func codeTable(c Code) (retry retryAdvice, status int) {
 		return retryNever, http.StatusInsufficientStorage
 	case CodeActionTimeout:
 		return retryLater, http.StatusGatewayTimeout
-	case CodeAborted, CodeOverloaded, CodeRoomUnavailable, CodeStorageUnavailable, CodeShuttingDown:
+	case CodeAborted, CodeActionDisabled, CodeOverloaded, CodeRoomUnavailable, CodeStorageUnavailable, CodeShuttingDown:
 		return retryLater, http.StatusServiceUnavailable
 	case CodeTooLarge, CodeFrameTooLarge:
 		return retryNever, http.StatusRequestEntityTooLarge
@@ -121,7 +124,7 @@ const (
 func Codes() []Code {
 	return []Code{
 		CodeBadMessage, CodeUnsupportedData, CodeUnknownChannel, CodeUnknownAction, CodeBadPayload,
-		CodeConflict, CodeActionFailed, CodeActionTimeout, CodePoisoned, CodeAborted, CodeOverloaded, CodeRoomUnavailable,
+		CodeConflict, CodeActionFailed, CodeActionTimeout, CodePoisoned, CodeAborted, CodeActionDisabled, CodeOverloaded, CodeRoomUnavailable,
 		CodeStorageUnavailable, CodeRoomFull, CodeTooLarge, CodeFrameTooLarge, CodeDuplicateID, CodeMutationGap, CodeUnknownClient, CodeClientTaken, CodeAlreadyApplied, CodeUnauthorized, CodeForbiddenOrigin, CodeForbiddenHost,
 		CodeUnknownNamespace, CodeBadRoomName, CodeBadHandshake, CodeNotFound, CodeShuttingDown,
 	}

@@ -23,8 +23,9 @@ import (
 // a reader of its own, for attend is one for all. Nothing is lost or overtaken: there is one
 // reader at any time, and who has the bytes is decided with the socket's mu held.
 //
-// What a room sends to a parked socket is written with one call that does not wait. What
-// the kernel does not take makes the socket active, with a queue and a flusher as ever.
+// What a room sends to a parked socket is written with one call that does not wait, if it is short. What
+// is longer, and what the kernel does not take, makes the socket active, with a queue and a flusher as ever: a room
+// that sends a megabyte to hundreds of parked sockets does not copy all of it into the kernel in its turn.
 
 // parkedRead is how much is read of a parked socket at once: a heart-beat, most actions.
 const parkedRead = 512
@@ -282,11 +283,19 @@ func wholeFrame(data []byte) (op byte, payload []byte, size int) {
 	return h.op, payload, size
 }
 
+// parkedWrite is how many bytes are written to a parked socket by who sends them.
+const parkedWrite = 32 << 10
+
 // sendParked sends frames to a parked socket. mu is held.
 func (s *socket) sendParked(frames []*hibernate.Frame) {
-	wires := make([]queued, len(frames))
+	wires, size := make([]queued, len(frames)), 0
 	for i, f := range frames {
 		wires[i] = queue(f)
+		size += len(wires[i].wire)
+	}
+	if size > parkedWrite {
+		s.unpark(nil, leftover{frames: wires})
+		return
 	}
 	s.writeParked(nil, wires...)
 }

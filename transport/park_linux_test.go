@@ -97,6 +97,47 @@ func TestParkedIsSentTo(t *testing.T) {
 	}
 }
 
+// TestParkedIsSentMuch: who sends much to parked sockets hands it over, and writes nothing: the sockets are brought back, also
+// where the kernel would take it all.
+func TestParkedIsSentMuch(t *testing.T) {
+	s := startParking(t, Options{ParkAfter: rest})
+	var raws []*rawClient
+	for range 10 {
+		raws = append(raws, parkedClient(t, s, "/parties/probe/home"))
+	}
+	for i, served := range s.handler.open() {
+		served.Send(text(strings.Repeat("x", parkedWrite)))
+		if n := s.handler.Parked(); n != len(raws)-1-i {
+			t.Errorf("%d sockets are parked when %d were sent to", n, i+1)
+		}
+	}
+	for _, raw := range raws {
+		if f := raw.frame(); len(f.payload) != parkedWrite {
+			t.Errorf("got %d bytes", len(f.payload))
+		}
+	}
+}
+
+// BenchmarkParkedIsSentMuch is what it takes the sender to hand 1 MB to each of 400 parked sockets.
+func BenchmarkParkedIsSentMuch(b *testing.B) {
+	s := startServer(b, Options{ParkAfter: 1, SendQueueBytes: 1 << 30})
+	const sockets = 400
+	for range sockets {
+		raw := rawDial(b, s.addr())
+		raw.upgrade("/parties/probe/home")
+		go io.Copy(io.Discard, raw) // ends with the connection
+	}
+	frame := text(strings.Repeat("x", 1<<20))
+	for b.Loop() {
+		b.StopTimer()
+		parked(b, s, sockets)
+		b.StartTimer()
+		for _, served := range s.handler.open() {
+			served.Send(frame)
+		}
+	}
+}
+
 // The rest of a message that began while the socket was parked has the time that any has.
 func TestParkedHalfFrame(t *testing.T) {
 	s := startParking(t, Options{ReadTimeout: 200 * time.Millisecond, PingInterval: 50 * time.Millisecond})

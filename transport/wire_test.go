@@ -89,12 +89,12 @@ func clientHeader(first byte, announced int, payload []byte, mask [4]byte) []byt
 
 type rawClient struct {
 	net.Conn
-	t *testing.T
+	t testing.TB
 	r *bufio.Reader
 }
 
 // rawDial opens a TCP connection that ends with the test.
-func rawDial(t *testing.T, addr string) *rawClient {
+func rawDial(t testing.TB, addr string) *rawClient {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -346,7 +346,7 @@ func (c *client) answered(a *action, f *frame, to fate) {
 // passing tells codes that ask a client to try again.
 func passing(code string) bool {
 	switch code {
-	case "aborted", "overloaded", "room_unavailable", "storage_unavailable", "action_timeout", "shutting_down":
+	case "aborted", "action_disabled", "overloaded", "room_unavailable", "storage_unavailable", "action_timeout", "shutting_down":
 		return true
 	}
 	return false

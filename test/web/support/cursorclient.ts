@@ -6,7 +6,7 @@ import type { Action, Row } from "../../../fixtures/todo/web/store.js";
 
 /** How long it waits before it sends again what was refused for a while, in milliseconds. */
 const PAUSE = 50;
-const MAY_PASS = new Set(["action_timeout", "aborted", "overloaded", "room_unavailable", "storage_unavailable", "shutting_down"]);
+const MAY_PASS = new Set(["action_timeout", "aborted", "action_disabled", "overloaded", "room_unavailable", "storage_unavailable", "shutting_down"]);
 
 interface Numbered {
   id: string;

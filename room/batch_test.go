@@ -1,0 +1,108 @@
+package room_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/denrooms/den/room"
+)
+
+// A tally is a link that counts what it is handed at a time: all that one turn has for its client.
+type tally struct {
+	room.Link
+
+	mu    sync.Mutex
+	turns []int // frames
+}
+
+func (l *tally) Send(frames ...*room.Frame) {
+	l.mu.Lock()
+	l.turns = append(l.turns, len(frames))
+	l.mu.Unlock()
+	l.Link.Send(frames...)
+}
+
+// counted puts a tally in front of a client's link.
+func (l *tally) counted(r *room.ConnectRequest) { l.Link, r.Link = r.Link, l }
+
+func (l *tally) seen() []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]int(nil), l.turns...)
+}
+
+// TestBatchEndsWithItsBytes: a batch takes 1 MiB of what clients have sent, and short messages as many as have come.
+func TestBatchEndsWithItsBytes(t *testing.T) {
+	h, p := open(t)
+	var observer tally
+	alice := h.Join("shop", "r", "alice")
+	h.Join("shop", "r", "observer", observer.counted)
+	act(alice, "h", "hang", object{})
+	<-p.entered
+	for i := range 4 {
+		act(alice, fmt.Sprint("long", i), "add", object{"id": fmt.Sprint("long", i), "name": strings.Repeat("x", 600<<10)})
+	}
+	for i := range 20 {
+		act(alice, fmt.Sprint("short", i), "add", object{"id": fmt.Sprint("short", i)})
+	}
+	close(p.block)
+	alice.Received()
+	if got := fmt.Sprint(observer.seen()); got != "[1 1 1 1 21]" && !strings.HasSuffix(got, " 1 1 1 21]") {
+		t.Errorf("the observer got %s frames at a time", got)
+	}
+}
+
+// TestBatchEndsWithItsTime: a batch takes no further message 10 ms after it began. Who comes before a slow hook does not
+// wait for it.
+func TestBatchEndsWithItsTime(t *testing.T) {
+	h, p := open(t)
+	var early tally
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", early.counted)
+	act(alice, "h", "hang", object{})
+	<-p.entered
+	act(bob, "slow", "hang", object{})
+	act(alice, "slower", "hang", object{})
+	p.block <- struct{}{}
+	<-p.entered
+	before := len(early.seen())
+	h.Clock.Advance(10 * time.Millisecond)
+	p.block <- struct{}{}
+	<-p.entered
+	if len(early.seen()) == before {
+		t.Error("a reply waits for the hook behind it")
+	}
+	close(p.block)
+	if e := bob.Next(); e.Kind == "" {
+		t.Errorf("got %s", e.Data)
+	}
+}
+
+// TestHangSparesTheBatch: what shares a batch with a hook that does not return, and was not begun, is served by the next life.
+func TestHangSparesTheBatch(t *testing.T) {
+	h, p := open(t)
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob")
+	act(alice, "first", "hang", object{})
+	<-p.entered
+	act(alice, "hangs", "hang", object{})
+	act(bob, "behind", "add", object{"id": "behind"})
+	p.block <- struct{}{}
+	<-p.entered
+	h.Clock.Advance(5 * time.Second)
+	h.Clock.Advance(5 * time.Second)
+	codes := make(map[string]string)
+	for codes["hangs"] == "" {
+		e := alice.Next()
+		codes[e.ID] = e.Kind + " " + e.Code
+	}
+	for codes["behind"] == "" {
+		e := bob.Next()
+		codes[e.ID] = e.Kind + " " + e.Code
+	}
+	close(p.block)
+	if codes["hangs"] != "error room_unavailable" || codes["behind"] != "success " {
+		t.Errorf("answered with %v", codes)
+	}
+}

@@ -1,0 +1,119 @@
+package room
+
+// Why an action that panics does not take the room from others. A panic ends the room's life, and a room whose lives
+// end one after another backs off. So an action type that has panicked or hung three times for one user is not run for him
+// until a minute after the last time: it is answered with action_disabled. Who is nobody in particular is told from
+// others by the connection. The host remembers, because the life is over.
+
+import (
+	"sync"
+	"time"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+const (
+	// maxPanics is how many panics of an action type one user has.
+	maxPanics = 3
+	// disabledFor is for how long after the last one the action type is not run.
+	disabledFor = time.Minute
+	// maxCulprits is how many pairs of user and action type a host remembers.
+	maxCulprits = 4096
+)
+
+func actionDisabled() error {
+	return &Error{Code: syncproto.CodeActionDisabled, Message: "The action has failed too often, and is not run for a minute. Nothing was changed."}
+}
+
+// A culprit is who has called what.
+type culprit struct {
+	room    Key
+	subject string
+	serial  uint64 // of the connection; 0 where there is a subject
+	action  string
+}
+
+func (l *life) culprit(conn *hibernate.Connection, action string) culprit {
+	c := culprit{room: l.key, subject: conn.Identity.Subject, action: action}
+	if c.subject == "" {
+		c.serial = conn.Serial
+	}
+	return c
+}
+
+// messageHook stands for OnMessage among the types of actions.
+const messageHook = "\x00OnMessage"
+
+// blamed runs what a client has called for, unless it is disabled, and notes a panic, and for Abandon whose it is.
+func (t *turn) blamed(conn *hibernate.Connection, action string, unit func() (storage.Commit, error)) (storage.Commit, error) {
+	l := t.life
+	who := l.culprit(conn, action)
+	if l.host.culprits.disabled(who, l.host.opts.Clock.Now()) {
+		return storage.Commit{}, actionDisabled()
+	}
+	l.acting.Store(&who)
+	commit, err := unit()
+	l.acting.Store(nil)
+	if stackOf(err) != nil {
+		l.host.culprits.note(who, l.host.opts.Clock.Now())
+	}
+	return commit, err
+}
+
+// panics are those of the last minute. The zero value is ready; its methods are safe from any goroutine.
+type panics struct {
+	mu  sync.Mutex
+	all map[culprit]panicked
+}
+
+type panicked struct {
+	times int
+	last  time.Time
+}
+
+// disabled reports whether an action type is not to be run for a user.
+func (p *panics) disabled(who culprit, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of := p.all[who]
+	return of.times >= maxPanics && !of.over(now)
+}
+
+func (p *panics) note(who culprit, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of := p.all[who]
+	if of.over(now) {
+		of.times = 0
+	}
+	if p.all == nil {
+		p.all = make(map[culprit]panicked)
+	}
+	if len(p.all) >= maxCulprits {
+		p.sweep(now)
+	}
+	p.all[who] = panicked{of.times + 1, now}
+}
+
+// sweep forgets what is over, and one that is not where there are too many. mu is held.
+func (p *panics) sweep(now time.Time) {
+	for who, of := range p.all {
+		if of.over(now) {
+			delete(p.all, who)
+		}
+	}
+	for who := range p.all {
+		if len(p.all) < maxCulprits {
+			return
+		}
+		delete(p.all, who)
+	}
+}
+
+// over reports whether panics no longer count. A clock that was set back ends them, too.
+func (of panicked) over(now time.Time) bool {
+	past := now.Sub(of.last)
+	return past < 0 || past >= disabledFor
+}

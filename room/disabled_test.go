@@ -1,0 +1,70 @@
+package room_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/room/roomtest"
+)
+
+// panicThree has a client's action panic as often as it may, with time for the room to come back between.
+func panicThree(t *testing.T, h *roomtest.Host, c *roomtest.Client) {
+	t.Helper()
+	for range 3 {
+		mustRefuse(t, c.Do("items", "panic", object{"id": "x"}), "action_failed")
+		h.Advance(time.Second)
+	}
+}
+
+// TestPanicsDisableTheAction: an action that has panicked three times is not run for the same client for a minute. The
+// room does not end for it, others go on, and other actions of the client, too.
+func TestPanicsDisableTheAction(t *testing.T) {
+	h, p := open(t)
+	mallory, alice := h.Join("shop", "r", "mallory"), h.Join("shop", "r", "alice")
+	panicThree(t, h, mallory)
+	mustSucceed(t, alice.Do("items", "put", object{"id": "1"}))
+	lives := p.starts.Load()
+	for range 50 {
+		mustRefuse(t, mallory.Do("items", "panic", object{"id": "x"}), "action_disabled")
+		mustSucceed(t, alice.Do("items", "put", object{"id": "1"}))
+	}
+	mustSucceed(t, mallory.Do("items", "put", object{"id": "2"}))
+	if n := p.starts.Load(); n != lives {
+		t.Errorf("the room began %d new lives", n-lives)
+	}
+	mustRefuse(t, alice.Do("items", "panic", object{"id": "x"}), "action_failed") // it is disabled for mallory alone
+	h.Advance(time.Minute)
+	mustRefuse(t, mallory.Do("items", "panic", object{"id": "x"}), "action_failed")
+}
+
+// TestPanicsOfAUser: a user is the same over all connections, and not another one under the same connection id.
+func TestPanicsOfAUser(t *testing.T) {
+	h, _ := open(t)
+	as := func(id, subject string) *roomtest.Client {
+		return h.Join("shop", "r", id, roomtest.As(room.Identity{Subject: subject}))
+	}
+	panicThree(t, h, as("phone", "mallory"))
+	mustRefuse(t, as("laptop", "mallory").Do("items", "panic", object{"id": "x"}), "action_disabled")
+	mustRefuse(t, as("phone", "alice").Do("items", "panic", object{"id": "x"}), "action_failed")
+}
+
+// TestPanicsKeepTheNumber: a numbered action that is disabled keeps its number, and is applied when it may be.
+func TestPanicsKeepTheNumber(t *testing.T) {
+	h, _ := open(t)
+	mallory := h.Join("shop", "r", "mallory")
+	for _, want := range []string{"aborted", "aborted", "poisoned"} {
+		mustRefuse(t, mallory.DoNumbered("phone", 1, "items", "panic", object{"id": "x"}), want)
+		h.Advance(time.Second)
+	}
+	for range 5 {
+		e := mustRefuse(t, mallory.DoNumbered("phone", 2, "items", "panic", object{"id": "x"}), "action_disabled")
+		if e.Number != "kept" {
+			t.Errorf("the number is %q", e.Number)
+		}
+	}
+	mustRefuse(t, mallory.DoNumbered("phone", 1, "items", "panic", object{"id": "x"}), "poisoned") // as it was answered
+	mustRefuse(t, mallory.DoNumbered("phone", 3, "items", "put", object{"id": "x"}), "mutation_gap")
+	mustSucceed(t, mallory.DoNumbered("phone", 2, "items", "put", object{"id": "x"}))
+	mustSucceed(t, mallory.DoNumbered("phone", 3, "items", "put", object{"id": "y"}))
+}

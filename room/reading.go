@@ -1,0 +1,158 @@
+package room
+
+import (
+	"slices"
+	"time"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// How long a client's question may hold a room. A room reads rows for clients in pieces: in each turn one piece, for
+// all clients together, of readBytes of JSON or readTime, whichever is first. The rest of an answer is asked for by a
+// message of its own, which the connection's session posts when the turn is over; so actions and other clients come
+// between any two pieces. A sync that comes to a turn which has read its piece already is posted again in the same way.
+//
+// A connection has one answer on its way for each channel. A sync that asks the same as the one whose answer is on its
+// way has that answer; one that asks for something else takes its place, and the answer begins again.
+
+const (
+	// readBytes is how much is read in one turn, in bytes of JSON.
+	readBytes = 1 << 20
+	// readTime is how long a turn reads.
+	readTime = 5 * time.Millisecond
+	// readLook is after how many rows the clock is looked at.
+	readLook = 16
+)
+
+// A quota is how much a turn may still read.
+type quota struct {
+	clock Clock
+	left  int       // bytes
+	until time.Time // zero: nothing has been read
+	rows  int       // until the clock is looked at
+	over  bool
+}
+
+func (l *life) newQuota() quota {
+	return quota{clock: l.host.opts.Clock, left: min(readBytes, l.host.opts.MaxSnapshotBytes)}
+}
+
+// spent reports whether the turn has read its piece.
+func (q *quota) spent() bool { return q.over }
+
+// row notes that a row was looked at that takes some bytes in an answer, 0 where it is left out. It reports whether another one
+// may follow.
+func (q *quota) row(bytes int) bool {
+	if q.until.IsZero() {
+		q.until = q.clock.Now().Add(readTime)
+	}
+	q.left -= bytes
+	q.rows++
+	if q.left <= 0 || q.rows%readLook == 0 && !q.clock.Now().Before(q.until) {
+		q.over = true
+	}
+	return !q.over
+}
+
+// An answerKey names what there is one of at a time.
+type answerKey struct {
+	conn    *hibernate.Connection
+	channel string
+	unasked bool
+}
+
+// An inquiry is a sync from its first turn until it has been answered. It is owned by the room's actor.
+type inquiry struct {
+	since  syncproto.SinceKind
+	cursor syncproto.Cursor
+	from   storage.Value
+	base   storage.Seq // of one that the client did not send: after which commit it lacks what has changed
+	copies bool        // the client is sent every live row, and builds a copy from them
+}
+
+// covers reports whether the answer to a sync is that of another one too.
+func (a *inquiry) covers(b *inquiry) bool {
+	return a.since == b.since && a.cursor == b.cursor && compareValues(a.from, b.from) == 0 && a.base <= b.base
+}
+
+func (m *syncMessage) key() answerKey { return answerKey{m.conn, m.channel, m.unasked} }
+
+// inquire begins a sync, or goes on with one. goesOn is false where another one has its answer.
+func (t *turn) inquire(m *syncMessage) (goesOn bool) {
+	l, key := t.life, m.key()
+	now, fresh := l.inquiries[key], m.inquiry == nil
+	if fresh {
+		m.inquiry = &inquiry{since: m.since, cursor: m.cursor, from: m.from, base: m.base}
+	}
+	switch {
+	case now == m.inquiry:
+		return true
+	case now != nil && (!fresh || now.covers(m.inquiry)):
+		return false
+	case now != nil && now.copies:
+		m.replaces = true
+		m.inquiry.copies = true
+	}
+	if l.inquiries == nil {
+		l.inquiries = make(map[answerKey]*inquiry)
+	}
+	l.inquiries[key] = m.inquiry
+	t.undo = append(t.undo, func() { l.answered(m) })
+	return true
+}
+
+// pursue has the room answer a sync that no session has sent, from the end of the turn on.
+func (t *turn) pursue(m *syncMessage) {
+	l := t.life
+	m.pursued = true
+	t.after = append(t.after, func() { l.host.pursue(l.key, m, 0) })
+}
+
+func (h *Host) pursue(key Key, m *syncMessage, try int) {
+	again := func(d time.Duration, m *syncMessage, try int) {
+		h.afterFunc(d, "going on with what a client lacks", func() { h.pursue(key, m, try) })
+	}
+	failed := func(err error) {
+		if passing(err) && try < maxSyncTries {
+			again(min(50*time.Millisecond<<try, 5*time.Second), m, try+1)
+			return
+		}
+		m.conn.Link.Send(exception(m.channel, err))
+	}
+	err := h.actors.Push(key, m, func(v any, err error) {
+		next, more := v.(*syncMessage)
+		switch {
+		case err != nil:
+			failed(err)
+		case more && drained(next.conn.Link):
+			h.pursue(key, next, 0)
+		case more:
+			again(drainPause, next, 0)
+		}
+	})
+	if err != nil {
+		failed(err)
+	}
+}
+
+// gone reports whether nobody is there any more for what a client did not ask for.
+func (t *turn) gone(m *syncMessage) bool {
+	return m.unasked && !slices.Contains(t.life.connections(), m.conn)
+}
+
+// answered notes that a sync has been answered, or was refused.
+func (l *life) answered(m *syncMessage) {
+	if l.inquiries[m.key()] == m.inquiry {
+		delete(l.inquiries, m.key())
+	}
+}
+
+// forgetInquiries ends the answers to a connection that has gone.
+func (l *life) forgetInquiries(conn *hibernate.Connection) {
+	for _, channel := range l.ns.channels {
+		delete(l.inquiries, answerKey{conn, channel, true})
+		delete(l.inquiries, answerKey{conn, channel, false})
+	}
+}
