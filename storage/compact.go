@@ -63,7 +63,8 @@ type Compacted struct {
 	Before, After int64 // the file's size in bytes; equal: there was nothing to do
 }
 
-// Compact writes the file of a room again without its free pages, if that is worth it; nil: if there are any. Nobody may have the room open. The room's
+// Compact writes the file of a room again without its free pages, if that is worth it; nil: in any case, unless
+// nothing was written since the last time. Nobody may have the room open. The room's
 // transactions, seq and epoch stay as they are, and so does its history if Options.Past is set. It needs room on the
 // disk for the new file; with a history that goes back, the old one stays in Options.Past.
 //
@@ -76,7 +77,7 @@ func Compact(ctx context.Context, o Options, worth func(Slack) bool) (Compacted,
 		return Compacted{}, err
 	}
 	if worth == nil {
-		worth = func(s Slack) bool { return s.Free > 0 }
+		worth = func(Slack) bool { return true }
 	}
 	done, err := compact(ctx, o, worth)
 	if ctx.Err() != nil && (errors.Is(err, ErrInterrupted) || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
@@ -101,7 +102,7 @@ func compact(ctx context.Context, o Options, worth func(Slack) bool) (done Compa
 		return done, err
 	}
 	done.After = done.Before
-	if !worth(job.slack) || job.slack.Free == 0 || job.number == job.layout { // compacted, and not used since
+	if !worth(job.slack) || job.number == job.layout { // compacted, and not written to since
 		return done, nil
 	}
 	if err := job.write(ctx); err != nil {
@@ -142,7 +143,7 @@ func bringToRest(o Options) (*compaction, error) {
 		return nil, err
 	}
 	slack, err := d.Slack()
-	j := &compaction{o: o, epoch: d.epoch, number: d.number, layout: d.layout, slack: slack}
+	j := &compaction{o: o, epoch: d.epoch, layout: d.layout, slack: slack}
 	if err == nil && d.room != nil {
 		first, _, failed := d.room.Range()
 		j.walked, err = first != 0, failed
@@ -150,6 +151,7 @@ func bringToRest(o Options) (*compaction, error) {
 	if err = errors.Join(err, d.Close()); err != nil {
 		return nil, err
 	}
+	j.number = d.number // Close may have added one: that the file needs no log
 	if size, err := o.FS.Size(o.Path + "-wal"); err == nil && size > 0 {
 		if empty, err := walIsEmpty(o.FS, o.Path+"-wal"); err != nil || !empty {
 			return nil, fmt.Errorf("%w: the file cannot take its WAL in (%v)", ErrFull, err)

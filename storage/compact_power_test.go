@@ -179,3 +179,22 @@ func TestCompactRemovesTheWALFirst(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A room that was not closed well is compacted too, and its history leads over the transaction that closes it.
+func TestCompactAfterACrash(t *testing.T) {
+	c := newCompacting(t, 3)
+	defer c.close()
+	d := c.mustOpen("room")
+	if err := put(d, 5, "again"); err != nil {
+		t.Fatal(err)
+	}
+	c.now = c.look(t, d)
+	c.kill(d)
+	c.mustStart()
+	if _, err := Compact(context.Background(), c.options("room"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.check(t); err != nil {
+		t.Error(err)
+	}
+}

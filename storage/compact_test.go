@@ -10,9 +10,11 @@ import (
 	"maps"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/storage/faultdisk"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -397,7 +399,7 @@ func (f *beforeOpen) Open(path string, flag int) (vfs.File, error) {
 	return f.FS.Open(path, flag)
 }
 
-// A room that is not there is not made, one without free pages is left alone.
+// A room that is not there is not made; one for which it is not worth it, or that was not written to since, is left alone.
 func TestCompactNothing(t *testing.T) {
 	r := compactRig(t, 0)
 	if _, err := Compact(context.Background(), r.options("none"), nil); !errors.Is(err, fs.ErrNotExist) {
@@ -408,7 +410,15 @@ func TestCompactNothing(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	done, err := Compact(context.Background(), r.options("room"), nil)
+	if _, err := Compact(context.Background(), r.options("room"), nil); err != nil {
+		t.Fatal(err)
+	}
+	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpRename, Err: syscall.EIO, Suffix: ".db", Times: -1})
+	defer r.disk.Heal()
+	if _, err := Compact(context.Background(), r.options("room"), nil); err != nil {
+		t.Errorf("written again without need: %v", err)
+	}
+	done, err := Compact(context.Background(), r.options("room"), Slack.Due)
 	if err != nil || done.Before != done.After || done.Before != sizeOf(t, r, r.options("room").Path) {
 		t.Errorf("%+v (%v)", done, err)
 	}

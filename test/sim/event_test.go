@@ -50,13 +50,14 @@ const (
 	evLoseLog                 // a part of the commit log is lost while the server is down
 	evPut                     // an operator copies a backup to where a room's file is, while the server is down
 	evImport                  // a room is replaced by what an export of a copy of it holds
+	evCompact                 // a room's file is written again without its free pages
 	kinds
 )
 
 func (k kind) String() string {
 	return [kinds]string{"act", "run", "settle", "connect", "break", "leave", "ping", "retry", "remount", "advance", "step",
 		"sleep room", "crash room", "power cut", "power cut to come", "kill", "fault", "heal", "reopen", "backup", "restore",
-		"cut at", "harm", "harm sync", "harm names", "at rename", "full", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current", "wreck", "lose log", "put", "import"}[k]
+		"cut at", "harm", "harm sync", "harm names", "at rename", "full", "big", "burst", "state at", "migrate", "delete", "flip", "flip log", "flip current", "wreck", "lose log", "put", "import", "compact"}[k]
 }
 
 // An event is one step of a history.

@@ -38,11 +38,11 @@ func without(k kind) bool {
 // tortures are the climates of the torture.
 var tortures = []climate{
 	{"cuts", weights(map[kind]int{evAct: 40, evBig: 6, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 3, evAdvance: 3, evPowerCut: 2, evFuse: 5,
-		evCutAt: 10, evAtRename: 2, evKill: 2, evSleepRoom: 6, evCrashRoom: 2, evReopen: 2, evBackup: 3, evStateAt: 3, evRestore: 4, evMigrate: 1}), scripts(), 8},
+		evCutAt: 10, evAtRename: 2, evKill: 2, evCompact: 3, evSleepRoom: 6, evCrashRoom: 2, evReopen: 2, evBackup: 3, evStateAt: 3, evRestore: 4, evMigrate: 1}), scripts(), 8},
 	{"failures", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 4, evConnect: 8, evBreak: 2, evRetry: 4, evAdvance: 6, evHarm: 8, evHarmSync: 3, evHarmNames: 3, evAtRename: 3, evFull: 3, evHeal: 9,
-		evCutAt: 4, evPowerCut: 2, evSleepRoom: 5, evCrashRoom: 1, evReopen: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evMigrate: 1}), scripts(), 8},
+		evCutAt: 4, evPowerCut: 2, evCompact: 3, evSleepRoom: 5, evCrashRoom: 1, evReopen: 2, evBackup: 3, evStateAt: 2, evRestore: 3, evMigrate: 1}), scripts(), 8},
 	{"the past", weights(map[kind]int{evAct: 40, evBig: 5, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evBreak: 2, evRetry: 3, evAdvance: 5, evStep: 1, evSleepRoom: 6,
-		evReopen: 3, evPowerCut: 2, evCutAt: 2, evKill: 1, evBackup: 6, evStateAt: 12, evRestore: 5, evMigrate: 2}), scripts(), 8},
+		evReopen: 3, evPowerCut: 2, evCutAt: 2, evKill: 1, evBackup: 6, evStateAt: 12, evCompact: 6, evRestore: 5, evMigrate: 2}), scripts(), 8},
 	{"restores", weights(map[kind]int{evAct: 40, evBig: 3, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 3, evSleepRoom: 4, evReopen: 1,
 		evPowerCut: 5, evFuse: 3, evCutAt: 4, evKill: 2, evPut: 1, evImport: 3, evHarm: 2, evHarmSync: 1, evHarmNames: 2, evAtRename: 2, evHeal: 2, evBackup: 6, evStateAt: 5, evRestore: 12}), scripts(), 8},
 	{"operators", weights(map[kind]int{evAct: 45, evBig: 4, evBurst: 3, evRun: 10, evSettle: 5, evConnect: 8, evRetry: 3, evAdvance: 4, evSleepRoom: 5, evReopen: 2,
@@ -222,6 +222,8 @@ func (w *world) torment(k kind, key room.Key, rng *rand.Rand) {
 			w.clients[w.in(key.Room, rng)].act(rng)
 		}
 		w.settle(rng)
+	case evCompact:
+		w.compact(key)
 	case evMigrate:
 		w.version++
 		w.reopen(rng)
