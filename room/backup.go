@@ -233,6 +233,7 @@ func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Option
 		return operatorError(key, err)
 	}
 	defer r.Discard()
+	r.Carry("_den_peers") // a client that is away now does not ask when it comes back
 	err = h.visit(ctx, key, func(storage.Options) error { return install(r) })
 	if err == nil && !h.HasNamespace(key.Namespace) { // no life has looked for alarms
 		err = h.guard(key, func() error { return h.scanRoom(key) })

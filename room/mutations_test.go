@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -306,5 +307,42 @@ func TestInvariantBoundedReply(t *testing.T) {
 	}
 	if e := mustSucceed(t, alice.DoNumbered("c", 3, "items", "find", object{"id": "2"})); e.Value != nil || !e.Resync {
 		t.Errorf("a value that is too long: %.300s", e.Data)
+	}
+}
+
+// A client that does not wait has its answers in the order of its actions, refusals among them, also where they share a
+// commit.
+func TestMutationAnswersInOrder(t *testing.T) {
+	h, p := open(t)
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob")
+	mustSucceed(t, alice.DoNumbered("c", 1, "items", "add", object{"id": "1"}))
+	alice.Received()
+	done := make(chan roomtest.Event)
+	go func() { done <- bob.Do("items", "hang", nil) }()
+	<-p.entered
+	var want []string
+	for i, number := range []int{3, 4, 2, 3, 4} {
+		id := fmt.Sprint("n", i)
+		data, err := json.Marshal(object{"id": id, "channel": "items", "rpc": true, "client": "c", "mutation": number,
+			"action": object{"type": "put", "payload": object{"id": fmt.Sprint(number)}}})
+		if err == nil {
+			err = alice.Send(data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, []string{"error " + id, "error " + id, "success " + id, "success " + id, "success " + id}[i])
+	}
+	close(p.block)
+	<-done
+	alice.Sync("items") // it is answered after them
+	var got []string
+	for _, e := range alice.Received() {
+		if e.ID != "" {
+			got = append(got, e.Kind+" "+e.ID)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

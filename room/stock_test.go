@@ -3,15 +3,19 @@ package room_test
 // The published client of partysync: what it stores, and what it must not get before its answer.
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
+	"github.com/denrooms/den/storage"
 )
 
 func published(r *room.ConnectRequest) { r.Stock = true }
@@ -366,5 +370,37 @@ func TestStockLateReplyOfThePast(t *testing.T) {
 	}
 	if v.screen["1"] != "" || v.screen["2"] == "" {
 		t.Errorf("the page shows %v", v.screen)
+	}
+}
+
+// TestStockAwayDuringRestore has a restore of a backup that is older than a client's first visit, while the client is away.
+// When it comes back it asks for nothing, and what it shows is replaced.
+func TestStockAwayDuringRestore(t *testing.T) {
+	for _, how := range []string{"restore", "import"} {
+		t.Run(how, func(t *testing.T) {
+			h, _ := open(t)
+			alice := h.Join("shop", "r", "alice")
+			mustSucceed(t, alice.Do("items", "add", object{"id": "1"}))
+			backup := filepath.Join(t.TempDir(), "backup")
+			var export bytes.Buffer
+			if err := errors.Join(h.Backup(t.Context(), shopKey, backup), h.Export(t.Context(), shopKey, &export, storage.Lines)); err != nil {
+				t.Fatal(err)
+			}
+			mustSucceed(t, alice.Do("items", "add", object{"id": "2"}))
+			bob := h.Join("shop", "r", "bob", published)
+			ask(bob, nil)
+			expect(t, "the answer", bob, "sync 1 2")
+			bob.Leave()
+			var err error
+			if how == "restore" {
+				_, err = h.Restore(t.Context(), shopKey, backup)
+			} else {
+				_, err = h.ImportOver(t.Context(), shopKey, &export)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			expect(t, "back again", h.Join("shop", "r", "bob", published), "delete-all; update 1")
+		})
 	}
 }

@@ -167,7 +167,24 @@ func (t *turn) serve(env *actor.Envelope) {
 	if storageFailed(err) && !full(err) && t.broken == nil { // wherever it was met
 		t.broken = err
 	}
+	if err != nil && t.lost == nil && t.broken == nil && t.refuse(env.Message, err) {
+		err = nil
+	}
 	t.answers = append(t.answers, answer{env: env, value: value, err: err})
+}
+
+// refuse says no to what a client has sent, in its place among the turn's frames: a refusal does not come after the
+// answer to what was sent after it. Other messages are refused by who has sent them.
+func (t *turn) refuse(message any, err error) bool {
+	switch m := message.(type) {
+	case *actionMessage:
+		t.send(m.conn, refusal(m, err))
+	case *rawMessage:
+		t.send(m.conn, refusal(m, err))
+	default:
+		return false
+	}
+	return true
 }
 
 // context makes the Context of a hook.

@@ -276,9 +276,10 @@ func (d *DB) isAt(p Point) (bool, error) {
 type identity struct {
 	namespace, room string
 	epoch           string
-	above           Seq   // the room's seq is to be higher than this
-	seq             Seq   // what it is, when settle has returned
-	at              int64 // Unix milliseconds
+	above           Seq         // the room's seq is to be higher than this
+	seq             Seq         // what it is, when settle has returned
+	at              int64       // Unix milliseconds
+	carried         []keptTable // tables that are in the file's place now, and stay
 }
 
 func (id *identity) newEpoch(random io.Reader) (err error) {
@@ -337,6 +338,11 @@ func (id *identity) write(d *DB) error {
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{id.namespace, id.room, id.epoch, seq})
 	if err != nil {
 		return err
+	}
+	for _, t := range id.carried {
+		if err := t.write(d); err != nil {
+			return fmt.Errorf("keeping %s: %w", t.name, err)
+		}
 	}
 	_, err = d.exec(own, "COMMIT", nil)
 	return err

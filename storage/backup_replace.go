@@ -31,6 +31,9 @@ type Replacement struct {
 	o     Options
 	temp  string
 	fresh bool // there was no such room
+
+	carry   []string // tables that stay; see Carry
+	carried []keptTable
 }
 
 // PrepareRestore makes a replacement for the room of o from a backup, or from any whole
@@ -157,7 +160,7 @@ func (d *DB) checkSource() error {
 	if err := checkVersion(uint32(id), uint32(version)); err != nil {
 		return err
 	}
-	if err := d.check("PRAGMA quick_check(1)"); err != nil {
+	if err := d.check("PRAGMA integrity_check(1)"); err != nil {
 		return err
 	}
 	meta := map[string]Value{}
@@ -215,6 +218,7 @@ func (r *Replacement) install() (kept string, err error) {
 	if bug.On("rollback-mode") {
 		mode = rollbackMode
 	}
+	become.carried = r.carried
 	if err := become.settle(o.FS, r.temp, mode); err != nil {
 		return "", err
 	}
@@ -336,6 +340,7 @@ func (r *Replacement) retire() (seq Seq, readable bool, err error) {
 		return 0, false, nil
 	}
 	seq = d.Seq()
+	r.readCarried(d)
 	if err = d.Close(); errors.Is(err, ErrCorrupt) {
 		return seq, false, nil
 	}

@@ -204,6 +204,11 @@ func (d *DB) leaveMemory() error {
 
 // makeWhole makes a room's file of its content: beside its place, whole and synced, then renamed.
 func makeWhole(o Options, content []byte) error {
+	return makeWith(o, content, func(vfs.File) error { return nil })
+}
+
+// makeWith is makeWhole of what more makes of the content.
+func makeWith(o Options, content []byte, more func(vfs.File) error) error {
 	if err := o.makeNamesDurable(); err != nil {
 		return err
 	}
@@ -213,6 +218,9 @@ func makeWhole(o Options, content []byte) error {
 		return err
 	}
 	_, err = f.WriteAt(content, 0)
+	if err == nil {
+		err = more(f)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -316,19 +324,6 @@ func firstPages(room RoomLog) (content []byte, err error) {
 		err = nil
 	}
 	return content, err
-}
-
-// regain makes the file of a room that is in the log only, and tells whether there was one.
-func regain(o Options) (bool, error) {
-	if o.Log == nil {
-		return false, nil
-	}
-	room, content, err := beginning(o)
-	if err != nil || room == nil {
-		return false, err
-	}
-	room.Close() // it stays owed until the file has been opened
-	return true, makeWhole(o, content)
 }
 
 // Exists tells whether there is a room: its file, or its beginning in the commit log.

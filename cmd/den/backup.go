@@ -90,6 +90,9 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
+	if err := t.checkPoint(flags); err != nil {
+		return nil, err
+	}
 	least := most
 	if name == "export" || name == "import" || name == "restore" && t.at+t.seq != "" {
 		least = 1
@@ -109,6 +112,21 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 		return nil, fmt.Errorf("-format %q: want sql or jsonl", t.format)
 	}
 	return flags.Args(), nil
+}
+
+// checkPoint refuses two points in the history, and a point that is empty: a variable of a script may not be set.
+func (t *task) checkPoint(flags *flag.FlagSet) error {
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	switch {
+	case given["at"] && given["seq"]:
+		return errors.New("-at and -seq: give one of them")
+	case given["at"] && t.at == "":
+		return errors.New("-at is empty: want a time like 2026-11-20T10:00:00Z")
+	case given["seq"] && t.seq == "":
+		return errors.New("-seq is empty: want a number from 1")
+	}
+	return nil
 }
 
 func (t *task) do(ctx context.Context, o *operator, name string, args []string) error {
@@ -182,7 +200,10 @@ func (t *task) fetchFile(ctx context.Context, o *operator, path string, query ur
 	if err := room.Outside(t.data, file); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(file); err == nil && !t.force {
+	switch info, err := os.Lstat(file); {
+	case err == nil && !info.Mode().IsRegular(): // a device, say, would be replaced by a file
+		return fmt.Errorf("%s: %w and no regular file", file, fs.ErrExist)
+	case err == nil && !t.force:
 		return exists(file)
 	}
 	if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {

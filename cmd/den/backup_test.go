@@ -202,6 +202,20 @@ func TestSlips(t *testing.T) {
 	if _, err := den(t, data, "restore", "todos/a", ""); err == nil || !strings.Contains(err.Error(), "an argument is empty") {
 		t.Errorf("of a file without a name: %v", err)
 	}
+	for _, slip := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"backup", "-at", "2026-11-20T10:00:00Z", "-seq", "1", "todos/a", filepath.Join(dir, "b.db")}, "give one of them"},
+		{[]string{"backup", "-at", "", "todos/a", filepath.Join(dir, "b.db")}, "-at is empty"},
+		{[]string{"restore", "-seq", "", "todos/a"}, "-seq is empty"},
+		{[]string{"backup", "-force", "todos/a", dir}, "no regular file"},
+		{[]string{"export", "-force", "todos/a", dir}, "no regular file"},
+	} {
+		if _, err := den(t, data, slip.args...); err == nil || !strings.Contains(err.Error(), slip.want) {
+			t.Errorf("%v: %v", slip.args, err)
+		}
+	}
 	for _, c := range []struct {
 		key  string
 		note bool
