@@ -69,6 +69,7 @@ type inquiry struct {
 	cursor syncproto.Cursor
 	from   storage.Value
 	base   storage.Seq // of one that the client did not send: after which commit it lacks what has changed
+	noted  bool        // it stands in the notes on the client that it has asked
 	copies bool        // the client is sent every live row, and builds a copy from them
 }
 
@@ -101,6 +102,18 @@ func (t *turn) inquire(m *syncMessage) (goesOn bool) {
 	l.inquiries[key] = m.inquiry
 	t.undo = append(t.undo, func() { l.answered(m) })
 	return true
+}
+
+// notePutOff notes that a client without cursors has asked, where its answer must wait for a later turn: if it is cut off
+// before, it gets the answer when it comes back.
+func (t *turn) notePutOff(m *syncMessage) error {
+	asked := m.inquiry
+	if m.since != syncproto.SinceFrom || m.going || asked.noted {
+		return nil
+	}
+	asked.noted = true
+	t.undo = append(t.undo, func() { asked.noted = false })
+	return t.noteAnswer(m, unanswered)
 }
 
 // pursue has the room answer a sync that no session has sent, from the end of the turn on.

@@ -213,7 +213,7 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 		return nil, nil
 	}
 	if t.quota.spent() && !t.shared(m) {
-		return m, nil
+		return m, t.notePutOff(m)
 	}
 	if m.since == syncproto.SinceFrom && !m.byID {
 		next, err = t.syncStock(m)
