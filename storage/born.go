@@ -254,12 +254,12 @@ func createFile(f FS, path string) (vfs.File, error) {
 	return f.Open(path, flags)
 }
 
-// beginning finds in the log the room of which there is no file, if all of it is there; nil: it is
-// not.
-func beginning(o Options) (RoomLog, []byte, error) {
+// beginning finds in the log the room of which there is no file, if all of it is there, and has use do something with the
+// log's part of it and its first pages, as firstPages gives them. found is false where there is no such room.
+func beginning(o Options, use func(room RoomLog, content []byte) error) (found bool, err error) {
 	owed, from, to, err := o.Log.Traces(o.Namespace, o.Room)
 	if err != nil {
-		return nil, nil, err
+		return false, err
 	}
 	var epochs []string
 	if owed != "" {
@@ -270,25 +270,25 @@ func beginning(o Options) (RoomLog, []byte, error) {
 	}
 	moved, err := readAside(o)
 	if err != nil {
-		return nil, nil, err
+		return false, err
 	}
 	defer moved.close()
 	for _, epoch := range append(epochs, moved.epochs()...) {
 		room, err := o.part(epoch)
 		if err != nil {
-			return nil, nil, err
+			return false, err
 		}
 		room = moved.before(o, room, epoch, 0)
 		content, err := firstPages(room)
-		if err == nil && content != nil {
-			return room, content, nil
+		if found = err == nil && content != nil; found {
+			err = use(room, content)
 		}
-		room.Close()
-		if err != nil {
-			return nil, nil, err
+		room.Close() // it stays owed until the file has been opened
+		if found || err != nil {
+			return found, err
 		}
 	}
-	return nil, nil, nil
+	return false, nil
 }
 
 // errEnough ends a replay.
@@ -340,9 +340,5 @@ func Exists(o Options) (bool, error) {
 	case o.Log == nil:
 		return false, nil
 	}
-	room, _, err := beginning(o)
-	if room != nil {
-		room.Close()
-	}
-	return room != nil, err
+	return beginning(o, func(RoomLog, []byte) error { return nil })
 }

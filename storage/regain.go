@@ -17,17 +17,14 @@ func regain(o Options) (bool, error) {
 	if o.Log == nil {
 		return false, nil
 	}
-	room, content, err := beginning(o)
-	if err != nil || room == nil {
-		return false, err
-	}
-	defer room.Close() // it stays owed until the file has been opened
-	first, _, err := room.Range()
-	if err != nil {
-		return false, err
-	}
-	return true, makeWith(o, content, func(f vfs.File) error {
-		return onward(f, room, first, uint32(len(content)/pageSize))
+	return beginning(o, func(room RoomLog, content []byte) error {
+		first, _, err := room.Range()
+		if err != nil {
+			return err
+		}
+		return makeWith(o, content, func(f vfs.File) error {
+			return onward(f, room, first, uint32(len(content)/pageSize))
+		})
 	})
 }
 
