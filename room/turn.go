@@ -173,6 +173,11 @@ func (t *turn) refuse(message any, err error) bool {
 		t.send(m.conn, refusal(m, err))
 	case *rawMessage:
 		t.send(m.conn, refusal(m, err))
+	case *syncMessage:
+		if passing(err) {
+			return false // its session asks again
+		}
+		t.send(m.conn, refusal(m, err))
 	default:
 		return false
 	}
