@@ -6,6 +6,7 @@
 #   make fuzz    every fuzz target (FUZZTIME=5s)      make bench   every benchmark (BENCHTIME=1s), and the ratios
 #   make crash   kill -9 and restart (LOOPS=200)      make web     the page and the wire, in Node and Chromium
 #   make sim     systems from seeds (test/sim)         make bugs    the simulation against deliberate bugs
+#   make soak-edges  200 hostile clients beside 50 honest ones (DURATION=10m)
 #   make soak    the long versions (DURATION=10m)     make api     rewrite the golden files of the exported API
 #   make run     serve the example rooms              make clean   remove the checkers and logs
 #   make compare the benchmarks of test/compare/list.go, here and at another commit, in turn: is anything slower?
@@ -23,7 +24,7 @@ BENCH     ?= .
 
 export FUZZTIME LOOPS DURATION
 
-.PHONY: test lint cross unit fuzz bench compare crash sim bugs web soak api run clean
+.PHONY: test lint cross unit fuzz bench compare crash sim bugs web soak soak-edges api run clean
 
 test:
 	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim storage web
@@ -41,7 +42,10 @@ compare:
 	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(value BENCH)' -dir '$(DIR)'
 
 soak:
-	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup cross-soak unit-soak fuzz crash-soak linear-soak sim-soak torture-soak sockets-soak bugs bench
+	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup cross-soak unit-soak fuzz crash-soak linear-soak sim-soak torture-soak sockets-soak edges-soak bugs bench
+
+soak-edges:
+	@$(RUN) setup edges-soak
 
 api:
 	go test ./test/policy -run '^TestAPI$$' -update
