@@ -7,6 +7,7 @@
 #   make crash   kill -9 and restart (LOOPS=200)      make web     the page and the wire, in Node and Chromium
 #   make sim     systems from seeds (test/sim)         make bugs    the simulation against deliberate bugs
 #   make mutants  small bugs in the source: do the tests find them? (PKG= SEED=1 N=50; test/mutants/main.go says how)
+#   make soak-edges  200 hostile clients beside 50 honest ones (DURATION=10m)
 #   make soak    the long versions (DURATION=10m)     make api     rewrite the golden files of the exported API
 #   make run     serve the example rooms              make clean   remove the checkers and logs
 #   make compare the benchmarks of test/compare/list.go, here and at another commit, in turn: is anything slower?
@@ -26,7 +27,7 @@ N         ?= 50
 
 export FUZZTIME LOOPS DURATION
 
-.PHONY: test lint cross unit fuzz bench compare crash sim bugs mutants web soak api run clean
+.PHONY: test lint cross unit fuzz bench compare crash sim bugs mutants web soak soak-edges api run clean
 
 test:
 	@BENCHTIME=1x $(RUN) setup format vet staticcheck vuln cross unit fuzz bench crash sim storage web
@@ -47,7 +48,10 @@ mutants:
 	@go run ./test/mutants -pkg '$(PKG)' -seed '$(SEED)' -n '$(N)'
 
 soak:
-	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup cross-soak unit-soak fuzz crash-soak linear-soak sim-soak torture-soak sockets-soak bugs bench
+	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup cross-soak unit-soak fuzz crash-soak linear-soak sim-soak torture-soak sockets-soak edges-soak bugs bench
+
+soak-edges:
+	@$(RUN) setup edges-soak
 
 api:
 	go test ./test/policy -run '^TestAPI$$' -update

@@ -223,6 +223,13 @@ part_sockets-soak() {
   note 'drawn in .bin/soak.png'
 }
 
+# Hostile clients beside honest ones, under the race detector and with more threads than there are cores.
+part_edges-soak() {
+  have gcc || have clang || missing 'the race detector needs a C compiler'
+  CGO_ENABLED=1 GOMAXPROCS=12 go test -race -count=1 -v -timeout 24h -run '^TestEdges$' ./test/edges \
+    -edges.for "$DURATION" -edges.hostile 200 -edges.honest 50 -edges.ratio 2
+}
+
 part_web() {
   local browser
   have node && have npm || missing 'Node.js with npm is missing: the page and the wire were not tested'
