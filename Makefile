@@ -2,7 +2,7 @@
 # What each part does is in test/checks/parts.sh; the order and the summary are in test/checks/run.sh.
 #
 #   make test    everything, once                     make lint    format, vet, staticcheck, vulnerabilities
-#   make unit    go test -race ./...                  make cross   does it build for every system that Den supports
+#   make unit    go test -race, SQLite left out         make cross   does it build for every system that Den supports
 #   make fuzz    every fuzz target (FUZZTIME=5s)      make bench   every benchmark (BENCHTIME=1s), and the ratios
 #   make crash   kill -9 and restart (LOOPS=200)      make web     the page and the wire, in Node and Chromium
 #   make sim     systems from seeds (test/sim)         make bugs    the simulation against deliberate bugs

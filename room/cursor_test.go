@@ -196,7 +196,7 @@ func (f *follower) equals(h *roomtest.Host) {
 	fresh := h.Join("shop", "r", "")
 	for name, ch := range f.channels {
 		want := make(map[any]string)
-		for _, e := range fresh.Resume(name, nil) { // Sync leaves out the rows that come as updates, where a tombstone is behind them
+		for _, e := range fresh.Resume(name, nil) { // Sync leaves out the rows that come as updates, where a tombstone follows them
 			for _, r := range e.Rows {
 				want[r.ID()] = fmt.Sprint(r)
 			}

@@ -236,7 +236,7 @@ func (r *Replacement) install() (kept string, err error) {
 	case old:
 		err = r.takeOver()
 	default:
-		err = r.settleDown()
+		err = r.takePlace()
 	}
 	if err != nil {
 		return "", err
@@ -269,9 +269,9 @@ func (r *Replacement) takeOver() error {
 	return nil
 }
 
-// settleDown gives the new file the name that no file has. What is beside the name belongs to a file that somebody has
+// takePlace gives the new file the name that no file has. What is beside the name belongs to a file that somebody has
 // removed, and must not be played into the new one, nor take its place.
-func (r *Replacement) settleDown() error {
+func (r *Replacement) takePlace() error {
 	o := r.o
 	if err := removeIfThere(o.FS, o.Path+wholeSuffix); err != nil {
 		return err
