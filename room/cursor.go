@@ -71,10 +71,11 @@ func (l *life) tell() error {
 		}
 	}
 	for mark, conns := range lacking {
-		frames, err := l.since(mark, nil)
+		frames, refused, err := l.since(mark, nil)
 		if err != nil {
 			return err
 		}
+		l.cutAnswers(conns, refused)
 		l.hand(conns, frames)
 	}
 	return nil
@@ -83,10 +84,11 @@ func (l *life) tell() error {
 // tellHeld is tell for a connection that is held: what it is held from stays with the room.
 func (l *life) tellHeld(c *hibernate.Connection, mark uint64) error {
 	h := l.held[c]
-	frames, err := l.since(mark, h)
+	frames, refused, err := l.since(mark, h)
 	if err != nil {
 		return err
 	}
+	l.cutAnswers([]*hibernate.Connection{c}, refused)
 	for _, channel := range h.channels {
 		if !channel.kept {
 			channel.kept = true
@@ -110,8 +112,9 @@ func (l *life) hand(conns []*hibernate.Connection, frames []*hibernate.Frame) {
 }
 
 // since is all channels' changes after a commit, as updates; all there is where the
-// commit is not in the history. What h holds is left out.
-func (l *life) since(mark uint64, h *hold) (frames []*hibernate.Frame, err error) {
+// commit is not in the history. What h holds is left out. refused are the channels of which there is too much: an exception
+// says so.
+func (l *life) since(mark uint64, h *hold) (frames []*hibernate.Frame, refused []string, err error) {
 	for i, channel := range l.ns.channels {
 		if h != nil && h.channels[channel] != nil {
 			continue
@@ -127,12 +130,12 @@ func (l *life) since(mark uint64, h *hold) (frames []*hibernate.Frame, err error
 			more, err = l.anew(channel, cursor)
 		}
 		if code, _ := ErrorCode(err); err != nil && code == syncproto.CodeTooLarge {
-			more, err = []*hibernate.Frame{exception(channel, err)}, nil
+			more, refused, err = []*hibernate.Frame{exception(channel, err)}, append(refused, channel), nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		frames = append(frames, more...)
 	}
-	return frames, nil
+	return frames, refused, nil
 }

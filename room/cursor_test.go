@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,8 @@ type follower struct {
 	c        *roomtest.Client
 	channels map[string]*followed
 	resets   int
-	latest   string // the latest cursor or at of this connection
+	latest   string           // the latest cursor or at of this connection
+	parts    []roomtest.Event // the first frames of a commit, the others of which have not come yet
 }
 
 type followed struct {
@@ -41,8 +43,11 @@ func follow(t *testing.T, name string, channels ...string) *follower {
 	return f
 }
 
-func (f *follower) connect(h *roomtest.Host) {
-	f.c, f.latest = h.Join("shop", "r", f.name), ""
+func (f *follower) connect(h *roomtest.Host) { f.resume(h.Join("shop", "r", f.name)) }
+
+// resume goes on over a connection.
+func (f *follower) resume(c *roomtest.Client) {
+	f.c, f.latest, f.parts = c, "", nil
 	for name, ch := range f.channels {
 		ch.asked, ch.begun, ch.pages = true, false, false
 		f.c.SendJSON(object{"channel": name, "sync": true, "cursor": ch.cursor})
@@ -64,16 +69,19 @@ func (f *follower) act(r *rand.Rand, step int) {
 }
 
 // take applies the first n of what has come, or all for -1; the others are lost. Of a
-// commit it applies all frames or none.
+// commit it applies all frames or none: what has come of one that is not whole waits for the rest.
 func (f *follower) take(n int) {
 	f.t.Helper()
-	events := f.c.Received()
+	events := append(f.parts, f.c.Received()...)
+	f.parts = nil
 	if n >= 0 && n < len(events) {
 		events = events[:n]
 	}
-	for len(events) > 0 && events[len(events)-1].Kind != "sync" && events[len(events)-1].Cursor == "" {
-		events = events[:len(events)-1]
+	whole := len(events)
+	for whole > 0 && events[whole-1].Kind != "sync" && events[whole-1].Kind != "exception" && events[whole-1].Cursor == "" {
+		whole--
 	}
+	events, f.parts = events[:whole], slices.Clone(events[whole:])
 	for _, e := range events {
 		if ch := f.channels[e.Channel]; ch != nil {
 			f.apply(ch, e)

@@ -69,6 +69,7 @@ type life struct {
 	held     map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
 
 	inquiries map[answerKey]*inquiry // syncs whose answers are on their way; see reading.go
+	cut       map[answerKey]struct{} // whose answers of an earlier life do not go on; see breakoff.go
 
 	waiting   map[*hibernate.Connection]struct{} // those with Waits set; see confirm.go
 	marks     marks

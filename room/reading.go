@@ -71,6 +71,8 @@ type inquiry struct {
 	base   storage.Seq // of one that the client did not send: after which commit it lacks what has changed
 	noted  bool        // it stands in the notes on the client that it has asked
 	copies bool        // the client is sent every live row, and builds a copy from them
+	life   uint64      // in which it was answered last; see breakoff.go
+	over   bool        // its client was told to ask again
 }
 
 // covers reports whether the answer to a sync is that of another one too.
@@ -87,6 +89,10 @@ func (t *turn) inquire(m *syncMessage) (goesOn bool) {
 	if fresh {
 		m.inquiry = &inquiry{since: m.since, cursor: m.cursor, from: m.from, base: m.base}
 	}
+	if t.brokenOff(m) {
+		return false
+	}
+	m.inquiry.life = l.number
 	switch {
 	case now == m.inquiry:
 		return true
@@ -167,5 +173,6 @@ func (l *life) forgetInquiries(conn *hibernate.Connection) {
 	for _, channel := range l.ns.channels {
 		delete(l.inquiries, answerKey{conn, channel, true})
 		delete(l.inquiries, answerKey{conn, channel, false})
+		delete(l.cut, answerKey{conn, channel, false})
 	}
 }

@@ -74,6 +74,7 @@ func (t *turn) rebase(channel, cursor string) {
 	if err != nil {
 		l.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
 		frames = []*hibernate.Frame{exception(channel, err)}
+		t.breakOff(channel)
 	}
 	if to := t.audience(channel); len(to) > 0 {
 		t.out = append(t.out, delivery{to: to, frames: frames})
