@@ -194,12 +194,15 @@ func (t *turn) repeat(m *actionMessage) error {
 	case err != nil:
 		return t.storageError(err)
 	case state == replyNone:
-		return alreadyApplied()
+		err = alreadyApplied()
 	case state == replyOther:
-		return duplicateID()
+		err = duplicateID()
 	}
-	t.send(m.conn, reply)
-	return nil
+	t.stand(m, reply, err)
+	if err != nil {
+		return err
+	}
+	return t.answerAgain(m, reply)
 }
 
 // errBefore is the cause of what is said of a number that was used up before.

@@ -118,6 +118,7 @@ type turn struct {
 	starting bool                    // it is of the life's start
 	undo     []func()                // takes back, in reverse order, what is not in the database
 	lost     error                   // why all that it had done was taken back
+	standing []standing              // answers that a loss leaves as they are
 	broken   error                   // the life cannot go on
 
 	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
@@ -345,11 +346,6 @@ func (t *turn) lose(cause error) {
 	for _, undo := range slices.Backward(t.undo) {
 		undo()
 	}
-	for i, a := range t.answers {
-		if a.err == nil {
-			t.answers[i].value, t.answers[i].err = nil, takenBack(a.env.Message, cause)
-		}
-	}
 	if !bug.On("lost-batch") {
 		t.out = nil
 	}
@@ -357,6 +353,7 @@ func (t *turn) lose(cause error) {
 	t.staged, t.dismissed, t.noted = nil, nil, false
 	t.alarmed = false
 	t.life.pages, t.life.gathered = pageCache{}, nil // their seq will be used again, for something else
+	t.takeBackAnswers(cause)
 }
 
 // commit makes the turn durable, opens the gate and gives the answers.
@@ -522,13 +519,11 @@ func (t *turn) action(m *actionMessage) error {
 	case err != nil:
 		return t.storageError(err)
 	case state == replyOther:
+		t.stand(m, nil, duplicateID())
 		return duplicateID()
-	case state == replySame && t.heldOn(m.conn, m.channel) != nil:
-		t.respond(m, reply, 0) // what has become of its rows is in the answer
-		return nil
 	case state == replySame:
-		t.send(m.conn, reply)
-		return t.refresh(m, reply)
+		t.stand(m, reply, nil)
+		return t.answerAgain(m, reply)
 	}
 	done, err := t.apply(m)
 	if err != nil {

@@ -1,0 +1,76 @@
+package room
+
+import (
+	"github.com/denrooms/den/hibernate"
+)
+
+// An action that was applied in an earlier turn, and comes again in one that is lost, has the answer of then: nothing that
+// the lost turn did counts for that answer. To refuse it as the turn's other actions are refused would tell its client that
+// it was not applied.
+
+// A standing is an answer that rests on earlier turns only.
+type standing struct {
+	m     *actionMessage
+	reply *hibernate.Frame
+	err   error // with errBefore, in the place of reply
+}
+
+// stand notes an answer of before, unless it is of this very turn.
+func (t *turn) stand(m *actionMessage, reply *hibernate.Frame, err error) {
+	if !t.remembers(m) {
+		t.standing = append(t.standing, standing{m, reply, err})
+	}
+}
+
+// remembers reports whether the turn in work has applied an action under a message's name or number.
+func (t *turn) remembers(m *actionMessage) bool {
+	if m.mutation != 0 {
+		at := t.life.marks.known[clientKey{m.client, m.conn.Identity.Subject}]
+		return at == nil || m.mutation > at.stored
+	}
+	place, waits := t.life.replies.waiting[m.key]
+	return waits && t.remembered > 0 && int(place.at) >= t.waiting
+}
+
+// answerAgain gives an action the answer that it had before.
+func (t *turn) answerAgain(m *actionMessage, reply *hibernate.Frame) error {
+	switch {
+	case m.mutation != 0:
+		t.send(m.conn, reply)
+		return nil
+	case t.heldOn(m.conn, m.channel) != nil:
+		t.respond(m, reply, 0) // what has become of its rows is in the answer
+		return nil
+	}
+	t.send(m.conn, reply)
+	return t.refresh(m, reply)
+}
+
+// takeBackAnswers makes refusals of the lost turn's answers, but for those that stand: they are given once more, because the
+// turn's frames are gone.
+func (t *turn) takeBackAnswers(cause error) {
+	stands := make(map[any]standing, len(t.standing))
+	for _, s := range t.standing {
+		stands[s.m] = s
+	}
+	for i, a := range t.answers {
+		if a.err != nil {
+			continue
+		}
+		var err error
+		switch s, is := stands[a.env.Message]; {
+		case !is:
+			err = takenBack(a.env.Message, cause)
+		case s.err != nil:
+			t.send(s.m.conn, refusal(s.m, s.err))
+		default:
+			n := len(t.out)
+			if err = t.answerAgain(s.m, s.reply); err != nil {
+				t.out = t.out[:n]
+			}
+		}
+		if err != nil {
+			t.answers[i].value, t.answers[i].err = nil, err
+		}
+	}
+}
