@@ -134,12 +134,15 @@ func (c *cell) leave(r *rest) {
 }
 
 // count counts a failure of a life, and gives the delay that follows it: none for the
-// first one after a good time. A life that did not even begin always has one.
+// first one after a good time, and none for one that is a sender's. A life that did not even begin always has one.
 func (c *cell) count(l *life, now time.Time) time.Duration {
 	b := c.system.opts.Backoff
 	if l.began.IsZero() {
 		c.failures++
 		return b.delay(c.failures - 1)
+	}
+	if errors.Is(l.cause, ErrSpared) {
+		return 0
 	}
 	if now.Sub(l.began) >= b.Reset {
 		c.failures = 0

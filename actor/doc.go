@@ -41,7 +41,7 @@
 // takes the rest of the inbox at once. A life that breaks again before it is
 // Backoff.Reset old makes its key back off: what is queued is refused, and so is
 // every Send until the delay is over (Min, doubled each time, up to Max). The next
-// Send after it starts a life. A failed Start always backs off. There are no timers
+// Send after it starts a life. A failure that is a sender's (ErrSpared) does not count. A failed Start always backs off. There are no timers
 // in this package: time is read, from Options.Now, when something happens.
 //
 // # Limits and defaults

@@ -24,6 +24,9 @@ var (
 	// It must have answered at least one, else all are refused as with any error: so a
 	// message that breaks each life that takes it does not come back for ever.
 	ErrRequeue = errors.New("actor: the unanswered messages were not begun")
+	// ErrSpared, wrapped in the error of a Receive, says that the sender of one message is to blame: the next life begins
+	// at once, and the failure does not count for Backoff. The Behavior sees to it that a sender cannot go on like that.
+	ErrSpared = errors.New("actor: the failure is the sender's")
 	// ErrReported, wrapped in the error of a Start or a Receive, says that the Behavior has told
 	// the operator of it: the System logs it at Debug, not at Error.
 	ErrReported = errors.New("actor: reported already")

@@ -247,6 +247,32 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
+// TestBackoffSpared: a failure that is a sender's has no delay, however often it comes, and does not count for others.
+func TestBackoffSpared(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTest(t, scripted{receive: each(func(s *scripted, e *Envelope) error {
+			switch e.Message {
+			case "bad":
+				return errBroken
+			case "theirs":
+				return fmt.Errorf("%w: %w", ErrSpared, errBroken)
+			}
+			e.Reply(s.life, nil)
+			return nil
+		})}, Options{Now: newClock().Now})
+		for i, step := range []struct {
+			message string
+			want    time.Duration
+		}{{"theirs", 0}, {"theirs", 0}, {"theirs", 0}, {"bad", 0}, {"theirs", 0}, {"bad", 100 * time.Millisecond}} {
+			_, err := s.Request(t.Context(), key, step.message)
+			if u := unavailable(t, err); u.RetryAfter != step.want {
+				t.Errorf("step %d: backs off for %v, want %v", i, u.RetryAfter, step.want)
+			}
+			synctest.Wait()
+		}
+	})
+}
+
 // TestBackoffRefusesQueue: going down, an actor refuses what is queued.
 func TestBackoffRefusesQueue(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -1,14 +1,17 @@
 package room
 
-// Why an action that panics does not take the room from others. A panic ends the room's life, and a room whose lives
-// end one after another backs off. So an action type that has panicked or hung three times for one user is not run for him
+// Why an action that panics does not take the room from others. A panic ends the room's life. One that a client has called
+// for does not count for the room's back-off: whoever connects again and again could keep the room down. But each
+// new life costs a start. So an action type that has panicked or hung three times for one user is not run for him
 // until a minute after the last time: it is answered with action_disabled. Who is nobody in particular is told from
 // others by the connection. The host remembers, because the life is over.
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
+	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
@@ -58,6 +61,9 @@ func (t *turn) blamed(conn *hibernate.Connection, action string, unit func() (st
 	l.acting.Store(nil)
 	if stackOf(err) != nil {
 		l.host.culprits.note(who, l.host.opts.Clock.Now())
+		if t.broken != nil && !storageFailed(t.broken) {
+			t.broken = fmt.Errorf("%w: %w", actor.ErrSpared, t.broken)
+		}
 	}
 	return commit, err
 }

@@ -49,6 +49,25 @@ func TestPanicsOfAUser(t *testing.T) {
 	mustRefuse(t, as("phone", "alice").Do("items", "panic", object{"id": "x"}), "action_failed")
 }
 
+// TestPanicsOverManyConnections: somebody who connects again and again has an action panic over each connection. The room is
+// there for others all the time: it does not back off.
+func TestPanicsOverManyConnections(t *testing.T) {
+	h, p := open(t)
+	alice := h.Join("shop", "r", "alice")
+	for range 20 {
+		mallory := h.Join("shop", "r", "")
+		for range 3 {
+			mustRefuse(t, mallory.Do("items", "panic", object{"id": "x"}), "action_failed")
+			mustSucceed(t, alice.Do("items", "put", object{"id": "1"}))
+		}
+		mustRefuse(t, mallory.Do("items", "panic", object{"id": "x"}), "action_disabled")
+		mallory.Leave()
+	}
+	if n := p.starts.Load(); n != 61 {
+		t.Errorf("the room had %d lives", n)
+	}
+}
+
 // TestPanicsKeepTheNumber: a numbered action that is disabled keeps its number, and is applied when it may be.
 func TestPanicsKeepTheNumber(t *testing.T) {
 	h, _ := open(t)

@@ -58,7 +58,8 @@
 //     retries and crashes; sent again, it gets the reply that it had.
 //   - A hook that panics fails its action and ends the life: the handler's value
 //     is thrown away, and a new one is made before the next message. Sockets
-//     stay. A room that keeps failing backs off and answers room_unavailable.
+//     stay. A room that keeps failing by itself backs off and answers room_unavailable; a client's action or
+//     message that panics does not bring that about.
 //   - A hook that does not return is told so by its context, then its database is
 //     fenced and the room goes on in a new life without it.
 //   - Clients get codes and messages that were written for them ([Abort]); any

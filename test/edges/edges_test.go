@@ -196,10 +196,22 @@ func (s *server) judge(clients []*honest) {
 	}
 }
 
-// score reads what the room holds of a client, over a connection of its own.
-func (s *server) score(c *honest) (int64, error) {
+// score asks for what the room holds of a client, as often as it has to: what hostile clients have sent last may be in
+// work still, and end the room's life.
+func (s *server) score(c *honest) (n int64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	for ctx.Err() == nil {
+		if n, err = s.read(ctx, c); err == nil {
+			return n, nil
+		}
+		pause(ctx, 20*time.Millisecond)
+	}
+	return 0, err
+}
+
+// read reads what the room holds of a client, over a connection of its own.
+func (s *server) read(ctx context.Context, c *honest) (int64, error) {
 	conn, _, err := websocket.Dial(ctx, c.url, nil)
 	if err != nil {
 		return 0, err
