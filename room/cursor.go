@@ -76,7 +76,9 @@ func (l *life) tell() error {
 			return err
 		}
 		l.cutAnswers(conns, refused)
-		l.hand(conns, frames)
+		if err := l.hand(conns, frames); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -95,12 +97,14 @@ func (l *life) tellHeld(c *hibernate.Connection, mark uint64) error {
 			l.lookAgain(c, channel.until)
 		}
 	}
-	l.hand([]*hibernate.Connection{c}, frames)
-	return nil
+	return l.hand([]*hibernate.Connection{c}, frames)
 }
 
 // hand gives frames to connections, which have all that there is then.
-func (l *life) hand(conns []*hibernate.Connection, frames []*hibernate.Frame) {
+func (l *life) hand(conns []*hibernate.Connection, frames []*hibernate.Frame) error {
+	if err := l.db.Keep(); err != nil {
+		return err
+	}
 	l.gate.Lock()
 	defer l.gate.Unlock()
 	for _, c := range conns {
@@ -109,6 +113,7 @@ func (l *life) hand(conns []*hibernate.Connection, frames []*hibernate.Frame) {
 			c.Handed(uint64(l.db.Seq()))
 		}
 	}
+	return nil
 }
 
 // since is all channels' changes after a commit, as updates; all there is where the

@@ -21,8 +21,10 @@ import (
 type Handler interface {
 	// OnStart begins a life, before all other hooks; Context.WakeReason tells why. The room has gone through its
 	// [Migrations], and its tables are what their structs say. It is the place for CREATE
-	// TABLE IF NOT EXISTS where one needs no more than that; tables of Migrations are better: a room that
-	// somebody called for and where nothing was done leaves no file with them, and one with what OnStart wrote. If it fails the room stays
+	// TABLE IF NOT EXISTS where one needs no more than that; tables of Migrations are better, because no life runs them again. What
+	// OnStart writes in a new room waits in memory until somebody is shown something of the room: a room that was called for, and
+	// of which nobody got anything but errors, leaves no file; except the first room of a namespace in each process, and rooms of a
+	// namespace with a [GoMigration]. If it fails the room stays
 	// closed, and is tried again later; see [Host.Failures]. Who connects is told an error that was written
 	// for clients, ErrNotFound and Abort; an action that waits is told room_unavailable, and keeps its number.
 	OnStart(c *Context) error

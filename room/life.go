@@ -218,6 +218,7 @@ func (l *life) open() error {
 	if l.fenced {
 		return actor.ErrAbandoned
 	}
+	db.Withhold() // see unseen.go
 	return nil
 }
 

@@ -148,7 +148,10 @@ func (h *Host) roomOf(namespace string, file storage.RoomFile) (Key, error) {
 // Migrate wakes a room, which takes it through the migrations that it lacks, and ends its life
 // again. The error is that of the room's start, for operators: often a *MigrationError.
 func (h *Host) Migrate(ctx context.Context, key Key) error {
-	err := h.Settle(ctx, key)
+	err := h.check(key)
+	if err == nil {
+		_, err = h.actors.Request(ctx, key, migrateMessage{})
+	}
 	if failed, there := h.failures.of(key); there && errors.Is(err, actor.ErrUnavailable) {
 		err = failed.Err
 	}

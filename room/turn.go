@@ -86,8 +86,9 @@ type (
 		sender    uint64 // see Host.sender
 		bodyBytes int
 	}
-	settleMessage struct{} // asks for nothing but an answer
-	thenMessage   struct {
+	settleMessage  struct{}                // asks for nothing but an answer
+	migrateMessage struct{ settleMessage } // and has a new room stay
+	thenMessage    struct {
 		life uint64
 		err  error
 		then func(*Context, error) error
@@ -367,6 +368,9 @@ func (t *turn) commit() {
 	if bug.On("mark-outside") && changed && t.batch != nil {
 		err, t.batch = t.batch.Commit(), nil
 	}
+	if t.shows(changed) && err == nil {
+		err = t.life.db.Keep()
+	}
 	if changed && err == nil {
 		if err = t.keep(); err == nil {
 			t.note()
@@ -430,7 +434,10 @@ func (t *turn) noteAlone() {
 	if idle || t.broken != nil || t.life.isFenced() || t.life.host.logFailed() {
 		return
 	}
-	err := t.keep()
+	err := t.life.db.Keep()
+	if err == nil {
+		err = t.keep()
+	}
 	if err == nil {
 		t.note()
 		err = t.batch.Commit()

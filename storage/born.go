@@ -114,9 +114,17 @@ func (d *DB) Seen() { d.seen.Store(true) }
 
 // fold puts what is in the WAL into the database in memory.
 func (d *DB) fold() error {
+	if err := d.keepHeld(); err != nil {
+		return err
+	}
 	if err := d.o.Log.Sync(); err != nil { // else a power cut could leave a file that has more than the log
 		return err
 	}
+	return d.emptyMemoryWAL()
+}
+
+// emptyMemoryWAL is fold for content that no file will have.
+func (d *DB) emptyMemoryWAL() error {
 	logged, done, rc := d.c.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE)
 	if rc != sqlite3.SQLITE_OK {
 		return d.c.said(rc)
@@ -129,6 +137,9 @@ func (d *DB) fold() error {
 
 // settle makes the file, and puts it into the place of the memory.
 func (d *DB) settle() error {
+	if err := d.keepHeld(); err != nil {
+		return err
+	}
 	if err := makeWhole(d.o, d.seat.memory); err != nil {
 		return err
 	}
@@ -176,8 +187,10 @@ func (d *DB) settleSoon() {
 
 // leaveMemory makes the file of a room that is closed, unless nobody knows of the room.
 func (d *DB) leaveMemory() error {
-	if d.number == 0 && !d.seen.Load() {
-		d.swept = d.seat.empty()
+	if d.unseen() {
+		if d.number == 0 || d.emptyMemoryWAL() == nil { // else the connection is not used again
+			d.swept = d.seat.empty()
+		}
 		return nil
 	}
 	if d.number > 0 {

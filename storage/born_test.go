@@ -222,7 +222,7 @@ func TestBornUnseen(t *testing.T) {
 	}
 	d = n.born("r")
 	epoch := d.Epoch()
-	if err := d.Close(); err != nil {
+	if err := errors.Join(d.Keep(), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if d = n.open("r"); d.unsettled() || d.Epoch() != epoch {

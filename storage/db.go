@@ -267,12 +267,9 @@ func (d *DB) query(auth authority, sql string, args []any) (*Rows, error) {
 // Seq is the number of the last action that changed a row, the open batch's included.
 func (d *DB) Seq() Seq { return Seq(d.seq.Load()) }
 
-// Epoch is a name for this history of the room, which no other has: 32 hex digits. Who asks has
-// seen the room, see Seen.
-func (d *DB) Epoch() string {
-	d.Seen()
-	return d.epoch
-}
+// Epoch is a name for this history of the room, which no other has: 32 hex digits. Before it is shown to anybody Keep has to be
+// called: else the room may begin again under it, with something else.
+func (d *DB) Epoch() string { return d.epoch }
 
 // Interrupt ends the statement that runs now, if one does, with ErrInterrupted;
 // a write that it ends loses the batch (ErrBatchLost). Any goroutine may call it.

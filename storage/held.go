@@ -1,0 +1,111 @@
+package storage
+
+// Rooms that nobody has seen yet. A room that begins in the commit log (born.go) may have transactions of its own before
+// anybody gets anything of it: those of a hook that makes its tables. Withhold keeps them in memory, and Keep
+// gives them to the log, in their order, before the first thing that somebody gets. If nobody gets anything, the room
+// leaves nothing: a scanner that calls ten thousand names makes no ten thousand rooms.
+
+import (
+	"errors"
+	"slices"
+)
+
+// A heldLog is a room's part of the log that has nothing so far: its entries are here.
+type heldLog struct {
+	RoomLog
+	entries []LogEntry
+}
+
+func (h *heldLog) Last() uint64 {
+	if n := len(h.entries); n > 0 {
+		return h.entries[n-1].Number
+	}
+	return h.RoomLog.Last()
+}
+
+func (h *heldLog) Range() (first, last uint64, err error) {
+	if len(h.entries) == 0 {
+		return h.RoomLog.Range()
+	}
+	return h.entries[0].Number, h.Last(), nil
+}
+
+func (h *heldLog) Replay(after uint64, do func(LogEntry) error) error {
+	for _, e := range h.entries {
+		if e.Number <= after {
+			continue
+		}
+		if err := do(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *heldLog) Backward(do func(LogEntry) (more bool, err error)) error {
+	for _, e := range slices.Backward(h.entries) {
+		if more, err := do(e); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *heldLog) Append(e LogEntry, more ...[]byte) error {
+	e.Payload = slices.Concat(append([][]byte{e.Payload}, more...)...)
+	h.entries = append(h.entries, e)
+	return nil
+}
+
+// Release does nothing: the log has nothing to let go.
+func (h *heldLog) Release(uint64) {}
+
+// Withhold has the transactions of a new room without a file wait in memory until Keep is called, or Seen and then Close. It does
+// nothing where the room has a file, or a transaction.
+func (d *DB) Withhold() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.usable() == nil && d.unsettled() && d.number == 0 {
+		d.room = &heldLog{RoomLog: d.room}
+	}
+}
+
+// Keep makes durable what Withhold has kept in memory, and notes that somebody knows of the room, see Seen. It has to return
+// before anything of the room is shown to anybody, and before a transaction that is to be durable. Its errors are those of
+// Commit: after ErrFull and ErrTooLarge it can be called again.
+func (d *DB) Keep() error {
+	d.Seen()
+	if err := d.lock(); err != nil {
+		return err
+	}
+	defer d.mu.Unlock()
+	return d.keepHeld()
+}
+
+// keepHeld is Keep with the mutex held.
+func (d *DB) keepHeld() error {
+	h, is := d.room.(*heldLog)
+	if !is {
+		return nil
+	}
+	for len(h.entries) > 0 {
+		if err := h.RoomLog.Append(h.entries[0]); err != nil {
+			if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
+				d.broken = err
+			}
+			return err
+		}
+		h.entries = h.entries[1:]
+	}
+	d.room = h.RoomLog
+	return nil
+}
+
+// unseen reports whether nothing of the room is in the log, and nobody knows of it.
+func (d *DB) unseen() bool {
+	if d.seen.Load() {
+		return false
+	}
+	h, held := d.room.(*heldLog)
+	return d.number == 0 || held && h.RoomLog.Last() == 0
+}
