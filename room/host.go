@@ -164,6 +164,7 @@ type Host struct {
 	// Immutable.
 
 	opts   Options
+	began  time.Time // see uptime
 	seed   [32]byte
 	unlock func() error
 	actors *actor.System
@@ -210,7 +211,7 @@ func Open(o Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
-	h := &Host{opts: o, unlock: unlock, namespaces: make(map[string]*namespace)}
+	h := &Host{opts: o, unlock: unlock, began: o.Clock.Now(), namespaces: make(map[string]*namespace)}
 	h.seed = hostSeed(o.Seed)
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())

@@ -67,7 +67,8 @@ type life struct {
 	marks     marks
 	place     place
 	alarms    alarmTable
-	scratch   []byte    // encoded rows of the commit in work
+	scratch   []byte // encoded rows of the commit in work
+	memory    turnMemory
 	nextPurge time.Time // when upkeep is due
 	alone     int       // how many messages are to have a turn each, see losses
 	troubled  bool      // the operator was told of a full disk, and nothing was committed since
@@ -374,16 +375,15 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 		return l.giveUp(err)
 	}
 	l.watch.disarm()
-	late.answerLate()
+	giveLate(late)
 	l.db.Rest()
 	l.host.stock(l.db)
 	return nil
 }
 
-// serve serves messages, in one turn or, after a batch was lost, in a turn each. It gives a turn that
-// has the answers which are to be given when nothing is in work any more.
-func (l *life) serve(batch []*actor.Envelope) (late *turn, err error) {
-	late = new(turn)
+// serve serves messages, in one turn or, after a batch was lost, in a turn each. It gives the answers which
+// are to be given when nothing is in work any more.
+func (l *life) serve(batch []*actor.Envelope) (late []answer, err error) {
 	for len(batch) > 0 {
 		some := batch
 		if l.alone > 0 {
@@ -392,7 +392,8 @@ func (l *life) serve(batch []*actor.Envelope) (late *turn, err error) {
 		}
 		batch = batch[len(some):]
 		t := l.serveTurn(some)
-		late.answers = append(late.answers, t.answers...)
+		late = append(late, t.answers...)
+		l.memory.takeAnswers(t)
 		if t.broken != nil {
 			return late, t.broken
 		}
@@ -402,7 +403,8 @@ func (l *life) serve(batch []*actor.Envelope) (late *turn, err error) {
 
 // serveTurn serves messages with one commit.
 func (l *life) serveTurn(batch []*actor.Envelope) *turn {
-	t := &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch))}
+	t := &turn{life: l}
+	l.memory.give(t, len(batch))
 	checkpoint := false
 	for _, env := range batch {
 		if t.broken != nil {

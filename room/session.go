@@ -344,7 +344,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
 			bound:  s.ns.actions[m.ActionType],
 			client: m.Client, mutation: m.Mutation,
-			came: s.ns.host.opts.Clock.Now(),
+			came: s.ns.host.uptime(),
 		}
 		s.name(action, m)
 		err = s.decodeEarly(action)
