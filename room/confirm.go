@@ -29,6 +29,7 @@ const (
 
 	waitsAnswer   = 1 // a pong that shows that it has its answers
 	waitsQuestion = 2 // its first sync
+	waitsSign     = 3 // its first sync, or a pong: it was given rows without it
 )
 
 // noteNothingAsked writes that a connection is new and has asked for nothing.
@@ -42,17 +43,26 @@ func (t *turn) noteNothingAsked(conn *hibernate.Connection) func() error {
 	}
 }
 
+// unasked reports whether a connection waits for its first sync.
+func unasked(conn *hibernate.Connection) bool {
+	return conn.Waits == waitsQuestion || conn.Waits == waitsSign
+}
+
 // askedNothing reports whether a connection's sync may have been lost: none has come, and no pong has come
 // since it was given up.
 func (t *turn) askedNothing(conn *hibernate.Connection) bool {
+	if conn.Waits != waitsSign {
+		return conn.Waits == waitsQuestion
+	}
 	_, answered := conn.ConfirmedSeq()
-	return conn.Waits == waitsQuestion && (!answered || t.life.held[conn] != nil || slices.Contains(t.answered, conn))
+	h := heldBy(conn)
+	return !answered || slices.Contains(t.answered, conn) || h != nil && !h.over(t.life.host.opts.Clock.Now())
 }
 
 // twinAskedNothing reports whether another connection of the same id, that is still there, waits for its first sync.
 func (l *life) twinAskedNothing(conn *hibernate.Connection) bool {
 	return slices.ContainsFunc(l.connections(), func(c *hibernate.Connection) bool {
-		return c != conn && c.Waits == waitsQuestion && twins(c, conn)
+		return c != conn && unasked(c) && twins(c, conn)
 	})
 }
 
@@ -120,7 +130,7 @@ func (l *life) findWaiting() {
 // anythingToRaise reports whether there is a note to be written before the room sleeps.
 func (l *life) anythingToRaise() bool {
 	for conn := range l.waiting {
-		if _, answered := conn.ConfirmedSeq(); answered || conn.Waits == waitsQuestion {
+		if _, answered := conn.ConfirmedSeq(); answered || unasked(conn) {
 			return true
 		}
 	}
@@ -165,7 +175,7 @@ func (t *turn) raise(conn *hibernate.Connection) func() error {
 	}
 	var settled []string
 	for _, channel := range l.ns.channels {
-		if t.heldOn(conn, channel) == nil {
+		if !t.held(conn, channel) {
 			settled = append(settled, channel)
 		}
 	}

@@ -16,7 +16,7 @@ func (t *turn) followLate() {
 	now := t.life.host.uptime()
 	for _, a := range t.answers {
 		m, is := a.env.Message.(*actionMessage)
-		if !is || m.reply == nil || a.err != nil || now-m.came < lateReply || m.conn.Returned || t.heldOn(m.conn, m.channel) != nil {
+		if !is || m.reply == nil || a.err != nil || now-m.came < lateReply || m.conn.Returned || t.held(m.conn, m.channel) {
 			continue
 		}
 		if peers, err := t.life.peer(m.conn); err != nil || len(peers) == 0 {

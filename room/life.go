@@ -60,8 +60,10 @@ type life struct {
 	rand     *rand.Rand
 	replies  replies
 	pages    pageCache
-	gathered map[string]*gathering           // by channel; see gather.go
-	held     map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
+	gathered map[string]*gathering // by channel; see gather.go
+	holding  bool                  // some connection may be held, or wait for its first sync; see hold.go
+	newest   sharedHold            // see hold_kept.go
+	swept    time.Time             // when holds that are over were last dropped
 
 	waiting   map[*hibernate.Connection]struct{} // those with Waits set; see confirm.go
 	marks     marks
@@ -315,6 +317,7 @@ func (l *life) Stop(reason actor.StopReason) {
 	}
 	l.watch.stop()
 	l.end()
+	l.leaveHolds()
 	if len(l.connections()) > 0 {
 		l.db.Seen() // the next life is no first one
 	}

@@ -156,7 +156,10 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 	}
 	for _, p := range peers {
 		if p.noted <= 0 {
-			ask = append(ask, l.askAgain(conn, p.channel, len(peers))...)
+			for _, sync := range l.askAgain(conn, p.channel, len(peers)) {
+				t.owe(conn, sync.channel)
+				ask = append(ask, sync)
+			}
 			continue
 		}
 		t.unhold(conn, p.channel) // it has had an answer

@@ -498,7 +498,7 @@ func (t *turn) action(m *actionMessage) error {
 		return t.storageError(err)
 	case state == replyOther:
 		return duplicateID()
-	case state == replySame && t.heldOn(m.conn, m.channel) != nil:
+	case state == replySame && t.held(m.conn, m.channel):
 		t.respond(m, reply, 0) // what has become of its rows is in the answer
 		return nil
 	case state == replySame:
