@@ -218,17 +218,19 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 	if !conn.Named || l.hasTwin(conn) {
 		return
 	}
-	raise := t.raise(conn)
-	if t.askedNothing(conn) {
-		raise = t.noteNothingAsked(conn)
-	}
+	asked, has := !t.askedNothing(conn), t.surely(conn) // as long as it is held
 	t.notes = append(t.notes, func() error {
 		now := l.host.opts.Clock.Now().UnixMilli()
-		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seen_at = ?, here = 0 WHERE id = ? AND subject = ?`, now, conn.ID(), conn.Identity.Subject)
-		if err != nil {
+		noted, err := l.db.Internal().Exec(`UPDATE _den_peers SET seen_at = ?, here = 0 WHERE id = ? AND subject = ?`, now, conn.ID(), conn.Identity.Subject)
+		switch {
+		case err != nil:
 			return err
+		case !asked:
+			return t.noteNothingAsked(conn)
+		case noted.RowsAffected == 0:
+			return nil // there is no note to be raised
 		}
-		return raise()
+		return t.raise(conn, has)
 	})
 }
 

@@ -684,7 +684,7 @@ func (w *wal) commitLarge(tls *libc.TLS, pages uint32) (rc int32, err error) {
 // again.
 func (w *wal) seal(tls *libc.TLS, pages uint32) (first []byte, err error) {
 	w.dropFrames(func(f frame) bool { return f.page > pages })
-	w.parts = w.parts[:0]
+	w.parts = slices.Grow(w.parts[:0], len(w.frames))
 	for _, f := range w.frames {
 		w.parts = append(w.parts, f.part)
 	}
