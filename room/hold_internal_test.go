@@ -272,3 +272,32 @@ func TestHoldOverUnasked(t *testing.T) {
 		t.Errorf("after a pong it waits for %d", got)
 	}
 }
+
+// A hold ends by itself only on channels of which nothing was kept back, and for which no answer was ever begun.
+func TestHoldEndsByItself(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	soon, past := now.Add(1), now
+	for name, test := range map[string]struct {
+		hold        hold
+		holds, over bool
+	}{
+		"shared":             {hold{until: soon}, true, false},
+		"shared, over":       {hold{until: past}, false, true},
+		"own":                {hold{channels: []heldChannel{{until: soon}}}, true, false},
+		"own, over":          {hold{channels: []heldChannel{{until: past}}}, false, true},
+		"kept back":          {hold{channels: []heldChannel{{until: past, kept: true}}}, true, false},
+		"owed":               {hold{channels: []heldChannel{{until: past, owed: true}}}, true, false},
+		"answered":           {hold{channels: []heldChannel{{ended: true}}}, false, true},
+		"another channel":    {hold{channels: []heldChannel{{ended: true}, {until: soon}}}, false, false},
+		"another, over":      {hold{channels: []heldChannel{{ended: true}, {until: past}}}, false, true},
+		"another, kept back": {hold{channels: []heldChannel{{ended: true}, {until: past, kept: true}}}, false, false},
+		"a reply that waits": {hold{channels: []heldChannel{{ended: true}}, replies: make([]heldReply, 1)}, false, false},
+	} {
+		if got := test.hold.holds(0, now); got != test.holds {
+			t.Errorf("%s: the first channel is held: %v", name, got)
+		}
+		if got := test.hold.over(now); got != test.over {
+			t.Errorf("%s: it is over: %v", name, got)
+		}
+	}
+}

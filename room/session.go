@@ -28,7 +28,7 @@ type ConnectRequest struct {
 	Request *http.Request
 	// Stock says that the client may be the published one of partysync, which stores every row
 	// as it comes. Where it has chosen its ID, and is new to the room, no row of a channel is sent to it before the last
-	// frame of that channel's answer, for 10 s if it does not ask; and the reply to an
+	// frame of that channel's answer, for 10 s to 11 s if it does not ask; and the reply to an
 	// action waits for that as well, for 5 s, and leaves the rows to the answer then. A
 	// client that sends a cursor or numbers its actions is not that one.
 	Stock bool
