@@ -1,6 +1,7 @@
 package hibernate
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -44,9 +45,9 @@ type Connection struct {
 	Link     Link
 	names    string // the id and behind it the room's name: one piece of memory
 
-	// Owned by the room's actor.
+	// Written by the room's actor, and by Drop.
 
-	rare *rare // nil: the zero State, and nothing kept
+	rare atomic.Pointer[rare] // nil: the zero State, and nothing kept
 
 	// Safe from any goroutine.
 
@@ -104,7 +105,7 @@ func Identify(id Identity) *Identity {
 
 var nobody = &Identity{}
 
-// rare is what most connections do not have.
+// rare is what most connections do not have. It is immutable.
 type rare struct {
 	state  State
 	kept   any
@@ -113,10 +114,10 @@ type rare struct {
 
 // State is what the handler keeps with the connection.
 func (c *Connection) State() State {
-	if c.rare == nil {
-		return State{}
+	if r := c.rare.Load(); r != nil {
+		return r.state
 	}
-	return c.rare.state
+	return State{}
 }
 
 // SetState changes what State gives.
@@ -124,32 +125,70 @@ func (c *Connection) SetState(s State) { c.setRare(rare{s, c.Kept(), c.Numbers()
 
 // Kept is what the room itself keeps with the connection over its lives; nil: nothing.
 func (c *Connection) Kept() any {
-	if c.rare == nil {
-		return nil
+	if r := c.rare.Load(); r != nil {
+		return r.kept
 	}
-	return c.rare.kept
+	return nil
 }
 
 // Keep changes what Kept gives.
 func (c *Connection) Keep(v any) { c.setRare(rare{c.State(), v, c.Numbers()}) }
 
+// A Keepsake is something that many connections keep. It takes no memory of each of them that has nothing else.
+type Keepsake struct{ rare rare }
+
+// NewKeepsake makes one of v, which must not be nil.
+func NewKeepsake(v any) *Keepsake { return &Keepsake{rare{kept: v}} }
+
+// KeepShared is Keep with what the keepsake was made of.
+func (c *Connection) KeepShared(k *Keepsake) {
+	if r := c.rare.Load(); r == nil || r.only() {
+		c.rare.Store(&k.rare)
+		return
+	}
+	c.Keep(k.rare.kept)
+}
+
+// Drop has the connection keep nothing if what it keeps is one of vs. Unlike Keep it is safe from any goroutine: what
+// the room's actor does at the same time stays, and may be that it is kept.
+func (c *Connection) Drop(vs ...any) {
+	for {
+		r := c.rare.Load()
+		if r == nil || r.kept == nil || !slices.Contains(vs, r.kept) {
+			return
+		}
+		var rest *rare
+		if !r.only() {
+			rest = &rare{state: r.state, client: r.client}
+		}
+		if c.rare.CompareAndSwap(r, rest) {
+			return
+		}
+	}
+}
+
+// only reports whether there is nothing but what is kept.
+func (r *rare) only() bool { return r.state.Tags == nil && r.state.Attachment == nil && r.client == "" }
+
 // Numbers is the name of the client whose numbered actions came last over this connection; "" where
 // none has.
 func (c *Connection) Numbers() string {
-	if c.rare == nil {
-		return ""
+	if r := c.rare.Load(); r != nil {
+		return r.client
 	}
-	return c.rare.client
+	return ""
 }
 
 // SetNumbers changes what Numbers gives.
 func (c *Connection) SetNumbers(client string) { c.setRare(rare{c.State(), c.Kept(), client}) }
 
 func (c *Connection) setRare(r rare) {
-	c.rare = nil
-	if r.state.Tags != nil || r.state.Attachment != nil || r.kept != nil || r.client != "" {
-		c.rare = &r
+	if r.only() && r.kept == nil {
+		c.rare.Store(nil)
+		return
 	}
+	keep := r
+	c.rare.Store(&keep)
 }
 
 // AutoAnswered notes that the client was answered without its room.

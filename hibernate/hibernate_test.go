@@ -260,7 +260,7 @@ func TestConnectionState(t *testing.T) {
 		t.Errorf("state %+v", s)
 	}
 	c.SetState(State{})
-	if c.rare != nil {
+	if c.rare.Load() != nil {
 		t.Error("a state of nothing takes memory")
 	}
 	if !c.LastAutoAnswer().IsZero() {
@@ -269,5 +269,32 @@ func TestConnectionState(t *testing.T) {
 	c.AutoAnswered(time.Unix(7, 0))
 	if !c.LastAutoAnswer().Equal(time.Unix(7, 0)) {
 		t.Errorf("answered at %v", c.LastAutoAnswer())
+	}
+}
+
+// A keepsake takes no memory of the connections that have nothing else, and goes alone.
+func TestKeepsake(t *testing.T) {
+	var plain, tagged Connection
+	one, other := new(int), new(int)
+	k := NewKeepsake(one)
+	if n := testing.AllocsPerRun(10, func() { plain.KeepShared(k) }); n != 0 {
+		t.Errorf("keeping takes %v allocations", n)
+	}
+	tagged.SetState(State{Tags: []string{"a"}})
+	tagged.SetNumbers("phone")
+	tagged.KeepShared(k)
+	for _, c := range []*Connection{&plain, &tagged} {
+		if c.Drop(other); c.Kept() != any(one) {
+			t.Errorf("kept: %v", c.Kept())
+		}
+		if c.Drop(other, one); c.Kept() != nil {
+			t.Errorf("dropped: %v", c.Kept())
+		}
+	}
+	if plain.rare.Load() != nil {
+		t.Error("nothing takes memory")
+	}
+	if len(tagged.State().Tags) != 1 || tagged.Numbers() != "phone" {
+		t.Errorf("what it has else: %+v, %q", tagged.State(), tagged.Numbers())
 	}
 }

@@ -26,7 +26,7 @@ func (h *Host) AbandonLog() (files []string, err error) {
 // warnOfLostLog tells the operator which rooms cannot be used, once a start.
 func (h *Host) warnOfLostLog() {
 	if files := h.LostLog(); len(files) > 0 {
-		h.opts.Logger.Error("files of the commit log are missing or damaged: rooms that may have had something there are refused, new rooms too",
+		h.opts.Logger.Error("files of the commit log are missing or damaged: rooms that may have had something there are refused, and new rooms too if a crash left the file",
 			"files", files, "hint", "put them back; or, while no server runs, give them up: den log -data "+h.opts.Dir+" -abandon")
 	}
 }

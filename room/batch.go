@@ -17,10 +17,9 @@ const (
 	batchTime = 10 * time.Millisecond
 )
 
-// serve serves messages, in one turn or in several. It gives a turn that
-// has the answers which are to be given when nothing is in work any more.
-func (l *life) serve(batch []*actor.Envelope) (late *turn, err error) {
-	late = new(turn)
+// serve serves messages, in one turn or in several. It gives the answers which are to be given when nothing is in work
+// any more.
+func (l *life) serve(batch []*actor.Envelope) (late []answer, err error) {
 	for len(batch) > 0 {
 		some := batch
 		if l.alone > 0 {
@@ -29,7 +28,8 @@ func (l *life) serve(batch []*actor.Envelope) (late *turn, err error) {
 		}
 		t, n := l.serveTurn(some)
 		batch = batch[n:]
-		late.answers = append(late.answers, t.answers...)
+		late = append(late, t.answers...)
+		l.turns.takeAnswers(t)
 		if t.broken != nil {
 			return late, t.broken
 		}
@@ -39,7 +39,8 @@ func (l *life) serve(batch []*actor.Envelope) (late *turn, err error) {
 
 // serveTurn serves the first n messages with one commit.
 func (l *life) serveTurn(batch []*actor.Envelope) (t *turn, n int) {
-	t = &turn{life: l, answers: make([]answer, 0, len(batch)), out: make([]delivery, 0, len(batch)), quota: l.newQuota()}
+	t = &turn{life: l, quota: l.newQuota()}
+	l.turns.give(t, min(len(batch), maxTurnMemory))
 	checkpoint := false
 	until, bytes := l.host.opts.Clock.Now().Add(batchTime), 0
 	for _, env := range batch {

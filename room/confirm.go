@@ -29,30 +29,38 @@ const (
 
 	waitsAnswer   = 1 // a pong that shows that it has its answers
 	waitsQuestion = 2 // its first sync
+	waitsSign     = 3 // its first sync, or a pong: it was given rows without it
 )
 
 // noteNothingAsked writes that a connection is new and has asked for nothing.
-func (t *turn) noteNothingAsked(conn *hibernate.Connection) func() error {
+func (t *turn) noteNothingAsked(conn *hibernate.Connection) error {
 	l := t.life
-	return func() error {
-		here := slices.Contains(l.connections(), conn)
-		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, '', 0, ?, ?) ON CONFLICT DO NOTHING`,
-			conn.ID(), conn.Identity.Subject, l.host.opts.Clock.Now().UnixMilli(), here)
-		return err
-	}
+	here := slices.Contains(l.connections(), conn)
+	_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, '', 0, ?, ?) ON CONFLICT DO NOTHING`,
+		conn.ID(), conn.Identity.Subject, l.host.opts.Clock.Now().UnixMilli(), here)
+	return err
+}
+
+// unasked reports whether a connection waits for its first sync.
+func unasked(conn *hibernate.Connection) bool {
+	return conn.Waits == waitsQuestion || conn.Waits == waitsSign
 }
 
 // askedNothing reports whether a connection's sync may have been lost: none has come, and no pong has come
 // since it was given up.
 func (t *turn) askedNothing(conn *hibernate.Connection) bool {
+	if conn.Waits != waitsSign {
+		return conn.Waits == waitsQuestion
+	}
 	_, answered := conn.ConfirmedSeq()
-	return conn.Waits == waitsQuestion && (!answered || t.life.held[conn] != nil || slices.Contains(t.answered, conn))
+	h := heldBy(conn)
+	return !answered || slices.Contains(t.answered, conn) || h != nil && !h.over(t.life.host.opts.Clock.Now())
 }
 
 // twinAskedNothing reports whether another connection of the same id, that is still there, waits for its first sync.
 func (l *life) twinAskedNothing(conn *hibernate.Connection) bool {
 	return slices.ContainsFunc(l.connections(), func(c *hibernate.Connection) bool {
-		return c != conn && c.Waits == waitsQuestion && twins(c, conn)
+		return c != conn && unasked(c) && twins(c, conn)
 	})
 }
 
@@ -120,7 +128,7 @@ func (l *life) findWaiting() {
 // anythingToRaise reports whether there is a note to be written before the room sleeps.
 func (l *life) anythingToRaise() bool {
 	for conn := range l.waiting {
-		if _, answered := conn.ConfirmedSeq(); answered || conn.Waits == waitsQuestion {
+		if _, answered := conn.ConfirmedSeq(); answered || unasked(conn) {
 			return true
 		}
 	}
@@ -137,10 +145,13 @@ func (t *turn) raiseAll() error {
 		switch {
 		case t.askedNothing(conn):
 			if t.last {
-				err = t.noteNothingAsked(conn)()
+				err = t.noteNothingAsked(conn)
 			}
 		case answered && !slices.Contains(t.answered, conn):
-			if err = t.raise(conn)(); err == nil {
+			if !l.hasTwin(conn) {
+				err = t.raise(conn, t.surely(conn))
+			}
+			if err == nil {
 				l.settle(conn)
 			}
 		}
@@ -151,36 +162,49 @@ func (t *turn) raiseAll() error {
 	return nil
 }
 
-// raise notes up to where a connection surely has everything: nothing where an answer may not have
-// arrived. If another connection has the same id, it may have less, and the note stays. What is held
-// has had no answer, whatever else has.
-func (t *turn) raise(conn *hibernate.Connection) func() error {
+// confirmed is up to which commit a connection surely has everything of some channels; none: nothing is sure.
+type confirmed struct {
+	seq      uint64
+	channels []string
+}
+
+// surely is what a connection surely has: nothing where an answer may not have arrived. What is held has had no
+// answer, whatever else has.
+func (t *turn) surely(conn *hibernate.Connection) confirmed {
 	l := t.life
-	confirmed, answered := conn.ConfirmedSeq()
+	seq, answered := conn.ConfirmedSeq()
 	if bug.On("peer-high") {
-		confirmed, answered = conn.HandedSeq(), true
+		seq, answered = conn.HandedSeq(), true
 	}
-	if !answered || slices.Contains(t.answered, conn) || l.hasTwin(conn) {
-		return func() error { return nil }
+	switch {
+	case !answered || slices.Contains(t.answered, conn):
+		return confirmed{}
+	case heldBy(conn) == nil:
+		return confirmed{seq, l.ns.channels}
 	}
-	var settled []string
+	c := confirmed{seq: seq}
 	for _, channel := range l.ns.channels {
-		if t.heldOn(conn, channel) == nil {
-			settled = append(settled, channel)
+		if !t.held(conn, channel) {
+			c.channels = append(c.channels, channel)
 		}
 	}
-	return func() error {
-		for _, channel := range settled {
-			if _, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?) WHERE id = ? AND subject = ? AND channel = ? AND seq >= 0`,
-				int64(confirmed), conn.ID(), conn.Identity.Subject, channel); err != nil {
-				return err
-			}
+	return c
+}
+
+// raise notes what a connection surely has. If another connection has the same id, it may have less, and there the
+// note has to stay.
+func (t *turn) raise(conn *hibernate.Connection, c confirmed) error {
+	l := t.life
+	for _, channel := range c.channels {
+		if _, err := l.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?) WHERE id = ? AND subject = ? AND channel = ? AND seq >= 0`,
+			int64(c.seq), conn.ID(), conn.Identity.Subject, channel); err != nil {
+			return err
 		}
-		if len(settled) < len(l.ns.channels) {
-			return nil
-		}
-		return t.forgetNothingAsked(conn)
 	}
+	if len(c.channels) < len(l.ns.channels) {
+		return nil
+	}
+	return t.forgetNothingAsked(conn)
 }
 
 // hasTwin reports whether another connection of the room has the same id and is the same user's.

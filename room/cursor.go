@@ -56,13 +56,13 @@ func reset(channel string, why syncproto.Reset) *hibernate.Frame {
 // given: a commit can be in the file although that life broke before it had handed it
 // out. Those that were never given anything are not in the room yet.
 func (l *life) tell() error {
-	seq := uint64(l.db.Seq())
+	seq, now := uint64(l.db.Seq()), l.host.opts.Clock.Now()
 	lacking := make(map[uint64][]*hibernate.Connection)
 	for _, c := range l.connections() {
-		mark := c.HandedSeq()
+		mark, h := c.HandedSeq(), heldBy(c)
 		switch {
 		case !c.Given() || mark == seq:
-		case l.held[c] != nil:
+		case h != nil && !h.over(now):
 			if err := l.tellHeld(c, mark); err != nil {
 				return err
 			}
@@ -85,18 +85,18 @@ func (l *life) tell() error {
 
 // tellHeld is tell for a connection that is held: what it is held from stays with the room.
 func (l *life) tellHeld(c *hibernate.Connection, mark uint64) error {
-	h := l.held[c]
+	h, now := l.ownHold(c), l.host.opts.Clock.Now()
+	for i := range h.channels {
+		if channel := &h.channels[i]; h.holds(i, now) && !channel.kept {
+			channel.kept = true
+			l.lookAgain(c, channel.until)
+		}
+	}
 	frames, refused, err := l.since(mark, h)
 	if err != nil {
 		return err
 	}
 	l.cutAnswers([]*hibernate.Connection{c}, refused)
-	for _, channel := range h.channels {
-		if !channel.kept {
-			channel.kept = true
-			l.lookAgain(c, channel.until)
-		}
-	}
 	return l.hand([]*hibernate.Connection{c}, frames)
 }
 
@@ -117,11 +117,11 @@ func (l *life) hand(conns []*hibernate.Connection, frames []*hibernate.Frame) er
 }
 
 // since is all channels' changes after a commit, as updates; all there is where the
-// commit is not in the history. What h holds is left out. refused are the channels of which there is too much: an exception
-// says so.
+// commit is not in the history. What h has kept back is left out. refused are the channels of which there is too much: an
+// exception says so.
 func (l *life) since(mark uint64, h *hold) (frames []*hibernate.Frame, refused []string, err error) {
 	for i, channel := range l.ns.channels {
-		if h != nil && h.channels[channel] != nil {
+		if h != nil && h.channels[i].kept && !h.channels[i].ended {
 			continue
 		}
 		cursor := ""

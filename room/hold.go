@@ -1,6 +1,7 @@
 package room
 
 import (
+	"slices"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
@@ -21,7 +22,7 @@ import (
 // it has rows. It waits for replyWait at the most, and goes out without them then: they are
 // in the answer.
 //
-// A hold outlives the room's lives, with the connection. It is owned by the room's actor.
+// A hold outlives the room's lives, with the connection, see hold_kept.go. It is owned by the room's actor.
 
 const (
 	// holdFor is how long the rows of a channel are kept from a connection that does not ask for it.
@@ -31,19 +32,6 @@ const (
 	// answerGrace is how long a channel stays held when its answer failed: as long as the sync is tried again.
 	answerGrace = 30 * time.Second
 )
-
-type hold struct {
-	epoch    string
-	since    storage.Seq // the room's commit when the connection was accepted
-	channels map[string]*heldChannel
-	replies  []heldReply
-}
-
-type heldChannel struct {
-	until time.Time // unless asked
-	asked bool      // the answer is under way
-	kept  bool      // rows were kept back
-}
 
 type heldReply struct {
 	channel string
@@ -57,48 +45,8 @@ type holdMessage struct{ conn *hibernate.Connection }
 
 // hold holds a connection that has just been accepted, on all channels. It gives what takes that back.
 func (l *life) hold(conn *hibernate.Connection) (undo func()) {
-	until := l.host.opts.Clock.Now().Add(holdFor)
-	h := &hold{epoch: l.shortEpoch(), since: l.db.Seq(), channels: make(map[string]*heldChannel, len(l.ns.channels))}
-	for _, channel := range l.ns.channels {
-		h.channels[channel] = &heldChannel{until: until}
-	}
-	l.keepHold(conn, h)
+	l.share(conn)
 	return func() { l.dropHold(conn) }
-}
-
-func (l *life) keepHold(conn *hibernate.Connection, h *hold) {
-	if l.held == nil {
-		l.held = make(map[*hibernate.Connection]*hold)
-	}
-	l.held[conn] = h
-	conn.Keep(h)
-}
-
-func (l *life) dropHold(conn *hibernate.Connection) {
-	if l.held[conn] != nil {
-		delete(l.held, conn)
-		conn.Keep(nil)
-	}
-}
-
-// findHolds takes over what earlier lives held. An answer that was under way is asked for again.
-func (l *life) findHolds() {
-	until := l.host.opts.Clock.Now().Add(answerGrace)
-	for _, conn := range l.connections() {
-		h, is := conn.Kept().(*hold)
-		if !is {
-			continue
-		}
-		l.keepHold(conn, h)
-		for _, c := range h.channels {
-			if c.asked {
-				c.asked, c.until = false, until
-			}
-			if c.kept {
-				l.lookAgain(conn, c.until)
-			}
-		}
-	}
 }
 
 // lookAgain has the room look at a connection's hold at a time.
@@ -111,12 +59,20 @@ func (l *life) lookAgain(conn *hibernate.Connection, at time.Time) {
 	})
 }
 
-// held gives a connection's hold on a channel, nil where there is none.
-func (t *turn) heldOn(conn *hibernate.Connection, channel string) *heldChannel {
-	if h := t.life.held[conn]; h != nil {
-		return h.channels[channel]
+// heldOn reports whether a connection is held on a channel, which is the one at place i of namespace.channels.
+func (t *turn) heldOn(conn *hibernate.Connection, channel string) (i int, is bool) {
+	h := heldBy(conn)
+	if h == nil {
+		return 0, false
 	}
-	return nil
+	i = slices.Index(t.life.ns.channels, channel)
+	return i, i >= 0 && h.holds(i, t.life.host.opts.Clock.Now())
+}
+
+// held is heldOn where the place is of no interest.
+func (t *turn) held(conn *hibernate.Connection, channel string) bool {
+	_, is := t.heldOn(conn, channel)
+	return is
 }
 
 // audience is the connections that get the rows of a channel. For those that are held it notes
@@ -124,20 +80,34 @@ func (t *turn) heldOn(conn *hibernate.Connection, channel string) *heldChannel {
 func (t *turn) audience(channel string) []*hibernate.Connection {
 	l := t.life
 	all := l.connections()
-	if len(l.held) == 0 {
+	if !l.holding {
 		return all
 	}
 	if to, there := t.audiences[channel]; there {
 		return to
 	}
-	to := make([]*hibernate.Connection, 0, len(all))
+	to, now, holding := make([]*hibernate.Connection, 0, len(all)), l.host.opts.Clock.Now(), false
+	i := slices.Index(l.ns.channels, channel)
 	for _, conn := range all {
-		if c := t.heldOn(conn, channel); c != nil {
-			t.keepBack(conn, c)
-		} else {
-			to = append(to, conn)
+		h := heldBy(conn)
+		if h != nil && i >= 0 && h.holds(i, now) {
+			t.keepBack(conn, i)
+			holding = true
+			continue
 		}
+		switch {
+		case h == nil:
+		case h.over(now):
+			l.dropHold(conn)
+		default:
+			holding = true
+		}
+		if conn.Waits == waitsQuestion {
+			t.giveUnasked(conn)
+		}
+		to = append(to, conn)
 	}
+	l.holding = holding
 	if t.audiences == nil {
 		t.audiences = make(map[string][]*hibernate.Connection)
 	}
@@ -145,24 +115,51 @@ func (t *turn) audience(channel string) []*hibernate.Connection {
 	return to
 }
 
-func (t *turn) keepBack(conn *hibernate.Connection, c *heldChannel) {
-	if !c.kept {
+// keepBack notes that something of a channel is kept back from a connection that is held.
+func (t *turn) keepBack(conn *hibernate.Connection, i int) {
+	if c := &t.life.ownHold(conn).channels[i]; !c.kept {
 		c.kept = true // stays so if the turn is lost: more is sent then than need be
 		t.life.lookAgain(conn, c.until)
 	}
 }
 
+// giveUnasked notes that a connection gets rows for which its client has not asked.
+func (t *turn) giveUnasked(conn *hibernate.Connection) {
+	t.answered = append(t.answered, conn)
+	if conn.Waits != waitsQuestion {
+		return
+	}
+	conn.Waits = waitsSign
+	t.undo = append(t.undo, func() {
+		if conn.Waits == waitsSign {
+			conn.Waits, t.life.holding = waitsQuestion, true
+		}
+	})
+}
+
+// owe notes that a channel's answer has been asked for.
+func (t *turn) owe(conn *hibernate.Connection, channel string) {
+	if i, is := t.heldOn(conn, channel); is {
+		t.life.ownHold(conn).channels[i].owed = true
+	}
+}
+
 // answering notes that the answer to a sync is under way.
 func (t *turn) answering(conn *hibernate.Connection, channel string) {
-	if c := t.heldOn(conn, channel); c != nil {
-		c.asked = true
+	if i, is := t.heldOn(conn, channel); is {
+		c := &t.life.ownHold(conn).channels[i]
+		c.asked, c.owed = true, true
 	}
 }
 
 // notAnswered notes that an answer has failed; the client's sync is tried again for a while.
 func (t *turn) notAnswered(conn *hibernate.Connection, channel string) {
-	c := t.heldOn(conn, channel)
-	if c == nil || !c.asked {
+	i, is := t.heldOn(conn, channel)
+	if !is {
+		return
+	}
+	c := &t.life.ownHold(conn).channels[i]
+	if !c.asked {
 		return
 	}
 	c.asked, c.until = false, t.life.host.opts.Clock.Now().Add(answerGrace)
@@ -173,13 +170,13 @@ func (t *turn) notAnswered(conn *hibernate.Connection, channel string) {
 // after which the reply was made.
 func (t *turn) respond(m *actionMessage, reply *hibernate.Frame, seq storage.Seq) {
 	l := t.life
-	c := t.heldOn(m.conn, m.channel)
-	if c == nil || withoutRows(reply) == reply {
+	i, is := t.heldOn(m.conn, m.channel)
+	if !is || withoutRows(reply) == reply {
 		t.send(m.conn, reply)
 		return
 	}
-	t.keepBack(m.conn, c)
-	h := l.held[m.conn]
+	t.keepBack(m.conn, i)
+	h := heldBy(m.conn)
 	n, until := len(h.replies), l.host.opts.Clock.Now().Add(replyWait)
 	h.replies = append(h.replies, heldReply{m.channel, reply, seq, until})
 	t.undo = append(t.undo, func() { h.replies = h.replies[:n] })
@@ -202,12 +199,12 @@ func (t *turn) endHold(conn *hibernate.Connection, channel string) error {
 }
 
 // releaseSoon is release where what was kept back is little; else it follows as the answer to a sync does, and the hold ends with it.
-func (t *turn) releaseSoon(conn *hibernate.Connection, channel string) error {
+func (t *turn) releaseSoon(conn *hibernate.Connection, channel string, i int) error {
 	l := t.life
-	h := l.held[conn]
-	c := h.channels[channel]
+	h := l.ownHold(conn)
+	c := &h.channels[i]
 	if !c.kept {
-		return t.release(conn, channel)
+		return t.release(conn, channel, i)
 	}
 	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: h.since}
 	later := l.everything(m)
@@ -226,16 +223,16 @@ func (t *turn) releaseSoon(conn *hibernate.Connection, channel string) error {
 	for _, r := range t.unhold(conn, channel) {
 		t.send(conn, withoutRows(r.frame))
 	}
-	t.answered = append(t.answered, conn)
+	t.giveUnasked(conn)
 	return nil
 }
 
 // release ends the hold on a channel without an answer: what was kept back follows.
-func (t *turn) release(conn *hibernate.Connection, channel string) error {
+func (t *turn) release(conn *hibernate.Connection, channel string, i int) error {
 	l := t.life
-	h := l.held[conn]
+	h := l.ownHold(conn)
 	var frames []*hibernate.Frame
-	if h.channels[channel].kept {
+	if h.channels[i].kept {
 		var err error
 		if h.epoch != l.shortEpoch() || h.since > l.db.Seq() {
 			frames, err = l.anew(channel, "")
@@ -253,20 +250,20 @@ func (t *turn) release(conn *hibernate.Connection, channel string) error {
 		frames = append(frames, withoutRows(r.frame))
 	}
 	t.send(conn, frames...)
-	t.answered = append(t.answered, conn)
+	t.giveUnasked(conn)
 	return nil
 }
 
 // releaseAll ends all holds on a connection that has shown to be no published client.
 func (t *turn) releaseAll(conn *hibernate.Connection) error {
-	if conn.Waits == waitsQuestion {
+	if unasked(conn) {
 		t.life.settle(conn)
 	}
-	for _, channel := range t.life.ns.channels {
-		if t.heldOn(conn, channel) == nil {
+	for i, channel := range t.life.ns.channels {
+		if !t.held(conn, channel) {
 			continue
 		}
-		if err := t.release(conn, channel); err != nil {
+		if err := t.release(conn, channel, i); err != nil {
 			return err
 		}
 	}
@@ -276,13 +273,14 @@ func (t *turn) releaseAll(conn *hibernate.Connection) error {
 // unhold ends the hold on a channel, and gives the replies that waited for it.
 func (t *turn) unhold(conn *hibernate.Connection, channel string) (replies []heldReply) {
 	l := t.life
-	h, c := l.held[conn], t.heldOn(conn, channel)
-	if c == nil {
+	i, is := t.heldOn(conn, channel)
+	if !is {
 		return nil
 	}
-	before := h.replies
+	h := l.ownHold(conn)
+	c, before := h.channels[i], h.replies
 	t.undo = append(t.undo, func() {
-		h.channels[channel], h.replies = c, before
+		h.channels[i], h.replies = c, before
 		l.keepHold(conn, h)
 	})
 	var others []heldReply
@@ -294,8 +292,8 @@ func (t *turn) unhold(conn *hibernate.Connection, channel string) (replies []hel
 		}
 	}
 	h.replies = others
-	delete(h.channels, channel)
-	if len(h.channels) == 0 {
+	h.channels[i] = heldChannel{ended: true}
+	if !slices.ContainsFunc(h.channels, func(c heldChannel) bool { return !c.ended }) {
 		l.dropHold(conn)
 	}
 	t.audiences = nil
@@ -305,16 +303,18 @@ func (t *turn) unhold(conn *hibernate.Connection, channel string) (replies []hel
 // lookAtHold lets go what a connection has been held from for long enough.
 func (t *turn) lookAtHold(conn *hibernate.Connection) error {
 	l, now := t.life, t.life.host.opts.Clock.Now()
-	h := l.held[conn]
+	h := heldBy(conn)
 	if h == nil {
 		return nil
 	}
-	for _, channel := range l.ns.channels {
-		c := h.channels[channel]
-		if c == nil || c.asked || now.Before(c.until) {
+	for i, channel := range l.ns.channels {
+		if i >= len(h.channels) {
+			break // nothing of its own was held from it
+		}
+		if c := &h.channels[i]; c.asked || now.Before(c.until) || !h.holds(i, now) {
 			continue
 		}
-		if err := t.releaseSoon(conn, channel); err != nil {
+		if err := t.releaseSoon(conn, channel, i); err != nil {
 			return err
 		}
 	}
@@ -328,6 +328,12 @@ func (t *turn) lookAtHold(conn *hibernate.Connection) error {
 		}
 	}
 	h.replies = waiting
-	t.undo = append(t.undo, func() { h.replies = before })
+	t.undo = append(t.undo, func() {
+		h.replies = before
+		l.keepHold(conn, h)
+	})
+	if h.over(now) {
+		l.dropHold(conn)
+	}
 	return nil
 }

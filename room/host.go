@@ -186,6 +186,7 @@ type Host struct {
 	// Immutable.
 
 	opts   Options
+	began  time.Time // see uptime
 	seed   [32]byte
 	run    int64        // the process's number, see roster.go
 	hashes maphash.Seed // of the senders of plain requests
@@ -243,7 +244,7 @@ func Open(o Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
-	h := &Host{opts: o, unlock: unlock, hashes: maphash.MakeSeed(), memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace)}
+	h := &Host{opts: o, unlock: unlock, began: o.Clock.Now(), hashes: maphash.MakeSeed(), memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace)}
 	h.seed, h.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())

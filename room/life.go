@@ -65,8 +65,10 @@ type life struct {
 	rand     *rand.Rand
 	replies  replies
 	pages    pageCache
-	gathered map[string]*gathering           // by channel; see gather.go
-	held     map[*hibernate.Connection]*hold // those that are new to the room; see hold.go
+	gathered map[string]*gathering // by channel; see gather.go
+	holding  bool                  // some connection may be held, or wait for its first sync; see hold.go
+	newest   sharedHold            // see hold_kept.go
+	swept    time.Time             // when holds that are over were last dropped
 
 	inquiries map[answerKey]*inquiry // syncs whose answers are on their way; see reading.go
 	cut       map[answerKey]struct{} // whose answers of an earlier life do not go on; see breakoff.go
@@ -75,7 +77,8 @@ type life struct {
 	marks     marks
 	place     place
 	alarms    alarmTable
-	scratch   []byte    // encoded rows of the commit in work
+	scratch   []byte // encoded rows of the commit in work
+	turns     turnMemory
 	nextPurge time.Time // when upkeep is due
 	alone     int       // how many messages are to have a turn each, see losses
 	troubled  bool      // the operator was told of a full disk, and nothing was committed since
@@ -336,6 +339,7 @@ func (l *life) Stop(reason actor.StopReason) {
 	l.handOver()
 	l.watch.stop()
 	l.end()
+	l.leaveHolds()
 	if len(present) > 0 {
 		l.db.Seen() // the next life is no first one
 	}
@@ -408,7 +412,7 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 		return l.giveUp(err)
 	}
 	l.watch.disarm()
-	late.answerLate()
+	giveLate(late)
 	l.db.Rest()
 	l.host.stock(l.db)
 	return nil

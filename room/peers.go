@@ -156,7 +156,10 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 	}
 	for _, p := range peers {
 		if p.noted <= 0 {
-			ask = append(ask, l.askAgain(conn, p.channel, len(peers))...)
+			for _, sync := range l.askAgain(conn, p.channel, len(peers)) {
+				t.owe(conn, sync.channel)
+				ask = append(ask, sync)
+			}
 			continue
 		}
 		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
@@ -234,17 +237,19 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 	if !conn.Named || l.hasTwin(conn) {
 		return
 	}
-	raise := t.raise(conn)
-	if t.askedNothing(conn) {
-		raise = t.noteNothingAsked(conn)
-	}
+	asked, has := !t.askedNothing(conn), t.surely(conn) // as long as it is held
 	t.notes = append(t.notes, func() error {
 		now := l.host.opts.Clock.Now().UnixMilli()
-		_, err := l.db.Internal().Exec(`UPDATE _den_peers SET seen_at = ?, here = 0 WHERE id = ? AND subject = ?`, now, conn.ID(), conn.Identity.Subject)
-		if err != nil {
+		noted, err := l.db.Internal().Exec(`UPDATE _den_peers SET seen_at = ?, here = 0 WHERE id = ? AND subject = ?`, now, conn.ID(), conn.Identity.Subject)
+		switch {
+		case err != nil:
 			return err
+		case !asked:
+			return t.noteNothingAsked(conn)
+		case noted.RowsAffected == 0:
+			return nil // there is no note to be raised
 		}
-		return raise()
+		return t.raise(conn, has)
 	})
 }
 

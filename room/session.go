@@ -28,7 +28,7 @@ type ConnectRequest struct {
 	Request *http.Request
 	// Stock says that the client may be the published one of partysync, which stores every row
 	// as it comes. Where it has chosen its ID, and is new to the room, no row of a channel is sent to it before the last
-	// frame of that channel's answer, for 10 s if it does not ask; and the reply to an
+	// frame of that channel's answer, for 10 s to 11 s if it does not ask; and the reply to an
 	// action waits for that as well, for 5 s, and leaves the rows to the answer then. A
 	// client that sends a cursor or numbers its actions is not that one.
 	Stock bool
@@ -335,7 +335,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 			action: ActionRequest{Type: m.ActionType, Payload: json.RawMessage(m.Payload)},
 			bound:  s.ns.actions[m.ActionType],
 			client: m.Client, mutation: m.Mutation,
-			came: s.ns.host.opts.Clock.Now(), frameBytes: len(data),
+			came: s.ns.host.uptime(), frameBytes: len(data),
 		}
 		s.name(action, m)
 		err = s.decodeEarly(action)

@@ -38,7 +38,7 @@ func (t *turn) answerAgain(m *actionMessage, reply *hibernate.Frame) error {
 	case m.mutation != 0:
 		t.send(m.conn, reply)
 		return nil
-	case t.heldOn(m.conn, m.channel) != nil:
+	case t.held(m.conn, m.channel):
 		t.respond(m, reply, 0) // what has become of its rows is in the answer
 		return nil
 	}

@@ -46,7 +46,7 @@ type (
 		key      replyKey
 		digest   replyDigest
 
-		came  time.Time
+		came  time.Duration    // when, by Host.uptime
 		reply *hibernate.Frame // with rows of its own, of an action without a number; see late.go
 
 		frameBytes int // of the client's frame, which it keeps
@@ -117,14 +117,13 @@ type turn struct {
 	answered []*hibernate.Connection // those that get the last frame of an answer
 	last     bool                    // the life ends behind it
 	starting bool                    // it is of the life's start
+	alarmed  bool                    // alarms were set, cancelled or run
 	undo     []func()                // takes back, in reverse order, what is not in the database
 	lost     error                   // why all that it had done was taken back
 	standing []standing              // answers that a loss leaves as they are
 	broken   error                   // the life cannot go on
 
 	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
-
-	alarmed bool // alarms were set, cancelled or run
 
 	quota quota // of what may be read for clients
 
@@ -417,12 +416,17 @@ func (t *turn) commit() {
 
 // note writes down what Den itself remembers, with what the actions changed.
 func (t *turn) note() {
-	for _, write := range append(t.notes, t.raiseAll, t.writeRoster) {
-		if err := write(); err != nil {
+	written := func(err error) {
+		if err != nil {
 			t.life.log.Warn("a note for a client's return was not written", "err", err)
 		}
 	}
+	for _, write := range t.notes {
+		written(write())
+	}
 	t.notes = nil
+	written(t.raiseAll())
+	written(t.writeRoster())
 }
 
 // noteAlone is note in a turn that changed nothing: nobody waits for the disk, and a
@@ -477,7 +481,8 @@ func (t *turn) open() {
 	for _, c := range t.answered {
 		c.Answered()
 	}
-	t.out, t.states, t.answered = nil, nil, nil
+	l.turns.takeOut(t)
+	t.states, t.answered = nil, nil
 	seq := uint64(l.db.Seq())
 	for _, c := range l.connections() {
 		c.Handed(seq)
@@ -502,9 +507,9 @@ func (t *turn) answer() {
 	t.answers = late
 }
 
-// answerLate answers the clock.
-func (t *turn) answerLate() {
-	for _, a := range t.answers {
+// giveLate answers the clock.
+func giveLate(answers []answer) {
+	for _, a := range answers {
 		a.env.Reply(a.value, a.err)
 	}
 }

@@ -188,10 +188,11 @@ func TestWorkThatTakesTooLong(t *testing.T) {
 // returns, its hook runs.
 func TestWorkThatDoesNotReturn(t *testing.T) {
 	for _, sleeps := range []bool{true, false} {
-		release := make(chan struct{})
-		h, out := openOffice(t, func(context.Context) error { <-release; return nil })
+		release, begun := make(chan struct{}), make(chan struct{})
+		h, out := openOffice(t, func(context.Context) error { close(begun); <-release; return nil })
 		alice := h.Join("office", "r", "alice")
 		mustSucceed(t, alice.Do("items", "delegate", object{"id": "w"}))
+		within(t, begun, "the work to begin") // its time runs from then
 		h.Advance(100 * time.Second)
 		if h.Awake() != 1 {
 			t.Fatal("the room sleeps while work has time")

@@ -16,15 +16,15 @@ type Batch struct {
 	dead    error   // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
 	ending  bool    // Den itself is ending the transaction
 	bare    bool    // the action in work has no savepoint: the transaction is its own
-	start   Seq     // the room's seq before it
 	schema  bool    // an action of it changed the schema
+	wrote   bool    // something has been written that stays
+	marked  bool    // it has changed what the file says about the commit log
+	leaving bool    // it says that the file needs no log
+	start   Seq     // the room's seq before it
 	at      int64   // the action's time
 	floor   Seq     // what trim has made of the log's floor; 0: nothing
-	wrote   bool    // something has been written that stays
 	ids     logRows // of the change log before it
-	marked  bool    // it has changed what the file says about the commit log
-	was     mark    // what it said before
-	leaving bool    // it says that the file needs no log
+	was     mark    // what the file said about the commit log before
 	before  int64   // rows written by the connection when the action began
 	pages   int64   // of the database when the action began; -1: it cannot fill the room
 }

@@ -81,7 +81,8 @@ func (d *DB) rewind(path string, p Point) error {
 		reached = expected == 0 // before the first transaction: the room was empty
 		return !reached, c.back(e)
 	})
-	if err == nil {
+	incomplete := errors.Is(err, ErrLogIncomplete)
+	if err == nil || incomplete {
 		err = c.flush()
 	}
 	if err == nil {
@@ -89,6 +90,9 @@ func (d *DB) rewind(path string, p Point) error {
 	}
 	if err = errors.Join(err, f.Close()); err == nil && !reached {
 		err = d.endOfHistory(path, p, expected)
+	}
+	if end, is := errors.AsType[*HistoryError](err); is && incomplete {
+		end.Err = fmt.Errorf("%w, because a file of the commit log is missing", ErrNoHistory)
 	}
 	return err
 }

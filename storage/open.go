@@ -54,7 +54,7 @@ func Open(o Options) (*DB, error) {
 
 // openOrGiveBack is openRoom, which keeps nothing if it panics.
 func openOrGiveBack(o Options) (d *DB, err error) {
-	o.opening = new(opening)
+	o.opening = newOpening()
 	returned := false
 	defer func() {
 		if !returned {

@@ -8,6 +8,17 @@ package storage
 type opening struct {
 	dbs   []*DB
 	parts []RoomLog
+
+	// Memory for the first of each: most have no second.
+
+	db   [1]*DB
+	part [1]RoomLog
+}
+
+func newOpening() *opening {
+	o := new(opening)
+	o.dbs, o.parts = o.db[:0], o.part[:0]
+	return o
 }
 
 func (o *opening) addDB(d *DB) {

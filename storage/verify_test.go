@@ -102,7 +102,7 @@ func files(t testing.TB, dir string) func() map[string]string {
 }
 
 // onDiskFiles is files of a disk in memory.
-func onDiskFiles(t *testing.T, disk *faultdisk.Disk) func() map[string]string {
+func onDiskFiles(t testing.TB, disk *faultdisk.Disk) func() map[string]string {
 	return func() map[string]string {
 		t.Helper()
 		all := make(map[string]string)

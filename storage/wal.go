@@ -684,7 +684,7 @@ func (w *wal) commitLarge(tls *libc.TLS, pages uint32) (rc int32, err error) {
 // again.
 func (w *wal) seal(tls *libc.TLS, pages uint32) (first []byte, err error) {
 	w.dropFrames(func(f frame) bool { return f.page > pages })
-	w.parts = w.parts[:0]
+	w.parts = slices.Grow(w.parts[:0], len(w.frames))
 	for _, f := range w.frames {
 		w.parts = append(w.parts, f.part)
 	}
@@ -765,6 +765,9 @@ func (w *wal) committedAt(pages uint32) {
 // keepPayload is how much memory the payloads keep between transactions.
 const keepPayload = 64 << 10
 
+// keepFrames is how many frames memory is kept for: twice as many as are gathered, because append rounds up.
+const keepFrames = 2 * gatherBytes / frameSize
+
 // reset forgets the transaction in work, and what of it was gathered.
 func (w *wal) reset() {
 	clear(w.frames)
@@ -777,7 +780,7 @@ func (w *wal) reset() {
 	if cap(w.chunk) > keepPayload {
 		w.chunk = nil
 	}
-	if cap(w.frames) > gatherBytes/frameSize {
+	if cap(w.frames) > keepFrames {
 		w.frames, w.parts = nil, nil
 	}
 }

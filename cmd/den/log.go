@@ -30,7 +30,7 @@ not be found out.
 // whatIsLost says what it means that a file of the log is missing.
 const whatIsLost = `Until they are put back these rooms are refused:
 - rooms that were in use when their process ended, and cannot show that nothing of theirs was there: den verify names them;
-- new rooms, because a room that was only in the log may be one of those that are missing.
+- new rooms, if a crash left the file, because a room that was only in the log may be one of those that are missing.
 `
 
 // errLogIncomplete: what is missing has been said.

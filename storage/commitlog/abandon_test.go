@@ -119,6 +119,9 @@ func TestAbandon(t *testing.T) {
 				t.Fatalf("%s: taken for recovered", what)
 			}
 			mustClose(t, l)
+			if _, harmful, _ := verified(t, o, d); len(harmful) == 0 {
+				t.Errorf("%s: Verify finds nothing", what)
+			}
 			l = mustOpen(t, o)
 		}
 		waiting := mustRoom(t, l, "room7")
@@ -138,6 +141,9 @@ func TestAbandon(t *testing.T) {
 			}
 			r.Close()
 			mustClose(t, l)
+			if _, harmful, _ := verified(t, o, d); len(harmful) > 0 {
+				t.Errorf("%s: what was given up is still wrong: %v", what, harmful)
+			}
 			l = mustOpen(t, o)
 		}
 		recoverRooms(t, l, 0, 6)

@@ -187,3 +187,23 @@ func TestMissingSegmentOfACrash(t *testing.T) {
 		t.Error("taken for recovered, while nobody knows which rooms need what is missing")
 	}
 }
+
+// TestMissingSegmentGivenUp: a room that has entries on both sides of a segment that is gone has nothing
+// wrong with it when an operator has given the segment up.
+func TestMissingSegmentGivenUp(t *testing.T) {
+	d, o, number := threeAges(t)
+	if err := d.Remove("log/" + segmentName(number)); err != nil {
+		t.Fatal(err)
+	}
+	if _, harmful, _ := verified(t, o, d); len(harmful) < 2 {
+		t.Errorf("before: %v", harmful)
+	}
+	l := mustOpen(t, o)
+	if files, err := l.Abandon(); err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	mustClose(t, l)
+	if all, harmful, _ := verified(t, o, d); len(harmful) > 0 || len(all) < 2 {
+		t.Errorf("after: %v, of it harmful %v", all, harmful)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 )
@@ -23,7 +24,7 @@ type Problem struct {
 	Namespace, Room, Epoch string
 	// What is wrong, for an operator.
 	What string
-	// Harmless: it costs nobody an entry. It is put right, or not needed.
+	// Harmless: it costs nobody an entry. It is put right, or not needed, or was given up by Abandon.
 	Harmless bool
 }
 
@@ -89,6 +90,20 @@ func (v *verifier) problem(s *segment, at int64, r *verifiedRoom, what string, a
 	p := Problem{File: segmentName(s.number), Offset: at, What: fmt.Sprintf(what, args...)}
 	if r != nil {
 		p.Namespace, p.Room, p.Epoch = r.who.namespace, r.who.room, r.who.epoch
+	}
+	v.report(p)
+}
+
+// given reports whether Abandon has given up one of some segments.
+func (v *verifier) given(from, to uint64) bool {
+	return slices.ContainsFunc(v.segments, func(s *segment) bool { return s.given.Load() && s.number >= from && s.number <= to })
+}
+
+// lack reports something that is missing between two segments. Where Abandon has given one of them up,
+// an operator knows, and nobody needs it any more.
+func (v *verifier) lack(p Problem, from, to uint64) {
+	if v.given(from, to) {
+		p.Harmless, p.What = true, p.What+", which was given up"
 	}
 	v.report(p)
 }
@@ -161,7 +176,7 @@ func (v *verifier) segment(s *segment) error {
 	size, err := v.l.o.FS.Size(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.hole = true
-		v.problem(s, 0, nil, "it is missing")
+		v.lack(Problem{File: name, What: "it is missing"}, s.number, s.number)
 		return nil
 	}
 	if err != nil {
@@ -183,7 +198,7 @@ func (v *verifier) segment(s *segment) error {
 	}
 	if !ok || !done && size < segmentStart {
 		v.hole = true
-		v.problem(s, 0, nil, "its beginning is damaged, and nothing of it can be read")
+		v.lack(Problem{File: name, What: "its beginning is damaged, and nothing of it can be read"}, s.number, s.number)
 		return nil
 	}
 	if done && size < s.size {
@@ -237,7 +252,8 @@ func (v *verifier) records(s *segment, r reader, limit int64) error {
 	}
 	for _, h := range scan.holes {
 		v.hole = true
-		v.problem(s, h.from, nil, "what lies up to %d is damaged, and it is not known whose it was", h.to)
+		what := fmt.Sprintf("what lies up to %d is damaged, and it is not known whose it was", h.to)
+		v.lack(Problem{File: segmentName(s.number), Offset: h.from, What: what}, s.number, s.number)
 	}
 	if s.tail != 0 {
 		v.indexes(s, scan)
@@ -277,6 +293,10 @@ func (v *verifier) record(s *segment, names *reader, at int64, r *record, state 
 		v.problem(s, at, room, "entry %d does not lead to the room's names", r.number)
 	case here && r.flags&flagNames == 0 && r.previous != room.at, (!here || r.flags&flagStarts != 0) && r.previous != 0:
 		v.problem(s, at, room, "entry %d does not lead to the one before it", r.number)
+	case follows && r.number > room.last+1:
+		p := Problem{File: segmentName(s.number), Offset: at, Namespace: room.who.namespace, Room: room.who.room, Epoch: room.who.epoch}
+		p.What = fmt.Sprintf("entry %d follows %d, and what is between them is missing", r.number, room.last)
+		v.lack(p, room.segment, s.number)
 	case follows && r.number != room.last+1:
 		v.problem(s, at, room, "entry %d follows %d", r.number, room.last)
 	case follows && !room.blind && r.roomChain != room.crc:
@@ -351,14 +371,14 @@ func (v *verifier) pins() {
 	}
 	for _, p := range v.current.pins {
 		if r := v.rooms[p.who.key]; r == nil || r.last != p.last {
-			have := uint64(0)
+			have, in := uint64(0), uint64(0)
 			if r != nil {
-				have = r.last
+				have, in = r.last, r.segment
 			}
-			v.report(Problem{
+			v.lack(Problem{
 				File: currentName, Namespace: p.who.namespace, Room: p.who.room, Epoch: p.who.epoch,
-				What: fmt.Sprintf("the room has entries up to %d that it did not release, and there are some up to %d", p.last, have),
-			})
+				What: fmt.Sprintf("the room has entries up to %d that it did not release, and there are some up to %d; the rest is missing", p.last, have),
+			}, in, math.MaxUint64)
 		}
 	}
 }

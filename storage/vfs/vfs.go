@@ -62,9 +62,12 @@ type host struct{}
 
 func (host) SQLite() string               { return "" }
 func (host) Remove(path string) error     { return os.Remove(path) }
-func (host) Rename(from, to string) error { return os.Rename(from, to) }
+func (host) Rename(from, to string) error { return rename(from, to) }
 func (host) SyncDir(dir string) error     { return syncDir(dir) }
 func (host) Mkdir(dir string) error       { return os.Mkdir(dir, 0o700) }
+
+// filePermissions are those of a new file: its owner's alone.
+const filePermissions = 0o600
 
 func (h host) MakeDirs(dir string) (made bool, err error) {
 	return MakeDirs(h, filepath.Clean(dir))
@@ -87,7 +90,7 @@ func (host) Link(from, to string) error {
 }
 
 func (host) Open(path string, flag int) (File, error) {
-	f, err := os.OpenFile(path, flag, 0o600)
+	f, err := openFile(path, flag)
 	if err != nil {
 		return nil, err
 	}
