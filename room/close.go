@@ -23,6 +23,7 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
 )
 
 // A CloseHandler is a [Handler] that is told of the end of its connections.
@@ -110,6 +111,9 @@ func (t *turn) farewell(m *closeMessage) error {
 		t.dismiss(m)
 		return nil
 	}
+	if l.isFenced() {
+		return storage.ErrClosed
+	}
 	l.leaving.Store(m) // and it stays so if the hook hangs or ends the goroutine, see handOver
 	c := t.context(m.conn, nil)
 	c.cause = m.cause
@@ -118,7 +122,9 @@ func (t *turn) farewell(m *closeMessage) error {
 		ran = true
 		return l.handler.(CloseHandler).OnClose(c, m.code, m.reason)
 	})
-	l.leaving.Store(nil)
+	if !ran || !l.isFenced() { // one that was given up as it returned is not run again
+		l.leaving.Store(nil)
+	}
 	if err != nil && !ran {
 		return err
 	}

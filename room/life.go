@@ -370,27 +370,36 @@ func (l *life) hibernate() {
 	t.commit()
 }
 
-// Abandon fences a life whose hook does not return. It is called from another
+// Abandon hands over a life whose hook does not return. It is called from another
 // goroutine than the life's.
 func (l *life) Abandon() {
 	defer l.host.awake.leave(l)
+	l.condemn()
+	l.host.losses.put(l.key, aloneAfterLoss)
+	l.handOver()
+	l.end()
+	l.log.Error("a hook did not return; the room goes on without it", "hook", l.watch.current())
+}
+
+// condemn fences the life because of the hook in work, and notes whose that is. The watch calls it while the hook is in work, and
+// Abandon again: the second call does nothing.
+func (l *life) condemn() {
 	l.gate.Lock()
+	first, db := !l.fenced, l.db
 	l.fenced = true
-	db := l.db
 	l.gate.Unlock()
+	if !first {
+		return
+	}
 	if m := l.running.Load(); m != nil {
 		l.host.hangs.note(l.key, m)
 	}
 	if who := l.acting.Load(); who != nil {
 		l.host.culprits.note(*who, l.host.opts.Clock.Now())
 	}
-	l.host.losses.put(l.key, aloneAfterLoss)
-	l.handOver()
-	l.end()
 	if db != nil {
 		db.Fence()
 	}
-	l.log.Error("a hook did not return; the room goes on without it", "hook", l.watch.current())
 }
 
 // Receive serves what has queued up, in one turn with one commit, or in several; see batch.go.
