@@ -1,9 +1,12 @@
 package room
 
 import (
+	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -72,7 +75,7 @@ func (f hookedFile) Sync() error {
 	return f.File.Sync()
 }
 
-// A doorman writes down who goes.
+// A doorman writes down who comes and goes.
 type doorman struct {
 	Base
 	log *doorLog
@@ -83,32 +86,45 @@ type doorLog struct {
 	disk  *syncHook
 
 	mu    sync.Mutex
-	gone  []string
-	hangs bool // the watch finds that the next OnClose hangs
-	found bool // and it has
+	told  []string // of whom OnClose was told
+	hangs string   // the hook of which the watch finds that it hangs, once
+	found bool     // and it has
 }
 
 func (d *doorman) OnStart(c *Context) error {
-	_, err := c.Exec(`CREATE TABLE IF NOT EXISTS gone (id TEXT)`)
+	_, err := c.Exec(`CREATE TABLE IF NOT EXISTS passed (what TEXT)`)
 	return err
 }
 
-func (d *doorman) OnConnect(c *Context) error {
-	_, err := c.Exec(`INSERT INTO gone VALUES ('nobody')`) // so that its note is written
-	return err
-}
+func (d *doorman) OnConnect(c *Context) error { return d.pass(c, "came") }
 
 func (d *doorman) OnClose(c *Context, _ int, _ string) error {
 	d.log.mu.Lock()
-	defer d.log.mu.Unlock()
-	d.log.gone = append(d.log.gone, c.Conn().ID())
-	if _, err := c.Exec(`INSERT INTO gone VALUES (?)`, c.Conn().ID()); err != nil {
+	d.log.told = append(d.log.told, c.Conn().ID())
+	d.log.mu.Unlock()
+	return d.pass(c, "left")
+}
+
+// OnRequest tells who came and went.
+func (d *doorman) OnRequest(c *Context, w http.ResponseWriter, _ *http.Request) error {
+	var all string
+	if err := c.QueryRow(`SELECT ifnull(group_concat(what), '') FROM passed`, nil, &all); err != nil {
 		return err
 	}
-	if !d.log.hangs {
+	_, err := io.WriteString(w, all)
+	return err
+}
+
+func (d *doorman) pass(c *Context, what string) error {
+	d.log.mu.Lock()
+	defer d.log.mu.Unlock()
+	if _, err := c.Exec(`INSERT INTO passed VALUES (?)`, what); err != nil {
+		return err
+	}
+	if d.log.hangs != what {
 		return nil
 	}
-	d.log.hangs = false
+	d.log.hangs = ""
 	l := c.life
 	for range 2 { // once its time is over, and once it has not ended
 		d.log.clock.advance(l.watch.limit)
@@ -126,37 +142,45 @@ func abandon(l *life) {
 	}
 }
 
-// An OnClose that returns as it is given up is not run again.
-func TestCloseReturnsAsItIsGivenUp(t *testing.T) {
-	disk, clock := &syncHook{FS: storage.HostFS()}, new(setClock)
-	seen := &doorLog{clock: clock, disk: disk}
-	h, err := Open(Options{Dir: t.TempDir(), FS: disk, Seed: 1, Logger: slog.New(slog.DiscardHandler), Clock: clock, ActionTimeout: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Shutdown(t.Context())
-	if err := h.Register("doors", func() Handler { return &doorman{log: seen} }); err != nil {
-		t.Fatal(err)
-	}
-	key := Key{Namespace: "doors", Room: "r"}
-	ann, err := h.Connect(t.Context(), key, ConnectRequest{ID: "ann", Link: new(line)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen.hangs = true
-	ann.Close(1000, "")
-	if err := h.Quiet(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // the next life has heard of her
-		if err := h.Settle(t.Context(), key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !seen.found {
-		t.Error("the watch has not found that OnClose hangs")
-	}
-	if !slices.Equal(seen.gone, []string{"ann"}) {
-		t.Errorf("OnClose was told of %q", seen.gone)
+// A hook that returns as it is given up has changed nothing, and OnClose is told of each client once.
+func TestHookReturnsAsItIsGivenUp(t *testing.T) {
+	for _, c := range []struct{ hangs, told, passed string }{
+		{"came", "[]", ""}, // she was refused
+		{"left", "[ann]", "came"},
+		{"", "[ann]", "came,left"},
+	} {
+		t.Run(c.hangs, func(t *testing.T) {
+			disk, clock := &syncHook{FS: storage.HostFS()}, new(setClock)
+			seen := &doorLog{clock: clock, disk: disk, hangs: c.hangs}
+			h, err := Open(Options{Dir: t.TempDir(), FS: disk, Seed: 1, Logger: slog.New(slog.DiscardHandler), Clock: clock, ActionTimeout: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Shutdown(t.Context())
+			if err := h.Register("doors", func() Handler { return &doorman{log: seen} }); err != nil {
+				t.Fatal(err)
+			}
+			key := Key{Namespace: "doors", Room: "r"}
+			ann, err := h.Connect(t.Context(), key, ConnectRequest{ID: "ann", Link: new(line)})
+			if (err != nil) != (c.hangs == "came") {
+				t.Fatal(err)
+			}
+			if ann != nil {
+				ann.Close(1000, "")
+			}
+			if err := h.Quiet(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w := httptest.NewRecorder()
+			if err := h.ServeRequest(t.Context(), key, Identity{}, w, httptest.NewRequest("GET", "/", nil)); err != nil {
+				t.Fatal(err)
+			}
+			if seen.found != (c.hangs != "") {
+				t.Errorf("the watch has found a hook that hangs: %t", seen.found)
+			}
+			if told := fmt.Sprint(seen.told); told != c.told || w.Body.String() != c.passed {
+				t.Errorf("OnClose was told of %s, and the file has %q; want %s and %q", told, w.Body, c.told, c.passed)
+			}
+		})
 	}
 }
