@@ -163,9 +163,7 @@ func TestRoomsOfTheLogOnly(t *testing.T) {
 	}
 	t.Cleanup(func() { closeHost(host) })
 	for _, name := range []string{"first", "new"} {
-		if err := host.Settle(t.Context(), room.Key{Namespace: "notes", Room: name}); err != nil {
-			t.Fatal(err)
-		}
+		ask(t, host, name)
 	}
 	if err := host.Quiet(t.Context()); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +30,19 @@ type notes struct {
 
 // OnStart writes something, for a room with nothing in it leaves no file.
 func (n *notes) OnStart(c *room.Context) error { return n.Notes.Upsert(c, note{ID: "one", Text: "x"}) }
+
+// OnRequest answers that the room is there.
+func (n *notes) OnRequest(*room.Context, http.ResponseWriter, *http.Request) error { return nil }
+
+// ask has a room of notes answer a request: a room that nobody has got anything of leaves nothing.
+func ask(t *testing.T, h *room.Host, name string) {
+	t.Helper()
+	key := room.Key{Namespace: "notes", Room: name}
+	w := httptest.NewRecorder()
+	if err := h.ServeRequest(t.Context(), key, room.Identity{}, w, httptest.NewRequest("GET", "/", nil)); err != nil || w.Code != http.StatusOK {
+		t.Fatalf("%s answers %d, %v", name, w.Code, err)
+	}
+}
 
 // openNotes opens a directory with as many migrations as a version of a program has.
 func openNotes(t *testing.T, dir string, version int) *room.Host {

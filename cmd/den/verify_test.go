@@ -52,12 +52,9 @@ func crashedNotes(t *testing.T) (dir string, names []string) {
 	h := openNotes(t, work, 1)
 	names = []string{"room 0", "room 1", "room/2"}
 	for i, name := range names {
-		key := room.Key{Namespace: "notes", Room: name}
-		if err := h.Settle(t.Context(), key); err != nil {
-			t.Fatal(err)
-		}
+		ask(t, h, name)
 		if i == 0 {
-			if err := h.Sleep(t.Context(), key); err != nil {
+			if err := h.Sleep(t.Context(), room.Key{Namespace: "notes", Room: name}); err != nil {
 				t.Fatal(err)
 			}
 		}
