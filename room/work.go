@@ -100,19 +100,27 @@ func (l *life) startWork(c *Context, work func(context.Context) error, then func
 	p := &piece{life: l, work: work, then: then}
 	l.work.Add(1)
 	c.undo = append(c.undo, func() { l.work.Add(-1) })
-	c.after = append(c.after, func() { go p.run() }) // it ends when work returns; its context ends before
+	c.after = append(c.after, func() {
+		p.begin()
+		go p.run() // it ends when work returns; its context ends before
+	})
 	return nil
+}
+
+// begin has the work's time begin, in the turn that has called for it.
+func (p *piece) begin() {
+	l, limit := p.life, p.life.host.opts.WorkTimeout
+	p.ctx.began = l.host.opts.Clock.Now()
+	p.ctx.deadline = p.ctx.began.Add(limit)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = l.host.afterFunc(limit, "ending a room's work", p.overdue)
 }
 
 // run does the work, and has its result come to the room however it ends.
 func (p *piece) run() {
-	l, limit := p.life, p.life.host.opts.WorkTimeout
-	p.ctx.began = l.host.opts.Clock.Now()
-	p.ctx.deadline = p.ctx.began.Add(limit)
+	l := p.life
 	unlink := context.AfterFunc(l.ctx, func() { p.ctx.finish(context.Canceled) })
-	p.mu.Lock()
-	p.timer = l.host.afterFunc(limit, "ending a room's work", p.overdue)
-	p.mu.Unlock()
 	err := errWorkExited
 	defer func() {
 		unlink()
