@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -296,6 +297,27 @@ func randomEpoch(random io.Reader) (string, error) {
 	return hex.EncodeToString(epoch), nil
 }
 
+// epochSum is the row of _den_meta that has the checksum of the epoch. The epoch is what leads from a file to its transactions in the
+// commit log: a log that is relaxed may rightly have none, so a damaged epoch would pass for a room that has lost its end.
+// Files of before have no such row.
+const epochSum = "epoch_sum"
+
+func sumOf(epoch string) int64 {
+	return int64(crc32.Checksum([]byte(epoch), crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// checkEpoch looks whether the epoch in _den_meta is one that Den has made.
+func checkEpoch(meta map[string]Value) error {
+	epoch, is := meta["epoch"].(string)
+	if raw, err := hex.DecodeString(epoch); !is || err != nil || len(raw) != 16 {
+		return fmt.Errorf("%w: the epoch in _den_meta is %v, which is not 32 hex digits", ErrCorrupt, meta["epoch"])
+	}
+	if sum, there := meta[epochSum]; there && sum != sumOf(epoch) {
+		return fmt.Errorf("%w: the epoch in _den_meta does not have its checksum", ErrCorrupt)
+	}
+	return nil
+}
+
 // settle gives a whole file that nobody has open its identity, and syncs it. The change
 // log begins again, one seq further: everything that a client knows from before is below
 // the floor, whatever epoch it names. A file that takes a room's place is to be in WAL mode: the
@@ -334,8 +356,8 @@ func (id *identity) write(d *DB) error {
 		return err
 	}
 	_, err = d.exec(own, `INSERT INTO _den_meta (name, value) VALUES
-		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('floor', ?4), ('log', ''), ('clean', 0)
-		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{id.namespace, id.room, id.epoch, seq})
+		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('epoch_sum', ?4), ('floor', ?5), ('log', ''), ('clean', 0)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{id.namespace, id.room, id.epoch, sumOf(id.epoch), seq})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -361,6 +362,48 @@ func TestRelaxedThenDurable(t *testing.T) {
 	}
 	if ahead == 0 {
 		t.Error("no file was ahead of the log: the test tests nothing")
+	}
+}
+
+// A room whose epoch is damaged is refused, also where a relaxed log may have lost what the file leads to. The seq of a
+// restore is above all that the room has answered with.
+func TestDamagedEpoch(t *testing.T) {
+	r := newRig(t, 2)
+	defer r.close()
+	r.alone, r.relaxed = true, true
+	for bit := 0; bit < 32*8; bit += 5 {
+		r.mustStart()
+		d := r.mustOpen("r")
+		if err := errors.Join(put(d, 1, "x"), d.WriteBackup(fmt.Sprintf("/backup/%d.db", bit)), put(d, 2, "y"), d.Checkpoint(), put(d, 3, "z")); err != nil {
+			t.Fatal(err)
+		}
+		answered, epoch := d.Seq(), d.Epoch()
+		r.cut(d)
+		path := r.options("r").Path
+		now, err := r.disk.Read(path)
+		at := bytes.Index(now, []byte("epoch"+epoch))
+		if err != nil || at < 0 {
+			t.Fatalf("no epoch %s: %v", epoch, err)
+		}
+		now[at+len("epoch")+bit/8] ^= 1 << (bit % 8)
+		r.disk.Write(path, now)
+		r.mustStart()
+		if d, err := r.open("r"); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("bit %d: %v", bit, err)
+			if err == nil {
+				d.Fence()
+			}
+		}
+		if _, err := restoreOver(r.options("r"), fmt.Sprintf("/backup/%d.db", bit)); err != nil {
+			t.Fatalf("bit %d: %v", bit, err)
+		}
+		d = r.mustOpen("r")
+		if d.Seq() <= answered {
+			t.Errorf("bit %d: restored to seq %d, and had answered with %d", bit, d.Seq(), answered)
+		}
+		if err := errors.Join(d.Close(), r.stop()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

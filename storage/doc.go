@@ -172,6 +172,7 @@
 //	  namespace   text     of the room; compared on open
 //	  room        text     its name, as it was given; compared on open
 //	  epoch       text     32 hex digits: random, or see New rooms
+//	  epoch_sum   integer  CRC-32C of the epoch's text; an older file has none
 //	  floor       integer  the change log begins behind this seq
 //	  created_at  integer  Unix milliseconds
 //	  log         text     Log.ID of the commit log that the file's transactions went to;

@@ -312,11 +312,10 @@ func (d *DB) checkStamps() error {
 	if meta["namespace"] != d.o.Namespace || meta["room"] != d.o.Room {
 		return fmt.Errorf("%w: it holds %q/%q, not %q/%q", ErrWrongRoom, meta["namespace"], meta["room"], d.o.Namespace, d.o.Room)
 	}
-	epoch, ok := meta["epoch"].(string)
-	if !ok {
-		return fmt.Errorf("%w: no epoch in _den_meta", ErrCorrupt)
+	if err := checkEpoch(meta); err != nil {
+		return err
 	}
-	d.epoch = epoch
+	d.epoch = meta["epoch"].(string)
 	floor, ok := meta["floor"].(int64)
 	if !ok || floor < 0 {
 		return fmt.Errorf("%w: the floor in _den_meta is %v", ErrCorrupt, meta["floor"])

@@ -94,8 +94,10 @@ func (p *pageSet) forward(e LogEntry) error {
 	}
 	if content.whole { // the file was made in the midst of it, or behind a crash of it
 		p.blank = true
-	} else if n, err := p.count(); err != nil || n != content.before {
-		return fmt.Errorf("%w: transaction %d begins with %d pages, the file has %d (%v)", ErrLogMismatch, e.Number, content.before, n, err)
+	} else if n, err := p.count(); err != nil {
+		return err // the disk has failed, which says nothing of the file and the log
+	} else if n != content.before {
+		return fmt.Errorf("%w: transaction %d begins with %d pages, the file has %d", ErrLogMismatch, e.Number, content.before, n)
 	}
 	if len(e.Payload) > largeEntry && !p.blank {
 		return p.forwardLarge(e, content)

@@ -62,9 +62,12 @@ func (d *DB) texts() (all []text) {
 	return all
 }
 
+// noEpoch is the epoch of a connection that has no room: its content is thrown away.
+const noEpoch = "00000000000000000000000000000000"
+
 // stocked makes a connection without a file; nil: that is not possible now.
 func stocked(o Options, t *template, texts []text) *spare {
-	content, err := t.fill(o, "")
+	content, err := t.fill(o, noEpoch)
 	if err != nil {
 		return nil
 	}

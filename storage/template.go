@@ -142,7 +142,7 @@ func (t *template) fill(o Options, epoch string) ([]byte, error) {
 func newMeta(o Options, epoch string) map[string]Value {
 	return map[string]Value{
 		"namespace": o.Namespace, "room": o.Room, "epoch": epoch, "floor": int64(0),
-		"created_at": o.Now().UnixMilli(), "log": "", "clean": int64(0),
+		"created_at": o.Now().UnixMilli(), "log": "", "clean": int64(0), epochSum: sumOf(epoch),
 	}
 }
 

@@ -119,7 +119,7 @@ func TestMetaPage(t *testing.T) {
 		if err := d.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
 			t.Fatal(err)
 		}
-		for _, own := range []string{"epoch", "created_at", "room"} {
+		for _, own := range []string{"epoch", epochSum, "created_at", "room"} {
 			if meta[own] == nil {
 				t.Errorf("there is no %s", own)
 			}

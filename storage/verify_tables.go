@@ -5,7 +5,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"slices"
@@ -36,7 +35,7 @@ var metaForms = map[string]struct {
 	required bool
 }{
 	"namespace": {Text, true}, "room": {Text, true}, "epoch": {Text, true}, "floor": {Integer, true}, "created_at": {Integer, true},
-	"log": {Text, true}, "clean": {Integer, true},
+	"log": {Text, true}, "clean": {Integer, true}, epochSum: {Integer, false},
 	notePrepared: {Text, false}, noteTables: {Text, false}, noteTended: {Integer, false}, noteAlarm: {Integer, false},
 	"layout": {Integer, false},
 }
@@ -62,11 +61,6 @@ func (d *DB) checkMeta(complain complaint) (map[string]Value, error) {
 	for _, name := range sortedKeys(metaForms) {
 		if _, there := meta[name]; !there && metaForms[name].required {
 			complain("_den_meta has no %s that can be read", name)
-		}
-	}
-	if epoch, is := meta["epoch"].(string); is {
-		if raw, err := hex.DecodeString(epoch); err != nil || len(raw) != 16 {
-			complain("_den_meta: the epoch %q is not 32 hex digits", epoch)
 		}
 	}
 	if floor, is := meta["floor"].(int64); is && floor < 0 {

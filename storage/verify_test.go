@@ -343,7 +343,8 @@ var damages = []struct {
 		}
 	}, "," + clean, "leftover open"},
 	{"what no transaction left", func(s *street) { s.spoil(inUse, "UPDATE todos SET text = 'x' WHERE id = 20") }, inUse, "open"},
-	{"epoch", spoil(clean, "UPDATE _den_meta SET value = 'xyz' WHERE name = 'epoch'"), clean, "tables"},
+	{"epoch", spoil(clean, "UPDATE _den_meta SET value = 'xyz' WHERE name = 'epoch'"), clean, "open"},
+	{"the epoch's checksum", spoil(clean, "UPDATE _den_meta SET value = value + 1 WHERE name = 'epoch_sum'"), clean, "open"},
 	{"floor", spoil(clean, "UPDATE _den_meta SET value = 5 WHERE name = 'floor'"), clean, "history tables"},
 	{"generation", spoil(clean, "UPDATE _den_meta SET value = 500 WHERE name = 'clean'"), clean, "open"},
 	{"a gap in the changes", spoil(clean, "DELETE FROM _den_changes WHERE id = 7"), clean, "history tables"},

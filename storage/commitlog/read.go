@@ -114,11 +114,17 @@ func (w *walk) find(s *segment) (run, bool, error) {
 	p.first = p.last
 	for at := p.at; ; {
 		rec, err := r.header(int64(at), p.key, backwards)
-		if err != nil || rec.previous == 0 || rec.previous >= at || rec.number != p.first {
+		if err == nil && (rec.previous == 0 || rec.previous >= at || rec.number != p.first) {
 			return run{in: s, place: p, broken: true}, true, nil
 		}
-		if _, err = r.header(int64(rec.previous), p.key, backwards); err != nil {
+		if err == nil {
+			_, err = r.header(int64(rec.previous), p.key, backwards)
+		}
+		if errors.Is(err, ErrCorrupt) {
 			return run{in: s, place: p, broken: true}, true, nil
+		}
+		if err != nil {
+			return run{}, false, err
 		}
 		p.first, at = p.first-1, rec.previous
 	}
