@@ -149,8 +149,8 @@ func (c *Connection) KeepShared(k *Keepsake) {
 	c.Keep(k.rare.kept)
 }
 
-// Drop has the connection keep nothing if what it keeps is one of vs. Unlike Keep it is safe from any goroutine: what
-// the room's actor does at the same time stays, and may be that it is kept.
+// Drop has the connection keep nothing if what it keeps is one of vs. Unlike Keep, Drop is safe from any goroutine. A Keep
+// at the same time wins.
 func (c *Connection) Drop(vs ...any) {
 	for {
 		r := c.rare.Load()

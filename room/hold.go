@@ -16,7 +16,7 @@ import (
 // channel's answer. What was committed before the answer was read is in it.
 //
 //	accepted ──▶ held ──sync──▶ answering ──its last frame──▶ live
-//	               └──10 s without a sync, a cursor, a number──▶ live, behind what was kept back
+//	               └──10 s without a sync, a cursor, a number──▶ live, after what was kept back
 //
 // The reply to an action that such a client sends meanwhile waits for the answer too, because
 // it has rows. It waits for replyWait at the most, and goes out without them then: they are
@@ -183,7 +183,7 @@ func (t *turn) respond(m *actionMessage, reply *hibernate.Frame, seq storage.Seq
 	l.lookAgain(m.conn, until)
 }
 
-// endHold ends the hold on a channel behind the last frame of its answer. A reply that has waited
+// endHold ends the hold on a channel after the last frame of its answer. A reply that has waited
 // goes out with its rows, unless the channel has changed since it was made: then they may be
 // older than those of the answer.
 func (t *turn) endHold(conn *hibernate.Connection, channel string) error {

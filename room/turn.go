@@ -507,7 +507,7 @@ func (t *turn) answer() {
 	t.answers = late
 }
 
-// giveLate answers the clock.
+// giveLate gives the answers that wait until nothing is in work: those to the clock of alarms.
 func giveLate(answers []answer) {
 	for _, a := range answers {
 		a.env.Reply(a.value, a.err)

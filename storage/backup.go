@@ -299,7 +299,7 @@ func randomEpoch(random io.Reader) (string, error) {
 
 // epochSum is the row of _den_meta that has the checksum of the epoch. The epoch is what leads from a file to its transactions in the
 // commit log: a log that is relaxed may rightly have none, so a damaged epoch would pass for a room that has lost its end.
-// Files of before have no such row.
+// An older file has no such row.
 const epochSum = "epoch_sum"
 
 func sumOf(epoch string) int64 {

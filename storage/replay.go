@@ -92,7 +92,7 @@ func (p *pageSet) forward(e LogEntry) error {
 	if err := content.fits(p.d.layout, e.Number); err != nil {
 		return err
 	}
-	if content.whole { // the file was made in the midst of it, or behind a crash of it
+	if content.whole { // the file was made in the midst of it, or after a crash in it
 		p.blank = true
 	} else if n, err := p.count(); err != nil {
 		return err // the disk has failed, which says nothing of the file and the log

@@ -70,7 +70,11 @@ func (l *Log) outdated(c *current, have map[uint64]bool) error {
 		if n < c.next() {
 			continue
 		}
-		if h, err := l.readHead(n); err != nil || h.id != c.id {
+		h, err := l.readHead(n)
+		if errors.Is(err, ErrIO) {
+			return err
+		}
+		if err != nil || h.id != c.id {
 			continue
 		}
 		f, err := l.o.FS.Open(l.path(n), os.O_RDONLY)
