@@ -26,9 +26,10 @@ func TestSyncFlood(t *testing.T) {
 			cursor = c
 		}
 	}
-	raw := rawDial(t, s.addr())
+	raw, other := rawDial(t, s.addr()), rawDial(t, s.addr())
 	raw.upgrade("/parties/probe/home")
-	joined(t, s, 2)
+	other.upgrade("/parties/probe/home")
+	joined(t, s, 3)
 	honest.send(`{"do":"block"}`)
 	within(t, s.control.entered, "the room to block")
 	var flood []byte
@@ -39,7 +40,10 @@ func TestSyncFlood(t *testing.T) {
 	if f := raw.frame(); f.op != opPong {
 		t.Fatalf("got %#x", f.op)
 	}
-	honest.send(`{"id":"h","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"h","text":"x"}}}`)
+	other.send(clientFrame(opText, []byte(`{"id":"h","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"h","text":"x"}}}`)), clientFrame(opPing, nil))
+	if f := other.frame(); f.op != opPong { // the action waits for the room
+		t.Fatalf("got %#x", f.op)
+	}
 	close(s.control.release)
 	bytes, before := 0, -1
 	for done := false; !done; {
