@@ -100,6 +100,8 @@ type AlarmClock struct {
 	states  states
 	group   *group  // of writes that wait
 	dirty   []*bell // whose row on the disk is earlier than it need be
+
+	reminders []noted // that are not written yet
 }
 
 // A bell is what the clock knows of one room: about 130 bytes with its places in map and queue.

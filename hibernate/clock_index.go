@@ -6,6 +6,7 @@ package hibernate
 //
 //	_den_due(room, due)           a lower bound of each room's next alarm, Unix ms
 //	_den_due_state(name, value)   what follows
+//	_den_reminders(due, room)     see reminders.go
 //
 // It can be made anew from the rooms' files: state "covers <namespace>" says that all files of a
 // namespace were looked into, or were made since.
@@ -38,8 +39,9 @@ type states []state
 
 // A group is what one transaction writes, for all who came while the last one was on its way.
 type group struct {
-	lowered []lowered
-	states  states
+	lowered   []lowered
+	states    states
+	reminders []noted
 
 	written bool // with err; protected by the clock's writer
 	err     error
@@ -104,8 +106,8 @@ func (a *AlarmClock) safely(do func() error) (err error) {
 	return do()
 }
 
-func (a *AlarmClock) each(sql string, do func(*storage.Rows)) error {
-	rows, err := a.db.Internal().Query(sql)
+func (a *AlarmClock) each(sql string, do func(*storage.Rows), args ...any) error {
+	rows, err := a.db.Internal().Query(sql, args...)
 	if err != nil {
 		return err
 	}
@@ -126,7 +128,8 @@ func (a *AlarmClock) open() error {
 		return err
 	}
 	_, err = db.Internal().Exec(`CREATE TABLE IF NOT EXISTS _den_due (room TEXT PRIMARY KEY, due INTEGER NOT NULL) WITHOUT ROWID;
-		CREATE TABLE IF NOT EXISTS _den_due_state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID`)
+		CREATE TABLE IF NOT EXISTS _den_due_state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+		CREATE TABLE IF NOT EXISTS _den_reminders (due INTEGER, room TEXT, PRIMARY KEY (due, room)) WITHOUT ROWID`)
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
@@ -219,7 +222,8 @@ func (a *AlarmClock) write(g *group) error {
 		a.group = nil
 	}
 	g.states = append(a.states, g.states...)
-	a.states = nil
+	g.reminders = append(a.reminders, g.reminders...)
+	a.states, a.reminders = nil, nil
 	raised := a.raise()
 	relieve := a.relieving
 	a.relieving = false
@@ -243,7 +247,7 @@ func (a *AlarmClock) mark(b *bell) {
 }
 
 // late tells whether there is something to bring up to date. The lock is held.
-func (a *AlarmClock) late() bool { return len(a.dirty) > 0 || a.relieving }
+func (a *AlarmClock) late() bool { return len(a.dirty) > 0 || len(a.reminders) > 0 || a.relieving }
 
 // raise takes rows that are to be brought up to date, and from here on counts with what they will
 // be: who wants a lower one comes behind. The lock is held.
@@ -283,6 +287,7 @@ func (a *AlarmClock) wrote(g *group, raised []lowered) {
 	}
 	if g.err != nil {
 		a.states = append(g.states, a.states...)
+		a.reminders = append(g.reminders, a.reminders...)
 	}
 }
 
@@ -325,10 +330,10 @@ func (a *AlarmClock) fill(g *group, raised []lowered) error {
 			return err
 		}
 	}
-	return nil
+	return a.fillReminders(g)
 }
 
-// Flush brings the rows on the disk up to date.
+// Flush brings the rows on the disk up to date, and writes the reminders.
 func (a *AlarmClock) Flush() error {
 	for {
 		a.mu.Lock()
@@ -381,13 +386,14 @@ func (a *AlarmClock) Close() error {
 // finish writes what is left, where there is a file or need for one.
 func (a *AlarmClock) finish() error {
 	a.mu.Lock()
+	reminded := len(a.reminders) > 0
 	idle := len(a.dirty) == 0 && len(a.states) == 0
 	g := a.gather()
 	a.mu.Unlock()
 	a.writer.Lock()
 	none := a.db == nil
 	a.writer.Unlock()
-	if idle || none {
+	if !reminded && (idle || none) {
 		return nil
 	}
 	if err := a.write(g); err != nil {

@@ -78,6 +78,9 @@ func (h *Host) openAlarms() error {
 	if err == nil {
 		err = h.alarms.Start()
 	}
+	if err == nil && exists { // it may have reminders
+		h.remindLater(remindFirst)
+	}
 	if err != nil {
 		return fmt.Errorf("room: the index of alarms: %w", err)
 	}
@@ -259,6 +262,9 @@ func (h *Host) scanRoom(key Key) error {
 		return errStopping
 	}
 	return h.lookForAlarms(key, func(table *alarmTable) error {
+		if err := h.remindOf(key, table.db); err != nil {
+			return err
+		}
 		at := time.Time{}
 		if table.next != never {
 			at = time.UnixMilli(table.next)

@@ -3,7 +3,6 @@ package room
 // The table of a room's alarms. It is made with the room's first alarm.
 
 import (
-	"errors"
 	"math"
 	"time"
 
@@ -41,12 +40,8 @@ type alarmTable struct {
 // load finds out whether there are alarms.
 func (t *alarmTable) load(db *storage.DB) error {
 	t.db, t.next = db, never
-	rows, err := db.Internal().Query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_den_alarms'")
-	if err != nil {
-		return err
-	}
-	t.there = rows.Next()
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil || !t.there {
+	var err error
+	if t.there, err = hasTable(db, "_den_alarms"); err != nil || !t.there {
 		return err
 	}
 	t.next, err = t.earliest()

@@ -145,28 +145,34 @@ var errAwake = fmt.Errorf("%w: it is awake", ErrCalledFor)
 
 // compactRoom writes the file of a room again that has no life.
 func (h *Host) compactRoom(ctx context.Context, key Key, worth func(storage.Slack) bool) (done Compacted, err error) {
-	h.compactor.work.Lock()
-	defer h.compactor.work.Unlock()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	if !h.compactor.begin(end) {
-		return done, errStopping
-	}
-	defer h.compactor.begin(nil)
-	defer h.looks.beginLong(key, func() { end(ErrCalledFor) })()
-	if h.actors.Has(key) {
-		return done, errAwake
-	}
-	o, err := h.fileOptions(key)
-	if err != nil {
-		return done, err
-	}
-	err = h.guard(key, func() (err error) {
+	err = h.withoutLife(ctx, key, func(ctx context.Context, o storage.Options) (err error) {
 		done, err = storage.Compact(ctx, o, worth)
 		return err
 	})
 	h.sweepPast()
 	return done, err
+}
+
+// withoutLife does something long to the file of a room that has no life: one room at a time. ctx ends
+// with ErrCalledFor when somebody calls for the room.
+func (h *Host) withoutLife(ctx context.Context, key Key, do func(context.Context, storage.Options) error) error {
+	h.compactor.work.Lock()
+	defer h.compactor.work.Unlock()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	if !h.compactor.begin(end) {
+		return errStopping
+	}
+	defer h.compactor.begin(nil)
+	defer h.looks.beginLong(key, func() { end(ErrCalledFor) })()
+	if h.actors.Has(key) {
+		return errAwake
+	}
+	o, err := h.fileOptions(key)
+	if err != nil {
+		return err
+	}
+	return h.guard(key, func() error { return do(ctx, o) })
 }
 
 // begin notes how what is under way is ended, and tells whether it may begin.

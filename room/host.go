@@ -215,6 +215,7 @@ type Host struct {
 	visits   visits
 
 	compactor compactor
+	reminding reminding
 	refusedAt atomic.Int64 // when the operator was told that there is no memory, Unix nanoseconds; 0: never
 
 	panics        sync.Map // of jobs of the host's own: by the job, what the last one said

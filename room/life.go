@@ -66,6 +66,7 @@ type life struct {
 	replies  replies
 	pages    pageCache
 	gathered map[string]*gathering // by channel; see gather.go
+	crashed  bool                  // when it began, rooms had not yet taken from the log what an earlier process left
 	holding  bool                  // some connection may be held, or wait for its first sync; see hold.go
 	newest   sharedHold            // see hold_kept.go
 	swept    time.Time             // when holds that are over were last dropped
@@ -211,6 +212,7 @@ func (l *life) open() error {
 	if l.ns == nil {
 		return errVisited
 	}
+	l.crashed = l.host.log != nil && l.host.log.Crashed() != 0
 	db, err := l.host.openFile(l.key)
 	if err != nil {
 		return err

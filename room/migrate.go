@@ -137,12 +137,7 @@ func (ns *namespace) knows(done []string) error {
 // appliedMigrations are the names of those that a file has been through, in order.
 func appliedMigrations(db *storage.DB) ([]string, error) {
 	internal := db.Internal()
-	there, err := internal.Query(`SELECT 1 FROM sqlite_schema WHERE name = '_den_migrations'`)
-	if err != nil {
-		return nil, err
-	}
-	some := there.Next()
-	if err := errors.Join(there.Err(), there.Close()); err != nil || !some {
+	if there, err := hasTable(db, "_den_migrations"); err != nil || !there {
 		return nil, err
 	}
 	rows, err := internal.Query(`SELECT version, name FROM _den_migrations ORDER BY version`)
@@ -162,6 +157,16 @@ func appliedMigrations(db *storage.DB) ([]string, error) {
 		names = append(names, name)
 	}
 	return names, rows.Err()
+}
+
+// hasTable tells whether a room's file has a table of Den's: an old one may not.
+func hasTable(db *storage.DB, name string) (bool, error) {
+	rows, err := db.Internal().Query(`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`, name)
+	if err != nil {
+		return false, err
+	}
+	there := rows.Next()
+	return there, errors.Join(rows.Err(), rows.Close())
 }
 
 // migrateOnce runs one migration as a transaction of its own.

@@ -2,8 +2,8 @@ package room
 
 import "time"
 
-// A room's upkeep: what is too old goes (clients' numbers, connection ids, the content of replies), some at a time, behind the room's own work and in a
-// transaction of its own. The file notes when that was, so a room that wakes often does not
+// A room's upkeep: what is too old goes (clients' numbers, connection ids, the content of replies), some at a time, after the room's own work and in a
+// transaction of its own. What cannot wait until a room that sleeps wakes is in upkeep_asleep.go. The file notes when that was, so a room that wakes often does not
 // do it each time.
 //
 // Rows are not a part of it. Those that a Table deletes are gone at once, and those that the room has marked as
@@ -19,6 +19,9 @@ func (l *life) planPurge() {
 		l.db.Tend(l.host.opts.Clock.Now().UnixMilli())
 		l.nextPurge = l.host.opts.Clock.Now().Add(purgeEvery)
 		return
+	}
+	if l.crashed { // the reminder that an earlier process has noted may be lost
+		l.remind(l.host.opts.Clock.Now())
 	}
 	l.nextPurge = time.UnixMilli(l.db.Tended()).Add(purgeEvery)
 	if now := l.host.opts.Clock.Now(); l.nextPurge.After(now.Add(purgeEvery)) { // the clock was set back
@@ -40,7 +43,7 @@ func (l *life) purge() error {
 		if more, err = l.purgeClients(now); err != nil {
 			return err
 		}
-		replies, err := l.stripReplies(now)
+		replies, err := stripReplies(l.db, now)
 		if err != nil {
 			return err
 		}

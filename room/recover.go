@@ -80,7 +80,7 @@ func (h *Host) recoverRoom(key Key) error {
 		h.log.Forget(key.Namespace, key.Room)
 		return nil
 	}
-	return h.lookInto(key, o, func(*storage.DB) error { return nil })
+	return h.lookInto(key, o, func(db *storage.DB) error { return h.remindOf(key, db) })
 }
 
 // loggedOnly are the rooms that have entries in the log, of a crash or since they were closed, and no file.

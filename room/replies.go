@@ -65,6 +65,8 @@ type replies struct {
 	oldest replyRow // n is 0 if it is not known, or there is none
 	index  replyIndex
 
+	reminded time.Time // for when the last reminder was noted
+
 	// Of the open batch.
 
 	row    replyRow // that it has written
@@ -325,6 +327,7 @@ func (l *life) writeReplies() error {
 	if _, err := l.db.Internal().Exec(putReplies, r.row.n, r.row.at, r.row.total, r.pending); err != nil {
 		return err
 	}
+	l.remind(now)
 	return l.trimReplies(r.row.total-int64(r.limit), now.Add(-replyRetention).UnixMilli())
 }
 

@@ -3,8 +3,8 @@ package room
 // Stored replies have what actions were about: rows, and values that handlers gave. A client that sends an action
 // again does so within minutes, or was away for long and has to sync anyway. So after a day what a reply said is
 // taken out of it, and the outcome stays: a success without rows and value, with "resync" where there were rows, or the
-// refusal as it was. It is done with the room's upkeep, and a room that sleeps does it when it wakes; until then a reply
-// that is over a day old is given without its content.
+// refusal as it was. It is done within an hour, with the room's upkeep (purge.go) or, if it sleeps, without waking
+// it (upkeep_asleep.go); until then a reply that is over a day old is given without its content.
 //
 // A row of _den_replies whose replies have no content begins with the byte 2 instead of 1.
 
@@ -13,21 +13,23 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"time"
+
+	"github.com/denrooms/den/storage"
 )
 
 const (
 	// replyContent is how long a reply is kept with its content.
 	replyContent = 24 * time.Hour
-	// stripReplies is how many rows of replies are rewritten at once, at the most.
-	stripReplies = 32
+	// stripRows is how many rows of replies are rewritten at once, at the most.
+	stripRows = 32
 
 	strippedVersion = 2
 )
 
 // stripReplies takes the content out of some of the replies that are over a day old; more: there are others.
-func (l *life) stripReplies(now time.Time) (more bool, err error) {
-	rows, err := l.db.Internal().Query(`SELECT n, replies FROM _den_replies
-		WHERE n > 0 AND at < ? AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT ?`, now.Add(-replyContent).UnixMilli(), stripReplies)
+func stripReplies(db *storage.DB, now time.Time) (more bool, err error) {
+	rows, err := db.Internal().Query(`SELECT n, replies FROM _den_replies
+		WHERE n > 0 AND at < ? AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT ?`, now.Add(-replyContent).UnixMilli(), stripRows)
 	if err != nil {
 		return false, err
 	}
@@ -44,11 +46,27 @@ func (l *life) stripReplies(now time.Time) (more bool, err error) {
 		return false, err
 	}
 	for _, r := range old {
-		if _, err := l.db.Internal().Exec(`UPDATE _den_replies SET replies = ? WHERE n = ?`, r.text, r.n); err != nil {
+		if _, err := db.Internal().Exec(`UPDATE _den_replies SET replies = ? WHERE n = ?`, r.text, r.n); err != nil {
 			return false, err
 		}
 	}
-	return len(old) == stripReplies, nil
+	return len(old) == stripRows, nil
+}
+
+// oldestContent is when the oldest reply was stored that has its content; some: there is one.
+func oldestContent(db *storage.DB) (stored time.Time, some bool, err error) {
+	if there, err := hasTable(db, "_den_replies"); err != nil || !there {
+		return stored, false, err
+	}
+	rows, err := db.Internal().Query(`SELECT at FROM _den_replies WHERE n > 0 AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT 1`)
+	if err != nil {
+		return stored, false, err
+	}
+	defer rows.Close()
+	if some = rows.Next(); some {
+		stored = time.UnixMilli(rows.Int(0))
+	}
+	return stored, some, rows.Err()
 }
 
 // stripped is a row's replies without their content.

@@ -149,15 +149,6 @@ func inspectTables(db *storage.DB) error {
 	return errors.Join(all...)
 }
 
-func hasTable(db *storage.DB, name string) (bool, error) {
-	rows, err := db.Internal().Query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", name)
-	if err != nil {
-		return false, err
-	}
-	there := rows.Next()
-	return there, errors.Join(rows.Err(), rows.Close())
-}
-
 // inspectTable checks a table's rows; of replies, that they can be read.
 func inspectTable(db *storage.DB, query string, forms []storage.Type) error {
 	rows, err := db.Internal().Query(query)
