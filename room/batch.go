@@ -39,7 +39,8 @@ func (l *life) serve(batch []*actor.Envelope) (late []answer, err error) {
 
 // serveTurn serves the first n messages with one commit.
 func (l *life) serveTurn(batch []*actor.Envelope) (t *turn, n int) {
-	t = &turn{life: l, quota: l.newQuota()}
+	t = &turn{life: l}
+	l.quota = l.newQuota()
 	l.turns.give(t, min(len(batch), maxTurnMemory))
 	checkpoint := false
 	until, bytes := l.host.opts.Clock.Now().Add(batchTime), 0

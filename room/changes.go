@@ -82,14 +82,14 @@ func (t *turn) follow(channel string, on trail) (changed *pager, to trail, done 
 		for more && rows.Next() {
 			before := changed.total
 			changed.add(rows)
-			more = t.quota.row(changed.total - before)
+			more = t.life.quota.row(changed.total - before)
 		}
 		on.place, done = rows.Place(), rows.AtEnd()
 		rows.Close()
 		if err := rows.Err(); err != nil {
 			return nil, on, false, err
 		}
-		more = more && t.quota.row(0)
+		more = more && t.life.quota.row(0)
 	}
 	on.sent += changed.total
 	if on.sent > l.host.opts.MaxSnapshotBytes {

@@ -56,9 +56,9 @@ func (t *turn) blamed(conn *hibernate.Connection, action string, unit func() (st
 	if l.host.culprits.disabled(who, l.host.opts.Clock.Now()) {
 		return storage.Commit{}, actionDisabled()
 	}
-	l.acting.Store(&who)
+	l.act(who)
 	commit, err := unit()
-	l.acting.Store(nil)
+	l.act(culprit{})
 	if stackOf(err) != nil {
 		l.host.culprits.note(who, l.host.opts.Clock.Now())
 		if t.broken != nil && !storageFailed(t.broken) {
@@ -66,6 +66,13 @@ func (t *turn) blamed(conn *hibernate.Connection, action string, unit func() (st
 		}
 	}
 	return commit, err
+}
+
+// act notes whose action is in work; the zero culprit: none is.
+func (l *life) act(who culprit) {
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	l.acting = who
 }
 
 // panics are those of the last minute. The zero value is ready; its methods are safe from any goroutine.

@@ -107,7 +107,7 @@ func (t *turn) readPart(g *gathering) error {
 		n++
 		g.place = rows.Value(last)
 		if isGone(rows) {
-			more = t.quota.row(0)
+			more = t.life.quota.row(0)
 			continue
 		}
 		before := len(g.text)
@@ -115,7 +115,7 @@ func (t *turn) readPart(g *gathering) error {
 		row.rowid = g.rowidOf(g.place)
 		part = append(part, row)
 		size += len(g.text) - before
-		more = t.quota.row(len(g.text) - before)
+		more = t.life.quota.row(len(g.text) - before)
 	}
 	if err := rows.Err(); err != nil {
 		return err
@@ -163,7 +163,7 @@ func (t *turn) freshen(g *gathering) (ready bool, err error) {
 		if !isGone(rows) {
 			part = append(part, g.encode(rows))
 		}
-		more = t.quota.row(len(g.text) - before)
+		more = t.life.quota.row(len(g.text) - before)
 	}
 	if err := rows.Err(); err != nil {
 		return false, err

@@ -29,7 +29,7 @@ type gleaning struct {
 // changedSoon is what became of a channel's rows after a commit. soon is false where that is more than the turn may
 // still read.
 func (t *turn) changedSoon(channel string, since storage.Seq) (o *ordered, soon bool, err error) {
-	if t.quota.spent() {
+	if t.life.quota.spent() {
 		return nil, false, nil
 	}
 	rows, err := t.life.db.SincePart(channel, storage.ChangePlace{Seq: since}, t.life.db.Seq())
@@ -41,7 +41,7 @@ func (t *turn) changedSoon(channel string, since storage.Seq) (o *ordered, soon 
 	for rows.Next() {
 		before := o.total
 		o.add(rows)
-		if !t.quota.row(o.total - before) {
+		if !t.life.quota.row(o.total - before) {
 			return nil, false, nil
 		}
 	}
@@ -113,14 +113,14 @@ func (t *turn) gleanPiece(channel string, g *gleaning) (done bool, err error) {
 			}
 			r.end = len(g.text)
 			g.rows = append(g.rows, r)
-			more = t.quota.row(64 + r.end - r.start)
+			more = t.life.quota.row(64 + r.end - r.start)
 		}
 		g.place, done = rows.Place(), rows.AtEnd()
 		rows.Close()
 		if err := rows.Err(); err != nil {
 			return false, err
 		}
-		more = more && t.quota.row(0)
+		more = more && t.life.quota.row(0)
 	}
 	return done, nil
 }

@@ -52,7 +52,6 @@ type life struct {
 
 	leaving atomic.Pointer[closeMessage]  // whose OnClose is in work; nil: none
 	running atomic.Pointer[actionMessage] // the numbered action in work; nil: none
-	acting  atomic.Pointer[culprit]       // whose action is in work; nil: none is
 
 	// Protected by host.awake.mu.
 
@@ -66,6 +65,7 @@ type life struct {
 	replies  replies
 	pages    pageCache
 	gathered map[string]*gathering // by channel; see gather.go
+	quota    quota                 // of what the turn in work may still read for clients
 	crashed  bool                  // when it began, rooms had not yet taken from the log what an earlier process left
 	holding  bool                  // some connection may be held, or wait for its first sync; see hold.go
 	newest   sharedHold            // see hold_kept.go
@@ -90,6 +90,7 @@ type life struct {
 	// gate is held while what a commit allows is handed out, and by Abandon: a life
 	// that was fenced hands out nothing any more.
 	gate   sync.Mutex
+	acting culprit // whose action is in work; the zero one: nobody's is; protected by gate
 	fenced bool
 }
 
@@ -348,10 +349,10 @@ func (l *life) Stop(reason actor.StopReason) {
 	if stopping {
 		l.host.closeLinks(l.key, present)
 	}
-	slack, _ := l.db.Slack() // one that is not known is none
+	shrinks := l.db.CompactDue()
 	if err := closeFile(l.db); err != nil {
 		l.log.Error("closing the room's database", append([]any{"err", err}, stackOf(err)...)...)
-	} else if slack.Due() {
+	} else if shrinks {
 		l.host.compactLater(l.key)
 	}
 	l.host.tendSpares()
@@ -387,7 +388,7 @@ func (l *life) Abandon() {
 // Abandon again: the second call does nothing.
 func (l *life) condemn() {
 	l.gate.Lock()
-	first, db := !l.fenced, l.db
+	first, db, who := !l.fenced, l.db, l.acting
 	l.fenced = true
 	l.gate.Unlock()
 	if !first {
@@ -396,8 +397,8 @@ func (l *life) condemn() {
 	if m := l.running.Load(); m != nil {
 		l.host.hangs.note(l.key, m)
 	}
-	if who := l.acting.Load(); who != nil {
-		l.host.culprits.note(*who, l.host.opts.Clock.Now())
+	if who != (culprit{}) {
+		l.host.culprits.note(who, l.host.opts.Clock.Now())
 	}
 	if db != nil {
 		db.Fence()

@@ -52,7 +52,8 @@ func (h *Host) admit(bytes int) error {
 
 // keepWaiting counts what the turn is about to send, which waits for the commit. The frames are to be dropped when
 // they have been handed over, or not.
-func (t *turn) keepWaiting() (kept []*hibernate.Frame) {
+func (t *turn) keepWaiting() []*hibernate.Frame {
+	kept := t.life.turns.takeKept()
 	for _, one := range t.out {
 		for _, f := range one.frames {
 			f.Keep(t.life.memory)
@@ -62,8 +63,9 @@ func (t *turn) keepWaiting() (kept []*hibernate.Frame) {
 	return kept
 }
 
-func dropAll(frames []*hibernate.Frame) {
-	for _, f := range frames {
+func (t *turn) dropAll(kept []*hibernate.Frame) {
+	for _, f := range kept {
 		f.Drop()
 	}
+	t.life.turns.giveKept(kept)
 }

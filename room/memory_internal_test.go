@@ -19,7 +19,7 @@ func TestResultsThatWaitCount(t *testing.T) {
 		t.Errorf("what waits counts %d bytes, and %d of the room, want %d", memory.Used(), tr.life.memory.Used(), want)
 	}
 	tr.out = nil // it was handed over, or its turn is lost
-	dropAll(kept)
+	tr.dropAll(kept)
 	if memory.Used() != 0 {
 		t.Errorf("%d bytes count afterwards", memory.Used())
 	}

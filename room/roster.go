@@ -158,24 +158,24 @@ func (t *turn) enrol(conn *hibernate.Connection) {
 	if !l.ns.closes {
 		return
 	}
-	t.staged = append(t.staged, note{l.host.noteOf(conn), conn})
+	t.stage(note{l.host.noteOf(conn), conn})
 	for _, m := range l.roster.lost {
 		if conn.Named && m.conn.Named && twins(m.conn, conn) {
-			t.staged = append(t.staged, note{m.note, nil})
+			t.stage(note{m.note, nil})
 		}
 	}
 }
 
 // dismiss notes that OnClose has run, when the turn holds.
 func (t *turn) dismiss(m *closeMessage) {
-	t.staged = append(t.staged, note{m.note, nil})
-	t.dismissed = append(t.dismissed, m.conn)
+	t.stage(note{m.note, nil})
+	t.few.dismissed = append(t.few.dismissed, m.conn)
 }
 
 // knows reports whether the room has accepted a connection and not yet run its OnClose.
 func (t *turn) knows(key noteKey) bool {
 	_, known := t.life.roster.known[key]
-	for _, n := range t.staged {
+	for _, n := range t.staged() {
 		if n.key == key {
 			known = n.conn != nil
 		}
@@ -185,7 +185,7 @@ func (t *turn) knows(key noteKey) bool {
 
 // left reports whether OnClose has run in this turn.
 func (t *turn) left(key noteKey) bool {
-	return slices.ContainsFunc(t.staged, func(n note) bool { return n.key == key && n.conn == nil })
+	return slices.ContainsFunc(t.staged(), func(n note) bool { return n.key == key && n.conn == nil })
 }
 
 // writeRoster writes what waits, with what the turn adds.
@@ -201,7 +201,7 @@ func (t *turn) writeRoster() error {
 			return err
 		}
 	}
-	for _, n := range t.staged {
+	for _, n := range t.staged() {
 		if err := l.writeNote(n); err != nil {
 			return err
 		}
@@ -246,7 +246,7 @@ func (l *life) writeNote(n note) error {
 // settleRoster takes over what the turn adds, after its commit. What was written with it no longer waits.
 func (t *turn) settleRoster() {
 	l := t.life
-	if !l.ns.closes || len(t.staged) == 0 && !t.noted {
+	if !l.ns.closes || len(t.staged()) == 0 && !t.noted {
 		return
 	}
 	l.gate.Lock()
@@ -257,10 +257,12 @@ func (t *turn) settleRoster() {
 	r := &l.roster
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, c := range t.dismissed {
-		c.Dismiss()
+	if t.few != nil {
+		for _, c := range t.few.dismissed {
+			c.Dismiss()
+		}
 	}
-	for _, n := range t.staged {
+	for _, n := range t.staged() {
 		r.settle(n)
 	}
 	if t.noted {
@@ -272,7 +274,7 @@ func (t *turn) settleRoster() {
 		clear(r.pending)
 		clear(r.stale)
 	}
-	t.staged, t.dismissed, t.noted = nil, nil, false
+	t.unstage()
 	if len(r.pending) > 0 && !r.planned && !t.last {
 		r.planned = true
 		l.host.afterFunc(rosterPause, "noting who is there", func() { l.host.lookAtRoster(l.key) })

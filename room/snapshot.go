@@ -64,7 +64,7 @@ func (t *turn) readStep(channel string, after storage.Value) (s step, err error)
 		if !isGone(rows) {
 			live.add(rows)
 		}
-		more = t.quota.row(live.total - before)
+		more = t.life.quota.row(live.total - before)
 	}
 	if err := rows.Err(); err != nil {
 		return step{}, err

@@ -18,7 +18,8 @@ type standing struct {
 // stand notes an answer of before, unless it is of this very turn.
 func (t *turn) stand(m *actionMessage, reply *hibernate.Frame, err error) {
 	if !t.remembers(m) {
-		t.standing = append(t.standing, standing{m, reply, err})
+		few := t.fewToSet()
+		few.standing = append(few.standing, standing{m, reply, err})
 	}
 }
 
@@ -49,9 +50,11 @@ func (t *turn) answerAgain(m *actionMessage, reply *hibernate.Frame) error {
 // takeBackAnswers makes refusals of the lost turn's answers, but for those that stand: they are given once more, because the
 // turn's frames are gone.
 func (t *turn) takeBackAnswers(cause error) {
-	stands := make(map[any]standing, len(t.standing))
-	for _, s := range t.standing {
-		stands[s.m] = s
+	stands := make(map[any]standing)
+	if t.few != nil {
+		for _, s := range t.few.standing {
+			stands[s.m] = s
+		}
 	}
 	for i, a := range t.answers {
 		if a.err != nil {

@@ -126,7 +126,7 @@ func (t *turn) listOn(m *syncMessage) (next *syncMessage, err error) {
 		pages = o.pages
 	}
 	t.send(m.conn, pages(m.channel, l.cursor())...)
-	if rest.next < len(m.list.rows) || t.quota.spent() {
+	if rest.next < len(m.list.rows) || t.life.quota.spent() {
 		return &rest, nil
 	}
 	frames, soon, err := t.changesSinceListing(m)
@@ -158,7 +158,7 @@ func (t *turn) pick(channel string, list *listing, some []gathered, o *ordered) 
 	for _, r := range some {
 		if len(list.text) > 0 && r.end > r.start {
 			o.addGone(r, list.text[r.start:r.end])
-			more = t.quota.row(r.end - r.start)
+			more = t.life.quota.row(r.end - r.start)
 		} else {
 			ids = append(ids, r.id)
 		}
@@ -174,7 +174,7 @@ func (t *turn) pick(channel string, list *listing, some []gathered, o *ordered) 
 		if !isGone(rows) && compareValues(stampOf(rows), highest) <= 0 {
 			o.add(rows)
 		}
-		more = t.quota.row(o.total - before)
+		more = t.life.quota.row(o.total - before)
 	}
 	return more, rows.Err()
 }

@@ -213,7 +213,7 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 	if t.gone(m) || !t.inquire(m) {
 		return nil, nil
 	}
-	if t.quota.spent() && !t.shared(m) {
+	if t.life.quota.spent() && !t.shared(m) {
 		return m, t.notePutOff(m)
 	}
 	if m.since == syncproto.SinceFrom && !m.byID {
@@ -281,7 +281,7 @@ func (t *turn) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *sync
 			frames = []*hibernate.Frame{reset(m.channel, why)}
 		}
 		if why == syncproto.ResetSize {
-			t.quota = t.life.newQuota() // what was read is of no use, and the first page comes at once
+			t.life.quota = t.life.newQuota() // what was read is of no use, and the first page comes at once
 		}
 	}
 	m.inquiry.copies = true

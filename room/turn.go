@@ -118,21 +118,51 @@ type turn struct {
 	last     bool                    // the life ends behind it
 	starting bool                    // it is of the life's start
 	alarmed  bool                    // alarms were set, cancelled or run
+	noted    bool                    // what waited of the roster was written with the turn; see roster.go
+	flush    bool                    // what waits of the roster is to be written
 	undo     []func()                // takes back, in reverse order, what is not in the database
 	lost     error                   // why all that it had done was taken back
-	standing []standing              // answers that a loss leaves as they are
 	broken   error                   // the life cannot go on
 
 	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
 
-	quota quota // of what may be read for clients
+	few *turnFew // nil: nothing of it
+}
 
-	// Of the roster, see roster.go.
-
-	staged    []note                  // what the turn changes
+// turnFew is what few turns have.
+type turnFew struct {
+	standing  []standing              // answers that a loss leaves as they are
+	staged    []note                  // what the turn changes in the roster; see roster.go
 	dismissed []*hibernate.Connection // those whose OnClose has run
-	noted     bool                    // what waited was written with the turn
-	flush     bool                    // what waits is to be written
+}
+
+// fewToSet is what few turns have, made if there is nothing of it.
+func (t *turn) fewToSet() *turnFew {
+	if t.few == nil {
+		t.few = new(turnFew)
+	}
+	return t.few
+}
+
+// staged is what the turn changes in the roster.
+func (t *turn) staged() []note {
+	if t.few == nil {
+		return nil
+	}
+	return t.few.staged
+}
+
+func (t *turn) stage(n note) {
+	few := t.fewToSet()
+	few.staged = append(few.staged, n)
+}
+
+// unstage forgets what the turn changes in the roster.
+func (t *turn) unstage() {
+	if t.few != nil {
+		t.few.staged, t.few.dismissed = nil, nil
+	}
+	t.noted = false
 }
 
 // An answer is kept until the turn's end: value if it held, an error if not.
@@ -350,7 +380,7 @@ func (t *turn) lose(cause error) {
 		t.out = nil
 	}
 	t.undo, t.after, t.notes, t.states, t.answered = nil, nil, nil, nil, nil
-	t.staged, t.dismissed, t.noted = nil, nil, false
+	t.unstage()
 	t.alarmed = false
 	t.life.pages, t.life.gathered = pageCache{}, nil // their seq will be used again, for something else
 	t.takeBackAnswers(cause)
@@ -359,7 +389,7 @@ func (t *turn) lose(cause error) {
 // commit makes the turn durable, opens the gate and gives the answers.
 func (t *turn) commit() {
 	changed := len(t.marked) > 0 || t.batch != nil && t.batch.Changed()
-	defer dropAll(t.keepWaiting())
+	defer t.dropAll(t.keepWaiting())
 	var err error
 	if bug.On("gate") {
 		t.open()

@@ -1,6 +1,10 @@
 package room
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/denrooms/den/hibernate"
+)
 
 // Most turns serve one message. So the turns of a life use the same memory, one after the other, for the
 // answers and the deliveries, which nobody has when the turn has ended.
@@ -12,6 +16,20 @@ const maxTurnMemory = 64
 type turnMemory struct {
 	answers []answer
 	out     []delivery
+	kept    []*hibernate.Frame // see memory.go
+}
+
+// takeKept gives memory for the frames that a turn counts.
+func (m *turnMemory) takeKept() []*hibernate.Frame {
+	kept := m.kept
+	m.kept = nil
+	return kept
+}
+
+func (m *turnMemory) giveKept(kept []*hibernate.Frame) {
+	if cap(kept) <= maxTurnMemory {
+		m.kept = emptied(kept)
+	}
 }
 
 // give has a turn that serves n messages use the memory.

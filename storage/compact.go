@@ -42,14 +42,21 @@ const leastSlack = 1 << 20
 // Due reports whether more than half of the file and more than 1 MiB of it are free.
 func (s Slack) Due() bool { return s.Free > leastSlack && s.Free > s.Size/2 }
 
-// Slack returns how much of the room's file is free, the transactions included that are not in it yet.
-// A room that has no file yet has none.
-func (d *DB) Slack() (s Slack, err error) {
+// CompactDue reports whether the room's file is worth to be compacted, with the transactions that are not in it yet.
+// A room that has no file yet is not, nor is one of which that cannot be told.
+func (d *DB) CompactDue() bool {
+	s, err := d.slack(leastSlack)
+	return err == nil && s.Due()
+}
+
+// slack is how much of the room's file is free, with the transactions that are not in it yet. For a room that has no more than
+// some bytes, or no file yet, that is not looked up, and none is.
+func (d *DB) slack(beyond int64) (s Slack, err error) {
 	if err := d.lock(); err != nil {
 		return s, err
 	}
 	defer d.mu.Unlock()
-	if d.unsettled() {
+	if d.unsettled() || d.wal != nil && int64(d.wal.pages)*pageSize <= beyond {
 		return s, nil
 	}
 	err = d.each("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", func(r *Rows) {
@@ -142,7 +149,7 @@ func bringToRest(o Options) (*compaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	slack, err := d.Slack()
+	slack, err := d.slack(0)
 	j := &compaction{o: o, epoch: d.epoch, layout: d.layout, slack: slack}
 	if err == nil && d.room != nil {
 		first, _, failed := d.room.Range()

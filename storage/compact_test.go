@@ -80,7 +80,7 @@ func TestCompactShrinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slack, err := d.Slack()
+	slack, err := d.slack(0)
 	if err != nil || !slack.Due() {
 		t.Fatalf("%+v is not worth to be compacted (%v)", slack, err)
 	}
@@ -109,7 +109,7 @@ func TestCompactShrinks(t *testing.T) {
 	if err != nil || !maps.Equal(got, want) || d.Seq() != seq || d.Epoch() != epoch {
 		t.Errorf("seq %d, want %d; epoch %s, want %s; %d rows, want %d (%v)", d.Seq(), seq, d.Epoch(), epoch, len(got), len(want), err)
 	}
-	if slack, err := d.Slack(); err != nil || slack.Free != 0 {
+	if slack, err := d.slack(0); err != nil || slack.Free != 0 {
 		t.Errorf("%+v (%v)", slack, err)
 	}
 }

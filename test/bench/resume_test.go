@@ -137,7 +137,7 @@ func (k *keeper) resume(cursor string, rows int) time.Duration {
 	for {
 		frame := (<-k.frames).Payload()
 		got += bytes.Count(frame, []byte("an item"))
-		if !bytes.Contains(frame[max(0, len(frame)-20):], []byte(`"more":true`)) {
+		if !bytes.Contains(frame[max(0, len(frame)-80):], []byte(`"more":true`)) {
 			break
 		}
 	}
