@@ -2,7 +2,7 @@ package room
 
 import "net/http"
 
-// A new room of which nobody gets anything leaves nothing on the disk. What its OnStart writes (CREATE TABLE, most often) waits
+// A new room of which nobody gets anything leaves nothing on the disk. What its migrations and its OnStart write (CREATE TABLE, most often) waits
 // in memory until somebody is shown something of the room, and is made durable before that: a row, a cursor, any
 // other frame, an answer to a plain request; or an operator has the room migrated. An action or a hook that writes, an alarm, work outside and a connection's
 // attachment do the same; so does a note on a client that has named its connection, or is owed its OnClose. What shows nothing is
