@@ -225,6 +225,7 @@ func makeWith(o Options, content []byte, more func(vfs.File) error) error {
 	if err := o.makeNamesDurable(); err != nil {
 		return err
 	}
+	o.lookForAside()
 	temp := o.Path + ".new"
 	f, err := createFile(o.FS, temp)
 	if err != nil {
@@ -242,6 +243,8 @@ func makeWith(o Options, content []byte, more func(vfs.File) error) error {
 			err = fmt.Errorf("%w: somebody has made the file meanwhile", ErrInUse)
 		} else if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
 			err = failed
+		} else {
+			err = o.clearMark()
 		}
 	}
 	return o.publishNew(temp, err)
@@ -281,9 +284,11 @@ func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool,
 	for ; to > 0 && to >= from; to-- {
 		epochs = append(epochs, bornEpoch(o, to))
 	}
-	moved, err := readAside(o)
-	if err != nil {
-		return false, err
+	var moved *aside
+	if !o.Kind.noAside(filepath.Dir(o.Path)) {
+		if moved, err = readAside(o); err != nil {
+			return false, err
+		}
 	}
 	defer moved.close()
 	for _, epoch := range append(epochs, moved.epochs()...) {

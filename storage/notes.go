@@ -151,6 +151,7 @@ type Kind struct {
 	wals     string       // immutable; "": none are kept
 	stocking atomic.Bool
 	names    durableNames
+	asides   asideDirs
 
 	mu     sync.Mutex
 	spares []*spare // the one that was used last comes last

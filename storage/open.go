@@ -68,13 +68,7 @@ func openOrGiveBack(o Options) (d *DB, err error) {
 
 func openRoom(o Options) (*DB, error) {
 	lib.once()
-	if err := dropFresh(o); err != nil {
-		return nil, err
-	}
-	if err := finishRewrite(o); err != nil {
-		return nil, err
-	}
-	header, fresh, err := readHeader(o.FS, o.Path)
+	header, fresh, err := look(o)
 	if err != nil {
 		return nil, err
 	}
@@ -383,6 +377,31 @@ func inspect(f vfs.FS, path string) (fresh bool, err error) {
 	return fresh, err
 }
 
+// look is readHeader behind a rewrite of the file, where one is to be finished. Of a room without a file it looks for nothing else:
+// what a rewrite has left of an older file is removed before the room gets one (makeWith).
+func look(o Options) (h *fileHeader, fresh bool, err error) {
+	file, err := o.FS.Open(o.Path, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) && !o.Kind.accused(o.Path) {
+		return nil, true, orphans(o.FS, o.Path)
+	}
+	opened := err == nil
+	marked, err := seeToMark(o)
+	if opened && err == nil && !marked {
+		defer file.Close()
+		return headerIn(file, o.FS, o.Path)
+	}
+	if opened {
+		file.Close()
+	}
+	if err == nil && marked {
+		err = finishRewrite(o)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return readHeader(o.FS, o.Path)
+}
+
 // readHeader reads the file's header without SQLite, which could write to what it
 // opens. fresh: there is no file, or an empty one.
 func readHeader(f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
@@ -394,6 +413,11 @@ func readHeader(f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
 		return nil, false, err
 	}
 	defer file.Close()
+	return headerIn(file, f, path)
+}
+
+// headerIn is readHeader of a file that is open.
+func headerIn(file vfs.File, f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
 	first := make([]byte, pageSize)
 	n, err := file.ReadAt(first, 0)
 	switch {
