@@ -30,7 +30,8 @@ type Handler interface {
 	OnStart(c *Context) error
 
 	// OnWake follows OnStart in every life but a room's first: behind a sleep, a restart or a
-	// crash. Both are one action: if either fails nothing of them holds.
+	// crash. A room that left nothing, see OnStart, has a first life again, unless a connection has outlived the one before. Both are one
+	// action: if either fails nothing of them holds.
 	OnWake(c *Context) error
 
 	// OnHibernate is the last hook of a life that ends in good order: the room goes to sleep,

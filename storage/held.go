@@ -107,7 +107,14 @@ func (d *DB) keepHeld() error {
 	return nil
 }
 
-// withheld reports whether the room's transactions wait in memory.
+// Withheld reports whether the room's transactions wait in memory, because nobody knows of the room.
+func (d *DB) Withheld() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.withheld()
+}
+
+// withheld is Withheld with the mutex held.
 func (d *DB) withheld() bool {
 	_, is := d.room.(*heldLog)
 	return is
