@@ -69,7 +69,8 @@ func TestAlarmSetInEachLifeRings(t *testing.T) {
 			if hook == "OnStart" {
 				s.onStart = in1h("tidy")
 			} else {
-				visit(h, 1, 0) // there is no OnWake in the first life
+				h.Join("starters", "r", "b") // stays: there is no OnWake in the first life, nor in another one of a room that left nothing
+				h.SleepRoom("starters", "r")
 				s.onWake = in1h("tidy")
 			}
 			visit(h, 13, 10*time.Minute)

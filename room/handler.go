@@ -23,14 +23,15 @@ type Handler interface {
 	// [Migrations], and its tables are what their structs say. It is the place for CREATE
 	// TABLE IF NOT EXISTS where one needs no more than that; tables of Migrations are better, because no life runs them again. What
 	// OnStart writes in a new room waits in memory until somebody is shown something of the room: a room that was called for, and
-	// of which nobody got anything but errors, leaves no file; except the first room of a namespace in each process, and rooms of a
-	// namespace with a [GoMigration]. If it fails the room stays
+	// of which nobody got anything but errors, leaves no file. That holds with a commit log ([Durable], [Relaxed]), and as long as its
+	// migrations and OnStart write less than about 1 MB. If it fails the room stays
 	// closed, and is tried again later; see [Host.Failures]. Who connects is told an error that was written
 	// for clients, ErrNotFound and Abort; an action that waits is told room_unavailable, and keeps its number.
 	OnStart(c *Context) error
 
 	// OnWake follows OnStart in every life but a room's first: behind a sleep, a restart or a
-	// crash. Both are one action: if either fails nothing of them holds.
+	// crash. A room that left nothing, see OnStart, has a first life again, unless a connection has outlived the one before. Both are one
+	// action: if either fails nothing of them holds.
 	OnWake(c *Context) error
 
 	// OnHibernate is the last hook of a life that ends in good order: the room goes to sleep,

@@ -209,6 +209,7 @@ type Host struct {
 	failures failures
 	hangs    hangs
 	losses   losses
+	quiet    quiet
 	culprits panics
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks

@@ -290,7 +290,7 @@ func (l *life) begin() error {
 		if err := l.handler.OnStart(c); err != nil {
 			return fmt.Errorf("OnStart: %w", err)
 		}
-		if l.db.Created() {
+		if l.db.Created() && len(l.connections()) == 0 { // else the room was awake before, and nobody got anything of it
 			return nil
 		}
 		if err := l.handler.OnWake(c); err != nil {
@@ -343,10 +343,10 @@ func (l *life) Stop(reason actor.StopReason) {
 	l.watch.stop()
 	l.end()
 	l.leaveHolds()
-	if len(present) > 0 {
-		l.db.Seen() // the next life is no first one
-	}
 	if stopping {
+		if len(present) > 0 {
+			l.db.Seen() // they come back to the next process, and are to find the same room
+		}
 		l.host.closeLinks(l.key, present)
 	}
 	shrinks := l.db.CompactDue()

@@ -219,7 +219,9 @@ func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
 	c.ctx.finish(context.Canceled)
 	next := int64(never)
 	if err == nil && c.alarmed {
-		next, err = t.lowerAlarms()
+		if err = l.db.Keep(); err == nil { // see unseen.go
+			next, err = t.lowerAlarms()
+		}
 	}
 	if err == nil {
 		err = t.batch.Commit()

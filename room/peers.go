@@ -93,6 +93,7 @@ func (t *turn) subscribe(conn *hibernate.Connection, channel string, as int64) e
 		}
 		return t.forgetNothingAsked(conn)
 	}
+	l.host.quiet.forget(quietOf(l.key, conn))
 	peers, err := l.peer(conn)
 	if err != nil {
 		return err
@@ -114,6 +115,10 @@ func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
 		return nil
 	}
 	l := t.life
+	if q := quietOf(l.key, conn); l.host.quiet.has(q) {
+		l.host.quiet.forget(q)
+		conn.Returned = false
+	}
 	peers, err := l.peer(conn)
 	if err != nil {
 		return err
@@ -141,11 +146,12 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(peers) == 0 && l.twinAskedNothing(conn) {
+	if len(peers) == 0 && (l.twinAskedNothing(conn) || l.host.quiet.has(quietOf(l.key, conn))) {
 		peers = append(peers, peer{channel: nothingAsked})
 	}
 	conn.Returned = len(peers) > 0
 	switch {
+	case conn.Returned && l.db.Withheld():
 	case conn.Returned:
 		t.notes = append(t.notes, func() error {
 			_, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, conn.ID(), conn.Identity.Subject)
@@ -238,6 +244,12 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 		return
 	}
 	asked, has := !t.askedNothing(conn), t.surely(conn) // as long as it is held
+	if l.db.Withheld() {                                // then there is no note on it, either
+		if !asked {
+			l.host.quiet.note(quietOf(l.key, conn))
+		}
+		return
+	}
 	t.notes = append(t.notes, func() error {
 		now := l.host.opts.Clock.Now().UnixMilli()
 		noted, err := l.db.Internal().Exec(`UPDATE _den_peers SET seen_at = ?, here = 0 WHERE id = ? AND subject = ?`, now, conn.ID(), conn.Identity.Subject)

@@ -121,6 +121,17 @@ func (h *Host) withoutFile(namespace string) []Key {
 	return slices.Compact(keys)
 }
 
+// LoggedNamespaces are the namespaces of rooms that a crash has left in the commit log only, sorted. They may have no directory, and
+// need not be registered.
+func (h *Host) LoggedNamespaces() []string {
+	var names []string
+	for _, key := range h.loggedOnly() {
+		names = append(names, key.Namespace)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 func byRoom(a, b Key) int { return strings.Compare(a.Room, b.Room) }
 
 // there tells whether there is a room: one with a file, one that the log has, or one that is awake.

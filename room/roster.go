@@ -290,7 +290,11 @@ func (r *roster) settle(n note) {
 		return
 	}
 	delete(r.known, n.key)
-	r.pending[n.key] = nil
+	if r.pending[n.key] != nil {
+		delete(r.pending, n.key) // it was never written
+	} else {
+		r.pending[n.key] = nil
+	}
 	done := func(m *closeMessage) bool { return m.note == n.key }
 	r.due = slices.DeleteFunc(r.due, done)
 	r.lost = slices.DeleteFunc(r.lost, done)

@@ -464,6 +464,10 @@ func (t *turn) note() {
 func (t *turn) noteAlone() {
 	pending := len(t.life.replies.pending)
 	raise := t.last && t.life.anythingToRaise()
+	if raise && t.life.db.Withheld() && !t.life.host.stopping.Load() {
+		t.noteQuiet()
+		raise = false
+	}
 	idle := len(t.notes) == 0 && !raise && !t.rosterWaits() && (pending == 0 || pending <= maxPendingReplies && !t.last)
 	if idle || t.broken != nil || t.life.isFenced() || t.life.host.logFailed() {
 		return

@@ -32,6 +32,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -106,6 +107,7 @@ func putAside(o Options) (path string, err error) {
 		return "", err
 	}
 	defer old.close()
+	o.Kind.noteAside(filepath.Dir(o.Path), true)
 	if err := writeAside(o, epochs, old); err != nil {
 		return "", err
 	}

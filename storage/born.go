@@ -1,6 +1,6 @@
 package storage
 
-// Rooms that begin in the commit log. Of a new room the content is known (template.go), and the
+// Rooms that begin in the commit log. Of a new room the content is known (template.go, plain.go), and the
 // log makes durable what happens in it. So its file need not be there: until it has to be, a
 // database of the same content lies in memory in its place (seat.go), and the entry of its first
 // transaction holds all pages. It is settled, that is, gets its file, when it sleeps, when the
@@ -40,9 +40,9 @@ func openBorn(o Options) (*DB, error) {
 	if o.Log == nil || o.Kind == nil {
 		return nil, nil
 	}
-	t := o.Kind.template.Load()
-	if t == nil {
-		return nil, nil
+	t, err := o.beginning()
+	if err != nil {
+		return nil, err
 	}
 	if err := o.makeAbsenceDurable(); err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (d *DB) settle() error {
 		d.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, err)
 		return d.broken
 	}
-	d.wal.born, d.named = false, false
+	d.wal.born, d.wal.more, d.named = false, 0, false
 	return nil
 }
 
@@ -172,7 +172,7 @@ const (
 // too; else that goes into the database in memory. Where a file cannot be made the room goes on without,
 // until no more can wait.
 func (d *DB) settleSoon() {
-	if d.wal == nil || d.tried || len(d.wal.buf) < gatherBytes/2 || len(d.results) > 0 {
+	if d.wal == nil || d.tried || d.withheld() || len(d.wal.buf) < gatherBytes/2 || len(d.results) > 0 {
 		return
 	}
 	if d.folds++; d.folds <= maxFolds && len(d.seat.memory) <= maxImagined && d.fold() == nil {
@@ -225,6 +225,7 @@ func makeWith(o Options, content []byte, more func(vfs.File) error) error {
 	if err := o.makeNamesDurable(); err != nil {
 		return err
 	}
+	o.lookForAside()
 	temp := o.Path + ".new"
 	f, err := createFile(o.FS, temp)
 	if err != nil {
@@ -242,6 +243,8 @@ func makeWith(o Options, content []byte, more func(vfs.File) error) error {
 			err = fmt.Errorf("%w: somebody has made the file meanwhile", ErrInUse)
 		} else if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
 			err = failed
+		} else {
+			err = o.clearMark()
 		}
 	}
 	return o.publishNew(temp, err)
@@ -267,9 +270,9 @@ func createFile(f FS, path string) (vfs.File, error) {
 	return f.Open(path, flags)
 }
 
-// beginning finds in the log the room of which there is no file, if all of it is there, and has use do something with the
+// inLog finds in the log the room of which there is no file, if all of it is there, and has use do something with the
 // log's part of it and its first pages, as firstPages gives them. found is false where there is no such room.
-func beginning(o Options, use func(room RoomLog, content []byte) error) (found bool, err error) {
+func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool, err error) {
 	owed, from, to, err := o.Log.Traces(o.Namespace, o.Room)
 	if err != nil {
 		return false, err
@@ -281,9 +284,11 @@ func beginning(o Options, use func(room RoomLog, content []byte) error) (found b
 	for ; to > 0 && to >= from; to-- {
 		epochs = append(epochs, bornEpoch(o, to))
 	}
-	moved, err := readAside(o)
-	if err != nil {
-		return false, err
+	var moved *aside
+	if !o.Kind.noAside(filepath.Dir(o.Path)) {
+		if moved, err = readAside(o); err != nil {
+			return false, err
+		}
 	}
 	defer moved.close()
 	for _, epoch := range append(epochs, moved.epochs()...) {
@@ -353,5 +358,5 @@ func Exists(o Options) (bool, error) {
 	case o.Log == nil:
 		return false, nil
 	}
-	return beginning(o, func(RoomLog, []byte) error { return nil })
+	return inLog(o, func(RoomLog, []byte) error { return nil })
 }

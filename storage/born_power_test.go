@@ -13,6 +13,14 @@ import (
 // onDisk is a nursery on a disk that can fail.
 func onDisk(t *testing.T, seed uint64) (*nursery, *faultdisk.Disk) {
 	t.Helper()
+	n, disk := emptyNursery(t, seed)
+	n.raise()
+	return n, disk
+}
+
+// emptyNursery is onDisk with a Kind that has no template, and without a log.
+func emptyNursery(t *testing.T, seed uint64) (*nursery, *faultdisk.Disk) {
+	t.Helper()
 	disk := faultdisk.New(seed, faultdisk.PowersafeOverwrite)
 	name := strings.ReplaceAll(fmt.Sprintf("%s-%d", t.Name(), seed), "/", "-")
 	unregister, err := disk.Register(name)
@@ -24,9 +32,7 @@ func onDisk(t *testing.T, seed uint64) (*nursery, *faultdisk.Disk) {
 			t.Error(err)
 		}
 	})
-	n := &nursery{t: t, dir: "/data", kind: new(Kind), fs: disk.FS(name)}
-	n.raise()
-	return n, disk
+	return &nursery{t: t, dir: "/data", kind: new(Kind), fs: disk.FS(name)}, disk
 }
 
 // bornLife is the first life of a room, as far as the disk lets it come.

@@ -69,14 +69,15 @@
 //
 // # New rooms
 //
-// With a log, a room whose Kind has made a template begins without a file: what would be its
+// With a log, a room that has a Kind begins without a file: what would be its
 // content lies in memory, in SQLite's open file (seat.go, memory.go), and the log's entry of its first transaction holds
 // all of it (born.go). 44 KB of pages are 3 KB there. It is settled, that is, its file is made, whole and
 // synced, at Close, at a Checkpoint, and in Rest, where nobody waits, when it has grown beyond
 // 128 KiB or written some 100 KB; until then Rest moves what the WAL has into the database in memory. A transaction that is
 // larger than what can wait has it made at once. The log keeps the entries until then. A
 // disk that is full, or fails, leaves the room in the log: nothing that was acknowledged is lost.
-// Of a room without a transaction that nobody has asked for its epoch (Seen) Close leaves nothing.
+// Of a room without a transaction that nobody has asked for its epoch (Seen) Close leaves nothing. What a room does
+// before anybody gets anything of it waits in memory (held.go), up to 1 MB.
 //
 // Open finds a room that has no file by what the log says of its name (Log.Traces): the epoch in which
 // it was closed and still owed, or those that it would have got in the generations that crashed. So
@@ -135,7 +136,7 @@
 //
 // # Memory
 //
-// Frames that wait for the WAL take 66 KB at most. A Kind keeps 32 connections at most, each with
+// Frames that wait for the WAL take 66 KB at most, those of a new room that nobody has seen 1 MB, and what they did to the pages as much again. A Kind keeps 32 connections at most, each with
 // 100 to 300 KB, and two of them when nobody has opened a file for 10 s (Kind.Tend).
 //
 // Arguments are copied into C memory that belongs to their statement; SQLite never
@@ -217,8 +218,8 @@
 // Handlers can read all of these and write none.
 //
 // A file is written beside its place, synced and renamed: a file under the
-// room's name is always whole. Its content is that of the kind's first file (Kind,
-// template.go), but for the page of _den_meta.
+// room's name is always whole. Its content is that of the kind's first room (Kind,
+// template.go), or Den's tables alone (plain.go), but for the page of _den_meta.
 //
 // # Where ideas come from
 //

@@ -28,6 +28,7 @@ func (o Options) makeNamesDurable() error {
 	}
 	if made { // no name is in it that a power cut could take away
 		o.Kind.noteDurable(dir, begun, nil)
+		o.Kind.noteAside(dir, false)
 		return nil
 	}
 	return o.syncDir()

@@ -60,13 +60,18 @@ func (h *heldLog) Append(e LogEntry, more ...[]byte) error {
 // Release does nothing: the log has nothing to let go.
 func (h *heldLog) Release(uint64) {}
 
-// Withhold has the transactions of a new room without a file wait in memory until Keep is called, or Seen and then Close. It does
-// nothing where the room has a file, or a transaction.
+// withheldBytes is how much of the WAL of a room that nobody has seen waits in memory: 1 MB, about 250 pages.
+const withheldBytes = 256 * frameSize
+
+// Withhold has the transactions of a new room without a file wait in memory until Keep is called, or Seen and then Close. If they
+// write more than 1 MB of pages, they are kept as if Keep had been called. Withhold does nothing where the room has a file, or a
+// transaction.
 func (d *DB) Withhold() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.usable() == nil && d.unsettled() && d.number == 0 {
 		d.room = &heldLog{RoomLog: d.room}
+		d.wal.more = withheldBytes - gatherBytes
 	}
 }
 
@@ -98,7 +103,21 @@ func (d *DB) keepHeld() error {
 		h.entries = h.entries[1:]
 	}
 	d.room = h.RoomLog
+	d.wal.more = len(d.wal.buf) // what has waited goes on to wait until Rest, when nobody waits for it
 	return nil
+}
+
+// Withheld reports whether the room's transactions wait in memory, because nobody knows of the room.
+func (d *DB) Withheld() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.withheld()
+}
+
+// withheld is Withheld with the mutex held.
+func (d *DB) withheld() bool {
+	_, is := d.room.(*heldLog)
+	return is
 }
 
 // unseen reports whether nothing of the room is in the log, and nobody knows of it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -73,4 +74,119 @@ func TestHeldIsKept(t *testing.T) {
 			}
 		})
 	}
+}
+
+// heldLife is a first life of a kind's first room, which writes rows of 3 KB before anybody sees it, and some after. It returns how many
+// rows are acknowledged, as far as the disk lets it come.
+func (n *nursery) heldLife(before, after int) (acknowledged, tried int) {
+	log, err := OpenLog(LogOptions{Dir: n.dir + "/_log", FS: n.fs})
+	if err != nil {
+		return 0, 0
+	}
+	n.log = log
+	defer log.Close()
+	d, err := Open(n.options("r"))
+	if err != nil {
+		return 0, 0
+	}
+	defer d.Close()
+	d.Withhold()
+	insert := func() error {
+		tried++
+		_, err := d.Exec(`INSERT INTO todos VALUES (?, ?, 0, 0, NULL)`, tried, strings.Repeat("x", 3000))
+		return err
+	}
+	if _, err := d.Exec(todosTable2); err != nil {
+		return 0, 0
+	}
+	for range before {
+		if insert() != nil {
+			return 0, tried
+		}
+	}
+	d.Rest()
+	if !d.withheld() {
+		n.t.Errorf("%d rows are not withheld", before)
+	}
+	if d.Keep() != nil {
+		return 0, tried
+	}
+	acknowledged = tried
+	for range after {
+		if insert() != nil {
+			break
+		}
+		acknowledged = tried
+		d.Rest()
+	}
+	return acknowledged, tried
+}
+
+// TestInvariantGateHeldPowerCut cuts the power at each change of the disk in the first life of a room that nobody has seen at first: what
+// Keep and later transactions acknowledged is there, and before that there is all or nothing of a transaction.
+func TestInvariantGateHeldPowerCut(t *testing.T) {
+	for _, before := range []int{2, 40} { // what waits fits into one write of the WAL, and does not
+		t.Run(fmt.Sprint(before), func(t *testing.T) {
+			for after := 1; cutHeld(t, before, after); after += 6 / shorter(6, 1) {
+			}
+		})
+	}
+}
+
+// cutHeld cuts the power at the after-th change of the disk, and reports whether it came to that.
+func cutHeld(t *testing.T, before, after int) (cut bool) {
+	t.Helper()
+	const more = 12
+	n, disk := emptyNursery(t, uint64(after))
+	defer n.kind.Close()
+	disk.CrashAfter(after)
+	acknowledged, tried := n.heldLife(before, more)
+	cut = disk.Stats().Crashes > 0
+	disk.Crash()
+	if err := disk.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	n.restart()
+	d := n.open("r")
+	found := 0
+	if len(tablesOf(t, d)) > 0 {
+		found = len(query(t, d, `SELECT id FROM todos`))
+	}
+	if found < acknowledged || found > tried {
+		t.Fatalf("cut %d: %d rows are there, %d were acknowledged and %d tried", after, found, acknowledged, tried)
+	}
+	if !cut && (after < 5 || acknowledged != before+more) {
+		t.Errorf("%d points to cut at, and %d rows", after, acknowledged)
+	}
+	checkConsistent(t, d)
+	if err := errors.Join(d.Close(), n.log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return cut
+}
+
+// TestHeldGrows: a room of which nobody knows keeps its transactions in memory up to withheldBytes, and then it is kept.
+func TestHeldGrows(t *testing.T) {
+	n, _ := emptyNursery(t, 1)
+	n.restart()
+	d := n.open("r")
+	d.Withhold()
+	mustExec(t, d, todosTable2)
+	rows := 0
+	for d.withheld() {
+		if rows++; rows > 2*withheldBytes/3000 {
+			t.Fatal("it is withheld for ever")
+		}
+		add(t, d, rows, strings.Repeat("x", 3000))
+		d.Rest()
+	}
+	if rows < 50 || d.unsettled() {
+		t.Errorf("it was kept after %d rows; without a file: %v", rows, d.unsettled())
+	}
+	d.Fence() // as if the process had died
+	d = n.open("r")
+	if got := len(query(t, d, `SELECT id FROM todos`)); got != rows {
+		t.Errorf("%d rows are there, want %d", got, rows)
+	}
+	checkConsistent(t, d)
 }

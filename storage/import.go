@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -46,10 +47,7 @@ func (r *Replacement) build(from *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := fill(r.temp, r.o, epoch); err != nil {
-		return err
-	}
-	if err := setFileJournalMode(r.o.FS, r.temp, rollbackMode); err != nil {
+	if err := fillNew(r.temp, r.o, epoch); err != nil {
 		return err
 	}
 	d, err := openBeside(r.o.FS, r.temp)
@@ -58,6 +56,27 @@ func (r *Replacement) build(from *bufio.Reader) error {
 	}
 	im := &importer{d: d, from: from}
 	return errors.Join(im.run(r.o), d.Close())
+}
+
+// fillNew writes a new room's content, which has Den's own tables, into a file that is there. SQLite is to use no WAL for it.
+func fillNew(path string, o Options, epoch string) error {
+	t, err := plainTemplate(o)
+	if err != nil {
+		return err
+	}
+	content, err := t.fill(o, epoch)
+	if err != nil {
+		return err
+	}
+	f, err := o.FS.Open(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	if err == nil {
+		err = setJournalMode(f, rollbackMode)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // An importer fills one file. All of it is one transaction, without a journal: pages go

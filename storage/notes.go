@@ -147,9 +147,11 @@ func (d *DB) versioned(text string) string { return fmt.Sprintf("%d %s", d.schem
 // next: 100 to 300 KB each. The zero Kind is ready; any goroutine may use it, and Close ends it.
 type Kind struct {
 	template templateSlot
-	wals     string // immutable; "": none are kept
+	plain    templateSlot // what rooms begin with before there is a template, see plain.go
+	wals     string       // immutable; "": none are kept
 	stocking atomic.Bool
 	names    durableNames
+	asides   asideDirs
 
 	mu     sync.Mutex
 	spares []*spare // the one that was used last comes last

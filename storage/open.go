@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"github.com/denrooms/den/storage/vfs"
@@ -70,13 +68,7 @@ func openOrGiveBack(o Options) (d *DB, err error) {
 
 func openRoom(o Options) (*DB, error) {
 	lib.once()
-	if err := dropFresh(o); err != nil {
-		return nil, err
-	}
-	if err := finishRewrite(o); err != nil {
-		return nil, err
-	}
-	header, fresh, err := readHeader(o.FS, o.Path)
+	header, fresh, err := look(o)
 	if err != nil {
 		return nil, err
 	}
@@ -385,6 +377,31 @@ func inspect(f vfs.FS, path string) (fresh bool, err error) {
 	return fresh, err
 }
 
+// look is readHeader behind a rewrite of the file, where one is to be finished. Of a room without a file it looks for nothing else:
+// what a rewrite has left of an older file is removed before the room gets one (makeWith).
+func look(o Options) (h *fileHeader, fresh bool, err error) {
+	file, err := o.FS.Open(o.Path, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) && !o.Kind.accused(o.Path) {
+		return nil, true, orphans(o.FS, o.Path)
+	}
+	opened := err == nil
+	marked, err := seeToMark(o)
+	if opened && err == nil && !marked {
+		defer file.Close()
+		return headerIn(file, o.FS, o.Path)
+	}
+	if opened {
+		file.Close()
+	}
+	if err == nil && marked {
+		err = finishRewrite(o)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return readHeader(o.FS, o.Path)
+}
+
 // readHeader reads the file's header without SQLite, which could write to what it
 // opens. fresh: there is no file, or an empty one.
 func readHeader(f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
@@ -396,6 +413,11 @@ func readHeader(f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
 		return nil, false, err
 	}
 	defer file.Close()
+	return headerIn(file, f, path)
+}
+
+// headerIn is readHeader of a file that is open.
+func headerIn(file vfs.File, f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
 	first := make([]byte, pageSize)
 	n, err := file.ReadAt(first, 0)
 	switch {
@@ -444,35 +466,15 @@ func create(o Options) error {
 	if err != nil {
 		return err
 	}
-	if o.Kind != nil {
-		if t := o.Kind.template.Load(); t != nil {
-			content, err := t.fill(o, epoch)
-			if err != nil {
-				return err
-			}
-			return makeWhole(o, content)
-		}
-	}
-	return createBySQL(o, epoch)
-}
-
-// createBySQL makes the file beside its place, whole and synced, and renames it.
-func createBySQL(o Options, epoch string) error {
-	if err := o.makeNamesDurable(); err != nil {
-		return err
-	}
-	temp := o.Path + ".new"
-	for _, suffix := range []string{"-wal", "-journal"} {
-		if err := removeIfThere(o.FS, temp+suffix); err != nil {
-			return err
-		}
-	}
-	f, err := createFile(o.FS, temp) // SQLite would let others read it
+	t, err := o.beginning()
 	if err != nil {
 		return err
 	}
-	err = errors.Join(f.Close(), fill(temp, o, epoch), syncFile(o.FS, temp))
-	return o.publishNew(temp, err)
+	content, err := t.fill(o, epoch)
+	if err != nil {
+		return err
+	}
+	return makeWhole(o, content)
 }
 
 // removeIfThere removes a file that may be there.
@@ -481,34 +483,6 @@ func removeIfThere(f vfs.FS, path string) error {
 		return err
 	}
 	return nil
-}
-
-// fill writes a new room's content by SQL.
-func fill(path string, o Options, epoch string) (err error) {
-	c, err := openFile(o.FS.SQLite(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
-	if err != nil {
-		return err
-	}
-	d, err := newDB(o, c)
-	if err != nil {
-		c.close(nil)
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	script := fmt.Sprintf(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA page_size = %d;
-		PRAGMA journal_mode = MEMORY; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s`,
-		pageSize, applicationID, schemaVersion, layout)
-	if _, err := d.exec(own, script, nil); err != nil {
-		return err
-	}
-	meta := newMeta(o, epoch)
-	for _, name := range slices.Sorted(maps.Keys(meta)) {
-		if err := d.putMeta(name, meta[name]); err != nil {
-			return err
-		}
-	}
-	_, err = d.exec(own, "COMMIT; PRAGMA journal_mode = WAL", nil)
-	return err
 }
 
 // diagnose gives an operating system's error, or SQLite's vague "cannot open",

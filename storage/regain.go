@@ -17,7 +17,7 @@ func regain(o Options) (bool, error) {
 	if o.Log == nil {
 		return false, nil
 	}
-	return beginning(o, func(room RoomLog, content []byte) error {
+	return inLog(o, func(room RoomLog, content []byte) error {
 		first, _, err := room.Range()
 		if err != nil {
 			return err

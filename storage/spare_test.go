@@ -315,6 +315,12 @@ func TestSpareKeepsItsWAL(t *testing.T) {
 	}
 	s.make("a", spareTable)
 	s.make("b", spareTable)
+	a, b := s.open("a"), s.open("b") // their first lives were in memory
+	for _, d := range []*DB{a, b} {
+		mustExec(t, d, "INSERT INTO t VALUES (2, 2)")
+		d.Rest()
+		s.close(d)
+	}
 	if n := len(parked()); n != 2 {
 		t.Fatalf("%d WALs are kept, want 2", n)
 	}
@@ -344,7 +350,7 @@ func TestSpareKeepsItsWAL(t *testing.T) {
 	if n := len(parked()); n != 0 {
 		t.Errorf("%d WALs behind a large one, want none", n)
 	}
-	s.verify("a", 2)
+	s.verify("a", 3)
 }
 
 // A disk on which the WAL cannot be made takes nothing from what was acknowledged.

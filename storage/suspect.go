@@ -115,17 +115,32 @@ func writeWALAgain(f FS, path string, size int64) error {
 	return errors.Join(err, file.Close())
 }
 
-// finishRewrite writes the room's file again if it is marked.
-func finishRewrite(o Options) error {
-	if o.Kind.accused(o.Path) { // the mark could not be made
+// seeToMark reports whether the room's file is marked, after it has marked one of which that could not be done before. It removes what
+// a power cut has left of a rewrite.
+func seeToMark(o Options) (marked bool, err error) {
+	if err := dropFresh(o); err != nil {
+		return false, err
+	}
+	if o.Kind.accused(o.Path) {
 		if err := o.accuse(); err != nil {
-			return err
+			return false, err
 		}
 	}
+	return exists(o.FS, o.Path+suspectSuffix)
+}
+
+// clearMark removes the mark of a file that is no longer there, for good. Whoever makes a new file calls it before, or else NAME.whole
+// would take the new one's place.
+func (o Options) clearMark() error {
 	marked, err := exists(o.FS, o.Path+suspectSuffix)
 	if err != nil || !marked {
 		return err
 	}
+	return errors.Join(o.dropRewrite(), o.syncDir())
+}
+
+// finishRewrite writes the room's file, which is marked, again.
+func finishRewrite(o Options) error {
 	there, err := exists(o.FS, o.Path)
 	switch {
 	case err != nil:

@@ -2,7 +2,8 @@ package storage
 
 // A new file's content, made once for all rooms of a kind. What is the same in each of them
 // (Den's tables, those of the handler's struct, the notes of what was prepared) is taken from
-// the first room as bytes; the page that says which room it is is written anew for each.
+// the first room as bytes, which has begun with Den's tables alone (plain.go); the page that says which room it is is written
+// for each.
 
 import (
 	"bytes"
@@ -76,7 +77,10 @@ func (d *DB) anyRows() (some bool, err error) {
 
 // takeTemplate copies the file as it is; nil: it has a form that cannot be one.
 func (d *DB) takeTemplate() (*template, error) {
-	t := &template{notes: maps.Clone(d.notes.stored), traits: d.seat.traits}
+	t := &template{notes: maps.Clone(d.notes.stored)}
+	if d.seat != nil { // else SQLite is told of no trait, which is always safe
+		t.traits = d.seat.traits
+	}
 	if t.notes == nil {
 		t.notes = make(map[string]Value)
 	}
@@ -99,6 +103,7 @@ func (d *DB) takeTemplate() (*template, error) {
 		return nil, nil
 	}
 	t.pages = bytes.Clone(view(p, int(size)))
+	t.pages[18], t.pages[19] = byte(walMode), byte(walMode) // SQLite's own memory knows no WAL
 	if t.pages[t.meta] != indexLeaf || t.pages[changes] != tableLeaf || t.pages[20] != 0 {
 		return nil, nil // one of them has grown out of its page
 	}

@@ -89,6 +89,7 @@ type wal struct {
 	at        int64 // where it begins in the WAL; -1: nowhere
 	written   int   // how much of it is in the file
 	committed int   // how much of it is committed
+	more      int   // bytes that may wait beyond gatherBytes; see Withhold
 
 	scratch [pageSize]byte
 	head    [payloadHeader]byte
@@ -274,7 +275,10 @@ func (w *wal) forget() {
 	w.end, w.newest = 0, 0
 	w.reset()
 	w.forgetGathered()
-	w.append, w.open, w.stays, w.bare, w.first, w.born = nil, nil, false, 0, nil, false
+	w.append, w.open, w.stays, w.bare, w.first, w.born, w.more = nil, nil, false, 0, nil, false, 0
+	if cap(w.buf) > 2*gatherBytes { // what a room has withheld is seldom as much
+		w.buf = nil
+	}
 }
 
 // address is where our methods are.
@@ -405,16 +409,17 @@ func (w *wal) put(tls *libc.TLS, b []byte, off int64) int32 {
 	return method[ioMethod](w.own().FxWrite)(tls, w.file, uintptr(unsafe.Pointer(unsafe.SliceData(b))), int32(len(b)), off)
 }
 
-// flush writes what was gathered.
+// flush writes what was gathered, in pieces that the VFS takes.
 func (w *wal) flush(tls *libc.TLS) int32 {
-	if w.written == len(w.buf) {
-		return sqlite3.SQLITE_OK
+	for w.written < len(w.buf) {
+		next := min(w.written+gatherBytes, len(w.buf))
+		rc := w.put(tls, w.buf[w.written:next], w.at+int64(w.written))
+		if rc != sqlite3.SQLITE_OK { // it is tried again: SQLite believes that it is there
+			return rc
+		}
+		w.written = next
 	}
-	rc := w.put(tls, w.buf[w.written:], w.at+int64(w.written))
-	if rc == sqlite3.SQLITE_OK { // else it is tried again: SQLite believes that it is there
-		w.written = len(w.buf)
-	}
-	return rc
+	return sqlite3.SQLITE_OK
 }
 
 // held gives n bytes of the WAL that are in the first limit ones of buf, nil if they are not.
@@ -426,7 +431,7 @@ func (w *wal) held(off int64, n, limit int) []byte {
 	return w.buf[from : from+int64(n)]
 }
 
-// gatherBytes is how much is gathered at most: 66 KB, five transactions of three pages. It is written by one call
+// gatherBytes is how much is gathered at most, but for a new room that nobody has seen: 66 KB, five transactions of three pages. It is written by one call
 // of the VFS, and SQLite's for Unix takes a write's length modulo 128 KiB (os_unix.c, seekAndWriteFd: nBuf &= 0x1ffff):
 // more than that would be written in part, without an error. SQLite itself writes a page at a time, 64 KiB at most.
 const gatherBytes = 16 * frameSize
@@ -437,14 +442,14 @@ var _ = [1]struct{}{}[min(0, 0x1ffff-gatherBytes)]
 // gather takes a piece that is to be written, if it follows what was gathered.
 func (w *wal) gather(tls *libc.TLS, b []byte, off int64) (rc int32) {
 	follows := w.at >= 0 && off == w.at+int64(len(w.buf))
-	if !follows || len(w.buf)+len(b) > gatherBytes {
+	if !follows || len(w.buf)+len(b) > gatherBytes+w.more {
 		if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
 			return rc
 		}
 		if follows {
 			w.forgetBefore(w.newest)
 		}
-		if !follows || len(w.buf)+len(b) > gatherBytes {
+		if !follows || len(w.buf)+len(b) > gatherBytes+w.more {
 			w.forgetGathered()
 			w.at = off
 		}

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -356,10 +357,14 @@ func registerAll(host *room.Host, data string) error {
 	if err != nil {
 		return err
 	}
+	names := host.LoggedNamespaces()
 	for _, e := range entries {
-		if e.IsDir() && !strings.HasPrefix(e.Name(), "_") {
-			_ = host.Register(e.Name(), func() room.Handler { return new(unknown) }) // another directory: no rooms
+		if e.IsDir() && !strings.HasPrefix(e.Name(), "_") && !slices.Contains(names, e.Name()) {
+			names = append(names, e.Name())
 		}
+	}
+	for _, name := range names {
+		_ = host.Register(name, func() room.Handler { return new(unknown) }) // another directory: no rooms
 	}
 	return nil
 }

@@ -1,0 +1,54 @@
+package storage
+
+// What a new room begins with as long as its kind has no template: Den's own tables, and nothing else. It is made in SQLite's
+// memory, without a file, so that the first room of a kind, and one whose preparation may be different from others', can begin in
+// memory too (born.go).
+
+import (
+	"errors"
+	"fmt"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// beginning is what the files of the kind begin with: its template, or Den's own tables.
+func (o Options) beginning() (*template, error) {
+	k := o.Kind
+	if k == nil {
+		return plainTemplate(o)
+	}
+	if t := k.template.Load(); t != nil {
+		return t, nil
+	}
+	if t := k.plain.Load(); t != nil {
+		return t, nil
+	}
+	t, err := plainTemplate(o)
+	if err == nil {
+		k.plain.Store(t)
+	}
+	return t, err
+}
+
+// plainTemplate makes the template that has Den's own tables.
+func plainTemplate(o Options) (t *template, err error) {
+	c, err := openFile("", ":memory:", sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
+	if err != nil {
+		return nil, err
+	}
+	d, err := newDB(o, c)
+	if err != nil {
+		c.close(nil)
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	script := fmt.Sprintf(`PRAGMA page_size = %d; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s; COMMIT`,
+		pageSize, applicationID, schemaVersion, layout)
+	if _, err := d.exec(own, script, nil); err != nil {
+		return nil, err
+	}
+	if t, err = d.takeTemplate(); err == nil && t == nil {
+		err = fmt.Errorf("%w: Den's own tables do not fit into a template", ErrCorrupt)
+	}
+	return t, err
+}
