@@ -80,6 +80,37 @@ func TestBatchEndsWithItsTime(t *testing.T) {
 	}
 }
 
+// TestBatchLeavesOthersTheirTurn: what does not go into a turn waits in the mailbox. One who sends something meanwhile does not wait for
+// all that a flooder has queued up before.
+func TestBatchLeavesOthersTheirTurn(t *testing.T) {
+	h, p := open(t)
+	var answers tally
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", answers.counted)
+	const slow = 20
+	act(alice, "first", "hang", object{})
+	within(t, p.entered, "the first hook to begin")
+	for i := range slow {
+		act(alice, fmt.Sprint("slow", i), "hang", object{})
+	}
+	p.block <- struct{}{}
+	within(t, p.entered, "the second hook to begin")
+	act(bob, "quick", "add", object{"id": "quick"})
+	before, first := len(answers.seen()), 1
+	for first < slow && len(answers.seen()) == before {
+		h.Clock.Advance(10 * time.Millisecond) // the turn's time is over
+		p.block <- struct{}{}
+		within(t, p.entered, "another hook to begin")
+		first++
+	}
+	close(p.block)
+	for left := slow - first; left > 0; left-- {
+		within(t, p.entered, "the last hooks to begin")
+	}
+	if first > 4 {
+		t.Errorf("%d slow hooks of another client began before there was an answer", first)
+	}
+}
+
 // TestHangSparesTheBatch: what shares a batch with a hook that does not return, and was not begun, is served by the next life.
 func TestHangSparesTheBatch(t *testing.T) {
 	h, p := open(t)

@@ -259,6 +259,7 @@ func Open(o Options) (*Host, error) {
 		Keep:         h.memory.Take,
 		Release:      h.memory.Give,
 		MaxBatch:     o.MaxBatch,
+		FirstBatch:   firstMessages,
 		Now:          o.Clock.Now,
 		Logger:       o.Logger,
 		Dispatcher:   o.Dispatcher,
