@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,6 +55,13 @@ func (t *handTimer) Stop() bool {
 	_, was := t.clock.due[t]
 	delete(t.clock.due, t)
 	return was
+}
+
+// timers is how many are set.
+func (c *handClock) timers() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.due)
 }
 
 // advance moves the clock on, and calls what is due then.
@@ -299,5 +307,56 @@ func TestHoldEndsByItself(t *testing.T) {
 		if got := test.hold.over(now); got != test.over {
 			t.Errorf("%s: it is over: %v", name, got)
 		}
+	}
+}
+
+// A client that is held and sends many actions has one timer, and 64 replies wait for it; the older ones have gone out without their
+// rows. All have gone out when their time is over.
+func TestHeldRepliesAreFew(t *testing.T) {
+	h, clock := openHeld(t)
+	s := comeIn(t, h, 0, 1)[0]
+	before := clock.timers()
+	const sent = 200
+	for i := range sent {
+		action := fmt.Appendf(nil, `{"id":"%d","channel":"marks","rpc":true,"action":{"type":"mark","payload":{"id":"%[1]d"}}}`, i)
+		if err := s.Receive(action, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Quiet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	held := heldBy(&s.conn)
+	if held == nil || len(held.replies) != maxHeldReplies {
+		t.Fatalf("held by %+v, want %d replies", held, maxHeldReplies)
+	}
+	if first := string(held.replies[0].frame.Payload()); !strings.Contains(first, fmt.Sprintf(`"id":"%d"`, sent-maxHeldReplies)) {
+		t.Errorf("the oldest that waits is %s", first)
+	}
+	if n := clock.timers() - before; n > 3 {
+		t.Errorf("%d actions have set %d timers", sent, n)
+	}
+	clock.advance(replyWait)
+	if err := h.Quiet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if held := heldBy(&s.conn); held != nil && len(held.replies) > 0 {
+		t.Errorf("after 5 s %d replies wait", len(held.replies))
+	}
+}
+
+// A turn that reads rows looks at the clock by their bytes, too.
+func TestQuotaOfLargeRows(t *testing.T) {
+	clock := &handClock{now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), due: make(map[*handTimer]time.Time)}
+	q := quota{clock: clock, left: readBytes}
+	if !q.row(readLookBytes) {
+		t.Fatal("the first row ends the piece")
+	}
+	clock.advance(readTime)
+	if !q.row(1) {
+		t.Error("a short row ends the piece, and the clock was looked at for it")
+	}
+	if q.row(readLookBytes) || !q.spent() {
+		t.Error("a long row after the turn's time does not end the piece")
 	}
 }
