@@ -40,7 +40,8 @@ const (
 type heldReply struct {
 	channel string
 	frame   *hibernate.Frame
-	seq     storage.Seq // the room's commit when it was made
+	bare    *hibernate.Frame // the same without rows
+	seq     storage.Seq      // the room's commit when it was made
 	until   time.Time
 }
 
@@ -192,24 +193,27 @@ func (t *turn) notAnswered(conn *hibernate.Connection, channel string) {
 	t.life.lookAgain(conn, c.until)
 }
 
-// respond sends the reply to an action, or keeps it until the channel's answer is there. seq is the commit
-// after which the reply was made.
-func (t *turn) respond(m *actionMessage, reply *hibernate.Frame, seq storage.Seq) {
+// respond sends the reply to an action, or keeps it until the channel's answer is there. bare is the reply without rows, or nil where it
+// is to be made of the reply; seq is the commit after which the reply was made.
+func (t *turn) respond(m *actionMessage, reply, bare *hibernate.Frame, seq storage.Seq) {
 	l := t.life
 	i, is := t.heldOn(m.conn, m.channel)
-	if !is || withoutRows(reply) == reply {
+	if !is || !hasRows(reply) {
 		t.send(m.conn, reply)
 		return
+	}
+	if bare == nil {
+		bare = withoutRows(reply)
 	}
 	t.keepBack(m.conn, i)
 	h := heldBy(m.conn)
 	before, until := h.replies, l.host.opts.Clock.Now().Add(replyWait)
 	t.undo = append(t.undo, func() { h.replies = before })
 	if len(before) >= maxHeldReplies {
-		t.send(m.conn, withoutRows(before[0].frame))
+		t.send(m.conn, before[0].bare)
 		h.replies = slices.Clone(before[1:])
 	}
-	h.replies = append(slices.Clip(h.replies), heldReply{m.channel, reply, seq, until})
+	h.replies = append(slices.Clip(h.replies), heldReply{m.channel, reply, bare, seq, until})
 	l.lookAgain(m.conn, until)
 }
 
@@ -221,7 +225,7 @@ func (t *turn) endHold(conn *hibernate.Connection, channel string) error {
 	for _, r := range replies {
 		frame := r.frame
 		if r.seq != t.life.db.Seq() {
-			frame = withoutRows(frame)
+			frame = r.bare
 		}
 		t.send(conn, frame)
 	}
@@ -251,7 +255,7 @@ func (t *turn) releaseSoon(conn *hibernate.Connection, channel string, i int) er
 		return nil
 	}
 	for _, r := range t.unhold(conn, channel) {
-		t.send(conn, withoutRows(r.frame))
+		t.send(conn, r.bare)
 	}
 	t.giveUnasked(conn)
 	return nil
@@ -277,7 +281,7 @@ func (t *turn) release(conn *hibernate.Connection, channel string, i int) error 
 		}
 	}
 	for _, r := range t.unhold(conn, channel) {
-		frames = append(frames, withoutRows(r.frame))
+		frames = append(frames, r.bare)
 	}
 	t.send(conn, frames...)
 	t.giveUnasked(conn)
@@ -338,6 +342,10 @@ func (t *turn) lookAtHold(conn *hibernate.Connection) error {
 	if h == nil || h.channels == nil {
 		return nil // nothing of its own was held from it
 	}
+	if !slices.Contains(l.connections(), conn) {
+		l.dropHold(conn)
+		return nil // it has gone
+	}
 	h.look = time.Time{}
 	for i, channel := range l.ns.channels {
 		if c := &h.channels[i]; c.asked || now.Before(c.until) || !h.holds(i, now) {
@@ -353,7 +361,7 @@ func (t *turn) lookAtHold(conn *hibernate.Connection) error {
 		due = len(before)
 	}
 	for _, r := range before[:due] {
-		t.send(conn, withoutRows(r.frame))
+		t.send(conn, r.bare)
 	}
 	h.replies = before[due:]
 	t.undo = append(t.undo, func() {

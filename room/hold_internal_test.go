@@ -360,3 +360,20 @@ func TestQuotaOfLargeRows(t *testing.T) {
 		t.Error("a long row after the turn's time does not end the piece")
 	}
 }
+
+// A large channel's rows are read few at a time where they are long, so that the turn's time is looked at between them.
+func TestNextPick(t *testing.T) {
+	for _, of := range []struct{ rows, bytes, left, want int }{
+		{4, 400, readBytes, 8},
+		{40, 4000, readBytes, pickRows},
+		{4, 4 * 32 << 10, readBytes, 2},
+		{1, 1 << 20, readBytes, 1},
+		{16, 1600, 800, 8},
+		{16, 1600, -5, 1},
+		{16, 0, readBytes, 32},
+	} {
+		if got := nextPick(of.rows, of.bytes, of.left); got != of.want {
+			t.Errorf("after %d rows of %d bytes, with %d left: %d, want %d", of.rows, of.bytes, of.left, got, of.want)
+		}
+	}
+}

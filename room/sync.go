@@ -254,7 +254,7 @@ func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
 	switch {
 	case !m.byID:
 		for _, r := range t.unhold(m.conn, m.channel) { // what was kept back is in the answer, or follows it
-			frames = append(frames, withoutRows(r.frame))
+			frames = append(frames, r.bare)
 		}
 		err = t.unsubscribe(m.conn, m.channel)
 	case next == nil:
