@@ -92,6 +92,7 @@ type Envelope struct {
 	sender  uint64          // 0: nobody in particular
 	bytes   int             // that the message keeps
 	release func(bytes int) // gives them back; nil: they were not taken
+	single  bool            // see Single
 	next    *Envelope       // behind it in the inbox; protected by the cell's mu
 }
 
@@ -117,6 +118,10 @@ func envelope(msg any) *Envelope {
 	}
 	return e
 }
+
+// Single reports whether the message is short and the only one of its sender's that waited. A Behavior that answers at the end of a batch may
+// end one soon in which there are such messages: their senders do nothing but wait.
+func (e *Envelope) Single() bool { return e.single }
 
 // Begin notes that the Behavior has begun to do what the message asks for. Where a life hangs and is abandoned, and its
 // Behavior has begun a message of the batch, those that were not begun go to the next life. It is called

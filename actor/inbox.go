@@ -30,7 +30,7 @@ const (
 	maxCost   = 16
 
 	// favour is how many fresh messages are served before one of the lines.
-	favour = 3
+	favour = 16
 	// maxFresh is how much a message costs at the most that is fresh.
 	maxFresh = 4
 )
@@ -297,6 +297,7 @@ func (b *inbox) pop() *Envelope {
 func (b *inbox) popFresh() *Envelope {
 	l := b.fresh.take()
 	e := l.take()
+	e.single = true
 	b.drop(l)
 	return e
 }

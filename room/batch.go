@@ -17,6 +17,9 @@ const (
 	batchBytes = 1 << 20
 	// batchTime is how long a batch takes further messages.
 	batchTime = 10 * time.Millisecond
+	// singleTime is how long a batch takes further messages of those who have many waiting, where it has one of a client that had
+	// no other: that one waits for its answer.
+	singleTime = 2 * time.Millisecond
 	// firstMessages is how many messages a turn begins with.
 	firstMessages = 2
 )
@@ -59,7 +62,7 @@ func (l *life) serveTurn(batch []*actor.Envelope, more supply) (t *turn, rest []
 			l.noteUse(batch)
 			uncounted = l.counts(batch)
 		}
-		if len(batch) == 0 || uncounted || !b.admits(batch[0].Message) {
+		if len(batch) == 0 || uncounted || !b.admits(batch[0]) {
 			break
 		}
 		env := batch[0]
@@ -92,17 +95,23 @@ type batchLimits struct {
 	clock    Clock
 	began    time.Time
 	alone    bool // it is of one message
+	single   bool // it has a message that was the only one of its sender's
 	messages int
 	bytes    int
 }
 
 // admits reports whether a message goes into the batch, and counts it.
-func (b *batchLimits) admits(message any) bool {
-	b.bytes += inputOf(message)
-	if b.messages > 0 && (b.alone || b.bytes > batchBytes || b.clock.Now().Sub(b.began) >= batchTime) {
+func (b *batchLimits) admits(env *actor.Envelope) bool {
+	b.bytes += inputOf(env.Message)
+	limit := batchTime
+	if b.single && !env.Single() {
+		limit = singleTime
+	}
+	if b.messages > 0 && (b.alone || b.bytes > batchBytes || b.clock.Now().Sub(b.began) >= limit) {
 		return false
 	}
 	b.messages++
+	b.single = b.single || env.Single()
 	return true
 }
 

@@ -1,6 +1,7 @@
 package edges
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,6 +99,12 @@ func (c *honest) try(ctx context.Context) (code string, n int64, err error) {
 		_, data, err := c.conn.Read(ctx)
 		if err != nil {
 			return "", 0, err
+		}
+		if !bytes.Contains(data, []byte(id)) {
+			if len(data) == 0 || data[0] != '{' || data[len(data)-1] != '}' { // to decode all that hostile clients have others told would be most of the time measured
+				return "", 0, fmt.Errorf("frame %.200s is no JSON", data)
+			}
+			continue
 		}
 		var m struct {
 			Type, ID, Code string
