@@ -16,7 +16,7 @@
 //   - Order: messages of one sender reach Receive in the order in which Send accepted them, also
 //     over a change of lives. A refusal loses messages, it does not reorder them.
 //   - Turns: senders take turns, see Sized. One who floods an actor waits for itself; who has one
-//     message waiting is served after one turn of each other.
+//     short message waiting is served before those who have more, but for one of theirs after sixteen such messages.
 //   - Exactly one reply: where Send returned nil the reply function is called once,
 //     whatever happens: answered, panic, failed start, abandon, shutdown. The one way
 //     not to get it is a life that hangs and that nobody abandons.

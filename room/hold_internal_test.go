@@ -377,3 +377,33 @@ func TestNextPick(t *testing.T) {
 		}
 	}
 }
+
+// What is kept back from a connection that has gone is not read for it.
+func TestHoldOfOneWhoHasGone(t *testing.T) {
+	h, clock := openHeld(t)
+	sessions := comeIn(t, h, 0, 2)
+	if err := sessions[0].Receive([]byte(`{"id":"1","channel":"marks","rpc":true,"action":{"type":"mark","payload":{"id":"1"}}}`), false); err != nil {
+		t.Fatal(err)
+	}
+	quiet := func() {
+		t.Helper()
+		if err := h.Quiet(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quiet()
+	gone := &sessions[1].conn
+	if held := heldBy(gone); held == nil || len(held.channels) == 0 {
+		t.Fatalf("held by %+v: the test shows nothing", held)
+	}
+	sessions[1].Close(1000, "")
+	quiet()
+	clock.advance(holdFor)
+	quiet()
+	if n := gone.Link.(*countingLink).updates.Load(); n != 0 {
+		t.Errorf("one who has gone was sent %d updates", n)
+	}
+	if n := sessions[0].conn.Link.(*countingLink).updates.Load(); n != 1 {
+		t.Errorf("the other one was sent %d updates, want 1", n)
+	}
+}

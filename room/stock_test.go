@@ -365,6 +365,7 @@ func TestStockLateReplyOfThePast(t *testing.T) {
 	act(bob, "b", "add", object{"id": "1"})
 	act(bob, "c", "add", object{"id": "2"})
 	act(alice, "d", "remove", object{"id": "1"})
+	act(alice, "e", "add", object{"id": "3"}) // one message alone would come before all that bob has sent
 	h.Clock.Advance(6 * time.Second)
 	close(p.block)
 	v := stockVisit{screen: make(map[string]string), store: make(store)}
