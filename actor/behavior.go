@@ -21,14 +21,18 @@ type Behavior interface {
 	// begin, and Stop is not called. ctx ends when Shutdown gives up waiting or has finished.
 	Start(ctx context.Context, first any) error
 
-	// Receive gets what has queued up, in order, at least one and at most MaxBatch.
-	// It answers each with Envelope.Reply before it returns; one that it leaves
+	// Receive gets the first of what has queued up, in order, at least one and at most FirstBatch. more
+	// gives up to n of the others that had queued up when Receive was called, MaxBatch in all, or as many
+	// messages that have come since and whose turn is earlier; none when there are no more. What Receive does not ask for
+	// waits for its next call, and what comes meanwhile takes its turn with it.
+	// Receive answers each with Envelope.Reply before it returns; one that it leaves
 	// unanswered gets ErrUnanswered, or an *UnavailableError if Receive fails.
 	// An error or a panic says that this life is broken: Stop(StopFailed) follows. An
 	// error that is ErrRequeue says besides that the unanswered messages were not
 	// begun: they are the next life's.
-	// batch is read-only and valid until Receive returns; the envelopes stay valid.
-	Receive(batch []*Envelope) error
+	// batch and what more gives are read-only and valid until Receive returns; the envelopes stay valid. more is for
+	// Receive's own goroutine, and gives nothing when Receive has returned or the life was abandoned.
+	Receive(batch []*Envelope, more func(n int) []*Envelope) error
 
 	// Stop ends a life whose Start succeeded. The next life begins when it returns.
 	Stop(reason StopReason)
@@ -88,6 +92,7 @@ type Envelope struct {
 	sender  uint64          // 0: nobody in particular
 	bytes   int             // that the message keeps
 	release func(bytes int) // gives them back; nil: they were not taken
+	single  bool            // see Single
 	next    *Envelope       // behind it in the inbox; protected by the cell's mu
 }
 
@@ -113,6 +118,10 @@ func envelope(msg any) *Envelope {
 	}
 	return e
 }
+
+// Single reports whether the message is short and the only one of its sender's that waited. A Behavior that answers at the end of a batch may
+// end one soon in which there are such messages: their senders do nothing but wait.
+func (e *Envelope) Single() bool { return e.single }
 
 // Begin notes that the Behavior has begun to do what the message asks for. Where a life hangs and is abandoned, and its
 // Behavior has begun a message of the batch, those that were not begun go to the next life. It is called

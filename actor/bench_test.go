@@ -20,7 +20,7 @@ type quick struct{ done chan struct{} }
 
 func (q quick) Start(context.Context, any) error { return nil }
 
-func (q quick) Receive(batch []*Envelope) error {
+func (q quick) Receive(batch []*Envelope, _ func(int) []*Envelope) error {
 	for _, e := range batch {
 		e.Reply(nil, nil)
 		if e.Message == nil {

@@ -16,7 +16,7 @@
 //   - Order: messages of one sender reach Receive in the order in which Send accepted them, also
 //     over a change of lives. A refusal loses messages, it does not reorder them.
 //   - Turns: senders take turns, see Sized. One who floods an actor waits for itself; who has one
-//     message waiting is served after one turn of each other.
+//     short message waiting is served before those who have more, but for one of theirs after sixteen such messages.
 //   - Exactly one reply: where Send returned nil the reply function is called once,
 //     whatever happens: answered, panic, failed start, abandon, shutdown. The one way
 //     not to get it is a life that hangs and that nobody abandons.
@@ -29,9 +29,10 @@
 //
 // # A batch
 //
-// Receive gets all that has queued up while the last batch was in work, up to
-// MaxBatch. So a Behavior that commits once a batch has group commit with no timer:
-// at low load a batch is one message, under load it grows by itself.
+// Receive gets what has queued up while the last batch was in work, up to FirstBatch,
+// and asks for more of it as long as it likes, up to MaxBatch. So a Behavior that commits once a batch has group commit with no timer:
+// at low load a batch is one message, under load it grows by itself. What it does not ask for waits, and who sends
+// something meanwhile takes turns with it.
 //
 // # Failure
 //
@@ -48,7 +49,7 @@
 //
 //	inbox of one actor        Options.MailboxSize   1,024 messages, then ErrOverloaded; see Vacant and Push
 //	                          Options.MailboxBytes  16 MiB; one sender may have what it leaves free for others
-//	messages in one Receive   Options.MaxBatch      256
+//	messages in one Receive   Options.MaxBatch      256, Options.FirstBatch of them at once
 //	back-off                  Options.Backoff       100 ms doubling to 30 s; forgotten after 10 s
 //	lives Shutdown stops at once                    64
 //

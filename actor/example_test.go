@@ -18,7 +18,7 @@ type counter struct {
 
 func (c *counter) Start(context.Context, any) error { return nil }
 
-func (c *counter) Receive(batch []*actor.Envelope) error {
+func (c *counter) Receive(batch []*actor.Envelope, _ func(int) []*actor.Envelope) error {
 	for _, e := range batch {
 		n := e.Message.(int)
 		if n < 0 {

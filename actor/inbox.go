@@ -5,10 +5,16 @@ package actor
 // (The order is that of deficit round robin, Shreedhar and Varghese 1995.)
 //
 //	ahead   the actor's own messages, and what was begun with or settled before: first, in order
-//	lines   one for each sender that has something waiting; the first is the one whose turn it is
+//	fresh   the lines of senders of which one short message waits
+//	lines   one for each other sender that has something waiting; the first is the one whose turn it is
 //
 // In its turn a line may spend one credit more than it has left over; a message costs one, and
 // one more for each KiB, up to maxCost. A line that is empty is gone, with its credit.
+//
+// A sender that waits for its answers before it sends more has one message in the inbox at a time, and would wait for a whole
+// round of those who flood the actor. So fresh lines are served before the others. After favour fresh messages in a row
+// the next one is of the other lines, so that many senders of one message each do not lock them out. (The shortest queue is served
+// first, Carofiglio and Muscariello 2010, in as far as there are short ones and others.)
 
 const (
 	// keepCap is up to which capacity an empty buffer of envelopes is kept for the next
@@ -22,12 +28,19 @@ const (
 
 	costBytes = 1 << 10 // for how many bytes a message costs one credit more
 	maxCost   = 16
+
+	// favour is how many fresh messages are served before one of the lines.
+	favour = 16
+	// maxFresh is how much a message costs at the most that is fresh.
+	maxFresh = 4
 )
 
 // inbox is not safe for concurrent use. Who puts bounds it, by admits.
 type inbox struct {
 	count, bytes int // of all that waits
 	ahead        chain
+	fresh        lineChain
+	favoured     int              // how many fresh messages were served since one of the lines
 	last         *line            // of the ring of lines; its next is the first. nil: there is none
 	lines        int              // in the ring
 	index        map[uint64]*line // by sender; nil while there are few
@@ -77,7 +90,33 @@ type line struct {
 	sender       uint64
 	count, bytes int
 	credit       int
-	next         *line // in the ring, or the next spare one
+	next         *line // in the ring, the next fresh one, or the next spare one
+}
+
+// A lineChain is a first-in-first-out queue of lines, linked by their next.
+type lineChain struct {
+	first, last *line
+	count       int
+}
+
+func (c *lineChain) put(l *line) {
+	l.next = nil
+	if c.last == nil {
+		c.first = l
+	} else {
+		c.last.next = l
+	}
+	c.last = l
+	c.count++
+}
+
+func (c *lineChain) take() *line {
+	l := c.first
+	if c.first = l.next; c.first == nil {
+		c.last = nil
+	}
+	c.count--
+	return l
 }
 
 func (b *inbox) len() int { return b.count }
@@ -91,7 +130,7 @@ func (b *inbox) put(e *Envelope) {
 	}
 	l := b.find(e.sender)
 	if l == nil {
-		l = b.open(e.sender)
+		l = b.open(e)
 	}
 	l.put(e)
 	l.count++
@@ -110,11 +149,14 @@ func (b *inbox) find(sender uint64) *line {
 		}
 		l = l.next
 	}
-	return nil
+	for l = b.fresh.first; l != nil && l.sender != sender; {
+		l = l.next
+	}
+	return l
 }
 
-// open begins a line behind all others.
-func (b *inbox) open(sender uint64) *line {
+// open begins a line for its first message: a fresh one, or one behind all others.
+func (b *inbox) open(e *Envelope) *line {
 	l := b.spare
 	if l == nil {
 		l = new(line)
@@ -122,7 +164,23 @@ func (b *inbox) open(sender uint64) *line {
 		b.spare = l.next
 		b.spares--
 	}
-	*l = line{sender: sender}
+	*l = line{sender: e.sender}
+	if e.cost() <= maxFresh {
+		b.fresh.put(l)
+	} else {
+		b.queueUp(l)
+	}
+	switch {
+	case b.index != nil:
+		b.index[l.sender] = l
+	case b.lines+b.fresh.count > fewLines:
+		b.index = b.makeIndex()
+	}
+	return l
+}
+
+// queueUp puts a line behind all others of the ring.
+func (b *inbox) queueUp(l *line) {
 	if b.last == nil {
 		l.next = l
 	} else {
@@ -130,32 +188,40 @@ func (b *inbox) open(sender uint64) *line {
 	}
 	b.last = l
 	b.lines++
-	switch {
-	case b.index != nil:
-		b.index[sender] = l
-	case b.lines > fewLines:
-		b.index = make(map[uint64]*line)
-		for range b.lines {
-			b.index[l.sender] = l
-			l = l.next
-		}
-		l = b.last
+}
+
+func (b *inbox) makeIndex() map[uint64]*line {
+	index := make(map[uint64]*line)
+	for l := b.fresh.first; l != nil; l = l.next {
+		index[l.sender] = l
 	}
-	return l
+	for l, n := b.last, b.lines; n > 0; n-- {
+		index[l.sender] = l
+		l = l.next
+	}
+	return index
 }
 
 // closeFirst takes the first line out of the ring, which is empty.
 func (b *inbox) closeFirst() {
 	l := b.last.next
 	b.lines--
-	switch {
-	case b.lines == 0:
-		b.last, b.index = nil, nil
-	default:
+	if b.lines == 0 {
+		b.last = nil
+	} else {
 		b.last.next = l.next
-		delete(b.index, l.sender)
 	}
 	b.began = false
+	b.drop(l)
+}
+
+// drop forgets a line that is empty and stands nowhere.
+func (b *inbox) drop(l *line) {
+	if b.lines+b.fresh.count == 0 {
+		b.index = nil
+	} else {
+		delete(b.index, l.sender)
+	}
 	if b.spares < keepLines {
 		l.next, b.spare = b.spare, l
 		b.spares++
@@ -167,10 +233,21 @@ func (b *inbox) first() any {
 	switch {
 	case b.ahead.first != nil:
 		return b.ahead.first.Message
+	case b.favours():
+		return b.fresh.first.first.Message
 	case b.last != nil:
 		return b.last.next.first.Message
 	}
 	return nil
+}
+
+// favours reports whether the next message is a fresh one, if it is not of those ahead. A line to which something was added is not fresh
+// any more.
+func (b *inbox) favours() bool {
+	for l := b.fresh.first; l != nil && l.count > 1; l = b.fresh.first {
+		b.queueUp(b.fresh.take())
+	}
+	return b.fresh.first != nil && (b.last == nil || b.favoured < favour)
 }
 
 // take moves up to n envelopes to dst, in the order in which they are to be served.
@@ -189,6 +266,11 @@ func (b *inbox) pop() *Envelope {
 	if b.ahead.first != nil {
 		return b.ahead.take()
 	}
+	if b.favours() {
+		b.favoured++
+		return b.popFresh()
+	}
+	b.favoured = 0
 	for {
 		l := b.last.next
 		if !b.began {
@@ -211,6 +293,15 @@ func (b *inbox) pop() *Envelope {
 	}
 }
 
+// popFresh is pop for the first of the fresh lines.
+func (b *inbox) popFresh() *Envelope {
+	l := b.fresh.take()
+	e := l.take()
+	e.single = true
+	b.drop(l)
+	return e
+}
+
 // cost is what a message costs its sender.
 func (e *Envelope) cost() int { return min(1+e.bytes/costBytes, maxCost) }
 
@@ -219,7 +310,7 @@ func (e *Envelope) cost() int { return min(1+e.bytes/costBytes, maxCost) }
 func (b *inbox) settle() {
 	var order chain
 	order.join(&b.ahead)
-	for b.last != nil {
+	for b.last != nil || b.fresh.first != nil {
 		order.put(b.pop())
 	}
 	b.ahead = order

@@ -221,3 +221,39 @@ func TestLast(t *testing.T) {
 		}
 	})
 }
+
+// TestInboxFavoursShortLines: who has one message waiting does not wait for those who have many, and they are not locked out by many
+// who have one.
+func TestInboxFavoursShortLines(t *testing.T) {
+	var b inbox
+	put := func(from uint64, numbers, size int) {
+		for i := range numbers {
+			b.put(envelope(letter{from, i, size}))
+		}
+	}
+	order := func() (all []uint64) {
+		for _, e := range b.take(nil, b.len()) {
+			all = append(all, e.Message.(letter).from)
+		}
+		return all
+	}
+	for from := range uint64(20) {
+		put(from+1, 10, 0)
+	}
+	b.take(nil, 30) // they are in the middle of a round
+	put(100, 1, 0)
+	put(101, 1, maxFresh*costBytes) // it is no short one
+	if got := order(); got[0] != 100 || slices.Index(got, 101) < 20 {
+		t.Errorf("the one message was served in place %d, and the long one in place %d", slices.Index(got, 100), slices.Index(got, 101))
+	}
+	put(1, 3, 0)
+	for from := range uint64(3 * favour) {
+		put(from+10, 1, 0)
+	}
+	got := order()
+	for i := range 3 {
+		if at := (i+1)*(favour+1) - 1; got[at] != 1 {
+			t.Errorf("in place %d is a message of %d; those who have one message lock out the one who has three: %v", at, got[at], got)
+		}
+	}
+}

@@ -106,7 +106,7 @@ func (w *writer) write() {
 	}
 }
 
-func (w *writer) Receive(batch []*Envelope) error {
+func (w *writer) Receive(batch []*Envelope, _ func(int) []*Envelope) error {
 	defer w.enter()()
 	for _, e := range batch {
 		switch w.rand.IntN(60) {

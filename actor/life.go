@@ -43,6 +43,7 @@ type life struct {
 	retire   retirement
 	spent    bool          // its protoactor actor cannot be used again: a call hangs in it, or has ended its goroutine
 	batch    []*Envelope   // what is in work
+	left     int           // how many messages more may still give
 	began    time.Time     // when Start had succeeded
 	ended    chan struct{} // closed when it is over; nil if nobody waits
 	late     *outcome      // what Start or Receive returned while it was being fenced
@@ -99,7 +100,7 @@ func (l *life) begin() (goesOn bool) {
 	if !first {
 		return true
 	}
-	protect(l.start, func(err error) { goesOn = l.returned(err) })
+	protect(l.start, func(err error) { _, goesOn = l.returned(err) })
 	return goesOn
 }
 
@@ -124,8 +125,8 @@ func (l *life) serve() (goesOn bool) {
 		return false
 	}
 	protect(
-		func() error { return l.behavior.Receive(batch) },
-		func(err error) { goesOn = l.returned(err) },
+		func() error { return l.behavior.Receive(batch, l.more) },
+		func(err error) { batch, goesOn = l.returned(err) },
 	)
 	if goesOn {
 		l.cell.refuse(batch, ErrUnanswered)
@@ -139,7 +140,6 @@ func (l *life) next() (batch []*Envelope, reason StopReason) {
 	c := l.cell
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	limit := c.system.opts.MaxBatch
 	switch {
 	case l.phase != idle: // it is over
 		return nil, 0
@@ -156,20 +156,44 @@ func (l *life) next() (batch []*Envelope, reason StopReason) {
 		l.token = false
 		c.hush()
 		return nil, 0
-	case c.stop != nil:
-		limit = min(limit, c.stop.left)
 	}
 	l.phase, l.retire = working, retireNot
-	l.batch = c.queue.take(l.buffer, limit)
-	c.vacate()
-	if c.stop != nil {
-		c.stop.left -= len(l.batch)
-	}
+	l.left = min(c.system.opts.MaxBatch, c.queue.len())
+	l.batch = l.take(l.buffer, c.system.opts.FirstBatch)
 	return l.batch, 0
 }
 
-// returned takes what Start or Receive came to, and tells whether the life goes on.
-func (l *life) returned(err error) (goesOn bool) {
+// take takes messages for the batch in work, behind what dst has. The cell's lock is held.
+func (l *life) take(dst []*Envelope, n int) []*Envelope {
+	c, before := l.cell, len(dst)
+	n = min(n, l.left)
+	if c.stop != nil {
+		n = min(n, c.stop.left)
+	}
+	dst = c.queue.take(dst, n)
+	taken := len(dst) - before
+	l.left -= taken
+	if c.stop != nil {
+		c.stop.left -= taken
+	}
+	c.vacate()
+	return dst
+}
+
+// more is Receive's; see Behavior.
+func (l *life) more(n int) []*Envelope {
+	l.cell.mu.Lock()
+	defer l.cell.mu.Unlock()
+	if l.phase != working {
+		return nil
+	}
+	before := len(l.batch)
+	l.batch = l.take(l.batch, n)
+	return l.batch[before:len(l.batch):len(l.batch)]
+}
+
+// returned takes what Start or Receive came to, and tells whether the life goes on, and what it had in work then.
+func (l *life) returned(err error) (batch []*Envelope, goesOn bool) {
 	c := l.cell
 	c.mu.Lock()
 	l.spent = l.spent || err == errExited
@@ -178,11 +202,11 @@ func (l *life) returned(err error) (goesOn bool) {
 	}
 	if l.phase != starting && l.phase != working {
 		c.mu.Unlock()
-		return false // it is abandoned; or will be, and if not, fenced goes on from here
+		return nil, false // it is abandoned; or will be, and if not, fenced goes on from here
 	}
 	if l.phase == starting && err != nil {
 		l.fail(err, l.over)
-		return false
+		return nil, false
 	}
 	if l.phase == starting {
 		l.began = c.system.opts.Now()
@@ -192,11 +216,12 @@ func (l *life) returned(err error) (goesOn bool) {
 	}
 	if err != nil {
 		l.fail(err, l.stop)
-		return false
+		return nil, false
 	}
+	batch = l.batch
 	l.phase, l.batch = idle, nil
 	c.mu.Unlock()
-	return true
+	return batch, true
 }
 
 // fail ends a life that broke: the batch in work is refused, where it is not put back,

@@ -45,7 +45,7 @@ func (s *scripted) Start(_ context.Context, first any) error {
 	return s.start(s)
 }
 
-func (s *scripted) Receive(batch []*Envelope) error {
+func (s *scripted) Receive(batch []*Envelope, _ func(int) []*Envelope) error {
 	if s.receive != nil {
 		return s.receive(s, batch)
 	}

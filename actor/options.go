@@ -14,8 +14,10 @@ type Options struct {
 	// MailboxBytes is how many bytes these messages may keep, shared likewise. An actor for which nothing
 	// waits takes any message. Default 16 MiB.
 	MailboxBytes int
-	// MaxBatch is how many messages one Receive gets at the most. Default 256.
+	// MaxBatch is how many messages one Receive gets at the most, with those that it asks for. Default 256.
 	MaxBatch int
+	// FirstBatch is how many of them it gets without asking. Default MaxBatch.
+	FirstBatch int
 	// Admit takes the bytes of a Sized message that was sent, before it is queued, or refuses it with an error, which
 	// Send gives. Keep takes those of a message that cannot be refused. Release gives them back, once for each
 	// message, just before its reply function is called. They are called with locks held, must not block, and must not call the
@@ -56,6 +58,8 @@ func (o *Options) setDefaults() {
 	orDefault(&o.MailboxSize, 1024)
 	orDefault(&o.MailboxBytes, 16<<20)
 	orDefault(&o.MaxBatch, 256)
+	orDefault(&o.FirstBatch, o.MaxBatch)
+	o.FirstBatch = min(o.FirstBatch, o.MaxBatch)
 	orDefault(&o.Backoff.Min, 100*time.Millisecond)
 	orDefault(&o.Backoff.Max, 30*time.Second)
 	orDefault(&o.Backoff.Reset, 10*time.Second)

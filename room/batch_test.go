@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,52 @@ func TestBatchEndsWithItsTime(t *testing.T) {
 	close(p.block)
 	if e := bob.Next(); e.Kind == "" {
 		t.Errorf("got %s", e.Data)
+	}
+}
+
+// A listener is a link that hears of the answer to the action "quick".
+type listener struct {
+	room.Link
+	came atomic.Bool
+}
+
+func (l *listener) Send(frames ...*room.Frame) {
+	for _, f := range frames {
+		if strings.Contains(string(f.Payload()), `"id":"quick"`) {
+			l.came.Store(true)
+		}
+	}
+	l.Link.Send(frames...)
+}
+
+// TestBatchLeavesOthersTheirTurn: what does not go into a turn waits in the mailbox. One who sends something meanwhile does not wait for
+// all that a flooder has queued up before.
+func TestBatchLeavesOthersTheirTurn(t *testing.T) {
+	h, p := open(t)
+	var answer listener
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", func(r *room.ConnectRequest) { answer.Link, r.Link = r.Link, &answer })
+	const slow = 20
+	act(alice, "first", "hang", object{})
+	within(t, p.entered, "the first hook to begin")
+	for i := range slow {
+		act(alice, fmt.Sprint("slow", i), "hang", object{})
+	}
+	p.block <- struct{}{}
+	within(t, p.entered, "the second hook to begin")
+	act(bob, "quick", "add", object{"id": "quick"})
+	first := 1
+	for first < slow && !answer.came.Load() {
+		h.Clock.Advance(10 * time.Millisecond) // the turn's time is over
+		p.block <- struct{}{}
+		within(t, p.entered, "another hook to begin")
+		first++
+	}
+	close(p.block)
+	for left := slow - first; left > 0; left-- {
+		within(t, p.entered, "the last hooks to begin")
+	}
+	if first > 4 {
+		t.Errorf("%d slow hooks of another client began before there was an answer", first)
 	}
 }
 

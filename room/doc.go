@@ -49,7 +49,7 @@
 //     batch commits is the next batch, so many actions share a commit without waiting
 //     for a timer; and all rooms share the syncs of one commit log.
 //   - Connections take turns. Who sends more than its share is not read until it has less waiting; others
-//     do not wait for it.
+//     do not wait for it. Who waits for the answer to one short message goes before those who have more waiting.
 //   - Every client sees commits in their order. An action's rows come to its
 //     sender in the reply itself.
 //   - A client that comes back with its cursor gets what it lacks, tombstones among

@@ -29,6 +29,10 @@ const (
 	holdFor = 10 * time.Second
 	// replyWait is how long a reply waits for an answer.
 	replyWait = 5 * time.Second
+	// lookAfterLoss is when the room looks again where what it found due was lost with its batch.
+	lookAfterLoss = time.Second
+	// maxHeldReplies is how many replies wait for one connection; then the oldest goes out without its rows.
+	maxHeldReplies = 64
 	// answerGrace is how long a channel stays held when its answer failed: as long as the sync is tried again.
 	answerGrace = 30 * time.Second
 )
@@ -36,7 +40,8 @@ const (
 type heldReply struct {
 	channel string
 	frame   *hibernate.Frame
-	seq     storage.Seq // the room's commit when it was made
+	bare    *hibernate.Frame // the same without rows
+	seq     storage.Seq      // the room's commit when it was made
 	until   time.Time
 }
 
@@ -49,14 +54,36 @@ func (l *life) hold(conn *hibernate.Connection) (undo func()) {
 	return func() { l.dropHold(conn) }
 }
 
-// lookAgain has the room look at a connection's hold at a time.
+// lookAgain has the room look at a connection's hold at a time, unless it does so earlier. A connection that sends thousands of actions
+// has one look planned, not thousands.
 func (l *life) lookAgain(conn *hibernate.Connection, at time.Time) {
+	h := l.ownHold(conn)
+	if !h.look.IsZero() && !at.Before(h.look) {
+		return
+	}
+	h.look = at
 	host, key := l.host, l.key
 	host.afterFunc(at.Sub(host.opts.Clock.Now()), "letting rows go that were held", func() {
 		if err := host.actors.Push(key, &holdMessage{conn}, nil); err != nil {
 			l.log.Debug("rows that were held stay so", "err", err)
 		}
 	})
+}
+
+// planLook has the room look at a connection's hold when the next of what it keeps back is due, if anything is.
+func (l *life) planLook(conn *hibernate.Connection) {
+	h := heldBy(conn)
+	if h == nil {
+		return
+	}
+	for i := range h.channels {
+		if c := &h.channels[i]; c.kept && !c.asked && !c.ended {
+			l.lookAgain(conn, c.until)
+		}
+	}
+	for _, r := range h.replies[:min(len(h.replies), 1)] { // the others are due later
+		l.lookAgain(conn, r.until)
+	}
 }
 
 // heldOn reports whether a connection is held on a channel, which is the one at place i of namespace.channels.
@@ -166,20 +193,27 @@ func (t *turn) notAnswered(conn *hibernate.Connection, channel string) {
 	t.life.lookAgain(conn, c.until)
 }
 
-// respond sends the reply to an action, or keeps it until the channel's answer is there. seq is the commit
-// after which the reply was made.
-func (t *turn) respond(m *actionMessage, reply *hibernate.Frame, seq storage.Seq) {
+// respond sends the reply to an action, or keeps it until the channel's answer is there. bare is the reply without rows, or nil where it
+// is to be made of the reply; seq is the commit after which the reply was made.
+func (t *turn) respond(m *actionMessage, reply, bare *hibernate.Frame, seq storage.Seq) {
 	l := t.life
 	i, is := t.heldOn(m.conn, m.channel)
-	if !is || withoutRows(reply) == reply {
+	if !is || !hasRows(reply) {
 		t.send(m.conn, reply)
 		return
 	}
+	if bare == nil {
+		bare = withoutRows(reply)
+	}
 	t.keepBack(m.conn, i)
 	h := heldBy(m.conn)
-	n, until := len(h.replies), l.host.opts.Clock.Now().Add(replyWait)
-	h.replies = append(h.replies, heldReply{m.channel, reply, seq, until})
-	t.undo = append(t.undo, func() { h.replies = h.replies[:n] })
+	before, until := h.replies, l.host.opts.Clock.Now().Add(replyWait)
+	t.undo = append(t.undo, func() { h.replies = before })
+	if len(before) >= maxHeldReplies {
+		t.send(m.conn, before[0].bare)
+		h.replies = slices.Clone(before[1:])
+	}
+	h.replies = append(slices.Clip(h.replies), heldReply{m.channel, reply, bare, seq, until})
 	l.lookAgain(m.conn, until)
 }
 
@@ -191,7 +225,7 @@ func (t *turn) endHold(conn *hibernate.Connection, channel string) error {
 	for _, r := range replies {
 		frame := r.frame
 		if r.seq != t.life.db.Seq() {
-			frame = withoutRows(frame)
+			frame = r.bare
 		}
 		t.send(conn, frame)
 	}
@@ -221,7 +255,7 @@ func (t *turn) releaseSoon(conn *hibernate.Connection, channel string, i int) er
 		return nil
 	}
 	for _, r := range t.unhold(conn, channel) {
-		t.send(conn, withoutRows(r.frame))
+		t.send(conn, r.bare)
 	}
 	t.giveUnasked(conn)
 	return nil
@@ -247,20 +281,21 @@ func (t *turn) release(conn *hibernate.Connection, channel string, i int) error 
 		}
 	}
 	for _, r := range t.unhold(conn, channel) {
-		frames = append(frames, withoutRows(r.frame))
+		frames = append(frames, r.bare)
 	}
 	t.send(conn, frames...)
 	t.giveUnasked(conn)
 	return nil
 }
 
-// releaseAll ends all holds on a connection that has shown to be no published client.
-func (t *turn) releaseAll(conn *hibernate.Connection) error {
+// releaseAll ends all holds on a connection that has shown to be no published client, but for that on a channel of which it is about to
+// be sent all that it lacks; "" is none.
+func (t *turn) releaseAll(conn *hibernate.Connection, but string) error {
 	if unasked(conn) {
 		t.life.settle(conn)
 	}
 	for i, channel := range t.life.ns.channels {
-		if !t.held(conn, channel) {
+		if channel == but || !t.held(conn, channel) {
 			continue
 		}
 		if err := t.release(conn, channel, i); err != nil {
@@ -304,13 +339,15 @@ func (t *turn) unhold(conn *hibernate.Connection, channel string) (replies []hel
 func (t *turn) lookAtHold(conn *hibernate.Connection) error {
 	l, now := t.life, t.life.host.opts.Clock.Now()
 	h := heldBy(conn)
-	if h == nil {
-		return nil
+	if h == nil || h.channels == nil {
+		return nil // nothing of its own was held from it
 	}
+	if !slices.Contains(l.connections(), conn) {
+		l.dropHold(conn)
+		return nil // it has gone
+	}
+	h.look = time.Time{}
 	for i, channel := range l.ns.channels {
-		if i >= len(h.channels) {
-			break // nothing of its own was held from it
-		}
 		if c := &h.channels[i]; c.asked || now.Before(c.until) || !h.holds(i, now) {
 			continue
 		}
@@ -319,21 +356,22 @@ func (t *turn) lookAtHold(conn *hibernate.Connection) error {
 		}
 	}
 	before := h.replies
-	var waiting []heldReply
-	for _, r := range before {
-		if now.Before(r.until) {
-			waiting = append(waiting, r)
-		} else {
-			t.send(conn, withoutRows(r.frame))
-		}
+	due := slices.IndexFunc(before, func(r heldReply) bool { return now.Before(r.until) })
+	if due < 0 {
+		due = len(before)
 	}
-	h.replies = waiting
+	for _, r := range before[:due] {
+		t.send(conn, r.bare)
+	}
+	h.replies = before[due:]
 	t.undo = append(t.undo, func() {
 		h.replies = before
 		l.keepHold(conn, h)
+		l.lookAgain(conn, now.Add(lookAfterLoss))
 	})
 	if h.over(now) {
 		l.dropHold(conn)
 	}
+	l.planLook(conn)
 	return nil
 }

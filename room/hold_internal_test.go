@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,6 +55,13 @@ func (t *handTimer) Stop() bool {
 	_, was := t.clock.due[t]
 	delete(t.clock.due, t)
 	return was
+}
+
+// timers is how many are set.
+func (c *handClock) timers() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.due)
 }
 
 // advance moves the clock on, and calls what is due then.
@@ -299,5 +307,103 @@ func TestHoldEndsByItself(t *testing.T) {
 		if got := test.hold.over(now); got != test.over {
 			t.Errorf("%s: it is over: %v", name, got)
 		}
+	}
+}
+
+// A client that is held and sends many actions has one timer, and 64 replies wait for it; the older ones have gone out without their
+// rows. All have gone out when their time is over.
+func TestHeldRepliesAreFew(t *testing.T) {
+	h, clock := openHeld(t)
+	s := comeIn(t, h, 0, 1)[0]
+	before := clock.timers()
+	const sent = 200
+	for i := range sent {
+		action := fmt.Appendf(nil, `{"id":"%d","channel":"marks","rpc":true,"action":{"type":"mark","payload":{"id":"%[1]d"}}}`, i)
+		if err := s.Receive(action, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Quiet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	held := heldBy(&s.conn)
+	if held == nil || len(held.replies) != maxHeldReplies {
+		t.Fatalf("held by %+v, want %d replies", held, maxHeldReplies)
+	}
+	if first := string(held.replies[0].frame.Payload()); !strings.Contains(first, fmt.Sprintf(`"id":"%d"`, sent-maxHeldReplies)) {
+		t.Errorf("the oldest that waits is %s", first)
+	}
+	if n := clock.timers() - before; n > 3 {
+		t.Errorf("%d actions have set %d timers", sent, n)
+	}
+	clock.advance(replyWait)
+	if err := h.Quiet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if held := heldBy(&s.conn); held != nil && len(held.replies) > 0 {
+		t.Errorf("after 5 s %d replies wait", len(held.replies))
+	}
+}
+
+// A turn that reads rows looks at the clock by their bytes, too.
+func TestQuotaOfLargeRows(t *testing.T) {
+	clock := &handClock{now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), due: make(map[*handTimer]time.Time)}
+	q := quota{clock: clock, left: readBytes}
+	if !q.row(readLookBytes) {
+		t.Fatal("the first row ends the piece")
+	}
+	clock.advance(readTime)
+	if !q.row(1) {
+		t.Error("a short row ends the piece, and the clock was looked at for it")
+	}
+	if q.row(readLookBytes) || !q.spent() {
+		t.Error("a long row after the turn's time does not end the piece")
+	}
+}
+
+// A large channel's rows are read few at a time where they are long, so that the turn's time is looked at between them.
+func TestNextPick(t *testing.T) {
+	for _, of := range []struct{ rows, bytes, left, want int }{
+		{4, 400, readBytes, 8},
+		{40, 4000, readBytes, pickRows},
+		{4, 4 * 32 << 10, readBytes, 2},
+		{1, 1 << 20, readBytes, 1},
+		{16, 1600, 800, 8},
+		{16, 1600, -5, 1},
+		{16, 0, readBytes, 32},
+	} {
+		if got := nextPick(of.rows, of.bytes, of.left); got != of.want {
+			t.Errorf("after %d rows of %d bytes, with %d left: %d, want %d", of.rows, of.bytes, of.left, got, of.want)
+		}
+	}
+}
+
+// What is kept back from a connection that has gone is not read for it.
+func TestHoldOfOneWhoHasGone(t *testing.T) {
+	h, clock := openHeld(t)
+	sessions := comeIn(t, h, 0, 2)
+	if err := sessions[0].Receive([]byte(`{"id":"1","channel":"marks","rpc":true,"action":{"type":"mark","payload":{"id":"1"}}}`), false); err != nil {
+		t.Fatal(err)
+	}
+	quiet := func() {
+		t.Helper()
+		if err := h.Quiet(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quiet()
+	gone := &sessions[1].conn
+	if held := heldBy(gone); held == nil || len(held.channels) == 0 {
+		t.Fatalf("held by %+v: the test shows nothing", held)
+	}
+	sessions[1].Close(1000, "")
+	quiet()
+	clock.advance(holdFor)
+	quiet()
+	if n := gone.Link.(*countingLink).updates.Load(); n != 0 {
+		t.Errorf("one who has gone was sent %d updates", n)
+	}
+	if n := sessions[0].conn.Link.(*countingLink).updates.Load(); n != 1 {
+		t.Errorf("the other one was sent %d updates, want 1", n)
 	}
 }

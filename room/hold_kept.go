@@ -26,7 +26,8 @@ type hold struct {
 	since    storage.Seq   // the room's commit when the connection was accepted
 	until    time.Time     // of a shared one: until when all channels are held
 	channels []heldChannel // by their places in namespace.channels; nil: it is shared
-	replies  []heldReply
+	replies  []heldReply   // in the order in which they are due
+	look     time.Time     // when the room looks whether something of it is due; zero: nothing is planned
 }
 
 type heldChannel struct {
@@ -175,16 +176,14 @@ func (l *life) findHolds() {
 			continue
 		}
 		own := *h
-		own.channels, own.replies = slices.Clone(h.channels), slices.Clone(h.replies)
+		own.channels, own.replies, own.look = slices.Clone(h.channels), slices.Clone(h.replies), time.Time{}
 		l.keepHold(conn, &own)
 		for i := range own.channels {
 			c := &own.channels[i]
 			if c.asked {
 				c.asked, c.until = false, now.Add(answerGrace)
 			}
-			if c.kept && !c.ended {
-				l.lookAgain(conn, c.until)
-			}
 		}
+		l.planLook(conn)
 	}
 }

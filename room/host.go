@@ -50,7 +50,7 @@ type Options struct {
 	MailboxSize  int
 	MailboxBytes int
 	// MaxBatch is how many messages share a commit at the most. A batch ends also with 1 MiB of what clients have
-	// sent, and 10 ms after it began. Default 256.
+	// sent, and 10 ms after it began; 2 ms, where it has the only message of a client that waits for its answer. Default 256.
 	MaxBatch int
 	// Memory is how many bytes of messages the node keeps: those that wait for rooms or are in work, what waits for
 	// a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
@@ -261,6 +261,7 @@ func Open(o Options) (*Host, error) {
 		Keep:         h.memory.Take,
 		Release:      h.memory.Give,
 		MaxBatch:     o.MaxBatch,
+		FirstBatch:   firstMessages,
 		Now:          o.Clock.Now,
 		Logger:       o.Logger,
 		Dispatcher:   o.Dispatcher,

@@ -406,20 +406,14 @@ func (l *life) condemn() {
 }
 
 // Receive serves what has queued up, in one turn with one commit, or in several; see batch.go.
-func (l *life) Receive(batch []*actor.Envelope) error {
-	if !upkeep(batch) {
-		l.host.awake.touch(l)
-	}
+func (l *life) Receive(batch []*actor.Envelope, more func(n int) []*actor.Envelope) error {
+	l.noteUse(batch)
 	l.watch.arm()
 	defer l.watch.disarm()
-	l.countTries(batch)
 	if err := l.runDue(); err != nil {
 		return l.giveUp(err)
 	}
-	if err := l.countHangs(batch); err != nil {
-		return l.giveUp(err)
-	}
-	late, err := l.serve(batch)
+	late, err := l.serve(batch, more)
 	if err != nil {
 		return l.giveUp(err)
 	}
@@ -428,6 +422,13 @@ func (l *life) Receive(batch []*actor.Envelope) error {
 	l.db.Rest()
 	l.host.stock(l.db)
 	return nil
+}
+
+// noteUse notes that the room is in use, unless all messages are for its upkeep.
+func (l *life) noteUse(batch []*actor.Envelope) {
+	if !upkeep(batch) {
+		l.host.awake.touch(l)
+	}
 }
 
 // giveUp is the error with which the life ends. Of a fault of the storage, which the next life may meet again,

@@ -98,7 +98,7 @@ func (t *turn) markOf(client, subject string) (*mark, error) {
 
 // mutate applies a numbered action when its turn has come, or answers it as before.
 func (t *turn) mutate(m *actionMessage) error {
-	if err := t.releaseAll(m.conn); err != nil { // the published client does not number its actions
+	if err := t.releaseAll(m.conn, ""); err != nil { // the published client does not number its actions
 		return t.storageError(err)
 	}
 	at, err := t.markOf(m.client, m.conn.Identity.Subject)

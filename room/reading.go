@@ -22,8 +22,9 @@ const (
 	readBytes = 1 << 20
 	// readTime is how long a turn reads.
 	readTime = 5 * time.Millisecond
-	// readLook is after how many rows the clock is looked at.
-	readLook = 16
+	// readLook and readLookBytes are after how many rows, and bytes of JSON, the clock is looked at.
+	readLook      = 16
+	readLookBytes = 64 << 10
 )
 
 // A quota is how much a turn may still read.
@@ -31,7 +32,8 @@ type quota struct {
 	clock Clock
 	left  int       // bytes
 	until time.Time // zero: nothing has been read
-	rows  int       // until the clock is looked at
+	rows  int       // since the clock was looked at
+	bytes int       // since then
 	over  bool
 }
 
@@ -50,9 +52,12 @@ func (q *quota) row(bytes int) bool {
 	}
 	q.left -= bytes
 	q.rows++
-	if q.left <= 0 || q.rows%readLook == 0 && !q.clock.Now().Before(q.until) {
-		q.over = true
+	q.bytes += bytes
+	if q.rows >= readLook || q.bytes >= readLookBytes {
+		q.rows, q.bytes = 0, 0
+		q.over = q.over || !q.clock.Now().Before(q.until)
 	}
+	q.over = q.over || q.left <= 0
 	return !q.over
 }
 

@@ -40,7 +40,7 @@ func (t *turn) answerAgain(m *actionMessage, reply *hibernate.Frame) error {
 		t.send(m.conn, reply)
 		return nil
 	case t.held(m.conn, m.channel):
-		t.respond(m, reply, 0) // what has become of its rows is in the answer
+		t.respond(m, reply, nil, 0) // what has become of its rows is in the answer
 		return nil
 	}
 	t.send(m.conn, reply)

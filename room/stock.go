@@ -1,10 +1,10 @@
 package room
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"math"
-	"slices"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
@@ -101,8 +101,24 @@ func (t *turn) finish(m *syncMessage, frames []*hibernate.Frame, since storage.S
 	return t.endHold(m.conn, m.channel)
 }
 
-// pickRows is how many rows of a listing are read with one query.
-const pickRows = 64
+// pickRows is how many rows of a listing are read with one query at the most, and firstPick how many with the first one of a turn. Then
+// it is twice as many as before, or half as many, by how long the rows are: the clock is not looked at between them.
+const (
+	pickRows  = 64
+	firstPick = 4
+)
+
+// nextPick is how many rows to read where some took that many bytes, and left bytes may still be read.
+func nextPick(rows, bytes, left int) int {
+	n := min(2*rows, pickRows)
+	if bytes > readLookBytes/2 {
+		n = rows / 2
+	}
+	if bytes > 0 {
+		n = min(n, left*rows/bytes)
+	}
+	return max(n, 1)
+}
 
 // listOn sends the next rows of a large channel, by ascending stamp. What has changed since the listing was made
 // comes at the end.
@@ -113,12 +129,13 @@ func (t *turn) listOn(m *syncMessage) (next *syncMessage, err error) {
 		return l.startOver(m), nil
 	}
 	o := ordered{limit: math.MaxInt}
-	for more := true; more && rest.next < len(m.list.rows); {
-		some := m.list.rows[rest.next:min(rest.next+pickRows, len(m.list.rows))]
+	for more, n := true, firstPick; more && rest.next < len(m.list.rows); {
+		some, before := m.list.rows[rest.next:min(rest.next+n, len(m.list.rows))], o.total
 		if more, err = t.pick(m.channel, m.list, some, &o); err != nil {
 			return nil, err
 		}
 		rest.next += len(some)
+		n = nextPick(len(some), o.total-before, t.life.quota.left)
 	}
 	o.sort()
 	pages := o.pagesWithMore
@@ -252,11 +269,25 @@ type storedReply struct {
 
 // withoutRows is a reply with no rows in it.
 func withoutRows(reply *hibernate.Frame) *hibernate.Frame {
-	var r storedReply
-	if err := json.Unmarshal(reply.Payload(), &r); err != nil || slices.Equal(r.Result, []byte("[]")) {
+	if !hasRows(reply) {
 		return reply
 	}
-	return hibernate.TextFrame(len(r.Value)+256, func(dst []byte) []byte {
-		return syncproto.AppendSuccess(dst, r.Channel, r.ID, nil, r.Value, r.Cursor)
+	var r storedReply
+	if err := json.Unmarshal(reply.Payload(), &r); err != nil {
+		return reply
+	}
+	return bareReply(r.Channel, r.ID, r.Value, r.Cursor)
+}
+
+func bareReply(channel, id string, value json.RawMessage, cursor string) *hibernate.Frame {
+	return hibernate.TextFrame(len(value)+256, func(dst []byte) []byte {
+		return syncproto.AppendSuccess(dst, channel, id, nil, value, cursor)
 	})
+}
+
+// hasRows reports whether a reply has rows in it. In no string of JSON that comes before them is a quotation mark
+// without a backslash.
+func hasRows(reply *hibernate.Frame) bool {
+	_, rows, is := bytes.Cut(reply.Payload(), []byte(`"result":[`))
+	return is && !bytes.HasPrefix(rows, []byte("]"))
 }

@@ -105,9 +105,12 @@ func TestStockHoldEnds(t *testing.T) {
 	h, _ := open(t)
 	alice := h.Join("shop", "r", "alice")
 	bob, carol, dave := h.Join("shop", "r", "bob", published), h.Join("shop", "r", "carol", published), h.Join("shop", "r", "dave", published)
+	erin := h.Join("shop", "r", "erin", published)
 	mustSucceed(t, alice.Do("items", "add", object{"id": "1"}))
 	carol.SendJSON(object{"channel": "marks", "sync": true, "cursor": nil})
 	expect(t, "by a cursor for another channel", carol, "update 1; sync")
+	erin.SendJSON(object{"channel": "items", "sync": true, "cursor": nil})
+	expect(t, "by a cursor for the channel itself", erin, "sync 1")
 	mustSucceed(t, dave.DoNumbered("phone", 1, "items", "add", object{"id": "2"}))
 	expect(t, "by a number", dave, "update 1")
 	expect(t, "one who waits", bob, "")
@@ -362,6 +365,7 @@ func TestStockLateReplyOfThePast(t *testing.T) {
 	act(bob, "b", "add", object{"id": "1"})
 	act(bob, "c", "add", object{"id": "2"})
 	act(alice, "d", "remove", object{"id": "1"})
+	act(alice, "e", "add", object{"id": "3"}) // one message alone would come before all that bob has sent
 	h.Clock.Advance(6 * time.Second)
 	close(p.block)
 	v := stockVisit{screen: make(map[string]string), store: make(store)}

@@ -243,7 +243,7 @@ func (t *turn) shared(m *syncMessage) bool {
 // syncByID answers with the rows by id, a step a turn, or with what has changed since a cursor.
 func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
 	if !m.byID { // the published client sends no cursor
-		if err := t.releaseAll(m.conn); err != nil {
+		if err := t.releaseAll(m.conn, m.channel); err != nil {
 			return nil, err
 		}
 	}
@@ -253,6 +253,9 @@ func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
 	}
 	switch {
 	case !m.byID:
+		for _, r := range t.unhold(m.conn, m.channel) { // what was kept back is in the answer, or follows it
+			frames = append(frames, r.bare)
+		}
 		err = t.unsubscribe(m.conn, m.channel)
 	case next == nil:
 		return nil, t.finish(m, frames, 0)

@@ -89,9 +89,10 @@ type (
 	settleMessage  struct{}                // asks for nothing but an answer
 	migrateMessage struct{ settleMessage } // and has a new room stay
 	thenMessage    struct {
-		life uint64
-		err  error
-		then func(*Context, error) error
+		sender uint64 // the connection whose message has begun the work; 0: none
+		life   uint64
+		err    error
+		then   func(*Context, error) error
 	}
 )
 
@@ -575,7 +576,11 @@ func (t *turn) action(m *actionMessage) error {
 	if err != nil {
 		return err
 	}
-	t.respond(m, done.reply, t.life.db.Seq())
+	var bare *hibernate.Frame
+	if t.held(m.conn, m.channel) {
+		bare = bareReply(m.channel, m.id, done.value, done.cursor)
+	}
+	t.respond(m, done.reply, bare, t.life.db.Seq())
 	t.ownRows(m, done.mine)
 	if len(done.mine) > 0 {
 		m.reply = done.reply

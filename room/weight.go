@@ -12,8 +12,9 @@ import (
 
 // Whose a message in a room's mailbox is, and how much memory it keeps. Connections take turns: each
 // has a share of the mailbox, and of the room's time. Plain requests of one user are one sender, and those of one
-// address by nobody in particular. What the room itself has to do (alarms, results of its work) is nobody's, and
-// comes first.
+// address by nobody in particular. What the room does for a connection beside its messages (a look at what is held from it, the
+// results of the work that its actions have begun) is that connection's, too. What the room itself has to do (alarms, results of
+// their work) is nobody's, and comes first.
 
 // messageBytes is what a message takes besides its own bytes.
 const messageBytes = 512
@@ -24,6 +25,8 @@ func (m *actionMessage) Sender() uint64  { return m.conn.Serial }
 func (m *syncMessage) Sender() uint64    { return m.conn.Serial }
 func (m *rawMessage) Sender() uint64     { return m.conn.Serial }
 func (m *requestMessage) Sender() uint64 { return m.sender }
+func (m *holdMessage) Sender() uint64    { return m.conn.Serial }
+func (m *thenMessage) Sender() uint64    { return m.sender }
 
 func (m *connectMessage) Size() int { return messageBytes + headerBytes(m.request) }
 func (m *closeMessage) Size() int   { return messageBytes + len(m.reason) }
@@ -37,6 +40,8 @@ func (m *actionMessage) Size() int {
 func (m *syncMessage) Size() int    { return messageBytes + m.frameBytes }
 func (m *rawMessage) Size() int     { return messageBytes + len(m.message.Data) }
 func (m *requestMessage) Size() int { return messageBytes + m.bodyBytes + headerBytes(m.request) }
+func (*holdMessage) Size() int      { return 0 }
+func (*thenMessage) Size() int      { return 0 }
 
 // Last: who settles a room, or does an errand in it, comes after all that was sent before.
 func (settleMessage) Last()  {}
@@ -49,6 +54,8 @@ var (
 	_ actor.Sized = (*syncMessage)(nil)
 	_ actor.Sized = (*rawMessage)(nil)
 	_ actor.Sized = (*requestMessage)(nil)
+	_ actor.Sized = (*holdMessage)(nil)
+	_ actor.Sized = (*thenMessage)(nil)
 	_ actor.Last  = settleMessage{}
 	_ actor.Last  = (*errandMessage)(nil)
 )

@@ -73,10 +73,11 @@ func (h *Host) WorkLost() uint64 { return h.workLost.Load() }
 type piece struct {
 	// Immutable.
 
-	life *life
-	ctx  workContext
-	work func(context.Context) error
-	then func(*Context, error) error
+	life   *life
+	sender uint64 // see thenMessage
+	ctx    workContext
+	work   func(context.Context) error
+	then   func(*Context, error) error
 
 	mu       sync.Mutex
 	timer    Timer
@@ -98,6 +99,9 @@ func (l *life) startWork(c *Context, work func(context.Context) error, then func
 		return &Error{Code: syncproto.CodeOverloaded, Message: fmt.Sprintf("The room waits for %d things already. Try again later.", n)}
 	}
 	p := &piece{life: l, work: work, then: then}
+	if c.conn != nil {
+		p.sender = c.conn.c.Serial
+	}
 	l.work.Add(1)
 	c.undo = append(c.undo, func() { l.work.Add(-1) })
 	c.after = append(c.after, func() {
@@ -126,7 +130,7 @@ func (p *piece) run() {
 		unlink()
 		p.done()
 		p.ctx.finish(context.Canceled)
-		l.host.push(&thenMessage{life: l.number, err: err, then: p.then}, l, 0)
+		l.host.push(&thenMessage{sender: p.sender, life: l.number, err: err, then: p.then}, l, 0)
 	}()
 	err = protect(func() error { return p.work(&p.ctx) })
 }

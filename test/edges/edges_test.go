@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"runtime/metrics"
 	"slices"
@@ -30,10 +31,16 @@ var (
 	hostileFlag = flag.Int("edges.hostile", 24, "hostile clients")
 	honestFlag  = flag.Int("edges.honest", 12, "honest clients")
 	ratioFlag   = flag.Float64("edges.ratio", 0, "the most that the honest clients' 99th percentile may grow by; 0: it is printed only")
-	heapFlag    = flag.Uint64("edges.heap", 1<<30, "the most bytes that the heap of server and clients may have")
+	heapFlag    = flag.Uint64("edges.heap", 1<<30, "the most bytes that the heap of server and honest clients may have")
+	onlyFlag    = flag.String("edges.only", "", "a part of the names of the strategies that the hostile clients draw from; empty: all")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(taskVariable) != "" {
+		os.Exit(beHostile())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // sharedRooms are those that honest and hostile clients are in; each honest client of the other half has its peers only.
 const sharedRooms, quietRooms = 4, 4
@@ -49,25 +56,30 @@ func TestEdges(t *testing.T) {
 	before := census(t)
 	s := serve(t)
 	clients := s.honest(*honestFlag, rng)
-
-	alone, err := s.work(clients, max(*forFlag/3, time.Second), nil)
+	foes := hire(t, task{
+		Address: strings.TrimPrefix(s.url, "http://"), Clients: *hostileFlag, Seed: seed, Rooms: names("shared", sharedRooms), Only: *onlyFlag,
+	})
+	if _, err := s.work(clients, time.Second); err != nil { // the rooms and the connections begin; nothing of it is measured
+		t.Fatal(err)
+	}
+	alone, err := s.work(clients, max(*forFlag/3, time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var foes []*hostile
-	for i := range *hostileFlag {
-		foes = append(foes, &hostile{
-			name: fmt.Sprintf("foe%d", i), address: strings.TrimPrefix(s.url, "http://"), rooms: names("shared", sharedRooms),
-			rng: rand.New(rand.NewPCG(seed, uint64(i)+1)), tried: map[string]int{},
-		})
+	if err := foes.begin(); err != nil {
+		t.Fatal(err)
 	}
-	beside, err := s.work(clients, *forFlag, foes)
+	beside, err := s.work(clients, *forFlag)
 	if err != nil {
 		t.Error(err)
 	}
+	tried, err := foes.end()
+	if err != nil {
+		t.Errorf("the process of hostile clients: %v", err)
+	}
 	s.judge(clients)
 	s.stop()
-	report(t, alone, beside, foes)
+	report(t, alone, beside, tried)
 	before.compare(t)
 }
 
@@ -140,8 +152,8 @@ func p99(all []time.Duration) time.Duration {
 	return all[len(all)*99/100]
 }
 
-// work lets the clients work for a time, beside foes.
-func (s *server) work(clients []*honest, long time.Duration, foes []*hostile) (figures, error) {
+// work lets the honest clients work for a time.
+func (s *server) work(clients []*honest, long time.Duration) (figures, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), long)
 	defer cancel()
 	var all sync.WaitGroup
@@ -154,9 +166,6 @@ func (s *server) work(clients []*honest, long time.Duration, foes []*hostile) (f
 				cancel()
 			}
 		})
-	}
-	for _, h := range foes {
-		all.Go(func() { h.run(ctx) })
 	}
 	var f figures
 	for ctx.Err() == nil {
@@ -246,21 +255,15 @@ func (s *server) read(ctx context.Context, c *honest) (int64, error) {
 	}
 }
 
-func report(t *testing.T, alone, beside figures, foes []*hostile) {
+func report(t *testing.T, alone, beside figures, tried map[string]int) {
 	t.Helper()
-	tried := map[string]int{}
-	for _, h := range foes {
-		for name, n := range h.tried {
-			tried[name] += n
-		}
-	}
-	for _, s := range strategies {
+	for _, s := range chosen(*onlyFlag) {
 		t.Logf("%5d × %s", tried[s.name], s.name)
 	}
 	ratio := func(what string, with, without []time.Duration) {
 		r := float64(p99(with)) / float64(max(p99(without), 1))
 		t.Logf("%s rooms: p99 %v alone (%d answers), %v beside %d hostile clients (%d answers): ratio %.2f",
-			what, p99(without), len(without), p99(with), len(foes), len(with), r)
+			what, p99(without), len(without), p99(with), *hostileFlag, len(with), r)
 		if *ratioFlag > 0 && r > *ratioFlag {
 			t.Errorf("%s rooms: the ratio is %.2f, at most %.2f is wanted", what, r, *ratioFlag)
 		}

@@ -16,37 +16,42 @@ type hostile struct {
 	name    string
 	address string // of the server
 	rooms   []string
+	does    []strategy
 	rng     *rand.Rand
 	tried   map[string]int
 }
 
-// strategies are what a hostile client does, by name. Each makes a connection of its own, or some, and gives it back. That
+// A strategy is something that a hostile client does. It makes a connection of its own, or some, and gives it back. That
 // it is refused, or cut off, is no fault.
-var strategies = []struct {
+type strategy struct {
 	name string
 	do   func(h *hostile, ctx context.Context)
-}{
-	{"syncs with a cursor in one burst", (*hostile).syncs},
-	{"a flood of actions", (*hostile).flood},
-	{"large notes", (*hostile).notes},
-	{"actions that panic", (*hostile).panics},
-	{"work that goes on behind the action", (*hostile).later},
-	{"broadcasts, and nothing read", (*hostile).deaf},
-	{"a flood of presence", (*hostile).presence},
-	{"a frame that never ends", (*hostile).endless},
-	{"frames that are none", (*hostile).garbage},
-	{"too large", (*hostile).oversized},
-	{"pongs before the rest of a frame, and a quiet time", (*hostile).parked},
-	{"connections that come and go", (*hostile).churn},
-	{"another's connection id", (*hostile).twin},
-	{"another's client id", (*hostile).thief},
-	{"plain requests for rooms that nobody has", (*hostile).requests},
-	{"foreign pages", (*hostile).foreign},
+}
+
+func strategies() []strategy {
+	return []strategy{
+		{"syncs with a cursor in one burst", (*hostile).syncs},
+		{"a flood of actions", (*hostile).flood},
+		{"large notes", (*hostile).notes},
+		{"actions that panic", (*hostile).panics},
+		{"work that goes on behind the action", (*hostile).later},
+		{"broadcasts, and nothing read", (*hostile).deaf},
+		{"a flood of presence", (*hostile).presence},
+		{"a frame that never ends", (*hostile).endless},
+		{"frames that are none", (*hostile).garbage},
+		{"too large", (*hostile).oversized},
+		{"pongs before the rest of a frame, and a quiet time", (*hostile).parked},
+		{"connections that come and go", (*hostile).churn},
+		{"another's connection id", (*hostile).twin},
+		{"another's client id", (*hostile).thief},
+		{"plain requests for rooms that nobody has", (*hostile).requests},
+		{"foreign pages", (*hostile).foreign},
+	}
 }
 
 func (h *hostile) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		s := strategies[h.rng.IntN(len(strategies))]
+		s := h.does[h.rng.IntN(len(h.does))]
 		h.tried[s.name]++
 		s.do(h, ctx)
 		pause(ctx, time.Duration(h.rng.Int64N(int64(200*time.Millisecond))))
