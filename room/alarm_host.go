@@ -187,7 +187,7 @@ func (h *Host) registered(namespace string) {
 		case err != nil:
 			h.opts.Logger.Error("the index of alarms may lack some rooms; it is looked for them at the next start", "namespace", namespace, "err", err)
 		case rooms > 0:
-			h.opts.Logger.Info("the index of alarms was made anew", "namespace", namespace, "rooms", rooms, "with alarms", alarmed, "took", h.opts.Clock.Now().Sub(began))
+			h.opts.Logger.Info("the rooms were looked through for alarms", "namespace", namespace, "rooms", rooms, "with alarms", alarmed, "took", h.opts.Clock.Now().Sub(began))
 		}
 	})
 }

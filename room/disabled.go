@@ -60,12 +60,20 @@ func (t *turn) blamed(conn *hibernate.Connection, action string, unit func() (st
 	commit, err := unit()
 	l.act(culprit{})
 	if stackOf(err) != nil {
-		l.host.culprits.note(who, l.host.opts.Clock.Now())
+		l.blame(who)
 		if t.broken != nil && !storageFailed(t.broken) {
 			t.broken = fmt.Errorf("%w: %w", actor.ErrSpared, t.broken)
 		}
 	}
 	return commit, err
+}
+
+// blame notes a panic or a hang of what a client has called for, and logs what follows from it.
+func (l *life) blame(who culprit) {
+	if l.host.culprits.note(who, l.host.opts.Clock.Now()) {
+		l.log.Warn("a type of action is not run for a client for a minute, because it has failed three times",
+			"action", who.action, "subject", who.subject, "hint", "the panics before this line have the stack")
+	}
 }
 
 // act notes whose action is in work; the zero culprit: none is.
@@ -94,7 +102,8 @@ func (p *panics) disabled(who culprit, now time.Time) bool {
 	return of.times >= maxPanics && !of.over(now)
 }
 
-func (p *panics) note(who culprit, now time.Time) {
+// note counts a panic, and reports whether the action type is disabled from now on.
+func (p *panics) note(who culprit, now time.Time) (disabled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := p.all[who]
@@ -108,6 +117,7 @@ func (p *panics) note(who culprit, now time.Time) {
 		p.sweep(now)
 	}
 	p.all[who] = panicked{of.times + 1, now}
+	return of.times+1 == maxPanics
 }
 
 // sweep forgets what is over, and one that is not where there are too many. mu is held.

@@ -139,7 +139,9 @@ type Option func(*namespace) error
 // Action binds an action's name to a method of the handler. The payload is
 // decoded into In from JSON, outside of the room, so that it takes none of the room's
 // time. An In with an UnmarshalJSON or UnmarshalText of its own, or of a field's, is decoded in the room, as
-// a part of the hook. A payload that does not fit is refused with bad_payload and the method not called.
+// a part of the hook. A payload that does not fit is refused with bad_payload and the method not called:
+// JSON of another form, or a value of another type. Fields that In does not have are ignored, and those that the payload does not
+// have are zero, as encoding/json has it; so is all of In for null or no payload.
 // In's fields are those of encoding/json: a row's struct has other names there than its
 // columns have, unless it carries json tags. The name holds for every channel of the room; a client names one with each action,
 // and it must exist.

@@ -398,7 +398,7 @@ func (l *life) condemn() {
 		l.host.hangs.note(l.key, m)
 	}
 	if who != (culprit{}) {
-		l.host.culprits.note(who, l.host.opts.Clock.Now())
+		l.blame(who)
 	}
 	if db != nil {
 		db.Fence()

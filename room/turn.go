@@ -280,12 +280,20 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 	return storage.Commit{}, t.failed(c, name, err, late)
 }
 
+// whose says for the log which client a hook runs for.
+func (c *Context) whose() []any {
+	if c.conn == nil {
+		return nil
+	}
+	return []any{"subject", c.conn.Identity().Subject, "connection", c.conn.ID()}
+}
+
 // failed sorts out what an error of a hook means for the turn and for the life.
 func (t *turn) failed(c *Context, name string, err error, late bool) error {
 	var caught *panicError
 	if errors.As(err, &caught) {
 		if !t.starting {
-			t.life.log.Error("a hook panicked", "hook", name, "panic", caught.text, "stack", string(caught.stack))
+			t.life.log.Error("a hook panicked", append(c.whose(), "hook", name, "panic", caught.text, "stack", string(caught.stack))...)
 		}
 		t.broken = fmt.Errorf("%s: %w", name, err)
 	}
@@ -320,7 +328,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 func (t *turn) tell(event string, err error, args ...any) {
 	l := t.life
 	switch {
-	case t.starting, errors.Is(err, storage.ErrTooLarge): // the client is told, and can send it as often as it likes
+	case t.starting, errors.Is(err, storage.ErrTooLarge), errors.Is(err, storage.ErrConstraint): // the client is told, and can send it as often as it likes
 		l.log.Debug(event, append(args, "err", err)...)
 	case !storageFailed(err):
 		l.log.Error(event, append(args, "err", err)...)

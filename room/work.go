@@ -45,7 +45,8 @@ func takenBack(message any, cause error) error {
 
 // Go does what is slow (an HTTP call, a query elsewhere) outside of the room: then runs exactly once after work, or not at
 // all where the room's life ends first, because the room crashes, is put to sleep by force, or the server shuts down. [Host.WorkLost] counts those
-// that did not run, and each is logged.
+// that did not run, and each is logged, when its work has returned; what a process that is killed had under way it can neither count nor log.
+// To have such work done in any case, note it in a table in the hook that calls Go, remove the note in then, and call Go for each note in OnWake.
 //
 // The room serves others meanwhile, and stays awake. When the hook's writes are durable, work runs in
 // a goroutine of its own; when it is done, then runs in the room as a hook of its
@@ -65,7 +66,7 @@ func (c *Context) Go(work func(context.Context) error, then func(*Context, error
 	return c.life.startWork(c, work, then)
 }
 
-// WorkLost returns how many pieces of work have had no then since the host was opened, because their room's life
+// WorkLost returns how many pieces of work have returned since the host was opened and had no then, because their room's life
 // ended first; see [Context.Go].
 func (h *Host) WorkLost() uint64 { return h.workLost.Load() }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,17 @@ type config struct {
 	idle       time.Duration
 	awake      int
 	memory     int64
+}
+
+// leastMemory is the smallest -memory with which clients can be served.
+const leastMemory = 16 << 20
+
+// unknownCommand is the error for an argument that is no flag.
+func unknownCommand(name string) error {
+	if taskUsage[name] != "" || slices.Contains([]string{"migrate", "verify", "log", "version"}, name) {
+		return fmt.Errorf("the command comes first: den %s [flags]", name)
+	}
+	return fmt.Errorf("unknown command %q; see den -h", name)
 }
 
 func parseConfig(args []string, getenv func(string) string, output io.Writer) (config, error) {
@@ -54,14 +66,14 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&level, "log-level", env("DEN_LOG_LEVEL", "info"), "debug, info, warn or error (DEN_LOG_LEVEL)")
 	flags.StringVar(&c.format, "log-format", env("DEN_LOG_FORMAT", "text"), "text or json (DEN_LOG_FORMAT)")
 	flags.Usage = func() {
-		fmt.Fprint(output, "Den serves rooms: each an actor with a SQLite database of its own.\n\nUsage: den [flags] | den rooms|alarms|backup|restore|export|import|migrate|verify|log | den version\n\n")
+		fmt.Fprint(output, "Den serves rooms: each an actor with a SQLite database of its own.\n\nUsage: den [flags] | den rooms|alarms|backup|restore|export|import|compact|migrate|verify|log [flags] | den version\nden COMMAND -h tells more of a command\n\n")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
 	if flags.NArg() > 0 {
-		return c, fmt.Errorf("unknown command %q; see den -h", flags.Arg(0))
+		return c, unknownCommand(flags.Arg(0))
 	}
 	if err := c.level.UnmarshalText([]byte(level)); err != nil {
 		return c, fmt.Errorf("-log-level %q: want debug, info, warn or error", level)
@@ -81,6 +93,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	}
 	if c.memory, err = parseBytes(memory); err != nil {
 		return c, fmt.Errorf("-memory %q: %w", memory, err)
+	}
+	if c.memory > 0 && c.memory < leastMemory {
+		return c, fmt.Errorf("-memory %q: want at least 16MiB: one message may have 1 MiB, and each client's queue several", memory)
 	}
 	c.origins, c.hosts = parseList(origins), parseList(hosts)
 	c.proxies, err = parseProxies(proxies)

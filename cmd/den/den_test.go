@@ -44,7 +44,7 @@ func TestConfig(t *testing.T) {
 	if c, err := parseConfig([]string{"-idle", "never", "-max-awake", "100"}, environment(nil), io.Discard); err != nil || c.idle >= 0 || c.awake != 100 {
 		t.Errorf("-idle never -max-awake 100: %v, %d, %v", c.idle, c.awake, err)
 	}
-	for text, want := range map[string]int64{"0": 0, "1000": 1000, "10B": 10, "3KiB": 3 << 10, "512MiB": 512 << 20, "2GiB": 2 << 30, "1 TiB": 1 << 40} {
+	for text, want := range map[string]int64{"0": 0, "16777216": 16 << 20, "20000000B": 20_000_000, "16384KiB": 16 << 20, "512MiB": 512 << 20, "2GiB": 2 << 30, "1 TiB": 1 << 40} {
 		if c, err := parseConfig([]string{"-memory", text}, environment(nil), io.Discard); err != nil || c.memory != want {
 			t.Errorf("-memory %s: %d, %v", text, c.memory, err)
 		}
@@ -52,7 +52,7 @@ func TestConfig(t *testing.T) {
 	if c, err := parseConfig(nil, environment(map[string]string{"DEN_MEMORY": "1GiB"}), io.Discard); err != nil || c.memory != 1<<30 {
 		t.Errorf("DEN_MEMORY=1GiB: %d, %v", c.memory, err)
 	}
-	for _, args := range [][]string{{"-memory", "much"}, {"-memory", "-1"}, {"-memory", "1GB"}, {"-memory", "9000000TiB"}, {"-memory", "MiB"}, {"-durability", "unsynced"}, {"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}, {"-idle", "soon"}, {"-idle", "-1s"}, {"-max-awake", "many"}, {"-max-awake", "-1"}, {"-trusted-proxies", "localhost"}} {
+	for _, args := range [][]string{{"-memory", "much"}, {"-memory", "15MiB"}, {"-memory", "1"}, {"-memory", "-1"}, {"-memory", "1GB"}, {"-memory", "9000000TiB"}, {"-memory", "MiB"}, {"-durability", "unsynced"}, {"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}, {"-idle", "soon"}, {"-idle", "-1s"}, {"-max-awake", "many"}, {"-max-awake", "-1"}, {"-trusted-proxies", "localhost"}} {
 		if _, err := parseConfig(args, environment(nil), io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}

@@ -40,6 +40,9 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 		fmt.Println("den", version())
 		return nil
 	}
+	if len(args) > 0 && args[0] == "help" {
+		args = append(args[1:], "-h")
+	}
 	if len(args) > 0 && args[0] == "migrate" {
 		return migrate(ctx, args[1:], getenv, os.Stdout, terminal(os.Stderr), os.Stderr)
 	}
