@@ -53,7 +53,7 @@ func (l *life) serve(batch []*actor.Envelope, more supply) (late []answer, err e
 func (l *life) serveTurn(batch []*actor.Envelope, more supply) (t *turn, rest []*actor.Envelope, uncounted bool) {
 	t = &turn{life: l}
 	l.quota = l.newQuota()
-	l.turns.give(t, min(len(batch), maxTurnMemory))
+	l.turns.give(t, len(batch))
 	b := batchLimits{clock: l.host.opts.Clock, began: l.host.opts.Clock.Now(), alone: l.alone > 0}
 	l.alone = max(l.alone-1, 0)
 	checkpoint := false

@@ -2,6 +2,7 @@ package room
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 
 	"github.com/denrooms/den/actor"
@@ -47,8 +48,17 @@ func plainPackage(path string) bool {
 	return false
 }
 
+// deepest is how many errors one may wrap, one in the other.
+const deepest = 100
+
 // plain reports whether no method of a program's is called where an error is looked at.
-func plain(err error) bool {
+func plain(err error) bool { return plainTo(err, deepest) }
+
+// plainTo is plain for an error that wraps no more than so many, one in the other.
+func plainTo(err error, depth int) bool {
+	if depth < 0 {
+		return false
+	}
 	t := reflect.TypeOf(err)
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -59,10 +69,10 @@ func plain(err error) bool {
 	switch e := err.(type) {
 	case interface{ Unwrap() error }:
 		inner := e.Unwrap()
-		return inner == nil || plain(inner)
+		return inner == nil || plainTo(inner, depth-1)
 	case interface{ Unwrap() []error }:
 		for _, inner := range e.Unwrap() {
-			if inner != nil && !plain(inner) {
+			if inner != nil && !plainTo(inner, depth-1) {
 				return false
 			}
 		}
@@ -70,24 +80,28 @@ func plain(err error) bool {
 	return true
 }
 
-// keep keeps those of the errors that an error wraps which are plain: a program's own variables too.
-func (h *heardError) keep(err error) {
+// keep keeps those of the errors that an error wraps which are plain: a program's own variables too. It panics where
+// they are too many, one in the other: an error can wrap itself.
+func (h *heardError) keep(err error, depth int) {
+	if depth < 0 {
+		panic(fmt.Sprintf("room: a hook returned a %T that wraps more than %d errors, one in the other", err, deepest))
+	}
 	switch e := err.(type) {
 	case nil:
 	case interface{ Unwrap() error }:
-		h.keepInner(e.Unwrap())
+		h.keepInner(e.Unwrap(), depth-1)
 	case interface{ Unwrap() []error }:
 		for _, inner := range e.Unwrap() {
-			h.keepInner(inner)
+			h.keepInner(inner, depth-1)
 		}
 	}
 }
 
-func (h *heardError) keepInner(err error) {
+func (h *heardError) keepInner(err error, depth int) {
 	if err != nil && plain(err) {
 		h.known = append(h.known, err)
 	} else {
-		h.keep(err)
+		h.keep(err, depth)
 	}
 }
 
@@ -97,8 +111,9 @@ func hear(err error) error {
 	if err == nil || plain(err) {
 		return err
 	}
-	h := &heardError{text: err.Error(), original: err}
-	h.keep(err)
+	h := &heardError{original: err}
+	h.keep(err, deepest)
+	h.text = err.Error()
 	if refusal, is := errors.AsType[*Error](err); is {
 		h.known = append(h.known, refusal)
 	}

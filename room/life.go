@@ -49,6 +49,7 @@ type life struct {
 	alarm atomic.Int64 // when the next alarm is due, Unix milliseconds; never: it has none
 	work  atomic.Int32 // pieces of work under way, see work.go
 	stuck atomic.Int32 // pieces of work that the room no longer waits for
+	under underWay
 
 	leaving atomic.Pointer[closeMessage]  // whose OnClose is in work; nil: none
 	running atomic.Pointer[actionMessage] // the numbered action in work; nil: none
@@ -105,7 +106,8 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 		memory: h.memory.Part(h.opts.Memory / roomShare),
 		log:    h.opts.Logger.With("namespace", key.Namespace, "room", key.Room),
 	}
-	l.ctx, l.end = context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
+	l.ctx, l.end = ctx, func() { l.endWork(); cancel() }
 	l.replies.limit = h.opts.ReplyMemory
 	l.alone = h.losses.take(key)
 	l.watch.init(l)

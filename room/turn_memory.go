@@ -1,7 +1,7 @@
 package room
 
 import (
-	"slices"
+	"math/bits"
 
 	"github.com/denrooms/den/hibernate"
 )
@@ -9,14 +9,16 @@ import (
 // Most turns serve one message. So the turns of a life use the same memory, one after the other, for the
 // answers and the deliveries, which nobody has when the turn has ended.
 
-// maxTurnMemory is how many answers, and how many deliveries, a life keeps memory for: 10 KB.
-const maxTurnMemory = 64
+// maxTurnMemory is how many answers, and how many deliveries, a life keeps memory for: 17 KB, in a room that is so busy.
+const maxTurnMemory = 128
 
 // turnMemory is that memory. Nothing is in it between turns. It is owned by the life's actor.
 type turnMemory struct {
 	answers []answer
 	out     []delivery
 	kept    []*hibernate.Frame // see memory.go
+
+	messages int // how many the last turn served
 }
 
 // takeKept gives memory for the frames that a turn counts.
@@ -32,14 +34,26 @@ func (m *turnMemory) giveKept(kept []*hibernate.Frame) {
 	}
 }
 
-// give has a turn that serves n messages use the memory.
+// give has a turn use the memory. It will serve n messages at least, and most often as many as the last one.
 func (m *turnMemory) give(t *turn, n int) {
-	t.answers, t.out = slices.Grow(m.answers, n), slices.Grow(m.out, n)
+	if n = max(n, m.messages); n > 8 {
+		n = min(1<<bits.Len(uint(n-1)), maxTurnMemory)
+	}
+	t.answers, t.out = withRoom(m.answers, n), withRoom(m.out, n)
 	m.answers, m.out = nil, nil
+}
+
+// withRoom is an empty slice with room for n. That of a new one is exactly n: what append makes can be too long to be kept.
+func withRoom[T any](s []T, n int) []T {
+	if cap(s) >= n {
+		return s
+	}
+	return make([]T, 0, n)
 }
 
 // takeAnswers takes back what a turn has used for its answers. They were given or copied.
 func (m *turnMemory) takeAnswers(t *turn) {
+	m.messages = len(t.answers)
 	if cap(t.answers) <= maxTurnMemory {
 		m.answers = emptied(t.answers)
 	}

@@ -45,7 +45,7 @@ func takenBack(message any, cause error) error {
 
 // Go does what is slow (an HTTP call, a query elsewhere) outside of the room: then runs exactly once after work, or not at
 // all where the room's life ends first, because the room crashes, is put to sleep by force, or the server shuts down. [Host.WorkLost] counts those
-// that did not run, and each is logged, when its work has returned; what a process that is killed had under way it can neither count nor log.
+// that did not run, and each is logged. A process that is killed can do neither.
 // To have such work done in any case, note it in a table in the hook that calls Go, remove the note in then, and call Go for each note in OnWake.
 //
 // The room serves others meanwhile, and stays awake. When the hook's writes are durable, work runs in
@@ -66,9 +66,41 @@ func (c *Context) Go(work func(context.Context) error, then func(*Context, error
 	return c.life.startWork(c, work, then)
 }
 
-// WorkLost returns how many pieces of work have returned since the host was opened and had no then, because their room's life
+// WorkLost returns how many pieces of work have had no then since the host was opened, because their room's life
 // ended first; see [Context.Go].
 func (h *Host) WorkLost() uint64 { return h.workLost.Load() }
+
+// underWay counts the pieces of a life's work that have not returned. Its zero value is ready.
+type underWay struct {
+	mu   sync.Mutex
+	n    int
+	over bool // the life has ended, and they are counted as lost
+}
+
+func (u *underWay) begin() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.n++
+}
+
+// returned notes that one has returned, and reports whether its result may come to the room.
+func (u *underWay) returned() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.n--
+	return !u.over
+}
+
+// end notes that the life has ended, and gives how many pieces that costs their then.
+func (u *underWay) end() (lost int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.over {
+		lost = u.n
+	}
+	u.over = true
+	return lost
+}
 
 // A piece is a piece of work under way.
 type piece struct {
@@ -107,6 +139,7 @@ func (l *life) startWork(c *Context, work func(context.Context) error, then func
 	c.undo = append(c.undo, func() { l.work.Add(-1) })
 	c.after = append(c.after, func() {
 		p.begin()
+		l.under.begin()
 		go p.run() // it ends when work returns; its context ends before
 	})
 	return nil
@@ -131,6 +164,9 @@ func (p *piece) run() {
 		unlink()
 		p.done()
 		p.ctx.finish(context.Canceled)
+		if !l.under.returned() {
+			return // endWork has counted it
+		}
 		l.host.push(&thenMessage{sender: p.sender, life: l.number, err: err, then: p.then}, l, 0)
 	}()
 	err = protect(func() error { return p.work(&p.ctx) })
@@ -194,7 +230,17 @@ func (h *Host) repeat(try int, job string, again func()) {
 // loseWork counts a piece of work whose life has ended.
 func (h *Host) loseWork(l *life, err error) {
 	total := h.workLost.Add(1)
-	l.log.Warn("what was to follow a room's work did not run: the room's life had ended", "err", err, "since start", total)
+	l.log.Warn(workWasLost, "pieces", 1, "err", err, "since start", total)
+}
+
+const workWasLost = "what was to follow a room's work did not run: the room's life had ended"
+
+// endWork counts the pieces of work that have not returned when the life ends. The process may be over before they do.
+func (l *life) endWork() {
+	if lost := l.under.end(); lost > 0 {
+		total := l.host.workLost.Add(uint64(lost))
+		l.log.Warn(workWasLost, "pieces", lost, "since start", total)
+	}
 }
 
 // then runs what was to follow a piece of work. Its error says that the hook did not run; that of the hook itself is reported
