@@ -52,8 +52,8 @@ type Options struct {
 	// MaxBatch is how many messages share a commit at the most. A batch ends also with 1 MiB of what clients have
 	// sent, and 10 ms after it began; 2 ms, where it has the only message of a client that waits for its answer. Default 256.
 	MaxBatch int
-	// Memory is how many bytes of messages the node keeps: those that wait for rooms or are in work, what waits for
-	// a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
+	// Memory is how many bytes of messages the node keeps: those that wait for rooms or are in work, what a transport
+	// has of messages that have not come whole, what waits for a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
 	// refused with overloaded. A client for which as much waits as is left is too slow and is closed. It is not all that
 	// the process takes: rooms that are awake come on top. Default: half of the machine's memory, or of what
 	// the process may have (on Linux its cgroup's limit); 512 MiB where neither is known. See Host.MemoryUsed.
