@@ -52,8 +52,8 @@ type Options struct {
 	// MaxBatch is how many messages share a commit at the most. A batch ends also with 1 MiB of what clients have
 	// sent, and 10 ms after it began; 2 ms, where it has the only message of a client that waits for its answer. Default 256.
 	MaxBatch int
-	// Memory is how many bytes of messages the node keeps: those that wait for rooms or are in work, what waits for
-	// a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
+	// Memory is how many bytes of messages the node keeps: those that wait for rooms or are in work, what a transport
+	// has of messages that have not come whole, what waits for a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
 	// refused with overloaded. A client for which as much waits as is left is too slow and is closed. It is not all that
 	// the process takes: rooms that are awake come on top. Default: half of the machine's memory, or of what
 	// the process may have (on Linux its cgroup's limit); 512 MiB where neither is known. See Host.MemoryUsed.
@@ -185,18 +185,19 @@ func def[T int | int64 | time.Duration](field *T, value T) {
 type Host struct {
 	// Immutable.
 
-	opts   Options
-	began  time.Time // see uptime
-	seed   [32]byte
-	run    int64        // the process's number, see roster.go
-	hashes maphash.Seed // of the senders of plain requests
-	unlock func() error
-	actors *actor.System
-	log    *storage.NodeLog // nil: each room's file is durable by itself
-	conns  hibernate.Registry
-	memory *hibernate.Memory
-	alarms *hibernate.AlarmClock
-	zones  zones
+	opts    Options
+	began   time.Time // see uptime
+	seed    [32]byte
+	run     int64        // the process's number, see roster.go
+	hashes  maphash.Seed // of the senders of plain requests
+	unlock  func() error
+	actors  *actor.System
+	log     *storage.NodeLog // nil: each room's file is durable by itself
+	conns   hibernate.Registry
+	memory  *hibernate.Memory
+	outside *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
+	alarms  *hibernate.AlarmClock
+	zones   zones
 
 	presence hibernate.Presence
 
@@ -247,6 +248,7 @@ func Open(o Options) (*Host, error) {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
 	h := &Host{opts: o, unlock: unlock, began: o.Clock.Now(), hashes: maphash.MakeSeed(), memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace)}
+	h.outside = h.memory.Part(o.Memory / outsideShare)
 	h.seed, h.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())

@@ -13,6 +13,8 @@ import (
 const (
 	// roomShare is of how many equal parts of Options.Memory one room may have one for what it sends.
 	roomShare = 4
+	// outsideShare is of how many equal parts of Options.Memory one is for requests that wait for a place in a mailbox.
+	outsideShare = 4
 	// unknownMemory is Options.Memory where the machine does not say how much it has.
 	unknownMemory = 512 << 20
 	// memoryTold is how often the operator is told that messages are refused.
@@ -37,8 +39,11 @@ func (h *Host) MemoryLimit() int64 { return h.memory.Limit() }
 func (h *Host) Memory() *hibernate.Memory { return h.memory }
 
 // admit takes the bytes of a message, and tells the operator where there are none left.
-func (h *Host) admit(bytes int) error {
-	err := h.memory.Admit(bytes)
+func (h *Host) admit(bytes int) error { return h.admitTo(h.memory, bytes) }
+
+// admitTo is admit for a part of the memory.
+func (h *Host) admitTo(memory *hibernate.Memory, bytes int) error {
+	err := memory.Admit(bytes)
 	if err == nil {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 
 	"github.com/denrooms/den/room"
@@ -36,7 +35,7 @@ type active struct {
 func (a *active) take(conn net.Conn, early []byte) {
 	a.link = newLink(conn, &a.s.h.opts, a.linkEnded)
 	a.wire = &wire{Conn: conn, active: a, early: early, parks: a.s.h.opts.ParkAfter >= 0 && canPark(conn)}
-	a.in = &reader{source: a.wire.take, control: a.control, began: a.began, limit: uint64(a.s.h.opts.ReadLimit)}
+	a.in = &reader{source: a.wire.take, control: a.control, began: a.began, limit: uint64(a.s.h.opts.ReadLimit), memory: a.s.h.unfinished, held: held{owner: a}}
 }
 
 // serve reads until the socket is parked or ends. It runs on a goroutine of its own, for
@@ -76,6 +75,8 @@ func (a *active) read() (parked bool) {
 	if broken, is := errors.AsType[*violation](err); is {
 		a.link.Close(broken.code, broken.reason)
 		a.drain()
+	} else if a.wire.isCut() {
+		a.drain()
 	}
 	return false
 }
@@ -85,9 +86,9 @@ func (a *active) read() (parked bool) {
 func (a *active) next() error {
 	h := a.s.h
 	buf := messages.Get().(*[]byte)
-	defer putMessage(buf)
+	defer messages.Put(buf)
+	defer a.in.release()
 	m, err := a.in.next((*buf)[:0])
-	*buf = m.data
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (a *active) next() error {
 	if m.over {
 		err = session.Oversized(m.data, m.binary, h.opts.ReadLimit)
 	} else {
-		err = session.Receive(m.data, m.binary)
+		err = a.receive(session, m)
 	}
 	a.s.heard.Store(h.now()) // the client could not be heard meanwhile
 	a.busy.Store(false)
@@ -112,6 +113,33 @@ func (a *active) next() error {
 		a.link.Close(closeForSession(code))
 	}
 	return nil
+}
+
+// receive hands a message to the room, whose mailbox counts it. Where it has to wait for a place there, what is
+// kept of it here counts until then.
+func (a *active) receive(session *room.Session, m message) error {
+	if a.in.larger == nil {
+		return session.Receive(m.data, m.binary)
+	}
+	a.in.memory.release(&a.in.held)
+	if session.Offer(m.data, m.binary) {
+		return nil
+	}
+	if a.in.keep() != nil {
+		return &room.Error{Code: syncproto.CodeOverloaded, Message: "The server has too much to do. Try again later."}
+	}
+	return session.Receive(m.data, m.binary)
+}
+
+// evict ends the socket because its message takes too much memory: the reader lets go of it at once.
+func (a *active) evict() {
+	defer func() {
+		if v := recover(); v != nil { // the connection may be a program's own
+			a.s.h.opts.panicked("ending a socket panicked", a.s.room(), v)
+		}
+	}()
+	a.link.Close(syncproto.CloseOverloaded, string(syncproto.CodeOverloaded))
+	a.wire.cut()
 }
 
 // began notes when a message began to come, for ReadTimeout.
@@ -173,18 +201,10 @@ func (a *active) drain() {
 	if half, ok := a.wire.Conn.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
 	}
+	a.wire.mend()
 	a.wire.bound(closeTimeout)
 	_, a.wire.err = io.Copy(io.Discard, onlyReader{a.wire.Conn})
 }
 
 // onlyReader hides a connection's WriteTo.
 type onlyReader struct{ io.Reader }
-
-// messages are the buffers that messages are read into.
-var messages = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
-
-func putMessage(buf *[]byte) {
-	if cap(*buf) <= 64<<10 {
-		messages.Put(buf)
-	}
-}

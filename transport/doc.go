@@ -20,6 +20,8 @@
 //     in work, or its share of what waits for the room, its socket is not read (TCP tells the client).
 //   - What waits for sockets counts for the node's memory (room.Options.Memory): a frame once, in however many
 //     queues it is. The less is left, the sooner a client that does not keep up is closed.
+//   - What has come of messages and bodies counts for it too, beyond 4 KiB each, until the room has taken them. All of them
+//     may have a half of it; then the one with the largest goes first.
 //   - Parking loses, splits and reorders nothing, whenever it happens.
 //   - A socket that ends, ends for good: its goroutines, its descriptor, its place among
 //     the connections are given back, whatever the reason.

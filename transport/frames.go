@@ -46,6 +46,11 @@ func tooLarge() error {
 	return &violation{syncproto.CloseTooBig, string(syncproto.CodeTooLarge)}
 }
 
+// overloaded is no fault of the client's: there is no memory for what it sends.
+func overloaded() error {
+	return &violation{syncproto.CloseOverloaded, string(syncproto.CodeOverloaded)}
+}
+
 // headerSize is how long a frame's header is, by its second byte.
 func headerSize(second byte) int {
 	size := 2

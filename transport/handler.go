@@ -17,17 +17,19 @@ import (
 type Handler struct {
 	// Immutable.
 
-	host    *room.Host
-	opts    Options
-	origins *origins
-	hosts   *hosts
-	began   time.Time
+	host       *room.Host
+	opts       Options
+	origins    *origins
+	hosts      *hosts
+	began      time.Time
+	unfinished *unfinished
 
 	// Safe from any goroutine.
 
 	draining atomic.Bool  // nothing new is taken; set with mu held
 	parked   atomic.Int64 // sockets that are parked now
 	refused  refusedLog
+	crowded  refusedLog // see tellCrowded
 
 	// Protected by mu.
 
@@ -61,13 +63,23 @@ func NewHandler(host *room.Host, o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{
+	h := &Handler{
 		host:    host,
 		opts:    opts,
 		origins: list,
 		hosts:   names,
 		began:   time.Now(),
-	}, nil
+	}
+	h.unfinished = newUnfinished(opts.memory, max(opts.ReadLimit, opts.MaxBody), h.tellCrowded)
+	return h, nil
+}
+
+// tellCrowded tells the operator, once a minute, that unfinished messages have as much memory as they may.
+func (h *Handler) tellCrowded() {
+	if h.crowded.due("", h.now()) {
+		h.opts.Logger.Warn("clients with large messages that do not end are closed with overloaded, because such messages have as much memory as they may",
+			"limit", h.unfinished.memory.Limit(), "hint", "raise -memory (Options.Memory) if the machine has more")
+	}
 }
 
 // ServeHTTP implements http.Handler.

@@ -29,6 +29,10 @@ type reader struct {
 	control func(op byte, payload []byte) error       // takes control frames; it ends the reading with its error
 	began   func(bool)                                // told when a message begins to come, and when it ends
 	limit   uint64                                    // bytes of a message; one of more than twice as many is a violation
+	memory  *unfinished                               // of which what a message needs beside the first buffer is taken; nil: it does not count
+
+	held   held    // what is taken
+	larger *[]byte // the buffer that the message has outgrown its first one for; nil: it has not
 
 	in         [readBuffer]byte
 	start, end int // what of in has been read and not taken
@@ -37,7 +41,8 @@ type reader struct {
 // errClosed ends the reading after a client's close frame.
 var errClosed = errors.New("transport: the client has closed")
 
-// next reads the next message, whose data it appends to buf. The error is a *violation, errClosed,
+// next reads the next message, whose data it appends to buf, or puts into a larger buffer where that is too small. Both are
+// the reader's again after release, which follows each next. The error is a *violation, errClosed,
 // errParked, or what the connection says.
 func (r *reader) next(buf []byte) (m message, err error) {
 	m.data = buf
@@ -133,7 +138,10 @@ func (r *reader) payload(m *message, h header, text *utf8Check) error {
 		defer skips.Put(skip)
 	}
 	for at := uint64(0); at < h.size; {
-		part, keeps := m.room(skip)
+		part, keeps, err := r.room(m, skip)
+		if err != nil {
+			return err
+		}
 		part = part[:min(uint64(len(part)), h.size-at)]
 		n, err := r.read(part)
 		if err != nil {
@@ -154,18 +162,56 @@ func (r *reader) payload(m *message, h header, text *utf8Check) error {
 
 // room gives memory for more of a message: behind its data, which grows with what has
 // come, not with what was announced; or, where no more is kept, skip.
-func (m *message) room(skip *[headBytes]byte) (part []byte, keeps bool) {
+func (r *reader) room(m *message, skip *[headBytes]byte) (part []byte, keeps bool, err error) {
 	if m.over && len(m.data) >= headBytes {
-		return skip[:], false
+		return skip[:], false, nil
 	}
 	if len(m.data) == cap(m.data) {
-		m.data = append(m.data, 0)[:len(m.data)]
+		if err := r.grow(m); err != nil {
+			return nil, false, err
+		}
 	}
 	part = m.data[len(m.data):cap(m.data)]
 	if m.over {
 		part = part[:min(len(part), headBytes-len(m.data))]
 	}
-	return part, true
+	return part, true, nil
+}
+
+// grow moves a message into a larger buffer, whose memory is taken before.
+func (r *reader) grow(m *message) error {
+	size, has := nextBytes(len(m.data), m.size), 0
+	if r.larger != nil {
+		has = cap(*r.larger)
+	}
+	if size > firstBytes && !r.memory.grow(&r.held, size-has) {
+		return overloaded()
+	}
+	larger := takeBuffer(size)
+	m.data = append((*larger)[:0], m.data...)
+	if r.larger != nil {
+		giveBuffer(r.larger)
+	}
+	r.larger = larger
+	return nil
+}
+
+// keep takes the memory of a message again that is whole and has been released from the count. The message stays in
+// its buffer.
+func (r *reader) keep() error {
+	if r.larger != nil && !r.memory.grow(&r.held, cap(*r.larger)) {
+		return overloaded()
+	}
+	return nil
+}
+
+// release gives back what the message that was read has needed.
+func (r *reader) release() {
+	r.memory.release(&r.held)
+	if r.larger != nil {
+		giveBuffer(r.larger)
+		r.larger = nil
+	}
 }
 
 // skips are where the bytes of messages go that are too long.

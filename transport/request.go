@@ -1,9 +1,7 @@
 package transport
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 
@@ -20,8 +18,10 @@ func (h *Handler) request(w *response, r *http.Request, key room.Key) {
 	}
 	defer h.end()
 	identity, bad := h.authenticate(r, key)
+	var body body
+	defer func() { h.unfinished.release(&body.held) }()
 	if bad == nil {
-		bad = h.body(w, r)
+		bad = h.body(w, r, &body)
 	}
 	if bad != nil {
 		bad.send(w)
@@ -34,39 +34,48 @@ func (h *Handler) request(w *response, r *http.Request, key room.Key) {
 
 // body reads the request's body before the room hears of it: a client that sends
 // slowly keeps nobody but itself waiting.
-func (h *Handler) body(w *response, r *http.Request) *refusal {
+func (h *Handler) body(w *response, r *http.Request, b *body) *refusal {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	data, bad := h.readBody(w, r)
+	bad := h.readBody(w, r, b)
 	if bad != nil {
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // or the server would wait for the rest first
 		}
 		return bad
 	}
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(data)), int64(len(data))
+	r.Body, r.ContentLength = b, int64(b.left.Len())
 	return nil
 }
 
-func (h *Handler) readBody(w *response, r *http.Request) ([]byte, *refusal) {
+func (h *Handler) readBody(w *response, r *http.Request, b *body) *refusal {
 	if r.ContentLength > h.opts.MaxBody {
-		return nil, bodyTooLarge()
+		return bodyTooLarge()
 	}
 	control := http.NewResponseController(w)
 	limited := control.SetReadDeadline(time.Now().Add(h.opts.ReadTimeout)) == nil
-	data, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, h.opts.MaxBody))
+	if b.memory = h.unfinished; limited {
+		b.held.owner = interrupter{control}
+	}
+	announced := uint64(h.opts.MaxBody)
+	if r.ContentLength >= 0 {
+		announced = uint64(r.ContentLength)
+	}
+	err := b.read(http.MaxBytesReader(w.ResponseWriter, r.Body, h.opts.MaxBody), announced)
 	var large *http.MaxBytesError
 	switch {
+	case !b.memory.settle(&b.held) || errors.Is(err, errCrowded):
+		return &refusal{http.StatusServiceUnavailable, syncproto.CodeOverloaded, "The server has too much to do. Try again later."}
 	case errors.As(err, &large):
-		return nil, bodyTooLarge()
+		return bodyTooLarge()
 	case err != nil:
-		return nil, &refusal{http.StatusBadRequest, syncproto.CodeBadMessage, "The request's body could not be read."}
+		return &refusal{http.StatusBadRequest, syncproto.CodeBadMessage, "The request's body could not be read."}
 	}
 	if limited {
 		control.SetReadDeadline(time.Time{})
 	}
-	return data, nil
+	return nil
 }
 
 func bodyTooLarge() *refusal {

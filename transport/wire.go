@@ -25,6 +25,7 @@ type wire struct {
 	// Protected by mu.
 	mu      sync.Mutex
 	bounded bool // the read deadline is the reader's end, and is not to be put off
+	severed bool // the reader is to end now; a later end does not count
 }
 
 // errParked ends the reader of a socket that has been parked. Nothing was lost with it.
@@ -104,8 +105,31 @@ func (c *wire) ring(after time.Duration) {
 func (c *wire) bound(within time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.severed {
+		return
+	}
 	c.bounded = true
 	c.Conn.SetReadDeadline(time.Now().Add(within))
+}
+
+// cut ends the reader at once. After mend the connection can be read again, until the next bound.
+func (c *wire) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.severed, c.bounded = true, true
+	c.Conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (c *wire) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.severed = false
+}
+
+func (c *wire) isCut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.severed
 }
 
 func (c *wire) isBounded() bool {

@@ -1,0 +1,145 @@
+package transport
+
+import (
+	"container/heap"
+	"sync"
+
+	"github.com/denrooms/den/hibernate"
+)
+
+// What clients have sent of messages and bodies that are not whole yet counts for the node's memory
+// (room.Options.Memory), as far as it does not fit into the buffer that each reader has (firstBytes). All of
+// them together may have a half of it. Where there is no more, the largest goes, and of equal ones
+// the oldest: whoever keeps much for long is closed with 4002, or answered with overloaded, and a message that comes
+// quickly passes. Lock order: unfinished.mu, then link.mu and wire.mu.
+
+// An unfinished is the budget for all of a handler's connections. Its methods are safe from any goroutine.
+type unfinished struct {
+	memory *hibernate.Memory // immutable: a part of the node's
+	full   func()            // immutable: told that something was refused, with mu held
+
+	// Protected by mu.
+
+	mu    sync.Mutex
+	seq   uint64   // of the last that began
+	heaps heldHeap // those that can be ended
+}
+
+// A held is what one connection has of a message. It belongs to one goroutine, but for what unfinished.mu protects.
+type held struct {
+	owner evictable // immutable; nil: it cannot be ended from outside
+	took  bool      // the owner's: there is something to release
+
+	// Protected by unfinished.mu.
+
+	bytes int
+	since uint64
+	at    int  // its place in the heap, from 1; 0: it is not there
+	gone  bool // it was ended, and counts no longer
+}
+
+// An evictable is a connection that can be ended while it reads. evict does not block.
+type evictable interface{ evict() }
+
+func newUnfinished(memory *hibernate.Memory, largest int64, full func()) *unfinished {
+	most := memory.Limit()
+	return &unfinished{memory: memory.Part(max(most/2, min(most, largest))), full: full}
+}
+
+// grow takes n more bytes for a message, or reports that its owner has to end: either it is the largest, or it was ended
+// already.
+func (u *unfinished) grow(h *held, n int) (ok bool) {
+	if u == nil {
+		return true
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for !h.gone && u.memory.Admit(n) != nil {
+		u.full()
+		if len(u.heaps) == 0 || u.heaps[0] == h {
+			return false
+		}
+		largest := u.heaps[0]
+		u.drop(largest)
+		largest.gone = true
+		largest.owner.evict()
+	}
+	if h.gone {
+		return false
+	}
+	h.took = true
+	h.bytes += n
+	switch {
+	case h.at > 0:
+		heap.Fix(&u.heaps, h.at-1)
+	case h.owner != nil:
+		u.seq++
+		h.since = u.seq
+		heap.Push(&u.heaps, h)
+	}
+	return true
+}
+
+// settle notes that a message is whole: it counts until it is released, and is not ended any more. It is false if it was.
+func (u *unfinished) settle(h *held) (ok bool) {
+	if u == nil || !h.took {
+		return true
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if h.at > 0 {
+		heap.Remove(&u.heaps, h.at-1)
+	}
+	return !h.gone
+}
+
+// release gives back all that was taken for a message.
+func (u *unfinished) release(h *held) {
+	if u == nil || !h.took {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	h.took = false
+	u.drop(h)
+}
+
+// drop is release with mu held.
+func (u *unfinished) drop(h *held) {
+	if h.at > 0 {
+		heap.Remove(&u.heaps, h.at-1)
+	}
+	u.memory.Give(h.bytes)
+	h.bytes = 0
+}
+
+// A heldHeap has the one that goes first at its top.
+type heldHeap []*held
+
+func (q heldHeap) Len() int { return len(q) }
+func (q heldHeap) Less(i, j int) bool {
+	if q[i].bytes != q[j].bytes {
+		return q[i].bytes > q[j].bytes
+	}
+	return q[i].since < q[j].since
+}
+
+func (q heldHeap) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].at, q[j].at = i+1, j+1
+}
+
+func (q *heldHeap) Push(x any) {
+	h := x.(*held)
+	*q = append(*q, h)
+	h.at = len(*q)
+}
+
+func (q *heldHeap) Pop() any {
+	last := len(*q) - 1
+	h := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	h.at = 0
+	return h
+}
