@@ -33,7 +33,8 @@ type CloseHandler interface {
 	// nobody knows them, 1001 at a shutdown.
 	//
 	// What the hook writes it writes exactly once for a connection. One that fails, panics or takes too long is
-	// not run again. After a crash of the server it can run again where it wrote nothing.
+	// not run again, and leaves nothing. At a shutdown Context.Go fails: a hook that returns that error has not taken its
+	// connection out of a table. After a crash of the server it can run again where it wrote nothing.
 	//
 	// A room that sleeps when the connection goes runs it when it wakes, or at once with the Option [WakeOnClose].
 	// At a shutdown it runs in the rooms that are awake, and with WakeOnClose in those that sleep too, as long as the

@@ -58,7 +58,8 @@ func takenBack(message any, cause error) error {
 // A then that fails is not run again. One whose batch is lost, because the disk is full or another action took the batch down, has left
 // nothing in the database and sent nothing, and runs again; what it changed in the handler's memory stays.
 //
-// A room has at most 64 pieces of work under way; one more is an *Error with the code overloaded.
+// A room has at most 64 pieces of work under way; one more is an *Error with the code overloaded. Go also fails in OnHibernate, and in an
+// OnClose at a shutdown, because the life is about to end and nobody would take the result.
 func (c *Context) Go(work func(context.Context) error, then func(*Context, error) error) error {
 	if err := c.mayAct(); err != nil {
 		return err
