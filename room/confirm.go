@@ -179,12 +179,12 @@ func (t *turn) surely(conn *hibernate.Connection) confirmed {
 	switch {
 	case !answered || slices.Contains(t.answered, conn):
 		return confirmed{}
-	case heldBy(conn) == nil:
+	case heldBy(conn) == nil && len(l.inquiries) == 0:
 		return confirmed{seq, l.ns.channels}
 	}
 	c := confirmed{seq: seq}
 	for _, channel := range l.ns.channels {
-		if !t.held(conn, channel) {
+		if _, lacks := t.lacking(conn, channel); !lacks && !t.held(conn, channel) {
 			c.channels = append(c.channels, channel)
 		}
 	}

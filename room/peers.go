@@ -84,6 +84,9 @@ func (t *turn) subscribe(conn *hibernate.Connection, channel string, as int64) e
 		return nil
 	}
 	l := t.life
+	if base, lacks := t.lacking(conn, channel); lacks {
+		as = min(as, int64(base))
+	}
 	write := func() error {
 		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, ?, ?, ?, 1)
 			ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at, here = 1`,
@@ -177,6 +180,8 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 			return nil, err
 		}
 		if later != nil {
+			later.base = min(later.base, p.seq)
+			t.lack(later)
 			ask = append(ask, later)
 			continue
 		}
@@ -201,6 +206,26 @@ func (t *turn) catchUpOn(conn *hibernate.Connection, channel string, since stora
 	frames, err := changed.updates(channel, "")
 	t.send(conn, frames...)
 	return nil, err
+}
+
+// lack notes that what a connection lacks goes out in later turns: until it has, the note on its client stays where it is, whatever
+// else the client is answered.
+func (t *turn) lack(m *syncMessage) {
+	l := t.life
+	m.inquiry = &inquiry{since: m.since, base: m.base, life: l.number}
+	if l.inquiries == nil {
+		l.inquiries = make(map[answerKey]*inquiry)
+	}
+	l.inquiries[m.key()] = m.inquiry
+	t.undo = append(t.undo, func() { l.answered(m) })
+}
+
+// lacking reports whether a connection is being sent what it lacks of a channel, and after which commit.
+func (t *turn) lacking(conn *hibernate.Connection, channel string) (base storage.Seq, is bool) {
+	if a := t.life.inquiries[answerKey{conn, channel, true}]; a != nil {
+		return a.base, true
+	}
+	return 0, false
 }
 
 // missed is what a peer lacks, as updates by ascending stamp. Where that is too much to be sent, or more than
