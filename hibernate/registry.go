@@ -259,12 +259,6 @@ func (s *set) remove(serial uint64) bool {
 	return true
 }
 
-func (s *set) removeFunc(gone func(*Connection) bool) {
-	s.own()
-	s.list = slices.DeleteFunc(s.list, gone)
-	s.trim()
-}
-
 // trim gives memory back that has become far too much.
 func (s *set) trim() {
 	if cap(s.list) > 32 && len(s.list) < cap(s.list)/4 {
