@@ -243,10 +243,12 @@ func (t *turn) releaseSoon(conn *hibernate.Connection, channel string, i int) er
 	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: h.since}
 	later := l.everything(m)
 	if h.epoch == l.shortEpoch() && h.since <= l.db.Seq() {
+		var frames []*hibernate.Frame
 		var err error
-		if later, err = t.catchUpOn(conn, channel, h.since); err != nil {
+		if frames, later, err = t.since(conn, channel, h.since); err != nil {
 			return err
 		}
+		t.send(conn, frames...)
 	}
 	if later != nil {
 		c.asked = true

@@ -22,9 +22,14 @@ func (t *turn) followLate() {
 		if peers, err := t.life.peer(m.conn); err != nil || len(peers) == 0 {
 			continue // it has asked for nothing, or by a cursor
 		}
-		if err := t.refresh(m, m.reply); err != nil {
+		frames, later, err := t.sinceReply(m, m.reply)
+		if err != nil {
 			t.life.log.Warn("the rows of a late reply were not sent once more", "err", err)
 		}
+		if later != nil {
+			t.pursue(later)
+		}
+		t.send(m.conn, frames...)
 	}
 }
 

@@ -175,52 +175,41 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 			t.unhold(conn, p.channel) // it has had an answer
 			continue
 		}
-		later, err := t.catchUpOn(conn, p.channel, p.seq)
+		frames, later, err := t.since(conn, p.channel, p.seq)
 		if err != nil {
 			return nil, err
 		}
 		if later != nil {
-			later.base = min(later.base, p.seq)
-			t.lack(later)
+			t.owe(conn, p.channel)
+			t.inquire(later) // at once: from now on the note stays where it is
 			ask = append(ask, later)
 			continue
 		}
+		t.send(conn, frames...)
 		t.unhold(conn, p.channel)
 	}
 	return ask, nil
 }
 
-// catchUpOn sends a connection what has changed in a channel after a commit. Where that is more than the turn may read,
-// nothing is sent, and later is what is to be asked for it.
-func (t *turn) catchUpOn(conn *hibernate.Connection, channel string, since storage.Seq) (later *syncMessage, err error) {
-	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: since}
-	changed, soon, err := t.changedSoon(channel, since)
+// since is what has changed in a channel after a commit, as updates. Where that is more than the turn may read, there are no frames,
+// and later is what is to be asked for them.
+func (t *turn) since(conn *hibernate.Connection, channel string, seq storage.Seq) (frames []*hibernate.Frame, later *syncMessage, err error) {
+	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: seq}
+	changed, soon, err := t.changedSoon(channel, seq)
 	switch {
 	case errors.Is(err, storage.ErrForgotten):
-		return t.life.everything(m), nil
+		return nil, t.life.everything(m), nil
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case !soon:
-		return t.life.gleanAfter(m, since), nil
+		return nil, t.life.gleanAfter(m, seq), nil
 	}
-	frames, err := changed.updates(channel, "")
-	t.send(conn, frames...)
-	return nil, err
+	frames, err = changed.updates(channel, "")
+	return frames, nil, err
 }
 
-// lack notes that what a connection lacks goes out in later turns: until it has, the note on its client stays where it is, whatever
-// else the client is answered.
-func (t *turn) lack(m *syncMessage) {
-	l := t.life
-	m.inquiry = &inquiry{since: m.since, base: m.base, life: l.number}
-	if l.inquiries == nil {
-		l.inquiries = make(map[answerKey]*inquiry)
-	}
-	l.inquiries[m.key()] = m.inquiry
-	t.undo = append(t.undo, func() { l.answered(m) })
-}
-
-// lacking reports whether a connection is being sent what it lacks of a channel, and after which commit.
+// lacking reports whether a connection is being sent, in pieces, what it lacks of a channel, and after which commit that is. Until it
+// has it all, the note on its client does not rise above that commit, whatever else the client is answered.
 func (t *turn) lacking(conn *hibernate.Connection, channel string) (base storage.Seq, is bool) {
 	if a := t.life.inquiries[answerKey{conn, channel, true}]; a != nil {
 		return a.base, true

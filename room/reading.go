@@ -127,10 +127,13 @@ func (t *turn) notePutOff(m *syncMessage) error {
 	return t.noteAnswer(m, unanswered)
 }
 
-// pursue has the room answer a sync that no session has sent, from the end of the turn on.
+// pursue has the room answer a sync that no session has sent, from the end of the turn on, unless the answer to another one will do.
 func (t *turn) pursue(m *syncMessage) {
 	l := t.life
 	m.pursued = true
+	if !t.inquire(m) {
+		return
+	}
 	t.after = append(t.after, func() { l.host.pursue(l.key, m, 0) })
 }
 

@@ -43,8 +43,18 @@ func (t *turn) answerAgain(m *actionMessage, reply *hibernate.Frame) error {
 		t.respond(m, reply, nil, 0) // what has become of its rows is in the answer
 		return nil
 	}
-	t.send(m.conn, reply)
-	return t.refresh(m, reply)
+	// The reply's rows may be old by now, and a client without cursors would keep them. So what has become of the channel
+	// follows them; where that takes several turns, after which the connection may be lost, they are left out.
+	frames, later, err := t.sinceReply(m, reply)
+	if err != nil {
+		return err
+	}
+	if later != nil {
+		reply = withoutRows(reply)
+		t.pursue(later)
+	}
+	t.send(m.conn, append([]*hibernate.Frame{reply}, frames...)...)
+	return nil
 }
 
 // takeBackAnswers makes refusals of the lost turn's answers, but for those that stand: they are given once more, because the

@@ -597,25 +597,22 @@ func (t *turn) action(m *actionMessage) error {
 	return nil
 }
 
-// refresh follows a reply of before with what has become of its channel since: the rows in
-// it may be old by now, and a client without cursors would keep them.
-func (t *turn) refresh(m *actionMessage, reply *hibernate.Frame) error {
+// sinceReply is what has become of a channel since a reply was made, for a client without cursors; see since.
+func (t *turn) sinceReply(m *actionMessage, reply *hibernate.Frame) (frames []*hibernate.Frame, later *syncMessage, err error) {
 	var at struct{ Cursor string }
 	if err := json.Unmarshal(reply.Payload(), &at); err != nil {
-		return fmt.Errorf("a stored reply: %w", err)
+		return nil, nil, fmt.Errorf("a stored reply: %w", err)
 	}
 	l := t.life
 	from, err := syncproto.ParseCursor(at.Cursor)
-	later := l.everything(&syncMessage{conn: m.conn, channel: m.channel, since: syncproto.SinceFrom, unasked: true})
-	if err == nil && from.Epoch == l.shortEpoch() && from.Seq > 0 && from.Seq <= uint64(l.db.Seq()) {
-		if later, err = t.catchUpOn(m.conn, m.channel, storage.Seq(from.Seq-1)); err != nil {
-			return t.storageError(err)
-		}
+	if err != nil || from.Epoch != l.shortEpoch() || from.Seq == 0 || from.Seq > uint64(l.db.Seq()) {
+		return nil, l.everything(&syncMessage{conn: m.conn, channel: m.channel, since: syncproto.SinceFrom, unasked: true}), nil
 	}
-	if later != nil {
-		t.pursue(later)
+	frames, later, err = t.since(m.conn, m.channel, storage.Seq(from.Seq-1))
+	if err != nil {
+		return nil, nil, t.storageError(err)
 	}
-	return nil
+	return frames, later, nil
 }
 
 // apply applies an action and gives the reply to it.

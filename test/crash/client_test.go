@@ -3,11 +3,13 @@ package crash
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -16,6 +18,8 @@ const (
 	channel   = "todos"
 	namespace = "todos"
 	readLimit = 64 << 20
+	// catchUpTime is how long a client that came back waits for what it missed.
+	catchUpTime = 20 * time.Second
 )
 
 // A message is any that a server sends.
@@ -222,6 +226,28 @@ func later(cursor, than string) bool {
 	return number > other
 }
 
+// catchUp compares what the writer shows with what there is. What a stock client missed comes unasked and in pieces, between
+// which its own questions are answered, so it reads on until it shows everything.
+func (w *writer) catchUp(ctx context.Context, rows map[string]row) error {
+	differs := w.agrees(rows)
+	if w.kind != stock {
+		return differs
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	for differs != nil {
+		m, err := receive(ctx, w.conn)
+		if err != nil {
+			return errors.Join(differs, err)
+		}
+		if _, err := w.take(m); err != nil {
+			return err
+		}
+		differs = w.agrees(rows)
+	}
+	return nil
+}
+
 // agrees compares what the writer shows with what there is.
 func (w *writer) agrees(rows map[string]row) error {
 	live := 0
@@ -327,7 +353,7 @@ func (w *writer) answered(m message, rows []row) error {
 	if err != nil {
 		return fmt.Errorf("reply to %q, which nobody sent", m.ID)
 	}
-	if err := w.ledger.ack(n, rows); err != nil {
+	if err := w.ledger.ack(n, rows, w.kind == stock && w.repeats.Load()); err != nil {
 		return err
 	}
 	select {
@@ -338,7 +364,8 @@ func (w *writer) answered(m message, rows []row) error {
 }
 
 // inOrder: updates show each other client's actions in order, none twice, and none that the writer knew when it came back:
-// to a client that takes cursors, and to a stock one that has sent nothing again on this connection.
+// to a client that takes cursors. To a stock one, what was there when it came back may come at any time, because it is caught up
+// from a commit up to which it surely has everything; and the rest is checked as long as it has sent nothing again on this connection.
 func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int) error {
 	if !m.Broadcast {
 		return nil
@@ -352,7 +379,7 @@ func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int) error {
 			if err != nil {
 				return err
 			}
-			if w.kind == stock && w.repeats.Load() { // behind a reply that it gets again come rows that it may have, its own too
+			if w.kind == stock && (n <= l.there || w.repeats.Load()) { // behind a reply that it gets again come rows that it may have, its own too
 				continue
 			}
 			if l == w.ledger || n <= highest[l] {

@@ -177,7 +177,7 @@ func (c *crasher) resume(ctx context.Context, s *server, rooms map[string]map[st
 	for _, w := range c.writers {
 		err := w.resume(ctx, s.base)
 		if err == nil {
-			err = w.agrees(rooms[w.room])
+			err = w.catchUp(ctx, rooms[w.room])
 		}
 		if err != nil {
 			s.kill()

@@ -131,14 +131,18 @@ func (l *ledger) saw(r row) (int, error) {
 	return n, nil
 }
 
-// ack notes a reply. Replies come in the order of the actions, each with the one row that it is about.
-func (l *ledger) ack(n int, rows []row) error {
-	if len(rows) != 1 {
+// ack notes a reply. Replies come in the order of the actions, each with the one row that it is about; one that may be bare
+// can come without it, because its row follows.
+func (l *ledger) ack(n int, rows []row, mayBeBare bool) error {
+	made := n
+	switch {
+	case len(rows) == 1:
+		var err error
+		if made, err = l.saw(rows[0]); err != nil {
+			return err
+		}
+	case len(rows) > 1 || !mayBeBare:
 		return fmt.Errorf("action %d of client %s: reply with %d rows", n, l.client, len(rows))
-	}
-	made, err := l.saw(rows[0])
-	if err != nil {
-		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
