@@ -19,7 +19,8 @@ var ErrNotFound = errors.New("room: no such row")
 var errUnhandled = errors.New("room: not handled")
 
 // An Error is a refusal written for a client: a code for programs and a message
-// for people. Both are sent as they are.
+// for people. See [Abort] for their forms. The message is cut at 500 bytes, and where the code is none, action_failed
+// is sent in its place.
 type Error struct {
 	Code    syncproto.Code
 	Message string
@@ -30,6 +31,9 @@ func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
 // Unwrap gives what lies behind the refusal, for the log. Clients do not see it.
 func (e *Error) Unwrap() error { return e.cause }
+
+// maxMessage is the longest message of a refusal, in bytes.
+const maxMessage = 500
 
 var codeForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
@@ -47,7 +51,7 @@ func Abort(code, message string) error {
 	if !codeForm.MatchString(code) {
 		panic(fmt.Sprintf("room: Abort with the code %q: want a form like text_too_long", code))
 	}
-	return &Error{Code: syncproto.Code(code), Message: clip(message, 500)}
+	return &Error{Code: syncproto.Code(code), Message: clip(message, maxMessage)}
 }
 
 // clip cuts s to n bytes at most, at the start of a character.
@@ -67,11 +71,11 @@ func clip(s string, n int) string {
 func ErrorCode(err error) (syncproto.Code, string) {
 	var refusal *Error
 	if errors.As(err, &refusal) {
-		return refusal.Code, refusal.Message
+		return sendable(refusal.Code, refusal.Message)
 	}
 	var frame *syncproto.Error
 	if errors.As(err, &frame) {
-		return frame.Code, frame.Message
+		return sendable(frame.Code, frame.Message)
 	}
 	for _, known := range clientErrors {
 		if errors.Is(err, known.err) {
@@ -79,6 +83,14 @@ func ErrorCode(err error) (syncproto.Code, string) {
 		}
 	}
 	return syncproto.CodeActionFailed, "The action failed."
+}
+
+// sendable gives a code and a message the form that clients rely on: without a code a refusal would be a success.
+func sendable(code syncproto.Code, message string) (syncproto.Code, string) {
+	if !codeForm.MatchString(string(code)) {
+		code = syncproto.CodeActionFailed
+	}
+	return code, clip(message, maxMessage)
 }
 
 // clientErrors is what clients are told of errors of ours, first match first.

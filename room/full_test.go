@@ -39,9 +39,11 @@ func TestErrorCodeOfAnUnknownOutcome(t *testing.T) {
 // a promise: the life ends, and the action that is sent again is applied once, whether the log had it or not.
 func TestFullDiskExactlyOnce(t *testing.T) {
 	outcomes := make(map[bool]int) // by whether it was said that nothing was changed
-	for after := range 12 {        // writes of the WAL before the disk is full
-		t.Run(fmt.Sprint(after), func(t *testing.T) {
-			disk := faultdisk.New(uint64(after), faultdisk.PowersafeOverwrite)
+	for n := range 36 {
+		// The WAL is written in pieces. Whether one is left for when the log has the action depends on where the last one ends.
+		after, size := n%12, 200_000+n/12*20_000 // writes of the WAL before the disk is full; bytes
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			disk := faultdisk.New(uint64(n), faultdisk.PowersafeOverwrite)
 			name := t.Name()
 			unregister, err := disk.Register(name)
 			if err != nil {
@@ -61,7 +63,7 @@ func TestFullDiskExactlyOnce(t *testing.T) {
 			h.SleepRoom("shop", "r") // from here on it has a file
 			alice.Sync("items")
 			disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: "-wal", After: after, Times: -1})
-			const large = "INSERT INTO big VALUES (randomblob(200000))" // more than what waits for the WAL
+			large := fmt.Sprintf("INSERT INTO big VALUES (randomblob(%d))", size) // more than what waits for the WAL
 			e := alice.DoNumbered("phone", 2, "items", "sql", large)
 			disk.Heal()
 			if e.Kind != "success" {

@@ -82,8 +82,9 @@ func (c *conn) openBy(base, handle uintptr) error {
 	defer func() { c.free(name); c.free(path) }()
 	c.vfs = c.malloc(int(unsafe.Sizeof(memoryVFS{})))
 	m, system := (*memoryVFS)(pointer(c.vfs)), (*sqlite3.Tsqlite3_vfs)(pointer(base))
-	*m = memoryVFS{*system, base, handle}
-	m.vfs.FpNext, m.vfs.FzName = 0, name
+	m.base, m.handle = base, handle
+	copyVFS(c.vfs, base)
+	m.vfs.FzName = name
 	m.vfs.FxOpen, m.vfs.FxFullPathname = callback(onMemoryOpen), callback(onMemoryPath)
 	m.vfs.FxAccess, m.vfs.FxDelete = callback(onMemoryAccess), callback(onMemoryDelete)
 	if rc := sqlite3.Xsqlite3_vfs_register(c.tls, c.vfs, 0); rc != sqlite3.SQLITE_OK {
@@ -98,6 +99,16 @@ func (c *conn) openBy(base, handle uintptr) error {
 		return c.failure(rc, "")
 	}
 	return nil
+}
+
+// copyVFS copies what a VFS is, but for its place in SQLite's list of them, which another connection may be writing.
+func copyVFS(to, from uintptr) {
+	const size = int(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{}))
+	const next = int(unsafe.Offsetof(sqlite3.Tsqlite3_vfs{}.FpNext))
+	const behind = next + int(unsafe.Sizeof(uintptr(0)))
+	copy(view(to, next), view(from, next))
+	clear(view(to, size)[next:behind])
+	copy(view(to, size)[behind:], view(from, size)[behind:])
 }
 
 func onMemoryOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32 {
