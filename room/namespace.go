@@ -56,9 +56,6 @@ func newNamespace(name string, create func() Handler, opts []Option) (*namespace
 	if err := protect(func() error { ns.sample = create(); return nil }); err != nil {
 		return nil, fmt.Errorf("room: namespace %q: making a handler: %w", name, err)
 	}
-	if ns.sample == nil {
-		return nil, fmt.Errorf("room: namespace %q: its factory makes no handler, but nil", name)
-	}
 	if err := ns.planTables(); err != nil {
 		return nil, fmt.Errorf("room: namespace %q: %w", name, err)
 	}
