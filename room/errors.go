@@ -20,8 +20,8 @@ var ErrNotFound = errors.New("room: no such row")
 var errUnhandled = errors.New("room: not handled")
 
 // An Error is a refusal written for a client: a code for programs and a message
-// for people. See [Abort] for their forms. The message is cut at 500 bytes, and where the code is none, action_failed
-// is sent in its place.
+// for people. [Abort] makes one, and says what forms they have. Of an Error that a program makes by itself the message is cut
+// at 500 bytes, and a code of another form is sent as action_failed.
 type Error struct {
 	Code    syncproto.Code
 	Message string
