@@ -7,3 +7,6 @@ const (
 	GatherRows   = gatherRows
 	PickRows     = pickRows
 )
+
+// GatherAtMost lowers a limit that takes half a million rows to be reached. There must be no rooms yet.
+func GatherAtMost(h *Host, rows int) { h.gatherMost = rows }

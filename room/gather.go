@@ -136,7 +136,7 @@ func (l *life) bound(g *gathering) {
 	if g.large {
 		g.text = g.text[:0]
 	}
-	if len(g.rows) > gatherMost {
+	if len(g.rows) > l.host.gatherMost {
 		*g = gathering{channel: g.channel, at: g.at, whole: true, large: true, over: true, size: g.size}
 	}
 }

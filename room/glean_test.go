@@ -237,3 +237,66 @@ func TestStockAsksWhileItIsCaughtUp(t *testing.T) {
 		})
 	}
 }
+
+// TestStockHoldEndsInPieces: a client that was held shows, by a cursor for another channel, that it is no published one. What was kept
+// back is more than a turn reads: it follows in pieces, the whole of it once, and then what is live.
+func TestStockHoldEndsInPieces(t *testing.T) {
+	h, _ := open(t, func(o *room.Options) { o.MaxSnapshotBytes = 20 << 10 }) // a turn reads so much
+	alice, carol := h.Join("shop", "r", "alice"), h.Join("shop", "r", "carol", published)
+	stampedRows(t, h, alice, 0, 3)
+	for i := range 20 {
+		stampedRows(t, h, alice, 10+10*i, 16+10*i)
+	}
+	for range 2 {
+		carol.SendJSON(object{"channel": "marks", "sync": true, "cursor": nil})
+	}
+	mustSucceed(t, alice.Do("items", "put", object{"id": "last"}))
+	var store shelf
+	pieces, most := 0, 0
+	for store.rows["last"] == "" {
+		e := carol.Next()
+		if e.Kind == "update" {
+			pieces, most = pieces+1, max(most, len(e.Data))
+		}
+		if e.Kind == "delete-all" || e.Kind == "exception" {
+			t.Fatalf("got %.200s", e.Data)
+		}
+		store.put(e)
+	}
+	if pieces < 5 || most > 40<<10 || store.bytes > 2*60*8100 {
+		t.Errorf("%d updates, the largest of %d bytes, %d bytes in all", pieces, most, store.bytes)
+	}
+	store.equals(t, h)
+	carol.Received()
+	mustSucceed(t, alice.Do("items", "put", object{"id": "live"}))
+	if got := kinds(carol.Received()); got != "update live" {
+		t.Errorf("afterwards it got %q", got)
+	}
+}
+
+// TestStockHoldEndsWhereItIsTooMuch: what was kept back is more than can be sent at all. The client is told so once, and gets what is live.
+func TestStockHoldEndsWhereItIsTooMuch(t *testing.T) {
+	h, _ := open(t)
+	room.GatherAtMost(h.Host, 17_000)
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", published)
+	for i := range 2 { // more than may be gleaned, too
+		mustSucceed(t, alice.Do("items", "sql", fmt.Sprintf(`INSERT INTO items WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+			SELECT i, '', 1, 1, NULL FROM n`, 10_000*i, 10_000*(i+1)-1)))
+	}
+	h.Advance(10 * time.Second)
+	e := bob.Next()
+	for e.Kind != "exception" {
+		e = bob.Next()
+	}
+	if e.Code != "too_large" {
+		t.Errorf("got %s", e.Data)
+	}
+	mustSucceed(t, alice.Do("items", "put", object{"id": "live"}))
+	if got := kinds(bob.Received()); got != "update live" {
+		t.Errorf("afterwards it got %q", got)
+	}
+	h.Advance(2 * time.Minute)
+	if got := kinds(bob.Received()); got != "" {
+		t.Errorf("later it got %q", got)
+	}
+}

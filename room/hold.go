@@ -232,72 +232,49 @@ func (t *turn) endHold(conn *hibernate.Connection, channel string) error {
 	return nil
 }
 
-// releaseSoon is release where what was kept back is little; else it follows as the answer to a sync does, and the hold ends with it.
-func (t *turn) releaseSoon(conn *hibernate.Connection, channel string, i int) error {
+// release ends the hold on a channel without an answer: what was kept back follows. Where that is more than the turn may read, it follows
+// as the answer to a sync does, and the hold ends with it.
+func (t *turn) release(conn *hibernate.Connection, channel string, i int) error {
 	l := t.life
 	h := l.ownHold(conn)
-	c := &h.channels[i]
-	if !c.kept {
-		return t.release(conn, channel, i)
-	}
-	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: h.since}
-	later := l.everything(m)
-	if h.epoch == l.shortEpoch() && h.since <= l.db.Seq() {
-		var frames []*hibernate.Frame
-		var err error
-		if frames, later, err = t.since(conn, channel, h.since); err != nil {
-			return err
+	if c := &h.channels[i]; c.kept {
+		m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: h.since}
+		later := l.everything(m)
+		if h.epoch == l.shortEpoch() && h.since <= l.db.Seq() {
+			var frames []*hibernate.Frame
+			var err error
+			if frames, later, err = t.since(conn, channel, h.since); err != nil {
+				return err
+			}
+			t.send(conn, frames...)
 		}
-		t.send(conn, frames...)
+		if later != nil {
+			c.asked = true
+			t.undo = append(t.undo, func() { c.asked = false })
+			t.pursue(later)
+			return nil
+		}
 	}
-	if later != nil {
-		c.asked = true
-		t.undo = append(t.undo, func() { c.asked = false })
-		t.pursue(later)
-		return nil
-	}
+	t.letGo(conn, channel)
+	return nil
+}
+
+// letGo ends the hold on a channel. Replies that have waited go out without their rows.
+func (t *turn) letGo(conn *hibernate.Connection, channel string) {
 	for _, r := range t.unhold(conn, channel) {
 		t.send(conn, r.bare)
 	}
 	t.giveUnasked(conn)
-	return nil
 }
 
-// release ends the hold on a channel without an answer: what was kept back follows.
-func (t *turn) release(conn *hibernate.Connection, channel string, i int) error {
-	l := t.life
-	h := l.ownHold(conn)
-	var frames []*hibernate.Frame
-	if h.channels[i].kept {
-		var err error
-		if h.epoch != l.shortEpoch() || h.since > l.db.Seq() {
-			frames, err = l.anew(channel, "")
-		} else {
-			frames, err = l.missed(peer{channel: channel, seq: h.since}, "")
-		}
-		if code, _ := ErrorCode(err); err != nil && code == syncproto.CodeTooLarge {
-			frames, err = []*hibernate.Frame{exception(channel, err)}, nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for _, r := range t.unhold(conn, channel) {
-		frames = append(frames, r.bare)
-	}
-	t.send(conn, frames...)
-	t.giveUnasked(conn)
-	return nil
-}
-
-// releaseAll ends all holds on a connection that has shown to be no published client, but for that on a channel of which it is about to
-// be sent all that it lacks; "" is none.
+// releaseAll ends all holds on a connection that has shown to be no published client, but for those on channels of which it is being sent
+// all that it lacks, or is about to; "" is none.
 func (t *turn) releaseAll(conn *hibernate.Connection, but string) error {
 	if unasked(conn) {
 		t.life.settle(conn)
 	}
 	for i, channel := range t.life.ns.channels {
-		if channel == but || !t.held(conn, channel) {
+		if channel == but || !t.held(conn, channel) || t.life.ownHold(conn).channels[i].asked {
 			continue
 		}
 		if err := t.release(conn, channel, i); err != nil {
@@ -353,7 +330,7 @@ func (t *turn) lookAtHold(conn *hibernate.Connection) error {
 		if c := &h.channels[i]; c.asked || now.Before(c.until) || !h.holds(i, now) {
 			continue
 		}
-		if err := t.releaseSoon(conn, channel, i); err != nil {
+		if err := t.release(conn, channel, i); err != nil {
 			return err
 		}
 	}

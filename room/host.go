@@ -185,19 +185,20 @@ func def[T int | int64 | time.Duration](field *T, value T) {
 type Host struct {
 	// Immutable.
 
-	opts    Options
-	began   time.Time // see uptime
-	seed    [32]byte
-	run     int64        // the process's number, see roster.go
-	hashes  maphash.Seed // of the senders of plain requests
-	unlock  func() error
-	actors  *actor.System
-	log     *storage.NodeLog // nil: each room's file is durable by itself
-	conns   hibernate.Registry
-	memory  *hibernate.Memory
-	outside *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
-	alarms  *hibernate.AlarmClock
-	zones   zones
+	opts       Options
+	gatherMost int       // a test lowers it before there are rooms
+	began      time.Time // see uptime
+	seed       [32]byte
+	run        int64        // the process's number, see roster.go
+	hashes     maphash.Seed // of the senders of plain requests
+	unlock     func() error
+	actors     *actor.System
+	log        *storage.NodeLog // nil: each room's file is durable by itself
+	conns      hibernate.Registry
+	memory     *hibernate.Memory
+	outside    *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
+	alarms     *hibernate.AlarmClock
+	zones      zones
 
 	presence hibernate.Presence
 
@@ -247,7 +248,7 @@ func Open(o Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
-	h := &Host{opts: o, unlock: unlock, began: o.Clock.Now(), hashes: maphash.MakeSeed(), memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace)}
+	h := &Host{opts: o, unlock: unlock, gatherMost: gatherMost, began: o.Clock.Now(), hashes: maphash.MakeSeed(), memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace)}
 	h.outside = h.memory.Part(o.Memory / outsideShare)
 	h.seed, h.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {

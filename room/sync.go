@@ -225,8 +225,13 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 		t.life.answered(m)
 	}
 	if err != nil {
-		t.notAnswered(m.conn, m.channel)
-		return nil, t.storageError(err)
+		err = t.storageError(err)
+		if m.unasked && !passing(err) { // its client does not ask again
+			t.letGo(m.conn, m.channel)
+		} else {
+			t.notAnswered(m.conn, m.channel)
+		}
+		return nil, err
 	}
 	return next, nil
 }
