@@ -23,7 +23,7 @@ type cell struct {
 	failures int             // of lives in succession that did not get Reset old
 	gone     bool            // it is out of the map
 	quiet    []chan struct{} // closed when it has nothing to do; see System.Quiet
-	waiting  []waiter        // those who wait for a place, in their order; see System.Vacant
+	waiting  []*Waiting      // what waits for a place, in the order in which it came; see System.SendOrWait
 }
 
 // A request is what all who wait in Stop have asked for.
@@ -55,10 +55,12 @@ func (c *cell) askStop() <-chan struct{} {
 // The lock is held. What it returns is to be refused when the lock is free.
 func (c *cell) after(l *life, reason StopReason) (refused []*Envelope) {
 	if l.delay > 0 {
+		c.refuseWaiting()
 		refused = c.queue.take(nil, c.queue.len())
 		c.leave(&rest{until: l.failed.Add(l.delay), failures: c.failures, cause: l.cause})
 		return refused
 	}
+	c.vacate() // an empty inbox takes any message, so nothing waits where nothing is queued
 	fulfilled := c.stop != nil && c.stop.left == 0
 	if c.queue.len() == 0 && (fulfilled || reason != StopFailed) {
 		c.leave(nil)
@@ -126,7 +128,6 @@ func (c *cell) leave(r *rest) {
 	c.gone = true
 	c.system.discard(c, r)
 	c.hush()
-	c.vacate()
 	if c.stop != nil {
 		close(c.stop.done)
 		c.stop = nil

@@ -47,7 +47,7 @@
 //
 // # Limits and defaults
 //
-//	inbox of one actor        Options.MailboxSize   1,024 messages, then ErrOverloaded; see Vacant and Push
+//	inbox of one actor        Options.MailboxSize   1,024 messages, then ErrOverloaded; see SendOrWait and Push
 //	                          Options.MailboxBytes  16 MiB; one sender may have what it leaves free for others
 //	messages in one Receive   Options.MaxBatch      256, Options.FirstBatch of them at once
 //	back-off                  Options.Backoff       100 ms doubling to 30 s; forgotten after 10 s

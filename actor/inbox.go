@@ -331,12 +331,12 @@ func (b *inbox) putBack(envs []*Envelope) {
 // A limit is how much may wait.
 type limit struct{ count, bytes int }
 
-// admits reports whether one more message may wait, where more are about to come than there are.
+// admits reports whether one more message may wait.
 // A sender may have as much waiting as it leaves free for others: one alone half of the inbox, two a
 // third each. (That is the dynamic threshold of shared-memory switches, Choudhury and Hahne 1998.) An empty inbox
 // takes any message.
-func (b *inbox) admits(e *Envelope, most limit, more limit) bool {
-	count, bytes := b.count+more.count, b.bytes+more.bytes
+func (b *inbox) admits(e *Envelope, most limit) bool {
+	count, bytes := b.count, b.bytes
 	if count == 0 {
 		return true
 	}

@@ -132,7 +132,7 @@ func TestInboxShares(t *testing.T) {
 		had := map[uint64]int{}
 		for range 1000 {
 			for from := uint64(1); from <= 3; from++ {
-				if e := envelope(letter{from, 0, c.size}); b.admits(e, c.most, limit{}) {
+				if e := envelope(letter{from, 0, c.size}); b.admits(e, c.most) {
 					b.put(e)
 					had[from]++
 				}
@@ -145,20 +145,20 @@ func TestInboxShares(t *testing.T) {
 		}
 		late := envelope(letter{9, 0, c.size})
 		for range c.share / 4 {
-			if !b.admits(late, c.most, limit{}) {
+			if !b.admits(late, c.most) {
 				t.Fatalf("%s: no place for who comes late", c.name)
 			}
 			b.put(envelope(letter{9, 0, c.size}))
 		}
 	}
 	var b inbox
-	if huge := envelope(letter{1, 0, 1 << 30}); !b.admits(huge, limit{1, 1}, limit{}) {
+	if huge := envelope(letter{1, 0, 1 << 30}); !b.admits(huge, limit{1, 1}) {
 		t.Error("an empty inbox does not take a large message")
 	}
 }
 
-// Who is over its share waits, others do not, and who waits is told in turn: as many as there are places.
-func TestVacantBySender(t *testing.T) {
+// Who is over its share waits, others do not.
+func TestWaitingBySender(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		release := make(chan struct{})
 		s := newTest(t, scripted{receive: each(func(_ *scripted, e *Envelope) error {
@@ -178,20 +178,21 @@ func TestVacantBySender(t *testing.T) {
 		if sent != 4 {
 			t.Errorf("one sender has %d waiting, want half of 8", sent)
 		}
-		one, two := s.Vacant(key, letter{from: 1}), s.Vacant(key, letter{from: 2})
+		if _, err := s.SendOrWait(key, letter{from: 2}, nil); err != nil {
+			t.Errorf("who has nothing waiting: %v", err)
+		}
+		one := mustWait(t, s, letter{from: 1})
 		synctest.Wait()
 		select {
-		case <-one:
-			t.Error("who is over its share was told of a place")
+		case <-one.Over():
+			t.Error("who is over its share has a place")
 		default:
-		}
-		select {
-		case <-two:
-		default:
-			t.Error("who has nothing waiting has no place")
 		}
 		release <- struct{}{}
-		<-one
+		release <- struct{}{}
+		if <-one.Over(); one.Err() != nil {
+			t.Errorf("got %v", one.Err())
+		}
 		close(release)
 	})
 }

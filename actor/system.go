@@ -102,6 +102,11 @@ func (s *System) Request(ctx context.Context, key Key, msg any) (any, error) {
 		s.calls.Put(c)
 		return nil, err
 	}
+	return s.await(ctx, c)
+}
+
+// await waits for the answer to a message that is queued.
+func (s *System) await(ctx context.Context, c *call) (any, error) {
 	select {
 	case a := <-c.answer:
 		s.calls.Put(c)
@@ -177,10 +182,15 @@ func (s *System) postTo(c *cell, e *Envelope, most limit) error {
 	if s.closed.Load() {
 		return ErrStopped
 	}
-	if !c.queue.admits(e, most, limit{}) {
+	if !c.queue.admits(e, most) {
 		return ErrOverloaded
 	}
-	if err := s.charge(e, most); err != nil {
+	return c.enqueue(e, most)
+}
+
+// enqueue puts a message into the inbox, if its bytes may be taken. The lock is held.
+func (c *cell) enqueue(e *Envelope, most limit) error {
+	if err := c.system.charge(e, most); err != nil {
 		return err
 	}
 	if _, is := e.Message.(Last); is {

@@ -1,38 +1,52 @@
 package actor
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
-// Who waits for a full inbox hears of it when there is room, and what must get in gets in.
-func TestVacant(t *testing.T) {
+// mustWait sends a message for which there is no place.
+func mustWait(t *testing.T, s *System, msg any) *Waiting {
+	t.Helper()
+	w, err := s.SendOrWait(key, msg, nil)
+	if err != nil || w == nil {
+		t.Fatalf("%v does not wait: %v", msg, err)
+	}
+	return w
+}
+
+// waits reports whether a message still waits.
+func waits(w *Waiting) bool {
+	synctest.Wait()
+	select {
+	case <-w.Over():
+		return false
+	default:
+		return true
+	}
+}
+
+// What waits for a place gets each one that becomes free, in the order in which it came, and before what comes later. What must get in gets in.
+func TestWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		release := make(chan struct{})
+		var got []any
 		r := newReplies(t)
 		s := newTest(t, scripted{receive: each(func(_ *scripted, e *Envelope) error {
 			<-release
+			got = append(got, e.Message)
 			e.Reply(nil, nil)
 			return nil
 		})}, Options{MailboxSize: 3, MaxBatch: 1})
-		isVacant := func(ch <-chan struct{}) bool {
-			synctest.Wait()
-			select {
-			case <-ch:
-				return true
-			default:
-				return false
-			}
+		if w, err := s.SendOrWait(key, "in work", r.to("in work")); w != nil || err != nil {
+			t.Errorf("a message to an actor that sleeps: %v, %v", w, err)
 		}
-		if !isVacant(s.Vacant(key, nil)) {
-			t.Error("an actor that sleeps has no room")
-		}
-		mustSend(t, s, key, "in work", r.to("in work"))
 		synctest.Wait()
 		for i := range 3 {
-			if !isVacant(s.Vacant(key, nil)) {
-				t.Errorf("no room beside %d", i)
-			}
 			mustSend(t, s, key, i, r.to(i))
 		}
 		if err := s.Push(key, 3, r.to(3)); err != nil {
@@ -41,47 +55,112 @@ func TestVacant(t *testing.T) {
 		if err := s.SendAwake(key, 4, r.to(4)); err != nil {
 			t.Errorf("SendAwake to a full inbox: %v", err)
 		}
-		one, other := s.Vacant(key, nil), s.Vacant(key, nil)
-		if isVacant(one) || isVacant(other) {
-			t.Error("a full inbox has room")
+		one, gone, two := mustWait(t, s, "one"), mustWait(t, s, "gone"), mustWait(t, s, "two")
+		if !gone.TakeBack() || gone.TakeBack() {
+			t.Error("what waits can be taken back, once")
 		}
 		for range 2 {
 			release <- struct{}{}
 		}
-		if isVacant(one) {
+		if !waits(one) {
 			t.Error("there is room while as many wait as may")
 		}
 		release <- struct{}{}
-		if !isVacant(one) {
-			t.Error("nobody was told that there is room")
+		if waits(one) || !waits(two) {
+			t.Error("one place was made, and the first did not get it, or the second did")
 		}
-		if isVacant(other) {
-			t.Error("two were told of one place")
+		if one.Err() != nil || one.TakeBack() {
+			t.Errorf("queued with %v, or taken back afterwards", one.Err())
 		}
-		release <- struct{}{}
-		if !isVacant(other) {
-			t.Error("the second who waits was not told that there is room")
+		if err := s.Send(key, "late", nil); !errors.Is(err, ErrOverloaded) {
+			t.Errorf("who came later: %v", err)
 		}
 		close(release)
+		if waits(two) {
+			t.Error("the second did not get a place")
+		}
 		synctest.Wait()
 		r.complete()
+		if want := []any{"in work", 0, 1, 2, 3, 4, "one", "two"}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
 	})
 }
 
-// An actor that ends with a full inbox lets nobody wait for it.
-func TestVacantEnds(t *testing.T) {
+// A request waits for a place until its context ends, and then was not sent.
+func TestRequestWhenVacant(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		release := make(chan struct{})
-		s := newTest(t, scripted{receive: each(func(*scripted, *Envelope) error {
+		s := newTest(t, scripted{receive: each(func(_ *scripted, e *Envelope) error {
 			<-release
-			return errBroken
-		})}, Options{MailboxSize: 1, MaxBatch: 1, Logger: discard()})
-		for i := range 2 {
-			mustSend(t, s, key, i, nil)
-			synctest.Wait()
+			e.Reply(e.Message, nil)
+			return nil
+		})}, Options{MailboxSize: 1, MaxBatch: 1})
+		mustSend(t, s, key, "in work", nil)
+		synctest.Wait()
+		mustSend(t, s, key, "waits", nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		placed := 0
+		if _, err := s.RequestWhenVacant(ctx, key, "too late", func() { placed++ }); !errors.Is(err, ErrOverloaded) || placed != 1 {
+			t.Errorf("got %v, placed %d times", err, placed)
 		}
-		vacant := s.Vacant(key, nil)
+		answer := make(chan any, 1)
+		go func() {
+			v, err := s.RequestWhenVacant(t.Context(), key, "asked", func() { placed++ })
+			answer <- []any{v, err}
+		}()
+		synctest.Wait()
+		if placed != 1 {
+			t.Error("placed while it waits")
+		}
 		close(release)
-		<-vacant
+		if got := (<-answer).([]any); got[0] != "asked" || got[1] != nil || placed != 2 {
+			t.Errorf("got %v, placed %d times", got, placed)
+		}
 	})
+}
+
+// What waits is refused as what is queued is, where the actor backs off, and with ErrStopped where the system is shut down.
+func TestWaitingEnds(t *testing.T) {
+	for name, shut := range map[string]bool{"back-off": false, "shutdown": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				release := make(chan struct{})
+				s := newTest(t, scripted{receive: each(func(_ *scripted, e *Envelope) error {
+					<-release
+					if shut {
+						e.Reply(nil, nil)
+						return nil
+					}
+					return errBroken
+				})}, Options{MailboxSize: 1, MaxBatch: 1, Logger: discard()})
+				for i := range 2 {
+					mustSend(t, s, key, i, nil)
+					synctest.Wait()
+				}
+				refused := make(chan error, 1)
+				w, err := s.SendOrWait(key, "waits", func(_ any, err error) { refused <- err })
+				if w == nil || err != nil {
+					t.Fatal(err)
+				}
+				if shut {
+					go s.Shutdown(t.Context())
+					synctest.Wait()
+				}
+				close(release)
+				<-w.Over()
+				switch {
+				case shut && !errors.Is(w.Err(), ErrStopped):
+					t.Errorf("it ended with %v", w.Err())
+				case !shut && w.Err() != nil:
+					t.Errorf("it ended with %v", w.Err())
+				case !shut:
+					if err := <-refused; err == nil {
+						t.Error("it was served")
+					}
+				}
+			})
+		})
+	}
 }

@@ -179,36 +179,43 @@ func (s *Session) take(message any) error {
 	if !s.begin() {
 		return ErrSessionOver
 	}
-	for {
-		err := s.send(s.ns.host.actors.Send, message, 0)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, actor.ErrOverloaded):
-			s.refused(message, err, 0)
-			return nil
-		case !s.await(s.ns.host.actors.Vacant(s.Key(), message)):
+	var waits *actor.Waiting
+	err := s.send(func(key Key, m any, reply func(any, error)) (err error) {
+		waits, err = s.ns.host.actors.SendOrWait(key, m, reply)
+		return err
+	}, message, 0)
+	if waits != nil {
+		if !s.await(waits) {
 			s.done()
 			return ErrSessionOver
 		}
+		err = waits.Err()
 	}
+	if err != nil {
+		s.refused(message, err, 0)
+	}
+	return nil
 }
 
-// await waits for a channel, or for less: something may have changed. It is false when the session is
-// over.
-func (s *Session) await(vacant <-chan struct{}) bool {
-	s.mu.Lock()
-	if s.over {
+// await waits until a message waits no more. It is false where the session is over before, and the message is not sent.
+func (s *Session) await(waits *actor.Waiting) bool {
+	for {
+		s.mu.Lock()
+		over, freed := s.over, s.freed()
 		s.mu.Unlock()
-		return false
+		if over && waits.TakeBack() {
+			return false
+		}
+		if over {
+			<-waits.Over()
+			return true
+		}
+		select {
+		case <-waits.Over():
+			return true
+		case <-freed: // something may have changed
+		}
 	}
-	free := s.freed()
-	s.mu.Unlock()
-	select {
-	case <-vacant:
-	case <-free:
-	}
-	return true
 }
 
 // Offer is Receive for a caller that must not wait, and has asked AutoAnswer: where Receive

@@ -91,32 +91,16 @@ func (h *Host) sender(id Identity, r *http.Request) uint64 {
 // request sends a message to a room and waits for its answer. While the sender has its share of the room's
 // mailbox waiting it waits, until ctx ends; what waits so counts for the node's memory, too.
 func (h *Host) request(ctx context.Context, key Key, m any) (any, error) {
-	for {
-		answer, err := h.actors.Request(ctx, key, m)
-		if !errors.Is(err, actor.ErrOverloaded) {
-			return answer, err
-		}
-		if failed := h.awaitPlace(ctx, key, m); failed != nil {
-			return nil, failed
-		}
+	answer, err := h.actors.Request(ctx, key, m)
+	if !errors.Is(err, actor.ErrOverloaded) {
+		return answer, err
 	}
-}
-
-// awaitPlace waits until a message may have a place in a room's mailbox. It fails with hibernate.ErrMemory where so much
-// waits that this may not, and with actor.ErrOverloaded when ctx ends.
-func (h *Host) awaitPlace(ctx context.Context, key Key, m any) error {
 	bytes := 0
 	if sized, is := m.(actor.Sized); is {
 		bytes = sized.Size()
 	}
 	if err := h.admitTo(h.outside, bytes); err != nil {
-		return err
+		return nil, err
 	}
-	defer h.outside.Give(bytes)
-	select {
-	case <-h.actors.Vacant(key, m):
-		return nil
-	case <-ctx.Done():
-		return actor.ErrOverloaded
-	}
+	return h.actors.RequestWhenVacant(ctx, key, m, func() { h.outside.Give(bytes) })
 }

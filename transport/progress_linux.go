@@ -24,6 +24,15 @@ func acknowledgedOn(conn net.Conn) (bytes, rest uint64, ok bool) {
 	return bytes, rest, ok
 }
 
+// hungUp reports whether the other side of a connection has ended it, though there may be something to be read.
+func hungUp(conn net.Conn) (is bool) {
+	onDescriptor(conn, func(fd int) {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		is = err == nil && info.State != unix.BPF_TCP_ESTABLISHED
+	})
+	return is
+}
+
 // limitUnsent makes the kernel take no more for a connection than it can send, and unsentBytes. The
 // descriptor keeps that when the socket is parked.
 func limitUnsent(conn net.Conn) {

@@ -8,4 +8,5 @@ import "net"
 
 func acknowledged(int) (bytes, rest uint64, ok bool)        { return 0, 0, false }
 func acknowledgedOn(net.Conn) (bytes, rest uint64, ok bool) { return 0, 0, false }
+func hungUp(net.Conn) bool                                  { return false }
 func limitUnsent(net.Conn)                                  {}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/syncproto"
@@ -39,7 +41,7 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 		bad.send(w)
 		return
 	}
-	h.enter(a.s, key, room.ConnectRequest{
+	h.enter(a, key, room.ConnectRequest{
 		Stock:    true,
 		ID:       id,
 		Identity: identity,
@@ -69,8 +71,9 @@ func (a *active) upgrade(w *response, r *http.Request, key room.Key) *refusal {
 }
 
 // enter brings a socket into its room. Where the room refuses, the client is told on the
-// socket, and its answer has to be read.
-func (h *Handler) enter(s *socket, key room.Key, req room.ConnectRequest) {
+// socket, and its answer has to be read. A client that hangs up meanwhile waits no longer, and takes no place in the room's mailbox.
+func (h *Handler) enter(a *active, key room.Key, req room.ConnectRequest) {
+	s := a.s
 	defer func() {
 		if v := recover(); v != nil {
 			h.opts.panicked("connecting to a room panicked", key.String(), v)
@@ -79,12 +82,50 @@ func (h *Handler) enter(s *socket, key room.Key, req room.ConnectRequest) {
 	}()
 	ctx, cancel := context.WithTimeout(req.Request.Context(), h.opts.SetupTimeout)
 	defer cancel()
+	defer whenHungUp(a.wire.Conn, cancel).stop()
 	session, err := h.host.Connect(ctx, key, req)
 	if err != nil {
 		s.refuse(err)
 		return
 	}
 	s.session.Store(session)
+}
+
+// hungUpEvery is how often a connection is looked at of which nobody reads.
+const hungUpEvery = 250 * time.Millisecond
+
+// A listener looks whether the other side of a connection has hung up.
+type listener struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	over  bool
+}
+
+// whenHungUp calls f when the other side of a connection has hung up, if that can be seen without reading.
+func whenHungUp(conn net.Conn, f func()) *listener {
+	l := new(listener)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.timer = time.AfterFunc(hungUpEvery, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		switch {
+		case l.over:
+		case hungUp(conn):
+			f()
+		default:
+			l.timer.Reset(hungUpEvery)
+		}
+	})
+	return l
+}
+
+// stop ends the looking.
+func (l *listener) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	l.timer.Stop()
 }
 
 // closeForSetup says how a socket ends whose room did not let it in: with 4500 when

@@ -223,10 +223,10 @@ part_sockets-soak() {
   note 'drawn in .bin/soak.png'
 }
 
-# Hostile clients beside honest ones, under the race detector and with more threads than there are cores.
+# Hostile clients beside honest ones, under the race detector (see part_unit) and with more threads than there are cores.
 part_edges-soak() {
   have gcc || have clang || missing 'the race detector needs a C compiler'
-  CGO_ENABLED=1 GOMAXPROCS=12 go test -race -count=1 -v -timeout 24h -run '^TestEdges$' ./test/edges \
+  CGO_ENABLED=1 GOMAXPROCS=12 go test -race -gcflags=modernc.org/sqlite/lib=-race=false -count=1 -v -timeout 24h -run '^TestEdges$' ./test/edges \
     -edges.for "$DURATION" -edges.hostile 200 -edges.honest 50 -edges.ratio 2
 }
 

@@ -1,6 +1,7 @@
 package edges
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,6 +99,9 @@ func (c *honest) try(ctx context.Context) (code string, n int64, err error) {
 		_, data, err := c.conn.Read(ctx)
 		if err != nil {
 			return "", 0, err
+		}
+		if !bytes.Contains(data, []byte(id)) {
+			continue // to parse all that hostile clients have everybody told would take most of the machine
 		}
 		var m struct {
 			Type, ID, Code string
