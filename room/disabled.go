@@ -4,7 +4,8 @@ package room
 // for does not count for the room's back-off: whoever connects again and again could keep the room down. But each
 // new life costs a start. So an action type that has panicked or hung three times for one user is not run for him
 // until a minute after the last time: it is answered with action_disabled. Who is nobody in particular is told from
-// others by the connection. The host remembers, because the life is over.
+// others by the connection; and because a connection is soon made, an action type that has panicked ten times in a room for such clients is
+// not run there for those of them that come later, until a minute after the last time. The host remembers, because the life is over.
 
 import (
 	"fmt"
@@ -20,6 +21,8 @@ import (
 const (
 	// maxPanics is how many panics of an action type one user has.
 	maxPanics = 3
+	// maxAnonymousPanics is how many those have together in a room who are nobody in particular.
+	maxAnonymousPanics = 10
 	// disabledFor is for how long after the last one the action type is not run.
 	disabledFor = time.Minute
 	// maxCulprits is how many pairs of user and action type a host remembers.
@@ -92,32 +95,56 @@ type panics struct {
 type panicked struct {
 	times int
 	last  time.Time
+	since uint64 // of anonymous ones together: the serial of the connection for which the limit was reached
+}
+
+// anonymous stands for all users of a room who are nobody in particular, if who is one of them.
+func (who culprit) anonymous() (all culprit, is bool) {
+	is = who.serial != 0
+	who.serial = 0
+	return who, is
 }
 
 // disabled reports whether an action type is not to be run for a user.
 func (p *panics) disabled(who culprit, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	of := p.all[who]
-	return of.times >= maxPanics && !of.over(now)
+	if of := p.all[who]; of.times >= maxPanics && !of.over(now) {
+		return true
+	}
+	all, is := who.anonymous()
+	of := p.all[all]
+	return is && of.times >= maxAnonymousPanics && !of.over(now) && who.serial > of.since
 }
 
 // note counts a panic, and reports whether the action type is disabled from now on.
 func (p *panics) note(who culprit, now time.Time) (disabled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if all, is := who.anonymous(); is {
+		p.count(all, who.serial, now)
+	}
+	return p.count(who, 0, now) == maxPanics
+}
+
+// count counts a panic, and gives how many there have been. mu is held.
+func (p *panics) count(who culprit, serial uint64, now time.Time) int {
 	of := p.all[who]
 	if of.over(now) {
-		of.times = 0
+		of = panicked{}
 	}
+	if of.times++; of.times == maxAnonymousPanics {
+		of.since = serial
+	}
+	of.last = now
 	if p.all == nil {
 		p.all = make(map[culprit]panicked)
 	}
 	if len(p.all) >= maxCulprits {
 		p.sweep(now)
 	}
-	p.all[who] = panicked{of.times + 1, now}
-	return of.times+1 == maxPanics
+	p.all[who] = of
+	return of.times
 }
 
 // sweep forgets what is over, and one that is not where there are too many. mu is held.

@@ -50,22 +50,41 @@ func TestPanicsOfAUser(t *testing.T) {
 }
 
 // TestPanicsOverManyConnections: somebody who connects again and again has an action panic over each connection. The room is
-// there for others all the time: it does not back off.
+// there for others all the time: it does not back off, and after ten panics the action is not run for who comes after that. Who was there before,
+// and who has an identity, still may, and a minute after the last panic everybody may.
 func TestPanicsOverManyConnections(t *testing.T) {
 	h, p := open(t)
 	alice := h.Join("shop", "r", "alice")
-	for range 20 {
-		mallory := h.Join("shop", "r", "")
-		for range 3 {
-			mustRefuse(t, mallory.Do("items", "panic", object{"id": "x"}), "action_failed")
+	panics := func(c *roomtest.Client, n int) {
+		t.Helper()
+		for range n {
+			mustRefuse(t, c.Do("items", "panic", object{"id": "x"}), "action_failed")
 			mustSucceed(t, alice.Do("items", "put", object{"id": "1"}))
 		}
-		mustRefuse(t, mallory.Do("items", "panic", object{"id": "x"}), "action_disabled")
+	}
+	for _, n := range []int{3, 3, 3, 1} {
+		mallory := h.Join("shop", "r", "")
+		panics(mallory, n)
+		if n == 3 {
+			mustRefuse(t, mallory.Do("items", "panic", object{"id": "x"}), "action_disabled")
+		}
 		mallory.Leave()
 	}
-	if n := p.starts.Load(); n != 61 {
-		t.Errorf("the room had %d lives", n)
+	lives := p.starts.Load()
+	for range 20 {
+		mallory := h.Join("shop", "r", "")
+		mustRefuse(t, mallory.Do("items", "panic", object{"id": "x"}), "action_disabled")
+		mustSucceed(t, mallory.Do("items", "put", object{"id": "2"}))
+		mallory.Leave()
 	}
+	if n := p.starts.Load(); lives != 11 || n != lives {
+		t.Errorf("the room had %d lives, and then %d", lives, n)
+	}
+	panics(alice, 1)
+	panics(h.Join("shop", "r", "", roomtest.As(room.Identity{Subject: "bob"})), 1)
+	panics(h.Join("shop", "other", ""), 1)
+	h.Advance(time.Minute)
+	panics(h.Join("shop", "r", ""), 3)
 }
 
 // TestPanicsKeepTheNumber: a numbered action that is disabled keeps its number, and is applied when it may be.

@@ -82,7 +82,7 @@ func (h *Handler) enter(a *active, key room.Key, req room.ConnectRequest) {
 	}()
 	ctx, cancel := context.WithTimeout(req.Request.Context(), h.opts.SetupTimeout)
 	defer cancel()
-	defer whenHungUp(a.wire.Conn, cancel).stop()
+	defer whenHungUp(a.wire.Conn, hungUpWhileConnecting, cancel).stop()
 	session, err := h.host.Connect(ctx, key, req)
 	if err != nil {
 		s.refuse(err)
@@ -91,8 +91,12 @@ func (h *Handler) enter(a *active, key room.Key, req room.ConnectRequest) {
 	s.session.Store(session)
 }
 
-// hungUpEvery is how often a connection is looked at of which nobody reads.
-const hungUpEvery = 250 * time.Millisecond
+// How often a connection is looked at of which nobody reads: while its room lets it in, and while it has no place for its next message. What
+// the client has sent is dropped in the second case, so it has longer.
+const (
+	hungUpWhileConnecting = 250 * time.Millisecond
+	hungUpWhileRead       = time.Second
+)
 
 // A listener looks whether the other side of a connection has hung up.
 type listener struct {
@@ -101,12 +105,12 @@ type listener struct {
 	over  bool
 }
 
-// whenHungUp calls f when the other side of a connection has hung up, if that can be seen without reading.
-func whenHungUp(conn net.Conn, f func()) *listener {
+// whenHungUp looks every so often whether the other side of a connection has hung up, if that can be seen without reading, and calls f then.
+func whenHungUp(conn net.Conn, every time.Duration, f func()) *listener {
 	l := new(listener)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.timer = time.AfterFunc(hungUpEvery, func() {
+	l.timer = time.AfterFunc(every, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		switch {
@@ -114,7 +118,7 @@ func whenHungUp(conn net.Conn, f func()) *listener {
 		case hungUp(conn):
 			f()
 		default:
-			l.timer.Reset(hungUpEvery)
+			l.timer.Reset(every)
 		}
 	})
 	return l
