@@ -133,9 +133,13 @@ func BenchmarkOneRoom(b *testing.B) {
 		return bareTook, sameTook, took(func() { client.work(messages, inFlight) })
 	}
 	round()
+	rounds := 11
+	if os.Getenv("DEN_BENCH_FULL") == "" {
+		rounds = 3
+	}
 	for b.Loop() {
 		var bares, sames, dens []time.Duration
-		for range 11 {
+		for range rounds {
 			bareTook, sameTook, denTook := round()
 			bares, sames, dens = append(bares, bareTook), append(sames, sameTook), append(dens, denTook)
 		}

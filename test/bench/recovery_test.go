@@ -2,7 +2,7 @@ package bench
 
 // What a crash costs the next start, and what the commit log takes of the disk.
 //
-//	DEN_BENCH_FULL   set: a million actions for the size of the log, which takes a minute
+//	DEN_BENCH_FULL   set: a million actions for the size of the log, which takes a minute; and more rounds of some other benchmarks
 
 import (
 	"bytes"

@@ -36,8 +36,11 @@ checker() {
   echo "$dir/$name"
 }
 
+# What go test need not do here: look at what the part vet looks at, and link what only a debugger reads.
+readonly lean='-vet=off -ldflags=-w'
+
 # tests is go test, which leaves a list of the tests that did not run on this machine for the summary.
-tests() { go test -json "$@" | CGO_ENABLED=0 go run ./test/checks/skips -out "${SKIPPED_FILE:-/dev/null}"; }
+tests() { go test -json $lean "$@" | CGO_ENABLED=0 go run ./test/checks/skips -out "${SKIPPED_FILE:-/dev/null}"; }
 
 go_files() { find . \( -name node_modules -o -name '.?*' \) -prune -o -name '*.go' -print0; }
 
@@ -146,7 +149,7 @@ seconds() {
 # with counters; no target runs it, so it goes without the optimiser.
 part_fuzz() {
   local listed line names=() count=0
-  listed=$(go test -list '^Fuzz' ./...) || { echo "$listed"; exit 1; }
+  listed=$(go test $lean -list '^Fuzz' ./...) || { echo "$listed"; exit 1; }
   while read -r line; do
     case $line in
       Fuzz*) names+=("$line") ;;
@@ -174,14 +177,14 @@ fuzz() {
   grep -q '^    context deadline exceeded$' "$log" && ! grep -q 'Failing input' "$log" && fuzzOnce "$@"
 }
 
-fuzzOnce() { go test -gcflags='modernc.org/sqlite/lib=-N -l' -run '^$' -fuzz "^$1\$" -fuzztime "$FUZZTIME" "$2"; }
+fuzzOnce() { go test $lean -gcflags='modernc.org/sqlite/lib=-N -l' -run '^$' -fuzz "^$1\$" -fuzztime "$FUZZTIME" "$2"; }
 
 # Every benchmark that compares with a floor reports a metric with "ratio" in its unit; run.sh shows those again at the end.
 part_bench() {
   local logs=.bin/logs
   [ "$BENCHTIME" = 1x ] || export DEN_BENCH_FULL=1 # the log's size after a million actions
   mkdir -p "$logs"
-  go test -run '^$' -bench . -benchtime "$BENCHTIME" -timeout 20m ./... | tee "$logs/bench.txt"
+  go test $lean -run '^$' -bench . -benchtime "$BENCHTIME" -timeout 20m ./... | tee "$logs/bench.txt"
   grep -q '^Benchmark' "$logs/bench.txt" || { note 'no benchmark was found'; exit 1; }
   awk '/^Benchmark/ {
     for (i = 3; i < NF; i += 2) if ($(i+1) ~ /ratio/) printf "%-28s %8s %s\n", $1, $i, $(i+1)
@@ -194,7 +197,7 @@ part_crash() { crash "${LOOPS:-200}" 0s; }
 part_crash-soak() { crash 1000000 "$DURATION"; }
 
 crash() {
-  DEN_CRASH_LOOPS=$1 DEN_CRASH_FOR=$2 go test -count=1 -v -timeout 24h -run '^TestInvariantGateKill9$' ./test/crash
+  DEN_CRASH_LOOPS=$1 DEN_CRASH_FOR=$2 go test $lean -count=1 -v -timeout 24h -run '^TestInvariantGateKill9$' ./test/crash
 }
 
 # Real sockets, concurrent clients, and a search for an order that explains what they saw.
@@ -202,8 +205,8 @@ part_linear-soak() {
   go test -count=1 -v -timeout 24h -run '^TestInvariantOrderedLinearizable$' ./test/linear -linear.for "$DURATION"
 }
 
-# The simulation, for as long as one likes; a few thousand seeds of it in every run; and its deliberate bugs.
-part_sim() { tests -count=1 -timeout 15m ./test/sim; }
+# The simulation, for as long as one likes; a thousand seeds of it in every run; and its deliberate bugs.
+part_sim() { tests -count=1 -timeout 15m ./test/sim -sim.seeds 1000; }
 part_sim-soak() { go test -count=1 -v -timeout 24h -skip '^TestTorture$' ./test/sim -sim.for "$DURATION"; }
 part_bugs() { go test -count=1 -v -tags denbugs -timeout 1h -run '^TestBugs$' ./test/sim ./test/linear; }
 
