@@ -23,7 +23,8 @@ type Identity struct {
 // A Link carries messages to one client: a socket, a test's mailbox, another
 // process. Both methods are safe from any goroutine and never block. A link that has a method Probe() as well
 // is asked by it to end soon if its client is gone, and one with Receipt() to find out soon what the client
-// has received; neither blocks. One with SendThen(then func(), frames ...*Frame) (waits bool), which is Send and calls then
+// has received; neither blocks. One with Unread() (read func()) is told that nothing is taken from its client until read is called, and
+// may end if the client hangs up meanwhile. One with SendThen(then func(), frames ...*Frame) (waits bool), which is Send and calls then
 // once nothing of the frames waits any more, gets presence no faster than it takes it.
 type Link interface {
 	// Send queues frames, in order. A link that cannot take them closes itself;

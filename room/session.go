@@ -185,6 +185,7 @@ func (s *Session) take(message any) error {
 		return err
 	}, message, 0)
 	if waits != nil {
+		defer s.unread()()
 		if !s.await(waits) {
 			s.done()
 			return ErrSessionOver
@@ -195,6 +196,14 @@ func (s *Session) take(message any) error {
 		s.refused(message, err, 0)
 	}
 	return nil
+}
+
+// unread tells the link that nothing is taken from the client until read is called.
+func (s *Session) unread() (read func()) {
+	if link, can := s.conn.Link.(interface{ Unread() (read func()) }); can {
+		return link.Unread()
+	}
+	return func() {}
 }
 
 // await waits until a message waits no more. It is false where the session is over before, and the message is not sent.

@@ -118,16 +118,16 @@ func (a *active) next() error {
 // receive hands a message to the room, whose mailbox counts it. Where it has to wait for a place there, what is
 // kept of it here counts until then.
 func (a *active) receive(session *room.Session, m message) error {
-	if a.in.larger != nil {
-		a.in.memory.release(&a.in.held)
+	if a.in.larger == nil {
+		return session.Receive(m.data, m.binary)
 	}
+	a.in.memory.release(&a.in.held)
 	if session.Offer(m.data, m.binary) {
 		return nil
 	}
-	if a.in.larger != nil && a.in.keep() != nil {
+	if a.in.keep() != nil {
 		return &room.Error{Code: syncproto.CodeOverloaded, Message: "The server has too much to do. Try again later."}
 	}
-	defer whenHungUp(a.wire.Conn, hungUpWhileRead, func() { a.link.abort(closeAbnormal, "") }).stop()
 	return session.Receive(m.data, m.binary)
 }
 

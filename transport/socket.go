@@ -90,6 +90,17 @@ func (s *socket) Waiting() int {
 	return s.active.link.Waiting()
 }
 
+// Unread says that the client is not read until the returned function is called. If it hangs up meanwhile, the socket ends.
+func (s *socket) Unread() (read func()) {
+	s.mu.Lock()
+	a := s.active
+	s.mu.Unlock()
+	if a == nil {
+		return func() {}
+	}
+	return whenHungUp(a.wire.Conn, hungUpWhileUnread, func() { a.link.abort(closeAbnormal, "") }).stop
+}
+
 // abort ends the socket with nothing more written.
 func (s *socket) abort(code int, reason string) {
 	s.mu.Lock()

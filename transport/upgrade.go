@@ -95,7 +95,7 @@ func (h *Handler) enter(a *active, key room.Key, req room.ConnectRequest) {
 // the client has sent is dropped in the second case, so it has longer.
 const (
 	hungUpWhileConnecting = 250 * time.Millisecond
-	hungUpWhileRead       = time.Second
+	hungUpWhileUnread     = time.Second
 )
 
 // A listener looks whether the other side of a connection has hung up.
