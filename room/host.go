@@ -228,7 +228,7 @@ type Host struct {
 	mu         sync.RWMutex
 	namespaces map[string]*namespace // filled by Register, read by all
 	tending    atomic.Bool           // a timer is set, spares.go
-	stocking   sync.WaitGroup
+	stocking   tally
 
 	releasing sync.Mutex // held while the host's own files are closed
 	released  bool       // the directory's lock has been given back; protected by releasing
@@ -356,7 +356,7 @@ func (h *Host) Quiet(ctx context.Context) error {
 	if err := h.actors.Quiet(ctx); err != nil {
 		return err
 	}
-	h.stocking.Wait() // a millisecond or two
+	h.stocking.wait() // a millisecond or two
 	return h.presence.Settle(ctx)
 }
 

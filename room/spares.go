@@ -6,6 +6,7 @@ package room
 import (
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/denrooms/den/storage"
@@ -41,7 +42,42 @@ func (h *Host) stock(db *storage.DB) {
 		return
 	}
 	if work := db.Stock(); work != nil {
-		h.stocking.Go(func() { h.contain("making connections in stock", work) })
+		h.stocking.run(func() { h.contain("making connections in stock", work) })
+	}
+}
+
+// A tally counts what runs beside. Its wait may come while something begins, which a WaitGroup does not allow. The zero value is ready.
+type tally struct {
+	mu   sync.Mutex
+	n    int
+	none sync.Cond // nothing runs
+}
+
+func (t *tally) run(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n++
+	go func() { // ends with f
+		defer t.ended()
+		f()
+	}()
+}
+
+func (t *tally) ended() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n--; t.n == 0 {
+		t.none.Broadcast()
+	}
+}
+
+// wait waits until nothing runs.
+func (t *tally) wait() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.none.L = &t.mu
+	for t.n > 0 {
+		t.none.Wait()
 	}
 }
 
@@ -54,7 +90,7 @@ func (h *Host) kinds() []*namespace {
 
 // closeSpares closes what is left of them.
 func (h *Host) closeSpares() {
-	h.stocking.Wait()
+	h.stocking.wait()
 	for _, ns := range h.kinds() {
 		h.contain("closing spare connections", ns.kind.Close)
 	}
