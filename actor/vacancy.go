@@ -3,6 +3,7 @@ package actor
 import (
 	"context"
 	"math"
+	"slices"
 )
 
 // What to do when an inbox has no place. Whoever reads messages off a socket waits until there is
@@ -45,13 +46,12 @@ func (w *Waiting) TakeBack() bool {
 	c := w.cell
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, other := range c.waiting {
-		if other == w {
-			c.waiting = append(c.waiting[:i:i], c.waiting[i+1:]...)
-			return true
-		}
+	i := slices.Index(c.waiting, w)
+	if i < 0 {
+		return false
 	}
-	return false
+	c.waiting = slices.Delete(c.waiting, i, i+1)
+	return true
 }
 
 // end says that a message waits no more. The cell's lock is held.

@@ -25,6 +25,7 @@ func (t *turn) followLate() {
 		frames, later, err := t.sinceReply(m, m.reply)
 		if err != nil {
 			t.life.log.Warn("the rows of a late reply were not sent once more", "err", err)
+			continue
 		}
 		if later != nil {
 			t.pursue(later)

@@ -98,16 +98,16 @@ const (
 	hungUpWhileUnread     = time.Second
 )
 
-// A listener looks whether the other side of a connection has hung up.
-type listener struct {
+// A hangUpWatch looks whether the other side of a connection has hung up.
+type hangUpWatch struct {
 	mu    sync.Mutex
 	timer *time.Timer
 	over  bool
 }
 
 // whenHungUp looks every so often whether the other side of a connection has hung up, if that can be seen without reading, and calls f then.
-func whenHungUp(conn net.Conn, every time.Duration, f func()) *listener {
-	l := new(listener)
+func whenHungUp(conn net.Conn, every time.Duration, f func()) *hangUpWatch {
+	l := new(hangUpWatch)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.timer = time.AfterFunc(every, func() {
@@ -125,7 +125,7 @@ func whenHungUp(conn net.Conn, every time.Duration, f func()) *listener {
 }
 
 // stop ends the looking.
-func (l *listener) stop() {
+func (l *hangUpWatch) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.over = true
