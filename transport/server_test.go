@@ -55,7 +55,7 @@ func startServer(t testing.TB, o Options, ho ...func(*room.Options)) *server {
 		closed:  make(chan closing, 10_000),
 	}}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
-	hostOptions := room.Options{Dir: t.TempDir(), Logger: logger}
+	hostOptions := room.Options{Dir: t.TempDir(), Logger: logger, ActionTimeout: 4 * patience} // a test may block a room for as long as it needs
 	for _, f := range ho {
 		f(&hostOptions)
 	}

@@ -259,9 +259,13 @@ func (c *Client) settle(what string) {
 	}
 }
 
-// Confirm says that the client has everything that was sent to it, as a pong does
-// on a socket.
-func (c *Client) Confirm() { c.session.Confirm(c.session.Mark()) }
+// Confirm waits until the room has served what was sent to it, and says that the client has everything that came of it, as
+// a pong does on a socket.
+func (c *Client) Confirm() {
+	c.t.Helper()
+	c.settle("confirming") // a frame may be here before the room has noted that it is
+	c.session.Confirm(c.session.Mark())
+}
 
 func (c *Client) await(what string, from int, match func(Event) bool) Event {
 	c.t.Helper()
