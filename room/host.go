@@ -18,10 +18,11 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// A Key names a room: a namespace and a name within it.
+// A Key names a room: its fields are Namespace and Room, the name within the namespace, both strings and decoded.
 type Key = actor.Key
 
-// An Identity says who a client is.
+// An Identity says who a client is: Subject, a string, is the user's id, and Claims, a map[string]any, is what else
+// authentication found out, as plain data. The zero Identity is anybody.
 type Identity = hibernate.Identity
 
 // A Link carries messages to one client; a Frame is such a message.
@@ -30,8 +31,8 @@ type (
 	Frame = hibernate.Frame
 )
 
-// Options of a host. The zero value of each field stands for its default; only
-// Dir must be given.
+// Options of a host. The zero value of each field stands for its default, and so does a
+// negative number where the field does not say what it means. Only Dir must be given.
 type Options struct {
 	// Dir is the data directory. It is made if it is not there, and locked: a
 	// directory has one host.
@@ -56,7 +57,8 @@ type Options struct {
 	// has of messages that have not come whole, what waits for a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
 	// refused with overloaded. A client for which as much waits as is left is too slow and is closed. It is not all that
 	// the process takes: rooms that are awake come on top. Default: half of the machine's memory, or of what
-	// the process may have (on Linux its cgroup's limit); 512 MiB where neither is known. See Host.MemoryUsed.
+	// the process may have (on Linux its cgroup's limit); 512 MiB where neither is known. Less than 16 MiB, which
+	// the den command refuses, is too little for a few clients. See Host.MemoryUsed.
 	Memory int64
 	// InFlight is how many messages of one connection may be in work; its socket is
 	// not read while there are so many. Default 256.

@@ -45,12 +45,12 @@ type Stamps struct {
 // When a room wakes its table is compared with T. A field that is new gets a column, in
 // which old rows have the default, else NULL (a pointer) or Go's zero value. Indexes,
 // checks, defaults, references and the order of the columns follow T as well. For all
-// but the indexes the table is made anew with its rows, and clients get the channel anew.
+// but the indexes the table is made again with its rows, and clients get the channel from scratch.
 //
-// A program that is taken back to its last version opens rooms that the newer one has widened. A column without a
-// field is left alone if it may be NULL or has a default: rows keep what they have in it, new rows get the
-// default, and clients see it as one more column. Any other column without a field is an error that keeps the
-// room asleep, and so is a field that has become of another SQL type: write a migration ([Migrations]).
+// A program that is taken back to its last version opens rooms that the newer one has widened, if each new field is
+// a pointer or has a default in its tag. Such a column without a field is left alone: rows keep what they have
+// in it, new rows get the default or NULL, and clients see it as one more column. Any other column without a field, like that of
+// a plain int, is an error that keeps the room asleep, and so is a field that has become of another SQL type: write a migration ([Migrations]).
 // A column without a field is an error, too, while another field has no column yet, because that may be a rename.
 // So is a table that a migration has made by itself, if it is not exactly what T says.
 //
