@@ -83,7 +83,7 @@ type Options struct {
 	// room_full; what only deletes still passes. Default 10 GiB.
 	MaxRoomBytes int64
 	// History is how many of its newest actions a room remembers the changed rows of. A
-	// client that was away for longer gets its channels anew. Default 100,000.
+	// client that was away for longer gets its channels from scratch. Default 100,000.
 	History int
 	// MaxSnapshotBytes is how much JSON is sent at once where it cannot come in steps: a channel whose table was
 	// redefined, and what a life that broke has not handed out. It is also how long the answer to a cursor
@@ -93,7 +93,7 @@ type Options struct {
 	// Durability says what an acknowledgement means. Default: Durable.
 	Durability Durability
 	// Retention is how long a room remembers what was deleted and what was changed; a
-	// client that was away for longer gets its channels anew. Default 7 days.
+	// client that was away for longer gets its channels from scratch. Default 7 days.
 	Retention time.Duration
 	// TimeTravel is how far back a room's earlier states can be had, see Host.StateAt. The
 	// node's commit log keeps what that needs. Default 24 h; negative: not at all.

@@ -40,7 +40,8 @@ type Stamps struct {
 //	Memo   chan int  `den:"-"`                     no column
 //
 // A commit checks references: a row that others refer to can be deleted only together with these, or after them.
-// Otherwise it is storage.ErrConstraint.
+// Otherwise it is storage.ErrConstraint, as with a row that a check, a unique index or NOT NULL refuses. A client reads conflict and not
+// which rule it was; the log has that at the level debug.
 //
 // When a room wakes its table is compared with T. A field that is new gets a column, in
 // which old rows have the default, else NULL (a pointer) or Go's zero value. Indexes,
