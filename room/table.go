@@ -23,7 +23,8 @@ type Stamps struct {
 // `den:"name"`; the SQL table is made from T.
 //
 // T is a struct whose first field is the id (a string or an integer) and whose last
-// is an embedded [Stamps]. Its other exported fields are columns, in the order of the
+// is an embedded [Stamps]. Of ids, "" and 0 are like any other: no method makes one, see [Context.NewID].
+// T's other exported fields are columns, in the order of the
 // fields, which is the order on the wire too: string, bool (0 or 1), integers (but for
 // uint and uint64), floats, []byte, json.RawMessage (text), time.Time (Unix
 // milliseconds), and pointers to those, which may be NULL. A tag says more:
