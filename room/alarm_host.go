@@ -298,7 +298,7 @@ func (h *Host) lookForAlarms(key Key, do func(*alarmTable) error) error {
 
 func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
 
-// RebuildAlarms makes the index of alarms of a namespace anew from the rooms' files, and tells how
+// RebuildAlarms makes the index of alarms of a namespace again from the rooms' files, and tells how
 // many rooms there are and how many of them have alarms. It goes on after a room that cannot be looked
 // into; err joins the errors of the first 1000 of those, and names the rooms. Den does so by itself where the index is missing or
 // was refused.
