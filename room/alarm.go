@@ -13,7 +13,7 @@ import (
 //	_den_alarms(name, due, planned, attempt, cron, zone)   times in Unix ms
 //
 // So an alarm of an action that failed was never set. What runs them is in alarm_turn.go, what
-// wakes the room for them in alarm_host.go and in package hibernate.
+// wakes the room for them in alarm_host.go and in package hibernate/alarm.
 
 const (
 	// MaxAlarms is how many alarms a room can have.

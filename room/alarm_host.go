@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/actor"
-	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/storage"
 )
 
@@ -100,14 +100,14 @@ func (h *Host) indexOptions() storage.Options {
 	return o
 }
 
-func (h *Host) newClock(o storage.Options, exists bool) (*hibernate.AlarmClock, error) {
-	return hibernate.NewAlarmClock(hibernate.ClockOptions{
+func (h *Host) newClock(o storage.Options, exists bool) (*alarm.Clock, error) {
+	return alarm.Open(alarm.Options{
 		Now: h.opts.Clock.Now,
-		AfterFunc: func(d time.Duration, f func()) hibernate.Timer {
+		AfterFunc: func(d time.Duration, f func()) alarm.Timer {
 			return h.afterFunc(d, "the alarm clock", f)
 		},
 		Known: h.HasNamespace,
-		Ring: func(call hibernate.Call) error {
+		Ring: func(call alarm.Call) error {
 			return h.actors.Push(keyNamed(call.Room), &alarmMessage{careful: call.Careful}, func(_ any, err error) { call.Done(err) })
 		},
 		Open:   func() (*storage.DB, error) { return storage.Open(o) },
@@ -153,7 +153,7 @@ func (h *Host) putAside(o storage.Options, cause error) error {
 	return o.FS.SyncDir(filepath.Dir(o.Path))
 }
 
-// keyNamed is the way back from a room's name in hibernate.
+// keyNamed returns the key of a room from the name that the alarm clock knows it by.
 func keyNamed(name string) Key {
 	namespace, room, _ := strings.Cut(name, "/")
 	return Key{Namespace: namespace, Room: room}

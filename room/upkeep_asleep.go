@@ -2,7 +2,7 @@ package room
 
 // The upkeep that cannot wait until a room wakes: the content of its stored replies goes after a day, see
 // reply_content.go. A room that stores replies notes a reminder for the full hour after they will be a day old, in the
-// file of the index of alarms (package hibernate). When it is due, the file of a room that sleeps is opened without
+// file of the index of alarms (package alarm). When it is due, the file of a room that sleeps is opened without
 // a life, and none of the room's code runs. A room that is awake does its upkeep by itself, and the reminder comes again
 // an hour later.
 
@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/storage"
 )
 
@@ -33,7 +33,7 @@ const (
 type reminding struct {
 	mu   sync.Mutex
 	set  bool // a timer is set, or reminders are being seen to
-	last hibernate.Reminder
+	last alarm.Reminder
 }
 
 // arm tells whether a timer is to be set.
@@ -55,7 +55,7 @@ func (l *life) remind(stored time.Time) {
 
 // remindAt notes that a room's stored replies are to be looked at.
 func (h *Host) remindAt(key Key, due time.Time) {
-	h.alarms.Remind(hibernate.Reminder{Room: nameOf(key), Due: due})
+	h.alarms.Remind(alarm.Reminder{Room: nameOf(key), Due: due})
 	h.remindHourly()
 }
 
@@ -107,7 +107,7 @@ func (h *Host) remindSome(now time.Time) (more bool, err error) {
 		return false, err
 	}
 	more = len(found) == remindGroup
-	var done []hibernate.Reminder
+	var done []alarm.Reminder
 	for _, r := range found {
 		if r.Due.After(now) {
 			more = false
@@ -130,7 +130,7 @@ func (h *Host) remindSome(now time.Time) (more bool, err error) {
 		done = append(done, r)
 	}
 	if !more {
-		h.reminding.last = hibernate.Reminder{}
+		h.reminding.last = alarm.Reminder{}
 	}
 	if len(done) == 0 {
 		return more, nil

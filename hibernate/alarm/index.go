@@ -1,4 +1,4 @@
-package hibernate
+package alarm
 
 // The index of alarms on the disk: a database of Den's own, in the form of a room's file, with
 // the node's commit log in front of it as any room has. So it is durable, whole after a crash,
@@ -53,61 +53,61 @@ type lowered struct {
 }
 
 // load reads the index.
-func (a *AlarmClock) load() error {
-	a.writer.Lock()
-	defer a.writer.Unlock()
-	return a.safely(a.read)
+func (c *Clock) load() error {
+	c.writer.Lock()
+	defer c.writer.Unlock()
+	return c.safely(c.read)
 }
 
-func (a *AlarmClock) read() error {
-	if err := a.open(); err != nil {
+func (c *Clock) read() error {
+	if err := c.open(); err != nil {
 		return err
 	}
-	err := a.each("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) {
-		b := a.add(string(r.Bytes(0)))
+	err := c.each("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) {
+		b := c.add(string(r.Bytes(0)))
 		b.due, b.stored, b.at = r.Int(1), r.Int(1), r.Int(1)
-		if b.due <= a.opened {
+		if b.due <= c.opened {
 			b.missed = true
-			a.missed++
+			c.missed++
 		}
-		a.queue.put(b)
+		c.queue.put(b)
 	})
 	if err == nil {
-		err = a.each("SELECT name, value FROM _den_due_state", func(r *storage.Rows) {
+		err = c.each("SELECT name, value FROM _den_due_state", func(r *storage.Rows) {
 			name := string(r.Bytes(0))
 			if namespace, covers := strings.CutPrefix(name, coversNS); covers {
-				a.covered[namespace] = r.Int(1) != 0
+				c.covered[namespace] = r.Int(1) != 0
 			} else if name == stateStarts {
-				a.starts = r.Int(1)
+				c.starts = r.Int(1)
 			}
 		})
 	}
 	if err != nil {
-		err = errors.Join(err, a.db.Close())
-		a.db = nil
+		err = errors.Join(err, c.db.Close())
+		c.db = nil
 	}
 	return err
 }
 
 // safely works on the index. A panic becomes storage.ErrCorrupt and the file is let go as it is, because it comes in
 // a timer's goroutine, or in the turn of a room that has no part in it. The writer's lock is held.
-func (a *AlarmClock) safely(do func() error) (err error) {
+func (c *Clock) safely(do func() error) (err error) {
 	defer func() {
 		v := recover()
 		if v == nil {
 			return
 		}
-		err = fmt.Errorf("hibernate: %w: panic: %v\n%s", storage.ErrCorrupt, v, debug.Stack())
-		if db := a.db; db != nil {
-			a.db = nil
+		err = fmt.Errorf("alarm: %w: panic: %v\n%s", storage.ErrCorrupt, v, debug.Stack())
+		if db := c.db; db != nil {
+			c.db = nil
 			db.Fence()
 		}
 	}()
 	return do()
 }
 
-func (a *AlarmClock) each(sql string, do func(*storage.Rows), args ...any) error {
-	rows, err := a.db.Internal().Query(sql, args...)
+func (c *Clock) each(sql string, do func(*storage.Rows), args ...any) error {
+	rows, err := c.db.Internal().Query(sql, args...)
 	if err != nil {
 		return err
 	}
@@ -119,11 +119,11 @@ func (a *AlarmClock) each(sql string, do func(*storage.Rows), args ...any) error
 }
 
 // open opens the file, and makes its tables. The writer's lock is held.
-func (a *AlarmClock) open() error {
-	if a.db != nil {
+func (c *Clock) open() error {
+	if c.db != nil {
 		return nil
 	}
-	db, err := a.o.Open()
+	db, err := c.o.Open()
 	if err != nil {
 		return err
 	}
@@ -133,127 +133,127 @@ func (a *AlarmClock) open() error {
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	a.db = db
+	c.db = db
 	return nil
 }
 
 // Lower makes durable that a room may have an alarm as early as due. It comes before the
 // room's own commit: what a crash between the two leaves wakes the room in vain.
-func (a *AlarmClock) Lower(room string, due time.Time) error {
-	a.mu.Lock()
-	b := a.rooms[room]
+func (c *Clock) Lower(room string, due time.Time) error {
+	c.mu.Lock()
+	b := c.rooms[room]
 	if b == nil {
-		b = a.add(room)
+		b = c.add(room)
 	}
 	b.lowered = true
 	at := due.UnixMilli()
 	if b.stored <= at {
-		a.mu.Unlock()
+		c.mu.Unlock()
 		return nil
 	}
-	g := a.gather()
+	g := c.gather()
 	g.lowered = append(g.lowered, lowered{b, at})
-	a.mu.Unlock()
-	return a.write(g)
+	c.mu.Unlock()
+	return c.write(g)
 }
 
 // Covers tells whether the index knows all of a namespace's rooms.
-func (a *AlarmClock) Covers(namespace string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.covered[namespace]
+func (c *Clock) Covers(namespace string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.covered[namespace]
 }
 
 // Cover notes that it does. It is written with what is written next, or by Write.
-func (a *AlarmClock) Cover(namespace string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.covered[namespace] = true
-	a.states = append(a.states, state{coversNS + namespace, 1})
+func (c *Clock) Cover(namespace string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.covered[namespace] = true
+	c.states = append(c.states, state{coversNS + namespace, 1})
 }
 
 // Write makes durable what was noted.
-func (a *AlarmClock) Write() error {
-	a.mu.Lock()
-	g := a.gather()
-	a.mu.Unlock()
-	return a.write(g)
+func (c *Clock) Write() error {
+	c.mu.Lock()
+	g := c.gather()
+	c.mu.Unlock()
+	return c.write(g)
 }
 
 // Uncover notes durably that it does not: a crash may leave rooms and index apart, in a host that
 // syncs neither.
-func (a *AlarmClock) Uncover(namespace string) error {
-	a.mu.Lock()
-	delete(a.covered, namespace)
-	a.mu.Unlock()
-	return a.keepState(coversNS+namespace, 0)
+func (c *Clock) Uncover(namespace string) error {
+	c.mu.Lock()
+	delete(c.covered, namespace)
+	c.mu.Unlock()
+	return c.keepState(coversNS+namespace, 0)
 }
 
-func (a *AlarmClock) keepState(name string, value int64) error {
-	a.mu.Lock()
-	g := a.gather()
+func (c *Clock) keepState(name string, value int64) error {
+	c.mu.Lock()
+	g := c.gather()
 	g.states = append(g.states, state{name, value})
-	a.mu.Unlock()
-	return a.write(g)
+	c.mu.Unlock()
+	return c.write(g)
 }
 
 // gather gives the group that gathers. The lock is held.
-func (a *AlarmClock) gather() *group {
-	if a.group == nil {
-		a.group = new(group)
+func (c *Clock) gather() *group {
+	if c.group == nil {
+		c.group = new(group)
 	}
-	return a.group
+	return c.group
 }
 
 // write returns when a group is durable. The first of the group who gets the writer's lock
 // writes it for all; those who come meanwhile are the next group.
-func (a *AlarmClock) write(g *group) error {
-	a.writer.Lock()
-	defer a.writer.Unlock()
+func (c *Clock) write(g *group) error {
+	c.writer.Lock()
+	defer c.writer.Unlock()
 	if g.written {
 		return g.err
 	}
-	a.mu.Lock()
-	if a.closed {
-		a.mu.Unlock()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
 		return storage.ErrClosed
 	}
-	if a.group == g {
-		a.group = nil
+	if c.group == g {
+		c.group = nil
 	}
-	g.states = append(a.states, g.states...)
-	g.reminders = append(a.reminders, g.reminders...)
-	a.states, a.reminders = nil, nil
-	raised := a.raise()
-	relieve := a.relieving
-	a.relieving = false
-	a.mu.Unlock()
-	g.written, g.err = true, a.safely(func() error { return a.commit(g, raised) })
-	a.mu.Lock()
-	a.wrote(g, raised)
-	a.mu.Unlock()
+	g.states = append(c.states, g.states...)
+	g.reminders = append(c.reminders, g.reminders...)
+	c.states, c.reminders = nil, nil
+	raised := c.raise()
+	relieve := c.relieving
+	c.relieving = false
+	c.mu.Unlock()
+	g.written, g.err = true, c.safely(func() error { return c.commit(g, raised) })
+	c.mu.Lock()
+	c.wrote(g, raised)
+	c.mu.Unlock()
 	if g.err == nil && relieve {
-		g.err = a.safely(a.db.Checkpoint)
+		g.err = c.safely(c.db.Checkpoint)
 	}
 	return g.err
 }
 
 // mark notes a row that can be brought up to date. The lock is held.
-func (a *AlarmClock) mark(b *bell) {
+func (c *Clock) mark(b *bell) {
 	if b.due > b.stored && !b.dirty {
 		b.dirty = true
-		a.dirty = append(a.dirty, b)
+		c.dirty = append(c.dirty, b)
 	}
 }
 
 // late tells whether there is something to bring up to date. The lock is held.
-func (a *AlarmClock) late() bool { return len(a.dirty) > 0 || len(a.reminders) > 0 || a.relieving }
+func (c *Clock) late() bool { return len(c.dirty) > 0 || len(c.reminders) > 0 || c.relieving }
 
 // raise takes rows that are to be brought up to date, and from here on counts with what they will
 // be: who wants a lower one comes behind. The lock is held.
-func (a *AlarmClock) raise() (raised []lowered) {
+func (c *Clock) raise() (raised []lowered) {
 	taken := 0
-	for _, b := range a.dirty {
+	for _, b := range c.dirty {
 		if len(raised) == maxRaises {
 			break
 		}
@@ -264,14 +264,14 @@ func (a *AlarmClock) raise() (raised []lowered) {
 			raised = append(raised, lowered{b, b.due})
 		}
 	}
-	if a.dirty = slices.Delete(a.dirty, 0, taken); len(a.dirty) == 0 {
-		a.dirty = nil
+	if c.dirty = slices.Delete(c.dirty, 0, taken); len(c.dirty) == 0 {
+		c.dirty = nil
 	}
 	return raised
 }
 
 // wrote takes what came of a write. The lock is held.
-func (a *AlarmClock) wrote(g *group, raised []lowered) {
+func (c *Clock) wrote(g *group, raised []lowered) {
 	for _, l := range g.lowered {
 		l.b.stored = never // not known
 		if g.err == nil {
@@ -281,39 +281,39 @@ func (a *AlarmClock) wrote(g *group, raised []lowered) {
 	for _, r := range raised {
 		if g.err != nil && r.b.stored == never { // the row may still be there: it is removed again
 			r.b.stored = never - 1
-			a.mark(r.b)
+			c.mark(r.b)
 		}
-		a.forget(r.b)
+		c.forget(r.b)
 	}
 	if g.err != nil {
-		a.states = append(g.states, a.states...)
-		a.reminders = append(g.reminders, a.reminders...)
+		c.states = append(g.states, c.states...)
+		c.reminders = append(g.reminders, c.reminders...)
 	}
 }
 
 // commit writes a group in one transaction. What fails is tried from the start the next time, with the
 // file opened anew. The writer's lock is held.
-func (a *AlarmClock) commit(g *group, raised []lowered) error {
-	if err := a.open(); err != nil {
+func (c *Clock) commit(g *group, raised []lowered) error {
+	if err := c.open(); err != nil {
 		return err
 	}
-	batch, err := a.db.Begin()
+	batch, err := c.db.Begin()
 	if err == nil {
-		if err = a.fill(g, raised); err == nil {
+		if err = c.fill(g, raised); err == nil {
 			err = batch.Commit()
 		} else {
 			batch.Rollback()
 		}
 	}
 	if err != nil {
-		a.db.Close() // the error of before says more
-		a.db = nil
+		c.db.Close() // the error of before says more
+		c.db = nil
 	}
 	return err
 }
 
-func (a *AlarmClock) fill(g *group, raised []lowered) error {
-	internal := a.db.Internal()
+func (c *Clock) fill(g *group, raised []lowered) error {
+	internal := c.db.Internal()
 	for _, r := range slices.Concat(raised, g.lowered) { // a lower bound wins
 		var err error
 		if r.due == never {
@@ -330,74 +330,74 @@ func (a *AlarmClock) fill(g *group, raised []lowered) error {
 			return err
 		}
 	}
-	return a.fillReminders(g)
+	return c.fillReminders(g)
 }
 
 // Flush brings the rows on the disk up to date, and writes the reminders.
-func (a *AlarmClock) Flush() error {
+func (c *Clock) Flush() error {
 	for {
-		a.mu.Lock()
-		a.flushed = a.o.Now().UnixMilli()
-		late := a.late()
-		g := a.gather()
-		a.mu.Unlock()
+		c.mu.Lock()
+		c.flushed = c.o.Now().UnixMilli()
+		late := c.late()
+		g := c.gather()
+		c.mu.Unlock()
 		if !late {
 			return nil
 		}
-		if err := a.write(g); err != nil {
+		if err := c.write(g); err != nil {
 			return err
 		}
 	}
 }
 
 // Relieve has the index's file written down soon, so that the commit log need not keep it.
-func (a *AlarmClock) Relieve() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.relieving = true
-	a.arm()
+func (c *Clock) Relieve() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.relieving = true
+	c.arm()
 }
 
 // Close brings the index up to date, and closes it. No room may be awake.
-func (a *AlarmClock) Close() error {
-	a.Stop()
-	a.mu.Lock()
-	if a.closed {
-		a.mu.Unlock()
+func (c *Clock) Close() error {
+	c.Stop()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
 		return nil
 	}
-	if a.starts > 0 {
-		a.states = append(a.states, state{stateStarts, 0})
+	if c.starts > 0 {
+		c.states = append(c.states, state{stateStarts, 0})
 	}
-	a.mu.Unlock()
-	err := a.finish()
-	a.mu.Lock()
-	a.closed = true
-	a.mu.Unlock()
-	a.writer.Lock()
-	defer a.writer.Unlock()
-	if a.db != nil {
-		err = errors.Join(err, a.db.Close())
-		a.db = nil
+	c.mu.Unlock()
+	err := c.finish()
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.writer.Lock()
+	defer c.writer.Unlock()
+	if c.db != nil {
+		err = errors.Join(err, c.db.Close())
+		c.db = nil
 	}
 	return err
 }
 
 // finish writes what is left, where there is a file or need for one.
-func (a *AlarmClock) finish() error {
-	a.mu.Lock()
-	reminded := len(a.reminders) > 0
-	idle := len(a.dirty) == 0 && len(a.states) == 0
-	g := a.gather()
-	a.mu.Unlock()
-	a.writer.Lock()
-	none := a.db == nil
-	a.writer.Unlock()
+func (c *Clock) finish() error {
+	c.mu.Lock()
+	reminded := len(c.reminders) > 0
+	idle := len(c.dirty) == 0 && len(c.states) == 0
+	g := c.gather()
+	c.mu.Unlock()
+	c.writer.Lock()
+	none := c.db == nil
+	c.writer.Unlock()
 	if !reminded && (idle || none) {
 		return nil
 	}
-	if err := a.write(g); err != nil {
+	if err := c.write(g); err != nil {
 		return err
 	}
-	return a.Flush()
+	return c.Flush()
 }

@@ -1,4 +1,4 @@
-package hibernate
+package alarm
 
 import (
 	"container/heap"

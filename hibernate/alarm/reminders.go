@@ -1,4 +1,4 @@
-package hibernate
+package alarm
 
 // Reminders are of what is to be done to a room's file later, without the room's code and whether or not it sleeps
 // then. There may be one for every room that was in use within a day, so the clock has in memory only those of the
@@ -28,32 +28,32 @@ type noted struct {
 }
 
 // Remind notes a reminder. A room may have several, but one of a time.
-func (a *AlarmClock) Remind(r Reminder) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
+func (c *Clock) Remind(r Reminder) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
 		return
 	}
-	a.reminders = append(a.reminders, noted{Reminder: r})
-	if len(a.reminders) == 1 {
-		a.arm()
+	c.reminders = append(c.reminders, noted{Reminder: r})
+	if len(c.reminders) == 1 {
+		c.arm()
 	}
 }
 
 // Reminders are those of the file that come after one, in the order of their times and of the rooms, at most limit. The zero
 // Reminder comes before all.
-func (a *AlarmClock) Reminders(after Reminder, limit int) (found []Reminder, err error) {
-	a.writer.Lock()
-	defer a.writer.Unlock()
-	if a.db == nil {
+func (c *Clock) Reminders(after Reminder, limit int) (found []Reminder, err error) {
+	c.writer.Lock()
+	defer c.writer.Unlock()
+	if c.db == nil {
 		return nil, nil
 	}
 	due := int64(0)
 	if !after.Due.IsZero() {
 		due = after.Due.UnixMilli()
 	}
-	err = a.safely(func() error {
-		return a.each("SELECT due, room FROM _den_reminders WHERE (due, room) > (?, ?) ORDER BY due, room LIMIT ?", func(r *storage.Rows) {
+	err = c.safely(func() error {
+		return c.each("SELECT due, room FROM _den_reminders WHERE (due, room) > (?, ?) ORDER BY due, room LIMIT ?", func(r *storage.Rows) {
 			found = append(found, Reminder{Room: string(r.Bytes(1)), Due: time.UnixMilli(r.Int(0))})
 		}, due, after.Room, limit)
 	})
@@ -61,24 +61,24 @@ func (a *AlarmClock) Reminders(after Reminder, limit int) (found []Reminder, err
 }
 
 // Reminded removes reminders that were seen to, before it returns.
-func (a *AlarmClock) Reminded(done []Reminder) error {
-	a.mu.Lock()
+func (c *Clock) Reminded(done []Reminder) error {
+	c.mu.Lock()
 	for _, r := range done {
-		a.reminders = append(a.reminders, noted{r, true})
+		c.reminders = append(c.reminders, noted{r, true})
 	}
-	g := a.gather()
-	a.mu.Unlock()
-	return a.write(g)
+	g := c.gather()
+	c.mu.Unlock()
+	return c.write(g)
 }
 
 // fillReminders writes those of a group into the open batch.
-func (a *AlarmClock) fillReminders(g *group) error {
+func (c *Clock) fillReminders(g *group) error {
 	for _, n := range g.reminders {
 		sql := "INSERT OR IGNORE INTO _den_reminders (due, room) VALUES (?, ?)"
 		if n.drop {
 			sql = "DELETE FROM _den_reminders WHERE due = ? AND room = ?"
 		}
-		if _, err := a.db.Internal().Exec(sql, n.Due.UnixMilli(), n.Room); err != nil {
+		if _, err := c.db.Internal().Exec(sql, n.Due.UnixMilli(), n.Room); err != nil {
 			return err
 		}
 	}

@@ -1,8 +1,8 @@
-package hibernate
+package alarm
 
 // The alarm clock: which sleeping room is to be woken when. A room keeps its alarms in its own
 // database; the clock has one time a room, the earliest, and an index of those times on the disk
-// (clock_index.go), so that a start need not look into every room.
+// (index.go), so that a start need not look into every room.
 //
 // What the disk holds of a room is a lower bound: never later than the room's next alarm. A
 // room that is woken too early looks, and nothing happens; one that is not woken would forget.
@@ -42,8 +42,8 @@ type Timer interface {
 	Reset(d time.Duration) bool
 }
 
-// ClockOptions say what an AlarmClock works with. Now, AfterFunc, Known, Ring and Open are required.
-type ClockOptions struct {
+// Options say what an Clock works with. Now, AfterFunc, Known, Ring and Open are required.
+type Options struct {
 	// Now is the time; AfterFunc calls f in its own goroutine when d has passed.
 	Now       func() time.Time
 	AfterFunc func(d time.Duration, f func()) Timer
@@ -72,10 +72,10 @@ type Call struct {
 	Done func(err error)
 }
 
-// An AlarmClock wakes rooms at their times. Its methods are safe from any goroutine; Lower,
+// An Clock wakes rooms at their times. Its methods are safe from any goroutine; Lower,
 // Flush and Close wait for the disk. For one room Lower and Set are called one after another.
-type AlarmClock struct {
-	o      ClockOptions
+type Clock struct {
+	o      Options
 	opened int64 // when; alarms from before are missed ones
 
 	writer sync.Mutex // held by who writes the index
@@ -124,8 +124,8 @@ func namespaceOf(room string) string {
 	return namespace
 }
 
-// NewAlarmClock makes a clock with what the index holds. It calls nothing before Start.
-func NewAlarmClock(o ClockOptions) (*AlarmClock, error) {
+// Open makes a clock with what the index holds. It calls nothing before Start.
+func Open(o Options) (*Clock, error) {
 	if o.AtOnce == 0 {
 		o.AtOnce = DefaultAtOnce
 	}
@@ -133,49 +133,49 @@ func NewAlarmClock(o ClockOptions) (*AlarmClock, error) {
 		o.Logger = slog.Default()
 	}
 	now := o.Now().UnixMilli()
-	a := &AlarmClock{o: o, opened: now, flushed: now, rooms: make(map[string]*bell), held: make(map[string]bells), covered: make(map[string]bool)}
+	c := &Clock{o: o, opened: now, flushed: now, rooms: make(map[string]*bell), held: make(map[string]bells), covered: make(map[string]bool)}
 	if o.Exists {
-		if err := a.load(); err != nil {
+		if err := c.load(); err != nil {
 			return nil, err
 		}
 	}
-	return a, nil
+	return c, nil
 }
 
 // Start lets the clock run: what is due is called for, in rooms of namespaces that are known.
-func (a *AlarmClock) Start() error {
-	if a.missed > 0 && a.o.AtOnce > 0 {
-		a.starts++ // durable before the first call: it may be what ends the process
-		if err := a.keepState(stateStarts, a.starts); err != nil {
+func (c *Clock) Start() error {
+	if c.missed > 0 && c.o.AtOnce > 0 {
+		c.starts++ // durable before the first call: it may be what ends the process
+		if err := c.keepState(stateStarts, c.starts); err != nil {
 			return err
 		}
 	}
-	a.ring()
+	c.ring()
 	return nil
 }
 
 // careful tells that the process died again and again before it had called for what it had
 // missed: then rooms are called one at a time, and count their tries beforehand.
-func (a *AlarmClock) careful() bool { return a.missed > 0 && a.starts > 1 }
+func (c *Clock) careful() bool { return c.missed > 0 && c.starts > 1 }
 
 // Release calls for the rooms of a namespace that has become known.
-func (a *AlarmClock) Release(namespace string) {
-	a.mu.Lock()
-	held := a.held[namespace]
-	delete(a.held, namespace)
+func (c *Clock) Release(namespace string) {
+	c.mu.Lock()
+	held := c.held[namespace]
+	delete(c.held, namespace)
 	for _, b := range held {
 		b.held = false
-		a.enqueue(b)
+		c.enqueue(b)
 	}
-	a.mu.Unlock()
-	a.ring()
+	c.mu.Unlock()
+	c.ring()
 }
 
 // Next is a room's next alarm as far as the clock knows, and whether it has one.
-func (a *AlarmClock) Next(room string) (time.Time, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	b := a.rooms[room]
+func (c *Clock) Next(room string) (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.rooms[room]
 	if b == nil || b.due == never {
 		return time.Time{}, false
 	}
@@ -183,11 +183,11 @@ func (a *AlarmClock) Next(room string) (time.Time, bool) {
 }
 
 // Rooms are those that have alarms, the earliest first.
-func (a *AlarmClock) Rooms() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (c *Clock) Rooms() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var all bells
-	for _, b := range a.rooms {
+	for _, b := range c.rooms {
 		if b.due != never {
 			all = append(all, b)
 		}
@@ -201,13 +201,13 @@ func (a *AlarmClock) Rooms() []string {
 }
 
 // Failing are the rooms whose last call came to no end.
-func (a *AlarmClock) Failing() (rooms []string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.failing == 0 {
+func (c *Clock) Failing() (rooms []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failing == 0 {
 		return nil
 	}
-	for _, b := range a.rooms {
+	for _, b := range c.rooms {
 		if b.fails > 0 {
 			rooms = append(rooms, b.room)
 		}
@@ -218,76 +218,76 @@ func (a *AlarmClock) Failing() (rooms []string) {
 
 // Set says when a room's next alarm is, the zero time if it has none. It follows what has
 // become durable in the room, and Lower where the time is earlier than before.
-func (a *AlarmClock) Set(room string, due time.Time) {
+func (c *Clock) Set(room string, due time.Time) {
 	at := int64(never)
 	if !due.IsZero() {
 		at = due.UnixMilli()
 	}
-	a.mu.Lock()
-	b := a.rooms[room]
-	if b == nil && at == never || a.closed {
-		a.mu.Unlock()
+	c.mu.Lock()
+	b := c.rooms[room]
+	if b == nil && at == never || c.closed {
+		c.mu.Unlock()
 		return
 	}
 	if b == nil {
-		b = a.add(room)
+		b = c.add(room)
 	}
 	b.lowered = false
 	if b.due != at {
 		b.due, b.at = at, at
 		if !b.ringing && !b.held {
-			a.enqueue(b)
+			c.enqueue(b)
 		}
 	}
-	a.mark(b)
-	a.forget(b)
-	urgent := b.place == 0 && at <= a.o.Now().UnixMilli()
+	c.mark(b)
+	c.forget(b)
+	urgent := b.place == 0 && at <= c.o.Now().UnixMilli()
 	if !urgent {
-		a.arm()
+		c.arm()
 	}
-	a.mu.Unlock()
+	c.mu.Unlock()
 	if urgent {
-		a.ring()
+		c.ring()
 	}
 }
 
 // add makes the bell of a room that has none. The lock is held.
-func (a *AlarmClock) add(room string) *bell {
+func (c *Clock) add(room string) *bell {
 	b := &bell{room: strings.Clone(room), due: never, stored: never, at: never, place: -1}
-	a.rooms[b.room] = b
+	c.rooms[b.room] = b
 	return b
 }
 
 // forget drops a room that has no alarms, here and on the disk. The lock is held.
-func (a *AlarmClock) forget(b *bell) {
+func (c *Clock) forget(b *bell) {
 	if b.due == never && b.stored == never && !b.ringing && !b.held && !b.dirty && !b.lowered {
 		if b.fails > 0 {
-			a.failing--
+			c.failing--
 		}
-		delete(a.rooms, b.room)
+		delete(c.rooms, b.room)
 	}
 }
 
 // enqueue puts a bell where its time belongs. The lock is held.
-func (a *AlarmClock) enqueue(b *bell) {
+func (c *Clock) enqueue(b *bell) {
 	if b.at == never {
-		a.queue.remove(b)
+		c.queue.remove(b)
 		return
 	}
-	a.queue.put(b)
+	c.queue.put(b)
 }
 
 // ring calls for the rooms that are due, as many as may run at once.
-func (a *AlarmClock) ring() {
+func (c *Clock) ring() {
 	for again := true; again; {
 		again = false
-		a.mu.Lock()
-		calls := a.take()
-		a.arm()
-		a.mu.Unlock()
+		c.mu.Lock()
+		calls := c.take()
+		c.arm()
+		c.mu.Unlock()
 		for _, call := range calls {
-			if err := a.o.Ring(call); err != nil {
-				a.done(call.Room, err)
+			if err := c.o.Ring(call); err != nil {
+				c.done(call.Room, err)
 				again = true // its place is free
 			}
 		}
@@ -295,148 +295,148 @@ func (a *AlarmClock) ring() {
 }
 
 // take takes those out of the queue whose turn it is. The lock is held.
-func (a *AlarmClock) take() (calls []Call) {
-	now := a.o.Now().UnixMilli()
-	for !a.closed && a.ringing < a.limit() && len(a.queue) > 0 && a.queue[0].at <= now {
-		b := a.queue[0]
-		a.queue.remove(b)
-		if namespace := namespaceOf(b.room); !a.o.Known(namespace) {
-			a.held[namespace] = append(a.held[namespace], b)
+func (c *Clock) take() (calls []Call) {
+	now := c.o.Now().UnixMilli()
+	for !c.closed && c.ringing < c.limit() && len(c.queue) > 0 && c.queue[0].at <= now {
+		b := c.queue[0]
+		c.queue.remove(b)
+		if namespace := namespaceOf(b.room); !c.o.Known(namespace) {
+			c.held[namespace] = append(c.held[namespace], b)
 			b.held = true
 			continue
 		}
 		b.ringing = true
-		a.ringing++
+		c.ringing++
 		room := b.room
-		calls = append(calls, Call{Room: room, Careful: a.careful() || b.fails > 0, Done: func(err error) {
-			a.done(room, err)
-			a.ring()
+		calls = append(calls, Call{Room: room, Careful: c.careful() || b.fails > 0, Done: func(err error) {
+			c.done(room, err)
+			c.ring()
 		}})
 	}
 	return calls
 }
 
-func (a *AlarmClock) limit() int {
-	if a.careful() {
-		return min(a.o.AtOnce, 1)
+func (c *Clock) limit() int {
+	if c.careful() {
+		return min(c.o.AtOnce, 1)
 	}
-	return a.o.AtOnce
+	return c.o.AtOnce
 }
 
 // done takes what came of a call.
-func (a *AlarmClock) done(room string, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	b := a.rooms[room]
-	a.ringing--
+func (c *Clock) done(room string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.rooms[room]
+	c.ringing--
 	b.ringing = false
 	b.at = b.due
 	if b.fails > 0 {
-		a.failing--
+		c.failing--
 	}
 	if err == nil {
 		b.fails = 0
 	} else {
-		a.failing++
+		c.failing++
 		pause := min(firstPause<<min(b.fails, 6), lastPause)
 		b.fails = min(b.fails+1, 100)
-		b.at = max(b.at, a.o.Now().Add(pause).UnixMilli())
-		a.o.Logger.Debug("a room did not run its alarms, and is called again", "room", room, "in", pause, "err", err)
+		b.at = max(b.at, c.o.Now().Add(pause).UnixMilli())
+		c.o.Logger.Debug("a room did not run its alarms, and is called again", "room", room, "in", pause, "err", err)
 	}
-	a.reached(b)
+	c.reached(b)
 	if b.due != never {
-		a.enqueue(b)
+		c.enqueue(b)
 	}
-	a.forget(b)
-	a.arm() // before those hear of it who let time pass
-	if a.settled != nil {
-		close(a.settled)
-		a.settled = nil
+	c.forget(b)
+	c.arm() // before those hear of it who let time pass
+	if c.settled != nil {
+		close(c.settled)
+		c.settled = nil
 	}
 }
 
 // reached notes that a room was called for, or cannot be. The lock is held.
-func (a *AlarmClock) reached(b *bell) {
+func (c *Clock) reached(b *bell) {
 	if !b.missed {
 		return
 	}
 	b.missed = false
-	if a.missed--; a.missed == 0 && a.starts > 0 {
-		a.starts = 0
-		a.states = append(a.states, state{stateStarts, 0})
+	if c.missed--; c.missed == 0 && c.starts > 0 {
+		c.starts = 0
+		c.states = append(c.states, state{stateStarts, 0})
 	}
 }
 
 // arm sets the timer to what comes next. The lock is held.
-func (a *AlarmClock) arm() {
+func (c *Clock) arm() {
 	wait := time.Duration(-1)
-	if len(a.queue) > 0 || a.late() || len(a.held) > 0 && !a.nagged {
+	if len(c.queue) > 0 || c.late() || len(c.held) > 0 && !c.nagged {
 		wait = checkEvery
 	}
-	if len(a.queue) > 0 && a.ringing < a.limit() {
-		wait = min(wait, max(time.UnixMilli(a.queue[0].at).Sub(a.o.Now()), 0))
+	if len(c.queue) > 0 && c.ringing < c.limit() {
+		wait = min(wait, max(time.UnixMilli(c.queue[0].at).Sub(c.o.Now()), 0))
 	}
 	switch {
-	case a.closed || wait < 0:
-		if a.timer != nil {
-			a.timer.Stop()
+	case c.closed || wait < 0:
+		if c.timer != nil {
+			c.timer.Stop()
 		}
-	case a.timer == nil:
-		a.timer = a.o.AfterFunc(wait, a.tick)
+	case c.timer == nil:
+		c.timer = c.o.AfterFunc(wait, c.tick)
 	default:
-		a.timer.Reset(wait)
+		c.timer.Reset(wait)
 	}
 }
 
 // tick runs in the timer's goroutine.
-func (a *AlarmClock) tick() {
-	a.mu.Lock()
-	now := a.o.Now().UnixMilli()
-	flush := !a.closed && a.late() && (now-a.flushed >= checkEvery.Milliseconds() || now < a.flushed)
-	if now-a.opened >= checkEvery.Milliseconds() {
-		a.nag()
+func (c *Clock) tick() {
+	c.mu.Lock()
+	now := c.o.Now().UnixMilli()
+	flush := !c.closed && c.late() && (now-c.flushed >= checkEvery.Milliseconds() || now < c.flushed)
+	if now-c.opened >= checkEvery.Milliseconds() {
+		c.nag()
 	}
-	a.mu.Unlock()
+	c.mu.Unlock()
 	if flush {
-		if err := a.Flush(); err != nil {
-			a.o.Logger.Error("the index of alarms was not written", "err", err)
+		if err := c.Flush(); err != nil {
+			c.o.Logger.Error("the index of alarms was not written", "err", err)
 		}
 	}
-	a.ring()
+	c.ring()
 }
 
 // nag says that namespaces are not registered whose rooms have alarms, once, when the program has
 // had the time to do so. The lock is held.
-func (a *AlarmClock) nag() {
-	if len(a.held) == 0 || a.nagged {
+func (c *Clock) nag() {
+	if len(c.held) == 0 || c.nagged {
 		return
 	}
-	a.nagged = true
-	for _, namespace := range slices.Sorted(maps.Keys(a.held)) {
-		held := a.held[namespace]
-		a.o.Logger.Warn("alarms are due in rooms of a namespace that is not registered, and wait", "namespace", namespace, "rooms", len(held))
+	c.nagged = true
+	for _, namespace := range slices.Sorted(maps.Keys(c.held)) {
+		held := c.held[namespace]
+		c.o.Logger.Warn("alarms are due in rooms of a namespace that is not registered, and wait", "namespace", namespace, "rooms", len(held))
 		for _, b := range held {
-			a.reached(b)
+			c.reached(b)
 		}
 	}
 }
 
 // Settled waits until no room is called for, and none is due. ctx ends the waiting.
-func (a *AlarmClock) Settled(ctx context.Context) error {
+func (c *Clock) Settled(ctx context.Context) error {
 	for {
-		a.mu.Lock()
-		due := a.limit() > 0 && len(a.queue) > 0 && a.queue[0].at <= a.o.Now().UnixMilli()
-		if a.closed || a.ringing == 0 && !due {
-			a.mu.Unlock()
+		c.mu.Lock()
+		due := c.limit() > 0 && len(c.queue) > 0 && c.queue[0].at <= c.o.Now().UnixMilli()
+		if c.closed || c.ringing == 0 && !due {
+			c.mu.Unlock()
 			return nil
 		}
-		if a.settled == nil {
-			a.settled = make(chan struct{})
+		if c.settled == nil {
+			c.settled = make(chan struct{})
 		}
-		settled := a.settled
-		a.mu.Unlock()
+		settled := c.settled
+		c.mu.Unlock()
 		if due {
-			a.ring()
+			c.ring()
 		}
 		select {
 		case <-settled:
@@ -447,12 +447,12 @@ func (a *AlarmClock) Settled(ctx context.Context) error {
 }
 
 // Stop calls for no room any more. Lower and Set still work, until Close.
-func (a *AlarmClock) Stop() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.o.AtOnce = -1
-	if a.timer != nil {
-		a.timer.Stop()
+func (c *Clock) Stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.o.AtOnce = -1
+	if c.timer != nil {
+		c.timer.Stop()
 	}
 }
 
