@@ -107,13 +107,13 @@ func (h *Host) newClock(o storage.Options, exists bool) (*alarm.Clock, error) {
 			return h.afterFunc(d, "the alarm clock", f)
 		},
 		Known: h.HasNamespace,
-		Ring: func(call alarm.Call) error {
-			return h.actors.Push(keyNamed(call.Room), &alarmMessage{careful: call.Careful}, func(_ any, err error) { call.Done(err) })
+		Send: func(call alarm.Call) error {
+			return h.actors.Push(keyNamed(call.Room), &alarmMessage{countFirst: call.CountFirst}, func(_ any, err error) { call.Done(err) })
 		},
-		Open:   func() (*storage.DB, error) { return storage.Open(o) },
-		Exists: exists,
-		AtOnce: h.opts.AlarmRooms,
-		Logger: h.opts.Logger,
+		Open:     func() (*storage.DB, error) { return storage.Open(o) },
+		Exists:   exists,
+		MaxCalls: h.opts.AlarmRooms,
+		Logger:   h.opts.Logger,
 	})
 }
 
@@ -166,7 +166,7 @@ func (h *Host) registered(namespace string) {
 	if h.opts.AlarmRooms < 0 {
 		return
 	}
-	if h.alarms.Covers(namespace) {
+	if h.alarms.Complete(namespace) {
 		h.scanned.Store(namespace, true)
 		if err := h.uncover(namespace); err != nil {
 			h.opts.Logger.Error("the index of alarms was not written", "err", err)
@@ -222,7 +222,7 @@ func (h *Host) scanAlarms(ctx context.Context, namespace string) (rooms, alarmed
 	}
 	h.covered(namespace)
 	if rooms > 0 { // else no file is made for it
-		err = h.alarms.Write()
+		err = h.alarms.Sync()
 	}
 	return rooms, alarmed, err
 }
@@ -241,7 +241,7 @@ func (h *Host) reportScan(namespace string, key Key, err error) {
 func (h *Host) covered(namespace string) {
 	h.scanned.Store(namespace, true)
 	if h.opts.Durability != Unsynced { // there closeAlarms says so
-		h.alarms.Cover(namespace)
+		h.alarms.MarkComplete(namespace)
 	}
 }
 
@@ -251,7 +251,7 @@ func (h *Host) uncover(namespace string) error {
 	if h.opts.Durability != Unsynced {
 		return nil
 	}
-	return h.alarms.Uncover(namespace)
+	return h.alarms.MarkIncomplete(namespace)
 }
 
 // scanRoom looks into the file of a room that has no life.
@@ -353,7 +353,7 @@ func (h *Host) alarmsOf(ctx context.Context, key Key) (rows []alarmRow, err erro
 // SettleAlarms waits until no room runs alarms, and none is due. A room that could not be woken is
 // called again later, and is not waited for.
 func (h *Host) SettleAlarms(ctx context.Context) error {
-	if err := h.alarms.Settled(ctx); err != nil {
+	if err := h.alarms.WaitIdle(ctx); err != nil {
 		return err
 	}
 	for _, name := range h.alarms.Failing() { // their lives end behind the answer
@@ -368,7 +368,7 @@ func (h *Host) SettleAlarms(ctx context.Context) error {
 func (h *Host) closeAlarms() error {
 	if h.opts.Durability == Unsynced {
 		h.scanned.Range(func(namespace, _ any) bool {
-			h.alarms.Cover(namespace.(string))
+			h.alarms.MarkComplete(namespace.(string))
 			return true
 		})
 	}

@@ -25,7 +25,7 @@ const (
 // An alarmMessage has a room run the alarms that are due. When it is careful the room counts the
 // try of the first one durably, before it runs it, and runs no other: an alarm that ends the process or
 // hangs must come to an end some time.
-type alarmMessage struct{ careful bool }
+type alarmMessage struct{ countFirst bool }
 
 var (
 	errNoAlarmHook = errors.New("room: the room has alarms, but its handler has no OnAlarm")
@@ -43,7 +43,7 @@ func (l *life) nextAlarm() (time.Time, bool) {
 // countTries counts the try that a careful message in the batch asks for.
 func (l *life) countTries(batch []*actor.Envelope) {
 	for _, env := range batch {
-		if m, is := env.Message.(*alarmMessage); is && m.careful {
+		if m, is := env.Message.(*alarmMessage); is && m.countFirst {
 			if err := l.alarms.countTry(l.host.opts.Clock.Now().UnixMilli(), l.host.opts.AlarmTries); err != nil {
 				l.log.Error("an alarm's try was not counted", "err", err)
 			}
@@ -71,7 +71,7 @@ func (t *turn) alarms(m *alarmMessage) error {
 	l := t.life
 	now := l.host.opts.Clock.Now()
 	n := alarmsInTurn
-	if m.careful {
+	if m.countFirst {
 		n = 1
 	}
 	due, err := l.alarms.list(now.UnixMilli(), n)

@@ -170,7 +170,7 @@ func (o *Options) setDefaults() {
 		o.KeepReplaced = 30 * 24 * time.Hour
 	}
 	if o.AlarmRooms == 0 {
-		o.AlarmRooms = alarm.DefaultAtOnce
+		o.AlarmRooms = alarm.DefaultMaxCalls
 	}
 	def(&o.AlarmTries, 6)
 }

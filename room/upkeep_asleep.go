@@ -55,7 +55,7 @@ func (l *life) remind(stored time.Time) {
 
 // remindAt notes that a room's stored replies are to be looked at.
 func (h *Host) remindAt(key Key, due time.Time) {
-	h.alarms.Remind(alarm.Reminder{Room: nameOf(key), Due: due})
+	h.alarms.AddReminder(alarm.Reminder{Room: nameOf(key), Due: due})
 	h.remindHourly()
 }
 
@@ -135,7 +135,7 @@ func (h *Host) remindSome(now time.Time) (more bool, err error) {
 	if len(done) == 0 {
 		return more, nil
 	}
-	return more, h.alarms.Reminded(done)
+	return more, h.alarms.RemoveReminders(done)
 }
 
 // stripAsleep takes the content out of the old replies of a room that has no life; ErrCalledFor: it has one.

@@ -1,24 +1,24 @@
 // Package alarm wakes sleeping rooms at times that they have set.
 //
 // A room keeps its alarms in its own database. A [Clock] knows one time for
-// each room that has alarms, the earliest, and nothing of other rooms. It has
-// one timer for all of them.
+// each room that has alarms, the earliest, and nothing about other rooms. At
+// that time the clock calls the room, and the room runs the alarms that are
+// due.
 //
 // The clock keeps its times in the index, a database file of its own, so that
-// a process that starts need not open every room. For each room the index has
-// a lower bound: a time that is never later than the room's next alarm. A room
-// that is woken too early looks at its table and does nothing. A room that is
-// not woken would miss its alarm. So the order of writes is:
+// a process that starts need not open the file of every room. For each room
+// the index has a bound: a time that is never later than the room's next
+// alarm. A room that is called too early finds nothing to do. A room that is
+// not called would miss its alarm. This fixes the order of writes when a room
+// sets an alarm:
 //
-//	Lower   the bound in the index, durable
-//	        the room's own commit, durable
-//	Set     the clock's memory; the index follows later
+//	Clock.Lower     the bound in the index is durable
+//	room's commit   the alarm is durable
+//	Clock.Set       the clock knows the time; it raises the bound later
 //
-// A crash between the first two steps wakes the room once for nothing. The
-// index can be made again from the rooms' files.
+// A crash after the first step calls the room once for nothing. If the index
+// is lost, it is built again from the rooms' files.
 //
-// The index also holds reminders, which say when something is to be done to a
-// room's file without waking the room.
-//
-// A Clock is safe for use by several goroutines at once.
+// The index also has reminders, which say when to work on a room's file
+// without waking the room.
 package alarm

@@ -1,15 +1,14 @@
 package alarm
 
-// The index of alarms on the disk: a database of Den's own, in the form of a room's file, with
-// the node's commit log in front of it as any room has. So it is durable, whole after a crash,
-// and synced together with the rooms, by the code that does this for rooms.
+// The index on the disk: a database of Den's own with the format of a room's file, behind the node's commit log. So the
+// code that makes rooms durable, recovers them after a crash and syncs many of them at once does the same for the index.
 //
-//	_den_due(room, due)           a lower bound of each room's next alarm, Unix ms
-//	_den_due_state(name, value)   what follows
+//	_den_due(room, due)           a bound for each room: not later than its next alarm, Unix ms
+//	_den_due_state(name, value)   "starts" and "covers <namespace>", see below
 //	_den_reminders(due, room)     see reminders.go
 //
-// It can be made anew from the rooms' files: state "covers <namespace>" says that all files of a
-// namespace were looked into, or were made since.
+// "covers <namespace>" is 1 if the index has all rooms of the namespace that have alarms: each file was searched, or was made
+// since then.
 
 import (
 	"errors"
@@ -23,60 +22,62 @@ import (
 )
 
 const (
-	stateStarts = "starts"  // in a row that did not get through what they had missed
-	coversNS    = "covers " // and a namespace's name
+	// stateStarts counts the starts in a row that did not call all rooms with missed alarms.
+	stateStarts = "starts"
+	// stateCovers comes before a namespace's name.
+	stateCovers = "covers "
 
-	// maxRaises is how many rows a transaction brings up to date, beside what it is for.
+	// maxRaises is how many bounds a transaction raises at most, besides what it is for.
 	maxRaises = 1000
 )
 
+// A state is a row of _den_due_state.
 type state struct {
 	name  string
 	value int64
 }
 
-type states []state
-
-// A group is what one transaction writes, for all who came while the last one was on its way.
-type group struct {
-	lowered   []lowered
-	states    states
-	reminders []noted
-
-	written bool // with err; protected by the clock's writer
-	err     error
+// A bound is a row of _den_due that is to be written, or removed if due is never.
+type bound struct {
+	e   *entry
+	due int64
 }
 
-type lowered struct {
-	b   *bell
-	due int64
+// A group is what one transaction writes for all callers that came while the previous one was written.
+type group struct {
+	lowered   []bound
+	states    []state
+	reminders []reminderEdit
+
+	written bool // with the result err; protected by indexMu
+	err     error
 }
 
 // load reads the index.
 func (c *Clock) load() error {
-	c.writer.Lock()
-	defer c.writer.Unlock()
-	return c.safely(c.read)
+	c.indexMu.Lock()
+	defer c.indexMu.Unlock()
+	return c.recoverPanics(c.read)
 }
 
 func (c *Clock) read() error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	err := c.each("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) {
-		b := c.add(string(r.Bytes(0)))
-		b.due, b.stored, b.at = r.Int(1), r.Int(1), r.Int(1)
-		if b.due <= c.opened {
-			b.missed = true
+	err := c.query("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) {
+		e := c.add(string(r.Bytes(0)))
+		e.due, e.bound, e.callAt = r.Int(1), r.Int(1), r.Int(1)
+		if e.due <= c.opened {
+			e.missed = true
 			c.missed++
 		}
-		c.queue.put(b)
+		c.queue.put(e)
 	})
 	if err == nil {
-		err = c.each("SELECT name, value FROM _den_due_state", func(r *storage.Rows) {
+		err = c.query("SELECT name, value FROM _den_due_state", func(r *storage.Rows) {
 			name := string(r.Bytes(0))
-			if namespace, covers := strings.CutPrefix(name, coversNS); covers {
-				c.covered[namespace] = r.Int(1) != 0
+			if namespace, covers := strings.CutPrefix(name, stateCovers); covers {
+				c.complete[namespace] = r.Int(1) != 0
 			} else if name == stateStarts {
 				c.starts = r.Int(1)
 			}
@@ -89,9 +90,9 @@ func (c *Clock) read() error {
 	return err
 }
 
-// safely works on the index. A panic becomes storage.ErrCorrupt and the file is let go as it is, because it comes in
-// a timer's goroutine, or in the turn of a room that has no part in it. The writer's lock is held.
-func (c *Clock) safely(do func() error) (err error) {
+// recoverPanics calls a function that works on the index. A panic becomes storage.ErrCorrupt, and the file is left as it is:
+// the panic would end a timer's goroutine, or the turn of a room that has nothing to do with it. c.indexMu is held.
+func (c *Clock) recoverPanics(do func() error) (err error) {
 	defer func() {
 		v := recover()
 		if v == nil {
@@ -106,19 +107,19 @@ func (c *Clock) safely(do func() error) (err error) {
 	return do()
 }
 
-func (c *Clock) each(sql string, do func(*storage.Rows), args ...any) error {
+func (c *Clock) query(sql string, row func(*storage.Rows), args ...any) error {
 	rows, err := c.db.Internal().Query(sql, args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		do(rows)
+		row(rows)
 	}
 	return rows.Err()
 }
 
-// open opens the file, and makes its tables. The writer's lock is held.
+// open opens the file if it is not open, and makes its tables. c.indexMu is held.
 func (c *Clock) open() error {
 	if c.db != nil {
 		return nil
@@ -137,79 +138,80 @@ func (c *Clock) open() error {
 	return nil
 }
 
-// Lower makes durable that a room may have an alarm as early as due. It comes before the
-// room's own commit: what a crash between the two leaves wakes the room in vain.
+// Lower makes durable that a room may have an alarm at due or later. It is called before the room's own commit. A crash
+// between the two calls the room once for nothing.
 func (c *Clock) Lower(room string, due time.Time) error {
 	c.mu.Lock()
-	b := c.rooms[room]
-	if b == nil {
-		b = c.add(room)
+	e := c.rooms[room]
+	if e == nil {
+		e = c.add(room)
 	}
-	b.lowered = true
+	e.lowered = true
 	at := due.UnixMilli()
-	if b.stored <= at {
+	if e.bound <= at {
 		c.mu.Unlock()
 		return nil
 	}
-	g := c.gather()
-	g.lowered = append(g.lowered, lowered{b, at})
+	g := c.nextGroup()
+	g.lowered = append(g.lowered, bound{e, at})
 	c.mu.Unlock()
 	return c.write(g)
 }
 
-// Covers tells whether the index knows all of a namespace's rooms.
-func (c *Clock) Covers(namespace string) bool {
+// Complete reports whether the index has all rooms of a namespace that have alarms.
+func (c *Clock) Complete(namespace string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.covered[namespace]
+	return c.complete[namespace]
 }
 
-// Cover notes that it does. It is written with what is written next, or by Write.
-func (c *Clock) Cover(namespace string) {
+// MarkComplete notes that the index has all rooms of a namespace that have alarms. The note becomes durable with the next
+// write to the index, or by Sync.
+func (c *Clock) MarkComplete(namespace string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.covered[namespace] = true
-	c.states = append(c.states, state{coversNS + namespace, 1})
+	c.complete[namespace] = true
+	c.states = append(c.states, state{stateCovers + namespace, 1})
 }
 
-// Write makes durable what was noted.
-func (c *Clock) Write() error {
+// MarkIncomplete makes durable that the index may lack rooms of a namespace. A host that syncs neither the rooms nor the
+// index calls it, because a crash may leave them in disagreement.
+func (c *Clock) MarkIncomplete(namespace string) error {
 	c.mu.Lock()
-	g := c.gather()
+	delete(c.complete, namespace)
+	c.mu.Unlock()
+	return c.writeState(stateCovers+namespace, 0)
+}
+
+// Sync makes durable what MarkComplete has noted.
+func (c *Clock) Sync() error {
+	c.mu.Lock()
+	g := c.nextGroup()
 	c.mu.Unlock()
 	return c.write(g)
 }
 
-// Uncover notes durably that it does not: a crash may leave rooms and index apart, in a host that
-// syncs neither.
-func (c *Clock) Uncover(namespace string) error {
+func (c *Clock) writeState(name string, value int64) error {
 	c.mu.Lock()
-	delete(c.covered, namespace)
-	c.mu.Unlock()
-	return c.keepState(coversNS+namespace, 0)
-}
-
-func (c *Clock) keepState(name string, value int64) error {
-	c.mu.Lock()
-	g := c.gather()
+	g := c.nextGroup()
 	g.states = append(g.states, state{name, value})
 	c.mu.Unlock()
 	return c.write(g)
 }
 
-// gather gives the group that gathers. The lock is held.
-func (c *Clock) gather() *group {
+// nextGroup returns the group that the next transaction writes. c.mu is held.
+func (c *Clock) nextGroup() *group {
 	if c.group == nil {
 		c.group = new(group)
 	}
 	return c.group
 }
 
-// write returns when a group is durable. The first of the group who gets the writer's lock
-// writes it for all; those who come meanwhile are the next group.
+// write returns after a group is durable. The first caller that gets indexMu writes the group for all its callers. Those
+// who come meanwhile share the next group.
 func (c *Clock) write(g *group) error {
-	c.writer.Lock()
-	defer c.writer.Unlock()
+	c.indexMu.Lock()
+	defer c.indexMu.Unlock()
 	if g.written {
 		return g.err
 	}
@@ -224,44 +226,44 @@ func (c *Clock) write(g *group) error {
 	g.states = append(c.states, g.states...)
 	g.reminders = append(c.reminders, g.reminders...)
 	c.states, c.reminders = nil, nil
-	raised := c.raise()
-	relieve := c.relieving
-	c.relieving = false
+	raised := c.takeRaises()
+	checkpoint := c.checkpoint
+	c.checkpoint = false
 	c.mu.Unlock()
-	g.written, g.err = true, c.safely(func() error { return c.commit(g, raised) })
+	g.written, g.err = true, c.recoverPanics(func() error { return c.commit(g, raised) })
 	c.mu.Lock()
-	c.wrote(g, raised)
+	c.committed(g, raised)
 	c.mu.Unlock()
-	if g.err == nil && relieve {
-		g.err = c.safely(c.db.Checkpoint)
+	if g.err == nil && checkpoint {
+		g.err = c.recoverPanics(c.db.Checkpoint)
 	}
 	return g.err
 }
 
-// mark notes a row that can be brought up to date. The lock is held.
-func (c *Clock) mark(b *bell) {
-	if b.due > b.stored && !b.dirty {
-		b.dirty = true
-		c.dirty = append(c.dirty, b)
+// markDirty notes an entry whose bound can be raised. c.mu is held.
+func (c *Clock) markDirty(e *entry) {
+	if e.due > e.bound && !e.dirty {
+		e.dirty = true
+		c.dirty = append(c.dirty, e)
 	}
 }
 
-// late tells whether there is something to bring up to date. The lock is held.
-func (c *Clock) late() bool { return len(c.dirty) > 0 || len(c.reminders) > 0 || c.relieving }
+// behind reports whether the index is to be brought up to date. c.mu is held.
+func (c *Clock) behind() bool { return len(c.dirty) > 0 || len(c.reminders) > 0 || c.checkpoint }
 
-// raise takes rows that are to be brought up to date, and from here on counts with what they will
-// be: who wants a lower one comes behind. The lock is held.
-func (c *Clock) raise() (raised []lowered) {
+// takeRaises returns the bounds that the next transaction raises. The entries have them from now on, so that Lower adds a
+// lower one to a later transaction. c.mu is held.
+func (c *Clock) takeRaises() (raised []bound) {
 	taken := 0
-	for _, b := range c.dirty {
+	for _, e := range c.dirty {
 		if len(raised) == maxRaises {
 			break
 		}
 		taken++
-		b.dirty = false
-		if !b.lowered && b.due > b.stored {
-			b.stored = b.due
-			raised = append(raised, lowered{b, b.due})
+		e.dirty = false
+		if !e.lowered && e.due > e.bound {
+			e.bound = e.due
+			raised = append(raised, bound{e, e.due})
 		}
 	}
 	if c.dirty = slices.Delete(c.dirty, 0, taken); len(c.dirty) == 0 {
@@ -270,20 +272,20 @@ func (c *Clock) raise() (raised []lowered) {
 	return raised
 }
 
-// wrote takes what came of a write. The lock is held.
-func (c *Clock) wrote(g *group, raised []lowered) {
+// committed takes the result of a transaction. c.mu is held.
+func (c *Clock) committed(g *group, raised []bound) {
 	for _, l := range g.lowered {
-		l.b.stored = never // not known
+		l.e.bound = never // not known
 		if g.err == nil {
-			l.b.stored = l.due
+			l.e.bound = l.due
 		}
 	}
 	for _, r := range raised {
-		if g.err != nil && r.b.stored == never { // the row may still be there: it is removed again
-			r.b.stored = never - 1
-			c.mark(r.b)
+		if g.err != nil && r.e.bound == never { // the row may still be there, so it is to be removed again
+			r.e.bound = never - 1
+			c.markDirty(r.e)
 		}
-		c.forget(r.b)
+		c.forget(r.e)
 	}
 	if g.err != nil {
 		c.states = append(g.states, c.states...)
@@ -291,35 +293,35 @@ func (c *Clock) wrote(g *group, raised []lowered) {
 	}
 }
 
-// commit writes a group in one transaction. What fails is tried from the start the next time, with the
-// file opened anew. The writer's lock is held.
-func (c *Clock) commit(g *group, raised []lowered) error {
+// commit writes a group in one transaction. After an error it closes the file, so that the next group opens it again.
+// c.indexMu is held.
+func (c *Clock) commit(g *group, raised []bound) error {
 	if err := c.open(); err != nil {
 		return err
 	}
 	batch, err := c.db.Begin()
 	if err == nil {
-		if err = c.fill(g, raised); err == nil {
+		if err = c.writeRows(g, raised); err == nil {
 			err = batch.Commit()
 		} else {
 			batch.Rollback()
 		}
 	}
 	if err != nil {
-		c.db.Close() // the error of before says more
+		c.db.Close() // the first error says more
 		c.db = nil
 	}
 	return err
 }
 
-func (c *Clock) fill(g *group, raised []lowered) error {
+func (c *Clock) writeRows(g *group, raised []bound) error {
 	internal := c.db.Internal()
-	for _, r := range slices.Concat(raised, g.lowered) { // a lower bound wins
+	for _, b := range slices.Concat(raised, g.lowered) { // where an entry has both, the lower bound is written last
 		var err error
-		if r.due == never {
-			_, err = internal.Exec("DELETE FROM _den_due WHERE room = ?", r.b.room)
+		if b.due == never {
+			_, err = internal.Exec("DELETE FROM _den_due WHERE room = ?", b.e.room)
 		} else {
-			_, err = internal.Exec("INSERT INTO _den_due (room, due) VALUES (?, ?) ON CONFLICT DO UPDATE SET due = excluded.due", r.b.room, r.due)
+			_, err = internal.Exec("INSERT INTO _den_due (room, due) VALUES (?, ?) ON CONFLICT DO UPDATE SET due = excluded.due", b.e.room, b.due)
 		}
 		if err != nil {
 			return err
@@ -330,18 +332,18 @@ func (c *Clock) fill(g *group, raised []lowered) error {
 			return err
 		}
 	}
-	return c.fillReminders(g)
+	return c.writeReminders(g)
 }
 
-// Flush brings the rows on the disk up to date, and writes the reminders.
-func (c *Clock) Flush() error {
+// flush raises the bounds of the index to the times that the clock knows, and writes the reminders.
+func (c *Clock) flush() error {
 	for {
 		c.mu.Lock()
 		c.flushed = c.o.Now().UnixMilli()
-		late := c.late()
-		g := c.gather()
+		behind := c.behind()
+		g := c.nextGroup()
 		c.mu.Unlock()
-		if !late {
+		if !behind {
 			return nil
 		}
 		if err := c.write(g); err != nil {
@@ -350,54 +352,40 @@ func (c *Clock) Flush() error {
 	}
 }
 
-// Relieve has the index's file written down soon, so that the commit log need not keep it.
-func (c *Clock) Relieve() {
+// CheckpointSoon has the index's file checkpointed within a minute, so that the commit log need not keep its entries.
+func (c *Clock) CheckpointSoon() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.relieving = true
-	c.arm()
+	c.checkpoint = true
+	c.setTimer()
 }
 
-// Close brings the index up to date, and closes it. No room may be awake.
-func (c *Clock) Close() error {
-	c.Stop()
+// writeRest writes what is left when the clock closes. It makes no file only to remove bounds that none has.
+func (c *Clock) writeRest() error {
 	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return nil
-	}
-	if c.starts > 0 {
-		c.states = append(c.states, state{stateStarts, 0})
-	}
+	reminders := len(c.reminders) > 0
+	clean := len(c.dirty) == 0 && len(c.states) == 0
+	g := c.nextGroup()
 	c.mu.Unlock()
-	err := c.finish()
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.writer.Lock()
-	defer c.writer.Unlock()
-	if c.db != nil {
-		err = errors.Join(err, c.db.Close())
-		c.db = nil
-	}
-	return err
-}
-
-// finish writes what is left, where there is a file or need for one.
-func (c *Clock) finish() error {
-	c.mu.Lock()
-	reminded := len(c.reminders) > 0
-	idle := len(c.dirty) == 0 && len(c.states) == 0
-	g := c.gather()
-	c.mu.Unlock()
-	c.writer.Lock()
-	none := c.db == nil
-	c.writer.Unlock()
-	if !reminded && (idle || none) {
+	c.indexMu.Lock()
+	notOpen := c.db == nil
+	c.indexMu.Unlock()
+	if !reminders && (clean || notOpen) {
 		return nil
 	}
 	if err := c.write(g); err != nil {
 		return err
 	}
-	return c.Flush()
+	return c.flush()
+}
+
+// closeIndex closes the file, and joins its error to an earlier one.
+func (c *Clock) closeIndex(err error) error {
+	c.indexMu.Lock()
+	defer c.indexMu.Unlock()
+	if c.db != nil {
+		err = errors.Join(err, c.db.Close())
+		c.db = nil
+	}
+	return err
 }

@@ -1,51 +1,53 @@
 package alarm
 
 import (
+	"cmp"
 	"container/heap"
-	"slices"
 )
 
-// bells are a heap by time, and where that is the same by the room's name, so that a repeated
-// run calls in the same order. Each bell knows its place.
-type bells []*bell
+// A queue is a heap of entries by time, and by the room's name where the times are equal, so that runs with the same times
+// call the rooms in the same order. Each entry knows its position.
+type queue []*entry
 
-// Len, Less, Swap, Push and Pop are container/heap's.
-func (q bells) Len() int           { return len(q) }
-func (q bells) Less(i, j int) bool { return byTime(q[i], q[j]) < 0 }
-func (q bells) Swap(i, j int) {
+// Len, Less, Swap, Push and Pop implement [heap.Interface].
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return byTime(q[i], q[j]) < 0 }
+func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = int32(i), int32(j)
+	q[i].position, q[j].position = int32(i), int32(j)
 }
 
-func (q *bells) Push(x any) {
-	b := x.(*bell)
-	b.place = int32(len(*q))
-	*q = append(*q, b)
+func (q *queue) Push(x any) {
+	e := x.(*entry)
+	e.position = int32(len(*q))
+	*q = append(*q, e)
 }
 
-func (q *bells) Pop() any {
+func (q *queue) Pop() any {
 	last := len(*q) - 1
-	b := (*q)[last]
+	e := (*q)[last]
 	(*q)[last] = nil
 	*q = (*q)[:last]
-	b.place = -1
-	return b
+	e.position = -1
+	return e
 }
 
-// put puts a bell in, or where its time belongs now.
-func (q *bells) put(b *bell) {
-	if b.place >= 0 {
-		heap.Fix(q, int(b.place))
+// put adds an entry, or moves it after its time has changed.
+func (q *queue) put(e *entry) {
+	if e.position >= 0 {
+		heap.Fix(q, int(e.position))
 		return
 	}
-	heap.Push(q, b)
+	heap.Push(q, e)
 }
 
-// remove takes a bell out, if it is in.
-func (q *bells) remove(b *bell) {
-	if b.place >= 0 {
-		heap.Remove(q, int(b.place))
+// remove removes an entry, if the queue has it.
+func (q *queue) remove(e *entry) {
+	if e.position >= 0 {
+		heap.Remove(q, int(e.position))
 	}
 }
 
-func (q bells) sort() { slices.SortFunc(q, byTime) }
+func byTime(a, b *entry) int {
+	return cmp.Or(cmp.Compare(a.callAt, b.callAt), cmp.Compare(a.room, b.room))
+}
