@@ -126,7 +126,9 @@ func (c *Clock) clearMissed(e *entry) {
 func (c *Clock) setTimer() {
 	wait := time.Duration(-1)
 	if len(c.queue) > 0 || c.behind() || len(c.held) > 0 && !c.warned {
-		wait = checkEvery
+		wait = c.untilCheck()
+	} else {
+		c.checkAt = 0
 	}
 	if len(c.queue) > 0 && c.running < c.limit() {
 		wait = min(wait, max(time.UnixMilli(c.queue[0].callAt).Sub(c.o.Now()), 0))
@@ -143,11 +145,24 @@ func (c *Clock) setTimer() {
 	}
 }
 
+// untilCheck returns how long it is until the next check. A check that is planned is not put off, or a clock that is told of
+// new times again and again would never write its index. c.mu is held.
+func (c *Clock) untilCheck() time.Duration {
+	now := c.o.Now()
+	if latest := now.Add(checkEvery).UnixMilli(); c.checkAt == 0 || c.checkAt > latest { // later: the machine's clock was set back
+		c.checkAt = latest
+	}
+	return max(time.UnixMilli(c.checkAt).Sub(now), 0)
+}
+
 // onTimer runs in the timer's goroutine.
 func (c *Clock) onTimer() {
 	c.mu.Lock()
 	now := c.o.Now().UnixMilli()
 	flush := !c.closed && c.behind() && (now-c.flushed >= checkEvery.Milliseconds() || now < c.flushed)
+	if flush || now >= c.checkAt {
+		c.checkAt = 0
+	}
 	if now-c.opened >= checkEvery.Milliseconds() {
 		c.warnHeld()
 	}

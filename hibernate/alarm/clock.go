@@ -74,6 +74,7 @@ type Clock struct {
 	running  int              // rooms that run alarms now
 	failing  int              // rooms whose last call failed
 	timer    Timer
+	checkAt  int64         // when to check the time and the index at the latest, Unix ms; 0 if there is nothing to check
 	finished chan struct{} // closed when the next call ends; nil if nobody waits
 	closed   bool
 	warned   bool // about alarms of namespaces that are not registered

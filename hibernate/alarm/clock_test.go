@@ -492,3 +492,18 @@ func TestClockWarnsOfUnknownNamespaces(t *testing.T) {
 		t.Errorf("after it: %s", got)
 	}
 }
+
+// A clock that is told of new times again and again brings its index up to date all the same.
+func TestClockFlushesWhileTimesChange(t *testing.T) {
+	w := newWorld(t)
+	w.alarm("n/r", w.in(time.Hour))
+	w.c.AddReminder(Reminder{"n/r", w.in(24 * time.Hour)})
+	w.c.Set("n/r", w.in(2*time.Hour))
+	for range 20 {
+		w.advance(10 * time.Second)
+		w.c.Set("n/r", w.in(2*time.Hour)) // put off, so that no bound is lowered
+	}
+	if got, err := w.c.Reminders(Reminder{}, 10); err != nil || len(got) != 1 {
+		t.Errorf("after more than three minutes the index has reminders %v, %v", got, err)
+	}
+}
