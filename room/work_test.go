@@ -85,18 +85,9 @@ func mustSleep(t *testing.T, h *roomtest.Host) {
 
 // A result whose batch is lost on a full disk is not lost with it: the hook runs again, and leaves its row once.
 func TestWorkOnAFullDisk(t *testing.T) {
-	disk := faultdisk.New(1, faultdisk.PowersafeOverwrite)
-	unregister, err := disk.Register(t.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unregister(); err != nil {
-			t.Error(err)
-		}
-	})
+	disk, with := onDisk(t, 1)
 	release := make(chan struct{})
-	h, out := openOffice(t, func(context.Context) error { <-release; return nil }, func(o *room.Options) { o.FS, o.Dir = disk.FS(t.Name()), "/data" })
+	h, out := openOffice(t, func(context.Context) error { <-release; return nil }, with)
 	t.Cleanup(disk.Heal)
 	alice := h.Join("office", "r", "alice")
 	alice.Sync("items")
