@@ -1,6 +1,7 @@
 package alarm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,502 +9,474 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/denrooms/den/storage"
 )
 
-// A fakeTimer is due when its world's time has reached at.
-type fakeTimer struct {
-	w   *world
-	at  time.Time
-	set bool
-	f   func()
+var (
+	errCall = errors.New("the room did not get through")
+	errOpen = errors.New("the index cannot be opened")
+)
+
+// A testClock is an alarm clock with its own time. Everything happens in the test's goroutine: the timer fires in advance, and
+// a call stays in calls until the test ends it.
+type testClock struct {
+	*Clock
+	t       *testing.T
+	o       Options
+	now     time.Time
+	fires   time.Time // when the timer does; zero if it is stopped
+	tick    func()
+	unknown map[string]bool // namespaces
+	refuse  map[string]bool // rooms that Send returns an error for
+	calls   []Call          // under way
+	opens   int
+	openErr error
+	file    *storage.DB // as it was opened last
+	log     bytes.Buffer
 }
 
-func (t *fakeTimer) Stop() bool {
-	was := t.set
-	t.set = false
+// Stop and Reset make a testClock the clock's Timer.
+func (c *testClock) Stop() bool {
+	was := !c.fires.IsZero()
+	c.fires = time.Time{}
 	return was
 }
 
-func (t *fakeTimer) Reset(d time.Duration) bool {
-	was := t.set
-	t.at, t.set = t.w.now.Add(d), true
+func (c *testClock) Reset(d time.Duration) bool {
+	was := c.Stop()
+	c.fires = c.now.Add(d)
 	return was
 }
 
-// A world is a clock with the time, the rooms and the file of a test. All runs in the test's own goroutine.
-type world struct {
-	t     *testing.T
-	now   time.Time
-	timer *fakeTimer
-	o     Options
-	c     *Clock
-	known map[string]bool
-	calls []Call           // in the order in which they were sent
-	opens int              // of the file
-	fail  map[string]error // of Send, by room
-}
-
-func newWorld(t *testing.T) *world {
+func newTestClock(t *testing.T) *testClock {
 	t.Helper()
-	w := &world{t: t, now: time.UnixMilli(1_000_000_000), known: map[string]bool{"n": true}, fail: map[string]error{}}
-	path := filepath.Join(t.TempDir(), "index.db")
-	w.o = Options{
-		Now: func() time.Time { return w.now },
+	c := &testClock{t: t, now: time.UnixMilli(1_000_000_000), unknown: make(map[string]bool), refuse: make(map[string]bool)}
+	file := storage.Options{Path: filepath.Join(t.TempDir(), "index.db"), Namespace: "_alarms", Room: "index", Synchronous: storage.Off}
+	c.o = Options{
+		Now: func() time.Time { return c.now },
 		AfterFunc: func(d time.Duration, f func()) Timer {
-			w.timer = &fakeTimer{w: w, at: w.now.Add(d), set: true, f: f}
-			return w.timer
+			c.tick = f
+			c.Reset(d)
+			return c
 		},
-		Known: func(namespace string) bool { return w.known[namespace] },
+		Known: func(namespace string) bool { return !c.unknown[namespace] },
 		Send: func(call Call) error {
-			if err := w.fail[call.Room]; err != nil {
-				return err
+			if c.refuse[call.Room] {
+				return errCall
 			}
-			w.calls = append(w.calls, call)
+			c.calls = append(c.calls, call)
 			return nil
 		},
 		Open: func() (*storage.DB, error) {
-			w.opens++
-			return storage.Open(storage.Options{Path: path, Namespace: "_alarms", Room: "index"})
-		},
-		Logger: slog.New(slog.DiscardHandler),
-	}
-	w.open()
-	t.Cleanup(func() { w.close() })
-	return w
-}
-
-// open opens the clock and starts it.
-func (w *world) open() {
-	w.t.Helper()
-	w.timer = nil
-	c, err := Open(w.o)
-	if err == nil {
-		w.c = c
-		err = c.Start()
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) close() {
-	w.t.Helper()
-	if err := w.c.Close(); err != nil {
-		w.t.Error(err)
-	}
-}
-
-// crash ends the process of the clock: nothing is written any more.
-func (w *world) crash() {
-	w.t.Helper()
-	w.c.Stop()
-	if err := w.c.closeIndex(nil); err != nil {
-		w.t.Fatal(err)
-	}
-	w.c.mu.Lock()
-	w.c.closed = true
-	w.c.mu.Unlock()
-	w.calls = nil
-	w.o.Exists = w.opens > 0
-	w.open()
-}
-
-// reopen closes the clock and opens it again.
-func (w *world) reopen() {
-	w.t.Helper()
-	w.close()
-	w.calls = nil
-	w.o.Exists = w.opens > 0
-	w.open()
-}
-
-// advance moves the time, and runs the timer whenever it is due.
-func (w *world) advance(d time.Duration) {
-	end := w.now.Add(d)
-	for w.timer != nil && w.timer.set && !w.timer.at.After(end) {
-		w.now = w.timer.at
-		w.timer.set = false
-		w.timer.f()
-	}
-	w.now = end
-}
-
-// in returns a time that is d from now.
-func (w *world) in(d time.Duration) time.Time { return w.now.Add(d) }
-
-// alarm sets a room's alarm as a room does it.
-func (w *world) alarm(room string, at time.Time) {
-	w.t.Helper()
-	if err := w.c.Lower(room, at); err != nil {
-		w.t.Fatal(err)
-	}
-	w.c.Set(room, at)
-}
-
-// called returns the rooms that were called since the last time, with a "!" where the try is to be counted first.
-func (w *world) called() string {
-	var names []string
-	for _, call := range w.calls {
-		name := strings.TrimPrefix(call.Room, "n/")
-		if call.CountFirst {
-			name += "!"
-		}
-		names = append(names, name)
-	}
-	return strings.Join(names, " ")
-}
-
-// answer ends all calls: with err, or the rooms have no more alarms. It returns what was called.
-func (w *world) answer(err error) string {
-	calls, names := w.calls, w.called()
-	w.calls = nil
-	for _, call := range calls {
-		if err == nil {
-			w.c.Set(call.Room, time.Time{})
-		}
-		call.Done(err)
-	}
-	return names
-}
-
-func (w *world) expect(got, want string) {
-	w.t.Helper()
-	if got != want {
-		w.t.Errorf("called %q, want %q", got, want)
-	}
-}
-
-// Rooms are called at their times, those with the same time by name, and a room that changes its time at the new one.
-func TestClockCallsRoomsInOrder(t *testing.T) {
-	w := newWorld(t)
-	w.alarm("n/c", w.in(2*time.Second))
-	w.alarm("n/b", w.in(time.Second))
-	w.alarm("n/a", w.in(time.Second))
-	w.alarm("n/d", w.in(time.Second))
-	w.c.Set("n/d", w.in(time.Hour))
-	if got := w.c.Rooms(); !slices.Equal(got, []string{"n/a", "n/b", "n/c", "n/d"}) {
-		t.Errorf("rooms %q", got)
-	}
-	w.advance(999 * time.Millisecond)
-	w.expect(w.called(), "")
-	w.advance(time.Millisecond)
-	w.expect(w.answer(nil), "a b")
-	w.advance(time.Minute)
-	w.expect(w.answer(nil), "c")
-	if at, some := w.c.Next("n/d"); !some || !at.Equal(time.UnixMilli(1_000_000_000).Add(time.Hour)) {
-		t.Errorf("next %v, %v", at, some)
-	}
-	if _, some := w.c.Next("n/a"); some {
-		t.Error("a room whose alarm has run has one")
-	}
-	w.advance(time.Hour)
-	w.expect(w.answer(nil), "d")
-}
-
-// No more rooms than MaxCalls run at the same time; a negative number calls none.
-func TestClockLimitsCalls(t *testing.T) {
-	w := newWorld(t)
-	w.o.MaxCalls = 2
-	w.reopen()
-	for _, room := range []string{"n/a", "n/b", "n/c"} {
-		w.alarm(room, w.in(time.Second))
-	}
-	w.advance(time.Second)
-	w.expect(w.called(), "a b")
-	first := w.calls[0]
-	w.c.Set(first.Room, time.Time{})
-	first.Done(nil)
-	w.expect(w.called(), "a b c")
-	w.o.MaxCalls = -1
-	w.reopen()
-	w.alarm("n/e", w.in(0))
-	w.advance(time.Hour)
-	w.expect(w.called(), "")
-	if err := w.c.WaitIdle(t.Context()); err != nil {
-		t.Errorf("a clock that calls nobody is waited for: %v", err)
-	}
-}
-
-// A room whose call fails is called again after 1, 2, 4 … seconds, at most a minute, and counts its tries.
-func TestClockCallsAgainAfterFailure(t *testing.T) {
-	w := newWorld(t)
-	w.alarm("n/r", w.in(0))
-	w.expect(w.answer(errors.New("hung")), "r")
-	if got := w.c.Failing(); !slices.Equal(got, []string{"n/r"}) {
-		t.Errorf("failing %q", got)
-	}
-	for _, seconds := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		w.advance(seconds*time.Second - time.Millisecond)
-		w.expect(w.called(), "")
-		w.advance(time.Millisecond)
-		w.expect(w.answer(errors.New("hung")), "r!")
-	}
-	w.advance(time.Minute)
-	w.expect(w.answer(nil), "r!")
-	if got := w.c.Failing(); got != nil {
-		t.Errorf("failing %q", got)
-	}
-	w.fail["n/r"] = errors.New("full")
-	w.alarm("n/r", w.in(0)) // the call is not even sent
-	w.expect(w.called(), "")
-	delete(w.fail, "n/r")
-	w.advance(time.Second)
-	w.expect(w.called(), "r!")
-}
-
-// Rooms of a namespace that is not known are held until Release, and do not take the place of others.
-func TestClockHoldsUnknownNamespaces(t *testing.T) {
-	w := newWorld(t)
-	w.o.MaxCalls = 1
-	w.reopen()
-	w.alarm("other/r", w.in(time.Second))
-	w.alarm("n/r", w.in(2*time.Second))
-	w.advance(2 * time.Second)
-	w.expect(w.answer(nil), "r")
-	w.known["other"] = true
-	w.c.Release("other")
-	w.expect(w.answer(nil), "other/r")
-}
-
-// Whenever the process ends, the index has a bound that is not later than the room's next alarm.
-func TestIndexHasLowerBounds(t *testing.T) {
-	w := newWorld(t)
-	next := func(room string) time.Duration {
-		at, some := w.c.Next(room)
-		if !some {
-			return -1
-		}
-		return at.Sub(time.UnixMilli(1_000_000_000))
-	}
-	if err := w.c.Lower("n/begun", w.in(time.Minute)); err != nil { // and then the process dies
-		t.Fatal(err)
-	}
-	w.alarm("n/later", w.in(time.Hour))
-	w.c.Set("n/later", w.in(2*time.Hour))
-	w.alarm("n/sooner", w.in(time.Hour))
-	w.alarm("n/sooner", w.in(30*time.Minute))
-	w.alarm("n/gone", w.in(time.Hour))
-	w.c.Set("n/gone", time.Time{})
-	w.crash()
-	for room, want := range map[string]time.Duration{"n/begun": time.Minute, "n/later": 2 * time.Hour, "n/sooner": 30 * time.Minute} {
-		if got := next(room); got < 0 || got > want {
-			t.Errorf("after a crash the next alarm of %s is after %v, want at most %v", room, got, want)
-		}
-	}
-	w.c.Set("n/begun", time.Time{})
-	w.c.Set("n/later", w.in(2*time.Hour))
-	w.c.Set("n/gone", time.Time{})
-	w.reopen() // and then all is exact
-	for room, want := range map[string]time.Duration{"n/begun": -1, "n/later": 2 * time.Hour, "n/sooner": 30 * time.Minute, "n/gone": -1} {
-		if got := next(room); got != want {
-			t.Errorf("after a close the next alarm of %s is after %v, want %v", room, got, want)
-		}
-	}
-}
-
-// A clock that has nothing to write makes no file.
-func TestIndexIsMadeWhenNeeded(t *testing.T) {
-	w := newWorld(t)
-	w.c.MarkComplete("n")
-	w.c.Set("n/r", time.Time{})
-	w.advance(time.Hour)
-	w.close()
-	if w.opens > 0 {
-		t.Errorf("the file was opened %d times", w.opens)
-	}
-}
-
-// A process that dies before it has called all rooms with missed alarms makes its successor careful.
-func TestClockAfterCrashesCallsOneRoomAtATime(t *testing.T) {
-	w := newWorld(t)
-	w.alarm("n/a", w.in(time.Minute))
-	w.alarm("n/b", w.in(time.Minute))
-	w.c.Stop()
-	w.now = w.in(time.Hour)
-	w.crash()
-	w.expect(w.called(), "a b")
-	w.crash()
-	w.expect(w.answer(nil), "a!")
-	w.expect(w.answer(nil), "b!")
-	w.alarm("n/c", w.in(0))
-	w.expect(w.answer(nil), "c") // all that was missed is called
-	w.reopen()
-	w.alarm("n/d", w.in(0))
-	w.c.Stop()
-	w.crash()
-	w.expect(w.called(), "d") // and the count of starts is 0 again
-}
-
-func TestIndexKeepsMarks(t *testing.T) {
-	w := newWorld(t)
-	w.alarm("n/r", w.in(time.Hour))
-	w.c.MarkComplete("n")
-	w.c.MarkComplete("lost")
-	if !w.c.Complete("n") || w.c.Complete("other") {
-		t.Error("the mark is not that of its namespace")
-	}
-	if err := w.c.Sync(); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.c.MarkIncomplete("lost"); err != nil {
-		t.Fatal(err)
-	}
-	w.crash()
-	if !w.c.Complete("n") || w.c.Complete("lost") {
-		t.Errorf("after a crash: %v, %v", w.c.Complete("n"), w.c.Complete("lost"))
-	}
-}
-
-// Reminders come back by time and room, in parts, over a restart, until they are removed.
-func TestReminders(t *testing.T) {
-	w := newWorld(t)
-	if got, err := w.c.Reminders(Reminder{}, 10); len(got) > 0 || err != nil {
-		t.Errorf("reminders %v, %v", got, err)
-	}
-	b, a, early := Reminder{"n/b", w.in(time.Hour)}, Reminder{"n/a", w.in(time.Hour)}, Reminder{"n/b", w.in(time.Minute)}
-	for _, r := range []Reminder{b, a, early, a} {
-		w.c.AddReminder(r)
-	}
-	w.reopen()
-	first, err := w.c.Reminders(Reminder{}, 2)
-	if err != nil || len(first) != 2 || first[0].Room != "n/b" || !first[0].Due.Equal(early.Due) || first[1].Room != "n/a" {
-		t.Fatalf("reminders %v, %v", first, err)
-	}
-	rest, err := w.c.Reminders(first[1], 2)
-	if err != nil || len(rest) != 1 || rest[0].Room != "n/b" || !rest[0].Due.Equal(b.Due) {
-		t.Errorf("reminders %v, %v", rest, err)
-	}
-	if err := w.c.RemoveReminders(first); err != nil {
-		t.Fatal(err)
-	}
-	w.crash()
-	if got, err := w.c.Reminders(Reminder{}, 10); err != nil || len(got) != 1 || got[0].Room != "n/b" {
-		t.Errorf("reminders %v, %v", got, err)
-	}
-}
-
-// An index that cannot be written fails who needs it, and works again as soon as the disk does.
-func TestIndexThatCannotBeOpened(t *testing.T) {
-	w := newWorld(t)
-	open, broken := w.c.o.Open, errors.New("disk full")
-	w.c.o.Open = func() (*storage.DB, error) { return nil, broken }
-	if err := w.c.Lower("n/r", w.in(time.Hour)); !errors.Is(err, broken) {
-		t.Errorf("Lower: %v", err)
-	}
-	w.c.AddReminder(Reminder{"n/r", w.in(time.Hour)})
-	w.c.MarkComplete("n")
-	if err := w.c.Sync(); !errors.Is(err, broken) {
-		t.Errorf("Sync: %v", err)
-	}
-	w.c.o.Open = open
-	w.alarm("n/r", w.in(time.Hour))
-	w.crash()
-	if _, some := w.c.Next("n/r"); !some || !w.c.Complete("n") {
-		t.Error("what failed was not written with the next group")
-	}
-	if got, err := w.c.Reminders(Reminder{}, 10); err != nil || len(got) != 1 {
-		t.Errorf("reminders %v, %v", got, err)
-	}
-	w.close()
-	if err := w.c.Lower("n/r", w.in(0)); !errors.Is(err, storage.ErrClosed) {
-		t.Errorf("Lower after Close: %v", err)
-	}
-}
-
-func TestWaitIdle(t *testing.T) {
-	w := newWorld(t)
-	if err := w.c.WaitIdle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.alarm("n/r", w.in(0))
-	cause := errors.New("enough")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(cause)
-	if err := w.c.WaitIdle(ctx); !errors.Is(err, cause) {
-		t.Errorf("while a room runs: %v", err)
-	}
-	w.expect(w.answer(errors.New("hung")), "r") // it is called later
-	if err := w.c.WaitIdle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// Many rooms lower their bounds at once, and share transactions: each bound is durable when its Lower returns.
-func TestLowerFromManyGoroutines(t *testing.T) {
-	w := newWorld(t)
-	const rooms, rounds = 8, 20
-	at := func(room, round int) time.Time { return w.in(time.Hour + time.Duration(room-round)*time.Second) }
-	var all sync.WaitGroup
-	for room := range rooms {
-		all.Go(func() {
-			name := fmt.Sprint("n/", room)
-			for round := range rounds {
-				if err := w.c.Lower(name, at(room, round)); err != nil {
-					t.Error(err)
-				}
-				w.c.Set(name, at(room, round))
+			c.opens++
+			if c.openErr != nil {
+				return nil, c.openErr
 			}
-		})
+			db, err := storage.Open(file)
+			c.file = db
+			return db, err
+		},
+		Logger: slog.New(slog.NewTextHandler(&c.log, nil)),
 	}
-	all.Wait()
-	w.crash()
-	for room := range rooms {
-		if next, some := w.c.Next(fmt.Sprint("n/", room)); !some || !next.Equal(at(room, rounds-1)) {
-			t.Errorf("room %d has its next alarm at %v, want %v", room, next, at(room, rounds-1))
+	c.open()
+	t.Cleanup(func() { must(t, c.Close()) })
+	return c
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// over returns a context that has ended.
+func over() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errCall)
+	return ctx
+}
+
+func (c *testClock) open() {
+	c.t.Helper()
+	var err error
+	c.Clock, err = Open(c.o)
+	must(c.t, err)
+	must(c.t, c.Start())
+}
+
+// die ends the process without closing the clock, and starts the next one.
+func (c *testClock) die() {
+	c.t.Helper()
+	if c.file != nil {
+		c.file.Fence()
+	}
+	c.Stop()
+	c.calls, c.o.Exists = nil, c.file != nil
+	c.open()
+}
+
+func (c *testClock) in(d time.Duration) time.Time { return c.now.Add(d) }
+
+// advance moves the time, and lets the timer fire.
+func (c *testClock) advance(d time.Duration) {
+	end := c.now.Add(d)
+	for !c.fires.IsZero() && !c.fires.After(end) {
+		c.now = c.fires
+		c.Stop()
+		c.tick()
+	}
+	c.now = end
+}
+
+// called returns the rooms that are being called, with a ! after those that are to count a try first.
+func (c *testClock) called() string {
+	var all []string
+	for _, call := range c.calls {
+		if call.CountFirst {
+			all = append(all, call.Room+"!")
+		} else {
+			all = append(all, call.Room)
 		}
 	}
+	return strings.Join(all, " ")
 }
 
-// A panic in the work on the index is an error of who asked for it, and the index is opened again.
-func TestIndexThatPanics(t *testing.T) {
-	w := newWorld(t)
-	open := w.c.o.Open
-	w.c.o.Open = func() (*storage.DB, error) { panic("damaged") }
-	if err := w.c.Lower("n/r", w.in(time.Hour)); !errors.Is(err, storage.ErrCorrupt) {
-		t.Errorf("Lower: %v", err)
-	}
-	w.c.o.Open = open
-	w.alarm("n/r", w.in(time.Hour))
-	w.crash()
-	if _, some := w.c.Next("n/r"); !some {
-		t.Error("the index was not written")
+func (c *testClock) wantCalled(want string) {
+	c.t.Helper()
+	if got := c.called(); got != want {
+		c.t.Errorf("called %q, want %q", got, want)
 	}
 }
 
-// After a minute the operator is told once of each namespace whose rooms wait for it.
-func TestClockWarnsOfUnknownNamespaces(t *testing.T) {
-	w := newWorld(t)
-	var log strings.Builder
-	w.o.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	w.reopen()
-	w.alarm("other/a", w.in(time.Second))
-	w.alarm("other/b", w.in(time.Second))
-	w.advance(50 * time.Second)
-	if log.Len() > 0 {
-		t.Errorf("within the minute: %s", &log)
+// end ends the call of a room. Without an error the room has another next alarm then.
+func (c *testClock) end(room string, next time.Time, err error) {
+	c.t.Helper()
+	at := slices.IndexFunc(c.calls, func(call Call) bool { return call.Room == room })
+	if at < 0 {
+		c.t.Fatalf("%s is not called", room)
 	}
-	w.advance(time.Hour)
-	if got := log.String(); strings.Count(got, "namespace=other rooms=2") != 1 || strings.Count(got, "\n") != 1 {
-		t.Errorf("after it: %s", got)
+	done := c.calls[at].Done
+	c.calls = slices.Delete(c.calls, at, at+1)
+	if err == nil {
+		c.Set(room, next)
 	}
+	done(err)
+}
+
+func (c *testClock) wantTimer(want time.Duration) {
+	c.t.Helper()
+	if c.fires.IsZero() || c.fires.Sub(c.now) != want {
+		c.t.Errorf("the timer fires %v from now (%v), want %v", c.fires.Sub(c.now), c.fires.IsZero(), want)
+	}
+}
+
+// Rooms are called at their times and not before, the earliest first, and those of one time in the order of their names. The
+// timer is set to the next, but to a minute at most.
+func TestClockCallsInTime(t *testing.T) {
+	c := newTestClock(t)
+	if !c.fires.IsZero() {
+		t.Error("the timer of a clock without alarms runs")
+	}
+	c.Set("n/later", c.in(90*time.Second))
+	c.wantTimer(time.Minute)
+	c.Set("n/c", c.in(2*time.Second))
+	c.wantTimer(2 * time.Second)
+	c.Set("n/b", c.in(2*time.Second))
+	c.Set("n/a", c.in(time.Second))
+	c.Set("n/moved", c.in(time.Second))
+	c.Set("n/moved", c.in(100*time.Second))
+	c.Set("n/gone", c.in(time.Second))
+	c.Set("n/gone", time.Time{})
+	c.Set("n/never", time.Time{})
+	c.wantTimer(time.Second)
+	if got := fmt.Sprint(c.Rooms()); got != "[n/a n/b n/c n/later n/moved]" {
+		t.Errorf("with alarms are %s", got)
+	}
+	if due, some := c.Next("n/a"); !some || !due.Equal(c.in(time.Second)) {
+		t.Errorf("the next of n/a is at %v, %v", due, some)
+	}
+	for _, room := range []string{"n/gone", "n/never", "n/other"} {
+		if due, some := c.Next(room); some || !due.IsZero() {
+			t.Errorf("the next of %s is at %v, %v", room, due, some)
+		}
+	}
+	c.advance(999 * time.Millisecond)
+	c.wantCalled("")
+	c.advance(time.Millisecond)
+	c.wantCalled("n/a")
+	c.end("n/a", time.Time{}, nil)
+	c.advance(time.Second)
+	c.wantCalled("n/b n/c")
+	c.end("n/c", c.in(time.Second), nil)
+	c.end("n/b", time.Time{}, nil)
+	c.advance(time.Second)
+	c.wantCalled("n/c")
+	c.end("n/c", time.Time{}, nil)
+	c.advance(87 * time.Second)
+	c.wantCalled("n/later")
+	c.end("n/later", time.Time{}, nil)
+	c.advance(10 * time.Second)
+	c.wantCalled("n/moved")
+	c.end("n/moved", time.Time{}, nil)
+	if len(c.rooms) != 0 || len(c.queue) != 0 || !c.fires.IsZero() {
+		t.Errorf("%d rooms and %d places are left, and the timer fires at %v", len(c.rooms), len(c.queue), c.fires)
+	}
+	c.Set("n/now", c.now)
+	c.wantCalled("n/now") // at once, without the timer
+	c.end("n/now", time.Time{}, nil)
+}
+
+// A timer that is late is set again, to fire at once, whatever else is set meanwhile.
+func TestClockTimerIsLate(t *testing.T) {
+	c := newTestClock(t)
+	c.Set("n/a", c.in(time.Second))
+	c.now = c.in(2 * time.Second)
+	c.Set("n/b", c.in(time.Hour))
+	c.wantTimer(0)
+	c.advance(0)
+	c.wantCalled("n/a")
+	c.end("n/a", time.Time{}, nil)
+}
+
+// A room that runs its alarms is not called again meanwhile, whatever it sets. What it has set counts afterwards.
+func TestClockSetDuringCall(t *testing.T) {
+	c := newTestClock(t)
+	c.Set("n/a", c.now)
+	c.Set("n/a", c.now.Add(-time.Second))
+	c.Set("n/a", c.in(time.Second))
+	c.advance(2 * time.Second)
+	c.wantCalled("n/a")
+	if len(c.queue) != 0 {
+		t.Errorf("%d places of the queue are taken", len(c.queue))
+	}
+	c.end("n/a", c.in(time.Second), nil)
+	c.wantCalled("")
+	c.advance(time.Second)
+	c.wantCalled("n/a")
+	c.Set("n/a", time.Time{})
+	if len(c.rooms) != 1 {
+		t.Error("a room is forgotten while it is called for")
+	}
+	c.end("n/a", time.Time{}, nil)
+	if len(c.rooms) != 0 {
+		t.Error("a room without alarms is remembered")
+	}
+}
+
+// MaxCalls rooms run alarms at once. The next one begins when one has ended, although the timer does not fire meanwhile.
+func TestClockMaxCalls(t *testing.T) {
+	c := newTestClock(t)
+	c.o.MaxCalls = 2
+	c.die()
+	for i := range 5 {
+		c.Set(fmt.Sprint("n/", i), c.in(time.Second))
+	}
+	c.advance(time.Second)
+	c.wantCalled("n/0 n/1")
+	c.wantTimer(59 * time.Second) // the check that was planned when the alarms were set: there is nothing to do before a call ends
+	c.end("n/1", time.Time{}, nil)
+	c.wantCalled("n/0 n/2")
+	c.refuse["n/3"] = true
+	c.end("n/0", time.Time{}, nil) // the place of one whose call is refused is free at once
+	c.wantCalled("n/2 n/4")
+	c.refuse["n/3"] = false
+	c.end("n/2", time.Time{}, nil)
+	c.end("n/4", time.Time{}, nil)
+	c.wantTimer(time.Second)
+	c.advance(time.Second)
+	c.wantCalled("n/3!")
+	c.end("n/3", time.Time{}, nil)
+
+	c.o.MaxCalls = -1
+	c.die()
+	c.Set("n/waits", c.in(-time.Second))
+	c.advance(time.Hour)
+	c.wantCalled("")
+	must(t, c.WaitIdle(over())) // nothing will come of it
+	c.o.MaxCalls = 0
+	c.die()
+	for i := range 20 {
+		c.Set(fmt.Sprint("n/", i), c.now)
+	}
+	if len(c.calls) != DefaultMaxCalls {
+		t.Errorf("%d are called at once", len(c.calls))
+	}
+	for len(c.calls) > 0 {
+		c.end(c.calls[0].Room, time.Time{}, nil)
+	}
+}
+
+// A room whose call fails is called again after 1, 2, 4 and so on up to 60 seconds, and is to count a try first. It is
+// failing until a call succeeds. An alarm that is later than the pause comes at its own time.
+func TestClockFailures(t *testing.T) {
+	c := newTestClock(t)
+	c.Set("n/b", c.now)
+	c.Set("n/a", c.now)
+	c.wantCalled("n/b n/a")
+	if c.Failing() != nil {
+		t.Errorf("%v fail", c.Failing())
+	}
+	c.end("n/a", time.Time{}, errCall)
+	c.end("n/b", time.Time{}, errCall)
+	for i, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+		if got := fmt.Sprint(c.Failing()); got != "[n/a n/b]" || c.failing != 2 {
+			t.Errorf("%s fail, %d", got, c.failing)
+		}
+		c.wantTimer(pause * time.Second)
+		c.advance(pause*time.Second - time.Millisecond)
+		c.wantCalled("")
+		c.advance(time.Millisecond)
+		c.wantCalled("n/a! n/b!")
+		if i < 8 {
+			c.end("n/a", time.Time{}, errCall)
+			c.end("n/b", time.Time{}, errCall)
+		}
+	}
+	c.end("n/a", c.in(time.Second), nil)
+	c.end("n/b", time.Time{}, nil)
+	if c.Failing() != nil || c.failing != 0 {
+		t.Errorf("%v fail, %d", c.Failing(), c.failing)
+	}
+	c.advance(time.Second)
+	c.wantCalled("n/a")
+	c.Set("n/a", c.in(10*time.Second))
+	c.end("n/a", time.Time{}, errCall)
+	c.wantTimer(10 * time.Second)
+	c.Set("n/a", time.Time{}) // it was woken otherwise, and has no alarm any more
+	if len(c.rooms) != 0 || c.failing != 0 {
+		t.Errorf("%d rooms are left, %d fail", len(c.rooms), c.failing)
+	}
+
+	// After a hundred failures the pause is still a minute, and it is known that it fails.
+	c.Set("n/hopeless", c.now)
+	for range 300 {
+		c.end("n/hopeless", time.Time{}, errCall)
+		c.advance(time.Minute)
+		c.wantCalled("n/hopeless!")
+	}
+	c.end("n/hopeless", time.Time{}, nil)
+	if len(c.rooms) != 0 || c.failing != 0 {
+		t.Errorf("%d rooms are left, %d fail", len(c.rooms), c.failing)
+	}
+}
+
+// Rooms of a namespace that is not known wait until it is. The operator is told of them, once, a minute after the start.
+func TestClockHoldsUnknownNamespaces(t *testing.T) {
+	c := newTestClock(t)
+	c.unknown["late"], c.unknown["other"] = true, true
+	c.Set("late/a", c.in(time.Second))
+	c.Set("late/b", c.in(2*time.Second))
+	c.Set("other/c", c.in(time.Second))
+	c.Set("n/d", c.in(time.Second))
+	c.advance(time.Second)
+	c.wantCalled("n/d")
+	c.end("n/d", time.Time{}, nil)
+	c.advance(time.Second)
+	c.Set("late/a", c.in(-time.Minute)) // as long as it is held there is no place for it
+	if len(c.queue) != 0 || len(c.held["late"]) != 2 || len(c.held["other"]) != 1 {
+		t.Errorf("%d places of the queue are taken, %v are held", len(c.queue), c.held)
+	}
+	c.advance(57 * time.Second)
+	if strings.Contains(c.log.String(), "not registered") {
+		t.Errorf("too early: %s", &c.log)
+	}
+	c.advance(3 * time.Minute)
+	if lines := strings.Count(c.log.String(), "not registered"); lines != 2 || !strings.Contains(c.log.String(), "namespace=late rooms=2") {
+		t.Errorf("%d lines: %s", lines, &c.log)
+	}
+	c.wantCalled("")
+	c.unknown["late"] = false
+	c.Release("late")
+	c.wantCalled("late/a late/b")
+	c.end("late/a", c.in(time.Second), nil)
+	c.end("late/b", time.Time{}, nil)
+	c.advance(time.Second)
+	c.wantCalled("late/a")
+	c.end("late/a", time.Time{}, nil)
+	c.unknown["other"] = false
+	c.Release("other")
+	c.end("other/c", time.Time{}, nil)
+	if len(c.rooms)+len(c.held) != 0 {
+		t.Errorf("%d rooms are left, %d namespaces are held", len(c.rooms), len(c.held))
+	}
+}
+
+// WaitIdle waits for the rooms that are called for, calls for those that are due, and ends with its context.
+func TestWaitIdle(t *testing.T) { synctest.Test(t, testWaitIdle) }
+
+func testWaitIdle(t *testing.T) {
+	c := newTestClock(t)
+	must(t, c.WaitIdle(over()))
+	c.Set("n/a", c.in(time.Second))
+	must(t, c.WaitIdle(over()))
+	c.now = c.in(time.Second) // the timer is late
+	if err := c.WaitIdle(over()); !errors.Is(err, errCall) {
+		t.Errorf("while a room is due: %v", err)
+	}
+	c.wantCalled("n/a")
+	if err := c.WaitIdle(over()); !errors.Is(err, errCall) {
+		t.Errorf("while a room runs its alarms: %v", err)
+	}
+	waited := make(chan error, 2)
+	for range cap(waited) {
+		go func() { waited <- c.WaitIdle(t.Context()) }()
+	}
+	synctest.Wait()
+	if len(waited) != 0 {
+		t.Error("settled while a room runs its alarms")
+	}
+	c.end("n/a", time.Time{}, nil)
+	for range cap(waited) {
+		must(t, <-waited)
+	}
+	if c.finished != nil {
+		t.Error("somebody seems to wait")
+	}
+}
+
+// After Stop no room is called for, and what was set is kept; after Close nothing is.
+func TestClockStops(t *testing.T) {
+	c := newTestClock(t)
+	c.Set("n/a", c.in(time.Second))
+	c.Stop()
+	c.advance(time.Minute)
+	c.Set("n/b", c.now)
+	c.wantCalled("")
+	must(t, c.Lower("n/b", c.now))
+	if got := fmt.Sprint(c.Rooms()); got != "[n/a n/b]" {
+		t.Errorf("with alarms are %s", got)
+	}
+	must(t, c.Close())
+	must(t, c.Close())
+	c.Set("n/c", c.now)
+	c.AddReminder(Reminder{"n/c", c.now})
+	if err := c.Lower("n/c", c.now); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if err := c.Sync(); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if _, some := c.Next("n/c"); some || len(c.reminders) != 0 || !c.fires.IsZero() {
+		t.Error("something is kept after Close")
+	}
+	must(t, c.WaitIdle(over()))
 }
 
 // A clock that is told of new times again and again brings its index up to date all the same.
 func TestClockFlushesWhileTimesChange(t *testing.T) {
-	w := newWorld(t)
-	w.alarm("n/r", w.in(time.Hour))
-	w.c.AddReminder(Reminder{"n/r", w.in(24 * time.Hour)})
-	w.c.Set("n/r", w.in(2*time.Hour))
-	for range 20 {
-		w.advance(10 * time.Second)
-		w.c.Set("n/r", w.in(2*time.Hour)) // put off, so that no bound is lowered
+	c := newTestClock(t)
+	must(t, c.Lower("n/a", c.in(time.Hour)))
+	c.AddReminder(Reminder{"n/a", c.in(24 * time.Hour)})
+	for range 6 {
+		c.Set("n/a", c.in(2*time.Hour)) // put off, so that no bound is lowered
+		c.advance(10 * time.Second)
 	}
-	if got, err := w.c.Reminders(Reminder{}, 10); err != nil || len(got) != 1 {
-		t.Errorf("after more than three minutes the index has reminders %v, %v", got, err)
+	if found, err := c.Reminders(Reminder{}, 10); err != nil || len(found) != 1 {
+		t.Errorf("after a minute the index has reminders %v (%v)", found, err)
 	}
 }
