@@ -117,7 +117,7 @@ func (h *Host) closeLog() error {
 // wakes if it must.
 func (h *Host) relieve(key Key) {
 	if key.Namespace == alarmsDir {
-		h.alarms.Relieve()
+		h.alarms.CheckpointSoon()
 		return
 	}
 	if !h.HasNamespace(key.Namespace) {

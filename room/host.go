@@ -14,6 +14,7 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -171,7 +172,7 @@ func (o *Options) setDefaults() {
 		o.KeepReplaced = 30 * 24 * time.Hour
 	}
 	if o.AlarmRooms == 0 {
-		o.AlarmRooms = hibernate.DefaultAtOnce
+		o.AlarmRooms = alarm.DefaultMaxCalls
 	}
 	def(&o.AlarmTries, 6)
 }
@@ -199,7 +200,7 @@ type Host struct {
 	conns      hibernate.Registry
 	memory     *hibernate.Memory
 	outside    *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
-	alarms     *hibernate.AlarmClock
+	alarms     *alarm.Clock
 	zones      zones
 
 	presence hibernate.Presence

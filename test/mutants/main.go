@@ -45,6 +45,7 @@ var packages = []subject{
 	{"storage", []string{"room"}},
 	{"storage/commitlog", []string{"storage"}},
 	{"hibernate", []string{"room", "transport"}},
+	{"hibernate/alarm", []string{"room"}},
 	{"syncproto", []string{"room", "transport"}},
 	{"actor", []string{"room"}},
 }
