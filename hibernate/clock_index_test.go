@@ -109,6 +109,25 @@ func TestAlarmIndexWhenTheClockIsSetBack(t *testing.T) {
 	b.Set("n/a", b.in(2*time.Hour))
 	b.advance(time.Minute)
 	b.wantRows("n/a:7140")
+	if b.log.Len() > 0 {
+		t.Errorf("the operator is told: %s", &b.log)
+	}
+}
+
+// The operator is told of an index that cannot be written, and it is tried again after a minute.
+func TestAlarmIndexIsWrittenLater(t *testing.T) {
+	b := newBelfry(t)
+	b.Remind(Reminder{"n/a", b.in(time.Hour)})
+	b.openErr = errOpen
+	b.advance(time.Minute)
+	if !strings.Contains(b.log.String(), errOpen.Error()) || len(b.reminders) != 1 {
+		t.Errorf("%d reminders are kept, the log has %q", len(b.reminders), &b.log)
+	}
+	b.openErr = nil
+	b.advance(time.Minute)
+	if found, err := b.Reminders(Reminder{}, 10); err != nil || len(found) != 1 {
+		t.Errorf("reminders %v (%v)", found, err)
+	}
 }
 
 // Of a thousand rows and more each transaction brings a thousand up to date, so that none takes long; Flush does all.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/denrooms/den/storage"
@@ -91,6 +92,13 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// over is a context that has ended.
+func over() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errCall)
+	return ctx
 }
 
 func (b *belfry) open() {
@@ -277,7 +285,7 @@ func TestAlarmClockAtOnce(t *testing.T) {
 	b.Set("n/waits", b.in(-time.Second))
 	b.advance(time.Hour)
 	b.wantCalled("")
-	must(t, b.Settled(t.Context())) // nothing will come of it
+	must(t, b.Settled(over())) // nothing will come of it
 	b.o.AtOnce = 0
 	b.die()
 	for i := range 20 {
@@ -387,25 +395,36 @@ func TestAlarmClockHoldsUnknownNamespaces(t *testing.T) {
 }
 
 // Settled waits for the rooms that are called for, calls for those that are due, and ends with its context.
-func TestAlarmClockSettled(t *testing.T) {
+func TestAlarmClockSettled(t *testing.T) { synctest.Test(t, testAlarmClockSettled) }
+
+func testAlarmClockSettled(t *testing.T) {
 	b := newBelfry(t)
-	must(t, b.Settled(t.Context()))
+	must(t, b.Settled(over()))
 	b.Set("n/a", b.in(time.Second))
-	must(t, b.Settled(t.Context()))
+	must(t, b.Settled(over()))
 	b.now = b.in(time.Second) // the timer is late
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errCall)
-	if err := b.Settled(ctx); !errors.Is(err, errCall) {
+	if err := b.Settled(over()); !errors.Is(err, errCall) {
 		t.Errorf("while a room is due: %v", err)
 	}
 	b.wantCalled("n/a")
-	if err := b.Settled(ctx); !errors.Is(err, errCall) {
+	if err := b.Settled(over()); !errors.Is(err, errCall) {
 		t.Errorf("while a room runs its alarms: %v", err)
 	}
-	waited := make(chan error)
-	go func() { waited <- b.Settled(t.Context()) }()
+	waited := make(chan error, 2)
+	for range cap(waited) {
+		go func() { waited <- b.Settled(t.Context()) }()
+	}
+	synctest.Wait()
+	if len(waited) != 0 {
+		t.Error("settled while a room runs its alarms")
+	}
 	b.end("n/a", time.Time{}, nil)
-	must(t, <-waited)
+	for range cap(waited) {
+		must(t, <-waited)
+	}
+	if b.settled != nil {
+		t.Error("somebody seems to wait")
+	}
 }
 
 // After Stop no room is called for, and what was set is kept; after Close nothing is.
@@ -433,5 +452,5 @@ func TestAlarmClockStops(t *testing.T) {
 	if _, some := b.Next("n/c"); some || len(b.reminders) != 0 || !b.fires.IsZero() {
 		t.Error("something is kept after Close")
 	}
-	must(t, b.Settled(t.Context()))
+	must(t, b.Settled(over()))
 }
