@@ -208,6 +208,26 @@ func TestAlarmIndexWriteFails(t *testing.T) {
 	}
 }
 
+// There is no clock where there is an index that cannot be opened or read, and the file is let go.
+func TestAlarmIndexIsNotRead(t *testing.T) {
+	b := newBelfry(t)
+	must(t, b.Lower("n/a", b.in(time.Second)))
+	_, err := b.file.Internal().Exec("ALTER TABLE _den_due_state RENAME COLUMN value TO other")
+	must(t, err)
+	must(t, b.Close())
+	b.o.Exists, b.openErr = true, errOpen
+	if a, err := NewAlarmClock(b.o); a != nil || !errors.Is(err, errOpen) {
+		t.Errorf("the file cannot be opened: %v, %v", a, err)
+	}
+	b.openErr = nil
+	if a, err := NewAlarmClock(b.o); a != nil || err == nil || errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("a table has no such column: %v, %v", a, err)
+	}
+	if _, err := b.file.Exec("SELECT 1"); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("the file is still in use: %v", err)
+	}
+}
+
 // A panic on the way to the index is told as damage, and the file is let go: what follows opens it again.
 func TestAlarmIndexPanics(t *testing.T) {
 	b := newBelfry(t)
