@@ -365,7 +365,7 @@ func TestAlarmClockHoldsUnknownNamespaces(t *testing.T) {
 	b.wantCalled("n/d")
 	b.end("n/d", time.Time{}, nil)
 	b.advance(time.Second)
-	b.Set("late/a", b.in(-time.Second)) // as long as it is held there is no place for it
+	b.Set("late/a", b.in(-time.Minute)) // as long as it is held there is no place for it
 	if len(b.queue) != 0 || len(b.held["late"]) != 2 || len(b.held["other"]) != 1 {
 		t.Errorf("%d places of the queue are taken, %v are held", len(b.queue), b.held)
 	}
