@@ -231,6 +231,18 @@ func TestAlarmClockCallsInTime(t *testing.T) {
 	b.end("n/now", time.Time{}, nil)
 }
 
+// A timer that is late is set again, to fire at once, whatever else is set meanwhile.
+func TestAlarmClockTimerIsLate(t *testing.T) {
+	b := newBelfry(t)
+	b.Set("n/a", b.in(time.Second))
+	b.now = b.in(2 * time.Second)
+	b.Set("n/b", b.in(time.Hour))
+	b.wantTimer(0)
+	b.advance(0)
+	b.wantCalled("n/a")
+	b.end("n/a", time.Time{}, nil)
+}
+
 // A room that runs its alarms is not called for again meanwhile, whatever it sets; what it has set counts after that.
 func TestAlarmClockSetDuringCall(t *testing.T) {
 	b := newBelfry(t)
