@@ -1,7 +1,9 @@
 package actor
 
 import (
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -50,4 +52,64 @@ func TestBackoffDelay(t *testing.T) {
 	if got := (Backoff{Min: time.Millisecond, Max: 1<<63 - 1}).delay(1000); got != 1<<63-1 {
 		t.Errorf("after a thousand doublings: %v", got)
 	}
+}
+
+// Whoever counts bytes is asked for those of a message before it is queued, and may refuse it; is told of those of one that cannot be
+// refused; and gets each back once, before the message's reply function is called, however the message ends.
+func TestBytesAreCounted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const most = 100
+		admitted, kept, inUse := 0, 0, 0
+		release := make(chan struct{})
+		s := newTest(t, scripted{receive: each(func(_ *scripted, e *Envelope) error {
+			<-release
+			e.Reply(nil, nil)
+			e.Reply(nil, nil)
+			return nil
+		})}, Options{
+			Admit: func(n int) error {
+				if inUse+n > most {
+					return errBroken
+				}
+				admitted, inUse = admitted+n, inUse+n
+				return nil
+			},
+			Keep:    func(n int) { kept, inUse = kept+n, inUse+n },
+			Release: func(n int) { inUse -= n },
+		})
+		var after []int // what was in use when a reply function was called
+		send := func(how func(Key, any, func(any, error)) error, size int) error {
+			return how(key, letter{from: 1, size: size}, func(any, error) { after = append(after, inUse) })
+		}
+		if err := send(s.Send, 60); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := send(s.Send, 41); err != errBroken {
+			t.Errorf("more than there is: %v", err)
+		}
+		if _, err := s.SendOrWait(key, letter{from: 2, size: 41}, nil); err != errBroken {
+			t.Errorf("more than there is: %v", err)
+		}
+		if err := send(s.Send, 40); err != nil {
+			t.Errorf("all that there is: %v", err)
+		}
+		if err := send(s.Push, 7); err != nil {
+			t.Errorf("what cannot be refused: %v", err)
+		}
+		if err := send(s.SendAwake, 3); err != nil {
+			t.Errorf("what cannot be refused: %v", err)
+		}
+		if err := send(s.Send, 0); err != nil {
+			t.Errorf("a message of no bytes: %v", err)
+		}
+		if admitted != 100 || kept != 10 || inUse != 110 {
+			t.Errorf("%d bytes were admitted and %d kept, %d are in use; want 100, 10, 110", admitted, kept, inUse)
+		}
+		close(release)
+		synctest.Wait()
+		if want := []int{50, 10, 3, 0, 0}; !slices.Equal(after, want) {
+			t.Errorf("in use after each message: %v, want %v", after, want)
+		}
+	})
 }
