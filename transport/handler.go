@@ -30,6 +30,7 @@ type Handler struct {
 	parked   atomic.Int64 // sockets that are parked now
 	refused  refusedLog
 	crowded  refusedLog // see tellCrowded
+	slow     refusedLog // see tellSlow
 
 	// Protected by mu.
 
@@ -79,6 +80,14 @@ func (h *Handler) tellCrowded() {
 	if h.crowded.due("", h.now()) {
 		h.opts.Logger.Warn("clients with large messages that do not end are closed with overloaded, because such messages have as much memory as they may",
 			"limit", h.unfinished.memory.Limit(), "hint", "raise -memory (Options.Memory) if the machine has more")
+	}
+}
+
+// tellSlow tells the operator, once a minute for each room, that clients that do not keep up are closed.
+func (h *Handler) tellSlow(key room.Key) {
+	if h.slow.due(key.String(), h.now()) {
+		h.opts.Logger.Info("a client that does not read what waits for it was closed with slow_consumer; the next minute's are not logged",
+			"namespace", key.Namespace, "room", key.Room)
 	}
 }
 

@@ -133,9 +133,14 @@ func (s *socket) refuse(err error) {
 // sent to it, and a Receive that waits must end. The link's end and the reader's
 // both call it, whichever comes first.
 func (s *socket) leaveRoom(code int, reason string) {
-	if session := s.session.Load(); session != nil {
-		session.Close(code, reason)
+	session := s.session.Load()
+	if session == nil {
+		return
 	}
+	if code == syncproto.CloseSlowConsumer {
+		s.h.tellSlow(session.Key())
+	}
+	session.Close(code, reason)
 }
 
 // room is for logs.

@@ -208,6 +208,9 @@ func TestInvariantIsolationNeverReads(t *testing.T) {
 	}
 	eventually(t, "its place is free", func() bool { return s.handler.Connections() == 2 })
 	healthy(t, reader)
+	if log := s.log.String(); strings.Count(log, "slow_consumer") != 1 || !strings.Contains(log, "namespace=probe room=home") {
+		t.Errorf("the log has %s", log)
+	}
 }
 
 // TestInvariantBoundedBackPressure: while a room is busy the socket of a client that floods it is

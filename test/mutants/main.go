@@ -46,6 +46,7 @@ var packages = []subject{
 	{"storage/commitlog", []string{"storage"}},
 	{"hibernate", []string{"room", "transport"}},
 	{"hibernate/alarm", []string{"room"}},
+	{"hibernate/alarm", []string{"room"}},
 	{"syncproto", []string{"room", "transport"}},
 	{"actor", []string{"room"}},
 }
