@@ -22,6 +22,19 @@ func (t *turn) breakOff(channel string) {
 	}
 }
 
+// endUnasked ends what a connection is being sent of a channel unasked, because its client asks with a cursor: that answer has all
+// that it lacks. A delete-all behind it would take rows that the client's next cursor says it has.
+func (t *turn) endUnasked(conn *hibernate.Connection, channel string) {
+	key := answerKey{conn, channel, true}
+	asked := t.life.inquiries[key]
+	if asked == nil {
+		return
+	}
+	asked.over = true
+	delete(t.life.inquiries, key)
+	t.undo = append(t.undo, func() { asked.over = false })
+}
+
 // brokenOff reports whether a sync belongs to an answer that has ended with an exception.
 func (t *turn) brokenOff(m *syncMessage) bool {
 	asked := m.inquiry

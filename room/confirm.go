@@ -64,8 +64,28 @@ func (l *life) twinAskedNothing(conn *hibernate.Connection) bool {
 	})
 }
 
-// forgetNothingAsked takes back what noteNothingAsked wrote.
+// askForTwins asks for everything in place of the connections of a client whose other connection ends, and which wait for their first sync.
+// Two connections can come into the room in another order than their client made them: then the one that ends took the sync along. A
+// client that takes cursors asks each time.
+func (t *turn) askForTwins(ends *hibernate.Connection) {
+	if ends.Waits == 0 && !ends.Returned {
+		return
+	}
+	for _, conn := range t.life.connections() {
+		if conn == ends || conn.Waits != waitsQuestion || !twins(conn, ends) {
+			continue
+		}
+		conn.Returned = true
+		for _, m := range t.life.askAgain(conn, nothingAsked, 1) {
+			t.owe(conn, m.channel)
+			t.pursue(m)
+		}
+	}
+}
+
+// forgetNothingAsked takes back what noteNothingAsked wrote, and what the process remembers.
 func (t *turn) forgetNothingAsked(conn *hibernate.Connection) error {
+	t.life.host.quiet.forget(quietOf(t.life.key, conn))
 	_, err := t.life.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ''`,
 		conn.ID(), conn.Identity.Subject)
 	return err

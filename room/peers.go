@@ -149,8 +149,9 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(peers) == 0 && (l.twinAskedNothing(conn) || l.host.quiet.has(quietOf(l.key, conn))) {
+	if q := quietOf(l.key, conn); len(peers) == 0 && (l.twinAskedNothing(conn) || l.host.quiet.has(q)) {
 		peers = append(peers, peer{channel: nothingAsked})
+		l.host.quiet.note(q) // it may go before it has been answered
 	}
 	conn.Returned = len(peers) > 0
 	switch {
@@ -254,14 +255,18 @@ func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
 // leavePeer notes up to where a connection that has gone surely had everything.
 func (t *turn) leavePeer(conn *hibernate.Connection) {
 	l := t.life
-	if !conn.Named || l.hasTwin(conn) {
+	if !conn.Named {
+		return
+	}
+	if l.hasTwin(conn) {
+		t.askForTwins(conn)
 		return
 	}
 	asked, has := !t.askedNothing(conn), t.surely(conn) // as long as it is held
-	if l.db.Withheld() {                                // then there is no note on it, either
-		if !asked {
-			l.host.quiet.note(quietOf(l.key, conn))
-		}
+	if !asked {
+		l.host.quiet.note(quietOf(l.key, conn)) // it may be back in this turn, which writes its notes at the end
+	}
+	if l.db.Withheld() { // then there is no note on it, either
 		return
 	}
 	t.notes = append(t.notes, func() error {

@@ -6,9 +6,11 @@ import (
 	"github.com/denrooms/den/hibernate"
 )
 
-// Named clients that have left a room of which nobody has got anything yet (unseen.go), and had asked for nothing. The note on
-// such a client (confirm.go) would make the room durable: who names its connection and leaves would leave a file. So the
-// process remembers it, and a restart forgets it, as a crash forgets such a note in any room.
+// Named clients that have left a room and had asked for nothing, and those that the room did not let in: their question may have
+// been lost with the socket. In a room of which nobody has got anything yet (unseen.go) the note on such a client (confirm.go) would make
+// the room durable: who names its connection and leaves would leave a file. Of a client that was not let in the room knows
+// nothing. And a note is written at the end of a turn, when the client may be back. So the process remembers them, and a restart
+// forgets them, as a crash forgets such a note in any room.
 
 // maxQuiet is how many are remembered; beyond that the oldest is forgotten.
 const maxQuiet = 4096

@@ -101,7 +101,11 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 		id = uuid.NewString()
 	}
 	s.conn.Name(id, key.Room)
-	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: r.Stock && s.conn.Named, ask: s.ask}); err != nil {
+	stock := r.Stock && s.conn.Named
+	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: stock, ask: s.ask}); err != nil {
+		if stock {
+			h.quiet.note(quietOf(key, &s.conn)) // what it has sent by now is lost, and it asks once
+		}
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
 		} else {

@@ -248,6 +248,7 @@ func (t *turn) shared(m *syncMessage) bool {
 // syncByID answers with the rows by id, a step a turn, or with what has changed since a cursor.
 func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
 	if !m.byID { // the published client sends no cursor
+		t.endUnasked(m.conn, m.channel)
 		if err := t.releaseAll(m.conn, m.channel); err != nil {
 			return nil, err
 		}
