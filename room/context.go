@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
@@ -158,8 +159,12 @@ type Payload struct {
 }
 
 // Text is a text message. It should be JSON: a partysync client throws on
-// anything else.
+// anything else. Text that is not UTF-8 makes an error where the Payload is sent, because a
+// browser closes its connection when it receives such a message.
 func Text(s string) Payload {
+	if !utf8.ValidString(s) {
+		return Payload{err: errNotUTF8}
+	}
 	return Payload{frame: textFrame(s)}
 }
 
@@ -196,6 +201,9 @@ func (c *Context) Broadcast(p Payload, except ...string) error {
 
 // errNoPayload is the error for a message that nobody has made.
 var errNoPayload = errors.New("room: an empty Payload cannot be sent: make one with Text, Binary or JSON")
+
+// errNotUTF8 is the error for text that WebSocket does not allow.
+var errNotUTF8 = errors.New("room: text for a client must be UTF-8: send other bytes with Binary")
 
 // maySend returns an error if a hook may not send a message.
 func (c *Context) maySend(p Payload) error {
@@ -313,11 +321,14 @@ func (c *Conn) Send(p Payload) error {
 	return nil
 }
 
-// Close closes the connection, with a code of 1000 or 3000 to 4999 and a reason of
-// at most 123 bytes.
+// Close closes the connection, with a code of 1000 or 3000 to 4999 and a reason in UTF-8,
+// which is cut after 123 bytes.
 func (c *Conn) Close(code int, reason string) error {
 	if code != 1000 && (code < 3000 || code > 4999) {
 		return fmt.Errorf("room: close code %d: want 1000 or 3000 to 4999", code)
+	}
+	if !utf8.ValidString(reason) {
+		return errNotUTF8
 	}
 	if err := c.ctx.mayAct(); err != nil {
 		return err

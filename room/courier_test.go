@@ -21,13 +21,17 @@ type careless struct {
 
 type sending struct{ To string }
 
-// Tell sends a message that was never made.
+// Tell sends a message that was never made, or that no client may be sent.
 func (*careless) Tell(c *room.Context, in sending) error {
 	switch in.To {
 	case "all":
 		return c.Broadcast(room.Payload{})
 	case "one":
 		return c.Conn().Send(room.Payload{})
+	case "not text":
+		return c.Broadcast(room.Text("caf\xe9"))
+	case "not a reason":
+		return c.Conn().Close(4000, "caf\xe9")
 	case "ignored":
 		if err := c.Broadcast(room.Payload{}); err == nil {
 			return errors.New("an empty Payload was sent")
@@ -37,13 +41,13 @@ func (*careless) Tell(c *room.Context, in sending) error {
 	return c.Broadcast(room.Text(`"hello"`))
 }
 
-// A zero Payload is refused where it is sent, and the room goes on in the same life.
+// A zero Payload, and text that is not UTF-8, is refused where it is sent, and the room goes on in the same life.
 func TestInvariantIsolationEmptyPayload(t *testing.T) {
 	h := roomtest.New(t, func(h *room.Host) error {
 		return h.Register("shop", func() room.Handler { return new(careless) }, room.Action("tell", (*careless).Tell))
 	})
 	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob")
-	for _, to := range []string{"all", "one"} {
+	for _, to := range []string{"all", "one", "not text", "not a reason"} {
 		mustRefuse(t, alice.Do("items", "tell", object{"To": to}), "action_failed")
 	}
 	mustSucceed(t, alice.Do("items", "tell", object{"To": "ignored"}))
