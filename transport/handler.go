@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ type Handler struct {
 	draining atomic.Bool  // nothing new is taken; set with mu held
 	parked   atomic.Int64 // sockets that are parked now
 	refused  refusedLog
+	denied   refusedLog // see authenticate
 	crowded  refusedLog // see tellCrowded
 	slow     refusedLog // see tellSlow
 
@@ -151,7 +153,12 @@ func (h *Handler) authenticate(r *http.Request, key room.Key) (room.Identity, *r
 	if errors.As(err, &written) {
 		return id, refuse(err, http.StatusForbidden)
 	}
-	h.opts.Logger.Info("authentication failed", "room", key.String(), "remote", r.RemoteAddr, "error", err)
+	level := slog.LevelDebug
+	if h.denied.due(key.Namespace, h.now()) {
+		level = slog.LevelInfo
+	}
+	h.opts.Logger.Log(r.Context(), level, "authentication failed; the namespace's next failures are logged at debug for a minute",
+		"namespace", key.Namespace, "room", shown(key.Room), "remote", r.RemoteAddr, "err", err)
 	return id, &refusal{http.StatusUnauthorized, syncproto.CodeUnauthorized, "You are not signed in, or may not come here."}
 }
 

@@ -151,6 +151,9 @@ func TestRefusedBeforeAnythingWakes(t *testing.T) {
 			})
 		}
 	}
+	if said := strings.Count(s.log.String(), "level=INFO msg=\"authentication failed"); said != 1 { // of two strangers
+		t.Errorf("failed authentication was logged %d times in a minute", said)
+	}
 	resp, body := s.do("GET", "/parties/probe/home?_pk=a%00b", nil, upgrade...)
 	expectCode(t, resp, body, 400, "bad_message")
 	if n := s.host.Awake(); n != 0 {
