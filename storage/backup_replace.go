@@ -18,6 +18,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/internal/cmem"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -139,12 +140,12 @@ func holdStill(f FS, path string) (release func() error, err error) {
 	if err != nil {
 		return nil, errors.Join(err, c.close(nil))
 	}
-	methods := (*sqlite3.Tsqlite3_io_methods)(pointer(*(*uintptr)(pointer(file))))
-	if rc := method[lockMethod](methods.FxLock)(c.tls, file, sqlite3.SQLITE_LOCK_SHARED); rc != sqlite3.SQLITE_OK {
+	methods := (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(file))))
+	if rc := cmem.Method[lockMethod](methods.FxLock)(c.tls, file, sqlite3.SQLITE_LOCK_SHARED); rc != sqlite3.SQLITE_OK {
 		return nil, errors.Join(c.said(rc), c.close(nil))
 	}
 	return func() error {
-		method[lockMethod](methods.FxUnlock)(c.tls, file, sqlite3.SQLITE_LOCK_NONE)
+		cmem.Method[lockMethod](methods.FxUnlock)(c.tls, file, sqlite3.SQLITE_LOCK_NONE)
 		return c.close(nil)
 	}, nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 // bind binds args, all of them: a statement keeps what was bound before.
@@ -55,7 +57,7 @@ func (d *DB) reserve(s *statement, n int) {
 func (s *statement) place(n int) (uintptr, []byte) {
 	p := s.args + uintptr(s.argsUsed)
 	s.argsUsed += n
-	return p, view(p, n)
+	return p, cmem.Bytes(p, n)
 }
 
 func (d *DB) bindArg(s *statement, i int, a any) error {
@@ -146,7 +148,7 @@ func (d *DB) bindLate(s *statement, i int, a any) error {
 		}
 		p := d.c.malloc(len(a) + 1)
 		defer d.c.free(p)
-		copy(view(p, len(a)), a)
+		copy(cmem.Bytes(p, len(a)), a)
 		return d.bound(s, sqlite3.Xsqlite3_bind_blob64(d.c.tls, s.p, int32(i), p, uint64(len(a)), transient))
 	case nil, int64, int, bool, float64, time.Time:
 		return d.bindArg(s, i, a)

@@ -356,7 +356,7 @@ func (d *DB) shut() error {
 		d.o.Kind.noteAccused(d.o.Path, failed)
 		err = errors.Join(err, failed)
 	}
-	open.remove(d.handle)
+	open.Remove(d.handle)
 	return errors.Join(err, d.over())
 }
 

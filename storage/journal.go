@@ -10,6 +10,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 // Log is what makes transactions durable. A node has one for all of its rooms; a cluster
@@ -325,7 +326,7 @@ func (c *conn) checkpoint(mode int32) (logged, done, rc int32) {
 	name := c.cstring("main")
 	defer c.free(name)
 	rc = sqlite3.Xsqlite3_wal_checkpoint_v2(c.tls, c.db, name, mode, c.out, c.out+8)
-	return *(*int32)(pointer(c.out)), *(*int32)(pointer(c.out + 8)), rc
+	return *(*int32)(cmem.Pointer(c.out)), *(*int32)(cmem.Pointer(c.out + 8)), rc
 }
 
 // leaveLog brings the file to where it needs no log, and says so in it.

@@ -4,11 +4,10 @@ package storage
 // numbers here, memory is C memory, and each function does one call.
 
 import (
-	"strings"
-	"unsafe"
-
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 // conn is one SQLite connection. It is not safe for two goroutines: the DB's
@@ -18,35 +17,6 @@ type conn struct {
 	db  uintptr
 	out uintptr // 16 bytes of C memory for results that come through a pointer
 	vfs uintptr // a VFS of its own, in C memory; 0: it has none
-}
-
-// pointer turns an address of C memory into a Go pointer. Reading the number as
-// a pointer is what go vet and checkptr accept for memory that Go doesn't own.
-func pointer(p uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
-
-// view gives n bytes of C memory as they lie; nobody may keep them.
-func view(p uintptr, n int) []byte {
-	if n <= 0 || p == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(pointer(p)), n)
-}
-
-// viewString is view for a text that ends with NUL.
-func viewString(p uintptr) string {
-	if p == 0 {
-		return ""
-	}
-	n := 0
-	for *(*byte)(unsafe.Add(pointer(p), n)) != 0 {
-		n++
-	}
-	return unsafe.String((*byte)(pointer(p)), n)
-}
-
-// callback gives the address that SQLite calls for a top-level Go function.
-func callback[F any](f F) uintptr {
-	return *(*uintptr)(unsafe.Pointer(&struct{ f F }{f}))
 }
 
 func (c *conn) malloc(n int) uintptr {
@@ -62,7 +32,7 @@ func (c *conn) free(p uintptr) { sqlite3.Xsqlite3_free(c.tls, p) }
 // cstring copies s into C memory, with a NUL behind it. The caller frees it.
 func (c *conn) cstring(s string) uintptr {
 	p := c.malloc(len(s) + 1)
-	b := view(p, len(s)+1)
+	b := cmem.Bytes(p, len(s)+1)
 	copy(b, s)
 	b[len(s)] = 0
 	return p
@@ -80,7 +50,7 @@ func openFile(vfs, path string, flags int32) (*conn, error) {
 		defer c.free(system)
 	}
 	rc := sqlite3.Xsqlite3_open_v2(c.tls, name, c.out, flags, system)
-	c.db = *(*uintptr)(pointer(c.out))
+	c.db = *(*uintptr)(cmem.Pointer(c.out))
 	if rc != sqlite3.SQLITE_OK {
 		err := c.failure(rc, "")
 		c.close(nil)
@@ -127,9 +97,9 @@ func (c *conn) close(s *seat) error {
 func (c *conn) failure(rc int32, sql string) *Error {
 	e := &Error{Code: int(rc), SQL: sql, kind: kindOf(rc)}
 	if c.db != 0 {
-		e.Message = strings.Clone(viewString(sqlite3.Xsqlite3_errmsg(c.tls, c.db)))
+		e.Message = cmem.String(sqlite3.Xsqlite3_errmsg(c.tls, c.db))
 	} else {
-		e.Message = strings.Clone(viewString(sqlite3.Xsqlite3_errstr(c.tls, rc)))
+		e.Message = cmem.String(sqlite3.Xsqlite3_errstr(c.tls, rc))
 	}
 	return e
 }
@@ -150,8 +120,8 @@ func (c *conn) limit(what, n int32) { sqlite3.Xsqlite3_limit(c.tls, c.db, what, 
 // a NUL behind them. It returns the handle (0 for a comment) and what it consumed.
 func (c *conn) prepare(sql uintptr, n int, flags uint32) (p uintptr, used int, rc int32) {
 	rc = sqlite3.Xsqlite3_prepare_v3(c.tls, c.db, sql, int32(n+1), flags, c.out, c.out+8)
-	p = *(*uintptr)(pointer(c.out))
-	if tail := *(*uintptr)(pointer(c.out + 8)); tail != 0 {
+	p = *(*uintptr)(cmem.Pointer(c.out))
+	if tail := *(*uintptr)(cmem.Pointer(c.out + 8)); tail != 0 {
 		used = int(tail - sql)
 	}
 	return p, used, rc
@@ -169,7 +139,7 @@ func (c *conn) columns(p uintptr) int   { return int(sqlite3.Xsqlite3_column_cou
 func (c *conn) readOnly(p uintptr) bool { return sqlite3.Xsqlite3_stmt_readonly(c.tls, p) != 0 }
 
 func (c *conn) columnName(p uintptr, i int) string {
-	return strings.Clone(viewString(sqlite3.Xsqlite3_column_name(c.tls, p, int32(i))))
+	return cmem.String(sqlite3.Xsqlite3_column_name(c.tls, p, int32(i)))
 }
 
 // writing tells whether the open transaction has written anything.
@@ -180,7 +150,7 @@ func (c *conn) writing() bool {
 // deferredViolations tells whether a deferred foreign key is violated now.
 func (c *conn) deferredViolations() bool {
 	rc := sqlite3.Xsqlite3_db_status(c.tls, c.db, sqlite3.SQLITE_DBSTATUS_DEFERRED_FKS, c.out, c.out+8, 0)
-	return rc == sqlite3.SQLITE_OK && *(*int32)(pointer(c.out)) != 0
+	return rc == sqlite3.SQLITE_OK && *(*int32)(cmem.Pointer(c.out)) != 0
 }
 
 // appendColumn appends column i of the current row, encoded as in image.go.
@@ -197,10 +167,10 @@ func (c *conn) appendValue(dst []byte, v uintptr) []byte {
 		return appendFloat(dst, sqlite3.Xsqlite3_value_double(c.tls, v))
 	case sqlite3.SQLITE_TEXT:
 		p := sqlite3.Xsqlite3_value_text(c.tls, v)
-		return appendBytes(dst, Text, view(p, int(sqlite3.Xsqlite3_value_bytes(c.tls, v))))
+		return appendBytes(dst, Text, cmem.Bytes(p, int(sqlite3.Xsqlite3_value_bytes(c.tls, v))))
 	case sqlite3.SQLITE_BLOB:
 		p := sqlite3.Xsqlite3_value_blob(c.tls, v)
-		return appendBytes(dst, Blob, view(p, int(sqlite3.Xsqlite3_value_bytes(c.tls, v))))
+		return appendBytes(dst, Blob, cmem.Bytes(p, int(sqlite3.Xsqlite3_value_bytes(c.tls, v))))
 	}
 	return append(dst, byte(Null))
 }
@@ -225,7 +195,7 @@ func (c *conn) preupdate(dst []byte, of side, i int) []byte {
 	if rc != sqlite3.SQLITE_OK {
 		return append(dst, byte(Null))
 	}
-	return c.appendValue(dst, *(*uintptr)(pointer(c.out)))
+	return c.appendValue(dst, *(*uintptr)(cmem.Pointer(c.out)))
 }
 
 // collation gives the name of a column's collation.
@@ -236,5 +206,5 @@ func (c *conn) collation(table, column string) string {
 	if rc != sqlite3.SQLITE_OK {
 		return ""
 	}
-	return strings.Clone(viewString(*(*uintptr)(pointer(c.out))))
+	return cmem.String(*(*uintptr)(cmem.Pointer(c.out)))
 }

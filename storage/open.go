@@ -222,10 +222,11 @@ func newDB(o Options, c *conn) (*DB, error) {
 	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
 	d.caches = [3]*cache{own: newCache(64), peer: newCache(64), handler: newCache(o.StatementCache)}
 	var err error
-	if d.handle, err = open.add(d); err == nil {
-		o.opening.addDB(d)
+	if d.handle, err = open.Add(d); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInUse, err)
 	}
-	return d, err
+	o.opening.addDB(d)
+	return d, nil
 }
 
 // start configures the connection, checks the stamps and loads what is kept in memory.

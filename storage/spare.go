@@ -16,6 +16,7 @@ import (
 
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/denrooms/den/storage/internal/cmem"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -87,7 +88,7 @@ func (d *DB) strip(schema string) *spare {
 	d.seat.vacate()
 	d.wal.forget()
 	d.wal, d.seat, d.c = nil, nil, nil
-	open.set(s.handle, nil)
+	open.Set(s.handle, nil)
 	return s
 }
 
@@ -184,11 +185,11 @@ func (k *Kind) Close() {
 func (s *spare) close() {
 	d := &DB{c: s.c, caches: s.caches, tx: s.tx}
 	d.dropArguments()
-	*(*uintptr)(pointer(s.wal.file)) = s.wal.base // SQLite closes it, if it is open
+	*(*uintptr)(cmem.Pointer(s.wal.file)) = s.wal.base // SQLite closes it, if it is open
 	s.c.free(s.wal.address())
 	s.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 	s.c.close(s.seat)
-	open.remove(s.handle)
+	open.Remove(s.handle)
 	if s.wal.parked != "" {
 		s.set.fs.Remove(s.wal.parked)
 	}
@@ -230,7 +231,7 @@ func openSpare(o Options, header *fileHeader) *DB {
 	if err := d.seat.move(o.Path); err != nil {
 		d.closed = true // there is nothing of it to give back
 		d.seat.vacate()
-		open.set(d.handle, nil)
+		open.Set(d.handle, nil)
 		s.close()
 		return nil
 	}
@@ -246,7 +247,7 @@ func (s *spare) wake(o Options) *DB {
 	d := &DB{o: o, c: s.c, running: s.c.db, handle: s.handle, seat: s.seat, caches: s.caches, tx: s.tx, tables: make(map[string]*table)}
 	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
 	d.freshWAL = true
-	open.set(d.handle, d)
+	open.Set(d.handle, d)
 	o.opening.addDB(d)
 	return d
 }
@@ -277,14 +278,14 @@ func (d *DB) resume(w *wal) error {
 
 // schemaNow is schemaPages of an open file whose WAL is empty.
 func (d *DB) schemaNow() string {
-	read := method[ioMethod](d.seat.table.methods.FxRead)
+	read := cmem.Method[ioMethod](d.seat.table.methods.FxRead)
 	buffer := d.c.malloc(pageSize)
 	defer d.c.free(buffer)
 	page := func(p []byte, off int64) error {
 		if rc := read(d.c.tls, d.seat.file, buffer, pageSize, off); rc != sqlite3.SQLITE_OK {
 			return d.c.said(rc)
 		}
-		copy(p, view(buffer, pageSize))
+		copy(p, cmem.Bytes(buffer, pageSize))
 		return nil
 	}
 	first := make([]byte, pageSize)

@@ -12,9 +12,10 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
-	"unsafe"
 
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 // maxTemplate is how large a template may be: what is larger is made for each room anew.
@@ -98,11 +99,11 @@ func (d *DB) takeTemplate() (*template, error) {
 		return nil, d.c.failure(sqlite3.SQLITE_NOMEM, "serialize")
 	}
 	defer d.c.free(p)
-	size := *(*int64)(unsafe.Pointer(pointer(d.c.out)))
+	size := *(*int64)(cmem.Pointer(d.c.out))
 	if size > maxTemplate || size%pageSize != 0 || max(t.meta, changes) >= int(size) {
 		return nil, nil
 	}
-	t.pages = bytes.Clone(view(p, int(size)))
+	t.pages = bytes.Clone(cmem.Bytes(p, int(size)))
 	t.pages[18], t.pages[19] = byte(walMode), byte(walMode) // SQLite's own memory knows no WAL
 	if t.pages[t.meta] != indexLeaf || t.pages[changes] != tableLeaf || t.pages[20] != 0 {
 		return nil, nil // one of them has grown out of its page

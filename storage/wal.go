@@ -32,6 +32,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 const (
@@ -117,30 +118,30 @@ func (d *DB) watch() error {
 		}
 		*to = p
 	}
-	if w.file == 0 || *(*uintptr)(pointer(w.file)) == 0 {
+	if w.file == 0 || *(*uintptr)(cmem.Pointer(w.file)) == 0 {
 		return errors.New("storage: SQLite has no WAL open")
 	}
 	if err := d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) }); err != nil {
 		return err
 	}
 	sqlite3.Xsqlite3_wal_autocheckpoint(d.c.tls, d.c.db, 0)
-	w.base = *(*uintptr)(pointer(w.file))
-	w.table = (*walMethods)(pointer(d.c.malloc(int(unsafe.Sizeof(walMethods{})))))
+	w.base = *(*uintptr)(cmem.Pointer(w.file))
+	w.table = (*walMethods)(cmem.Pointer(d.c.malloc(int(unsafe.Sizeof(walMethods{})))))
 	w.table.methods = *w.own()
 	w.table.catch()
 	w.table.handle = d.handle
-	*(*uintptr)(pointer(w.file)) = w.address()
+	*(*uintptr)(cmem.Pointer(w.file)) = w.address()
 	d.wal = w
 	return nil
 }
 
 // catch puts our methods into the table.
 func (t *walMethods) catch() {
-	t.methods.FxWrite = callback(onWALWrite)
-	t.methods.FxRead = callback(onWALRead)
-	t.methods.FxSync = callback(onWALSync)
-	t.methods.FxTruncate = callback(onWALTruncate)
-	t.methods.FxFileSize = callback(onWALSize)
+	t.methods.FxWrite = cmem.Func(onWALWrite)
+	t.methods.FxRead = cmem.Func(onWALRead)
+	t.methods.FxSync = cmem.Func(onWALSync)
+	t.methods.FxTruncate = cmem.Func(onWALTruncate)
+	t.methods.FxFileSize = cmem.Func(onWALSize)
 }
 
 // watchAgain is watch for a connection that was moved: its WAL is not there, and is made when
@@ -178,7 +179,7 @@ func (d *DB) openWAL() int32 {
 	if err != nil {
 		return ioCode(diagnose(d.o.Path, err))
 	}
-	w, methods := d.wal, (*uintptr)(pointer(d.wal.file))
+	w, methods := d.wal, (*uintptr)(cmem.Pointer(d.wal.file))
 	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_CREATE | sqlite3.SQLITE_OPEN_WAL
 	rc := d.seat.open(sqlite3.Xsqlite3_filename_wal(d.c.tls, d.seat.name), w.file, flags)
 	if rc == sqlite3.SQLITE_OK {
@@ -208,16 +209,16 @@ func (d *DB) parkWAL() error {
 	w, dir := d.wal, d.o.Kind.wals
 	out := d.c.malloc(8)
 	defer d.c.free(out)
-	if rc := method[sizeMethod](w.own().FxFileSize)(d.c.tls, w.file, out); rc != sqlite3.SQLITE_OK {
+	if rc := cmem.Method[sizeMethod](w.own().FxFileSize)(d.c.tls, w.file, out); rc != sqlite3.SQLITE_OK {
 		return d.c.said(rc)
 	}
-	if size := *(*int64)(pointer(out)); dir == "" || size > maxParked {
+	if size := *(*int64)(cmem.Pointer(out)); dir == "" || size > maxParked {
 		return ErrTooLarge
 	}
 	if rc := w.put(d.c.tls, make([]byte, walHeaderSize), 0); rc != sqlite3.SQLITE_OK {
 		return d.c.said(rc)
 	}
-	if rc := method[syncMethod](w.own().FxSync)(d.c.tls, w.file, sqlite3.SQLITE_SYNC_NORMAL); rc != sqlite3.SQLITE_OK {
+	if rc := cmem.Method[syncMethod](w.own().FxSync)(d.c.tls, w.file, sqlite3.SQLITE_SYNC_NORMAL); rc != sqlite3.SQLITE_OK {
 		return d.c.said(rc)
 	}
 	to := filepath.Join(dir, strconv.Itoa(int(d.handle)))
@@ -252,7 +253,7 @@ func (d *DB) unwatch() (parked string) {
 		w.flush(d.c.tls)
 	}
 	if w.file != 0 {
-		*(*uintptr)(pointer(w.file)) = w.base
+		*(*uintptr)(cmem.Pointer(w.file)) = w.base
 	}
 	d.c.free(w.address())
 	d.wal = nil
@@ -264,9 +265,9 @@ func (w *wal) leave(tls *libc.TLS) {
 	if w.base == 0 {
 		return
 	}
-	method[closeMethod](w.own().FxClose)(tls, w.file)
+	cmem.Method[closeMethod](w.own().FxClose)(tls, w.file)
 	w.base, w.parked = 0, ""
-	*(*uintptr)(pointer(w.file)) = w.address()
+	*(*uintptr)(cmem.Pointer(w.file)) = w.address()
 }
 
 // forget lets go of what belonged to the DB that is over.
@@ -288,20 +289,17 @@ func (w *wal) address() uintptr { return uintptr(unsafe.Pointer(w.table)) }
 func (c *conn) control(op int32) (uintptr, error) {
 	name := c.cstring("main")
 	defer c.free(name)
-	*(*uintptr)(pointer(c.out)) = 0
+	*(*uintptr)(cmem.Pointer(c.out)) = 0
 	if rc := sqlite3.Xsqlite3_file_control(c.tls, c.db, name, op, c.out); rc != sqlite3.SQLITE_OK {
 		return 0, c.failure(rc, "")
 	}
-	return *(*uintptr)(pointer(c.out)), nil
+	return *(*uintptr)(cmem.Pointer(c.out)), nil
 }
 
 // own are the methods that the WAL's file has of its own.
 func (w *wal) own() *sqlite3.Tsqlite3_io_methods {
-	return (*sqlite3.Tsqlite3_io_methods)(pointer(w.base))
+	return (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(w.base))
 }
-
-// method makes a function of a method's address.
-func method[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&struct{ uintptr }{address})) }
 
 // The forms of the methods of SQLite's files.
 type (
@@ -313,8 +311,8 @@ type (
 
 // walOf finds the wal of an open file.
 func walOf(file uintptr) *wal {
-	table := (*walMethods)(pointer(*(*uintptr)(pointer(file))))
-	return open.find(table.handle).wal
+	table := (*walMethods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(file))))
+	return open.Find(table.handle).wal
 }
 
 func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
@@ -333,7 +331,7 @@ func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 	w := walOf(file)
 	if b := w.held(off, int(n), len(w.buf)); b != nil { // on a disk that is full, too
-		copy(view(p, int(n)), b)
+		copy(cmem.Bytes(p, int(n)), b)
 		return sqlite3.SQLITE_OK
 	}
 	if off+int64(n) > w.at+int64(w.written) {
@@ -342,10 +340,10 @@ func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 		}
 	}
 	if w.away() {
-		clear(view(p, int(n)))
+		clear(cmem.Bytes(p, int(n)))
 		return sqlite3.SQLITE_IOERR_SHORT_READ
 	}
-	return method[ioMethod](w.own().FxRead)(tls, file, p, n, off)
+	return cmem.Method[ioMethod](w.own().FxRead)(tls, file, p, n, off)
 }
 
 func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
@@ -363,7 +361,7 @@ func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	if w.away() {
 		return sqlite3.SQLITE_OK
 	}
-	return method[syncMethod](w.own().FxSync)(tls, file, flags)
+	return cmem.Method[syncMethod](w.own().FxSync)(tls, file, flags)
 }
 
 func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
@@ -380,15 +378,15 @@ func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
 	if w.away() || w.stays && size == 0 {
 		return sqlite3.SQLITE_OK
 	}
-	return method[cutMethod](w.own().FxTruncate)(tls, file, size)
+	return cmem.Method[cutMethod](w.own().FxTruncate)(tls, file, size)
 }
 
 func onWALSize(tls *libc.TLS, file, out uintptr) int32 {
 	w := walOf(file)
-	size := (*int64)(pointer(out))
+	size := (*int64)(cmem.Pointer(out))
 	*size = 0
 	if !w.away() {
-		if rc := method[sizeMethod](w.own().FxFileSize)(tls, file, out); rc != sqlite3.SQLITE_OK {
+		if rc := cmem.Method[sizeMethod](w.own().FxFileSize)(tls, file, out); rc != sqlite3.SQLITE_OK {
 			return rc
 		}
 	}
@@ -406,7 +404,7 @@ func (w *wal) put(tls *libc.TLS, b []byte, off int64) int32 {
 		}
 	}
 	w.fresh = false
-	return method[ioMethod](w.own().FxWrite)(tls, w.file, uintptr(unsafe.Pointer(unsafe.SliceData(b))), int32(len(b)), off)
+	return cmem.Method[ioMethod](w.own().FxWrite)(tls, w.file, uintptr(unsafe.Pointer(unsafe.SliceData(b))), int32(len(b)), off)
 }
 
 // flush writes what was gathered, in pieces that the VFS takes.
@@ -473,7 +471,7 @@ func (w *wal) forgetGathered() { w.buf, w.at, w.written, w.committed = w.buf[:0]
 
 // write takes what SQLite writes to the WAL.
 func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err error) {
-	b := view(p, n)
+	b := cmem.Bytes(p, n)
 	switch {
 	case n == walHeaderSize && off == 0:
 		w.forgetPlaces() // SQLite begins the WAL anew because all of it is in the database
@@ -627,14 +625,14 @@ func (w *wal) read(tls *libc.TLS, page uint32) ([]byte, error) {
 		clear(w.scratch[:])
 		return w.scratch[:], nil
 	}
-	file, methods, off := w.main, (*sqlite3.Tsqlite3_io_methods)(pointer(*(*uintptr)(pointer(w.main)))), int64(page-1)*pageSize
+	file, methods, off := w.main, (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(w.main)))), int64(page-1)*pageSize
 	if at, there := w.place[page]; there {
 		if b := w.held(at, pageSize, w.committed); b != nil {
 			return b, nil
 		}
 		file, methods, off = w.file, w.own(), at
 	}
-	rc := method[ioMethod](methods.FxRead)(tls, file, uintptr(unsafe.Pointer(&w.scratch)), pageSize, off)
+	rc := cmem.Method[ioMethod](methods.FxRead)(tls, file, uintptr(unsafe.Pointer(&w.scratch)), pageSize, off)
 	if rc != sqlite3.SQLITE_OK && rc != sqlite3.SQLITE_IOERR_SHORT_READ { // what is short is zeros
 		return nil, fmt.Errorf("%w: reading page %d as it was: SQLite's code %d", ErrIO, page, rc)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 type conn struct {
@@ -26,7 +28,7 @@ func (e *sqliteError) Error() string { return fmt.Sprintf("SQLite %d: %s", e.cod
 
 func (c *conn) cstring(s string) uintptr {
 	p := sqlite3.Xsqlite3_malloc64(c.tls, uint64(len(s)+1))
-	putText(p, len(s)+1, s)
+	cmem.PutString(p, len(s)+1, s)
 	return p
 }
 
@@ -34,7 +36,7 @@ func (c *conn) check(rc int32) error {
 	if rc == sqlite3.SQLITE_OK {
 		return nil
 	}
-	return &sqliteError{rc, text(sqlite3.Xsqlite3_errmsg(c.tls, c.db))}
+	return &sqliteError{rc, cmem.String(sqlite3.Xsqlite3_errmsg(c.tls, c.db))}
 }
 
 func dial(vfs, path string) (*conn, error) {
@@ -44,7 +46,7 @@ func dial(vfs, path string) (*conn, error) {
 	defer func() { sqlite3.Xsqlite3_free(c.tls, name); sqlite3.Xsqlite3_free(c.tls, v) }()
 	rc := sqlite3.Xsqlite3_open_v2(c.tls, name, c.out, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|
 		sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE, v)
-	c.db = *(*uintptr)(pointer(c.out))
+	c.db = *(*uintptr)(cmem.Pointer(c.out))
 	if err := c.check(rc); err != nil {
 		c.close()
 		return nil, err
@@ -65,19 +67,19 @@ func (c *conn) query(sql string) ([][]string, error) {
 	p := c.cstring(sql)
 	defer sqlite3.Xsqlite3_free(c.tls, p)
 	var rows [][]string
-	for next := p; *(*byte)(pointer(next)) != 0; {
+	for next := p; *(*byte)(cmem.Pointer(next)) != 0; {
 		if err := c.check(sqlite3.Xsqlite3_prepare_v2(c.tls, c.db, next, -1, c.out, c.out+8)); err != nil {
 			return rows, err
 		}
-		stmt := *(*uintptr)(pointer(c.out))
-		next = *(*uintptr)(pointer(c.out + 8))
+		stmt := *(*uintptr)(cmem.Pointer(c.out))
+		next = *(*uintptr)(cmem.Pointer(c.out + 8))
 		if stmt == 0 {
 			continue
 		}
 		for sqlite3.Xsqlite3_step(c.tls, stmt) == sqlite3.SQLITE_ROW {
 			var row []string
 			for i := range sqlite3.Xsqlite3_column_count(c.tls, stmt) {
-				row = append(row, text(sqlite3.Xsqlite3_column_text(c.tls, stmt, i)))
+				row = append(row, cmem.String(sqlite3.Xsqlite3_column_text(c.tls, stmt, i)))
 			}
 			rows = append(rows, row)
 		}

@@ -12,6 +12,8 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 const (
@@ -49,14 +51,14 @@ func openVFSFlags(t testing.TB, vfs, name string, flags int32) *rawFile {
 	if rc := xOpen(f.tls, found, n, f.p, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|flags, 0); rc != 0 {
 		t.Fatal(rc)
 	}
-	f.io = (*sqlite3.Tsqlite3_io_methods)(pointer((*vfsFile)(pointer(f.p)).FpMethods))
+	f.io = (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer((*vfsFile)(cmem.Pointer(f.p)).FpMethods))
 	return f
 }
 
 func (f *rawFile) write(b []byte, off int64) int32 {
 	p := sqlite3.Xsqlite3_malloc64(f.tls, uint64(len(b)))
 	defer sqlite3.Xsqlite3_free(f.tls, p)
-	copy(view(p, len(b)), b)
+	copy(cmem.Bytes(p, len(b)), b)
 	return xWrite(f.tls, f.p, p, int32(len(b)), off)
 }
 
@@ -73,12 +75,12 @@ func (f *rawFile) unlock(level int32) int32 { return xUnlock(f.tls, f.p, level) 
 
 func (f *rawFile) reserved() int32 {
 	xCheckReservedLock(f.tls, f.p, f.p+fileSize)
-	return *(*int32)(pointer(f.p + fileSize))
+	return *(*int32)(cmem.Pointer(f.p + fileSize))
 }
 
 func (f *rawFile) control(op int32) (rc, out int32) {
 	rc = xFileControl(f.tls, f.p, op, f.p+fileSize)
-	return rc, *(*int32)(pointer(f.p + fileSize))
+	return rc, *(*int32)(cmem.Pointer(f.p + fileSize))
 }
 
 func (f *rawFile) close() int32 {
