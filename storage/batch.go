@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Batch is a transaction over several actions. A DB has one at a time.
@@ -47,7 +49,7 @@ type Row struct {
 }
 
 // Values gives the columns.
-func (r Row) Values() []Value { return decode(r.image, len(slices.Collect(r.Cells()))) }
+func (r Row) Values() []Value { return sqlite.Values(r.image, len(slices.Collect(r.Cells()))) }
 
 // A Cell is a column of a row: its type, and the field that goes with it. Bytes must
 // not be changed.
@@ -62,13 +64,13 @@ type Cell struct {
 func (r Row) Cells() iter.Seq[Cell] {
 	return func(yield func(Cell) bool) {
 		for rest := r.image; len(rest) > 0; {
-			n := size(rest)
+			n := sqlite.Size(rest)
 			c := Cell{Type: Type(rest[0])}
 			switch c.Type {
 			case Integer:
-				c.Int = intOf(rest)
+				c.Int = sqlite.Int64(rest)
 			case Float:
-				c.Float = floatOf(rest)
+				c.Float = sqlite.Float64(rest)
 			case Text, Blob:
 				c.Bytes = rest[5:n]
 			}

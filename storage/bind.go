@@ -14,6 +14,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // bind binds args, all of them: a statement keeps what was bound before.
@@ -189,15 +190,15 @@ func (d *DB) bindBlob(s *statement, i int, p uintptr, n int) error {
 	return d.bound(s, sqlite3.Xsqlite3_bind_blob64(d.c.tls, s.p, int32(i), p, uint64(n), static))
 }
 
-// bindImage binds a value as image.go encodes it. Its bytes were reserved.
+// bindImage binds a value in the form of package sqlite. Its bytes were reserved.
 func (d *DB) bindImage(s *statement, i int, v []byte) error {
 	switch Type(v[0]) {
 	case Integer:
-		return d.bindInt(s, i, intOf(v))
+		return d.bindInt(s, i, sqlite.Int64(v))
 	case Float:
-		return d.bindFloat(s, i, floatOf(v))
+		return d.bindFloat(s, i, sqlite.Float64(v))
 	case Text, Blob:
-		raw := v[5:size(v)]
+		raw := v[5:sqlite.Size(v)]
 		p, b := s.place(len(raw))
 		copy(b, raw)
 		if Type(v[0]) == Text {

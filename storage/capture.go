@@ -9,6 +9,8 @@ import (
 	"fmt"
 
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // span is a piece of the recorder's memory; end 0 means that there is none.
@@ -143,7 +145,7 @@ func (d *DB) updated(t *table) {
 	r.scratch = d.c.preupdate(r.scratch[:0], oldRow, 0)
 	n := len(r.scratch)
 	r.scratch = d.c.preupdate(r.scratch, newRow, 0)
-	moved := !bytes.Equal(canonical(r.scratch[:n]), canonical(r.scratch[n:]))
+	moved := !bytes.Equal(sqlite.Canonical(r.scratch[:n]), sqlite.Canonical(r.scratch[n:]))
 	e := d.touchOld(t)
 	if moved {
 		e.after = span{}
@@ -187,7 +189,7 @@ func (d *DB) touch(t *table, of side) *entry {
 	if Type(r.mem[start]) == Null {
 		r.refused = &Error{Code: sqlite3.SQLITE_CONSTRAINT_NOTNULL, Message: errNullID.Error() + ": " + t.name, kind: ErrConstraint}
 	}
-	if e := r.find(t, canonical(r.bytes(key))); e != nil {
+	if e := r.find(t, sqlite.Canonical(r.bytes(key))); e != nil {
 		r.mem = r.mem[:start]
 		e.step = r.statement
 		return e
@@ -209,7 +211,7 @@ func (r *recorder) find(t *table, key []byte) *entry {
 	}
 	for i := range r.entries {
 		e := &r.entries[i]
-		if e.table == t && bytes.Equal(canonical(r.bytes(e.key)), key) {
+		if e.table == t && bytes.Equal(sqlite.Canonical(r.bytes(e.key)), key) {
 			return e
 		}
 	}
@@ -227,11 +229,11 @@ func (r *recorder) remember() {
 	}
 	for i := from; i < len(r.entries); i++ {
 		e := &r.entries[i]
-		r.scratch = mapKey(r.scratch[:0], e.table, canonical(r.bytes(e.key)))
+		r.scratch = mapKey(r.scratch[:0], e.table, sqlite.Canonical(r.bytes(e.key)))
 		r.byKey[string(r.scratch)] = i
 	}
 }
 
 func mapKey(dst []byte, t *table, key []byte) []byte {
-	return append(appendInt(dst, t.id), key...)
+	return append(sqlite.AppendInt64(dst, t.id), key...)
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // ErrForgotten: the log does not reach back that far any more, or a change of the
@@ -93,10 +94,10 @@ func (d *DB) flush() error {
 			return err
 		}
 	}
-	if err := d.bindImage(s, 6, appendBytes(nil, Blob, highs)); err != nil {
+	if err := d.bindImage(s, 6, sqlite.AppendBytes(nil, Blob, highs)); err != nil {
 		return err
 	}
-	if err := d.bindImage(s, 7, appendBytes(nil, Blob, l.entries)); err != nil {
+	if err := d.bindImage(s, 7, sqlite.AppendBytes(nil, Blob, l.entries)); err != nil {
 		return err
 	}
 	if err := d.do(s); err != nil {
@@ -132,7 +133,7 @@ func (d *DB) appendHighs(dst []byte) ([]byte, error) {
 func highIn(highs []byte, id int64) ([]byte, error) {
 	for len(highs) > 0 {
 		table, n := binary.Uvarint(highs)
-		image, rest, ok := checked(highs[max(n, 0):])
+		image, rest, ok := sqlite.Cut(highs[max(n, 0):])
 		if n <= 0 || !ok {
 			return nil, fmt.Errorf("%w: the stamps of a row of _den_changes", ErrCorrupt)
 		}
@@ -199,8 +200,8 @@ func eachEntry(entries []byte, table int64, do func(offset Seq, c changedKey)) e
 	for len(entries) > 0 {
 		id, n := binary.Uvarint(entries)
 		offset, m := binary.Uvarint(entries[max(n, 0):])
-		key, rest, keyOK := checked(entries[max(n, 0)+max(m, 0):])
-		gone, rest, goneOK := checked(rest)
+		key, rest, keyOK := sqlite.Cut(entries[max(n, 0)+max(m, 0):])
+		gone, rest, goneOK := sqlite.Cut(rest)
 		if n <= 0 || m <= 0 || !keyOK || !goneOK {
 			return fmt.Errorf("%w: the entries of a row of _den_changes", ErrCorrupt)
 		}
@@ -249,8 +250,8 @@ func (d *DB) changedSince(t *table, seq Seq) ([]changedKey, error) {
 // sameKey gives keys that SQLite takes for the same one bytes: 1 and 1.0.
 func sameKey(key []byte) []byte {
 	if Type(key[0]) == Float {
-		if f := floatOf(key); f == math.Trunc(f) && math.Abs(f) < 1<<63 {
-			return appendInt(nil, int64(f))
+		if f := sqlite.Float64(key); f == math.Trunc(f) && math.Abs(f) < 1<<63 {
+			return sqlite.AppendInt64(nil, int64(f))
 		}
 	}
 	return key
@@ -346,8 +347,8 @@ func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
 	if t == nil || !t.declared || stamp == nil || d.loadHigh(t) != nil {
 		return 0, false
 	}
-	want := appendGo(nil, stamp)
-	if len(t.high) == 0 || Type(want[0]) == Null || compare(t.high, want) < 0 {
+	want := sqlite.AppendValue(nil, stamp)
+	if len(t.high) == 0 || Type(want[0]) == Null || sqlite.Compare(t.high, want) < 0 {
 		return 0, false
 	}
 	row, oldest, err := d.firstReaching(t, want)
@@ -369,7 +370,7 @@ func (d *DB) firstReaching(t *table, want []byte) (found logRow, oldest bool, er
 	found, there, err := d.search(func(row logRow) bool {
 		high, err := highIn(row.highs, t.id)
 		damaged = cmp.Or(damaged, err)
-		return high != nil && compare(high, want) >= 0
+		return high != nil && sqlite.Compare(high, want) >= 0
 	})
 	if err = cmp.Or(err, damaged); err != nil {
 		return logRow{}, false, err

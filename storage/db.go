@@ -8,10 +8,24 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Value is a column's value: nil, int64, float64, string or []byte.
-type Value = any
+type Value = sqlite.Value
+
+// Type is the storage class of a value.
+type Type = sqlite.Type
+
+// The storage classes, in SQLite's sorting order but that numbers sort together.
+const (
+	Null    = sqlite.Null
+	Integer = sqlite.Integer
+	Float   = sqlite.Float
+	Text    = sqlite.Text
+	Blob    = sqlite.Blob
+)
 
 // Seq is a room's commit number: 1, 2, 3 … without gaps; 0 is before the first.
 type Seq uint64

@@ -11,6 +11,8 @@ import (
 	"math"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // maxExact is the highest integer that every reader of JSON takes exactly.
@@ -135,7 +137,7 @@ func (o orderedRow) MarshalJSON() ([]byte, error) {
 	r := &Rows{starts: make([]int, len(o.values))}
 	for i, v := range o.values {
 		r.starts[i] = len(image)
-		image = appendGo(image, v)
+		image = sqlite.AppendValue(image, v)
 	}
 	r.mem = image
 	dst := []byte{'{'}

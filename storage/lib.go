@@ -8,6 +8,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // conn is one SQLite connection. It is not safe for two goroutines: the DB's
@@ -153,24 +154,24 @@ func (c *conn) deferredViolations() bool {
 	return rc == sqlite3.SQLITE_OK && *(*int32)(cmem.Pointer(c.out)) != 0
 }
 
-// appendColumn appends column i of the current row, encoded as in image.go.
+// appendColumn appends column i of the current row, in the form of package sqlite.
 func (c *conn) appendColumn(dst []byte, p uintptr, i int) []byte {
 	return c.appendValue(dst, sqlite3.Xsqlite3_column_value(c.tls, p, int32(i)))
 }
 
-// appendValue appends a sqlite3_value, encoded as in image.go.
+// appendValue appends a sqlite3_value, in the form of package sqlite.
 func (c *conn) appendValue(dst []byte, v uintptr) []byte {
 	switch sqlite3.Xsqlite3_value_type(c.tls, v) {
 	case sqlite3.SQLITE_INTEGER:
-		return appendInt(dst, sqlite3.Xsqlite3_value_int64(c.tls, v))
+		return sqlite.AppendInt64(dst, sqlite3.Xsqlite3_value_int64(c.tls, v))
 	case sqlite3.SQLITE_FLOAT:
-		return appendFloat(dst, sqlite3.Xsqlite3_value_double(c.tls, v))
+		return sqlite.AppendFloat64(dst, sqlite3.Xsqlite3_value_double(c.tls, v))
 	case sqlite3.SQLITE_TEXT:
 		p := sqlite3.Xsqlite3_value_text(c.tls, v)
-		return appendBytes(dst, Text, cmem.Bytes(p, int(sqlite3.Xsqlite3_value_bytes(c.tls, v))))
+		return sqlite.AppendBytes(dst, Text, cmem.Bytes(p, int(sqlite3.Xsqlite3_value_bytes(c.tls, v))))
 	case sqlite3.SQLITE_BLOB:
 		p := sqlite3.Xsqlite3_value_blob(c.tls, v)
-		return appendBytes(dst, Blob, cmem.Bytes(p, int(sqlite3.Xsqlite3_value_bytes(c.tls, v))))
+		return sqlite.AppendBytes(dst, Blob, cmem.Bytes(p, int(sqlite3.Xsqlite3_value_bytes(c.tls, v))))
 	}
 	return append(dst, byte(Null))
 }

@@ -4,6 +4,8 @@ package storage
 
 import (
 	"fmt"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Live gives the live rows of a declared table, by id.
@@ -107,7 +109,7 @@ func (t *table) raise(stamp []byte) {
 	if ty := Type(stamp[0]); ty == Null || ty == Blob {
 		return
 	}
-	if len(t.next) == 0 || compare(stamp, t.next) > 0 {
+	if len(t.next) == 0 || sqlite.Compare(stamp, t.next) > 0 {
 		t.next = append(t.next[:0], stamp...)
 		t.raised = true
 	}

@@ -10,8 +10,9 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"strings"
 	"time"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Rows is the result of a query. It closes itself behind the last row, on an
@@ -168,7 +169,7 @@ func (r *Rows) Int(i int) int64 {
 		r.mistyped(i, Integer)
 		return 0
 	}
-	return intOf(r.mem[r.starts[i]:])
+	return sqlite.Int64(r.mem[r.starts[i]:])
 }
 
 // Float gives a Float column.
@@ -177,7 +178,7 @@ func (r *Rows) Float(i int) float64 {
 		r.mistyped(i, Float)
 		return 0
 	}
-	return floatOf(r.mem[r.starts[i]:])
+	return sqlite.Float64(r.mem[r.starts[i]:])
 }
 
 // Bytes gives a Text or Blob column without a copy: it is valid until Next or
@@ -188,7 +189,7 @@ func (r *Rows) Bytes(i int) []byte {
 		r.mistyped(i, Text)
 		return nil
 	}
-	n := size(v)
+	n := sqlite.Size(v)
 	return v[5:n:n]
 }
 
@@ -205,7 +206,7 @@ func (r *Rows) mistyped(i int, want Type) {
 }
 
 // Values gives the whole row; it stays valid.
-func (r *Rows) Values() []Value { return decode(r.mem, len(r.starts)) }
+func (r *Rows) Values() []Value { return sqlite.Values(r.mem, len(r.starts)) }
 
 // Value gives column i; it stays valid.
 func (r *Rows) Value(i int) Value {
@@ -352,8 +353,4 @@ func setNumber(v reflect.Value, n int64) bool {
 		return false
 	}
 	return true
-}
-
-func (t Type) String() string {
-	return strings.Fields("NULL integer float text blob")[t]
 }

@@ -5,6 +5,9 @@ package cmem
 import (
 	"strings"
 	"unsafe"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Pointer turns an address into a Go pointer. Reading the number as a pointer is what go vet and
@@ -56,3 +59,22 @@ func Func[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&struct{ f F }
 
 // Method returns the function at an address, for example one of a VFS. The address must not be 0.
 func Method[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&struct{ uintptr }{address})) }
+
+// Malloc returns n bytes of SQLite's memory, which Free gives back. It panics if there is none.
+func Malloc(tls *libc.TLS, n int) uintptr {
+	p := sqlite3.Xsqlite3_malloc64(tls, uint64(n))
+	if p == 0 {
+		panic("sqlite: out of memory")
+	}
+	return p
+}
+
+// Free gives memory of SQLite's back. A null pointer is none.
+func Free(tls *libc.TLS, p uintptr) { sqlite3.Xsqlite3_free(tls, p) }
+
+// CString copies s with a NUL into new memory, which Free gives back.
+func CString(tls *libc.TLS, s string) uintptr {
+	p := Malloc(tls, len(s)+1)
+	PutString(p, len(s)+1, s)
+	return p
+}

@@ -1,0 +1,2 @@
+// Package sqlite is SQLite as Den uses it: so far its values, as bytes.
+package sqlite
