@@ -84,23 +84,23 @@ func (d *DB) flush() error {
 	if err != nil {
 		return err
 	}
-	s := d.tx.put
-	if err := d.ready(s); err != nil {
+	s, err := d.ready(d.tx.put)
+	if err != nil {
 		return err
 	}
-	d.reserve(s, len(highs)+len(l.entries)+16)
+	s.Reserve(len(highs) + len(l.entries) + 16)
 	for i, v := range []int64{d.ids.last + 1, int64(d.number + 1), l.at, int64(l.first), int64(l.last)} {
-		if err := d.bindInt(s, i+1, v); err != nil {
-			return err
+		if err := s.BindInt64(i+1, v); err != nil {
+			return failed(err)
 		}
 	}
-	if err := d.bindImage(s, 6, sqlite.AppendBytes(nil, Blob, highs)); err != nil {
-		return err
+	if err := s.BindRaw(6, sqlite.AppendBytes(nil, Blob, highs)); err != nil {
+		return failed(err)
 	}
-	if err := d.bindImage(s, 7, sqlite.AppendBytes(nil, Blob, l.entries)); err != nil {
-		return err
+	if err := s.BindRaw(7, sqlite.AppendBytes(nil, Blob, l.entries)); err != nil {
+		return failed(err)
 	}
-	if err := d.do(s); err != nil {
+	if err := d.do(d.tx.put); err != nil {
 		return err
 	}
 	d.ids.last++
@@ -278,7 +278,7 @@ func (d *DB) Since(name string, seq Seq) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rows{d: d, names: t.columns, open: true, acting: d.rec.on, starts: make([]int, len(t.columns)), table: t, changed: changed}
+	r := &Rows{d: d, row: sqlite.NewRow(t.columns), open: true, acting: d.rec.on, table: t, changed: changed}
 	d.results = append(d.results, r)
 	return r, nil
 }
@@ -292,7 +292,7 @@ func (r *Rows) nextChanged() (bool, error) {
 		c := r.changed[0]
 		r.changed = r.changed[1:]
 		if Type(c.gone[0]) != Null {
-			r.show(r.table.tombstone(c.key, c.gone))
+			r.row.Set(r.table.tombstone(c.key, c.gone))
 			return true, nil
 		}
 		found, err := r.current(c.key)
@@ -310,20 +310,18 @@ func (r *Rows) current(key []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer d.release(s)
-	d.reserve(s, len(key))
-	if err := d.bindImage(s, 1, key); err != nil {
-		return false, err
+	defer s.Release()
+	s.Reserve(len(key))
+	if err := s.BindRaw(1, key); err != nil {
+		return false, failed(err)
 	}
 	found, err := d.step(s)
 	if !found || err != nil {
 		return false, err
 	}
-	r.s = s
-	r.fetch()
-	r.s = nil
-	if r.table.deleted(r.mem) {
-		r.show(r.table.public(r.mem))
+	r.row.Read(s.Stmt)
+	if raw := r.row.Raw(); r.table.deleted(raw) {
+		r.row.Set(r.table.public(raw))
 	}
 	return true, nil
 }

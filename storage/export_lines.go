@@ -133,13 +133,12 @@ type orderedRow struct {
 
 // MarshalJSON writes the object; see Export.
 func (o orderedRow) MarshalJSON() ([]byte, error) {
-	image := []byte(nil)
-	r := &Rows{starts: make([]int, len(o.values))}
-	for i, v := range o.values {
-		r.starts[i] = len(image)
-		image = sqlite.AppendValue(image, v)
+	raw := []byte(nil)
+	for _, v := range o.values {
+		raw = sqlite.AppendValue(raw, v)
 	}
-	r.mem = image
+	r := &Rows{row: sqlite.NewRow(o.columns)}
+	r.row.Set(raw)
 	dst := []byte{'{'}
 	for i, c := range o.columns {
 		if i > 0 {

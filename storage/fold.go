@@ -6,14 +6,7 @@ import (
 	"bytes"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/denrooms/den/storage/sqlite"
-)
-
-const (
-	persistent     = sqlite3.SQLITE_PREPARE_PERSISTENT
-	foreignKeyCode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 )
 
 const putSQL = `INSERT INTO _den_changes (id, number, at, first, last, highs, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)`
@@ -163,12 +156,11 @@ func (d *DB) reread(e *entry) error {
 		return err
 	}
 	key := r.bytes(e.key)
-	d.reserve(s, len(key))
-	if err := d.bindImage(s, 1, key); err != nil {
-		return err
+	defer s.Release()
+	s.Reserve(len(key))
+	if err := s.BindRaw(1, key); err != nil {
+		return failed(err)
 	}
-	s.busy = true
-	defer d.release(s)
 	row, err := d.step(s)
 	if err != nil {
 		return err
@@ -189,7 +181,7 @@ func (d *DB) current(t *table, s *statement) span {
 	r := &d.rec
 	start := len(r.mem)
 	for i := range t.columns {
-		r.mem = d.c.appendColumn(r.mem, s.p, i)
+		r.mem = s.AppendColumn(r.mem, i)
 	}
 	return span{start, len(r.mem)}
 }

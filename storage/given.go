@@ -49,13 +49,13 @@ func (d *DB) hasStamp(t *table, c changedKey, want []byte) (bool, error) {
 	if Type(c.gone[0]) != Null {
 		return sqlite.Compare(c.gone, want) == 0, nil
 	}
-	r := &Rows{d: d, names: t.columns, starts: make([]int, len(t.columns)), table: t}
+	r := &Rows{d: d, row: sqlite.NewRow(t.columns), table: t}
 	there, err := r.current(c.key)
 	if !there || err != nil {
 		return false, err
 	}
 	for _, i := range []int{t.updatedAt(), t.deletedAt()} {
-		if sqlite.Compare(r.mem[r.starts[i]:], want) == 0 {
+		if sqlite.Compare(sqlite.Column(r.row.Raw(), i), want) == 0 {
 			return true, nil
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // memoryVFS is what SQLite opens a file in memory by. It lies in C memory, as long as the connection.
@@ -25,22 +26,17 @@ type memoryVFS struct {
 
 // openMemory makes a connection to a file in memory. traits are what SQLite is told of its device.
 func openMemory(o Options, content []byte, traits int32) (*DB, error) {
-	c := &conn{tls: libc.NewTLS()}
-	c.out = c.malloc(16)
-	d, err := newDB(o, c)
+	d, err := newDB(o, nil)
 	if err != nil {
-		c.close(nil)
 		return nil, err
 	}
 	d.header = headerOf(content)
 	d.freshWAL = true
-	d.seat = &seat{c: c, traits: traits, memory: content}
-	if err := d.connect(); err != nil {
-		if d.wal != nil {
-			c.free(d.wal.address())
-		}
+	d.seat = &seat{traits: traits, memory: content}
+	if err := d.connectMemory(); err != nil {
+		d.seat.free()
 		open.Remove(d.handle)
-		return nil, errors.Join(err, c.close(d.seat))
+		return nil, err
 	}
 	if err = d.start(); err == nil {
 		err = d.watchAgain(d.wal)
@@ -51,56 +47,57 @@ func openMemory(o Options, content []byte, traits int32) (*DB, error) {
 	return d, nil
 }
 
-// connect opens the connection itself, and makes what finds the memory: a seat's and a WAL's methods.
-func (d *DB) connect() error {
-	c, s := d.c, d.seat
+// connectMemory opens the connection itself, and makes what finds the memory: a seat's and a WAL's methods.
+func (d *DB) connectMemory() error {
+	tls, s := libc.NewTLS(), d.seat
+	defer tls.Close()
+	sqlite.Initialize()
 	system := uintptr(0)
 	if name := d.o.FS.SQLite(); name != "" {
-		system = c.cstring(name)
-		defer c.free(system)
+		system = cmem.CString(tls, name)
+		defer cmem.Free(tls, system)
 	}
-	if s.system = sqlite3.Xsqlite3_vfs_find(c.tls, system); s.system == 0 {
-		return c.said(sqlite3.SQLITE_CANTOPEN)
+	if s.system = sqlite3.Xsqlite3_vfs_find(tls, system); s.system == 0 {
+		return said(sqlite.ResultCantOpen)
 	}
-	s.table = (*seatMethods)(cmem.Pointer(c.malloc(int(unsafe.Sizeof(seatMethods{})))))
+	s.table = (*seatMethods)(cmem.Pointer(cmem.Malloc(tls, int(unsafe.Sizeof(seatMethods{})))))
 	s.table.methods, s.table.base, s.table.handle = remembered(), 0, d.handle
-	w := &wal{place: make(map[uint32]int64), table: (*walMethods)(cmem.Pointer(c.malloc(int(unsafe.Sizeof(walMethods{})))))}
+	w := &wal{place: make(map[uint32]int64), table: (*walMethods)(cmem.Pointer(cmem.Malloc(tls, int(unsafe.Sizeof(walMethods{})))))}
 	w.table.methods, w.table.handle = vacant(), d.handle
 	w.table.catch()
 	d.wal = w
-	if err := c.openBy(s.system, d.handle); err != nil {
-		return err
+	c, err := s.openBy(tls, d.handle)
+	if err != nil {
+		cmem.Free(tls, w.address())
+		return failed(err)
 	}
-	sqlite3.Xsqlite3_wal_autocheckpoint(c.tls, c.db, 0)
+	c.SetAutoCheckpoint(0)
+	d.c, s.c = c, c
 	d.alive.Lock()
 	defer d.alive.Unlock()
-	d.running = c.db
+	d.running = c
 	return nil
 }
 
 // openBy opens the connection by a VFS of its own, which SQLite has to know by a name meanwhile.
-func (c *conn) openBy(base, handle uintptr) error {
-	name, path := c.cstring(fmt.Sprintf("den-%d", handle)), c.cstring("memory")
-	defer func() { c.free(name); c.free(path) }()
-	c.vfs = c.malloc(int(unsafe.Sizeof(memoryVFS{})))
-	m, system := (*memoryVFS)(cmem.Pointer(c.vfs)), (*sqlite3.Tsqlite3_vfs)(cmem.Pointer(base))
-	m.base, m.handle = base, handle
-	copyVFS(c.vfs, base)
+func (s *seat) openBy(tls *libc.TLS, handle uintptr) (*sqlite.Conn, error) {
+	text := fmt.Sprintf("den-%d", handle)
+	name := cmem.CString(tls, text)
+	defer cmem.Free(tls, name)
+	s.vfs = cmem.Malloc(tls, int(unsafe.Sizeof(memoryVFS{})))
+	m, system := (*memoryVFS)(cmem.Pointer(s.vfs)), (*sqlite3.Tsqlite3_vfs)(cmem.Pointer(s.system))
+	m.base, m.handle = s.system, handle
+	copyVFS(s.vfs, s.system)
 	m.vfs.FzName = name
 	m.vfs.FxOpen, m.vfs.FxFullPathname = cmem.Func(onMemoryOpen), cmem.Func(onMemoryPath)
 	m.vfs.FxAccess, m.vfs.FxDelete = cmem.Func(onMemoryAccess), cmem.Func(onMemoryDelete)
-	if rc := sqlite3.Xsqlite3_vfs_register(c.tls, c.vfs, 0); rc != sqlite3.SQLITE_OK {
-		return c.said(rc)
+	if rc := sqlite3.Xsqlite3_vfs_register(tls, s.vfs, 0); rc != sqlite3.SQLITE_OK {
+		return nil, said(sqlite.ResultCode(rc))
 	}
-	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_NOMUTEX | sqlite3.SQLITE_OPEN_EXRESCODE
-	rc := sqlite3.Xsqlite3_open_v2(c.tls, path, c.out, flags, name)
-	c.db = *(*uintptr)(cmem.Pointer(c.out))
-	sqlite3.Xsqlite3_vfs_unregister(c.tls, c.vfs) // the connection goes on to use it
+	c, err := sqlite.OpenConn(text, "memory", sqlite.OpenReadWrite)
+	sqlite3.Xsqlite3_vfs_unregister(tls, s.vfs) // the connection goes on to use it
 	m.vfs.FzName = system.FzName
-	if rc != sqlite3.SQLITE_OK {
-		return c.failure(rc, "")
-	}
-	return nil
+	return c, err
 }
 
 // copyVFS copies what a VFS is, but for its place in SQLite's list of them, which another connection may be writing.

@@ -71,8 +71,8 @@ func (b *Batch) fits() error {
 }
 
 // roomIsFull reports whether SQLite's word that there is no room is about the room's limit and not about the disk.
-func (d *DB) roomIsFull(rc int32, s *statement) bool {
-	if rc&0xff != sqlite3.SQLITE_FULL || s.auth != handler {
+func (d *DB) roomIsFull(e *Error, s *statement) bool {
+	if e.kind != ErrFull || s.Info.auth != handler {
 		return false
 	}
 	if d.wal != nil {

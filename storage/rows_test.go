@@ -131,8 +131,8 @@ func TestStatementCache(t *testing.T) {
 			}
 		}
 	}
-	if c := d.caches[handler]; len(c.byText) != 4 {
-		t.Errorf("%d statements kept", len(c.byText))
+	if c := d.caches[handler]; c.Len() != 4 {
+		t.Errorf("%d statements kept", c.Len())
 	}
 	// The same statement twice at once, and evicted while in use.
 	a, err := d.Query(`SELECT 1 UNION SELECT 2`)

@@ -19,6 +19,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // seatMethods is the table of methods that SQLite finds in the database's open file. It lies in
@@ -31,8 +32,9 @@ type seatMethods struct {
 
 // seat is the database's file of a connection. The DB's mutex protects it.
 type seat struct {
-	c      *conn
+	c      *sqlite.Conn
 	system uintptr      // the VFS
+	vfs    uintptr      // a VFS of the connection's own, memory.go; 0: it has none
 	file   uintptr      // SQLite's open file
 	table  *seatMethods // what stands in its methods' place
 	index  []uintptr    // the WAL's index, in the pieces that SQLite asks for, C memory
@@ -46,15 +48,15 @@ const indexPiece = 32 << 10
 
 // sit puts our methods into the file that SQLite has just opened, and locks it.
 func (d *DB) sit() error {
-	file, err := d.c.control(sqlite3.SQLITE_FCNTL_FILE_POINTER)
+	file, err := d.c.FileControl(sqlite.FileControlFile)
 	if err != nil {
-		return err
+		return failed(err)
 	}
-	system, err := d.c.control(sqlite3.SQLITE_FCNTL_VFS_POINTER)
+	system, err := d.c.FileControl(sqlite.FileControlVFS)
 	if err != nil {
-		return err
+		return failed(err)
 	}
-	table := d.c.malloc(int(unsafe.Sizeof(seatMethods{})))
+	table := cmem.Malloc(d.c.TLS(), int(unsafe.Sizeof(seatMethods{})))
 	s := &seat{c: d.c, system: system, file: file, table: (*seatMethods)(cmem.Pointer(table))}
 	s.table.handle = d.handle
 	d.seat = s
@@ -71,7 +73,7 @@ func (s *seat) occupy() {
 		t.methods.FiVersion = 2 // with an index
 	}
 	if ask := t.methods.FxDeviceCharacteristics; ask != 0 {
-		s.traits = cmem.Method[closeMethod](ask)(s.c.tls, s.file)
+		s.traits = cmem.Method[closeMethod](ask)(s.c.TLS(), s.file)
 	}
 	t.methods.FxClose = cmem.Func(onSeatClose)
 	t.methods.FxLock, t.methods.FxUnlock = cmem.Func(onSeatLock), cmem.Func(onSeatLock)
@@ -84,7 +86,7 @@ func (s *seat) occupy() {
 // vacate closes what is open. SQLite must not be called before something else is.
 func (s *seat) vacate() {
 	s.memory = nil
-	onSeatClose(s.c.tls, s.file)
+	onSeatClose(s.c.TLS(), s.file)
 	*(*uintptr)(cmem.Pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
 	s.table.methods = vacant()
 }
@@ -113,22 +115,17 @@ func (s *seat) lock() error {
 	if cmem.StringView((*sqlite3.Tsqlite3_vfs)(cmem.Pointer(s.system)).FzName) == "unix" {
 		if rc, done := lockDescription(s.file); done {
 			if rc != sqlite3.SQLITE_OK {
-				return s.c.said(rc)
+				return said(sqlite.ResultCode(rc))
 			}
 			return nil
 		}
 	}
 	for _, level := range []int32{sqlite3.SQLITE_LOCK_SHARED, sqlite3.SQLITE_LOCK_EXCLUSIVE} {
-		if rc := cmem.Method[lockMethod]((*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(s.table.base)).FxLock)(s.c.tls, s.file, level); rc != sqlite3.SQLITE_OK {
-			return s.c.said(rc)
+		if rc := cmem.Method[lockMethod]((*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(s.table.base)).FxLock)(s.c.TLS(), s.file, level); rc != sqlite3.SQLITE_OK {
+			return said(sqlite.ResultCode(rc))
 		}
 	}
 	return nil
-}
-
-// said is failure for what was not asked through the connection.
-func (c *conn) said(rc int32) *Error {
-	return &Error{Code: int(rc), Message: cmem.StringView(sqlite3.Xsqlite3_errstr(c.tls, rc)), kind: kindOf(rc)}
 }
 
 // move opens another file in the place of the one that was vacated. Of it there must be no WAL.
@@ -140,16 +137,28 @@ func (s *seat) move(path string) error {
 	return err
 }
 
+// filename makes SQLite's form of a database's name, in C memory.
+func (s *seat) filename(path string) uintptr {
+	tls := s.c.TLS()
+	file, journal, wal := cmem.CString(tls, path), cmem.CString(tls, path+"-journal"), cmem.CString(tls, path+"-wal")
+	defer func() { cmem.Free(tls, file); cmem.Free(tls, journal); cmem.Free(tls, wal) }()
+	name := sqlite3.Xsqlite3_create_filename(tls, file, journal, wal, 0, 0)
+	if name == 0 {
+		panic("storage: out of memory")
+	}
+	return name
+}
+
 // enter opens a file where nothing is open, and locks it.
 func (s *seat) enter(path string) error {
-	name := s.c.filename(path)
+	name := s.filename(path)
 	if rc := s.open(name, s.file, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_MAIN_DB); rc != sqlite3.SQLITE_OK {
 		*(*uintptr)(cmem.Pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
-		sqlite3.Xsqlite3_free_filename(s.c.tls, name)
-		return s.c.said(rc)
+		sqlite3.Xsqlite3_free_filename(s.c.TLS(), name)
+		return said(sqlite.ResultCode(rc))
 	}
 	s.occupy()
-	sqlite3.Xsqlite3_free_filename(s.c.tls, s.name)
+	sqlite3.Xsqlite3_free_filename(s.c.TLS(), s.name)
 	s.name = name
 	return s.lock()
 }
@@ -157,7 +166,7 @@ func (s *seat) enter(path string) error {
 // open has SQLite's VFS open a file in the place of one that was closed; not one that can only be
 // read.
 func (s *seat) open(name, file uintptr, flags int32) int32 {
-	tls := s.c.tls
+	tls := s.c.TLS()
 	out := sqlite3.Xsqlite3_malloc(tls, 4)
 	if out == 0 {
 		return sqlite3.SQLITE_NOMEM
@@ -209,13 +218,16 @@ func (s *seat) turn() {
 }
 
 // free gives the memory back, when the connection is closed.
-func (s *seat) free(tls *libc.TLS) {
+func (s *seat) free() {
+	tls := libc.NewTLS()
+	defer tls.Close()
 	for _, p := range s.index {
-		sqlite3.Xsqlite3_free(tls, p)
+		cmem.Free(tls, p)
 	}
 	sqlite3.Xsqlite3_free_filename(tls, s.name)
-	sqlite3.Xsqlite3_free(tls, uintptr(unsafe.Pointer(s.table)))
-	s.index, s.name, s.table = nil, 0, nil
+	cmem.Free(tls, uintptr(unsafe.Pointer(s.table)))
+	cmem.Free(tls, s.vfs)
+	s.index, s.name, s.table, s.vfs = nil, 0, nil, 0
 }
 
 type (

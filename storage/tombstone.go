@@ -51,13 +51,3 @@ func (t *table) public(row []byte) []byte {
 	}
 	return masked
 }
-
-// show makes an image the row on which r stands.
-func (r *Rows) show(row []byte) {
-	r.mem = row
-	at := 0
-	for i := range r.starts {
-		r.starts[i] = at
-		at += sqlite.Size(row[at:])
-	}
-}

@@ -33,6 +33,7 @@ import (
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 const (
@@ -111,10 +112,10 @@ type frame struct {
 // watch puts our methods into the WAL of an open database, which must be empty.
 func (d *DB) watch() error {
 	w := &wal{place: make(map[uint32]int64), append: d.append, at: -1, fresh: d.freshWAL}
-	for op, to := range map[int32]*uintptr{sqlite3.SQLITE_FCNTL_JOURNAL_POINTER: &w.file, sqlite3.SQLITE_FCNTL_FILE_POINTER: &w.main} {
-		p, err := d.c.control(op)
+	for op, to := range map[sqlite.FileControl]*uintptr{sqlite.FileControlJournal: &w.file, sqlite.FileControlFile: &w.main} {
+		p, err := d.c.FileControl(op)
 		if err != nil {
-			return err
+			return failed(err)
 		}
 		*to = p
 	}
@@ -124,9 +125,9 @@ func (d *DB) watch() error {
 	if err := d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) }); err != nil {
 		return err
 	}
-	sqlite3.Xsqlite3_wal_autocheckpoint(d.c.tls, d.c.db, 0)
+	d.c.SetAutoCheckpoint(0)
 	w.base = *(*uintptr)(cmem.Pointer(w.file))
-	w.table = (*walMethods)(cmem.Pointer(d.c.malloc(int(unsafe.Sizeof(walMethods{})))))
+	w.table = (*walMethods)(cmem.Pointer(cmem.Malloc(d.c.TLS(), int(unsafe.Sizeof(walMethods{})))))
 	w.table.methods = *w.own()
 	w.table.catch()
 	w.table.handle = d.handle
@@ -181,7 +182,7 @@ func (d *DB) openWAL() int32 {
 	}
 	w, methods := d.wal, (*uintptr)(cmem.Pointer(d.wal.file))
 	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_CREATE | sqlite3.SQLITE_OPEN_WAL
-	rc := d.seat.open(sqlite3.Xsqlite3_filename_wal(d.c.tls, d.seat.name), w.file, flags)
+	rc := d.seat.open(sqlite3.Xsqlite3_filename_wal(d.c.TLS(), d.seat.name), w.file, flags)
 	if rc == sqlite3.SQLITE_OK {
 		w.base = *methods
 	}
@@ -207,19 +208,20 @@ const maxParked = 1 << 20
 // will be another room's pages in it.
 func (d *DB) parkWAL() error {
 	w, dir := d.wal, d.o.Kind.wals
-	out := d.c.malloc(8)
-	defer d.c.free(out)
-	if rc := cmem.Method[sizeMethod](w.own().FxFileSize)(d.c.tls, w.file, out); rc != sqlite3.SQLITE_OK {
-		return d.c.said(rc)
+	tls := d.c.TLS()
+	out := cmem.Malloc(tls, 8)
+	defer cmem.Free(tls, out)
+	if rc := cmem.Method[sizeMethod](w.own().FxFileSize)(tls, w.file, out); rc != sqlite3.SQLITE_OK {
+		return said(sqlite.ResultCode(rc))
 	}
 	if size := *(*int64)(cmem.Pointer(out)); dir == "" || size > maxParked {
 		return ErrTooLarge
 	}
-	if rc := w.put(d.c.tls, make([]byte, walHeaderSize), 0); rc != sqlite3.SQLITE_OK {
-		return d.c.said(rc)
+	if rc := w.put(tls, make([]byte, walHeaderSize), 0); rc != sqlite3.SQLITE_OK {
+		return said(sqlite.ResultCode(rc))
 	}
-	if rc := cmem.Method[syncMethod](w.own().FxSync)(d.c.tls, w.file, sqlite3.SQLITE_SYNC_NORMAL); rc != sqlite3.SQLITE_OK {
-		return d.c.said(rc)
+	if rc := cmem.Method[syncMethod](w.own().FxSync)(tls, w.file, sqlite3.SQLITE_SYNC_NORMAL); rc != sqlite3.SQLITE_OK {
+		return said(sqlite.ResultCode(rc))
 	}
 	to := filepath.Join(dir, strconv.Itoa(int(d.handle)))
 	if err := d.o.FS.Rename(d.o.Path+"-wal", to); err != nil {
@@ -250,12 +252,12 @@ func (d *DB) unwatch() (parked string) {
 	}
 	w.reset()
 	if !w.born {
-		w.flush(d.c.tls)
+		w.flush(d.c.TLS())
 	}
 	if w.file != 0 {
 		*(*uintptr)(cmem.Pointer(w.file)) = w.base
 	}
-	d.c.free(w.address())
+	cmem.Free(d.c.TLS(), w.address())
 	d.wal = nil
 	return w.parked
 }
@@ -284,17 +286,6 @@ func (w *wal) forget() {
 
 // address is where our methods are.
 func (w *wal) address() uintptr { return uintptr(unsafe.Pointer(w.table)) }
-
-// control asks SQLite for something of the open database, by sqlite3_file_control.
-func (c *conn) control(op int32) (uintptr, error) {
-	name := c.cstring("main")
-	defer c.free(name)
-	*(*uintptr)(cmem.Pointer(c.out)) = 0
-	if rc := sqlite3.Xsqlite3_file_control(c.tls, c.db, name, op, c.out); rc != sqlite3.SQLITE_OK {
-		return 0, c.failure(rc, "")
-	}
-	return *(*uintptr)(cmem.Pointer(c.out)), nil
-}
 
 // own are the methods that the WAL's file has of its own.
 func (w *wal) own() *sqlite3.Tsqlite3_io_methods {
