@@ -14,6 +14,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 const (
@@ -40,12 +41,11 @@ func openVFS(t testing.TB, vfs, name string) *rawFile {
 func openVFSFlags(t testing.TB, vfs, name string, flags int32) *rawFile {
 	t.Helper()
 	f := &rawFile{tls: libc.NewTLS()}
-	c := conn{tls: f.tls}
-	v := c.cstring(vfs)
+	v := cmem.CString(f.tls, vfs)
 	defer sqlite3.Xsqlite3_free(f.tls, v)
 	found := sqlite3.Xsqlite3_vfs_find(f.tls, v)
 	f.vfs = found
-	n := c.cstring(name)
+	n := cmem.CString(f.tls, name)
 	defer sqlite3.Xsqlite3_free(f.tls, n)
 	f.p = sqlite3.Xsqlite3_malloc64(f.tls, uint64(fileSize)+64)
 	if rc := xOpen(f.tls, found, n, f.p, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|flags, 0); rc != 0 {
@@ -64,8 +64,7 @@ func (f *rawFile) write(b []byte, off int64) int32 {
 
 // remove deletes a name.
 func (f *rawFile) remove(name string, syncDir int32) int32 {
-	c := conn{tls: f.tls}
-	n := c.cstring(name)
+	n := cmem.CString(f.tls, name)
 	defer sqlite3.Xsqlite3_free(f.tls, n)
 	return xDelete(f.tls, f.vfs, n, syncDir)
 }
@@ -155,7 +154,7 @@ func TestCodes(t *testing.T) {
 		name  string
 		fault Fault
 		sql   string
-		want  int32
+		want  sqlite.ResultCode
 	}{
 		{"write", Fault{Op: OpWrite}, "INSERT INTO t VALUES (2)", sqlite3.SQLITE_IOERR_WRITE},
 		{"disk full", Fault{Op: OpWrite, Err: syscall.ENOSPC}, "INSERT INTO t VALUES (2)", sqlite3.SQLITE_FULL},

@@ -63,6 +63,7 @@ var arrows = []arrow{
 // testArrows are allowed to _test.go files besides.
 var testArrows = []arrow{
 	{"storage", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
+	{"storage/faultdisk", "storage/sqlite", "a database on the disk that loses power"},
 	{"storage/commitlog", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
 	{"test", "storage/commitlog", "tests of the whole may look anywhere"},
 	{"test", "storage/vfs", "tests of the whole may look anywhere"},
