@@ -118,35 +118,3 @@ func onAuthorize(_ *libc.TLS, handle uintptr, op int32, z1, z2, _, _ uintptr) in
 	}
 	return int32(c.authorizer.Authorize(Action{OpType(op), cmem.StringView(z1), cmem.StringView(z2)}))
 }
-
-// OpType is an operation, of an Action or of a row's change.
-type OpType int32
-
-// The operations.
-const (
-	OpInsert            OpType = sqlite3.SQLITE_INSERT
-	OpUpdate            OpType = sqlite3.SQLITE_UPDATE
-	OpDelete            OpType = sqlite3.SQLITE_DELETE
-	OpTransaction       OpType = sqlite3.SQLITE_TRANSACTION
-	OpSavepoint         OpType = sqlite3.SQLITE_SAVEPOINT
-	OpAttach            OpType = sqlite3.SQLITE_ATTACH
-	OpDetach            OpType = sqlite3.SQLITE_DETACH
-	OpPragma            OpType = sqlite3.SQLITE_PRAGMA
-	OpFunction          OpType = sqlite3.SQLITE_FUNCTION
-	OpReindex           OpType = sqlite3.SQLITE_REINDEX
-	OpAlterTable        OpType = sqlite3.SQLITE_ALTER_TABLE
-	OpCreateTable       OpType = sqlite3.SQLITE_CREATE_TABLE
-	OpCreateIndex       OpType = sqlite3.SQLITE_CREATE_INDEX
-	OpCreateTrigger     OpType = sqlite3.SQLITE_CREATE_TRIGGER
-	OpCreateView        OpType = sqlite3.SQLITE_CREATE_VIEW
-	OpCreateVTable      OpType = sqlite3.SQLITE_CREATE_VTABLE
-	OpCreateTempTable   OpType = sqlite3.SQLITE_CREATE_TEMP_TABLE
-	OpCreateTempIndex   OpType = sqlite3.SQLITE_CREATE_TEMP_INDEX
-	OpCreateTempTrigger OpType = sqlite3.SQLITE_CREATE_TEMP_TRIGGER
-	OpCreateTempView    OpType = sqlite3.SQLITE_CREATE_TEMP_VIEW
-	OpDropTable         OpType = sqlite3.SQLITE_DROP_TABLE
-	OpDropIndex         OpType = sqlite3.SQLITE_DROP_INDEX
-	OpDropTrigger       OpType = sqlite3.SQLITE_DROP_TRIGGER
-	OpDropView          OpType = sqlite3.SQLITE_DROP_VIEW
-	OpDropVTable        OpType = sqlite3.SQLITE_DROP_VTABLE
-)
