@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // authority is whose statement is compiled or run.
@@ -22,43 +22,43 @@ const (
 // reserved starts the names of the tables that are Den's.
 const reserved = "_den_"
 
-// authorize answers SQLite's authorizer. The strings are C memory.
-func (d *DB) authorize(op int32, a, b string) int32 {
+// authorize answers SQLite's authorizer.
+func (d *DB) authorize(a sqlite.Action) sqlite.AuthResult {
 	if d.auth == own {
-		return sqlite3.SQLITE_OK
+		return sqlite.AuthOK
 	}
-	if why := d.refusal(op, a, b); why != "" {
+	if why := d.refusal(a.Op, a.Arg1, a.Arg2); why != "" {
 		d.denied = why
-		return sqlite3.SQLITE_DENY
+		return sqlite.AuthDeny
 	}
-	d.noteSchema(op, a, b)
-	return sqlite3.SQLITE_OK
+	d.noteSchema(a.Op, a.Arg1, a.Arg2)
+	return sqlite.AuthOK
 }
 
 // refusal says why an operation is not allowed, "" where it is.
-func (d *DB) refusal(op int32, a, b string) string {
+func (d *DB) refusal(op sqlite.OpType, a, b string) string {
 	switch op {
-	case sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT:
+	case sqlite.OpTransaction, sqlite.OpSavepoint:
 		return "an action is a transaction already: BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not for handlers"
-	case sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH:
+	case sqlite.OpAttach, sqlite.OpDetach:
 		return "a room has one database: no ATTACH and DETACH"
-	case sqlite3.SQLITE_PRAGMA:
+	case sqlite.OpPragma:
 		if !readsOnly(a, b) {
 			return fmt.Sprintf("PRAGMA %s is not for handlers", a)
 		}
-	case sqlite3.SQLITE_CREATE_TEMP_TABLE, sqlite3.SQLITE_CREATE_TEMP_INDEX, sqlite3.SQLITE_CREATE_TEMP_TRIGGER, sqlite3.SQLITE_CREATE_TEMP_VIEW:
+	case sqlite.OpCreateTempTable, sqlite.OpCreateTempIndex, sqlite.OpCreateTempTrigger, sqlite.OpCreateTempView:
 		return "temporary objects would be gone after a sleep"
-	case sqlite3.SQLITE_FUNCTION:
+	case sqlite.OpFunction:
 		if strings.EqualFold(b, "load_extension") {
 			return "load_extension"
 		}
-	case sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE,
-		sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_DROP_TABLE,
-		sqlite3.SQLITE_CREATE_VTABLE, sqlite3.SQLITE_DROP_VTABLE,
-		sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_DROP_VIEW:
+	case sqlite.OpInsert, sqlite.OpUpdate, sqlite.OpDelete,
+		sqlite.OpCreateTable, sqlite.OpDropTable,
+		sqlite.OpCreateVTable, sqlite.OpDropVTable,
+		sqlite.OpCreateView, sqlite.OpDropView:
 		return d.refuseTable(op, a)
-	case sqlite3.SQLITE_ALTER_TABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_DROP_INDEX,
-		sqlite3.SQLITE_CREATE_TRIGGER, sqlite3.SQLITE_DROP_TRIGGER:
+	case sqlite.OpAlterTable, sqlite.OpCreateIndex, sqlite.OpDropIndex,
+		sqlite.OpCreateTrigger, sqlite.OpDropTrigger:
 		return d.refuseTable(op, b)
 	}
 	return ""
@@ -66,7 +66,7 @@ func (d *DB) refusal(op int32, a, b string) string {
 
 // refuseTable keeps handlers off Den's tables, and Den's other packages off the
 // room's tables and this package's.
-func (d *DB) refuseTable(op int32, name string) string {
+func (d *DB) refuseTable(op sqlite.OpType, name string) string {
 	isReserved := len(name) >= len(reserved) && strings.EqualFold(name[:len(reserved)], reserved)
 	if d.auth == handler {
 		if isReserved {
@@ -98,16 +98,16 @@ func readsOnly(name, arg string) bool {
 }
 
 // noteSchema remembers that the statement changes the schema, and of which table; and that it sets deleted_at.
-func (d *DB) noteSchema(op int32, a, b string) {
+func (d *DB) noteSchema(op sqlite.OpType, a, b string) {
 	switch op {
-	case sqlite3.SQLITE_UPDATE:
+	case sqlite.OpUpdate:
 		d.sawGone = d.sawGone || strings.EqualFold(b, "deleted_at")
-	case sqlite3.SQLITE_DROP_TABLE:
+	case sqlite.OpDropTable:
 		d.redefine(a)
-	case sqlite3.SQLITE_ALTER_TABLE:
+	case sqlite.OpAlterTable:
 		d.redefine(b)
-	case sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_VTABLE, sqlite3.SQLITE_DROP_VTABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_DROP_INDEX, sqlite3.SQLITE_CREATE_TRIGGER, sqlite3.SQLITE_DROP_TRIGGER,
-		sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_REINDEX:
+	case sqlite.OpCreateTable, sqlite.OpCreateVTable, sqlite.OpDropVTable, sqlite.OpCreateIndex, sqlite.OpDropIndex, sqlite.OpCreateTrigger, sqlite.OpDropTrigger,
+		sqlite.OpCreateView, sqlite.OpDropView, sqlite.OpReindex:
 		d.sawSchema = true
 	}
 }

@@ -15,8 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
+	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -35,8 +34,8 @@ type Backup struct {
 
 	// protected by d.mu
 
-	dest        *conn   // nil when the copy is done or given up
-	p           uintptr // sqlite3_backup
+	dest        *sqlite.Conn // nil when the copy is done or given up
+	copy        *sqlite.Backup
 	copied      bool
 	err         error
 	pages, left int
@@ -82,16 +81,12 @@ func (b *Backup) start() error {
 		return err
 	}
 	var err error
-	if b.dest, err = openFile(d.o.FS.SQLite(), b.temp, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX); err != nil {
-		return err
+	if b.dest, err = sqlite.OpenConn(d.o.FS.SQLite(), b.temp, sqlite.OpenReadWrite); err != nil {
+		return failed(err)
 	}
-	err = b.dest.script("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
-	if err == nil {
-		name := d.c.cstring("main")
-		defer d.c.free(name)
-		if b.p = sqlite3.Xsqlite3_backup_init(d.c.tls, b.dest.db, name, d.c.db, name); b.p == 0 {
-			err = b.dest.failure(sqlite3.Xsqlite3_errcode(b.dest.tls, b.dest.db), "")
-		}
+	if err = failed(b.dest.ExecScript("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")); err == nil {
+		b.copy, err = sqlite.NewBackup(b.dest, d.c)
+		err = failed(err)
 	}
 	if err != nil {
 		b.drop(err)
@@ -119,18 +114,17 @@ func (b *Backup) Step(pages int) (done bool, err error) {
 	case d.batch != nil:
 		return false, fmt.Errorf("storage: %w: a step of a backup while a batch is open", ErrMisuse)
 	}
-	rc := sqlite3.Xsqlite3_backup_step(d.c.tls, b.p, int32(pages))
-	b.pages = int(sqlite3.Xsqlite3_backup_pagecount(d.c.tls, b.p))
-	b.left = int(sqlite3.Xsqlite3_backup_remaining(d.c.tls, b.p))
-	switch rc {
-	case sqlite3.SQLITE_OK:
+	more, err := b.copy.Step(pages)
+	b.pages, b.left = b.copy.PageCount(), b.copy.Remaining()
+	switch {
+	case err != nil:
+		return false, b.drop(fmt.Errorf("backup to %s: %w", b.path, failed(err)))
+	case more:
 		return false, nil
-	case sqlite3.SQLITE_DONE:
-		b.copied = true
-		err := b.drop(nil)
-		return err == nil, err
 	}
-	return false, b.drop(fmt.Errorf("backup to %s: %w", b.path, b.dest.failure(rc, "")))
+	b.copied = true
+	err = b.drop(nil)
+	return err == nil, err
 }
 
 // Left is how many pages are still to be copied, and of how many; as of the last Step.
@@ -146,14 +140,14 @@ func (b *Backup) drop(cause error) error {
 	if b.dest == nil {
 		return b.err
 	}
-	if b.p != 0 {
-		if rc := sqlite3.Xsqlite3_backup_finish(b.d.c.tls, b.p); rc != sqlite3.SQLITE_OK && cause == nil {
-			cause = b.dest.failure(rc, "")
+	if b.copy != nil {
+		if err := b.copy.Close(); cause == nil {
+			cause = failed(err)
 		}
-		b.p = 0
+		b.copy = nil
 	}
-	if err := b.dest.close(nil); cause == nil {
-		cause = err
+	if err := b.dest.Close(); cause == nil {
+		cause = failed(err)
 	}
 	b.dest = nil
 	if cause != nil {
@@ -374,19 +368,12 @@ func (id *identity) write(d *DB) error {
 // without syncs, for it is thrown away if anything fails. There are no limits and no
 // callbacks.
 func openBeside(f FS, path string) (*DB, error) {
-	lib.once()
-	c, err := openFile(f.SQLite(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
-	if err != nil {
-		return nil, err
-	}
 	o, err := Options{Path: path, FS: f, StatementCache: 1}.withDefaults()
 	if err != nil {
-		c.close(nil)
 		return nil, err
 	}
-	d, err := newDB(o, c)
+	d, err := connect(o, f.SQLite(), path)
 	if err != nil {
-		c.close(nil)
 		return nil, err
 	}
 	// EXCLUSIVE before anything is read: there is no shared memory then.
@@ -395,16 +382,6 @@ func openBeside(f FS, path string) (*DB, error) {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
-}
-
-// script runs statements whose rows nobody wants.
-func (c *conn) script(sql string) error {
-	text := c.cstring(sql)
-	defer c.free(text)
-	if rc := sqlite3.Xsqlite3_exec(c.tls, c.db, text, 0, 0, 0); rc != sqlite3.SQLITE_OK {
-		return c.failure(rc, sql)
-	}
-	return nil
 }
 
 // A journalMode is what a file's header says of its journal: bytes 18 and 19,

@@ -18,6 +18,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -130,22 +132,21 @@ func (r *Replacement) copyFrom(source string) error {
 // holdStill keeps others from writing to a database file until it is released. ErrInUse: somebody has
 // it open, in this process or another.
 func holdStill(f FS, path string) (release func() error, err error) {
-	lib.once()
-	c, err := openFile(f.SQLite(), path, sqlite3.SQLITE_OPEN_READONLY|sqlite3.SQLITE_OPEN_NOMUTEX)
+	c, err := sqlite.OpenConn(f.SQLite(), path, sqlite.OpenReadOnly)
 	if err != nil {
-		return nil, err
+		return nil, failed(err)
 	}
-	file, err := c.control(sqlite3.SQLITE_FCNTL_FILE_POINTER)
+	file, err := c.FileControl(sqlite.FileControlFile)
 	if err != nil {
-		return nil, errors.Join(err, c.close(nil))
+		return nil, errors.Join(failed(err), closeConn(c, nil))
 	}
-	methods := (*sqlite3.Tsqlite3_io_methods)(pointer(*(*uintptr)(pointer(file))))
-	if rc := method[lockMethod](methods.FxLock)(c.tls, file, sqlite3.SQLITE_LOCK_SHARED); rc != sqlite3.SQLITE_OK {
-		return nil, errors.Join(c.said(rc), c.close(nil))
+	methods := (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(file))))
+	if rc := cmem.Method[lockMethod](methods.FxLock)(c.TLS(), file, sqlite3.SQLITE_LOCK_SHARED); rc != sqlite3.SQLITE_OK {
+		return nil, errors.Join(said(sqlite.ResultCode(rc)), closeConn(c, nil))
 	}
 	return func() error {
-		method[lockMethod](methods.FxUnlock)(c.tls, file, sqlite3.SQLITE_LOCK_NONE)
-		return c.close(nil)
+		cmem.Method[lockMethod](methods.FxUnlock)(c.TLS(), file, sqlite3.SQLITE_LOCK_NONE)
+		return closeConn(c, nil)
 	}, nil
 }
 

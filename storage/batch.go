@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Batch is a transaction over several actions. A DB has one at a time.
@@ -47,7 +49,7 @@ type Row struct {
 }
 
 // Values gives the columns.
-func (r Row) Values() []Value { return decode(r.image, len(slices.Collect(r.Cells()))) }
+func (r Row) Values() []Value { return sqlite.Values(r.image, len(slices.Collect(r.Cells()))) }
 
 // A Cell is a column of a row: its type, and the field that goes with it. Bytes must
 // not be changed.
@@ -62,13 +64,13 @@ type Cell struct {
 func (r Row) Cells() iter.Seq[Cell] {
 	return func(yield func(Cell) bool) {
 		for rest := r.image; len(rest) > 0; {
-			n := size(rest)
+			n := sqlite.Size(rest)
 			c := Cell{Type: Type(rest[0])}
 			switch c.Type {
 			case Integer:
-				c.Int = intOf(rest)
+				c.Int = sqlite.Int64(rest)
 			case Float:
-				c.Float = floatOf(rest)
+				c.Float = sqlite.Float64(rest)
 			case Text, Blob:
 				c.Bytes = rest[5:n]
 			}
@@ -83,71 +85,65 @@ func (r Row) Cells() iter.Seq[Cell] {
 // transactionStatements are prepared when they are used first, and kept as long as the DB is
 // open.
 type transactionStatements struct {
-	begin, commit, rollback, savepoint, release, rollbackTo *statement
-	put                                                     *statement
+	begin, commit, rollback, savepoint, release, rollbackTo, put *prepared
 }
 
-func (t *transactionStatements) each(do func(*statement)) {
-	for _, s := range []*statement{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo, t.put} {
-		if s != nil {
-			do(s)
-		}
+// prepared is a statement that is kept.
+type prepared struct {
+	sql        string
+	*statement // nil: not prepared yet
+}
+
+func (t *transactionStatements) all() []*prepared {
+	if t.begin == nil {
+		return nil
 	}
+	return []*prepared{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo, t.put}
 }
 
 func (d *DB) prepareTransaction() {
-	for _, p := range []struct {
-		to  **statement
-		sql string
-	}{
-		{&d.tx.begin, "BEGIN"},
-		{&d.tx.commit, "COMMIT"},
-		{&d.tx.rollback, "ROLLBACK"},
-		{&d.tx.savepoint, "SAVEPOINT action"},
-		{&d.tx.release, "RELEASE action"},
-		{&d.tx.rollbackTo, "ROLLBACK TO action"},
-		{&d.tx.put, putSQL},
-	} {
-		*p.to = &statement{sql: p.sql, cached: true}
+	d.tx = transactionStatements{
+		begin: &prepared{sql: "BEGIN"}, commit: &prepared{sql: "COMMIT"}, rollback: &prepared{sql: "ROLLBACK"},
+		savepoint: &prepared{sql: "SAVEPOINT action"}, release: &prepared{sql: "RELEASE action"}, rollbackTo: &prepared{sql: "ROLLBACK TO action"},
+		put: &prepared{sql: putSQL},
 	}
 }
 
 // ready prepares a statement that is kept, if it is not yet.
-func (d *DB) ready(s *statement) error {
-	if s.p != 0 {
-		return nil
+func (d *DB) ready(p *prepared) (*statement, error) {
+	if p.statement == nil {
+		s, err := d.kept(p.sql)
+		if err != nil {
+			return nil, err
+		}
+		s.Release()
+		p.statement = s
 	}
-	fresh, err := d.kept(s.sql)
-	if err == nil {
-		*s = *fresh
-	}
-	return err
+	return p.statement, nil
 }
 
-// kept prepares a statement of Den's that its owner holds on to.
+// kept prepares a statement of Den's that its owner holds on to. It is in use.
 func (d *DB) kept(sql string) (*statement, error) {
-	if c := d.caches[own]; c.byText[sql] != nil && !c.byText[sql].busy { // an earlier life's
-		s := c.byText[sql]
-		c.unlink(s)
-		delete(c.byText, sql)
-		return s, nil
+	if c := d.caches[own]; c.Get(sql) != nil { // an earlier life's
+		return c.Take(sql), nil
 	}
-	s, _, err := d.prepareOne(own, sql, persistent)
+	s, _, err := d.prepareOne(own, sql, sqlite.PreparePersistent)
 	if err != nil {
 		return nil, err
 	}
-	s.cached, s.busy = true, false // release resets it and does not finalize
+	s.Keep()
 	return s, nil
 }
 
 // do runs a kept statement that has no rows and whose arguments are bound.
-func (d *DB) do(s *statement) error {
-	if err := d.ready(s); err != nil {
+func (d *DB) do(p *prepared) error {
+	s, err := d.ready(p)
+	if err != nil {
 		return err
 	}
-	s.busy = true
-	_, err := d.step(s)
-	d.release(s)
+	s.Use()
+	_, err = d.step(s)
+	s.Release()
 	return err
 }
 
@@ -228,13 +224,13 @@ func (b *Batch) enter(at int64) error {
 	if err := b.measure(); err != nil {
 		return err
 	}
-	b.bare = !d.c.writing() // nothing has been written that a rollback could take along
+	b.bare = !d.c.Writing() // nothing has been written that a rollback could take along
 	if !b.bare {
 		if err := d.do(d.tx.savepoint); err != nil {
 			return err
 		}
 	}
-	b.at, d.log.at, b.before = at, at, d.c.totalChanges()
+	b.at, d.log.at, b.before = at, at, d.c.TotalChanges()
 	if d.wal != nil {
 		d.rec.written = d.wal.size
 	}
@@ -292,8 +288,8 @@ func (d *DB) endAction() {
 // settle turns what was recorded into the change log and the Commit.
 func (b *Batch) settle() (Commit, error) {
 	d := b.d
-	if d.c.deferredViolations() {
-		return Commit{}, &Error{Code: foreignKeyCode, Message: "FOREIGN KEY constraint failed", kind: ErrConstraint}
+	if d.c.DeferredForeignKeys() {
+		return Commit{}, &Error{Code: int(sqlite.ResultConstraintForeignKey), Message: "FOREIGN KEY constraint failed", kind: ErrConstraint}
 	}
 	d.recordChanges(false)
 	if err := b.fits(); err != nil {
@@ -319,7 +315,7 @@ func (b *Batch) settle() (Commit, error) {
 		d.keepHighs()
 	}
 	b.schema = b.schema || d.schemaDirty
-	b.wrote = b.wrote || c.Seq != 0 || d.schemaDirty || d.c.totalChanges() != b.before
+	b.wrote = b.wrote || c.Seq != 0 || d.schemaDirty || d.c.TotalChanges() != b.before
 	return c, nil
 }
 
@@ -357,7 +353,7 @@ func (b *Batch) rollbackAction() error {
 	}
 	b.ending = true
 	defer func() { b.ending = false }()
-	if !d.c.autocommit() {
+	if !d.c.AutocommitEnabled() {
 		if err := d.do(d.tx.rollback); err != nil {
 			return err
 		}
@@ -380,7 +376,7 @@ func (b *Batch) lost() error {
 // abort ends a transaction that went wrong; it cannot fail in a way that matters.
 func (b *Batch) abort() {
 	b.ending = true
-	if !b.d.c.autocommit() {
+	if !b.d.c.AutocommitEnabled() {
 		b.d.do(b.d.tx.rollback)
 	}
 	b.ending = false
@@ -483,7 +479,7 @@ func (b *Batch) finish() error {
 func (b *Batch) makeDurable() error {
 	d := b.d
 	if !b.wrote {
-		if d.c.autocommit() {
+		if d.c.AutocommitEnabled() {
 			return nil
 		}
 		return d.do(d.tx.rollback)
@@ -509,7 +505,7 @@ func (d *DB) Rest() {
 		d.settleSoon()
 	case d.unsaid:
 		d.unsaid = false
-		d.wal.flush(d.c.tls) // else, on a disk that is full, later
+		d.wal.flush(d.c.TLS()) // else, on a disk that is full, later
 	}
 }
 
@@ -526,7 +522,7 @@ func (b *Batch) Rollback() error {
 	}
 	b.ending = true
 	var err error
-	if !d.c.autocommit() {
+	if !d.c.AutocommitEnabled() {
 		err = d.do(d.tx.rollback)
 	}
 	b.dead = errOver

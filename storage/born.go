@@ -24,8 +24,7 @@ import (
 	"os"
 	"path/filepath"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
+	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -125,9 +124,9 @@ func (d *DB) fold() error {
 
 // emptyMemoryWAL is fold for content that no file will have.
 func (d *DB) emptyMemoryWAL() error {
-	logged, done, rc := d.c.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE)
-	if rc != sqlite3.SQLITE_OK {
-		return d.c.said(rc)
+	logged, done, err := d.c.Checkpoint(sqlite.CheckpointTruncate)
+	if err != nil {
+		return failed(err)
 	}
 	if logged != done {
 		return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)

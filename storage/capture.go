@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // span is a piece of the recorder's memory; end 0 means that there is none.
@@ -98,7 +98,7 @@ func (d *DB) overwritten() bool {
 }
 
 // capture is the pre-update hook's work: called before each row's change.
-func (d *DB) capture(op int32, schema, name string) {
+func (d *DB) capture(op sqlite.OpType, schema, name string) {
 	r := &d.rec
 	if !r.on || r.refused != nil || schema != "main" || d.overwritten() {
 		return
@@ -110,16 +110,16 @@ func (d *DB) capture(op int32, schema, name string) {
 		}
 		return
 	}
-	if int(sqlite3.Xsqlite3_preupdate_count(d.c.tls, d.c.db)) != len(t.columns) {
+	if d.c.PreUpdateCount() != len(t.columns) {
 		return // redefined in this action: the whole table is taken up at its end
 	}
 	switch op {
-	case sqlite3.SQLITE_INSERT:
+	case sqlite.OpInsert:
 		e := d.touch(t, newRow)
 		e.after = d.image(t, newRow)
-	case sqlite3.SQLITE_DELETE:
+	case sqlite.OpDelete:
 		d.removed(t)
-	case sqlite3.SQLITE_UPDATE:
+	case sqlite.OpUpdate:
 		d.updated(t)
 	}
 	if len(r.mem) > r.maxBytes {
@@ -127,6 +127,22 @@ func (d *DB) capture(op int32, schema, name string) {
 	} else if len(r.entries) > r.maxRows {
 		r.refused = tooLarge(errTooManyRows)
 	}
+}
+
+// side is one of the two rows that the pre-update hook offers.
+type side uint8
+
+const (
+	oldRow side = iota
+	newRow
+)
+
+// preUpdate appends column i of the row in the pre-update hook.
+func (d *DB) preUpdate(dst []byte, of side, i int) []byte {
+	if of == oldRow {
+		return d.c.AppendPreUpdateOld(dst, i)
+	}
+	return d.c.AppendPreUpdateNew(dst, i)
 }
 
 func internalName(name string) bool {
@@ -140,10 +156,10 @@ func (d *DB) removed(t *table) {
 
 func (d *DB) updated(t *table) {
 	r := &d.rec
-	r.scratch = d.c.preupdate(r.scratch[:0], oldRow, 0)
+	r.scratch = d.preUpdate(r.scratch[:0], oldRow, 0)
 	n := len(r.scratch)
-	r.scratch = d.c.preupdate(r.scratch, newRow, 0)
-	moved := !bytes.Equal(canonical(r.scratch[:n]), canonical(r.scratch[n:]))
+	r.scratch = d.preUpdate(r.scratch, newRow, 0)
+	moved := !bytes.Equal(sqlite.Canonical(r.scratch[:n]), sqlite.Canonical(r.scratch[n:]))
 	e := d.touchOld(t)
 	if moved {
 		e.after = span{}
@@ -172,7 +188,7 @@ func (d *DB) image(t *table, of side) span {
 		if t.virtual != nil && t.virtual[i] {
 			r.mem = append(r.mem, byte(Null))
 		} else {
-			r.mem = d.c.preupdate(r.mem, of, i)
+			r.mem = d.preUpdate(r.mem, of, i)
 		}
 	}
 	return span{start, len(r.mem)}
@@ -182,12 +198,12 @@ func (d *DB) image(t *table, of side) span {
 func (d *DB) touch(t *table, of side) *entry {
 	r := &d.rec
 	start := len(r.mem)
-	r.mem = d.c.preupdate(r.mem, of, 0)
+	r.mem = d.preUpdate(r.mem, of, 0)
 	key := span{start, len(r.mem)}
 	if Type(r.mem[start]) == Null {
-		r.refused = &Error{Code: sqlite3.SQLITE_CONSTRAINT_NOTNULL, Message: errNullID.Error() + ": " + t.name, kind: ErrConstraint}
+		r.refused = &Error{Code: int(sqlite.ResultConstraintNotNull), Message: errNullID.Error() + ": " + t.name, kind: ErrConstraint}
 	}
-	if e := r.find(t, canonical(r.bytes(key))); e != nil {
+	if e := r.find(t, sqlite.Canonical(r.bytes(key))); e != nil {
 		r.mem = r.mem[:start]
 		e.step = r.statement
 		return e
@@ -209,7 +225,7 @@ func (r *recorder) find(t *table, key []byte) *entry {
 	}
 	for i := range r.entries {
 		e := &r.entries[i]
-		if e.table == t && bytes.Equal(canonical(r.bytes(e.key)), key) {
+		if e.table == t && bytes.Equal(sqlite.Canonical(r.bytes(e.key)), key) {
 			return e
 		}
 	}
@@ -227,11 +243,11 @@ func (r *recorder) remember() {
 	}
 	for i := from; i < len(r.entries); i++ {
 		e := &r.entries[i]
-		r.scratch = mapKey(r.scratch[:0], e.table, canonical(r.bytes(e.key)))
+		r.scratch = mapKey(r.scratch[:0], e.table, sqlite.Canonical(r.bytes(e.key)))
 		r.byKey[string(r.scratch)] = i
 	}
 }
 
 func mapKey(dst []byte, t *table, key []byte) []byte {
-	return append(appendInt(dst, t.id), key...)
+	return append(sqlite.AppendInt64(dst, t.id), key...)
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // ErrForgotten: the log does not reach back that far any more, or a change of the
@@ -83,23 +84,23 @@ func (d *DB) flush() error {
 	if err != nil {
 		return err
 	}
-	s := d.tx.put
-	if err := d.ready(s); err != nil {
+	s, err := d.ready(d.tx.put)
+	if err != nil {
 		return err
 	}
-	d.reserve(s, len(highs)+len(l.entries)+16)
+	s.Reserve(len(highs) + len(l.entries) + 16)
 	for i, v := range []int64{d.ids.last + 1, int64(d.number + 1), l.at, int64(l.first), int64(l.last)} {
-		if err := d.bindInt(s, i+1, v); err != nil {
-			return err
+		if err := s.BindInt64(i+1, v); err != nil {
+			return failed(err)
 		}
 	}
-	if err := d.bindImage(s, 6, appendBytes(nil, Blob, highs)); err != nil {
-		return err
+	if err := s.BindRaw(6, sqlite.AppendBytes(nil, Blob, highs)); err != nil {
+		return failed(err)
 	}
-	if err := d.bindImage(s, 7, appendBytes(nil, Blob, l.entries)); err != nil {
-		return err
+	if err := s.BindRaw(7, sqlite.AppendBytes(nil, Blob, l.entries)); err != nil {
+		return failed(err)
 	}
-	if err := d.do(s); err != nil {
+	if err := d.do(d.tx.put); err != nil {
 		return err
 	}
 	d.ids.last++
@@ -132,7 +133,7 @@ func (d *DB) appendHighs(dst []byte) ([]byte, error) {
 func highIn(highs []byte, id int64) ([]byte, error) {
 	for len(highs) > 0 {
 		table, n := binary.Uvarint(highs)
-		image, rest, ok := checked(highs[max(n, 0):])
+		image, rest, ok := sqlite.Cut(highs[max(n, 0):])
 		if n <= 0 || !ok {
 			return nil, fmt.Errorf("%w: the stamps of a row of _den_changes", ErrCorrupt)
 		}
@@ -199,8 +200,8 @@ func eachEntry(entries []byte, table int64, do func(offset Seq, c changedKey)) e
 	for len(entries) > 0 {
 		id, n := binary.Uvarint(entries)
 		offset, m := binary.Uvarint(entries[max(n, 0):])
-		key, rest, keyOK := checked(entries[max(n, 0)+max(m, 0):])
-		gone, rest, goneOK := checked(rest)
+		key, rest, keyOK := sqlite.Cut(entries[max(n, 0)+max(m, 0):])
+		gone, rest, goneOK := sqlite.Cut(rest)
 		if n <= 0 || m <= 0 || !keyOK || !goneOK {
 			return fmt.Errorf("%w: the entries of a row of _den_changes", ErrCorrupt)
 		}
@@ -249,8 +250,8 @@ func (d *DB) changedSince(t *table, seq Seq) ([]changedKey, error) {
 // sameKey gives keys that SQLite takes for the same one bytes: 1 and 1.0.
 func sameKey(key []byte) []byte {
 	if Type(key[0]) == Float {
-		if f := floatOf(key); f == math.Trunc(f) && math.Abs(f) < 1<<63 {
-			return appendInt(nil, int64(f))
+		if f := sqlite.Float64(key); f == math.Trunc(f) && math.Abs(f) < 1<<63 {
+			return sqlite.AppendInt64(nil, int64(f))
 		}
 	}
 	return key
@@ -277,7 +278,7 @@ func (d *DB) Since(name string, seq Seq) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rows{d: d, names: t.columns, open: true, acting: d.rec.on, starts: make([]int, len(t.columns)), table: t, changed: changed}
+	r := &Rows{d: d, row: sqlite.NewRow(t.columns), open: true, acting: d.rec.on, table: t, changed: changed}
 	d.results = append(d.results, r)
 	return r, nil
 }
@@ -291,7 +292,7 @@ func (r *Rows) nextChanged() (bool, error) {
 		c := r.changed[0]
 		r.changed = r.changed[1:]
 		if Type(c.gone[0]) != Null {
-			r.show(r.table.tombstone(c.key, c.gone))
+			r.row.Set(r.table.tombstone(c.key, c.gone))
 			return true, nil
 		}
 		found, err := r.current(c.key)
@@ -309,20 +310,18 @@ func (r *Rows) current(key []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer d.release(s)
-	d.reserve(s, len(key))
-	if err := d.bindImage(s, 1, key); err != nil {
-		return false, err
+	defer s.Release()
+	s.Reserve(len(key))
+	if err := s.BindRaw(1, key); err != nil {
+		return false, failed(err)
 	}
 	found, err := d.step(s)
 	if !found || err != nil {
 		return false, err
 	}
-	r.s = s
-	r.fetch()
-	r.s = nil
-	if r.table.deleted(r.mem) {
-		r.show(r.table.public(r.mem))
+	r.row.Read(s.Stmt)
+	if raw := r.row.Raw(); r.table.deleted(raw) {
+		r.row.Set(r.table.public(raw))
 	}
 	return true, nil
 }
@@ -346,8 +345,8 @@ func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
 	if t == nil || !t.declared || stamp == nil || d.loadHigh(t) != nil {
 		return 0, false
 	}
-	want := appendGo(nil, stamp)
-	if len(t.high) == 0 || Type(want[0]) == Null || compare(t.high, want) < 0 {
+	want := sqlite.AppendValue(nil, stamp)
+	if len(t.high) == 0 || Type(want[0]) == Null || sqlite.Compare(t.high, want) < 0 {
 		return 0, false
 	}
 	row, oldest, err := d.firstReaching(t, want)
@@ -369,7 +368,7 @@ func (d *DB) firstReaching(t *table, want []byte) (found logRow, oldest bool, er
 	found, there, err := d.search(func(row logRow) bool {
 		high, err := highIn(row.highs, t.id)
 		damaged = cmp.Or(damaged, err)
-		return high != nil && compare(high, want) >= 0
+		return high != nil && sqlite.Compare(high, want) >= 0
 	})
 	if err = cmp.Or(err, damaged); err != nil {
 		return logRow{}, false, err

@@ -5,6 +5,8 @@ package storage
 
 import (
 	"fmt"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 const (
@@ -47,7 +49,7 @@ func (d *DB) SincePart(name string, from ChangePlace, until Seq) (*Rows, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &Rows{d: d, names: t.columns, open: true, acting: d.rec.on, starts: make([]int, len(t.columns)), table: t}
+	r := &Rows{d: d, row: sqlite.NewRow(t.columns), open: true, acting: d.rec.on, table: t}
 	r.changed, r.part = p.kept(), &partEnd{place: from, end: p.end, last: p.reached}
 	d.results = append(d.results, r)
 	return r, nil
@@ -196,7 +198,7 @@ func (r *Rows) nextOfPart() (bool, error) {
 			return found, err
 		}
 		if Type(c.gone[0]) != Null {
-			r.show(r.table.tombstone(c.key, c.gone))
+			r.row.Set(r.table.tombstone(c.key, c.gone))
 			return true, nil
 		}
 	}

@@ -26,9 +26,8 @@ import (
 	"os"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Slack is how much of a room's file nothing is in.
@@ -211,19 +210,14 @@ func (j *compaction) write(ctx context.Context) error {
 // vacuumInto copies the rows, and returns SQLite's count of the changes of the schema. It is in the header, and
 // VACUUM INTO counts as one: but what Den has noted of the tables stays true (notes.go).
 func (j *compaction) vacuumInto(ctx context.Context, to string) (cookie uint32, err error) {
-	c, err := openFile(j.o.FS.SQLite(), j.o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	d, err := connect(j.o, j.o.FS.SQLite(), j.o.Path)
 	if err != nil {
-		return 0, err
-	}
-	d, err := newDB(j.o, c)
-	if err != nil {
-		c.close(nil)
 		return 0, err
 	}
 	d.header = &fileHeader{wal: true} // its journal mode is not to be changed
 	if err = d.configure(); err == nil {
-		c.limit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)
-		c.limit(sqlite3.SQLITE_LIMIT_LENGTH, 1<<30)
+		d.c.SetLimit(sqlite.LimitAttached, 1)
+		d.c.SetLimit(sqlite.LimitLength, 1<<30)
 		err = d.while(ctx, func() error {
 			if err := d.each("PRAGMA schema_version", func(r *Rows) { cookie = uint32(r.Int(0)) }); err != nil {
 				return err

@@ -9,17 +9,17 @@ import (
 	"strings"
 	"testing"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // tamper runs SQL on a room's file that is closed, as a program could that has no respect for Den's tables.
 func tamper(t *testing.T, path, sql string) {
 	t.Helper()
-	c, err := openFile("", path, sqlite3.SQLITE_OPEN_READWRITE)
+	c, err := sqlite.OpenConn("", path, sqlite.OpenReadWrite)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(c.script("PRAGMA ignore_check_constraints = 1; "+sql), c.close(nil)); err != nil {
+	if err := errors.Join(c.ExecScript("PRAGMA ignore_check_constraints = 1; "+sql), c.Close()); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }

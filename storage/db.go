@@ -6,12 +6,23 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"modernc.org/libc"
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Value is a column's value: nil, int64, float64, string or []byte.
-type Value = any
+type Value = sqlite.Value
+
+// Type is the storage class of a value.
+type Type = sqlite.Type
+
+// The storage classes, in SQLite's sorting order but that numbers sort together.
+const (
+	Null    = sqlite.Null
+	Integer = sqlite.Integer
+	Float   = sqlite.Float
+	Text    = sqlite.Text
+	Blob    = sqlite.Blob
+)
 
 // Seq is a room's commit number: 1, 2, 3 … without gaps; 0 is before the first.
 type Seq uint64
@@ -37,17 +48,16 @@ type DB struct {
 	seq    atomic.Uint64
 	seen   atomic.Bool // somebody knows of the room, see Seen
 
-	// protected by alive: the connection as Interrupt may use it, 0 when closed
+	// protected by alive: the connection as Interrupt may use it, nil when closed
 	alive   sync.Mutex
-	running uintptr
+	running *sqlite.Conn
 
 	// protected by mu
 	mu     sync.Mutex
-	c      *conn
+	c      *sqlite.Conn
 	closed bool
 	broken error // an I/O error at a commit: nothing is answered any more
-	hooked bool
-	named  bool // the WAL's name survives a power cut
+	named  bool  // the WAL's name survives a power cut
 
 	freshWAL bool // there was none when the file was opened
 	created  bool // Open made the file
@@ -175,7 +185,7 @@ func (d *DB) exec(auth authority, sql string, args []any) (Result, error) {
 		return d.run(s, args)
 	}
 	if len(args) > 0 {
-		d.release(s)
+		s.Release()
 		return Result{}, fmt.Errorf("storage: %w: arguments for several statements", ErrMisuse)
 	}
 	var total Result
@@ -195,9 +205,9 @@ func (d *DB) exec(auth authority, sql string, args []any) (Result, error) {
 
 // run binds, runs and releases one statement.
 func (d *DB) run(s *statement, args []any) (Result, error) {
-	defer d.release(s)
-	if err := d.bind(s, args); err != nil {
-		return Result{}, err
+	defer s.Release()
+	if err := s.Bind(args); err != nil {
+		return Result{}, failed(err)
 	}
 	d.recording(s)
 	for {
@@ -209,23 +219,23 @@ func (d *DB) run(s *statement, args []any) (Result, error) {
 			break
 		}
 	}
-	if s.schema {
+	if s.Info.schema {
 		d.schemaChanged()
 	}
-	if s.readOnly || s.schema {
+	if s.ReadOnly() || s.Info.schema {
 		return Result{}, nil
 	}
-	return Result{RowsAffected: d.c.changes(), LastInsertID: d.c.lastInsertID()}, nil
+	return Result{RowsAffected: d.c.Changes(), LastInsertID: d.c.LastInsertRowID()}, nil
 }
 
 // recording switches the hook to whose statement runs next.
 func (d *DB) recording(s *statement) {
-	if s.readOnly {
+	if s.ReadOnly() {
 		return
 	}
-	d.recordChanges(s.auth == handler)
-	if s.auth == handler {
-		d.rec.adds = d.rec.adds || !s.deletes
+	d.recordChanges(s.Info.auth == handler)
+	if s.Info.auth == handler {
+		d.rec.adds = d.rec.adds || !s.Info.deletes
 		d.rec.statement++
 	}
 }
@@ -248,17 +258,17 @@ func (d *DB) query(auth authority, sql string, args []any) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	if auth == handler && !s.readOnly && !d.rec.on {
-		d.release(s)
+	if auth == handler && !s.ReadOnly() && !d.rec.on {
+		s.Release()
 		return nil, fmt.Errorf("storage: %w: a query that writes, outside of an action", ErrMisuse)
 	}
-	if err := d.bind(s, args); err != nil {
-		d.release(s)
-		return nil, err
+	if err := s.Bind(args); err != nil {
+		s.Release()
+		return nil, failed(err)
 	}
 	d.recording(s)
 	rows, err := d.rows(s)
-	if err == nil && s.schema {
+	if err == nil && s.Info.schema {
 		d.schemaChanged()
 	}
 	return rows, err
@@ -276,10 +286,8 @@ func (d *DB) Epoch() string { return d.epoch }
 func (d *DB) Interrupt() {
 	d.alive.Lock()
 	defer d.alive.Unlock()
-	if d.running != 0 {
-		tls := libc.NewTLS() // the connection's own belongs to the goroutine that runs
-		sqlite3.Xsqlite3_interrupt(tls, d.running)
-		tls.Close()
+	if d.running != nil {
+		d.running.Interrupt()
 	}
 }
 
@@ -331,6 +339,16 @@ func (d *DB) quit() error {
 	return d.leaveLog()
 }
 
+// closeConn closes a connection, and gives the memory of its seat back if there is one. The statements have
+// been finalized.
+func closeConn(c *sqlite.Conn, s *seat) error {
+	err := failed(c.Close())
+	if err == nil && s != nil {
+		s.free()
+	}
+	return err
+}
+
 // shut closes the connection; the mutex is held.
 func (d *DB) shut() error {
 	if d.closed {
@@ -342,9 +360,9 @@ func (d *DB) shut() error {
 	parked := d.unwatch()
 	var err error
 	if d.room != nil || d.broken != nil || d.seat != nil && d.seat.name != 0 { // the WAL is ours to see to, and where it is needed the log has it too
-		err = d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+		err = failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1))
 	}
-	err = errors.Join(err, d.c.close(d.seat)) // rolls an open transaction back
+	err = errors.Join(err, closeConn(d.c, d.seat)) // rolls an open transaction back
 	if d.swept && made {
 		err = errors.Join(err, d.removeWAL())
 	}
@@ -356,7 +374,7 @@ func (d *DB) shut() error {
 		d.o.Kind.noteAccused(d.o.Path, failed)
 		err = errors.Join(err, failed)
 	}
-	open.remove(d.handle)
+	open.Remove(d.handle)
 	return errors.Join(err, d.over())
 }
 
@@ -376,7 +394,7 @@ func (d *DB) end() {
 	d.rec = recorder{}
 	d.recordChanges(false)
 	d.alive.Lock()
-	d.running = 0
+	d.running = nil
 	d.alive.Unlock()
 	d.dropBackups()
 }
@@ -397,11 +415,15 @@ func (d *DB) removeWAL() error { return removeIfThere(d.o.FS, d.o.Path+"-wal") }
 func (d *DB) dropArguments() {
 	for _, c := range d.caches {
 		if c != nil {
-			d.empty(c)
+			c.Clear()
 		}
 	}
 	for _, t := range d.tables {
 		d.forget(t)
 	}
-	d.tx.each(func(s *statement) { d.finalize(s) })
+	for _, p := range d.tx.all() {
+		if p.statement != nil {
+			p.Finalize()
+		}
+	}
 }

@@ -127,13 +127,6 @@
 // directory synced, so that no power cut gives a room another one's pages. Where rooms begin and
 // none sleeps, DB.Stock makes two connections in advance (stock.go).
 //
-// The package calls modernc.org/sqlite/lib, the driver module's translation of
-// SQLite, itself: not database/sql and not the driver's connection. The driver
-// cuts text at a NUL, makes NULL of an empty blob, turns DATETIME columns into
-// time.Time, gives wrong values for virtual generated columns in hooks, and costs
-// about ten allocations a call. The lib is SQLite's C API with uintptr for
-// pointers: documented at sqlite.org/c3ref.
-//
 // # Memory
 //
 // Frames that wait for the WAL take 66 KB at most, those of a new room that nobody has seen 1 MB, and what they did to the pages as much again. A Kind keeps 32 connections at most, each with

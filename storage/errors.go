@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // What can go wrong, to be matched with errors.Is. An error that SQLite gave is
@@ -68,30 +68,52 @@ func (e *Error) Error() string {
 // Unwrap gives the sentinel of this package that the code stands for, or nil.
 func (e *Error) Unwrap() error { return e.kind }
 
+// failed gives an error that came from package sqlite as this package's.
+func failed(err error) error {
+	if e := errorOf(err); e != nil {
+		return e
+	}
+	return err
+}
+
+// errorOf is failed for an error that SQLite returned; nil: it is none.
+func errorOf(err error) *Error {
+	e, is := err.(*sqlite.Error)
+	if !is {
+		return nil
+	}
+	return &Error{Code: int(e.Code), Message: e.Message, SQL: e.SQL, kind: kindOf(e.Code)}
+}
+
+// said makes the error of what was not asked through a connection.
+func said(code sqlite.ResultCode) *Error {
+	return &Error{Code: int(code), Message: code.String(), kind: kindOf(code)}
+}
+
 // kindOf maps a result code to the sentinel that callers match.
-func kindOf(code int32) error {
-	switch code & 0xff {
-	case sqlite3.SQLITE_CONSTRAINT:
+func kindOf(code sqlite.ResultCode) error {
+	switch code.Primary() {
+	case sqlite.ResultConstraint:
 		return ErrConstraint
-	case sqlite3.SQLITE_FULL:
+	case sqlite.ResultFull:
 		return ErrFull
-	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
+	case sqlite.ResultReadOnly, sqlite.ResultPerm:
 		return ErrReadOnly
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+	case sqlite.ResultBusy, sqlite.ResultLocked:
 		return ErrInUse
-	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
+	case sqlite.ResultIOErr, sqlite.ResultCantOpen:
 		return ErrIO
-	case sqlite3.SQLITE_CORRUPT:
+	case sqlite.ResultCorrupt:
 		return ErrCorrupt
-	case sqlite3.SQLITE_NOTADB:
+	case sqlite.ResultNotADB:
 		return ErrNotDatabase
-	case sqlite3.SQLITE_INTERRUPT:
+	case sqlite.ResultInterrupt:
 		return ErrInterrupted
-	case sqlite3.SQLITE_AUTH:
+	case sqlite.ResultAuth:
 		return ErrForbidden
-	case sqlite3.SQLITE_TOOBIG:
+	case sqlite.ResultTooBig:
 		return ErrTooLarge
-	case sqlite3.SQLITE_MISUSE:
+	case sqlite.ResultMisuse:
 		return ErrMisuse
 	}
 	return nil

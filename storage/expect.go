@@ -5,12 +5,12 @@ import "fmt"
 // Expect tells by ErrCorrupt that a row's columns have other types than those given. It is for who wants
 // to know of each row; those who read Den's own tables find it out by Int, Float, Bytes and Err.
 func (r *Rows) Expect(types ...Type) error {
-	if len(types) != len(r.starts) {
-		return fmt.Errorf("storage: %w: Expect of %d columns in a row of %d", ErrMisuse, len(types), len(r.starts))
+	if len(types) != len(r.Columns()) {
+		return fmt.Errorf("storage: %w: Expect of %d columns in a row of %d", ErrMisuse, len(types), len(r.Columns()))
 	}
 	for i, want := range types {
 		if got := r.Type(i); got != want {
-			return fmt.Errorf("storage: %w: the column %s has the storage class %v, where Den writes %v", ErrCorrupt, r.names[i], got, want)
+			return fmt.Errorf("storage: %w: the column %s has the storage class %v, where Den writes %v", ErrCorrupt, r.Columns()[i], got, want)
 		}
 	}
 	return nil

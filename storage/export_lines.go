@@ -11,6 +11,8 @@ import (
 	"math"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // maxExact is the highest integer that every reader of JSON takes exactly.
@@ -131,13 +133,12 @@ type orderedRow struct {
 
 // MarshalJSON writes the object; see Export.
 func (o orderedRow) MarshalJSON() ([]byte, error) {
-	image := []byte(nil)
-	r := &Rows{starts: make([]int, len(o.values))}
-	for i, v := range o.values {
-		r.starts[i] = len(image)
-		image = appendGo(image, v)
+	raw := []byte(nil)
+	for _, v := range o.values {
+		raw = sqlite.AppendValue(raw, v)
 	}
-	r.mem = image
+	r := &Rows{row: sqlite.NewRow(o.columns)}
+	r.row.Set(raw)
 	dst := []byte{'{'}
 	for i, c := range o.columns {
 		if i > 0 {

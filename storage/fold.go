@@ -6,12 +6,7 @@ import (
 	"bytes"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
-)
-
-const (
-	persistent     = sqlite3.SQLITE_PREPARE_PERSISTENT
-	foreignKeyCode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 const putSQL = `INSERT INTO _den_changes (id, number, at, first, last, highs, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)`
@@ -71,7 +66,7 @@ func (e *entry) outcome(r *recorder) outcome {
 	case e.before.none() && e.after.none():
 		return nothing
 	case e.after.none():
-		if before := r.bytes(e.before); Type(column(before, e.table.deletedAt())[0]) != Null {
+		if before := r.bytes(e.before); Type(sqlite.Column(before, e.table.deletedAt())[0]) != Null {
 			return buried
 		}
 		return gone
@@ -88,20 +83,20 @@ func (d *DB) raise(e *entry, at int64) error {
 		return err
 	}
 	if e.after.none() {
-		r.scratch = appendStamp(r.scratch[:0], at, column(r.bytes(e.before), t.updatedAt()))
+		r.scratch = appendStamp(r.scratch[:0], at, sqlite.Column(r.bytes(e.before), t.updatedAt()))
 		t.raise(r.scratch)
 		return nil
 	}
 	stamps := column2(r.bytes(e.after), t.updatedAt())
-	t.raise(stamps[:size(stamps)])
-	t.raise(stamps[size(stamps):])
+	t.raise(stamps[:sqlite.Size(stamps)])
+	t.raise(stamps[sqlite.Size(stamps):])
 	return nil
 }
 
 // column2 gives values i and i+1 of an image, which are its last.
 func column2(img []byte, i int) []byte {
 	for ; i > 0; i-- {
-		img = img[size(img):]
+		img = img[sqlite.Size(img):]
 	}
 	return img
 }
@@ -110,9 +105,9 @@ func column2(img []byte, i int) []byte {
 // a number, or where the row had a text a text.
 func appendStamp(dst []byte, at int64, like []byte) []byte {
 	if Type(like[0]) != Text {
-		return appendInt(dst, at)
+		return sqlite.AppendInt64(dst, at)
 	}
-	return appendGo(dst, time.UnixMilli(at).UTC().Format("2006-01-02 15:04:05"))
+	return sqlite.AppendValue(dst, time.UnixMilli(at).UTC().Format("2006-01-02 15:04:05"))
 }
 
 // write puts one entry into the change log and, where its table is declared, into
@@ -124,10 +119,10 @@ func (b *Batch) write(e *entry, c *Commit) error {
 	case nothing:
 		return nil
 	case buried:
-		d.logChange(t, key, c.Seq, column(r.bytes(e.before), t.deletedAt()))
+		d.logChange(t, key, c.Seq, sqlite.Column(r.bytes(e.before), t.deletedAt()))
 		return nil
 	case gone:
-		r.scratch = appendStamp(r.scratch[:0], b.at, column(r.bytes(e.before), t.updatedAt()))
+		r.scratch = appendStamp(r.scratch[:0], b.at, sqlite.Column(r.bytes(e.before), t.updatedAt()))
 		if t.declared {
 			c.Rows = append(c.Rows, Row{t.name, t.tombstone(key, r.scratch)})
 		}
@@ -142,7 +137,7 @@ func (b *Batch) write(e *entry, c *Commit) error {
 		}
 		c.Rows = append(c.Rows, Row{t.name, t.public(row)})
 	}
-	d.logChange(t, column(after, 0), c.Seq, nullImage)
+	d.logChange(t, sqlite.Column(after, 0), c.Seq, nullImage)
 	return nil
 }
 
@@ -161,12 +156,11 @@ func (d *DB) reread(e *entry) error {
 		return err
 	}
 	key := r.bytes(e.key)
-	d.reserve(s, len(key))
-	if err := d.bindImage(s, 1, key); err != nil {
-		return err
+	defer s.Release()
+	s.Reserve(len(key))
+	if err := s.BindRaw(1, key); err != nil {
+		return failed(err)
 	}
-	s.busy = true
-	defer d.release(s)
 	row, err := d.step(s)
 	if err != nil {
 		return err
@@ -187,7 +181,7 @@ func (d *DB) current(t *table, s *statement) span {
 	r := &d.rec
 	start := len(r.mem)
 	for i := range t.columns {
-		r.mem = d.c.appendColumn(r.mem, s.p, i)
+		r.mem = s.AppendColumn(r.mem, i)
 	}
 	return span{start, len(r.mem)}
 }
@@ -196,7 +190,7 @@ func (d *DB) current(t *table, s *statement) span {
 func (r *recorder) withoutVirtual(t *table, row span) span {
 	start, from := len(r.mem), row.start
 	for i := range t.columns {
-		n := size(r.mem[from:])
+		n := sqlite.Size(r.mem[from:])
 		if t.virtual[i] {
 			r.mem = append(r.mem, byte(Null))
 		} else {

@@ -3,7 +3,11 @@ package storage
 // Whether a stamp is one of this room's. A client that keeps the rows of several rooms in one
 // store names the newest stamp among them, and that may be another room's.
 
-import "cmp"
+import (
+	"cmp"
+
+	"github.com/denrooms/den/storage/sqlite"
+)
 
 // given reports whether a table's rows had a stamp, want, in a row of the log: the first at whose
 // end the table's maximum reaches it. The maximum there says so at once. Of the stamps below it, which the
@@ -17,7 +21,7 @@ func (d *DB) given(t *table, row logRow, want []byte) (bool, error) {
 			return false, err
 		}
 	}
-	if len(high) > 0 && compare(high, want) == 0 {
+	if len(high) > 0 && sqlite.Compare(high, want) == 0 {
 		return true, nil
 	}
 	if row.id != 0 {
@@ -43,15 +47,15 @@ func (d *DB) given(t *table, row logRow, want []byte) (bool, error) {
 // hasStamp reports whether a row has a stamp now, or had it as it was deleted.
 func (d *DB) hasStamp(t *table, c changedKey, want []byte) (bool, error) {
 	if Type(c.gone[0]) != Null {
-		return compare(c.gone, want) == 0, nil
+		return sqlite.Compare(c.gone, want) == 0, nil
 	}
-	r := &Rows{d: d, names: t.columns, starts: make([]int, len(t.columns)), table: t}
+	r := &Rows{d: d, row: sqlite.NewRow(t.columns), table: t}
 	there, err := r.current(c.key)
 	if !there || err != nil {
 		return false, err
 	}
 	for _, i := range []int{t.updatedAt(), t.deletedAt()} {
-		if compare(r.mem[r.starts[i]:], want) == 0 {
+		if sqlite.Compare(sqlite.Column(r.row.Raw(), i), want) == 0 {
 			return true, nil
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // maxStatement is the longest line or statement of an import, in bytes. A value of the
@@ -42,7 +42,6 @@ func (r *Replacement) build(from *bufio.Reader) error {
 	if err := makeFile(r.o.FS, r.temp); err != nil {
 		return err
 	}
-	lib.once()
 	epoch, err := randomEpoch(r.o.Random)
 	if err != nil {
 		return err
@@ -97,13 +96,16 @@ type importer struct {
 
 func (im *importer) run(o Options) error {
 	d := im.d
-	for _, s := range []struct{ op, on int32 }{{sqlite3.SQLITE_DBCONFIG_DQS_DDL, 0}, {sqlite3.SQLITE_DBCONFIG_DQS_DML, 0}} {
-		if err := d.c.configure(s.op, s.on); err != nil {
-			return err
+	for _, s := range []struct {
+		option sqlite.Config
+		on     int32
+	}{{sqlite.ConfigDQSDDL, 0}, {sqlite.ConfigDQSDML, 0}} {
+		if err := d.c.SetConfig(s.option, s.on); err != nil {
+			return failed(err)
 		}
 	}
-	d.c.limit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-	d.c.limit(sqlite3.SQLITE_LIMIT_LENGTH, int32(min(o.MaxValueBytes, 1<<30)))
+	d.c.SetLimit(sqlite.LimitAttached, 0)
+	d.c.SetLimit(sqlite.LimitLength, int32(min(o.MaxValueBytes, 1<<30)))
 	if err := d.install(); err != nil {
 		return err
 	}
@@ -174,8 +176,8 @@ func (im *importer) exec(sql string) error {
 	if err != nil || s == nil {
 		return err
 	}
-	if !blank(rest) {
-		im.d.release(s)
+	if !sqlite.Blank(rest) {
+		s.Release()
 		return fmt.Errorf("%w: several statements where one is wanted", ErrFormat)
 	}
 	_, err = im.d.run(s, nil)
@@ -195,10 +197,10 @@ func (im *importer) put(table string, columns []string, values []any) error {
 		if err != nil {
 			return err
 		}
-		s.cached = true // release resets it and does not finalize
+		s.Keep()
 		im.insert, im.table, im.columns = s, table, slices.Clone(columns)
 	}
-	im.insert.busy = true
+	im.insert.Use()
 	_, err := im.d.run(im.insert, values)
 	im.rows++
 	return err
@@ -207,7 +209,7 @@ func (im *importer) put(table string, columns []string, values []any) error {
 // done ends the kept statement.
 func (im *importer) done() {
 	if im.insert != nil {
-		im.d.finalize(im.insert)
+		im.insert.Finalize()
 		im.insert = nil
 	}
 }
@@ -230,8 +232,8 @@ func (im *importer) carryOne(t internalTable) error {
 	if err != nil {
 		return err
 	}
-	if s == nil || !blank(rest) {
-		im.d.release(s)
+	if s == nil || !sqlite.Blank(rest) {
+		s.Release()
 		return fmt.Errorf("%w: the table %s has a definition that is none", ErrFormat, t.Name)
 	}
 	if _, err := im.d.run(s, nil); err != nil {

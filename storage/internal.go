@@ -43,8 +43,8 @@ func (in *Internal) Query(sql string, args ...any) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	readOnly := s.readOnly
-	d.release(s)
+	readOnly := s.ReadOnly()
+	s.Release()
 	if !readOnly && d.batch == nil {
 		return nil, fmt.Errorf("storage: %w: a query that writes, outside of a batch", ErrMisuse)
 	}
@@ -58,9 +58,9 @@ func (in *Internal) Query(sql string, args ...any) (*Rows, error) {
 // transaction of its own. The mutex is held.
 func (d *DB) alone(write func() error) error {
 	if d.batch != nil {
-		before := d.c.totalChanges()
+		before := d.c.TotalChanges()
 		err := write()
-		d.batch.wrote = d.batch.wrote || !d.rec.on && d.c.totalChanges() != before
+		d.batch.wrote = d.batch.wrote || !d.rec.on && d.c.TotalChanges() != before
 		return err
 	}
 	if err := d.do(d.tx.begin); err != nil {
@@ -73,6 +73,6 @@ func (d *DB) alone(write func() error) error {
 		d.restore(b)
 		return err
 	}
-	b.wrote = d.c.writing()
+	b.wrote = d.c.Writing()
 	return b.commit()
 }

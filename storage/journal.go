@@ -7,9 +7,8 @@ import (
 	"errors"
 	"fmt"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Log is what makes transactions durable. A node has one for all of its rooms; a cluster
@@ -144,7 +143,7 @@ func (d *DB) catchUp(room RoomLog) (again bool, err error) {
 			return false, err
 		}
 	}
-	if err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); err != nil {
+	if err := d.checkpoint(sqlite.CheckpointTruncate); err != nil {
 		return false, err
 	}
 	room.Release(max(last, d.number))
@@ -265,7 +264,7 @@ func (d *DB) relieve() error {
 	case d.unsettled():
 		err = d.settleAll()
 	default:
-		err = d.checkpoint(sqlite3.SQLITE_CHECKPOINT_PASSIVE)
+		err = d.checkpoint(sqlite.CheckpointPassive)
 	}
 	if err != nil {
 		return err
@@ -276,35 +275,36 @@ func (d *DB) relieve() error {
 }
 
 // checkpoint runs SQLite's; it fails where not all of the WAL came over.
-func (d *DB) checkpoint(mode int32) error {
+func (d *DB) checkpoint(mode sqlite.CheckpointMode) error {
 	if d.wal != nil { // else a power cut could leave a file that has more than the log
 		if err := d.o.Log.Sync(); err != nil {
 			return err
 		}
 	}
-	rc := int32(sqlite3.SQLITE_OK)
+	var failure *Error
 	if d.wal != nil { // which may only now be made
-		rc = d.wal.flush(d.c.tls)
+		if rc := sqlite.ResultCode(d.wal.flush(d.c.TLS())); rc != sqlite.ResultOK {
+			failure = said(rc)
+			failure.SQL = "checkpoint"
+		}
 	}
 	if err := d.nameWAL(); err != nil {
 		return err
 	}
-	var logged, done int32
-	if rc == sqlite3.SQLITE_OK {
-		logged, done, rc = d.c.checkpoint(mode)
+	if failure == nil {
+		logged, done, err := d.c.Checkpoint(mode)
+		if err == nil && logged == done {
+			return nil
+		}
+		if err == nil {
+			return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
+		}
+		failure = errorOf(err)
 	}
-	if rc == sqlite3.SQLITE_OK && logged == done {
-		return nil
+	if !errors.Is(failure, ErrFull) {
+		d.broken, d.suspect = failure, true
 	}
-	if rc == sqlite3.SQLITE_OK {
-		return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
-	}
-	err := d.c.said(rc)
-	err.SQL = "checkpoint"
-	if !errors.Is(err, ErrFull) {
-		d.broken, d.suspect = err, true
-	}
-	return err
+	return failure
 }
 
 // nameWAL makes the WAL's name survive a power cut, before anything of it is written into
@@ -319,13 +319,6 @@ func (d *DB) nameWAL() error {
 	}
 	d.named = true
 	return nil
-}
-
-func (c *conn) checkpoint(mode int32) (logged, done, rc int32) {
-	name := c.cstring("main")
-	defer c.free(name)
-	rc = sqlite3.Xsqlite3_wal_checkpoint_v2(c.tls, c.db, name, mode, c.out, c.out+8)
-	return *(*int32)(pointer(c.out)), *(*int32)(pointer(c.out + 8)), rc
 }
 
 // leaveLog brings the file to where it needs no log, and says so in it.
@@ -354,7 +347,7 @@ func (d *DB) leaveFile() error {
 // emptyWAL moves all of the WAL into the file, so that the log need not keep it.
 func (d *DB) emptyWAL() error {
 	d.wal.stays = d.o.Kind != nil && d.o.Kind.wals != ""
-	switch err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); {
+	switch err := d.checkpoint(sqlite.CheckpointTruncate); {
 	case errors.Is(err, ErrFull): // it stays in the WAL, and in the log
 		return nil
 	case err != nil:

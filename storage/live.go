@@ -4,6 +4,8 @@ package storage
 
 import (
 	"fmt"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Live gives the live rows of a declared table, by id.
@@ -34,9 +36,9 @@ func (d *DB) Page(name string, after Value, n int) (*Rows, error) {
 		if after == nil {
 			args = args[:1]
 		}
-		if err := d.bind(s, args); err != nil {
-			d.release(s)
-			return nil, err
+		if err := s.Bind(args); err != nil {
+			s.Release()
+			return nil, failed(err)
 		}
 		return s, nil
 	})
@@ -60,7 +62,7 @@ func (d *DB) ofTable(name string, make func(*table) (*statement, error)) (*Rows,
 	if err != nil {
 		return nil, err
 	}
-	rows.names = t.columns
+	rows.row.SetColumns(t.columns)
 	return rows, nil
 }
 
@@ -99,7 +101,7 @@ func (d *DB) loadHigh(t *table) error {
 func (d *DB) raiseToTable(t *table) error {
 	up, del := quote(t.columns[t.updatedAt()]), quote(t.columns[t.deletedAt()])
 	return d.each(fmt.Sprintf(`SELECT max(v) FROM (SELECT %s AS v FROM %s UNION ALL SELECT %s FROM %[2]s)
-		WHERE typeof(v) IN ('integer', 'real', 'text')`, up, quote(t.name), del), func(r *Rows) { t.raise(r.mem) })
+		WHERE typeof(v) IN ('integer', 'real', 'text')`, up, quote(t.name), del), func(r *Rows) { t.raise(r.row.Raw()) })
 }
 
 // raise takes a stamp into the maximum that the action will leave.
@@ -107,7 +109,7 @@ func (t *table) raise(stamp []byte) {
 	if ty := Type(stamp[0]); ty == Null || ty == Blob {
 		return
 	}
-	if len(t.next) == 0 || compare(stamp, t.next) > 0 {
+	if len(t.next) == 0 || sqlite.Compare(stamp, t.next) > 0 {
 		t.next = append(t.next[:0], stamp...)
 		t.raised = true
 	}

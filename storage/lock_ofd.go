@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 // The bytes that SQLite locks: sqlite.org/src/file/src/os.h, PENDING_BYTE and what follows.
@@ -25,7 +27,7 @@ const (
 // file system has no such locks.
 func lockDescription(file uintptr) (rc int32, done bool) {
 	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Start: lockStart, Len: lockBytes}
-	err := syscall.FcntlFlock(uintptr((*sqlite3.TunixFile)(pointer(file)).Fh), setDescriptionLock, &lock)
+	err := syscall.FcntlFlock(uintptr((*sqlite3.TunixFile)(cmem.Pointer(file)).Fh), setDescriptionLock, &lock)
 	switch {
 	case err == nil:
 		return sqlite3.SQLITE_OK, true

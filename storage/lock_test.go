@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // otherProcess names, in the environment of a test binary that plays another program, the file that
@@ -20,12 +22,11 @@ func TestOtherProcess(t *testing.T) {
 	if path == "" {
 		return // nobody plays
 	}
-	lib.once()
-	c, err := openFile("", path, 2) // SQLITE_OPEN_READWRITE
+	c, err := sqlite.OpenConn("", path, sqlite.OpenReadWrite)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Println("said:", c.script("INSERT INTO todos VALUES (999, 'intruder', 0, 0, NULL)"))
+	fmt.Println("said:", failed(c.ExecScript("INSERT INTO todos VALUES (999, 'intruder', 0, 0, NULL)")))
 }
 
 func writeFromOtherProcess(t *testing.T, path string) string {

@@ -12,6 +12,9 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // memoryVFS is what SQLite opens a file in memory by. It lies in C memory, as long as the connection.
@@ -23,22 +26,17 @@ type memoryVFS struct {
 
 // openMemory makes a connection to a file in memory. traits are what SQLite is told of its device.
 func openMemory(o Options, content []byte, traits int32) (*DB, error) {
-	c := &conn{tls: libc.NewTLS()}
-	c.out = c.malloc(16)
-	d, err := newDB(o, c)
+	d, err := newDB(o, nil)
 	if err != nil {
-		c.close(nil)
 		return nil, err
 	}
 	d.header = headerOf(content)
 	d.freshWAL = true
-	d.seat = &seat{c: c, traits: traits, memory: content}
-	if err := d.connect(); err != nil {
-		if d.wal != nil {
-			c.free(d.wal.address())
-		}
-		open.remove(d.handle)
-		return nil, errors.Join(err, c.close(d.seat))
+	d.seat = &seat{traits: traits, memory: content}
+	if err := d.connectMemory(); err != nil {
+		d.seat.free()
+		open.Remove(d.handle)
+		return nil, err
 	}
 	if err = d.start(); err == nil {
 		err = d.watchAgain(d.wal)
@@ -49,56 +47,57 @@ func openMemory(o Options, content []byte, traits int32) (*DB, error) {
 	return d, nil
 }
 
-// connect opens the connection itself, and makes what finds the memory: a seat's and a WAL's methods.
-func (d *DB) connect() error {
-	c, s := d.c, d.seat
+// connectMemory opens the connection itself, and makes what finds the memory: a seat's and a WAL's methods.
+func (d *DB) connectMemory() error {
+	tls, s := libc.NewTLS(), d.seat
+	defer tls.Close()
+	sqlite.Initialize()
 	system := uintptr(0)
 	if name := d.o.FS.SQLite(); name != "" {
-		system = c.cstring(name)
-		defer c.free(system)
+		system = cmem.CString(tls, name)
+		defer cmem.Free(tls, system)
 	}
-	if s.system = sqlite3.Xsqlite3_vfs_find(c.tls, system); s.system == 0 {
-		return c.said(sqlite3.SQLITE_CANTOPEN)
+	if s.system = sqlite3.Xsqlite3_vfs_find(tls, system); s.system == 0 {
+		return said(sqlite.ResultCantOpen)
 	}
-	s.table = (*seatMethods)(pointer(c.malloc(int(unsafe.Sizeof(seatMethods{})))))
+	s.table = (*seatMethods)(cmem.Pointer(cmem.Malloc(tls, int(unsafe.Sizeof(seatMethods{})))))
 	s.table.methods, s.table.base, s.table.handle = remembered(), 0, d.handle
-	w := &wal{place: make(map[uint32]int64), table: (*walMethods)(pointer(c.malloc(int(unsafe.Sizeof(walMethods{})))))}
+	w := &wal{place: make(map[uint32]int64), table: (*walMethods)(cmem.Pointer(cmem.Malloc(tls, int(unsafe.Sizeof(walMethods{})))))}
 	w.table.methods, w.table.handle = vacant(), d.handle
 	w.table.catch()
 	d.wal = w
-	if err := c.openBy(s.system, d.handle); err != nil {
-		return err
+	c, err := s.openBy(tls, d.handle)
+	if err != nil {
+		cmem.Free(tls, w.address())
+		return failed(err)
 	}
-	sqlite3.Xsqlite3_wal_autocheckpoint(c.tls, c.db, 0)
+	c.SetAutoCheckpoint(0)
+	d.c, s.c = c, c
 	d.alive.Lock()
 	defer d.alive.Unlock()
-	d.running = c.db
+	d.running = c
 	return nil
 }
 
 // openBy opens the connection by a VFS of its own, which SQLite has to know by a name meanwhile.
-func (c *conn) openBy(base, handle uintptr) error {
-	name, path := c.cstring(fmt.Sprintf("den-%d", handle)), c.cstring("memory")
-	defer func() { c.free(name); c.free(path) }()
-	c.vfs = c.malloc(int(unsafe.Sizeof(memoryVFS{})))
-	m, system := (*memoryVFS)(pointer(c.vfs)), (*sqlite3.Tsqlite3_vfs)(pointer(base))
-	m.base, m.handle = base, handle
-	copyVFS(c.vfs, base)
+func (s *seat) openBy(tls *libc.TLS, handle uintptr) (*sqlite.Conn, error) {
+	text := fmt.Sprintf("den-%d", handle)
+	name := cmem.CString(tls, text)
+	defer cmem.Free(tls, name)
+	s.vfs = cmem.Malloc(tls, int(unsafe.Sizeof(memoryVFS{})))
+	m, system := (*memoryVFS)(cmem.Pointer(s.vfs)), (*sqlite3.Tsqlite3_vfs)(cmem.Pointer(s.system))
+	m.base, m.handle = s.system, handle
+	copyVFS(s.vfs, s.system)
 	m.vfs.FzName = name
-	m.vfs.FxOpen, m.vfs.FxFullPathname = callback(onMemoryOpen), callback(onMemoryPath)
-	m.vfs.FxAccess, m.vfs.FxDelete = callback(onMemoryAccess), callback(onMemoryDelete)
-	if rc := sqlite3.Xsqlite3_vfs_register(c.tls, c.vfs, 0); rc != sqlite3.SQLITE_OK {
-		return c.said(rc)
+	m.vfs.FxOpen, m.vfs.FxFullPathname = cmem.Func(onMemoryOpen), cmem.Func(onMemoryPath)
+	m.vfs.FxAccess, m.vfs.FxDelete = cmem.Func(onMemoryAccess), cmem.Func(onMemoryDelete)
+	if rc := sqlite3.Xsqlite3_vfs_register(tls, s.vfs, 0); rc != sqlite3.SQLITE_OK {
+		return nil, said(sqlite.ResultCode(rc))
 	}
-	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_NOMUTEX | sqlite3.SQLITE_OPEN_EXRESCODE
-	rc := sqlite3.Xsqlite3_open_v2(c.tls, path, c.out, flags, name)
-	c.db = *(*uintptr)(pointer(c.out))
-	sqlite3.Xsqlite3_vfs_unregister(c.tls, c.vfs) // the connection goes on to use it
+	c, err := sqlite.OpenConn(text, "memory", sqlite.OpenReadWrite)
+	sqlite3.Xsqlite3_vfs_unregister(tls, s.vfs) // the connection goes on to use it
 	m.vfs.FzName = system.FzName
-	if rc != sqlite3.SQLITE_OK {
-		return c.failure(rc, "")
-	}
-	return nil
+	return c, err
 }
 
 // copyVFS copies what a VFS is, but for its place in SQLite's list of them, which another connection may be writing.
@@ -106,14 +105,14 @@ func copyVFS(to, from uintptr) {
 	const size = int(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{}))
 	const next = int(unsafe.Offsetof(sqlite3.Tsqlite3_vfs{}.FpNext))
 	const behind = next + int(unsafe.Sizeof(uintptr(0)))
-	copy(view(to, next), view(from, next))
-	clear(view(to, size)[next:behind])
-	copy(view(to, size)[behind:], view(from, size)[behind:])
+	copy(cmem.Bytes(to, next), cmem.Bytes(from, next))
+	clear(cmem.Bytes(to, size)[next:behind])
+	copy(cmem.Bytes(to, size)[behind:], cmem.Bytes(from, size)[behind:])
 }
 
 func onMemoryOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32 {
-	m := (*memoryVFS)(pointer(vfs))
-	d, to := open.find(m.handle), (*uintptr)(pointer(file))
+	m := (*memoryVFS)(cmem.Pointer(vfs))
+	d, to := open.Find(m.handle), (*uintptr)(cmem.Pointer(file))
 	switch {
 	case flags&sqlite3.SQLITE_OPEN_MAIN_DB != 0:
 		d.seat.file, *to = file, uintptr(unsafe.Pointer(d.seat.table))
@@ -121,26 +120,24 @@ func onMemoryOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, out uintp
 	case flags&sqlite3.SQLITE_OPEN_WAL != 0:
 		d.wal.file, *to = file, d.wal.address()
 	default: // of the sorter, say
-		return method[openMethod]((*sqlite3.Tsqlite3_vfs)(pointer(m.base)).FxOpen)(tls, m.base, name, file, flags, out)
+		return cmem.Method[openMethod]((*sqlite3.Tsqlite3_vfs)(cmem.Pointer(m.base)).FxOpen)(tls, m.base, name, file, flags, out)
 	}
-	if out != 0 {
-		*(*int32)(pointer(out)) = flags
-	}
+	cmem.PutInt32(out, flags)
 	return sqlite3.SQLITE_OK
 }
 
 func onMemoryPath(_ *libc.TLS, _, name uintptr, size int32, out uintptr) int32 {
-	text := viewString(name)
+	text := cmem.StringView(name)
 	if len(text) >= int(size) {
 		return sqlite3.SQLITE_CANTOPEN
 	}
-	to := view(out, len(text)+1)
+	to := cmem.Bytes(out, len(text)+1)
 	to[copy(to, text)] = 0
 	return sqlite3.SQLITE_OK
 }
 
 func onMemoryAccess(_ *libc.TLS, _, _ uintptr, _ int32, out uintptr) int32 {
-	*(*int32)(pointer(out)) = 0
+	*(*int32)(cmem.Pointer(out)) = 0
 	return sqlite3.SQLITE_OK
 }
 
@@ -168,17 +165,17 @@ func (s *seat) land(path string) error {
 // remembered are the methods of a file in memory.
 func remembered() sqlite3.Tsqlite3_io_methods {
 	m := vacant()
-	m.FxRead, m.FxWrite = callback(onMemoryRead), callback(onMemoryWrite)
-	m.FxTruncate, m.FxFileSize = callback(onMemoryTruncate), callback(onMemorySize)
-	m.FxSync = callback(func(*libc.TLS, uintptr, int32) int32 { return sqlite3.SQLITE_OK })
-	m.FxDeviceCharacteristics = callback(onMemoryTraits)
+	m.FxRead, m.FxWrite = cmem.Func(onMemoryRead), cmem.Func(onMemoryWrite)
+	m.FxTruncate, m.FxFileSize = cmem.Func(onMemoryTruncate), cmem.Func(onMemorySize)
+	m.FxSync = cmem.Func(func(*libc.TLS, uintptr, int32) int32 { return sqlite3.SQLITE_OK })
+	m.FxDeviceCharacteristics = cmem.Func(onMemoryTraits)
 	return m
 }
 
-func seatOf(file uintptr) *seat { return open.find(seatTable(file).handle).seat }
+func seatOf(file uintptr) *seat { return open.Find(seatTable(file).handle).seat }
 
 func onMemoryRead(_ *libc.TLS, file, p uintptr, n int32, off int64) int32 {
-	to, s := view(p, int(n)), seatOf(file)
+	to, s := cmem.Bytes(p, int(n)), seatOf(file)
 	done := 0
 	if off < int64(len(s.memory)) {
 		done = copy(to, s.memory[off:])
@@ -193,7 +190,7 @@ func onMemoryRead(_ *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 func onMemoryWrite(_ *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 	s := seatOf(file)
 	s.resize(max(int64(len(s.memory)), off+int64(n)))
-	copy(s.memory[off:], view(p, int(n)))
+	copy(s.memory[off:], cmem.Bytes(p, int(n)))
 	return sqlite3.SQLITE_OK
 }
 
@@ -211,7 +208,7 @@ func (s *seat) resize(size int64) {
 }
 
 func onMemorySize(_ *libc.TLS, file, out uintptr) int32 {
-	*(*int64)(pointer(out)) = int64(len(seatOf(file).memory))
+	*(*int64)(cmem.Pointer(out)) = int64(len(seatOf(file).memory))
 	return sqlite3.SQLITE_OK
 }
 

@@ -14,8 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 const (
@@ -67,7 +67,6 @@ func openOrGiveBack(o Options) (d *DB, err error) {
 }
 
 func openRoom(o Options) (*DB, error) {
-	lib.once()
 	header, fresh, err := look(o)
 	if err != nil {
 		return nil, err
@@ -164,13 +163,8 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 			return nil, err
 		}
 	}
-	c, err := openFile(o.FS.SQLite(), o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	d, err := connect(o, o.FS.SQLite(), o.Path)
 	if err != nil {
-		return nil, err
-	}
-	d, err := newDB(o, c)
-	if err != nil {
-		c.close(nil)
 		return nil, err
 	}
 	if d.freshWAL = errors.Is(missing, fs.ErrNotExist); d.freshWAL {
@@ -191,7 +185,7 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 
 // refuse closes a file that is left alone: no checkpoint on the way out.
 func (d *DB) refuse() error {
-	err := errors.Join(d.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.shut())
+	err := errors.Join(failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.shut())
 	removeEmpty(d.o.FS, d.o.Path+"-wal")
 	return err
 }
@@ -199,7 +193,7 @@ func (d *DB) refuse() error {
 // follow puts the commit log in front of the file's transactions.
 func (d *DB) follow(room RoomLog) error {
 	if !d.freshWAL {
-		if err := d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE); err != nil {
+		if err := d.checkpoint(sqlite.CheckpointTruncate); err != nil {
 			return err
 		}
 	}
@@ -217,15 +211,30 @@ func removeEmpty(f vfs.FS, path string) {
 	}
 }
 
-func newDB(o Options, c *conn) (*DB, error) {
-	d := &DB{o: o, c: c, running: c.db, tables: make(map[string]*table)}
-	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
-	d.caches = [3]*cache{own: newCache(64), peer: newCache(64), handler: newCache(o.StatementCache)}
-	var err error
-	if d.handle, err = open.add(d); err == nil {
-		o.opening.addDB(d)
+// connect makes a DB of a connection to a database that is there, or to one in SQLite's memory.
+func connect(o Options, vfs, path string) (*DB, error) {
+	c, err := sqlite.OpenConn(vfs, path, sqlite.OpenReadWrite)
+	if err != nil {
+		return nil, failed(err)
+	}
+	d, err := newDB(o, c)
+	if err != nil {
+		c.Close()
 	}
 	return d, err
+}
+
+// newDB makes a DB of a connection; nil: it gets one later.
+func newDB(o Options, c *sqlite.Conn) (*DB, error) {
+	d := &DB{o: o, c: c, running: c, tables: make(map[string]*table)}
+	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
+	d.caches = [3]*cache{own: sqlite.NewCache[about](64), peer: sqlite.NewCache[about](64), handler: sqlite.NewCache[about](o.StatementCache)}
+	var err error
+	if d.handle, err = open.Add(d); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInUse, err)
+	}
+	o.opening.addDB(d)
+	return d, nil
 }
 
 // start configures the connection, checks the stamps and loads what is kept in memory.
@@ -244,18 +253,21 @@ func (d *DB) start() error {
 }
 
 func (d *DB) configure() error {
-	for _, s := range []struct{ op, on int32 }{
-		{sqlite3.SQLITE_DBCONFIG_DEFENSIVE, 1}, // no writes to SQLite's own tables
-		{sqlite3.SQLITE_DBCONFIG_DQS_DDL, 0},   // "x" is a name, never a text
-		{sqlite3.SQLITE_DBCONFIG_DQS_DML, 0},
-		{sqlite3.SQLITE_DBCONFIG_ENABLE_FKEY, 1},
+	for _, s := range []struct {
+		option sqlite.Config
+		on     int32
+	}{
+		{sqlite.ConfigDefensive, 1}, // no writes to SQLite's own tables
+		{sqlite.ConfigDQSDDL, 0},    // "x" is a name, never a text
+		{sqlite.ConfigDQSDML, 0},
+		{sqlite.ConfigEnableForeignKeys, 1},
 	} {
-		if err := d.c.configure(s.op, s.on); err != nil {
-			return err
+		if err := d.c.SetConfig(s.option, s.on); err != nil {
+			return failed(err)
 		}
 	}
-	d.c.limit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-	d.c.limit(sqlite3.SQLITE_LIMIT_LENGTH, int32(min(d.o.MaxValueBytes, 1<<30)))
+	d.c.SetLimit(sqlite.LimitAttached, 0)
+	d.c.SetLimit(sqlite.LimitLength, int32(min(d.o.MaxValueBytes, 1<<30)))
 	if d.seat == nil {
 		if err := d.sit(); err != nil {
 			return err
@@ -501,10 +513,10 @@ func diagnose(path string, err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	if e.Code&0xff == sqlite3.SQLITE_BUSY {
+	if sqlite.ResultCode(e.Code).Primary() == sqlite.ResultBusy {
 		return fmt.Errorf("%w: another process, or another part of this one, has the file open", err)
 	}
-	if e.Code&0xff != sqlite3.SQLITE_CANTOPEN {
+	if sqlite.ResultCode(e.Code).Primary() != sqlite.ResultCantOpen {
 		return err
 	}
 	// The WAL cannot be made: try what is in its way.
@@ -528,8 +540,8 @@ func damaged(err error) error {
 	if !ok || errors.Is(err, ErrCorrupt) {
 		return err
 	}
-	switch e.Code & 0xff {
-	case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_INTERNAL, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_SCHEMA:
+	switch sqlite.ResultCode(e.Code).Primary() {
+	case sqlite.ResultError, sqlite.ResultInternal, sqlite.ResultFormat, sqlite.ResultMismatch, sqlite.ResultSchema:
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return err

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 func TestReopen(t *testing.T) {
@@ -145,7 +145,7 @@ func makeRoom(t *testing.T, path string) {
 // makeForeign makes somebody else's SQLite file, in WAL mode.
 func makeForeign(t *testing.T, path string, _ int) {
 	t.Helper()
-	c, err := openFile("", path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
+	c, err := sqlite.OpenConn("", path, sqlite.OpenReadWrite|sqlite.OpenCreate)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // beginning is what the files of the kind begin with: its template, or Den's own tables.
@@ -32,13 +30,8 @@ func (o Options) beginning() (*template, error) {
 
 // plainTemplate makes the template that has Den's own tables.
 func plainTemplate(o Options) (t *template, err error) {
-	c, err := openFile("", ":memory:", sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX)
+	d, err := connect(o, "", ":memory:")
 	if err != nil {
-		return nil, err
-	}
-	d, err := newDB(o, c)
-	if err != nil {
-		c.close(nil)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()

@@ -9,9 +9,8 @@ import (
 	"math"
 	"slices"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // replayBytes is how much of a file a replay holds in memory before it commits.
@@ -19,7 +18,7 @@ const replayBytes = 64 << 20
 
 // replay writes the entries behind the file's number into the file.
 func (d *DB) replay(room RoomLog) error {
-	if err := d.c.configure(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, 0); err != nil {
+	if err := failed(d.c.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
 		return err
 	}
 	// What was committed under a larger Options.MaxBytes stays.
@@ -47,7 +46,7 @@ func (d *DB) replay(room RoomLog) error {
 	if err != nil {
 		return err
 	}
-	return d.checkpoint(sqlite3.SQLITE_CHECKPOINT_TRUNCATE)
+	return d.checkpoint(sqlite.CheckpointTruncate)
 }
 
 // pageSet is a file's pages while entries are applied to it, in either direction.

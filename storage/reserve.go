@@ -13,7 +13,7 @@ import (
 	"errors"
 	"strings"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 const (
@@ -71,8 +71,8 @@ func (b *Batch) fits() error {
 }
 
 // roomIsFull reports whether SQLite's word that there is no room is about the room's limit and not about the disk.
-func (d *DB) roomIsFull(rc int32, s *statement) bool {
-	if rc&0xff != sqlite3.SQLITE_FULL || s.auth != handler {
+func (d *DB) roomIsFull(e *Error, s *statement) bool {
+	if e.kind != ErrFull || s.Info.auth != handler {
 		return false
 	}
 	if d.wal != nil {
@@ -83,7 +83,7 @@ func (d *DB) roomIsFull(rc int32, s *statement) bool {
 
 // noteFull remembers that it was the disk that had no room.
 func (w *wal) noteFull(rc int32, err error) {
-	if rc&0xff == sqlite3.SQLITE_FULL || errors.Is(err, ErrFull) {
+	if sqlite.ResultCode(rc).Primary() == sqlite.ResultFull || errors.Is(err, ErrFull) {
 		w.diskFull = true
 	}
 }

@@ -11,8 +11,6 @@ import (
 	"iter"
 	"path/filepath"
 	"strings"
-
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // A RoomFile is a room's file. Room is empty where the name of the file does not tell it
@@ -120,7 +118,6 @@ func readMeta(f FS, path string, do func(*DB) error) error {
 	if err != nil {
 		return err
 	}
-	lib.once()
 	fresh, err := inspect(f, path)
 	if err == nil && fresh {
 		err = fs.ErrNotExist
@@ -128,13 +125,8 @@ func readMeta(f FS, path string, do func(*DB) error) error {
 	if err != nil {
 		return err
 	}
-	c, err := openFile(f.SQLite(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	d, err := connect(o, f.SQLite(), path)
 	if err != nil {
-		return err
-	}
-	d, err := newDB(o, c)
-	if err != nil {
-		c.close(nil)
 		return err
 	}
 	err = d.configure()

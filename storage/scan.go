@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // rowidName gives a name of the table's rowid that none of its columns has.
@@ -43,9 +45,9 @@ func (d *DB) Scan(name string, place Value, n int) (*Rows, error) {
 		if place == nil {
 			args = args[:1]
 		}
-		if err := d.bind(s, args); err != nil {
-			d.release(s)
-			return nil, err
+		if err := s.Bind(args); err != nil {
+			s.Release()
+			return nil, failed(err)
 		}
 		return s, nil
 	})
@@ -71,12 +73,12 @@ func (d *DB) Pick(name string, ids []Value) (*Rows, error) {
 	if t == nil || !t.declared {
 		return nil, fmt.Errorf("storage: %w: table %q is not synced", ErrMisuse, name)
 	}
-	there := appendGo(nil, nil)
+	there := sqlite.AppendValue(nil, nil)
 	picked := make([]changedKey, len(ids))
 	for i, id := range ids {
-		picked[i] = changedKey{key: appendGo(nil, id), gone: there}
+		picked[i] = changedKey{key: sqlite.AppendValue(nil, id), gone: there}
 	}
-	r := &Rows{d: d, names: t.columns, open: true, acting: d.rec.on, starts: make([]int, len(t.columns)), table: t, changed: picked}
+	r := &Rows{d: d, row: sqlite.NewRow(t.columns), open: true, acting: d.rec.on, table: t, changed: picked}
 	d.results = append(d.results, r)
 	return r, nil
 }

@@ -18,8 +18,8 @@ func (d *DB) schemaChanged() {
 	}
 	d.schemaVersion = version
 	d.schemaDirty = true
-	d.empty(d.caches[handler])
-	d.empty(d.caches[peer])
+	d.caches[handler].Clear()
+	d.caches[peer].Clear()
 	for _, t := range d.tables {
 		d.forget(t)
 	}
@@ -154,8 +154,8 @@ func (d *DB) sorted() []*table {
 
 // startOver is reload after a schema change was rolled back: statements were compiled for it.
 func (d *DB) startOver() error {
-	d.empty(d.caches[handler])
-	d.empty(d.caches[peer])
+	d.caches[handler].Clear()
+	d.caches[peer].Clear()
 	return d.reload()
 }
 

@@ -17,6 +17,9 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // seatMethods is the table of methods that SQLite finds in the database's open file. It lies in
@@ -29,8 +32,9 @@ type seatMethods struct {
 
 // seat is the database's file of a connection. The DB's mutex protects it.
 type seat struct {
-	c      *conn
+	c      *sqlite.Conn
 	system uintptr      // the VFS
+	vfs    uintptr      // a VFS of the connection's own, memory.go; 0: it has none
 	file   uintptr      // SQLite's open file
 	table  *seatMethods // what stands in its methods' place
 	index  []uintptr    // the WAL's index, in the pieces that SQLite asks for, C memory
@@ -44,16 +48,16 @@ const indexPiece = 32 << 10
 
 // sit puts our methods into the file that SQLite has just opened, and locks it.
 func (d *DB) sit() error {
-	file, err := d.c.control(sqlite3.SQLITE_FCNTL_FILE_POINTER)
+	file, err := d.c.FileControl(sqlite.FileControlFile)
 	if err != nil {
-		return err
+		return failed(err)
 	}
-	system, err := d.c.control(sqlite3.SQLITE_FCNTL_VFS_POINTER)
+	system, err := d.c.FileControl(sqlite.FileControlVFS)
 	if err != nil {
-		return err
+		return failed(err)
 	}
-	table := d.c.malloc(int(unsafe.Sizeof(seatMethods{})))
-	s := &seat{c: d.c, system: system, file: file, table: (*seatMethods)(pointer(table))}
+	table := cmem.Malloc(d.c.TLS(), int(unsafe.Sizeof(seatMethods{})))
+	s := &seat{c: d.c, system: system, file: file, table: (*seatMethods)(cmem.Pointer(table))}
 	s.table.handle = d.handle
 	d.seat = s
 	s.occupy()
@@ -62,71 +66,66 @@ func (d *DB) sit() error {
 
 // occupy takes over what is open in SQLite's file.
 func (s *seat) occupy() {
-	t, methods := s.table, (*uintptr)(pointer(s.file))
+	t, methods := s.table, (*uintptr)(cmem.Pointer(s.file))
 	t.base = *methods
-	t.methods = *(*sqlite3.Tsqlite3_io_methods)(pointer(t.base))
+	t.methods = *(*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(t.base))
 	if t.methods.FiVersion < 2 {
 		t.methods.FiVersion = 2 // with an index
 	}
 	if ask := t.methods.FxDeviceCharacteristics; ask != 0 {
-		s.traits = method[closeMethod](ask)(s.c.tls, s.file)
+		s.traits = cmem.Method[closeMethod](ask)(s.c.TLS(), s.file)
 	}
-	t.methods.FxClose = callback(onSeatClose)
-	t.methods.FxLock, t.methods.FxUnlock = callback(onSeatLock), callback(onSeatLock)
-	t.methods.FxCheckReservedLock = callback(onSeatReserved)
-	t.methods.FxShmMap, t.methods.FxShmLock = callback(onIndexMap), callback(onIndexLock)
-	t.methods.FxShmBarrier, t.methods.FxShmUnmap = callback(onIndexBarrier), callback(onIndexUnmap)
+	t.methods.FxClose = cmem.Func(onSeatClose)
+	t.methods.FxLock, t.methods.FxUnlock = cmem.Func(onSeatLock), cmem.Func(onSeatLock)
+	t.methods.FxCheckReservedLock = cmem.Func(onSeatReserved)
+	t.methods.FxShmMap, t.methods.FxShmLock = cmem.Func(onIndexMap), cmem.Func(onIndexLock)
+	t.methods.FxShmBarrier, t.methods.FxShmUnmap = cmem.Func(onIndexBarrier), cmem.Func(onIndexUnmap)
 	*methods = uintptr(unsafe.Pointer(t))
 }
 
 // vacate closes what is open. SQLite must not be called before something else is.
 func (s *seat) vacate() {
 	s.memory = nil
-	onSeatClose(s.c.tls, s.file)
-	*(*uintptr)(pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
+	onSeatClose(s.c.TLS(), s.file)
+	*(*uintptr)(cmem.Pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
 	s.table.methods = vacant()
 }
 
 // vacant are the methods of a file where nothing is open: SQLite may close it, and no more.
 func vacant() sqlite3.Tsqlite3_io_methods {
-	read := callback(func(*libc.TLS, uintptr, uintptr, int32, int64) int32 { return sqlite3.SQLITE_IOERR })
-	ask := callback(func(*libc.TLS, uintptr, uintptr) int32 { return sqlite3.SQLITE_IOERR })
+	read := cmem.Func(func(*libc.TLS, uintptr, uintptr, int32, int64) int32 { return sqlite3.SQLITE_IOERR })
+	ask := cmem.Func(func(*libc.TLS, uintptr, uintptr) int32 { return sqlite3.SQLITE_IOERR })
 	return sqlite3.Tsqlite3_io_methods{
-		FiVersion: 2, FxClose: callback(onSeatClose), FxRead: read, FxWrite: read,
-		FxTruncate:              callback(func(*libc.TLS, uintptr, int64) int32 { return sqlite3.SQLITE_IOERR }),
-		FxSync:                  callback(func(*libc.TLS, uintptr, int32) int32 { return sqlite3.SQLITE_IOERR }),
+		FiVersion: 2, FxClose: cmem.Func(onSeatClose), FxRead: read, FxWrite: read,
+		FxTruncate:              cmem.Func(func(*libc.TLS, uintptr, int64) int32 { return sqlite3.SQLITE_IOERR }),
+		FxSync:                  cmem.Func(func(*libc.TLS, uintptr, int32) int32 { return sqlite3.SQLITE_IOERR }),
 		FxFileSize:              ask,
-		FxLock:                  callback(onSeatLock),
-		FxUnlock:                callback(onSeatLock),
-		FxSectorSize:            callback(func(*libc.TLS, uintptr) int32 { return pageSize }),
-		FxCheckReservedLock:     callback(onSeatReserved),
-		FxFileControl:           callback(func(*libc.TLS, uintptr, int32, uintptr) int32 { return sqlite3.SQLITE_NOTFOUND }),
-		FxDeviceCharacteristics: callback(func(*libc.TLS, uintptr) int32 { return 0 }),
-		FxShmMap:                callback(onIndexMap), FxShmLock: callback(onIndexLock), FxShmBarrier: callback(onIndexBarrier), FxShmUnmap: callback(onIndexUnmap),
+		FxLock:                  cmem.Func(onSeatLock),
+		FxUnlock:                cmem.Func(onSeatLock),
+		FxSectorSize:            cmem.Func(func(*libc.TLS, uintptr) int32 { return pageSize }),
+		FxCheckReservedLock:     cmem.Func(onSeatReserved),
+		FxFileControl:           cmem.Func(func(*libc.TLS, uintptr, int32, uintptr) int32 { return sqlite3.SQLITE_NOTFOUND }),
+		FxDeviceCharacteristics: cmem.Func(func(*libc.TLS, uintptr) int32 { return 0 }),
+		FxShmMap:                cmem.Func(onIndexMap), FxShmLock: cmem.Func(onIndexLock), FxShmBarrier: cmem.Func(onIndexBarrier), FxShmUnmap: cmem.Func(onIndexUnmap),
 	}
 }
 
 // lock takes the file for this connection alone, as SQLite's EXCLUSIVE mode does.
 func (s *seat) lock() error {
-	if viewString((*sqlite3.Tsqlite3_vfs)(pointer(s.system)).FzName) == "unix" {
+	if cmem.StringView((*sqlite3.Tsqlite3_vfs)(cmem.Pointer(s.system)).FzName) == "unix" {
 		if rc, done := lockDescription(s.file); done {
 			if rc != sqlite3.SQLITE_OK {
-				return s.c.said(rc)
+				return said(sqlite.ResultCode(rc))
 			}
 			return nil
 		}
 	}
 	for _, level := range []int32{sqlite3.SQLITE_LOCK_SHARED, sqlite3.SQLITE_LOCK_EXCLUSIVE} {
-		if rc := method[lockMethod]((*sqlite3.Tsqlite3_io_methods)(pointer(s.table.base)).FxLock)(s.c.tls, s.file, level); rc != sqlite3.SQLITE_OK {
-			return s.c.said(rc)
+		if rc := cmem.Method[lockMethod]((*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(s.table.base)).FxLock)(s.c.TLS(), s.file, level); rc != sqlite3.SQLITE_OK {
+			return said(sqlite.ResultCode(rc))
 		}
 	}
 	return nil
-}
-
-// said is failure for what was not asked through the connection.
-func (c *conn) said(rc int32) *Error {
-	return &Error{Code: int(rc), Message: viewString(sqlite3.Xsqlite3_errstr(c.tls, rc)), kind: kindOf(rc)}
 }
 
 // move opens another file in the place of the one that was vacated. Of it there must be no WAL.
@@ -138,16 +137,28 @@ func (s *seat) move(path string) error {
 	return err
 }
 
+// filename makes SQLite's form of a database's name, in C memory.
+func (s *seat) filename(path string) uintptr {
+	tls := s.c.TLS()
+	file, journal, wal := cmem.CString(tls, path), cmem.CString(tls, path+"-journal"), cmem.CString(tls, path+"-wal")
+	defer func() { cmem.Free(tls, file); cmem.Free(tls, journal); cmem.Free(tls, wal) }()
+	name := sqlite3.Xsqlite3_create_filename(tls, file, journal, wal, 0, 0)
+	if name == 0 {
+		panic("storage: out of memory")
+	}
+	return name
+}
+
 // enter opens a file where nothing is open, and locks it.
 func (s *seat) enter(path string) error {
-	name := s.c.filename(path)
+	name := s.filename(path)
 	if rc := s.open(name, s.file, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_MAIN_DB); rc != sqlite3.SQLITE_OK {
-		*(*uintptr)(pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
-		sqlite3.Xsqlite3_free_filename(s.c.tls, name)
-		return s.c.said(rc)
+		*(*uintptr)(cmem.Pointer(s.file)) = uintptr(unsafe.Pointer(s.table))
+		sqlite3.Xsqlite3_free_filename(s.c.TLS(), name)
+		return said(sqlite.ResultCode(rc))
 	}
 	s.occupy()
-	sqlite3.Xsqlite3_free_filename(s.c.tls, s.name)
+	sqlite3.Xsqlite3_free_filename(s.c.TLS(), s.name)
 	s.name = name
 	return s.lock()
 }
@@ -155,16 +166,16 @@ func (s *seat) enter(path string) error {
 // open has SQLite's VFS open a file in the place of one that was closed; not one that can only be
 // read.
 func (s *seat) open(name, file uintptr, flags int32) int32 {
-	tls := s.c.tls
+	tls := s.c.TLS()
 	out := sqlite3.Xsqlite3_malloc(tls, 4)
 	if out == 0 {
 		return sqlite3.SQLITE_NOMEM
 	}
 	defer sqlite3.Xsqlite3_free(tls, out)
-	rc := method[openMethod]((*sqlite3.Tsqlite3_vfs)(pointer(s.system)).FxOpen)(tls, s.system, name, file, flags, out)
-	if rc == sqlite3.SQLITE_OK && *(*int32)(pointer(out))&sqlite3.SQLITE_OPEN_READWRITE == 0 {
-		methods := *(*uintptr)(pointer(file))
-		method[closeMethod]((*sqlite3.Tsqlite3_io_methods)(pointer(methods)).FxClose)(tls, file)
+	rc := cmem.Method[openMethod]((*sqlite3.Tsqlite3_vfs)(cmem.Pointer(s.system)).FxOpen)(tls, s.system, name, file, flags, out)
+	if rc == sqlite3.SQLITE_OK && *(*int32)(cmem.Pointer(out))&sqlite3.SQLITE_OPEN_READWRITE == 0 {
+		methods := *(*uintptr)(cmem.Pointer(file))
+		cmem.Method[closeMethod]((*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(methods)).FxClose)(tls, file)
 		rc = sqlite3.SQLITE_READONLY
 	}
 	return rc
@@ -186,13 +197,13 @@ func (s *seat) empty() bool {
 	if len(s.index) == 0 {
 		return false
 	}
-	b := view(s.index[0], indexHeader)
+	b := cmem.Bytes(s.index[0], indexHeader)
 	return binary.NativeEndian.Uint32(b) == indexVersion && binary.NativeEndian.Uint32(b[indexFrames:]) == 0
 }
 
 // turn changes the index so that SQLite forgets what it has of the file that was there before.
 func (s *seat) turn() {
-	b := view(s.index[0], 2*indexHeader)
+	b := cmem.Bytes(s.index[0], 2*indexHeader)
 	order := binary.NativeEndian
 	order.PutUint32(b[indexChange:], order.Uint32(b[indexChange:])+1)
 	order.PutUint32(b[indexPages:], 0)
@@ -207,13 +218,16 @@ func (s *seat) turn() {
 }
 
 // free gives the memory back, when the connection is closed.
-func (s *seat) free(tls *libc.TLS) {
+func (s *seat) free() {
+	tls := libc.NewTLS()
+	defer tls.Close()
 	for _, p := range s.index {
-		sqlite3.Xsqlite3_free(tls, p)
+		cmem.Free(tls, p)
 	}
 	sqlite3.Xsqlite3_free_filename(tls, s.name)
-	sqlite3.Xsqlite3_free(tls, uintptr(unsafe.Pointer(s.table)))
-	s.index, s.name, s.table = nil, 0, nil
+	cmem.Free(tls, uintptr(unsafe.Pointer(s.table)))
+	cmem.Free(tls, s.vfs)
+	s.index, s.name, s.table, s.vfs = nil, 0, nil, 0
 }
 
 type (
@@ -223,7 +237,7 @@ type (
 )
 
 func seatTable(file uintptr) *seatMethods {
-	return (*seatMethods)(pointer(*(*uintptr)(pointer(file))))
+	return (*seatMethods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(file))))
 }
 
 func onSeatClose(tls *libc.TLS, file uintptr) int32 {
@@ -233,7 +247,7 @@ func onSeatClose(tls *libc.TLS, file uintptr) int32 {
 	if base == 0 {
 		return sqlite3.SQLITE_OK
 	}
-	return method[closeMethod]((*sqlite3.Tsqlite3_io_methods)(pointer(base)).FxClose)(tls, file)
+	return cmem.Method[closeMethod]((*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(base)).FxClose)(tls, file)
 }
 
 // The lock is taken once, by seat.lock.
@@ -241,12 +255,12 @@ func onSeatClose(tls *libc.TLS, file uintptr) int32 {
 func onSeatLock(*libc.TLS, uintptr, int32) int32 { return sqlite3.SQLITE_OK }
 
 func onSeatReserved(_ *libc.TLS, _, out uintptr) int32 {
-	*(*int32)(pointer(out)) = 0
+	*(*int32)(cmem.Pointer(out)) = 0
 	return sqlite3.SQLITE_OK
 }
 
 func onIndexMap(tls *libc.TLS, file uintptr, piece, size, _ int32, out uintptr) int32 {
-	d := open.find(seatTable(file).handle)
+	d := open.Find(seatTable(file).handle)
 	if d == nil || size != indexPiece {
 		return sqlite3.SQLITE_IOERR_SHMMAP
 	}
@@ -256,10 +270,10 @@ func onIndexMap(tls *libc.TLS, file uintptr, piece, size, _ int32, out uintptr) 
 		if p == 0 {
 			return sqlite3.SQLITE_NOMEM
 		}
-		clear(view(p, indexPiece))
+		clear(cmem.Bytes(p, indexPiece))
 		s.index = append(s.index, p)
 	}
-	*(*uintptr)(pointer(out)) = s.index[piece]
+	*(*uintptr)(cmem.Pointer(out)) = s.index[piece]
 	return sqlite3.SQLITE_OK
 }
 

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
+	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -29,7 +29,7 @@ const (
 
 // A spare is a connection without files.
 type spare struct {
-	c      *conn
+	c      *sqlite.Conn
 	handle uintptr
 	seat   *seat
 	wal    *wal
@@ -75,26 +75,27 @@ func (d *DB) strip(schema string) *spare {
 		d.lay(t)
 	}
 	for _, c := range d.caches {
-		for s := c.list.next; s != &c.list; s = s.next {
-			s.used = false
+		for s := range c.All() {
+			s.Info.used = false
 		}
 	}
-	sqlite3.Xsqlite3_db_release_memory(d.c.tls, d.c.db)
-	sqlite3.Xsqlite3_set_last_insert_rowid(d.c.tls, d.c.db, 0)
+	d.uninstall()
+	d.c.ReleaseMemory()
+	d.c.SetLastInsertRowID(0)
 	if !d.wal.away() && d.parkWAL() != nil {
 		d.dropWAL()
 	}
 	d.seat.vacate()
 	d.wal.forget()
 	d.wal, d.seat, d.c = nil, nil, nil
-	open.set(s.handle, nil)
+	open.Set(s.handle, nil)
 	return s
 }
 
 // dropWAL closes the WAL, whose content is in the database, and removes it.
 func (d *DB) dropWAL() {
 	parked := d.wal.parked
-	d.wal.leave(d.c.tls)
+	d.wal.leave(d.c.TLS())
 	if parked != "" {
 		d.o.FS.Remove(parked)
 	} else {
@@ -113,11 +114,7 @@ func (d *DB) lay(t *table) {
 	for _, slot := range t.slots() {
 		if s := *slot; s != nil {
 			*slot = nil
-			s.cached = false
-			d.put(d.caches[own], s)
-			if !s.cached {
-				d.finalize(s)
-			}
+			d.caches[own].Put(s.SQL(), s)
 		}
 	}
 }
@@ -184,11 +181,11 @@ func (k *Kind) Close() {
 func (s *spare) close() {
 	d := &DB{c: s.c, caches: s.caches, tx: s.tx}
 	d.dropArguments()
-	*(*uintptr)(pointer(s.wal.file)) = s.wal.base // SQLite closes it, if it is open
-	s.c.free(s.wal.address())
-	s.c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-	s.c.close(s.seat)
-	open.remove(s.handle)
+	*(*uintptr)(cmem.Pointer(s.wal.file)) = s.wal.base // SQLite closes it, if it is open
+	cmem.Free(s.c.TLS(), s.wal.address())
+	s.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)
+	closeConn(s.c, s.seat)
+	open.Remove(s.handle)
 	if s.wal.parked != "" {
 		s.set.fs.Remove(s.wal.parked)
 	}
@@ -230,7 +227,7 @@ func openSpare(o Options, header *fileHeader) *DB {
 	if err := d.seat.move(o.Path); err != nil {
 		d.closed = true // there is nothing of it to give back
 		d.seat.vacate()
-		open.set(d.handle, nil)
+		open.Set(d.handle, nil)
 		s.close()
 		return nil
 	}
@@ -243,11 +240,12 @@ func openSpare(o Options, header *fileHeader) *DB {
 
 // wake begins a DB with the spare's connection, which has no file yet.
 func (s *spare) wake(o Options) *DB {
-	d := &DB{o: o, c: s.c, running: s.c.db, handle: s.handle, seat: s.seat, caches: s.caches, tx: s.tx, tables: make(map[string]*table)}
+	d := &DB{o: o, c: s.c, running: s.c, handle: s.handle, seat: s.seat, caches: s.caches, tx: s.tx, tables: make(map[string]*table)}
 	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
 	d.freshWAL = true
-	open.set(d.handle, d)
+	open.Set(d.handle, d)
 	o.opening.addDB(d)
+	d.install() // SQLite has the callbacks already
 	return d
 }
 
@@ -277,14 +275,15 @@ func (d *DB) resume(w *wal) error {
 
 // schemaNow is schemaPages of an open file whose WAL is empty.
 func (d *DB) schemaNow() string {
-	read := method[ioMethod](d.seat.table.methods.FxRead)
-	buffer := d.c.malloc(pageSize)
-	defer d.c.free(buffer)
+	read := cmem.Method[ioMethod](d.seat.table.methods.FxRead)
+	tls := d.c.TLS()
+	buffer := cmem.Malloc(tls, pageSize)
+	defer cmem.Free(tls, buffer)
 	page := func(p []byte, off int64) error {
-		if rc := read(d.c.tls, d.seat.file, buffer, pageSize, off); rc != sqlite3.SQLITE_OK {
-			return d.c.said(rc)
+		if rc := read(tls, d.seat.file, buffer, pageSize, off); rc != 0 {
+			return said(sqlite.ResultCode(rc))
 		}
-		copy(p, view(buffer, pageSize))
+		copy(p, cmem.Bytes(buffer, pageSize))
 		return nil
 	}
 	first := make([]byte, pageSize)

@@ -1,185 +1,69 @@
 package storage
 
-// Prepared statements and the cache that keeps them. A statement owns the C
-// memory of its arguments: SQLite is told that it is static, which is true until
-// the next binding, and Go memory is never handed out.
+// Prepared statements, by whose they are.
 
 import (
 	"fmt"
-	"strings"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
-// keepArgs is how much argument memory an idle statement keeps.
-const keepArgs = 16 << 10
+type (
+	statement = sqlite.CachedStmt[about]
+	cache     = sqlite.Cache[about]
+)
 
-type statement struct {
-	p        uintptr
-	sql      string
-	auth     authority
-	params   int
-	names    []string // result columns
-	readOnly bool
-	schema   bool // changes the schema; such ones are not cached
-	deletes  bool // does nothing but delete, see reserve.go
-	busy     bool // between bind and reset
-	cached   bool
-	doomed   bool // finalize when it is done
-	used     bool // in this life
-
-	args     uintptr // C memory of the bound texts and blobs
-	argsCap  int
-	argsUsed int
-
-	prev, next *statement // the cache's list, newest first
+// about is what a DB knows of a statement.
+type about struct {
+	auth    authority
+	schema  bool // changes the schema; such ones are not cached
+	deletes bool // does nothing but delete, see reserve.go
+	used    bool // in this life
 }
 
-// cache holds a DB's idle and busy statements of one authority, least recently
-// used dropped first.
-type cache struct {
-	max    int
-	byText map[string]*statement
-	list   statement // sentinel of the ring
-}
-
-func newCache(max int) *cache {
-	c := &cache{max: max, byText: make(map[string]*statement)}
-	c.list.prev, c.list.next = &c.list, &c.list
-	return c
-}
-
-func (c *cache) unlink(s *statement) { s.prev.next, s.next.prev = s.next, s.prev }
-
-func (c *cache) front(s *statement) {
-	s.prev, s.next = &c.list, c.list.next
-	s.prev.next, s.next.prev = s, s
-}
-
-// take gives the idle cached statement for sql, or nil.
-func (c *cache) take(sql string) *statement {
-	s := c.byText[sql]
-	if s == nil || s.busy {
-		return nil
-	}
-	if c.list.next != s {
-		c.unlink(s)
-		c.front(s)
-	}
-	s.busy, s.used = true, true
-	return s
-}
-
-// put adds a busy statement, unless its text is there already.
-func (d *DB) put(c *cache, s *statement) {
-	if c.byText[s.sql] != nil {
-		return
-	}
-	if len(c.byText) >= c.max {
-		d.evict(c, c.list.prev)
-	}
-	s.cached = true
-	c.byText[s.sql] = s
-	c.front(s)
-}
-
-func (d *DB) evict(c *cache, s *statement) {
-	c.unlink(s)
-	delete(c.byText, s.sql)
-	s.cached = false
-	if s.busy {
-		s.doomed = true
-		return
-	}
-	d.finalize(s)
-}
-
-func (d *DB) empty(c *cache) {
-	for c.list.next != &c.list {
-		d.evict(c, c.list.next)
-	}
-}
-
-// prepareOne compiles the first statement of sql and says where the next one
+// prepareOne compiles the first statement of sql, for use, and says where the next one
 // starts. The statement is nil where there is only space and comments.
-func (d *DB) prepareOne(auth authority, sql string, flags uint32) (*statement, string, error) {
-	if strings.IndexByte(sql, 0) >= 0 {
-		return nil, "", fmt.Errorf("storage: %w: NUL in an SQL text", ErrMisuse)
-	}
-	text := d.c.cstring(sql)
-	defer d.c.free(text)
+func (d *DB) prepareOne(auth authority, sql string, flags sqlite.PrepareFlags) (*statement, string, error) {
 	d.auth, d.denied, d.sawSchema, d.sawGone = auth, "", false, false
 	// A DELETE without WHERE is compiled to drop the rows unseen where no hook is
 	// set at this moment.
 	d.recordChanges(auth == handler)
-	p, used, rc := d.c.prepare(text, len(sql), flags)
+	p, rest, err := d.c.Prepare(sql, flags)
 	d.auth = own
-	if rc != sqlite3.SQLITE_OK {
-		err := d.c.failure(rc, sql)
+	if err != nil {
+		e := errorOf(err)
 		if d.denied != "" {
-			err.kind, err.Message = ErrForbidden, d.denied
+			e.kind, e.Message = ErrForbidden, d.denied
 		}
 		if d.fenced.Load() {
-			err.kind = ErrClosed
+			e.kind = ErrClosed
 		}
-		return nil, "", err
+		return nil, "", e
 	}
-	if p == 0 {
-		return nil, sql[used:], nil
+	if p == nil {
+		return nil, rest, nil
 	}
-	s := &statement{
-		p: p, sql: sql[:used], auth: auth, busy: true, used: true,
-		params: d.c.params(p), readOnly: d.c.readOnly(p), schema: d.sawSchema,
-		deletes: onlyDeletes(sql[:used], d.sawGone),
-	}
-	s.names = make([]string, d.c.columns(p))
-	for i := range s.names {
-		s.names[i] = d.c.columnName(p, i)
-	}
-	return s, sql[used:], nil
+	s := &statement{Stmt: p, Info: about{auth: auth, used: true, schema: d.sawSchema, deletes: onlyDeletes(p.SQL(), d.sawGone)}}
+	s.Use()
+	return s, rest, nil
 }
 
-// blank tells whether nothing but space, semicolons and comments is left.
-func blank(sql string) bool {
-	for {
-		sql = strings.TrimLeft(sql, " \t\r\n\f;")
-		switch {
-		case sql == "":
-			return true
-		case strings.HasPrefix(sql, "--"):
-			i := strings.IndexByte(sql, '\n')
-			if i < 0 {
-				return true
-			}
-			sql = sql[i:]
-		case strings.HasPrefix(sql, "/*"):
-			i := strings.Index(sql[2:], "*/")
-			if i < 0 {
-				return true
-			}
-			sql = sql[i+4:]
-		default:
-			return false
-		}
-	}
-}
-
-// statement gives a statement for sql, busy; rest is what follows it.
+// statement gives a statement for sql, in use; rest is what follows it.
 func (d *DB) statement(auth authority, sql string) (s *statement, rest string, err error) {
 	c := d.caches[auth]
-	if s := c.take(sql); s != nil {
+	if s := c.Get(sql); s != nil {
+		s.Info.used = true
 		return s, "", nil
 	}
-	s, rest, err = d.prepareOne(auth, sql, sqlite3.SQLITE_PREPARE_PERSISTENT)
+	s, rest, err = d.prepareOne(auth, sql, sqlite.PreparePersistent)
 	if err != nil || s == nil {
 		return nil, "", err
 	}
-	if !blank(rest) {
+	if !sqlite.Blank(rest) {
 		return s, rest, nil
 	}
-	if !s.schema {
-		s.sql = sql // the cache's key is what the caller wrote, tail and all
-		d.put(c, s)
+	if !s.Info.schema {
+		c.Put(sql, s)
 	}
 	return s, "", nil
 }
@@ -193,75 +77,37 @@ func (d *DB) one(auth authority, sql string) (*statement, error) {
 	case s == nil:
 		return nil, fmt.Errorf("storage: %w: no statement in the SQL text", ErrMisuse)
 	case rest != "":
-		d.release(s)
+		s.Release()
 		return nil, fmt.Errorf("storage: %w: several statements where one is wanted", ErrMisuse)
 	}
 	return s, nil
 }
 
-// release gives a statement back after its use.
-func (d *DB) release(s *statement) {
-	if s == nil || !s.busy {
-		return
-	}
-	s.busy = false
-	if s.doomed || !s.cached {
-		d.finalize(s)
-		return
-	}
-	d.c.reset(s.p)
-	if s.argsCap > keepArgs {
-		for i := range s.params {
-			sqlite3.Xsqlite3_bind_null(d.c.tls, s.p, int32(i+1))
-		}
-		d.dropArgs(s)
-	}
-}
-
-func (d *DB) finalize(s *statement) {
-	if s.p != 0 {
-		d.c.finalize(s.p)
-		s.p = 0
-	}
-	d.dropArgs(s)
-}
-
-func (d *DB) dropArgs(s *statement) {
-	if s.args != 0 {
-		d.c.free(s.args)
-		s.args, s.argsCap, s.argsUsed = 0, 0, 0
-	}
-}
-
 // step runs a statement to its next row or its end.
 func (d *DB) step(s *statement) (row bool, err error) {
-	d.auth = s.auth
-	rc := d.c.step(s.p)
+	d.auth = s.Info.auth
+	row, err = s.Step()
 	d.auth = own
-	switch rc {
-	case sqlite3.SQLITE_ROW:
-		return true, nil
-	case sqlite3.SQLITE_DONE:
-		return false, nil
+	if err != nil {
+		err = d.stepFailed(errorOf(err), s)
 	}
-	return false, d.stepFailed(rc, s)
+	return row, err
 }
 
-// stepFailed makes the error of a step, and notes what it did to the batch: some
+// stepFailed completes the error of a step, and notes what it did to the batch: some
 // errors roll the whole transaction back underneath.
-func (d *DB) stepFailed(rc int32, s *statement) error {
-	e := d.c.failure(rc, s.sql)
-	if d.roomIsFull(rc, s) {
+func (d *DB) stepFailed(e *Error, s *statement) error {
+	if d.roomIsFull(e, s) {
 		e.kind = ErrRoomFull
 	}
 	if d.fenced.Load() {
 		e.kind = ErrClosed
 	}
 	var err error = e
-	if !s.readOnly {
+	if !s.ReadOnly() {
 		d.rec.doubt()
 	}
-	if b := d.batch; b != nil && b.dead == nil && !b.ending && d.c.autocommit() {
+	if b := d.batch; b != nil && b.dead == nil && !b.ending && d.c.AutocommitEnabled() {
 		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
 		err = b.dead
 	}

@@ -45,9 +45,9 @@ func (d *DB) Stock() (work func()) {
 // texts are the statements that the room has used.
 func (d *DB) texts() (all []text) {
 	for auth, c := range d.caches {
-		for s := c.list.prev; s != &c.list; s = s.prev { // the newest last, as it was
-			if s.used {
-				all = append(all, text{authority(auth), s.sql})
+		for s := range c.All() { // the newest last, as it was
+			if s.Info.used {
+				all = append(all, text{authority(auth), s.SQL()})
 			}
 		}
 	}
@@ -55,7 +55,7 @@ func (d *DB) texts() (all []text) {
 		for _, slot := range t.slots() {
 			s := *slot
 			if s != nil {
-				all = append(all, text{own, s.sql})
+				all = append(all, text{own, s.SQL()})
 			}
 		}
 	}
@@ -79,10 +79,12 @@ func stocked(o Options, t *template, texts []text) *spare {
 	defer d.mu.Unlock()
 	for _, x := range texts { // one that cannot be compiled is compiled by who wants it, and its error is theirs
 		if s, _, err := d.statement(x.auth, x.sql); err == nil && s != nil {
-			d.release(s)
+			s.Release()
 		}
 	}
-	d.tx.each(func(s *statement) { d.ready(s) })
+	for _, p := range d.tx.all() {
+		d.ready(p)
+	}
 	return d.strip(t.schema)
 }
 

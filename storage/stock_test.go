@@ -34,11 +34,13 @@ func TestStock(t *testing.T) {
 		t.Errorf("%d spares, want %d", got, fewSpares-1)
 	}
 	for _, sql := range []string{mine} {
-		if c.caches[handler].byText[sql] == nil {
+		if s := c.caches[handler].Get(sql); s == nil {
 			t.Errorf("%s is not compiled", sql)
+		} else {
+			s.Release()
 		}
 	}
-	if c.tx.commit.p == 0 {
+	if c.tx.commit.statement == nil {
 		t.Error("COMMIT is not compiled")
 	}
 	add(t, c, 2, "y")

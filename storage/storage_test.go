@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 var seedFlag = flag.Uint64("seed", 0, "seed of the randomized tests; 0 takes the time")
@@ -192,7 +194,7 @@ func checkIndex(t testing.TB, d *DB, tab *table) {
 	}
 	logged := make(map[string]bool)
 	for _, e := range entries {
-		key := decode(e.key, 1)[0]
+		key := sqlite.Values(e.key, 1)[0]
 		there := len(ownQuery(t, d, fmt.Sprintf("SELECT 1 FROM %s WHERE %s = ?1", quote(tab.name), quote(tab.columns[0])), key)) > 0
 		if gone := Type(e.gone[0]) != Null; floor == 0 && gone == there {
 			t.Errorf("%s: the log has %v gone = %v, the table has it = %v", tab.name, key, gone, there)
@@ -200,7 +202,7 @@ func checkIndex(t testing.TB, d *DB, tab *table) {
 		logged[string(sameKey(e.key))] = true
 	}
 	for _, row := range ownQuery(t, d, fmt.Sprintf("SELECT %s FROM %s", quote(tab.columns[0]), quote(tab.name))) {
-		if floor == 0 && !logged[string(sameKey(appendGo(nil, row[0])))] {
+		if floor == 0 && !logged[string(sameKey(sqlite.AppendValue(nil, row[0])))] {
 			t.Errorf("%s: the log lacks %v", tab.name, row[0])
 		}
 	}
@@ -220,7 +222,7 @@ func checkHighs(t testing.TB, d *DB, tab *table) {
 		if err != nil {
 			t.Error(err)
 		}
-		if before != nil && high != nil && compare(high, before) < 0 { // it is nil while the table is not followed
+		if before != nil && high != nil && sqlite.Compare(high, before) < 0 { // it is nil while the table is not followed
 			t.Errorf("%s: the maximum fell at %v", tab.name, row[0])
 		}
 		before = high

@@ -30,9 +30,8 @@ import (
 	"os"
 	"strings"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 const (
@@ -256,13 +255,8 @@ func rewrite(o Options, to string) error {
 }
 
 func copyPages(o Options, to string) error {
-	c, err := openFile(o.FS.SQLite(), o.Path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	d, err := connect(o, o.FS.SQLite(), o.Path)
 	if err != nil {
-		return err
-	}
-	d, err := newDB(o, c)
-	if err != nil {
-		c.close(nil)
 		return err
 	}
 	d.header = &fileHeader{wal: true} // its journal mode is not to be changed
@@ -270,7 +264,7 @@ func copyPages(o Options, to string) error {
 	if err == nil {
 		err = d.copyTo(to)
 	}
-	return errors.Join(err, c.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1), d.shut())
+	return errors.Join(err, failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.shut())
 }
 
 // copyTo writes the database as it is now, WAL included, into a new file in WAL mode, and syncs it.
@@ -296,13 +290,8 @@ func (d *DB) copyTo(to string) error {
 
 // checkFile has SQLite look through a file, as long as ctx goes on.
 func checkFile(ctx context.Context, o Options, path string) error {
-	c, err := openFile(o.FS.SQLite(), path, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE)
+	d, err := connect(o, o.FS.SQLite(), path)
 	if err != nil {
-		return err
-	}
-	d, err := newDB(o, c)
-	if err != nil {
-		c.close(nil)
 		return err
 	}
 	if err = d.configure(); err == nil {

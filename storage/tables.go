@@ -226,7 +226,7 @@ func (t *table) unfit() string {
 // unfitKey says what is wrong with the first column as the row's id.
 func (d *DB) unfitKey(t *table, first firstColumn) (string, error) {
 	id := t.columns[0]
-	if c := d.c.collation(t.name, id); !strings.EqualFold(c, "BINARY") {
+	if c := d.c.Collation(t.name, id); !strings.EqualFold(c, "BINARY") {
 		return fmt.Sprintf("its first column %s has the collation %s; it must be BINARY", id, c), nil
 	}
 	unique, primaryIndex := false, false
@@ -276,22 +276,21 @@ func (d *DB) each(sql string, do func(*Rows), args ...any) error {
 	return rows.failure()
 }
 
-// tableStatement gives one of a table's kept statements, busy; while it is in
+// tableStatement gives one of a table's kept statements, for use; while it is in
 // use already, another one that is dropped after its use.
 func (d *DB) tableStatement(slot **statement, sql func() string) (*statement, error) {
-	if s := *slot; s != nil && !s.busy {
-		s.busy = true
+	if s := *slot; s != nil && !s.InUse() {
+		s.Use()
 		return s, nil
 	}
 	s, err := d.kept(sql())
 	if err != nil {
 		return nil, err
 	}
-	s.busy = true
 	if *slot == nil {
 		*slot = s
 	} else {
-		s.cached = false
+		s.Drop()
 	}
 	return s, nil
 }
@@ -315,10 +314,7 @@ func (t *table) slots() []**statement {
 func (d *DB) forget(t *table) {
 	for _, slot := range t.slots() {
 		if s := *slot; s != nil {
-			s.cached = false
-			if !s.busy {
-				d.finalize(s)
-			}
+			s.Drop()
 			*slot = nil
 		}
 	}

@@ -12,9 +12,6 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
-	"unsafe"
-
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // maxTemplate is how large a template may be: what is larger is made for each room anew.
@@ -91,18 +88,15 @@ func (d *DB) takeTemplate() (*template, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := d.c.cstring("main")
-	defer d.c.free(name)
-	p := sqlite3.Xsqlite3_serialize(d.c.tls, d.c.db, name, d.c.out, 0)
-	if p == 0 {
-		return nil, d.c.failure(sqlite3.SQLITE_NOMEM, "serialize")
+	pages, err := d.c.Serialize()
+	if err != nil {
+		return nil, failed(err)
 	}
-	defer d.c.free(p)
-	size := *(*int64)(unsafe.Pointer(pointer(d.c.out)))
-	if size > maxTemplate || size%pageSize != 0 || max(t.meta, changes) >= int(size) {
+	size := len(pages)
+	if size > maxTemplate || size%pageSize != 0 || max(t.meta, changes) >= size {
 		return nil, nil
 	}
-	t.pages = bytes.Clone(view(p, int(size)))
+	t.pages = pages
 	t.pages[18], t.pages[19] = byte(walMode), byte(walMode) // SQLite's own memory knows no WAL
 	if t.pages[t.meta] != indexLeaf || t.pages[changes] != tableLeaf || t.pages[20] != 0 {
 		return nil, nil // one of them has grown out of its page
@@ -114,13 +108,13 @@ func (d *DB) takeTemplate() (*template, error) {
 	binary.BigEndian.PutUint16(empty[5:], pageSize)
 	copy(t.pages[changes:], empty)
 	t.schema = schemaPages(t.pages[:pageSize], func(p []byte, off int64) error {
-		if off+pageSize > size {
+		if off+pageSize > int64(size) {
 			return errPayload
 		}
 		copy(p, t.pages[off:])
 		return nil
 	})
-	for at := 0; at < int(size); at += pageSize {
+	for at := 0; at < size; at += pageSize {
 		var entry []byte
 		if at != t.meta {
 			entry = bytes.Clone(appendFirst(nil, uint32(at/pageSize+1), bytes.Clone(t.pages[at:at+pageSize])))

@@ -8,7 +8,11 @@ package storage
 // change log. A row whose deleted_at an SQL statement of the room has set stays in the table as it is. It is
 // the room's own, and only what leaves the package is masked.
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/denrooms/den/storage/sqlite"
+)
 
 // tombstone is the row that tells of a deletion.
 func (t *table) tombstone(key, stamp []byte) []byte {
@@ -26,7 +30,7 @@ func (t *table) tombstone(key, stamp []byte) []byte {
 
 // deleted reports whether the deleted_at of a row's image is set.
 func (t *table) deleted(row []byte) bool {
-	return Type(column(row, t.deletedAt())[0]) != Null
+	return Type(sqlite.Column(row, t.deletedAt())[0]) != Null
 }
 
 // public is a copy of a row's image as clients may see it: the row, or what is left of it if its
@@ -37,7 +41,7 @@ func (t *table) public(row []byte) []byte {
 	}
 	masked := make([]byte, 0, len(t.columns)+len(row)/2)
 	for i := range t.columns {
-		n := size(row)
+		n := sqlite.Size(row)
 		if i == 0 || i >= t.createdAt() {
 			masked = append(masked, row[:n]...)
 		} else {
@@ -46,14 +50,4 @@ func (t *table) public(row []byte) []byte {
 		row = row[n:]
 	}
 	return masked
-}
-
-// show makes an image the row on which r stands.
-func (r *Rows) show(row []byte) {
-	r.mem = row
-	at := 0
-	for i := range r.starts {
-		r.starts[i] = at
-		at += size(row[at:])
-	}
 }

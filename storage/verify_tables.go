@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // tables checks _den_meta, _den_tables and _den_changes. The DB's mutex is held.
@@ -209,7 +211,7 @@ func (c *changeRow) checkHighs(known func(int64) bool, before map[int64][]byte, 
 		if !known(int64(id)) {
 			complain("_den_changes: row %d has a maximum of table %d, which is not in _den_tables", c.id, id)
 		}
-		if low := before[int64(id)]; low != nil && compare(high, low) < 0 {
+		if low := before[int64(id)]; low != nil && sqlite.Compare(high, low) < 0 {
 			complain("_den_changes: the maximum of table %d falls at row %d", id, c.id)
 		}
 		highs[int64(id)] = slices.Clone(high)
@@ -225,7 +227,7 @@ func wholeImage(b []byte) int {
 	if t := Type(b[0]); (t == Text || t == Blob) && len(b) < 5 {
 		return 0
 	}
-	if n := size(b); n <= len(b) {
+	if n := sqlite.Size(b); n <= len(b) {
 		return n
 	}
 	return 0

@@ -32,6 +32,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 const (
@@ -110,37 +112,37 @@ type frame struct {
 // watch puts our methods into the WAL of an open database, which must be empty.
 func (d *DB) watch() error {
 	w := &wal{place: make(map[uint32]int64), append: d.append, at: -1, fresh: d.freshWAL}
-	for op, to := range map[int32]*uintptr{sqlite3.SQLITE_FCNTL_JOURNAL_POINTER: &w.file, sqlite3.SQLITE_FCNTL_FILE_POINTER: &w.main} {
-		p, err := d.c.control(op)
+	for op, to := range map[sqlite.FileControl]*uintptr{sqlite.FileControlJournal: &w.file, sqlite.FileControlFile: &w.main} {
+		p, err := d.c.FileControl(op)
 		if err != nil {
-			return err
+			return failed(err)
 		}
 		*to = p
 	}
-	if w.file == 0 || *(*uintptr)(pointer(w.file)) == 0 {
+	if w.file == 0 || *(*uintptr)(cmem.Pointer(w.file)) == 0 {
 		return errors.New("storage: SQLite has no WAL open")
 	}
 	if err := d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) }); err != nil {
 		return err
 	}
-	sqlite3.Xsqlite3_wal_autocheckpoint(d.c.tls, d.c.db, 0)
-	w.base = *(*uintptr)(pointer(w.file))
-	w.table = (*walMethods)(pointer(d.c.malloc(int(unsafe.Sizeof(walMethods{})))))
+	d.c.SetAutoCheckpoint(0)
+	w.base = *(*uintptr)(cmem.Pointer(w.file))
+	w.table = (*walMethods)(cmem.Pointer(cmem.Malloc(d.c.TLS(), int(unsafe.Sizeof(walMethods{})))))
 	w.table.methods = *w.own()
 	w.table.catch()
 	w.table.handle = d.handle
-	*(*uintptr)(pointer(w.file)) = w.address()
+	*(*uintptr)(cmem.Pointer(w.file)) = w.address()
 	d.wal = w
 	return nil
 }
 
 // catch puts our methods into the table.
 func (t *walMethods) catch() {
-	t.methods.FxWrite = callback(onWALWrite)
-	t.methods.FxRead = callback(onWALRead)
-	t.methods.FxSync = callback(onWALSync)
-	t.methods.FxTruncate = callback(onWALTruncate)
-	t.methods.FxFileSize = callback(onWALSize)
+	t.methods.FxWrite = cmem.Func(onWALWrite)
+	t.methods.FxRead = cmem.Func(onWALRead)
+	t.methods.FxSync = cmem.Func(onWALSync)
+	t.methods.FxTruncate = cmem.Func(onWALTruncate)
+	t.methods.FxFileSize = cmem.Func(onWALSize)
 }
 
 // watchAgain is watch for a connection that was moved: its WAL is not there, and is made when
@@ -178,9 +180,9 @@ func (d *DB) openWAL() int32 {
 	if err != nil {
 		return ioCode(diagnose(d.o.Path, err))
 	}
-	w, methods := d.wal, (*uintptr)(pointer(d.wal.file))
+	w, methods := d.wal, (*uintptr)(cmem.Pointer(d.wal.file))
 	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_CREATE | sqlite3.SQLITE_OPEN_WAL
-	rc := d.seat.open(sqlite3.Xsqlite3_filename_wal(d.c.tls, d.seat.name), w.file, flags)
+	rc := d.seat.open(sqlite3.Xsqlite3_filename_wal(d.c.TLS(), d.seat.name), w.file, flags)
 	if rc == sqlite3.SQLITE_OK {
 		w.base = *methods
 	}
@@ -206,19 +208,20 @@ const maxParked = 1 << 20
 // will be another room's pages in it.
 func (d *DB) parkWAL() error {
 	w, dir := d.wal, d.o.Kind.wals
-	out := d.c.malloc(8)
-	defer d.c.free(out)
-	if rc := method[sizeMethod](w.own().FxFileSize)(d.c.tls, w.file, out); rc != sqlite3.SQLITE_OK {
-		return d.c.said(rc)
+	tls := d.c.TLS()
+	out := cmem.Malloc(tls, 8)
+	defer cmem.Free(tls, out)
+	if rc := cmem.Method[sizeMethod](w.own().FxFileSize)(tls, w.file, out); rc != sqlite3.SQLITE_OK {
+		return said(sqlite.ResultCode(rc))
 	}
-	if size := *(*int64)(pointer(out)); dir == "" || size > maxParked {
+	if size := *(*int64)(cmem.Pointer(out)); dir == "" || size > maxParked {
 		return ErrTooLarge
 	}
-	if rc := w.put(d.c.tls, make([]byte, walHeaderSize), 0); rc != sqlite3.SQLITE_OK {
-		return d.c.said(rc)
+	if rc := w.put(tls, make([]byte, walHeaderSize), 0); rc != sqlite3.SQLITE_OK {
+		return said(sqlite.ResultCode(rc))
 	}
-	if rc := method[syncMethod](w.own().FxSync)(d.c.tls, w.file, sqlite3.SQLITE_SYNC_NORMAL); rc != sqlite3.SQLITE_OK {
-		return d.c.said(rc)
+	if rc := cmem.Method[syncMethod](w.own().FxSync)(tls, w.file, sqlite3.SQLITE_SYNC_NORMAL); rc != sqlite3.SQLITE_OK {
+		return said(sqlite.ResultCode(rc))
 	}
 	to := filepath.Join(dir, strconv.Itoa(int(d.handle)))
 	if err := d.o.FS.Rename(d.o.Path+"-wal", to); err != nil {
@@ -249,12 +252,12 @@ func (d *DB) unwatch() (parked string) {
 	}
 	w.reset()
 	if !w.born {
-		w.flush(d.c.tls)
+		w.flush(d.c.TLS())
 	}
 	if w.file != 0 {
-		*(*uintptr)(pointer(w.file)) = w.base
+		*(*uintptr)(cmem.Pointer(w.file)) = w.base
 	}
-	d.c.free(w.address())
+	cmem.Free(d.c.TLS(), w.address())
 	d.wal = nil
 	return w.parked
 }
@@ -264,9 +267,9 @@ func (w *wal) leave(tls *libc.TLS) {
 	if w.base == 0 {
 		return
 	}
-	method[closeMethod](w.own().FxClose)(tls, w.file)
+	cmem.Method[closeMethod](w.own().FxClose)(tls, w.file)
 	w.base, w.parked = 0, ""
-	*(*uintptr)(pointer(w.file)) = w.address()
+	*(*uintptr)(cmem.Pointer(w.file)) = w.address()
 }
 
 // forget lets go of what belonged to the DB that is over.
@@ -284,24 +287,10 @@ func (w *wal) forget() {
 // address is where our methods are.
 func (w *wal) address() uintptr { return uintptr(unsafe.Pointer(w.table)) }
 
-// control asks SQLite for something of the open database, by sqlite3_file_control.
-func (c *conn) control(op int32) (uintptr, error) {
-	name := c.cstring("main")
-	defer c.free(name)
-	*(*uintptr)(pointer(c.out)) = 0
-	if rc := sqlite3.Xsqlite3_file_control(c.tls, c.db, name, op, c.out); rc != sqlite3.SQLITE_OK {
-		return 0, c.failure(rc, "")
-	}
-	return *(*uintptr)(pointer(c.out)), nil
-}
-
 // own are the methods that the WAL's file has of its own.
 func (w *wal) own() *sqlite3.Tsqlite3_io_methods {
-	return (*sqlite3.Tsqlite3_io_methods)(pointer(w.base))
+	return (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(w.base))
 }
-
-// method makes a function of a method's address.
-func method[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&struct{ uintptr }{address})) }
 
 // The forms of the methods of SQLite's files.
 type (
@@ -313,8 +302,8 @@ type (
 
 // walOf finds the wal of an open file.
 func walOf(file uintptr) *wal {
-	table := (*walMethods)(pointer(*(*uintptr)(pointer(file))))
-	return open.find(table.handle).wal
+	table := (*walMethods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(file))))
+	return open.Find(table.handle).wal
 }
 
 func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
@@ -333,7 +322,7 @@ func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 	w := walOf(file)
 	if b := w.held(off, int(n), len(w.buf)); b != nil { // on a disk that is full, too
-		copy(view(p, int(n)), b)
+		copy(cmem.Bytes(p, int(n)), b)
 		return sqlite3.SQLITE_OK
 	}
 	if off+int64(n) > w.at+int64(w.written) {
@@ -342,10 +331,10 @@ func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 		}
 	}
 	if w.away() {
-		clear(view(p, int(n)))
+		clear(cmem.Bytes(p, int(n)))
 		return sqlite3.SQLITE_IOERR_SHORT_READ
 	}
-	return method[ioMethod](w.own().FxRead)(tls, file, p, n, off)
+	return cmem.Method[ioMethod](w.own().FxRead)(tls, file, p, n, off)
 }
 
 func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
@@ -363,7 +352,7 @@ func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	if w.away() {
 		return sqlite3.SQLITE_OK
 	}
-	return method[syncMethod](w.own().FxSync)(tls, file, flags)
+	return cmem.Method[syncMethod](w.own().FxSync)(tls, file, flags)
 }
 
 func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
@@ -380,15 +369,15 @@ func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
 	if w.away() || w.stays && size == 0 {
 		return sqlite3.SQLITE_OK
 	}
-	return method[cutMethod](w.own().FxTruncate)(tls, file, size)
+	return cmem.Method[cutMethod](w.own().FxTruncate)(tls, file, size)
 }
 
 func onWALSize(tls *libc.TLS, file, out uintptr) int32 {
 	w := walOf(file)
-	size := (*int64)(pointer(out))
+	size := (*int64)(cmem.Pointer(out))
 	*size = 0
 	if !w.away() {
-		if rc := method[sizeMethod](w.own().FxFileSize)(tls, file, out); rc != sqlite3.SQLITE_OK {
+		if rc := cmem.Method[sizeMethod](w.own().FxFileSize)(tls, file, out); rc != sqlite3.SQLITE_OK {
 			return rc
 		}
 	}
@@ -406,7 +395,7 @@ func (w *wal) put(tls *libc.TLS, b []byte, off int64) int32 {
 		}
 	}
 	w.fresh = false
-	return method[ioMethod](w.own().FxWrite)(tls, w.file, uintptr(unsafe.Pointer(unsafe.SliceData(b))), int32(len(b)), off)
+	return cmem.Method[ioMethod](w.own().FxWrite)(tls, w.file, uintptr(unsafe.Pointer(unsafe.SliceData(b))), int32(len(b)), off)
 }
 
 // flush writes what was gathered, in pieces that the VFS takes.
@@ -473,7 +462,7 @@ func (w *wal) forgetGathered() { w.buf, w.at, w.written, w.committed = w.buf[:0]
 
 // write takes what SQLite writes to the WAL.
 func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err error) {
-	b := view(p, n)
+	b := cmem.Bytes(p, n)
 	switch {
 	case n == walHeaderSize && off == 0:
 		w.forgetPlaces() // SQLite begins the WAL anew because all of it is in the database
@@ -627,14 +616,14 @@ func (w *wal) read(tls *libc.TLS, page uint32) ([]byte, error) {
 		clear(w.scratch[:])
 		return w.scratch[:], nil
 	}
-	file, methods, off := w.main, (*sqlite3.Tsqlite3_io_methods)(pointer(*(*uintptr)(pointer(w.main)))), int64(page-1)*pageSize
+	file, methods, off := w.main, (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(w.main)))), int64(page-1)*pageSize
 	if at, there := w.place[page]; there {
 		if b := w.held(at, pageSize, w.committed); b != nil {
 			return b, nil
 		}
 		file, methods, off = w.file, w.own(), at
 	}
-	rc := method[ioMethod](methods.FxRead)(tls, file, uintptr(unsafe.Pointer(&w.scratch)), pageSize, off)
+	rc := cmem.Method[ioMethod](methods.FxRead)(tls, file, uintptr(unsafe.Pointer(&w.scratch)), pageSize, off)
 	if rc != sqlite3.SQLITE_OK && rc != sqlite3.SQLITE_IOERR_SHORT_READ { // what is short is zeros
 		return nil, fmt.Errorf("%w: reading page %d as it was: SQLite's code %d", ErrIO, page, rc)
 	}

@@ -1,91 +1,52 @@
 package faultdisk
 
-// A connection to the translated SQLite, as little of one as the tests need.
+// A connection by the disk's VFS, as little of one as the tests need.
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
-	"modernc.org/libc"
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
-type conn struct {
-	tls *libc.TLS
-	db  uintptr
-	out uintptr
-}
-
-// sqliteError is a result code with SQLite's words for it.
-type sqliteError struct {
-	code int32
-	text string
-}
-
-func (e *sqliteError) Error() string { return fmt.Sprintf("SQLite %d: %s", e.code, e.text) }
-
-func (c *conn) cstring(s string) uintptr {
-	p := sqlite3.Xsqlite3_malloc64(c.tls, uint64(len(s)+1))
-	putText(p, len(s)+1, s)
-	return p
-}
-
-func (c *conn) check(rc int32) error {
-	if rc == sqlite3.SQLITE_OK {
-		return nil
-	}
-	return &sqliteError{rc, text(sqlite3.Xsqlite3_errmsg(c.tls, c.db))}
-}
+type conn struct{ *sqlite.Conn }
 
 func dial(vfs, path string) (*conn, error) {
-	c := &conn{tls: libc.NewTLS()}
-	c.out = sqlite3.Xsqlite3_malloc64(c.tls, 16)
-	name, v := c.cstring(path), c.cstring(vfs)
-	defer func() { sqlite3.Xsqlite3_free(c.tls, name); sqlite3.Xsqlite3_free(c.tls, v) }()
-	rc := sqlite3.Xsqlite3_open_v2(c.tls, name, c.out, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|
-		sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE, v)
-	c.db = *(*uintptr)(pointer(c.out))
-	if err := c.check(rc); err != nil {
-		c.close()
-		return nil, err
-	}
-	return c, nil
+	c, err := sqlite.OpenConn(vfs, path, sqlite.OpenReadWrite|sqlite.OpenCreate)
+	return &conn{c}, err
 }
 
-func (c *conn) close() {
-	if c.db != 0 {
-		sqlite3.Xsqlite3_close_v2(c.tls, c.db)
-	}
-	sqlite3.Xsqlite3_free(c.tls, c.out)
-	c.tls.Close()
-}
+func (c *conn) close() { c.Close() }
 
 // query runs statements and returns the rows of all of them, as texts.
-func (c *conn) query(sql string) ([][]string, error) {
-	p := c.cstring(sql)
-	defer sqlite3.Xsqlite3_free(c.tls, p)
-	var rows [][]string
-	for next := p; *(*byte)(pointer(next)) != 0; {
-		if err := c.check(sqlite3.Xsqlite3_prepare_v2(c.tls, c.db, next, -1, c.out, c.out+8)); err != nil {
-			return rows, err
-		}
-		stmt := *(*uintptr)(pointer(c.out))
-		next = *(*uintptr)(pointer(c.out + 8))
-		if stmt == 0 {
-			continue
-		}
-		for sqlite3.Xsqlite3_step(c.tls, stmt) == sqlite3.SQLITE_ROW {
-			var row []string
-			for i := range sqlite3.Xsqlite3_column_count(c.tls, stmt) {
-				row = append(row, text(sqlite3.Xsqlite3_column_text(c.tls, stmt, i)))
-			}
-			rows = append(rows, row)
-		}
-		if err := c.check(sqlite3.Xsqlite3_finalize(c.tls, stmt)); err != nil {
-			return rows, err
+func (c *conn) query(sql string) (rows [][]string, err error) {
+	for !sqlite.Blank(sql) && err == nil {
+		var s *sqlite.Stmt
+		if s, sql, err = c.Prepare(sql, 0); err == nil {
+			rows, err = appendRows(rows, s)
+			s.Finalize()
 		}
 	}
-	return rows, nil
+	return rows, err
+}
+
+func appendRows(rows [][]string, s *sqlite.Stmt) ([][]string, error) {
+	row := sqlite.NewRow(s.Columns())
+	for {
+		there, err := s.Step()
+		if !there || err != nil {
+			return rows, err
+		}
+		row.Read(s)
+		texts := make([]string, len(s.Columns()))
+		for i, v := range row.Values() {
+			if v != nil {
+				texts[i] = fmt.Sprint(v)
+			}
+		}
+		rows = append(rows, texts)
+	}
 }
 
 func (c *conn) exec(sql string) error {
@@ -134,12 +95,12 @@ func mustRestart(t testing.TB, d *Disk) {
 	}
 }
 
-// wantCode compares an error with a result code.
-func wantCode(t testing.TB, what string, err error, code int32) {
+// wantCode compares an error with an extended result code.
+func wantCode(t testing.TB, what string, err error, code sqlite.ResultCode) {
 	t.Helper()
-	got := int32(sqlite3.SQLITE_OK)
-	if e, ok := err.(*sqliteError); ok {
-		got = e.code
+	got := sqlite.ResultOK
+	if e, is := errors.AsType[*sqlite.Error](err); is {
+		got = e.Code
 	}
 	if got != code {
 		t.Errorf("%s: got %v, want code %d", what, err, code)

@@ -1,112 +1,19 @@
 package faultdisk
 
-// C memory and the numbers by which SQLite's callbacks find what they are for.
+// What the package has beneath SQLite that is not inside of a Disk.
 
 import (
-	"strings"
-	"sync"
-	"unsafe"
-
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
-// registry finds the disk of a VFS and the handle of an open file. It is the one
-// table that is not inside of a Disk, because a C callback carries a number and
-// no Go pointer.
-type registry struct {
-	mu      sync.RWMutex
-	last    uintptr             // protected by mu, as is all that follows
-	disks   map[uintptr]*Disk   // of registered VFSes
-	handles map[uintptr]*handle // of SQLite's open files
-}
-
-var registered registry
-
-func (r *registry) addDisk(d *Disk) uintptr {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.disks == nil {
-		r.disks = map[uintptr]*Disk{}
-	}
-	r.last++
-	r.disks[r.last] = d
-	return r.last
-}
-
-func (r *registry) addHandle(h *handle) uintptr {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.handles == nil {
-		r.handles = map[uintptr]*handle{}
-	}
-	r.last++
-	r.handles[r.last] = h
-	return r.last
-}
-
-func (r *registry) remove(id uintptr) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.disks, id)
-	delete(r.handles, id)
-}
-
-func (r *registry) disk(id uintptr) *Disk {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.disks[id]
-}
-
-func (r *registry) handle(id uintptr) *handle {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.handles[id]
-}
-
-// pointer turns an address of C memory into a Go pointer. Reading the number as
-// a pointer is what go vet and checkptr accept for memory that Go doesn't own.
-func pointer(p uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
-
-// view gives n bytes of C memory as they lie; nobody may keep them.
-func view(p uintptr, n int) []byte {
-	if n <= 0 || p == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(pointer(p)), n)
-}
-
-// text copies a C string; "" for a null pointer.
-func text(p uintptr) string {
-	if p == 0 {
-		return ""
-	}
-	n := 0
-	for *(*byte)(unsafe.Add(pointer(p), n)) != 0 {
-		n++
-	}
-	return strings.Clone(unsafe.String((*byte)(pointer(p)), n))
-}
-
-// putText copies s with a NUL into n bytes of C memory, if there is room.
-func putText(p uintptr, n int, s string) bool {
-	if len(s)+1 > n {
-		return false
-	}
-	b := view(p, n)
-	b[copy(b, s)] = 0
-	return true
-}
-
-func putInt32(p uintptr, v int32) {
-	if p != 0 {
-		*(*int32)(pointer(p)) = v
-	}
-}
-
-// callback gives the address that SQLite calls for a top-level Go function.
-func callback[F any](f F) uintptr {
-	return *(*uintptr)(unsafe.Pointer(&struct{ f F }{f}))
+// registered finds the disk of a VFS and the handle of an open file. It is the one table that is
+// not inside of a Disk, because a C callback carries a number and no Go pointer.
+var registered struct {
+	disks   cmem.Handles[Disk]   // of registered VFSes
+	handles cmem.Handles[handle] // of SQLite's open files
 }
 
 // SeedSQLite sets the generator from which SQLite takes its random numbers, until

@@ -5,6 +5,8 @@ package faultdisk
 import (
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 // highest is the highest lock that other handles hold on the file.
@@ -102,6 +104,6 @@ func xCheckReservedLock(_ *libc.TLS, file, out uintptr) int32 {
 	if max(h.lock, h.highest()) >= sqlite3.SQLITE_LOCK_RESERVED {
 		reserved = 1
 	}
-	putInt32(out, reserved)
+	cmem.PutInt32(out, reserved)
 	return sqlite3.SQLITE_OK
 }

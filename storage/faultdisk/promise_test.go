@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 var (
@@ -337,9 +337,9 @@ func TestLyingDiskIsCaught(t *testing.T) {
 	seeds(t, func(seed uint64) {
 		lived++
 		_, total, err := walFull.live(t, seed, IgnoreSync)
-		var e *sqliteError
+		var e *sqlite.Error
 		switch {
-		case errors.As(err, &e) && (e.code&0xff == sqlite3.SQLITE_CORRUPT || e.code&0xff == sqlite3.SQLITE_NOTADB), errors.Is(err, errBroken):
+		case errors.As(err, &e) && (e.Code.Primary() == sqlite.ResultCorrupt || e.Code.Primary() == sqlite.ResultNotADB), errors.Is(err, errBroken):
 			malformed++
 		case err != nil && !errors.As(err, &e):
 			t.Fatal(err)

@@ -16,6 +16,8 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 const (
@@ -52,22 +54,25 @@ func (d *Disk) Register(name string) (unregister func() error, err error) {
 	if p == 0 {
 		return nil, fmt.Errorf("faultdisk: register %q: out of memory", name)
 	}
-	m := (*vfsMemory)(pointer(p))
+	m := (*vfsMemory)(cmem.Pointer(p))
 	*m = vfsMemory{vfs: vfsMethods(), file: fileMethods()}
 	cname := p + unsafe.Offsetof(m.name)
-	if name == "" || !putText(cname, len(m.name), name) {
+	if name == "" || !cmem.PutString(cname, len(m.name), name) {
 		sqlite3.Xsqlite3_free(tls, p)
 		return nil, fmt.Errorf("faultdisk: register %q: a VFS's name has 1 to %d bytes", name, len(m.name)-1)
 	}
 	m.vfs.FzName = cname
-	m.vfs.FpAppData = registered.addDisk(d)
+	if m.vfs.FpAppData, err = registered.disks.Add(d); err != nil {
+		sqlite3.Xsqlite3_free(tls, p)
+		return nil, fmt.Errorf("faultdisk: register %q: %w", name, err)
+	}
 	if sqlite3.Xsqlite3_vfs_find(tls, cname) != 0 {
-		registered.remove(m.vfs.FpAppData)
+		registered.disks.Remove(m.vfs.FpAppData)
 		sqlite3.Xsqlite3_free(tls, p)
 		return nil, fmt.Errorf("faultdisk: register %q: there is such a VFS", name)
 	}
 	if rc := sqlite3.Xsqlite3_vfs_register(tls, p, 0); rc != sqlite3.SQLITE_OK {
-		registered.remove(m.vfs.FpAppData)
+		registered.disks.Remove(m.vfs.FpAppData)
 		sqlite3.Xsqlite3_free(tls, p)
 		return nil, fmt.Errorf("faultdisk: register %q: SQLite's code %d", name, rc)
 	}
@@ -83,7 +88,7 @@ func (d *Disk) unregister(p uintptr) error {
 	tls := libc.NewTLS()
 	defer tls.Close()
 	sqlite3.Xsqlite3_vfs_unregister(tls, p)
-	registered.remove((*vfsMemory)(pointer(p)).vfs.FpAppData)
+	registered.disks.Remove((*vfsMemory)(cmem.Pointer(p)).vfs.FpAppData)
 	sqlite3.Xsqlite3_free(tls, p)
 	return nil
 }
@@ -91,38 +96,38 @@ func (d *Disk) unregister(p uintptr) error {
 func vfsMethods() sqlite3.Tsqlite3_vfs {
 	return sqlite3.Tsqlite3_vfs{
 		FiVersion: 2, FszOsFile: int32(unsafe.Sizeof(vfsFile{})), FmxPathname: maxPath,
-		FxOpen: callback(xOpen), FxDelete: callback(xDelete), FxAccess: callback(xAccess), FxFullPathname: callback(xFullPathname),
-		FxDlOpen: callback(xDlOpen), FxDlError: callback(xDlError), FxDlSym: callback(xDlSym), FxDlClose: callback(xDlClose),
-		FxRandomness: callback(xRandomness), FxSleep: callback(xSleep), FxCurrentTime: callback(xCurrentTime),
-		FxGetLastError: callback(xGetLastError), FxCurrentTimeInt64: callback(xCurrentTimeInt64),
+		FxOpen: cmem.Func(xOpen), FxDelete: cmem.Func(xDelete), FxAccess: cmem.Func(xAccess), FxFullPathname: cmem.Func(xFullPathname),
+		FxDlOpen: cmem.Func(xDlOpen), FxDlError: cmem.Func(xDlError), FxDlSym: cmem.Func(xDlSym), FxDlClose: cmem.Func(xDlClose),
+		FxRandomness: cmem.Func(xRandomness), FxSleep: cmem.Func(xSleep), FxCurrentTime: cmem.Func(xCurrentTime),
+		FxGetLastError: cmem.Func(xGetLastError), FxCurrentTimeInt64: cmem.Func(xCurrentTimeInt64),
 	}
 }
 
 func fileMethods() sqlite3.Tsqlite3_io_methods {
 	return sqlite3.Tsqlite3_io_methods{
-		FiVersion: 1, FxClose: callback(xClose), FxRead: callback(xRead), FxWrite: callback(xWrite), FxTruncate: callback(xTruncate),
-		FxSync: callback(xSync), FxFileSize: callback(xFileSize), FxLock: callback(xLock), FxUnlock: callback(xUnlock),
-		FxCheckReservedLock: callback(xCheckReservedLock), FxFileControl: callback(xFileControl),
-		FxSectorSize: callback(xSectorSize), FxDeviceCharacteristics: callback(xDeviceCharacteristics),
+		FiVersion: 1, FxClose: cmem.Func(xClose), FxRead: cmem.Func(xRead), FxWrite: cmem.Func(xWrite), FxTruncate: cmem.Func(xTruncate),
+		FxSync: cmem.Func(xSync), FxFileSize: cmem.Func(xFileSize), FxLock: cmem.Func(xLock), FxUnlock: cmem.Func(xUnlock),
+		FxCheckReservedLock: cmem.Func(xCheckReservedLock), FxFileControl: cmem.Func(xFileControl),
+		FxSectorSize: cmem.Func(xSectorSize), FxDeviceCharacteristics: cmem.Func(xDeviceCharacteristics),
 	}
 }
 
 func diskOf(vfs uintptr) *Disk {
-	return registered.disk((*sqlite3.Tsqlite3_vfs)(pointer(vfs)).FpAppData)
+	return registered.disks.Find((*sqlite3.Tsqlite3_vfs)(cmem.Pointer(vfs)).FpAppData)
 }
 
 func handleOf(file uintptr) *handle {
-	return registered.handle((*vfsFile)(pointer(file)).handle)
+	return registered.handles.Find((*vfsFile)(cmem.Pointer(file)).handle)
 }
 
 func xOpen(_ *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32 {
-	f := (*vfsFile)(pointer(file))
+	f := (*vfsFile)(cmem.Pointer(file))
 	f.FpMethods = 0 // then SQLite doesn't close it
 	d := diskOf(vfs)
 	if d == nil {
 		return sqlite3.SQLITE_CANTOPEN
 	}
-	path, mode := text(name), os.O_RDWR
+	path, mode := cmem.String(name), os.O_RDWR
 	if flags&sqlite3.SQLITE_OPEN_CREATE != 0 || name == 0 {
 		mode |= os.O_CREATE
 	}
@@ -138,10 +143,13 @@ func xOpen(_ *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32
 	const journals = sqlite3.SQLITE_OPEN_MAIN_JOURNAL | sqlite3.SQLITE_OPEN_SUPER_JOURNAL | sqlite3.SQLITE_OPEN_WAL
 	h.syncEntry = flags&journals != 0 && flags&sqlite3.SQLITE_OPEN_CREATE != 0
 	h.deleteAfter = flags&sqlite3.SQLITE_OPEN_DELETEONCLOSE != 0
+	if f.handle, err = registered.handles.Add(h); err != nil {
+		h.close()
+		return sqlite3.SQLITE_CANTOPEN
+	}
 	d.open++
-	f.handle = registered.addHandle(h)
 	f.FpMethods = vfs + unsafe.Offsetof(vfsMemory{}.file)
-	putInt32(out, flags)
+	cmem.PutInt32(out, flags)
 	return sqlite3.SQLITE_OK
 }
 
@@ -152,7 +160,7 @@ func xDelete(_ *libc.TLS, vfs, name uintptr, syncDir int32) int32 {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	path := text(name)
+	path := cmem.String(name)
 	err := d.remove(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -172,7 +180,7 @@ func xAccess(_ *libc.TLS, vfs, name uintptr, flags int32, out uintptr) int32 {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	path := text(name)
+	path := cmem.String(name)
 	if err := d.stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return sqlite3.SQLITE_IOERR_ACCESS
 	}
@@ -181,12 +189,12 @@ func xAccess(_ *libc.TLS, vfs, name uintptr, flags int32, out uintptr) int32 {
 	if n != nil && (flags != sqlite3.SQLITE_ACCESS_EXISTS || len(n.data) > 0) {
 		found = 1
 	}
-	putInt32(out, found)
+	cmem.PutInt32(out, found)
 	return sqlite3.SQLITE_OK
 }
 
 func xFullPathname(_ *libc.TLS, _, name uintptr, size int32, out uintptr) int32 {
-	if !putText(out, int(size), filepath.Clean(text(name))) {
+	if !cmem.PutString(out, int(size), filepath.Clean(cmem.String(name))) {
 		return sqlite3.SQLITE_CANTOPEN
 	}
 	return sqlite3.SQLITE_OK
@@ -194,7 +202,7 @@ func xFullPathname(_ *libc.TLS, _, name uintptr, size int32, out uintptr) int32 
 
 // Extensions are not loaded from here.
 func xDlOpen(*libc.TLS, uintptr, uintptr) uintptr         { return 0 }
-func xDlError(_ *libc.TLS, _ uintptr, n int32, p uintptr) { putText(p, int(n), "no extensions") }
+func xDlError(_ *libc.TLS, _ uintptr, n int32, p uintptr) { cmem.PutString(p, int(n), "no extensions") }
 func xDlSym(*libc.TLS, uintptr, uintptr, uintptr) uintptr { return 0 }
 func xDlClose(*libc.TLS, uintptr, uintptr)                {}
 func xGetLastError(*libc.TLS, uintptr, int32, uintptr) int32 {
@@ -208,7 +216,7 @@ func xRandomness(_ *libc.TLS, vfs uintptr, n int32, out uintptr) int32 {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	b := view(out, int(n))
+	b := cmem.Bytes(out, int(n))
 	for i := range b {
 		b[i] = byte(d.salt.Uint32())
 	}
@@ -235,22 +243,22 @@ func (d *Disk) now() int64 {
 }
 
 func xCurrentTimeInt64(_ *libc.TLS, vfs, out uintptr) int32 {
-	*(*int64)(pointer(out)) = diskOf(vfs).now()
+	*(*int64)(cmem.Pointer(out)) = diskOf(vfs).now()
 	return sqlite3.SQLITE_OK
 }
 
 func xCurrentTime(_ *libc.TLS, vfs, out uintptr) int32 {
-	*(*float64)(pointer(out)) = float64(diskOf(vfs).now()) / 86_400_000
+	*(*float64)(cmem.Pointer(out)) = float64(diskOf(vfs).now()) / 86_400_000
 	return sqlite3.SQLITE_OK
 }
 
 func xClose(_ *libc.TLS, file uintptr) int32 {
-	f := (*vfsFile)(pointer(file))
-	h := registered.handle(f.handle)
+	f := (*vfsFile)(cmem.Pointer(file))
+	h := registered.handles.Find(f.handle)
 	if h == nil {
 		return sqlite3.SQLITE_OK
 	}
-	registered.remove(f.handle)
+	registered.handles.Remove(f.handle)
 	f.handle = 0
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
@@ -273,7 +281,7 @@ func xRead(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
 	}
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
-	b := view(p, int(amount))
+	b := cmem.Bytes(p, int(amount))
 	n, err := h.readAt(b, off)
 	if errors.Is(err, io.EOF) {
 		clear(b[n:])
@@ -289,7 +297,7 @@ func xWrite(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
 	}
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
-	_, err := h.writeAt(view(p, int(amount)), off)
+	_, err := h.writeAt(cmem.Bytes(p, int(amount)), off)
 	if errors.Is(err, syscall.ENOSPC) {
 		return sqlite3.SQLITE_FULL
 	}
@@ -334,7 +342,7 @@ func xFileSize(_ *libc.TLS, file, out uintptr) int32 {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
 	size, err := h.size()
-	*(*int64)(pointer(out)) = size
+	*(*int64)(cmem.Pointer(out)) = size
 	return code(err, sqlite3.SQLITE_IOERR_FSTAT)
 }
 
@@ -356,13 +364,13 @@ func xFileControl(_ *libc.TLS, file uintptr, op int32, arg uintptr) int32 {
 	defer h.d.mu.Unlock()
 	switch op {
 	case sqlite3.SQLITE_FCNTL_LOCKSTATE:
-		putInt32(arg, h.lock)
+		cmem.PutInt32(arg, h.lock)
 	case sqlite3.SQLITE_FCNTL_HAS_MOVED: // it, or what had its name, is not there any more
 		moved := int32(0)
 		if h.name != "" && h.d.live[h.name] != h.n {
 			moved = 1
 		}
-		putInt32(arg, moved)
+		cmem.PutInt32(arg, moved)
 	default:
 		return sqlite3.SQLITE_NOTFOUND
 	}

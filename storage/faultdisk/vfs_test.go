@@ -12,6 +12,9 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 const (
@@ -38,32 +41,30 @@ func openVFS(t testing.TB, vfs, name string) *rawFile {
 func openVFSFlags(t testing.TB, vfs, name string, flags int32) *rawFile {
 	t.Helper()
 	f := &rawFile{tls: libc.NewTLS()}
-	c := conn{tls: f.tls}
-	v := c.cstring(vfs)
+	v := cmem.CString(f.tls, vfs)
 	defer sqlite3.Xsqlite3_free(f.tls, v)
 	found := sqlite3.Xsqlite3_vfs_find(f.tls, v)
 	f.vfs = found
-	n := c.cstring(name)
+	n := cmem.CString(f.tls, name)
 	defer sqlite3.Xsqlite3_free(f.tls, n)
 	f.p = sqlite3.Xsqlite3_malloc64(f.tls, uint64(fileSize)+64)
 	if rc := xOpen(f.tls, found, n, f.p, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|flags, 0); rc != 0 {
 		t.Fatal(rc)
 	}
-	f.io = (*sqlite3.Tsqlite3_io_methods)(pointer((*vfsFile)(pointer(f.p)).FpMethods))
+	f.io = (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer((*vfsFile)(cmem.Pointer(f.p)).FpMethods))
 	return f
 }
 
 func (f *rawFile) write(b []byte, off int64) int32 {
 	p := sqlite3.Xsqlite3_malloc64(f.tls, uint64(len(b)))
 	defer sqlite3.Xsqlite3_free(f.tls, p)
-	copy(view(p, len(b)), b)
+	copy(cmem.Bytes(p, len(b)), b)
 	return xWrite(f.tls, f.p, p, int32(len(b)), off)
 }
 
 // remove deletes a name.
 func (f *rawFile) remove(name string, syncDir int32) int32 {
-	c := conn{tls: f.tls}
-	n := c.cstring(name)
+	n := cmem.CString(f.tls, name)
 	defer sqlite3.Xsqlite3_free(f.tls, n)
 	return xDelete(f.tls, f.vfs, n, syncDir)
 }
@@ -73,12 +74,12 @@ func (f *rawFile) unlock(level int32) int32 { return xUnlock(f.tls, f.p, level) 
 
 func (f *rawFile) reserved() int32 {
 	xCheckReservedLock(f.tls, f.p, f.p+fileSize)
-	return *(*int32)(pointer(f.p + fileSize))
+	return *(*int32)(cmem.Pointer(f.p + fileSize))
 }
 
 func (f *rawFile) control(op int32) (rc, out int32) {
 	rc = xFileControl(f.tls, f.p, op, f.p+fileSize)
-	return rc, *(*int32)(pointer(f.p + fileSize))
+	return rc, *(*int32)(cmem.Pointer(f.p + fileSize))
 }
 
 func (f *rawFile) close() int32 {
@@ -153,7 +154,7 @@ func TestCodes(t *testing.T) {
 		name  string
 		fault Fault
 		sql   string
-		want  int32
+		want  sqlite.ResultCode
 	}{
 		{"write", Fault{Op: OpWrite}, "INSERT INTO t VALUES (2)", sqlite3.SQLITE_IOERR_WRITE},
 		{"disk full", Fault{Op: OpWrite, Err: syscall.ENOSPC}, "INSERT INTO t VALUES (2)", sqlite3.SQLITE_FULL},

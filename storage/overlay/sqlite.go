@@ -11,12 +11,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 	"unsafe"
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
 )
 
 const (
@@ -28,55 +29,17 @@ const (
 // ErrInUse: SQLite has files of the file system open.
 var ErrInUse = errors.New("overlay: SQLite has files open")
 
-// registry finds the file system of a VFS and the open file of a sqlite3_file. It is the one table
+// registered finds the file system of a VFS and the open file of a sqlite3_file. It is the one table
 // that is not inside of an FS, because a C callback carries a number and no Go pointer.
-type registry struct {
-	mu    sync.RWMutex
-	last  uintptr           // protected by mu, as is all that follows
-	all   map[uintptr]*FS   // that are registered
-	files map[uintptr]*node // that SQLite has open, by their numbers
-	of    map[uintptr]*FS   // whose they are
+var registered struct {
+	all   cmem.Handles[FS]       // that are registered
+	files cmem.Handles[openFile] // that SQLite has open
 }
 
-var registered registry
-
-func (r *registry) add(f *FS) uintptr {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.all == nil {
-		r.all, r.files, r.of = make(map[uintptr]*FS), make(map[uintptr]*node), make(map[uintptr]*FS)
-	}
-	r.last++
-	r.all[r.last] = f
-	return r.last
-}
-
-func (r *registry) addFile(f *FS, n *node) uintptr {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.last++
-	r.files[r.last], r.of[r.last] = n, f
-	return r.last
-}
-
-func (r *registry) remove(id uintptr) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.all, id)
-	delete(r.files, id)
-	delete(r.of, id)
-}
-
-func (r *registry) fs(id uintptr) *FS {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.all[id]
-}
-
-func (r *registry) file(id uintptr) (*FS, *node) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.of[id], r.files[id]
+// openFile is a file of a file system that SQLite has open.
+type openFile struct {
+	of *FS
+	*node
 }
 
 // vfsMemory is what SQLite keeps pointers to while the VFS is registered.
@@ -102,14 +65,17 @@ func (f *FS) Register() (unregister func() error, err error) {
 	if p == 0 {
 		return nil, errors.New("overlay: out of memory")
 	}
-	m := (*vfsMemory)(pointer(p))
+	m := (*vfsMemory)(cmem.Pointer(p))
 	*m = vfsMemory{vfs: vfsMethods(), file: fileMethods()}
-	m.vfs.FpAppData = registered.add(f)
+	if m.vfs.FpAppData, err = registered.all.Add(f); err != nil {
+		sqlite3.Xsqlite3_free(tls, p)
+		return nil, fmt.Errorf("overlay: registering a VFS: %w", err)
+	}
 	m.vfs.FzName = p + unsafe.Offsetof(m.name)
 	f.registered = fmt.Sprintf("den-overlay-%d", m.vfs.FpAppData)
 	copy(m.name[:], f.registered)
 	if rc := sqlite3.Xsqlite3_vfs_register(tls, p, 0); rc != sqlite3.SQLITE_OK {
-		registered.remove(m.vfs.FpAppData)
+		registered.all.Remove(m.vfs.FpAppData)
 		sqlite3.Xsqlite3_free(tls, p)
 		return nil, fmt.Errorf("overlay: registering a VFS: SQLite's code %d", rc)
 	}
@@ -125,7 +91,7 @@ func (f *FS) unregister(p uintptr) error {
 	tls := libc.NewTLS()
 	defer tls.Close()
 	sqlite3.Xsqlite3_vfs_unregister(tls, p)
-	registered.remove((*vfsMemory)(pointer(p)).vfs.FpAppData)
+	registered.all.Remove((*vfsMemory)(cmem.Pointer(p)).vfs.FpAppData)
 	sqlite3.Xsqlite3_free(tls, p)
 	return nil
 }
@@ -133,25 +99,25 @@ func (f *FS) unregister(p uintptr) error {
 func vfsMethods() sqlite3.Tsqlite3_vfs {
 	return sqlite3.Tsqlite3_vfs{
 		FiVersion: 2, FszOsFile: int32(unsafe.Sizeof(vfsFile{})), FmxPathname: maxPath,
-		FxOpen: callback(xOpen), FxDelete: callback(xDelete), FxAccess: callback(xAccess), FxFullPathname: callback(xFullPathname),
-		FxDlOpen: callback(xDlOpen), FxDlError: callback(xDlError), FxDlSym: callback(xDlSym), FxDlClose: callback(xDlClose),
-		FxRandomness: callback(xRandomness), FxSleep: callback(xSleep), FxCurrentTime: callback(xCurrentTime),
-		FxGetLastError: callback(xGetLastError), FxCurrentTimeInt64: callback(xCurrentTimeInt64),
+		FxOpen: cmem.Func(xOpen), FxDelete: cmem.Func(xDelete), FxAccess: cmem.Func(xAccess), FxFullPathname: cmem.Func(xFullPathname),
+		FxDlOpen: cmem.Func(xDlOpen), FxDlError: cmem.Func(xDlError), FxDlSym: cmem.Func(xDlSym), FxDlClose: cmem.Func(xDlClose),
+		FxRandomness: cmem.Func(xRandomness), FxSleep: cmem.Func(xSleep), FxCurrentTime: cmem.Func(xCurrentTime),
+		FxGetLastError: cmem.Func(xGetLastError), FxCurrentTimeInt64: cmem.Func(xCurrentTimeInt64),
 	}
 }
 
 func fileMethods() sqlite3.Tsqlite3_io_methods {
 	return sqlite3.Tsqlite3_io_methods{
-		FiVersion: 1, FxClose: callback(xClose), FxRead: callback(xRead), FxWrite: callback(xWrite), FxTruncate: callback(xTruncate),
-		FxSync: callback(xSync), FxFileSize: callback(xFileSize), FxLock: callback(xLock), FxUnlock: callback(xLock),
-		FxCheckReservedLock: callback(xCheckReservedLock), FxFileControl: callback(xFileControl),
-		FxSectorSize: callback(xSectorSize), FxDeviceCharacteristics: callback(xDeviceCharacteristics),
+		FiVersion: 1, FxClose: cmem.Func(xClose), FxRead: cmem.Func(xRead), FxWrite: cmem.Func(xWrite), FxTruncate: cmem.Func(xTruncate),
+		FxSync: cmem.Func(xSync), FxFileSize: cmem.Func(xFileSize), FxLock: cmem.Func(xLock), FxUnlock: cmem.Func(xLock),
+		FxCheckReservedLock: cmem.Func(xCheckReservedLock), FxFileControl: cmem.Func(xFileControl),
+		FxSectorSize: cmem.Func(xSectorSize), FxDeviceCharacteristics: cmem.Func(xDeviceCharacteristics),
 	}
 }
 
 // xOpen fails with IOERR: after a CANTOPEN package storage looks for the reason in the directory.
 func xOpen(_ *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32 {
-	to := (*vfsFile)(pointer(file))
+	to := (*vfsFile)(cmem.Pointer(file))
 	to.FpMethods = 0 // then SQLite doesn't close it
 	f := fsOf(vfs)
 	if f == nil {
@@ -165,19 +131,20 @@ func xOpen(_ *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32
 		if flags&sqlite3.SQLITE_OPEN_CREATE != 0 {
 			mode |= os.O_CREATE
 		}
-		n, err = f.use(text(name), mode)
+		n, err = f.use(cmem.String(name), mode)
 	} else {
 		n.users = 1
 	}
 	if err != nil {
 		return sqlite3.SQLITE_IOERR
 	}
-	f.open++
-	to.number = registered.addFile(f, n)
-	to.FpMethods = vfs + unsafe.Offsetof(vfsMemory{}.file)
-	if out != 0 {
-		*(*int32)(pointer(out)) = flags
+	if to.number, err = registered.files.Add(&openFile{f, n}); err != nil {
+		f.leave(n)
+		return sqlite3.SQLITE_IOERR
 	}
+	f.open++
+	to.FpMethods = vfs + unsafe.Offsetof(vfsMemory{}.file)
+	cmem.PutInt32(out, flags)
 	return sqlite3.SQLITE_OK
 }
 
@@ -186,7 +153,7 @@ func xDelete(_ *libc.TLS, vfs, name uintptr, _ int32) int32 {
 	if f == nil {
 		return sqlite3.SQLITE_IOERR_DELETE
 	}
-	switch err := f.Remove(text(name)); {
+	switch err := f.Remove(cmem.String(name)); {
 	case errors.Is(err, fs.ErrNotExist):
 		return sqlite3.SQLITE_IOERR_DELETE_NOENT
 	case err != nil:
@@ -200,7 +167,7 @@ func xAccess(_ *libc.TLS, vfs, name uintptr, flags int32, out uintptr) int32 {
 	if f == nil {
 		return sqlite3.SQLITE_IOERR_ACCESS
 	}
-	size, err := f.Size(text(name))
+	size, err := f.Size(cmem.String(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return sqlite3.SQLITE_IOERR_ACCESS
 	}
@@ -209,12 +176,12 @@ func xAccess(_ *libc.TLS, vfs, name uintptr, flags int32, out uintptr) int32 {
 	if err == nil && (flags != sqlite3.SQLITE_ACCESS_EXISTS || size > 0) {
 		found = 1
 	}
-	*(*int32)(pointer(out)) = found
+	*(*int32)(cmem.Pointer(out)) = found
 	return sqlite3.SQLITE_OK
 }
 
 func xFullPathname(_ *libc.TLS, _, name uintptr, size int32, out uintptr) int32 {
-	if !putText(out, int(size), filepath.Clean(text(name))) {
+	if !cmem.PutString(out, int(size), filepath.Clean(cmem.String(name))) {
 		return sqlite3.SQLITE_CANTOPEN
 	}
 	return sqlite3.SQLITE_OK
@@ -222,13 +189,13 @@ func xFullPathname(_ *libc.TLS, _, name uintptr, size int32, out uintptr) int32 
 
 // Extensions are not loaded from here.
 func xDlOpen(*libc.TLS, uintptr, uintptr) uintptr            { return 0 }
-func xDlError(_ *libc.TLS, _ uintptr, n int32, p uintptr)    { putText(p, int(n), "no extensions") }
+func xDlError(_ *libc.TLS, _ uintptr, n int32, p uintptr)    { cmem.PutString(p, int(n), "no extensions") }
 func xDlSym(*libc.TLS, uintptr, uintptr, uintptr) uintptr    { return 0 }
 func xDlClose(*libc.TLS, uintptr, uintptr)                   {}
 func xGetLastError(*libc.TLS, uintptr, int32, uintptr) int32 { return 0 }
 
 func xRandomness(_ *libc.TLS, _ uintptr, n int32, out uintptr) int32 {
-	rand.Read(view(out, int(n))) // never fails (crypto/rand)
+	rand.Read(cmem.Bytes(out, int(n))) // never fails (crypto/rand)
 	return n
 }
 
@@ -236,24 +203,24 @@ func xRandomness(_ *libc.TLS, _ uintptr, n int32, out uintptr) int32 {
 func xSleep(_ *libc.TLS, _ uintptr, microseconds int32) int32 { return microseconds }
 
 func xCurrentTimeInt64(_ *libc.TLS, _, out uintptr) int32 {
-	*(*int64)(pointer(out)) = unixEpoch + time.Now().UnixMilli()
+	*(*int64)(cmem.Pointer(out)) = unixEpoch + time.Now().UnixMilli()
 	return sqlite3.SQLITE_OK
 }
 
 func xCurrentTime(_ *libc.TLS, _, out uintptr) int32 {
-	*(*float64)(pointer(out)) = float64(unixEpoch+time.Now().UnixMilli()) / 86_400_000
+	*(*float64)(cmem.Pointer(out)) = float64(unixEpoch+time.Now().UnixMilli()) / 86_400_000
 	return sqlite3.SQLITE_OK
 }
 
 // fileDo runs an operation of a file that SQLite has open, with mu of its FS held.
 func fileDo(file uintptr, failed int32, do func(*FS, *node) error) int32 {
-	f, n := registered.file((*vfsFile)(pointer(file)).number)
-	if f == nil {
+	open := registered.files.Find((*vfsFile)(cmem.Pointer(file)).number)
+	if open == nil {
 		return failed
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch err := do(f, n); {
+	open.of.mu.Lock()
+	defer open.of.mu.Unlock()
+	switch err := do(open.of, open.node); {
 	case err == io.EOF:
 		return sqlite3.SQLITE_IOERR_SHORT_READ
 	case err != nil:
@@ -267,13 +234,13 @@ func xClose(_ *libc.TLS, file uintptr) int32 {
 		f.open--
 		return f.leave(n)
 	})
-	registered.remove((*vfsFile)(pointer(file)).number)
+	registered.files.Remove((*vfsFile)(cmem.Pointer(file)).number)
 	return rc
 }
 
 func xRead(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
 	return fileDo(file, sqlite3.SQLITE_IOERR_READ, func(f *FS, n *node) error {
-		b := view(p, int(amount))
+		b := cmem.Bytes(p, int(amount))
 		done, err := f.readAt(n, b, off)
 		clear(b[done:])
 		return err
@@ -282,7 +249,7 @@ func xRead(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
 
 func xWrite(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
 	return fileDo(file, sqlite3.SQLITE_IOERR_WRITE, func(f *FS, n *node) error {
-		_, err := f.writeAt(n, view(p, int(amount)), off)
+		_, err := f.writeAt(n, cmem.Bytes(p, int(amount)), off)
 		return err
 	})
 }
@@ -292,7 +259,7 @@ func xTruncate(_ *libc.TLS, file uintptr, size int64) int32 {
 }
 
 func xFileSize(_ *libc.TLS, file, out uintptr) int32 {
-	return fileDo(file, sqlite3.SQLITE_IOERR_FSTAT, func(_ *FS, n *node) error { *(*int64)(pointer(out)) = n.size; return nil })
+	return fileDo(file, sqlite3.SQLITE_IOERR_FSTAT, func(_ *FS, n *node) error { *(*int64)(cmem.Pointer(out)) = n.size; return nil })
 }
 
 func xSync(*libc.TLS, uintptr, int32) int32 { return sqlite3.SQLITE_OK }
@@ -300,7 +267,7 @@ func xLock(*libc.TLS, uintptr, int32) int32 { return sqlite3.SQLITE_OK }
 func xSectorSize(*libc.TLS, uintptr) int32  { return blockSize }
 
 func xCheckReservedLock(_ *libc.TLS, _, out uintptr) int32 {
-	*(*int32)(pointer(out)) = 0
+	*(*int32)(cmem.Pointer(out)) = 0
 	return sqlite3.SQLITE_OK
 }
 
@@ -311,44 +278,5 @@ func xDeviceCharacteristics(*libc.TLS, uintptr) int32 {
 }
 
 func fsOf(vfs uintptr) *FS {
-	return registered.fs((*sqlite3.Tsqlite3_vfs)(pointer(vfs)).FpAppData)
-}
-
-// pointer turns an address of C memory into a Go pointer. Reading the number as
-// a pointer is what go vet and checkptr accept for memory that Go doesn't own.
-func pointer(p uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
-
-// view gives n bytes of C memory as they lie; nobody may keep them.
-func view(p uintptr, n int) []byte {
-	if n <= 0 || p == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(pointer(p)), n)
-}
-
-// text copies a C string; "" for a null pointer.
-func text(p uintptr) string {
-	if p == 0 {
-		return ""
-	}
-	n := 0
-	for *(*byte)(unsafe.Add(pointer(p), n)) != 0 {
-		n++
-	}
-	return string(view(p, n))
-}
-
-// putText copies s with a NUL into n bytes of C memory, if there is room.
-func putText(p uintptr, n int, s string) bool {
-	if len(s)+1 > n {
-		return false
-	}
-	b := view(p, n)
-	b[copy(b, s)] = 0
-	return true
-}
-
-// callback gives the address that SQLite calls for a top-level Go function.
-func callback[F any](f F) uintptr {
-	return *(*uintptr)(unsafe.Pointer(&struct{ f F }{f}))
+	return registered.all.Find((*sqlite3.Tsqlite3_vfs)(cmem.Pointer(vfs)).FpAppData)
 }

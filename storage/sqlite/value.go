@@ -1,7 +1,7 @@
-package storage
+package sqlite
 
-// An image is a row, or a part of one, as bytes: what the capture keeps and
-// compares without making a Go value of each column, and what the change log holds.
+// Values as bytes. A row is its values one after the other. So a row is copied out of SQLite, compared
+// and stored without making a Go value of each column. Den's change log has rows in this form on disk.
 //
 //	value   type (1 byte), then
 //	  Null    nothing
@@ -15,7 +15,11 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math"
+	"strings"
 )
+
+// Value is a column's value: nil, int64, float64, string or []byte.
+type Value = any
 
 // Type is the storage class of a value.
 type Type uint8
@@ -29,39 +33,44 @@ const (
 	Blob
 )
 
-func appendInt(dst []byte, v int64) []byte {
+func (t Type) String() string { return strings.Fields("NULL integer float text blob")[t] }
+
+// AppendInt64 appends an Integer.
+func AppendInt64(dst []byte, v int64) []byte {
 	return binary.LittleEndian.AppendUint64(append(dst, byte(Integer)), uint64(v))
 }
 
-func appendFloat(dst []byte, v float64) []byte {
+// AppendFloat64 appends a Float.
+func AppendFloat64(dst []byte, v float64) []byte {
 	return binary.LittleEndian.AppendUint64(append(dst, byte(Float)), math.Float64bits(v))
 }
 
-func appendBytes(dst []byte, t Type, v []byte) []byte {
+// AppendBytes appends a Text or a Blob.
+func AppendBytes(dst []byte, t Type, v []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(append(dst, byte(t)), uint32(len(v)))
 	return append(dst, v...)
 }
 
-// appendGo appends a Value.
-func appendGo(dst []byte, v Value) []byte {
+// AppendValue appends a Value, or an int. A value of another type becomes Null.
+func AppendValue(dst []byte, v Value) []byte {
 	switch v := v.(type) {
 	case int64:
-		return appendInt(dst, v)
+		return AppendInt64(dst, v)
 	case int:
-		return appendInt(dst, int64(v))
+		return AppendInt64(dst, int64(v))
 	case float64:
-		return appendFloat(dst, v)
+		return AppendFloat64(dst, v)
 	case string:
 		dst = binary.LittleEndian.AppendUint32(append(dst, byte(Text)), uint32(len(v)))
 		return append(dst, v...)
 	case []byte:
-		return appendBytes(dst, Blob, v)
+		return AppendBytes(dst, Blob, v)
 	}
 	return append(dst, byte(Null))
 }
 
-// size is the length of the value that b starts with.
-func size(b []byte) int {
+// Size returns the length in bytes of the value that b starts with. b must start with a whole one.
+func Size(b []byte) int {
 	switch Type(b[0]) {
 	case Integer, Float:
 		return 9
@@ -71,43 +80,46 @@ func size(b []byte) int {
 	return 1
 }
 
-// checked gives the value that b starts with, and what follows it; ok is false where b does not start
-// with a whole one. It is for images that were read from a file.
-func checked(b []byte) (value, rest []byte, ok bool) {
+// Cut returns the value that b starts with and what follows it. ok is false if b does not start with a
+// whole value, so b may come from a file.
+func Cut(b []byte) (value, rest []byte, ok bool) {
 	if len(b) == 0 || Type(b[0]) > Blob || (Type(b[0]) == Text || Type(b[0]) == Blob) && len(b) < 5 {
 		return nil, nil, false
 	}
-	n := size(b)
+	n := Size(b)
 	if n > len(b) {
 		return nil, nil, false
 	}
 	return b[:n], b[n:], true
 }
 
-// column gives value i of an image.
-func column(img []byte, i int) []byte {
+// Column returns value i of a row, without a copy.
+func Column(row []byte, i int) []byte {
 	for ; i > 0; i-- {
-		img = img[size(img):]
+		row = row[Size(row):]
 	}
-	return img[:size(img)]
+	return row[:Size(row)]
 }
 
-func intOf(v []byte) int64     { return int64(binary.LittleEndian.Uint64(v[1:])) }
-func floatOf(v []byte) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(v[1:])) }
+// Int64 returns the value of an Integer.
+func Int64(v []byte) int64 { return int64(binary.LittleEndian.Uint64(v[1:])) }
 
-// decode makes n Go values of an image. Texts share one copy of it.
-func decode(img []byte, n int) []Value {
+// Float64 returns the value of a Float.
+func Float64(v []byte) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(v[1:])) }
+
+// Values returns the n values of a row. They are copies; the texts share one.
+func Values(row []byte, n int) []Value {
 	out := make([]Value, n)
-	all := string(img)
+	all := string(row)
 	at := 0
 	for i := range out {
-		v := img[at:]
-		length := size(v)
+		v := row[at:]
+		length := Size(v)
 		switch Type(v[0]) {
 		case Integer:
-			out[i] = intOf(v)
+			out[i] = Int64(v)
 		case Float:
-			out[i] = floatOf(v)
+			out[i] = Float64(v)
 		case Text:
 			out[i] = all[at+5 : at+length]
 		case Blob:
@@ -118,9 +130,8 @@ func decode(img []byte, n int) []Value {
 	return out
 }
 
-// compare orders two values as SQLite does without a collation: NULL, numbers,
-// text, blobs.
-func compare(a, b []byte) int {
+// Compare orders two values as SQLite does without a collation: NULL, numbers, texts, blobs.
+func Compare(a, b []byte) int {
 	ta, tb := class(a), class(b)
 	if ta != tb {
 		return cmp.Compare(ta, tb)
@@ -131,7 +142,7 @@ func compare(a, b []byte) int {
 	case 1:
 		return compareNumbers(a, b)
 	}
-	return bytes.Compare(a[5:size(a)], b[5:size(b)])
+	return bytes.Compare(a[5:Size(a)], b[5:Size(b)])
 }
 
 func class(v []byte) int {
@@ -149,13 +160,13 @@ func class(v []byte) int {
 func compareNumbers(a, b []byte) int {
 	switch {
 	case Type(a[0]) == Integer && Type(b[0]) == Integer:
-		return cmp.Compare(intOf(a), intOf(b))
+		return cmp.Compare(Int64(a), Int64(b))
 	case Type(a[0]) == Float && Type(b[0]) == Float:
-		return cmp.Compare(floatOf(a), floatOf(b))
+		return cmp.Compare(Float64(a), Float64(b))
 	case Type(a[0]) == Integer:
-		return compareMixed(intOf(a), floatOf(b))
+		return compareMixed(Int64(a), Float64(b))
 	}
-	return -compareMixed(intOf(b), floatOf(a))
+	return -compareMixed(Int64(b), Float64(a))
 }
 
 // compareMixed compares an integer with a float exactly: beyond 2^53 a
@@ -174,15 +185,15 @@ func compareMixed(i int64, f float64) int {
 	return cmp.Compare(0, f-float64(whole))
 }
 
-// canonical gives the form in which two keys that SQLite holds for equal have
-// equal bytes: a float that is a whole number becomes an integer.
-func canonical(v []byte) []byte {
+// Canonical returns the form in which two values have equal bytes if SQLite holds them for equal: a
+// Float that is a whole number becomes an Integer.
+func Canonical(v []byte) []byte {
 	if Type(v[0]) != Float {
 		return v
 	}
-	f := floatOf(v)
+	f := Float64(v)
 	if f >= -(1<<63) && f < 1<<63 && f == math.Trunc(f) {
-		return appendInt(nil, int64(f))
+		return AppendInt64(nil, int64(f))
 	}
 	return v
 }
