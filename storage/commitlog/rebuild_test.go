@@ -312,3 +312,55 @@ func TestNewDirectory(t *testing.T) {
 	}
 	mustClose(t, mustOpen(t, o))
 }
+
+// TestRebuildOnAFailingDisk: CURRENT is gone, and the disk fails while the segments are read, once or for good. The log is not
+// opened, or it has all; when the disk is well again it has all in any case.
+func TestRebuildOnAFailingDisk(t *testing.T) {
+	disk := faultdisk.New(1)
+	o := testOptions(disk, newClock())
+	o.SegmentBytes = 2 << 20
+	l := mustOpen(t, o)
+	a := mustRoom(t, l, "a")
+	const entries = 4 // with far more zeros behind them than are read at once
+	write := func(from, to uint64) {
+		for n := from; n <= to; n++ {
+			if err := a.Append(Entry{Number: n, Payload: make([]byte, 300<<10)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(1, entries)
+	if err := disk.Remove("log/" + currentName); err != nil {
+		t.Fatal(err)
+	}
+	disk.Kill()
+	if err := disk.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	opened, refused := 0, 0
+	for _, op := range []faultdisk.Op{faultdisk.OpStat, faultdisk.OpList, faultdisk.OpOpen, faultdisk.OpRead} {
+		for after := range 16 {
+			for _, times := range []int{1, 1000} {
+				d := disk.Clone(uint64(after))
+				o.FS = d.FS("")
+				d.Fail(faultdisk.Fault{Op: op, After: after, Times: times})
+				l, err := Open(o)
+				d.Heal()
+				if err == nil {
+					opened++
+					wantRange(t, mustRoom(t, l, "a"), 1, entries)
+					mustClose(t, l)
+				} else if refused++; !errors.Is(err, ErrIO) {
+					t.Errorf("%v fails %d times after %d: %v", op, times, after, err)
+				}
+				l = mustOpen(t, o)
+				r := mustRoom(t, l, "a")
+				wantRange(t, r, 1, entries)
+				mustClose(t, l)
+			}
+		}
+	}
+	if opened < 10 || refused < 10 {
+		t.Errorf("opened %d times, refused %d times", opened, refused)
+	}
+}
