@@ -155,3 +155,52 @@ func TestOtherVersions(t *testing.T) {
 		}
 	}
 }
+
+// TestDamagedHeaders: the headers of a room's first record and of one in the middle are damaged beyond repair. What comes after the
+// newest of them is there, whether it is asked for forwards or backwards, and what is at it or before is not made up.
+func TestDamagedHeaders(t *testing.T) {
+	for damaged := uint64(2); damaged <= 10; damaged++ {
+		d := faultdisk.New(1)
+		o := testOptions(d, newClock())
+		o.SegmentBytes = 64 << 10
+		l := mustOpen(t, o)
+		a := mustRoom(t, l, "a")
+		at := make(map[uint64]int64)
+		for n := uint64(1); n <= 10; n++ {
+			appendUpTo(t, a, n, n)
+			at[n] = int64(a.at)
+		}
+		a.Close()
+		mustClose(t, l)
+		for _, n := range []uint64{1, damaged} {
+			if err := d.Corrupt("log/"+segmentName(1), at[n]+10, []byte{0x11, 0x22}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l = mustOpen(t, o)
+		a = mustRoom(t, l, "a")
+		first, last, err := a.Range()
+		if want := min(damaged+1, 10); first != want || last != 10 || err != nil { // whether the newest can be read is not looked for
+			t.Errorf("entry %d is damaged: range %d to %d, %v", damaged, first, last, err)
+		}
+		if damaged < 10 {
+			wantReplay(t, a, damaged, 10)
+		}
+		for after := range damaged {
+			_, err := replayed(t, a, after)
+			wantError(t, fmt.Sprintf("entry %d is damaged: what comes after %d", damaged, after), err, ErrCorrupt)
+		}
+		next := uint64(10)
+		err = a.Backward(func(e Entry) (bool, error) {
+			if e.Number != next || next == damaged {
+				t.Errorf("entry %d is damaged: backwards came %d, want %d", damaged, e.Number, next)
+			}
+			next--
+			return true, nil
+		})
+		if next != damaged || !errors.Is(err, ErrCorrupt) {
+			t.Errorf("entry %d is damaged: backwards came to %d, %v", damaged, next, err)
+		}
+		mustClose(t, l)
+	}
+}

@@ -312,3 +312,87 @@ func TestNewDirectory(t *testing.T) {
 	}
 	mustClose(t, mustOpen(t, o))
 }
+
+// TestRebuildOnAFailingDisk: CURRENT is gone, and the disk fails while the segments are read, once or for good. The log is not
+// opened, or it has all that a disk without faults gives; when the disk is well again it has that in any case.
+func TestRebuildOnAFailingDisk(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		disk, o := withoutCurrent(t, damaged)
+		fromAll := func(disk *faultdisk.Disk) (l *Log, has string, err error) {
+			o.FS = disk.FS("")
+			if l, err = Open(o); err != nil {
+				return nil, "", err
+			}
+			r := mustRoom(t, l, "a")
+			first, last, err := r.Range()
+			replay := r.Replay(first-1, func(Entry) error { return nil })
+			return l, fmt.Sprint(first, last, err, replay, l.Lost()), nil
+		}
+		l, want, err := fromAll(disk.Clone(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustClose(t, l)
+		opened, refused := 0, 0
+		for _, op := range []faultdisk.Op{faultdisk.OpStat, faultdisk.OpList, faultdisk.OpOpen, faultdisk.OpRead} {
+			for after := range 20 {
+				d := disk.Clone(uint64(after))
+				d.Fail(faultdisk.Fault{Op: op, After: after, Times: 1 + after%2*1000})
+				l, err := Open(o.on(d))
+				d.Heal()
+				if err == nil {
+					opened++
+					mustClose(t, l)
+				} else if refused++; !errors.Is(err, ErrIO) {
+					t.Errorf("%v fails after %d: %v", op, after, err)
+				}
+				l, has, err := fromAll(d)
+				if err != nil || has != want {
+					t.Errorf("%v has failed after %d: the room has %s, %v; want %s", op, after, has, err, want)
+				}
+				mustClose(t, l)
+			}
+		}
+		if opened < 5 || refused < 5 {
+			t.Errorf("opened %d times, refused %d times", opened, refused)
+		}
+	}
+}
+
+// on is the options for another disk.
+func (o Options) on(d *faultdisk.Disk) Options {
+	o.FS = d.FS("")
+	return o
+}
+
+// withoutCurrent makes a log of two segments whose CURRENT is gone. Behind the records of the second are more zeros than are read at
+// once; damaged is whether the header of the last record of the first is, which is longer than what is read at once.
+func withoutCurrent(t *testing.T, damaged bool) (*faultdisk.Disk, Options) {
+	t.Helper()
+	disk := faultdisk.New(1)
+	o := testOptions(disk, newClock())
+	o.SegmentBytes = 1 << 20
+	l := mustOpen(t, o)
+	a := mustRoom(t, l, "a")
+	var last int64
+	for n := uint64(1); n <= 6; n++ {
+		if err := a.Append(Entry{Number: n, Payload: make([]byte, 300<<10)}); err != nil {
+			t.Fatal(err)
+		}
+		if n == 4 {
+			last = int64(a.at)
+		}
+	}
+	if s := l.Stats(); s.Segments != 2 {
+		t.Fatalf("%+v", s)
+	}
+	err := disk.Remove("log/" + currentName)
+	if damaged && err == nil {
+		err = disk.Corrupt("log/"+segmentName(1), last+10, []byte{0x11, 0x22})
+	}
+	disk.Kill()
+	if err = errors.Join(err, disk.Restart()); err != nil {
+		t.Fatal(err)
+	}
+	return disk, o
+}

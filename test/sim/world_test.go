@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage/faultdisk"
@@ -140,6 +141,7 @@ type plan struct {
 // run makes a run in a bubble of its own, in which goroutines can be awaited.
 func run(t *testing.T, p plan) (o outcome) {
 	t.Helper()
+	actor.NewSystem(nil, actor.Options{}) // the first one of a process draws random numbers, which are to be those of no run
 	synctest.Test(t, func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, p.seed+1)
 		defer faultdisk.SeedSQLite(uint32(p.seed)*2 + 1)()
