@@ -1,18 +1,19 @@
-// Package hibernate holds what stays awake while a room sleeps: its
-// connections, with their identity, tags, attachments and presence, and the encoded
-// messages on their way to them.
+// Package hibernate keeps what stays in memory while a room sleeps: its
+// connections, with their identity, tags, attachments and presence, and the
+// encoded messages that wait to be sent to them.
 //
-// A room's life begins and ends: it sleeps, fails, is restarted. A client's
-// socket should notice none of that, so the connection is not the life's but
-// lives here, and each life finds it again. This is the split that Cloudflare's
-// Durable Objects make between an object and its hibernatable WebSockets.
+// A room's life ends when the room sleeps, fails or is restarted. The sockets
+// of its clients stay open. So a connection belongs to this package and not to
+// a life, and each life finds it again. Cloudflare's Durable Objects make the
+// same split between an object and its hibernatable WebSockets.
 //
-// A connection is known by its serial number, never by a pointer to a socket,
-// and what a room says to it goes through the two methods of [Link]. So a
-// socket and its room need not share a process.
+// A connection is known by its serial number, never by a pointer to a socket.
+// What a room sends to it goes through the methods of [Link]. So a socket and
+// its room need not be in the same process.
 //
-// What wakes a sleeping room at a time that it has set is in package alarm.
+// Package alarm, beneath this one, wakes sleeping rooms at times that they have
+// set.
 //
-// Concurrency: a [Registry] and a [Presence] are safe from any goroutine. The mutable
-// part of a [Connection] belongs to the room's actor.
+// A [Registry] and a [Presence] are safe for use by several goroutines at once.
+// The mutable part of a [Connection] belongs to the room's actor.
 package hibernate

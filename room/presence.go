@@ -1,6 +1,11 @@
 package room
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 
@@ -50,3 +55,30 @@ func (s *Session) show(value presenceMessage) error {
 	}
 	return nil
 }
+
+// Presence shows clients to each other under an id that stays the same over a client's reconnects.
+// A connection's own id is not shown: who knows it, and comes with it as the same user or where nobody
+// signs in, is sent what that client missed, and twice the same action's reply.
+
+// presenceIDBytes is how much of the hash is shown.
+const presenceIDBytes = 12
+
+// presenceID is a hash of a connection's user and id under the room's epoch as the key. Clients know the first half
+// of the epoch, which is in cursors, and nothing of the other 64 bits.
+func (l *life) presenceID(conn *hibernate.Connection) string {
+	key, err := hex.DecodeString(l.db.Epoch())
+	if err != nil {
+		key = []byte(l.db.Epoch())
+	}
+	subject, id := conn.Identity.Subject, conn.ID()
+	text := binary.AppendUvarint(nil, uint64(len(subject)))
+	text = append(append(text, subject...), id...)
+	mac := hmac.New(sha256.New, key)
+	mac.Write(text)
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:presenceIDBytes])
+}
+
+// PresenceID is the id under which [Presence] shows the client to others: 16 characters of
+// A-Z, a-z, 0-9, - and _. It is the same as long as the client keeps its user and its connection's ID, over restarts of the server
+// too, and differs from room to room. A restore of the room changes it. Nobody can find the ID from it.
+func (c *Conn) PresenceID() string { return c.ctx.life.presenceID(c.c) }

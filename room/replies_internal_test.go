@@ -2,9 +2,12 @@ package room
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"strings"
 	"testing"
+
+	"github.com/denrooms/den/storage"
 )
 
 // Digests stand in files, so they are what the standard library makes of the same bytes.
@@ -24,5 +27,22 @@ func TestDigestOfAction(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { digestOfAction("a1", "todos", action) }); n > 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// den verify reads stored replies in both of their forms, and finds what is cut off.
+func TestInspectReplies(t *testing.T) {
+	var key replyKey
+	var place replyPlace
+	reply := []byte(`{"type":"success","result":[[1]],"value":2}`)
+	whole := append(append([]byte{repliesVersion}, key[:]...), place.digest[:]...)
+	whole = append(binary.AppendUvarint(whole, uint64(len(reply))), reply...)
+	for name, blob := range map[string][]byte{"whole": whole, "without content": stripped(whole)} {
+		if err := inspectReplies(1, 0, blob); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := inspectReplies(1, 0, blob[:len(blob)-1]); !errors.Is(err, storage.ErrCorrupt) {
+			t.Errorf("%s, cut off: %v", name, err)
+		}
 	}
 }
