@@ -46,7 +46,6 @@ var packages = []subject{
 	{"storage/commitlog", []string{"storage"}},
 	{"hibernate", []string{"room", "transport"}},
 	{"hibernate/alarm", []string{"room"}},
-	{"hibernate/alarm", []string{"room"}},
 	{"syncproto", []string{"room", "transport"}},
 	{"actor", []string{"room"}},
 }
