@@ -412,6 +412,28 @@ func TestRestingIsBounded(t *testing.T) {
 	})
 }
 
+// TestSweepTakesFour: who makes or finds a record drops up to four that are forgotten, and no others.
+func TestSweepTakesFour(t *testing.T) {
+	c := newClock()
+	s := newTest(t, scripted{}, Options{Now: c.Now, Backoff: Backoff{Reset: 10 * time.Second}})
+	var sh shard
+	sh.resting = make(map[Key]rest)
+	for i := range 10 {
+		sh.resting[Key{"old", fmt.Sprint(i)}] = rest{until: c.Now().Add(-10 * time.Second)}
+	}
+	for _, left := range []int{6, 2, 0, 0} {
+		if s.sweep(&sh, c.Now()); len(sh.resting) != left {
+			t.Errorf("%d records are left, want %d", len(sh.resting), left)
+		}
+	}
+	for i := range 4 {
+		sh.resting[Key{"new", fmt.Sprint(i)}] = rest{until: c.Now().Add(-10*time.Second + 1)}
+	}
+	if s.sweep(&sh, c.Now()); len(sh.resting) != 4 {
+		t.Errorf("%d records are left that are not forgotten, want 4", len(sh.resting))
+	}
+}
+
 // Of what a behavior has reported itself the log tells only who wants to know everything; a panic is
 // told all the same.
 func TestReportedFailures(t *testing.T) {

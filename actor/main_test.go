@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	proto "github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/goleak"
 )
 
@@ -83,8 +84,8 @@ func each(f func(s *scripted, e *Envelope) error) func(*scripted, []*Envelope) e
 // down, and must then be empty, and have sent nothing to an actor that is gone.
 func newTest(t testing.TB, b scripted, o Options) *System {
 	t.Helper()
-	var log syncBuffer
-	o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o.Logger = slog.New(slog.DiscardHandler)
+	before := processes()
 	s := NewSystem(func(key Key, life uint64) Behavior {
 		l := b
 		l.key, l.life = key, life
@@ -97,10 +98,16 @@ func newTest(t testing.TB, b scripted, o Options) *System {
 			t.Errorf("Shutdown: %v", err)
 		}
 		checkEmpty(t, s)
-		if bytes.Contains(log.Bytes(), []byte("DeadLetter")) {
-			t.Errorf("there was a dead letter:\n%s", log.Bytes())
+		if left := processes() - before; left > 0 {
+			t.Errorf("protoactor has %d processes more than before", left)
 		}
 	})
+	letters := system().EventStream.Subscribe(func(event any) {
+		if dead, is := event.(*proto.DeadLetterEvent); is {
+			t.Errorf("there was a dead letter: %v", dead)
+		}
+	})
+	t.Cleanup(func() { system().EventStream.Unsubscribe(letters) })
 	return s
 }
 
@@ -123,15 +130,14 @@ func checkEmpty(t testing.TB, s *System) {
 	if n := s.Awake(); n != 0 {
 		t.Errorf("%d actors are awake", n)
 	}
-	processes := 0
-	for _, bucket := range s.proto.system.ProcessRegistry.LocalPIDs.LocalPIDs {
-		processes += bucket.Count()
+}
+
+// processes is how many processes protoactor has, those of all systems.
+func processes() (n int) {
+	for _, bucket := range system().ProcessRegistry.LocalPIDs.LocalPIDs {
+		n += bucket.Count()
 	}
-	s.proto.mu.Lock()
-	defer s.proto.mu.Unlock()
-	if own := processes - len(s.proto.free); own != 2 { // its dead letters and its event stream
-		t.Errorf("protoactor has %d processes that are in use, want its own 2", own)
-	}
+	return n
 }
 
 type syncBuffer struct {

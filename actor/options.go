@@ -30,8 +30,8 @@ type Options struct {
 	// Now is the clock. Default time.Now. It is called with locks held and must not
 	// call the System.
 	Now func() time.Time
-	// Logger gets what breaks (Error), and protoactor's own messages (Debug, unless
-	// they are warnings). Default slog.Default().
+	// Logger gets what breaks (Error). Default slog.Default(), which also gets protoactor's own messages (Debug, unless they
+	// are warnings).
 	Logger *slog.Logger
 	// Dispatcher schedules the actors' runs. Default: goroutines that are used again.
 	Dispatcher Dispatcher

@@ -11,7 +11,7 @@ import (
 // scheduler is all that Den uses of protoactor: actors that hold no state, each with a
 // mailbox that gets run tokens. A token is the *life that is to run.
 type scheduler struct {
-	system  *proto.ActorSystem
+	system  *proto.ActorSystem // of all schedulers
 	props   *proto.Props
 	workers workers
 
@@ -25,10 +25,16 @@ type scheduler struct {
 // life would grow protoactor's registry with the number of lives, for its maps don't shrink.
 const keepFree = 256
 
+// system is the one system of protoactor in a process. Its registry of 32,768 maps takes 3 MB and some milliseconds to make, which
+// would be most of what a host costs in a test. Hosts do not meet in it: each sends to the actors that it has spawned.
+var system = sync.OnceValue(func() *proto.ActorSystem {
+	logger := slog.New(quiet{slog.Default().Handler()}).With("lib", "protoactor")
+	return proto.NewActorSystem(proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return logger }))
+})
+
 func newScheduler(o Options) *scheduler {
-	logger := slog.New(quiet{o.Logger.Handler()}).With("lib", "protoactor")
 	r := &scheduler{
-		system: proto.NewActorSystem(proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return logger })),
+		system: system(),
 		props: proto.PropsFromFunc(func(ctx proto.Context) {
 			if l, ok := ctx.Message().(*life); ok {
 				l.run()

@@ -11,9 +11,8 @@
 // and what a room says to it goes through the two methods of [Link]. So a
 // socket and its room need not share a process.
 //
-// An [AlarmClock] wakes rooms at times that they have set. It knows one time for each room that
-// has alarms, and of others nothing; the times are kept in an index on the disk, see clock_index.go.
+// What wakes a sleeping room at a time that it has set is in package alarm.
 //
-// Concurrency: an AlarmClock, a [Registry] and a [Presence] are safe from any goroutine. The mutable
+// Concurrency: a [Registry] and a [Presence] are safe from any goroutine. The mutable
 // part of a [Connection] belongs to the room's actor.
 package hibernate

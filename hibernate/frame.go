@@ -86,10 +86,9 @@ func newFrame(op byte, size int, encode func([]byte) []byte) *Frame {
 		start = headRoom - 4
 		buf[start+1] = 126
 		binary.BigEndian.PutUint16(buf[start+2:], uint16(n))
-	default:
-		start = headRoom - 10
-		buf[start+1] = 127
-		binary.BigEndian.PutUint64(buf[start+2:], uint64(n))
+	default: // the header fills all of headRoom
+		buf[1] = 127
+		binary.BigEndian.PutUint64(buf[2:], uint64(n))
 	}
 	buf[start] = finBit | op
 	return &Frame{wire: buf[start:], payload: headRoom - start, binary: op == opBinary}

@@ -2,6 +2,7 @@ package hibernate
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -41,6 +42,35 @@ func TestMemoryLimits(t *testing.T) {
 	none.Take(1)
 	if err := none.Admit(1 << 40); err != nil || none.Used() != 0 {
 		t.Errorf("a nil Memory refuses or counts: %v, %d", err, none.Used())
+	}
+	if whole.Limit() != 100 || part.Limit() != 40 || none.Limit() != math.MaxInt64 || none.Free() != math.MaxInt64 {
+		t.Errorf("limits %d, %d, %d", whole.Limit(), part.Limit(), none.Limit())
+	}
+	if err := part.Admit(40); err != nil {
+		t.Errorf("up to the limit: %v", err)
+	}
+}
+
+// A frame that was kept has the room of where it counts, and another one that of where it is about to.
+func TestMemoryRoomOfAFrame(t *testing.T) {
+	first, other := NewMemory(100), NewMemory(200)
+	frame := BinaryFrame(make([]byte, 8))
+	if got := frame.Room(other); got != 200 {
+		t.Errorf("before it is kept: %d", got)
+	}
+	frame.Keep(first)
+	frame.Keep(other)
+	if got := frame.Room(other); got != 90 {
+		t.Errorf("while it is kept: %d", got)
+	}
+	frame.Drop()
+	frame.Drop()
+	if got := frame.Room(other); got != 100 {
+		t.Errorf("after that: %d", got)
+	}
+	frame.Keep(nil)
+	if first.Used() != 10 {
+		t.Errorf("kept again it counts %d where it did first", first.Used())
 	}
 }
 

@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// Alarms wake a room at a time that it has set for itself, whether or not anybody is there. They
-// are named rows in the room's database, written by the action that sets them:
+// An alarm wakes a room at a time that the room has set, whether or not a client is connected. Alarms are named rows in the
+// room's database, written in the transaction of the action that sets them:
 //
 //	_den_alarms(name, due, planned, attempt, cron, zone)   times in Unix ms
 //
-// So an alarm of an action that failed was never set. What runs them is in alarm_turn.go, what
-// wakes the room for them in alarm_host.go and in package hibernate.
+// So an action that fails sets no alarm. alarm_turn.go runs alarms. alarm_host.go and package hibernate/alarm wake the room
+// for them.
 
 const (
 	// MaxAlarms is how many alarms a room can have.
@@ -23,22 +23,22 @@ const (
 )
 
 var (
-	// ErrBadAlarm: an alarm's name, cron expression or time zone is none, or the handler has no OnAlarm.
+	// ErrBadAlarm: the alarm's name, cron expression or time zone is not valid, or the handler has no OnAlarm.
 	ErrBadAlarm = errors.New("room: an alarm that cannot be set")
-	// ErrTooManyAlarms: the room has MaxAlarms alarms already. To a client it is the code too_large.
+	// ErrTooManyAlarms: the room already has MaxAlarms alarms. A client gets the code too_large.
 	ErrTooManyAlarms = errors.New("room: the room has too many alarms")
 )
 
 // An AlarmHandler is a [Handler] with alarms.
 type AlarmHandler interface {
-	// OnAlarm runs an alarm that is due. A one-off alarm is gone when the hook begins, and a
-	// periodic one is set to its next time, so the hook may set it again, or cancel it. All of that is
-	// undone with the hook's writes when it fails; then the alarm is tried again: after 2, 4, 8, 16 and 32
-	// seconds, some more or less, and not after the sixth try (Options.AlarmTries), see [Host.AlarmFailures].
+	// OnAlarm runs an alarm that is due. Before the hook begins, a one-off alarm is removed and a
+	// periodic one is set to its next time, so the hook may set it again, or cancel it. If the hook fails, all of that is
+	// undone with the hook's writes, and the alarm is tried again: after 2, 4, 8, 16 and 32
+	// seconds, a fifth more or less, until it has failed six times (Options.AlarmTries). See [Host.AlarmFailures].
 	//
-	// What the hook writes it writes exactly once; what it does elsewhere it may do again, after a
-	// crash. Alarms that are due at the same time run in the order of their times and then of
-	// their names. A periodic alarm that was missed runs once, however often it was.
+	// What the hook writes to its room's database is written exactly once. What it does elsewhere may be done again after a
+	// crash. Alarms that are due together run in the order of their times, and then of
+	// their names. A periodic alarm that was missed several times runs once.
 	OnAlarm(c *Context, alarm Alarm) error
 }
 
@@ -46,24 +46,24 @@ type AlarmHandler interface {
 type Alarm struct {
 	// Name is the alarm's own in its room, 1 to 128 bytes of UTF-8.
 	Name string
-	// Due is when it was to run, to the millisecond. Tries that failed do not change it; how late
-	// the hook is tells c.Now().
+	// Due is when the alarm was to run, to the millisecond. Tries that fail do not change it. Compare it with c.Now() to
+	// see how late the hook is.
 	Due time.Time
-	// Attempt is which try this is, or, of an alarm that waits, the next one will be: 1, 2, …
+	// Attempt is the number of this try, or of the next one if the alarm waits: 1, 2, …
 	Attempt int
-	// At is when that try was to be, or is to be: Due for the first one.
+	// At is when that try was due, or will be. It is Due for the first one.
 	At time.Time
-	// Cron and Zone are what a periodic alarm was set with; Cron is "" for a one-off one.
+	// Cron and Zone are those of SetAlarmEvery. Cron is "" for a one-off alarm.
 	Cron, Zone string
 }
 
-// SetAlarm has OnAlarm called at a time, rounded up to the millisecond; one that is past is due at once. A
-// room has at most MaxAlarms (ErrTooManyAlarms).
+// SetAlarm sets an alarm: OnAlarm will be called at that time, rounded up to the millisecond, or at once if the time is past.
+// A room has at most MaxAlarms alarms (ErrTooManyAlarms).
 //
-// An alarm of that name is replaced, by one that is due earlier or later. But OnStart and OnWake run in every life,
-// and a room that is often used would put its alarm off each time. So in these hooks an alarm that is due earlier, or at
-// the same time, stays as it is, with the tries that it has behind it; only a later one is replaced, and a periodic one. To
-// put an alarm off there, call CancelAlarm first. After it has run, the next OnStart sets it again.
+// SetAlarm replaces an alarm of the same name, whether the new time is earlier or later. OnStart and OnWake are different,
+// because they run in every life, and a room that is often used would put its alarm off each time. In these hooks a one-off
+// alarm that is due earlier, or at the same time, stays as it is, with its count of tries. To put an alarm off there, call
+// CancelAlarm first. After the alarm has run, the next OnStart sets it again.
 func (c *Context) SetAlarm(name string, at time.Time) error {
 	if err := c.maySetAlarm(name); err != nil {
 		return err
@@ -73,21 +73,21 @@ func (c *Context) SetAlarm(name string, at time.Time) error {
 	}
 	due := max(at.Add(time.Millisecond-1).UnixMilli(), 1)
 	if c.turn.starting {
-		old, there, err := c.life.alarms.find(name)
-		if err != nil || there && old.cron == "" && old.planned <= due {
+		old, found, err := c.life.alarms.find(name)
+		if err != nil || found && old.cron == "" && old.planned <= due {
 			return err
 		}
 	}
 	return c.life.alarms.put(c, alarmRow{name: name, due: due, planned: due})
 }
 
-// SetAlarmEvery has OnAlarm called again and again, at the times that a cron expression names:
-// five fields, or @hourly, @daily, @weekly, @monthly, @yearly, at most 256 bytes. Where days of the month and of the
-// week are both given, either will do. An alarm of that name is replaced; but one with the same
-// expression and zone stays as it is, so OnStart can set it in every life.
+// SetAlarmEvery sets a periodic alarm: OnAlarm will be called at each time that a cron expression names. The expression has
+// five fields, or is @hourly, @daily, @weekly, @monthly or @yearly, and has at most 256 bytes. If both days of the month and
+// days of the week are given, a day that is in either matches. SetAlarmEvery replaces an alarm of the same name, but leaves
+// one with the same expression and zone as it is, so OnStart can set it in every life.
 //
-// zone is an IANA name like Europe/Berlin; "" is UTC. Where its clocks change: a time that is skipped
-// counts as the moment of the change, of times that come twice the first counts. An expression
+// zone is an IANA name like Europe/Berlin; "" is UTC. Where the zone's clocks change, a time that they skip
+// counts as the moment of the change, and of a time that they show twice the first counts. An expression
 // that names every hour goes by real hours instead.
 func (c *Context) SetAlarmEvery(name, cron, zone string) error {
 	if err := c.maySetAlarm(name); err != nil {
@@ -97,8 +97,8 @@ func (c *Context) SetAlarmEvery(name, cron, zone string) error {
 	if err != nil {
 		return err
 	}
-	old, there, err := c.life.alarms.find(name)
-	if err != nil || there && old.cron == cron && old.zone == zone {
+	old, found, err := c.life.alarms.find(name)
+	if err != nil || found && old.cron == cron && old.zone == zone {
 		return err
 	}
 	next := schedule.next(c.now)
@@ -109,7 +109,7 @@ func (c *Context) SetAlarmEvery(name, cron, zone string) error {
 	return c.life.alarms.put(c, alarmRow{name: name, due: due, planned: due, cron: cron, zone: zone})
 }
 
-// CancelAlarm removes an alarm, and tells whether there was one of that name.
+// CancelAlarm removes an alarm, and reports whether there was one of that name.
 func (c *Context) CancelAlarm(name string) (bool, error) {
 	if err := c.mayAct(); err != nil {
 		return false, err
@@ -117,7 +117,7 @@ func (c *Context) CancelAlarm(name string) (bool, error) {
 	return c.life.alarms.remove(c, name)
 }
 
-// Alarms are the room's alarms, in the order in which they will run.
+// Alarms returns the room's alarms, in the order in which they will run.
 func (c *Context) Alarms() ([]Alarm, error) {
 	if c.ended {
 		return nil, errEnded

@@ -1,9 +1,8 @@
 package room
 
-// When a periodic alarm is due: cron expressions, and what becomes of them where a time zone's
-// clocks change. The parser is github.com/netresearch/go-cron's, the kept fork of robfig/cron;
-// it is only asked within a time of one and the same offset from UTC, and the changes are
-// handled here.
+// When a periodic alarm is due: cron expressions, and what they mean where a time zone's clocks change. The parser is
+// github.com/netresearch/go-cron, the maintained fork of robfig/cron. It is only asked within a period in which the zone's
+// offset from UTC is constant. The changes are handled here.
 
 import (
 	"fmt"
@@ -18,8 +17,8 @@ import (
 const (
 	// maxCron is the longest cron expression, in bytes.
 	maxCron = 256
-	// cronYears is how far ahead a next time is looked for: there are 8 years between 29 February
-	// 2096 and the next.
+	// cronYears is how many years ahead the next time is searched for. From 29 February 2096 to the next one it is 8
+	// years.
 	cronYears = 12
 )
 
@@ -30,7 +29,7 @@ type schedule struct {
 	hourly bool // it names every hour
 }
 
-// A zones cache keeps time zones that were looked up. There are some 600; its zero value is ready.
+// zones are the time zones that were looked up, of some 600 that exist. The zero value is ready to use.
 type zones struct{ known sync.Map } // name → *time.Location
 
 func (z *zones) load(name string) (*time.Location, error) {
@@ -38,7 +37,7 @@ func (z *zones) load(name string) (*time.Location, error) {
 		return zone.(*time.Location), nil
 	}
 	if name == "Local" {
-		return nil, fmt.Errorf("%w: the time zone Local is another on each machine", ErrBadAlarm)
+		return nil, fmt.Errorf("%w: the time zone Local differs between machines", ErrBadAlarm)
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil {
@@ -54,7 +53,7 @@ func (z *zones) parseSchedule(expression, zone string) (schedule, error) {
 		return schedule{}, fmt.Errorf("%w: a cron expression of %d bytes: at most %d", ErrBadAlarm, len(expression), maxCron)
 	}
 	if strings.Contains(expression, "=") || strings.HasPrefix(strings.TrimSpace(expression), "@every") {
-		return schedule{}, fmt.Errorf("%w: the cron expression %q: want five fields, or @hourly, @daily, @weekly, @monthly, @yearly; the time zone is given apart", ErrBadAlarm, expression)
+		return schedule{}, fmt.Errorf("%w: the cron expression %q: want five fields, or @hourly, @daily, @weekly, @monthly, @yearly; the time zone is a parameter of its own", ErrBadAlarm, expression)
 	}
 	location, err := z.load(zone)
 	if err != nil {
@@ -70,23 +69,23 @@ func (z *zones) parseSchedule(expression, zone string) (schedule, error) {
 	}
 	spec, plain := parsed.(*cron.SpecSchedule)
 	if !plain {
-		return schedule{}, fmt.Errorf("%w: the cron expression %q is of no kind that alarms can have", ErrBadAlarm, expression)
+		return schedule{}, fmt.Errorf("%w: the cron expression %q is not of a kind that alarms support", ErrBadAlarm, expression)
 	}
 	const everyHour = 1<<24 - 1
 	return schedule{spec, location, spec.Hour&everyHour == everyHour}, nil
 }
 
-// next is the first time after t, to the minute; zero if there is none within 12 years.
+// next returns the first time after t, to the minute, or the zero time if there is none within 12 years.
 //
-// A time that the clocks skip in spring counts as the moment at which they do; of times that they
+// A time that the clocks skip in spring counts as the moment at which they do. Of a time that they
 // show twice in autumn the first counts. An expression that names every hour goes by real
 // hours instead: none is skipped, and none comes twice.
 func (s schedule) next(t time.Time) time.Time {
-	from, within := t, t.In(s.zone) // behind from, in within's offset as long as that lasts
+	from, within := t, t.In(s.zone) // search after from, in the offset of within as long as that lasts
 	if start, _ := within.ZoneBounds(); !s.hourly && !start.IsZero() {
 		before := start.Add(-time.Second).In(s.zone)
 		if shown := start.Add(offset(before) - offset(within) - time.Second); from.Before(shown) {
-			from = shown // the clocks have shown these times before
+			from = shown // the clocks have shown the times up to here before
 		}
 	}
 	for {

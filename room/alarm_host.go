@@ -1,7 +1,6 @@
 package room
 
-// A host's alarm clock: where its index is, how it calls for rooms, and how it is made anew from
-// the rooms' files.
+// A host's alarm clock: where its index is, how it calls rooms, and how the index is built from the rooms' files.
 
 import (
 	"cmp"
@@ -17,12 +16,12 @@ import (
 	"time"
 
 	"github.com/denrooms/den/actor"
-	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/storage"
 )
 
-// alarmsDir is the directory of the index of alarms, beside those of the namespaces, whose names
-// do not begin like this; and the index's name where rooms have theirs.
+// The index of alarms has the format of a room's file. alarmsDir takes the place of its namespace, as a directory too, which
+// no namespace can have because their names do not begin with an underscore; alarmsName takes the place of the room's name.
 const (
 	alarmsDir  = "_alarms"
 	alarmsName = "index"
@@ -32,13 +31,13 @@ const (
 type AlarmFailure struct {
 	Key      Key
 	Name     string    // the alarm's
-	Due      time.Time // when it was to run
-	Attempts int       // tries
-	Err      error     // of the last one; for logs and operators, never for clients
+	Due      time.Time // when the alarm was to run
+	Attempts int       // how often it was tried
+	Err      error     // of the last try; for logs and operators, never for clients
 	At       time.Time
 }
 
-// alarmFailures are the newest of a process. Their zero value is ready.
+// alarmFailures are the newest failures of a host. The zero value is ready to use.
 type alarmFailures struct {
 	mu  sync.Mutex
 	all []AlarmFailure // the oldest first
@@ -53,22 +52,22 @@ func (f *alarmFailures) note(failure AlarmFailure) {
 	}
 }
 
-// AlarmFailures are the alarms that have failed in all of their tries, the oldest first; the
-// newest 1000 since the host was opened.
+// AlarmFailures returns the alarms that have failed in all of their tries, the oldest first: the
+// last 1000 since the host was opened.
 func (h *Host) AlarmFailures() []AlarmFailure {
 	h.alarmFailures.mu.Lock()
 	defer h.alarmFailures.mu.Unlock()
 	return slices.Clone(h.alarmFailures.all)
 }
 
-// openAlarms opens the alarm clock. An index that is refused is put aside: all that it holds is
-// in the rooms' files too.
+// openAlarms opens the alarm clock. An index that is refused is renamed, and a new one takes its place, because the rooms'
+// files have all that it holds.
 func (h *Host) openAlarms() error {
 	o := h.indexOptions()
 	_, err := o.FS.Size(o.Path)
 	exists := err == nil
 	if !exists && h.log != nil {
-		h.log.Forget(alarmsDir, alarmsName) // of one that was removed
+		h.log.Forget(alarmsDir, alarmsName) // what the log has is of an index that was removed
 	}
 	if h.alarms, err = h.newClock(o, exists); exists && refused(err) {
 		if err = errors.Join(h.putAside(o, err)); err == nil {
@@ -78,7 +77,7 @@ func (h *Host) openAlarms() error {
 	if err == nil {
 		err = h.alarms.Start()
 	}
-	if err == nil && exists { // it may have reminders
+	if err == nil && exists { // the index may have reminders
 		h.remindLater(remindFirst)
 	}
 	if err != nil {
@@ -91,7 +90,7 @@ func (h *Host) indexOptions() storage.Options {
 	o := storage.Options{
 		Path:      filepath.Join(h.opts.Dir, alarmsDir, alarmsName+".db"),
 		Namespace: alarmsDir, Room: alarmsName,
-		Retention: time.Millisecond, History: 1, // nobody asks what changed in it
+		Retention: time.Millisecond, History: 1, // nobody asks what has changed in the index
 		CheckpointBytes: h.opts.CheckpointBytes, Now: h.opts.Clock.Now, FS: h.opts.FS,
 	}
 	if h.log != nil {
@@ -100,24 +99,24 @@ func (h *Host) indexOptions() storage.Options {
 	return o
 }
 
-func (h *Host) newClock(o storage.Options, exists bool) (*hibernate.AlarmClock, error) {
-	return hibernate.NewAlarmClock(hibernate.ClockOptions{
+func (h *Host) newClock(o storage.Options, exists bool) (*alarm.Clock, error) {
+	return alarm.Open(alarm.Options{
 		Now: h.opts.Clock.Now,
-		AfterFunc: func(d time.Duration, f func()) hibernate.Timer {
+		AfterFunc: func(d time.Duration, f func()) alarm.Timer {
 			return h.afterFunc(d, "the alarm clock", f)
 		},
 		Known: h.HasNamespace,
-		Ring: func(call hibernate.Call) error {
-			return h.actors.Push(keyNamed(call.Room), &alarmMessage{careful: call.Careful}, func(_ any, err error) { call.Done(err) })
+		Send: func(call alarm.Call) error {
+			return h.actors.Push(keyNamed(call.Room), &alarmMessage{countFirst: call.CountFirst}, func(_ any, err error) { call.Done(err) })
 		},
-		Open:   func() (*storage.DB, error) { return storage.Open(o) },
-		Exists: exists,
-		AtOnce: h.opts.AlarmRooms,
-		Logger: h.opts.Logger,
+		Open:     func() (*storage.DB, error) { return storage.Open(o) },
+		Exists:   exists,
+		MaxCalls: h.opts.AlarmRooms,
+		Logger:   h.opts.Logger,
 	})
 }
 
-// refused tells that a file is not to be believed, whatever one tries.
+// refused reports whether an error says that a file cannot be used, however often it is opened.
 func refused(err error) bool {
 	for _, reason := range []error{storage.ErrNotDatabase, storage.ErrNewer, storage.ErrWrongRoom, storage.ErrCorrupt, storage.ErrLogMissing, storage.ErrLogMismatch} {
 		if errors.Is(err, reason) {
@@ -127,7 +126,7 @@ func refused(err error) bool {
 	return false
 }
 
-// putAside gives an index that is refused another name, which nothing has.
+// putAside gives an index that is refused a name that no file has.
 func (h *Host) putAside(o storage.Options, cause error) error {
 	name := o.Path + ".refused-" + h.opts.Clock.Now().UTC().Format("20060102T150405.000Z")
 	kept := name
@@ -149,32 +148,35 @@ func (h *Host) putAside(o storage.Options, cause error) error {
 	if h.log != nil {
 		h.log.Forget(alarmsDir, alarmsName)
 	}
-	h.opts.Logger.Warn("the index of alarms was refused, and is made anew from the rooms' files", "kept", kept, "err", cause)
+	h.opts.Logger.Warn("the index of alarms was refused and is built again from the rooms' files", "kept", kept, "err", cause)
 	return o.FS.SyncDir(filepath.Dir(o.Path))
 }
 
-// keyNamed is the way back from a room's name in hibernate.
+// nameOf returns the name by which the alarm clock knows a room.
+func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
+
+// keyNamed returns the key of a room from the name that the alarm clock knows it by.
 func keyNamed(name string) Key {
 	namespace, room, _ := strings.Cut(name, "/")
 	return Key{Namespace: namespace, Room: room}
 }
 
-// registered lets a namespace's alarms ring. What the index may not know of its rooms is found out in the
-// background.
+// registered lets the alarms of a namespace run. If the index may lack some of its rooms, their files are searched for alarms
+// in the background.
 func (h *Host) registered(namespace string) {
 	h.alarms.Release(namespace)
 	if h.opts.AlarmRooms < 0 {
 		return
 	}
-	if h.alarms.Covers(namespace) {
+	if h.alarms.Complete(namespace) {
 		h.scanned.Store(namespace, true)
-		if err := h.uncover(namespace); err != nil {
+		if err := h.unmarkComplete(namespace); err != nil {
 			h.opts.Logger.Error("the index of alarms was not written", "err", err)
 		}
 		return
 	}
 	if _, err := h.opts.FS.Names(filepath.Join(h.opts.Dir, namespace)); errors.Is(err, fs.ErrNotExist) && len(h.withoutFile(namespace)) == 0 {
-		h.covered(namespace) // it has no rooms yet
+		h.markComplete(namespace) // it has no rooms yet
 		return
 	}
 	h.afterFunc(0, "looking for alarms in all rooms", func() {
@@ -183,9 +185,9 @@ func (h *Host) registered(namespace string) {
 		switch {
 		case errors.Is(err, errStopping):
 		case errors.Is(err, actor.ErrReported):
-			h.opts.Logger.Warn("the index of alarms may lack some rooms; it is looked for them at the next start", "namespace", namespace)
+			h.opts.Logger.Warn("the index of alarms may lack some rooms; the next start looks through all rooms again", "namespace", namespace)
 		case err != nil:
-			h.opts.Logger.Error("the index of alarms may lack some rooms; it is looked for them at the next start", "namespace", namespace, "err", err)
+			h.opts.Logger.Error("the index of alarms may lack some rooms; the next start looks through all rooms again", "namespace", namespace, "err", err)
 		case rooms > 0:
 			h.opts.Logger.Info("the rooms were looked through for alarms", "namespace", namespace, "rooms", rooms, "with alarms", alarmed, "took", h.opts.Clock.Now().Sub(began))
 		}
@@ -194,10 +196,10 @@ func (h *Host) registered(namespace string) {
 
 var errStopping = errors.New("room: the host is stopping")
 
-// scanAlarms looks into all files of a namespace for alarms. A room that is awake has told of its
-// own; one whose file is refused is logged, and the index does not count as whole.
+// scanAlarms searches all files of a namespace for alarms. The clock already knows the alarms of rooms that are awake. If a
+// file is refused, that is logged, and the index is not marked complete.
 func (h *Host) scanAlarms(ctx context.Context, namespace string) (rooms, alarmed int, err error) {
-	var failed []error // of the first that have one
+	var failed []error // of the first rooms that cannot be read
 	wrong := 0
 	for key, err := range h.Rooms(ctx, namespace) {
 		if err == nil {
@@ -220,14 +222,14 @@ func (h *Host) scanAlarms(ctx context.Context, namespace string) (rooms, alarmed
 	if wrong > 0 {
 		return rooms, alarmed, reported{errors.Join(failed...)}
 	}
-	h.covered(namespace)
-	if rooms > 0 { // else no file is made for it
-		err = h.alarms.Write()
+	h.markComplete(namespace)
+	if rooms > 0 { // no file is made for a namespace without rooms
+		err = h.alarms.Sync()
 	}
 	return rooms, alarmed, err
 }
 
-// reportScan tells of a room whose alarms are not known; of a file whose room is not known, that.
+// reportScan reports a room whose alarms cannot be read, or a file of which nobody knows the room.
 func (h *Host) reportScan(namespace string, key Key, err error) {
 	const event = "a room's alarms were not found out"
 	if key != (Key{}) {
@@ -237,24 +239,23 @@ func (h *Host) reportScan(namespace string, key Key, err error) {
 	h.opts.Logger.Error(event, append([]any{"namespace", namespace, "err", err}, stackOf(err)...)...)
 }
 
-// covered notes that the index knows all of a namespace's rooms.
-func (h *Host) covered(namespace string) {
+// markComplete notes that the index has all rooms of a namespace.
+func (h *Host) markComplete(namespace string) {
 	h.scanned.Store(namespace, true)
-	if h.opts.Durability != Unsynced { // there closeAlarms says so
-		h.alarms.Cover(namespace)
+	if h.opts.Durability != Unsynced { // with Unsynced, closeAlarms marks it
+		h.alarms.MarkComplete(namespace)
 	}
 }
 
-// uncover has the files looked into after a bad end of a host that syncs neither them nor, therefore,
-// what of the index rests on them.
-func (h *Host) uncover(namespace string) error {
+// unmarkComplete has a host that syncs neither the rooms' files nor the index search the files again after a crash.
+func (h *Host) unmarkComplete(namespace string) error {
 	if h.opts.Durability != Unsynced {
 		return nil
 	}
-	return h.alarms.Uncover(namespace)
+	return h.alarms.MarkIncomplete(namespace)
 }
 
-// scanRoom looks into the file of a room that has no life.
+// scanRoom reads the alarms of a room that has no life, and corrects the clock.
 func (h *Host) scanRoom(key Key) error {
 	h.recovery.Lock()
 	defer h.recovery.Unlock()
@@ -265,9 +266,8 @@ func (h *Host) scanRoom(key Key) error {
 		if err := h.remindOf(key, table.db); err != nil {
 			return err
 		}
-		at := time.Time{}
-		if table.next != never {
-			at = time.UnixMilli(table.next)
+		at := alarmTime(table.next)
+		if !at.IsZero() {
 			if err := h.alarms.Lower(nameOf(key), at); err != nil {
 				return err
 			}
@@ -277,7 +277,7 @@ func (h *Host) scanRoom(key Key) error {
 	})
 }
 
-// lookForAlarms opens the file of a room that has no life; of another it does nothing.
+// lookForAlarms opens the file of a room that has no life, and calls do. If the room has a life it does nothing.
 func (h *Host) lookForAlarms(key Key, do func(*alarmTable) error) error {
 	defer h.looks.begin(key)()
 	if h.actors.Has(key) {
@@ -296,25 +296,23 @@ func (h *Host) lookForAlarms(key Key, do func(*alarmTable) error) error {
 	})
 }
 
-func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
-
-// RebuildAlarms makes the index of alarms of a namespace anew from the rooms' files, and tells how
-// many rooms there are and how many of them have alarms. It goes on after a room that cannot be looked
-// into; err joins the errors of the first 1000 of those, and names the rooms. Den does so by itself where the index is missing or
+// RebuildAlarms builds the index of alarms of a namespace again from the rooms' files, and returns how
+// many rooms there are and how many of them have alarms. A room whose file cannot be read does not end
+// it; err joins the errors of the first 1000 such rooms, and names them. Den does the same by itself if the index is missing or
 // was refused.
 func (h *Host) RebuildAlarms(ctx context.Context, namespace string) (rooms, alarmed int, err error) {
 	return h.scanAlarms(ctx, namespace)
 }
 
-// A RoomAlarm is an alarm, and whose it is.
+// A RoomAlarm is an alarm and the room that has set it.
 type RoomAlarm struct {
 	Key Key
 	Alarm
 }
 
-// Alarms gives the alarms of all rooms, room by room, the room first whose alarm is next. It
-// looks into the files of rooms that sleep, without waking them. An error is of one room; or
-// ctx's, and then it is the last.
+// Alarms returns the alarms of all rooms, room by room, starting with the room whose alarm is next. It
+// reads the files of rooms that sleep, without waking them. An error is that of one room, or
+// the cause of ctx's end; nothing follows that.
 func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
 	return func(yield func(RoomAlarm, error) bool) {
 		for _, name := range h.alarms.Rooms() {
@@ -350,13 +348,13 @@ func (h *Host) alarmsOf(ctx context.Context, key Key) (rows []alarmRow, err erro
 	return rows, cmp.Or(failed, err)
 }
 
-// SettleAlarms waits until no room runs alarms, and none is due. A room that could not be woken is
-// called again later, and is not waited for.
+// SettleAlarms blocks until no room runs alarms and none is due, or until ctx is done. It does not wait for a room that could
+// not be woken, which is called again later.
 func (h *Host) SettleAlarms(ctx context.Context) error {
-	if err := h.alarms.Settled(ctx); err != nil {
+	if err := h.alarms.WaitIdle(ctx); err != nil {
 		return err
 	}
-	for _, name := range h.alarms.Failing() { // their lives end behind the answer
+	for _, name := range h.alarms.Failing() { // their lives end after the answer
 		if err := h.actors.Ended(ctx, keyNamed(name)); err != nil {
 			return err
 		}
@@ -364,11 +362,11 @@ func (h *Host) SettleAlarms(ctx context.Context) error {
 	return nil
 }
 
-// closeAlarms closes the index. All rooms have ended.
+// closeAlarms closes the index, after all rooms have ended.
 func (h *Host) closeAlarms() error {
 	if h.opts.Durability == Unsynced {
 		h.scanned.Range(func(namespace, _ any) bool {
-			h.alarms.Cover(namespace.(string))
+			h.alarms.MarkComplete(namespace.(string))
 			return true
 		})
 	}

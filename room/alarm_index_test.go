@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,72 +13,27 @@ import (
 
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
-	"github.com/denrooms/den/storage/faultdisk"
 )
 
-// powerless is a host on a disk in memory, which loses power at some write to come.
+// powerless is a host with alarms on a disk that loses power at some write to come.
 type powerless struct {
-	t     *testing.T
-	disk  *faultdisk.Disk
-	clock *roomtest.Clock
-	o     room.Options
-	s     *alarmScript
-	host  *room.Host
+	*diskHost
+	s *alarmScript
 }
 
 func newPowerless(t *testing.T, seed uint64, durability room.Durability) *powerless {
 	t.Helper()
-	p := &powerless{t: t, disk: faultdisk.New(seed, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), s: new(alarmScript)}
-	name := fmt.Sprintf("%s-%d-%d", t.Name(), seed, durability)
-	unregister, err := p.disk.Register(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.stop()
-		if err := unregister(); err != nil {
-			t.Error(err)
-		}
-	})
-	p.o = room.Options{Dir: "/data", FS: p.disk.FS(name), Clock: p.clock, Seed: 1, Logger: slog.New(slog.DiscardHandler), Durability: durability, TimeTravel: -1}
+	s := new(alarmScript)
+	p := &powerless{newDiskHost(t, seed, s.register), s}
+	p.o.Durability, p.o.TimeTravel = durability, -1
 	p.start()
 	return p
-}
-
-func (p *powerless) start() {
-	p.t.Helper()
-	host, err := room.Open(p.o)
-	if err == nil {
-		err = p.s.register(host)
-	}
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.host = host
-}
-
-func (p *powerless) stop() {
-	if p.host != nil {
-		p.host.Shutdown(context.Background()) // on a disk that is gone it has errors
-		p.host = nil
-	}
-}
-
-// cut takes the power, and starts again.
-func (p *powerless) cut() {
-	p.t.Helper()
-	p.disk.Crash()
-	p.stop()
-	if err := p.disk.Restart(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.start()
 }
 
 // set sets an alarm from outside, and tells whether that was acknowledged.
 func (p *powerless) set(name string, alarms ...setAlarm) bool {
 	link := &lastFrame{came: make(chan string, 10)}
-	session, err := p.host.Connect(p.t.Context(), room.Key{Namespace: "clocks", Room: name}, room.ConnectRequest{Link: link})
+	session, err := p.Connect(p.t.Context(), room.Key{Namespace: "clocks", Room: name}, room.ConnectRequest{Link: link})
 	if err != nil {
 		return false
 	}
@@ -121,7 +75,7 @@ func (p *powerless) advance(d time.Duration) {
 	p.t.Helper()
 	for ; d > 0; d -= time.Minute {
 		p.clock.Advance(time.Minute)
-		if err := p.host.SettleAlarms(p.t.Context()); err != nil {
+		if err := p.SettleAlarms(p.t.Context()); err != nil {
 			p.t.Fatal(err)
 		}
 	}
@@ -201,7 +155,7 @@ func TestInvariantGateAlarmThatRuns(t *testing.T) {
 // count is how often each alarm has run, by what it wrote.
 func (p *powerless) count(name string) string {
 	var b strings.Builder
-	if err := p.host.Export(p.t.Context(), room.Key{Namespace: "clocks", Room: name}, &b, room.LinesFormat); err != nil {
+	if err := p.Export(p.t.Context(), room.Key{Namespace: "clocks", Room: name}, &b, room.LinesFormat); err != nil {
 		p.t.Fatal(err)
 	}
 	var all []string
@@ -211,8 +165,8 @@ func (p *powerless) count(name string) string {
 	return strings.Join(all, " ")
 }
 
-// An index that is missing, or is none, is made anew from the rooms' files.
-func TestAlarmIndexIsMadeAnew(t *testing.T) {
+// An index that is missing, or is no database, is built again from the rooms' files.
+func TestAlarmIndexIsBuiltAgain(t *testing.T) {
 	for what, harm := range map[string]func(t *testing.T, dir string) error{
 		"missing": func(_ *testing.T, dir string) error { return os.RemoveAll(filepath.Join(dir, "_alarms")) },
 		"no database": func(_ *testing.T, dir string) error {
@@ -287,7 +241,7 @@ func TestAlarmIndexIsCorrected(t *testing.T) {
 	h.Join("clocks", "unknown", "")
 	h.Advance(0)
 	if got := s.order(); got != "unknown" {
-		t.Errorf("behind its waking ran %q", got)
+		t.Errorf("after it woke there ran %q", got)
 	}
 	h.Advance(time.Hour)
 	if got := s.order(); got != "unknown moved" {
@@ -348,7 +302,7 @@ func TestAlarmsOfABackup(t *testing.T) {
 	}
 	h.Advance(0)
 	if got := s.order(); got != "soon soon" {
-		t.Errorf("behind the restore ran %q", got)
+		t.Errorf("after the restore there ran %q", got)
 	}
 	h.Advance(2 * time.Hour)
 	if got := s.order(); got != "soon soon later" {
@@ -404,12 +358,12 @@ func TestAlarmThatKillsTheProcess(t *testing.T) {
 	})
 	for range 10 {
 		p.clock.Advance(2 * time.Minute)
-		p.host.SettleAlarms(t.Context())
+		p.SettleAlarms(t.Context())
 		if !died {
 			break
 		}
 		died = false
-		p.stop()
+		_ = p.Shutdown(context.Background()) // its disk is dead
 		if err := p.disk.Restart(); err != nil {
 			t.Fatal(err)
 		}
@@ -418,7 +372,7 @@ func TestAlarmThatKillsTheProcess(t *testing.T) {
 	if deaths < 3 || deaths > 5 {
 		t.Errorf("the process died %d times", deaths)
 	}
-	if f := p.host.AlarmFailures(); len(f) != 1 || f[0].Name != "killer" {
+	if f := p.AlarmFailures(); len(f) != 1 || f[0].Name != "killer" {
 		t.Errorf("given up: %v", f)
 	}
 	for name, want := range map[string]string{"r1": "a:1 b:0 c:0", "r3": "a:0 b:0 c:1"} {

@@ -1,6 +1,6 @@
 package room
 
-// The table of a room's alarms. It is made with the room's first alarm.
+// The table of a room's alarms. It is created with the room's first alarm.
 
 import (
 	"math"
@@ -9,19 +9,27 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// never is behind every alarm, in Unix milliseconds.
+// never is later than the time of every alarm, in Unix milliseconds.
 const never = math.MaxInt64
+
+// alarmTime returns a time of the table, or the zero time for never.
+func alarmTime(ms int64) time.Time {
+	if ms == never {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
 
 // An alarmRow is a row of _den_alarms.
 type alarmRow struct {
 	name       string
-	due        int64 // of the next try, Unix ms
-	planned    int64 // of the first one
+	due        int64 // when the next try is due, Unix ms
+	planned    int64 // when the first one was
 	attempt    int   // tries that have failed
 	cron, zone string
 }
 
-// alarm is the row as handlers see it, before its next try.
+// alarm returns the row as handlers see it, before its next try.
 func (r alarmRow) alarm() Alarm {
 	return Alarm{
 		Name: r.name, Due: time.UnixMilli(r.planned).UTC(), At: time.UnixMilli(r.due).UTC(), Attempt: r.attempt + 1,
@@ -29,28 +37,28 @@ func (r alarmRow) alarm() Alarm {
 	}
 }
 
-// alarmTable is a life's look at its alarms. It belongs to the actor.
+// An alarmTable reads and writes the alarms of a room. In a life it belongs to the actor.
 type alarmTable struct {
-	db    *storage.DB
-	there bool   // the table is; if not, it may be there and empty
-	next  int64  // the earliest that is durable; never: none
-	tried string // counts a try already that it has not begun
+	db     *storage.DB
+	exists bool   // false if there is no table, or only an empty one
+	next   int64  // when the next durable alarm is due, Unix ms; never if there is none
+	tried  string // the alarm whose count already includes the try that comes next; "" if none
 }
 
-// load finds out whether there are alarms.
+// load reads when the next alarm is due.
 func (t *alarmTable) load(db *storage.DB) error {
 	t.db, t.next = db, never
 	var err error
-	if t.there, err = hasTable(db, "_den_alarms"); err != nil || !t.there {
+	if t.exists, err = hasTable(db, "_den_alarms"); err != nil || !t.exists {
 		return err
 	}
 	t.next, err = t.earliest()
 	return err
 }
 
-// make makes the table.
-func (t *alarmTable) make(c *Context) error {
-	if t.there {
+// create makes the table if it does not exist, as part of the hook.
+func (t *alarmTable) create(c *Context) error {
+	if t.exists {
 		return nil
 	}
 	_, err := t.db.Internal().Exec(`CREATE TABLE IF NOT EXISTS _den_alarms (
@@ -60,32 +68,29 @@ func (t *alarmTable) make(c *Context) error {
 	if err != nil {
 		return err
 	}
-	t.there = true
-	c.undo = append(c.undo, func() { t.there = false })
+	t.exists = true
+	c.undo = append(c.undo, func() { t.exists = false })
 	return nil
 }
 
-// put sets an alarm, as a part of the hook.
+// put sets an alarm, as part of the hook.
 func (t *alarmTable) put(c *Context, r alarmRow) error {
-	if err := t.make(c); err != nil {
+	if err := t.create(c); err != nil {
 		return err
 	}
 	if _, there, err := t.find(r.name); err != nil {
 		return err
 	} else if !there {
-		if n, err := t.number("SELECT count(*) FROM _den_alarms"); err != nil || n >= MaxAlarms {
-			return orElse(err, ErrTooManyAlarms)
+		n, err := t.number("SELECT count(*) FROM _den_alarms")
+		if err != nil {
+			return err
+		}
+		if n >= MaxAlarms {
+			return ErrTooManyAlarms
 		}
 	}
 	c.alarmed = true
 	return t.write(r)
-}
-
-func orElse(err, other error) error {
-	if err == nil {
-		return other
-	}
-	return err
 }
 
 func (t *alarmTable) write(r alarmRow) error {
@@ -94,9 +99,9 @@ func (t *alarmTable) write(r alarmRow) error {
 	return err
 }
 
-// remove cancels an alarm, as a part of the hook.
+// remove cancels an alarm, as part of the hook, and reports whether there was one.
 func (t *alarmTable) remove(c *Context, name string) (bool, error) {
-	if !t.there {
+	if !t.exists {
 		return false, nil
 	}
 	removed, err := t.db.Internal().Exec("DELETE FROM _den_alarms WHERE name = ?", name)
@@ -109,21 +114,22 @@ func (t *alarmTable) remove(c *Context, name string) (bool, error) {
 
 const alarmColumns = "SELECT name, due, planned, attempt, cron, zone FROM _den_alarms "
 
-func (t *alarmTable) find(name string) (r alarmRow, there bool, err error) {
-	found, err := t.read(alarmColumns+"WHERE name = ?", name)
-	if len(found) == 0 {
+// find returns the alarm of a name, and whether there is one.
+func (t *alarmTable) find(name string) (r alarmRow, found bool, err error) {
+	rows, err := t.read(alarmColumns+"WHERE name = ?", name)
+	if len(rows) == 0 {
 		return alarmRow{}, false, err
 	}
-	return found[0], true, err
+	return rows[0], true, err
 }
 
-// list gives the first n alarms that are due up to a time, in the order in which they run.
+// list returns the first n alarms that are due until a time, in the order in which they run.
 func (t *alarmTable) list(until int64, n int) ([]alarmRow, error) {
 	return t.read(alarmColumns+"WHERE due <= ? ORDER BY due, name LIMIT ?", until, n)
 }
 
 func (t *alarmTable) read(sql string, args ...any) (found []alarmRow, err error) {
-	if !t.there {
+	if !t.exists {
 		return nil, nil
 	}
 	rows, err := t.db.Internal().Query(sql, args...)
@@ -140,22 +146,15 @@ func (t *alarmTable) read(sql string, args ...any) (found []alarmRow, err error)
 	return found, rows.Err()
 }
 
-// earliest is when the next alarm is due, those of the turn in work counted; never if there is none.
+// earliest returns when the next alarm is due, or never. It includes what the open transaction has written.
 func (t *alarmTable) earliest() (int64, error) {
-	if !t.there {
+	if !t.exists {
 		return never, nil
 	}
 	return t.number("SELECT coalesce(min(due), 9223372036854775807) FROM _den_alarms")
 }
 
 func (t *alarmTable) number(sql string) (n int64, err error) {
-	rows, err := t.db.Internal().Query(sql)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	if rows.Next() {
-		n = rows.Int(0)
-	}
-	return n, rows.Err()
+	_, err = firstRow(t.db, func(row *storage.Rows) { n = row.Int(0) }, sql)
+	return n, err
 }

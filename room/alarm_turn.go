@@ -1,6 +1,6 @@
 package room
 
-// How a room runs the alarms that are due: each as a unit of its own, in the room's next turn.
+// How a room runs the alarms that are due: in its next turn, each in a savepoint of its own.
 
 import (
 	"errors"
@@ -12,38 +12,33 @@ import (
 )
 
 const (
-	// alarmsInTurn is how many alarms a room runs at most before it looks after its other messages, and
-	// alarmsTime how long it does.
+	// alarmsInTurn is how many alarms a room runs before it serves its other messages, and alarmsTime is how long it
+	// runs them, at most.
 	alarmsInTurn = 64
 	alarmsTime   = 50 * time.Millisecond
-	// firstRetry is how long after the first try that failed the second is; each later one takes twice as
-	// long, and all of them up to a fifth more or less, so that rooms that failed together don't
-	// come back together.
+	// firstRetry is the pause after the first try that fails. Each later pause is twice as long. All of them are up to a
+	// fifth longer or shorter, so that rooms that failed together do not all try again together.
 	firstRetry = 2 * time.Second
 )
 
-// An alarmMessage has a room run the alarms that are due. When it is careful the room counts the
-// try of the first one durably, before it runs it, and runs no other: an alarm that ends the process or
-// hangs must come to an end some time.
-type alarmMessage struct{ careful bool }
+// An alarmMessage tells a room to run the alarms that are due. With countFirst the room counts a try of the first one
+// durably before it runs it, and runs no other. So an alarm that ends the process, or hangs, is given up some time.
+type alarmMessage struct{ countFirst bool }
 
 var (
 	errNoAlarmHook = errors.New("room: the room has alarms, but its handler has no OnAlarm")
-	errLostTries   = errors.New("room: its last try did not come to an end")
+	errLostTries   = errors.New("room: the last try did not end")
 )
 
-// nextAlarm is when the room's next alarm is due, as far as that is durable.
+// nextAlarm returns when the room's next durable alarm is due, and whether there is one.
 func (l *life) nextAlarm() (time.Time, bool) {
-	if l.alarms.next == never {
-		return time.Time{}, false
-	}
-	return time.UnixMilli(l.alarms.next), true
+	return alarmTime(l.alarms.next), l.alarms.next != never
 }
 
-// countTries counts the try that a careful message in the batch asks for.
+// countTries counts the try of an alarm if a message of the batch says countFirst.
 func (l *life) countTries(batch []*actor.Envelope) {
 	for _, env := range batch {
-		if m, is := env.Message.(*alarmMessage); is && m.careful {
+		if m, is := env.Message.(*alarmMessage); is && m.countFirst {
 			if err := l.alarms.countTry(l.host.opts.Clock.Now().UnixMilli(), l.host.opts.AlarmTries); err != nil {
 				l.log.Error("an alarm's try was not counted", "err", err)
 			}
@@ -52,7 +47,7 @@ func (l *life) countTries(batch []*actor.Envelope) {
 	}
 }
 
-// countTry writes down, in a transaction of its own, that the first alarm that is due is tried once more.
+// countTry adds one to the tries of the first alarm that is due. It is not part of a batch's transaction.
 func (t *alarmTable) countTry(now int64, tries int) error {
 	due, err := t.list(now, 1)
 	if err != nil || len(due) == 0 || due[0].attempt >= tries {
@@ -66,19 +61,19 @@ func (t *alarmTable) countTry(now int64, tries int) error {
 	return nil
 }
 
-// alarms runs those that are due.
+// alarms runs the alarms that are due.
 func (t *turn) alarms(m *alarmMessage) error {
 	l := t.life
 	now := l.host.opts.Clock.Now()
 	n := alarmsInTurn
-	if m.careful {
+	if m.countFirst {
 		n = 1
 	}
 	due, err := l.alarms.list(now.UnixMilli(), n)
 	if err != nil {
 		return t.storageError(err)
 	}
-	t.alarmed = true // the clock is told what is next, also where it was wrong
+	t.alarmed = true // so that the clock hears what is next, also if it was wrong
 	handler, has := l.handler.(AlarmHandler)
 	if !has && len(due) > 0 {
 		l.log.Error("alarms wait", "err", errNoAlarmHook)
@@ -86,14 +81,14 @@ func (t *turn) alarms(m *alarmMessage) error {
 	}
 	for i, r := range due {
 		if i > 0 && l.host.opts.Clock.Now().Sub(now) > alarmsTime {
-			return nil // the others come with the clock's next call
+			return nil // the clock will call again for the others
 		}
-		if i > 0 { // those before may have changed it
-			again, there, err := l.alarms.find(r.name)
+		if i > 0 { // the alarms before may have changed this one
+			again, found, err := l.alarms.find(r.name)
 			if err != nil {
 				return t.storageError(err)
 			}
-			if !there || again.due > now.UnixMilli() {
+			if !found || again.due > now.UnixMilli() {
 				continue
 			}
 			r = again
@@ -108,12 +103,12 @@ func (t *turn) alarms(m *alarmMessage) error {
 	return nil
 }
 
-// alarm runs one. An error is no fault of the alarm's: it was not counted.
+// alarm runs one alarm. If it returns an error, the storage has failed and the try does not count.
 func (t *turn) alarm(handler AlarmHandler, r alarmRow) error {
 	l := t.life
 	try := r.attempt + 1
 	if l.alarms.tried == r.name {
-		try = r.attempt // which counts it already
+		try = r.attempt // it already includes this one
 	}
 	l.alarms.tried = ""
 	if try > l.host.opts.AlarmTries {
@@ -122,7 +117,7 @@ func (t *turn) alarm(handler AlarmHandler, r alarmRow) error {
 	r.attempt = try - 1
 	c := t.context(nil, nil)
 	commit, err := t.unit(c, "OnAlarm", func() error {
-		if err := l.pass(r, c.now); err != nil {
+		if err := l.advanceAlarm(r, c.now); err != nil {
 			return err
 		}
 		return handler.OnAlarm(c, r.alarm())
@@ -143,11 +138,11 @@ func (t *turn) alarm(handler AlarmHandler, r alarmRow) error {
 	wait += time.Duration((l.rand.Float64() - 0.5) * 0.4 * float64(wait))
 	r.attempt, r.due = try, c.now.Add(wait).UnixMilli()
 	l.log.Warn("an alarm failed, and is tried again", "alarm", r.name, "try", try, "in", wait, "err", err)
-	return t.rewrite(r)
+	return t.rewriteAlarm(r)
 }
 
-// pass takes an alarm out of the table, or on to its next time.
-func (l *life) pass(r alarmRow, now time.Time) error {
+// advanceAlarm removes an alarm from the table, or sets a periodic one to its next time.
+func (l *life) advanceAlarm(r alarmRow, now time.Time) error {
 	if r.cron != "" {
 		schedule, err := l.host.zones.parseSchedule(r.cron, r.zone)
 		if err != nil {
@@ -162,8 +157,8 @@ func (l *life) pass(r alarmRow, now time.Time) error {
 	return err
 }
 
-// rewrite writes what has become of an alarm that failed, in the turn's transaction.
-func (t *turn) rewrite(r alarmRow) error {
+// rewriteAlarm writes the next try of an alarm that failed, in the turn's transaction.
+func (t *turn) rewriteAlarm(r alarmRow) error {
 	err := t.begin()
 	if err == nil {
 		err = t.life.alarms.write(r)
@@ -172,8 +167,7 @@ func (t *turn) rewrite(r alarmRow) error {
 	return t.storageError(err)
 }
 
-// giveUp ends an alarm that has failed too often: it is reported, and a periodic one goes on
-// with its next time.
+// giveUp gives up an alarm that has failed too often, and reports it. A periodic one stays, with its next time.
 func (t *turn) giveUp(r alarmRow, cause error) error {
 	l := t.life
 	failure := AlarmFailure{
@@ -183,9 +177,9 @@ func (t *turn) giveUp(r alarmRow, cause error) error {
 	if err := t.begin(); err != nil {
 		return t.storageError(err)
 	}
-	if err := l.pass(r, failure.At); errors.Is(err, ErrBadAlarm) { // its time zone has gone
+	if err := l.advanceAlarm(r, failure.At); errors.Is(err, ErrBadAlarm) { // its time zone no longer exists
 		r.cron = ""
-		err = l.pass(r, failure.At)
+		err = l.advanceAlarm(r, failure.At)
 		if err != nil {
 			return t.storageError(err)
 		}
@@ -201,8 +195,8 @@ func (t *turn) giveUp(r alarmRow, cause error) error {
 	return nil
 }
 
-// lowerAlarms finds out when the next alarm will be, and makes durable that the room is woken then. It comes
-// before the room's own commit, in which the file notes it for the next life.
+// lowerAlarms returns when the next alarm will be due, and makes durable that the room is woken then. It is called
+// before the room's commit, which notes the time in the file for the next life.
 func (t *turn) lowerAlarms() (next int64, err error) {
 	l := t.life
 	if next, err = l.alarms.earliest(); err != nil {
@@ -214,7 +208,7 @@ func (t *turn) lowerAlarms() (next int64, err error) {
 	return next, l.host.alarms.Lower(l.name, time.UnixMilli(next))
 }
 
-// setAlarms tells the clock what has become durable. A life that was fenced has no say any more.
+// setAlarms tells the clock when the next alarm is due, once that is durable. A life that was fenced may not.
 func (l *life) setAlarms(next int64) {
 	l.gate.Lock()
 	defer l.gate.Unlock()
@@ -223,14 +217,13 @@ func (l *life) setAlarms(next int64) {
 	}
 	l.alarms.next = next
 	l.alarm.Store(next)
-	at, _ := l.nextAlarm()
-	l.host.alarms.Set(l.name, at)
+	l.host.alarms.Set(l.name, alarmTime(next))
 }
 
-// loadAlarms finds a room's alarms when its file is opened, and corrects the clock.
+// loadAlarms reads when the next alarm is due when a life opens its file, and corrects the clock.
 func (l *life) loadAlarms() error {
 	if at, noted := l.db.Alarm(); noted {
-		l.alarms = alarmTable{db: l.db, next: at, there: at != never}
+		l.alarms = alarmTable{db: l.db, next: at, exists: at != never}
 	} else if err := l.alarms.load(l.db); err != nil {
 		return err
 	}

@@ -161,7 +161,7 @@ func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) erro
 // old file is kept, "" where there was none. The source is any whole file of a room that is not
 // in use; namespace and room become those of key. It is checked before anything is touched. What
 // the room has been sent before is served first, then its life ends; what comes meanwhile
-// waits for the next life. Connections stay, and get their channels anew.
+// waits for the next life. Connections stay, and get their channels from scratch.
 func (h *Host) Restore(ctx context.Context, key Key, source string) (kept string, err error) {
 	err = h.replace(ctx, key, func(o storage.Options) (*storage.Replacement, error) {
 		return storage.PrepareRestore(o, source)

@@ -127,7 +127,7 @@ func (l *life) counts(batch []*actor.Envelope) bool {
 	return slices.ContainsFunc(batch, func(env *actor.Envelope) bool {
 		switch m := env.Message.(type) {
 		case *alarmMessage:
-			return m.careful
+			return m.countFirst
 		case *actionMessage:
 			return hung && m.mutation != 0
 		}

@@ -2,7 +2,6 @@ package room_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -10,41 +9,27 @@ import (
 	"time"
 
 	"github.com/denrooms/den/room"
-	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage"
-	"github.com/denrooms/den/storage/faultdisk"
 )
 
 // Rooms that have no file yet: they are rooms to everybody who works with them as a whole, also when
 // a power cut has left them in the commit log only.
 
-// unborn is a host on a disk in memory.
+// unborn is a host with nests on a disk that may lose power.
 type unborn struct {
-	t     *testing.T
-	disk  *faultdisk.Disk
-	clock *roomtest.Clock
-	o     room.Options
-	log   bytes.Buffer
-	host  *room.Host
+	*diskHost
+	log bytes.Buffer
 }
 
 func newUnborn(t *testing.T) *unborn {
 	t.Helper()
-	u := &unborn{t: t, disk: faultdisk.New(1, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock()}
-	unregister, err := u.disk.Register(t.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		u.stop()
-		if err := unregister(); err != nil {
-			t.Error(err)
-		}
-	})
-	u.o = room.Options{Dir: "/data", FS: u.disk.FS(t.Name()), Clock: u.clock, Seed: 1, Logger: slog.New(slog.NewTextHandler(&u.log, nil))}
+	u := &unborn{diskHost: newDiskHost(t, 1, func(h *room.Host) error {
+		return h.Register("nests", func() room.Handler { return new(nestling) })
+	})}
+	u.o.Logger = slog.New(slog.NewTextHandler(&u.log, nil))
 	u.start()
 	// The first one makes the template.
-	if err := u.host.Settle(t.Context(), nest("first")); err != nil {
+	if err := u.Settle(t.Context(), nest("first")); err != nil {
 		t.Fatal(err, u.log.String())
 	}
 	return u
@@ -75,37 +60,9 @@ func (n *nestling) OnStart(c *room.Context) error {
 
 func (n *nestling) OnAlarm(*room.Context, room.Alarm) error { return nil }
 
-func (u *unborn) start() {
-	u.t.Helper()
-	host, err := room.Open(u.o)
-	if err == nil {
-		err = host.Register("nests", func() room.Handler { return new(nestling) })
-	}
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	u.host = host
-}
-
-func (u *unborn) stop() {
-	if err := u.host.Shutdown(context.Background()); err != nil && u.disk.Stats().Crashes == 0 {
-		u.t.Error(err)
-	}
-}
-
-func (u *unborn) cut() {
-	u.t.Helper()
-	u.disk.Crash()
-	u.stop()
-	if err := u.disk.Restart(); err != nil {
-		u.t.Fatal(err)
-	}
-	u.start()
-}
-
 func (u *unborn) rooms() (names []string) {
 	u.t.Helper()
-	for key, err := range u.host.Rooms(u.t.Context(), "nests") {
+	for key, err := range u.Rooms(u.t.Context(), "nests") {
 		if err != nil {
 			u.t.Fatal(err)
 		}
@@ -129,7 +86,7 @@ func (u *unborn) file(name string) bool {
 func (u *unborn) wake(names ...string) {
 	u.t.Helper()
 	for _, name := range names {
-		if err := u.host.Settle(u.t.Context(), nest(name)); err != nil {
+		if err := u.Settle(u.t.Context(), nest(name)); err != nil {
 			u.t.Fatal(err, u.log.String())
 		}
 		if u.file(name) {
@@ -145,14 +102,14 @@ func TestRoomWithoutAFile(t *testing.T) {
 	if got := fmt.Sprint(u.rooms()); got != "[a empty first]" {
 		t.Errorf("the rooms are %s", got)
 	}
-	if err := u.host.Backup(t.Context(), nest("a"), "/a.db"); err != nil {
+	if err := u.Backup(t.Context(), nest("a"), "/a.db"); err != nil {
 		t.Error(err)
 	}
-	if err := u.host.Import(t.Context(), nest("a"), bytes.NewReader(nil)); err == nil {
+	if err := u.Import(t.Context(), nest("a"), bytes.NewReader(nil)); err == nil {
 		t.Error("it was imported over")
 	}
 	for _, name := range []string{"a", "empty"} {
-		if err := u.host.Sleep(t.Context(), nest(name)); err != nil {
+		if err := u.Sleep(t.Context(), nest(name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -179,22 +136,22 @@ func TestRoomsOfTheLogOnly(t *testing.T) {
 					t.Errorf("%s", got)
 				}
 			case "backup":
-				if err := u.host.Backup(ctx, nest("a"), "/a.db"); err != nil {
+				if err := u.Backup(ctx, nest("a"), "/a.db"); err != nil {
 					t.Error(err)
 				}
-				if err := u.host.Backup(ctx, nest("empty"), "/e.db"); err == nil {
+				if err := u.Backup(ctx, nest("empty"), "/e.db"); err == nil {
 					t.Error("a room that nobody has seen was copied")
 				}
 			case "alarms":
-				rooms, alarmed, err := u.host.RebuildAlarms(ctx, "nests")
+				rooms, alarmed, err := u.RebuildAlarms(ctx, "nests")
 				if rooms != 3 || alarmed != 3 || err != nil {
 					t.Errorf("%d rooms, %d with alarms, %v", rooms, alarmed, err)
 				}
 			case "status":
-				if _, err := u.host.MigrationStatus(nest("a")); err != nil {
+				if _, err := u.MigrationStatus(nest("a")); err != nil {
 					t.Error(err)
 				}
-				if _, err := u.host.MigrationStatus(nest("empty")); err == nil {
+				if _, err := u.MigrationStatus(nest("empty")); err == nil {
 					t.Error("a room that nobody has seen has a status")
 				}
 			case "recovered":
@@ -211,7 +168,7 @@ func TestRoomsOfTheLogOnly(t *testing.T) {
 			u.stop()
 			u.start()
 			for _, name := range []string{"a", "b"} {
-				s, err := u.host.MigrationStatus(nest(name))
+				s, err := u.MigrationStatus(nest(name))
 				if err != nil {
 					t.Errorf("%s: %+v, %v", name, s, err)
 				}

@@ -15,7 +15,7 @@ type Clock interface {
 type Timer interface {
 	// Stop takes the call back, and tells whether it was still to come.
 	Stop() bool
-	// Reset sets the call anew, d from now, and tells whether it was still to come.
+	// Reset puts the call d from now, and tells whether it was still to come.
 	Reset(d time.Duration) bool
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -106,67 +105,30 @@ func (h *hall) OnRequest(c *room.Context, w http.ResponseWriter, r *http.Request
 	return err
 }
 
-// A house is a host of halls on a disk in memory.
+// A house is a host of halls on a disk that may lose power.
 type house struct {
-	t     *testing.T
-	disk  *faultdisk.Disk
-	clock *roomtest.Clock
-	desk  *desk
-	opts  []room.Option
-	*room.Host
+	*diskHost
+	desk *desk
 }
 
 var mainHall = room.Key{Namespace: "hall", Room: "main"}
 
 func newHouse(t *testing.T, opts ...room.Option) *house {
 	t.Helper()
-	h := &house{t: t, disk: faultdisk.New(1, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock(), opts: opts}
-	h.desk = &desk{entered: make(chan struct{}, 100), block: make(chan struct{})}
-	unregister, err := h.disk.Register(t.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.open()
-	t.Cleanup(func() {
-		h.disk.Heal()
-		h.stop()
-		if err := unregister(); err != nil {
-			t.Error(err)
-		}
-	})
+	desk := &desk{entered: make(chan struct{}, 100), block: make(chan struct{})}
+	h := &house{newDiskHost(t, 1, func(h *room.Host) error {
+		return h.Register("hall", func() room.Handler { return &hall{desk: desk} }, opts...)
+	}), desk}
+	h.start()
 	return h
-}
-
-func (h *house) open() {
-	h.t.Helper()
-	host, err := room.Open(room.Options{Dir: "/data", FS: h.disk.FS(h.t.Name()), Clock: h.clock, Seed: 1, Logger: slog.New(slog.DiscardHandler)})
-	if err == nil {
-		err = host.Register("hall", func() room.Handler { return &hall{desk: h.desk} }, h.opts...)
-	}
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.Host = host
-}
-
-func (h *house) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := h.Shutdown(ctx); err != nil && h.disk.Stats().Crashes == 0 {
-		h.t.Error(err)
-	}
 }
 
 // crash cuts the power and begins again.
 func (h *house) crash() {
 	h.t.Helper()
-	h.disk.Crash()
-	h.stop()
-	if err := h.disk.Restart(); err != nil {
-		h.t.Fatal(err)
-	}
+	h.cutPower()
 	h.desk.take()
-	h.open()
+	h.start()
 }
 
 func (h *house) join(id string) *room.Session {
@@ -245,7 +207,7 @@ func TestCloseAtShutdown(t *testing.T) {
 			if got := h.desk.take(); got != "alice shutdown 1001, bob shutdown 1001" {
 				t.Errorf("OnClose was told of %q", got)
 			}
-			h.open()
+			h.start()
 			h.mustBe("", "")
 		})
 	}
@@ -261,7 +223,7 @@ func TestCloseAtShutdownIsBounded(t *testing.T) {
 	_ = h.Shutdown(ctx) // it goes on by itself
 	h.stop()
 	_ = h.desk.take()
-	h.open()
+	h.start()
 	h.advance(time.Hour) // the room was not called for
 	if got := h.online(); got != "alice" && got != "" {
 		t.Errorf("%q are online", got)

@@ -16,7 +16,7 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// Compacted is what Host.Compact did.
+// Compacted is what Host.Compact did: Before and After are the file's sizes in bytes; where they are equal there was nothing to do.
 type Compacted = storage.Compacted
 
 // pastDir is where the files are that were replaced, as long as the rooms' history leads through them.

@@ -67,11 +67,12 @@ func (c *Context) Value(key any) any {
 // Key names the room.
 func (c *Context) Key() Key { return c.life.key }
 
-// Conn is the connection that the hook is called for; nil in OnStart, in
-// OnRequest, and behind Go.
+// Conn is the connection that the hook is called for: in OnConnect, OnClose, OnMessage and an
+// action's hook. It is nil in all others, in OnAlarm too, and in the then of Go.
 func (c *Context) Conn() *Conn { return c.conn }
 
-// Identity is who asks: the connection's or the plain request's identity.
+// Identity is who asks: the connection's or the plain request's identity. Where nobody asks,
+// as in OnAlarm and in the then of Go, it is zero.
 func (c *Context) Identity() Identity {
 	if c.conn != nil {
 		return *c.conn.c.Identity

@@ -21,7 +21,7 @@ const (
 	Durable Durability = iota
 	// Relaxed: it survives the end of the process, and after 100 ms a power cut too: the log is
 	// synced that often. A client that saw what a power cut then took may keep it until it gets
-	// its channels anew.
+	// its channels from scratch.
 	Relaxed
 	// DurableFiles: it survives a power cut, by the room's own file. There is no commit log, so no
 	// earlier states of a room; on a disk that syncs fast, and with few rooms, it is as good.
@@ -117,7 +117,7 @@ func (h *Host) closeLog() error {
 // wakes if it must.
 func (h *Host) relieve(key Key) {
 	if key.Namespace == alarmsDir {
-		h.alarms.Relieve()
+		h.alarms.CheckpointSoon()
 		return
 	}
 	if !h.HasNamespace(key.Namespace) {

@@ -43,21 +43,9 @@ func TestFullDiskExactlyOnce(t *testing.T) {
 		// The WAL is written in pieces. Whether one is left for when the log has the action depends on where the last one ends.
 		after, size := n%12, 200_000+n/12*20_000 // writes of the WAL before the disk is full; bytes
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			disk := faultdisk.New(uint64(n), faultdisk.PowersafeOverwrite)
-			name := t.Name()
-			unregister, err := disk.Register(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := unregister(); err != nil {
-					t.Error(err)
-				}
-			})
+			disk, with := onDisk(t, uint64(n))
 			var said logRecords
-			h, _ := open(t, func(o *room.Options) {
-				o.FS, o.Dir, o.Logger = disk.FS(name), "/data", slog.New(slog.NewJSONHandler(&said, nil))
-			})
+			h, _ := open(t, with, func(o *room.Options) { o.Logger = slog.New(slog.NewJSONHandler(&said, nil)) })
 			alice := h.Join("shop", "r", "alice")
 			mustSucceed(t, alice.DoNumbered("phone", 1, "items", "sql", "CREATE TABLE big (x); INSERT INTO big VALUES (zeroblob(10))"))
 			h.SleepRoom("shop", "r") // from here on it has a file

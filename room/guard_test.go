@@ -83,7 +83,7 @@ func (l *logRecords) of(t *testing.T, name string) (records []map[string]any) {
 // mustFail checks that one room is failing, for a reason.
 func (c *cursed) mustFail(name, reason string) {
 	c.t.Helper()
-	failures := c.host.Failures()
+	failures := c.Failures()
 	if len(failures) != 1 || failures[0].Key != nest(name) || !strings.Contains(failures[0].Err.Error(), reason) {
 		c.t.Errorf("the failures are %v, want one of %s with %q", failures, name, reason)
 	}
@@ -107,7 +107,7 @@ func TestPanicInRecovery(t *testing.T) {
 	u.mustFail("c", "the curse of c.db")
 	for range 3 { // it is tried again whenever somebody calls for it
 		u.clock.Advance(time.Minute)
-		_, err := u.host.Connect(t.Context(), nest("c"), room.ConnectRequest{Link: nowhere{}})
+		_, err := u.Connect(t.Context(), nest("c"), room.ConnectRequest{Link: nowhere{}})
 		if code, message := room.ErrorCode(err); code != "room_unavailable" || strings.Contains(message, "curse") {
 			t.Errorf("a client is told %s: %s", code, message)
 		}
@@ -118,10 +118,10 @@ func TestPanicInRecovery(t *testing.T) {
 	}
 	u.curse.Store("")
 	u.clock.Advance(time.Minute)
-	if err := u.host.Settle(t.Context(), nest("c")); err != nil {
+	if err := u.Settle(t.Context(), nest("c")); err != nil {
 		t.Error(err)
 	}
-	if failures := u.host.Failures(); len(failures) != 0 {
+	if failures := u.Failures(); len(failures) != 0 {
 		t.Errorf("when it had started: %v", failures)
 	}
 }
@@ -146,7 +146,7 @@ func TestPanicInOtherRoomsFiles(t *testing.T) {
 	u.clock.Advance(0)
 	u.mustFail("b", "the curse of b.db")
 	alarmed := map[string]bool{}
-	for a, err := range u.host.Alarms(t.Context()) {
+	for a, err := range u.Alarms(t.Context()) {
 		if err != nil {
 			t.Error(err)
 		}
@@ -156,11 +156,11 @@ func TestPanicInOtherRoomsFiles(t *testing.T) {
 		t.Errorf("alarms are known of %v", alarmed)
 	}
 	for _, name := range names {
-		_, err := u.host.MigrationStatus(nest(name))
+		_, err := u.MigrationStatus(nest(name))
 		if (err != nil) != (name == "b") {
 			t.Errorf("the migrations of %s: %v", name, err)
 		}
-		err = u.host.Backup(t.Context(), nest(name), "/"+name+".copy")
+		err = u.Backup(t.Context(), nest(name), "/"+name+".copy")
 		if (err != nil) != (name == "b") {
 			t.Errorf("the backup of %s: %v", name, err)
 		}
@@ -184,7 +184,7 @@ func TestPanicInTheIndexOfAlarms(t *testing.T) {
 		t.Errorf("%v, %v", names, err)
 	}
 	next := 0
-	for a, err := range u.host.Alarms(t.Context()) {
+	for a, err := range u.Alarms(t.Context()) {
 		if next++; err != nil || a.Key.Room == "" {
 			t.Error(a, err)
 		}

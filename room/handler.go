@@ -29,7 +29,7 @@ type Handler interface {
 	// for clients, ErrNotFound and Abort; an action that waits is told room_unavailable, and keeps its number.
 	OnStart(c *Context) error
 
-	// OnWake follows OnStart in every life but a room's first: behind a sleep, a restart or a
+	// OnWake follows OnStart in every life but a room's first: after a sleep, a restart or a
 	// crash. A room that left nothing, see OnStart, has a first life again, unless a connection has outlived the one before. Both are one
 	// action: if either fails nothing of them holds.
 	OnWake(c *Context) error

@@ -14,14 +14,16 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
 
-// A Key names a room: a namespace and a name within it.
+// A Key names a room: its fields are Namespace and Room, the name within the namespace, both strings and decoded.
 type Key = actor.Key
 
-// An Identity says who a client is.
+// An Identity says who a client is: Subject, a string, is the user's id, and Claims, a map[string]any, is what else
+// authentication found out, as plain data. The zero Identity is anybody.
 type Identity = hibernate.Identity
 
 // A Link carries messages to one client; a Frame is such a message.
@@ -30,8 +32,8 @@ type (
 	Frame = hibernate.Frame
 )
 
-// Options of a host. The zero value of each field stands for its default; only
-// Dir must be given.
+// Options of a host. The zero value of each field stands for its default, and so does a
+// negative number where the field does not say what it means. Only Dir must be given.
 type Options struct {
 	// Dir is the data directory. It is made if it is not there, and locked: a
 	// directory has one host.
@@ -56,7 +58,8 @@ type Options struct {
 	// has of messages that have not come whole, what waits for a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
 	// refused with overloaded. A client for which as much waits as is left is too slow and is closed. It is not all that
 	// the process takes: rooms that are awake come on top. Default: half of the machine's memory, or of what
-	// the process may have (on Linux its cgroup's limit); 512 MiB where neither is known. See Host.MemoryUsed.
+	// the process may have (on Linux its cgroup's limit); 512 MiB where neither is known. Less than 16 MiB, which
+	// the den command refuses, is too little for a few clients. See Host.MemoryUsed.
 	Memory int64
 	// InFlight is how many messages of one connection may be in work; its socket is
 	// not read while there are so many. Default 256.
@@ -81,7 +84,7 @@ type Options struct {
 	// room_full; what only deletes still passes. Default 10 GiB.
 	MaxRoomBytes int64
 	// History is how many of its newest actions a room remembers the changed rows of. A
-	// client that was away for longer gets its channels anew. Default 100,000.
+	// client that was away for longer gets its channels from scratch. Default 100,000.
 	History int
 	// MaxSnapshotBytes is how much JSON is sent at once where it cannot come in steps: a channel whose table was
 	// redefined, and what a life that broke has not handed out. It is also how long the answer to a cursor
@@ -91,7 +94,7 @@ type Options struct {
 	// Durability says what an acknowledgement means. Default: Durable.
 	Durability Durability
 	// Retention is how long a room remembers what was deleted and what was changed; a
-	// client that was away for longer gets its channels anew. Default 7 days.
+	// client that was away for longer gets its channels from scratch. Default 7 days.
 	Retention time.Duration
 	// TimeTravel is how far back a room's earlier states can be had, see Host.StateAt. The
 	// node's commit log keeps what that needs. Default 24 h; negative: not at all.
@@ -169,7 +172,7 @@ func (o *Options) setDefaults() {
 		o.KeepReplaced = 30 * 24 * time.Hour
 	}
 	if o.AlarmRooms == 0 {
-		o.AlarmRooms = hibernate.DefaultAtOnce
+		o.AlarmRooms = alarm.DefaultMaxCalls
 	}
 	def(&o.AlarmTries, 6)
 }
@@ -197,7 +200,7 @@ type Host struct {
 	conns      hibernate.Registry
 	memory     *hibernate.Memory
 	outside    *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
-	alarms     *hibernate.AlarmClock
+	alarms     *alarm.Clock
 	zones      zones
 
 	presence hibernate.Presence

@@ -159,16 +159,6 @@ func appliedMigrations(db *storage.DB) ([]string, error) {
 	return names, rows.Err()
 }
 
-// hasTable tells whether a room's file has a table of Den's: an old one may not.
-func hasTable(db *storage.DB, name string) (bool, error) {
-	rows, err := db.Internal().Query(`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`, name)
-	if err != nil {
-		return false, err
-	}
-	there := rows.Next()
-	return there, errors.Join(rows.Err(), rows.Close())
-}
-
 // migrateOnce runs one migration as a transaction of its own.
 func (l *life) migrateOnce(version int, m Migration) error {
 	t := &turn{life: l}

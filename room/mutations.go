@@ -77,16 +77,11 @@ func (t *turn) markOf(client, subject string) (*mark, error) {
 		return m, nil
 	}
 	m := &mark{client: client, subject: subject}
-	rows, err := l.db.Internal().Query(`SELECT mutation, seen_at FROM _den_clients WHERE client = ? AND subject = ?`, client, subject)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	if rows.Next() {
-		m.stored, m.seen = uint64(rows.Int(0)), rows.Int(1)
+	_, err := firstRow(l.db, func(row *storage.Rows) {
+		m.stored, m.seen = uint64(row.Int(0)), row.Int(1)
 		m.last = m.stored
-	}
-	if err := rows.Err(); err != nil {
+	}, `SELECT mutation, seen_at FROM _den_clients WHERE client = ? AND subject = ?`, client, subject)
+	if err != nil {
 		return nil, err
 	}
 	if l.marks.known == nil || len(l.marks.known) >= maxMarks && len(t.marked) == 0 {

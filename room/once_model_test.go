@@ -346,18 +346,8 @@ func TestExactlyOnceKept(t *testing.T) {
 		g.log("c/1")
 	})
 	t.Run("a full disk", func(t *testing.T) {
-		disk := faultdisk.New(1, faultdisk.PowersafeOverwrite)
-		name := t.Name()
-		unregister, err := disk.Register(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := unregister(); err != nil {
-				t.Error(err)
-			}
-		})
-		g := newOnceRig(t, func(o *room.Options) { o.FS, o.Dir = disk.FS(name), "/data" })
+		disk, with := onDisk(t, 1)
+		g := newOnceRig(t, with)
 		g.settle("c", 1, ok)
 		disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: ".log", Times: -1})
 		for _, o := range []outcome{ok, {action: "abort"}, {action: "panic"}} {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
 )
 
 // What actions were answered with is kept in the room's database, in the transaction of
@@ -141,15 +142,9 @@ func (l *life) replyRows(from, to int64, do func(row replyRow, replies []byte) (
 
 // firstReply is the first row from one on, without its replies, which may be long.
 func (l *life) firstReply(from int64) (first replyRow, err error) {
-	rows, err := l.db.Internal().Query(`SELECT n, at, total FROM _den_replies WHERE n >= ? ORDER BY n LIMIT 1`, from)
-	if err != nil {
-		return first, err
-	}
-	defer rows.Close()
-	if rows.Next() {
-		first = replyRow{rows.Int(0), rows.Int(1), rows.Int(2)}
-	}
-	return first, rows.Err()
+	_, err = firstRow(l.db, func(row *storage.Rows) { first = replyRow{row.Int(0), row.Int(1), row.Int(2)} },
+		`SELECT n, at, total FROM _den_replies WHERE n >= ? ORDER BY n LIMIT 1`, from)
+	return first, err
 }
 
 // loadReplies finds out what earlier lives wrote: from the index, and from the rows that it does not cover.

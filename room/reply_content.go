@@ -58,15 +58,9 @@ func oldestContent(db *storage.DB) (stored time.Time, some bool, err error) {
 	if there, err := hasTable(db, "_den_replies"); err != nil || !there {
 		return stored, false, err
 	}
-	rows, err := db.Internal().Query(`SELECT at FROM _den_replies WHERE n > 0 AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT 1`)
-	if err != nil {
-		return stored, false, err
-	}
-	defer rows.Close()
-	if some = rows.Next(); some {
-		stored = time.UnixMilli(rows.Int(0))
-	}
-	return stored, some, rows.Err()
+	some, err = firstRow(db, func(row *storage.Rows) { stored = time.UnixMilli(row.Int(0)) },
+		`SELECT at FROM _den_replies WHERE n > 0 AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT 1`)
+	return stored, some, err
 }
 
 // stripped is a row's replies without their content.

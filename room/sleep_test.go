@@ -425,7 +425,7 @@ func TestInvariantExactlyOnceOverSleep(t *testing.T) {
 // A room with an alarm that is due at once stays awake for it. The files are in memory: Advance waits for a room's end
 // for some seconds of real time only, and a disk that others use may take longer to close a file.
 func TestSleepWaitsForAlarm(t *testing.T) {
-	_, with := onDisk(t)
+	_, with := onDisk(t, 1)
 	h, b := keep(t, with)
 	alice := h.Join("diary", "r", "alice")
 	mustSucceed(t, alice.Do("lines", "remind", object{"text": "10.5s"}))

@@ -14,18 +14,8 @@ import (
 // A disk that is full at any write of a room's start keeps it from starting, or does not
 // matter: it does not leave a life that lacks what its start has written.
 func TestStartOnAFullDisk(t *testing.T) {
-	disk := faultdisk.New(1, faultdisk.PowersafeOverwrite)
-	name := t.Name()
-	unregister, err := disk.Register(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // behind the host's end
-		if err := unregister(); err != nil {
-			t.Error(err)
-		}
-	})
-	h, _ := open(t, func(o *room.Options) { o.FS, o.Dir = disk.FS(name), "/data" })
+	disk, with := onDisk(t, 1)
+	h, _ := open(t, with)
 	for after := range 8 { // writes of the log before it is full
 		at := fmt.Sprint("r", after)
 		faults := disk.Stats().Faults

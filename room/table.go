@@ -23,7 +23,8 @@ type Stamps struct {
 // `den:"name"`; the SQL table is made from T.
 //
 // T is a struct whose first field is the id (a string or an integer) and whose last
-// is an embedded [Stamps]. Its other exported fields are columns, in the order of the
+// is an embedded [Stamps]. Of ids, "" and 0 are like any other: no method makes one, see [Context.NewID].
+// T's other exported fields are columns, in the order of the
 // fields, which is the order on the wire too: string, bool (0 or 1), integers (but for
 // uint and uint64), floats, []byte, json.RawMessage (text), time.Time (Unix
 // milliseconds), and pointers to those, which may be NULL. A tag says more:
@@ -40,17 +41,18 @@ type Stamps struct {
 //	Memo   chan int  `den:"-"`                     no column
 //
 // A commit checks references: a row that others refer to can be deleted only together with these, or after them.
-// Otherwise it is storage.ErrConstraint.
+// Otherwise it is storage.ErrConstraint, as with a row that a check, a unique index or NOT NULL refuses. A client reads conflict and not
+// which rule it was; the log has that at the level debug.
 //
 // When a room wakes its table is compared with T. A field that is new gets a column, in
 // which old rows have the default, else NULL (a pointer) or Go's zero value. Indexes,
 // checks, defaults, references and the order of the columns follow T as well. For all
-// but the indexes the table is made anew with its rows, and clients get the channel anew.
+// but the indexes the table is made again with its rows, and clients get the channel from scratch.
 //
-// A program that is taken back to its last version opens rooms that the newer one has widened. A column without a
-// field is left alone if it may be NULL or has a default: rows keep what they have in it, new rows get the
-// default, and clients see it as one more column. Any other column without a field is an error that keeps the
-// room asleep, and so is a field that has become of another SQL type: write a migration ([Migrations]).
+// A program that is taken back to its last version opens rooms that the newer one has widened, if each new field is
+// a pointer or has a default in its tag. Such a column without a field is left alone: rows keep what they have
+// in it, new rows get the default or NULL, and clients see it as one more column. Any other column without a field, like that of
+// a plain int, is an error that keeps the room asleep, and so is a field that has become of another SQL type: write a migration ([Migrations]).
 // A column without a field is an error, too, while another field has no column yet, because that may be a rename.
 // So is a table that a migration has made by itself, if it is not exactly what T says.
 //

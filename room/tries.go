@@ -89,16 +89,10 @@ func (t *turn) countTry(m *actionMessage) (tries int, err error) {
 
 // triesOf is how many tries of an action have failed.
 func (l *life) triesOf(m *actionMessage) (tries int, err error) {
-	rows, err := l.db.Internal().Query(`SELECT tries FROM _den_tries WHERE client = ? AND subject = ? AND mutation = ? AND digest = ?`,
+	_, err = firstRow(l.db, func(row *storage.Rows) { tries = int(row.Int(0)) },
+		`SELECT tries FROM _den_tries WHERE client = ? AND subject = ? AND mutation = ? AND digest = ?`,
 		m.client, m.conn.Identity.Subject, int64(m.mutation), m.digest[:])
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	if rows.Next() {
-		tries = int(rows.Int(0))
-	}
-	return tries, rows.Err()
+	return tries, err
 }
 
 // countHangs writes down the tries that hung in earlier lives, of the clients in a batch.
@@ -134,12 +128,7 @@ func (l *life) countHangs(batch []*actor.Envelope) error {
 
 // wasTried reports whether a number of a client was ever tried without success.
 func (l *life) wasTried(client, subject string) (bool, error) {
-	rows, err := l.db.Internal().Query(`SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
-	return rows.Next(), rows.Err()
+	return firstRow(l.db, nil, `SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
 }
 
 // purgeTries removes the tries of clients that are long gone.

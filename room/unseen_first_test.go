@@ -71,20 +71,20 @@ func TestUnseenFirstRooms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newDesert(t)
 			space := strings.ToLower(strings.NewReplacer(" ", "-", ",", "").Replace(name))
-			err := p.host.Register(space, func() room.Handler { return &camper{camp: &c} }, room.Migrations(c.migrations...))
+			err := p.Register(space, func() room.Handler { return &camper{camp: &c} }, room.Migrations(c.migrations...))
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range []string{"a", "b", "a"} {
 				key := room.Key{Namespace: space, Room: r}
-				s, err := p.host.Connect(t.Context(), key, room.ConnectRequest{Link: new(noise)})
+				s, err := p.Connect(t.Context(), key, room.ConnectRequest{Link: new(noise)})
 				if (err != nil) != c.fails {
 					t.Fatal(err)
 				}
 				if s != nil {
 					s.Close(1001, "")
 				}
-				if err := errors.Join(p.host.Settle(t.Context(), key), p.host.Sleep(t.Context(), key)); err != nil && !c.fails {
+				if err := errors.Join(p.Settle(t.Context(), key), p.Sleep(t.Context(), key)); err != nil && !c.fails {
 					t.Fatal(err)
 				}
 			}

@@ -14,7 +14,7 @@ func TestUnseenNamedClients(t *testing.T) {
 	come := func(name, id string) (*room.Session, *noise) {
 		t.Helper()
 		heard := new(noise)
-		s, err := p.host.Connect(t.Context(), key(name), room.ConnectRequest{ID: id, Stock: true, Link: heard})
+		s, err := p.Connect(t.Context(), key(name), room.ConnectRequest{ID: id, Stock: true, Link: heard})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,20 +57,20 @@ func (s *dozer) OnWake(*room.Context) error { *s.wakes++; return nil }
 // file.
 func TestUnseenRoomsWake(t *testing.T) {
 	p, wakes := newDesert(t), 0
-	if err := p.host.Register("dozers", func() room.Handler { return &dozer{wakes: &wakes} }); err != nil {
+	if err := p.Register("dozers", func() room.Handler { return &dozer{wakes: &wakes} }); err != nil {
 		t.Fatal(err)
 	}
 	key := room.Key{Namespace: "dozers", Room: "r"}
 	sleep := func(want int) {
 		t.Helper()
-		if err := errors.Join(p.host.Settle(t.Context(), key), p.host.Sleep(t.Context(), key)); err != nil {
+		if err := errors.Join(p.Settle(t.Context(), key), p.Sleep(t.Context(), key)); err != nil {
 			t.Fatal(err)
 		}
 		if files, _ := p.size(); files != 0 || wakes != want {
 			t.Errorf("it woke %d times, want %d, and left %q", wakes, want, p.disk.Files())
 		}
 	}
-	s, err := p.host.Connect(t.Context(), key, room.ConnectRequest{Link: new(noise)})
+	s, err := p.Connect(t.Context(), key, room.ConnectRequest{Link: new(noise)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,16 +88,16 @@ func (*usher) OnClose(*room.Context, int, string) error { return nil }
 // TestUnseenRoomsClose has somebody come and go at once where that is noted, for OnClose.
 func TestUnseenRoomsClose(t *testing.T) {
 	p := newDesert(t)
-	if err := p.host.Register("ushers", func() room.Handler { return new(usher) }); err != nil {
+	if err := p.Register("ushers", func() room.Handler { return new(usher) }); err != nil {
 		t.Fatal(err)
 	}
 	key := room.Key{Namespace: "ushers", Room: "r"}
-	s, err := p.host.Connect(t.Context(), key, room.ConnectRequest{Link: new(noise)})
+	s, err := p.Connect(t.Context(), key, room.ConnectRequest{Link: new(noise)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Close(1001, "")
-	if err := errors.Join(p.host.Settle(t.Context(), key), p.host.Sleep(t.Context(), key)); err != nil {
+	if err := errors.Join(p.Settle(t.Context(), key), p.Sleep(t.Context(), key)); err != nil {
 		t.Fatal(err)
 	}
 	if files, _ := p.size(); files != 0 {

@@ -1,11 +1,9 @@
 package room_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -14,8 +12,6 @@ import (
 	"time"
 
 	"github.com/denrooms/den/room"
-	"github.com/denrooms/den/room/roomtest"
-	"github.com/denrooms/den/storage/faultdisk"
 )
 
 // A ruin is a room that makes a table when it begins, as plain SQL does, and answers only who asks for something.
@@ -57,52 +53,16 @@ func (r *ruin) OnRequest(c *room.Context, w http.ResponseWriter, q *http.Request
 
 func (r *ruin) add(c *room.Context, in stone) error { return r.Stones.Insert(c, in) }
 
-// A desert is where the ruins are: a disk in memory, and a host.
-type desert struct {
-	t     *testing.T
-	disk  *faultdisk.Disk
-	clock *roomtest.Clock
-	o     room.Options
-	host  *room.Host
-}
+// A desert is a host with ruins on a disk that may lose power.
+type desert struct{ *diskHost }
 
 func newDesert(t *testing.T) *desert {
-	p := &desert{t: t, disk: faultdisk.New(1, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock()}
-	unregister, err := p.disk.Register(t.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = p.host.Shutdown(context.Background()) // its disk may have lost its power
-		if err := unregister(); err != nil {
-			t.Error(err)
-		}
-	})
-	p.o = room.Options{Dir: "/data", FS: p.disk.FS(t.Name()), Clock: p.clock, Seed: 1, Logger: slog.New(slog.DiscardHandler)}
+	t.Helper()
+	p := &desert{newDiskHost(t, 1, func(h *room.Host) error {
+		return h.Register("ruins", func() room.Handler { return new(ruin) }, room.Action("add", (*ruin).add))
+	})}
 	p.start()
 	return p
-}
-
-func (p *desert) start() {
-	p.t.Helper()
-	var err error
-	if p.host, err = room.Open(p.o); err == nil {
-		err = p.host.Register("ruins", func() room.Handler { return new(ruin) }, room.Action("add", (*ruin).add))
-	}
-	if err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// cut is a power cut, and the start after it.
-func (p *desert) cut() {
-	p.t.Helper()
-	p.disk.Crash()
-	_ = p.host.Shutdown(context.Background()) // it has no disk
-	if err := p.disk.Restart(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.start()
 }
 
 func key(name string) room.Key { return room.Key{Namespace: "ruins", Room: name} }
@@ -110,7 +70,7 @@ func key(name string) room.Key { return room.Key{Namespace: "ruins", Room: name}
 func (p *desert) get(name, path string) int {
 	p.t.Helper()
 	w := httptest.NewRecorder()
-	err := p.host.ServeRequest(p.t.Context(), key(name), room.Identity{}, w, httptest.NewRequest("GET", path, nil))
+	err := p.ServeRequest(p.t.Context(), key(name), room.Identity{}, w, httptest.NewRequest("GET", path, nil))
 	if refused, is := errors.AsType[*room.Error](err); is {
 		return map[bool]int{true: 404, false: 500}[refused.Code == "not_found"]
 	}
@@ -121,7 +81,7 @@ func (p *desert) get(name, path string) int {
 func (p *desert) connect(name string) (*room.Session, *noise) {
 	p.t.Helper()
 	heard := new(noise)
-	s, err := p.host.Connect(p.t.Context(), key(name), room.ConnectRequest{Link: heard})
+	s, err := p.Connect(p.t.Context(), key(name), room.ConnectRequest{Link: heard})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -139,14 +99,14 @@ func (*noise) Close(int, string)            {}
 
 func (p *desert) sleep(name string) {
 	p.t.Helper()
-	if err := p.host.Sleep(p.t.Context(), key(name)); err != nil {
+	if err := p.Sleep(p.t.Context(), key(name)); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
 func (p *desert) settle(name string) {
 	p.t.Helper()
-	if err := p.host.Settle(p.t.Context(), key(name)); err != nil {
+	if err := p.Settle(p.t.Context(), key(name)); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -240,7 +200,7 @@ func TestInvariantGateUnseenRooms(t *testing.T) {
 func (p *desert) made() string {
 	p.t.Helper()
 	w := httptest.NewRecorder()
-	err := p.host.ServeRequest(p.t.Context(), key("r"), room.Identity{}, w, httptest.NewRequest("GET", "/made", nil))
+	err := p.ServeRequest(p.t.Context(), key("r"), room.Identity{}, w, httptest.NewRequest("GET", "/made", nil))
 	if err != nil {
 		p.t.Fatal(err)
 	}

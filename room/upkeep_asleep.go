@@ -1,10 +1,9 @@
 package room
 
-// The upkeep that cannot wait until a room wakes: the content of its stored replies goes after a day, see
-// reply_content.go. A room that stores replies notes a reminder for the full hour after they will be a day old, in the
-// file of the index of alarms (package hibernate). When it is due, the file of a room that sleeps is opened without
-// a life, and none of the room's code runs. A room that is awake does its upkeep by itself, and the reminder comes again
-// an hour later.
+// The maintenance that cannot wait until a room wakes: the content of stored replies is removed after a day, see
+// reply_content.go. A room that stores replies adds a reminder to the index of alarms (package alarm), for the full hour
+// after the replies will be a day old. When the reminder is due and the room sleeps, the host opens the room's file; no code
+// of the room runs. A room that is awake does its own maintenance, and its reminder is put off by an hour.
 
 import (
 	"context"
@@ -13,30 +12,30 @@ import (
 	"sync"
 	"time"
 
-	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/storage"
 )
 
 const (
-	// remindEvery is how often reminders are looked for, at full hours. No timer is longer: it stands still while a
-	// machine sleeps.
+	// remindEvery is how often the host reads the reminders, at full hours. No timer is longer, because timers stand still
+	// while the machine sleeps.
 	remindEvery = time.Hour
-	// remindFirst is when a host looks for reminders that its predecessor has left.
+	// remindFirst is how long after its start a host reads the reminders of the process before it.
 	remindFirst = time.Minute
-	// remindGroup is how many reminders are seen to, one after another, before they are removed.
+	// remindGroup is how many reminders are worked off, one after another, before they are removed.
 	remindGroup = 64
-	// remindPart says how much of the time rooms that sleep are seen to, at the most: a fourth.
+	// remindPart limits the time for this work to one part in so many.
 	remindPart = 4
 )
 
-// reminding has the one timer. Its zero value is ready.
+// reminding is the state of a host's work on reminders. The zero value is ready to use.
 type reminding struct {
 	mu   sync.Mutex
-	set  bool // a timer is set, or reminders are being seen to
-	last hibernate.Reminder
+	set  bool           // the timer is set, or the work is under way
+	last alarm.Reminder // the last one that was worked off; the next group comes after it
 }
 
-// arm tells whether a timer is to be set.
+// arm reports whether the caller has to set the timer.
 func (r *reminding) arm() (first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -45,7 +44,7 @@ func (r *reminding) arm() (first bool) {
 	return first
 }
 
-// remind notes a reminder for the replies that a life stores at a time, if it has not noted that one.
+// remind adds a reminder for the replies that a life stores at a time, unless the life has added the same one before.
 func (l *life) remind(stored time.Time) {
 	if due := contentDue(stored); !due.Equal(l.replies.reminded) {
 		l.replies.reminded = due
@@ -53,41 +52,41 @@ func (l *life) remind(stored time.Time) {
 	}
 }
 
-// remindAt notes that a room's stored replies are to be looked at.
+// remindAt adds a reminder for a room.
 func (h *Host) remindAt(key Key, due time.Time) {
-	h.alarms.Remind(hibernate.Reminder{Room: nameOf(key), Due: due})
+	h.alarms.AddReminder(alarm.Reminder{Room: nameOf(key), Due: due})
 	h.remindHourly()
 }
 
-// remindHourly sets the timer to the next full hour, if none is set.
+// remindHourly sets the timer to the next full hour, if it is not set.
 func (h *Host) remindHourly() {
 	now := h.opts.Clock.Now()
 	h.remindLater(now.Truncate(remindEvery).Add(remindEvery).Sub(now))
 }
 
-// remindLater sets the timer, if none is set.
+// remindLater sets the timer, if it is not set.
 func (h *Host) remindLater(d time.Duration) {
 	if h.reminding.arm() {
-		h.afterFunc(d, "the upkeep of rooms that sleep", h.remindNext)
+		h.afterFunc(d, "the maintenance of sleeping rooms", h.remindNext)
 	}
 }
 
-// contentDue is when the content of a reply that is stored at a time is to go: at the full hour after a day.
+// contentDue returns when the content of a reply that is stored at a time is to be removed: a day later, at the next full hour.
 func contentDue(stored time.Time) time.Time {
 	return stored.Add(replyContent).Truncate(time.Hour).Add(time.Hour)
 }
 
-// remindNext sees to some of the reminders that are due, and sets the timer again.
+// remindNext works off a group of the reminders that are due, and sets the timer again.
 func (h *Host) remindNext() {
 	if h.stopping.Load() {
 		return
 	}
 	began := h.opts.Clock.Now()
 	more := false
-	h.contain("the upkeep of rooms that sleep", func() {
+	h.contain("the maintenance of sleeping rooms", func() {
 		var err error
 		if more, err = h.remindSome(began); err != nil && !errors.Is(err, errStopping) {
-			h.opts.Logger.Error("the upkeep of rooms that sleep", "err", err)
+			h.opts.Logger.Error("the maintenance of sleeping rooms", "err", err)
 		}
 	})
 	h.reminding.mu.Lock()
@@ -100,14 +99,14 @@ func (h *Host) remindNext() {
 	}
 }
 
-// remindSome sees to a group of the reminders that are due; more: there are others.
+// remindSome works off a group of the reminders that are due, and reports whether there are more.
 func (h *Host) remindSome(now time.Time) (more bool, err error) {
 	found, err := h.alarms.Reminders(h.reminding.last, remindGroup)
 	if err != nil {
 		return false, err
 	}
 	more = len(found) == remindGroup
-	var done []hibernate.Reminder
+	var done []alarm.Reminder
 	for _, r := range found {
 		if r.Due.After(now) {
 			more = false
@@ -115,7 +114,7 @@ func (h *Host) remindSome(now time.Time) (more bool, err error) {
 		}
 		h.reminding.last = r
 		key := keyNamed(r.Room)
-		if !h.HasNamespace(key.Namespace) { // it stays until there is one
+		if !h.HasNamespace(key.Namespace) { // the reminder stays until there is one
 			continue
 		}
 		switch err := h.stripAsleep(key, now); {
@@ -130,15 +129,15 @@ func (h *Host) remindSome(now time.Time) (more bool, err error) {
 		done = append(done, r)
 	}
 	if !more {
-		h.reminding.last = hibernate.Reminder{}
+		h.reminding.last = alarm.Reminder{}
 	}
 	if len(done) == 0 {
 		return more, nil
 	}
-	return more, h.alarms.Reminded(done)
+	return more, h.alarms.RemoveReminders(done)
 }
 
-// stripAsleep takes the content out of the old replies of a room that has no life; ErrCalledFor: it has one.
+// stripAsleep removes the content of the old replies of a room that has no life. It returns ErrCalledFor if the room has one.
 func (h *Host) stripAsleep(key Key, now time.Time) error {
 	defer h.tendSpares()
 	return h.withoutLife(context.Background(), key, func(ctx context.Context, o storage.Options) error {
@@ -161,7 +160,7 @@ func (h *Host) stripAsleep(key Key, now time.Time) error {
 	})
 }
 
-// stripSome is stripReplies in a transaction of its own.
+// stripSome calls stripReplies in a transaction of its own.
 func stripSome(db *storage.DB, now time.Time) (more bool, err error) {
 	batch, err := db.Begin()
 	if err != nil {
@@ -174,7 +173,7 @@ func stripSome(db *storage.DB, now time.Time) (more bool, err error) {
 	return more, batch.Commit()
 }
 
-// remindOf notes a reminder for a room that is looked into: others may have been lost in a crash.
+// remindOf adds the reminder of a room whose file is open anyway, because a crash may have lost it.
 func (h *Host) remindOf(key Key, db *storage.DB) error {
 	oldest, some, err := oldestContent(db)
 	if err == nil && some {

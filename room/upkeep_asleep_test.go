@@ -2,8 +2,6 @@ package room_test
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -11,7 +9,6 @@ import (
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage"
-	"github.com/denrooms/den/storage/faultdisk"
 )
 
 var kept = room.Key{Namespace: "keep", Room: "r"}
@@ -107,60 +104,24 @@ func TestStoredRepliesLoseTheirContentAwakeMeanwhile(t *testing.T) {
 	}
 }
 
-// A cellar is a host with keepers on a disk in memory.
-type cellar struct {
-	t     *testing.T
-	disk  *faultdisk.Disk
-	clock *roomtest.Clock
-	o     room.Options
-	host  *room.Host
-}
+// A cellar is a host with keepers on a disk that may lose power.
+type cellar struct{ *diskHost }
 
 func newCellar(t *testing.T) *cellar {
-	c := &cellar{t: t, disk: faultdisk.New(1, faultdisk.PowersafeOverwrite), clock: roomtest.NewClock()}
-	unregister, err := c.disk.Register(t.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unregister(); err != nil {
-			t.Error(err)
-		}
-	})
-	c.o = room.Options{Dir: "/data", FS: c.disk.FS(t.Name()), Clock: c.clock, Seed: 1, Logger: slog.New(slog.DiscardHandler)}
+	t.Helper()
+	c := &cellar{newDiskHost(t, 1, registerKeeper)}
 	c.start()
 	return c
 }
 
-func (c *cellar) start() {
-	c.t.Helper()
-	var err error
-	if c.host, err = room.Open(c.o); err == nil {
-		err = registerKeeper(c.host)
-	}
-	if err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-func (c *cellar) cut() {
-	c.t.Helper()
-	c.disk.Crash()
-	_ = c.host.Shutdown(context.Background()) // it has no disk
-	if err := c.disk.Restart(); err != nil {
-		c.t.Fatal(err)
-	}
-	c.start()
-}
-
 func (c *cellar) say(name, text string) {
 	c.t.Helper()
-	s, err := c.host.Connect(c.t.Context(), room.Key{Namespace: "keep", Room: name}, room.ConnectRequest{Link: new(noise)})
+	s, err := c.Connect(c.t.Context(), room.Key{Namespace: "keep", Room: name}, room.ConnectRequest{Link: new(noise)})
 	if err == nil {
 		err = s.Receive([]byte(`{"id":"a","channel":"notes","rpc":true,"action":{"type":"say","payload":{"ID":"1","Text":"`+text+`"}}}`), false)
 	}
 	if err == nil {
-		err = c.host.Quiet(c.t.Context())
+		err = c.Quiet(c.t.Context())
 	}
 	if err != nil {
 		c.t.Fatal(err)
@@ -170,7 +131,7 @@ func (c *cellar) say(name, text string) {
 // replies ends the host, and counts the rows of stored replies that have a text.
 func (c *cellar) replies(text string) (n int) {
 	c.t.Helper()
-	if err := c.host.Shutdown(c.t.Context()); err != nil {
+	if err := c.Shutdown(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
 	path, err := storage.Path("/data", kept.Namespace, kept.Room)
@@ -195,9 +156,9 @@ func TestStoredRepliesLoseTheirContentAfterPowerCut(t *testing.T) {
 	for name, between := range map[string]func(c *cellar){
 		"left alone": func(*cellar) {},
 		"called for": func(c *cellar) {
-			err := c.host.Settle(t.Context(), kept)
+			err := c.Settle(t.Context(), kept)
 			if err == nil {
-				err = c.host.Sleep(t.Context(), kept)
+				err = c.Sleep(t.Context(), kept)
 			}
 			if err != nil {
 				t.Fatal(err)

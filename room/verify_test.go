@@ -40,14 +40,10 @@ func (u *unborn) verify(rooms ...room.Key) (room.Verified, []room.Finding, error
 func TestVerifyAfterAPowerCut(t *testing.T) {
 	u := newUnborn(t)
 	u.wake("a", "b")
-	if err := u.host.Sleep(t.Context(), nest("first")); err != nil {
+	if err := u.Sleep(t.Context(), nest("first")); err != nil {
 		t.Fatal(err)
 	}
-	u.disk.Crash()
-	u.stop()
-	if err := u.disk.Restart(); err != nil {
-		t.Fatal(err)
-	}
+	u.cutPower()
 	counts, found, err := u.verify()
 	if err != nil || counts.Problems != 0 || counts.Rooms != 3 || counts.Transactions < 4 {
 		t.Errorf("%+v, %v, %v", counts, found, err)

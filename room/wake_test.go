@@ -11,23 +11,6 @@ import (
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
-// onDisk has a host's files on a disk in memory that counts.
-func onDisk(t *testing.T) (*faultdisk.Disk, roomtest.Option) {
-	t.Helper()
-	disk := faultdisk.New(1, faultdisk.PowersafeOverwrite)
-	name := t.Name()
-	unregister, err := disk.Register(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // behind the host's end
-		if err := unregister(); err != nil {
-			t.Error(err)
-		}
-	})
-	return disk, func(o *room.Options) { o.FS, o.Dir = disk.FS(name), "/data" }
-}
-
 // syncsAndWrites are how often the disk was written to and synced.
 func syncsAndWrites(d *faultdisk.Disk) (syncs, writes int) {
 	s := d.Stats()
@@ -37,7 +20,7 @@ func syncsAndWrites(d *faultdisk.Disk) (syncs, writes int) {
 // A room that wakes, is read and sleeps again writes nothing and waits for no sync of the
 // disk; its first action waits for one.
 func TestWakeWritesNothing(t *testing.T) {
-	disk, with := onDisk(t)
+	disk, with := onDisk(t, 1)
 	h := roomtest.New(t, registerNotes, with)
 	a := h.Join("notes", "r", "a")
 	a.Do("notes", "add", "one")
@@ -70,7 +53,7 @@ func TestWakeWritesNothing(t *testing.T) {
 // A new room whose kind has had one before costs two syncs for its file, and one for its
 // first action.
 func TestNewRoomSyncs(t *testing.T) {
-	disk, with := onDisk(t)
+	disk, with := onDisk(t, 1)
 	h := roomtest.New(t, registerNotes, with)
 	mustSucceed(t, h.Join("notes", "r1", "a").Do("notes", "add", "one"))
 	for _, name := range []string{"r2", "r3"} { // the directory may be new, too

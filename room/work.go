@@ -46,19 +46,21 @@ func takenBack(message any, cause error) error {
 // Go does what is slow (an HTTP call, a query elsewhere) outside of the room: then runs exactly once after work, or not at
 // all where the room's life ends first, because the room crashes, is put to sleep by force, or the server shuts down. [Host.WorkLost] counts those
 // that did not run, and each is logged. A process that is killed can do neither.
-// To have such work done in any case, note it in a table in the hook that calls Go, remove the note in then, and call Go for each note in OnWake.
+// To have such work done in any case, note it in a table in the hook that calls Go, and remove the note in then. OnWake calls Go for
+// the notes that are left, for the first 64 at the most, and the then of each for one more. It must not return the overloaded of a Go, because a room
+// whose OnWake fails stays asleep, and the next try would fail in the same way.
 //
 // The room serves others meanwhile, and stays awake. When the hook's writes are durable, work runs in
 // a goroutine of its own; when it is done, then runs in the room as a hook of its
-// own, with the error of work. What work finds out it leaves in variables that then
-// reads. work must not touch the room or its handler. Its context ends with the
+// own, with the error of work; a panic of work is an error to then, and is logged with its stack. What work finds out it leaves in variables that then
+// reads. In then, Conn is nil and Identity is zero: take what it needs of them before. work must not touch the room or its handler. Its context ends with the
 // room's life, and after Options.WorkTimeout, 60 s by default, with context.DeadlineExceeded. If work has not
 // returned after as long again, the room no longer stays awake for it.
 //
 // A then that fails is not run again. One whose batch is lost, because the disk is full or another action took the batch down, has left
 // nothing in the database and sent nothing, and runs again; what it changed in the handler's memory stays.
 //
-// A room has at most 64 pieces of work under way; one more is an *Error with the code overloaded. Go also fails in OnHibernate, and in an
+// A room has at most 64 pieces of work under way, each until its then runs; one more is an *Error with the code overloaded. Go also fails in OnHibernate, and in an
 // OnClose at a shutdown, because the life is about to end and nobody would take the result.
 func (c *Context) Go(work func(context.Context) error, then func(*Context, error) error) error {
 	if err := c.mayAct(); err != nil {
@@ -171,6 +173,9 @@ func (p *piece) run() {
 		l.host.push(&thenMessage{sender: p.sender, life: l.number, err: err, then: p.then}, l, 0)
 	}()
 	err = protect(func() error { return p.work(&p.ctx) })
+	if stack := stackOf(err); stack != nil {
+		l.log.Error("a room's work panicked", append(stack, "err", err)...)
+	}
 }
 
 // overdue ends the time of the work, and after as long again the room's waiting for it.
@@ -253,18 +258,19 @@ func (t *turn) then(m *thenMessage) error {
 	}
 	c := t.context(nil, nil)
 	ran := false
+	l.work.Add(-1) // so that the hook may begin the next piece
 	commit, err := t.unit(c, "Go", func() error {
 		ran = true
 		return m.then(c, m.err)
 	})
 	if err != nil && !ran {
+		l.work.Add(1)
 		return err
 	}
-	l.work.Add(-1)
+	t.undo = append(t.undo, func() { l.work.Add(1) })
 	if err != nil {
 		return nil
 	}
-	t.undo = append(t.undo, func() { l.work.Add(1) })
 	t.out = append(t.out, c.out...)
 	t.publish(commit, nil, nil)
 	return nil

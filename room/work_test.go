@@ -35,11 +35,29 @@ type outside struct {
 }
 
 func (o *office) OnConnect(c *room.Context) error {
+	if c.Conn().ID() == "full" {
+		return o.begin(c)
+	}
 	if strings.HasPrefix(c.Conn().ID(), "busy") {
 		for range 65 {
 			if err := c.Go(o.out.work, func(*room.Context, error) error { return nil }); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// begin begins the first pieces of work, as many as a room may have under way. What follows each begins another one.
+func (o *office) begin(c *room.Context) error {
+	for range 64 {
+		err := c.Go(o.out.work, func(c *room.Context, _ error) error {
+			err := c.Go(o.out.work, func(*room.Context, error) error { return nil })
+			o.out.ran <- err
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -85,18 +103,9 @@ func mustSleep(t *testing.T, h *roomtest.Host) {
 
 // A result whose batch is lost on a full disk is not lost with it: the hook runs again, and leaves its row once.
 func TestWorkOnAFullDisk(t *testing.T) {
-	disk := faultdisk.New(1, faultdisk.PowersafeOverwrite)
-	unregister, err := disk.Register(t.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unregister(); err != nil {
-			t.Error(err)
-		}
-	})
+	disk, with := onDisk(t, 1)
 	release := make(chan struct{})
-	h, out := openOffice(t, func(context.Context) error { <-release; return nil }, func(o *room.Options) { o.FS, o.Dir = disk.FS(t.Name()), "/data" })
+	h, out := openOffice(t, func(context.Context) error { <-release; return nil }, with)
 	t.Cleanup(disk.Heal)
 	alice := h.Join("office", "r", "alice")
 	alice.Sync("items")
@@ -226,14 +235,32 @@ func TestWorkThatFails(t *testing.T) {
 		"panics": func(context.Context) error { panic("no") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, out := openOffice(t, work)
+			var said logRecords
+			h, out := openOffice(t, work, func(o *room.Options) { o.Logger = slog.New(slog.NewJSONHandler(&said, nil)) })
 			mustSucceed(t, h.Join("office", "r", "alice").Do("items", "delegate", object{"id": "w"}))
 			if err := out.came(t); err == nil {
 				t.Error("the hook was told that the work succeeded")
 			}
+			if logged := strings.Contains(said.text(), "TestWorkThatFails"); logged != (name == "panics") {
+				t.Errorf("the log has %s", said.text())
+			}
 			mustSleep(t, h)
 		})
 	}
+}
+
+// As much work as a room may have is under way, and what follows each piece begins the next one.
+func TestWorkThatFollowsWork(t *testing.T) {
+	release := make(chan struct{})
+	h, out := openOffice(t, func(context.Context) error { <-release; return nil })
+	h.Join("office", "r", "full")
+	close(release)
+	for range 64 {
+		if err := out.came(t); err != nil {
+			t.Errorf("the next piece was refused with %v", err)
+		}
+	}
+	mustSleep(t, h)
 }
 
 // A hook that begins too much is refused like any other, also OnConnect, and nothing of the work begins.

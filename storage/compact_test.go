@@ -165,18 +165,18 @@ func TestCompactKeepsEverything(t *testing.T) {
 	}
 	ask := func(d *DB) (all []string) {
 		for _, q := range queries {
-			answer := ""
+			var answer strings.Builder
 			d.mu.Lock()
 			err := d.each(q, func(r *Rows) {
 				for i := range r.Columns() {
-					answer += fmt.Sprintf("%v|", r.Value(i))
+					fmt.Fprintf(&answer, "%v|", r.Value(i))
 				}
 			})
 			d.mu.Unlock()
 			if err != nil {
 				t.Fatalf("%s: %v", q, err)
 			}
-			all = append(all, answer)
+			all = append(all, answer.String())
 		}
 		return all
 	}

@@ -30,6 +30,21 @@ func TestCursor(t *testing.T) {
 	}
 }
 
+// TestParseCursorAlphabet writes an epoch with each byte in each place: 64 of them are base64url's.
+func TestParseCursorAlphabet(t *testing.T) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	for c := range 256 {
+		for place := range 11 {
+			text := []byte("n4bQgYhMfWU.1z")
+			text[place] = byte(c)
+			got, err := syncproto.ParseCursor(string(text))
+			if is := strings.IndexByte(alphabet, byte(c)) >= 0; is != (err == nil) || is && got.String() != string(text) {
+				t.Errorf("%q is read as %v (%v)", text, got, err)
+			}
+		}
+	}
+}
+
 // FuzzParseCursor: what is read as a cursor is written again as it was.
 func FuzzParseCursor(f *testing.F) {
 	for _, text := range []string{"n4bQgYhMfWU.1z", "n4bQgYhMfWU.0", "n4bQgYhMfWU.01", "", "AAAAAAAAAAA.1y2p0ij32e8e7"} {

@@ -348,7 +348,7 @@ func (s *scanner) str() (escaped, ok bool) {
 			escaped = true
 			n := escapeLen(data[i:])
 			if n == 0 {
-				return true, s.fail(i, "not valid JSON: a bad escape in a string")
+				return escaped, s.fail(i, "not valid JSON: a bad escape in a string")
 			}
 			i += n
 		case c < ' ':

@@ -13,7 +13,8 @@ import (
 	"github.com/denrooms/den/room"
 )
 
-// Options of a Handler. The zero value of each field stands for its default.
+// Options of a Handler. The zero value of each field stands for its default, and so does a
+// negative number where the field does not say what it means.
 type Options struct {
 	// Prefix is the path in front of the namespace; it may have several segments.
 	// Default "parties".
@@ -39,9 +40,10 @@ type Options struct {
 	// header: "rooms.example.com", or with wildcards as in path.Match; a port does
 	// not matter. "localhost", loopback addresses and the address that the connection
 	// came to need not be listed, and "*" is every name. Another name is
-	// refused with forbidden_host (421), on every path, because it may be a foreign page's
-	// that points here (DNS rebinding). Default: none, which is only asked
-	// of connections to a loopback address; elsewhere every name passes then.
+	// refused with forbidden_host (421), because it may be a foreign page's
+	// that points here (DNS rebinding). That is on every path that reaches the Handler: other handlers of the same server are
+	// protected only as its Next, and not beside it on a ServeMux. Default: none; then
+	// connections to a loopback address are refused every other name, and elsewhere every name passes.
 	Hosts []string
 
 	// TrustedProxies are the addresses of the proxies in front whose X-Forwarded-Host and
@@ -54,7 +56,7 @@ type Options struct {
 	// that it is for, before the room is woken. The key is as rooms have it, decoded and
 	// checked; its namespace exists, and the room may be a new one. Authenticate is called on the
 	// request's own goroutine, for many requests at once. A *room.Error refuses with its code and
-	// message, any other error with unauthorized (401) and is logged. Default:
+	// message, any other error with unauthorized (401) and is logged each time, at info. Default:
 	// everybody is the zero Identity, and may come to every room.
 	Authenticate func(*http.Request, room.Key) (room.Identity, error)
 

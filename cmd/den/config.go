@@ -60,7 +60,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&hosts, "hosts", env("DEN_HOSTS", ""), "`names` by which clients call this server, comma-separated, like rooms.example.com. On a loopback address it takes no others but localhost; elsewhere, without names, all (DEN_HOSTS)")
 	flags.StringVar(&proxies, "trusted-proxies", env("DEN_TRUSTED_PROXIES", ""), "`addresses` of proxies whose X-Forwarded-Host and X-Forwarded-Proto are believed, comma-separated, like 127.0.0.1 or 10.0.0.0/8 (DEN_TRUSTED_PROXIES)")
 	flags.StringVar(&durability, "durability", env("DEN_DURABILITY", "durable"), "what survives a power cut: durable, relaxed or files (DEN_DURABILITY)")
-	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "how `long` a room has nothing to do before it sleeps; never: it does not (DEN_IDLE)")
+	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "a `duration` like 10s: how long a room has nothing to do before it sleeps; never: it does not (DEN_IDLE)")
 	flags.StringVar(&awake, "max-awake", env("DEN_MAX_AWAKE", "0"), "how many rooms may be awake; 0: 2048, or what the process's descriptors allow (DEN_MAX_AWAKE)")
 	flags.StringVar(&memory, "memory", env("DEN_MEMORY", "0"), "how many `bytes` of messages may wait in the server, like 512MiB or 2GiB; 0: half of what the machine or the cgroup has (DEN_MEMORY)")
 	flags.StringVar(&level, "log-level", env("DEN_LOG_LEVEL", "info"), "debug, info, warn or error (DEN_LOG_LEVEL)")

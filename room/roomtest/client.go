@@ -224,7 +224,7 @@ func (c *Client) Received() []Event {
 }
 
 // Next waits for the next message that the client gets, beginning with those that
-// no call of Received or Next has given yet.
+// no call of Received or Next has given yet. The test fails where none comes within 20 s of the machine's time.
 func (c *Client) Next() Event {
 	c.t.Helper()
 	return c.await("a message", c.mail.taken, func(Event) bool { return true })
@@ -260,7 +260,8 @@ func (c *Client) settle(what string) {
 }
 
 // Confirm waits until the room has served what was sent to it, and says that the client has everything that came of it, as
-// a pong does on a socket.
+// a pong does on a socket. It is for a client that leaves and joins again under its id: without it the room
+// takes it that the answer to the client's Sync was lost, and sends a delete-all and every row instead of what the client has missed.
 func (c *Client) Confirm() {
 	c.t.Helper()
 	c.settle("confirming") // a frame may be here before the room has noted that it is

@@ -43,7 +43,7 @@ func (c *Clock) AfterFunc(d time.Duration, f func()) room.Timer {
 	return t
 }
 
-// Reset sets the timer anew and tells whether it was set.
+// Reset sets the timer again and tells whether it was set.
 func (t *timer) Reset(d time.Duration) bool {
 	c := t.clock
 	c.mu.Lock()

@@ -91,7 +91,7 @@ func (h *Host) shutdown() error {
 }
 
 // Reopen shuts the host down and opens a new one on the same directory. All clients
-// are closed with 1001; join again. Alarms that were missed meanwhile have run when it returns.
+// are closed with 1001; join again. Rooms that are awake run OnClose, as at a deploy. Alarms that were missed meanwhile have run when it returns.
 func (h *Host) Reopen() {
 	h.t.Helper()
 	if err := h.shutdown(); err != nil {
@@ -131,7 +131,8 @@ func (h *Host) SleepRoom(namespace, name string) {
 }
 
 // CrashRoom ends a room's life as a fault would: nothing that it had in memory
-// remains. Its clients stay.
+// remains. Its clients stay. It is no crash of the server: what that does to an OnClose is seen by
+// SleepRoom, Reopen, Join and an Advance of a minute, which runs OnClose with room.CloseLost for those that did not come back.
 func (h *Host) CrashRoom(namespace, name string) {
 	h.t.Helper()
 	h.end("crashing", namespace, name, h.Host.Crash)

@@ -125,11 +125,23 @@ func TestAbandon(t *testing.T) {
 			l = mustOpen(t, o)
 		}
 		waiting := mustRoom(t, l, "room7")
+		if got := l.Lost(); fmt.Sprint(got) != "["+segmentName(1)+"]" || l.GaveUp("party", "room7", "e1") {
+			t.Errorf("%s: lost are %v, or given up already", what, got)
+		}
 		files, err := l.Abandon()
 		if err != nil || fmt.Sprint(files) != "["+segmentName(1)+"]" {
 			t.Errorf("%s: %v, %v", what, files, err)
 		}
 		wantRange(t, waiting, 0, 0)
+		given := l.GaveUp("party", "room7", "e1") // of the missing file nothing is left to be told
+		if got := l.Lost(); len(got) > 0 || given != (what == "hole") || l.GaveUp("party", "room8", "e1") || l.GaveUp("party", "room7", "e2") {
+			t.Errorf("%s: lost are %v, given up %v", what, got, given)
+		}
+		appendUpTo(t, waiting, 1, 1) // what is newer than the file says that the room needs it no more
+		if l.GaveUp("party", "room7", "e1") {
+			t.Errorf("%s: a room with newer entries may still lack some", what)
+		}
+		waiting.Release(1)
 		waiting.Close()
 		for range 2 {
 			if _, _, _, err := l.Traces("party", "new"); err != nil {

@@ -158,6 +158,7 @@ func (l *Log) fallBack(a *active, s *scan) {
 	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segmentName(a.number), "bytes", a.end-s.end)
 	l.mu.Lock()
 	a.end, a.chain = s.end, s.chain
+	gone := make(map[key]place) // rooms of which the segment has nothing any more, and what it had
 	for k, p := range a.index.of {
 		if int64(p.at) < s.end {
 			continue
@@ -165,9 +166,11 @@ func (l *Log) fallBack(a *active, s *scan) {
 		if was := s.index.of[k]; was != nil {
 			*p = *was
 		} else {
+			gone[k] = *p
 			delete(a.index.of, k)
 		}
 	}
+	l.shortenPins(a, gone)
 	var elsewhere []*Room
 	for k, r := range l.attached {
 		if r.in != a.segment {
@@ -180,6 +183,7 @@ func (l *Log) fallBack(a *active, s *scan) {
 			r.in, r.at, r.crc, r.last = nil, 0, 0, 0
 			elsewhere = append(elsewhere, r)
 		}
+		r.shorten(a.segment)
 	}
 	segments := l.segments
 	l.mu.Unlock()
@@ -187,6 +191,40 @@ func (l *Log) fallBack(a *active, s *scan) {
 		if err := r.locate(segments); err != nil {
 			l.o.Logger.Error("commit log: a room's older entries cannot be found", "namespace", r.who.namespace, "room", r.who.room, "error", err)
 		}
+	}
+}
+
+// shorten leaves of what the room has not released in a segment no more than the segment has. mu is held.
+func (r *Room) shorten(in *segment) {
+	newest := len(r.spans) - 1
+	switch {
+	case newest < 0 || r.spans[newest].in != in:
+	case r.in == in:
+		r.spans[newest].last = min(r.spans[newest].last, r.last)
+	default:
+		r.spans = r.spans[:newest]
+		in.pins--
+	}
+}
+
+// shortenPins is shorten for rooms that are closed. mu is held.
+func (l *Log) shortenPins(a *active, gone map[key]place) {
+	for name, pins := range l.pins {
+		var left []pin
+		for _, p := range pins {
+			had, lost := gone[p.who.key]
+			switch has := a.index.of[p.who.key]; {
+			case has != nil:
+				p.last = min(p.last, has.last)
+			case lost && p.segment == a.number:
+				a.pins--
+				continue
+			case lost && !had.starts:
+				p.last = had.first - 1
+			}
+			left = append(left, p)
+		}
+		l.setPins(name, left)
 	}
 }
 

@@ -183,3 +183,72 @@ func TestRelaxedLoss(t *testing.T) {
 	wantReplay(t, mustRoom(t, l, "b"), 0, 5)
 	wantReplay(t, mustRoom(t, l, "a"), kept+1, kept+4)
 }
+
+// TestRelaxedLossBesideAMissingFile: rooms' newest entries were not synced and are lost, in a log of which a file is missing that
+// held nothing of them. They still have all that they had before, now and in the next generation, and what is lost keeps no segment,
+// whether the rooms are open meanwhile or not.
+func TestRelaxedLossBesideAMissingFile(t *testing.T) {
+	for _, open := range []bool{true, false} {
+		d, clock := faultdisk.New(1), newClock()
+		o := testOptions(d, clock)
+		o.Durability, o.SegmentBytes, o.IndexBytes = Relaxed, segmentStart+2<<10, 2<<10
+		l := mustOpen(t, o)
+		a, b := mustRoom(t, l, "a"), mustRoom(t, l, "b")
+		appendUpTo(t, b, 1, 3)
+		appendUpTo(t, a, 1, 40)
+		a.Close()
+		b.Close()
+		mustClose(t, l)
+		if err := d.Remove("log/" + segmentName(2)); err != nil {
+			t.Fatal(err)
+		}
+		l = mustOpen(t, o)
+		b = mustRoom(t, l, "b")
+		fresh, some := mustRoom(t, l, "fresh"), mustRoom(t, l, "some")
+		wantRange(t, b, 1, 3)
+		appendUpTo(t, some, 1, 2)
+		if err := l.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		at, begun := l.active.end, l.active.number
+		for _, r := range []*Room{b, fresh, some} {
+			for range 2 {
+				if err := r.Append(Entry{Number: r.last + 1, Payload: []byte("lost")}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !open {
+				r.Close()
+			}
+		}
+		if err := d.Corrupt("log/"+segmentName(begun), at+30, []byte{0xff, 0xff}); err != nil {
+			t.Fatal(err)
+		}
+		d.Fail(faultdisk.Fault{Op: faultdisk.OpSync})
+		wantError(t, "a failed sync", l.Sync(), ErrIO)
+		if err := l.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if !open {
+			b, some = mustRoom(t, l, "b"), mustRoom(t, l, "some")
+		}
+		wantRange(t, b, 1, 3)
+		wantReplay(t, b, 0, 3)
+		wantReplay(t, some, 0, 2)
+		if pins := l.segment(begun).pins; pins != 1 {
+			t.Errorf("%d rooms need the segment, and one has something in it", pins)
+		}
+		some.Release(2)
+		b.Close()
+		mustClose(t, l)
+		l = mustOpen(t, o)
+		if s := l.Stats(); s.Pinned != 2 {
+			t.Errorf("%d rooms have unreleased entries, want a and b", s.Pinned)
+		}
+		b = mustRoom(t, l, "b")
+		wantRange(t, b, 1, 3)
+		appendUpTo(t, b, 4, 5)
+		wantReplay(t, b, 0, 5)
+		mustClose(t, l)
+	}
+}

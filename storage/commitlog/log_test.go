@@ -187,6 +187,110 @@ func TestPressure(t *testing.T) {
 	}
 }
 
+// TestPressureOnRoomsThatAreClosed: those who hold the oldest entries are asked, each once and in the order of their names, whether they are open
+// or not; who holds none of the older half is not.
+func TestPressureOnRoomsThatAreClosed(t *testing.T) {
+	var pressed []string
+	o := testOptions(faultdisk.New(1), newClock())
+	o.MaxUnreleased = 24 << 10
+	o.Pressure = func(namespace, room string) { pressed = append(pressed, namespace+"/"+room) }
+	l := mustOpen(t, o)
+	defer mustClose(t, l)
+	for _, who := range [][2]string{{"q", "a"}, {"p", "b"}, {"p", "a"}} {
+		for _, epoch := range []string{"e1", "e2"} {
+			r, err := l.Room(who[0], who[1], epoch)
+			if err == nil {
+				err = r.Append(Entry{Number: 1})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if who[0] == "p" {
+				r.Close()
+			}
+		}
+	}
+	fills := mustRoom(t, l, "fills")
+	for n := uint64(1); len(pressed) == 0 && n < 1000; n++ {
+		if l.unreleased() > 20<<10 && len(l.attached) < 4 {
+			late := mustRoom(t, l, "late") // it holds nothing that is old
+			appendUpTo(t, late, 1, 1)
+		}
+		appendUpTo(t, fills, n, n)
+		fills.Release(n)
+	}
+	if got := strings.Join(pressed, " "); got != "p/a p/b q/a" || len(l.attached) != 4 {
+		t.Errorf("pressed: %s; %d rooms are open", got, len(l.attached))
+	}
+	if unreleased := l.unreleased(); unreleased <= o.MaxUnreleased || unreleased > o.MaxUnreleased+8<<10 {
+		t.Errorf("with %d unreleased bytes, and %d are allowed", unreleased, o.MaxUnreleased)
+	}
+}
+
+// TestGroupSize: of those who wait as many go together as come before the next who wants the log for itself, up to 16 MiB; a larger
+// entry goes alone.
+func TestGroupSize(t *testing.T) {
+	const most = 16 << 20
+	room := new(Room)
+	for _, c := range []struct {
+		sizes []int // -1: who wants the log for itself
+		want  int
+	}{
+		{[]int{1}, 1}, {[]int{1, 2, 3}, 3}, {[]int{1, 2, -1, 3}, 2}, {[]int{most, 0, 1}, 2}, {[]int{most + 1, 0}, 1},
+		{[]int{most - 1, 1, 1}, 2}, {[]int{most / 2, most / 2, 0}, 3}, {[]int{0, most + 1}, 1},
+	} {
+		l := new(Log)
+		for _, size := range c.sizes {
+			w := &waiter{room: room, size: size}
+			if size < 0 {
+				w.room = nil
+			}
+			l.queue = append(l.queue, w)
+		}
+		if got := l.groupSize(); got != c.want {
+			t.Errorf("of %v go %d together, want %d", c.sizes, got, c.want)
+		}
+	}
+}
+
+// TestClosed: after Close everything that is asked of a log or of its rooms is ErrClosed, or nothing.
+func TestClosed(t *testing.T) {
+	o := testOptions(faultdisk.New(1), newClock())
+	l := mustOpen(t, o)
+	a, b := mustRoom(t, l, "a"), mustRoom(t, l, "b")
+	appendUpTo(t, a, 1, 3)
+	appendUpTo(t, b, 1, 3)
+	b.Close()
+	b.Close()
+	wantError(t, "a room that is closed", b.Append(Entry{Number: 4}), ErrClosed)
+	_, _, err := b.Range()
+	wantError(t, "the range of a room that is closed", err, ErrClosed)
+	a.busy = true // as while somebody else appends
+	wantError(t, "two at once", a.Append(Entry{Number: 4}), ErrMisuse)
+	a.busy = false
+	mustClose(t, l)
+	wantError(t, "Append", a.Append(Entry{Number: 4}), ErrClosed)
+	wantError(t, "Sync", l.Sync(), ErrClosed)
+	_, err = l.Abandon()
+	wantError(t, "Abandon", err, ErrClosed)
+	_, err = l.Room("party", "c", "e1")
+	wantError(t, "Room", err, ErrClosed)
+	_, err = l.Room("party", "a", "e1")
+	wantError(t, "a room that is open", err, ErrClosed)
+	_, _, err = a.Range()
+	wantError(t, "Range", err, ErrClosed)
+	_, err = replayed(t, a, 0)
+	wantError(t, "Replay", err, ErrClosed)
+	wantError(t, "Backward", a.Backward(func(Entry) (bool, error) { return true, nil }), ErrClosed)
+	a.Release(3)
+	a.Close()
+	l = mustOpen(t, o)
+	defer mustClose(t, l)
+	if s := l.Stats(); s.Pinned != 2 || s.Rooms != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestShrinks(t *testing.T) {
 	o := testOptions(faultdisk.New(1), newClock())
 	o.SegmentBytes = 0

@@ -3,6 +3,8 @@ package commitlog
 import (
 	"fmt"
 	"testing"
+
+	"github.com/denrooms/den/storage/faultdisk"
 )
 
 // Where a room may be found that is known by its name only: among those that were closed with
@@ -66,4 +68,83 @@ func TestTraces(t *testing.T) {
 	r.Close()
 	expect(l, "a", " 0 0 <nil>")
 	expect(l, "b", " 1 4 <nil>")
+}
+
+// A room that has entries of several epochs to recover is given once, with whoever asks deciding how far it goes; Epochs names them all.
+func TestUnrecoveredEpochs(t *testing.T) {
+	d := faultdisk.New(1)
+	o := testOptions(d, newClock())
+	l := mustOpen(t, o)
+	for _, name := range []string{"one", "two"} {
+		for _, epoch := range []string{"e3", "e1", "e2"} {
+			r, err := l.Room("party", name, epoch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := uint64(1); n <= 12; n++ { // some segments
+				if err := r.Append(Entry{Number: n, Payload: make([]byte, 500)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	closed, err := l.Room("party", "two", "e4")
+	if err == nil {
+		err = closed.Append(Entry{Number: 1})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	if got, err := l.Epochs("party", "two"); fmt.Sprint(got) != "[e1 e2 e3 e4]" || err != nil {
+		t.Errorf("before the crash: %v, %v", got, err)
+	}
+	d.Kill()
+	if err := d.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpen(t, o)
+	defer mustClose(t, l)
+	if got := unrecovered(l); got != "one two" {
+		t.Errorf("to recover are %s", got)
+	}
+	for range l.Unrecovered {
+		break
+	}
+	if got, err := l.Epochs("party", "two"); fmt.Sprint(got) != "[e1 e2 e3 e4]" || err != nil {
+		t.Errorf("after the crash: %v, %v", got, err)
+	}
+	if got, err := l.Epochs("party", "three"); len(got) > 0 || err != nil {
+		t.Errorf("of a room that was never there: %v, %v", got, err)
+	}
+	r, err := l.Room("party", "two", "e2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Release(12) // of all epochs
+	if got, err := l.Epochs("party", "two"); len(got) > 0 || err != nil {
+		t.Errorf("after it was released: %v, %v", got, err)
+	}
+	if got := unrecovered(l); got != "one" {
+		t.Errorf("to recover are %s", got)
+	}
+}
+
+// Pinned gives rooms in the order of their names, as far as whoever asks wants.
+func TestPinnedInOrder(t *testing.T) {
+	l := mustOpen(t, testOptions(faultdisk.New(1), newClock()))
+	defer mustClose(t, l)
+	for _, name := range []string{"c", "a", "d", "b"} {
+		r := mustRoom(t, l, name)
+		appendUpTo(t, r, 1, 1)
+		r.Close()
+	}
+	var all []string
+	l.Pinned(func(_, room string) bool {
+		all = append(all, room)
+		return room != "c"
+	})
+	if fmt.Sprint(all) != "[a b c]" {
+		t.Errorf("given are %v", all)
+	}
 }

@@ -145,10 +145,7 @@ func resize(b []byte, size int64) []byte {
 		return b[:size]
 	}
 	old := len(b)
-	if size > int64(cap(b)) {
-		b = append(b, make([]byte, size-int64(old))...)
-	}
-	b = b[:size]
+	b = slices.Grow(b, int(size)-old)[:size]
 	clear(b[old:])
 	return b
 }
