@@ -207,3 +207,78 @@ func TestMissingSegmentGivenUp(t *testing.T) {
 		t.Errorf("after: %v, of it harmful %v", all, harmful)
 	}
 }
+
+// TestNewLogOnAFailingDisk: a log that cannot be made is not half made: the error says so, and the next try makes it.
+func TestNewLogOnAFailingDisk(t *testing.T) {
+	refused := 0
+	for _, op := range []faultdisk.Op{
+		faultdisk.OpList, faultdisk.OpStat, faultdisk.OpOpen, faultdisk.OpWrite, faultdisk.OpSync, faultdisk.OpSyncDir, faultdisk.OpRename, faultdisk.OpMkdir,
+	} {
+		for after := range 8 {
+			d := faultdisk.New(1)
+			d.Fail(faultdisk.Fault{Op: op, After: after})
+			l, err := Open(testOptions(d, newClock()))
+			if err == nil {
+				err = l.Close()
+			} else {
+				refused++
+			}
+			if err != nil && !errors.Is(err, ErrIO) {
+				t.Errorf("%v fails after %d: %v", op, after, err)
+			}
+			d.Heal()
+			l = mustOpen(t, testOptions(d, newClock()))
+			appendUpTo(t, mustRoom(t, l, "a"), 1, 3)
+			d.Crash()
+			if err := d.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			l = mustOpen(t, testOptions(d, newClock()))
+			wantReplay(t, mustRoom(t, l, "a"), 0, 3)
+			mustClose(t, l)
+		}
+	}
+	if refused < 12 {
+		t.Errorf("refused %d times", refused)
+	}
+	o := testOptions(faultdisk.New(1), newClock())
+	o.Random = strings.NewReader("fifteen bytes..")
+	if _, err := Open(o); err == nil {
+		t.Error("a log has an ID that was not made")
+	}
+}
+
+// TestForeignSegments: a segment of another log gets out of the way under a name that nothing has, each time, and stays whole.
+func TestForeignSegments(t *testing.T) {
+	other := faultdisk.New(2)
+	o := testOptions(other, newClock())
+	o.Random = seeded(2)
+	for range 8 {
+		mustClose(t, mustOpen(t, o))
+	}
+	l := mustOpen(t, o)
+	appendUpTo(t, mustRoom(t, l, "a"), 1, 3)
+	name := "log/" + segmentName(l.active.number) // further than the log comes that it gets into
+	foreign, err := other.Read(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := faultdisk.New(1)
+	mustClose(t, mustOpen(t, testOptions(d, newClock())))
+	for n := range 3 {
+		d.Write(name, foreign)
+		if n == 2 {
+			d.Fail(faultdisk.Fault{Op: faultdisk.OpRename, Suffix: ".log"})
+		}
+		mustClose(t, mustOpen(t, testOptions(d, newClock())))
+		kept := 0
+		for _, name := range d.Files() {
+			if b, err := d.Read(name); err == nil && string(b) == string(foreign) {
+				kept++
+			}
+		}
+		if kept != n+1 {
+			t.Errorf("of %d files of another log %d are left: %v", n+1, kept, d.Files())
+		}
+	}
+}

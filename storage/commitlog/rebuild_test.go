@@ -335,7 +335,7 @@ func TestRebuildOnAFailingDisk(t *testing.T) {
 		mustClose(t, l)
 		opened, refused := 0, 0
 		for _, op := range []faultdisk.Op{faultdisk.OpStat, faultdisk.OpList, faultdisk.OpOpen, faultdisk.OpRead} {
-			for after := range 20 {
+			for after := range 16 {
 				d := disk.Clone(uint64(after))
 				d.Fail(faultdisk.Fault{Op: op, After: after, Times: 1 + after%2*1000})
 				l, err := Open(o.on(d))

@@ -3,6 +3,7 @@ package commitlog
 // What crashed generations and closed rooms have left, and how it is let go.
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -266,6 +267,44 @@ func TestCrashIsNotSettledOverWhatCannotBeRead(t *testing.T) {
 		}
 		if l.Crashed() != 0 {
 			t.Errorf("%v: crashed %d", op, l.Crashed())
+		}
+		mustClose(t, l)
+	}
+}
+
+// TestRestIsBlank: what a crash has left behind the records of a segment is gone when the segment is sealed. The zeros that were
+// written ahead stay, which is quicker than to free them; if what was left is long the file is cut.
+func TestRestIsBlank(t *testing.T) {
+	for _, garbage := range []int{0, 100, 2*mostZeros - 10<<10, 2*mostZeros + 1<<20} {
+		d := build(t, "crashed")
+		o := testOptions(d, newClock())
+		files := segmentFiles(t, d.FS(""), "log")
+		name := "log/" + files[len(files)-1]
+		before, err := d.Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := bytes.TrimRight(before, "\x00")
+		left = append(left[:len(left):len(left)], bytes.Repeat([]byte{0, 0xaa}, garbage/2)...)
+		left = append(left, make([]byte, 64<<10)...)
+		d.Write(name, left)
+		l := mustOpen(t, o)
+		wantReplay(t, mustRoom(t, l, "a"), 0, 40)
+		wantReplay(t, mustRoom(t, l, "b"), 0, 40)
+		sealed := l.segments[len(l.segments)-1]
+		after, err := d.Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rest := bytes.Trim(after[sealed.size:], "\x00"); len(rest) > 0 {
+			t.Errorf("%d bytes of garbage: %d are left", garbage, len(rest))
+		}
+		want := len(left)
+		if garbage > 2*mostZeros {
+			want = int(sealed.size)
+		}
+		if len(after) != want {
+			t.Errorf("%d bytes of garbage: the file has %d bytes, want %d", garbage, len(after), want)
 		}
 		mustClose(t, l)
 	}
