@@ -137,6 +137,14 @@ func wantError(t testing.TB, what string, err, want error) {
 // wantBackward compares what Backward gives with the numbers from last down to first.
 func wantBackward(t testing.TB, r *Room, first, last uint64) {
 	t.Helper()
+	if ended := backward(t, r, last); ended != first {
+		t.Fatalf("backward ended at %d of %d", ended, first)
+	}
+}
+
+// backward checks a room's entries from the last one back to where the log's end, and returns that.
+func backward(t testing.TB, r *Room, last uint64) (first uint64) {
+	t.Helper()
 	next := last
 	err := r.Backward(func(e Entry) (bool, error) {
 		if e.Number != next || !bytes.Equal(e.Payload, content(r.who.room, e.Number)) {
@@ -145,9 +153,10 @@ func wantBackward(t testing.TB, r *Room, first, last uint64) {
 		next--
 		return true, nil
 	})
-	if err != nil || next != first-1 {
-		t.Fatalf("backward ended at %d of %d: %v", next+1, first, err)
+	if err != nil {
+		t.Fatalf("backward ended at %d: %v", next+1, err)
 	}
+	return next + 1
 }
 
 func segmentFiles(t testing.TB, fs vfs.FS, dir string) (names []string) {
