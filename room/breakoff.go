@@ -22,8 +22,8 @@ func (t *turn) breakOff(channel string) {
 	}
 }
 
-// endUnasked ends what a connection is being sent of a channel unasked, because its client asks with a cursor: that answer has all
-// that it lacks. A delete-all behind it would take rows that the client's next cursor says it has.
+// endUnasked ends the unasked answer on a channel that a connection is being sent, because its client now asks with a cursor: the answer
+// to that has all that the client lacks. A delete-all that came after it would remove rows that the client's next cursor says it has.
 func (t *turn) endUnasked(conn *hibernate.Connection, channel string) {
 	key := answerKey{conn, channel, true}
 	asked := t.life.inquiries[key]

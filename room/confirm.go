@@ -64,9 +64,9 @@ func (l *life) twinAskedNothing(conn *hibernate.Connection) bool {
 	})
 }
 
-// askForTwins asks for everything in place of the connections of a client whose other connection ends, and which wait for their first sync.
-// Two connections can come into the room in another order than their client made them: then the one that ends took the sync along. A
-// client that takes cursors asks each time.
+// askForTwins asks for every channel on behalf of a client's remaining connections that still wait for their first sync. It is called when
+// another connection of that client ends: the two may have come into the room in another order than the client made them, and then
+// the sync was sent on the one that ends. A client that takes cursors asks on each connection itself.
 func (t *turn) askForTwins(ends *hibernate.Connection) {
 	if ends.Waits == 0 && !ends.Returned {
 		return

@@ -32,9 +32,19 @@ func TestStockBackInOneTurn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bob := backInBusyRoom(t, h, p, alice, func() { first.Close(1006, "") })
+	mustSucceed(t, alice.Do("items", "add", object{"id": "1"}))
+	if got := kinds(bob.Received()); !strings.HasPrefix(got, "delete-all; update") || !strings.Contains(got, "1") {
+		t.Errorf("when it is back it gets %q, want the whole channel", got)
+	}
+}
+
+// backInBusyRoom has alice's action keep the room busy, calls leave, and has bob come in with the next turn.
+func backInBusyRoom(t *testing.T, h *roomtest.Host, p *probe, alice *roomtest.Client, leave func()) *roomtest.Client {
+	t.Helper()
 	act(alice, "busy", "hang", object{})
 	within(t, p.entered, "the hook to begin")
-	first.Close(1006, "")
+	leave()
 	before, back := h.Host.MemoryUsed(), make(chan *roomtest.Client, 1)
 	go func() {
 		c, _ := h.TryJoin("shop", "r", "bob", published)
@@ -46,10 +56,7 @@ func TestStockBackInOneTurn(t *testing.T) {
 	if bob == nil {
 		t.Fatal("it was refused")
 	}
-	mustSucceed(t, alice.Do("items", "add", object{"id": "1"}))
-	if got := kinds(bob.Received()); !strings.HasPrefix(got, "delete-all; update") || !strings.Contains(got, "1") {
-		t.Errorf("when it is back it gets %q, want the whole channel", got)
-	}
+	return bob
 }
 
 // TestStockNotLetIn has a page's socket end before the room has let it in, because the client gave up or the room did not start.

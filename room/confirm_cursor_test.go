@@ -6,11 +6,10 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/room"
-	"github.com/denrooms/den/room/roomtest"
 )
 
 // TestUnaskedEndsWithACursor has a client that takes cursors come back under an id whose first sync was lost. The room begins to send it
-// everything unasked, in pieces, and ends that when the client asks with its cursor: no delete-all comes behind the answer.
+// everything unasked, in pieces, and ends that when the client asks with its cursor: no delete-all comes after the answer.
 func TestUnaskedEndsWithACursor(t *testing.T) {
 	h, p := open(t, func(o *room.Options) { o.MaxSnapshotBytes = 4096 })
 	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", published)
@@ -28,19 +27,7 @@ func TestUnaskedEndsWithACursor(t *testing.T) {
 	lost := h.Join("shop", "r", "bob", published) // its sync is lost
 	lost.Leave()
 
-	act(alice, "busy", "hang", object{})
-	within(t, p.entered, "the hook to begin")
-	before, back := h.Host.MemoryUsed(), make(chan *roomtest.Client, 1)
-	go func() {
-		c, _ := h.TryJoin("shop", "r", "bob", published)
-		back <- c
-	}()
-	queued(t, h, before)
-	close(p.block)
-	bob = within(t, back, "the client to be let in")
-	if bob == nil {
-		t.Fatal("it was refused")
-	}
+	bob = backInBusyRoom(t, h, p, alice, func() {})
 	bob.SendJSON(object{"channel": "items", "sync": true, "cursor": cursor})
 	for answered := ""; answered == ""; {
 		if e := bob.Next(); e.Kind == "sync" {
@@ -52,7 +39,7 @@ func TestUnaskedEndsWithACursor(t *testing.T) {
 	}
 	for _, e := range bob.Received() {
 		if e.Kind == "delete-all" || e.Kind == "update" && !strings.Contains(string(e.Data), "ghost") {
-			t.Errorf("behind the answer to its cursor it gets %.200s", e.Data)
+			t.Errorf("after the answer to its cursor it gets %.200s", e.Data)
 		}
 	}
 }
