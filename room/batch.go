@@ -69,7 +69,7 @@ func (l *life) serveTurn(batch []*actor.Envelope, more supply) (t *turn, rest []
 		env := batch[0]
 		batch = batch[1:]
 		env.Begin()
-		t.serve(env)
+		t.serveCounted(env)
 		_, relieve := env.Message.(relieveMessage)
 		checkpoint = checkpoint || relieve
 	}

@@ -199,6 +199,7 @@ type Host struct {
 	log        *storage.NodeLog // nil: each room's file is durable by itself
 	conns      hibernate.Registry
 	memory     *hibernate.Memory
+	shares     *hibernate.Shares // nil: the clock is not the machine's
 	outside    *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
 	alarms     *alarm.Clock
 	zones      zones
@@ -222,6 +223,7 @@ type Host struct {
 
 	compactor compactor
 	reminding reminding
+	slowAt    atomic.Int64 // when the operator was told that clients are read slowly, Unix nanoseconds; 0: never
 	refusedAt atomic.Int64 // when the operator was told that there is no memory, Unix nanoseconds; 0: never
 
 	panics        sync.Map // of jobs of the host's own: by the job, what the last one said
@@ -253,6 +255,9 @@ func Open(o Options) (*Host, error) {
 	}
 	h := &Host{opts: o, unlock: unlock, gatherMost: gatherMost, began: o.Clock.Now(), hashes: maphash.MakeSeed(), memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace)}
 	h.outside = h.memory.Part(o.Memory / outsideShare)
+	if _, real := o.Clock.(systemClock); real {
+		h.shares = hibernate.NewShares(h.tellCongested)
+	}
 	h.seed, h.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())
@@ -386,6 +391,7 @@ func (h *Host) Shutdown(ctx context.Context) error {
 	h.ending.Store(&ctx)
 	h.stopping.Store(true)
 	h.wakeToClose(ctx)
+	h.shares.Stop()
 	h.presence.Close()
 	h.awake.close()
 	h.alarms.Stop()

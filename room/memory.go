@@ -1,6 +1,7 @@
 package room
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
@@ -17,8 +18,8 @@ const (
 	outsideShare = 4
 	// unknownMemory is Options.Memory where the machine does not say how much it has.
 	unknownMemory = 512 << 20
-	// memoryTold is how often the operator is told that messages are refused.
-	memoryTold = time.Minute
+	// toldEvery is how often the operator is told that messages are refused, or that clients are read slowly.
+	toldEvery = time.Minute
 )
 
 // defaultMemory is half of what the process may have.
@@ -38,6 +39,9 @@ func (h *Host) MemoryLimit() int64 { return h.memory.Limit() }
 // Memory is the budget of which a transport takes what waits for its sockets.
 func (h *Host) Memory() *hibernate.Memory { return h.memory }
 
+// Shares is what each client may have of the node while it has too much to do. A transport has those who are new wait for it.
+func (h *Host) Shares() *hibernate.Shares { return h.shares }
+
 // admit takes the bytes of a message, and tells the operator where there are none left.
 func (h *Host) admit(bytes int) error { return h.admitTo(h.memory, bytes) }
 
@@ -47,12 +51,25 @@ func (h *Host) admitTo(memory *hibernate.Memory, bytes int) error {
 	if err == nil {
 		return nil
 	}
-	now := h.opts.Clock.Now().UnixNano()
-	if last := h.refusedAt.Load(); (last == 0 || now-last >= int64(memoryTold)) && h.refusedAt.CompareAndSwap(last, now) {
+	if h.due(&h.refusedAt) {
 		h.opts.Logger.Warn("messages are refused with overloaded, because as much waits as may", "bytes", h.memory.Used(),
 			"limit", h.memory.Limit(), "hint", "raise -memory (Options.Memory) if the machine has more")
 	}
 	return err
+}
+
+// due reports whether the operator is to be told something again, and notes that it is.
+func (h *Host) due(told *atomic.Int64) bool {
+	now, last := h.opts.Clock.Now().UnixNano(), told.Load()
+	return (last == 0 || now-last >= int64(toldEvery)) && told.CompareAndSwap(last, now)
+}
+
+// tellCongested tells the operator that the node has far too much to do.
+func (h *Host) tellCongested() {
+	if h.due(&h.slowAt) {
+		h.opts.Logger.Warn("clients are read slowly, because the server has too much to do",
+			"hint", "each client has an equal share; more processors help")
+	}
 }
 
 // keepWaiting counts what the turn is about to send, which waits for the commit. The frames are to be dropped when

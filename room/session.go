@@ -56,8 +56,9 @@ type Session struct {
 
 // seldom is what most sessions do not need: each quiet client has a session.
 type seldom struct {
-	shownAs string        // the id that presence shows; set before Connect returns. Empty: there is no presence
-	free    chan struct{} // closed by done and Close where Receive waits; nil if it does not
+	share   *hibernate.Share // what the client has spent while the node was congested; nil: nothing
+	shownAs string           // the id that presence shows; set before Connect returns. Empty: there is no presence
+	free    chan struct{}    // closed by done and Close where Receive waits; nil if it does not
 }
 
 // rare gives what the session seldom needs. mu is held.
@@ -183,6 +184,7 @@ func (s *Session) take(message any) error {
 	if !s.begin() {
 		return ErrSessionOver
 	}
+	s.note(message)
 	var waits *actor.Waiting
 	err := s.send(func(key Key, m any, reply func(any, error)) (err error) {
 		waits, err = s.ns.host.actors.SendOrWait(key, m, reply)
@@ -248,6 +250,7 @@ func (s *Session) Offer(data []byte, binary bool) bool {
 		s.unreadable(message, err)
 		return true
 	}
+	s.note(message)
 	err = s.send(s.ns.host.actors.Send, message, 0)
 	switch {
 	case errors.Is(err, actor.ErrOverloaded):
@@ -336,7 +339,7 @@ func (s *Session) isOver() bool {
 // *syncproto.Error where there is no message, and else what is wrong with it.
 func (s *Session) decode(data []byte, binary bool) (any, error) {
 	if binary {
-		return &rawMessage{&s.conn, Message{Data: slices.Clone(data), Binary: true}}, nil
+		return &rawMessage{conn: &s.conn, message: Message{Data: slices.Clone(data), Binary: true}}, nil
 	}
 	data = slices.Clone(data)
 	m, err := syncproto.Decode(data, syncproto.DecodeOptions{MaxBytes: len(data)}) // the transport bounds it
@@ -369,7 +372,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 		}
 		fallthrough
 	default:
-		return &rawMessage{&s.conn, Message{Data: data}}, nil
+		return &rawMessage{conn: &s.conn, message: Message{Data: data}}, nil
 	}
 }
 

@@ -49,7 +49,8 @@ type (
 		came  time.Duration    // when, by Host.uptime
 		reply *hibernate.Frame // with rows of its own, of an action without a number; see late.go
 
-		frameBytes int // of the client's frame, which it keeps
+		frameBytes int              // of the client's frame, which it keeps
+		share      *hibernate.Share // see share.go
 	}
 	syncMessage struct {
 		conn    *hibernate.Connection
@@ -75,11 +76,13 @@ type (
 		glean   *gleaning   // of many changes; see glean.go
 		base    storage.Seq // what the client has in any case, when it has the answer
 
-		frameBytes int // of the client's frame
+		frameBytes int              // of the client's frame
+		share      *hibernate.Share // see share.go
 	}
 	rawMessage struct {
 		conn    *hibernate.Connection
 		message Message
+		share   *hibernate.Share // see share.go
 	}
 	requestMessage struct {
 		request   *http.Request
@@ -89,7 +92,8 @@ type (
 	settleMessage  struct{}                // asks for nothing but an answer
 	migrateMessage struct{ settleMessage } // and has a new room stay
 	thenMessage    struct {
-		sender uint64 // the connection whose message has begun the work; 0: none
+		sender uint64           // the connection whose message has begun the work; 0: none
+		share  *hibernate.Share // of that connection; see share.go
 		life   uint64
 		err    error
 		then   func(*Context, error) error
@@ -126,6 +130,8 @@ type turn struct {
 	broken   error                   // the life cannot go on
 
 	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
+
+	share *hibernate.Share // of the client whose message is served; nil: it is not counted
 
 	few *turnFew // nil: nothing of it
 }
@@ -296,6 +302,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 			t.life.log.Error("a hook panicked", append(c.whose(), "hook", name, "panic", caught.text, "stack", string(caught.stack))...)
 		}
 		t.broken = fmt.Errorf("%s: %w", name, err)
+		t.share.Spend(panicUnits)
 	}
 	if errors.Is(err, storage.ErrBatchLost) {
 		cause := err

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -110,7 +111,8 @@ type piece struct {
 	// Immutable.
 
 	life   *life
-	sender uint64 // see thenMessage
+	sender uint64           // see thenMessage
+	share  *hibernate.Share // of the sender's client
 	ctx    workContext
 	work   func(context.Context) error
 	then   func(*Context, error) error
@@ -134,7 +136,7 @@ func (l *life) startWork(c *Context, work func(context.Context) error, then func
 	if n := l.work.Load() + l.stuck.Load(); n >= maxWork {
 		return &Error{Code: syncproto.CodeOverloaded, Message: fmt.Sprintf("The room waits for %d things already. Try again later.", n)}
 	}
-	p := &piece{life: l, work: work, then: then}
+	p := &piece{life: l, share: c.turn.share, work: work, then: then}
 	if c.conn != nil {
 		p.sender = c.conn.c.Serial
 	}
@@ -170,7 +172,7 @@ func (p *piece) run() {
 		if !l.under.returned() {
 			return // endWork has counted it
 		}
-		l.host.push(&thenMessage{sender: p.sender, life: l.number, err: err, then: p.then}, l, 0)
+		l.host.push(&thenMessage{sender: p.sender, share: p.share, life: l.number, err: err, then: p.then}, l, 0)
 	}()
 	err = protect(func() error { return p.work(&p.ctx) })
 	if stack := stackOf(err); stack != nil {

@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"sync/atomic"
 
@@ -24,6 +25,8 @@ type active struct {
 	wire *wire
 	link *link
 	in   *reader
+
+	address string // from where the client comes; after it was parked, the other end of its connection
 
 	// Safe from any goroutine.
 
@@ -98,6 +101,7 @@ func (a *active) next() error {
 	session := a.s.session.Load()
 	if answer := session.AutoAnswer(m.data, m.binary); answer != nil && !m.over {
 		a.link.hasten(answer.Wire())
+		a.pace(session, m.size)
 		return nil
 	}
 	a.busy.Store(true)
@@ -111,8 +115,21 @@ func (a *active) next() error {
 	if err != nil {
 		code, _ := room.ErrorCode(err)
 		a.link.Close(closeForSession(code))
+		return nil
 	}
+	a.pace(session, m.size)
 	return nil
+}
+
+// pace has a client whose messages the node cannot keep up with wait for its turn.
+func (a *active) pace(session *room.Session, size uint64) {
+	if !session.Paced(int(min(size, math.MaxInt32))) {
+		return
+	}
+	a.busy.Store(true)
+	defer a.busy.Store(false)
+	session.Pace()
+	a.s.heard.Store(a.s.h.now()) // the client could not be heard meanwhile
 }
 
 // receive hands a message to the room, whose mailbox counts it. Where it has to wait for a place there, what is
@@ -156,6 +173,9 @@ func (a *active) control(op byte, payload []byte) error {
 	switch op {
 	case opPing:
 		a.link.hasten(pongFrame(payload))
+		if session := a.s.session.Load(); session != nil {
+			a.pace(session, uint64(len(payload)))
+		}
 	case opPong:
 		a.s.pong(payload)
 	case opClose:
@@ -180,11 +200,19 @@ func (a *active) finish() {
 	<-a.link.done
 	defer func() {
 		a.s.leaveRoom(a.link.why())
+		a.settleShare()
 		a.s.mu.Lock()
 		defer a.s.mu.Unlock()
 		a.s.active = nil
 	}()
 	a.wire.Conn.Close()
+}
+
+// settleShare has what the client owes paid by those who come from the same address.
+func (a *active) settleShare() {
+	if session := a.s.session.Load(); session != nil {
+		a.s.h.host.Shares().Leave(session.Share(), a.address)
+	}
 }
 
 // linkEnded is called when nothing will be written any more.

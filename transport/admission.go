@@ -25,6 +25,17 @@ func (h *Handler) admit() *refusal {
 	return nil
 }
 
+// newUnits is what somebody new costs; see [hibernate.Shares].
+const newUnits = 6
+
+// enterCongested has somebody new wait where the node has too much to do.
+func (h *Handler) enterCongested(r *http.Request) *refusal {
+	if h.host.Shares().Enter(r.Context(), h.opts.addressOf(r), newUnits) != nil {
+		return &refusal{http.StatusServiceUnavailable, syncproto.CodeOverloaded, "The server has too much to do. Try again later."}
+	}
+	return nil
+}
+
 // turnAway gives the place of an upgrade back that did not become a socket.
 func (h *Handler) turnAway() {
 	h.mu.Lock()

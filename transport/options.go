@@ -49,7 +49,9 @@ type Options struct {
 	// TrustedProxies are the addresses of the proxies in front whose X-Forwarded-Host and
 	// X-Forwarded-Proto are believed: by which name and scheme the client calls them. What counts is the last value
 	// of each header. A page of that name is the server's own; with Hosts, the name must be
-	// among them. A proxy that hands the Host header on as it came needs no trust. Default: none.
+	// among them. So is the last value of X-Forwarded-For, as the address from which the client comes; without trust all
+	// who come through a proxy come from one address, see [hibernate.Shares]. A proxy that hands the Host header on as it
+	// came needs no trust for that. Default: none.
 	TrustedProxies []netip.Prefix
 
 	// Authenticate finds out who sends a request, and whether that one may come to the room

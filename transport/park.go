@@ -79,6 +79,7 @@ func (s *socket) unpark(early []byte, left leftover) *active {
 // of a frame. A descriptor that Go's runtime does not take ends the socket, as a broken line would.
 func (s *socket) reopen(early []byte, left leftover) *active {
 	fd := int(s.fd)
+	address := peerOf(fd)
 	s.h.listening().remove(fd)
 	s.fd = -1
 	s.h.parked.Add(-1)
@@ -87,7 +88,7 @@ func (s *socket) reopen(early []byte, left leftover) *active {
 		s.h.opts.Logger.Error("a parked socket could not be brought back", "room", s.room(), "error", err)
 		conn = brokenConn()
 	}
-	s.active = &active{s: s}
+	s.active = &active{s: s, address: address}
 	s.active.take(conn, early)
 	switch {
 	case left.urgent != nil:
@@ -199,10 +200,14 @@ func (s *socket) contain() {
 	}
 }
 
-// answer takes the first bytes of a parked socket: it serves whole frames as long as it
-// can, one message for the room among them at most and only if alone says so, and brings
+// answer takes bytes of a parked socket. If the node has too much to do, and others came a short time ago, it brings the
+// socket back, whose reader waits for its share. Else it serves whole frames as long as it can, one message for the room among them at most, and brings
 // the socket back with the rest if there is any.
 func (s *socket) answer(data []byte, alone bool) {
+	if !alone && s.h.host.Shares().Congested() {
+		s.unpark(bytes.Clone(data), leftover{})
+		return
+	}
 	for len(data) > 0 {
 		op, payload, size := wholeFrame(data)
 		reply, done := s.reply(op, payload)

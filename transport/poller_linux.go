@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -106,6 +107,17 @@ func giveBack(fd int) (net.Conn, error) {
 		return nil, err
 	}
 	return &socketFile{file}, nil
+}
+
+// peerOf is the network at the other end of a socket.
+func peerOf(fd int) string {
+	switch peer, _ := syscall.Getpeername(fd); peer := peer.(type) {
+	case *syscall.SockaddrInet4:
+		return network(netip.AddrFrom4(peer.Addr))
+	case *syscall.SockaddrInet6:
+		return network(netip.AddrFrom16(peer.Addr))
+	}
+	return ""
 }
 
 // readDescriptor reads what is there; again says that nothing is.

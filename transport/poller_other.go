@@ -20,6 +20,7 @@ func (*poller) wait([]int32) ([]int32, error)        { return nil, errors.ErrUns
 func canPark(net.Conn) bool                          { return false }
 func takeOver(net.Conn) (int, error)                 { return -1, errors.ErrUnsupported }
 func giveBack(int) (net.Conn, error)                 { return nil, errors.ErrUnsupported }
+func peerOf(int) string                              { return "" }
 func readDescriptor(int, []byte) (n int, again bool) { return 0, false }
 func writeDescriptor(int, []byte) int                { return 0 }
 func closeDescriptor(int)                            {}

@@ -38,6 +38,26 @@ func (o *Options) trusts(remote string) bool {
 	return slices.ContainsFunc(o.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
+// addressOf is from where a request comes: the IP address of the other end, or what a trusted proxy says of it.
+// IPv6 addresses of one network of 64 bits are one, because a client has them all.
+func (o *Options) addressOf(r *http.Request) string {
+	if o.trusts(r.RemoteAddr) {
+		if addr, err := netip.ParseAddr(forwarded(r, "X-Forwarded-For")); err == nil {
+			return network(addr)
+		}
+	}
+	return network(ipOf(r.RemoteAddr))
+}
+
+// network is the network of a client that has an address, as a text.
+func network(addr netip.Addr) string {
+	addr = addr.Unmap()
+	if prefix, err := addr.Prefix(64); addr.Is6() && err == nil {
+		return prefix.String()
+	}
+	return addr.String()
+}
+
 // forwarded is what the nearest proxy has put into a header: its last value, because what stands
 // before it came with the request.
 func forwarded(r *http.Request, header string) string {

@@ -17,6 +17,10 @@ func (h *Handler) request(w *response, r *http.Request, key room.Key) {
 		return
 	}
 	defer h.end()
+	if bad := h.enterCongested(r); bad != nil {
+		bad.send(w)
+		return
+	}
 	identity, bad := h.authenticate(r, key)
 	var body body
 	defer func() { h.unfinished.release(&body.held) }()

@@ -26,12 +26,16 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 		bad.send(w)
 		return
 	}
-	a := &active{s: &socket{h: h, fd: -1}}
+	a := &active{s: &socket{h: h, fd: -1}, address: h.opts.addressOf(r)}
 	defer func() {
 		if a.wire == nil {
 			h.turnAway()
 		}
 	}()
+	if bad := h.enterCongested(r); bad != nil {
+		bad.send(w)
+		return
+	}
 	identity, bad := h.authenticate(r, key)
 	if bad != nil {
 		bad.send(w)

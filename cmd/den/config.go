@@ -58,7 +58,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&c.data, "data", env("DEN_DATA", "data"), "`directory` of the rooms' databases (DEN_DATA)")
 	flags.StringVar(&origins, "origins", env("DEN_ORIGINS", ""), "`origins` of other hosts' pages that may reach rooms, comma-separated, like https://app.example.com (DEN_ORIGINS)")
 	flags.StringVar(&hosts, "hosts", env("DEN_HOSTS", ""), "`names` by which clients call this server, comma-separated, like rooms.example.com. On a loopback address it takes no others but localhost; elsewhere, without names, all (DEN_HOSTS)")
-	flags.StringVar(&proxies, "trusted-proxies", env("DEN_TRUSTED_PROXIES", ""), "`addresses` of proxies whose X-Forwarded-Host and X-Forwarded-Proto are believed, comma-separated, like 127.0.0.1 or 10.0.0.0/8 (DEN_TRUSTED_PROXIES)")
+	flags.StringVar(&proxies, "trusted-proxies", env("DEN_TRUSTED_PROXIES", ""), "`addresses` of proxies whose X-Forwarded-Host, -Proto and -For are believed, comma-separated, like 127.0.0.1 or 10.0.0.0/8 (DEN_TRUSTED_PROXIES)")
 	flags.StringVar(&durability, "durability", env("DEN_DURABILITY", "durable"), "what survives a power cut: durable, relaxed or files (DEN_DURABILITY)")
 	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "a `duration` like 10s: how long a room has nothing to do before it sleeps; never: it does not (DEN_IDLE)")
 	flags.StringVar(&awake, "max-awake", env("DEN_MAX_AWAKE", "0"), "how many rooms may be awake; 0: 2048, or what the process's descriptors allow (DEN_MAX_AWAKE)")

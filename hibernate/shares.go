@@ -1,0 +1,334 @@
+package hibernate
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrCongested is returned where the node has too much to do for somebody new.
+var ErrCongested = errors.New("hibernate: the node has too much to do for somebody new")
+
+// Shares gives each client an equal share of a node that has too much to do.
+//
+// While the node keeps up, nobody is limited. To see whether it does, a timer blocks a goroutine for a millisecond in a
+// system call, every few milliseconds, and looks how late the goroutine goes on. So late is every goroutine that has
+// waited for a file's sync or for a message. The node is congested while that is late and the process itself keeps
+// processors busy. Then whoever has spent n units is not read before n times a delay has passed. The delay is the same
+// for all, so all have the same share, and a client that asks for less is not held up. The delay grows while
+// goroutines are late and falls while they are not, so what clients may spend follows what the node can do.
+//
+// A unit is a message, or UnitBytes that the node has received from a client or sent because of it.
+//
+// The division is max-min fairness (Bertsekas and Gallager, "Data Networks", 1992, section 6.5). Finding the rate by
+// measuring how late work is done comes from M. Welsh and D. Culler, "Adaptive Overload Control for Busy Internet
+// Servers", USITS 2003.
+//
+// A nil Shares is never congested. The methods are safe from any goroutine, except Wait: see there.
+type Shares struct {
+	slow func() // immutable
+
+	delay atomic.Int64 // of one unit, in nanoseconds; 0: the node keeps up
+	used  atomic.Bool  // somebody has asked since the last tick
+
+	mu    sync.Mutex
+	timer *time.Timer // nil: nobody has asked for a while
+	asked time.Time   // when somebody was seen to have asked
+	over  bool        // there is no timer any more
+	load  processLoad
+
+	newcomers map[string]*newcomers // by address
+}
+
+// A Share is what one client has spent. Its zero value has spent nothing.
+type Share struct {
+	spent atomic.Int64              // units that free does not have yet
+	heir  atomic.Pointer[newcomers] // who pays for what is spent after the client has gone; nil: it has not
+
+	// Owned by whoever reads the client.
+
+	free time.Time // when the client has paid for what it had spent
+}
+
+const (
+	// UnitBytes is how many bytes are a unit.
+	UnitBytes = 4 << 10
+	// burst is how many units a client that has sent nothing for a while may spend at once.
+	burst = 32
+	// most is the longest that a client is not read at a time, and mostNew the longest that somebody new waits.
+	most    = 10 * time.Second
+	mostNew = 5 * time.Second
+
+	// tickEvery is how long it is until the next look, and restEvery while the node keeps up.
+	tickEvery = 5 * time.Millisecond
+	restEvery = 20 * time.Millisecond
+	// tickLate is how late a goroutine goes on where the node is congested.
+	tickLate = 3 * time.Millisecond
+	// idleAfter is how long the timer goes on where nobody asks.
+	idleAfter = time.Second
+
+	// The delay of a unit is at least delayLeast where there is one. With delayMost, a client has 50 units a second in
+	// any case.
+	delayLeast = 100 * time.Microsecond
+	delayMost  = 20 * time.Millisecond
+)
+
+// NewShares makes the Shares of a node. slow is called when clients have come to be read as slowly as they may be; nil: nobody
+// wants to know.
+func NewShares(slow func()) *Shares { return &Shares{slow: slow} }
+
+// Congested reports whether the node has too much to do.
+func (s *Shares) Congested() bool {
+	if s == nil {
+		return false
+	}
+	if !s.used.Load() && !s.used.Swap(true) {
+		s.begin()
+	}
+	return s.delay.Load() > 0
+}
+
+// begin has the timer run, if it does not.
+func (s *Shares) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil || s.over {
+		return
+	}
+	s.asked, s.load = time.Now(), processLoad{}
+	s.timer = time.AfterFunc(restEvery, s.tick)
+}
+
+// Stop ends the timer for good, and the node is congested no more.
+func (s *Shares) Stop() {
+	if s != nil {
+		s.Fix(0)
+	}
+}
+
+// Fix ends the timer, and has a unit's delay be the same from now on. It is for tests.
+func (s *Shares) Fix(delay time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	s.delay.Store(int64(delay))
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+}
+
+// tick looks how late a goroutine is.
+func (s *Shares) tick() {
+	if s.look(wakeup()) && s.slow != nil {
+		s.slow()
+	}
+}
+
+// look sets the delay after a goroutine was late, and reports whether it has come to be the longest.
+func (s *Shares) look(late time.Duration) (slowest bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer == nil {
+		return false
+	}
+	now := time.Now()
+	if s.used.Swap(false) {
+		s.asked = now
+	} else if now.Sub(s.asked) >= idleAfter {
+		s.timer = nil
+		s.delay.Store(0)
+		clear(s.newcomers)
+		return false
+	}
+	busy := s.load.busy(now)
+	delay := nextDelay(time.Duration(s.delay.Load()), busy && late >= tickLate)
+	slowest = delay == delayMost && time.Duration(s.delay.Load()) < delayMost
+	s.delay.Store(int64(delay))
+	if delay > 0 {
+		s.timer.Reset(tickEvery)
+	} else {
+		s.timer.Reset(restEvery)
+	}
+	return slowest
+}
+
+// nextDelay is the delay after a tick. It grows by half where the node is late, and else falls by a 64th, so it is
+// constant where one tick in 27 is late.
+func nextDelay(delay time.Duration, late bool) time.Duration {
+	if late {
+		return min(max(delay+delay/2, delayLeast), delayMost)
+	}
+	if delay -= delay / 64; delay < delayLeast {
+		return 0
+	}
+	return delay
+}
+
+// Spend counts units. A nil Share counts nothing.
+func (s *Share) Spend(units int) {
+	if s == nil {
+		return
+	}
+	s.spent.Add(int64(units))
+	if heir := s.heir.Load(); heir != nil {
+		heir.spend(int(s.spent.Swap(0)))
+	}
+}
+
+// Wait is how long a client may not be read that has spent what its share says. It is called by one goroutine at a
+// time for each share, the one that reads the client.
+func (s *Shares) Wait(share *Share) time.Duration {
+	units, delay := share.spent.Swap(0), time.Duration(s.delay.Load())
+	if delay == 0 {
+		return 0
+	}
+	now := time.Now()
+	if share.free.IsZero() {
+		share.free = now
+	}
+	if rested := now.Add(-burst * delay); share.free.Before(rested) {
+		share.free = rested
+	}
+	share.free = later(share.free, now, int(units), delay)
+	return max(0, share.free.Sub(now))
+}
+
+// later is when somebody has paid for more units, who has paid for all before at free.
+func later(free, now time.Time, units int, delay time.Duration) time.Time {
+	free = free.Add(time.Duration(min(int64(units), int64(most/delayLeast))) * delay)
+	if last := now.Add(most); free.After(last) {
+		return last
+	}
+	return free
+}
+
+// Newcomers are those who come from one address and have no Share yet. They share one, and it pays what those owe who
+// have left: a client does not gain by coming again.
+type newcomers struct {
+	shares *Shares
+	free   time.Time // when the next one is let in; protected by shares.mu
+}
+
+// mostAddresses is how many addresses have newcomers of their own. All others share.
+const mostAddresses = 1 << 12
+
+// from is the newcomers from an address. mu is held.
+func (s *Shares) from(address string) *newcomers {
+	if n := s.newcomers[address]; n != nil {
+		return n
+	}
+	if len(s.newcomers) >= mostAddresses {
+		s.forget(time.Now())
+	}
+	if len(s.newcomers) >= mostAddresses {
+		address = ""
+	}
+	n := s.newcomers[address]
+	if n == nil {
+		if s.newcomers == nil {
+			s.newcomers = make(map[string]*newcomers)
+		}
+		n = &newcomers{shares: s}
+		s.newcomers[address] = n
+	}
+	return n
+}
+
+// forget forgets the addresses whose next newcomer need not wait. mu is held.
+func (s *Shares) forget(now time.Time) {
+	maps.DeleteFunc(s.newcomers, func(_ string, n *newcomers) bool { return !n.free.After(now) })
+}
+
+func (n *newcomers) spend(units int) {
+	delay := time.Duration(n.shares.delay.Load())
+	if delay == 0 || units <= 0 {
+		return
+	}
+	n.shares.mu.Lock()
+	defer n.shares.mu.Unlock()
+	n.pay(time.Now(), units, delay)
+}
+
+// pay counts units. shares.mu is held.
+func (n *newcomers) pay(now time.Time, units int, delay time.Duration) {
+	if n.free.Before(now) {
+		n.free = now
+	}
+	n.free = later(n.free, now, units, delay)
+}
+
+// Leave notes that a client that came from an address has gone. Its newcomers pay what it owes.
+func (s *Shares) Leave(share *Share, address string) {
+	if s == nil || share == nil {
+		return
+	}
+	delay := time.Duration(s.delay.Load())
+	if delay == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, now := s.from(address), time.Now()
+	share.heir.Store(n)
+	n.pay(now, int(share.spent.Swap(0)+int64(max(0, share.free.Sub(now))/delay)), delay)
+}
+
+// Enter waits until somebody new may come from an address, who costs so many units. The error is ErrCongested where too
+// many wait, or ctx's.
+func (s *Shares) Enter(ctx context.Context, address string, units int) error {
+	if !s.Congested() {
+		return nil
+	}
+	wait, err := s.queue(address, units)
+	if wait <= 0 || err != nil {
+		return err
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// queue takes the next place among those who are new, and gives how long it is to be waited for.
+func (s *Shares) queue(address string, units int) (wait time.Duration, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, now := s.from(address), time.Now()
+	if wait = max(0, n.free.Sub(now)); wait > mostNew {
+		return 0, ErrCongested
+	}
+	n.pay(now, units, time.Duration(s.delay.Load()))
+	return wait, nil
+}
+
+// A processLoad knows whether the process keeps processors busy. Where it does not, a timer is late because of other
+// processes, and to read clients more slowly would help nobody.
+type processLoad struct {
+	since time.Time
+	spent time.Duration // processor time of the process at since
+	high  bool          // in the last window
+}
+
+// loadWindow is how long the load is measured.
+const loadWindow = 100 * time.Millisecond
+
+// busy reports whether the process has lately used a third of the processors that it may use.
+func (l *processLoad) busy(now time.Time) bool {
+	passed := now.Sub(l.since)
+	if passed < loadWindow {
+		return l.high
+	}
+	spent, known := processorTime()
+	l.high = !known || l.since.IsZero() || 3*(spent-l.spent) >= passed*time.Duration(min(runtime.NumCPU(), runtime.GOMAXPROCS(0)))
+	l.since, l.spent = now, spent
+	return l.high
+}

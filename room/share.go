@@ -1,0 +1,133 @@
+package room
+
+import (
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/hibernate"
+)
+
+// What a client spends of a node that has too much to do, and how it waits for its turn. See [hibernate.Shares].
+//
+//	transport reads a message ─▶ Receive ─▶ mailbox ─▶ turn: what it has had the room send is counted
+//	      ▲                                                    │
+//	      └── Pace: nothing of the client is in work, and it has waited for what it spent ◀──┘
+
+const (
+	// panicUnits is what a panic costs, which ends a room's life.
+	panicUnits = 64
+	// servedWithin is how long a client that has something in work is not read. A snapshot may be in work for long.
+	servedWithin = time.Second
+)
+
+// Paced counts bytes that the client has sent, and reports whether Pace is to be called before more is read of it.
+func (s *Session) Paced(bytes int) bool {
+	if !s.ns.host.shares.Congested() {
+		return false
+	}
+	s.mu.Lock()
+	share := s.shared()
+	s.mu.Unlock()
+	share.Spend(1 + bytes/hibernate.UnitBytes)
+	return true
+}
+
+// Pace waits until what the client has sent is served, for a second at most, and then until the client's share of the
+// node is free again. It returns when the session is over, too. A transport calls it from the goroutine that reads the
+// client.
+func (s *Session) Pace() {
+	defer s.unread()()
+	idle := func() bool { return s.working == 0 }
+	s.waitFor(servedWithin, idle)
+	s.mu.Lock()
+	share := s.shared()
+	s.mu.Unlock()
+	if wait := s.ns.host.shares.Wait(share); wait > 0 {
+		s.waitFor(wait, func() bool { return false })
+	}
+}
+
+// waitFor waits until done holds, the session is over, or the time has passed. done is called with mu held.
+func (s *Session) waitFor(long time.Duration, done func() bool) {
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		if s.over || done() {
+			s.mu.Unlock()
+			return
+		}
+		freed := s.freed()
+		s.mu.Unlock()
+		select {
+		case <-timer.C:
+			return
+		case <-freed: // something may have changed
+		}
+	}
+}
+
+// shared is the client's share, made where there is none. mu is held.
+func (s *Session) shared() *hibernate.Share {
+	r := s.rare()
+	if r.share == nil {
+		r.share = new(hibernate.Share)
+	}
+	return r.share
+}
+
+// Share is what the client has spent while the node was congested; nil: nothing.
+func (s *Session) Share() *hibernate.Share {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seldom == nil {
+		return nil
+	}
+	return s.seldom.share
+}
+
+// note has a message count for the client's share, while the node is congested.
+func (s *Session) note(message any) {
+	if !s.ns.host.shares.Congested() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch m := message.(type) {
+	case *actionMessage:
+		m.share = s.shared()
+	case *syncMessage:
+		m.share = s.shared()
+	case *rawMessage:
+		m.share = s.shared()
+	}
+}
+
+// serveCounted is serve, and counts what the message has the room send.
+func (t *turn) serveCounted(env *actor.Envelope) {
+	switch m := env.Message.(type) {
+	case *actionMessage:
+		t.share = m.share
+	case *syncMessage:
+		t.share = m.share
+	case *rawMessage:
+		t.share = m.share
+	case *thenMessage:
+		t.share = m.share
+		t.share.Spend(1) // it is a message, too
+	}
+	if t.share == nil {
+		t.serve(env)
+		return
+	}
+	before := len(t.out)
+	t.serve(env)
+	bytes := 0
+	for _, d := range t.out[min(before, len(t.out)):] {
+		for _, f := range d.frames {
+			bytes += len(f.Wire()) * len(d.to)
+		}
+	}
+	t.share.Spend((bytes + hibernate.UnitBytes - 1) / hibernate.UnitBytes)
+	t.share = nil
+}

@@ -1,0 +1,191 @@
+package room
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/denrooms/den/hibernate"
+)
+
+// spender is a room whose clients have it do what costs something.
+type spender struct {
+	Base
+	worked chan struct{}
+}
+
+type spend struct {
+	Bytes int `json:"bytes"`
+}
+
+func registerSpender(t *testing.T, h *Host) *spender {
+	t.Helper()
+	r := &spender{worked: make(chan struct{}, 100)}
+	err := h.Register("spender", func() Handler { return &spender{worked: r.worked} }, Synced("any"),
+		Call("shout", func(_ *spender, c *Context, in spend) (any, error) {
+			return nil, c.Broadcast(Text(strings.Repeat("s", in.Bytes)))
+		}),
+		Call("panic", func(*spender, *Context, spend) (any, error) { panic("a client's panic") }),
+		Call("later", func(r *spender, c *Context, in spend) (any, error) {
+			return nil, c.Go(func(context.Context) error { return nil }, func(c *Context, _ error) error {
+				defer func() { r.worked <- struct{}{} }()
+				return c.Broadcast(Text(strings.Repeat("l", in.Bytes)))
+			})
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (*spender) OnStart(c *Context) error {
+	_, err := c.Exec(`CREATE TABLE IF NOT EXISTS "any" (id TEXT PRIMARY KEY, created_at INTEGER, updated_at INTEGER, deleted_at INTEGER)`)
+	return err
+}
+
+// answered is a link that tells of each reply.
+type answered struct{ replies chan string }
+
+func (a answered) Close(int, string) {}
+func (a answered) Send(frames ...*hibernate.Frame) {
+	for _, f := range frames {
+		if text := string(f.Payload()); strings.HasPrefix(text, "{") {
+			a.replies <- text
+		}
+	}
+}
+
+// spenders opens a host that is congested, with a room that some clients are in.
+func spenders(t *testing.T, delay time.Duration, n int) (*Host, *spender, []*Session, answered) {
+	t.Helper()
+	h, err := Open(Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	h.shares.Fix(delay)
+	r := registerSpender(t, h)
+	link := answered{make(chan string, 100)}
+	var all []*Session
+	for i := range n {
+		s, err := h.Connect(t.Context(), Key{Namespace: "spender", Room: "home"}, ConnectRequest{ID: fmt.Sprint("client ", i), Link: link})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	return h, r, all, link
+}
+
+func (a answered) act(t *testing.T, s *Session, kind string, bytes int) {
+	t.Helper()
+	sent, _ := json.Marshal(map[string]any{
+		"id": kind, "rpc": true, "channel": "any", "action": map[string]any{"type": kind, "payload": spend{bytes}},
+	})
+	if err := s.Receive(sent, false); err != nil {
+		t.Fatal(err)
+	}
+	if reply := <-a.replies; strings.Contains(reply, "success") != (kind != "panic") {
+		t.Fatalf("%s: %s", kind, reply)
+	}
+	s.waitFor(time.Minute, func() bool { return s.working == 0 })
+}
+
+// TestShareOfWhatIsSent: while the node is congested, what a client has a room send to all who are there counts as the client's,
+// and so do a panic and what follows work that it has begun.
+func TestShareOfWhatIsSent(t *testing.T) {
+	const clients, bytes = 8, 10 * hibernate.UnitBytes
+	const delay = time.Millisecond
+	for _, c := range []struct {
+		kind        string
+		bytes       int
+		least, most int // in units
+	}{
+		{"shout", 1, 1, 2},
+		{"shout", bytes, clients * 10, clients*10 + 2},
+		{"later", bytes, clients * 10, clients*10 + 4},
+		{"panic", 0, panicUnits, panicUnits + 2},
+	} {
+		t.Run(fmt.Sprint(c.kind, c.bytes), func(t *testing.T) {
+			h, r, all, link := spenders(t, delay, clients)
+			link.act(t, all[0], c.kind, c.bytes)
+			if c.kind == "later" {
+				<-r.worked
+				if err := h.Settle(t.Context(), Key{Namespace: "spender", Room: "home"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wait := h.shares.Wait(all[0].Share())
+			if units := int((wait + delay - 1) / delay); units < c.least || units > c.most {
+				t.Errorf("it costs %d units, want %d to %d", units, c.least, c.most)
+			}
+			if other := all[1].Share(); other != nil && h.shares.Wait(other) > 0 {
+				t.Error("another client pays for it")
+			}
+		})
+	}
+}
+
+// TestShareWhileTheNodeKeepsUp: nothing is counted, and nobody waits.
+func TestShareWhileTheNodeKeepsUp(t *testing.T) {
+	_, _, all, link := spenders(t, 0, 2)
+	link.act(t, all[0], "shout", 100*hibernate.UnitBytes)
+	if all[0].Paced(1<<20) || all[0].Share() != nil {
+		t.Error("a client's messages are counted although the node keeps up")
+	}
+}
+
+// TestSharePace: a client waits for its share, and its waiting ends with its session.
+func TestSharePace(t *testing.T) {
+	const delay = 2 * time.Millisecond
+	_, _, all, link := spenders(t, delay, 4)
+	s := all[0]
+	link.act(t, s, "shout", 10*hibernate.UnitBytes)
+	began := time.Now()
+	s.Pace()
+	if waited := time.Since(began); waited < 35*delay { // what it took to get here is not waited for
+		t.Errorf("after 40 units it waited %v, want %v", waited, 40*delay)
+	}
+	if !s.Paced(1 << 30) {
+		t.Fatal("the node is congested, and nothing is counted")
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.Pace()
+	}()
+	time.AfterFunc(50*time.Millisecond, func() { s.Close(1000, "") })
+	select {
+	case <-ended:
+	case <-time.After(9 * time.Second): // it is to wait 10 s
+		t.Error("a client whose session is over still waits for its share")
+	}
+}
+
+// TestShareIsReadAgain: a client that has something in work for long is read nevertheless.
+func TestShareIsReadAgain(t *testing.T) {
+	_, _, all, _ := spenders(t, time.Microsecond, 1)
+	s := all[0]
+	if !s.begin() {
+		t.Fatal("the session is over")
+	}
+	defer s.done()
+	paced := make(chan struct{})
+	go func() {
+		defer close(paced)
+		s.Pace()
+	}()
+	select {
+	case <-paced:
+	case <-time.After(30 * servedWithin):
+		t.Error("it is not read while something of it is in work")
+	}
+}

@@ -1,0 +1,141 @@
+package transport
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// TestInvariantIsolationShares: while the node has too much to do, a flooder has its share, and one that sends little is answered
+// before it.
+func TestInvariantIsolationShares(t *testing.T) {
+	const delay = 10 * time.Millisecond
+	s := startServer(t, Options{})
+	flooder, honest := s.dial("/parties/probe/home?_pk=flooder"), s.dial("/parties/probe/home?_pk=honest")
+	joined(t, s, 2)
+	s.host.Shares().Fix(delay)
+	const flood, few = 100, 5
+	began := time.Now()
+	for i := range flood {
+		flooder.send(fmt.Sprintf(`{"do":"echo","i":%d}`, i))
+	}
+	for i := range few {
+		message := fmt.Sprintf(`{"do":"echo","honest":%d}`, i)
+		honest.send(message)
+		honest.expect(message)
+	}
+	atHonest := time.Since(began)
+	for i := range flood {
+		flooder.expect(fmt.Sprintf(`{"do":"echo","i":%d}`, i))
+	}
+	whole := time.Since(began)
+	// A unit for the message and one for its answer, but for what is taken before the first is counted.
+	if least := (2*flood - 10) * delay; whole < least {
+		t.Errorf("a flooder's %d messages were answered in %v, sooner than in %v", flood, whole, least)
+	}
+	if atHonest >= whole {
+		t.Errorf("one that sends %d messages had its answers after %v, and a flooder its %d after %v", few, atHonest, flood, whole)
+	}
+}
+
+// TestInvariantBoundedControlFlood: pings and automatic answers count as messages.
+func TestInvariantBoundedControlFlood(t *testing.T) {
+	const delay, n = 10 * time.Millisecond, 100
+	for what, frame := range map[string][]byte{
+		"pings":             clientFrame(opPing, []byte("?")),
+		"automatic answers": clientFrame(opText, []byte(autoRequest)),
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := startServer(t, Options{ParkAfter: -1})
+			raw := rawDial(t, s.addr())
+			raw.upgrade("/parties/probe/home?_pk=flooder")
+			joined(t, s, 1)
+			s.host.Shares().Fix(delay)
+			began := time.Now()
+			for range n {
+				raw.send(frame)
+			}
+			for range n {
+				raw.frame()
+			}
+			if whole, least := time.Since(began), (n-5)*delay; whole < least {
+				t.Errorf("%d of them were answered in %v, sooner than in %v", n, whole, least)
+			}
+		})
+	}
+}
+
+// TestInvariantIsolationNewcomers: while the node has too much to do, those who are new wait for each other, and for what those who
+// came from their address have left unpaid. Those who are there do not wait for them.
+func TestInvariantIsolationNewcomers(t *testing.T) {
+	const delay = 20 * time.Millisecond
+	s := startServer(t, Options{})
+	there := s.dial("/parties/probe/home?_pk=there")
+	debtor := s.dial("/parties/probe/home?_pk=debtor")
+	joined(t, s, 2)
+	s.host.Shares().Fix(delay)
+	debtor.send(`{"do":"echo"}`)
+	debtor.expect(`{"do":"echo"}`)
+	debtor.send(fmt.Sprintf(`{"do":"burst","n":1,"len":%d}`, 60*4096)) // 120 units, to two
+	debtor.read()
+	debtor.ws.CloseNow()
+	eventually(t, "the debtor to go", func() bool { return s.handler.Connections() == 1 })
+	began := time.Now()
+	arrived := make(chan time.Duration, 1)
+	go func() {
+		if resp, err := http.Get(s.URL + "/parties/probe/home?on=who"); err == nil {
+			resp.Body.Close()
+		}
+		arrived <- time.Since(began)
+	}()
+	there.read() // the burst
+	there.send(`{"do":"echo","there":true}`)
+	there.expect(`{"do":"echo","there":true}`)
+	atThere := time.Since(began)
+	waited := within(t, arrived, "somebody new to be let in")
+	if least := 50 * delay; waited < least {
+		t.Errorf("somebody new from the address of one that owed 120 units waited %v, want %v at least", waited, least)
+	}
+	if atThere >= waited {
+		t.Errorf("one that was there waited %v, as long as somebody new (%v)", atThere, waited)
+	}
+}
+
+// TestInvariantBoundedNewcomers: too many that are new are refused with overloaded, before the handshake.
+func TestInvariantBoundedNewcomers(t *testing.T) {
+	s := startServer(t, Options{})
+	s.host.Shares().Fix(time.Hour) // the first one fills the queue
+	first, body := s.do("GET", "/parties/probe/home?on=who", nil)
+	if first.StatusCode != http.StatusOK {
+		t.Errorf("the first one: %s %s", first.Status, body)
+	}
+	resp, body := s.do("GET", "/parties/probe/home?on=who", nil)
+	expectCode(t, resp, body, http.StatusServiceUnavailable, "overloaded")
+	resp, body = s.do("GET", "/parties/probe/home?_pk=new", nil, "Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+	expectCode(t, resp, body, http.StatusServiceUnavailable, "overloaded")
+}
+
+// TestAddressOf: IPv6 addresses of one network count as one, and a proxy's word counts where it is trusted.
+func TestAddressOf(t *testing.T) {
+	o := Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}
+	for _, c := range []struct{ remote, forwarded, want string }{
+		{"192.0.2.1:80", "", "192.0.2.1"},
+		{"192.0.2.1:80", "203.0.113.7", "192.0.2.1"},
+		{"198.51.100.9:80", "203.0.113.7", "203.0.113.7"},
+		{"198.51.100.9:80", "10.0.0.1, 203.0.113.7", "203.0.113.7"},
+		{"198.51.100.9:80", "nobody", "198.51.100.9"},
+		{"[2001:db8:1:2:3::4]:80", "", "2001:db8:1:2::/64"},
+		{"[::ffff:192.0.2.1]:80", "", "192.0.2.1"},
+		{"@", "", network(netip.Addr{})},
+	} {
+		r := &http.Request{RemoteAddr: c.remote, Header: http.Header{}}
+		if c.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", c.forwarded)
+		}
+		if got := o.addressOf(r); got != c.want {
+			t.Errorf("from %s, forwarded for %q: %q, want %q", c.remote, c.forwarded, got, c.want)
+		}
+	}
+}
