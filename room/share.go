@@ -1,10 +1,13 @@
 package room
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/syncproto"
 )
 
 // What a client spends of a node that has too much to do, and how it waits for its turn. See [hibernate.Shares].
@@ -16,9 +19,26 @@ import (
 const (
 	// panicUnits is what a panic costs, which ends a room's life.
 	panicUnits = 64
+	// newUnits is what somebody new costs, and wakeUnits what one costs for whom the room has to be woken.
+	newUnits  = 2
+	wakeUnits = 6
 	// servedWithin is how long a client that has something in work is not read. A snapshot may be in work for long.
 	servedWithin = time.Second
 )
+
+// Enter has somebody new wait who comes to a room from an address, while the node has too much to do. A transport calls it
+// before Connect and ServeRequest. The error is an *Error with the code overloaded where too many wait, or ctx's.
+func (h *Host) Enter(ctx context.Context, key Key, address string) error {
+	units := newUnits
+	if !h.actors.Has(key) {
+		units = wakeUnits
+	}
+	err := h.shares.Enter(ctx, address, units)
+	if errors.Is(err, hibernate.ErrCongested) {
+		return &Error{Code: syncproto.CodeOverloaded, Message: "The server has too much to do. Try again later.", cause: err}
+	}
+	return err
+}
 
 // Paced counts bytes that the client has sent, and reports whether Pace is to be called before more is read of it.
 func (s *Session) Paced(bytes int) bool {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -25,13 +26,10 @@ func (h *Handler) admit() *refusal {
 	return nil
 }
 
-// newUnits is what somebody new costs; see [hibernate.Shares].
-const newUnits = 6
-
 // enterCongested has somebody new wait where the node has too much to do.
-func (h *Handler) enterCongested(r *http.Request) *refusal {
-	if h.host.Shares().Enter(r.Context(), h.opts.addressOf(r), newUnits) != nil {
-		return &refusal{http.StatusServiceUnavailable, syncproto.CodeOverloaded, "The server has too much to do. Try again later."}
+func (h *Handler) enterCongested(r *http.Request, key room.Key) *refusal {
+	if err := h.host.Enter(r.Context(), key, h.opts.addressOf(r)); err != nil {
+		return refuse(err, http.StatusServiceUnavailable)
 	}
 	return nil
 }

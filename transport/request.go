@@ -17,7 +17,7 @@ func (h *Handler) request(w *response, r *http.Request, key room.Key) {
 		return
 	}
 	defer h.end()
-	if bad := h.enterCongested(r); bad != nil {
+	if bad := h.enterCongested(r, key); bad != nil {
 		bad.send(w)
 		return
 	}

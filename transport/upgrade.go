@@ -32,7 +32,7 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 			h.turnAway()
 		}
 	}()
-	if bad := h.enterCongested(r); bad != nil {
+	if bad := h.enterCongested(r, key); bad != nil {
 		bad.send(w)
 		return
 	}
