@@ -232,7 +232,7 @@ func (b *Batch) enter(at int64) error {
 	}
 	b.at, d.log.at, b.before = at, at, d.c.TotalChanges()
 	if d.wal != nil {
-		d.rec.written = d.wal.size
+		d.rec.written = d.wal.entry.Size()
 	}
 	d.rec.begin()
 	return nil

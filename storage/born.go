@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -311,31 +312,21 @@ func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool,
 // errEnough ends a replay.
 var errEnough = errors.New("enough")
 
-// firstPages gives the file as the first transaction left it that the log has, if its entry has all of it.
+// firstPages gives the file as the first transaction left it that the log has, if its entry is a snapshot.
 func firstPages(room RoomLog) (content []byte, err error) {
 	first, _, err := room.Range()
 	if err != nil || first == 0 {
 		return nil, err
 	}
 	err = room.Replay(first-1, func(e LogEntry) error {
-		p, err := parsePayload(e.Payload)
-		if err != nil {
-			return err
+		t, err := pagelog.Parse(e.Number, e.Payload)
+		if err == nil && t.Snapshot {
+			content, err = t.Image()
 		}
-		if !p.whole {
-			return errEnough
-		}
-		all := make([]byte, int(max(p.before, p.after))*pageSize)
-		err = p.each(func(number, sum uint32, difference []byte) error {
-			if int(number) > len(all)/pageSize {
-				return errPayload
-			}
-			return applyChecked(all[(number-1)*pageSize:][:pageSize], number, sum, difference, e.Number)
-		})
 		if err == nil {
-			content, err = all[:int(p.after)*pageSize], errEnough
+			err = errEnough
 		}
-		return err
+		return pagesError(err)
 	})
 	if err == errEnough {
 		err = nil

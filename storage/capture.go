@@ -88,7 +88,7 @@ func tooLarge(err error) error { return fmt.Errorf("storage: %w: %w", ErrTooLarg
 // overwritten reports whether the action in work has written more than it may, and refuses it then.
 func (d *DB) overwritten() bool {
 	r := &d.rec
-	if !r.on || d.wal == nil || d.wal.size-r.written <= r.maxWritten {
+	if !r.on || d.wal == nil || d.wal.entry.Size()-r.written <= r.maxWritten {
 		return false
 	}
 	if r.refused == nil {

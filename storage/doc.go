@@ -37,7 +37,7 @@
 // Normal, where a power cut leaves them whole but older.
 //
 // An entry of the log is what a transaction does to the file's pages, caught where
-// SQLite writes its WAL (wal.go), as differences (pages.go). Not the rows that were changed:
+// SQLite writes its WAL (wal.go), as differences (package pagelog). Not the rows that were changed:
 // with pages nothing that SQL can do needs a rule of its own, be it a change of the schema, a
 // full-text index or a counter; a file that was brought forward is the file that it was, and
 // each page's checksum proves it; and the differences can be walked backwards (CopyAt).
@@ -106,7 +106,7 @@
 //	NAME.entries                log entries of a room that was refused          aside.go
 //	NAME.seq                    the seq that the last restore began with        highest.go
 //	PATH.part-HEX               a backup to PATH being made                     backup.go
-//	PAST/…                      a file that Compact has replaced                past.go
+//	PAST/…                      a file that Compact has replaced                compact.go, pagelog.Archive
 //
 // HEX is 16 random digits, so that two operations never write to the same file. What becomes NAME,
 // NAME.entries or NAME.seq is written under another name, synced and renamed. A directory is synced

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -53,7 +54,7 @@ type LogEntry struct {
 	Number  uint64 // of the transaction in its room: 1, 2, 3 …
 	Seq     uint64 // the room's seq behind it
 	At      int64  // Unix milliseconds
-	Payload []byte // what it did to the file's pages: see pages.go
+	Payload []byte // what it did to the file's pages: see package pagelog
 }
 
 // mark is what a file says about the commit log, in _den_meta.
@@ -206,7 +207,7 @@ func (d *DB) commit() error {
 
 // append is called by the WAL's write method when a transaction is about to commit.
 func (d *DB) append(payload []byte, more ...[]byte) error {
-	putLayout(payload, d.layout)
+	pagelog.SetLayout(payload, d.layout)
 	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload}, more...)
 }
 
