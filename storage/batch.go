@@ -302,7 +302,7 @@ func (b *Batch) settle() (Commit, error) {
 			return Commit{}, err
 		}
 	}
-	if err := b.fold(&c); err != nil {
+	if err := b.coalesce(&c); err != nil {
 		return Commit{}, err
 	}
 	if !b.bare {

@@ -1,6 +1,6 @@
 package storage
 
-// The recorder: what the pre-update hook sees of an action, folded while it
+// The recorder: what the pre-update hook sees of an action, coalesced while it
 // comes, one entry for each row that was touched.
 
 import (

@@ -173,7 +173,7 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 	}
 	err = d.start()
 	if err == nil && o.Log == nil {
-		_, err = d.whole()
+		_, err = d.mark.whole(o.Log)
 	}
 	if err == nil && o.Log == nil {
 		err = d.reload()

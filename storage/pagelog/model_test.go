@@ -171,7 +171,7 @@ func without(state []byte) []byte {
 	return state
 }
 
-const seeds = 40
+const seeds = 24
 
 // The differences of a transaction, applied to the old pages, give the new ones; applied to a file, to a buffer, to nothing.
 func TestTransactionsForwards(t *testing.T) {
