@@ -10,7 +10,8 @@ func FuzzTransaction(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Add([]byte{1})
 	small := newHistory(0, 2)
-	before := small.states[0]
+	before := make([]byte, 2*PageSize) // so that payloads are short
+	before[300], before[PageSize+8] = 1, 2
 	after := append(bytes.Clone(before), make([]byte, PageSize)...)
 	after[200]++
 	after[2*PageSize]++
