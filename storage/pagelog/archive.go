@@ -99,16 +99,16 @@ func (r replaced) name() string {
 	return fmt.Sprintf("%s-%s-%s-%s", r.owner, strconv.FormatUint(r.number, 36), strconv.FormatUint(r.layout, 36), strconv.FormatInt(r.at, 36))
 }
 
-// parseReplaced is the way back from name.
+// parseReplaced is the way back from name. A name with a part that is no number is not the one that its numbers
+// would have.
 func parseReplaced(name string) (r replaced, is bool) {
 	parts := strings.Split(name, "-")
 	if len(parts) != 4 || len(parts[0]) != 32 {
 		return r, false
 	}
-	var errs [3]error
 	r.owner = parts[0]
-	r.number, errs[0] = strconv.ParseUint(parts[1], 36, 64)
-	r.layout, errs[1] = strconv.ParseUint(parts[2], 36, 64)
-	r.at, errs[2] = strconv.ParseInt(parts[3], 36, 64)
-	return r, errors.Join(errs[:]...) == nil && r.name() == name
+	r.number, _ = strconv.ParseUint(parts[1], 36, 64)
+	r.layout, _ = strconv.ParseUint(parts[2], 36, 64)
+	r.at, _ = strconv.ParseInt(parts[3], 36, 64)
+	return r, r.name() == name
 }

@@ -66,7 +66,7 @@ func TestReplacedNames(t *testing.T) {
 	if got, is := parseReplaced(r.name()); !is || got != r {
 		t.Errorf("%+v, %v", got, is)
 	}
-	for _, name := range []string{"", "x", owner, owner + "-7-0", owner + "-7-0-1-1", owner + "-07-0-1", owner + "-7-0-", owner + "-A-0-1", owner + "-!-0-1", owner[1:] + "-7-0-1"} {
+	for _, name := range []string{"", "x", owner, owner + "-7-0", owner + "-7-0-1-1", owner + "-07-0-1", owner + "-7-0-", owner + "-A-0-1", owner + "-!-0-1", owner + "-7-!-1", owner + "-7-0-!", owner + "--0-1", owner + "-3w5e11264sgsg-0-1", owner[1:] + "-7-0-1"} {
 		if r, is := parseReplaced(name); is {
 			t.Errorf("%q passes for %+v", name, r)
 		}

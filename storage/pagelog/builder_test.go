@@ -80,6 +80,25 @@ func TestBuilderAgain(t *testing.T) {
 	}
 }
 
+// A transaction after a large one begins with as much memory as that took, up to a limit.
+func TestBuilderExpectsTheUsual(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(22, 23))
+	zero := make([]byte, PageSize)
+	for pages, want := range map[int]int{1: 1 << 10, 50: 50 * PageSize, 300: maxChunk} {
+		var b Builder
+		for i := range pages {
+			b.Add(int64(i), uint32(i+1), zero, randomPage(rnd))
+		}
+		size := b.Size()
+		b.Done()
+		b.chunk = nil
+		b.Add(0, 2, zero, zero)
+		if got := cap(b.chunk); got < want || want > 1<<10 && got > size {
+			t.Errorf("behind %d pages of %d bytes: %d, want %d", pages, size, got, want)
+		}
+	}
+}
+
 // Pages are found by their places, and given in the order of these.
 func TestBuilderPlaces(t *testing.T) {
 	var b Builder
@@ -96,10 +115,14 @@ func TestBuilderPlaces(t *testing.T) {
 	if n, ok := b.At(30); n != 9 || !ok {
 		t.Errorf("at 30 is page %d, %v", n, ok)
 	}
-	if n, ok := b.At(31); ok {
+	if n, ok := b.At(31); ok || n != 0 {
 		t.Errorf("at 31 is page %d", n)
 	}
+	size := b.Size()
 	b.Remove(3)
+	if b.Size() != size/5*3 || b.Memory() != size {
+		t.Errorf("without two pages of five, %d bytes of %d and %d in memory", b.Size(), size, b.Memory())
+	}
 	if got, want := places(), []int64{7, 10, 9, 30, 1, 50}; !slices.Equal(got, want) {
 		t.Errorf("without page 3: %v, want %v", got, want)
 	}

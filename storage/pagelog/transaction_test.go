@@ -18,11 +18,11 @@ func TestPayloadForm(t *testing.T) {
 	after[8], after[23], after[4095] = 0xaa, 0xbb, 0xcc
 	b.Add(56, 2, before, after)
 	first, more := b.Payload(nil, 1, 2)
-	SetLayout(first, 0x7000102)
+	SetLayout(first, 0x7030102)
 	delta := hex.EncodeToString(slices.Concat(append([][]byte{first}, more...)...))
 	page := "02000000" + "7b1bc642" + "1d000000" +
 		"01" + "02" + "aa00000000000000" + "00000000000000bb" + "fc03" + "01" + "00000000000000cc"
-	if want := "01" + "020100" + "01000000" + "02000000" + "01000000" + page; delta != want {
+	if want := "01" + "020103" + "01000000" + "02000000" + "01000000" + page; delta != want {
 		t.Errorf("a delta is\n%s, want\n%s", delta, want)
 	}
 
@@ -39,6 +39,20 @@ func TestPayloadForm(t *testing.T) {
 	page1 := "01000000" + "83cb0886" + "0a000000" + "0c" + "01" + "0000000003000000"
 	if want := "02" + "000000" + "01000000" + "02000000" + "02000000" + page1 + page; snapshot != want {
 		t.Errorf("a snapshot is\n%s, want\n%s", snapshot, want)
+	}
+}
+
+// A page that is the same before and after a transaction takes a header and no more.
+func TestPageThatIsTheSame(t *testing.T) {
+	h := newHistory(10, 2)
+	state := h.states[0]
+	h.builder.Add(56, 2, pageOf(state, 2), pageOf(state, 2))
+	h.finish(state, state, false)
+	if n := len(h.payloads[0]); n != headerSize+pageHeaderSize {
+		t.Errorf("the payload has %d bytes", n)
+	}
+	if err := apply(h, 0, h.payloads[0]); err != nil {
+		t.Error(err)
 	}
 }
 
