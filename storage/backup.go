@@ -262,7 +262,7 @@ func (d *DB) isAt(p Point) (bool, error) {
 	defer d.mu.Unlock()
 	newest, err := d.position()
 	if err == nil {
-		err = d.notYet(p, newest)
+		err = p.notYet(newest, d.o.Now())
 	}
 	return err == nil && p.isBehind(newest), err
 }

@@ -232,7 +232,7 @@ func (b *Batch) enter(at int64) error {
 	}
 	b.at, d.log.at, b.before = at, at, d.c.TotalChanges()
 	if d.wal != nil {
-		d.rec.written = d.wal.size
+		d.rec.written = d.wal.entry.Size()
 	}
 	d.rec.begin()
 	return nil
@@ -302,7 +302,7 @@ func (b *Batch) settle() (Commit, error) {
 			return Commit{}, err
 		}
 	}
-	if err := b.fold(&c); err != nil {
+	if err := b.coalesce(&c); err != nil {
 		return Commit{}, err
 	}
 	if !b.bare {

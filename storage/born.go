@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -111,9 +112,9 @@ func (d *DB) unsettled() bool { return d.seat != nil && d.seat.memory != nil }
 // then. Any goroutine may call it.
 func (d *DB) Seen() { d.seen.Store(true) }
 
-// fold puts what is in the WAL into the database in memory.
-func (d *DB) fold() error {
-	if err := d.keepHeld(); err != nil {
+// checkpointMemory puts what is in the WAL into the database in memory.
+func (d *DB) checkpointMemory() error {
+	if err := d.appendDeferred(); err != nil {
 		return err
 	}
 	if err := d.o.Log.Sync(); err != nil { // else a power cut could leave a file that has more than the log
@@ -122,7 +123,7 @@ func (d *DB) fold() error {
 	return d.emptyMemoryWAL()
 }
 
-// emptyMemoryWAL is fold for content that no file will have.
+// emptyMemoryWAL is checkpointMemory for content that no file will have.
 func (d *DB) emptyMemoryWAL() error {
 	logged, done, err := d.c.Checkpoint(sqlite.CheckpointTruncate)
 	if err != nil {
@@ -136,7 +137,7 @@ func (d *DB) emptyMemoryWAL() error {
 
 // settle makes the file, and puts it into the place of the memory.
 func (d *DB) settle() error {
-	if err := d.keepHeld(); err != nil {
+	if err := d.appendDeferred(); err != nil {
 		return err
 	}
 	if err := makeWhole(d.o, d.seat.memory); err != nil {
@@ -152,7 +153,7 @@ func (d *DB) settle() error {
 
 // settleAll is settle with all that the WAL has in the file.
 func (d *DB) settleAll() error {
-	err := d.fold()
+	err := d.checkpointMemory()
 	if err == nil {
 		err = d.settle()
 	}
@@ -163,8 +164,8 @@ func (d *DB) settleAll() error {
 }
 
 const (
-	maxImagined = 128 << 10 // how large a file may be that a room has in memory while it is awake
-	maxFolds    = 4         // how often the WAL goes into it: who goes on to write is better off with a file
+	maxImagined    = 128 << 10 // how large a file may be that a room has in memory while it is awake
+	maxCheckpoints = 4         // how often the WAL goes into it: who goes on to write is better off with a file
 )
 
 // settleSoon makes the file when half of what may wait for the WAL does, and the database has grown
@@ -174,7 +175,7 @@ func (d *DB) settleSoon() {
 	if d.wal == nil || d.tried || d.withheld() || len(d.wal.buf) < gatherBytes/2 || len(d.results) > 0 {
 		return
 	}
-	if d.folds++; d.folds <= maxFolds && len(d.seat.memory) <= maxImagined && d.fold() == nil {
+	if d.merged++; d.merged <= maxCheckpoints && len(d.seat.memory) <= maxImagined && d.checkpointMemory() == nil {
 		return
 	}
 	d.tried = true
@@ -199,7 +200,7 @@ func (d *DB) leaveMemory() error {
 		if !d.unsettled() { // that transaction was too large to wait: it has made the file
 			return d.emptyWAL()
 		}
-		if err := d.fold(); err != nil {
+		if err := d.checkpointMemory(); err != nil {
 			return err
 		}
 	}
@@ -311,31 +312,21 @@ func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool,
 // errEnough ends a replay.
 var errEnough = errors.New("enough")
 
-// firstPages gives the file as the first transaction left it that the log has, if its entry has all of it.
+// firstPages gives the file as the first transaction left it that the log has, if its entry is a snapshot.
 func firstPages(room RoomLog) (content []byte, err error) {
 	first, _, err := room.Range()
 	if err != nil || first == 0 {
 		return nil, err
 	}
 	err = room.Replay(first-1, func(e LogEntry) error {
-		p, err := parsePayload(e.Payload)
-		if err != nil {
-			return err
+		t, err := pagelog.Parse(e.Number, e.Payload)
+		if err == nil && t.Snapshot {
+			content, err = t.Image()
 		}
-		if !p.whole {
-			return errEnough
-		}
-		all := make([]byte, int(max(p.before, p.after))*pageSize)
-		err = p.each(func(number, sum uint32, difference []byte) error {
-			if int(number) > len(all)/pageSize {
-				return errPayload
-			}
-			return applyChecked(all[(number-1)*pageSize:][:pageSize], number, sum, difference, e.Number)
-		})
 		if err == nil {
-			content, err = all[:int(p.after)*pageSize], errEnough
+			err = errEnough
 		}
-		return err
+		return pagesError(err)
 	})
 	if err == errEnough {
 		err = nil

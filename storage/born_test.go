@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/denrooms/den/storage/pagelog"
 )
 
 // A nursery is a directory with a commit log, and a Kind that has a template and a spare: rooms
@@ -358,7 +360,7 @@ func stateAt(t *testing.T, d *DB, p Point) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameCounter(b, make([]byte, 100))
+	pagelog.ClearCounters(b)
 	return b
 }
 

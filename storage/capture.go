@@ -1,6 +1,6 @@
 package storage
 
-// The recorder: what the pre-update hook sees of an action, folded while it
+// The recorder: what the pre-update hook sees of an action, coalesced while it
 // comes, one entry for each row that was touched.
 
 import (
@@ -88,7 +88,7 @@ func tooLarge(err error) error { return fmt.Errorf("storage: %w: %w", ErrTooLarg
 // overwritten reports whether the action in work has written more than it may, and refuses it then.
 func (d *DB) overwritten() bool {
 	r := &d.rec
-	if !r.on || d.wal == nil || d.wal.size-r.written <= r.maxWritten {
+	if !r.on || d.wal == nil || d.wal.entry.Size()-r.written <= r.maxWritten {
 		return false
 	}
 	if r.refused == nil {

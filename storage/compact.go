@@ -15,7 +15,7 @@ package storage
 // The entries of the commit log are differences of pages, and the same rows are on other pages now. The
 // number of the file's newest transaction is the layout of the new file: it is in _den_meta, and each
 // entry names the layout that it was made for. Whoever walks back and comes to that transaction goes on
-// with the file that was replaced: see past.go.
+// with the file that was replaced, which is in Options.Past: see pagelog.Archive.
 
 import (
 	"context"
@@ -114,7 +114,7 @@ func compact(ctx context.Context, o Options, worth func(Slack) bool) (done Compa
 	if err := job.write(ctx); err != nil {
 		return done, errors.Join(err, removeFiles(o.FS, job.fresh()))
 	}
-	kept, err := job.keepPast()
+	kept, err := job.keepPrevious()
 	if err == nil {
 		err = o.removeJournals()
 	}
@@ -122,7 +122,7 @@ func compact(ctx context.Context, o Options, worth func(Slack) bool) (done Compa
 		err = o.FS.Rename(job.fresh(), o.Path)
 	}
 	if err != nil {
-		return done, errors.Join(err, removeFiles(o.FS, job.fresh()), o.dropPast(kept))
+		return done, errors.Join(err, removeFiles(o.FS, job.fresh()), dropPrevious(o.FS, kept))
 	}
 	if err := o.syncDir(); err != nil { // the next Open makes durable whichever it finds
 		return done, err
@@ -164,6 +164,31 @@ func bringToRest(o Options) (*compaction, error) {
 		}
 	}
 	return j, nil
+}
+
+// keepPrevious keeps the file that is about to be replaced, if the room's history leads back from it; "": it
+// does not.
+func (j *compaction) keepPrevious() (path string, err error) {
+	o := j.o
+	if o.Past == "" || !j.walked {
+		return "", nil
+	}
+	if _, err := o.FS.MakeDirs(o.Past); err != nil {
+		return "", err
+	}
+	path = o.archive(j.epoch).Path(j.number, j.layout, o.Now())
+	if err := keepFile(o.FS, o.Path, path); err != nil && !errors.Is(err, fs.ErrExist) { // one of the same name is the same file
+		return "", err
+	}
+	return path, o.FS.SyncDir(o.Past)
+}
+
+// dropPrevious removes a file that was not replaced after all.
+func dropPrevious(f FS, path string) error {
+	if path == "" {
+		return nil
+	}
+	return removeIfThere(f, path)
 }
 
 // walIsEmpty reports whether SQLite would take nothing from a WAL, because its header was zeroed.

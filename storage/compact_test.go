@@ -428,24 +428,3 @@ func TestCompactNothing(t *testing.T) {
 		t.Errorf("%v", names)
 	}
 }
-
-func TestSweepPast(t *testing.T) {
-	r := compactRig(t, 0)
-	now := time.UnixMilli(clock)
-	of := strings.Repeat("ab", 16)
-	old, young, future := past{of, 7, 0, now.Add(-2 * time.Hour).UnixMilli()}, past{of, 9, 7, now.Add(-time.Minute).UnixMilli()}, past{of, 12, 9, now.Add(time.Hour).UnixMilli()}
-	for _, name := range []string{old.name(), young.name(), future.name(), "other"} {
-		if _, err := r.fs.MakeDirs(r.past); err != nil {
-			t.Fatal(err)
-		}
-		if err := makeFile(r.fs, filepath.Join(r.past, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	left, err := SweepPast(r.fs, r.past, now.Add(-time.Hour), now)
-	future.at = now.UnixMilli()
-	names, _ := r.fs.Names(r.past)
-	if err != nil || left != 2 || len(names) != 2 || names[0]+names[1] != future.name()+young.name() && names[0]+names[1] != young.name()+future.name() {
-		t.Errorf("%d are left: %v (%v)", left, names, err)
-	}
-}

@@ -82,7 +82,7 @@ type DB struct {
 	seat    *seat   // nil: SQLite's own methods
 	wal     *wal    // nil: there is no commit log
 	stocked bool    // Stock was asked
-	folds   int     // how often the WAL went into the database in memory
+	merged  int     // how often the WAL was checkpointed into the database in memory
 	unsaid  bool    // that it is in use is not in the file yet
 	swept   bool    // the file has all of its WAL, and needs no log
 	room    RoomLog // the room's part of it

@@ -24,9 +24,9 @@
 //
 // Each action runs in a savepoint, the actions that had queued up in one
 // transaction. SQLite's pre-update hook reports each row before it changes; the
-// recorder folds the reports into one entry a row (capture.go), old and new
+// recorder coalesces the reports to one entry a row (capture.go), old and new
 // content, and at the action's end they become rows, tombstones and entries of
-// the change log (fold.go, changes.go). Behind a failed statement the hook's word is not
+// the change log (coalesce.go, changes.go). Behind a failed statement the hook's word is not
 // enough, because what stays depends on the kind of failure: the rows that it
 // touched are read again.
 //
@@ -37,7 +37,7 @@
 // Normal, where a power cut leaves them whole but older.
 //
 // An entry of the log is what a transaction does to the file's pages, caught where
-// SQLite writes its WAL (wal.go), as differences (pages.go). Not the rows that were changed:
+// SQLite writes its WAL (wal.go), as differences (package pagelog). Not the rows that were changed:
 // with pages nothing that SQL can do needs a rule of its own, be it a change of the schema, a
 // full-text index or a counter; a file that was brought forward is the file that it was, and
 // each page's checksum proves it; and the differences can be walked backwards (CopyAt).
@@ -77,7 +77,7 @@
 // larger than what can wait has it made at once. The log keeps the entries until then. A
 // disk that is full, or fails, leaves the room in the log: nothing that was acknowledged is lost.
 // Of a room without a transaction that nobody has asked for its epoch (Seen) Close leaves nothing. What a room does
-// before anybody gets anything of it waits in memory (held.go), up to 1 MB.
+// before anybody gets anything of it waits in memory (deferred.go), up to 1 MB.
 //
 // Open finds a room that has no file by what the log says of its name (Log.Traces): the epoch in which
 // it was closed and still owed, or those that it would have got in the generations that crashed. So
@@ -106,7 +106,7 @@
 //	NAME.entries                log entries of a room that was refused          aside.go
 //	NAME.seq                    the seq that the last restore began with        highest.go
 //	PATH.part-HEX               a backup to PATH being made                     backup.go
-//	PAST/…                      a file that Compact has replaced                past.go
+//	PAST/…                      a file that Compact has replaced                compact.go, pagelog.Archive
 //
 // HEX is 16 random digits, so that two operations never write to the same file. What becomes NAME,
 // NAME.entries or NAME.seq is written under another name, synced and renamed. A directory is synced

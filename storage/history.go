@@ -6,12 +6,12 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 	"time"
 
+	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -42,7 +42,7 @@ func (d *DB) CopyAt(path string, p Point) error {
 	}
 	newest, err := d.position()
 	if err == nil {
-		err = d.notYet(p, newest)
+		err = p.notYet(newest, d.o.Now())
 	}
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (d *DB) CopyAt(path string, p Point) error {
 		return &HistoryError{Asked: p, Oldest: now, Newest: now, Err: fmt.Errorf("%w, because the room has no commit log", ErrNoHistory)}
 	}
 	if err = d.copyTo(path); err == nil {
-		err = d.rewind(path, p)
+		err = d.rewind(path, p, newest)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		err = errors.Join(err, d.o.FS.Remove(path))
@@ -60,36 +60,35 @@ func (d *DB) CopyAt(path string, p Point) error {
 }
 
 // rewind takes transactions back in a copy of the file.
-func (d *DB) rewind(path string, p Point) error {
+func (d *DB) rewind(path string, p Point, newest LogEntry) error {
 	f, err := d.o.FS.Open(path, os.O_RDWR)
 	if err != nil {
 		return err
 	}
-	c := d.copied(f)
-	expected, reached := d.number, d.number == 0
+	r := d.rewinder(f, func(path string) (pagelog.File, error) { return f, copyOver(d.o.FS, path, f) })
+	reached := d.number == 0
 	err = d.room.Backward(func(e LogEntry) (bool, error) {
-		if e.Number != expected {
-			return false, fmt.Errorf("%w: transaction %d comes where %d should", ErrLogMismatch, e.Number, expected)
+		if err := pagelog.CheckOrder(e.Number, r.Number); err != nil {
+			return false, pagesError(err)
 		}
 		if reached = p.isBehind(e); reached {
 			return false, nil
 		}
-		if leads, err := c.leadsBack(e); err != nil || !leads {
-			return false, err
+		if ok, err := r.Revert(e.Number, e.Payload); err != nil || !ok {
+			return false, pagesError(err)
 		}
-		expected--
-		reached = expected == 0 // before the first transaction: the room was empty
-		return !reached, c.back(e)
+		reached = r.Number == 0 // before the first transaction: the room was empty
+		return !reached, nil
 	})
 	incomplete := errors.Is(err, ErrLogIncomplete)
 	if err == nil || incomplete {
-		err = c.flush()
+		err = r.Flush()
 	}
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil && !reached {
-		err = d.endOfHistory(path, p, expected)
+		err = endOfHistory(d.o.FS, path, p, r.Number, newest)
 	}
 	if end, is := errors.AsType[*HistoryError](err); is && incomplete {
 		end.Err = fmt.Errorf("%w, because a file of the commit log is missing", ErrNoHistory)
@@ -97,86 +96,37 @@ func (d *DB) rewind(path string, p Point) error {
 	return err
 }
 
-// copied is a copy of a file on its way back.
-type copied struct {
-	o       Options
-	epoch   string
-	f       vfs.File
-	turn    func(path string) error // makes f the file that is at a path, or a copy of it
-	layout  uint64                  // of the file that it is a copy of
-	changed map[uint32][]byte
-	pages   uint32 // 0: not known
+// rewinder begins the way back in a copy of the file. next makes it go on with another file.
+func (d *DB) rewinder(f vfs.File, next func(path string) (pagelog.File, error)) *pagelog.Rewinder {
+	return &pagelog.Rewinder{File: f, Number: d.number, Layout: d.layout, Archive: d.o.archive(d.epoch), Switch: next}
 }
 
-// copied begins the way back of a copy of the file.
-func (d *DB) copied(f vfs.File) *copied {
-	c := &copied{o: d.o, epoch: d.epoch, f: f, layout: d.layout, changed: make(map[uint32][]byte)}
-	c.turn = func(path string) error { return copyOver(d.o.FS, path, c.f) }
-	return c
-}
-
-// leadsBack makes sure that the copy has the pages that a transaction left, before it is taken back: where
-// the file was compacted after it, the copy becomes one of the file that was there before. leads is false if
-// that file is gone: then the history begins here.
-func (c *copied) leadsBack(e LogEntry) (leads bool, err error) {
-	if c.layout == 0 || e.Number != c.layout {
-		return true, nil
-	}
-	path, p, err := c.o.pastWith(c.epoch, e.Number)
-	if err != nil || path == "" || p.layout >= c.layout {
-		return false, err
-	}
-	if err := c.turn(path); err != nil {
-		return false, err
-	}
-	clear(c.changed)
-	c.layout, c.pages = p.layout, 0
-	return true, nil
-}
-
-// back takes a transaction back.
-func (c *copied) back(e LogEntry) error {
-	content, err := parsePayload(e.Payload)
+// copyOver writes a file's content over an open one.
+func copyOver(f FS, from string, to vfs.File) error {
+	size, err := f.Size(from)
 	if err != nil {
 		return err
 	}
-	if err := content.fits(c.layout, e.Number); err != nil {
-		return err
-	}
-	err = content.changed(func(number, sum uint32, difference []byte) error {
-		page := c.changed[number]
-		if page == nil {
-			page = make([]byte, pageSize)
-			if _, err := c.f.ReadAt(page, int64(number-1)*pageSize); err != nil {
-				return err
-			}
-			c.changed[number] = page
-		}
-		if checksum(number, page) != sum {
-			return fmt.Errorf("%w: page %d is not what transaction %d left", ErrNoHistory, number, e.Number)
-		}
-		return applyDifference(page, difference)
-	})
+	source, err := f.Open(from, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	c.pages = content.before
-	if len(c.changed)*pageSize >= replayBytes {
-		return c.flush()
+	defer source.Close()
+	if err := to.Truncate(0); err != nil {
+		return err
 	}
-	return nil
+	_, err = io.Copy(&sequential{file: to}, io.NewSectionReader(source, 0, size))
+	return err
 }
 
-// flush writes the pages into the file, and cuts off what was not there yet.
-func (c *copied) flush() error {
-	for _, number := range slices.Sorted(maps.Keys(c.changed)) {
-		if _, err := c.f.WriteAt(c.changed[number], int64(number-1)*pageSize); err != nil {
-			return err
-		}
-	}
-	clear(c.changed)
-	if c.pages == 0 {
-		return nil
-	}
-	return c.f.Truncate(int64(c.pages) * pageSize)
+// archive is where the files are that Compact has replaced, and the room's history leads through.
+func (o Options) archive(epoch string) pagelog.Archive {
+	return pagelog.Archive{FS: o.FS, Dir: o.Past, Owner: pagelog.ArchiveOwner(o.Namespace, o.Room, epoch)}
+}
+
+// SweepPast removes the files from a directory of Options.Past that were replaced before a time, and what is
+// no such file. One of the future, because the clock was set back, is taken for one of now. It returns how many
+// are left. Nobody has to have called it; the files stay until then.
+func SweepPast(f FS, dir string, before, now time.Time) (left int, err error) {
+	return pagelog.Archive{FS: f, Dir: dir}.Sweep(before, now)
 }

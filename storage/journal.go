@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -53,7 +54,7 @@ type LogEntry struct {
 	Number  uint64 // of the transaction in its room: 1, 2, 3 …
 	Seq     uint64 // the room's seq behind it
 	At      int64  // Unix milliseconds
-	Payload []byte // what it did to the file's pages: see pages.go
+	Payload []byte // what it did to the file's pages: see package pagelog
 }
 
 // mark is what a file says about the commit log, in _den_meta.
@@ -90,31 +91,30 @@ var (
 // logHint is what an operator can do about a file and a log that do not go together.
 const logHint = "put the file and the log back that belong together, or restore a backup of the room"
 
-// whole tells whether the file needs nothing from the log.
-func (d *DB) whole() (bool, error) {
-	log := d.o.Log
+// whole tells whether a file with the mark needs nothing from the log, which is nil where there is none.
+func (m mark) whole(log Log) (bool, error) {
 	switch {
-	case d.mark.log == "":
+	case m.log == "":
 		return true, nil
-	case log == nil && d.mark.clean != 0: // who opens it without has seen to it that the log ended well
+	case log == nil && m.clean != 0: // who opens it without has seen to it that the log ended well
 		return true, nil
 	case log == nil:
-		return false, fmt.Errorf("%w: %s; open it with the log, %s", ErrLogMissing, d.mark.log, logHint)
-	case d.mark.log != log.ID() && d.mark.clean == 0:
-		return false, fmt.Errorf("%w: the file was in use with the log %s, this one is %s; %s", ErrLogMissing, d.mark.log, log.ID(), logHint)
-	case d.mark.log != log.ID():
+		return false, fmt.Errorf("%w: %s; open it with the log, %s", ErrLogMissing, m.log, logHint)
+	case m.log != log.ID() && m.clean == 0:
+		return false, fmt.Errorf("%w: the file was in use with the log %s, this one is %s; %s", ErrLogMissing, m.log, log.ID(), logHint)
+	case m.log != log.ID():
 		return true, nil
-	case max(d.mark.clean, d.mark.since) > log.Generation():
+	case max(m.clean, m.since) > log.Generation():
 		return false, fmt.Errorf("%w: the file was in use in generation %d of the log, which has come to %d: the log is an older copy; %s",
-			ErrLogMismatch, max(d.mark.clean, d.mark.since), log.Generation(), logHint)
+			ErrLogMismatch, max(m.clean, m.since), log.Generation(), logHint)
 	}
-	return d.mark.clean == log.Generation() || d.mark.clean > log.Crashed(), nil
+	return m.clean == log.Generation() || m.clean > log.Crashed(), nil
 }
 
 // catchUp has the file take from the log what it lacks. again tells that it has, and that
 // the connection must be made anew.
 func (d *DB) catchUp(room RoomLog) (again bool, err error) {
-	whole, err := d.whole()
+	whole, err := d.mark.whole(d.o.Log)
 	if err != nil {
 		return false, err
 	}
@@ -206,7 +206,7 @@ func (d *DB) commit() error {
 
 // append is called by the WAL's write method when a transaction is about to commit.
 func (d *DB) append(payload []byte, more ...[]byte) error {
-	putLayout(payload, d.layout)
+	pagelog.SetLayout(payload, d.layout)
 	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload}, more...)
 }
 

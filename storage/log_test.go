@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/denrooms/den/storage/pagelog"
 )
 
 // rememberFile lets a test bring the file back to how a crash that took all that was not
@@ -44,7 +45,7 @@ func pagesOf(t *testing.T, d *DB) []byte {
 	if err := d.each("SELECT data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) { all = append(all, r.Bytes(0)...) }); err != nil {
 		t.Fatal(err)
 	}
-	sameCounter(all, make([]byte, 100))
+	pagelog.ClearCounters(all)
 	return all
 }
 
@@ -174,31 +175,5 @@ func TestLogThatRefuses(t *testing.T) {
 	}
 	if _, err := d.Exec(`INSERT INTO todos (id) VALUES (3)`); err == nil {
 		t.Error("the file is used on after an unknown outcome")
-	}
-}
-
-// Random pages go through their difference and back.
-func TestDifference(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 2000 {
-		before, after := make([]byte, pageSize), make([]byte, pageSize)
-		for i := range before {
-			before[i] = byte(random.Uint32())
-		}
-		copy(after, before)
-		for range random.IntN(40) {
-			at := random.IntN(pageSize)
-			for i := range random.IntN(min(200, pageSize-at)) {
-				after[at+i] = byte(random.Uint32())
-			}
-		}
-		difference := appendDifference(nil, before, after)
-		page := bytes.Clone(before)
-		if err := applyDifference(page, difference); err != nil || !bytes.Equal(page, after) {
-			t.Fatal("not what it was:", err)
-		}
-		if err := applyDifference(page, difference); err != nil || !bytes.Equal(page, before) {
-			t.Fatal("not back:", err)
-		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -21,7 +22,7 @@ import (
 const (
 	applicationID = 0x44656E52 // "DenR", at byte 68 of the file
 	schemaVersion = 2          // user_version, at byte 60; see the package's doc
-	pageSize      = 4096
+	pageSize      = pagelog.PageSize
 	headerSize    = 100
 	magic         = "SQLite format 3\x00"
 )
@@ -172,7 +173,7 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 	}
 	err = d.start()
 	if err == nil && o.Log == nil {
-		_, err = d.whole()
+		_, err = d.mark.whole(o.Log)
 	}
 	if err == nil && o.Log == nil {
 		err = d.reload()
@@ -463,7 +464,7 @@ func orphans(f vfs.FS, path string) error {
 // begin begins a room that has no file: in memory, if it can. there: it has one now, and had begun
 // before; the log knew.
 func begin(o Options) (d *DB, there bool, err error) {
-	if there, err = regain(o); there || err != nil {
+	if there, err = recoverFromLog(o); there || err != nil {
 		return nil, there, err
 	}
 	if d, err = openBorn(o); d != nil || err != nil {

@@ -63,9 +63,9 @@ func (d *DB) position() (e LogEntry, err error) {
 }
 
 // notYet returns the error for a point that the room has not come to; nil: it has. A clock that was set
-// back does not keep anybody from the room as it is. The mutex is held.
-func (d *DB) notYet(p Point, newest LogEntry) error {
-	late := p.Time.After(d.o.Now()) && p.Time.UnixMilli() > newest.At
+// back does not keep anybody from the room as it is.
+func (p Point) notYet(newest LogEntry, now time.Time) error {
+	late := p.Time.After(now) && p.Time.UnixMilli() > newest.At
 	if uint64(p.Seq) <= newest.Seq && !late {
 		return nil
 	}
@@ -73,9 +73,10 @@ func (d *DB) notYet(p Point, newest LogEntry) error {
 }
 
 // endOfHistory decides about a copy that was walked back to where the log begins: it is what was asked for, or the oldest state
-// that there is. number is that of the transaction that left it.
-func (d *DB) endOfHistory(path string, p Point, number uint64) error {
-	oldest, err := positionIn(d.o.FS, path)
+// that there is. number is that of the transaction that left it, newest the one
+// that left the room as it is.
+func endOfHistory(f FS, path string, p Point, number uint64, newest LogEntry) error {
+	oldest, err := positionIn(f, path)
 	switch {
 	case err != nil:
 		return err
@@ -83,10 +84,6 @@ func (d *DB) endOfHistory(path string, p Point, number uint64) error {
 		return fmt.Errorf("%w: what transaction %d left says that it is of transaction %d", ErrLogMismatch, number, oldest.Number)
 	case p.isBehind(oldest):
 		return nil
-	}
-	newest, err := d.position()
-	if err != nil {
-		return err
 	}
 	return &HistoryError{Asked: p, Oldest: pointOf(oldest), Newest: pointOf(newest), Err: ErrNoHistory}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/denrooms/den/storage/pagelog"
 )
 
 // replayed is a random history of a room whose file is lost now and then.
@@ -148,7 +150,7 @@ func (h *replayed) batch() {
 			return
 		}
 	}
-	if len(h.d.wal.frames) > 0 {
+	if h.d.wal.entry.Len() > 0 {
 		h.spilled++
 	}
 	switch h.rnd.IntN(12) {
@@ -259,7 +261,7 @@ func (h *replayed) copyAt() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	sameCounter(pages, make([]byte, 100))
+	pagelog.ClearCounters(pages)
 	if sha256.Sum256(pages) != h.atSeq[seq] {
 		h.t.Errorf("back at seq %d the pages are others", seq)
 	}

@@ -257,7 +257,7 @@ func (d *DB) resume(w *wal) error {
 	if err := d.checkStamps(); err != nil {
 		return err
 	}
-	if whole, err := d.whole(); err != nil || !whole {
+	if whole, err := d.mark.whole(d.o.Log); err != nil || !whole {
 		return errors.Join(err, ErrLogMismatch)
 	}
 	room, err := d.o.part(d.epoch)

@@ -76,15 +76,15 @@ func TestStockBehindTheEnd(t *testing.T) {
 	}
 }
 
-// A room that is in memory folds what its WAL has into the database there, and gets its file
+// A room that is in memory checkpoints its WAL into the database there, and gets its file
 // when that has grown.
-func TestBornFolds(t *testing.T) {
+func TestBornCheckpoints(t *testing.T) {
 	n := newNursery(t)
 	d := n.born("a")
 	i := 0
-	for ; d.folds < 2; i++ {
+	for ; d.merged < 2; i++ {
 		if i == 100 {
-			t.Fatal("it never folds")
+			t.Fatal("it never checkpoints")
 		}
 		add(t, d, i, "x")
 		d.Rest()
@@ -103,8 +103,8 @@ func TestBornFolds(t *testing.T) {
 		add(t, d, i, "x")
 		d.Rest()
 	}
-	if d.folds != maxFolds+1 {
-		t.Errorf("it got its file at the %dth fold, want the one behind %d", d.folds, maxFolds)
+	if d.merged != maxCheckpoints+1 {
+		t.Errorf("it got its file at the %dth checkpoint, want the one behind %d", d.merged, maxCheckpoints)
 	}
 	checkConsistent(t, d)
 	rows := query(t, d, "SELECT count(*) FROM todos")[0][0]

@@ -9,9 +9,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync/atomic"
+
+	"github.com/denrooms/den/storage/pagelog"
 )
 
 // maxTemplate is how large a template may be: what is larger is made for each room anew.
@@ -109,7 +112,7 @@ func (d *DB) takeTemplate() (*template, error) {
 	copy(t.pages[changes:], empty)
 	t.schema = schemaPages(t.pages[:pageSize], func(p []byte, off int64) error {
 		if off+pageSize > int64(size) {
-			return errPayload
+			return io.ErrUnexpectedEOF
 		}
 		copy(p, t.pages[off:])
 		return nil
@@ -117,7 +120,7 @@ func (d *DB) takeTemplate() (*template, error) {
 	for at := 0; at < size; at += pageSize {
 		var entry []byte
 		if at != t.meta {
-			entry = bytes.Clone(appendFirst(nil, uint32(at/pageSize+1), bytes.Clone(t.pages[at:at+pageSize])))
+			entry = bytes.Clone(pagelog.AppendNewPage(nil, uint32(at/pageSize+1), t.pages[at:at+pageSize]))
 		}
 		t.entries = append(t.entries, entry)
 	}

@@ -12,6 +12,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/denrooms/den/storage/pagelog"
 )
 
 // Room checks the room of o.Namespace and o.Room, whose file is o.Path, and tells whether there is one.
@@ -185,37 +187,37 @@ func (v *Verifier) history(d *DB, what Finding) error {
 	if err != nil {
 		return err
 	}
-	c := d.copied(f)
-	defer func() { c.f.Close() }()
-	c.turn = func(path string) error { // what is written to it is the overlay's
-		f, err := d.o.FS.Open(path, os.O_RDWR)
-		if err == nil {
-			c.f.Close()
-			c.f = f
+	defer func() { f.Close() }()
+	r := d.rewinder(f, func(path string) (pagelog.File, error) { // what is written to it is the overlay's
+		next, err := d.o.FS.Open(path, os.O_RDWR)
+		if err != nil {
+			return nil, err
 		}
-		return err
-	}
-	expected, seq := d.number, uint64(d.Seq())
+		f.Close()
+		f = next
+		return f, nil
+	})
+	seq := uint64(d.Seq())
 	err = d.room.Backward(func(e LogEntry) (bool, error) {
-		if expected == d.number && e.Number < expected { // a log that is relaxed has lost its end
-			v.note(what, "the file has transactions up to %d, the log ends at %d", expected, e.Number)
+		if r.Number == d.number && e.Number < d.number { // a log that is relaxed has lost its end
+			v.note(what, "the file has transactions up to %d, the log ends at %d", d.number, e.Number)
 			return false, nil
 		}
-		switch {
-		case e.Number != expected:
-			return false, fmt.Errorf("%w: transaction %d comes where %d should", ErrLogMismatch, e.Number, expected)
-		case e.Seq > seq, expected == d.number && e.Seq != seq:
+		if err := pagelog.CheckOrder(e.Number, r.Number); err != nil {
+			return false, pagesError(err)
+		}
+		if e.Seq > seq || e.Number == d.number && e.Seq != seq {
 			return false, fmt.Errorf("%w: transaction %d is of seq %d, what follows of %d", ErrLogMismatch, e.Number, e.Seq, seq)
 		}
-		if leads, err := c.leadsBack(e); err != nil || !leads {
-			return false, err
+		ok, err := r.Revert(e.Number, e.Payload)
+		if ok {
+			v.count.Transactions++
 		}
-		v.count.Transactions++
-		expected, seq = expected-1, e.Seq
-		return expected > 0, c.back(e)
+		seq = e.Seq
+		return ok && r.Number > 0, pagesError(err)
 	})
 	if errors.Is(err, ErrLogIncomplete) {
-		v.note(what, "the history does not go back further than transaction %d, because a file of the commit log is missing", expected)
+		v.note(what, "the history does not go back further than transaction %d, because a file of the commit log is missing", r.Number)
 		return nil
 	}
 	return err

@@ -18,13 +18,11 @@ package storage
 // what SQLite's wal.c does; a write that fits none of it is refused.
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"unsafe"
 
@@ -33,6 +31,7 @@ import (
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -75,13 +74,8 @@ type wal struct {
 
 	// The transaction in work.
 
-	next   frameHeader
-	frames []frame
-	size   int    // of their parts of the payload together
-	chunk  []byte // where the next part goes, if there is room; parts before it are here or in older chunks
-	dead   int    // bytes in chunks of parts that were overwritten or taken back
-	usual  int    // the last transaction's size: the next one is likely to be as large
-	parts  [][]byte
+	next  frameHeader
+	entry pagelog.Builder // of its pages, by where they are in the WAL
 
 	// A piece of the WAL: what is committed and may wait, then the transaction in work. What
 	// was written stays as long as there is room, for its pages are likely to be the next
@@ -94,19 +88,11 @@ type wal struct {
 	more      int   // bytes that may wait beyond gatherBytes; see Withhold
 
 	scratch [pageSize]byte
-	head    [payloadHeader]byte
 }
 
 type frameHeader struct {
 	at          int64 // of the page's bytes; 0: none
 	page, pages uint32
-}
-
-// frame is a page of a transaction.
-type frame struct {
-	at   int64
-	page uint32
-	part []byte // of the payload, in a chunk
 }
 
 // watch puts our methods into the WAL of an open database, which must be empty.
@@ -321,7 +307,7 @@ func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 
 func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
 	w := walOf(file)
-	if b := w.held(off, int(n), len(w.buf)); b != nil { // on a disk that is full, too
+	if b := w.buffered(off, int(n), len(w.buf)); b != nil { // on a disk that is full, too
 		copy(cmem.Bytes(p, int(n)), b)
 		return sqlite3.SQLITE_OK
 	}
@@ -411,8 +397,8 @@ func (w *wal) flush(tls *libc.TLS) int32 {
 	return sqlite3.SQLITE_OK
 }
 
-// held gives n bytes of the WAL that are in the first limit ones of buf, nil if they are not.
-func (w *wal) held(off int64, n, limit int) []byte {
+// buffered gives n bytes of the WAL that are in the first limit ones of buf, nil if they are not.
+func (w *wal) buffered(off int64, n, limit int) []byte {
 	from := off - w.at
 	if w.at < 0 || from < 0 || from+int64(n) > int64(limit) {
 		return nil
@@ -509,42 +495,40 @@ func (w *wal) header(tls *libc.TLS, b []byte, off int64) int32 {
 	if n := off - w.at; w.at >= 0 && n >= int64(w.committed) && n < int64(len(w.buf)) {
 		w.buf, w.written = w.buf[:n], min(w.written, int(n))
 	}
-	for n := len(w.frames); n > 0 && w.frames[n-1].at >= off; n-- {
-		w.drop(&w.frames[n-1])
-		w.frames = w.frames[:n-1]
-	}
-	w.tidy()
+	w.entry.Truncate(off)
 	w.next = frameHeader{off + frameHeaderSize, binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
 	return w.gather(tls, b, off)
 }
 
-// page takes the difference of a page.
+// page takes a page of the transaction.
 func (w *wal) page(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 	next := w.next
 	w.next = frameHeader{}
 	if next.at != off {
 		return w.again(tls, b, off)
 	}
-	f := frame{at: off, page: next.page}
-	if f.part, err = w.difference(tls, f.page, b); err != nil {
+	before, err := w.read(tls, next.page)
+	if err != nil {
 		return 0, err
 	}
-	if next.pages == 0 {
-		if rc := w.gather(tls, b, off); rc != sqlite3.SQLITE_OK {
-			return rc, nil
-		}
-		w.frames = append(w.frames, f)
-		return sqlite3.SQLITE_OK, nil
+	if next.pages != 0 {
+		// SQLite appends the page that commits even if it was spilled before.
+		w.entry.Remove(next.page)
 	}
-	// SQLite appends the page that commits even if it was spilled before.
-	w.dropFrames(func(f frame) bool { return f.page == next.page })
-	w.frames = append(w.frames, f)
-	return w.commit(tls, next.pages, b, off)
+	w.entry.Add(off, next.page, before, b)
+	if next.pages != 0 {
+		return w.commit(tls, next.pages, b, off)
+	}
+	if rc := w.gather(tls, b, off); rc != sqlite3.SQLITE_OK {
+		w.entry.Truncate(off)
+		return rc, nil
+	}
+	return sqlite3.SQLITE_OK, nil
 }
 
 // again takes a page that was spilled before.
 func (w *wal) again(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
-	i, found := slices.BinarySearchFunc(w.frames, off, func(f frame, off int64) int { return cmp.Compare(f.at, off) })
+	page, found := w.entry.At(off)
 	if !found {
 		return 0, fmt.Errorf("%w: a page without a header at %d of the WAL", ErrIO, off)
 	}
@@ -552,62 +536,12 @@ func (w *wal) again(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 		return rc, nil
 	}
 	w.forgetGathered()
-	f := &w.frames[i]
-	w.drop(f)
-	if f.part, err = w.difference(tls, f.page, b); err != nil {
-		return 0, err
-	}
-	w.tidy()
-	return w.put(tls, b, off), nil
-}
-
-// difference makes a page's part of the payload.
-func (w *wal) difference(tls *libc.TLS, page uint32, after []byte) (part []byte, err error) {
 	before, err := w.read(tls, page)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	if page == 1 {
-		before = append(w.scratch[:0], before...)
-		sameCounter(before, after)
-	}
-	w.reserve(pageHeader + maxDifference)
-	start := len(w.chunk)
-	w.chunk = appendPage(w.chunk, page, before, after)
-	part = w.chunk[start:len(w.chunk):len(w.chunk)]
-	w.size += len(part)
-	return part, nil
-}
-
-// reserve begins a new chunk where the last one has no room for n bytes. Older chunks live as long as
-// a part in them is of use: so a large transaction takes about its own size of memory. A small chunk is left
-// to append, which makes it as large as its parts are: most are a few hundred bytes, and n is for the worst.
-func (w *wal) reserve(n int) {
-	switch {
-	case cap(w.chunk)-len(w.chunk) >= n:
-	case cap(w.chunk) >= smallChunk:
-		w.chunk = make([]byte, 0, max(min(w.usual, maxChunk), min(2*cap(w.chunk), maxChunk), n))
-	case w.chunk == nil:
-		w.chunk = make([]byte, 0, max(min(w.usual, maxChunk), 1<<10))
-	}
-}
-
-// drop notes that a frame's part is of no use any more.
-func (w *wal) drop(f *frame) {
-	w.size -= len(f.part)
-	w.dead += len(f.part)
-	f.part = nil
-}
-
-// dropFrames takes frames out.
-func (w *wal) dropFrames(which func(frame) bool) {
-	w.frames = slices.DeleteFunc(w.frames, func(f frame) bool {
-		is := which(f)
-		if is {
-			w.drop(&f)
-		}
-		return is
-	})
+	w.entry.Replace(off, before, b)
+	return w.put(tls, b, off), nil
 }
 
 // read gives a page as it was before the transaction; it is valid until the next read.
@@ -618,7 +552,7 @@ func (w *wal) read(tls *libc.TLS, page uint32) ([]byte, error) {
 	}
 	file, methods, off := w.main, (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(w.main)))), int64(page-1)*pageSize
 	if at, there := w.place[page]; there {
-		if b := w.held(at, pageSize, w.committed); b != nil {
+		if b := w.buffered(at, pageSize, w.committed); b != nil {
 			return b, nil
 		}
 		file, methods, off = w.file, w.own(), at
@@ -673,114 +607,53 @@ func (w *wal) commitLarge(tls *libc.TLS, pages uint32) (rc int32, err error) {
 	return sqlite3.SQLITE_OK, nil
 }
 
-// seal completes the payload: its first part, with the header, and w.parts. Pages behind the end of the
-// database are none of it: SQLite may spill one that a savepoint has taken back, and does not look at it
-// again.
-func (w *wal) seal(tls *libc.TLS, pages uint32) (first []byte, err error) {
-	w.dropFrames(func(f frame) bool { return f.page > pages })
-	w.parts = slices.Grow(w.parts[:0], len(w.frames))
-	for _, f := range w.frames {
-		w.parts = append(w.parts, f.part)
-	}
-	count := len(w.frames)
-	if w.bare > 0 {
-		if first, err = w.beginning(tls); err != nil {
-			return nil, err
-		}
-		count += int(w.bare)
-	} else {
-		first = w.head[:]
-		first[0] = payloadVersion
-	}
-	binary.LittleEndian.PutUint32(first[4:], w.pages)
-	binary.LittleEndian.PutUint32(first[8:], pages)
-	binary.LittleEndian.PutUint32(first[12:], uint32(count))
-	return first, nil
-}
-
 // beginning begins the payload of a room's first entry with all pages as they were before it.
 func (w *wal) beginning(tls *libc.TLS) ([]byte, error) {
-	b, page := make([]byte, payloadHeader, 16<<10), make([]byte, pageSize)
-	b[0] = payloadWhole
-	for number := uint32(1); number <= w.bare; number++ {
-		if n := int(number) - 1; n < len(w.first) && w.first[n] != nil && !bug.On("born-pages") {
-			b = append(b, w.first[n]...)
-			continue
-		}
-		before, err := w.read(tls, number)
-		if err != nil {
-			return nil, err
-		}
-		copy(page, before)
-		if bug.On("born-pages") && number > 1 {
-			clear(page)
-		}
-		b = appendFirst(b, number, page)
+	known := w.first
+	if bug.On("born-pages") {
+		known = nil
 	}
-	return b, nil
+	return pagelog.BeginSnapshot(w.bare, known, func(number uint32) ([]byte, error) {
+		page, err := w.read(tls, number)
+		if bug.On("born-pages") && number > 1 {
+			page = make([]byte, pageSize)
+		}
+		return page, err
+	})
 }
 
 // enter has the log take the transaction.
 func (w *wal) enter(tls *libc.TLS, pages uint32) error {
-	first, err := w.seal(tls, pages)
-	if err != nil {
-		return err
+	var base []byte
+	if w.bare > 0 {
+		var err error
+		if base, err = w.beginning(tls); err != nil {
+			return err
+		}
 	}
-	return w.append(first, w.parts...)
-}
-
-// tidy moves the parts that are of use into new chunks, when the old ones have much that is not.
-func (w *wal) tidy() {
-	if w.dead <= max(w.size/2, keepPayload) {
-		return
-	}
-	w.dead, w.chunk = 0, nil
-	for i := range w.frames {
-		f := &w.frames[i]
-		w.reserve(len(f.part))
-		start := len(w.chunk)
-		w.chunk = append(w.chunk, f.part...)
-		f.part = w.chunk[start:len(w.chunk):len(w.chunk)]
-	}
+	first, more := w.entry.Payload(base, w.pages, pages)
+	return w.append(first, more...)
 }
 
 // committedAt takes note of where the pages are now.
 func (w *wal) committedAt(pages uint32) {
 	w.newest = max(w.end, walHeaderSize)
-	for _, f := range w.frames {
-		w.place[f.page] = f.at
-		w.end = f.at + pageSize
+	for page, at := range w.entry.Pages() {
+		w.place[page] = at
+		w.end = at + pageSize
 	}
 	w.bare, w.first = 0, nil
-	w.pages, w.committed, w.usual = pages, len(w.buf), w.size
+	w.pages, w.committed = pages, len(w.buf)
+	w.entry.Done()
 	w.reset()
 }
 
-// keepPayload is how much memory the payloads keep between transactions.
-const keepPayload = 64 << 10
-
-// keepFrames is how many frames memory is kept for: twice as many as are gathered, because append rounds up.
-const keepFrames = 2 * gatherBytes / frameSize
-
 // reset forgets the transaction in work, and what of it was gathered.
 func (w *wal) reset() {
-	clear(w.frames)
-	clear(w.parts)
-	w.next, w.frames, w.chunk, w.parts, w.size, w.dead = frameHeader{}, w.frames[:0], w.chunk[:0], w.parts[:0], 0, 0
+	w.next = frameHeader{}
+	w.entry.Reset()
 	w.buf, w.written = w.buf[:w.committed], min(w.written, w.committed)
 	if w.committed == 0 {
 		w.at = -1
 	}
-	if cap(w.chunk) > keepPayload {
-		w.chunk = nil
-	}
-	if cap(w.frames) > keepFrames {
-		w.frames, w.parts = nil, nil
-	}
 }
-
-// maxChunk is how large the pieces of memory are that hold a large payload.
-const maxChunk = 1 << 20
-
-// smallChunk is up to where append may grow one, and leave what it has copied to those who hold parts of it.
-const smallChunk = 64 << 10

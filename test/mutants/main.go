@@ -44,6 +44,7 @@ var packages = []subject{
 	{"transport", nil},
 	{"storage", []string{"room"}},
 	{"storage/commitlog", []string{"storage"}},
+	{"storage/pagelog", []string{"storage"}},
 	{"storage/sqlite", []string{"storage"}},
 	{"hibernate", []string{"room", "transport"}},
 	{"hibernate/alarm", []string{"room"}},

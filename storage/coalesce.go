@@ -21,8 +21,8 @@ const (
 	buried          // the row was a tombstone and was deleted
 )
 
-// fold logs the action's entries and makes the Commit's rows.
-func (b *Batch) fold(c *Commit) error {
+// coalesce logs the action's entries and makes the Commit's rows.
+func (b *Batch) coalesce(c *Commit) error {
 	d := b.d
 	r := &d.rec
 	out, any := 0, r.unsynced

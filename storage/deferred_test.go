@@ -122,9 +122,9 @@ func (n *nursery) heldLife(before, after int) (acknowledged, tried int) {
 	return acknowledged, tried
 }
 
-// TestInvariantGateHeldPowerCut cuts the power at each change of the disk in the first life of a room that nobody has seen at first: what
+// TestInvariantGateDeferredPowerCut cuts the power at each change of the disk in the first life of a room that nobody has seen at first: what
 // Keep and later transactions acknowledged is there, and before that there is all or nothing of a transaction.
-func TestInvariantGateHeldPowerCut(t *testing.T) {
+func TestInvariantGateDeferredPowerCut(t *testing.T) {
 	for _, before := range []int{2, 40} { // what waits fits into one write of the WAL, and does not
 		t.Run(fmt.Sprint(before), func(t *testing.T) {
 			for after := 1; cutHeld(t, before, after); after += 6 / shorter(6, 1) {

@@ -11,7 +11,7 @@ import (
 
 // A room is in the log only. The power goes while its file is made: what is then in its place has everything,
 // because the log keeps nothing for certain of what a file has.
-func TestInvariantGateRegainCut(t *testing.T) {
+func TestInvariantGateRecoverFromLogCut(t *testing.T) {
 	made := 0
 	for at := 1; ; at++ {
 		n, disk := onDisk(t, uint64(at))

@@ -10,27 +10,27 @@ import (
 	"slices"
 )
 
-// A heldLog is a room's part of the log that has nothing so far: its entries are here.
-type heldLog struct {
+// A deferredLog is a room's part of the log that has nothing so far: its entries are here.
+type deferredLog struct {
 	RoomLog
 	entries []LogEntry
 }
 
-func (h *heldLog) Last() uint64 {
+func (h *deferredLog) Last() uint64 {
 	if n := len(h.entries); n > 0 {
 		return h.entries[n-1].Number
 	}
 	return h.RoomLog.Last()
 }
 
-func (h *heldLog) Range() (first, last uint64, err error) {
+func (h *deferredLog) Range() (first, last uint64, err error) {
 	if len(h.entries) == 0 {
 		return h.RoomLog.Range()
 	}
 	return h.entries[0].Number, h.Last(), nil
 }
 
-func (h *heldLog) Replay(after uint64, do func(LogEntry) error) error {
+func (h *deferredLog) Replay(after uint64, do func(LogEntry) error) error {
 	for _, e := range h.entries {
 		if e.Number <= after {
 			continue
@@ -42,7 +42,7 @@ func (h *heldLog) Replay(after uint64, do func(LogEntry) error) error {
 	return nil
 }
 
-func (h *heldLog) Backward(do func(LogEntry) (more bool, err error)) error {
+func (h *deferredLog) Backward(do func(LogEntry) (more bool, err error)) error {
 	for _, e := range slices.Backward(h.entries) {
 		if more, err := do(e); err != nil || !more {
 			return err
@@ -51,14 +51,14 @@ func (h *heldLog) Backward(do func(LogEntry) (more bool, err error)) error {
 	return nil
 }
 
-func (h *heldLog) Append(e LogEntry, more ...[]byte) error {
+func (h *deferredLog) Append(e LogEntry, more ...[]byte) error {
 	e.Payload = slices.Concat(append([][]byte{e.Payload}, more...)...)
 	h.entries = append(h.entries, e)
 	return nil
 }
 
 // Release does nothing: the log has nothing to let go.
-func (h *heldLog) Release(uint64) {}
+func (h *deferredLog) Release(uint64) {}
 
 // withheldBytes is how much of the WAL of a room that nobody has seen waits in memory: 1 MB, about 250 pages.
 const withheldBytes = 256 * frameSize
@@ -70,7 +70,7 @@ func (d *DB) Withhold() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.usable() == nil && d.unsettled() && d.number == 0 {
-		d.room = &heldLog{RoomLog: d.room}
+		d.room = &deferredLog{RoomLog: d.room}
 		d.wal.more = withheldBytes - gatherBytes
 	}
 }
@@ -84,12 +84,12 @@ func (d *DB) Keep() error {
 		return err
 	}
 	defer d.mu.Unlock()
-	return d.keepHeld()
+	return d.appendDeferred()
 }
 
-// keepHeld is Keep with the mutex held.
-func (d *DB) keepHeld() error {
-	h, is := d.room.(*heldLog)
+// appendDeferred is Keep with the mutex held.
+func (d *DB) appendDeferred() error {
+	h, is := d.room.(*deferredLog)
 	if !is {
 		return nil
 	}
@@ -116,7 +116,7 @@ func (d *DB) Withheld() bool {
 
 // withheld is Withheld with the mutex held.
 func (d *DB) withheld() bool {
-	_, is := d.room.(*heldLog)
+	_, is := d.room.(*deferredLog)
 	return is
 }
 
@@ -125,6 +125,6 @@ func (d *DB) unseen() bool {
 	if d.seen.Load() {
 		return false
 	}
-	h, held := d.room.(*heldLog)
-	return d.number == 0 || held && h.RoomLog.Last() == 0
+	h, deferred := d.room.(*deferredLog)
+	return d.number == 0 || deferred && h.RoomLog.Last() == 0
 }
