@@ -18,11 +18,13 @@ var ErrCongested = errors.New("hibernate: the node has too much to do for somebo
 // While the node keeps up, nobody is limited. To see whether it does, a timer blocks a goroutine for a millisecond in a
 // system call, every few milliseconds, and looks how late the goroutine goes on. So late is every goroutine that has
 // waited for a file's sync or for a message. The node is congested while that is late and the process itself keeps
-// processors busy. Then whoever has spent n units is not read before n times a delay has passed. The delay is the same
+// processors busy. Then whoever has spent n times UnitBytes is not read before n times a delay has passed. The delay is the same
 // for all, so all have the same share, and a client that asks for less is not held up. The delay grows while
 // goroutines are late and falls while they are not, so what clients may spend follows what the node can do.
 //
-// A unit is a message, or UnitBytes that the node has received from a client or sent because of it.
+// What is spent are bytes: those that the node has received from a client, and those that it has sent because of the
+// client, to all who get them. A message costs UnitBytes more. All of it costs youngCost times as much while the client has
+// not been there for youngFor, so that those who come and go do not take the place of those who stay.
 //
 // The division is max-min fairness (Bertsekas and Gallager, "Data Networks", 1992, section 6.5). Finding the rate by
 // measuring how late work is done comes from M. Welsh and D. Culler, "Adaptive Overload Control for Busy Internet
@@ -46,7 +48,8 @@ type Shares struct {
 
 // A Share is what one client has spent. Its zero value has spent nothing.
 type Share struct {
-	spent atomic.Int64              // units that free does not have yet
+	spent atomic.Int64              // bytes that free does not have yet
+	young atomic.Bool               // the client has not been there for long
 	heir  atomic.Pointer[newcomers] // who pays for what is spent after the client has gone; nil: it has not
 
 	// Owned by whoever reads the client.
@@ -55,10 +58,13 @@ type Share struct {
 }
 
 const (
-	// UnitBytes is how many bytes are a unit.
-	UnitBytes = 4 << 10
-	// burst is how many units a client that has sent nothing for a while may spend at once.
+	// UnitBytes is how many bytes cost as much as a message.
+	UnitBytes = 16 << 10
+	// burst is how many times UnitBytes a client that has sent nothing for a while may spend at once.
 	burst = 32
+	// A client is young for youngFor, and spends youngCost times as much.
+	youngFor  = 10 * time.Second
+	youngCost = 4
 	// most is the longest that a client is not read at a time, and mostNew the longest that somebody new waits.
 	most    = 10 * time.Second
 	mostNew = 5 * time.Second
@@ -71,10 +77,10 @@ const (
 	// idleAfter is how long the timer goes on where nobody asks.
 	idleAfter = time.Second
 
-	// The delay of a unit is at least delayLeast where there is one. With delayMost, a client has 50 units a second in
-	// any case.
+	// The delay is at least delayLeast where there is one. With delayMost, a client may send 20 messages a second in any
+	// case.
 	delayLeast = 100 * time.Microsecond
-	delayMost  = 20 * time.Millisecond
+	delayMost  = 50 * time.Millisecond
 )
 
 // NewShares makes the Shares of a node. slow is called when clients have come to be read as slowly as they may be; nil: nobody
@@ -157,50 +163,57 @@ func (s *Shares) look(late time.Duration) (slowest bool) {
 	return slowest
 }
 
-// nextDelay is the delay after a tick. It grows by half where the node is late, and else falls by a 64th, so it is
-// constant where one tick in 27 is late.
+// nextDelay is the delay after a tick. It is doubled where the node is late, and else falls by a 128th, so it is
+// constant where one tick in 90 is late.
 func nextDelay(delay time.Duration, late bool) time.Duration {
 	if late {
-		return min(max(delay+delay/2, delayLeast), delayMost)
+		return min(max(2*delay, delayLeast), delayMost)
 	}
-	if delay -= delay / 64; delay < delayLeast {
+	if delay -= delay / 128; delay < delayLeast {
 		return 0
 	}
 	return delay
 }
 
-// Spend counts units. A nil Share counts nothing.
-func (s *Share) Spend(units int) {
+// Age says how long the client has been there.
+func (s *Share) Age(age time.Duration) { s.young.Store(age < youngFor) }
+
+// Spend counts bytes. A nil Share counts nothing.
+func (s *Share) Spend(bytes int64) {
 	if s == nil {
 		return
 	}
-	s.spent.Add(int64(units))
+	if s.young.Load() {
+		bytes *= youngCost
+	}
+	s.spent.Add(bytes)
 	if heir := s.heir.Load(); heir != nil {
-		heir.spend(int(s.spent.Swap(0)))
+		heir.spend(s.spent.Swap(0))
 	}
 }
 
 // Wait is how long a client may not be read that has spent what its share says. It is called by one goroutine at a
 // time for each share, the one that reads the client.
 func (s *Shares) Wait(share *Share) time.Duration {
-	units, delay := share.spent.Swap(0), time.Duration(s.delay.Load())
+	bytes, delay := share.spent.Swap(0), time.Duration(s.delay.Load())
 	if delay == 0 {
 		return 0
 	}
 	now := time.Now()
-	if share.free.IsZero() {
+	if share.young.Load() && share.free.IsZero() {
 		share.free = now
 	}
 	if rested := now.Add(-burst * delay); share.free.Before(rested) {
 		share.free = rested
 	}
-	share.free = later(share.free, now, int(units), delay)
+	share.free = later(share.free, now, bytes, delay)
 	return max(0, share.free.Sub(now))
 }
 
-// later is when somebody has paid for more units, who has paid for all before at free.
-func later(free, now time.Time, units int, delay time.Duration) time.Time {
-	free = free.Add(time.Duration(min(int64(units), int64(most/delayLeast))) * delay)
+// later is when somebody has paid for more bytes, who has paid for all before at free.
+func later(free, now time.Time, bytes int64, delay time.Duration) time.Time {
+	const enough = int64(most/delayLeast) * UnitBytes // more takes longer than is waited at most
+	free = free.Add(time.Duration(min(bytes, enough) * int64(delay) / UnitBytes))
 	if last := now.Add(most); free.After(last) {
 		return last
 	}
@@ -244,22 +257,22 @@ func (s *Shares) forget(now time.Time) {
 	maps.DeleteFunc(s.newcomers, func(_ string, n *newcomers) bool { return !n.free.After(now) })
 }
 
-func (n *newcomers) spend(units int) {
+func (n *newcomers) spend(bytes int64) {
 	delay := time.Duration(n.shares.delay.Load())
-	if delay == 0 || units <= 0 {
+	if delay == 0 || bytes <= 0 {
 		return
 	}
 	n.shares.mu.Lock()
 	defer n.shares.mu.Unlock()
-	n.pay(time.Now(), units, delay)
+	n.pay(time.Now(), bytes, delay)
 }
 
-// pay counts units. shares.mu is held.
-func (n *newcomers) pay(now time.Time, units int, delay time.Duration) {
+// pay counts bytes. shares.mu is held.
+func (n *newcomers) pay(now time.Time, bytes int64, delay time.Duration) {
 	if n.free.Before(now) {
 		n.free = now
 	}
-	n.free = later(n.free, now, units, delay)
+	n.free = later(n.free, now, bytes, delay)
 }
 
 // Leave notes that a client that came from an address has gone. Its newcomers pay what it owes.
@@ -275,16 +288,17 @@ func (s *Shares) Leave(share *Share, address string) {
 	defer s.mu.Unlock()
 	n, now := s.from(address), time.Now()
 	share.heir.Store(n)
-	n.pay(now, int(share.spent.Swap(0)+int64(max(0, share.free.Sub(now))/delay)), delay)
+	owed := int64(max(0, share.free.Sub(now))) * UnitBytes / int64(delay)
+	n.pay(now, share.spent.Swap(0)+owed, delay)
 }
 
-// Enter waits until somebody new may come from an address, who costs so many units. The error is ErrCongested where too
+// Enter waits until somebody new may come from an address, who costs as much as so many bytes. The error is ErrCongested where too
 // many wait, or ctx's.
-func (s *Shares) Enter(ctx context.Context, address string, units int) error {
+func (s *Shares) Enter(ctx context.Context, address string, bytes int64) error {
 	if !s.Congested() {
 		return nil
 	}
-	wait, err := s.queue(address, units)
+	wait, err := s.queue(address, bytes)
 	if wait <= 0 || err != nil {
 		return err
 	}
@@ -299,14 +313,14 @@ func (s *Shares) Enter(ctx context.Context, address string, units int) error {
 }
 
 // queue takes the next place among those who are new, and gives how long it is to be waited for.
-func (s *Shares) queue(address string, units int) (wait time.Duration, err error) {
+func (s *Shares) queue(address string, bytes int64) (wait time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, now := s.from(address), time.Now()
 	if wait = max(0, n.free.Sub(now)); wait > mostNew {
 		return 0, ErrCongested
 	}
-	n.pay(now, units, time.Duration(s.delay.Load()))
+	n.pay(now, bytes, time.Duration(s.delay.Load()))
 	return wait, nil
 }
 

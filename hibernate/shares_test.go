@@ -34,10 +34,10 @@ func TestSharesDelay(t *testing.T) {
 		{0, false, 0},
 		{0, true, delayLeast},
 		{delayLeast, false, 0},
-		{2 * delayLeast, true, 3 * delayLeast},
-		{64 * delayLeast, false, 63 * delayLeast},
+		{2 * delayLeast, true, 4 * delayLeast},
+		{128 * delayLeast, false, 127 * delayLeast},
 		{delayMost, true, delayMost},
-		{delayMost, false, delayMost - delayMost/64},
+		{delayMost, false, delayMost - delayMost/128},
 	} {
 		if got := nextDelay(c.before, c.late); got != c.want {
 			t.Errorf("after %v, late: %v, the delay is %v, want %v", c.before, c.late, got, c.want)
@@ -47,19 +47,19 @@ func TestSharesDelay(t *testing.T) {
 
 func TestSharesKeepUp(t *testing.T) {
 	var none *Shares
-	if none.Congested() || none.Enter(t.Context(), "192.0.2.1", 1) != nil {
+	if none.Congested() || none.Enter(t.Context(), "192.0.2.1", UnitBytes) != nil {
 		t.Error("a nil Shares is congested")
 	}
 	none.Leave(new(Share), "192.0.2.1")
 	none.Stop()
 	s := fixed(0)
 	share := new(Share)
-	share.Spend(1_000_000)
+	share.Spend(1_000_000 * UnitBytes)
 	wantWait(t, "a node that keeps up", s.Wait(share), 0)
 	s.Fix(unitDelay)
 	wantWait(t, "what was spent before the congestion", s.Wait(share), 0)
 	for range 100 {
-		if wait, err := fixed(0).queue("192.0.2.1", 1000); wait != 0 || err != nil {
+		if wait, err := fixed(0).queue("192.0.2.1", 1000*UnitBytes); wait != 0 || err != nil {
 			t.Errorf("somebody new waits %v for a node that keeps up (%v)", wait, err)
 		}
 	}
@@ -77,12 +77,12 @@ func TestSharesEqual(t *testing.T) {
 				if due[share].After(time.Now()) {
 					continue
 				}
-				share.Spend(units)
+				share.Spend(int64(units) * UnitBytes)
 				spent[share] += units
 				due[share] = time.Now().Add(s.Wait(share))
 			}
 			if time.Since(began)%(20*time.Millisecond) == 0 { // half of its share
-				light.Spend(1)
+				light.Spend(UnitBytes)
 				if wait := s.Wait(light); wait > unitDelay {
 					t.Fatalf("a client that asks for half of its share waits %v", wait)
 				}
@@ -100,14 +100,19 @@ func TestSharesEqual(t *testing.T) {
 func TestSharesBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, share := fixed(unitDelay), new(Share)
-		share.Spend(2)
-		wantWait(t, "a client that has just come", s.Wait(share), 2*unitDelay)
+		share.Age(youngFor - 1)
+		share.Spend(2 * UnitBytes)
+		wantWait(t, "a client that has just come", s.Wait(share), youngCost*2*unitDelay)
+		share.Age(youngFor)
 		time.Sleep(time.Minute)
-		share.Spend(burst)
+		share.Spend(burst * UnitBytes)
 		wantWait(t, "a client that has rested", s.Wait(share), 0)
-		share.Spend(3)
+		share.Spend(3 * UnitBytes)
 		wantWait(t, "one that goes on", s.Wait(share), 3*unitDelay)
-		share.Spend(1 << 40)
+		old := new(Share)
+		old.Spend((burst + 1) * UnitBytes)
+		wantWait(t, "a client that was there before the congestion", s.Wait(old), unitDelay)
+		share.Spend(1 << 60)
 		wantWait(t, "one that has spent more than anybody may", s.Wait(share), most)
 	})
 }
@@ -118,7 +123,7 @@ func TestSharesEnter(t *testing.T) {
 		began := time.Now()
 		enter := func(address string, want time.Duration) {
 			t.Helper()
-			if err := s.Enter(t.Context(), address, 5); err != nil {
+			if err := s.Enter(t.Context(), address, 5*UnitBytes); err != nil {
 				t.Fatal(err)
 			}
 			wantWait(t, address, time.Since(began), want)
@@ -131,11 +136,11 @@ func TestSharesEnter(t *testing.T) {
 
 		ctx, cancel := context.WithTimeout(t.Context(), unitDelay)
 		defer cancel()
-		if err := s.Enter(ctx, "192.0.2.2", 5); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.Enter(ctx, "192.0.2.2", 5*UnitBytes); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("one that has gone while it waited: %v", err)
 		}
 		for range int(most / unitDelay) {
-			if _, err := s.queue("192.0.2.3", 1); err != nil {
+			if _, err := s.queue("192.0.2.3", 1*UnitBytes); err != nil {
 				if !errors.Is(err, ErrCongested) {
 					t.Error(err)
 				}
@@ -151,18 +156,19 @@ func TestSharesEnter(t *testing.T) {
 func TestSharesLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, share := fixed(unitDelay), new(Share)
-		share.Spend(10)
+		share.Age(0)
+		share.Spend(10 * UnitBytes)
 		s.Wait(share)
-		share.Spend(20)
+		share.Spend(20 * UnitBytes)
 		s.Leave(share, "192.0.2.1")
-		share.Spend(40)
-		for address, want := range map[string]time.Duration{"192.0.2.1": 70 * unitDelay, "192.0.2.2": 0} {
-			if wait, err := s.queue(address, 1); err != nil || wait != want {
+		share.Spend(40 * UnitBytes)
+		for address, want := range map[string]time.Duration{"192.0.2.1": youngCost * 70 * unitDelay, "192.0.2.2": 0} {
+			if wait, err := s.queue(address, 1*UnitBytes); err != nil || wait != want {
 				t.Errorf("from %s: it waits %v, want %v (%v)", address, wait, want, err)
 			}
 		}
 		s.Leave(new(Share), "192.0.2.3")
-		if wait, _ := s.queue("192.0.2.3", 1); wait != 0 {
+		if wait, _ := s.queue("192.0.2.3", 1*UnitBytes); wait != 0 {
 			t.Errorf("after one that owed nothing, somebody new waits %v", wait)
 		}
 	})
@@ -173,7 +179,7 @@ func TestSharesAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fixed(unitDelay)
 		come := func(i int) time.Duration {
-			wait, err := s.queue(fmt.Sprint("address ", i), 2)
+			wait, err := s.queue(fmt.Sprint("address ", i), 2*UnitBytes)
 			if err != nil {
 				t.Fatal(err)
 			}

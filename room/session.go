@@ -52,6 +52,7 @@ type Session struct {
 	seldom  *seldom // nil: nothing of it is needed
 	working int32   // messages in work
 	over    bool    // Close was called
+	came    uint16  // when the client came, in seconds of Host.uptime, modulo 2^16
 }
 
 // seldom is what most sessions do not need: each quiet client has a session.
@@ -93,6 +94,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 		return nil, &Error{Code: syncproto.CodeBadMessage, Message: "The connection's id is longer than 128 bytes."}
 	}
 	s := &Session{ns: h.namespace(key.Namespace)}
+	s.came = h.seconds()
 	s.conn.Serial = h.conns.Serial()
 	s.conn.Named = r.ID != ""
 	s.conn.Identity = hibernate.Identify(r.Identity)

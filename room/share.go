@@ -17,11 +17,11 @@ import (
 //	      └── Pace: nothing of the client is in work, and it has waited for what it spent ◀──┘
 
 const (
-	// panicUnits is what a panic costs, which ends a room's life.
-	panicUnits = 64
-	// newUnits is what somebody new costs, and wakeUnits what one costs for whom the room has to be woken.
-	newUnits  = 2
-	wakeUnits = 6
+	// costOfPanic is what a panic costs, which ends a room's life, in bytes.
+	costOfPanic = 32 * hibernate.UnitBytes
+	// costOfNew is what somebody new costs, and costOfWake what one costs for whom the room has to be woken.
+	costOfNew  = 4 * hibernate.UnitBytes
+	costOfWake = 8 * hibernate.UnitBytes
 	// servedWithin is how long a client that has something in work is not read. A snapshot may be in work for long.
 	servedWithin = time.Second
 )
@@ -29,11 +29,11 @@ const (
 // Enter has somebody new wait who comes to a room from an address, while the node has too much to do. A transport calls it
 // before Connect and ServeRequest. The error is an *Error with the code overloaded where too many wait, or ctx's.
 func (h *Host) Enter(ctx context.Context, key Key, address string) error {
-	units := newUnits
+	var cost int64 = costOfNew
 	if !h.actors.Has(key) {
-		units = wakeUnits
+		cost = costOfWake
 	}
-	err := h.shares.Enter(ctx, address, units)
+	err := h.shares.Enter(ctx, address, cost)
 	if errors.Is(err, hibernate.ErrCongested) {
 		return &Error{Code: syncproto.CodeOverloaded, Message: "The server has too much to do. Try again later.", cause: err}
 	}
@@ -48,7 +48,7 @@ func (s *Session) Paced(bytes int) bool {
 	s.mu.Lock()
 	share := s.shared()
 	s.mu.Unlock()
-	share.Spend(1 + bytes/hibernate.UnitBytes)
+	share.Spend(hibernate.UnitBytes + int64(bytes))
 	return true
 }
 
@@ -87,12 +87,16 @@ func (s *Session) waitFor(long time.Duration, done func() bool) {
 	}
 }
 
+// seconds is Host.uptime in seconds, modulo 2^16.
+func (h *Host) seconds() uint16 { return uint16(h.uptime() / time.Second) }
+
 // shared is the client's share, made where there is none. mu is held.
 func (s *Session) shared() *hibernate.Share {
 	r := s.rare()
 	if r.share == nil {
 		r.share = new(hibernate.Share)
 	}
+	r.share.Age(time.Duration(s.ns.host.seconds()-s.came) * time.Second) // after 18 h it is young again, which does no harm
 	return r.share
 }
 
@@ -134,7 +138,7 @@ func (t *turn) serveCounted(env *actor.Envelope) {
 		t.share = m.share
 	case *thenMessage:
 		t.share = m.share
-		t.share.Spend(1) // it is a message, too
+		t.share.Spend(hibernate.UnitBytes) // it is a message, too
 	}
 	if t.share == nil {
 		t.serve(env)
@@ -142,12 +146,12 @@ func (t *turn) serveCounted(env *actor.Envelope) {
 	}
 	before := len(t.out)
 	t.serve(env)
-	bytes := 0
+	bytes := int64(0)
 	for _, d := range t.out[min(before, len(t.out)):] {
 		for _, f := range d.frames {
-			bytes += len(f.Wire()) * len(d.to)
+			bytes += int64(len(f.Wire()) * len(d.to))
 		}
 	}
-	t.share.Spend((bytes + hibernate.UnitBytes - 1) / hibernate.UnitBytes)
+	t.share.Spend(bytes)
 	t.share = nil
 }

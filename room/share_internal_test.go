@@ -99,7 +99,7 @@ func (a answered) act(t *testing.T, s *Session, kind string, bytes int) {
 	s.waitFor(time.Minute, func() bool { return s.working == 0 })
 }
 
-// TestShareOfWhatIsSent: while the node is congested, what a client has a room send to all who are there counts as the client's,
+// TestShareOfWhatIsSent, of clients that have just come and pay four times: while the node is congested, what a client has a room send to all who are there counts as the client's,
 // and so do a panic and what follows work that it has begun.
 func TestShareOfWhatIsSent(t *testing.T) {
 	const clients, bytes = 8, 10 * hibernate.UnitBytes
@@ -107,12 +107,12 @@ func TestShareOfWhatIsSent(t *testing.T) {
 	for _, c := range []struct {
 		kind        string
 		bytes       int
-		least, most int // in units
+		least, most int // in messages
 	}{
-		{"shout", 1, 1, 2},
+		{"shout", 1, 0, 1},
 		{"shout", bytes, clients * 10, clients*10 + 2},
 		{"later", bytes, clients * 10, clients*10 + 4},
-		{"panic", 0, panicUnits, panicUnits + 2},
+		{"panic", 0, 32, 34},
 	} {
 		t.Run(fmt.Sprint(c.kind, c.bytes), func(t *testing.T) {
 			h, r, all, link := spenders(t, delay, clients)
@@ -124,8 +124,8 @@ func TestShareOfWhatIsSent(t *testing.T) {
 				}
 			}
 			wait := h.shares.Wait(all[0].Share())
-			if units := int((wait + delay - 1) / delay); units < c.least || units > c.most {
-				t.Errorf("it costs %d units, want %d to %d", units, c.least, c.most)
+			if units := int((wait+delay-1)/delay) / 4; units < c.least || units > c.most {
+				t.Errorf("it costs %d messages, want %d to %d", units, c.least, c.most)
 			}
 			if other := all[1].Share(); other != nil && h.shares.Wait(other) > 0 {
 				t.Error("another client pays for it")
@@ -152,7 +152,7 @@ func TestSharePace(t *testing.T) {
 	began := time.Now()
 	s.Pace()
 	if waited := time.Since(began); waited < 35*delay { // what it took to get here is not waited for
-		t.Errorf("after 40 units it waited %v, want %v", waited, 40*delay)
+		t.Errorf("after what costs 40 messages it waited %v, want %v", waited, 40*delay)
 	}
 	if !s.Paced(1 << 30) {
 		t.Fatal("the node is congested, and nothing is counted")

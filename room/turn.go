@@ -302,7 +302,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 			t.life.log.Error("a hook panicked", append(c.whose(), "hook", name, "panic", caught.text, "stack", string(caught.stack))...)
 		}
 		t.broken = fmt.Errorf("%s: %w", name, err)
-		t.share.Spend(panicUnits)
+		t.share.Spend(costOfPanic)
 	}
 	if errors.Is(err, storage.ErrBatchLost) {
 		cause := err
