@@ -51,6 +51,41 @@ func readPayloads(t *testing.T, r *bufio.Reader, n int) []string {
 	return list
 }
 
+// A ping's answer covers what had left before the ping. Where the line is never idle that is what an earlier ping has asked about.
+func TestLinkPingCovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, client, _ := pipeLink(t, Options{})
+		defer client.Close()
+		frame := text(strings.Repeat("x", 100_000))
+		read := func(n int) { // more of what the link sends, pings too
+			if _, err := io.CopyN(io.Discard, client, int64(n)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		expect := func(what string, mark, covers uint64) {
+			t.Helper()
+			if got := l.ping(pingFrame(mark), mark); got != covers {
+				t.Errorf("%s: a ping covers %d, want %d", what, got, covers)
+			}
+		}
+		expect("with nothing sent", 1, 1)
+		l.Send(frame)
+		expect("with the first frame on its way", 2, 0)
+		l.Send(frame)
+		expect("with a second one", 3, 0)
+		read(len(frame.Wire()) + 40) // with the pings
+		expect("when the first has left", 4, 2)
+		l.Send(frame)
+		expect("with a third one", 5, 0)
+		read(len(frame.Wire()))
+		expect("when the second has left", 6, 4)
+		read(len(frame.Wire()))
+		expect("when all have left", 7, 7)
+		l.abort(closeAbnormal, "")
+	})
+}
+
 // What a socket takes at once, whole or in part, and what is left to the flusher make one
 // stream in order.
 func TestLinkWritesAtOnceInPart(t *testing.T) {
