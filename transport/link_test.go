@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +51,31 @@ func readPayloads(t *testing.T, r *bufio.Reader, n int) []string {
 		list = append(list, string(f.payload))
 	}
 	return list
+}
+
+// Of the frames that a parked socket was sent the rest goes out, wherever the kernel has stopped.
+func TestLinkResumes(t *testing.T) {
+	var frames []queued
+	var stream []byte
+	for _, size := range []int{300, 1, 40} {
+		f := queue(text(strings.Repeat(strconv.Itoa(size%10), size)))
+		frames, stream = append(frames, f), append(stream, f.wire...)
+	}
+	for done := range stream {
+		synctest.Test(t, func(t *testing.T) {
+			l, client, _ := pipeLink(t, Options{})
+			l.resume(slices.Clone(frames), done)
+			rest := make([]byte, len(stream)-done)
+			if _, err := io.ReadFull(client, rest); err != nil || !bytes.Equal(rest, stream[done:]) {
+				t.Fatalf("after %d bytes there came %q, %v", done, rest, err)
+			}
+			synctest.Wait()
+			if !l.idle() || l.Waiting() != 0 {
+				t.Errorf("after %d bytes %d still wait", done, l.Waiting())
+			}
+			l.abort(closeAbnormal, "")
+		})
+	}
 }
 
 // A ping's answer covers what had left before the ping. Where the line is never idle that is what an earlier ping has asked about.
