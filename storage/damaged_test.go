@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -501,5 +502,45 @@ func TestCheckOnAFailingDisk(t *testing.T) {
 	}
 	if failed == 0 {
 		t.Error("no check met the failing disk: this tests nothing")
+	}
+}
+
+// A batch whose part of the change log cannot be written is lost as a whole: a client that comes back would not get what it changed.
+func TestBatchWithoutItsChanges(t *testing.T) {
+	o := testOptions(t)
+	d := powerRoom(t, o)
+	last := ownQuery(t, d, "SELECT max(number) FROM _den_changes")[0][0]
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tamper(t, o.Path, fmt.Sprintf("CREATE UNIQUE INDEX once ON _den_changes (at) WHERE number > %v", last)) // all batches are of one moment
+	want := map[int]string{}
+	d, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Sync("todos"); err != nil {
+		t.Fatal(err)
+	}
+	for len(want) < 5 && put(d, len(want), "x") == nil {
+		want[len(want)] = "x"
+	}
+	if len(want) == 5 {
+		t.Error("batches were committed")
+	}
+	seq := d.Seq()
+	for range 2 {
+		if rows, err := rowsOf(d); err != nil || !maps.Equal(rows, want) || d.Seq() != seq || int(seq) != len(want) {
+			t.Errorf("%v: %s; seq %d, want %d", err, difference(want, rows), d.Seq(), seq)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if d, err = Open(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
