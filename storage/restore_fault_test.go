@@ -143,3 +143,31 @@ func TestRestoreThatFailsOverARewrite(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A restore whose file is in place, but does not have the room's name yet because the disk failed, says so. The next open goes on
+// with it.
+func TestRestoreThatTheNextOpenEnds(t *testing.T) {
+	r := newRig(t, 2)
+	defer r.close()
+	r.mustStart()
+	d := r.mustOpen("r")
+	if err := errors.Join(put(d, 1, "copied"), d.WriteBackup("/backup/b.db"), put(d, 2, "newer"), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpRename, Suffix: wholeSuffix, Times: 1}) // from there to the room's name
+	_, err = p.Install()
+	r.disk.Heal()
+	wantError(t, err, ErrIO)
+	d = r.mustOpen("r")
+	want := map[int]string{1: "copied"}
+	if rows, err := rowsOf(d); err != nil || !maps.Equal(rows, want) {
+		t.Errorf("%v: %s", err, difference(want, rows))
+	}
+	if err := errors.Join(d.Close(), r.stop()); err != nil {
+		t.Error(err)
+	}
+}
