@@ -59,10 +59,7 @@ func (z *zones) parseSchedule(expression, zone string) (schedule, error) {
 	if err != nil {
 		return schedule{}, err
 	}
-	parser, err := cron.TryNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor | cron.DowOrDom)
-	if err != nil {
-		return schedule{}, fmt.Errorf("room: the cron parser: %w", err)
-	}
+	parser := cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor | cron.DowOrDom)
 	parsed, err := parser.WithMaxSearchYears(cronYears).Parse(expression)
 	if err != nil {
 		return schedule{}, fmt.Errorf("%w: the cron expression %q: %w", ErrBadAlarm, expression, err)

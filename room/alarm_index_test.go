@@ -210,6 +210,39 @@ func TestAlarmIndexIsBuiltAgain(t *testing.T) {
 	}
 }
 
+// A host that runs no alarms, as an operator's command has it, does not search the rooms' files for them: it may be asked to, and the
+// next host that runs alarms does.
+func TestAlarmIndexIsNotBuiltWhereNoneRun(t *testing.T) {
+	dir := t.TempDir()
+	withoutIndex := func(h *roomtest.Host, rooms int) (*roomtest.Host, *alarmScript) {
+		if err := h.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, "_alarms")); err != nil {
+			t.Fatal(err)
+		}
+		return openAlarms(t, func(o *room.Options) { o.Dir, o.AlarmRooms = dir, rooms })
+	}
+	h, _ := openAlarms(t, func(o *room.Options) { o.Dir = dir })
+	mustSucceed(t, h.Join("clocks", "r", "").Do("rings", "set", []setAlarm{in("a", time.Minute)}))
+	h, _ = withoutIndex(h, -1)
+	h.Advance(0)
+	if a, some := next(h, "r"); some {
+		t.Errorf("the files were searched: %v", a)
+	}
+	if n, alarmed, err := h.RebuildAlarms(t.Context(), "clocks"); n != 1 || alarmed != 1 || err != nil {
+		t.Errorf("asked to, it found %d rooms, %d with alarms, %v", n, alarmed, err)
+	}
+	if _, some := next(h, "r"); !some {
+		t.Error("the alarm that was found is not listed")
+	}
+	h, s := withoutIndex(h, 0)
+	h.Advance(time.Minute)
+	if got := s.order(); got != "a" {
+		t.Errorf("ran %q", got)
+	}
+}
+
 // An index that does not know of a room's alarms, or of others than it has, is corrected when the room
 // wakes; a room that wakes for nothing does nothing.
 func TestAlarmIndexIsCorrected(t *testing.T) {

@@ -278,8 +278,9 @@ func (g *gathering) update() *hibernate.Frame {
 
 func (g *gathering) encodeUpdate() *hibernate.Frame {
 	all := slices.SortedFunc(slices.Values(g.rows), byStamp)
-	return hibernate.TextFrame(g.size+len(g.rows)+len(g.channel)+128, func(dst []byte) []byte {
-		rows := make([]byte, 0, g.size+len(g.rows))
+	size := g.size + len(g.rows)
+	return hibernate.TextFrame(size+192, func(dst []byte) []byte {
+		rows := make([]byte, 0, size)
 		for _, r := range all {
 			rows = append(syncproto.AppendSeparator(rows), g.text[r.start:r.end]...)
 		}

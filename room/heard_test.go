@@ -14,6 +14,7 @@ import (
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
 )
 
 // mean is an error whose methods note where they are called.
@@ -31,6 +32,21 @@ func (m mean) note() {
 func (m mean) Error() string        { m.note(); return "mean: " + m.inner.Error() }
 func (m mean) Unwrap() error        { m.note(); return m.inner }
 func (m mean) Is(target error) bool { m.note(); return target == context.Canceled }
+
+// spoken wraps nothing, and says by its As which of Den's errors it is.
+type spoken struct{ of error }
+
+func (s spoken) Error() string { return "spoken" }
+
+func (s spoken) As(target any) (is bool) {
+	switch t := target.(type) {
+	case **room.Error:
+		*t, is = s.of.(*room.Error)
+	case **syncproto.Error:
+		*t, is = s.of.(*syncproto.Error)
+	}
+	return is
+}
 
 // always misbehaves at once.
 type always struct{ hang bool }
@@ -63,9 +79,11 @@ func (m *moody) OnStart(c *room.Context) error {
 func (m *moody) OnAction(c *room.Context, _ string, a room.ActionRequest) (any, error) {
 	inner := map[string]error{
 		"own": errOwn, "refused": room.Abort("too_moody", "Not today."), "missing": fmt.Errorf("looking: %w", room.ErrNotFound),
-		"conflict": storage.ErrConstraint, "late": context.DeadlineExceeded,
-	}[a.Type]
+		"conflict": storage.ErrConstraint, "late": context.DeadlineExceeded, "protocol": &syncproto.Error{Code: syncproto.CodeBadMessage, Message: "Not so."},
+	}[strings.TrimPrefix(a.Type, "spoken ")]
 	switch {
+	case strings.HasPrefix(a.Type, "spoken "):
+		return nil, spoken{inner}
 	case a.Type == "fine":
 		return 1, nil
 	case a.Type == "panics" || a.Type == "hangs":
@@ -86,7 +104,8 @@ func TestErrorsOfHooksAreHeardOnce(t *testing.T) {
 	}, func(o *room.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	c := h.Join("moody", "one", "client")
 	for action, code := range map[string]string{
-		"own": "action_failed", "refused": "too_moody", "missing": "not_found", "conflict": "conflict", "late": "action_timeout",
+		"own": "action_failed", "refused": "too_moody", "missing": "not_found", "conflict": "conflict", "late": "action_timeout", "protocol": "bad_message",
+		"spoken refused": "too_moody", "spoken protocol": "bad_message", "spoken own": "action_failed",
 	} {
 		link := new(recorder)
 		s, err := h.Host.Connect(t.Context(), room.Key{Namespace: "moody", Room: "one"}, room.ConnectRequest{Link: link})

@@ -287,3 +287,42 @@ func TestMigrationTime(t *testing.T) {
 		t.Errorf("the operator sees %v", failures)
 	}
 }
+
+// A starting room runs a hook of the test's.
+type starting struct {
+	room.Base
+	hook func(*room.Context) error
+}
+
+func (s *starting) OnStart(c *room.Context) error { return s.hook(c) }
+
+// TestStartAfterASlowMigration: what follows a migration that took long has the time of a hook again, from its own beginning.
+func TestStartAfterASlowMigration(t *testing.T) {
+	entered, goOn := make(chan bool), make(chan bool)
+	h := roomtest.New(t, func(h *room.Host) error {
+		return h.Register("library", func() room.Handler {
+			return &starting{hook: func(c *room.Context) error {
+				entered <- true
+				<-c.Done()
+				return c.Err()
+			}}
+		}, room.Migrations(room.GoMigration("slow", func(*room.Context) error {
+			entered <- true
+			<-goOn
+			return nil
+		})))
+	}, func(o *room.Options) { o.ActionTimeout = 5 * time.Second })
+	joined := make(chan error, 1)
+	go func() { // ends with the start
+		_, err := h.TryJoin("library", "r", "alice")
+		joined <- err
+	}()
+	within(t, entered, "the migration to begin")
+	h.Clock.Advance(9 * time.Minute)
+	goOn <- true
+	within(t, entered, "OnStart to begin")
+	h.Clock.Advance(5 * time.Second)
+	if err := within(t, joined, "the one who joins"); err == nil {
+		t.Error("the room started")
+	}
+}

@@ -1,8 +1,10 @@
 package storage
 
 import (
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -417,4 +419,46 @@ func makeOldAndCopy(t *testing.T, o Options) (epoch string) {
 		t.Errorf("the backup left its temporary file: %v", err)
 	}
 	return epoch
+}
+
+// A restore for which there is no randomness fails, and the room stays as it was.
+func TestRestoreWithoutRandomness(t *testing.T) {
+	o := testOptions(t)
+	d, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, d, todosTable)
+	copied := filepath.Join(t.TempDir(), "copy")
+	epoch := d.Epoch()
+	if err := errors.Join(d.WriteBackup(copied), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	source := &drying{}
+	random := o
+	random.Random = source
+	r, err := PrepareRestore(random, copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.dry = true
+	if kept, err := r.Install(); !errors.Is(err, io.ErrUnexpectedEOF) || kept != "" {
+		t.Errorf("installed: %q, %v", kept, err)
+	}
+	if err := r.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	if d = openTest(t, o); d.Epoch() != epoch {
+		t.Errorf("epoch %s, want %s", d.Epoch(), epoch)
+	}
+}
+
+// drying is a source of randomness until it is dry.
+type drying struct{ dry bool }
+
+func (d *drying) Read(p []byte) (int, error) {
+	if d.dry {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return crand.Read(p)
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"syscall"
 	"testing"
@@ -258,5 +259,46 @@ func TestBornRelaxed(t *testing.T) {
 	checkConsistent(t, d)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A room whose file is made, and cannot be opened, says so. It takes nothing more, for its file would lack that; the next open has
+// all that was acknowledged.
+func TestBornWhoseFileCannotBeOpened(t *testing.T) {
+	refused := 0
+	for after := range 6 {
+		n, disk := onDisk(t, uint64(after))
+		d := n.born("r")
+		add(t, d, 1, "x")
+		disk.Fail(faultdisk.Fault{Op: faultdisk.OpOpen, Suffix: ".db", After: after, Times: 1, Err: syscall.EIO})
+		err := d.Checkpoint()
+		disk.Heal()
+		want := map[int]string{1: "x"}
+		switch {
+		case err == nil && d.unsettled():
+			t.Errorf("an open fails after %d: it is said to have a file, and has none", after)
+		case err != nil:
+			wantError(t, err, ErrIO)
+			refused++
+		}
+		if put(d, 2, "y") == nil {
+			want[2] = "y"
+		}
+		d.Fence()
+		if err := n.log.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n.restart()
+		d = n.open("r")
+		if rows, err := rowsOf(d); err != nil || !maps.Equal(rows, want) {
+			t.Errorf("an open fails after %d: %v: %s", after, err, difference(want, rows))
+		}
+		if err := errors.Join(d.Close(), n.log.Close()); err != nil {
+			t.Error(err)
+		}
+		n.kind.Close()
+	}
+	if refused == 0 {
+		t.Error("no file could not be opened: this tests nothing")
 	}
 }

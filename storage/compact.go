@@ -280,12 +280,10 @@ func (d *DB) while(ctx context.Context, do func() error) error {
 		defer close(told)
 		for {
 			d.Interrupt()
-			again := time.NewTimer(interruptEvery)
 			select {
 			case <-over:
-				again.Stop()
 				return
-			case <-again.C:
+			case <-time.After(interruptEvery):
 			}
 		}
 	})

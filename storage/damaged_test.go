@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/denrooms/den/storage/faultdisk"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -452,5 +455,92 @@ func TestDamagedHeader(t *testing.T) {
 	}
 	if refused < headerSize*8/step/4 {
 		t.Errorf("%d refused", refused)
+	}
+}
+
+// A damaged file is never found sound, whatever the disk refuses while it is looked through.
+func TestCheckOnAFailingDisk(t *testing.T) {
+	r := newRig(t, 1)
+	defer r.close()
+	r.alone = true
+	r.mustStart()
+	d := r.mustOpen("r")
+	for id := range 40 {
+		if err := put(d, id, strings.Repeat("x", 2000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(d.Close(), r.stop()); err != nil {
+		t.Fatal(err)
+	}
+	o, err := r.options("r").withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkFile(t.Context(), o, o.Path); err != nil {
+		t.Fatal(err)
+	}
+	f, err := r.fs.Open(o.Path, os.O_RDWR)
+	if err == nil {
+		_, err = f.WriteAt(make([]byte, 100), 12*pageSize)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, checkFile(t.Context(), o, o.Path), ErrCorrupt)
+	failed := 0
+	for after := range 100 {
+		r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpRead, Suffix: ".db", After: after, Times: 1, Err: syscall.EIO})
+		err := checkFile(t.Context(), o, o.Path)
+		r.disk.Heal()
+		if err == nil {
+			t.Errorf("a read fails after %d: it is found sound", after)
+		} else if errors.Is(err, ErrIO) {
+			failed++
+		}
+	}
+	if failed == 0 {
+		t.Error("no check met the failing disk: this tests nothing")
+	}
+}
+
+// A batch whose part of the change log cannot be written is lost as a whole: a client that comes back would not get what it changed.
+func TestBatchWithoutItsChanges(t *testing.T) {
+	o := testOptions(t)
+	d := powerRoom(t, o)
+	last := ownQuery(t, d, "SELECT max(number) FROM _den_changes")[0][0]
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tamper(t, o.Path, fmt.Sprintf("CREATE UNIQUE INDEX once ON _den_changes (at) WHERE number > %v", last)) // all batches are of one moment
+	want := map[int]string{}
+	d, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Sync("todos"); err != nil {
+		t.Fatal(err)
+	}
+	for len(want) < 5 && put(d, len(want), "x") == nil {
+		want[len(want)] = "x"
+	}
+	if len(want) == 5 {
+		t.Error("batches were committed")
+	}
+	seq := d.Seq()
+	for range 2 {
+		if rows, err := rowsOf(d); err != nil || !maps.Equal(rows, want) || d.Seq() != seq || int(seq) != len(want) {
+			t.Errorf("%v: %s; seq %d, want %d", err, difference(want, rows), d.Seq(), seq)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if d, err = Open(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

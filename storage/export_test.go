@@ -357,6 +357,22 @@ func TestImportRefuses(t *testing.T) {
 	wantError(t, err, ErrFull)
 }
 
+// What is wrong with lines is said with the line's number, the header's being 1.
+func TestImportNamesTheLine(t *testing.T) {
+	const head = `{"format":"den-export","version":1,"namespace":"n","room":"r","seq":1,"exported_at":"","tables":[{"name":"t","sql":"CREATE TABLE t (id)","load":"rows"}]}` + "\n"
+	row := `{"table":"t","row":{"id":1}}` + "\n"
+	for line, text := range map[string]string{
+		"line 2:":                   head + "garbage\n" + row,
+		"line 3:":                   head + row + `{"table":"t","row":{"id":true}}` + "\n" + row,
+		"line 4:":                   head + row + row + `{"table":"u","row":{"id":1}}` + "\n",
+		"no end line behind line 3": head + row + row,
+	} {
+		if _, err := PrepareImport(testOptions(t), strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), line) {
+			t.Errorf("%v, want it to name %q", err, line)
+		}
+	}
+}
+
 // The sqlite3 shell reads our scripts, and we read its dumps.
 func TestExportForTheShell(t *testing.T) {
 	shell, err := exec.LookPath("sqlite3")

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -246,4 +247,23 @@ func TestInvariantBoundedHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(d)
+}
+
+// The newest stamp of a table that was ever sent never falls, where the log reaches back no further than the change of a schema and
+// the row that had the stamp is gone.
+func TestHighestStampNeverFalls(t *testing.T) {
+	d := openTodos(t)
+	stamped(t, d, "stays", 10)
+	stamped(t, d, "goes", 50)
+	actSQL(t, d, 1, `DELETE FROM todos WHERE id = 'goes'`)
+	actSQL(t, d, 1, `ALTER TABLE todos RENAME TO others; ALTER TABLE others RENAME TO todos; ALTER TABLE todos DROP COLUMN done`)
+	tab := d.tables["todos"]
+	want := slices.Clone(tab.high)
+	tab.known = false // ask once more with the maximum read from the file
+	if err := d.loadHigh(tab); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(tab.high, want) || len(want) == 0 || max(d.floor, tab.floor) == 0 {
+		t.Errorf("the highest stamp is % x, want % x; the floor is %d", tab.high, want, max(d.floor, tab.floor))
+	}
 }

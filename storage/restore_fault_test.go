@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -95,4 +96,78 @@ func restoreOverSuspect(t *testing.T, f faultdisk.Fault) (restored bool, err err
 		r.mustStart()
 	}
 	return failed == nil, nil
+}
+
+// The old room may have its content in NAME.whole alone, where the power went while it was being written again. A restore that
+// does not come to its end removes nothing of it.
+func TestRestoreThatFailsOverARewrite(t *testing.T) {
+	r := newRig(t, 1)
+	defer r.close()
+	r.alone = true
+	r.mustStart()
+	d := r.mustOpen("r")
+	if err := errors.Join(put(d, 1, "copied"), d.WriteBackup("/backup/b.db"), put(d, 2, "newer"), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	o := r.options("r")
+	p, err := PrepareRestore(o, "/backup/b.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	garble := func() error {
+		f, err := r.fs.Open(o.Path, os.O_RDWR)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt(make([]byte, 3*pageSize), pageSize)
+		return errors.Join(err, f.Sync(), f.Close())
+	}
+	if err := errors.Join(p.o.accuse(), copyFile(r.fs, o.Path, o.Path+wholeSuffix), garble()); err != nil {
+		t.Fatal(err)
+	}
+	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpRename})
+	err = p.takeOver()
+	r.disk.Heal()
+	if err == nil {
+		t.Fatal("the restore came to its end: this tests nothing")
+	}
+	if err := p.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	d = r.mustOpen("r")
+	want := map[int]string{1: "copied", 2: "newer"}
+	if rows, err := rowsOf(d); err != nil || !maps.Equal(rows, want) {
+		t.Errorf("%v: %s", err, difference(want, rows))
+	}
+	if err := errors.Join(d.Close(), r.stop()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A restore whose file is in place, but does not have the room's name yet because the disk failed, says so. The next open goes on
+// with it.
+func TestRestoreThatTheNextOpenEnds(t *testing.T) {
+	r := newRig(t, 2)
+	defer r.close()
+	r.mustStart()
+	d := r.mustOpen("r")
+	if err := errors.Join(put(d, 1, "copied"), d.WriteBackup("/backup/b.db"), put(d, 2, "newer"), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpRename, Suffix: wholeSuffix, Times: 1}) // from there to the room's name
+	_, err = p.Install()
+	r.disk.Heal()
+	wantError(t, err, ErrIO)
+	d = r.mustOpen("r")
+	want := map[int]string{1: "copied"}
+	if rows, err := rowsOf(d); err != nil || !maps.Equal(rows, want) {
+		t.Errorf("%v: %s", err, difference(want, rows))
+	}
+	if err := errors.Join(d.Close(), r.stop()); err != nil {
+		t.Error(err)
+	}
 }

@@ -65,3 +65,24 @@ func TestRoomFiles(t *testing.T) {
 		t.Error("an empty file named its room")
 	}
 }
+
+// A file that does not name its room is damaged, and is not taken for a room without a name.
+func TestReadRoomNameOfADamagedFile(t *testing.T) {
+	for what, sql := range map[string]string{
+		"no name":       "DELETE FROM _den_meta WHERE name = 'room'",
+		"an empty name": "UPDATE _den_meta SET value = '' WHERE name = 'room'",
+	} {
+		o := testOptions(t)
+		if err := openTest(t, o).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if name, err := ReadRoomName(HostFS(), o.Path); name != o.Room || err != nil {
+			t.Errorf("the room is %q, %v, want %q", name, err, o.Room)
+		}
+		tamper(t, o.Path, sql)
+		name, err := ReadRoomName(HostFS(), o.Path)
+		if wantError(t, err, ErrCorrupt); name != "" {
+			t.Errorf("%s: it is taken for %q", what, name)
+		}
+	}
+}

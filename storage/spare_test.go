@@ -182,6 +182,40 @@ func TestSpareOfAnotherSchema(t *testing.T) {
 	s.verify("a", 1)
 }
 
+// Nor to one whose schema needs several pages and differs in one of them, whichever that is.
+func TestSpareOfAnotherLargeSchema(t *testing.T) {
+	const tables = 60
+	script := func(other int) string { // of which one table has another column
+		var b strings.Builder
+		for i := range tables {
+			column := "x"
+			if i == other {
+				column = "y"
+			}
+			fmt.Fprintf(&b, "CREATE TABLE t%02d (%s, padding CHECK (padding <> 'so that the schema needs several pages'));", i, column)
+		}
+		return b.String()
+	}
+	for other := 0; other < tables; other += 12 {
+		s := newSpares(t)
+		s.make("a", script(-1))
+		s.close(s.open("a"))
+		alone := openTest(t, Options{Path: filepath.Join(s.dir, "b"), Namespace: "n", Room: "b", Log: s.log, Now: func() time.Time { return s.now }})
+		mustExec(t, alone, script(other))
+		s.close(alone)
+		d := s.open("b")
+		if moved(d) {
+			t.Errorf("table %d differs: it has the connection of another schema", other)
+		}
+		mustExec(t, d, fmt.Sprintf("INSERT INTO t%02d (y) VALUES (1)", other))
+		s.close(d)
+		if d = s.open("a"); !moved(d) {
+			t.Error("a connection of the same schema is not used: this tests nothing")
+		}
+		s.close(d)
+	}
+}
+
 // Nor to one whose settings are others, nor from a file with a virtual table, whose module may
 // remember something.
 func TestSpareNotForAll(t *testing.T) {

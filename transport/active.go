@@ -192,10 +192,8 @@ func (a *active) control(op byte, payload []byte) error {
 // finish gives everything back: it lets the last frames out, closes the
 // connection and tells the room.
 func (a *active) finish() {
-	if a.wire.err != nil {
+	if a.wire.err != nil { // else a close frame is the last of the queue
 		a.link.abort(closeAbnormal, "")
-	} else {
-		a.link.Close(syncproto.CloseNormal, "") // a socket that was closed by the client is closing already
 	}
 	<-a.link.done
 	defer func() {
@@ -226,6 +224,12 @@ func (a *active) linkEnded() {
 // unread bytes would reset the connection and with it the frame.
 func (a *active) drain() {
 	<-a.link.done
+	defer func() {
+		if v := recover(); v != nil { // the connection may be a program's own
+			a.s.h.opts.panicked("ending a socket panicked", a.s.room(), v)
+			a.wire.err = errPanicked
+		}
+	}()
 	if half, ok := a.wire.Conn.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
 	}

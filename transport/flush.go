@@ -119,8 +119,8 @@ func resumes(conn net.Conn) bool {
 	return !wraps
 }
 
-// errPanicked is the error of a connection whose Write panicked, which may be a program's own.
-var errPanicked = errors.New("transport: writing panicked")
+// errPanicked is the error of a connection that panicked, which may be a program's own.
+var errPanicked = errors.New("transport: the connection panicked")
 
 func (l *link) try(piece []byte) (n int, err error) {
 	defer func() {

@@ -182,7 +182,7 @@ func hasToken(h http.Header, name, token string) bool {
 }
 
 // A response knows whether something has been sent, so that a failure behind it
-// does not write a second answer.
+// does not write a second answer. Whoever writes to it calls WriteHeader first.
 type response struct {
 	http.ResponseWriter
 	started bool
@@ -196,13 +196,6 @@ func (w *response) WriteHeader(status int) {
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *response) Write(p []byte) (int, error) {
-	if !w.started {
-		w.WriteHeader(http.StatusOK)
-	}
-	return w.ResponseWriter.Write(p)
 }
 
 // Unwrap lets http.ResponseController through.

@@ -66,6 +66,12 @@ func inVirtualTimeDialing(t *testing.T, o Options, test func(t *testing.T, dial 
 // inBubble runs test in virtual time with a server that takes the connections that it is given.
 func inBubble(t *testing.T, o Options, test func(t *testing.T, accept func(net.Conn), k *control)) {
 	t.Helper()
+	inBubbleOf(t, o, func(t *testing.T, _ *Handler, accept func(net.Conn), k *control) { test(t, accept, k) })
+}
+
+// inBubbleOf is inBubble with the server's handler.
+func inBubbleOf(t *testing.T, o Options, test func(t *testing.T, h *Handler, accept func(net.Conn), k *control)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		k := &control{entered: make(chan struct{}, 10), release: make(chan struct{}), closed: make(chan closing, 10)}
 		host, err := room.Open(room.Options{Dir: t.TempDir(), ActionTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler)})
@@ -92,7 +98,7 @@ func inBubble(t *testing.T, o Options, test func(t *testing.T, accept func(net.C
 			server.Close()
 			time.Sleep(2 * time.Second) // virtual; what the actors' runtime leaves behind for a second
 		})
-		test(t, func(conn net.Conn) { ln.conns <- conn }, k)
+		test(t, h, func(conn net.Conn) { ln.conns <- conn }, k)
 	})
 }
 

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +51,66 @@ func readPayloads(t *testing.T, r *bufio.Reader, n int) []string {
 		list = append(list, string(f.payload))
 	}
 	return list
+}
+
+// Of the frames that a parked socket was sent the rest goes out, wherever the kernel has stopped.
+func TestLinkResumes(t *testing.T) {
+	var frames []queued
+	var stream []byte
+	for _, size := range []int{300, 1, 40} {
+		f := queue(text(strings.Repeat(strconv.Itoa(size%10), size)))
+		frames, stream = append(frames, f), append(stream, f.wire...)
+	}
+	for done := range stream {
+		synctest.Test(t, func(t *testing.T) {
+			l, client, _ := pipeLink(t, Options{})
+			l.resume(slices.Clone(frames), done)
+			rest := make([]byte, len(stream)-done)
+			if _, err := io.ReadFull(client, rest); err != nil || !bytes.Equal(rest, stream[done:]) {
+				t.Fatalf("after %d bytes there came %q, %v", done, rest, err)
+			}
+			synctest.Wait()
+			if !l.idle() || l.Waiting() != 0 {
+				t.Errorf("after %d bytes %d still wait", done, l.Waiting())
+			}
+			l.abort(closeAbnormal, "")
+		})
+	}
+}
+
+// A ping's answer covers what had left before the ping. Where the line is never idle that is what an earlier ping has asked about.
+func TestLinkPingCovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, client, _ := pipeLink(t, Options{})
+		defer client.Close()
+		frame := text(strings.Repeat("x", 100_000))
+		read := func(n int) { // more of what the link sends, pings too
+			if _, err := io.CopyN(io.Discard, client, int64(n)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		expect := func(what string, mark, covers uint64) {
+			t.Helper()
+			if got := l.ping(pingFrame(mark), mark); got != covers {
+				t.Errorf("%s: a ping covers %d, want %d", what, got, covers)
+			}
+		}
+		expect("with nothing sent", 1, 1)
+		l.Send(frame)
+		expect("with the first frame on its way", 2, 0)
+		l.Send(frame)
+		expect("with a second one", 3, 0)
+		read(len(frame.Wire()) + 40) // with the pings
+		expect("when the first has left", 4, 2)
+		l.Send(frame)
+		expect("with a third one", 5, 0)
+		read(len(frame.Wire()))
+		expect("when the second has left", 6, 4)
+		read(len(frame.Wire()))
+		expect("when all have left", 7, 7)
+		l.abort(closeAbnormal, "")
+	})
 }
 
 // What a socket takes at once, whole or in part, and what is left to the flusher make one

@@ -2,12 +2,15 @@ package transport
 
 import (
 	"bufio"
+	"io"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/syncproto"
 )
 
 // A fault in one socket's goroutines ends that socket, and never the process.
@@ -81,3 +84,50 @@ func TestInvariantIsolationClosePanics(t *testing.T) {
 type closePanics struct{ net.Conn }
 
 func (c closePanics) Close() error { c.Conn.Close(); panic("not today") }
+
+// A program's own connection may fail in its own way when it is read, again and again. That ends its socket, and the room hears of it.
+func TestInvariantIsolationReadPanics(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails func() (int, error)
+		code  int
+	}{
+		"a panic":                    {func() (int, error) { panic("not today") }, syncproto.CloseInternal},
+		"neither bytes nor an error": {func() (int, error) { return 0, nil }, closeAbnormal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, Options{Logger: slog.New(slog.DiscardHandler)}, func(t *testing.T, accept func(net.Conn), k *control) {
+				there, here := net.Pipe()
+				t.Cleanup(func() { here.Close() })
+				conn := &readFails{Conn: there, fails: c.fails}
+				accept(conn)
+				raw := &rawClient{here, t, bufio.NewReader(here)}
+				raw.upgrade("/parties/probe/home")
+				synctest.Wait()
+				conn.broken.Store(true) // the read that waits gets what comes now: the beginning of a large message
+				raw.send(clientHeader(finBit|opText, 100_000, nil, [4]byte{}))
+				go io.Copy(io.Discard, here) // ends with the connection
+				if end := within(t, k.closed, "the room to hear that the client has gone"); end.Code != c.code {
+					t.Errorf("the room was told %d, want %d", end.Code, c.code)
+				}
+			})
+		})
+	}
+}
+
+// A readFails is a connection whose reads fail from the next one on, once broken is set.
+type readFails struct {
+	net.Conn
+	fails  func() (int, error)
+	broken atomic.Bool
+	failed int
+}
+
+func (c *readFails) Read(p []byte) (int, error) {
+	if !c.broken.Load() {
+		return c.Conn.Read(p)
+	}
+	if c.failed++; c.failed > 1000 {
+		<-make(chan int) // rather than to be asked for ever
+	}
+	return c.fails()
+}

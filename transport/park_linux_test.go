@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -216,6 +217,32 @@ func TestParkedVanishes(t *testing.T) {
 		if n := within(t, pings, "a ping"); n == 0 {
 			t.Error("a pong brought its socket back")
 		}
+	}
+}
+
+// A parked socket whose descriptor cannot be made a connection again ends as on a broken line, and the operator is told.
+func TestParkedCannotComeBack(t *testing.T) {
+	s := startParking(t, Options{})
+	parkedClient(t, s, "/parties/probe/home")
+	null, err := os.Open(os.DevNull) // which cannot be waited for
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	socket := s.handler.open()[0]
+	socket.mu.Lock()
+	err = syscall.Dup3(int(null.Fd()), int(socket.fd), syscall.O_CLOEXEC)
+	socket.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket.Send(text("what cannot arrive"))
+	if got := within(t, s.control.closed, "OnClose"); got.Code != closeAbnormal {
+		t.Errorf("the room was told %+v", got)
+	}
+	eventually(t, "its place to be free", func() bool { return s.handler.Connections() == 0 })
+	if log := s.log.String(); !strings.Contains(log, "a parked socket could not be brought back") || strings.Contains(log, "panic") {
+		t.Errorf("the log says %s", log)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/denrooms/den/hibernate"
 )
 
 // What the probe rooms answer without being asked.
@@ -155,7 +157,7 @@ func TestBetweenMessages(t *testing.T) {
 	}
 	for round := range 50 {
 		at, times := 0, 0
-		r := &reader{limit: 1 << 20, control: func(byte, []byte) error { return nil }, began: func(bool) {}}
+		r := &reader{limit: 1 << 20, control: func(byte, []byte) error { return nil }, began: func(bool) {}, memory: newUnfinished(hibernate.NewMemory(1<<30), 0, func() {})}
 		r.source = func(p []byte, between bool) (int, error) {
 			if between != ends[at] {
 				t.Fatalf("round %d, byte %d: between messages is %v", round, at, between)
@@ -173,6 +175,7 @@ func TestBetweenMessages(t *testing.T) {
 		var err error
 		for err == nil {
 			_, err = r.next(nil)
+			r.release()
 		}
 		if !errors.Is(err, io.EOF) || times < 2 {
 			t.Fatalf("round %d: %d times between messages, %v", round, times, err)

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -47,6 +48,27 @@ func TestForwardedHostDoesNotStandForHost(t *testing.T) {
 	resp, err := http.ReadResponse(raw.r, nil)
 	if err != nil || resp.StatusCode != 421 {
 		t.Errorf("%v, %v, want 421", resp, err)
+	}
+}
+
+// With a list of one name as with one of several, what the proxy was called by must be on it.
+func TestForwardedHostIsOnTheList(t *testing.T) {
+	s := startServer(t, Options{})
+	proxies := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	for _, hosts := range [][]string{{"rooms.example.com"}, {"other.example.com", "rooms.example.com"}} {
+		h, err := NewHandler(s.host, Options{Hosts: hosts, TrustedProxies: proxies, Logger: s.handler.opts.Logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, status := range map[string]int{"rooms.example.com": http.StatusOK, "evil.example": http.StatusMisdirectedRequest} {
+			r := httptest.NewRequest("GET", "http://rooms.example.com/parties/probe/home?on=who", nil)
+			r.RemoteAddr = "192.0.2.1:1234"
+			r.Header.Set("X-Forwarded-Host", name)
+			w := httptest.NewRecorder()
+			if h.ServeHTTP(w, r); w.Code != status {
+				t.Errorf("%d names: asked for %s it answers %d, want %d", len(hosts), name, w.Code, status)
+			}
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"errors"
-	"io"
 	"sync"
 )
 
@@ -25,11 +24,11 @@ type message struct {
 
 // A reader reads a client's frames. It belongs to one goroutine.
 type reader struct {
-	source  func(p []byte, between bool) (int, error) // between two messages a read may park the socket
+	source  func(p []byte, between bool) (int, error) // gives bytes or an error; between two messages a read may park the socket
 	control func(op byte, payload []byte) error       // takes control frames; it ends the reading with its error
 	began   func(bool)                                // told when a message begins to come, and when it ends
 	limit   uint64                                    // bytes of a message; one of more than twice as many is a violation
-	memory  *unfinished                               // of which what a message needs beside the first buffer is taken; nil: it does not count
+	memory  *unfinished                               // of which what a message needs beside the first buffer is taken
 
 	held   held    // what is taken
 	larger *[]byte // the buffer that the message has outgrown its first one for; nil: it has not
@@ -121,9 +120,6 @@ func (r *reader) fill(between bool) error {
 	r.end += n
 	if n > 0 {
 		return nil
-	}
-	if err == nil {
-		err = io.ErrNoProgress
 	}
 	return err
 }

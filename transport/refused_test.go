@@ -37,6 +37,9 @@ func TestRefusedLogIsBounded(t *testing.T) {
 	if !l.due("new", 1+refusedEvery) || len(l.last) != 1 {
 		t.Errorf("a minute after, %d names are remembered, want the new one alone", len(l.last))
 	}
+	if whole := strings.Repeat("x", shownBytes); shown(whole) != whole {
+		t.Errorf("a name of %d bytes is shown as %s", len(whole), shown(whole))
+	}
 	if got := shown(strings.Repeat("é", 5_000)); len(got) > shownBytes+10 {
 		t.Errorf("%d bytes of a name would be logged", len(got))
 	}

@@ -31,7 +31,7 @@ func (h *Handler) request(w *response, r *http.Request, key room.Key) {
 		bad.send(w)
 		return
 	}
-	if err := h.host.ServeRequest(r.Context(), key, identity, w, r); err != nil && !w.started {
+	if err := h.host.ServeRequest(r.Context(), key, identity, w, r); err != nil { // then nothing has been written
 		refuse(err, http.StatusBadRequest).send(w)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,19 @@ func TestInvariantNothingLeaksOverHTTP(t *testing.T) {
 	}
 	if resp, body := s.do("POST", "/parties/probe/home?on=echo", strings.NewReader(strings.Repeat("x", 1000))); resp.StatusCode != 200 || len(body) != 1000 {
 		t.Errorf("a body at the limit: %d, %d bytes", resp.StatusCode, len(body))
+	}
+}
+
+// A refused body, whose rest would have to be read first, ends an HTTP/1 connection. An HTTP/2 connection has other requests, and stays.
+func TestRefusedBodyEndsTheConnection(t *testing.T) {
+	s := startServer(t, Options{MaxBody: 1000})
+	for major, want := range map[int]string{1: "close", 2: ""} {
+		r := httptest.NewRequest("POST", "http://den.example/parties/probe/home?on=echo", strings.NewReader(strings.Repeat("x", 1001)))
+		r.ProtoMajor = major
+		w := httptest.NewRecorder()
+		if s.handler.ServeHTTP(w, r); w.Code != http.StatusRequestEntityTooLarge || w.Header().Get("Connection") != want {
+			t.Errorf("HTTP/%d: %d, Connection: %q, want %q", major, w.Code, w.Header().Get("Connection"), want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/syncproto"
@@ -130,7 +131,44 @@ func TestOptionsAreChecked(t *testing.T) {
 		}
 	}
 	o, err := Options{Prefix: "/api/rooms/"}.withDefaults()
-	if err != nil || o.Prefix != "api/rooms" || o.ReadLimit != 1<<20 {
-		t.Errorf("defaults: %+v, %v", o, err)
+	if err != nil || o.Prefix != "api/rooms" {
+		t.Errorf("prefix %q, %v", o.Prefix, err)
+	}
+}
+
+// The defaults are those that the fields' comments name, where a field is zero and where it makes no sense.
+func TestOptionsDefaults(t *testing.T) {
+	const senseless = -1
+	for name, given := range map[string]Options{"zero": {}, "negative": {
+		ReadLimit: senseless, ReadTimeout: senseless, SetupTimeout: senseless, SendQueueBytes: senseless, SendQueueFrames: senseless,
+		WriteTimeout: senseless, PingInterval: senseless, PongTimeout: senseless, MaxBody: senseless, CORS: CORS{MaxAge: senseless},
+	}} {
+		o, err := given.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for field, pair := range map[string][2]any{
+			"Prefix":          {o.Prefix, "parties"},
+			"ReadLimit":       {o.ReadLimit, int64(1 << 20)},
+			"ReadTimeout":     {o.ReadTimeout, 60 * time.Second},
+			"SetupTimeout":    {o.SetupTimeout, 15 * time.Second},
+			"SendQueueBytes":  {o.SendQueueBytes, 8 << 20},
+			"SendQueueFrames": {o.SendQueueFrames, 4096},
+			"WriteTimeout":    {o.WriteTimeout, 20 * time.Second},
+			"PingInterval":    {o.PingInterval, 30 * time.Second},
+			"PongTimeout":     {o.PongTimeout, 10 * time.Second},
+			"ParkAfter":       {o.ParkAfter, time.Second},
+			"MaxBody":         {o.MaxBody, int64(1 << 20)},
+			"CORS.Methods":    {strings.Join(o.CORS.Methods, " "), "GET HEAD POST PUT PATCH DELETE"},
+			"CORS.Headers":    {strings.Join(o.CORS.Headers, " "), "Authorization Content-Type"},
+			"CORS.MaxAge":     {o.CORS.MaxAge, 10 * time.Minute},
+		} {
+			if pair[0] != pair[1] {
+				t.Errorf("%s: %s is %v, want %v", name, field, pair[0], pair[1])
+			}
+		}
+	}
+	if o, err := (Options{ParkAfter: senseless}).withDefaults(); err != nil || o.ParkAfter >= 0 {
+		t.Errorf("no socket is to be parked: ParkAfter %v, %v", o.ParkAfter, err)
 	}
 }

@@ -1,12 +1,16 @@
 package transport
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/denrooms/den/room"
@@ -100,6 +104,33 @@ func TestShutdownGivesUp(t *testing.T) {
 	}
 	eventually(t, "the socket to be cut off", func() bool { return s.handler.Connections() == 0 })
 	close(s.control.release)
+}
+
+// TestShutdownCutsOff: a client that has not answered the close when the context ends is cut off then, and not when it would have
+// been given up.
+func TestShutdownCutsOff(t *testing.T) {
+	const patient = closeTimeout / 2
+	inBubbleOf(t, Options{}, func(t *testing.T, h *Handler, accept func(net.Conn), k *control) {
+		there, here := net.Pipe()
+		accept(there)
+		c := &rawClient{here, t, bufio.NewReader(here)}
+		c.upgrade("/parties/probe/home")
+		synctest.Wait()
+		began := time.Now()
+		ended := make(chan time.Duration, 1)
+		go func() { // ends with the connection
+			io.Copy(io.Discard, c.r)
+			ended <- time.Since(began)
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), patient)
+		defer cancel()
+		if err := h.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := <-ended; took != patient {
+			t.Errorf("the client was cut off after %v, want %v", took, patient)
+		}
+	})
 }
 
 // TestShutdownWaitsForAnswers: a client that is slow to answer the close is waited for.

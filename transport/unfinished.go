@@ -49,9 +49,6 @@ func newUnfinished(memory *hibernate.Memory, largest int64, full func()) *unfini
 // grow takes n more bytes for a message, or reports that its owner has to end: either it is the largest, or it was ended
 // already.
 func (u *unfinished) grow(h *held, n int) (ok bool) {
-	if u == nil {
-		return true
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for !h.gone && u.memory.Admit(n) != nil {
@@ -82,7 +79,7 @@ func (u *unfinished) grow(h *held, n int) (ok bool) {
 
 // settle notes that a message is whole: it counts until it is released, and is not ended any more. It is false if it was.
 func (u *unfinished) settle(h *held) (ok bool) {
-	if u == nil || !h.took {
+	if !h.took {
 		return true
 	}
 	u.mu.Lock()
@@ -95,7 +92,7 @@ func (u *unfinished) settle(h *held) (ok bool) {
 
 // release gives back all that was taken for a message.
 func (u *unfinished) release(h *held) {
-	if u == nil || !h.took {
+	if !h.took {
 		return
 	}
 	u.mu.Lock()

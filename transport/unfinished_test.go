@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,49 +155,77 @@ func TestInvariantBoundedHalfBodies(t *testing.T) {
 	eventually(t, "nothing to count", func() bool { return s.host.MemoryUsed() == 0 })
 }
 
-// evictions is an owner that notes that it was ended.
-type evictions struct{ n int }
+// A growing is a message as a test follows it, and the owner that is ended.
+type growing struct {
+	held    held
+	bytes   int
+	since   int // when it began to grow; 0: it is whole, or has nothing
+	ended   bool
+	evicted func(*growing)
+}
 
-func (e *evictions) evict() { e.n++ }
+func (g *growing) evict() { g.evicted(g) }
 
-// Whatever is taken, settled, released and ended, in any order: the limit holds, the largest is the one that is ended, and all is
-// given back.
+// goesBefore reports whether a message is ended before another: the larger one, or the older of equal ones.
+func (g *growing) goesBefore(other *growing) bool {
+	return g.bytes > other.bytes || g.bytes == other.bytes && g.since < other.since
+}
+
+// Whatever is taken, settled, released and ended, in any order: the limit holds, the largest that is not whole is the one that is ended,
+// and all is given back.
 func TestUnfinished(t *testing.T) {
 	for seed := range uint64(50) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		memory := hibernate.NewMemory(2000)
 		u := newUnfinished(memory, 0, func() {})
-		var all [12]*held
-		fresh := func() *held { return &held{owner: new(evictions)} }
+		var all [12]*growing
+		first := func(g *growing) bool { // none goes before it
+			return !slices.ContainsFunc(all[:], func(other *growing) bool { return other.since > 0 && other.goesBefore(g) })
+		}
+		fresh := func() *growing {
+			g := &growing{evicted: func(g *growing) {
+				if g.since == 0 || !first(g) {
+					t.Fatalf("seed %d: one with %d bytes was ended, which is whole or not the largest", seed, g.bytes)
+				}
+				g.since, g.bytes, g.ended = 0, 0, true
+			}}
+			g.held.owner = g
+			return g
+		}
 		for i := range all {
 			all[i] = fresh()
 		}
-		for range 500 {
+		for step := 1; step <= 500; step++ {
 			i := rnd.IntN(len(all))
-			h := all[i]
+			g := all[i]
 			switch n := rnd.IntN(10); {
 			case n < 7:
-				own, most := h.bytes, 0
-				for _, other := range all {
-					most = max(most, other.bytes)
-				}
-				if !u.grow(h, 1+rnd.IntN(300)) && !h.gone && h.at > 0 && own < most && memory.Used() > 1000 {
-					t.Fatalf("seed %d: one with %d bytes was refused beside one with %d", seed, own, most)
+				more := 1 + rnd.IntN(300)
+				switch grown := u.grow(&g.held, more); {
+				case grown == g.ended && grown:
+					t.Fatalf("seed %d: one that was ended has grown", seed)
+				case grown:
+					if g.bytes += more; g.since == 0 {
+						g.since = step
+					}
+				case !g.ended && !(g.since > 0 && first(g)) && slices.ContainsFunc(all[:], func(other *growing) bool { return other.since > 0 }):
+					t.Fatalf("seed %d: one with %d bytes was refused, which is not the largest", seed, g.bytes)
 				}
 			case n < 8:
-				if ended := h.owner.(*evictions).n > 0; u.settle(h) == ended && h.took {
-					t.Fatalf("seed %d: settled, though ended is %v", seed, ended)
+				if u.settle(&g.held) == g.ended {
+					t.Fatalf("seed %d: settled, though ended is %v", seed, g.ended)
 				}
+				g.since = 0
 			default:
-				u.release(h)
+				u.release(&g.held)
 				all[i] = fresh()
 			}
 			if memory.Used() > 1000 {
 				t.Fatalf("seed %d: %d bytes of 1000 are taken", seed, memory.Used())
 			}
 		}
-		for _, h := range all {
-			u.release(h)
+		for _, g := range all {
+			u.release(&g.held)
 		}
 		if memory.Used() != 0 || len(u.heaps) != 0 {
 			t.Fatalf("seed %d: %d bytes and %d messages are left", seed, memory.Used(), len(u.heaps))

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -56,8 +57,10 @@ func (c *wire) take(p []byte, between bool) (int, error) {
 			return n, nil
 		}
 		if !c.alarm || !errors.Is(err, os.ErrDeadlineExceeded) || c.isBounded() {
-			c.err = err
-			return 0, err
+			if c.err = err; err == nil { // as a program's own connection may say
+				c.err = io.ErrNoProgress
+			}
+			return 0, c.err
 		}
 		if c.rang(between) {
 			return 0, errParked

@@ -101,6 +101,26 @@ func TestDifferenceThatIsDamaged(t *testing.T) {
 	}
 }
 
+// A difference that ends within a pair, or goes on behind the last one, is refused: by any number of bytes, one too.
+func TestDifferenceThatIsCutOff(t *testing.T) {
+	before, after := make([]byte, PageSize), make([]byte, PageSize)
+	after[800], after[810] = 1, 2
+	whole := appendDifference(nil, before, after) // of one pair
+	for n := 1; n < len(whole); n++ {
+		if err := applyDifference(bytes.Clone(before), whole[:n]); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("the first %d bytes of %d: %v", n, len(whole), err)
+		}
+	}
+	for last := range 256 {
+		if err := applyDifference(bytes.Clone(before), append(whole[:len(whole):len(whole)], byte(last))); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("with %d after it: %v", last, err)
+		}
+	}
+	if err := applyDifference(before, whole); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the whole one: %v", err)
+	}
+}
+
 // The counters of page 1 are no part of its checksum, and everything else of any page is.
 func TestChecksum(t *testing.T) {
 	page := randomPage(rand.New(rand.NewPCG(5, 6)))
