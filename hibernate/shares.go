@@ -18,7 +18,7 @@ var ErrCongested = errors.New("hibernate: the node has too much to do for somebo
 // While the node keeps up, nobody is limited. To see whether it does, a timer blocks a goroutine for a millisecond in a
 // system call, every few milliseconds, and looks how late the goroutine goes on. So late is every goroutine that has
 // waited for a file's sync or for a message. The node is congested while that is late and the process itself keeps
-// processors busy. Then whoever has spent n times UnitBytes is not read before n times a delay has passed. The delay is the same
+// half of the processors busy. Then whoever has spent n times UnitBytes is not read before n times a delay has passed. The delay is the same
 // for all, so all have the same share, and a client that asks for less is not held up. The delay grows while
 // goroutines are late and falls while they are not, so what clients may spend follows what the node can do.
 //
@@ -335,14 +335,15 @@ type processLoad struct {
 // loadWindow is how long the load is measured.
 const loadWindow = 100 * time.Millisecond
 
-// busy reports whether the process has lately used a third of the processors that it may use.
+// busy reports whether the process has lately used half of the processors that it may use. So no client is read more
+// slowly than it takes to keep half of them busy, whatever else the machine does.
 func (l *processLoad) busy(now time.Time) bool {
 	passed := now.Sub(l.since)
 	if passed < loadWindow {
 		return l.high
 	}
 	spent, known := processorTime()
-	l.high = !known || l.since.IsZero() || 3*(spent-l.spent) >= passed*time.Duration(min(runtime.NumCPU(), runtime.GOMAXPROCS(0)))
+	l.high = !known || l.since.IsZero() || 2*(spent-l.spent) >= passed*time.Duration(min(runtime.NumCPU(), runtime.GOMAXPROCS(0)))
 	l.since, l.spent = now, spent
 	return l.high
 }
