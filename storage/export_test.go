@@ -331,6 +331,7 @@ func TestImportRefuses(t *testing.T) {
 		"leads nowhere":      {head + `{"table":"t","row":{"id":1,"p":2}}` + "\n" + `{"end":{"rows":1}}` + "\n", ErrConstraint},
 		"a value too large":  {head + `{"table":"t","row":{"id":"` + strings.Repeat("x", 2<<20) + `"}}` + "\n", ErrTooLarge},
 		"an internal table":  {strings.Replace(head, `"tables"`, `"internal":[{"name":"_den_peers","sql":"CREATE TABLE _den_peers (x)","rows":[]}],"tables"`, 1), ErrFormat},
+		"no definition":      {strings.Replace(head, `"tables"`, `"internal":[{"name":"_den_migrations","sql":" ","rows":[]}],"tables"`, 1), ErrFormat},
 		"another definition": {strings.Replace(head, `"tables"`, `"internal":[{"name":"_den_migrations","sql":"DROP TABLE _den_meta","rows":[]}],"tables"`, 1), ErrForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {

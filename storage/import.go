@@ -232,8 +232,12 @@ func (im *importer) carryOne(t internalTable) error {
 	if err != nil {
 		return err
 	}
-	if s == nil || !sqlite.Blank(rest) {
+	none := s == nil
+	if !none && !sqlite.Blank(rest) {
 		s.Release()
+		none = true
+	}
+	if none {
 		return fmt.Errorf("%w: the table %s has a definition that is none", ErrFormat, t.Name)
 	}
 	if _, err := im.d.run(s, nil); err != nil {
