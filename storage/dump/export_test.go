@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/denrooms/den/storage"
@@ -360,6 +362,56 @@ func TestImportRefuses(t *testing.T) {
 	o.MaxBytes = 1 << 20
 	_, err := PrepareImport(o, strings.NewReader("CREATE TABLE t (x);"+strings.Repeat("INSERT INTO t VALUES (zeroblob(100000));", 20)))
 	wantError(t, err, storage.ErrFull)
+}
+
+// A row has its rowid beside it if and only if no column holds the rowid.
+func TestExportRowid(t *testing.T) {
+	d := openTest(t, testOptions(t))
+	for table, columns := range map[string]string{
+		"alias": "id INTEGER PRIMARY KEY, v", "descending": "id INTEGER PRIMARY KEY DESC, v", "int": "id INT PRIMARY KEY, v",
+		"text": "id TEXT PRIMARY KEY, v INTEGER", "none": "id INTEGER, v", "two": "id INTEGER, v INTEGER, PRIMARY KEY (id, v)", "hidden": "rowid TEXT, id, v",
+	} {
+		mustExec(t, d, fmt.Sprintf(`CREATE TABLE %q (%s); INSERT INTO %q (id, v) VALUES (5, 6)`, table, columns, table))
+	}
+	mustExec(t, d, `CREATE TABLE without (id INTEGER PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO without VALUES (5, 6)`)
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := d.WriteBackup(copied); err != nil {
+		t.Fatal(err)
+	}
+	lines := string(export(t, copied, Lines))
+	for _, want := range []string{
+		`{"table":"alias","row":{"id":5,"v":6}}`, `{"table":"descending","rowid":1,"row":{"id":5,"v":6}}`, `{"table":"int","rowid":1,"row":{"id":5,"v":6}}`,
+		`{"table":"text","rowid":1,"row":{"id":"5","v":6}}`, `{"table":"none","rowid":1,"row":{"id":5,"v":6}}`,
+		`{"table":"two","rowid":1,"row":{"id":5,"v":6}}`, `{"table":"hidden","rowid":1,"row":{"rowid":null,"id":5,"v":6}}`, `{"table":"without","row":{"id":5,"v":6}}`,
+	} {
+		if !strings.Contains(lines, "\n"+want+"\n") {
+			t.Errorf("there is no line %s in\n%s", want, lines)
+		}
+	}
+	if want := `"name":"hidden","sql":"CREATE TABLE \"hidden\" (rowid TEXT, id, v)","load":"rows","rowid":"_rowid_"`; !strings.Contains(lines, want) {
+		t.Errorf("the header has no %s", want)
+	}
+}
+
+// If the reader fails, its error is that of the import, and nothing is left.
+func TestImportReadFails(t *testing.T) {
+	broken := errors.New("the reader is broken")
+	head := `{"format":"den-export","version":1,"namespace":"n","room":"r","seq":1,"exported_at":"","tables":[{"name":"t","sql":"CREATE TABLE t (id)","load":"rows"}]}` + "\n"
+	for name, text := range map[string]string{
+		"at once": "", "script": "CREATE TABLE t (id); INSERT INTO t VALUES (1", "header": head[:9], "rows": head + `{"table":"t","row":{"id":1}}` + "\n", "a row": head + `{"table":"t",`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions(t)
+			_, err := PrepareImport(o, io.MultiReader(strings.NewReader(text), iotest.ErrReader(broken)))
+			wantError(t, err, broken)
+			if errors.Is(err, ErrFormat) {
+				t.Errorf("it is called a bad export: %v", err)
+			}
+			if left := dirNames(t, filepath.Dir(o.Path)); left != "" {
+				t.Errorf("left: %s", left)
+			}
+		})
+	}
 }
 
 // A file that is not a room's, or is in use, is not exported.
