@@ -18,6 +18,7 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/dump"
 )
 
 // ErrNoRoom: there is no such room, and asking for it does not make it.
@@ -27,12 +28,12 @@ var ErrNoRoom = errors.New("room: there is no such room")
 var ErrRoomExists = errors.New("room: the room exists already")
 
 // A Format is a form of an export.
-type Format = storage.Format
+type Format = dump.Format
 
 // The formats of exports; see [Host.Export].
 const (
-	SQLFormat   = storage.SQL
-	LinesFormat = storage.Lines
+	SQLFormat   = dump.SQL
+	LinesFormat = dump.Lines
 )
 
 // A Point in a room's history: the newest state whose Seq is not above Seq and whose time
@@ -173,7 +174,7 @@ func (h *Host) Restore(ctx context.Context, key Key, source string) (kept string
 }
 
 // Export writes what a room holds, its own tables as SQL or as lines of JSON (see
-// storage.Export), as it is at one moment. The room is copied first, as by Backup, and
+// package storage/dump), as it is at one moment. The room is copied first, as by Backup, and
 // then goes on; it takes the room's size on the disk, and memory for one row.
 func (h *Host) Export(ctx context.Context, key Key, w io.Writer, format Format) error {
 	path, err := h.ScratchFile()
@@ -186,7 +187,7 @@ func (h *Host) Export(ctx context.Context, key Key, w io.Writer, format Format) 
 	}
 	now := h.opts.Clock.Now().UTC().Format(time.RFC3339)
 	return operatorError(key, h.guard(key, func() error {
-		return storage.Export(h.opts.FS, path, interrupted{ctx, w}, format, now)
+		return dump.Export(h.opts.FS, path, interrupted{ctx, w}, format, now)
 	}))
 }
 
@@ -201,14 +202,14 @@ func (h *Host) Import(ctx context.Context, key Key, r io.Reader) error {
 		return err
 	}
 	return h.replace(ctx, key, func(o storage.Options) (*storage.Replacement, error) {
-		return storage.PrepareImport(o, interruptedReader{ctx, r})
+		return dump.PrepareImport(o, interruptedReader{ctx, r})
 	}, (*storage.Replacement).InstallNew)
 }
 
 // ImportOver is Import in the place of a room that may be there: then it is a Restore.
 func (h *Host) ImportOver(ctx context.Context, key Key, r io.Reader) (kept string, err error) {
 	err = h.replace(ctx, key, func(o storage.Options) (*storage.Replacement, error) {
-		return storage.PrepareImport(o, interruptedReader{ctx, r})
+		return dump.PrepareImport(o, interruptedReader{ctx, r})
 	}, func(r *storage.Replacement) (err error) {
 		kept, err = r.Install()
 		return err

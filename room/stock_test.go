@@ -15,7 +15,6 @@ import (
 
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
-	"github.com/denrooms/den/storage"
 )
 
 func published(r *room.ConnectRequest) { r.Stock = true }
@@ -387,7 +386,7 @@ func TestStockAwayDuringRestore(t *testing.T) {
 			mustSucceed(t, alice.Do("items", "add", object{"id": "1"}))
 			backup := filepath.Join(t.TempDir(), "backup")
 			var export bytes.Buffer
-			if err := errors.Join(h.Backup(t.Context(), shopKey, backup), h.Export(t.Context(), shopKey, &export, storage.Lines)); err != nil {
+			if err := errors.Join(h.Backup(t.Context(), shopKey, backup), h.Export(t.Context(), shopKey, &export, room.LinesFormat)); err != nil {
 				t.Fatal(err)
 			}
 			mustSucceed(t, alice.Do("items", "add", object{"id": "2"}))

@@ -100,11 +100,7 @@ func uniqueName(random io.Reader, name string) (string, error) {
 
 func (r *Replacement) copyFrom(source string) error {
 	f := r.o.FS
-	missing, err := inspect(f, source)
-	if err == nil && missing {
-		err = fmt.Errorf("%w: there is nothing in it", ErrNotDatabase)
-	}
-	if err != nil {
+	if err := mustBeRoom(f, source); err != nil {
 		return err
 	}
 	release, err := holdStill(f, source)

@@ -101,7 +101,7 @@
 //	NAME.suspect                the mark: NAME is to be written again           suspect.go
 //	NAME.fresh                  its new content, being written                  suspect.go, compact.go
 //	NAME.whole                  its new content, checked and synced             suspect.go
-//	NAME.restore-HEX            a restore or an import being made               backup_replace.go
+//	NAME.restore-HEX            a restore or an import being made               backup_replace.go, load.go
 //	NAME.before-restore-TIME    what a restore has replaced, for a while        replaced.go
 //	NAME.entries                log entries of a room that was refused          aside.go
 //	NAME.seq                    the seq that the last restore began with        highest.go

@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -69,9 +68,9 @@ func TestInvariantSingleWriterOtherDescriptors(t *testing.T) {
 				t.Errorf("PrepareRestore: %v, want ErrInUse", err)
 			}
 		}},
-		{"an export of it", func(t *testing.T, o Options) {
-			if err := Export(HostFS(), o.Path, io.Discard, SQL, ""); !errors.Is(err, ErrInUse) {
-				t.Errorf("Export: %v, want ErrInUse", err)
+		{"a look into it", func(t *testing.T, o Options) {
+			if _, _, err := OpenBackup(HostFS(), o.Path); !errors.Is(err, ErrInUse) {
+				t.Errorf("OpenBackup: %v, want ErrInUse", err)
 			}
 		}},
 		{"a look at its name", func(t *testing.T, o Options) {

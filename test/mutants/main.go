@@ -45,6 +45,7 @@ var packages = []subject{
 	{"storage", []string{"room"}},
 	{"storage/commitlog", []string{"storage"}},
 	{"storage/pagelog", []string{"storage"}},
+	{"storage/dump", []string{"room"}},
 	{"storage/sqlite", []string{"storage"}},
 	{"hibernate", []string{"room", "transport"}},
 	{"hibernate/alarm", []string{"room"}},

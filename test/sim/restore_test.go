@@ -18,6 +18,7 @@ import (
 
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/dump"
 	"github.com/denrooms/den/storage/faultdisk"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -145,7 +146,7 @@ func (w *world) importOver(key room.Key, rng *rand.Rand) {
 	if b == nil {
 		return
 	}
-	text, err := w.export(b.path, []storage.Format{storage.SQL, storage.Lines}[rng.IntN(2)])
+	text, err := w.export(b.path, []dump.Format{dump.SQL, dump.Lines}[rng.IntN(2)])
 	if err != nil {
 		w.failf("the backup %s of %s cannot be exported: %v", b.path, b.room, err)
 		return
@@ -160,9 +161,9 @@ func (w *world) importOver(key room.Key, rng *rand.Rand) {
 }
 
 // export exports a backup from a copy of the file on a disk of its own.
-func (w *world) export(path string, format storage.Format) ([]byte, error) {
+func (w *world) export(path string, format dump.Format) ([]byte, error) {
 	var b bytes.Buffer
-	err := w.aside(path, func(fsys storage.FS) error { return storage.Export(fsys, "/copy", &b, format, "now") })
+	err := w.aside(path, func(fsys storage.FS) error { return dump.Export(fsys, "/copy", &b, format, "now") })
 	return b.Bytes(), err
 }
 

@@ -1,4 +1,4 @@
-package storage
+package dump
 
 // An export as a script of SQL.
 
@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/denrooms/den/storage"
 )
 
 // headerMark begins the line that holds the header of a script.
@@ -52,7 +54,7 @@ func (x *exporter) writeSQL(to io.Writer) error {
 	return w.Flush()
 }
 
-// writeContent writes what a table holds.
+// writeContent writes the rows of a table; of a virtual table its definition too.
 func (x *exporter) writeContent(w *bufio.Writer, t exportTable) error {
 	if !t.virtual {
 		return x.writeRows(w, t)
@@ -88,7 +90,7 @@ func (x *exporter) writeRows(w *bufio.Writer, t exportTable) error {
 		return nil
 	}
 	var line []byte
-	return x.each(t, func(r *Rows) error {
+	return x.each(t, func(r *storage.Rows) error {
 		line = append(line[:0], start...)
 		for i := range names {
 			if i > 0 {
@@ -107,8 +109,8 @@ func (x *exporter) writeSequences(w *bufio.Writer) error {
 		return err
 	}
 	fmt.Fprint(w, "DELETE FROM sqlite_sequence;\n")
-	return x.each(t, func(r *Rows) error {
-		if ownSequence(r) {
+	return x.each(t, func(r *storage.Rows) error {
+		if internalSequence(r) {
 			return nil
 		}
 		line := appendLiteral([]byte("INSERT INTO sqlite_sequence(name,seq) VALUES("), r, 0)
@@ -117,19 +119,19 @@ func (x *exporter) writeSequences(w *bufio.Writer) error {
 	})
 }
 
-// appendLiteral appends a column as SQL that gives the same value again.
-func appendLiteral(dst []byte, r *Rows, i int) []byte {
+// appendLiteral appends column i as an SQL literal of the same value and type.
+func appendLiteral(dst []byte, r rowValues, i int) []byte {
 	switch r.Type(i) {
-	case Integer:
+	case storage.Integer:
 		if n := r.Int(i); n == math.MinInt64 {
-			return append(dst, "(-9223372036854775807-1)"...) // the number alone would be a float
+			return append(dst, "(-9223372036854775807-1)"...) // -9223372036854775808 would be a float
 		}
 		return strconv.AppendInt(dst, r.Int(i), 10)
-	case Float:
+	case storage.Float:
 		return appendFloatLiteral(dst, r.Float(i))
-	case Text:
+	case storage.Text:
 		return appendTextLiteral(dst, r.Bytes(i))
-	case Blob:
+	case storage.Blob:
 		return append(hex.AppendEncode(append(dst, "x'"...), r.Bytes(i)), '\'')
 	}
 	return append(dst, "NULL"...)
@@ -145,7 +147,7 @@ func appendFloatLiteral(dst []byte, f float64) []byte {
 	return appendFloatText(dst, f)
 }
 
-// appendFloatText appends the shortest text that is this float and no integer.
+// appendFloatText appends the shortest text that SQLite reads as this float and not as an integer.
 func appendFloatText(dst []byte, f float64) []byte {
 	start := len(dst)
 	dst = strconv.AppendFloat(dst, f, 'g', -1, 64)

@@ -1,4 +1,4 @@
-package storage
+package dump
 
 // An export as lines of JSON.
 
@@ -12,10 +12,11 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// maxExact is the highest integer that every reader of JSON takes exactly.
+// maxExact is the highest integer that every reader of JSON reads exactly.
 const maxExact = 1 << 53
 
 func (x *exporter) writeLines(to io.Writer) error {
@@ -24,7 +25,7 @@ func (x *exporter) writeLines(to io.Writer) error {
 	if err != nil {
 		return err
 	}
-	w.Write(header) // an error comes again with Flush
+	w.Write(header) // Flush returns its error
 	for _, t := range x.header.Tables {
 		if t.Load == loadRows {
 			if err := x.writeTable(w, t); err != nil {
@@ -58,7 +59,7 @@ func (x *exporter) writeTable(w *bufio.Writer, t exportTable) error {
 		names[i] = appendJSONText(nil, []byte(c))
 	}
 	var line []byte
-	return x.each(t, func(r *Rows) error {
+	return x.each(t, func(r *storage.Rows) error {
 		at := 0
 		line = append(append(line[:0], `{"table":`...), name...)
 		if t.Rowid != "" {
@@ -77,16 +78,24 @@ func (x *exporter) writeTable(w *bufio.Writer, t exportTable) error {
 	})
 }
 
-// appendJSONValue appends a column; see Export.
-func appendJSONValue(dst []byte, r *Rows, i int) []byte {
+// rowValues are the values of a row: a *storage.Rows or a *sqlite.Row.
+type rowValues interface {
+	Type(i int) storage.Type
+	Int(i int) int64
+	Float(i int) float64
+	Bytes(i int) []byte
+}
+
+// appendJSONValue appends column i of a row as in the package's doc.
+func appendJSONValue(dst []byte, r rowValues, i int) []byte {
 	switch r.Type(i) {
-	case Integer:
+	case storage.Integer:
 		n := r.Int(i)
 		if n > maxExact || n < -maxExact {
 			return append(strconv.AppendInt(append(dst, `{"$int":"`...), n, 10), `"}`...)
 		}
 		return strconv.AppendInt(dst, n, 10)
-	case Float:
+	case storage.Float:
 		f := r.Float(i)
 		switch {
 		case math.IsInf(f, 1):
@@ -95,13 +104,13 @@ func appendJSONValue(dst []byte, r *Rows, i int) []byte {
 			return append(dst, `{"$float":"-inf"}`...)
 		}
 		return appendFloatText(dst, f)
-	case Text:
+	case storage.Text:
 		text := r.Bytes(i)
 		if !utf8.Valid(text) {
 			return append(base64.StdEncoding.AppendEncode(append(dst, `{"$text":"`...), text), `"}`...)
 		}
 		return appendJSONText(dst, text)
-	case Blob:
+	case storage.Blob:
 		return append(base64.StdEncoding.AppendEncode(append(dst, `{"$blob":"`...), r.Bytes(i)), `"}`...)
 	}
 	return append(dst, "null"...)
@@ -125,26 +134,26 @@ func appendJSONText(dst, text []byte) []byte {
 	return append(dst, '"')
 }
 
-// An orderedRow is a row in the order of its columns, as JSON an object.
+// An orderedRow is a row as a JSON object that keeps the order of the columns.
 type orderedRow struct {
 	columns []string
-	values  []Value
+	values  []storage.Value
 }
 
-// MarshalJSON writes the object; see Export.
+// MarshalJSON writes the object as in the package's doc.
 func (o orderedRow) MarshalJSON() ([]byte, error) {
 	raw := []byte(nil)
 	for _, v := range o.values {
 		raw = sqlite.AppendValue(raw, v)
 	}
-	r := &Rows{row: sqlite.NewRow(o.columns)}
-	r.row.Set(raw)
+	r := sqlite.NewRow(o.columns)
+	r.Set(raw)
 	dst := []byte{'{'}
 	for i, c := range o.columns {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendJSONValue(append(appendJSONText(dst, []byte(c)), ':'), r, i)
+		dst = appendJSONValue(append(appendJSONText(dst, []byte(c)), ':'), &r, i)
 	}
 	return append(dst, '}'), nil
 }

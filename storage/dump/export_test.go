@@ -1,10 +1,11 @@
-package storage
+package dump
 
 import (
 	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -14,7 +15,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
+
+	"github.com/denrooms/den/storage"
 )
 
 // everyKind is a schema with all that an export must think of.
@@ -40,7 +44,7 @@ b" GENERATED ALWAYS AS ("select" * 2) VIRTUAL, stored AS ("rowid" || 'x') STORED
 	CREATE VIRTUAL TABLE boxes USING rtree (id, x0, x1);`
 
 // randomValue makes a value of any kind.
-func randomValue(rng *rand.Rand) Value {
+func randomValue(rng *rand.Rand) storage.Value {
 	switch rng.IntN(14) {
 	case 0:
 		return nil
@@ -80,11 +84,11 @@ func randomBytes(rng *rand.Rand, n int) []byte {
 }
 
 // fillEveryKind puts random rows into the tables of everyKind.
-func fillEveryKind(t *testing.T, d *DB, rng *rand.Rand) {
+func fillEveryKind(t *testing.T, d *storage.DB, rng *rand.Rand) {
 	t.Helper()
-	_, err := act(t, d, clock, func() error {
+	err := act(t, d, clock, func() error {
 		for i := range 200 {
-			v := func() Value { return randomValue(rng) }
+			v := func() storage.Value { return randomValue(rng) }
 			for _, s := range []struct {
 				sql  string
 				args []any
@@ -122,10 +126,10 @@ func fillEveryKind(t *testing.T, d *DB, rng *rand.Rand) {
 
 // allContent is all that a room holds, as text: the schema, and each row with the bits of
 // its values.
-func allContent(t *testing.T, d *DB) string {
+func allContent(t *testing.T, d *storage.DB) string {
 	t.Helper()
 	var s strings.Builder
-	for _, o := range ownQuery(t, d, `SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE '\_den\_%' ESCAPE '\' ORDER BY type, name`) {
+	for _, o := range query(t, d, `SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE '\_den\_%' ESCAPE '\' ORDER BY type, name`) {
 		fmt.Fprintln(&s, o...)
 	}
 	for table, from := range map[string]string{
@@ -133,7 +137,7 @@ func allContent(t *testing.T, d *DB) string {
 		"child": "rowid, *", "seen": "*", "words": "rowid, *", "outside": "rowid, *", "viewed": "rowid, *", "boxes": "*", "sqlite_sequence": "*",
 	} {
 		fmt.Fprintln(&s, table)
-		for _, row := range ownQuery(t, d, "SELECT "+from+" FROM "+quote(table)+" ORDER BY 1, 2") {
+		for _, row := range query(t, d, "SELECT "+from+" FROM "+quote(table)+" ORDER BY 1, 2") {
 			for _, v := range row {
 				if f, ok := v.(float64); ok {
 					v = fmt.Sprintf("%v %x", f, math.Float64bits(f))
@@ -148,7 +152,7 @@ func allContent(t *testing.T, d *DB) string {
 		`SELECT rowid FROM viewed WHERE viewed MATCH 'long' ORDER BY 1`, `SELECT rowid FROM bare WHERE bare MATCH '3' ORDER BY 1`,
 		`SELECT id FROM boxes WHERE x0 < 9 AND x1 > 5 ORDER BY 1`,
 	} {
-		fmt.Fprintln(&s, sql, ownQuery(t, d, sql))
+		fmt.Fprintln(&s, sql, query(t, d, sql))
 	}
 	return sortedLines(s.String())
 }
@@ -168,14 +172,14 @@ const exportedAt = "2026-11-20T10:00:00Z"
 func export(t *testing.T, path string, f Format) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := Export(HostFS(), path, &b, f, exportedAt); err != nil {
+	if err := Export(storage.HostFS(), path, &b, f, exportedAt); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
 }
 
 // importNew makes a room of an export.
-func importNew(t *testing.T, o Options, text []byte) *DB {
+func importNew(t *testing.T, o storage.Options, text []byte) *storage.DB {
 	t.Helper()
 	r, err := PrepareImport(o, bytes.NewReader(text))
 	if err != nil {
@@ -219,7 +223,7 @@ func TestExportAndImport(t *testing.T) {
 			if got := allContent(t, c); got != want {
 				t.Errorf("seed %d: the import differs:\n%s", seed, firstDifference(got, want))
 			}
-			if got := ownQuery(t, c, `SELECT * FROM _den_migrations`); fmt.Sprint(got) != `[[1 the "first" one 99]]` {
+			if got := query(t, c, `SELECT * FROM _den_migrations`); fmt.Sprint(got) != `[[1 the "first" one 99]]` {
 				t.Errorf("migrations: %v", got)
 			}
 			next := query(t, c, `SELECT seq + 1 FROM sqlite_sequence WHERE name = 'counted'`)
@@ -246,7 +250,7 @@ func firstDifference(got, want string) string {
 
 // TestExportGolden shows both formats.
 func TestExportGolden(t *testing.T) {
-	d := openTest(t, Options{Path: filepath.Join(t.TempDir(), "room.db"), Namespace: "tests", Room: "gold/ü", Now: func() time.Time { return time.UnixMilli(clock) }})
+	d := openTest(t, storage.Options{Path: filepath.Join(t.TempDir(), "room.db"), Namespace: "tests", Room: "gold/ü", Now: func() time.Time { return time.UnixMilli(clock) }})
 	mustExec(t, d, `CREATE TABLE t (id TEXT PRIMARY KEY, v); CREATE INDEX i ON t (v)`)
 	for i, v := range []any{nil, 1, int64(1 << 60), 1.0, math.Inf(-1), "it's\n\x00", []byte{0, 255}, "\xff"} {
 		mustExec(t, d, `INSERT INTO t VALUES (?, ?)`, fmt.Sprint(i), v)
@@ -304,34 +308,37 @@ func TestImportRefuses(t *testing.T) {
 		"open quote":         {"INSERT INTO t VALUES ('abc;\n", ErrFormat},
 		"no COMMIT":          {"BEGIN;\nCREATE TABLE t (x);\n", ErrFormat},
 		"taken back":         {"BEGIN;\nCREATE TABLE t (x);\nROLLBACK; -- due to errors\n", ErrFormat},
-		"NUL":                {"SELECT '\x00';", ErrMisuse},
-		"attach":             {"ATTACH '" + outside + "' AS other;", ErrForbidden},
+		"NUL":                {"SELECT '\x00';", storage.ErrMisuse},
+		"attach":             {"ATTACH '" + outside + "' AS other;", storage.ErrForbidden},
 		"vacuum into":        {"VACUUM INTO '" + outside + "';", nil},
-		"our own table":      {"UPDATE _den_meta SET value = 'x';", ErrForbidden},
-		"an own table":       {"CREATE TABLE _den_peers (x);", ErrForbidden},
+		"our own table":      {"UPDATE _den_meta SET value = 'x';", storage.ErrForbidden},
+		"an own table":       {"CREATE TABLE _den_peers (x);", storage.ErrForbidden},
 		"the schema":         {"INSERT INTO sqlite_schema VALUES ('table', 't', 't', 0, 'CREATE VIRTUAL TABLE t USING fts5 (x)');", nil},
-		"foreign key":        {"CREATE TABLE p (id PRIMARY KEY); CREATE TABLE c (p REFERENCES p (id)); INSERT INTO c VALUES (1);", ErrConstraint},
+		"foreign key":        {"CREATE TABLE p (id PRIMARY KEY); CREATE TABLE c (p REFERENCES p (id)); INSERT INTO c VALUES (1);", storage.ErrConstraint},
 		"not JSON":           {"{\n", ErrFormat},
 		"another JSON":       {`{"hello":1}` + "\n", ErrFormat},
-		"newer":              {strings.Replace(head, `"version":1`, `"version":2`, 1), ErrNewer},
-		"newer script":       {"-- den: " + strings.Replace(head, `"version":1`, `"version":2`, 1), ErrNewer},
+		"newer":              {strings.Replace(head, `"version":1`, `"version":2`, 1), storage.ErrNewer},
+		"newer script":       {"-- den: " + strings.Replace(head, `"version":1`, `"version":2`, 1), storage.ErrNewer},
 		"only a header":      {"-- den: " + head, ErrFormat},
+		"two definitions":    {strings.Replace(head, `WITHOUT ROWID"`, `WITHOUT ROWID; CREATE TABLE u (x)"`, 1), ErrFormat},
+		"two internal ones":  {strings.Replace(head, `"tables"`, `"internal":[{"name":"_den_migrations","sql":"CREATE TABLE _den_migrations (x); CREATE TABLE _den_peers (x)","rows":[]}],"tables"`, 1), ErrFormat},
 		"no end":             {head + `{"table":"t","row":{"id":1}}` + "\n", ErrFormat},
 		"cut line":           {head + `{"table":"t","row":{"id":`, ErrFormat},
 		"rows missing":       {head + `{"end":{"rows":1}}` + "\n", ErrFormat},
 		"no such table":      {head + `{"table":"u","row":{"id":1}}` + "\n", nil},
-		"a row of Den's":     {head + `{"table":"_den_meta","row":{"name":"epoch"}}` + "\n", ErrForbidden},
+		"a row of Den's":     {head + `{"table":"_den_meta","row":{"name":"epoch"}}` + "\n", storage.ErrForbidden},
 		"no columns":         {head + `{"table":"t","row":{}}` + "\n", ErrFormat},
 		"a boolean":          {head + `{"table":"t","row":{"id":true}}` + "\n", ErrFormat},
 		"a huge number":      {head + `{"table":"t","row":{"id":99999999999999999999}}` + "\n", ErrFormat},
 		"an unknown tag":     {head + `{"table":"t","row":{"id":{"$date":"x"}}}` + "\n", ErrFormat},
 		"base64":             {head + `{"table":"t","row":{"id":{"$blob":"?"}}}` + "\n", ErrFormat},
-		"twice":              {head + strings.Repeat(`{"table":"t","row":{"id":1}}`+"\n", 2), ErrConstraint},
-		"a rule":             {head + `{"table":"t","row":{"id":"bad"}}` + "\n", ErrConstraint},
-		"leads nowhere":      {head + `{"table":"t","row":{"id":1,"p":2}}` + "\n" + `{"end":{"rows":1}}` + "\n", ErrConstraint},
-		"a value too large":  {head + `{"table":"t","row":{"id":"` + strings.Repeat("x", 2<<20) + `"}}` + "\n", ErrTooLarge},
+		"twice":              {head + strings.Repeat(`{"table":"t","row":{"id":1}}`+"\n", 2), storage.ErrConstraint},
+		"a rule":             {head + `{"table":"t","row":{"id":"bad"}}` + "\n", storage.ErrConstraint},
+		"leads nowhere":      {head + `{"table":"t","row":{"id":1,"p":2}}` + "\n" + `{"end":{"rows":1}}` + "\n", storage.ErrConstraint},
+		"a value too large":  {head + `{"table":"t","row":{"id":"` + strings.Repeat("x", 2<<20) + `"}}` + "\n", storage.ErrTooLarge},
 		"an internal table":  {strings.Replace(head, `"tables"`, `"internal":[{"name":"_den_peers","sql":"CREATE TABLE _den_peers (x)","rows":[]}],"tables"`, 1), ErrFormat},
-		"another definition": {strings.Replace(head, `"tables"`, `"internal":[{"name":"_den_migrations","sql":"DROP TABLE _den_meta","rows":[]}],"tables"`, 1), ErrForbidden},
+		"no definition":      {strings.Replace(head, `"tables"`, `"internal":[{"name":"_den_migrations","sql":" ","rows":[]}],"tables"`, 1), ErrFormat},
+		"another definition": {strings.Replace(head, `"tables"`, `"internal":[{"name":"_den_migrations","sql":"DROP TABLE _den_meta","rows":[]}],"tables"`, 1), storage.ErrForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions(t)
@@ -354,7 +361,90 @@ func TestImportRefuses(t *testing.T) {
 	o := testOptions(t)
 	o.MaxBytes = 1 << 20
 	_, err := PrepareImport(o, strings.NewReader("CREATE TABLE t (x);"+strings.Repeat("INSERT INTO t VALUES (zeroblob(100000));", 20)))
-	wantError(t, err, ErrFull)
+	wantError(t, err, storage.ErrFull)
+}
+
+// A row has its rowid beside it if and only if no column holds the rowid.
+func TestExportRowid(t *testing.T) {
+	d := openTest(t, testOptions(t))
+	for table, columns := range map[string]string{
+		"alias": "id INTEGER PRIMARY KEY, v", "descending": "id INTEGER PRIMARY KEY DESC, v", "int": "id INT PRIMARY KEY, v",
+		"text": "id TEXT PRIMARY KEY, v INTEGER", "none": "id INTEGER, v", "two": "id INTEGER, v INTEGER, PRIMARY KEY (id, v)", "hidden": "rowid TEXT, id, v",
+	} {
+		mustExec(t, d, fmt.Sprintf(`CREATE TABLE %q (%s); INSERT INTO %q (id, v) VALUES (5, 6)`, table, columns, table))
+	}
+	mustExec(t, d, `CREATE TABLE without (id INTEGER PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO without VALUES (5, 6)`)
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := d.WriteBackup(copied); err != nil {
+		t.Fatal(err)
+	}
+	lines := string(export(t, copied, Lines))
+	for _, want := range []string{
+		`{"table":"alias","row":{"id":5,"v":6}}`, `{"table":"descending","rowid":1,"row":{"id":5,"v":6}}`, `{"table":"int","rowid":1,"row":{"id":5,"v":6}}`,
+		`{"table":"text","rowid":1,"row":{"id":"5","v":6}}`, `{"table":"none","rowid":1,"row":{"id":5,"v":6}}`,
+		`{"table":"two","rowid":1,"row":{"id":5,"v":6}}`, `{"table":"hidden","rowid":1,"row":{"rowid":null,"id":5,"v":6}}`, `{"table":"without","row":{"id":5,"v":6}}`,
+	} {
+		if !strings.Contains(lines, "\n"+want+"\n") {
+			t.Errorf("there is no line %s in\n%s", want, lines)
+		}
+	}
+	if want := `"name":"hidden","sql":"CREATE TABLE \"hidden\" (rowid TEXT, id, v)","load":"rows","rowid":"_rowid_"`; !strings.Contains(lines, want) {
+		t.Errorf("the header has no %s", want)
+	}
+}
+
+// If the reader fails, its error is that of the import, and nothing is left.
+func TestImportReadFails(t *testing.T) {
+	broken := errors.New("the reader is broken")
+	head := `{"format":"den-export","version":1,"namespace":"n","room":"r","seq":1,"exported_at":"","tables":[{"name":"t","sql":"CREATE TABLE t (id)","load":"rows"}]}` + "\n"
+	for name, text := range map[string]string{
+		"at once": "", "script": "CREATE TABLE t (id); INSERT INTO t VALUES (1", "header": head[:9], "rows": head + `{"table":"t","row":{"id":1}}` + "\n", "a row": head + `{"table":"t",`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions(t)
+			_, err := PrepareImport(o, io.MultiReader(strings.NewReader(text), iotest.ErrReader(broken)))
+			wantError(t, err, broken)
+			if errors.Is(err, ErrFormat) {
+				t.Errorf("it is called a bad export: %v", err)
+			}
+			if left := dirNames(t, filepath.Dir(o.Path)); left != "" {
+				t.Errorf("left: %s", left)
+			}
+		})
+	}
+}
+
+// A file that is not a room's, or is in use, is not exported.
+func TestExportRefuses(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"empty": "", "short": "SQLite format 3", "other": strings.Repeat("x", 4096)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := testOptions(t)
+	mustExec(t, openTest(t, o), `CREATE TABLE t (x)`)
+	for path, want := range map[string]error{
+		filepath.Join(dir, "missing"): storage.ErrNotDatabase,
+		filepath.Join(dir, "empty"):   storage.ErrNotDatabase,
+		filepath.Join(dir, "short"):   storage.ErrNotDatabase,
+		filepath.Join(dir, "other"):   storage.ErrNotDatabase,
+		o.Path:                        storage.ErrInUse,
+	} {
+		for _, format := range []Format{SQL, Lines} {
+			var b bytes.Buffer
+			err := Export(storage.HostFS(), path, &b, format, exportedAt)
+			wantError(t, err, want)
+			if b.Len() > 0 || err == nil || !strings.HasPrefix(err.Error(), "export "+path+": ") {
+				t.Errorf("%s: %v, written: %q", path, err, b.String())
+			}
+		}
+	}
+	copied := filepath.Join(dir, "copy")
+	if err := openTest(t, testOptions(t)).WriteBackup(copied); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, Export(storage.HostFS(), copied, &bytes.Buffer{}, 0, exportedAt), storage.ErrMisuse)
 }
 
 // What is wrong with lines is said with the line's number, the header's being 1.
@@ -408,7 +498,7 @@ func TestExportForTheShell(t *testing.T) {
 	if got := query(t, c, `SELECT count(*), sum(n) FROM keyed`); fmt.Sprint(got) != "[[200 19900]]" {
 		t.Errorf("of the shell's dump: %v", got)
 	}
-	if got := ownQuery(t, c, `SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'`); fmt.Sprint(got) != "[[2]]" {
+	if got := query(t, c, `SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'`); fmt.Sprint(got) != "[[2]]" {
 		t.Errorf("of the shell's dump: %v triggers", got)
 	}
 }

@@ -1,9 +1,6 @@
-package storage
+package dump
 
-// What a room holds as text: as an SQL script that any SQLite reads, or as lines of JSON.
-// Both begin with a header, and hold the schema, then the rows, then what is to be made
-// behind the rows: indexes and triggers. Den's own tables are left out, but for the
-// record of the migrations, without which the room's program would run them again.
+// Reading a room's file for an export: its schema and, one by one, its rows.
 
 import (
 	"encoding/json"
@@ -13,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/denrooms/den/storage"
 )
 
 // Format is a form of an export.
@@ -25,7 +24,7 @@ const (
 	Lines
 )
 
-// ErrFormat: a text that is no export, is of a newer Den, or ends too early.
+// ErrFormat: a text that is not an export, is from a newer Den, or ends too early.
 var ErrFormat = errors.New("not an export")
 
 // exportVersion is the version of both formats.
@@ -34,7 +33,7 @@ const exportVersion = 1
 // exportFormat names the formats in their headers.
 const exportFormat = "den-export"
 
-// An exportHeader begins an export: as the first line of Lines, and behind "-- den: " as
+// An exportHeader begins an export: as the first line of Lines, and after "-- den: " as
 // the first line of SQL, there without Tables and After.
 type exportHeader struct {
 	Format     string          `json:"format"`
@@ -48,11 +47,11 @@ type exportHeader struct {
 	Internal   []internalTable `json:"internal,omitempty"`
 }
 
-// How the content of a table comes.
+// How the content of a table is imported.
 const (
 	loadRows    = "rows"    // by its rows
-	loadShadow  = "shadow"  // a virtual table: by the rows of the tables behind it
-	loadRebuild = "rebuild" // a full-text index of another table: it is made anew
+	loadShadow  = "shadow"  // a virtual table: by the rows of its shadow tables
+	loadRebuild = "rebuild" // a full-text index of another table: SQLite builds it again
 )
 
 // An exportTable is a table and how it is loaded.
@@ -60,8 +59,8 @@ type exportTable struct {
 	Name    string   `json:"name"`
 	SQL     string   `json:"sql"`
 	Load    string   `json:"load"`
-	Shadows []string `json:"shadows,omitempty"` // the tables behind it
-	Rowid   string   `json:"rowid,omitempty"`   // a name under which the rowid, that no column holds, can be given
+	Shadows []string `json:"shadows,omitempty"` // its shadow tables
+	Rowid   string   `json:"rowid,omitempty"`   // the name of the rowid in an INSERT, if no column holds the rowid
 
 	columns []string
 	virtual bool
@@ -74,33 +73,28 @@ type exportObject struct {
 	SQL  string `json:"sql"`
 }
 
-// An internalTable is a table of Den's own that goes along.
+// An internalTable is one of Den's own tables that is exported.
 type internalTable struct {
 	Name string       `json:"name"`
 	SQL  string       `json:"sql"`
 	Rows []orderedRow `json:"rows"`
 }
 
-// carried are the names of those.
-func carried(name string) bool { return name == "_den_migrations" }
+// reserved begins the names of Den's own tables.
+const reserved = "_den_"
 
-// Export writes the content of a room's file, which must be a backup or be in use by
-// nobody, at now in RFC 3339. It takes memory for one row at a time.
+// exported reports whether one of Den's own tables is exported.
+func exported(name string) bool { return name == "_den_migrations" }
+
+// Export writes the content of a room's file, which is a backup or a file that nobody has
+// in use. now is the time of the export in RFC 3339. Export holds one row at a time in
+// memory.
 //
-// SQL: a script in one transaction, for the sqlite3 shell or for Import. A text with a
-// NUL or another control character is written as CAST(x'…' AS TEXT).
-//
-// Lines: the header, {"table":…,"row":{column: value}} for each row, {"end":{"rows":n}}.
-// Numbers with a point or an exponent are floats. A blob is {"$blob": base64}, an integer
-// beyond ±2^53 {"$int":"…"}, an infinity {"$float":"inf"} or {"$float":"-inf"}, a text
-// that is not UTF-8 {"$text": base64}. "rowid" stands beside "row" where no column of the
-// table holds it.
-//
-// Errors: ErrNotDatabase, ErrNewer, ErrCorrupt, ErrIO; and those of to.
-func Export(f FS, path string, to io.Writer, format Format, now string) error {
+// Errors: storage.ErrNotDatabase, ErrNewer, ErrCorrupt, ErrInUse, ErrIO; and those of to.
+func Export(f storage.FS, path string, to io.Writer, format Format, now string) error {
 	x, err := openExport(f, path, now)
 	if err != nil {
-		return fmt.Errorf("export %s: %w", path, diagnose(path, err))
+		return fmt.Errorf("export %s: %w", path, err)
 	}
 	switch format {
 	case SQL:
@@ -108,42 +102,48 @@ func Export(f FS, path string, to io.Writer, format Format, now string) error {
 	case Lines:
 		err = x.writeLines(to)
 	default:
-		err = fmt.Errorf("storage: %w: format %d", ErrMisuse, format)
+		err = fmt.Errorf("storage: %w: format %d", storage.ErrMisuse, format)
 	}
-	return errors.Join(err, x.d.Close())
+	return errors.Join(err, x.close())
 }
 
 // An exporter reads one file.
 type exporter struct {
-	d       *DB
+	file    *storage.Internal
+	close   func() error
 	header  exportHeader
-	shadows map[string]exportTable // of the tables that are loaded by them
+	shadows map[string]exportTable // by name
 	rows    int64
 }
 
-func openExport(f FS, path, now string) (*exporter, error) {
-	missing, err := inspect(f, path)
-	if err == nil && missing {
-		err = fmt.Errorf("%w: there is nothing in it", ErrNotDatabase)
-	}
+func openExport(f storage.FS, path, now string) (*exporter, error) {
+	file, closeFile, err := storage.OpenBackup(f, path)
 	if err != nil {
 		return nil, err
 	}
-	d, err := openBeside(f, path)
-	if err != nil {
-		return nil, err
-	}
-	x := &exporter{d: d, header: exportHeader{Format: exportFormat, Version: exportVersion, ExportedAt: now}, shadows: make(map[string]exportTable)}
+	x := &exporter{file: file, close: closeFile, header: exportHeader{Format: exportFormat, Version: exportVersion, ExportedAt: now}, shadows: make(map[string]exportTable)}
 	if err := x.read(); err != nil {
-		return nil, errors.Join(err, d.Close())
+		return nil, errors.Join(err, x.close())
 	}
 	return x, nil
 }
 
-// read reads what the header says.
+// query reads the rows of a query.
+func (x *exporter) query(sql string, do func(r *storage.Rows), args ...any) error {
+	rows, err := x.file.Query(sql, args...)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		do(rows)
+	}
+	return rows.Err()
+}
+
+// read fills the header.
 func (x *exporter) read() error {
 	h := &x.header
-	err := x.d.each("SELECT name, value FROM _den_meta WHERE name IN ('namespace', 'room')", func(r *Rows) {
+	err := x.query("SELECT name, value FROM _den_meta WHERE name IN ('namespace', 'room')", func(r *storage.Rows) {
 		if string(r.Bytes(0)) == "room" {
 			h.Room = string(r.Bytes(1))
 		} else {
@@ -153,19 +153,19 @@ func (x *exporter) read() error {
 	if err != nil {
 		return err
 	}
-	if err := x.d.each("SELECT coalesce(max(last), 0) FROM _den_changes", func(r *Rows) { h.Seq = r.Int(0) }); err != nil {
+	if err := x.query("SELECT coalesce(max(last), 0) FROM _den_changes", func(r *storage.Rows) { h.Seq = r.Int(0) }); err != nil {
 		return err
 	}
 	kinds := map[string]string{} // of tables: table, virtual or shadow
 	without := map[string]bool{} // ROWID
-	err = x.d.each("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'", func(r *Rows) {
+	err = x.query("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'", func(r *storage.Rows) {
 		kinds[string(r.Bytes(0))], without[string(r.Bytes(0))] = string(r.Bytes(1)), r.Int(2) != 0
 	})
 	if err != nil {
 		return err
 	}
 	var objects []exportObject
-	err = x.d.each("SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY rowid", func(r *Rows) {
+	err = x.query("SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY rowid", func(r *storage.Rows) {
 		objects = append(objects, exportObject{string(r.Bytes(0)), string(r.Bytes(1)), string(r.Bytes(2))})
 	})
 	if err != nil {
@@ -180,14 +180,14 @@ func (x *exporter) read() error {
 	return nil
 }
 
-// take puts an object of the schema where it belongs.
+// take adds an object of the schema to the header.
 func (x *exporter) take(o exportObject, kinds map[string]string, without map[string]bool) error {
 	own := strings.HasPrefix(strings.ToLower(o.Name), reserved)
 	switch {
 	case o.SQL == "" || strings.HasPrefix(o.Name, "sqlite_"):
-		return nil // made along with its table
-	case own && carried(o.Name):
-		return x.carry(o)
+		return nil // SQLite makes it with its table
+	case own && exported(o.Name):
+		return x.addInternal(o)
 	case own || o.Type == "table" && kinds[o.Name] == "shadow":
 		return nil
 	case o.Type != "table":
@@ -223,7 +223,7 @@ var (
 	ftsContent = regexp.MustCompile(`(?i)\bcontent\s*=\s*(''|"")?`)
 )
 
-// loadOf tells how a virtual table is loaded.
+// loadOf returns how a virtual table is imported.
 func loadOf(sql string) string {
 	if !fts5.MatchString(sql) {
 		return loadShadow
@@ -232,16 +232,16 @@ func loadOf(sql string) string {
 	case content == nil:
 		return loadRows
 	case content[1] != "":
-		return loadShadow // it has no content but its index
+		return loadShadow // a contentless table: nothing but its index is stored
 	}
 	return loadRebuild
 }
 
-// columns finds out which columns are given to an INSERT.
+// columns sets the columns that an INSERT into the table names, and its Rowid.
 func (x *exporter) columns(t *exportTable, without map[string]bool) error {
 	var all []string
 	keys, integer := 0, false
-	err := x.d.each("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?1)", func(r *Rows) {
+	err := x.query("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?1)", func(r *storage.Rows) {
 		name := string(r.Bytes(0))
 		all = append(all, strings.ToLower(name))
 		if r.Int(3) == 0 {
@@ -256,7 +256,7 @@ func (x *exporter) columns(t *exportTable, without map[string]bool) error {
 		return err
 	}
 	separate := false // the key has an index of its own: INTEGER PRIMARY KEY DESC
-	if err := x.d.each("SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk'", func(*Rows) { separate = true }, t.Name); err != nil {
+	if err := x.query("SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk'", func(*storage.Rows) { separate = true }, t.Name); err != nil {
 		return err
 	}
 	if keys == 1 && integer && !separate {
@@ -271,18 +271,18 @@ func (x *exporter) columns(t *exportTable, without map[string]bool) error {
 	return nil
 }
 
-// carry takes a table of Den's own along.
-func (x *exporter) carry(o exportObject) error {
+// addInternal adds one of Den's own tables to the header.
+func (x *exporter) addInternal(o exportObject) error {
 	t := internalTable{Name: o.Name, SQL: o.SQL, Rows: []orderedRow{}}
-	err := x.d.each("SELECT * FROM "+quote(o.Name), func(r *Rows) {
+	err := x.query("SELECT * FROM "+quote(o.Name), func(r *storage.Rows) {
 		t.Rows = append(t.Rows, orderedRow{slices.Clone(r.Columns()), r.Values()})
 	})
 	x.header.Internal = append(x.header.Internal, t)
 	return err
 }
 
-// sort brings virtual tables behind those that they may read, and views to the front of
-// what follows the tables, triggers to its end.
+// sort puts virtual tables after the tables that they may read. Of what follows the
+// tables, views come first and triggers last.
 func (x *exporter) sort() {
 	order := map[string]int{"view": 0, "index": 1, "trigger": 2}
 	slices.SortStableFunc(x.header.Tables, func(a, b exportTable) int { return a.rank() - b.rank() })
@@ -297,8 +297,8 @@ func (t exportTable) rank() int {
 	return 0
 }
 
-// each reads a table's rows: the rowid first, if it is to be given.
-func (x *exporter) each(t exportTable, do func(r *Rows) error) error {
+// each reads a table's rows. If the table has a Rowid, it is the first column.
+func (x *exporter) each(t exportTable, do func(r *storage.Rows) error) error {
 	list := make([]string, 0, len(t.columns)+1)
 	if t.Rowid != "" {
 		list = append(list, t.Rowid)
@@ -306,29 +306,29 @@ func (x *exporter) each(t exportTable, do func(r *Rows) error) error {
 	for _, c := range t.columns {
 		list = append(list, quote(c))
 	}
-	rows, err := x.d.query(own, "SELECT "+strings.Join(list, ", ")+" FROM "+quote(t.Name), nil)
+	rows, err := x.file.Query("SELECT " + strings.Join(list, ", ") + " FROM " + quote(t.Name))
 	if err != nil {
 		return err
 	}
-	for rows.next() {
+	for rows.Next() {
 		if err := do(rows); err != nil {
-			rows.finish()
+			rows.Close()
 			return err
 		}
 		x.rows++
 	}
-	return rows.err
+	return rows.Err()
 }
 
-// sequences are the counters of AUTOINCREMENT, which SQLite keeps in a table of its own.
+// sequences returns the table in which SQLite keeps the counters of AUTOINCREMENT.
 func (x *exporter) sequences() (t exportTable, there bool, err error) {
-	err = x.d.each("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'", func(*Rows) { there = true })
+	err = x.query("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'", func(*storage.Rows) { there = true })
 	return exportTable{Name: "sqlite_sequence", columns: []string{"name", "seq"}}, there, err
 }
 
-// ownSequence tells whether a counter is of one of Den's own tables.
-func ownSequence(r *Rows) bool {
-	return r.Type(0) == Text && strings.HasPrefix(strings.ToLower(string(r.Bytes(0))), reserved)
+// internalSequence reports whether a counter is that of one of Den's own tables.
+func internalSequence(r *storage.Rows) bool {
+	return r.Type(0) == storage.Text && strings.HasPrefix(strings.ToLower(string(r.Bytes(0))), reserved)
 }
 
 // ParseFormat reads a format's name: "sql" or "jsonl".
@@ -339,10 +339,10 @@ func ParseFormat(name string) (Format, error) {
 	case "jsonl":
 		return Lines, nil
 	}
-	return 0, fmt.Errorf("storage: %w: the format %q: want sql or jsonl", ErrMisuse, name)
+	return 0, fmt.Errorf("storage: %w: the format %q: want sql or jsonl", storage.ErrMisuse, name)
 }
 
-// String is the format's name.
+// String returns the format's name.
 func (f Format) String() string {
 	switch f {
 	case SQL:
@@ -353,18 +353,18 @@ func (f Format) String() string {
 	return "unknown"
 }
 
-// checkHeader refuses what this Den cannot import.
+// check returns an error if this Den cannot import what follows the header.
 func (h *exportHeader) check() error {
 	switch {
 	case h.Format != exportFormat:
 		return fmt.Errorf("%w: it begins with the format %q, not %q", ErrFormat, h.Format, exportFormat)
 	case h.Version > exportVersion:
-		return fmt.Errorf("%w: %w: its version is %d, this Den knows up to %d", ErrFormat, ErrNewer, h.Version, exportVersion)
+		return fmt.Errorf("%w: %w: its version is %d, this Den knows up to %d", ErrFormat, storage.ErrNewer, h.Version, exportVersion)
 	}
 	return nil
 }
 
-// marshal is for headers: SQL stays readable in them.
+// marshal encodes a header. It does not escape < and >, so that SQL stays readable.
 func marshal(v any) ([]byte, error) {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
@@ -374,3 +374,6 @@ func marshal(v any) ([]byte, error) {
 	}
 	return []byte(b.String()), nil
 }
+
+// quote returns a name as an SQL identifier.
+func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

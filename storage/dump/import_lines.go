@@ -1,4 +1,4 @@
-package storage
+package dump
 
 // Reading an export in lines of JSON.
 
@@ -12,6 +12,8 @@ import (
 	"io"
 	"math"
 	"strconv"
+
+	"github.com/denrooms/den/storage"
 )
 
 // An importLine is a row, or the end.
@@ -52,9 +54,9 @@ func (im *importer) readLines() error {
 	return im.objects(h.After, func(o exportObject) bool { return o.Type != "view" })
 }
 
-// schema makes what the rows go into.
+// schema creates the tables, and the views that full-text indexes may read.
 func (im *importer) schema(h exportHeader) error {
-	if err := im.carry(h.Internal); err != nil {
+	if err := im.internal(h.Internal); err != nil {
 		return err
 	}
 	im.rowids = make(map[string]string)
@@ -84,7 +86,7 @@ func (im *importer) objects(all []exportObject, which func(exportObject) bool) e
 	return nil
 }
 
-// content reads rows up to the end, which must come.
+// content reads the rows up to the end line. An export without one is cut off.
 func (im *importer) content() error {
 	for number := 2; ; number++ {
 		text, err := im.line()
@@ -107,7 +109,7 @@ func (im *importer) content() error {
 	}
 }
 
-// end compares what came with what was written.
+// end compares the number of rows that were read with the number that was written.
 func (im *importer) end(rows int64) error {
 	if rows != im.rows {
 		return fmt.Errorf("%w: %d rows were written, %d came", ErrFormat, rows, im.rows)
@@ -142,7 +144,7 @@ func (im *importer) row(l importLine) error {
 	return im.put(l.Table, columns, values)
 }
 
-// line reads a line that is not blank; it is valid until the next one.
+// line reads the next line that is not blank. It is valid until the next call.
 func (im *importer) line() ([]byte, error) {
 	for {
 		line, err := im.from.ReadSlice('\n')
@@ -164,7 +166,7 @@ func (im *importer) longLine(line []byte) ([]byte, error) {
 		more, err := im.from.ReadSlice('\n')
 		line = append(line, more...)
 		if len(line) > maxStatement {
-			return nil, fmt.Errorf("%w: a line of more than %d bytes", ErrTooLarge, maxStatement)
+			return nil, fmt.Errorf("%w: a line of more than %d bytes", storage.ErrTooLarge, maxStatement)
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
 			return line, err
@@ -172,7 +174,7 @@ func (im *importer) longLine(line []byte) ([]byte, error) {
 	}
 }
 
-// UnmarshalJSON reads an object of columns, in its order.
+// UnmarshalJSON reads an object, whose order of columns it keeps.
 func (o *orderedRow) UnmarshalJSON(text []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
@@ -196,8 +198,8 @@ func (o *orderedRow) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// jsonValue reads a column; see Export.
-func jsonValue(raw json.RawMessage) (Value, error) {
+// jsonValue reads a column as in the package's doc.
+func jsonValue(raw json.RawMessage) (storage.Value, error) {
 	switch raw[0] {
 	case 'n':
 		return nil, nil
@@ -220,7 +222,7 @@ func jsonValue(raw json.RawMessage) (Value, error) {
 	return integer(string(raw))
 }
 
-func integer(text string) (Value, error) {
+func integer(text string) (storage.Value, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
@@ -228,8 +230,8 @@ func integer(text string) (Value, error) {
 	return n, nil
 }
 
-// taggedValue reads what JSON has no form for.
-func taggedValue(raw json.RawMessage) (Value, error) {
+// taggedValue reads a value for which JSON has no form.
+func taggedValue(raw json.RawMessage) (storage.Value, error) {
 	var tagged map[string]string
 	if err := json.Unmarshal(raw, &tagged); err != nil || len(tagged) != 1 {
 		return nil, fmt.Errorf("%w: %.40s is not an object with one of $int, $float, $text, $blob", ErrFormat, raw)

@@ -1,8 +1,8 @@
-package storage
+package dump
 
-// Reading a script of SQL statement by statement. Where a statement ends is what
-// sqlite3_complete says, here step by step: a semicolon, but within CREATE TRIGGER the one
-// behind END (complete.c, which has the table of states too).
+// Reading a script of SQL statement by statement. A statement ends where sqlite3_complete
+// says: at a semicolon, and of CREATE TRIGGER at the semicolon after END. The states are
+// those of SQLite's complete.c.
 
 import (
 	"bufio"
@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/denrooms/den/storage"
 )
 
 func (im *importer) readSQL() error {
@@ -50,7 +52,7 @@ func (im *importer) readSQL() error {
 	return nil
 }
 
-// scriptHeader reads the header of Den's own scripts, in front of their first statement.
+// scriptHeader reads the header of Den's own scripts, which is a comment before the first statement.
 func (im *importer) scriptHeader(sql string) (found bool, err error) {
 	text, found := strings.CutPrefix(strings.TrimLeft(sql, " \t\r\n"), headerMark)
 	if !found {
@@ -64,10 +66,10 @@ func (im *importer) scriptHeader(sql string) (found bool, err error) {
 	if err := h.check(); err != nil {
 		return false, err
 	}
-	return true, im.carry(h.Internal)
+	return true, im.internal(h.Internal)
 }
 
-// firstWord gives the first word of a statement, in capitals.
+// firstWord returns the first word of a statement in upper case.
 func firstWord(sql string) string {
 	for {
 		sql = strings.TrimLeft(sql, " \t\r\n\f;")
@@ -90,7 +92,7 @@ func wordByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '$' || c >= 0x80
 }
 
-// token is what the splitter tells apart.
+// A token is a kind of token that the splitter distinguishes.
 type token uint8
 
 const (
@@ -116,13 +118,14 @@ const (
 	stateExplain
 	stateCreate
 	stateTrigger // in the body of a trigger
-	stateSemi    // there, behind a semicolon
-	stateEnd     // there, behind END
+	stateSemi    // there, after a semicolon
+	stateEnd     // there, after END
 	stateDone
 )
 
-// next gives a statement with its semicolon and what stands in front of it; behind the last
-// one what is left, and io.EOF. What is not ended by a semicolon is ErrFormat.
+// next returns a statement with its semicolon and the space and comments before it. After
+// the last statement it returns what is left, and io.EOF. ErrFormat: the last statement has
+// no semicolon.
 func (s *splitter) next() (string, error) {
 	s.text = s.text[:0]
 	for state := stateNothing; ; {
@@ -137,7 +140,7 @@ func (s *splitter) next() (string, error) {
 			return "", err
 		}
 		if len(s.text) > maxStatement {
-			return "", fmt.Errorf("%w: a statement of more than %d bytes", ErrTooLarge, maxStatement)
+			return "", fmt.Errorf("%w: a statement of more than %d bytes", storage.ErrTooLarge, maxStatement)
 		}
 		if state = step(state, t); state == stateDone {
 			return string(s.text), nil
@@ -145,7 +148,7 @@ func (s *splitter) next() (string, error) {
 	}
 }
 
-// step is sqlite3_complete's table.
+// step is the table of states of sqlite3_complete.
 func step(state int, t token) int {
 	if t == tokenSpace {
 		return state
@@ -179,7 +182,7 @@ func step(state int, t token) int {
 	return stateNormal
 }
 
-// token takes the next token into the text.
+// token appends the next token to the text.
 func (s *splitter) token() (token, error) {
 	c, err := s.take()
 	if err != nil {
@@ -225,7 +228,7 @@ func (s *splitter) follows(c byte) bool {
 	return err == nil && next[0] == c
 }
 
-// until takes all up to a closing quote; a doubled one opens the next piece.
+// until takes all up to a closing quote. After a doubled quote the rest is the next token.
 func (s *splitter) until(quote byte) error {
 	for len(s.text) <= maxStatement {
 		c, err := s.take()
@@ -239,7 +242,7 @@ func (s *splitter) until(quote byte) error {
 	return nil
 }
 
-// line takes the rest of a comment of one line.
+// line takes the rest of a comment that ends with its line.
 func (s *splitter) line() error {
 	for len(s.text) <= maxStatement {
 		c, err := s.take()
@@ -267,7 +270,7 @@ func (s *splitter) comment() error {
 	return nil
 }
 
-// word takes the rest of a word, and tells those that matter.
+// word takes the rest of a word, and returns its token.
 func (s *splitter) word() (token, error) {
 	start := len(s.text) - 1
 	for {

@@ -1,0 +1,45 @@
+package storage
+
+// Reading a file that is no open room's, such as a backup.
+
+import (
+	"errors"
+	"fmt"
+)
+
+// OpenBackup opens a room's file that nobody has in use, such as a backup, to read it with
+// Internal.Query. Exec fails with ErrReadOnly. The file is opened as it stands: it takes in
+// the WAL that lies beside it, and nothing from a commit log. close closes the file.
+//
+// Errors: ErrNotDatabase, ErrNewer, ErrCorrupt, ErrInUse, ErrIO.
+func OpenBackup(f FS, path string) (file *Internal, close func() error, err error) {
+	d, err := openToRead(f, path)
+	if err != nil {
+		return nil, nil, diagnose(path, err)
+	}
+	return d.Internal(), d.Close, nil
+}
+
+func openToRead(f FS, path string) (*DB, error) {
+	if err := mustBeRoom(f, path); err != nil {
+		return nil, err
+	}
+	d, err := openBeside(f, path)
+	if err != nil {
+		return nil, err
+	}
+	d.prepareTransaction()
+	if _, err := d.exec(own, "PRAGMA query_only = 1", nil); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// mustBeRoom returns an error unless the header of a file is that of a room's file.
+func mustBeRoom(f FS, path string) error {
+	missing, err := inspect(f, path)
+	if err == nil && missing {
+		err = fmt.Errorf("%w: there is nothing in it", ErrNotDatabase)
+	}
+	return err
+}

@@ -1,0 +1,162 @@
+package storage
+
+// Making a room's file of content that comes from elsewhere. The file is built beside the
+// room's place, as for a restore, and nobody sees it before it is complete.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/denrooms/den/storage/sqlite"
+)
+
+// PrepareImport makes a replacement for the room of o: a new room with the content that load
+// puts into it. If load returns an error, there is no replacement. Package dump has a load
+// that reads an export.
+//
+// Nothing is visible before Install. Errors: those of load and of the Loader; ErrConstraint
+// if a foreign key has no parent row, or a row breaks another rule; ErrFull, ErrIO.
+func PrepareImport(o Options, load func(*Loader) error) (*Replacement, error) {
+	r, err := newReplacement(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.build(load); err != nil {
+		r.Discard()
+		return nil, fmt.Errorf("import: %w", diagnose(r.o.Path, err))
+	}
+	return r, nil
+}
+
+// build makes the file.
+func (r *Replacement) build(load func(*Loader) error) error {
+	if err := makeFile(r.o.FS, r.temp); err != nil {
+		return err
+	}
+	epoch, err := randomEpoch(r.o.Random)
+	if err != nil {
+		return err
+	}
+	if err := fillNew(r.temp, r.o, epoch); err != nil {
+		return err
+	}
+	d, err := openBeside(r.o.FS, r.temp)
+	if err != nil {
+		return err
+	}
+	l := &Loader{d}
+	return errors.Join(l.run(r.o, load), d.Close())
+}
+
+// fillNew writes a new room's content, which has Den's own tables, into a file that exists. SQLite is to use no WAL for it.
+func fillNew(path string, o Options, epoch string) error {
+	t, err := plainTemplate(o)
+	if err != nil {
+		return err
+	}
+	content, err := t.fill(o, epoch)
+	if err != nil {
+		return err
+	}
+	f, err := o.FS.Open(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	if err == nil {
+		err = setJournalMode(f, rollbackMode)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// A Loader fills the file of a new room, for PrepareImport. What it writes is one
+// transaction, without a journal: SQLite writes pages to the file when its cache is full.
+// Changes are not captured, and foreign keys are checked at the end. A Loader is valid
+// until load returns.
+type Loader struct{ d *DB }
+
+// run has load fill the file, checks it, and commits.
+func (l *Loader) run(o Options, load func(*Loader) error) error {
+	d := l.d
+	for _, s := range []struct {
+		option sqlite.Config
+		on     int32
+	}{{sqlite.ConfigDQSDDL, 0}, {sqlite.ConfigDQSDML, 0}} {
+		if err := d.c.SetConfig(s.option, s.on); err != nil {
+			return failed(err)
+		}
+	}
+	d.c.SetLimit(sqlite.LimitAttached, 0)
+	d.c.SetLimit(sqlite.LimitLength, int32(min(o.MaxValueBytes, 1<<30)))
+	if err := d.install(); err != nil {
+		return err
+	}
+	if _, err := d.exec(own, fmt.Sprintf("PRAGMA max_page_count = %d; BEGIN", o.MaxBytes/pageSize), nil); err != nil {
+		return err
+	}
+	err := load(l)
+	if err == nil {
+		err = l.check()
+	}
+	if err != nil {
+		return err
+	}
+	_, err = d.exec(own, "COMMIT", nil)
+	return err
+}
+
+// check looks at the whole: the rows came while foreign keys were not enforced.
+func (l *Loader) check() error {
+	problem := ""
+	err := l.d.each("SELECT coalesce(\"table\", ''), coalesce(\"parent\", '') FROM pragma_foreign_key_check LIMIT 1", func(r *Rows) {
+		problem = fmt.Sprintf("a row of %s leads to none of %s", r.Bytes(0), r.Bytes(1))
+	})
+	if err != nil {
+		return err
+	}
+	if problem != "" {
+		return fmt.Errorf("%w: %s", ErrConstraint, problem)
+	}
+	err = l.d.check("PRAGMA quick_check(1)")
+	if errors.Is(err, ErrCorrupt) { // a CHECK or a NOT NULL
+		err = fmt.Errorf("%w: %w", ErrConstraint, err)
+	}
+	return err
+}
+
+// Exec runs one statement with the rights of a room's own SQL (ErrForbidden). If sql has
+// several statements, Exec runs none of them and returns the text after the first one; if it
+// has none, Exec does nothing. Arguments are those of DB.Exec. A statement with arguments is
+// compiled once as long as the same text comes again.
+func (l *Loader) Exec(sql string, args ...any) (rest string, err error) {
+	return l.exec(handler, sql, args)
+}
+
+// ExecInternal is Exec for tables named _den_…, with the rights of DB.Internal.
+func (l *Loader) ExecInternal(sql string, args ...any) (rest string, err error) {
+	return l.exec(peer, sql, args)
+}
+
+func (l *Loader) exec(auth authority, sql string, args []any) (rest string, err error) {
+	d := l.d
+	if err := d.lock(); err != nil {
+		return "", err
+	}
+	defer d.mu.Unlock()
+	var s *statement
+	if len(args) > 0 {
+		s, rest, err = d.statement(auth, sql)
+	} else { // not kept, because its text may be large
+		s, rest, err = d.prepareOne(auth, sql, 0)
+	}
+	if err != nil || s == nil {
+		return "", err
+	}
+	if !sqlite.Blank(rest) {
+		s.Release()
+		return rest, nil
+	}
+	_, err = d.run(s, args)
+	return "", err
+}
