@@ -14,6 +14,9 @@
 // Package alarm, beneath this one, wakes sleeping rooms at times that they have
 // set.
 //
+// A [Memory] bounds what waits for clients, and [Shares] divides a node that has too
+// much to do among them.
+//
 // A [Registry] and a [Presence] are safe for use by several goroutines at once.
 // The mutable part of a [Connection] belongs to the room's actor.
 package hibernate

@@ -343,7 +343,7 @@ func (l *processLoad) busy(now time.Time) bool {
 		return l.high
 	}
 	spent, known := processorTime()
-	l.high = !known || l.since.IsZero() || 2*(spent-l.spent) >= passed*time.Duration(min(runtime.NumCPU(), runtime.GOMAXPROCS(0)))
+	l.high = !known || !l.since.IsZero() && 2*(spent-l.spent) >= passed*time.Duration(min(runtime.NumCPU(), runtime.GOMAXPROCS(0)))
 	l.since, l.spent = now, spent
 	return l.high
 }

@@ -278,6 +278,10 @@ func TestSharesOwnLoad(t *testing.T) {
 		t.Log("this system does not tell the process's processor time")
 		return
 	}
+	var first processLoad
+	if first.busy(time.Now()) {
+		t.Error("a process counts as busy before anything is known of it")
+	}
 	used, _ := processorTime()
 	l := processLoad{since: time.Now().Add(-time.Hour), spent: used}
 	if l.busy(time.Now()) {
