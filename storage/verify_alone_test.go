@@ -4,8 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // mustRemove removes a file.
@@ -75,5 +79,37 @@ func TestVerifyBeside(t *testing.T) {
 	got := verify(t, VerifyOptions{}, files(t, s.dir), func(v *Verifier) { v.Beside(s.path(clean)) })
 	if got.Notes != 2 || got.Problems != 0 || strings.Contains(got.String(), filepath.Base(s.path(inUse))+suspectSuffix) {
 		t.Errorf("%+v\n%v", got.Verified, got)
+	}
+}
+
+// unlisted is a file system with a directory that cannot be listed.
+type unlisted struct {
+	vfs.FS
+	dir string
+}
+
+func (u unlisted) Names(dir string) ([]string, error) {
+	if filepath.Clean(dir) == u.dir {
+		return nil, syscall.EIO
+	}
+	return u.FS.Names(dir)
+}
+
+// TestVerifyDirectoryThatCannotBeListed: it is a problem, because nobody knows which rooms it has, and the other rooms are
+// looked at.
+func TestVerifyDirectoryThatCannotBeListed(t *testing.T) {
+	s := newStreet(t)
+	dir := filepath.Dir(s.path(clean))
+	whole := s.verify()
+	got := verify(t, VerifyOptions{LogDir: filepath.Join(s.dir, "_log"), FS: unlisted{HostFS(), dir}}, files(t, s.dir), func(v *Verifier) {
+		if err := v.Dir(t.Context(), s.dir, "n"); err != nil {
+			t.Error(err)
+		}
+	})
+	listed := slices.ContainsFunc(got.found, func(f Finding) bool {
+		return f.Severity == Problem && f.Path == dir && errors.Is(f.Err, syscall.EIO)
+	})
+	if !listed || got.Problems == 0 || got.Rooms == 0 || got.Rooms > whole.Rooms {
+		t.Errorf("%+v, and %+v where it can be listed\n%v", got.Verified, whole.Verified, got)
 	}
 }
