@@ -92,6 +92,27 @@ func TestArchiveSweep(t *testing.T) {
 	}
 }
 
+// removing is a file system whose Remove ends with an error.
+type removing struct {
+	vfs.FS
+	err error
+}
+
+func (r removing) Remove(string) error { return r.err }
+
+// TestArchiveSweepThatFails: a file that cannot be removed is reported, and one that somebody else has removed is not.
+func TestArchiveSweepThatFails(t *testing.T) {
+	for _, failure := range []error{fs.ErrPermission, fs.ErrNotExist} {
+		a := testArchive(t)
+		write(t, filepath.Join(a.Dir, "no such file"), nil)
+		a.FS = removing{a.FS, failure}
+		_, err := a.Sweep(time.UnixMilli(clock), time.UnixMilli(clock))
+		if reported := errors.Is(err, failure); reported != (failure == fs.ErrPermission) {
+			t.Errorf("removing fails with %q: %v", failure, err)
+		}
+	}
+}
+
 // A history leads through the files that were replaced, and ends where one is gone.
 func TestRewindOverLayouts(t *testing.T) {
 	for _, gone := range []bool{false, true} {
