@@ -15,16 +15,17 @@ var ErrCongested = errors.New("hibernate: the node has too much to do for somebo
 
 // Shares gives each client an equal share of a node that has too much to do.
 //
-// While the node keeps up, nobody is limited. To see whether it does, a timer blocks a goroutine for a millisecond in a
-// system call, every few milliseconds, and looks how late the goroutine goes on. So late is every goroutine that has
-// waited for a file's sync or for a message. The node is congested while that is late and the process itself keeps
-// half of the processors busy. Then whoever has spent n times UnitBytes is not read before n times a delay has passed. The delay is the same
-// for all, so all have the same share, and a client that asks for less is not held up. The delay grows while
-// goroutines are late and falls while they are not, so what clients may spend follows what the node can do.
+// While the node keeps up, no client is limited. To see whether it keeps up, a timer blocks a goroutine in a system call
+// for 1 ms, every 5 to 20 ms, and measures how late the goroutine goes on. A goroutine that has waited for a file's sync or
+// for a message is as late. The node is congested while that lateness is 3 ms or more and the process itself keeps half
+// of the processors busy. Then a client that has spent n times UnitBytes is not read before n delays have passed, and
+// after 10 s in any case. The delay is the same for all clients, so all have the same share, and a client that asks for
+// less is not held up. The delay grows while goroutines are late and falls while they are not, so what clients may spend
+// follows what the node can do. It is 50 ms at most.
 //
-// What is spent are bytes: those that the node has received from a client, and those that it has sent because of the
-// client, to all who get them. A message costs UnitBytes more. All of it costs youngCost times as much while the client has
-// not been there for youngFor, so that those who come and go do not take the place of those who stay.
+// Clients spend bytes: those that the node receives from a client, and those that it sends because of the client, once
+// for each receiver. Each message costs UnitBytes more. In a client's first 10 s everything costs four times as much, so
+// that clients which come and go do not take the place of those which stay.
 //
 // The division is max-min fairness (Bertsekas and Gallager, "Data Networks", 1992, section 6.5). Finding the rate by
 // measuring how late work is done comes from M. Welsh and D. Culler, "Adaptive Overload Control for Busy Internet
@@ -175,7 +176,7 @@ func nextDelay(delay time.Duration, late bool) time.Duration {
 	return delay
 }
 
-// Age says how long the client has been there.
+// Age notes how long the client has been connected.
 func (s *Share) Age(age time.Duration) { s.young.Store(age < youngFor) }
 
 // Spend counts bytes. A nil Share counts nothing.
@@ -192,8 +193,8 @@ func (s *Share) Spend(bytes int64) {
 	}
 }
 
-// Wait is how long a client may not be read that has spent what its share says. It is called by one goroutine at a
-// time for each share, the one that reads the client.
+// Wait returns how long the client of a share must not be read: 10 s at most, and 0 while the node keeps up. Calls for one
+// share must not run at the same time.
 func (s *Shares) Wait(share *Share) time.Duration {
 	bytes, delay := share.spent.Swap(0), time.Duration(s.delay.Load())
 	if delay == 0 {
@@ -275,7 +276,8 @@ func (n *newcomers) pay(now time.Time, bytes int64, delay time.Duration) {
 	n.free = later(n.free, now, bytes, delay)
 }
 
-// Leave notes that a client that came from an address has gone. Its newcomers pay what it owes.
+// Leave notes that a client that came from an address has gone. The next clients from that address wait for what it still
+// owes, and for what is spent because of it after that.
 func (s *Shares) Leave(share *Share, address string) {
 	if s == nil || share == nil {
 		return
@@ -292,8 +294,9 @@ func (s *Shares) Leave(share *Share, address string) {
 	n.pay(now, share.spent.Swap(0)+owed, delay)
 }
 
-// Enter waits until somebody new may come from an address, who costs as much as so many bytes. The error is ErrCongested where too
-// many wait, or ctx's.
+// Enter waits until a new client or request from an address may come in, and charges it so many bytes. All new ones from one
+// address have one share together. Enter waits 5 s at most. Where it would have to wait longer it returns ErrCongested at once,
+// and it returns ctx's error when ctx ends.
 func (s *Shares) Enter(ctx context.Context, address string, bytes int64) error {
 	if !s.Congested() {
 		return nil

@@ -26,8 +26,9 @@ const (
 	servedWithin = time.Second
 )
 
-// Enter has somebody new wait who comes to a room from an address, while the node has too much to do. A transport calls it
-// before Connect and ServeRequest. The error is an *Error with the code overloaded where too many wait, or ctx's.
+// Enter waits, while the node has too much to do, until a new client or request from an address may come to a room: 5 s at
+// most. A transport calls it before Connect and ServeRequest. Where too many wait it returns an *Error with the code
+// overloaded, and when ctx ends, ctx's error.
 func (h *Host) Enter(ctx context.Context, key Key, address string) error {
 	var cost int64 = costOfNew
 	if !h.actors.Has(key) {

@@ -138,3 +138,26 @@ func TestAddressOf(t *testing.T) {
 		}
 	}
 }
+
+// TestInvariantBoundedParkedFlood: while the node has too much to do, a parked socket that goes on to send gets a reader of its own,
+// which waits for its share: one goroutine serves all parked sockets.
+func TestInvariantBoundedParkedFlood(t *testing.T) {
+	s := startServer(t, Options{ParkAfter: time.Second})
+	raw := rawDial(t, s.addr())
+	if !canPark(raw.Conn) {
+		t.Log("no socket is parked on this system")
+		return
+	}
+	raw.upgrade("/parties/probe/home?_pk=flooder")
+	joined(t, s, 1)
+	eventually(t, "the socket to be parked", func() bool { return s.handler.Parked() == 1 })
+	s.host.Shares().Fix(time.Millisecond)
+	for range 50 {
+		raw.send(clientFrame(opPing, []byte("?")))
+		raw.frame()
+		if s.handler.Parked() == 0 {
+			return
+		}
+	}
+	t.Error("50 pings in a row were served without a reader")
+}
