@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -326,5 +328,51 @@ func TestConnectionStages(t *testing.T) {
 	c.Dismiss()
 	if c.Admitted() || !c.Given() || !c.Noted() || c.Ended() {
 		t.Error("Dismiss changed another stage")
+	}
+}
+
+// TestShrink: a map gives its memory back when it holds a quarter or less of what it once held, if that was 1024 or more.
+func TestShrink(t *testing.T) {
+	for _, c := range []struct {
+		peak, holds int
+		shrinks     bool
+	}{{1023, 1, false}, {1024, 257, false}, {1024, 256, true}, {4000, 0, true}} {
+		rooms := make(map[int]string)
+		for n := range c.holds {
+			rooms[n] = "x"
+		}
+		peak := c.peak
+		fewer := shrink(rooms, &peak)
+		want := c.peak
+		if c.shrinks {
+			want = c.holds
+		}
+		if another := reflect.ValueOf(fewer).Pointer() != reflect.ValueOf(rooms).Pointer(); another != c.shrinks || peak != want || !maps.Equal(fewer, rooms) {
+			t.Errorf("%d of %d: it is another map: %v, peak %d, %d entries; want %v, %d, %d", c.holds, c.peak, another, peak, len(fewer), c.shrinks, want, c.holds)
+		}
+	}
+}
+
+// TestSetCopies: a list that somebody was given stays as it is, and one that nobody was given is changed in place.
+func TestSetCopies(t *testing.T) {
+	s := set{list: make([]*Connection, 0, 16)}
+	var conns []*Connection
+	for serial := range 8 {
+		conns = append(conns, &Connection{Serial: uint64(serial)})
+	}
+	for _, c := range conns {
+		s.add(c)
+	}
+	first := &s.list[0]
+	s.remove(7)
+	s.add(conns[7])
+	if &s.list[0] != first {
+		t.Error("a list that nobody else has was copied")
+	}
+	given := s.list
+	s.shared.Store(true)
+	s.remove(0)
+	if !slices.Equal(given, conns) || !slices.Equal(s.list, conns[1:]) {
+		t.Error("a list that somebody was given has changed")
 	}
 }

@@ -327,6 +327,76 @@ func TestPresenceManyLeave(t *testing.T) {
 	}
 }
 
+// TestPresenceForgets: of the clients that have left, a room keeps as many as twice those that stay and 256 more. A client
+// that was not told of them yet is told who is there.
+func TestPresenceForgets(t *testing.T) {
+	var p Presence
+	var r Registry
+	key := Key{"n", "x"}
+	stays, link := join(&r)
+	mustShow(t, &p, key, stays, "1")
+	g := p.enter(key)
+	p.exit(key, g)
+	listed := func() (n int) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for ch := g.oldest; ch != nil; ch = ch.newer {
+			n++
+		}
+		return n
+	}
+	const kept = 2*1 + 256
+	for n := range kept {
+		c := joinDeaf(&r)
+		mustShow(t, &p, key, c, "2")
+		mustShow(t, &p, key, c, "null")
+		if got := listed(); got != n+2 {
+			t.Fatalf("after %d have left, the room keeps %d changes, want %d", n+1, got, n+2)
+		}
+	}
+	last := joinDeaf(&r)
+	mustShow(t, &p, key, last, "2")
+	mustShow(t, &p, key, last, "null")
+	if got := listed(); got != 1 {
+		t.Errorf("after one more has left than is kept, the room keeps %d changes, want that of the client that stays", got)
+	}
+	settled(t, &p)
+	link.check(t, map[string]string{name(stays): "1"})
+}
+
+// TestPresenceReplaces: where a room's presence is full, a client may show something else of the same length, and what the room
+// counts is what is shown in the end.
+func TestPresenceReplaces(t *testing.T) {
+	var p Presence
+	var r Registry
+	key := Key{"n", "x"}
+	most := strings.Repeat("x", syncproto.MaxPresenceBytes-2)
+	var err error
+	var last *Connection
+	for err == nil {
+		c := joinDeaf(&r)
+		if err = p.Show(key, c, c.ID(), json.RawMessage(`"`+most+`"`)); err == nil {
+			last = c
+		}
+	}
+	if !errors.Is(err, ErrPresenceFull) {
+		t.Fatal(err)
+	}
+	for range 10 {
+		mustShow(t, &p, key, last, `"`+strings.ReplaceAll(most, "x", "y")+`"`)
+		mustShow(t, &p, key, last, `"`+most+`"`)
+	}
+	g := p.enter(key)
+	p.exit(key, g)
+	sum := 0
+	for _, m := range g.list {
+		sum += len(m.c.shown.Load().peer)
+	}
+	if g.bytes != sum {
+		t.Errorf("the room counts %d bytes of presence, and %d are shown", g.bytes, sum)
+	}
+}
+
 // Behind Close nobody is told anything, and nobody waits.
 func TestPresenceClose(t *testing.T) {
 	var p Presence

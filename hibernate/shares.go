@@ -129,9 +129,12 @@ func (s *Shares) Fix(delay time.Duration) {
 	}
 }
 
-// tick looks how late a goroutine is.
-func (s *Shares) tick() {
-	if s.look(wakeup()) && s.slow != nil {
+// tick measures how late a goroutine is.
+func (s *Shares) tick() { s.observe(wakeup()) }
+
+// observe sets the delay after a goroutine was late, and says when the delay has become the longest.
+func (s *Shares) observe(late time.Duration) {
+	if s.look(late) && s.slow != nil {
 		s.slow()
 	}
 }

@@ -230,21 +230,19 @@ func TestSharesIdle(t *testing.T) {
 // TestSharesLook: a node whose goroutines are late while the process keeps processors busy is congested until they are not.
 // Where the delay has become the longest, that is told once.
 func TestSharesLook(t *testing.T) {
-	s := NewShares(nil)
+	slowest := 0
+	s := NewShares(func() { slowest++ })
 	defer s.Stop()
 	s.Congested()
 	s.mu.Lock()
 	s.timer.Stop() // the test looks itself
 	s.mu.Unlock()
-	slowest := 0
 	look := func(late time.Duration, high bool) {
 		s.mu.Lock()
 		s.load = processLoad{since: time.Now(), high: high}
 		s.mu.Unlock()
 		s.Congested()
-		if s.look(late) {
-			slowest++
-		}
+		s.observe(late)
 	}
 	look(tickLate, false)
 	if s.Congested() {
