@@ -148,6 +148,32 @@ func TestMissingSegment(t *testing.T) {
 	}
 }
 
+// TestRangeOfOneEntry: a room whose log has lost all but its newest entry has the range of that entry, whatever its number.
+func TestRangeOfOneEntry(t *testing.T) {
+	for _, newest := range []uint64{1, 2, 7} {
+		d := faultdisk.New(1)
+		o := testOptions(d, newClock())
+		o.History = time.Hour
+		l := mustOpen(t, o)
+		a, fill := mustRoom(t, l, "a"), mustRoom(t, l, "fill")
+		appendUpTo(t, a, 1, newest-1)
+		a.Release(newest - 1)
+		number := l.active.number
+		for n := uint64(1); l.active.number == number; n++ {
+			appendUpTo(t, fill, n, n)
+			fill.Release(n)
+		}
+		appendUpTo(t, a, newest, newest)
+		mustClose(t, l)
+		if err := d.Remove("log/" + segmentName(number)); err != nil {
+			t.Fatal(err)
+		}
+		l = mustOpen(t, o)
+		wantRange(t, mustRoom(t, l, "a"), newest, newest)
+		mustClose(t, l)
+	}
+}
+
 // TestMissingSegmentOfACrash: nobody can say which rooms had entries in it, but for those that
 // have newer ones.
 func TestMissingSegmentOfACrash(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,19 +44,36 @@ func testOptions(d *faultdisk.Disk, clock *stopped) Options {
 
 func newClock() *stopped { return &stopped{time.Unix(1_800_000_000, 0)} }
 
+// openedWith is how many files of the disk were open before each log was opened that is open. Logs that a test lets crash
+// leave theirs.
+var openedWith sync.Map
+
+func openFiles(fs vfs.FS) int {
+	if disk, ok := fs.(interface{ OpenFiles() int }); ok {
+		return disk.OpenFiles()
+	}
+	return 0
+}
+
 func mustOpen(t testing.TB, o Options) *Log {
 	t.Helper()
+	before := openFiles(o.FS)
 	l, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	openedWith.Store(l, before)
 	return l
 }
 
+// mustClose closes the log, which leaves no file open.
 func mustClose(t testing.TB, l *Log) {
 	t.Helper()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if before, ok := openedWith.LoadAndDelete(l); ok && openFiles(l.o.FS) != before {
+		t.Errorf("%d files are open, and %d were before the log was opened", openFiles(l.o.FS), before)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // verified gives what Verify reports, and checks that it changes nothing.
 func verified(t *testing.T, o Options, d *faultdisk.Disk) (all, harmful []Problem, v Verified) {
 	t.Helper()
-	before := contents(t, d)
+	before, open := contents(t, d), d.OpenFiles()
 	v, err := Verify(Options{FS: d.FS(""), Dir: o.Dir}, func(p Problem) {
 		all = append(all, p)
 		if !p.Harmless {
@@ -26,6 +26,9 @@ func verified(t *testing.T, o Options, d *faultdisk.Disk) (all, harmful []Proble
 	}
 	if contents(t, d) != before {
 		t.Fatal("it changes something")
+	}
+	if n := openFiles(d.FS("")); n != open {
+		t.Fatalf("%d files are open, and %d were before", n, open)
 	}
 	return all, harmful, v
 }
@@ -54,6 +57,47 @@ func TestVerifyWell(t *testing.T) {
 	}
 	if v, err := Verify(Options{FS: faultdisk.New(1).FS(""), Dir: "none"}, func(Problem) { t.Error("nothing is wrong with nothing") }); err != nil || v != (Verified{}) {
 		t.Errorf("no log: %+v, %v", v, err)
+	}
+}
+
+// TestVerifyRemovedSegment: a segment that the log no longer needs, and that was not removed yet, is nothing to report. One of
+// another log is.
+func TestVerifyRemovedSegment(t *testing.T) {
+	d := faultdisk.New(1)
+	o := testOptions(d, newClock())
+	l := mustOpen(t, o)
+	a := mustRoom(t, l, "a")
+	appendUpTo(t, a, 1, 10)
+	name := "log/" + segmentName(l.active.number)
+	var first []byte
+	for n := uint64(11); l.active.number == 1; n++ {
+		appendUpTo(t, a, n, n)
+		if b, err := d.Read(name); err == nil {
+			first = b
+		}
+		a.Release(n)
+	}
+	mustClose(t, l)
+	if _, err := d.Read(name); err == nil {
+		t.Fatal("the first segment was not removed")
+	}
+	d.Write(name, first)
+	if all, _, _ := verified(t, o, d); len(all) > 0 {
+		t.Errorf("a segment that was left over: %v", all)
+	}
+	other := faultdisk.New(2)
+	foreign := testOptions(other, newClock())
+	foreign.Random = seeded(2)
+	l = mustOpen(t, foreign)
+	appendUpTo(t, mustRoom(t, l, "a"), 1, 3)
+	b, err := other.Read(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, l)
+	d.Write(name, b)
+	if all, harmful, _ := verified(t, o, d); len(all) != 1 || len(harmful) != 0 || all[0].What != "it belongs to another log" || all[0].File != segmentName(1) {
+		t.Errorf("a segment of another log: %v", all)
 	}
 }
 
