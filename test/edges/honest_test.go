@@ -31,6 +31,7 @@ type honest struct {
 
 // run counts until ctx ends; the action that is under way is finished.
 func (c *honest) run(ctx context.Context) error {
+	pause(ctx, time.Duration(c.rng.Int64N(int64(2*between)))) // all at once would be the slowest moment of a phase
 	for ctx.Err() == nil {
 		began := time.Now()
 		if err := c.add(context.WithoutCancel(ctx)); err != nil {
