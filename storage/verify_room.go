@@ -49,7 +49,7 @@ func (v *Verifier) Room(o Options) (there bool) {
 			v.note(what.of("log"), "the file lacks %d transactions, which the log has", counted.replayed)
 		}
 		v.content(d, what)
-		v.guard(what.of("history"), func() error { return v.history(d, what.of("history")) })
+		v.guard(what.of("history"), func() error { return diagnose(o.Path, v.history(d, what.of("history"))) })
 		return nil
 	})
 	return there
