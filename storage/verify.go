@@ -111,7 +111,9 @@ type unlistedRooms struct {
 }
 
 // Enabled is slog.Handler's.
-func (u *unlistedRooms) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
+func (u *unlistedRooms) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelError
+}
 
 // Handle is slog.Handler's.
 func (u *unlistedRooms) Handle(_ context.Context, r slog.Record) error {
