@@ -1,5 +1,10 @@
 package room
 
+import (
+	"context"
+	"errors"
+)
+
 // What the tests outside of the package need to know of its limits: a test that stands at a limit has to follow it.
 
 const (
@@ -10,3 +15,10 @@ const (
 
 // GatherAtMost lowers a limit that takes half a million rows to be reached. There must be no rooms yet.
 func GatherAtMost(h *Host, rows int) { h.gatherMost = rows }
+
+// Internal runs SQL on Den's own tables of a room, between two of its turns.
+func Internal(h *Host, key Key, sql string) error {
+	var failed error
+	err := h.errand(context.Background(), key, func(l *life) { _, failed = l.db.Internal().Exec(sql) })
+	return errors.Join(err, failed)
+}

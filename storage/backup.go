@@ -63,6 +63,7 @@ func (d *DB) Backup(path string) (*Backup, error) {
 	}
 	b := &Backup{d: d, path: path, temp: temp, become: become}
 	if err := b.start(); err != nil {
+		removeFiles(d.o.FS, temp)
 		return nil, fmt.Errorf("backup to %s: %w", path, diagnose(path, err))
 	}
 	d.backups = append(d.backups, b)

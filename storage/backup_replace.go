@@ -108,8 +108,8 @@ func (r *Replacement) copyFrom(source string) error {
 		return err
 	}
 	err = copyFile(f, source, r.temp)
-	if size, missing := f.Size(source + "-wal"); err == nil && missing == nil && size > 0 {
-		err = copyFile(f, source+"-wal", r.temp+"-wal")
+	if err == nil {
+		err = copyWAL(f, source, r.temp, copyFile)
 	}
 	if err = errors.Join(err, release()); err != nil {
 		return err
@@ -377,12 +377,25 @@ func (r *Replacement) keepOld(at int64) (kept string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if size, err := f.Size(path + "-wal"); err == nil && size > 0 && from == path {
-		if err := keepFile(f, path+"-wal", kept+"-wal"); err != nil {
-			return "", err
-		}
+	if from == path {
+		err = copyWAL(f, path, kept, keepFile)
+	}
+	if err != nil {
+		return "", err
 	}
 	return kept, nil
+}
+
+// copyWAL has a file's WAL copied, if there is one and something is in it. One that cannot be looked at is not taken for none.
+func copyWAL(f FS, from, to string, copy func(f FS, from, to string) error) error {
+	size, err := f.Size(from + "-wal")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && size > 0:
+		err = copy(f, from+"-wal", to+"-wal")
+	}
+	return err
 }
 
 // keepFile gives a file a second name, so that even one that cannot be read is kept. Where the file system has no

@@ -348,5 +348,6 @@ func Exists(o Options) (bool, error) {
 	case o.Log == nil:
 		return false, nil
 	}
-	return inLog(o, func(RoomLog, []byte) error { return nil })
+	there, err := inLog(o, func(RoomLog, []byte) error { return nil })
+	return there, diagnose(o.Path, err)
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/denrooms/den/storage/sqlite"
 )
@@ -146,7 +147,7 @@ func (d *DB) preUpdate(dst []byte, of side, i int) []byte {
 }
 
 func internalName(name string) bool {
-	return len(name) >= len("sqlite_") && (name[:len("sqlite_")] == "sqlite_" || name[:len(reserved)] == reserved)
+	return strings.HasPrefix(name, "sqlite_") || strings.HasPrefix(name, reserved)
 }
 
 func (d *DB) removed(t *table) {

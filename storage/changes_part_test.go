@@ -158,3 +158,49 @@ func TestSincePartOfAnotherTable(t *testing.T) {
 		t.Errorf("%v in %d parts", got, parts)
 	}
 }
+
+// TestSincePartWithinAnAction: a part that ends within an action's rows is followed by the rest of them, each once.
+func TestSincePartWithinAnAction(t *testing.T) {
+	d := openTodos(t)
+	actSQL(t, d, 1, `INSERT INTO todos (id) VALUES ('a'), ('b'), ('c')`)
+	actSQL(t, d, 1, `INSERT INTO todos (id) VALUES ('d'), ('e')`)
+	actSQL(t, d, 1, `UPDATE todos SET done = 1 WHERE id IN ('b', 'e')`)
+	for _, size := range []int{1, 2, 3, 4} {
+		var got []Value
+		place, parts := ChangePlace{}, 0
+		for end := false; !end && parts < 20; parts++ {
+			rows, err := d.SincePart("todos", place, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := 0; n < size && rows.Next(); n++ {
+				got = append(got, rows.Values()[0])
+			}
+			place, end = rows.Place(), rows.AtEnd()
+			if err := rows.Err(); err != nil {
+				t.Fatal(err)
+			}
+			rows.Close()
+		}
+		if want := []Value{"a", "c", "d"}; !slices.Equal(got, want) {
+			t.Errorf("%d at a time: %v, want %v: what changed later is not in it", size, got, want)
+		}
+		if want := 3/size + 1; parts != want {
+			t.Errorf("%d at a time: %d parts, want %d", size, parts, want)
+		}
+	}
+	for _, c := range []struct {
+		a, b ChangePlace
+		want bool
+	}{
+		{ChangePlace{1, 0}, ChangePlace{1, 0}, false},
+		{ChangePlace{1, 1}, ChangePlace{1, 0}, true},
+		{ChangePlace{1, 0}, ChangePlace{1, 1}, false},
+		{ChangePlace{2, 0}, ChangePlace{1, 5}, true},
+		{ChangePlace{1, 5}, ChangePlace{2, 0}, false},
+	} {
+		if got := c.a.behind(c.b); got != c.want {
+			t.Errorf("%v behind %v: %v", c.a, c.b, got)
+		}
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -158,10 +159,8 @@ func bringToRest(o Options) (*compaction, error) {
 		return nil, err
 	}
 	j.number = d.number // Close may have added one: that the file needs no log
-	if size, err := o.FS.Size(o.Path + "-wal"); err == nil && size > 0 {
-		if empty, err := walIsEmpty(o.FS, o.Path+"-wal"); err != nil || !empty {
-			return nil, fmt.Errorf("%w: the file cannot take its WAL in (%v)", ErrFull, err)
-		}
+	if err := takenIn(o.FS, o.Path+"-wal"); err != nil {
+		return nil, err
 	}
 	return j, nil
 }
@@ -191,16 +190,25 @@ func dropPrevious(f FS, path string) error {
 	return removeIfThere(f, path)
 }
 
-// walIsEmpty reports whether SQLite would take nothing from a WAL, because its header was zeroed.
-func walIsEmpty(f FS, path string) (bool, error) {
+// takenIn tells by ErrFull that SQLite would take something from a WAL. There is none, or it was emptied, or its header was
+// zeroed, unless the disk was full when the room was closed.
+func takenIn(f FS, path string) error {
 	file, err := f.Open(path, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer file.Close()
 	var header [4]byte
-	_, err = file.ReadAt(header[:], 0)
-	return binary.BigEndian.Uint32(header[:]) == 0, err
+	if _, err = file.ReadAt(header[:], 0); errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err == nil && binary.BigEndian.Uint32(header[:]) != 0 {
+		err = fmt.Errorf("%w: the file cannot take its WAL in", ErrFull)
+	}
+	return err
 }
 
 // write makes NAME.fresh, synced and checked.

@@ -190,3 +190,77 @@ func TestHeldGrows(t *testing.T) {
 	}
 	checkConsistent(t, d)
 }
+
+// TestDeferredLog: what is withheld reads like a room's part of the log, and is not in the log.
+func TestDeferredLog(t *testing.T) {
+	log := newMemLog()
+	room, err := log.Room("n", "r", "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &deferredLog{RoomLog: room}
+	look := func() string {
+		first, last, err := h.Range()
+		text := fmt.Sprintf("%d to %d, %d, %v;", first, last, h.Last(), err)
+		for after := range uint64(4) {
+			text += fmt.Sprintf(" after %d:", after)
+			if err := h.Replay(after, func(e LogEntry) error { text += " " + string(e.Payload); return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text += "; back:"
+		if err := h.Backward(func(e LogEntry) (bool, error) { text += " " + string(e.Payload); return e.Number > 2, nil }); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if got, want := look(), "0 to 0, 0, <nil>; after 0: after 1: after 2: after 3:; back:"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	for n, text := range []string{"one", "two", "three"} {
+		piece := []byte(text)
+		if err := h.Append(LogEntry{Number: uint64(n + 1), Payload: piece[:1]}, piece[1:2], piece[2:]); err != nil {
+			t.Fatal(err)
+		}
+		clear(piece) // it is the caller's
+	}
+	h.Release(3)
+	if got, want := look(), "1 to 3, 3, <nil>; after 0: one two three after 1: two three after 2: three after 3:; back: three two"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	stop := errors.New("stop")
+	if err := h.Replay(1, func(LogEntry) error { return stop }); err != stop {
+		t.Errorf("replayed with %v", err)
+	}
+	if err := h.Backward(func(LogEntry) (bool, error) { return true, stop }); err != stop {
+		t.Errorf("walked back with %v", err)
+	}
+	if room.Last() != 0 {
+		t.Error("the log has it")
+	}
+}
+
+// TestWithheldHistory: a room that nobody has seen has a history, as far as it goes.
+func TestWithheldHistory(t *testing.T) {
+	n := newNursery(t)
+	d := n.begun("r")
+	path := t.TempDir() + "/copy.db"
+	if err := d.CopyAt(path, Point{Seq: d.Seq() - 1}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := openBeside(d.o.FS, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got := fmt.Sprint(ownQuery(t, c, `SELECT id FROM todos`)); got != "[[1]]" || !d.Withheld() {
+		t.Errorf("rows %s; withheld: %v", got, d.Withheld())
+	}
+	if err := d.Keep(); err != nil || d.Withheld() {
+		t.Errorf("%v; withheld: %v", err, d.Withheld())
+	}
+	d.Fence()
+	if err := d.Keep(); !errors.Is(err, ErrClosed) {
+		t.Errorf("of one that is closed: %v", err)
+	}
+}

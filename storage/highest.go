@@ -68,6 +68,9 @@ func noteSeq(o Options, seq Seq) error {
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = o.FS.Rename(temp, o.Path+seqSuffix)
 	}
+	if err != nil {
+		o.FS.Remove(temp)
+	}
 	return err
 }
 

@@ -54,9 +54,9 @@ func (d *DB) CopyAt(path string, p Point) error {
 		err = d.rewind(path, p, newest)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		err = errors.Join(err, d.o.FS.Remove(path))
+		err = errors.Join(err, removeIfThere(d.o.FS, path))
 	}
-	return err
+	return diagnose(path, err)
 }
 
 // rewind takes transactions back in a copy of the file.

@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -265,5 +266,46 @@ func TestHighestStampNeverFalls(t *testing.T) {
 	}
 	if !slices.Equal(tab.high, want) || len(want) == 0 || max(d.floor, tab.floor) == 0 {
 		t.Errorf("the highest stamp is % x, want % x; the floor is %d", tab.high, want, max(d.floor, tab.floor))
+	}
+}
+
+// TestPage reads a table by its ids, a page at a time, tombstones too.
+func TestPage(t *testing.T) {
+	d := openTodos(t)
+	actSQL(t, d, 1, `INSERT INTO todos (id, deleted_at) VALUES ('c', NULL), ('a', NULL), ('d', 1), ('b', NULL), ('', NULL)`)
+	for size, want := range map[int]string{1: "|a|b|c|d", 2: ",a|b,c|d", 4: ",a,b,c|d", 5: ",a,b,c,d", 9: ",a,b,c,d"} {
+		var pages []string
+		for after := Value(nil); ; {
+			r, err := d.Page("todos", after, size)
+			rows := all(t, r, err)
+			if len(rows) == 0 {
+				break
+			}
+			var ids []string
+			for _, row := range rows {
+				ids, after = append(ids, fmt.Sprint(row[0])), row[0]
+			}
+			pages = append(pages, strings.Join(ids, ","))
+		}
+		if got := strings.Join(pages, "|"); got != want {
+			t.Errorf("pages of %d: %q, want %q", size, got, want)
+		}
+	}
+	_, err := d.Page("nothing", nil, 1)
+	wantError(t, err, ErrMisuse)
+	for range 3 { // a value that cannot be bound leaves the statement free for the next
+		if _, err := d.Page("todos", struct{}{}, 1); err == nil {
+			t.Error("a struct was taken for an id")
+		}
+		if _, err := d.Scan("todos", struct{}{}, 1); err == nil {
+			t.Error("a struct was taken for a place")
+		}
+	}
+	for _, tab := range d.tables {
+		for _, slot := range tab.slots() {
+			if s := *slot; s != nil && s.InUse() {
+				t.Errorf("in use: %s", s.SQL())
+			}
+		}
 	}
 }

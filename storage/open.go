@@ -507,7 +507,7 @@ func diagnose(path string, err error) error {
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
-	if _, system := errors.AsType[syscall.Errno](err); system {
+	if _, system := errors.AsType[syscall.Errno](err); system && !errors.Is(err, ErrIO) {
 		return fmt.Errorf("%w: %w", ErrIO, err)
 	}
 	var e *Error

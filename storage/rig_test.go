@@ -30,6 +30,7 @@ type rig struct {
 	alone   bool // rooms share nothing
 	keep    bool // connections keep their WALs
 	relaxed bool
+	noLinks bool   // the file system has none
 	past    string // Options.Past
 	history time.Duration
 	segment int64
@@ -52,6 +53,9 @@ func newRig(t testing.TB, seed uint64) *rig {
 // start opens the log, as a process does.
 func (r *rig) start() error {
 	r.kind = nil
+	if _, is := r.fs.(noLinks); r.noLinks && !is {
+		r.fs = noLinks{r.fs}
+	}
 	if !r.alone {
 		r.kind = new(Kind)
 	}
@@ -170,6 +174,11 @@ func shorter(n, short int) int {
 	}
 	return n
 }
+
+// noLinks is a file system on which a file has one name.
+type noLinks struct{ FS }
+
+func (noLinks) Link(string, string) error { return errors.ErrUnsupported }
 
 func powerRoom(t testing.TB, o Options) *DB {
 	t.Helper()

@@ -297,7 +297,7 @@ func checkFile(ctx context.Context, o Options, path string) error {
 	if err = d.configure(); err == nil {
 		err = d.while(ctx, func() error { return d.check("PRAGMA integrity_check(1)") })
 	}
-	return errors.Join(err, d.shut())
+	return errors.Join(err, d.shut(), removeIfThere(o.FS, path+"-wal")) // SQLite does not say so if it could not
 }
 
 // check runs one of the PRAGMAs that look through a file. What they find is ErrCorrupt. They find a page, too,

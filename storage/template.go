@@ -196,11 +196,8 @@ func metaRecord(name string, value Value) ([]byte, error) {
 // textType is the serial type of a text.
 func textType(s string) uint64 { return uint64(13 + 2*len(s)) }
 
-// appendVarint appends SQLite's form of a number below 2^21: seven bits a byte, the highest first.
+// appendVarint appends SQLite's form of a number below 2^14, which is above every length here: seven bits a byte, the highest first.
 func appendVarint(dst []byte, n uint64) []byte {
-	if n >= 1<<14 {
-		dst = append(dst, byte(n>>14)|0x80)
-	}
 	if n >= 1<<7 {
 		dst = append(dst, byte(n>>7)|0x80)
 	}

@@ -34,7 +34,7 @@ func (v *Verifier) Room(o Options) (there bool) {
 			v.count.Rooms++
 		}
 		if err != nil || !there {
-			return err
+			return diagnose(o.Path, err)
 		}
 		if o, err = o.withDefaults(); err != nil {
 			return err
@@ -49,7 +49,7 @@ func (v *Verifier) Room(o Options) (there bool) {
 			v.note(what.of("log"), "the file lacks %d transactions, which the log has", counted.replayed)
 		}
 		v.content(d, what)
-		v.guard(what.of("history"), func() error { return v.history(d, what.of("history")) })
+		v.guard(what.of("history"), func() error { return diagnose(o.Path, v.history(d, what.of("history"))) })
 		return nil
 	})
 	return there
@@ -93,8 +93,12 @@ func (v *Verifier) header(o Options, what Finding) (there bool, err error) {
 	}
 	defer f.Close()
 	first := make([]byte, headerSize)
-	if n, err := f.ReadAt(first, 0); err != nil && (!errors.Is(err, io.EOF) || n < headerSize) {
-		return true, fmt.Errorf("%w: %d bytes: %w", ErrNotDatabase, n, err)
+	n, err := f.ReadAt(first, 0)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return true, err
+	case n < headerSize:
+		return true, fmt.Errorf("%w: %d bytes", ErrNotDatabase, n)
 	}
 	switch bytes := binary.BigEndian.Uint16(first[16:]); {
 	case string(first[:len(magic)]) != magic: // Open says so

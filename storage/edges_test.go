@@ -1,0 +1,266 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/sqlite"
+)
+
+// An action that fails after some of its stamps were taken into their tables' maxima leaves the maxima as they were.
+func TestStampsOfAnActionThatFails(t *testing.T) {
+	d := openWithoutLog(t)
+	mustExec(t, d, `CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, created_at, updated_at, deleted_at)`)
+	if err := d.Sync("notes"); err != nil {
+		t.Fatal(err)
+	}
+	actSQL(t, d, 1, `INSERT INTO todos (id, updated_at) VALUES ('x', 50)`)
+	rename(t, d, "_den_changes", "away")
+	if err := d.lock(); err != nil {
+		t.Fatal(err)
+	}
+	d.tables["notes"].known = false // its maximum is read again, and cannot be
+	d.mu.Unlock()
+	b, err := d.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Do(1, func() error {
+		_, err := d.Exec(`INSERT INTO todos (id, updated_at) VALUES ('y', 900); INSERT INTO notes (id, updated_at) VALUES ('n', 1)`)
+		return err
+	})
+	if err == nil || errors.Is(err, ErrBatchLost) {
+		t.Fatalf("error %v", err)
+	}
+	rename(t, d, "away", "_den_changes")
+	if _, err = b.Do(1, func() error { _, err := d.Exec(`INSERT INTO todos (id, updated_at) VALUES ('z', 60)`); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	highs := ownQuery(t, d, `SELECT highs FROM _den_changes ORDER BY id DESC LIMIT 1`)[0][0].([]byte)
+	high, err := highIn(highs, d.tables["todos"].id)
+	if err != nil || fmt.Sprint(sqlite.Values(high, 1)) != "[60]" {
+		t.Errorf("the maximum is %v, want 60; %v", sqlite.Values(high, 1), err)
+	}
+}
+
+// Den's own tables are no room's, however short their names are.
+func TestSyncOfDensTables(t *testing.T) {
+	d := openTodos(t)
+	for _, name := range []string{"_den_x", "_den_peers"} {
+		if _, err := d.Internal().Exec(`CREATE TABLE ` + name + ` (id TEXT PRIMARY KEY NOT NULL, created_at, updated_at, deleted_at)`); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, d.Sync(name), ErrSchema)
+	}
+	wantError(t, d.Sync("sqlite_schema"), ErrSchema)
+	for name, want := range map[string]bool{"sqlite_": true, "sqlite": false, "_den_": true, "_den": false, "x": false, "": false, "_den_meta": true, "den_": false} {
+		if internalName(name) != want {
+			t.Errorf("%q is Den's or SQLite's: %v", name, !want)
+		}
+	}
+}
+
+// A room is full at its limit and not at the disk's, and the disk is full where it is the disk.
+func TestWhichOfTheTwoIsFull(t *testing.T) {
+	const rows = `INSERT INTO todos (id, text) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 700) SELECT i, hex(zeroblob(5000)) FROM n`
+	for name, log := range map[string]Log{"with a log": newMemLog(), "without": nil} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions(t)
+			o.Log, o.MaxBytes = log, 64<<10
+			d := openTest(t, o)
+			mustExec(t, d, todosTable)
+			if err := d.Sync("todos"); err != nil {
+				t.Fatal(err)
+			}
+			_, err := act(t, d, 1, func() error { _, err := d.Exec(rows); return err })
+			if !errors.Is(err, ErrRoomFull) || errors.Is(err, ErrFull) {
+				t.Errorf("7 MB in a room of 64 KB: %v", err)
+			}
+			if got := query(t, d, `SELECT count(*) FROM todos`)[0][0]; got != int64(0) {
+				t.Errorf("%v rows are left", got)
+			}
+			actSQL(t, d, 1, `INSERT INTO todos (id) VALUES ('fits')`)
+		})
+	}
+	t.Run("the disk", func(t *testing.T) {
+		r := newRig(t, 1)
+		defer r.close()
+		r.alone = true
+		r.mustStart()
+		d := r.mustOpen("r")
+		r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Times: -1})
+		_, err := act(t, d, 1, func() error {
+			_, err := d.Exec(strings.Replace(rows, "SELECT i, hex(zeroblob(5000))", "SELECT i, hex(zeroblob(5000)), 0, 0, NULL", 1))
+			return err
+		})
+		r.disk.Heal()
+		if errors.Is(err, ErrRoomFull) || err == nil {
+			t.Errorf("on a full disk: %v", err)
+		}
+		d.Fence()
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A file that was in use is no backup; one that was closed well is.
+func TestRestoreOfAFileInUse(t *testing.T) {
+	r := newRig(t, 1)
+	defer r.close()
+	r.alone = true
+	r.mustStart()
+	d := r.mustOpen("r")
+	if err := errors.Join(put(d, 1, "one"), d.Checkpoint()); err != nil {
+		t.Fatal(err)
+	}
+	r.kill(d)
+	r.mustStart()
+	path := r.options("r").Path
+	_, err := PrepareRestore(r.options("other"), path)
+	wantError(t, err, ErrLogMissing)
+	if d, err = r.open("r"); err != nil || d.Close() != nil {
+		t.Fatal(err)
+	}
+	p, err := PrepareRestore(r.options("other"), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(p.InstallNew(), r.stop()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A room that was closed on a disk that was full has transactions in its WAL alone: it is not compacted without them.
+func TestCompactOnAFullDisk(t *testing.T) {
+	r := compactRig(t, 0)
+	r.rows(1, 2)
+	d := r.mustOpen("r")
+	if err := put(d, 3, "text of 3"); err != nil {
+		t.Fatal(err)
+	}
+	d.Rest()
+	r.kill(d)
+	r.mustStart()
+	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Suffix: ".db", Err: syscall.ENOSPC, Times: -1})
+	_, err := Compact(context.Background(), r.options("r"), nil)
+	r.disk.Heal()
+	wantError(t, err, ErrFull)
+	if err := r.holds(numbered(1, 2, 3)); err != nil {
+		t.Error(err)
+	}
+}
+
+// What SQLite would take from a WAL: nothing of one that is missing, empty, shorter than its magic number, or zeroed.
+func TestTakenIn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.db-wal")
+	if err := takenIn(HostFS(), path); err != nil {
+		t.Errorf("none: %v", err)
+	}
+	for content, want := range map[string]error{"": nil, "\x37\x7f\x06": nil, "\x00\x00\x00\x00rest": nil, "\x37\x7f\x06\x82": ErrFull, "\x00\x00\x00\x01": ErrFull} {
+		write(t, path, content)
+		if err := takenIn(HostFS(), path); !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+}
+
+// A room that somebody else has made a file for in the meantime is not written over.
+func TestFileThatCameMeanwhile(t *testing.T) {
+	n := newNursery(t)
+	for _, size := range []int{0, 1} { // an empty one is no room's
+		name := fmt.Sprint("r", size)
+		d := n.born(name)
+		add(t, d, 1, "one")
+		path := n.options(name).Path
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, strings.Repeat("x", size))
+		err := d.Close()
+		if (size > 0) != errors.Is(err, ErrInUse) || size == 0 && err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		if got := fileContent(t, path); size > 0 && got != "x" || size == 0 && len(got) < pageSize {
+			t.Errorf("%d bytes: the file has %d", size, len(got))
+		}
+		if names := fmt.Sprint(n.files(name)); strings.Contains(names, ".new") {
+			t.Errorf("left: %s", names)
+		}
+	}
+}
+
+// The log calls rooms by their own names, whatever bytes are in them.
+func TestNodeLogNames(t *testing.T) {
+	var told []string
+	log, err := OpenLog(LogOptions{Dir: t.TempDir(), MaxUnreleased: 1, SegmentBytes: 8 << 10, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Pressure: func(namespace, room string) { told = append(told, namespace+" "+room) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"a\x00b", `a\0b`, `\`, "plain"}
+	for _, name := range names {
+		room, err := log.Room("n", name, strings.Repeat("0", 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range uint64(20) {
+			if err := room.Append(LogEntry{Number: n + 1, Payload: make([]byte, 1000)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		room.Close()
+	}
+	pinned := map[string]bool{}
+	for namespace, room := range log.Pinned {
+		pinned[namespace+" "+room] = true
+	}
+	for _, name := range names {
+		if !pinned["n "+name] {
+			t.Errorf("%q is not among those that are pinned: %v", name, pinned)
+		}
+		epochs, err := log.Epochs("n", name)
+		if err != nil || len(epochs) != 1 {
+			t.Errorf("%q has the epochs %v, %v", name, epochs, err)
+		}
+		if epoch, _, _, err := log.Traces("n", name); err != nil || epoch != strings.Repeat("0", 32) {
+			t.Errorf("%q left traces of %q, %v", name, epoch, err)
+		}
+		if log.Forget("n", name); name == names[0] && log.Owing() != true {
+			t.Error("with the first room all are forgotten")
+		}
+	}
+	if log.Owing() {
+		t.Error("something is pinned that was forgotten")
+	}
+	if len(pinned) != len(names) || len(told) == 0 || told[0] != "n a\x00b" {
+		t.Errorf("pinned %v; asked for checkpoints of %q", pinned, told)
+	}
+	if log.Relaxed() {
+		t.Error("it is relaxed")
+	}
+	if files, err := log.Abandon(); err != nil || len(files) != 0 {
+		t.Errorf("given up: %v, %v", files, err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Abandon(); !errors.Is(err, ErrClosed) {
+		t.Errorf("given up after the end: %v", err)
+	}
+	if _, err := log.Room("n", "x", strings.Repeat("0", 32)); !errors.Is(err, ErrClosed) {
+		t.Errorf("a room after the end: %v", err)
+	}
+}
