@@ -99,31 +99,7 @@ type Verifier struct {
 	unregister func() error
 	log        *NodeLog             // nil: there is none, or it cannot be opened
 	owed       map[roomKey]struct{} // rooms that may lack something which the log has; nil: not looked for yet
-	unlisted   unlistedRooms
 	count      Verified
-}
-
-// unlistedRooms hears from the commit log's Logger why it cannot list the rooms that it has something of. A file that is missing is not
-// among it: it has a Finding of its own.
-type unlistedRooms struct {
-	slog.Handler // nil: none of its methods is used
-	err          error
-}
-
-// Enabled is slog.Handler's.
-func (u *unlistedRooms) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelError
-}
-
-// Handle is slog.Handler's.
-func (u *unlistedRooms) Handle(_ context.Context, r slog.Record) error {
-	r.Attrs(func(a slog.Attr) bool {
-		if err, is := a.Value.Any().(error); is && !errors.Is(err, commitlog.ErrLost) {
-			u.err = err
-		}
-		return true
-	})
-	return nil
 }
 
 // NewVerifier makes a Verifier, and looks through the commit log. Whoever has it calls Close.
@@ -223,7 +199,7 @@ const forever = 200 * 365 * 24 * time.Hour
 func (v *Verifier) openLog() (err error) {
 	v.log, err = OpenLog(LogOptions{
 		Dir: v.o.LogDir, FS: overlay.New(v.o.FS), Relaxed: v.o.Relaxed, History: forever,
-		MaxUnreleased: math.MaxInt64, Logger: slog.New(&v.unlisted),
+		MaxUnreleased: math.MaxInt64, Logger: slog.New(slog.DiscardHandler),
 	})
 	return err
 }
@@ -278,10 +254,14 @@ func (v *Verifier) inLog() map[roomKey]struct{} {
 		return true
 	}
 	v.guard(Finding{Path: v.o.LogDir, Check: "log"}, func() error {
-		v.unlisted.err = nil
 		v.log.Unrecovered(add)
 		v.log.Pinned(add)
-		return logError(v.unlisted.err)
+		for _, err := range v.log.Log.Unlisted() {
+			if !errors.Is(err, commitlog.ErrLost) { // a file that is missing has a Finding of its own
+				return logError(err)
+			}
+		}
+		return nil
 	})
 	return all
 }

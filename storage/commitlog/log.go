@@ -44,10 +44,10 @@ type Log struct {
 	attached map[key]*Room
 	pins     map[string][]pin // by identity.name, one for each epoch, as they were closed
 	crashed  recovery
-	unlisted map[uint64]string // by segment: why rooms to recover cannot be listed, as the operator was told
-	nameless map[key]uint64    // rooms of crashed generations whose names cannot be read, and their newest numbers
-	filters  int64             // bytes of filters in memory
-	pressed  []identity        // rooms to call Pressure for
+	unlisted map[uint64]error // by segment: why rooms to recover cannot be listed, as the operator was told
+	nameless map[key]uint64   // rooms of crashed generations whose names cannot be read, and their newest numbers
+	filters  int64            // bytes of filters in memory
+	pressed  []identity       // rooms to call Pressure for
 	clock    clock
 	quiet    int64 // no sweep before this, by the clock
 	stats    Stats

@@ -7,6 +7,7 @@ package commitlog
 import (
 	"encoding/hex"
 	"errors"
+	"maps"
 	"slices"
 )
 
@@ -75,7 +76,7 @@ func (l *Log) hasRecovered(k key, who *identity) bool {
 // and released since: for range it. One that does not exist any more is settled by Forget, or by
 // opening it with any epoch and Release(math.MaxUint64). When there is none left the segments can
 // go and Crashed is 0. It reads indexes and the rooms' first records; what cannot be read is left
-// out, and logged.
+// out and logged, see Unlisted.
 func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	seen, going := make(map[string]struct{}), true
 	l.waiting(func(_ cursor, who identity) bool {
@@ -162,15 +163,23 @@ func (l *Log) waiting(do func(at cursor, who identity) bool) (sound bool) {
 // has become another reason, because they are looked for every few seconds.
 func (l *Log) cannotList(g *segment, err error) {
 	l.mu.Lock()
-	news := l.unlisted[g.number] != err.Error()
+	before := l.unlisted[g.number]
+	news := before == nil || before.Error() != err.Error()
 	if l.unlisted == nil {
-		l.unlisted = make(map[uint64]string)
+		l.unlisted = make(map[uint64]error)
 	}
-	l.unlisted[g.number] = err.Error()
+	l.unlisted[g.number] = err
 	l.mu.Unlock()
 	if news {
 		l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segmentName(g.number), "error", err)
 	}
+}
+
+// Unlisted returns why Unrecovered has left rooms out: for each file of the log that could not be read, the last reason.
+func (l *Log) Unlisted() []error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.unlisted))
 }
 
 // waitingRooms is one run of waiting.
