@@ -78,8 +78,8 @@ func TestRegistry(t *testing.T) {
 	}
 	n.Remove(b)
 	n.Remove(c)
-	if r.Len() != 1 || len(n.lone)+len(n.crowds) != 0 || n.Connections("x") != nil {
-		t.Errorf("%d connections and %d rooms are left", r.Len(), len(n.lone)+len(n.crowds))
+	if r.Len() != 1 || len(n.single)+len(n.sets) != 0 || n.Connections("x") != nil {
+		t.Errorf("%d connections and %d rooms are left", r.Len(), len(n.single)+len(n.sets))
 	}
 }
 
@@ -116,8 +116,8 @@ func TestRegistryAgainstAModel(t *testing.T) {
 		if r.Len() != total || len(r.All()) != total {
 			t.Fatalf("%d and %d connections, want %d", r.Len(), len(r.All()), total)
 		}
-		for _, crowd := range rooms.crowds {
-			if len(crowd.list) == 1 {
+		for _, connections := range rooms.sets {
+			if len(connections.list) == 1 {
 				shared++
 			}
 		}

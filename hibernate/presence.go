@@ -10,50 +10,48 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Presence: what clients show each other while they are there. It belongs to the
-// connection, so no room has to be awake for it, and nothing of it is stored.
+// Presence is what clients show each other while they are connected. It belongs to the connection, so no room has to be awake
+// for it, and it is not stored.
 //
-// Everything that happens in one room gets its place in one order under one lock, so what a client is told when
-// it begins to take part, and what it is told afterwards, fit together with nothing lost between and nothing
-// twice. No lock is held while a link is sent something. A client gets what has changed since it was last told,
-// as soon as its link has taken that: of several changes of one peer only the last. See gathering.go.
+// One lock puts all changes in one room in order. So what a client is sent when it begins to take part, and what it is sent after
+// that, fit together: no change is lost or sent twice. No lock is held while frames are sent. A client is sent the changes
+// since the last time as soon as its link has taken the frames before. Of several changes of one peer it gets the last. See
+// room_presence.go.
 
-// MaxRoomPresence is how many bytes the presence of all clients of one room may take as
-// it goes over the wire, names and connection ids included. Each who begins to take part
-// is sent all of it.
+// MaxRoomPresence is how many bytes on the wire the presence of all clients of one room may take, with names and
+// connection ids. Each client that begins to take part is sent all of it.
 const MaxRoomPresence = 8 << 20
 
-// Why a presence is refused. What the client showed before stays.
+// The errors of Show. What the client showed before stays.
 var (
 	ErrPresenceTooLarge = fmt.Errorf("hibernate: a presence of more than %d bytes", syncproto.MaxPresenceBytes)
 	ErrPresenceFull     = fmt.Errorf("hibernate: a room's presence of more than %d bytes", MaxRoomPresence)
 )
 
-// A Presence knows who takes part in the presence of which room of a host. The zero
-// Presence is ready for use. It must not be copied.
+// A Presence is the presence of all rooms of a host. The zero Presence is ready for use. It must not be copied.
 type Presence struct {
-	// Panicked is told of a Link that panicked while its client was told what others show. Its connection is
-	// told nothing more, and the others what they are to be. It is set before the first use; nil: nobody is told.
+	// Panicked is called after a Link has panicked while frames were sent to it. Its client is sent nothing more. It is set
+	// before the first use, and may be nil.
 	Panicked func(key Key, c *Connection, value any, stack []byte)
 
-	mu       sync.RWMutex
-	rooms    map[Key]*gathering // a room in which nobody takes part is not in it
-	peak     int                // the most rooms since the map was made
-	closed   bool
-	clearing int           // rooms in which the others are being told of who has left
-	cleared  chan struct{} // closed when there are none; nil if nobody waits for it
+	mu         sync.RWMutex
+	rooms      map[Key]*roomPresence // only rooms that have members
+	peak       int                   // the most rooms since the map was made
+	closed     bool
+	announcing int           // calls of announceLeft that are running
+	announced  chan struct{} // closed when there are none; nil if nobody waits for it
 }
 
 // shown is what a connection shows. It is immutable.
 type shown struct {
-	peer []byte          // as a member of a frame's peers
-	data json.RawMessage // the part of it that the client chose; nil: the connection has ended
+	peer []byte          // as an entry of a frame's peers
+	data json.RawMessage // the client's value, which is a part of peer; nil: the connection has ended
 }
 
 var ended = &shown{}
 
-// Presence is what the client shows to the others; nil if it takes no part. It must
-// not be changed. It is safe from any goroutine, and never waits.
+// Presence returns what the client shows to the others; nil if it does not take part. It must not be changed. It is safe from any
+// goroutine and does not block.
 func (c *Connection) Presence() json.RawMessage {
 	if s := c.shown.Load(); s != nil {
 		return s.data
@@ -61,10 +59,10 @@ func (c *Connection) Presence() json.RawMessage {
 	return nil
 }
 
-// Show sets what a connection of a room shows to those who take part, which is one
-// JSON value; null ends its part. It tells them, and who begins to take part is told of all,
-// itself included. id is under what it is shown. The errors are ErrPresenceTooLarge and ErrPresenceFull; behind Leave and
-// Close it does nothing. The value is not kept.
+// Show sets what a connection of a room shows to the members of the room's presence. The value is one JSON value; null ends
+// the connection's part. The members are sent the change. A connection that begins to take part is sent what all members show, its own
+// value among it. id is the connection's name in what the others are sent. The errors are ErrPresenceTooLarge, ErrPresenceFull, and one for
+// a value that is not JSON. After Leave and Close it does nothing. The value is not kept.
 func (p *Presence) Show(key Key, c *Connection, id string, value json.RawMessage) error {
 	if len(value) > syncproto.MaxPresenceBytes {
 		return ErrPresenceTooLarge
@@ -76,90 +74,91 @@ func (p *Presence) Show(key Key, c *Connection, id string, value json.RawMessage
 	if string(value) == "null" && c.Presence() == nil {
 		return nil
 	}
-	g := p.enter(key)
+	g := p.lock(key)
 	if g == nil {
 		return nil
 	}
 	if string(value) == "null" {
-		g.end(c)
+		g.hide(c)
 	} else {
 		err = g.show(c, id, value)
 	}
-	p.handOver(key, g, g.due())
+	p.deliver(key, g, g.due())
 	return err
 }
 
-// Leave ends the part of a connection that has ended, for good. It never waits: a
-// goroutine tells the others, of all who have left meanwhile at once.
+// Leave ends the part of a connection that has ended; Show does nothing for it from then on. It does not block. A goroutine
+// sends the change to the others, together with those of all connections that have left in the meantime.
 func (p *Presence) Leave(key Key, c *Connection) {
 	for {
 		old := c.shown.Load()
 		switch {
 		case old == nil && c.shown.CompareAndSwap(nil, ended):
-			return // it takes no part, and Show does not let it any more
+			return // it takes no part, and Show refuses it from now on
 		case old != nil && old.data == nil:
 			return
 		case old != nil:
-			// Until the others are told it is one of them, with what it showed last.
+			// It stays a member, with the value that it showed last, until removeEnded runs.
 			if left := (&shown{peer: old.peer}); c.shown.CompareAndSwap(old, left) {
-				p.left(key)
+				p.memberLeft(key)
 				return
 			}
 		}
 	}
 }
 
-// left sees to it that clear looks at a room.
-func (p *Presence) left(key Key) {
+// memberLeft starts announceLeft for a room, if it does not run.
+func (p *Presence) memberLeft(key Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	g := p.rooms[key] // there as long as somebody is in it, but for Close
+	g := p.rooms[key] // nil only after Close, because the connection is a member
 	if g == nil || g.leaving.Add(1) > 1 {
 		return
 	}
-	p.clearing++
-	go p.clear(key, g) // ends when nobody has left since it looked
+	p.announcing++
+	go p.announceLeft(key, g) // ends when no connection has left since it looked
 }
 
-// clear takes those out of a gathering who have left, and tells the others.
-func (p *Presence) clear(key Key, g *gathering) {
+// announceLeft removes the members of a room that have left, and sends that to the others.
+func (p *Presence) announceLeft(key Key, g *roomPresence) {
 	for n := int32(1); n > 0; {
 		n = g.leaving.Load()
 		g.mu.Lock()
-		g.clear()
-		p.handOver(key, g, g.due())
+		g.removeEnded()
+		p.deliver(key, g, g.due())
 		n = g.leaving.Add(-n)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.clearing--
-	if p.clearing == 0 && p.cleared != nil {
-		close(p.cleared)
-		p.cleared = nil
+	p.announcing--
+	if p.announcing == 0 && p.announced != nil {
+		close(p.announced)
+		p.announced = nil
 	}
 }
 
-// Settle waits until the others have been told of all who had left before.
-func (p *Presence) Settle(ctx context.Context) error {
+// Flush waits until the changes of all calls of Leave that have returned have been sent to the others. It returns ctx's error
+// if ctx ends first.
+func (p *Presence) Flush(ctx context.Context) error {
 	p.mu.Lock()
-	if p.clearing == 0 {
+	if p.announcing == 0 {
 		p.mu.Unlock()
 		return nil
 	}
-	if p.cleared == nil {
-		p.cleared = make(chan struct{})
+	if p.announced == nil {
+		p.announced = make(chan struct{})
 	}
-	cleared := p.cleared
+	announced := p.announced
 	p.mu.Unlock()
 	select {
-	case <-cleared:
+	case <-announced:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// Close ends everybody's part, and tells nobody: all connections are about to end.
+// Close ends the part of all connections and sends nothing, because all connections are about to end.
 func (p *Presence) Close() {
 	p.mu.Lock()
 	rooms := p.rooms
@@ -172,9 +171,8 @@ func (p *Presence) Close() {
 	}
 }
 
-// enter locks the gathering of a room, which begins if there is none. It is nil behind
-// Close.
-func (p *Presence) enter(key Key) *gathering {
+// lock returns the roomPresence of a room, locked. It makes one if there is none. After Close it returns nil.
+func (p *Presence) lock(key Key) *roomPresence {
 	for {
 		p.mu.RLock()
 		g, closed := p.rooms[key], p.closed
@@ -183,20 +181,20 @@ func (p *Presence) enter(key Key) *gathering {
 			return nil
 		}
 		if g == nil {
-			g = p.begin(key)
+			g = p.make(key)
 		}
 		if g == nil {
 			return nil
 		}
 		g.mu.Lock()
-		if !g.over {
+		if !g.closed {
 			return g
 		}
 		g.mu.Unlock()
 	}
 }
 
-func (p *Presence) begin(key Key) *gathering {
+func (p *Presence) make(key Key) *roomPresence {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -204,9 +202,9 @@ func (p *Presence) begin(key Key) *gathering {
 	}
 	g := p.rooms[key]
 	if g == nil {
-		g = new(gathering)
+		g = new(roomPresence)
 		if p.rooms == nil {
-			p.rooms = make(map[Key]*gathering)
+			p.rooms = make(map[Key]*roomPresence)
 		}
 		p.rooms[key] = g
 		p.peak = max(p.peak, len(p.rooms))
@@ -214,25 +212,25 @@ func (p *Presence) begin(key Key) *gathering {
 	return g
 }
 
-// exit unlocks a gathering, and lets it go where nobody is left, and nobody is being told anything.
-func (p *Presence) exit(key Key, g *gathering) {
+// unlock unlocks a roomPresence, and drops it if it has no members and nothing is being sent.
+func (p *Presence) unlock(key Key, g *roomPresence) {
 	defer g.mu.Unlock()
-	if len(g.list) > 0 || g.handing > 0 || g.over {
+	if len(g.list) > 0 || g.delivering > 0 || g.closed {
 		return
 	}
-	g.over = true
+	g.closed = true
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.rooms, key)
 	p.rooms = shrink(p.rooms, &p.peak)
 }
 
-// compact takes the space between tokens out of a value, line breaks among it.
+// compact removes the white space between the tokens of a value.
 func compact(value json.RawMessage) (json.RawMessage, error) {
 	var buf bytes.Buffer
 	buf.Grow(len(value))
 	if err := json.Compact(&buf, value); err != nil {
-		return nil, fmt.Errorf("hibernate: a presence that is no JSON: %w", err)
+		return nil, fmt.Errorf("hibernate: a presence that is not JSON: %w", err)
 	}
 	return buf.Bytes(), nil
 }

@@ -121,7 +121,7 @@ func mustShow(t *testing.T, p *Presence, key Key, c *Connection, value string) {
 
 func settled(t *testing.T, p *Presence) {
 	t.Helper()
-	if err := p.Settle(t.Context()); err != nil {
+	if err := p.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -312,14 +312,14 @@ func TestPresenceManyLeave(t *testing.T) {
 		mustShow(t, &p, key, conns[i], "1")
 	}
 	before := len(link.frames)
-	g := p.enter(key) // as a broadcast that is under way
+	g := p.lock(key) // as a broadcast that is under way
 	for _, c := range conns {
 		p.Leave(key, c)
 		if c.Presence() != nil {
 			t.Fatal("who has left shows something")
 		}
 	}
-	p.exit(key, g)
+	p.unlock(key, g)
 	settled(t, &p)
 	link.check(t, map[string]string{name(stays): "1"})
 	if n := len(link.frames) - before; n > 2 {
@@ -335,8 +335,8 @@ func TestPresenceForgets(t *testing.T) {
 	key := Key{"n", "x"}
 	stays, link := join(&r)
 	mustShow(t, &p, key, stays, "1")
-	g := p.enter(key)
-	p.exit(key, g)
+	g := p.lock(key)
+	p.unlock(key, g)
 	listed := func() (n int) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -386,8 +386,8 @@ func TestPresenceReplaces(t *testing.T) {
 		mustShow(t, &p, key, last, `"`+strings.ReplaceAll(most, "x", "y")+`"`)
 		mustShow(t, &p, key, last, `"`+most+`"`)
 	}
-	g := p.enter(key)
-	p.exit(key, g)
+	g := p.lock(key)
+	p.unlock(key, g)
 	sum := 0
 	for _, m := range g.list {
 		sum += len(m.c.shown.Load().peer)

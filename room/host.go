@@ -365,7 +365,7 @@ func (h *Host) Quiet(ctx context.Context) error {
 		return err
 	}
 	h.stocking.wait() // a millisecond or two
-	return h.presence.Settle(ctx)
+	return h.presence.Flush(ctx)
 }
 
 // Settle waits until a room has served all that was sent to it before, and has
@@ -377,7 +377,7 @@ func (h *Host) Settle(ctx context.Context, key Key) error {
 	if _, err := h.actors.Request(ctx, key, settleMessage{}); err != nil {
 		return err
 	}
-	return h.presence.Settle(ctx)
+	return h.presence.Flush(ctx)
 }
 
 // Crash ends a room's life as a fault would: what waits for it goes to the next
