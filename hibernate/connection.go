@@ -20,18 +20,21 @@ type Identity struct {
 	Claims map[string]any
 }
 
-// A Link carries messages to one client: a socket, a test's mailbox, another
-// process. Both methods are safe from any goroutine and never block. A link that has a method Probe() as well
-// is asked by it to end soon if its client is gone, and one with Receipt() to find out soon what the client
-// has received; neither blocks. One with Unread() (read func()) is told that nothing is taken from its client until read is called, and
-// may end if the client hangs up meanwhile. One with SendThen(then func(), frames ...*Frame) (waits bool), which is Send and calls then
-// once nothing of the frames waits any more, gets presence no faster than it takes it.
+// A Link carries messages to one client: a socket, a test's mailbox, another process. Its methods are safe from any goroutine and do
+// not block. A link may have more methods:
+//
+//	Probe()                                               end soon if the client is gone
+//	Receipt()                                             find out soon what the client has received
+//	Unread() (read func())                                nothing is read from the client until read is called; the link may
+//	                                                      end if the client hangs up before that
+//	SendThen(then func(), frames ...*Frame) (waits bool)  Send, and call then when none of the frames waits any more; such a link
+//	                                                      gets presence no faster than it takes it
 type Link interface {
 	// Send queues frames, in order. A link that cannot take them closes itself;
 	// frames for a closed link are dropped.
 	Send(frames ...*Frame)
 	// Close ends the link with a WebSocket close code and a reason of at most
-	// 123 bytes, behind everything that was queued before.
+	// 123 bytes, after everything that was queued before.
 	Close(code int, reason string)
 }
 
@@ -44,7 +47,7 @@ type Connection struct {
 	Serial   uint64    // its number within the process, never used twice
 	Identity *Identity // who it is; never nil, see Identify
 	Link     Link
-	names    string // the id and behind it the room's name: one piece of memory
+	names    string // the id, followed by the room's name
 
 	// Written by the room's actor, and by Drop.
 
@@ -55,26 +58,27 @@ type Connection struct {
 	sent      atomic.Uint64
 	confirmed atomic.Uint64
 	answered  atomic.Int64          // Unix nanoseconds of the last automatic answer; 0: none
-	shown     atomic.Pointer[shown] // what the others see of it; nil: it takes no part. See Presence
+	shown     atomic.Pointer[shown] // its presence; nil: it takes no part
 	stage     atomic.Uint32         // bits, see stageGiven
 
-	// Returned is the room's own note, owned by its actor: a connection of the same id and
-	// user was here before, and took rows without cursors. It is here, where it takes no room.
+	// Returned and Waits belong to the room's actor. They are here because they take no memory here.
+
+	// Returned says that a connection of the same id and user was here before, and took rows without cursors.
 	Returned bool
-	// Waits is one, too: what the room waits for before it raises its note on the connection; 0: nothing.
+	// Waits is what the room waits for before it raises the mark that it keeps of the connection; 0: nothing.
 	Waits uint8
 
 	// Immutable; here for the same reason.
 
-	Named bool  // the client chose its id itself, so it may come back under it
-	id    uint8 // how many bytes of names are the id
+	Named bool  // the client chose its id itself, so it may come back with it
+	id    uint8 // length of the id in names, in bytes
 }
 
 // MaxConnectionID is the longest id of a connection, in bytes.
 const MaxConnectionID = 128
 
-// Name gives a connection its id, of at most MaxConnectionID bytes, and the name of its
-// room: once, before anybody else has it. The strings are copied.
+// Name sets a connection's id, of at most MaxConnectionID bytes, and the name of its room. It is called once, before other goroutines
+// have the connection. The strings are copied.
 func (c *Connection) Name(id, room string) {
 	if len(id) > MaxConnectionID {
 		panic("hibernate: a connection's id is too long")
@@ -82,11 +86,10 @@ func (c *Connection) Name(id, room string) {
 	c.names, c.id = id+room, uint8(len(id))
 }
 
-// ID is chosen by the client and kept over its reconnects; it is not unique, and no proof of
-// anything.
+// ID returns the connection's id. The client chooses it and keeps it when it reconnects. It is not unique and proves nothing.
 func (c *Connection) ID() string { return c.names[:c.id] }
 
-// Room is the name of its room, without the namespace.
+// Room returns the name of the connection's room, without the namespace.
 func (c *Connection) Room() string { return c.names[c.id:] }
 
 // A State is what a room's handler keeps with a connection.
@@ -95,8 +98,7 @@ type State struct {
 	Attachment []byte   // at most MaxAttachment; nil for none
 }
 
-// Identify gives what a Connection's Identity points at. All those who are nobody in
-// particular share one.
+// Identify returns a pointer to an identity, for Connection.Identity. All anonymous identities share one.
 func Identify(id Identity) *Identity {
 	if id.Subject == "" && id.Claims == nil {
 		return nobody
@@ -113,7 +115,7 @@ type rare struct {
 	client string // see Numbers
 }
 
-// State is what the handler keeps with the connection.
+// State returns what the handler keeps with the connection.
 func (c *Connection) State() State {
 	if r := c.rare.Load(); r != nil {
 		return r.state
@@ -121,10 +123,10 @@ func (c *Connection) State() State {
 	return State{}
 }
 
-// SetState changes what State gives.
+// SetState sets what State returns.
 func (c *Connection) SetState(s State) { c.setRare(rare{s, c.Kept(), c.Numbers()}) }
 
-// Kept is what the room itself keeps with the connection over its lives; nil: nothing.
+// Kept returns what the room itself keeps with the connection from one of its lives to the next; nil: nothing.
 func (c *Connection) Kept() any {
 	if r := c.rare.Load(); r != nil {
 		return r.kept
@@ -132,16 +134,16 @@ func (c *Connection) Kept() any {
 	return nil
 }
 
-// Keep changes what Kept gives.
+// Keep sets what Kept returns.
 func (c *Connection) Keep(v any) { c.setRare(rare{c.State(), v, c.Numbers()}) }
 
-// A Keepsake is something that many connections keep. It takes no memory of each of them that has nothing else.
+// A Keepsake is a value that many connections keep. It takes no memory in a connection that keeps nothing else.
 type Keepsake struct{ rare rare }
 
-// NewKeepsake makes one of v, which must not be nil.
+// NewKeepsake returns a Keepsake with the value v, which must not be nil.
 func NewKeepsake(v any) *Keepsake { return &Keepsake{rare{kept: v}} }
 
-// KeepShared is Keep with what the keepsake was made of.
+// KeepShared is Keep with the keepsake's value.
 func (c *Connection) KeepShared(k *Keepsake) {
 	if r := c.rare.Load(); r == nil || r.only() {
 		c.rare.Store(&k.rare)
@@ -150,8 +152,8 @@ func (c *Connection) KeepShared(k *Keepsake) {
 	c.Keep(k.rare.kept)
 }
 
-// Drop has the connection keep nothing if what it keeps is one of vs. Unlike Keep, Drop is safe from any goroutine. A Keep
-// at the same time wins.
+// Drop removes what the connection keeps, if it is one of vs. Unlike Keep, Drop is safe from any goroutine. If Keep is called at the
+// same time, its value stays.
 func (c *Connection) Drop(vs ...any) {
 	for {
 		r := c.rare.Load()
@@ -168,11 +170,10 @@ func (c *Connection) Drop(vs ...any) {
 	}
 }
 
-// only reports whether there is nothing but what is kept.
+// only reports whether kept is the only field that may be set.
 func (r *rare) only() bool { return r.state.Tags == nil && r.state.Attachment == nil && r.client == "" }
 
-// Numbers is the name of the client whose numbered actions came last over this connection; "" where
-// none has.
+// Numbers returns the name of the client whose numbered actions came last over this connection; "" if there were none.
 func (c *Connection) Numbers() string {
 	if r := c.rare.Load(); r != nil {
 		return r.client
@@ -180,7 +181,7 @@ func (c *Connection) Numbers() string {
 	return ""
 }
 
-// SetNumbers changes what Numbers gives.
+// SetNumbers sets what Numbers returns.
 func (c *Connection) SetNumbers(client string) { c.setRare(rare{c.State(), c.Kept(), client}) }
 
 func (c *Connection) setRare(r rare) {
@@ -192,10 +193,10 @@ func (c *Connection) setRare(r rare) {
 	c.rare.Store(&keep)
 }
 
-// AutoAnswered notes that the client was answered without its room.
+// AutoAnswered records that the client was answered without its room.
 func (c *Connection) AutoAnswered(at time.Time) { c.answered.Store(at.UnixNano()) }
 
-// LastAutoAnswer is when that last was, and the zero time if it never was.
+// LastAutoAnswer returns the time of the last AutoAnswered; the zero time if there was none.
 func (c *Connection) LastAutoAnswer() time.Time {
 	at := c.answered.Load()
 	if at == 0 {
@@ -209,28 +210,27 @@ func (c *Connection) LastAutoAnswer() time.Time {
 const (
 	seqBits     = 48
 	seqMask     = 1<<seqBits - 1
-	mostAnswers = 1<<(64-seqBits) - 1 // so many are never confirmed
+	mostAnswers = 1<<(64-seqBits) - 1 // the count stops here, and then no answer is known to be confirmed
 )
 
-// Handed notes that everything up to a room's commit has been given to the link. Calls of Handed
-// and Answered exclude each other.
+// Handed records that everything up to a commit of the room has been given to the link. Calls of Handed and Answered must not run at
+// the same time.
 func (c *Connection) Handed(seq uint64) {
 	c.sent.Store(c.sent.Load()&^seqMask | seq&seqMask)
 	c.stage.Or(stageGiven)
 }
 
-// Answered notes that the last frame of an answer has been given to the link.
+// Answered records that the last frame of an answer has been given to the link.
 func (c *Connection) Answered() {
 	if mark := c.sent.Load(); mark>>seqBits < mostAnswers {
 		c.sent.Store(mark + 1<<seqBits)
 	}
 }
 
-// HandedSeq is the last commit that has been given to the link.
+// HandedSeq returns the last commit that has been given to the link.
 func (c *Connection) HandedSeq() uint64 { return c.sent.Load() & seqMask }
 
-// Given tells whether anything was ever given to the link; Mark is 0 in a room without
-// commits, too.
+// Given reports whether anything was ever given to the link. Mark does not say so, because it is also 0 in a room without commits.
 func (c *Connection) Given() bool { return c.stage.Load()&stageGiven != 0 }
 
 // What a connection has been through, as bits of its stage.
@@ -241,35 +241,34 @@ const (
 	stageNoted                // the room's file says that it is there
 )
 
-// End notes that the connection's link has ended, or that its room has refused it. [Rooms.Add] does not take the
-// connection after that.
+// End records that the connection's link has ended, or that its room has refused it. After End, [Rooms.Add] does not add the
+// connection.
 func (c *Connection) End() { c.stage.Or(stageEnded) }
 
 // Ended reports whether End was called.
 func (c *Connection) Ended() bool { return c.stage.Load()&stageEnded != 0 }
 
-// Note notes that the room's file has a note of the connection, see Noted.
+// Note records that the room's file has a note of the connection.
 func (c *Connection) Note() { c.stage.Or(stageNoted) }
 
-// Noted reports whether Note was called: a room that sleeps finds the note when it wakes.
+// Noted reports whether Note was called. A room that wakes finds the note in its file.
 func (c *Connection) Noted() bool { return c.stage.Load()&stageNoted != 0 }
 
-// Admit notes that the room has accepted the connection, and owes it a hook at its end.
+// Admit records that the room has accepted the connection, and has to run a hook when it ends.
 func (c *Connection) Admit() { c.stage.Or(stageAdmitted) }
 
-// Dismiss notes that the room has been told of the connection's end.
+// Dismiss records that the room has been told of the connection's end.
 func (c *Connection) Dismiss() { c.stage.And(^uint32(stageAdmitted)) }
 
 // Admitted reports whether Admit was called, and Dismiss was not.
 func (c *Connection) Admitted() bool { return c.stage.Load()&stageAdmitted != 0 }
 
-// Mark stands for all that has been given to the link; it never falls but where the room's
-// history does. A transport that
-// puts a ping behind what it has queued passes the mark of that moment to
-// Confirm when the pong comes back: TCP keeps order, so the client has it all.
+// Mark returns a number for all that has been given to the link. It grows, unless the room's history is taken back. A transport
+// sends a ping after what it has queued, and passes the mark of that moment to Confirm when the pong comes: because TCP keeps
+// order, the client has received everything before the ping.
 func (c *Connection) Mark() uint64 { return c.sent.Load() }
 
-// Confirm notes that the client has received everything up to mark.
+// Confirm records that the client has received everything up to mark.
 func (c *Connection) Confirm(mark uint64) {
 	for {
 		old := c.confirmed.Load()
@@ -279,11 +278,11 @@ func (c *Connection) Confirm(mark uint64) {
 	}
 }
 
-// Confirmed is the highest mark that was confirmed.
+// Confirmed returns the highest mark that was confirmed.
 func (c *Connection) Confirmed() uint64 { return c.confirmed.Load() }
 
-// ConfirmedSeq is the last commit that the client is known to have received. answered reports
-// whether it has received every answer, too.
+// ConfirmedSeq returns the last commit that the client is known to have received. answered reports whether it has received all
+// answers too.
 func (c *Connection) ConfirmedSeq() (seq uint64, answered bool) {
 	confirmed := c.confirmed.Load()
 	answers := confirmed >> seqBits

@@ -30,16 +30,16 @@ type Frame struct {
 
 	// Safe from any goroutine.
 
-	waits  atomic.Int32           // in how many places it waits; see Keep
-	memory atomic.Pointer[Memory] // for which it counts while it does: the first that it was kept for
+	waits  atomic.Int32           // number of places where it waits; see Keep
+	memory atomic.Pointer[Memory] // the one that it counts for while it waits: that of the first Keep
 }
 
-// Keep notes that the frame waits in one more place: for a commit, in a socket's queue. However many
-// they are, it counts once for a Memory: for m, or for the one that it was kept for first. Each Keep is ended by one Drop.
+// Keep records that the frame waits in one more place, for a commit or in a socket's queue. However many places there are, the
+// frame counts once, and for one Memory: that of the first Keep. Each Keep needs one Drop.
 func (f *Frame) Keep(m *Memory) {
 	if f.memory.Load() == nil {
 		if m == nil {
-			m = NewMemory(math.MaxInt64) // whoever takes must be who gives
+			m = NewMemory(math.MaxInt64) // a later Keep must not choose another one
 		}
 		f.memory.CompareAndSwap(nil, m)
 	}
@@ -48,14 +48,14 @@ func (f *Frame) Keep(m *Memory) {
 	}
 }
 
-// Drop notes that the frame no longer waits in one place.
+// Drop records that the frame no longer waits in one of the places.
 func (f *Frame) Drop() {
 	if f.waits.Add(-1) == 0 {
 		f.memory.Load().Give(len(f.wire))
 	}
 }
 
-// Room is how many bytes may still be taken where the frame counts; m is where it would if it had never been kept.
+// Room returns how many more bytes the Memory may take that the frame counts for, or m if the frame was never kept.
 func (f *Frame) Room(m *Memory) int64 {
 	if own := f.memory.Load(); own != nil {
 		m = own
@@ -63,13 +63,13 @@ func (f *Frame) Room(m *Memory) int64 {
 	return m.Free()
 }
 
-// TextFrame makes a text message of what encode appends to the slice that it
-// is given. The result must be valid UTF-8. size is a hint of its length.
+// TextFrame returns a text message with what encode appends to its argument, which must be valid UTF-8. size is a hint of the
+// message's length in bytes.
 func TextFrame(size int, encode func(dst []byte) []byte) *Frame {
 	return newFrame(opText, size, encode)
 }
 
-// BinaryFrame makes a binary message of a copy of data.
+// BinaryFrame returns a binary message with a copy of data.
 func BinaryFrame(data []byte) *Frame {
 	return newFrame(opBinary, len(data), func(dst []byte) []byte { return append(dst, data...) })
 }
@@ -94,12 +94,11 @@ func newFrame(op byte, size int, encode func([]byte) []byte) *Frame {
 	return &Frame{wire: buf[start:], payload: headRoom - start, binary: op == opBinary}
 }
 
-// Payload is the message itself. It must not be changed.
+// Payload returns the message itself. It must not be changed.
 func (f *Frame) Payload() []byte { return f.wire[f.payload:] }
 
-// Wire is the message as one WebSocket frame, header and payload. It must not
-// be changed.
+// Wire returns the message as one WebSocket frame, header and payload. It must not be changed.
 func (f *Frame) Wire() []byte { return f.wire }
 
-// Binary tells a binary message from a text one.
+// Binary reports whether the message is a binary one.
 func (f *Frame) Binary() bool { return f.binary }

@@ -6,26 +6,25 @@ import (
 	"sync/atomic"
 )
 
-// ErrMemory is returned where a message is refused because the node has no memory left for messages.
+// ErrMemory is the error of a message that is refused because the node has no memory left for messages.
 var ErrMemory = errors.New("hibernate: the node keeps as many bytes of messages as it may")
 
-// A Memory counts bytes that are kept for clients: messages that wait for a room or are in work, and
-// frames that wait for a commit or for a socket. It is a budget and holds none of them. Whoever has taken
-// bytes gives the same number back, once. A nil Memory counts nothing and has no limit. Its methods are safe from
-// any goroutine, and never block.
+// A Memory is a budget of bytes that are kept for clients: messages that wait for a room or are being served, and frames that wait
+// for a commit or for a socket. It counts the bytes and does not hold them. Bytes that were taken are given back once. A nil
+// Memory counts nothing and has no limit. The methods are safe from any goroutine and do not block.
 type Memory struct {
 	limit int64
-	whole *Memory // of which it is a part; nil: of none
+	whole *Memory // nil, or the Memory that it is a part of
 	used  atomic.Int64
 }
 
-// NewMemory makes a Memory with a limit in bytes.
+// NewMemory returns a Memory with a limit in bytes.
 func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
 
-// Part makes a Memory with a limit of its own, whose bytes count for m too.
+// Part returns a Memory with a limit of its own. Its bytes count for m too.
 func (m *Memory) Part(limit int64) *Memory { return &Memory{limit: limit, whole: m} }
 
-// Admit takes n bytes, or returns ErrMemory where the limit would be passed.
+// Admit takes n bytes. It takes none and returns ErrMemory if that would pass the limit.
 func (m *Memory) Admit(n int) error {
 	if m == nil {
 		return nil
@@ -41,7 +40,7 @@ func (m *Memory) Admit(n int) error {
 	return nil
 }
 
-// Take takes n bytes, over the limit too: of what cannot be refused any more.
+// Take takes n bytes, even above the limit. It is for what can no longer be refused.
 func (m *Memory) Take(n int) {
 	for ; m != nil; m = m.whole {
 		m.used.Add(int64(n))
@@ -51,7 +50,7 @@ func (m *Memory) Take(n int) {
 // Give gives n bytes back.
 func (m *Memory) Give(n int) { m.Take(-n) }
 
-// Used is how many bytes are taken.
+// Used returns how many bytes are taken.
 func (m *Memory) Used() int64 {
 	if m == nil {
 		return 0
@@ -59,7 +58,7 @@ func (m *Memory) Used() int64 {
 	return m.used.Load()
 }
 
-// Limit is how many bytes may be taken.
+// Limit returns how many bytes may be taken.
 func (m *Memory) Limit() int64 {
 	if m == nil {
 		return math.MaxInt64
@@ -67,7 +66,7 @@ func (m *Memory) Limit() int64 {
 	return m.limit
 }
 
-// Free is how many bytes may still be taken, of m and of what it is a part of; 0 where the limit is passed.
+// Free returns how many more bytes may be taken, of m and of the Memory that it is a part of; 0 if the limit is passed.
 func (m *Memory) Free() int64 {
 	free := int64(math.MaxInt64)
 	for ; m != nil; m = m.whole {
