@@ -195,7 +195,7 @@ func TestHostMemories(t *testing.T) {
 	}
 
 	var l losses
-	room := func(i int) Key { return Key{"n", fmt.Sprint(i)} }
+	room := func(i int) Key { return Key{Namespace: "n", Room: fmt.Sprint(i)} }
 	l.put(room(0), 0)
 	if l.alone != nil {
 		t.Error("a room that has lost nothing is remembered")
