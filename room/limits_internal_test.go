@@ -1,0 +1,296 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// When a client's id says that it was made, and when a room may have forgotten it.
+func TestClientAge(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	rest := strings.Repeat("r", 16)
+	for client, want := range map[string]int64{
+		"1700000000000." + rest:     1_700_000_000_000,
+		"0000000000001." + rest:     1,
+		"1700086400000." + rest:     1_700_086_400_000, // a day ahead
+		"1700086400001." + rest:     0,
+		"1700000000000." + rest[1:]: 0,
+		"170000000000." + rest:      0,
+		"17000000000000." + rest:    0,
+		"1700000000000" + rest:      0,
+		"170000000000/." + rest:     0,
+		"170000000000:." + rest:     0,
+		"1700000000009." + rest:     1_700_000_000_009,
+		"":                          0,
+	} {
+		if got := madeAt(client, now); got != want {
+			t.Errorf("%q was made at %d, want %d", client, got, want)
+		}
+	}
+	l := &life{host: &Host{opts: Options{ClientRetention: time.Hour}}}
+	for at, want := range map[int64]bool{-3_600_000: true, -3_599_999: false, -3_600_001: true, 0: false} {
+		if got := l.mayBeForgotten(fmt.Sprintf("%013d.%s", now.UnixMilli()+at, rest), now); got != want {
+			t.Errorf("made %d ms ago it may be forgotten: %v", -at, got)
+		}
+	}
+	if l.mayBeForgotten("somebody", now) {
+		t.Error("an id without a time may be forgotten")
+	}
+}
+
+// A text is cut at its limit, and not within a character.
+func TestClip(t *testing.T) {
+	for _, c := range []struct {
+		s    string
+		n    int
+		want string
+	}{{"abc", 3, "abc"}, {"abc", 2, "ab"}, {"äbc", 1, ""}, {"aäc", 2, "a"}, {"aäc", 3, "aä"}, {"a€", 3, "a"}, {"a€", 2, "a"}, {"abc", 0, ""}, {"", 0, ""}} {
+		if got := clip(c.s, c.n); got != c.want {
+			t.Errorf("%q cut at %d: %q, want %q", c.s, c.n, got, c.want)
+		}
+	}
+	for code, fine := range map[string]bool{"a": true, "a_1": true, strings.Repeat("a", 64): true, "": false, "1a": false, "_a": false, "A": false, "a-b": false, strings.Repeat("a", 65): false} {
+		err := func() (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					err = nil
+				}
+			}()
+			return Abort(code, strings.Repeat("m", 501))
+		}()
+		if fine != (err != nil) {
+			t.Errorf("the code %q: %v", code, err)
+		}
+		if got, message := ErrorCode(err); fine && (string(got) != code || len(message) != 500) {
+			t.Errorf("the code %q is sent as %s, with %d bytes", code, got, len(message))
+		}
+	}
+}
+
+// What a failure means for an action's number.
+func TestJudge(t *testing.T) {
+	panicked := &panicError{text: "x"}
+	for _, c := range []struct {
+		err  error
+		want verdict
+	}{
+		{errors.New("no"), verdictUsed},
+		{Abort("nope", "x"), verdictUsed},
+		{storage.ErrConstraint, verdictUsed},
+		{fmt.Errorf("%w: %w", storage.ErrBatchLost, storage.ErrConstraint), verdictUsed},
+		{panicked, verdictTried},
+		{fmt.Errorf("%w: %w", panicked, storage.ErrIO), verdictKept},
+		{storage.ErrBatchLost, verdictTried},
+		{&Error{Code: syncproto.CodeActionTimeout}, verdictTried},
+		{storage.ErrInterrupted, verdictTried},
+		{&Error{Code: syncproto.CodeAborted}, verdictKept},
+		{storage.ErrClosed, verdictKept},
+		{fmt.Errorf("%w: %w", panicked, storage.ErrClosed), verdictKept},
+		{storage.ErrIO, verdictKept},
+		{storage.ErrFull, verdictKept},
+		{storage.ErrCorrupt, verdictKept},
+		{hibernate.ErrMemory, verdictKept},
+		{actor.ErrOverloaded, verdictKept},
+		{actor.ErrStopped, verdictKept},
+		{actor.ErrUnavailable, verdictKept},
+		{storage.ErrRoomFull, judgeFull()},
+	} {
+		if got := judge(c.err); got != c.want {
+			t.Errorf("%v: %d, want %d", c.err, got, c.want)
+		}
+	}
+	for err, same := range map[error]bool{storage.ErrIO: true, actor.ErrOverloaded: true, errors.New("no"): false, panicked: false} {
+		again := tryAgain(err)
+		if code, _ := ErrorCode(again); !code.Retryable() || (again == err) != same || !errors.Is(again, err) {
+			t.Errorf("%v, to be tried again: %v", err, again)
+		}
+	}
+	for err, want := range map[error]bool{storage.ErrFull: true, fmt.Errorf("%w: %w", storage.ErrFull, storage.ErrIO): false, storage.ErrIO: false} {
+		if full(err) != want {
+			t.Errorf("%v is of a full disk, where nothing was written: %v", err, !want)
+		}
+	}
+	if full(nil) || storageFailed(nil) || storageFailed(errors.New("x")) || !storageFailed(storage.ErrCorrupt) {
+		t.Error("what has failed is not the storage, or is")
+	}
+}
+
+// judgeFull is what a full room means: whether it passes is said by its code.
+func judgeFull() verdict {
+	if syncproto.CodeRoomFull.Retryable() {
+		return verdictKept
+	}
+	return verdictUsed
+}
+
+// What a message takes of the mailbox's memory.
+func TestMessageSizes(t *testing.T) {
+	r := &http.Request{RequestURI: "/abc", Header: http.Header{"Ab": {"1", "234"}, "C": {""}}}
+	conn := &hibernate.Connection{Serial: 7}
+	m := &connectMessage{conn: conn, request: r}
+	for _, c := range []struct {
+		m    actor.Sized
+		want int
+	}{
+		{m, 512 + 4 + 2 + 1 + 3 + 1},
+		{&connectMessage{conn: conn}, 512},
+		{&closeMessage{conn: conn, reason: "bye"}, 515},
+		{&actionMessage{conn: conn, frameBytes: 100, action: ActionRequest{Payload: []byte("12345")}}, 612},
+		{&actionMessage{conn: conn, frameBytes: 100, action: ActionRequest{Payload: []byte("12345")}, in: 1}, 617},
+		{&syncMessage{conn: conn, frameBytes: 9}, 521},
+		{&rawMessage{conn: conn, message: Message{Data: []byte("12")}}, 514},
+		{&requestMessage{request: r, sender: 7, bodyBytes: 1000}, 512 + 1000 + 11},
+		{&holdMessage{conn: conn}, 0},
+		{&thenMessage{sender: 7}, 0},
+	} {
+		if got := c.m.Size(); got != c.want {
+			t.Errorf("%T takes %d bytes, want %d", c.m, got, c.want)
+		}
+		if sender := c.m.Sender(); sender != 7 {
+			t.Errorf("%T is sent by %d", c.m, sender)
+		}
+	}
+	h := &Host{hashes: maphash.MakeSeed()}
+	request := func(address string) *http.Request { return &http.Request{RemoteAddr: address} }
+	alice, bob := Identity{Subject: "alice"}, Identity{Subject: "bob"}
+	if h.sender(alice, request("a:1")) != h.sender(alice, request("b:2")) || h.sender(alice, request("a:1")) == h.sender(bob, request("a:1")) {
+		t.Error("a user is known by an address")
+	}
+	if h.sender(Identity{}, request("10.0.0.1:1")) != h.sender(Identity{}, request("10.0.0.1:2")) || h.sender(Identity{}, request("10.0.0.1:1")) == h.sender(Identity{}, request("10.0.0.2:1")) {
+		t.Error("nobody in particular is not known by the host's address alone")
+	}
+	if h.sender(Identity{}, request("odd")) == h.sender(Identity{}, request("odder")) || h.sender(Identity{}, request("odd"))>>63 != 1 || h.sender(alice, request("x"))>>63 != 1 {
+		t.Error("an address of another form, or a user, may be taken for another or for a connection")
+	}
+}
+
+// What a host remembers of clients and rooms has limits, and the newest are remembered.
+func TestHostMemories(t *testing.T) {
+	var q quiet
+	client := func(i int) quietClient { return quietClient{id: fmt.Sprint(i)} }
+	for i := range maxQuiet {
+		q.note(client(i))
+	}
+	q.note(client(0)) // noted again: its first place is over
+	if !q.has(client(0)) || !q.has(client(1)) || len(q.order) != maxQuiet {
+		t.Errorf("the limit: %v, %v, %d places", q.has(client(0)), q.has(client(1)), len(q.order))
+	}
+	q.note(client(maxQuiet))
+	if !q.has(client(0)) || q.has(client(1)) || !q.has(client(2)) || !q.has(client(maxQuiet)) {
+		t.Error("beyond the limit it is not the oldest that is forgotten")
+	}
+	if q.forget(client(2)); q.has(client(2)) || !q.has(client(3)) {
+		t.Error("what was forgotten is known, or another is not")
+	}
+
+	var l losses
+	room := func(i int) Key { return Key{Namespace: "n", Room: fmt.Sprint(i)} }
+	l.put(room(0), 0)
+	if l.alone != nil {
+		t.Error("a room that has lost nothing is remembered")
+	}
+	for i := range maxLosses {
+		l.put(room(i), i+1)
+	}
+	if got := l.take(room(0)); got != 1 || l.take(room(0)) != 0 {
+		t.Errorf("the first room: %d, or twice", got)
+	}
+	l.put(room(0), 5)
+	l.put(room(maxLosses), 6)
+	if len(l.alone) != 1 || l.take(room(maxLosses)) != 6 {
+		t.Errorf("beyond the limit %d are remembered", len(l.alone))
+	}
+
+	var h hangs
+	action := func(client string, mutation uint64) *actionMessage {
+		return &actionMessage{conn: &hibernate.Connection{Identity: new(hibernate.Identity)}, client: client, mutation: mutation}
+	}
+	if !h.none() {
+		t.Error("some hang from the beginning")
+	}
+	h.note(room(1), action("a", 1))
+	h.note(room(1), action("a", 1))
+	of := hanger{room(1), "a", ""}
+	if last, there := h.of(of); !there || last.tries != 2 || last.counted != 0 || h.none() {
+		t.Errorf("twice: %+v, %v", last, there)
+	}
+	h.count(of)
+	h.note(room(1), action("a", 1))
+	if last, _ := h.of(of); last.tries != 3 || last.counted != 2 {
+		t.Errorf("counted, and once more: %+v", last)
+	}
+	h.note(room(1), action("a", 2))
+	if last, _ := h.of(of); last.tries != 1 || last.counted != 0 || last.mutation != 2 {
+		t.Errorf("the next number: %+v", last)
+	}
+	h.count(hanger{room(2), "a", ""})
+	if _, there := h.of(hanger{room(2), "a", ""}); there {
+		t.Error("who never hung is there when he is counted")
+	}
+	h.forget(of)
+	if _, there := h.of(of); there {
+		t.Error("it is there when it was forgotten")
+	}
+	for i := range maxHangs {
+		h.note(room(1), action(fmt.Sprint(i), 1))
+	}
+	if _, there := h.of(hanger{room(1), "0", ""}); !there || len(h.last) != maxHangs {
+		t.Errorf("at the limit %d are remembered", len(h.last))
+	}
+	if h.note(room(1), action("x", 1)); len(h.last) != 1 {
+		t.Errorf("beyond it %d are", len(h.last))
+	}
+}
+
+// How many rooms may be awake with so many descriptors.
+func TestCheckDescriptors(t *testing.T) {
+	for _, c := range []struct {
+		awake, limit int
+		want         int
+		ok           bool
+	}{
+		{0, 0, 2048, true}, {-1, 0, 2048, true}, {0, 1024, 208, true}, {0, 1 << 20, 2048, true}, {0, 8384, 2048, true}, {0, 8380, 2047, true}, {0, 192, 1, true}, {0, 98, 1, true}, {0, 97, 1, false},
+		{10, 116, 10, true}, {10, 115, 10, false}, {10, 0, 10, true}, {5000, 0, 5000, true},
+	} {
+		o := Options{MaxAwake: c.awake}
+		if err := o.checkDescriptors(c.limit); (err == nil) != c.ok || o.MaxAwake != c.want {
+			t.Errorf("%d awake with %d descriptors: %d, %v", c.awake, c.limit, o.MaxAwake, err)
+		}
+	}
+}
+
+// What a client gets of each error: a code and a text that was written for it.
+func TestErrorCodes(t *testing.T) {
+	for err, want := range map[error]syncproto.Code{
+		ErrNotFound: syncproto.CodeNotFound, storage.ErrIO: syncproto.CodeStorageUnavailable, storage.ErrRoomFull: syncproto.CodeRoomFull, storage.ErrFull: syncproto.CodeStorageUnavailable,
+		storage.ErrTooLarge: syncproto.CodeTooLarge, storage.ErrConstraint: syncproto.CodeConflict, storage.ErrBatchLost: syncproto.CodeAborted, context.DeadlineExceeded: syncproto.CodeActionTimeout,
+		actor.ErrStopped: syncproto.CodeShuttingDown, errors.New("SELECT secret"): syncproto.CodeActionFailed, &Error{Code: "BAD CODE", Message: "x"}: syncproto.CodeActionFailed,
+		&syncproto.Error{Code: syncproto.CodeFrameTooLarge, Message: "x"}: syncproto.CodeFrameTooLarge,
+	} {
+		for _, err := range []error{err, fmt.Errorf("/data/x.db: %w", err)} {
+			code, message := ErrorCode(err)
+			if code != want || message == "" || strings.Contains(message, "/data") || strings.Contains(message, "secret") {
+				t.Errorf("%v: %s, %q", err, code, message)
+			}
+		}
+	}
+	for err, want := range map[error]bool{&Error{}: true, &syncproto.Error{}: true, ErrNotFound: true, errUnhandled: true, storage.ErrIO: false, errors.New("x"): false} {
+		if written(err) != want || written(fmt.Errorf("x: %w", err)) != want {
+			t.Errorf("%v was written for the client: %v", err, !want)
+		}
+	}
+	if (&Error{Code: "a", Message: "b"}).Error() != "a: b" {
+		t.Error("an error's text has no code")
+	}
+}
