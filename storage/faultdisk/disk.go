@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/denrooms/den/storage/dbfile"
 )
 
 // SectorSize is what the disk writes whole, in bytes.
@@ -24,7 +26,7 @@ const SectorSize = 512
 var ErrPowerCut = errors.New("the power was cut")
 
 // ErrInUse: SQLite has files of the disk open.
-var ErrInUse = errors.New("SQLite has files open")
+var ErrInUse = dbfile.ErrInUse
 
 // Trait is a property of a disk, for its whole life.
 type Trait uint8

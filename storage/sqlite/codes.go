@@ -40,6 +40,7 @@ const (
 	ResultFormat     ResultCode = sqlite3.SQLITE_FORMAT
 	ResultNotADB     ResultCode = sqlite3.SQLITE_NOTADB
 
+	ResultIOErrWrite           ResultCode = sqlite3.SQLITE_IOERR_WRITE
 	ResultConstraintForeignKey ResultCode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 	ResultConstraintNotNull    ResultCode = sqlite3.SQLITE_CONSTRAINT_NOTNULL
 )

@@ -1,0 +1,4 @@
+package dbfile
+
+// setDescriptionLock is F_OFD_SETLK.
+const setDescriptionLock = 90

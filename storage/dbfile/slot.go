@@ -1,0 +1,262 @@
+package dbfile
+
+// What SQLite has open: sqlite3_io_methods. Each method finds its slot by the number in SQLite's sqlite3_file,
+// and calls the file that is installed there.
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"unsafe"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/sqlite"
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// slot is a file that SQLite has open. It belongs to the goroutine that uses the connection.
+type slot struct {
+	sys         *system
+	file        vfs.File // what is installed; nil: nothing is, and SQLite may close it and no more
+	locks       Locker   // the file's; nil: it has none
+	path        string   // "": it has no name
+	files       *Files   // the connection's, if it holds its database
+	deleteAfter bool     // the name goes with it
+}
+
+// openFile is what SQLite allocates for an open file. It must begin as sqlite3_file.
+type openFile struct {
+	sqlite3.Tsqlite3_file
+	handle uintptr // finds the slot
+}
+
+func slotOf(file uintptr) *slot { return registered.slots.Find((*openFile)(cmem.Pointer(file)).handle) }
+
+// The tables of methods, where SQLite finds them. Version 1 has no shared memory. Who holds its database has no
+// more locks to take, and the WAL's index in memory of its own.
+var (
+	plainTable = sqlite3.Tsqlite3_io_methods{
+		FiVersion: 1, FxClose: cmem.Func(xClose), FxRead: cmem.Func(xRead), FxWrite: cmem.Func(xWrite), FxTruncate: cmem.Func(xTruncate),
+		FxSync: cmem.Func(xSync), FxFileSize: cmem.Func(xFileSize), FxLock: cmem.Func(xLock), FxUnlock: cmem.Func(xUnlock),
+		FxCheckReservedLock: cmem.Func(xCheckReservedLock), FxFileControl: cmem.Func(xFileControl),
+		FxSectorSize: cmem.Func(xSectorSize), FxDeviceCharacteristics: cmem.Func(xDeviceCharacteristics),
+	}
+	heldTable = sqlite3.Tsqlite3_io_methods{
+		FiVersion: 2, FxClose: cmem.Func(xClose), FxRead: cmem.Func(xRead), FxWrite: cmem.Func(xWrite), FxTruncate: cmem.Func(xTruncate),
+		FxSync: cmem.Func(xSync), FxFileSize: cmem.Func(xFileSize), FxLock: cmem.Func(xHeldLock), FxUnlock: cmem.Func(xHeldLock),
+		FxCheckReservedLock: cmem.Func(xHeldReserved), FxFileControl: cmem.Func(xFileControl),
+		FxSectorSize: cmem.Func(xSectorSize), FxDeviceCharacteristics: cmem.Func(xDeviceCharacteristics),
+		FxShmMap: cmem.Func(xShmMap), FxShmLock: cmem.Func(xShmLock), FxShmBarrier: cmem.Func(xShmBarrier), FxShmUnmap: cmem.Func(xShmUnmap),
+	}
+	plainMethods = uintptr(unsafe.Pointer(&plainTable))
+	heldMethods  = uintptr(unsafe.Pointer(&heldTable))
+)
+
+// close closes what is installed.
+func (o *slot) close() error {
+	if o.file == nil {
+		return nil
+	}
+	release(o.locks)
+	err := o.file.Close()
+	o.file, o.locks = nil, nil
+	if o.deleteAfter && err == nil {
+		err = o.sys.FS.Remove(o.path)
+	}
+	return err
+}
+
+func xClose(_ *libc.TLS, file uintptr) int32 {
+	f := (*openFile)(cmem.Pointer(file))
+	o := registered.slots.Find(f.handle)
+	if o == nil {
+		return sqlite3.SQLITE_OK
+	}
+	registered.slots.Remove(f.handle)
+	f.handle = 0
+	o.sys.open.Add(-1)
+	return code(o.close(), sqlite3.SQLITE_IOERR_CLOSE)
+}
+
+// code is the result code of an operation that failed with err.
+func code(err error, failed int32) int32 {
+	if err == nil {
+		return sqlite3.SQLITE_OK
+	}
+	return failed
+}
+
+// WriteCode is the result code of a write that failed: ResultFull if the disk has no room, else ResultIOErrWrite.
+func WriteCode(err error) sqlite.ResultCode {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || isFull(err) {
+		return sqlite.ResultFull
+	}
+	return sqlite.ResultIOErrWrite
+}
+
+func xRead(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
+	o := slotOf(file)
+	if o == nil || o.file == nil {
+		return sqlite3.SQLITE_IOERR_READ
+	}
+	b := cmem.Bytes(p, int(amount))
+	n, err := o.file.ReadAt(b, off)
+	if errors.Is(err, io.EOF) {
+		clear(b[n:])
+		return sqlite3.SQLITE_IOERR_SHORT_READ
+	}
+	return code(err, sqlite3.SQLITE_IOERR_READ)
+}
+
+func xWrite(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
+	o := slotOf(file)
+	if o == nil || o.file == nil {
+		return sqlite3.SQLITE_IOERR_WRITE
+	}
+	if _, err := o.file.WriteAt(cmem.Bytes(p, int(amount)), off); err != nil {
+		return int32(WriteCode(err))
+	}
+	return sqlite3.SQLITE_OK
+}
+
+func xTruncate(_ *libc.TLS, file uintptr, size int64) int32 {
+	o := slotOf(file)
+	if o == nil || o.file == nil {
+		return sqlite3.SQLITE_IOERR_TRUNCATE
+	}
+	return code(o.file.Truncate(size), sqlite3.SQLITE_IOERR_TRUNCATE)
+}
+
+func xSync(_ *libc.TLS, file uintptr, _ int32) int32 {
+	o := slotOf(file)
+	if o == nil || o.file == nil {
+		return sqlite3.SQLITE_IOERR_FSYNC
+	}
+	return code(o.file.Sync(), sqlite3.SQLITE_IOERR_FSYNC)
+}
+
+// journal is a journal or a WAL whose name is new, perhaps.
+type journal struct {
+	vfs.File
+	sys  *system
+	path string // "": the name survives a power cut
+}
+
+// Sync syncs the directory too, the first time.
+func (j *journal) Sync() error {
+	err := j.File.Sync()
+	if err != nil || j.path == "" {
+		return err
+	}
+	dir := filepath.Dir(j.path)
+	j.path = ""
+	if j.sys.SyncDir != nil {
+		return j.sys.SyncDir(dir)
+	}
+	_ = j.sys.FS.SyncDir(dir)
+	return nil
+}
+
+func xFileSize(_ *libc.TLS, file, out uintptr) int32 {
+	o := slotOf(file)
+	if o == nil || o.file == nil {
+		return sqlite3.SQLITE_IOERR_FSTAT
+	}
+	size, err := o.file.Size()
+	*(*int64)(cmem.Pointer(out)) = size
+	return code(err, sqlite3.SQLITE_IOERR_FSTAT)
+}
+
+func xSectorSize(_ *libc.TLS, file uintptr) int32 {
+	if o := slotOf(file); o != nil {
+		return o.sys.SectorSize
+	}
+	return 0
+}
+
+func xDeviceCharacteristics(_ *libc.TLS, file uintptr) int32 {
+	if o := slotOf(file); o != nil {
+		return int32(o.sys.traits)
+	}
+	return 0
+}
+
+func xFileControl(_ *libc.TLS, file uintptr, op int32, arg uintptr) int32 {
+	o := slotOf(file)
+	if o == nil || o.file == nil {
+		return sqlite3.SQLITE_NOTFOUND
+	}
+	switch {
+	case op == sqlite3.SQLITE_FCNTL_LOCKSTATE && o.locks != nil:
+		cmem.PutInt32(arg, int32(o.locks.Level()))
+	case op == sqlite3.SQLITE_FCNTL_HAS_MOVED: // it, or what had its name, is not there any more
+		moved, err := hasMoved(o.file, o.path)
+		if err != nil {
+			return sqlite3.SQLITE_IOERR
+		}
+		cmem.PutInt32(arg, 0)
+		if moved {
+			cmem.PutInt32(arg, 1)
+		}
+	default:
+		return sqlite3.SQLITE_NOTFOUND
+	}
+	return sqlite3.SQLITE_OK
+}
+
+// hasMoved reports whether a path no longer leads to an open file.
+func hasMoved(f vfs.File, path string) (bool, error) {
+	switch f := f.(type) {
+	case interface{ HasMoved() (bool, error) }:
+		return f.HasMoved()
+	case interface{ Stat() (fs.FileInfo, error) }:
+		now, err := os.Stat(path)
+		if err != nil {
+			return true, nil
+		}
+		was, err := f.Stat()
+		return err == nil && !os.SameFile(was, now), nil
+	}
+	return false, nil
+}
+
+func xLock(_ *libc.TLS, file uintptr, level int32) int32 {
+	return locked(file, sqlite3.SQLITE_IOERR_LOCK, func(l Locker) error { return l.Lock(Level(level)) })
+}
+
+func xUnlock(_ *libc.TLS, file uintptr, level int32) int32 {
+	return locked(file, sqlite3.SQLITE_IOERR_UNLOCK, func(l Locker) error { return l.Unlock(Level(level)) })
+}
+
+func xCheckReservedLock(_ *libc.TLS, file, out uintptr) int32 {
+	*(*int32)(cmem.Pointer(out)) = 0
+	return locked(file, sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK, func(l Locker) error {
+		is, err := l.Reserved()
+		if is {
+			*(*int32)(cmem.Pointer(out)) = 1
+		}
+		return err
+	})
+}
+
+// locked does something with a file's locks, if it has any.
+func locked(file uintptr, failed int32, do func(Locker) error) int32 {
+	o := slotOf(file)
+	switch {
+	case o == nil || o.file == nil:
+		return failed
+	case o.locks == nil:
+		return sqlite3.SQLITE_OK
+	}
+	err := do(o.locks)
+	if errors.Is(err, ErrBusy) {
+		return sqlite3.SQLITE_BUSY
+	}
+	return code(err, failed)
+}
