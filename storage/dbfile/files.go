@@ -18,11 +18,18 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// File is an open database file that its owner has locked, for a connection to be installed in.
+// File is a file that was opened by a VFS of this package. It has SQLite's locks.
 type File struct {
 	vfs.File
-	path  string
-	locks Locker
+	sys   *system
+	path  string // "": it has no name
+	locks Locker // nil: there are none
+}
+
+// file takes over a file that was opened, and counts it.
+func (s *system) file(file vfs.File, path string) *File {
+	s.open.Add(1)
+	return &File{file, s, path, lockerOf(file)}
 }
 
 // OpenFile opens a file by a VFS of this package, to read and write, and locks it until it is closed. Of a file that
@@ -54,7 +61,7 @@ func MakeWAL(name, path string) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &journal{f, s, path}, nil
+	return &journal{File: s.file(f, path)}, nil
 }
 
 func (s *system) openLocked(path string, mode int, level Level) (*File, error) {
@@ -62,9 +69,10 @@ func (s *system) openLocked(path string, mode int, level Level) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{file, path, lockerOf(file)}
+	f := s.file(file, path)
 	if err := lock(f.locks, level); err != nil {
-		return nil, errors.Join(err, f.Close())
+		_ = f.Close()
+		return nil, err
 	}
 	return f, nil
 }
@@ -72,6 +80,7 @@ func (s *system) openLocked(path string, mode int, level Level) (*File, error) {
 // Close closes the file, and gives its locks back.
 func (f *File) Close() error {
 	release(f.locks)
+	f.sys.open.Add(-1)
 	return f.File.Close()
 }
 
@@ -111,7 +120,7 @@ func Hold(c *sqlite.Conn) (*Files, error) {
 		return nil, err
 	}
 	if f.main, err = f.take(p); err == nil {
-		err = lock(f.main.locks, Exclusive)
+		err = lock(f.main.owner.locks, Exclusive)
 	}
 	if err != nil {
 		registered.files.Remove(f.handle)
@@ -204,11 +213,8 @@ func (f *Files) Swap(main vfs.File) {
 
 // Replace installs another file of the same content.
 func (f *Files) Replace(main vfs.File) {
-	f.main.file, f.main.locks = main, nil
-	if file, is := main.(*File); is {
-		f.main.locks, f.main.path = file.locks, file.path
-		f.moved = true
-	}
+	f.main.install(main)
+	f.moved = f.moved || f.main.owner != nil
 }
 
 // CloseMain closes the database. Until another one is installed SQLite may close the connection, and no more.
@@ -226,12 +232,16 @@ func (f *Files) WrapWAL(c *sqlite.Conn, wrap func(wal vfs.File) vfs.File) error 
 	if f.wal, err = f.take(p); err != nil {
 		return err
 	}
-	f.wal.file = wrap(f.wal.file)
+	f.wal.install(wrap(f.wal.file))
 	return nil
 }
 
 // InstallWAL installs another WAL, which has the same content. A nil one is none.
-func (f *Files) InstallWAL(wal vfs.File) { f.wal.file = wal }
+func (f *Files) InstallWAL(wal vfs.File) {
+	if f.wal != nil {
+		f.wal.install(wal)
+	}
+}
 
 // Free gives back what is left of the files of a connection that was closed.
 func (f *Files) Free() {

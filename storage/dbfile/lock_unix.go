@@ -11,8 +11,8 @@ import (
 
 // lockState is what the locks of a process need besides.
 type lockState struct {
-	ofProcess bool // the file has those
-	claimed   fileID
+	ofProcess bool   // the file gets those: there are no others
+	claimed   fileID // if it has had some
 }
 
 // resharing changes how the bytes from sharedFirst on are locked, in one step.
@@ -45,6 +45,7 @@ func (l *osLock) set(how kind, start, size int64) error {
 				return
 			}
 		}
+		l.state.ofProcess = true
 		if err = l.claim(fd, how); err == nil {
 			err = syscall.FcntlFlock(fd, syscall.F_SETLK, &lock)
 		}
@@ -77,13 +78,13 @@ func (l *osLock) claim(fd uintptr, how kind) error {
 	if _, taken := claims.LoadOrStore(id, l); taken {
 		return ErrBusy
 	}
-	l.state = lockState{ofProcess: true, claimed: id}
+	l.state.claimed = id
 	return nil
 }
 
 // release gives the file back, before it is closed.
 func (l *osLock) release() {
-	if l.state.ofProcess {
+	if l.state.claimed != (fileID{}) {
 		claims.CompareAndDelete(l.state.claimed, l)
 	}
 }

@@ -24,8 +24,7 @@ import (
 type slot struct {
 	sys         *system
 	file        vfs.File // what is installed; nil: nothing is, and SQLite may close it and no more
-	locks       Locker   // the file's; nil: it has none
-	path        string   // "": it has no name
+	owner       *File    // it, with its locks, if it was opened by a VFS
 	files       *Files   // the connection's, if it holds its database
 	deleteAfter bool     // the name goes with it
 }
@@ -58,16 +57,26 @@ var (
 	heldMethods  = uintptr(unsafe.Pointer(&heldTable))
 )
 
-// close closes what is installed.
-func (o *slot) close() error {
-	if o.file == nil {
-		return nil
+// install puts a file into the slot. A nil one is none.
+func (o *slot) install(file vfs.File) {
+	o.file, o.owner = file, nil
+	if f, is := file.(*File); is {
+		o.file, o.owner = f.File, f
 	}
-	release(o.locks)
-	err := o.file.Close()
-	o.file, o.locks = nil, nil
-	if o.deleteAfter && err == nil {
-		err = o.sys.FS.Remove(o.path)
+}
+
+// close closes what is installed.
+func (o *slot) close() (err error) {
+	file, owner := o.file, o.owner
+	o.install(nil)
+	switch {
+	case owner != nil:
+		err = owner.Close()
+	case file != nil:
+		err = file.Close()
+	}
+	if o.deleteAfter && owner != nil && err == nil {
+		err = o.sys.FS.Remove(owner.path)
 	}
 	return err
 }
@@ -80,14 +89,16 @@ func xClose(_ *libc.TLS, file uintptr) int32 {
 	}
 	registered.slots.Remove(f.handle)
 	f.handle = 0
-	o.sys.open.Add(-1)
 	return code(o.close(), sqlite3.SQLITE_IOERR_CLOSE)
 }
 
-// code is the result code of an operation that failed with err.
+// code is the result code of an operation that failed with err: the error's own, if it has one.
 func code(err error, failed int32) int32 {
 	if err == nil {
 		return sqlite3.SQLITE_OK
+	}
+	if e, is := err.(*sqlite.Error); is {
+		return int32(e.Code)
 	}
 	return failed
 }
@@ -107,11 +118,15 @@ func xRead(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
 	}
 	b := cmem.Bytes(p, int(amount))
 	n, err := o.file.ReadAt(b, off)
-	if errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+		return sqlite3.SQLITE_OK
+	case errors.Is(err, io.EOF):
 		clear(b[n:])
 		return sqlite3.SQLITE_IOERR_SHORT_READ
+	default:
+		return code(err, sqlite3.SQLITE_IOERR_READ)
 	}
-	return code(err, sqlite3.SQLITE_IOERR_READ)
 }
 
 func xWrite(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
@@ -120,7 +135,7 @@ func xWrite(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
 		return sqlite3.SQLITE_IOERR_WRITE
 	}
 	if _, err := o.file.WriteAt(cmem.Bytes(p, int(amount)), off); err != nil {
-		return int32(WriteCode(err))
+		return code(err, int32(WriteCode(err)))
 	}
 	return sqlite3.SQLITE_OK
 }
@@ -143,19 +158,18 @@ func xSync(_ *libc.TLS, file uintptr, _ int32) int32 {
 
 // journal is a journal or a WAL whose name is new, perhaps.
 type journal struct {
-	vfs.File
-	sys  *system
-	path string // "": the name survives a power cut
+	*File
+	named bool // the name survives a power cut
 }
 
 // Sync syncs the directory too, the first time.
 func (j *journal) Sync() error {
 	err := j.File.Sync()
-	if err != nil || j.path == "" {
+	if err != nil || j.named {
 		return err
 	}
+	j.named = true
 	dir := filepath.Dir(j.path)
-	j.path = ""
 	if j.sys.SyncDir != nil {
 		return j.sys.SyncDir(dir)
 	}
@@ -189,14 +203,14 @@ func xDeviceCharacteristics(_ *libc.TLS, file uintptr) int32 {
 
 func xFileControl(_ *libc.TLS, file uintptr, op int32, arg uintptr) int32 {
 	o := slotOf(file)
-	if o == nil || o.file == nil {
+	if o == nil || o.owner == nil {
 		return sqlite3.SQLITE_NOTFOUND
 	}
 	switch {
-	case op == sqlite3.SQLITE_FCNTL_LOCKSTATE && o.locks != nil:
-		cmem.PutInt32(arg, int32(o.locks.Level()))
+	case op == sqlite3.SQLITE_FCNTL_LOCKSTATE && o.owner.locks != nil:
+		cmem.PutInt32(arg, int32(o.owner.locks.Level()))
 	case op == sqlite3.SQLITE_FCNTL_HAS_MOVED: // it, or what had its name, is not there any more
-		moved, err := hasMoved(o.file, o.path)
+		moved, err := hasMoved(o.owner.File, o.owner.path)
 		if err != nil {
 			return sqlite3.SQLITE_IOERR
 		}
@@ -251,10 +265,10 @@ func locked(file uintptr, failed int32, do func(Locker) error) int32 {
 	switch {
 	case o == nil || o.file == nil:
 		return failed
-	case o.locks == nil:
+	case o.owner == nil || o.owner.locks == nil:
 		return sqlite3.SQLITE_OK
 	}
-	err := do(o.locks)
+	err := do(o.owner.locks)
 	if errors.Is(err, ErrBusy) {
 		return sqlite3.SQLITE_BUSY
 	}

@@ -65,7 +65,7 @@ type system struct {
 	System
 	traits Traits
 	base   uintptr      // SQLite's own VFS
-	open   atomic.Int64 // SQLite's open files
+	open   atomic.Int64 // files
 }
 
 // vfsMemory is what SQLite keeps pointers to while the VFS is registered.
@@ -226,7 +226,6 @@ func xOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int
 	if err != nil {
 		return int32(s.CantOpen)
 	}
-	s.open.Add(1)
 	to.FpMethods = methods
 	cmem.PutInt32(out, flags)
 	return sqlite3.SQLITE_OK
@@ -237,21 +236,21 @@ func (s *system) openSlot(path string, flags *int32) (*slot, uintptr, error) {
 	if f, suffix := beginning(path); f != nil {
 		return f.slot(suffix)
 	}
-	o := &slot{sys: s, path: path}
+	var file vfs.File
 	var err error
 	if path == "" {
-		o.file, err = s.Temporary()
-		return o, plainMethods, err
+		file, err = s.Temporary()
+	} else {
+		file, err = s.openFile(path, flags)
 	}
-	o.file, err = s.openFile(path, flags)
 	if err != nil {
 		return nil, 0, err
 	}
-	o.deleteAfter = *flags&sqlite3.SQLITE_OPEN_DELETEONCLOSE != 0
-	o.locks = lockerOf(o.file)
+	o, f := &slot{sys: s, deleteAfter: *flags&sqlite3.SQLITE_OPEN_DELETEONCLOSE != 0 && path != ""}, s.file(file, path)
+	o.install(f)
 	const journals = sqlite3.SQLITE_OPEN_MAIN_JOURNAL | sqlite3.SQLITE_OPEN_SUPER_JOURNAL | sqlite3.SQLITE_OPEN_WAL
 	if *flags&journals != 0 && *flags&sqlite3.SQLITE_OPEN_CREATE != 0 {
-		o.file = &journal{o.file, s, path}
+		o.file = &journal{File: f}
 	}
 	return o, plainMethods, nil
 }

@@ -18,7 +18,7 @@ import (
 // FS is a file system. What it is told survives a power cut only when it was synced:
 // a file's content by File.Sync, its name by SyncDir of its directory.
 type FS interface {
-	// SQLite is the name of the SQLite VFS that has the same files. "" is SQLite's own.
+	// SQLite is the name of the SQLite VFS that has the same files, see package storage/dbfile.
 	SQLite() string
 	// Open opens a file with os's flags; a new one is its owner's alone.
 	Open(path string, flag int) (File, error)
@@ -62,7 +62,7 @@ func Host() FS { return host{} }
 
 type host struct{}
 
-func (host) SQLite() string               { return "" }
+func (host) SQLite() string               { return "den" }
 func (host) Remove(path string) error     { return os.Remove(path) }
 func (host) Rename(from, to string) error { return rename(from, to) }
 func (host) SyncDir(dir string) error     { return syncDir(dir) }

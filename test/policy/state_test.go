@@ -10,7 +10,6 @@ import (
 
 // kept are the package-level variables that may change, each with its reason. There should be next to none.
 var kept = map[string]string{
-	"storage.open":              "SQLite's callbacks carry a number and no Go pointer: they find their database in this table",
 	"storage/sqlite.conns":      "SQLite's callbacks carry a number and no Go pointer: they find their connection in this table",
 	"storage/dbfile.registered": "SQLite's callbacks carry a number and no Go pointer: they find their files in this table",
 	"storage/dbfile.claims":     "where only the process has locks, and no open file, who in it may lock a file is the process's too",

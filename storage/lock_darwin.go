@@ -1,4 +1,0 @@
-package storage
-
-// setDescriptionLock is F_OFD_SETLK.
-const setDescriptionLock = 90
