@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"unsafe"
 
 	"modernc.org/libc"
@@ -46,16 +45,16 @@ var (
 		FxCheckReservedLock: cmem.Func(xCheckReservedLock), FxFileControl: cmem.Func(xFileControl),
 		FxSectorSize: cmem.Func(xSectorSize), FxDeviceCharacteristics: cmem.Func(xDeviceCharacteristics),
 	}
-	heldTable = sqlite3.Tsqlite3_io_methods{
-		FiVersion: 2, FxClose: cmem.Func(xClose), FxRead: cmem.Func(xRead), FxWrite: cmem.Func(xWrite), FxTruncate: cmem.Func(xTruncate),
-		FxSync: cmem.Func(xSync), FxFileSize: cmem.Func(xFileSize), FxLock: cmem.Func(xHeldLock), FxUnlock: cmem.Func(xHeldLock),
-		FxCheckReservedLock: cmem.Func(xHeldReserved), FxFileControl: cmem.Func(xFileControl),
-		FxSectorSize: cmem.Func(xSectorSize), FxDeviceCharacteristics: cmem.Func(xDeviceCharacteristics),
-		FxShmMap: cmem.Func(xShmMap), FxShmLock: cmem.Func(xShmLock), FxShmBarrier: cmem.Func(xShmBarrier), FxShmUnmap: cmem.Func(xShmUnmap),
-	}
+	heldTable    = heldOf(plainTable)
 	plainMethods = uintptr(unsafe.Pointer(&plainTable))
 	heldMethods  = uintptr(unsafe.Pointer(&heldTable))
 )
+
+func heldOf(m sqlite3.Tsqlite3_io_methods) sqlite3.Tsqlite3_io_methods {
+	m.FiVersion, m.FxLock, m.FxUnlock, m.FxCheckReservedLock = 2, cmem.Func(xHeldLock), cmem.Func(xHeldLock), cmem.Func(xHeldReserved)
+	m.FxShmMap, m.FxShmLock, m.FxShmBarrier, m.FxShmUnmap = cmem.Func(xShmMap), cmem.Func(xShmLock), cmem.Func(xShmBarrier), cmem.Func(xShmUnmap)
+	return m
+}
 
 // install puts a file into the slot. A nil one is none.
 func (o *slot) install(file vfs.File) {
@@ -105,7 +104,7 @@ func code(err error, failed int32) int32 {
 
 // WriteCode is the result code of a write that failed: ResultFull if the disk has no room, else ResultIOErrWrite.
 func WriteCode(err error) sqlite.ResultCode {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || isFull(err) {
+	if vfs.IsFull(err) {
 		return sqlite.ResultFull
 	}
 	return sqlite.ResultIOErrWrite
@@ -140,20 +139,28 @@ func xWrite(_ *libc.TLS, file, p uintptr, amount int32, off int64) int32 {
 	return sqlite3.SQLITE_OK
 }
 
-func xTruncate(_ *libc.TLS, file uintptr, size int64) int32 {
+// do runs an operation of what is installed.
+func do(file uintptr, failed int32, operation func(vfs.File) error) int32 {
 	o := slotOf(file)
 	if o == nil || o.file == nil {
-		return sqlite3.SQLITE_IOERR_TRUNCATE
+		return failed
 	}
-	return code(o.file.Truncate(size), sqlite3.SQLITE_IOERR_TRUNCATE)
+	return code(operation(o.file), failed)
+}
+
+func xTruncate(_ *libc.TLS, file uintptr, size int64) int32 {
+	return do(file, sqlite3.SQLITE_IOERR_TRUNCATE, func(f vfs.File) error { return f.Truncate(size) })
 }
 
 func xSync(_ *libc.TLS, file uintptr, _ int32) int32 {
-	o := slotOf(file)
-	if o == nil || o.file == nil {
-		return sqlite3.SQLITE_IOERR_FSYNC
-	}
-	return code(o.file.Sync(), sqlite3.SQLITE_IOERR_FSYNC)
+	return do(file, sqlite3.SQLITE_IOERR_FSYNC, vfs.File.Sync)
+}
+
+func xFileSize(_ *libc.TLS, file, out uintptr) int32 {
+	return do(file, sqlite3.SQLITE_IOERR_FSTAT, func(f vfs.File) (err error) {
+		*(*int64)(cmem.Pointer(out)), err = f.Size()
+		return err
+	})
 }
 
 // journal is a journal or a WAL whose name is new, perhaps.
@@ -177,29 +184,8 @@ func (j *journal) Sync() error {
 	return nil
 }
 
-func xFileSize(_ *libc.TLS, file, out uintptr) int32 {
-	o := slotOf(file)
-	if o == nil || o.file == nil {
-		return sqlite3.SQLITE_IOERR_FSTAT
-	}
-	size, err := o.file.Size()
-	*(*int64)(cmem.Pointer(out)) = size
-	return code(err, sqlite3.SQLITE_IOERR_FSTAT)
-}
-
-func xSectorSize(_ *libc.TLS, file uintptr) int32 {
-	if o := slotOf(file); o != nil {
-		return o.sys.SectorSize
-	}
-	return 0
-}
-
-func xDeviceCharacteristics(_ *libc.TLS, file uintptr) int32 {
-	if o := slotOf(file); o != nil {
-		return int32(o.sys.traits)
-	}
-	return 0
-}
+func xSectorSize(_ *libc.TLS, file uintptr) int32            { return slotOf(file).sys.SectorSize }
+func xDeviceCharacteristics(_ *libc.TLS, file uintptr) int32 { return int32(slotOf(file).sys.traits) }
 
 func xFileControl(_ *libc.TLS, file uintptr, op int32, arg uintptr) int32 {
 	o := slotOf(file)

@@ -6,6 +6,3 @@ import sqlite3 "modernc.org/sqlite/lib"
 
 // hostTraits are those that SQLite's own VFS for Unix gives its files.
 const hostTraits Traits = sqlite3.SQLITE_IOCAP_POWERSAFE_OVERWRITE | sqlite3.SQLITE_IOCAP_SUBPAGE_READ
-
-// isFull: ENOSPC and EDQUOT say all.
-func isFull(error) bool { return false }

@@ -40,8 +40,6 @@ type System struct {
 	// SyncDir syncs a directory after the first sync of a new journal or WAL in it. By default it is the file
 	// system's, and like SQLite's own it is not asked whether it has succeeded.
 	SyncDir func(dir string) error
-	// Random fills p. SQLite asks it for what is unpredictable, but not for the seed of its own generator.
-	Random func(p []byte)
 	// Sleep waits, as SQLite does for a lock.
 	Sleep func(time.Duration)
 	// Now is SQLite's clock, in Unix milliseconds.
@@ -177,22 +175,14 @@ func SeedRandomness(seed uint32) {
 
 // methods are those of SQLite's own VFS where a file system has no part in them.
 func (s *system) methods() sqlite3.Tsqlite3_vfs {
-	own := (*sqlite3.Tsqlite3_vfs)(cmem.Pointer(s.base))
-	m := sqlite3.Tsqlite3_vfs{
-		FiVersion: 2, FszOsFile: max(int32(unsafe.Sizeof(openFile{})), own.FszOsFile), FmxPathname: maxPath,
-		FxOpen: cmem.Func(xOpen), FxDelete: cmem.Func(xDelete), FxAccess: cmem.Func(xAccess), FxFullPathname: cmem.Func(xFullPathname),
-		FxDlOpen: cmem.Func(xDlOpen), FxDlError: cmem.Func(xDlError), FxDlSym: cmem.Func(xDlSym), FxDlClose: cmem.Func(xDlClose),
-		FxRandomness: own.FxRandomness, FxSleep: own.FxSleep, FxCurrentTime: own.FxCurrentTime, FxCurrentTimeInt64: own.FxCurrentTimeInt64,
-		FxGetLastError: cmem.Func(xGetLastError),
-	}
-	if s.Random != nil {
-		m.FxRandomness = cmem.Func(xRandomness)
-	}
+	m := *(*sqlite3.Tsqlite3_vfs)(cmem.Pointer(s.base))
+	m.FiVersion, m.FszOsFile, m.FmxPathname, m.FpNext = 2, max(int32(unsafe.Sizeof(openFile{})), m.FszOsFile), maxPath, 0
+	m.FxOpen, m.FxDelete, m.FxAccess, m.FxFullPathname = cmem.Func(xOpen), cmem.Func(xDelete), cmem.Func(xAccess), cmem.Func(xFullPathname)
 	if s.Sleep != nil {
 		m.FxSleep = cmem.Func(xSleep)
 	}
 	if s.Now != nil {
-		m.FxCurrentTime, m.FxCurrentTimeInt64 = cmem.Func(xCurrentTime), cmem.Func(xCurrentTimeInt64)
+		m.FxCurrentTimeInt64 = cmem.Func(xCurrentTimeInt64)
 	}
 	return m
 }
@@ -327,22 +317,6 @@ func xFullPathname(_ *libc.TLS, _, name uintptr, size int32, out uintptr) int32 
 	return sqlite3.SQLITE_OK
 }
 
-// Extensions are not loaded from here.
-func xDlOpen(*libc.TLS, uintptr, uintptr) uintptr            { return 0 }
-func xDlError(_ *libc.TLS, _ uintptr, n int32, p uintptr)    { cmem.PutString(p, int(n), "no extensions") }
-func xDlSym(*libc.TLS, uintptr, uintptr, uintptr) uintptr    { return 0 }
-func xDlClose(*libc.TLS, uintptr, uintptr)                   {}
-func xGetLastError(*libc.TLS, uintptr, int32, uintptr) int32 { return 0 }
-
-func xRandomness(_ *libc.TLS, vfs uintptr, n int32, out uintptr) int32 {
-	s := systemOf(vfs)
-	if s == nil {
-		return 0
-	}
-	s.Random(cmem.Bytes(out, int(n)))
-	return n
-}
-
 func xSleep(_ *libc.TLS, vfs uintptr, microseconds int32) int32 {
 	if s := systemOf(vfs); s != nil {
 		s.Sleep(time.Duration(microseconds) * time.Microsecond)
@@ -356,14 +330,5 @@ func xCurrentTimeInt64(_ *libc.TLS, vfs, out uintptr) int32 {
 		return sqlite3.SQLITE_ERROR
 	}
 	*(*int64)(cmem.Pointer(out)) = unixEpoch + s.Now()
-	return sqlite3.SQLITE_OK
-}
-
-func xCurrentTime(_ *libc.TLS, vfs, out uintptr) int32 {
-	s := systemOf(vfs)
-	if s == nil {
-		return sqlite3.SQLITE_ERROR
-	}
-	*(*float64)(cmem.Pointer(out)) = float64(unixEpoch+s.Now()) / 86_400_000
 	return sqlite3.SQLITE_OK
 }

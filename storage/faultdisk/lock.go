@@ -64,45 +64,45 @@ func (h *handle) alive() error {
 // database is a file that SQLite has open.
 type database struct{ *File }
 
-// Lock takes a lock.
-func (f database) Lock(level dbfile.Level) error {
+// do does something with the file's locks, if no power cut has left it dead.
+func (f database) do(do func(h *handle) error) error {
 	f.h.d.mu.Lock()
 	defer f.h.d.mu.Unlock()
-	err := f.h.alive()
-	if err == nil && f.h.lock < level {
-		err = f.h.raise(level)
+	if err := f.h.alive(); err != nil {
+		return err
 	}
-	return err
+	return do(f.h)
+}
+
+// Lock takes a lock.
+func (f database) Lock(level dbfile.Level) error {
+	return f.do(func(h *handle) error {
+		if h.lock >= level {
+			return nil
+		}
+		return h.raise(level)
+	})
 }
 
 // Unlock goes down to a level.
 func (f database) Unlock(level dbfile.Level) error {
-	f.h.d.mu.Lock()
-	defer f.h.d.mu.Unlock()
-	err := f.h.alive()
-	if err == nil && f.h.lock > level {
-		f.h.setLock(level)
-	}
-	return err
+	return f.do(func(h *handle) error { h.setLock(min(h.lock, level)); return nil })
 }
 
 // Reserved reports whether anybody is about to write.
-func (f database) Reserved() (bool, error) {
-	f.h.d.mu.Lock()
-	defer f.h.d.mu.Unlock()
-	return max(f.h.lock, f.h.highest()) >= dbfile.Reserved, f.h.alive()
+func (f database) Reserved() (is bool, err error) {
+	err = f.do(func(h *handle) error { is = max(h.lock, h.highest()) >= dbfile.Reserved; return nil })
+	return is, err
 }
 
 // Level is the lock that the file has.
-func (f database) Level() dbfile.Level {
-	f.h.d.mu.Lock()
-	defer f.h.d.mu.Unlock()
-	return f.h.lock
+func (f database) Level() (level dbfile.Level) {
+	_ = f.do(func(h *handle) error { level = h.lock; return nil })
+	return level
 }
 
 // HasMoved reports whether the file, or what had its name, is not there any more.
-func (f database) HasMoved() (bool, error) {
-	f.h.d.mu.Lock()
-	defer f.h.d.mu.Unlock()
-	return f.h.name != "" && f.h.d.live[f.h.name] != f.h.n, f.h.alive()
+func (f database) HasMoved() (moved bool, err error) {
+	err = f.do(func(h *handle) error { moved = h.name != "" && h.d.live[h.name] != h.n; return nil })
+	return moved, err
 }

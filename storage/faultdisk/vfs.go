@@ -27,7 +27,7 @@ func (d *Disk) Register(name string) (unregister func() error, err error) {
 	return dbfile.Register(name, dbfile.System{
 		FS:        databases{system{d, name}},
 		Temporary: func() (vfs.File, error) { return d.openDatabase("", os.O_CREATE) },
-		SyncDir:   d.syncNewName, Random: d.random, Sleep: d.sleep, Now: d.now,
+		SyncDir:   d.syncNewName, Sleep: d.sleep, Now: d.now,
 		SectorSize: SectorSize, Traits: &traits,
 	})
 }
@@ -55,14 +55,6 @@ func (d *Disk) syncNewName(dir string) error {
 		return err
 	}
 	return nil
-}
-
-func (d *Disk) random(p []byte) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := range p {
-		p[i] = byte(d.salt.Uint32())
-	}
 }
 
 // sleep moves the clock and takes no time.

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"syscall"
 )
@@ -55,6 +56,11 @@ type File interface {
 	// Sync makes the content survive a power cut. After an error nothing is known of what
 	// was written since the last Sync, and another Sync that succeeds says nothing of it.
 	Sync() error
+}
+
+// IsFull reports whether an error says that the disk, or somebody's part of it, has no room.
+func IsFull(err error) bool {
+	return slices.ContainsFunc(errorsOfAFullDisk, func(no syscall.Errno) bool { return errors.Is(err, no) })
 }
 
 // Host is the machine's file system.
