@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -82,7 +83,7 @@ func (b *Backup) start() error {
 		return err
 	}
 	var err error
-	if b.dest, err = sqlite.OpenConn(d.o.FS.SQLite(), b.temp, sqlite.OpenReadWrite); err != nil {
+	if b.dest, err = dbfile.Open(d.o.FS.SQLite(), b.temp, sqlite.OpenReadWrite); err != nil {
 		return failed(err)
 	}
 	if err = failed(b.dest.ExecScript("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")); err == nil {

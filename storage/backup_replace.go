@@ -15,11 +15,8 @@ import (
 	"strings"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/denrooms/den/internal/bug"
-	"github.com/denrooms/den/storage/internal/cmem"
-	"github.com/denrooms/den/storage/sqlite"
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -128,22 +125,11 @@ func (r *Replacement) copyFrom(source string) error {
 // holdStill keeps others from writing to a database file until it is released. ErrInUse: somebody has
 // it open, in this process or another.
 func holdStill(f FS, path string) (release func() error, err error) {
-	c, err := sqlite.OpenConn(f.SQLite(), path, sqlite.OpenReadOnly)
+	file, err := dbfile.Share(f.SQLite(), path)
 	if err != nil {
 		return nil, failed(err)
 	}
-	file, err := c.FileControl(sqlite.FileControlFile)
-	if err != nil {
-		return nil, errors.Join(failed(err), closeConn(c, nil))
-	}
-	methods := (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(file))))
-	if rc := cmem.Method[lockMethod](methods.FxLock)(c.TLS(), file, sqlite3.SQLITE_LOCK_SHARED); rc != sqlite3.SQLITE_OK {
-		return nil, errors.Join(said(sqlite.ResultCode(rc)), closeConn(c, nil))
-	}
-	return func() error {
-		cmem.Method[lockMethod](methods.FxUnlock)(c.TLS(), file, sqlite3.SQLITE_LOCK_NONE)
-		return closeConn(c, nil)
-	}, nil
+	return file.Close, nil
 }
 
 // checkSource tells whether a copied file is a whole room.

@@ -505,7 +505,7 @@ func (d *DB) Rest() {
 		d.settleSoon()
 	case d.unsaid:
 		d.unsaid = false
-		d.wal.flush(d.c.TLS()) // else, on a disk that is full, later
+		_ = d.wal.flush() // else, on a disk that is full, later
 	}
 }
 

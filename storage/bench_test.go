@@ -273,7 +273,8 @@ func readConn(b *testing.B, db *sql.DB) {
 	}
 }
 
-// BenchmarkOpen is a room that is made, and one that is opened and closed again.
+// BenchmarkOpen is a room that is made, one that is opened and closed again, and one that is opened with a connection
+// that is there, and read.
 func BenchmarkOpen(b *testing.B) {
 	b.Run("new", func(b *testing.B) {
 		o := testOptions(b)
@@ -285,6 +286,27 @@ func BenchmarkOpen(b *testing.B) {
 				b.Fatal(err)
 			}
 			d.Close()
+		}
+	})
+	b.Run("spare", func(b *testing.B) {
+		o := testOptions(b)
+		o.Log, o.Kind = newMemLog(), new(Kind)
+		defer o.Kind.Close()
+		for i := 0; b.Loop(); i++ {
+			d, err := Open(o)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if i == 0 {
+				mustExec(b, d, "CREATE TABLE t (x)")
+			}
+			rows, err := d.Query("SELECT count(*) FROM t")
+			if got := all(b, rows, err); got[0][0] != int64(0) || i > 1 && !d.files.Moved() {
+				b.Fatal(got, d.files.Moved())
+			}
+			if err := d.Close(); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 	b.Run("again", func(b *testing.B) {

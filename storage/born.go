@@ -2,7 +2,7 @@ package storage
 
 // Rooms that begin in the commit log. Of a new room the content is known (template.go, plain.go), and the
 // log makes durable what happens in it. So its file need not be there: until it has to be, a
-// database of the same content lies in memory in its place (seat.go), and the entry of its first
+// database of the same content lies in memory in its place (package dbfile), and the entry of its first
 // transaction holds all pages. It is settled, that is, gets its file, when it sleeps, when the
 // WAL is to go into the file, and when it has grown. A file
 // under the room's name is always whole.
@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
@@ -79,12 +80,35 @@ func inMemory(o Options, t *template, epoch string) (*DB, error) {
 		s = o.Kind.take(t.schema, settingsOf(o))
 	}
 	if s == nil {
-		return openMemory(o, content, t.traits)
+		return openMemory(o, content)
 	}
 	d := s.wake(o)
 	d.header = headerOf(content)
-	d.seat.imagine(content)
+	d.files.Swap(dbfile.NewMemory(content))
 	d.takeWAL(s.wal)
+	return d, nil
+}
+
+// openMemory makes a connection to a file in memory.
+func openMemory(o Options, content []byte) (*DB, error) {
+	d := newDB(o, nil)
+	d.header = headerOf(content)
+	d.freshWAL = true
+	d.wal = &wal{place: make(map[uint32]int64)}
+	c, files, err := dbfile.OpenMemory(o.FS.SQLite(), dbfile.NewMemory(content), d.wal)
+	if err != nil {
+		return nil, failed(err)
+	}
+	c.SetAutoCheckpoint(0)
+	d.alive.Lock()
+	d.c, d.files, d.running = c, files, c
+	d.alive.Unlock()
+	if err = d.start(); err == nil {
+		err = d.watchAgain(d.wal)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.refuse())
+	}
 	return d, nil
 }
 
@@ -106,7 +130,7 @@ func headerOf(content []byte) *fileHeader {
 }
 
 // unsettled tells whether the room has no file yet.
-func (d *DB) unsettled() bool { return d.seat != nil && d.seat.memory != nil }
+func (d *DB) unsettled() bool { return d.files != nil && d.files.Memory() != nil }
 
 // Seen notes that somebody knows of the room: a new one without a transaction leaves a file
 // then. Any goroutine may call it.
@@ -140,13 +164,15 @@ func (d *DB) settle() error {
 	if err := d.appendDeferred(); err != nil {
 		return err
 	}
-	if err := makeWhole(d.o, d.seat.memory); err != nil {
+	if err := makeWhole(d.o, d.files.Memory().Bytes()); err != nil {
 		return err
 	}
-	if err := d.seat.land(d.o.Path); err != nil {
-		d.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, err)
+	f, err := dbfile.OpenFile(d.o.FS.SQLite(), d.o.Path)
+	if err != nil {
+		d.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
 		return d.broken
 	}
+	d.files.Replace(f)
 	d.wal.born, d.wal.more, d.named = false, 0, false
 	return nil
 }
@@ -164,7 +190,7 @@ func (d *DB) settleAll() error {
 }
 
 const (
-	maxImagined    = 128 << 10 // how large a file may be that a room has in memory while it is awake
+	maxInMemory    = 128 << 10 // how large a file may be that a room has in memory while it is awake
 	maxCheckpoints = 4         // how often the WAL goes into it: who goes on to write is better off with a file
 )
 
@@ -175,7 +201,7 @@ func (d *DB) settleSoon() {
 	if d.wal == nil || d.tried || d.withheld() || len(d.wal.buf) < gatherBytes/2 || len(d.results) > 0 {
 		return
 	}
-	if d.merged++; d.merged <= maxCheckpoints && len(d.seat.memory) <= maxImagined && d.checkpointMemory() == nil {
+	if d.merged++; d.merged <= maxCheckpoints && len(d.files.Memory().Bytes()) <= maxInMemory && d.checkpointMemory() == nil {
 		return
 	}
 	d.tried = true
@@ -189,7 +215,7 @@ func (d *DB) settleSoon() {
 func (d *DB) leaveMemory() error {
 	if d.unseen() {
 		if d.number == 0 || d.emptyMemoryWAL() == nil { // else the connection is not used again
-			d.swept = d.seat.empty()
+			d.swept = d.files.Empty()
 		}
 		return nil
 	}
@@ -204,14 +230,14 @@ func (d *DB) leaveMemory() error {
 			return err
 		}
 	}
-	switch err := makeWhole(d.o, d.seat.memory); {
+	switch err := makeWhole(d.o, d.files.Memory().Bytes()); {
 	case errors.Is(diagnose(d.o.Path, err), ErrFull): // it stays in the log
 		return nil
 	case err != nil:
 		return err
 	}
 	d.room.Release(d.number)
-	d.swept = d.seat.empty()
+	d.swept = d.files.Empty()
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -39,9 +40,8 @@ type Result struct {
 // another goroutine finds no call in the middle.
 type DB struct {
 	// immutable after Open
-	o      Options
-	epoch  string
-	handle uintptr // where the callbacks find this DB
+	o     Options
+	epoch string
 
 	// any goroutine
 	fenced atomic.Bool
@@ -71,23 +71,23 @@ type DB struct {
 	backups []*Backup // under way, see backup.go
 	batch   *Batch
 	log     changeLog
-	floor   Seq     // the change log begins behind it
-	ids     logRows // of the change log
-	oldest  int64   // the time of its first row
-	covered Seq     // the last action of its last row
-	number  uint64  // of the newest transaction
-	mark    mark    // what the file says about the commit log
-	layout  uint64  // the transaction after which the file was compacted; 0: it never was
-	notes   notes   // what else it says of itself
-	seat    *seat   // nil: SQLite's own methods
-	wal     *wal    // nil: there is no commit log
-	stocked bool    // Stock was asked
-	merged  int     // how often the WAL was checkpointed into the database in memory
-	unsaid  bool    // that it is in use is not in the file yet
-	swept   bool    // the file has all of its WAL, and needs no log
-	room    RoomLog // the room's part of it
-	tried   bool    // it was tried to make the file of a room that has none yet
-	suspect bool    // the disk failed under the file: it is not to be believed as it stands
+	floor   Seq           // the change log begins behind it
+	ids     logRows       // of the change log
+	oldest  int64         // the time of its first row
+	covered Seq           // the last action of its last row
+	number  uint64        // of the newest transaction
+	mark    mark          // what the file says about the commit log
+	layout  uint64        // the transaction after which the file was compacted; 0: it never was
+	notes   notes         // what else it says of itself
+	files   *dbfile.Files // nil: the connection is not configured yet
+	wal     *wal          // nil: there is no commit log
+	stocked bool          // Stock was asked
+	merged  int           // how often the WAL was checkpointed into the database in memory
+	unsaid  bool          // that it is in use is not in the file yet
+	swept   bool          // the file has all of its WAL, and needs no log
+	room    RoomLog       // the room's part of it
+	tried   bool          // it was tried to make the file of a room that has none yet
+	suspect bool          // the disk failed under the file: it is not to be believed as it stands
 
 	released uint64 // the transactions that the log need not keep any more
 	rec      recorder
@@ -339,12 +339,12 @@ func (d *DB) quit() error {
 	return d.leaveLog()
 }
 
-// closeConn closes a connection, and gives the memory of its seat back if there is one. The statements have
+// closeConn closes a connection, and gives back what its files have in memory, if there are any. The statements have
 // been finalized.
-func closeConn(c *sqlite.Conn, s *seat) error {
+func closeConn(c *sqlite.Conn, files *dbfile.Files) error {
 	err := failed(c.Close())
-	if err == nil && s != nil {
-		s.free()
+	if err == nil && files != nil {
+		files.Free()
 	}
 	return err
 }
@@ -359,10 +359,10 @@ func (d *DB) shut() error {
 	made := !d.unsettled() // there is a file, that is
 	parked := d.unwatch()
 	var err error
-	if d.room != nil || d.broken != nil || d.seat != nil && d.seat.name != 0 { // the WAL is ours to see to, and where it is needed the log has it too
+	if d.room != nil || d.broken != nil || d.files != nil && d.files.Moved() { // the WAL is ours to see to, and where it is needed the log has it too
 		err = failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1))
 	}
-	err = errors.Join(err, closeConn(d.c, d.seat)) // rolls an open transaction back
+	err = errors.Join(err, closeConn(d.c, d.files)) // rolls an open transaction back
 	if d.swept && made {
 		err = errors.Join(err, d.removeWAL())
 	}
@@ -374,7 +374,6 @@ func (d *DB) shut() error {
 		d.o.Kind.noteAccused(d.o.Path, failed)
 		err = errors.Join(err, failed)
 	}
-	open.Remove(d.handle)
 	return errors.Join(err, d.over())
 }
 

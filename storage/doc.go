@@ -70,7 +70,7 @@
 // # New rooms
 //
 // With a log, a room that has a Kind begins without a file: what would be its
-// content lies in memory, in SQLite's open file (seat.go, memory.go), and the log's entry of its first transaction holds
+// content lies in memory, where SQLite has a file open (package dbfile), and the log's entry of its first transaction holds
 // all of it (born.go). 44 KB of pages are 3 KB there. It is settled, that is, its file is made, whole and
 // synced, at Close, at a Checkpoint, and in Rest, where nobody waits, when it has grown beyond
 // 128 KiB or written some 100 KB; until then Rest moves what the WAL has into the database in memory. A transaction that is
@@ -119,8 +119,8 @@
 // Opening a connection, parsing the schema and compiling statements is most of what opening a
 // file would cost. So with a Kind and a commit log Close leaves the connection, without files,
 // to the next file of that Kind that has the same schema, byte for byte, and was closed well
-// (seat.go, spare.go). SQLite has its two files through methods of this package, which exchange
-// what is open beneath them, keep the file's lock, and have the WAL's index in memory. A WAL
+// (spare.go). SQLite reaches its two files through package dbfile, which exchanges
+// what is open beneath it, keeps the file's lock, and has the WAL's index in memory. A WAL
 // is then made when something is written into it: behind the first answer (DB.Rest), for making
 // a file can take longer than the transaction. The connection takes its WAL along (Kind.KeepWALs),
 // for freeing a file can take longer than that; its header is zeroed first, and the room's

@@ -2,14 +2,7 @@ package storage
 
 // How SQLite calls back.
 
-import (
-	"github.com/denrooms/den/storage/internal/cmem"
-	"github.com/denrooms/den/storage/sqlite"
-)
-
-// open finds the DB of a handle, for the methods of its files. It is the one table of the package that
-// is not inside of a DB, because a C callback carries a number and no Go pointer.
-var open cmem.Handles[DB]
+import "github.com/denrooms/den/storage/sqlite"
 
 // callbacks is a DB as its connection calls it. Its methods are not a part of the DB's own API.
 type callbacks DB

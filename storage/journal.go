@@ -204,7 +204,7 @@ func (d *DB) commit() error {
 	return err
 }
 
-// append is called by the WAL's write method when a transaction is about to commit.
+// append is called by the WAL's WriteAt when a transaction is about to commit.
 func (d *DB) append(payload []byte, more ...[]byte) error {
 	pagelog.SetLayout(payload, d.layout)
 	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload}, more...)
@@ -283,8 +283,8 @@ func (d *DB) checkpoint(mode sqlite.CheckpointMode) error {
 	}
 	var failure *Error
 	if d.wal != nil { // which may only now be made
-		if rc := sqlite.ResultCode(d.wal.flush(d.c.TLS())); rc != sqlite.ResultOK {
-			failure = said(rc)
+		if err := d.wal.flush(); err != nil {
+			failure = said(ioCode(err))
 			failure.SQL = "checkpoint"
 		}
 	}
@@ -335,7 +335,7 @@ func (d *DB) leaveLog() error {
 // leaveFile is leaveLog for a room that has a file.
 func (d *DB) leaveFile() error {
 	if d.mark.clean != 0 || d.mark.log != d.o.Log.ID() { // nothing was changed
-		d.swept = d.seat.empty()
+		d.swept = d.files.Empty()
 		return nil
 	}
 	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // without room for the mark it goes without
@@ -354,7 +354,7 @@ func (d *DB) emptyWAL() error {
 		return err
 	}
 	d.room.Release(d.number)
-	d.swept = d.seat.empty()
+	d.swept = d.files.Empty()
 	return nil
 }
 

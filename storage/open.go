@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
@@ -214,28 +215,20 @@ func removeEmpty(f vfs.FS, path string) {
 
 // connect makes a DB of a connection to a database that is there, or to one in SQLite's memory.
 func connect(o Options, vfs, path string) (*DB, error) {
-	c, err := sqlite.OpenConn(vfs, path, sqlite.OpenReadWrite)
+	c, err := dbfile.Open(vfs, path, sqlite.OpenReadWrite)
 	if err != nil {
 		return nil, failed(err)
 	}
-	d, err := newDB(o, c)
-	if err != nil {
-		c.Close()
-	}
-	return d, err
+	return newDB(o, c), nil
 }
 
 // newDB makes a DB of a connection; nil: it gets one later.
-func newDB(o Options, c *sqlite.Conn) (*DB, error) {
+func newDB(o Options, c *sqlite.Conn) *DB {
 	d := &DB{o: o, c: c, running: c, tables: make(map[string]*table)}
 	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
 	d.caches = [3]*cache{own: sqlite.NewCache[about](64), peer: sqlite.NewCache[about](64), handler: sqlite.NewCache[about](o.StatementCache)}
-	var err error
-	if d.handle, err = open.Add(d); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInUse, err)
-	}
 	o.opening.addDB(d)
-	return d, nil
+	return d
 }
 
 // start configures the connection, checks the stamps and loads what is kept in memory.
@@ -269,10 +262,12 @@ func (d *DB) configure() error {
 	}
 	d.c.SetLimit(sqlite.LimitAttached, 0)
 	d.c.SetLimit(sqlite.LimitLength, int32(min(d.o.MaxValueBytes, 1<<30)))
-	if d.seat == nil {
-		if err := d.sit(); err != nil {
-			return err
+	if d.files == nil {
+		files, err := dbfile.Hold(d.c)
+		if err != nil {
+			return failed(err)
 		}
+		d.files = files
 	}
 	_, err := d.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA temp_store = MEMORY;
 		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d;

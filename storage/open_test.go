@@ -149,10 +149,7 @@ func makeForeign(t *testing.T, path string, _ int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDB(Options{}, c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := newDB(Options{}, c)
 	if _, err := d.exec(own, "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)", nil); err != nil {
 		t.Fatal(err)
 	}

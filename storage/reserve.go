@@ -9,12 +9,7 @@ package storage
 // SQLite's own limit is the end of the reserve. A handler's statement that meets it is refused with
 // ErrRoomFull too, and may have lost its batch.
 
-import (
-	"errors"
-	"strings"
-
-	"github.com/denrooms/den/storage/sqlite"
-)
+import "strings"
 
 const (
 	// leastReserve and reservePart say how large the reserve is, in pages: so many, or that part of the limit.
@@ -79,13 +74,6 @@ func (d *DB) roomIsFull(e *Error, s *statement) bool {
 		return !d.wal.diskFull
 	}
 	return d.batch != nil && d.batch.pages >= d.o.limitPages()-nearlyFull
-}
-
-// noteFull remembers that it was the disk that had no room.
-func (w *wal) noteFull(rc int32, err error) {
-	if sqlite.ResultCode(rc).Primary() == sqlite.ResultFull || errors.Is(err, ErrFull) {
-		w.diskFull = true
-	}
 }
 
 // onlyDeletes reports whether a statement, whose UPDATE sets deleted_at if gone, does nothing but delete.

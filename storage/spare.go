@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -30,8 +30,7 @@ const (
 // A spare is a connection without files.
 type spare struct {
 	c      *sqlite.Conn
-	handle uintptr
-	seat   *seat
+	files  *dbfile.Files
 	wal    *wal
 	caches [3]*cache
 	tx     transactionStatements
@@ -69,7 +68,7 @@ func (d *DB) keep() bool {
 
 // strip takes the connection out of a DB, without files. Then the DB is over.
 func (d *DB) strip(schema string) *spare {
-	s := &spare{c: d.c, handle: d.handle, seat: d.seat, wal: d.wal, caches: d.caches, tx: d.tx, schema: schema, set: settingsOf(d.o), since: d.o.Now()}
+	s := &spare{c: d.c, files: d.files, wal: d.wal, caches: d.caches, tx: d.tx, schema: schema, set: settingsOf(d.o), since: d.o.Now()}
 	d.end()
 	for _, t := range d.tables {
 		d.lay(t)
@@ -85,17 +84,16 @@ func (d *DB) strip(schema string) *spare {
 	if !d.wal.away() && d.parkWAL() != nil {
 		d.dropWAL()
 	}
-	d.seat.vacate()
+	_ = d.files.CloseMain()
 	d.wal.forget()
-	d.wal, d.seat, d.c = nil, nil, nil
-	open.Set(s.handle, nil)
+	d.wal, d.files, d.c = nil, nil, nil
 	return s
 }
 
 // dropWAL closes the WAL, whose content is in the database, and removes it.
 func (d *DB) dropWAL() {
 	parked := d.wal.parked
-	d.wal.leave(d.c.TLS())
+	d.wal.leave()
 	if parked != "" {
 		d.o.FS.Remove(parked)
 	} else {
@@ -181,11 +179,8 @@ func (k *Kind) Close() {
 func (s *spare) close() {
 	d := &DB{c: s.c, caches: s.caches, tx: s.tx}
 	d.dropArguments()
-	*(*uintptr)(cmem.Pointer(s.wal.file)) = s.wal.base // SQLite closes it, if it is open
-	cmem.Free(s.c.TLS(), s.wal.address())
 	s.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)
-	closeConn(s.c, s.seat)
-	open.Remove(s.handle)
+	closeConn(s.c, s.files) // and the WAL, if it is open
 	if s.wal.parked != "" {
 		s.set.fs.Remove(s.wal.parked)
 	}
@@ -222,15 +217,14 @@ func openSpare(o Options, header *fileHeader) *DB {
 	if s == nil {
 		return nil
 	}
-	d := s.wake(o)
-	d.header = header
-	if err := d.seat.move(o.Path); err != nil {
-		d.closed = true // there is nothing of it to give back
-		d.seat.vacate()
-		open.Set(d.handle, nil)
+	f, err := dbfile.OpenFile(o.FS.SQLite(), o.Path)
+	if err != nil {
 		s.close()
 		return nil
 	}
+	d := s.wake(o)
+	d.header = header
+	d.files.Swap(f)
 	if d.resume(s.wal) != nil {
 		d.refuse()
 		return nil
@@ -240,10 +234,9 @@ func openSpare(o Options, header *fileHeader) *DB {
 
 // wake begins a DB with the spare's connection, which has no file yet.
 func (s *spare) wake(o Options) *DB {
-	d := &DB{o: o, c: s.c, running: s.c, handle: s.handle, seat: s.seat, caches: s.caches, tx: s.tx, tables: make(map[string]*table)}
+	d := &DB{o: o, c: s.c, running: s.c, files: s.files, caches: s.caches, tx: s.tx, tables: make(map[string]*table)}
 	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
 	d.freshWAL = true
-	open.Set(d.handle, d)
 	o.opening.addDB(d)
 	d.install() // SQLite has the callbacks already
 	return d
@@ -275,16 +268,9 @@ func (d *DB) resume(w *wal) error {
 
 // schemaNow is schemaPages of an open file whose WAL is empty.
 func (d *DB) schemaNow() string {
-	read := cmem.Method[ioMethod](d.seat.table.methods.FxRead)
-	tls := d.c.TLS()
-	buffer := cmem.Malloc(tls, pageSize)
-	defer cmem.Free(tls, buffer)
 	page := func(p []byte, off int64) error {
-		if rc := read(tls, d.seat.file, buffer, pageSize, off); rc != 0 {
-			return said(sqlite.ResultCode(rc))
-		}
-		copy(p, cmem.Bytes(buffer, pageSize))
-		return nil
+		_, err := d.files.Main().ReadAt(p, off)
+		return err
 	}
 	first := make([]byte, pageSize)
 	if page(first, 0) != nil {

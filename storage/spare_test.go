@@ -72,7 +72,7 @@ func (s *spares) want(n int, when string) {
 }
 
 // moved tells whether a DB has a connection that served another file before.
-func moved(d *DB) bool { return d.seat.name != 0 }
+func moved(d *DB) bool { return d.files.Moved() }
 
 // verify looks at a file with a new connection.
 func (s *spares) verify(name string, rows int64) {

@@ -71,7 +71,7 @@ func stocked(o Options, t *template, texts []text) *spare {
 	if err != nil {
 		return nil
 	}
-	d, err := openMemory(o, content, t.traits)
+	d, err := openMemory(o, content)
 	if err != nil {
 		return nil
 	}

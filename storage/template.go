@@ -26,7 +26,6 @@ type template struct {
 	meta   int    // where in it the only page of _den_meta is
 	notes  map[string]Value
 	schema string // its schemaPages; "": too large
-	traits int32  // what SQLite was told of the device
 
 	entries [][]byte // what the entry of a room's first transaction says of each page; nil: of _den_meta's
 }
@@ -78,9 +77,6 @@ func (d *DB) anyRows() (some bool, err error) {
 // takeTemplate copies the file as it is; nil: it has a form that cannot be one.
 func (d *DB) takeTemplate() (*template, error) {
 	t := &template{notes: maps.Clone(d.notes.stored)}
-	if d.seat != nil { // else SQLite is told of no trait, which is always safe
-		t.traits = d.seat.traits
-	}
 	if t.notes == nil {
 		t.notes = make(map[string]Value)
 	}

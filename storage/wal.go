@@ -2,7 +2,7 @@ package storage
 
 // Where a transaction is caught on its way into the file: SQLite writes each page that
 // it changed as a frame into its WAL, and the last frame of a transaction commits it.
-// The write method of that one file is replaced by one that takes the difference of each
+// A file of ours is installed in that one's place (package dbfile). It takes the difference of each
 // page, and when the frame comes that commits, has the commit log make it durable before
 // it lets it through. So nothing that SQLite can do to a file goes past the log: schema
 // changes, full-text segments, sequences, Den's own tables.
@@ -21,18 +21,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 	"strconv"
-	"unsafe"
-
-	"modernc.org/libc"
-	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/denrooms/den/internal/bug"
-	"github.com/denrooms/den/storage/internal/cmem"
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
+	"github.com/denrooms/den/storage/vfs"
 )
 
 const (
@@ -41,36 +38,29 @@ const (
 	frameSize       = frameHeaderSize + pageSize
 )
 
-// walMethods is the table of methods that SQLite finds in its open WAL. It lies in C memory.
-type walMethods struct {
-	methods sqlite3.Tsqlite3_io_methods
-	handle  uintptr // finds the DB
-}
-
 // wal watches the WAL of an open file. The DB's mutex protects it.
 //
 // It also gathers what SQLite writes in small pieces: two writes for each page.
 type wal struct {
-	file, main uintptr                                    // SQLite's open files: the WAL and the database
-	base       uintptr                                    // the WAL's own methods; 0: it is not open, nothing was written into it yet
-	parked     string                                     // where it is, if not in its place: open, and nothing is in it
-	open       func() int32                               // opens it then, or puts it in its place
-	stays      bool                                       // it is not to be cut to nothing
-	table      *walMethods                                // what stands in their place
-	place      map[uint32]int64                           // where in the WAL a page's newest committed version is
-	pages      uint32                                     // of the database
-	bare       uint32                                     // pages of which no entry tells: the next one holds them; 0: none
-	first      [][]byte                                   // what it says of each, as far as that is known
-	born       bool                                       // there is no file yet, born.go
-	end        int64                                      // of the newest committed frame
-	newest     int64                                      // where the newest committed transaction begins
-	append     func(payload []byte, more ...[]byte) error // makes a payload durable
-	armed      bool                                       // a commit is expected now
-	refused    error                                      // why the last commit was refused
-	diskFull   bool                                       // a write of the transaction in work found no room on the disk
-	ahead      bool                                       // the log has the transaction in work; its COMMIT has not returned
-	fresh      bool                                       // nothing was written into the file since it was made, or since its header was zeroed and synced
-	unsynced   bool                                       // the next sync is that of a first header, and need not be done
+	files    *dbfile.Files                              // of the connection
+	base     vfs.File                                   // the WAL itself; nil: it is not open, nothing was written into it yet
+	parked   string                                     // where it is, if not in its place: open, and nothing is in it
+	open     func() error                               // opens it then, or puts it in its place
+	stays    bool                                       // it is not to be cut to nothing
+	place    map[uint32]int64                           // where in the WAL a page's newest committed version is
+	pages    uint32                                     // of the database
+	bare     uint32                                     // pages of which no entry tells: the next one holds them; 0: none
+	first    [][]byte                                   // what it says of each, as far as that is known
+	born     bool                                       // there is no file yet, born.go
+	end      int64                                      // of the newest committed frame
+	newest   int64                                      // where the newest committed transaction begins
+	append   func(payload []byte, more ...[]byte) error // makes a payload durable
+	armed    bool                                       // a commit is expected now
+	refused  error                                      // why the last commit was refused
+	diskFull bool                                       // a write of the transaction in work found no room on the disk
+	ahead    bool                                       // the log has the transaction in work; its COMMIT has not returned
+	fresh    bool                                       // nothing was written into the file since it was made, or since its header was zeroed and synced
+	unsynced bool                                       // the next sync is that of a first header, and need not be done
 
 	// The transaction in work.
 
@@ -95,40 +85,19 @@ type frameHeader struct {
 	page, pages uint32
 }
 
-// watch puts our methods into the WAL of an open database, which must be empty.
+// watch has the WAL of an open database, which must be empty, be read and written through d.wal.
 func (d *DB) watch() error {
-	w := &wal{place: make(map[uint32]int64), append: d.append, at: -1, fresh: d.freshWAL}
-	for op, to := range map[sqlite.FileControl]*uintptr{sqlite.FileControlJournal: &w.file, sqlite.FileControlFile: &w.main} {
-		p, err := d.c.FileControl(op)
-		if err != nil {
-			return failed(err)
-		}
-		*to = p
-	}
-	if w.file == 0 || *(*uintptr)(cmem.Pointer(w.file)) == 0 {
-		return errors.New("storage: SQLite has no WAL open")
-	}
+	w := &wal{place: make(map[uint32]int64), append: d.append, at: -1, fresh: d.freshWAL, files: d.files}
 	if err := d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) }); err != nil {
 		return err
 	}
 	d.c.SetAutoCheckpoint(0)
-	w.base = *(*uintptr)(cmem.Pointer(w.file))
-	w.table = (*walMethods)(cmem.Pointer(cmem.Malloc(d.c.TLS(), int(unsafe.Sizeof(walMethods{})))))
-	w.table.methods = *w.own()
-	w.table.catch()
-	w.table.handle = d.handle
-	*(*uintptr)(cmem.Pointer(w.file)) = w.address()
+	err := d.files.WrapWAL(d.c, func(base vfs.File) vfs.File { w.base = base; return w })
+	if err != nil {
+		return failed(err)
+	}
 	d.wal = w
 	return nil
-}
-
-// catch puts our methods into the table.
-func (t *walMethods) catch() {
-	t.methods.FxWrite = cmem.Func(onWALWrite)
-	t.methods.FxRead = cmem.Func(onWALRead)
-	t.methods.FxSync = cmem.Func(onWALSync)
-	t.methods.FxTruncate = cmem.Func(onWALTruncate)
-	t.methods.FxFileSize = cmem.Func(onWALSize)
 }
 
 // watchAgain is watch for a connection that was moved: its WAL is not there, and is made when
@@ -141,47 +110,38 @@ func (d *DB) watchAgain(was *wal) error {
 // takeWAL is watchAgain without the number of pages.
 func (d *DB) takeWAL(was *wal) *wal {
 	clear(was.place)
-	w := &wal{place: was.place, append: d.append, at: -1, fresh: true, file: was.file, main: was.main, table: was.table, buf: was.buf[:0],
-		base: was.base, parked: was.parked}
+	w := &wal{place: was.place, append: d.append, at: -1, fresh: true, files: d.files, buf: was.buf[:0], base: was.base, parked: was.parked}
 	w.open = d.openWAL
+	d.files.InstallWAL(w)
 	d.wal = w
 	return w
 }
 
 // openWAL makes the WAL that SQLite believes to have open, or takes the one that the connection
 // has brought along.
-func (d *DB) openWAL() int32 {
+func (d *DB) openWAL() error {
 	if d.unsettled() {
-		if err := diagnose(d.o.Path, d.settle()); err != nil {
-			return ioCode(err)
+		if err := d.settle(); err != nil {
+			return diagnose(d.o.Path, err)
 		}
 	}
 	if d.wal.parked != "" {
 		return d.unparkWAL()
 	}
-	f, err := d.o.FS.Open(d.o.Path+"-wal", os.O_RDWR|os.O_CREATE) // its owner's alone, and its error tells more than SQLite's
-	if err == nil {
-		err = f.Close()
-	}
+	f, err := dbfile.MakeWAL(d.o.FS.SQLite(), d.o.Path+"-wal")
 	if err != nil {
-		return ioCode(diagnose(d.o.Path, err))
+		return diagnose(d.o.Path, err)
 	}
-	w, methods := d.wal, (*uintptr)(cmem.Pointer(d.wal.file))
-	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_CREATE | sqlite3.SQLITE_OPEN_WAL
-	rc := d.seat.open(sqlite3.Xsqlite3_filename_wal(d.c.TLS(), d.seat.name), w.file, flags)
-	if rc == sqlite3.SQLITE_OK {
-		w.base = *methods
-	}
-	*methods = w.address()
-	return rc
+	d.wal.base = f
+	return nil
 }
 
 // ioCode is what SQLite is told of an error of a write.
-func ioCode(err error) int32 {
+func ioCode(err error) sqlite.ResultCode {
 	if errors.Is(err, ErrFull) {
-		return sqlite3.SQLITE_FULL
+		return sqlite.ResultFull
 	}
-	return sqlite3.SQLITE_IOERR_WRITE
+	return dbfile.WriteCode(err)
 }
 
 // maxParked is how large a WAL may be that a connection keeps: the usual ones are smaller.
@@ -194,22 +154,20 @@ const maxParked = 1 << 20
 // will be another room's pages in it.
 func (d *DB) parkWAL() error {
 	w, dir := d.wal, d.o.Kind.wals
-	tls := d.c.TLS()
-	out := cmem.Malloc(tls, 8)
-	defer cmem.Free(tls, out)
-	if rc := cmem.Method[sizeMethod](w.own().FxFileSize)(tls, w.file, out); rc != sqlite3.SQLITE_OK {
-		return said(sqlite.ResultCode(rc))
+	size, err := w.base.Size()
+	if err != nil {
+		return err
 	}
-	if size := *(*int64)(cmem.Pointer(out)); dir == "" || size > maxParked {
+	if dir == "" || size > maxParked {
 		return ErrTooLarge
 	}
-	if rc := w.put(tls, make([]byte, walHeaderSize), 0); rc != sqlite3.SQLITE_OK {
-		return said(sqlite.ResultCode(rc))
+	if err := w.put(make([]byte, walHeaderSize), 0); err != nil {
+		return err
 	}
-	if rc := cmem.Method[syncMethod](w.own().FxSync)(tls, w.file, sqlite3.SQLITE_SYNC_NORMAL); rc != sqlite3.SQLITE_OK {
-		return said(sqlite.ResultCode(rc))
+	if err := w.base.Sync(); err != nil {
+		return err
 	}
-	to := filepath.Join(dir, strconv.Itoa(int(d.handle)))
+	to := filepath.Join(dir, strconv.Itoa(d.files.Number()))
 	if err := d.o.FS.Rename(d.o.Path+"-wal", to); err != nil {
 		return err
 	}
@@ -218,16 +176,16 @@ func (d *DB) parkWAL() error {
 }
 
 // unparkWAL puts it in its place.
-func (d *DB) unparkWAL() int32 {
+func (d *DB) unparkWAL() error {
 	if err := d.o.FS.Rename(d.wal.parked, d.o.Path+"-wal"); err != nil {
-		return ioCode(diagnose(d.o.Path, err))
+		return diagnose(d.o.Path, err)
 	}
 	d.wal.parked = ""
-	return sqlite3.SQLITE_OK
+	return nil
 }
 
 // away tells that the WAL is not in its place: nothing is in it.
-func (w *wal) away() bool { return w.base == 0 || w.parked != "" }
+func (w *wal) away() bool { return w.base == nil || w.parked != "" }
 
 // unwatch ends the watching, before SQLite closes the WAL. If what waits cannot be written into
 // it, that is in the log. parked is where the WAL is if it was not used.
@@ -238,24 +196,17 @@ func (d *DB) unwatch() (parked string) {
 	}
 	w.reset()
 	if !w.born {
-		w.flush(d.c.TLS())
+		_ = w.flush()
 	}
-	if w.file != 0 {
-		*(*uintptr)(cmem.Pointer(w.file)) = w.base
-	}
-	cmem.Free(d.c.TLS(), w.address())
+	d.files.InstallWAL(w.base)
 	d.wal = nil
 	return w.parked
 }
 
 // leave closes the WAL, which is empty, beneath SQLite.
-func (w *wal) leave(tls *libc.TLS) {
-	if w.base == 0 {
-		return
-	}
-	cmem.Method[closeMethod](w.own().FxClose)(tls, w.file)
-	w.base, w.parked = 0, ""
-	*(*uintptr)(cmem.Pointer(w.file)) = w.address()
+func (w *wal) leave() {
+	_ = w.Close()
+	w.base, w.parked = nil, ""
 }
 
 // forget lets go of what belonged to the DB that is over.
@@ -270,131 +221,115 @@ func (w *wal) forget() {
 	}
 }
 
-// address is where our methods are.
-func (w *wal) address() uintptr { return uintptr(unsafe.Pointer(w.table)) }
-
-// own are the methods that the WAL's file has of its own.
-func (w *wal) own() *sqlite3.Tsqlite3_io_methods {
-	return (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(w.base))
-}
-
-// The forms of the methods of SQLite's files.
-type (
-	ioMethod   = func(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 // xRead, xWrite
-	syncMethod = func(tls *libc.TLS, file uintptr, flags int32) int32
-	cutMethod  = func(tls *libc.TLS, file uintptr, size int64) int32
-	sizeMethod = func(tls *libc.TLS, file, out uintptr) int32
-)
-
-// walOf finds the wal of an open file.
-func walOf(file uintptr) *wal {
-	table := (*walMethods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(file))))
-	return open.Find(table.handle).wal
-}
-
-func onWALWrite(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
-	w := walOf(file)
-	rc, err := w.write(tls, p, int(n), off)
-	if err != nil {
-		w.refused = err
-		rc = ioCode(err)
+// WriteAt is called by SQLite.
+func (w *wal) WriteAt(p []byte, off int64) (int, error) {
+	err := w.write(p, off)
+	if err == nil {
+		return len(p), nil
 	}
-	w.noteFull(rc, err)
-	return rc
+	code := ioCode(err)
+	if code == sqlite.ResultFull {
+		w.diskFull = true
+	}
+	return 0, sqlite.ErrorOf(code)
 }
 
-// The other methods see the file as if all had been written.
+// The other methods show SQLite the file as if all had been written.
 
-func onWALRead(tls *libc.TLS, file, p uintptr, n int32, off int64) int32 {
-	w := walOf(file)
-	if b := w.buffered(off, int(n), len(w.buf)); b != nil { // on a disk that is full, too
-		copy(cmem.Bytes(p, int(n)), b)
-		return sqlite3.SQLITE_OK
+// ReadAt is called by SQLite.
+func (w *wal) ReadAt(p []byte, off int64) (int, error) {
+	if b := w.buffered(off, len(p), len(w.buf)); b != nil { // on a disk that is full, too
+		return copy(p, b), nil
 	}
-	if off+int64(n) > w.at+int64(w.written) {
-		if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
-			return rc
+	if off+int64(len(p)) > w.at+int64(w.written) {
+		if err := w.flush(); err != nil {
+			return 0, sqlite.ErrorOf(ioCode(err))
 		}
 	}
 	if w.away() {
-		clear(cmem.Bytes(p, int(n)))
-		return sqlite3.SQLITE_IOERR_SHORT_READ
+		return 0, io.EOF
 	}
-	return cmem.Method[ioMethod](w.own().FxRead)(tls, file, p, n, off)
+	return w.base.ReadAt(p, off)
 }
 
-func onWALSync(tls *libc.TLS, file uintptr, flags int32) int32 {
-	w := walOf(file)
+// Sync is called by SQLite.
+func (w *wal) Sync() error {
 	if w.unsynced {
 		w.unsynced = false
-		return sqlite3.SQLITE_OK
+		return nil
 	}
 	if w.born {
-		return sqlite3.SQLITE_OK
+		return nil
 	}
-	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
-		return rc
+	if err := w.flush(); err != nil {
+		return sqlite.ErrorOf(ioCode(err))
 	}
 	if w.away() {
-		return sqlite3.SQLITE_OK
+		return nil
 	}
-	return cmem.Method[syncMethod](w.own().FxSync)(tls, file, flags)
+	return w.base.Sync()
 }
 
-func onWALTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
-	w := walOf(file)
+// Truncate is called by SQLite.
+func (w *wal) Truncate(size int64) error {
 	if w.born {
 		if size == 0 {
 			w.forgetGathered()
 		}
-		return sqlite3.SQLITE_OK
+		return nil
 	}
-	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
-		return rc
+	if err := w.flush(); err != nil {
+		return sqlite.ErrorOf(ioCode(err))
 	}
 	if w.away() || w.stays && size == 0 {
-		return sqlite3.SQLITE_OK
+		return nil
 	}
-	return cmem.Method[cutMethod](w.own().FxTruncate)(tls, file, size)
+	return w.base.Truncate(size)
 }
 
-func onWALSize(tls *libc.TLS, file, out uintptr) int32 {
-	w := walOf(file)
-	size := (*int64)(cmem.Pointer(out))
-	*size = 0
+// Size is called by SQLite.
+func (w *wal) Size() (size int64, err error) {
 	if !w.away() {
-		if rc := cmem.Method[sizeMethod](w.own().FxFileSize)(tls, file, out); rc != sqlite3.SQLITE_OK {
-			return rc
+		if size, err = w.base.Size(); err != nil {
+			return 0, err
 		}
 	}
 	if w.at >= 0 {
-		*size = max(*size, w.at+int64(len(w.buf)))
+		size = max(size, w.at+int64(len(w.buf)))
 	}
-	return sqlite3.SQLITE_OK
+	return size, nil
+}
+
+// Close closes the WAL itself, if it is open.
+func (w *wal) Close() error {
+	if w.base == nil {
+		return nil
+	}
+	return w.base.Close()
 }
 
 // put writes into the WAL's file.
-func (w *wal) put(tls *libc.TLS, b []byte, off int64) int32 {
+func (w *wal) put(b []byte, off int64) error {
 	if w.away() {
-		if rc := w.open(); rc != sqlite3.SQLITE_OK {
-			return rc
+		if err := w.open(); err != nil {
+			return err
 		}
 	}
 	w.fresh = false
-	return cmem.Method[ioMethod](w.own().FxWrite)(tls, w.file, uintptr(unsafe.Pointer(unsafe.SliceData(b))), int32(len(b)), off)
+	_, err := w.base.WriteAt(b, off)
+	return err
 }
 
-// flush writes what was gathered, in pieces that the VFS takes.
-func (w *wal) flush(tls *libc.TLS) int32 {
+// flush writes what was gathered. After an error it is tried again: SQLite believes that it is there.
+func (w *wal) flush() error {
 	for w.written < len(w.buf) {
 		next := min(w.written+gatherBytes, len(w.buf))
-		rc := w.put(tls, w.buf[w.written:next], w.at+int64(w.written))
-		if rc != sqlite3.SQLITE_OK { // it is tried again: SQLite believes that it is there
-			return rc
+		if err := w.put(w.buf[w.written:next], w.at+int64(w.written)); err != nil {
+			return err
 		}
 		w.written = next
 	}
-	return sqlite3.SQLITE_OK
+	return nil
 }
 
 // buffered gives n bytes of the WAL that are in the first limit ones of buf, nil if they are not.
@@ -406,20 +341,16 @@ func (w *wal) buffered(off int64, n, limit int) []byte {
 	return w.buf[from : from+int64(n)]
 }
 
-// gatherBytes is how much is gathered at most, but for a new room that nobody has seen: 66 KB, five transactions of three pages. It is written by one call
-// of the VFS, and SQLite's for Unix takes a write's length modulo 128 KiB (os_unix.c, seekAndWriteFd: nBuf &= 0x1ffff):
-// more than that would be written in part, without an error. SQLite itself writes a page at a time, 64 KiB at most.
+// gatherBytes is how much is gathered at most, but for a new room that nobody has seen, and how much is written by
+// one call: 66 KB, five transactions of three pages.
 const gatherBytes = 16 * frameSize
 
-// The index is negative, and this does not compile, if gatherBytes is more than one write takes.
-var _ = [1]struct{}{}[min(0, 0x1ffff-gatherBytes)]
-
 // gather takes a piece that is to be written, if it follows what was gathered.
-func (w *wal) gather(tls *libc.TLS, b []byte, off int64) (rc int32) {
+func (w *wal) gather(b []byte, off int64) error {
 	follows := w.at >= 0 && off == w.at+int64(len(w.buf))
 	if !follows || len(w.buf)+len(b) > gatherBytes+w.more {
-		if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
-			return rc
+		if err := w.flush(); err != nil {
+			return err
 		}
 		if follows {
 			w.forgetBefore(w.newest)
@@ -430,7 +361,7 @@ func (w *wal) gather(tls *libc.TLS, b []byte, off int64) (rc int32) {
 		}
 	}
 	w.buf = append(w.buf, b...)
-	return sqlite3.SQLITE_OK
+	return nil
 }
 
 // forgetBefore shortens buf from its beginning; all of it is in the file.
@@ -447,9 +378,8 @@ func (w *wal) forgetBefore(off int64) {
 func (w *wal) forgetGathered() { w.buf, w.at, w.written, w.committed = w.buf[:0], -1, 0, 0 }
 
 // write takes what SQLite writes to the WAL.
-func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err error) {
-	b := cmem.Bytes(p, n)
-	switch {
+func (w *wal) write(b []byte, off int64) error {
+	switch n := len(b); {
 	case n == walHeaderSize && off == 0:
 		w.forgetPlaces() // SQLite begins the WAL anew because all of it is in the database
 		w.end, w.newest = 0, 0
@@ -460,15 +390,21 @@ func (w *wal) write(tls *libc.TLS, p uintptr, n int, off int64) (rc int32, err e
 		// that nothing was ever written into has no old frames, and needs no sync.
 		w.unsynced = w.fresh || bug.On("wal-header")
 		if w.away() {
-			return w.gather(tls, b, off), nil
+			return w.gather(b, off)
 		}
-		return w.put(tls, b, off), nil
+		return w.put(b, off)
 	case n == frameHeaderSize && off >= walHeaderSize && (off-walHeaderSize)%frameSize == 0:
-		return w.header(tls, b, off), nil
+		return w.header(b, off)
 	case n == pageSize:
-		return w.page(tls, b, off)
+		return w.page(b, off)
 	}
-	return 0, fmt.Errorf("%w: a write of %d bytes at %d of the WAL, which this Den does not know", ErrIO, n, off)
+	return w.refuse(fmt.Errorf("%w: a write of %d bytes at %d of the WAL, which this Den does not know", ErrIO, len(b), off))
+}
+
+// refuse notes why a write is refused, where it is not the file that failed.
+func (w *wal) refuse(err error) error {
+	w.refused = err
+	return err
 }
 
 // keepPlaces is how many pages the memory for them is kept for: those of a WAL that is
@@ -484,32 +420,32 @@ func (w *wal) forgetPlaces() {
 
 // header notes which page comes next. Frames at or behind it were taken back by a
 // savepoint.
-func (w *wal) header(tls *libc.TLS, b []byte, off int64) int32 {
+func (w *wal) header(b []byte, off int64) error {
 	if off < w.end { // of a frame that was committed: its checksum is made anew
-		if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
-			return rc
+		if err := w.flush(); err != nil {
+			return err
 		}
 		w.forgetGathered()
-		return w.put(tls, b, off)
+		return w.put(b, off)
 	}
 	if n := off - w.at; w.at >= 0 && n >= int64(w.committed) && n < int64(len(w.buf)) {
 		w.buf, w.written = w.buf[:n], min(w.written, int(n))
 	}
 	w.entry.Truncate(off)
 	w.next = frameHeader{off + frameHeaderSize, binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
-	return w.gather(tls, b, off)
+	return w.gather(b, off)
 }
 
 // page takes a page of the transaction.
-func (w *wal) page(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
+func (w *wal) page(b []byte, off int64) error {
 	next := w.next
 	w.next = frameHeader{}
 	if next.at != off {
-		return w.again(tls, b, off)
+		return w.again(b, off)
 	}
-	before, err := w.read(tls, next.page)
+	before, err := w.read(next.page)
 	if err != nil {
-		return 0, err
+		return w.refuse(err)
 	}
 	if next.pages != 0 {
 		// SQLite appends the page that commits even if it was spilled before.
@@ -517,104 +453,105 @@ func (w *wal) page(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
 	}
 	w.entry.Add(off, next.page, before, b)
 	if next.pages != 0 {
-		return w.commit(tls, next.pages, b, off)
+		return w.commit(next.pages, b, off)
 	}
-	if rc := w.gather(tls, b, off); rc != sqlite3.SQLITE_OK {
+	if err := w.gather(b, off); err != nil {
 		w.entry.Truncate(off)
-		return rc, nil
+		return err
 	}
-	return sqlite3.SQLITE_OK, nil
+	return nil
 }
 
 // again takes a page that was spilled before.
-func (w *wal) again(tls *libc.TLS, b []byte, off int64) (rc int32, err error) {
+func (w *wal) again(b []byte, off int64) error {
 	page, found := w.entry.At(off)
 	if !found {
-		return 0, fmt.Errorf("%w: a page without a header at %d of the WAL", ErrIO, off)
+		return w.refuse(fmt.Errorf("%w: a page without a header at %d of the WAL", ErrIO, off))
 	}
-	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
-		return rc, nil
+	if err := w.flush(); err != nil {
+		return err
 	}
 	w.forgetGathered()
-	before, err := w.read(tls, page)
+	before, err := w.read(page)
 	if err != nil {
-		return 0, err
+		return w.refuse(err)
 	}
 	w.entry.Replace(off, before, b)
-	return w.put(tls, b, off), nil
+	return w.put(b, off)
 }
 
 // read gives a page as it was before the transaction; it is valid until the next read.
-func (w *wal) read(tls *libc.TLS, page uint32) ([]byte, error) {
+func (w *wal) read(page uint32) ([]byte, error) {
 	if page > w.pages {
 		clear(w.scratch[:])
 		return w.scratch[:], nil
 	}
-	file, methods, off := w.main, (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer(*(*uintptr)(cmem.Pointer(w.main)))), int64(page-1)*pageSize
+	file, off := w.files.Main(), int64(page-1)*pageSize
 	if at, there := w.place[page]; there {
 		if b := w.buffered(at, pageSize, w.committed); b != nil {
 			return b, nil
 		}
-		file, methods, off = w.file, w.own(), at
+		file, off = w.base, at
 	}
-	rc := cmem.Method[ioMethod](methods.FxRead)(tls, file, uintptr(unsafe.Pointer(&w.scratch)), pageSize, off)
-	if rc != sqlite3.SQLITE_OK && rc != sqlite3.SQLITE_IOERR_SHORT_READ { // what is short is zeros
-		return nil, fmt.Errorf("%w: reading page %d as it was: SQLite's code %d", ErrIO, page, rc)
+	n, err := file.ReadAt(w.scratch[:], off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: reading page %d as it was: %v", ErrIO, page, err)
 	}
+	clear(w.scratch[n:]) // what is short is zeros
 	return w.scratch[:], nil
 }
 
 // commit has the transaction made durable, and takes the page that commits it.
-func (w *wal) commit(tls *libc.TLS, pages uint32, b []byte, off int64) (rc int32, err error) {
+func (w *wal) commit(pages uint32, b []byte, off int64) error {
 	if !w.armed {
-		return 0, fmt.Errorf("%w: a transaction without a number", ErrMisuse)
+		return w.refuse(fmt.Errorf("%w: a transaction without a number", ErrMisuse))
 	}
 	if w.at < 0 || off != w.at+int64(len(w.buf)) {
-		return 0, fmt.Errorf("%w: a frame that commits at %d of the WAL, behind none", ErrIO, off)
+		return w.refuse(fmt.Errorf("%w: a frame that commits at %d of the WAL, behind none", ErrIO, off))
 	}
 	w.buf = append(w.buf, b...)
 	if begin := max(w.end, walHeaderSize); w.at > begin {
-		return w.commitLarge(tls, pages)
+		return w.commitLarge(pages)
 	}
-	if err := w.enter(tls, pages); err != nil {
-		return 0, err // and reset takes its frames back
+	if err := w.enter(pages); err != nil {
+		return w.refuse(err) // and reset takes its frames back
 	}
 	w.committedAt(pages)
-	return sqlite3.SQLITE_OK, nil
+	return nil
 }
 
 // commitLarge is commit for a transaction of which a part is in the file already. There all of
 // it but the header that makes it a commit goes before the log has it: so a disk that is full
 // says so in time.
-func (w *wal) commitLarge(tls *libc.TLS, pages uint32) (rc int32, err error) {
+func (w *wal) commitLarge(pages uint32) error {
 	header := len(w.buf) - frameSize
 	var commits [frameHeaderSize]byte
 	copy(commits[:], w.buf[header:])
 	clear(w.buf[header : header+frameHeaderSize])
-	if rc := w.flush(tls); rc != sqlite3.SQLITE_OK {
-		return rc, nil
+	if err := w.flush(); err != nil {
+		return err
 	}
 	at := w.at + int64(header)
 	w.forgetGathered()
-	if err := w.enter(tls, pages); err != nil {
-		return 0, err
+	if err := w.enter(pages); err != nil {
+		return w.refuse(err)
 	}
 	w.ahead = true
-	if rc := w.put(tls, commits[:], at); rc != sqlite3.SQLITE_OK {
-		return rc, nil
+	if err := w.put(commits[:], at); err != nil {
+		return err
 	}
 	w.committedAt(pages)
-	return sqlite3.SQLITE_OK, nil
+	return nil
 }
 
 // beginning begins the payload of a room's first entry with all pages as they were before it.
-func (w *wal) beginning(tls *libc.TLS) ([]byte, error) {
+func (w *wal) beginning() ([]byte, error) {
 	known := w.first
 	if bug.On("born-pages") {
 		known = nil
 	}
 	return pagelog.BeginSnapshot(w.bare, known, func(number uint32) ([]byte, error) {
-		page, err := w.read(tls, number)
+		page, err := w.read(number)
 		if bug.On("born-pages") && number > 1 {
 			page = make([]byte, pageSize)
 		}
@@ -623,11 +560,11 @@ func (w *wal) beginning(tls *libc.TLS) ([]byte, error) {
 }
 
 // enter has the log take the transaction.
-func (w *wal) enter(tls *libc.TLS, pages uint32) error {
+func (w *wal) enter(pages uint32) error {
 	var base []byte
 	if w.bare > 0 {
 		var err error
-		if base, err = w.beginning(tls); err != nil {
+		if base, err = w.beginning(); err != nil {
 			return err
 		}
 	}

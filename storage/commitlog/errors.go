@@ -3,7 +3,8 @@ package commitlog
 import (
 	"errors"
 	"fmt"
-	"syscall"
+
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // What can go wrong, to be matched with errors.Is. The texts name files and offsets: they
@@ -38,7 +39,7 @@ var (
 // failure makes ErrFull or ErrIO of an error of the file system.
 func failure(what string, err error) error {
 	kind := ErrIO
-	if full(err) {
+	if vfs.IsFull(err) {
 		kind = ErrFull
 	}
 	return fmt.Errorf("commitlog: %s: %w: %w", what, kind, err)
@@ -52,14 +53,10 @@ func unknown(what string, err error) error {
 
 // undecided is an error that does not match what means that a disk is full.
 func undecided(err error) error {
-	if full(err) {
+	if vfs.IsFull(err) {
 		return errors.New(err.Error())
 	}
 	return err
-}
-
-func full(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || isFull(err)
 }
 
 // unwritten adds ErrUnwritten.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/denrooms/den/storage/dbfile"
 )
 
 // SectorSize is what the disk writes whole, in bytes.
@@ -24,7 +26,7 @@ const SectorSize = 512
 var ErrPowerCut = errors.New("the power was cut")
 
 // ErrInUse: SQLite has files of the disk open.
-var ErrInUse = errors.New("SQLite has files open")
+var ErrInUse = dbfile.ErrInUse
 
 // Trait is a property of a disk, for its whole life.
 type Trait uint8
@@ -48,7 +50,6 @@ type Disk struct {
 
 	mu      sync.Mutex
 	rng     *rand.Rand // protected by mu, as is all that follows
-	salt    *rand.Rand // for SQLite's xRandomness
 	live    map[string]*inode
 	durable map[string]*inode // the names that a cut leaves for sure
 	pending []entry           // what was done to names since
@@ -77,7 +78,6 @@ func New(seed uint64, traits ...Trait) *Disk {
 
 func (d *Disk) seed(seed uint64) {
 	d.rng = rand.New(rand.NewPCG(seed, 1))
-	d.salt = rand.New(rand.NewPCG(seed, 2))
 }
 
 // inode is a file's content, or a directory.

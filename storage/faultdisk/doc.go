@@ -97,7 +97,7 @@
 // # Concurrency
 //
 // All methods may be called from any goroutine; each takes the disk's mutex.
-// Disks share nothing but the table in which SQLite's callbacks find them.
+// Disks share nothing but the tables of package dbfile, in which SQLite's callbacks find them.
 //
 // # Where ideas come from
 //

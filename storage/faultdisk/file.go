@@ -1,7 +1,6 @@
 package faultdisk
 
-// Files that are only appended to, for what is not SQLite; and the operations on
-// handles, which SQLite's files share.
+// Files, which are only appended to or written at any place; and the operations on handles.
 
 import (
 	"errors"
@@ -11,24 +10,25 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"github.com/denrooms/den/storage/dbfile"
 )
 
 // File is an open file. Its writes go to the file's end.
 type File struct {
 	h      *handle
+	count  *int // of the disk: how many are open
 	mu     sync.Mutex
 	closed bool // protected by mu
 }
 
-// handle is an open file, of File or of SQLite. The disk's mutex guards it.
+// handle is an open file. The disk's mutex guards it.
 type handle struct {
-	d           *Disk
-	n           *inode
-	name        string // "" for a temporary file without one
-	boot        int
-	lock        int32 // of SQLite's levels
-	syncEntry   bool  // the next sync is one of its directory too
-	deleteAfter bool  // the name goes with the handle
+	d    *Disk
+	n    *inode
+	name string // "" for a temporary file without one
+	boot int
+	lock dbfile.Level
 }
 
 // OpenFile opens a file with the os package's flags, of which O_CREATE, O_EXCL and
@@ -44,8 +44,13 @@ func (d *Disk) OpenFile(name string, flag int) (*File, error) {
 	if err != nil {
 		return nil, wrap("open", name, err)
 	}
-	d.files++
-	return &File{h: h}, nil
+	return d.file(h, &d.files), nil
+}
+
+// file gives a handle to its user, and counts it. The mutex is held.
+func (d *Disk) file(h *handle, count *int) *File {
+	*count++
+	return &File{h: h, count: count}
 }
 
 // OpenFiles is how many Files were opened and not closed: where all programs have ended, what they have forgotten.
@@ -189,9 +194,6 @@ func (h *handle) close() error {
 	if h.d.off || h.boot != h.d.boot {
 		return ErrPowerCut
 	}
-	if h.deleteAfter && h.name != "" && h.d.live[h.name] == h.n {
-		return h.d.remove(h.name)
-	}
 	return nil
 }
 
@@ -256,7 +258,7 @@ func (f *File) Sync() error { return f.use("sync", f.h.sync) }
 
 // Close closes the file, and syncs nothing.
 func (f *File) Close() error {
-	err := f.use("close", func() error { f.h.d.files--; return f.h.close() })
+	err := f.use("close", func() error { *f.count--; return f.h.close() })
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()

@@ -2,16 +2,11 @@ package faultdisk
 
 // SQLite's five lock levels, between the handles of this process.
 
-import (
-	"modernc.org/libc"
-	sqlite3 "modernc.org/sqlite/lib"
-
-	"github.com/denrooms/den/storage/internal/cmem"
-)
+import "github.com/denrooms/den/storage/dbfile"
 
 // highest is the highest lock that other handles hold on the file.
-func (h *handle) highest() int32 {
-	level := int32(sqlite3.SQLITE_LOCK_NONE)
+func (h *handle) highest() dbfile.Level {
+	level := dbfile.None
 	for other := range h.n.locks {
 		if other != h {
 			level = max(level, other.lock)
@@ -20,9 +15,9 @@ func (h *handle) highest() int32 {
 	return level
 }
 
-func (h *handle) setLock(level int32) {
+func (h *handle) setLock(level dbfile.Level) {
 	h.lock = level
-	if level == sqlite3.SQLITE_LOCK_NONE {
+	if level == dbfile.None {
 		delete(h.n.locks, h)
 		return
 	}
@@ -32,78 +27,82 @@ func (h *handle) setLock(level int32) {
 	h.n.locks[h] = struct{}{}
 }
 
-// raise takes a higher lock, or leaves BUSY behind; on the way to EXCLUSIVE a
-// PENDING stays, which keeps new readers out.
-func (h *handle) raise(level int32) int32 {
+// raise takes a higher lock, or fails with ErrBusy; on the way to Exclusive a
+// Pending stays, which keeps new readers out.
+func (h *handle) raise(level dbfile.Level) error {
 	others := h.highest()
 	switch level {
-	case sqlite3.SQLITE_LOCK_SHARED:
-		if others >= sqlite3.SQLITE_LOCK_PENDING {
-			return sqlite3.SQLITE_BUSY
+	case dbfile.Shared:
+		if others >= dbfile.Pending {
+			return dbfile.ErrBusy
 		}
-	case sqlite3.SQLITE_LOCK_RESERVED:
-		if others >= sqlite3.SQLITE_LOCK_RESERVED {
-			return sqlite3.SQLITE_BUSY
+	case dbfile.Reserved:
+		if others >= dbfile.Reserved {
+			return dbfile.ErrBusy
 		}
 	default:
-		if others >= sqlite3.SQLITE_LOCK_RESERVED {
-			return sqlite3.SQLITE_BUSY
+		if others >= dbfile.Reserved {
+			return dbfile.ErrBusy
 		}
-		if others >= sqlite3.SQLITE_LOCK_SHARED {
-			h.setLock(sqlite3.SQLITE_LOCK_PENDING)
-			return sqlite3.SQLITE_BUSY
+		if others >= dbfile.Shared {
+			h.setLock(dbfile.Pending)
+			return dbfile.ErrBusy
 		}
 	}
 	h.setLock(level)
-	return sqlite3.SQLITE_OK
+	return nil
 }
 
-func xLock(_ *libc.TLS, file uintptr, level int32) int32 {
-	h := handleOf(file)
-	if h == nil {
-		return sqlite3.SQLITE_IOERR_LOCK
-	}
-	h.d.mu.Lock()
-	defer h.d.mu.Unlock()
-	switch {
-	case h.d.off || h.boot != h.d.boot:
-		return sqlite3.SQLITE_IOERR_LOCK
-	case h.lock >= level:
-		return sqlite3.SQLITE_OK
-	}
-	return h.raise(level)
-}
-
-func xUnlock(_ *libc.TLS, file uintptr, level int32) int32 {
-	h := handleOf(file)
-	if h == nil {
-		return sqlite3.SQLITE_IOERR_UNLOCK
-	}
-	h.d.mu.Lock()
-	defer h.d.mu.Unlock()
+// alive refuses what a power cut has left of an open file. The mutex is held.
+func (h *handle) alive() error {
 	if h.d.off || h.boot != h.d.boot {
-		return sqlite3.SQLITE_IOERR_UNLOCK
+		return ErrPowerCut
 	}
-	if h.lock > level {
-		h.setLock(level)
-	}
-	return sqlite3.SQLITE_OK
+	return nil
 }
 
-func xCheckReservedLock(_ *libc.TLS, file, out uintptr) int32 {
-	h := handleOf(file)
-	if h == nil {
-		return sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK
+// database is a file that SQLite has open.
+type database struct{ *File }
+
+// do does something with the file's locks, if no power cut has left it dead.
+func (f database) do(do func(h *handle) error) error {
+	f.h.d.mu.Lock()
+	defer f.h.d.mu.Unlock()
+	if err := f.h.alive(); err != nil {
+		return err
 	}
-	h.d.mu.Lock()
-	defer h.d.mu.Unlock()
-	if h.d.off || h.boot != h.d.boot {
-		return sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK
-	}
-	reserved := int32(0)
-	if max(h.lock, h.highest()) >= sqlite3.SQLITE_LOCK_RESERVED {
-		reserved = 1
-	}
-	cmem.PutInt32(out, reserved)
-	return sqlite3.SQLITE_OK
+	return do(f.h)
+}
+
+// Lock takes a lock.
+func (f database) Lock(level dbfile.Level) error {
+	return f.do(func(h *handle) error {
+		if h.lock >= level {
+			return nil
+		}
+		return h.raise(level)
+	})
+}
+
+// Unlock goes down to a level.
+func (f database) Unlock(level dbfile.Level) error {
+	return f.do(func(h *handle) error { h.setLock(min(h.lock, level)); return nil })
+}
+
+// Reserved reports whether anybody is about to write.
+func (f database) Reserved() (is bool, err error) {
+	err = f.do(func(h *handle) error { is = max(h.lock, h.highest()) >= dbfile.Reserved; return nil })
+	return is, err
+}
+
+// Level is the lock that the file has.
+func (f database) Level() (level dbfile.Level) {
+	_ = f.do(func(h *handle) error { level = h.lock; return nil })
+	return level
+}
+
+// HasMoved reports whether the file, or what had its name, is not there any more.
+func (f database) HasMoved() (moved bool, err error) {
+	err = f.do(func(h *handle) error { moved = h.name != "" && h.d.live[h.name] != h.n; return nil })
+	return moved, err
 }

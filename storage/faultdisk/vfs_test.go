@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -27,11 +26,10 @@ const (
 type rawFile struct {
 	tls *libc.TLS
 	vfs uintptr
-	p   uintptr // sqlite3_file, behind it 64 bytes for arguments and results
+	p   uintptr // sqlite3_file
+	out uintptr // 64 bytes for arguments and results
 	io  *sqlite3.Tsqlite3_io_methods
 }
-
-const fileSize = unsafe.Sizeof(vfsFile{})
 
 func openVFS(t testing.TB, vfs, name string) *rawFile {
 	t.Helper()
@@ -47,11 +45,14 @@ func openVFSFlags(t testing.TB, vfs, name string, flags int32) *rawFile {
 	f.vfs = found
 	n := cmem.CString(f.tls, name)
 	defer sqlite3.Xsqlite3_free(f.tls, n)
-	f.p = sqlite3.Xsqlite3_malloc64(f.tls, uint64(fileSize)+64)
+	methods := (*sqlite3.Tsqlite3_vfs)(cmem.Pointer(found))
+	f.p = sqlite3.Xsqlite3_malloc64(f.tls, uint64(methods.FszOsFile)+64)
+	f.out = f.p + uintptr(methods.FszOsFile)
+	xOpen := cmem.Method[func(tls *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32](methods.FxOpen)
 	if rc := xOpen(f.tls, found, n, f.p, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|flags, 0); rc != 0 {
 		t.Fatal(rc)
 	}
-	f.io = (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer((*vfsFile)(cmem.Pointer(f.p)).FpMethods))
+	f.io = (*sqlite3.Tsqlite3_io_methods)(cmem.Pointer((*sqlite3.Tsqlite3_file)(cmem.Pointer(f.p)).FpMethods))
 	return f
 }
 
@@ -59,31 +60,42 @@ func (f *rawFile) write(b []byte, off int64) int32 {
 	p := sqlite3.Xsqlite3_malloc64(f.tls, uint64(len(b)))
 	defer sqlite3.Xsqlite3_free(f.tls, p)
 	copy(cmem.Bytes(p, len(b)), b)
-	return xWrite(f.tls, f.p, p, int32(len(b)), off)
+	return cmem.Method[func(tls *libc.TLS, file, p uintptr, n int32, off int64) int32](f.io.FxWrite)(f.tls, f.p, p, int32(len(b)), off)
 }
 
 // remove deletes a name.
 func (f *rawFile) remove(name string, syncDir int32) int32 {
 	n := cmem.CString(f.tls, name)
 	defer sqlite3.Xsqlite3_free(f.tls, n)
-	return xDelete(f.tls, f.vfs, n, syncDir)
+	methods := (*sqlite3.Tsqlite3_vfs)(cmem.Pointer(f.vfs))
+	return cmem.Method[func(tls *libc.TLS, vfs, name uintptr, syncDir int32) int32](methods.FxDelete)(f.tls, f.vfs, n, syncDir)
 }
 
-func (f *rawFile) lock(level int32) int32   { return xLock(f.tls, f.p, level) }
-func (f *rawFile) unlock(level int32) int32 { return xUnlock(f.tls, f.p, level) }
+// ask calls a method that takes the file and no more.
+func (f *rawFile) ask(method uintptr) int32 {
+	return cmem.Method[func(tls *libc.TLS, file uintptr) int32](method)(f.tls, f.p)
+}
+
+// level calls a method that takes a lock's level.
+func (f *rawFile) level(method uintptr, level int32) int32 {
+	return cmem.Method[func(tls *libc.TLS, file uintptr, level int32) int32](method)(f.tls, f.p, level)
+}
+
+func (f *rawFile) lock(level int32) int32   { return f.level(f.io.FxLock, level) }
+func (f *rawFile) unlock(level int32) int32 { return f.level(f.io.FxUnlock, level) }
 
 func (f *rawFile) reserved() int32 {
-	xCheckReservedLock(f.tls, f.p, f.p+fileSize)
-	return *(*int32)(cmem.Pointer(f.p + fileSize))
+	cmem.Method[func(tls *libc.TLS, file, out uintptr) int32](f.io.FxCheckReservedLock)(f.tls, f.p, f.out)
+	return *(*int32)(cmem.Pointer(f.out))
 }
 
 func (f *rawFile) control(op int32) (rc, out int32) {
-	rc = xFileControl(f.tls, f.p, op, f.p+fileSize)
-	return rc, *(*int32)(cmem.Pointer(f.p + fileSize))
+	rc = cmem.Method[func(tls *libc.TLS, file uintptr, op int32, out uintptr) int32](f.io.FxFileControl)(f.tls, f.p, op, f.out)
+	return rc, *(*int32)(cmem.Pointer(f.out))
 }
 
 func (f *rawFile) close() int32 {
-	rc := xClose(f.tls, f.p)
+	rc := f.ask(f.io.FxClose)
 	sqlite3.Xsqlite3_free(f.tls, f.p)
 	f.tls.Close()
 	return rc
@@ -122,10 +134,10 @@ func TestProperties(t *testing.T) {
 	vfs := register(t, d)
 	f := openVFS(t, vfs, "db")
 	defer f.close()
-	if got := xSectorSize(f.tls, f.p); got != 512 {
+	if got := f.ask(f.io.FxSectorSize); got != 512 {
 		t.Errorf("sector size %d", got)
 	}
-	if got := xDeviceCharacteristics(f.tls, f.p); got != 0 {
+	if got := f.ask(f.io.FxDeviceCharacteristics); got != 0 {
 		t.Errorf("characteristics %x", got)
 	}
 	if f.io.FiVersion != 1 {
@@ -143,7 +155,7 @@ func TestProperties(t *testing.T) {
 	}
 	g := openVFS(t, register(t, New(1, PowersafeOverwrite)), "db")
 	defer g.close()
-	if got := xDeviceCharacteristics(g.tls, g.p); got != sqlite3.SQLITE_IOCAP_POWERSAFE_OVERWRITE {
+	if got := g.ask(g.io.FxDeviceCharacteristics); got != sqlite3.SQLITE_IOCAP_POWERSAFE_OVERWRITE {
 		t.Errorf("characteristics %x", got)
 	}
 }

@@ -8,6 +8,7 @@ package overlay
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -29,7 +32,6 @@ type FS struct {
 
 	mu    sync.Mutex
 	nodes map[string]*node // by path: files that were opened, changed or made; nil: removed
-	open  int              // files that SQLite has open
 }
 
 // New makes a file system that shows base as it is.
@@ -208,6 +210,20 @@ func (f *FS) MakeDirs(string) (made bool, err error) { return false, nil }
 // SyncDir does nothing.
 func (f *FS) SyncDir(string) error { return nil }
 
+// Register makes the file system a VFS of SQLite's, whose name SQLite gives. It is called before the
+// file system is used. unregister takes it back, and fails with dbfile.ErrInUse while SQLite has files open.
+//
+// There are no locks: who has the file system is alone with it. An open fails with IOERR: after a CANTOPEN package
+// storage looks for the reason in the directory.
+func (f *FS) Register() (unregister func() error, err error) {
+	f.registered = fmt.Sprintf("den-overlay-%p", f)
+	traits := dbfile.PowersafeOverwrite
+	return dbfile.Register(f.registered, dbfile.System{
+		FS: f, Traits: &traits, CantOpen: sqlite.ResultIOErr,
+		Temporary: func() (vfs.File, error) { return dbfile.NewMemory(nil), nil },
+	})
+}
+
 // SQLite is the name of the SQLite VFS that has the same files; see Register.
 func (f *FS) SQLite() string { return f.registered }
 
@@ -351,6 +367,12 @@ func (f *file) Truncate(size int64) error {
 		f.n.truncate(size)
 		return nil
 	})
+}
+
+// Size is the file's size in bytes.
+func (f *file) Size() (size int64, err error) {
+	err = f.do("stat", func() error { size = f.n.size; return nil })
+	return size, err
 }
 
 // Sync does nothing.

@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -149,15 +151,21 @@ func TestRegister(t *testing.T) {
 	if err != nil || f.SQLite() == "" {
 		t.Fatalf("%q, %v", f.SQLite(), err)
 	}
-	f.open = 1
-	if err := unregister(); !errors.Is(err, ErrInUse) {
+	path := filepath.Join(t.TempDir(), "f")
+	c, err := sqlite.OpenConn(f.SQLite(), path, sqlite.OpenReadWrite|sqlite.OpenCreate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unregister(); !errors.Is(err, dbfile.ErrInUse) {
 		t.Error(err)
 	}
-	f.open = 0
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
 	if err := unregister(); err != nil {
 		t.Error(err)
 	}
-	path := filepath.Join(t.TempDir(), "f")
+	f.Reset()
 	if err := os.WriteFile(path, make([]byte, 100), 0o600); err != nil {
 		t.Fatal(err)
 	}

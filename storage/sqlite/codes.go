@@ -40,6 +40,7 @@ const (
 	ResultFormat     ResultCode = sqlite3.SQLITE_FORMAT
 	ResultNotADB     ResultCode = sqlite3.SQLITE_NOTADB
 
+	ResultIOErrWrite           ResultCode = sqlite3.SQLITE_IOERR_WRITE
 	ResultConstraintForeignKey ResultCode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 	ResultConstraintNotNull    ResultCode = sqlite3.SQLITE_CONSTRAINT_NOTNULL
 )
@@ -62,7 +63,6 @@ const (
 
 	FileControlFile    FileControl = sqlite3.SQLITE_FCNTL_FILE_POINTER    // sqlite3_file of the database
 	FileControlJournal FileControl = sqlite3.SQLITE_FCNTL_JOURNAL_POINTER // sqlite3_file of its journal or WAL
-	FileControlVFS     FileControl = sqlite3.SQLITE_FCNTL_VFS_POINTER     // sqlite3_vfs
 
 	CheckpointPassive  CheckpointMode = sqlite3.SQLITE_CHECKPOINT_PASSIVE
 	CheckpointTruncate CheckpointMode = sqlite3.SQLITE_CHECKPOINT_TRUNCATE

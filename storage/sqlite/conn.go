@@ -75,10 +75,6 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// TLS is the state of the C library for calls on the connection's behalf, such as those of its files'
-// methods. It is valid until Close.
-func (c *Conn) TLS() *libc.TLS { return c.tls }
-
 // Interrupt ends the statement that runs now, if one does, with ResultInterrupt. Any goroutine may call
 // it, but not once Close has been called.
 func (c *Conn) Interrupt() {

@@ -32,6 +32,9 @@ func (r ResultCode) String() string {
 	return cmem.String(sqlite3.Xsqlite3_errstr(tls, int32(r)))
 }
 
+// ErrorOf returns the error of a code that no connection has given.
+func ErrorOf(code ResultCode) *Error { return &Error{Code: code, Message: code.String()} }
+
 // failure makes the error of a call that returned rc.
 func (c *Conn) failure(rc int32, sql string) *Error {
 	e := &Error{Code: ResultCode(rc), SQL: sql}

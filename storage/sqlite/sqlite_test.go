@@ -274,7 +274,7 @@ func TestBackupAndSerialize(t *testing.T) {
 
 func TestFileControl(t *testing.T) {
 	c := open(t, "CREATE TABLE t (a COLLATE NOCASE)")
-	for _, op := range []FileControl{FileControlFile, FileControlVFS} {
+	for _, op := range []FileControl{FileControlFile, FileControlJournal} {
 		if p, err := c.FileControl(op); p == 0 || err != nil {
 			t.Errorf("file control %d: %d, %v", op, p, err)
 		}

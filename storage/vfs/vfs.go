@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"syscall"
 )
@@ -18,7 +19,7 @@ import (
 // FS is a file system. What it is told survives a power cut only when it was synced:
 // a file's content by File.Sync, its name by SyncDir of its directory.
 type FS interface {
-	// SQLite is the name of the SQLite VFS that has the same files. "" is SQLite's own.
+	// SQLite is the name of the SQLite VFS that has the same files, see package storage/dbfile.
 	SQLite() string
 	// Open opens a file with os's flags; a new one is its owner's alone.
 	Open(path string, flag int) (File, error)
@@ -48,6 +49,8 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	// Size is the file's size in bytes.
+	Size() (int64, error)
 	// Truncate cuts the file, or lengthens it with zeros.
 	Truncate(size int64) error
 	// Sync makes the content survive a power cut. After an error nothing is known of what
@@ -55,12 +58,17 @@ type File interface {
 	Sync() error
 }
 
+// IsFull reports whether an error says that the disk, or somebody's part of it, has no room.
+func IsFull(err error) bool {
+	return slices.ContainsFunc(errorsOfAFullDisk, func(no syscall.Errno) bool { return errors.Is(err, no) })
+}
+
 // Host is the machine's file system.
 func Host() FS { return host{} }
 
 type host struct{}
 
-func (host) SQLite() string               { return "" }
+func (host) SQLite() string               { return "den" }
 func (host) Remove(path string) error     { return os.Remove(path) }
 func (host) Rename(from, to string) error { return rename(from, to) }
 func (host) SyncDir(dir string) error     { return syncDir(dir) }
@@ -101,6 +109,9 @@ func (host) Open(path string, flag int) (File, error) {
 type hostFile struct{ *os.File }
 
 func (f hostFile) Sync() error { return syncData(f.File) }
+
+// Size leaves the place alone from which nobody reads: files are read and written at an offset.
+func (f hostFile) Size() (int64, error) { return f.Seek(0, io.SeekEnd) }
 
 func (host) Size(path string) (int64, error) { return sizeOf(path) }
 

@@ -10,10 +10,9 @@ import (
 
 // kept are the package-level variables that may change, each with its reason. There should be next to none.
 var kept = map[string]string{
-	"storage.open":                 "SQLite's callbacks carry a number and no Go pointer: they find their database in this table",
-	"storage/sqlite.conns":         "SQLite's callbacks carry a number and no Go pointer: they find their connection in this table",
-	"storage/overlay.registered":   "SQLite's callbacks carry a number and no Go pointer: they find their files in this table",
-	"storage/faultdisk.registered": "SQLite's callbacks carry a number and no Go pointer: they find their disk in this table",
+	"storage/sqlite.conns":      "SQLite's callbacks carry a number and no Go pointer: they find their connection in this table",
+	"storage/dbfile.registered": "SQLite's callbacks carry a number and no Go pointer: they find their files in this table",
+	"storage/dbfile.claims":     "where only the process has locks, and no open file, who in it may lock a file is the process's too",
 }
 
 // TestNoState: a package keeps nothing of its own that changes, and does nothing when it is merely imported. Two

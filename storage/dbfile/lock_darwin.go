@@ -1,4 +1,4 @@
-package storage
+package dbfile
 
 // setDescriptionLock is F_OFD_SETLK.
 const setDescriptionLock = 90
