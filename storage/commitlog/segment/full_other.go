@@ -1,6 +1,6 @@
 //go:build !windows
 
-package commitlog
+package segment
 
 // isFull: ENOSPC says all.
 func isFull(error) bool { return false }
