@@ -2,7 +2,11 @@ package commitlog
 
 // What an operator can do about a part of the log that is lost for good.
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/denrooms/den/storage/commitlog/segment"
+)
 
 // Lost returns the names of the files that are missing, or damaged so that it is not known whose entries
 // were there, and that rooms may need: those that Abandon would give up.
@@ -10,13 +14,13 @@ func (l *Log) Lost() (files []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.lost() {
-		files = append(files, segmentName(s.number))
+		files = append(files, segment.Name(s.Number))
 	}
 	return files
 }
 
 // lost returns the segments of Lost. mu is held.
-func (l *Log) lost() (segments []*segment) {
+func (l *Log) lost() (segments []*logSegment) {
 	for _, s := range l.segments {
 		if s.missing() || s.holeEnd() > 0 {
 			segments = append(segments, s)
@@ -30,12 +34,12 @@ func (l *Log) lost() (segments []*segment) {
 func (l *Log) GaveUp(namespace, room, epoch string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := l.attached[identify(namespace, room, epoch).key]
+	r := l.attached[segment.Identify(namespace, room, epoch).Key]
 	if r == nil {
 		return false
 	}
 	for _, s := range l.segments {
-		if s.given.Load() && (r.in == nil || s.number >= r.in.number) {
+		if s.given.Load() && (r.in == nil || s.Number >= r.in.Number) {
 			return true
 		}
 	}
@@ -61,14 +65,14 @@ func (l *Log) Abandon() (files []string, err error) {
 		l.mu.Lock()
 		for _, s := range l.lost() {
 			s.given.Store(true)
-			files = append(files, segmentName(s.number))
+			files = append(files, segment.Name(s.Number))
 		}
 		for _, r := range l.attached {
 			if errors.Is(r.unsure, ErrLost) {
 				r.unsure = nil
 			}
 		}
-		c, _ := l.describe(l.segments, l.active.number)
+		c, _ := l.describe(l.segments, l.active.Number)
 		l.mu.Unlock()
 		if len(files) == 0 {
 			return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -24,7 +25,7 @@ func crashedRooms(t *testing.T) (d *faultdisk.Disk, o Options, at int64) {
 	appendUpTo(t, victim, 1, 1)
 	at = int64(victim.at)
 	for i := range 3 { // which prove that they lack nothing
-		r := l.attached[identify("party", fmt.Sprint("room", i), "e1").key]
+		r := l.attached[segment.Identify("party", fmt.Sprint("room", i), "e1").Key]
 		appendUpTo(t, r, 3, 4)
 	}
 	d.Kill()
@@ -50,7 +51,7 @@ func recoverRooms(t *testing.T, l *Log, from, to int) {
 // somebody has it who has all.
 func TestRoomWithoutAName(t *testing.T) {
 	d, o, at := crashedRooms(t)
-	if err := d.Corrupt("log/"+segmentName(1), at+recordHeader+2, []byte{0x11, 0x22}); err != nil {
+	if err := d.Corrupt("log/"+segment.Name(1), at+recordHeader+2, []byte{0x11, 0x22}); err != nil {
 		t.Fatal(err)
 	}
 	l := mustOpen(t, o)
@@ -87,7 +88,7 @@ func TestAbandon(t *testing.T) {
 		l := mustOpen(t, o)
 		if what == "missing" {
 			mustClose(t, l)
-			if err := d.Remove("log/" + segmentName(1)); err != nil {
+			if err := d.Remove("log/" + segment.Name(1)); err != nil {
 				t.Fatal(err)
 			}
 		} else {
@@ -95,7 +96,7 @@ func TestAbandon(t *testing.T) {
 			_ = d.Restart()
 			var at int64
 			d, o, at = crashedRooms(t)
-			if err := d.Corrupt("log/"+segmentName(1), at+10, []byte{0x11, 0x22}); err != nil {
+			if err := d.Corrupt("log/"+segment.Name(1), at+10, []byte{0x11, 0x22}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -109,7 +110,7 @@ func TestAbandon(t *testing.T) {
 			for i := proven; i < 8; i++ { // 6 and 7 are new
 				r := mustRoom(t, l, fmt.Sprint("room", i))
 				_, _, err := r.Range()
-				wantError(t, what+": "+r.who.room, err, ErrLost)
+				wantError(t, what+": "+r.who.Room, err, ErrLost)
 				r.Close()
 			}
 			if epoch, from, to, err := l.Traces("party", "new"); err == nil || epoch != "" || from != 0 || to != 0 {
@@ -125,11 +126,11 @@ func TestAbandon(t *testing.T) {
 			l = mustOpen(t, o)
 		}
 		waiting := mustRoom(t, l, "room7")
-		if got := l.Lost(); fmt.Sprint(got) != "["+segmentName(1)+"]" || l.GaveUp("party", "room7", "e1") {
+		if got := l.Lost(); fmt.Sprint(got) != "["+segment.Name(1)+"]" || l.GaveUp("party", "room7", "e1") {
 			t.Errorf("%s: lost are %v, or given up already", what, got)
 		}
 		files, err := l.Abandon()
-		if err != nil || fmt.Sprint(files) != "["+segmentName(1)+"]" {
+		if err != nil || fmt.Sprint(files) != "["+segment.Name(1)+"]" {
 			t.Errorf("%s: %v, %v", what, files, err)
 		}
 		wantRange(t, waiting, 0, 0)

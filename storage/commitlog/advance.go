@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -35,7 +36,7 @@ func (l *Log) advance() error {
 	}
 	a := l.active
 	if l.next == nil {
-		next, err := l.create(a.number + 1)
+		next, err := l.create(a.Number + 1)
 		if err != nil {
 			return err
 		}
@@ -43,7 +44,7 @@ func (l *Log) advance() error {
 	}
 	l.lookForRecovered()
 	l.mu.Lock()
-	c, doomed := l.describe(append(slices.Clone(l.segments), a.segment), l.next.number)
+	c, doomed := l.describe(append(slices.Clone(l.segments), a.logSegment), l.next.Number)
 	l.mu.Unlock()
 	if err := l.writeCurrent(c); err != nil {
 		return err
@@ -66,7 +67,7 @@ func (l *Log) finish() error {
 	if a.bad {
 		return l.rewrite(a)
 	}
-	footer, keep := a.footer()
+	footer, keep := a.index.Footer(a.Salt)
 	size := a.end + int64(len(footer))
 	_, err := a.file.WriteAt(footer, a.end)
 	if err == nil && a.zeroed-size > zerosLeft { // to free a few would take long and gain little
@@ -74,7 +75,7 @@ func (l *Log) finish() error {
 	}
 	if err != nil {
 		a.zeroed = a.end
-		return failure("sealing "+segmentName(a.number), err)
+		return failure("sealing "+segment.Name(a.Number), err)
 	}
 	if err := l.syncActive(); err != nil {
 		return err
@@ -84,21 +85,13 @@ func (l *Log) finish() error {
 	return nil
 }
 
-// footer is the index of all of a segment, and its filter.
-func (a *active) footer() ([]byte, filter) {
-	if len(a.index.of) == 0 {
-		return nil, nil
-	}
-	return encodeIndex(slices.Collect(maps.Values(a.index.of)), a.salt, footerBlock)
-}
-
 // finished notes that a segment is done, with the index of all of it at an offset.
-func (l *Log) finished(a *active, at, size int64, keep filter) {
+func (l *Log) finished(a *active, at, size int64, keep segment.Filter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.size, a.tail, a.newest, a.touched = size, at, l.now(), nil
-	if len(a.index.of) > 0 {
-		x := &index{offset: uint32(at), rooms: uint32(len(a.index.of))}
+	a.Size, a.tail, a.newest, a.touched = size, at, l.now(), nil
+	if len(a.index.Of) > 0 {
+		x := &index{Index: segment.Index{Offset: uint32(at), Rooms: uint32(len(a.index.Of))}}
 		l.keepFilter(x, keep)
 		a.indexes = []*index{x}
 	}
@@ -108,8 +101,8 @@ func (l *Log) finished(a *active, at, size int64, keep filter) {
 // rewrite puts the acknowledged part of a segment, read and checked again, into a fresh file
 // in its place: after a failed sync nothing is known of the old one.
 func (l *Log) rewrite(a *active) error {
-	name := segmentName(a.number)
-	f, err := l.o.FS.Open(l.path(a.number), os.O_RDONLY)
+	name := segment.Name(a.Number)
+	f, err := l.o.FS.Open(l.path(a.Number), os.O_RDONLY)
 	if err != nil {
 		return failure("opening "+name, err)
 	}
@@ -118,18 +111,18 @@ func (l *Log) rewrite(a *active) error {
 	if l.o.Durability == Relaxed {
 		sure = a.synced
 	}
-	s := newScan(reader{f: f, number: a.number, salt: a.salt}, start{segmentStart, a.salt}, sure, a.end)
-	if err := s.run(); err != nil {
+	s, err := a.Scan(f, sure, a.end, nil)
+	if err != nil {
 		return failure("reading "+name, err)
 	}
-	l.complain(s)
-	if s.end < a.end {
+	l.complain(a.Number, s)
+	if s.End < a.end {
 		l.fallBack(a, s)
 	}
-	footer, keep := a.footer()
-	temp := l.path(a.number) + ".tmp"
+	footer, keep := a.index.Footer(a.Salt)
+	temp := l.path(a.Number) + ".tmp"
 	if err := l.writeFile(temp, func(to vfs.File) error {
-		if err := copyRange(to, f, 0, a.end, s.flips); err != nil {
+		if err := s.CopyTo(to, a.end); err != nil {
 			return err
 		}
 		_, err := to.WriteAt(footer, a.end)
@@ -138,7 +131,7 @@ func (l *Log) rewrite(a *active) error {
 		return failure("writing "+name+" anew", err)
 	}
 	a.close()
-	if err := l.o.FS.Rename(temp, l.path(a.number)); err != nil {
+	if err := l.o.FS.Rename(temp, l.path(a.Number)); err != nil {
 		return failure("replacing "+name, err)
 	}
 	if err := l.syncDir(); err != nil {
@@ -154,48 +147,48 @@ func (l *Log) rewrite(a *active) error {
 
 // fallBack forgets the entries of a Relaxed log that a failed sync has lost. Their rooms may
 // be ahead of the log then: they go on with any number.
-func (l *Log) fallBack(a *active, s *scan) {
-	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segmentName(a.number), "bytes", a.end-s.end)
+func (l *Log) fallBack(a *active, s *segment.Scan) {
+	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segment.Name(a.Number), "bytes", a.end-s.End)
 	l.mu.Lock()
-	a.end, a.chain = s.end, s.chain
-	gone := make(map[key]place) // rooms of which the segment has nothing any more, and what it had
-	for k, p := range a.index.of {
-		if int64(p.at) < s.end {
+	a.end, a.chain = s.End, s.Chain
+	gone := make(map[segment.Key]segment.Place) // rooms of which the segment has nothing any more, and what it had
+	for k, p := range a.index.Of {
+		if int64(p.At) < s.End {
 			continue
 		}
-		if was := s.index.of[k]; was != nil {
+		if was := s.Places.Of[k]; was != nil {
 			*p = *was
 		} else {
 			gone[k] = *p
-			delete(a.index.of, k)
+			delete(a.index.Of, k)
 		}
 	}
 	l.shortenPins(a, gone)
 	var elsewhere []*Room
 	for k, r := range l.attached {
-		if r.in != a.segment {
+		if r.in != a.logSegment {
 			continue
 		}
 		r.any = true
-		if p := a.index.of[k]; p != nil {
-			r.last, r.at, r.crc = p.last, p.at, p.crc
+		if p := a.index.Of[k]; p != nil {
+			r.last, r.at, r.crc = p.Last, p.At, p.CRC
 		} else {
 			r.in, r.at, r.crc, r.last = nil, 0, 0, 0
 			elsewhere = append(elsewhere, r)
 		}
-		r.shorten(a.segment)
+		r.shorten(a.logSegment)
 	}
 	segments := l.segments
 	l.mu.Unlock()
 	for _, r := range elsewhere {
 		if err := r.locate(segments); err != nil {
-			l.o.Logger.Error("commit log: a room's older entries cannot be found", "namespace", r.who.namespace, "room", r.who.room, "error", err)
+			l.o.Logger.Error("commit log: a room's older entries cannot be found", "namespace", r.who.Namespace, "room", r.who.Room, "error", err)
 		}
 	}
 }
 
 // shorten leaves of what the room has not released in a segment no more than the segment has. mu is held.
-func (r *Room) shorten(in *segment) {
+func (r *Room) shorten(in *logSegment) {
 	newest := len(r.spans) - 1
 	switch {
 	case newest < 0 || r.spans[newest].in != in:
@@ -208,19 +201,19 @@ func (r *Room) shorten(in *segment) {
 }
 
 // shortenPins is shorten for rooms that are closed. mu is held.
-func (l *Log) shortenPins(a *active, gone map[key]place) {
+func (l *Log) shortenPins(a *active, gone map[segment.Key]segment.Place) {
 	for name, pins := range l.pins {
 		var left []pin
 		for _, p := range pins {
-			had, lost := gone[p.who.key]
-			switch has := a.index.of[p.who.key]; {
+			had, lost := gone[p.who.Key]
+			switch has := a.index.Of[p.who.Key]; {
 			case has != nil:
-				p.last = min(p.last, has.last)
-			case lost && p.segment == a.number:
+				p.last = min(p.last, has.Last)
+			case lost && p.segment == a.Number:
 				a.pins--
 				continue
-			case lost && !had.starts:
-				p.last = had.first - 1
+			case lost && !had.Starts:
+				p.last = had.First - 1
 			}
 			left = append(left, p)
 		}
@@ -231,7 +224,7 @@ func (l *Log) shortenPins(a *active, gone map[key]place) {
 // describe makes the content of CURRENT: the segments that are done and the active one, 0 for
 // none. Those that nobody needs any more are left out and returned too. mu is held, or nobody
 // else has the log yet.
-func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed []*segment) {
+func (l *Log) describe(segments []*logSegment, active uint64) (c *current, doomed []*logSegment) {
 	now, n := l.now(), 0
 	most := len(segments)
 	if active == 0 { // one stays: it says which log this is, and which generation
@@ -248,7 +241,7 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 	}
 	switch {
 	case len(segments) > 0:
-		c.first = segments[0].number
+		c.first = segments[0].Number
 	default:
 		c.first = active
 	}
@@ -257,8 +250,8 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 		c.floor = active
 	}
 	for _, s := range segments {
-		if s.pins > 0 || l.crashed.has(s.number) {
-			c.floor = s.number
+		if s.pins > 0 || l.crashed.has(s.Number) {
+			c.floor = s.Number
 			break
 		}
 	}
@@ -269,21 +262,21 @@ func (l *Log) describe(segments []*segment, active uint64) (c *current, doomed [
 func (l *Log) now() int64 { return l.clock.read(l.o.Now()) }
 
 // expendable tells whether a segment may be deleted once those before it are. mu is held.
-func (l *Log) expendable(s *segment, now int64) bool {
-	return s.pins == 0 && !l.crashed.has(s.number) && (s.rooms() == 0 || now-s.newest >= l.o.History.Milliseconds())
+func (l *Log) expendable(s *logSegment, now int64) bool {
+	return s.pins == 0 && !l.crashed.has(s.Number) && (s.rooms() == 0 || now-s.newest >= l.o.History.Milliseconds())
 }
 
 // discard deletes files that CURRENT does not name any more. One that cannot be deleted is
 // deleted by the next Open.
-func (l *Log) discard(doomed []*segment) {
+func (l *Log) discard(doomed []*logSegment) {
 	l.mu.Lock()
 	for _, s := range doomed {
 		l.dropFilters(s)
 	}
 	l.mu.Unlock()
 	for _, s := range doomed {
-		if err := l.removeIfThere(l.path(s.number)); err != nil {
-			l.o.Logger.Warn("commit log: segments that are not needed any more stay", "file", segmentName(s.number), "error", err)
+		if err := l.removeIfThere(l.path(s.Number)); err != nil {
+			l.o.Logger.Warn("commit log: segments that are not needed any more stay", "file", segment.Name(s.Number), "error", err)
 			return // what stays has no holes: none is missed if CURRENT has to be made again
 		}
 	}
@@ -323,7 +316,7 @@ func (l *Log) idle() bool {
 func (l *Log) sweep() error {
 	l.mu.Lock()
 	wanted, idle := !l.ended && l.wantsSweep(), l.idle() || l.active.bad || l.active.done
-	c, doomed := l.describe(l.segments, l.active.number)
+	c, doomed := l.describe(l.segments, l.active.Number)
 	l.mu.Unlock()
 	var err error
 	switch {
@@ -353,15 +346,15 @@ func (l *Log) choosePressed() {
 	if l.o.Pressure == nil || l.unreleased() <= l.o.MaxUnreleased {
 		return
 	}
-	limit, bytes := l.active.number, int64(0)
+	limit, bytes := l.active.Number, int64(0)
 	for _, s := range slices.Backward(l.segments) {
-		if bytes += s.size; bytes > l.o.MaxUnreleased/2 {
+		if bytes += s.Size; bytes > l.o.MaxUnreleased/2 {
 			break
 		}
-		limit = s.number
+		limit = s.Number
 	}
 	for _, r := range l.attached {
-		if len(r.spans) > 0 && r.spans[0].in.number < limit {
+		if len(r.spans) > 0 && r.spans[0].in.Number < limit {
 			l.pressed = append(l.pressed, r.who)
 		}
 	}
@@ -373,7 +366,7 @@ func (l *Log) choosePressed() {
 		}
 	}
 	slices.SortFunc(l.pressed, compareNames)
-	l.pressed = slices.CompactFunc(l.pressed, func(a, b identity) bool { return a.name == b.name })
+	l.pressed = slices.CompactFunc(l.pressed, func(a, b segment.Identity) bool { return a.Name == b.Name })
 }
 
 // unreleased is how many bytes there are from the oldest unreleased entry's segment on, but
@@ -382,7 +375,7 @@ func (l *Log) unreleased() (bytes int64) {
 	for i, s := range l.segments {
 		if s.pins > 0 {
 			for _, s := range l.segments[i:] {
-				bytes += s.size
+				bytes += s.Size
 			}
 			return bytes
 		}

@@ -29,7 +29,7 @@ func TestWrongClock(t *testing.T) {
 				t.Helper()
 				clock.now = clock.now.Add(time.Hour)
 				r := mustRoom(t, l, "a")
-				for end := l.active.number + 1; l.active.number < end; {
+				for end := l.active.Number + 1; l.active.Number < end; {
 					number++
 					if err := r.Append(Entry{Number: number, At: int64(hour), Payload: make([]byte, 700)}); err != nil {
 						t.Fatal(err)

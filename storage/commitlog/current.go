@@ -11,13 +11,13 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -51,14 +51,14 @@ type current struct {
 	floor      uint64 // segments below it hold nothing unreleased
 	unsynced   uint64 // the newest generation that was Relaxed and crashed; 0: none
 	clock      clock
-	segments   []*segment
+	segments   []*logSegment
 	pins       []pin
-	nameless   map[key]uint64
+	nameless   map[segment.Key]uint64
 }
 
 // pin is a room that closed with unreleased entries.
 type pin struct {
-	who     identity
+	who     segment.Identity
 	segment uint64 // of the oldest
 	last    uint64 // number of the newest
 }
@@ -99,23 +99,23 @@ func (c *current) encode() []byte {
 		if s.given.Load() {
 			given = flagGiven
 		}
-		for _, v := range []uint32{uint32(s.size), uint32(s.tail), uint32(s.hole), s.salt, uint32(len(s.indexes)), given} {
+		for _, v := range []uint32{uint32(s.Size), uint32(s.tail), uint32(s.hole), s.Salt, uint32(len(s.indexes)), given} {
 			b = le.AppendUint32(b, v)
 		}
 		for _, x := range s.indexes {
-			b = le.AppendUint32(le.AppendUint32(b, x.offset), x.rooms)
+			b = le.AppendUint32(le.AppendUint32(b, x.Offset), x.Rooms)
 		}
 	}
 	for _, p := range c.pins {
-		names := p.who.names()
+		names := p.who.Names
 		b = le.AppendUint64(le.AppendUint64(b, p.segment), p.last)
 		b = append(le.AppendUint32(b, uint32(len(names))), names...)
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(c.nameless), func(a, b key) int { return bytes.Compare(a[:], b[:]) }) {
+	for _, k := range slices.SortedFunc(maps.Keys(c.nameless), func(a, b segment.Key) int { return bytes.Compare(a[:], b[:]) }) {
 		b = le.AppendUint64(append(b, k[:]...), c.nameless[k])
 	}
 	le.PutUint32(b[12:], uint32(len(b)+4))
-	return le.AppendUint32(b, sum(0, b))
+	return le.AppendUint32(b, segment.Sum(0, b))
 }
 
 // numbers are the numbers of the header.
@@ -136,8 +136,8 @@ func (c *current) file() []byte {
 // parseCurrent takes the first copy that is whole. damaged tells that the other one is not.
 func parseCurrent(b []byte) (c *current, damaged bool, err error) {
 	le := binary.LittleEndian
-	if len(b) > 16 && string(b[:8]) == currentMagic && le.Uint32(b[8:]) < currentVersion && le.Uint32(b[len(b)-4:]) == sum(0, b[:len(b)-4]) {
-		return nil, false, checkVersion(currentName, le.Uint32(b[8:]), currentVersion)
+	if len(b) > 16 && string(b[:8]) == currentMagic && le.Uint32(b[8:]) < currentVersion && le.Uint32(b[len(b)-4:]) == segment.Sum(0, b[:len(b)-4]) {
+		return nil, false, segment.CheckVersion(currentName, le.Uint32(b[8:]), currentVersion)
 	}
 	copies := 0
 	for at := 0; at < len(b); at += currentPage {
@@ -153,7 +153,7 @@ func parseCurrent(b []byte) (c *current, damaged bool, err error) {
 		}
 	}
 	if c == nil {
-		return nil, true, cmp.Or(err, corrupt(currentName, 0, "it is empty"))
+		return nil, true, cmp.Or(err, segment.Corrupt(currentName, 0, "it is empty"))
 	}
 	return c, copies < 2, nil
 }
@@ -163,21 +163,21 @@ func parseCurrent(b []byte) (c *current, damaged bool, err error) {
 func parseCopy(b []byte) (*current, error) {
 	le := binary.LittleEndian
 	if len(b) < 20 || string(b[:8]) != currentMagic {
-		return nil, corrupt(currentName, 0, "it begins as something else")
+		return nil, segment.Corrupt(currentName, 0, "it begins as something else")
 	}
 	n := uint64(le.Uint32(b[12:]))
-	if n < 20 || n > uint64(len(b)) || le.Uint32(b[n-4:]) != sum(0, b[:n-4]) {
-		return nil, corrupt(currentName, 0, "it does not fit its checksum")
+	if n < 20 || n > uint64(len(b)) || le.Uint32(b[n-4:]) != segment.Sum(0, b[:n-4]) {
+		return nil, segment.Corrupt(currentName, 0, "it does not fit its checksum")
 	}
-	if err := checkVersion(currentName, le.Uint32(b[8:]), currentVersion); err != nil {
+	if err := segment.CheckVersion(currentName, le.Uint32(b[8:]), currentVersion); err != nil {
 		return nil, err
 	}
-	bad := corrupt(currentName, 0, "its parts do not fit together")
+	bad := segment.Corrupt(currentName, 0, "its parts do not fit together")
 	if b = b[:n-4]; len(b) < currentHeader {
 		return nil, bad
 	}
 	flags := le.Uint32(b[16:])
-	c := &current{clean: flags&flagClean != 0, relaxed: flags&flagRelaxed != 0, id: [16]byte(b[24:40]), nameless: make(map[key]uint64)}
+	c := &current{clean: flags&flagClean != 0, relaxed: flags&flagRelaxed != 0, id: [16]byte(b[24:40]), nameless: make(map[segment.Key]uint64)}
 	for i, v := range c.numbers() {
 		*v = le.Uint64(b[40+8*i:])
 	}
@@ -198,42 +198,31 @@ func parseCopy(b []byte) (*current, error) {
 	}
 	list := b[uint64(len(b))-nameless*currentKey:]
 	for b = b[:len(b)-len(list)]; len(list) > 0; list = list[currentKey:] {
-		c.nameless[key(list)] = le.Uint64(list[len(key{}):])
+		c.nameless[segment.Key(list)] = le.Uint64(list[len(segment.Key{}):])
 	}
 	return c, c.parsePins(b, int(pins), bad)
 }
 
 // parseRow takes a segment from the beginning of b; nil if there is none.
-func parseRow(b []byte, number uint64) (s *segment, rest []byte) {
+func parseRow(b []byte, number uint64) (s *logSegment, rest []byte) {
 	le := binary.LittleEndian
 	if len(b) < currentRow || uint64(len(b)-currentRow) < currentIndex*uint64(le.Uint32(b[32:])) {
 		return nil, nil
 	}
-	s = &segment{
-		number: number, generation: le.Uint64(b), newest: int64(le.Uint64(b[8:])), size: int64(le.Uint32(b[16:])),
-		tail: int64(le.Uint32(b[20:])), hole: int64(le.Uint32(b[24:])), salt: le.Uint32(b[28:]),
+	s = &logSegment{
+		File:       segment.File{Number: number, Size: int64(le.Uint32(b[16:])), Salt: le.Uint32(b[28:])},
+		generation: le.Uint64(b), newest: int64(le.Uint64(b[8:])), tail: int64(le.Uint32(b[20:])), hole: int64(le.Uint32(b[24:])),
 	}
 	s.given.Store(le.Uint32(b[36:])&flagGiven != 0)
 	n := le.Uint32(b[32:])
 	for b = b[currentRow:]; n > 0; n-- {
-		x := &index{offset: le.Uint32(b), rooms: le.Uint32(b[4:])}
-		if x.rooms == 0 {
+		x := &index{Index: segment.Index{Offset: le.Uint32(b), Rooms: le.Uint32(b[4:])}}
+		if x.Rooms == 0 {
 			return nil, nil
 		}
 		s.indexes, b = append(s.indexes, x), b[currentIndex:]
 	}
 	return s, b
-}
-
-// checkVersion refuses the format of another Den.
-func checkVersion(file string, version, known uint32) error {
-	switch {
-	case version > known:
-		return fmt.Errorf("commitlog: %w: %s has format %d, this Den knows %d", ErrNewer, file, version, known)
-	case version < known:
-		return fmt.Errorf("commitlog: %w: %s has format %d, this Den needs %d", ErrOlder, file, version, known)
-	}
-	return nil
 }
 
 func (c *current) parsePins(b []byte, n int, bad error) error {
@@ -243,7 +232,7 @@ func (c *current) parsePins(b []byte, n int, bad error) error {
 			return bad
 		}
 		end := pinHeader + int(le.Uint32(b[16:]))
-		who, ok := parseNames(string(b[pinHeader:end]))
+		who, ok := segment.ParseNames(string(b[pinHeader:end]))
 		if !ok {
 			return bad
 		}

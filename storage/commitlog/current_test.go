@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -15,13 +16,13 @@ func fullCurrent() *current {
 	c := &current{
 		clean: true, relaxed: true, id: [16]byte{1, 2, 3}, generation: 7, first: 4, active: 6, crashed: suspects{generation: 5, from: 4, through: 5},
 		floor: 4, unsynced: 3, clock: clock{passed: 11, wall: 12},
-		pins:     []pin{{identify("party", "a", "e1"), 4, 9}, {identify("party", "b", "e2"), 5, 8}},
-		nameless: map[key]uint64{{1}: 10, {2}: 20},
+		pins:     []pin{{segment.Identify("party", "a", "e1"), 4, 9}, {segment.Identify("party", "b", "e2"), 5, 8}},
+		nameless: map[segment.Key]uint64{{1}: 10, {2}: 20},
 	}
 	for n := range uint64(2) {
-		s := &segment{
-			number: 4 + n, salt: 21 + uint32(n), size: 9000, tail: 8000, hole: 3000, newest: 13, generation: 6,
-			indexes: []*index{{offset: 4000, rooms: 2}, {offset: 8000, rooms: 3}},
+		s := &logSegment{
+			File: segment.File{Number: 4 + n, Salt: 21 + uint32(n), Size: 9000}, tail: 8000, hole: 3000, newest: 13, generation: 6,
+			indexes: []*index{{Index: segment.Index{Offset: 4000, Rooms: 2}}, {Index: segment.Index{Offset: 8000, Rooms: 3}}},
 		}
 		s.given.Store(n == 1)
 		c.segments = append(c.segments, s)
@@ -36,7 +37,7 @@ func TestCurrentIsReadAsWritten(t *testing.T) {
 	if err != nil || damaged || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, %v\nwant %+v", got, damaged, err, want)
 	}
-	want = &current{first: 1, floor: 1, nameless: make(map[key]uint64)}
+	want = &current{first: 1, floor: 1, nameless: make(map[segment.Key]uint64)}
 	if got, _, err := parseCurrent(want.file()); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 	}
@@ -69,7 +70,7 @@ func TestCurrentThatDoesNotFit(t *testing.T) {
 		whole := fullCurrent().encode()
 		b := change(whole[:len(whole)-4])
 		le.PutUint32(b[12:], uint32(len(b)+4))
-		b = le.AppendUint32(b, sum(0, b))
+		b = le.AppendUint32(b, segment.Sum(0, b))
 		if c, _, err := parseCurrent(b); c != nil || !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %+v, %v", what, c, err)
 		}
@@ -119,52 +120,6 @@ func TestVerifyOnAFailingDisk(t *testing.T) {
 	}
 	if failed < 20 {
 		t.Errorf("only %d failures were told", failed)
-	}
-}
-
-// TestIndexOfUnevenKeys: rooms are found though their keys are not spread as hashes are, whichever block they are in; others are not.
-func TestIndexOfUnevenKeys(t *testing.T) {
-	const rooms = 5*blockEntries + 3
-	spread := map[string]func(i uint64) uint64{
-		"all low":  func(i uint64) uint64 { return i },
-		"all high": func(i uint64) uint64 { return 1<<64 - 4*rooms + i },
-		"all one":  func(uint64) uint64 { return 1 << 63 }, // and what follows differs
-		"evenly":   func(i uint64) uint64 { return i * (1<<64 - 1) / (2 * rooms) },
-		"two ends": func(i uint64) uint64 { return i + i%4/2*(1<<63) },
-	}
-	for name, first := range spread {
-		keyOf := func(i uint64) (k key) {
-			binary.BigEndian.PutUint64(k[:], first(i))
-			binary.BigEndian.PutUint64(k[8:], i)
-			return k
-		}
-		var places []*place
-		for i := range uint64(rooms) {
-			places = append(places, &place{key: keyOf(2*i + 1), last: i + 1})
-		}
-		b, keep := encodeIndex(places, 77, 0)
-		d := faultdisk.New(1)
-		d.Write("segment", append(make([]byte, 100), b...))
-		f, err := d.FS("").Open("segment", 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, x := &segment{number: 1, salt: 77, size: int64(100 + len(b))}, &index{offset: 100, rooms: rooms}
-		for i := range uint64(rooms) {
-			p, found, err := s.findIn(f, x, keyOf(2*i+1))
-			if err != nil || !found || p.last != i+1 || !keep.has(p.key) {
-				t.Fatalf("%s: room %d is not found: %+v, %v", name, i, p, err)
-			}
-			if p, found, err := s.findIn(f, x, keyOf(2*i)); found || err != nil {
-				t.Fatalf("%s: what is not there is found: %+v, %v", name, p, err)
-			}
-		}
-		if p, found, err := s.findIn(f, x, keyOf(2*rooms+1)); found || err != nil {
-			t.Errorf("%s: what is not there is found: %+v, %v", name, p, err)
-		}
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
 	}
 }
 

@@ -10,65 +10,39 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
-
-// TestStaleRecord: a record that is good but follows another one than the one before it is
-// what a failed write has left.
-func TestStaleRecord(t *testing.T) {
-	const salt = 77
-	who := identify("party", "a", "e1")
-	b := make([]byte, segmentStart)
-	chain := uint32(salt)
-	for n := uint64(1); n <= 4; n++ {
-		r := record{chain: chain, number: n, key: who.key, flags: flagNames, synced: segmentStart}
-		if n == 4 {
-			r.chain++
-		}
-		b = appendRecord(b, salt, &r, who.names(), content("a", n))
-		chain = r.crc
-	}
-	s := scanOf(t, append(b, make([]byte, 500)...), salt)
-	if p := s.index.of[who.key]; p == nil || p.last != 3 {
-		t.Errorf("%+v", p)
-	}
-	if len(s.holes)+len(s.flips)+len(s.bad) > 0 {
-		t.Error("taken for damage")
-	}
-	if s = scanOf(t, b, salt+1); s.end != segmentStart {
-		t.Error("records of another segment were taken")
-	}
-}
 
 // TestForgedRecord: an entry that fits its own checksums, and not the room's chain.
 func TestForgedRecord(t *testing.T) {
 	d := build(t, "")
-	name := "log/" + segmentName(1)
+	name := "log/" + segment.Name(1)
 	b, err := d.Read(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	salt, err := checkSegmentHeader(b, [16]byte(b[16:32]), 1)
+	salt, err := segment.CheckHeader(b, [16]byte(b[16:32]), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := segmentStart
+	at := segment.Start
 	for n := 0; n < 4; { // the third entry of a
-		r, ok := parseRecord(b[at:], salt)
+		r, ok := segment.ParseRecord(b[at:], salt)
 		if !ok {
 			t.Fatal("not a record")
 		}
-		at += r.size()
-		if next, _ := parseRecord(b[at:], salt); next.flags&flagIndex == 0 {
+		at += r.Size()
+		if next, _ := segment.ParseRecord(b[at:], salt); next.Flags&segment.FlagIndex == 0 {
 			n++
 		}
 	}
-	r, ok := parseRecord(b[at:], salt)
-	if !ok || r.number != 3 || r.length == 0 {
+	r, ok := segment.ParseRecord(b[at:], salt)
+	if !ok || r.Number != 3 || r.Length == 0 {
 		t.Fatalf("%+v", r)
 	}
-	payload := bytes.Repeat([]byte("x"), int(r.length))
-	forged := appendRecord(nil, salt, &r, "", payload)
+	payload := bytes.Repeat([]byte("x"), int(r.Length))
+	forged := forge(t, salt, &r, "", payload)
 	copy(b[at:], forged)
 	d.Write(name, b)
 	l := mustOpen(t, testOptions(d, newClock()))
@@ -141,7 +115,7 @@ func TestOtherVersions(t *testing.T) {
 		for at := 0; at < len(b); at += currentPage {
 			n := int(binary.LittleEndian.Uint32(b[at+12:])) - 4
 			b[at+8] = version
-			binary.LittleEndian.PutUint32(b[at+n:], sum(0, b[at:at+n]))
+			binary.LittleEndian.PutUint32(b[at+n:], segment.Sum(0, b[at:at+n]))
 		}
 		d.Write("log/"+currentName, b)
 		before := fmt.Sprint(d.Files())
@@ -173,7 +147,7 @@ func TestDamagedHeaders(t *testing.T) {
 		a.Close()
 		mustClose(t, l)
 		for _, n := range []uint64{1, damaged} {
-			if err := d.Corrupt("log/"+segmentName(1), at[n]+10, []byte{0x11, 0x22}); err != nil {
+			if err := d.Corrupt("log/"+segment.Name(1), at[n]+10, []byte{0x11, 0x22}); err != nil {
 				t.Fatal(err)
 			}
 		}

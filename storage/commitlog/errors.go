@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -11,14 +12,14 @@ import (
 // are for operators, never for clients.
 var (
 	// ErrCorrupt: the log's files do not hold what was written to them.
-	ErrCorrupt = errors.New("corrupt")
+	ErrCorrupt = segment.ErrCorrupt
 	// ErrGap: entries between those that the room has and those that the log holds are gone.
 	ErrGap = errors.New("entries are missing")
 	// ErrLost: a file that the log should have is not there.
 	ErrLost = errors.New("a part of the log is missing")
 	// ErrIO: the disk failed. Whether Append's entry was written is not known: it may be in the log
 	// after a crash. If it is known that it was not, ErrUnwritten comes with it.
-	ErrIO = errors.New("I/O error")
+	ErrIO = segment.ErrIO
 	// ErrFull: the disk is full. Append's entry is certainly not in the log, now and after a crash:
 	// ErrUnwritten comes with it. A sync that fails because the disk is full gives ErrIO.
 	ErrFull = errors.New("full")
@@ -31,9 +32,9 @@ var (
 	// ErrClosed: the Log or the Room was closed.
 	ErrClosed = errors.New("closed")
 	// ErrNewer: a newer Den wrote the log. It was left as it was.
-	ErrNewer = errors.New("written by a newer version of Den")
+	ErrNewer = segment.ErrNewer
 	// ErrOlder: a Den that was never released wrote the log. It was left as it was.
-	ErrOlder = errors.New("written by a version of Den that was never released")
+	ErrOlder = segment.ErrOlder
 )
 
 // failure makes ErrFull or ErrIO of an error of the file system.
@@ -48,15 +49,7 @@ func failure(what string, err error) error {
 // unknown makes ErrIO of an error after which it is not known what is on the disk, whatever the
 // error was: it does not match what means that a disk is full.
 func unknown(what string, err error) error {
-	return fmt.Errorf("commitlog: %s: %w: %w", what, ErrIO, undecided(err))
-}
-
-// undecided is an error that does not match what means that a disk is full.
-func undecided(err error) error {
-	if vfs.IsFull(err) {
-		return errors.New(err.Error())
-	}
-	return err
+	return fmt.Errorf("commitlog: %s: %w: %w", what, ErrIO, segment.Undecided(err))
 }
 
 // unwritten adds ErrUnwritten.
@@ -73,13 +66,8 @@ func failureOrNil(what string, err error) error {
 // errShort: a file ended, or a read gave less than it should.
 var errShort = errors.New("less was read than there should be")
 
-// corrupt says what is wrong, and where.
-func corrupt(file string, offset int64, what string) error {
-	return fmt.Errorf("commitlog: %w: %s at %d: %s", ErrCorrupt, file, offset, what)
-}
-
 // lost says which segment is missing.
-func lost(number uint64) error { return fmt.Errorf("commitlog: %w: %s", ErrLost, segmentName(number)) }
+func lost(number uint64) error { return fmt.Errorf("commitlog: %w: %s", ErrLost, segment.Name(number)) }
 
 // damagedRoom is the error of a room whose newest entries are damaged, and gone since.
 func damagedRoom(last uint64) error {

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -138,12 +139,12 @@ func TestKillAfterFailedSync(t *testing.T) {
 func TestRelaxedLoss(t *testing.T) {
 	d, clock := faultdisk.New(1), newClock()
 	o := testOptions(d, clock)
-	o.Durability, o.SegmentBytes, o.IndexBytes = Relaxed, segmentStart+2<<10, 2<<10
+	o.Durability, o.SegmentBytes, o.IndexBytes = Relaxed, segment.Start+2<<10, 2<<10
 	l := mustOpen(t, o)
 	a, b := mustRoom(t, l, "a"), mustRoom(t, l, "b")
 	appendUpTo(t, b, 1, 3)
 	appendUpTo(t, a, 1, 20)
-	if b.in == l.active.segment || len(l.segments) == 0 {
+	if b.in == l.active.logSegment || len(l.segments) == 0 {
 		t.Fatal("b should be in an older segment only")
 	}
 	if err := l.Sync(); err != nil {
@@ -162,7 +163,7 @@ func TestRelaxedLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := d.Corrupt("log/"+segmentName(l.active.number), at+30, []byte{0xff, 0xff}); err != nil {
+	if err := d.Corrupt("log/"+segment.Name(l.active.Number), at+30, []byte{0xff, 0xff}); err != nil {
 		t.Fatal(err)
 	}
 	d.Fail(faultdisk.Fault{Op: faultdisk.OpSync})
@@ -191,7 +192,7 @@ func TestRelaxedLossBesideAMissingFile(t *testing.T) {
 	for _, open := range []bool{true, false} {
 		d, clock := faultdisk.New(1), newClock()
 		o := testOptions(d, clock)
-		o.Durability, o.SegmentBytes, o.IndexBytes = Relaxed, segmentStart+2<<10, 2<<10
+		o.Durability, o.SegmentBytes, o.IndexBytes = Relaxed, segment.Start+2<<10, 2<<10
 		l := mustOpen(t, o)
 		a, b := mustRoom(t, l, "a"), mustRoom(t, l, "b")
 		appendUpTo(t, b, 1, 3)
@@ -199,7 +200,7 @@ func TestRelaxedLossBesideAMissingFile(t *testing.T) {
 		a.Close()
 		b.Close()
 		mustClose(t, l)
-		if err := d.Remove("log/" + segmentName(2)); err != nil {
+		if err := d.Remove("log/" + segment.Name(2)); err != nil {
 			t.Fatal(err)
 		}
 		l = mustOpen(t, o)
@@ -210,7 +211,7 @@ func TestRelaxedLossBesideAMissingFile(t *testing.T) {
 		if err := l.Sync(); err != nil {
 			t.Fatal(err)
 		}
-		at, begun := l.active.end, l.active.number
+		at, begun := l.active.end, l.active.Number
 		for _, r := range []*Room{b, fresh, some} {
 			for range 2 {
 				if err := r.Append(Entry{Number: r.last + 1, Payload: []byte("lost")}); err != nil {
@@ -221,7 +222,7 @@ func TestRelaxedLossBesideAMissingFile(t *testing.T) {
 				r.Close()
 			}
 		}
-		if err := d.Corrupt("log/"+segmentName(begun), at+30, []byte{0xff, 0xff}); err != nil {
+		if err := d.Corrupt("log/"+segment.Name(begun), at+30, []byte{0xff, 0xff}); err != nil {
 			t.Fatal(err)
 		}
 		d.Fail(faultdisk.Fault{Op: faultdisk.OpSync})

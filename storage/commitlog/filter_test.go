@@ -1,43 +1,11 @@
 package commitlog
 
 import (
-	"encoding/binary"
 	"fmt"
 	"testing"
 
 	"github.com/denrooms/den/storage/faultdisk"
 )
-
-func TestFilter(t *testing.T) {
-	for _, n := range []int{1, 16, 17, 1000, 20_000} {
-		var places []*place
-		for i := range n {
-			places = append(places, &place{key: identify("party", fmt.Sprint("room", i), "e1").key})
-		}
-		_, f := encodeIndex(places, 1, 0)
-		if len(f) > max(2*n, filterBlock)+filterBlock {
-			t.Errorf("%d rooms: %d bytes", n, len(f))
-		}
-		for i, p := range places {
-			if !f.has(p.key) {
-				t.Fatalf("place %d is not found", i)
-			}
-		}
-		passed, tries := 0, 100_000
-		var k key
-		for i := range tries {
-			binary.BigEndian.PutUint64(k[:], uint64(i)*0x9e3779b97f4a7c15)
-			binary.BigEndian.PutUint64(k[8:], uint64(i)*0xbf58476d1ce4e5b9)
-			if f.has(k) {
-				passed++
-			}
-		}
-		t.Logf("%d rooms: %d bytes, %d of %d others pass", n, len(f), passed, tries)
-		if passed > tries/200 {
-			t.Errorf("%d rooms: %d of %d others pass", n, passed, tries)
-		}
-	}
-}
 
 // TestFiltersAreBounded: those of the newest segments are in memory, as far as there is room,
 // and rooms are found without.

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -24,7 +25,7 @@ func together(t *testing.T, l *Log, rooms []*Room, next uint64) []error {
 	var wg sync.WaitGroup
 	for i, r := range rooms {
 		wg.Go(func() {
-			errs[i] = r.Append(Entry{Number: next, Seq: 10 * next, At: int64(next) * 1000, Payload: content(r.who.room, next)})
+			errs[i] = r.Append(Entry{Number: next, Seq: 10 * next, At: int64(next) * 1000, Payload: content(r.who.Room, next)})
 		})
 		for waiting := 0; waiting <= i; {
 			l.mu.Lock()
@@ -102,7 +103,7 @@ func TestRefusedGroupStaysAway(t *testing.T) {
 			case errors.Is(err, ErrUnwritten):
 				certain++
 				if last != 3 {
-					t.Fatalf("seed %d: %s has entry %d, after %v", seed, r.who.room, last, err)
+					t.Fatalf("seed %d: %s has entry %d, after %v", seed, r.who.Room, last, err)
 				}
 			default:
 				open++
@@ -125,7 +126,7 @@ func TestFullDiskGoesOn(t *testing.T) {
 	a := mustRoom(t, l, "a")
 	appendUpTo(t, a, 1, 3)
 	size := func() int64 {
-		n, err := d.Size("log/" + segmentName(1))
+		n, err := d.Size("log/" + segment.Name(1))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
 // Log is the commit log of a node. Its methods, and those of its rooms, may be called from
@@ -28,7 +30,7 @@ type Log struct {
 
 	// Owned by whoever leads, see turn.go.
 
-	out    output
+	out    segment.Writer
 	next   *active // begun, and not yet named by CURRENT
 	closed error   // what Close gave, once ended is set
 
@@ -40,14 +42,14 @@ type Log struct {
 	led      bool
 	ended    bool
 	active   *active
-	segments []*segment // that are done, oldest first; replaced, never changed
-	attached map[key]*Room
-	pins     map[string][]pin // by identity.name, one for each epoch, as they were closed
+	segments []*logSegment // that are done, oldest first; replaced, never changed
+	attached map[segment.Key]*Room
+	pins     map[string][]pin // by Identity.Name, one for each epoch, as they were closed
 	crashed  recovery
-	unlisted map[uint64]error // by segment: why rooms to recover cannot be listed, as the operator was told
-	nameless map[key]uint64   // rooms of crashed generations whose names cannot be read, and their newest numbers
-	filters  int64            // bytes of filters in memory
-	pressed  []identity       // rooms to call Pressure for
+	unlisted map[uint64]error       // by segment: why rooms to recover cannot be listed, as the operator was told
+	nameless map[segment.Key]uint64 // rooms of crashed generations whose names cannot be read, and their newest numbers
+	filters  int64                  // bytes of filters in memory
+	pressed  []segment.Identity     // rooms to call Pressure for
 	clock    clock
 	quiet    int64 // no sweep before this, by the clock
 	stats    Stats
@@ -84,7 +86,7 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, mostFilters: maxFilters, blank: make([]byte, firstZeros), attached: make(map[key]*Room), pins: make(map[string][]pin)}
+	l := &Log{o: o, mostFilters: maxFilters, blank: make([]byte, firstZeros), attached: make(map[segment.Key]*Room), pins: make(map[string][]pin)}
 	if _, err := o.FS.MakeDirs(o.Dir); err != nil {
 		return nil, failure("making the directory", err)
 	}
@@ -110,7 +112,7 @@ func Open(o Options) (*Log, error) {
 	if l.active, err = l.create(c.next()); err != nil {
 		return nil, err
 	}
-	begin, doomed := l.describe(l.segments, l.active.number)
+	begin, doomed := l.describe(l.segments, l.active.Number)
 	if err := l.writeCurrent(begin); err != nil {
 		return nil, errors.Join(err, l.active.file.Close())
 	}
@@ -127,7 +129,7 @@ func (l *Log) load() (*current, error) {
 	}
 	have := make(map[uint64]bool)
 	for _, name := range names {
-		if n, ok := segmentNumber(name); ok {
+		if n, ok := segment.ParseName(name); ok {
 			have[n] = true
 		}
 	}
@@ -152,10 +154,10 @@ func (l *Log) load() (*current, error) {
 		return nil, lost(c.active)
 	}
 	for i, s := range c.segments {
-		if s.lost = !have[s.number]; s.lost {
-			l.o.Logger.Error("commit log: a file is missing, and rooms that need it will be refused", "file", segmentName(s.number))
+		if s.lost = !have[s.Number]; s.lost {
+			l.o.Logger.Error("commit log: a file is missing, and rooms that need it will be refused", "file", segment.Name(s.Number))
 		} else if s.unread() {
-			if c.segments[i], err = l.adopt(s.number, s.generation); err != nil {
+			if c.segments[i], err = l.adopt(s.Number, s.generation); err != nil {
 				return nil, err
 			}
 		}
@@ -184,13 +186,13 @@ func (l *Log) clean(names []string, needless map[uint64]bool) {
 		}
 	}
 	for _, name := range names {
-		n, ok := segmentNumber(name)
+		n, ok := segment.ParseName(name)
 		if ok = ok && needless[n]; !ok && !strings.HasSuffix(name, ".tmp") {
 			continue
 		}
 		if ok {
-			if h, err := l.readHead(n); err == nil && h.id != l.id {
-				l.setAside(n, h.id)
+			if h, err := l.readHead(n); err == nil && h.ID != l.id {
+				l.setAside(n, h.ID)
 				continue
 			}
 		}
@@ -202,16 +204,16 @@ func (l *Log) clean(names []string, needless map[uint64]bool) {
 
 // setAside renames a segment of another log.
 func (l *Log) setAside(number uint64, id [16]byte) {
-	name := fmt.Sprintf("%s.of-%x", segmentName(number), id)
+	name := fmt.Sprintf("%s.of-%x", segment.Name(number), id)
 	for _, err := l.o.FS.Size(filepath.Join(l.o.Dir, name)); err == nil; _, err = l.o.FS.Size(filepath.Join(l.o.Dir, name)) {
 		name += "-again"
 	}
 	err := l.o.FS.Rename(l.path(number), filepath.Join(l.o.Dir, name))
 	if err != nil {
-		l.o.Logger.Warn("commit log: a file belongs to another log, and could not be renamed", "file", segmentName(number), "to", name, "error", err)
+		l.o.Logger.Warn("commit log: a file belongs to another log, and could not be renamed", "file", segment.Name(number), "to", name, "error", err)
 		return
 	}
-	l.o.Logger.Warn("commit log: a file belongs to another log, and is renamed", "file", segmentName(number), "to", name)
+	l.o.Logger.Warn("commit log: a file belongs to another log, and is renamed", "file", segment.Name(number), "to", name)
 }
 
 // found makes a new log. MakeDirs may have made the directory before, and have failed to make its name
@@ -220,7 +222,7 @@ func (l *Log) found() (*current, error) {
 	if err := l.o.FS.SyncDir(filepath.Dir(l.o.Dir)); err != nil {
 		return nil, unknown("syncing the directory above", err)
 	}
-	c := &current{clean: true, first: 1, floor: 1, nameless: make(map[key]uint64)}
+	c := &current{clean: true, first: 1, floor: 1, nameless: make(map[segment.Key]uint64)}
 	c.clock.wall = l.o.Now().UnixMilli()
 	l.clock = c.clock
 	if _, err := io.ReadFull(l.o.Random, c.id[:]); err != nil {
@@ -234,21 +236,21 @@ func (l *Log) adoptPins(pins []pin) {
 	for _, p := range pins {
 		if s := l.segment(p.segment); s != nil {
 			s.pins++
-			l.pins[p.who.name] = append(l.pins[p.who.name], p)
+			l.pins[p.who.Name] = append(l.pins[p.who.Name], p)
 		}
 	}
 }
 
 // holder finds a segment, done or active. mu is held.
-func (l *Log) holder(number uint64) *segment {
-	if number == l.active.number {
-		return l.active.segment
+func (l *Log) holder(number uint64) *logSegment {
+	if number == l.active.Number {
+		return l.active.logSegment
 	}
 	return l.segment(number)
 }
 
 // segment finds a segment that is done. mu is held.
-func (l *Log) segment(number uint64) *segment {
+func (l *Log) segment(number uint64) *logSegment {
 	if i := number - l.firstDone(); i < uint64(len(l.segments)) {
 		return l.segments[i]
 	}
@@ -259,28 +261,28 @@ func (l *Log) firstDone() uint64 {
 	if len(l.segments) == 0 {
 		return 0
 	}
-	return l.segments[0].number
+	return l.segments[0].Number
 }
 
 // first is the number of the oldest segment. mu is held.
 func (l *Log) first() uint64 {
 	if len(l.segments) == 0 {
-		return l.active.number
+		return l.active.Number
 	}
-	return l.segments[0].number
+	return l.segments[0].Number
 }
 
 // floor is the number of the first segment that has unreleased entries, or may have. mu is held.
 func (l *Log) floor() uint64 {
 	for _, s := range l.segments {
-		if s.pins > 0 || l.crashed.has(s.number) {
-			return s.number
+		if s.pins > 0 || l.crashed.has(s.Number) {
+			return s.Number
 		}
 	}
 	if l.active != nil {
-		return l.active.number
+		return l.active.Number
 	}
-	return l.segments[len(l.segments)-1].number + 1
+	return l.segments[len(l.segments)-1].Number + 1
 }
 
 // ID is the log's name for all its life: 32 hex digits, made with it.
@@ -310,12 +312,12 @@ func (l *Log) Stats() Stats {
 	s.Bytes, s.Filters = l.active.end, l.filters
 	pinned := false
 	for _, g := range l.segments {
-		s.Bytes += g.size
+		s.Bytes += g.Size
 		if g.missing() {
 			s.Lost++
 		}
-		if pinned = pinned || g.pins > 0 || l.crashed.has(g.number); pinned {
-			s.Unreleased += g.size
+		if pinned = pinned || g.pins > 0 || l.crashed.has(g.Number); pinned {
+			s.Unreleased += g.Size
 		}
 	}
 	if pinned || l.active.pins > 0 {
@@ -350,7 +352,7 @@ func (l *Log) end() error {
 		l.next.close() // CURRENT may name it: it is a segment without entries then
 	}
 	l.mu.Lock()
-	c, doomed := l.describe(append(slices.Clone(l.segments), l.active.segment), 0)
+	c, doomed := l.describe(append(slices.Clone(l.segments), l.active.logSegment), 0)
 	c.clean = true
 	for _, r := range l.attached {
 		l.keepPin(r)
@@ -390,8 +392,8 @@ func (l *Log) syncActive() error {
 		l.mu.Lock()
 		a.bad = true
 		l.mu.Unlock()
-		l.o.Logger.Error("commit log: a sync failed", "file", segmentName(a.number), "error", err)
-		return unknown("syncing "+segmentName(a.number), err)
+		l.o.Logger.Error("commit log: a sync failed", "file", segment.Name(a.Number), "error", err)
+		return unknown("syncing "+segment.Name(a.Number), err)
 	}
 	a.synced = a.end
 	return nil
@@ -399,11 +401,11 @@ func (l *Log) syncActive() error {
 
 // suspicious tells whether crashed generations may have left something.
 func (l *Log) suspicious() bool {
-	return slices.ContainsFunc(l.segments, func(s *segment) bool {
-		return l.crashed.has(s.number) && (s.rooms() > 0 || s.missing() || s.holeEnd() > 0)
+	return slices.ContainsFunc(l.segments, func(s *logSegment) bool {
+		return l.crashed.has(s.Number) && (s.rooms() > 0 || s.missing() || s.holeEnd() > 0)
 	})
 }
 
-func compareNames(a, b identity) int {
-	return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.room, b.room), strings.Compare(a.epoch, b.epoch))
+func compareNames(a, b segment.Identity) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Room, b.Room), strings.Compare(a.Epoch, b.Epoch))
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -302,7 +303,7 @@ func TestShrinks(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	a.Release(1000)
-	if s := l.Stats(); s.Bytes != segmentStart || s.Segments != 1 || s.Unreleased != 0 {
+	if s := l.Stats(); s.Bytes != segment.Start || s.Segments != 1 || s.Unreleased != 0 {
 		t.Errorf("%+v", s)
 	}
 	appendUpTo(t, a, 1001, 1001)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -60,7 +61,7 @@ func threeAges(t *testing.T) (d *faultdisk.Disk, o Options, number uint64) {
 	before, across, pinned, after := mustRoom(t, l, "before"), mustRoom(t, l, "across"), mustRoom(t, l, "pinned"), mustRoom(t, l, "after")
 	rotate := func(fill string) {
 		r := mustRoom(t, l, fill)
-		for n, next := uint64(1), l.active.number+1; l.active.number < next; n++ {
+		for n, next := uint64(1), l.active.Number+1; l.active.Number < next; n++ {
 			appendUpTo(t, r, n, n)
 			r.Release(n)
 		}
@@ -69,7 +70,7 @@ func threeAges(t *testing.T) (d *faultdisk.Disk, o Options, number uint64) {
 	appendUpTo(t, before, 1, 3)
 	appendUpTo(t, across, 1, 3)
 	rotate("fill1")
-	number = l.active.number
+	number = l.active.Number
 	appendUpTo(t, across, 4, 6)
 	appendUpTo(t, pinned, 1, 3)
 	rotate("fill2")
@@ -85,8 +86,8 @@ func threeAges(t *testing.T) (d *faultdisk.Disk, o Options, number uint64) {
 // mustBeLost says that an error names the segment that is missing.
 func mustBeLost(t *testing.T, what string, err error, number uint64) {
 	t.Helper()
-	if !errors.Is(err, ErrLost) || !strings.Contains(fmt.Sprint(err), segmentName(number)) {
-		t.Errorf("%s: got %v, want that %s is missing", what, err, segmentName(number))
+	if !errors.Is(err, ErrLost) || !strings.Contains(fmt.Sprint(err), segment.Name(number)) {
+		t.Errorf("%s: got %v, want that %s is missing", what, err, segment.Name(number))
 	}
 }
 
@@ -94,7 +95,7 @@ func mustBeLost(t *testing.T, what string, err error, number uint64) {
 // others; in the next generation too.
 func TestMissingSegment(t *testing.T) {
 	d, o, number := threeAges(t)
-	if err := d.Remove("log/" + segmentName(number)); err != nil {
+	if err := d.Remove("log/" + segment.Name(number)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -158,14 +159,14 @@ func TestRangeOfOneEntry(t *testing.T) {
 		a, fill := mustRoom(t, l, "a"), mustRoom(t, l, "fill")
 		appendUpTo(t, a, 1, newest-1)
 		a.Release(newest - 1)
-		number := l.active.number
-		for n := uint64(1); l.active.number == number; n++ {
+		number := l.active.Number
+		for n := uint64(1); l.active.Number == number; n++ {
 			appendUpTo(t, fill, n, n)
 			fill.Release(n)
 		}
 		appendUpTo(t, a, newest, newest)
 		mustClose(t, l)
-		if err := d.Remove("log/" + segmentName(number)); err != nil {
+		if err := d.Remove("log/" + segment.Name(number)); err != nil {
 			t.Fatal(err)
 		}
 		l = mustOpen(t, o)
@@ -180,13 +181,13 @@ func TestMissingSegmentOfACrash(t *testing.T) {
 	d := build(t, "crashed")
 	o := testOptions(d, newClock())
 	l := mustOpen(t, o)
-	number := l.active.number - 1 // that was written, and is sealed now
+	number := l.active.Number - 1 // that was written, and is sealed now
 	a := mustRoom(t, l, "a")
 	wantReplay(t, a, 0, 40)
 	appendUpTo(t, a, 41, 42)
 	a.Close()
 	mustClose(t, l)
-	if err := d.Remove("log/" + segmentName(number)); err != nil {
+	if err := d.Remove("log/" + segment.Name(number)); err != nil {
 		t.Fatal(err)
 	}
 	l = mustOpen(t, o)
@@ -218,7 +219,7 @@ func TestMissingSegmentOfACrash(t *testing.T) {
 // wrong with it when an operator has given the segment up.
 func TestMissingSegmentGivenUp(t *testing.T) {
 	d, o, number := threeAges(t)
-	if err := d.Remove("log/" + segmentName(number)); err != nil {
+	if err := d.Remove("log/" + segment.Name(number)); err != nil {
 		t.Fatal(err)
 	}
 	if _, harmful, _ := verified(t, o, d); len(harmful) < 2 {
@@ -284,7 +285,7 @@ func TestForeignSegments(t *testing.T) {
 	}
 	l := mustOpen(t, o)
 	appendUpTo(t, mustRoom(t, l, "a"), 1, 3)
-	name := "log/" + segmentName(l.active.number) // further than the log comes that it gets into
+	name := "log/" + segment.Name(l.active.Number) // further than the log comes that it gets into
 	foreign, err := other.Read(name)
 	if err != nil {
 		t.Fatal(err)

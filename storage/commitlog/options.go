@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -22,7 +23,7 @@ const (
 // Limits and defaults.
 const (
 	// MaxEntry is the largest payload of an entry, in bytes.
-	MaxEntry = 256 << 20
+	MaxEntry = segment.MaxEntry
 	// MaxNames is how many bytes a namespace, a room's name and its epoch have together.
 	MaxNames = 32 << 10
 	// DefaultSegmentBytes is the default of Options.SegmentBytes for a log of up to
@@ -41,15 +42,11 @@ const (
 	manySegments    = 512       // with so many the files become larger, by the default's size for each such number
 	mostGrowth      = 4         // up to so many times the default
 	groupBytes      = 16 << 20  // a group has no more payload, if it has more than one entry
-	writeBytes      = 1 << 20   // what is written goes through a buffer of so many bytes; a record that is larger, around it
-	keepBuffer      = 4 << 20   // a larger buffer is not kept
-	smallPiece      = 64 << 10  // but for its pieces that are smaller than this
 	zerosLeft       = 64 << 10  // a sealed segment may have so many zeros behind its end
 	firstZeros      = 64 << 10  // a new segment is filled with so many zeros ahead, later twice as many, …
 	mostZeros       = 1 << 20   // … up to this
 	shrinkAbove     = 64 << 10  // an active segment without unreleased entries is left if it is larger
 	maxFilters      = 32 << 20  // bytes of filters in memory
-	usualNames      = 184       // bytes of names are read with a header; if there are more, that is another read
 	sweepPause      = time.Second
 )
 

@@ -10,29 +10,7 @@ package commitlog
 // without one all is read. So it does not matter that a hint becomes durable before its index,
 // or not at all, or that the index was refused with its group.
 
-import (
-	"encoding/binary"
-	"slices"
-
-	"github.com/denrooms/den/storage/vfs"
-)
-
-// hintAt is where the n-th hint is written: never where the newest is.
-func hintAt(n int) int64 { return sector * int64(1+n%2) }
-
-// hint gives an offset as a hint has it.
-func hint(salt uint32, offset uint32) []byte {
-	b := binary.LittleEndian.AppendUint32(nil, offset)
-	return binary.LittleEndian.AppendUint32(b, sum(salt, b))
-}
-
-// parseHint is the opposite of hint; 0: there is none.
-func parseHint(b []byte, salt uint32) (offset uint32) {
-	if binary.LittleEndian.Uint32(b[4:]) != sum(salt, b[:4]) {
-		return 0
-	}
-	return binary.LittleEndian.Uint32(b)
-}
+import "github.com/denrooms/den/storage/commitlog/segment"
 
 // startGroup begins a group in the buffer: with the index of the part that ends here, if the
 // part is long enough. It returns the checksum that the group follows, and where the part
@@ -47,18 +25,16 @@ func (l *Log) startGroup() (chain uint32, part int64, err error) {
 			return 0, 0, err
 		}
 	}
-	content, _ := encodeIndex(a.touched, a.salt, 0)
-	rec := record{
-		chain: a.chain, synced: uint32(a.synced), previous: a.indexed, number: uint64(len(a.touched)), flags: flagIndex,
-	}
-	l.out.put(a.salt, &rec, "", content, nil)
-	return rec.crc, l.out.end(), nil
+	rec := segment.Record{Chain: a.chain, Synced: uint32(a.synced), Previous: a.indexed}
+	l.out.PutIndex(a.Salt, &rec, a.touched)
+	return rec.CRC, l.out.End(), nil
 }
 
 // writeHint says where the index that begins the group is. Where that fails the next start
 // reads more.
 func (a *active) writeHint() {
-	_, _ = a.file.WriteAt(hint(a.salt, uint32(a.end)), hintAt(a.hints))
+	at, b := segment.Hint(a.Salt, a.hints, uint32(a.end))
+	_, _ = a.file.WriteAt(b, at)
 }
 
 // endPart notes that a group was written with an index at its beginning.
@@ -69,57 +45,4 @@ func (l *Log) endPart(at, part int64) {
 	a.indexed, a.part, a.touched = uint32(at), part, a.touched[:0]
 	a.hints++
 	l.stats.Indexes++
-}
-
-// start is where the reading of records begins.
-type start struct {
-	at    int64
-	chain uint32 // the checksum that the first record has to name
-}
-
-// lastPart prepares to read a segment from its newest whole index on, to which a hint leads, and
-// notes what indexes it has up to there; if it has none, or none that can be used, from the first
-// record on.
-func (s *segment) lastPart(f vfs.File, hints []uint32) (*scan, error) {
-	r := reader{f: f, number: s.number, salt: s.salt}
-	for _, at := range slices.Backward(slices.Sorted(slices.Values(hints))) {
-		indexes, chain := s.indexesUpTo(f, at)
-		if len(indexes) == 0 {
-			continue
-		}
-		found := newScan(r, start{int64(at), chain}, int64(at), s.size)
-		_, whole, err := found.goodAt(int64(at))
-		if err != nil {
-			return nil, err
-		}
-		if whole {
-			s.indexes = indexes
-			return found, nil
-		}
-	}
-	return newScan(r, start{segmentStart, s.salt}, segmentStart, s.size), nil
-}
-
-// indexesUpTo finds the index whose record is at an offset and those before it, of which it
-// reads the headers; none if one of them is not what it should be. chain is what the
-// checksum of the record before the newest should be.
-func (s *segment) indexesUpTo(f vfs.File, at uint32) (indexes []*index, chain uint32) {
-	newest := at
-	h := make([]byte, recordHeader)
-	for at != 0 {
-		if int64(at) < segmentStart || s.readAt(f, h, int64(at)) != nil {
-			return nil, 0
-		}
-		r, ok := parseHeader(h, s.salt)
-		if !ok || r.flags != flagIndex || r.synced != at || r.previous >= at {
-			return nil, 0
-		}
-		if at == newest {
-			chain = r.chain
-		}
-		indexes = append(indexes, &index{offset: at + recordHeader, rooms: uint32(r.number)})
-		at = r.previous
-	}
-	slices.Reverse(indexes)
-	return indexes, chain
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -81,40 +82,40 @@ func TestOpenBeginsAtTheNewestIndex(t *testing.T) {
 // before it was not durable, costs reading, and nothing else.
 func TestIndexesThatAreNotBelieved(t *testing.T) {
 	d, o, indexes := parted(t)
-	name := "log/" + segmentName(1)
+	name := "log/" + segment.Name(1)
 	whole, err := d.Read(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	salt, err := checkSegmentHeader(whole, [16]byte(whole[16:32]), 1)
+	salt, err := segment.CheckHeader(whole, [16]byte(whole[16:32]), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	newest, before := indexes[len(indexes)-1], indexes[len(indexes)-2]
 	hints := func(first, second []byte) func([]byte) {
-		return func(b []byte) { copy(b[hintAt(0):], first); copy(b[hintAt(1):], second) }
+		return func(b []byte) { copy(b[hintPlace(0):], first); copy(b[hintPlace(1):], second) }
 	}
 	zero := make([]byte, 8)
-	after, _ := parseRecord(whole[newest:], salt)
+	after, _ := segment.ParseRecord(whole[newest:], salt)
 	for what, tc := range map[string]struct {
 		change func(b []byte)
 		begun  uint32
 	}{
-		"no hints":                      {hints(zero, zero), segmentStart},
-		"only the older":                {hints(zero, hint(salt, before)), before},
-		"the same twice":                {hints(hint(salt, before), hint(salt, before)), before},
-		"a hint of another segment":     {hints(hint(salt, before), hint(salt+1, newest)), before},
-		"a torn hint":                   {hints(hint(salt, before), hint(salt, newest)[:7]), before},
-		"a hint behind the end":         {hints(hint(salt, before), hint(salt, 1<<31)), before},
-		"a hint into the header":        {hints(hint(salt, 8), zero), segmentStart},
-		"a hint to an entry":            {hints(hint(salt, newest+uint32(after.size())), hint(salt, newest)), newest},
-		"a hint to the first index":     {hints(hint(salt, indexes[0]), zero), indexes[0]},
-		"a hint to the middle of a one": {hints(hint(salt, newest+8), hint(salt, before)), before},
+		"no hints":                      {hints(zero, zero), segment.Start},
+		"only the older":                {hints(zero, hintOf(salt, before)), before},
+		"the same twice":                {hints(hintOf(salt, before), hintOf(salt, before)), before},
+		"a hint of another segment":     {hints(hintOf(salt, before), hintOf(salt+1, newest)), before},
+		"a torn hint":                   {hints(hintOf(salt, before), hintOf(salt, newest)[:7]), before},
+		"a hint behind the end":         {hints(hintOf(salt, before), hintOf(salt, 1<<31)), before},
+		"a hint into the header":        {hints(hintOf(salt, 8), zero), segment.Start},
+		"a hint to an entry":            {hints(hintOf(salt, newest+uint32(after.Size())), hintOf(salt, newest)), newest},
+		"a hint to the first index":     {hints(hintOf(salt, indexes[0]), zero), indexes[0]},
+		"a hint to the middle of a one": {hints(hintOf(salt, newest+8), hintOf(salt, before)), before},
 	} {
 		b := append([]byte(nil), whole...)
 		tc.change(b)
 		if what == "a torn hint" {
-			b[hintAt(1)+7]++
+			b[hintPlace(1)+7]++
 		}
 		d.Write(name, b)
 		c := d.Clone(1)
@@ -127,29 +128,40 @@ func TestIndexesThatAreNotBelieved(t *testing.T) {
 	}
 }
 
+func hintOf(salt, offset uint32) []byte {
+	_, b := segment.Hint(salt, 0, offset)
+	return b
+}
+
+// hintPlace is where the n-th hint is.
+func hintPlace(n int) int64 {
+	at, _ := segment.Hint(0, n, 0)
+	return at
+}
+
 // TestCutInsideAnIndex: the group that begins with an index is cut off behind any number of its
 // bytes. All before it is there.
 func TestCutInsideAnIndex(t *testing.T) {
 	d, o, indexes := parted(t)
-	name := "log/" + segmentName(1)
+	name := "log/" + segment.Name(1)
 	whole, err := d.Read(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	salt, _ := checkSegmentHeader(whole, [16]byte(whole[16:32]), 1)
+	salt, _ := segment.CheckHeader(whole, [16]byte(whole[16:32]), 1)
 	newest, before := int(indexes[len(indexes)-1]), int64(indexes[len(indexes)-2])
-	r, ok := parseRecord(whole[newest:], salt)
-	if !ok || r.flags != flagIndex {
+	r, ok := segment.ParseRecord(whole[newest:], salt)
+	if !ok || r.Flags != segment.FlagIndex {
 		t.Fatalf("%+v", r)
 	}
 	last := uint64(0) // of "both", before the index
-	s := scanOf(t, whole[:newest], salt)
-	for k, p := range s.index.of {
-		if k == identify("party", "both", "e1").key {
-			last = p.last
+	s := scanned(t, whole[:newest], salt)
+	for k, p := range s.Places.Of {
+		if k == segment.Identify("party", "both", "e1").Key {
+			last = p.Last
 		}
 	}
-	for n := range r.size() {
+	for n := range r.Size() {
 		b := append([]byte(nil), whole...)
 		clear(b[newest+n:])
 		c := d.Clone(uint64(n))
@@ -169,22 +181,22 @@ func TestCutInsideAnIndex(t *testing.T) {
 // written. Damage there stops the room that has it, and no other.
 func TestDamageInAnEarlierPart(t *testing.T) {
 	d, o, indexes := parted(t)
-	name := "log/" + segmentName(1)
+	name := "log/" + segment.Name(1)
 	b, err := d.Read(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	salt, _ := checkSegmentHeader(b, [16]byte(b[16:32]), 1)
-	first, ok := parseRecord(b[segmentStart:], salt) // of "old"
-	if !ok || first.length < 10 {
+	salt, _ := segment.CheckHeader(b, [16]byte(b[16:32]), 1)
+	first, ok := segment.ParseRecord(b[segment.Start:], salt) // of "old"
+	if !ok || first.Length < 10 {
 		t.Fatalf("%+v", first)
 	}
 	bad := map[int64]string{
-		segmentStart + recordHeader + int64(first.names) + 3:    "old",  // its entry
-		int64(indexes[0]) + recordHeader + blockHeader + 5:      "",     // a block that has it
-		int64(indexes[0]) + int64(recordHeader+blockHeader) - 1: "",     // that block's header
-		int64(indexes[0]) - 20:                                  "both", // the last entry of the part
-		int64(indexes[0]) + 20:                                  "",     // an index's header: all is read then
+		segment.Start + recordHeader + int64(len("party/old/e1")) + 3: "old", // its entry
+		int64(indexes[0]) + recordHeader + blockHeader + 5:            "",    // a block that has it
+		int64(indexes[0]) + int64(recordHeader+blockHeader) - 1:       "",    // that block's header
+		int64(indexes[0]) - 20: "both", // the last entry of the part
+		int64(indexes[0]) + 20: "",     // an index's header: all is read then
 	}
 	for at, damaged := range bad {
 		c := d.Clone(uint64(at))
@@ -193,7 +205,7 @@ func TestDamageInAnEarlierPart(t *testing.T) {
 		}
 		o.FS = c.FS("")
 		l := mustOpen(t, o)
-		if all := at == int64(indexes[0])+20; all != (l.begun == segmentStart) {
+		if all := at == int64(indexes[0])+20; all != (l.begun == segment.Start) {
 			t.Errorf("it began at %d", l.begun)
 		}
 		for name, last := range map[string]uint64{"old": 3, "both": 40, "new": 2} {
@@ -232,7 +244,7 @@ func TestRelaxedIndexes(t *testing.T) {
 			t.Fatal(err)
 		}
 		l = mustOpen(t, o)
-		if l.begun > segmentStart {
+		if l.begun > segment.Start {
 			began++
 		}
 		a = mustRoom(t, l, "a")

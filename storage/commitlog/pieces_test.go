@@ -9,8 +9,12 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
+
+// writeBytes is the size above which a record is written without a copy.
+const writeBytes = 1 << 20
 
 // cutUp cuts b into a first piece and others, some of them empty.
 func cutUp(rng *rand.Rand, b []byte) (first []byte, more [][]byte) {
@@ -67,8 +71,8 @@ func TestPieces(t *testing.T) {
 		}
 		mustClose(t, l)
 	}
-	a, _ := disks[0].Read("log/" + segmentName(1))
-	b, _ := disks[1].Read("log/" + segmentName(1))
+	a, _ := disks[0].Read("log/" + segment.Name(1))
+	b, _ := disks[1].Read("log/" + segment.Name(1))
 	if len(a) == 0 || !bytes.Equal(a, b) {
 		t.Error("the files differ")
 	}

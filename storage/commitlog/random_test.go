@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -120,7 +122,7 @@ func runHistory(t *testing.T, seed uint64, seen *tally) {
 	if testing.Verbose() {
 		h.o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	h.o.SegmentBytes = segmentStart + int64(1+rng.IntN(8))<<10
+	h.o.SegmentBytes = segment.Start + int64(1+rng.IntN(8))<<10
 	h.o.IndexBytes = int64(100 << rng.IntN(6))
 	if rng.IntN(3) == 0 {
 		h.o.History = time.Duration(rng.IntN(100)) * time.Second
@@ -300,7 +302,7 @@ func (h *history) open() {
 		if h.log, err = Open(h.o); err == nil {
 			h.note("open: generation %d, crashed %d, relaxed %d, from %d, torn %d", h.log.Generation(), h.log.Crashed(), h.log.RelaxedCrash(), h.log.begun, torn)
 			h.seen.torn += torn
-			if h.log.begun > segmentStart {
+			if h.log.begun > segment.Start {
 				h.seen.skipped++
 			}
 			if h.o.Durability == Relaxed {
@@ -406,16 +408,17 @@ func (h *history) tornIndexes() (n int) {
 	if err != nil || c.active == 0 {
 		return 0
 	}
-	if b, err = h.disk.Read("log/" + segmentName(c.active)); err != nil {
+	if b, err = h.disk.Read("log/" + segment.Name(c.active)); err != nil {
 		return 0
 	}
-	salt, err := checkSegmentHeader(b, c.id, c.active)
+	salt, err := segment.CheckHeader(b, c.id, c.active)
 	if err != nil {
 		return 0
 	}
 	for i := range 2 {
-		if at := parseHint(b[hintAt(i):], salt); at > 0 {
-			if _, ok := parseRecord(b[min(int(at), len(b)):], salt); !ok {
+		hint := b[hintPlace(i):][:8]
+		if at := binary.LittleEndian.Uint32(hint); at > 0 && binary.LittleEndian.Uint32(hint[4:]) == segment.Sum(salt, hint[:4]) {
+			if _, ok := segment.ParseRecord(b[min(int(at), len(b)):], salt); !ok {
 				n++
 			}
 		}

@@ -4,22 +4,23 @@ package commitlog
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
+
+	"github.com/denrooms/den/storage/commitlog/segment"
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // run is what one segment holds of a room.
 type run struct {
-	in *segment
-	place
-	broken bool // there are others before first, which cannot be read
+	in *logSegment
+	segment.Place
 }
 
 // walk goes through a room's runs, from the newest to the oldest, as long as they follow
 // each other.
 type walk struct {
 	r        *Room
-	segments []*segment
+	segments []*logSegment
 	newest   *run   // in the active segment
 	oldest   uint64 // number that was come to
 	failed   error  // why there is nothing before it
@@ -40,11 +41,11 @@ func (r *Room) walk() (*walk, error) {
 		return nil, r.unsure
 	}
 	w := &walk{r: r}
-	if p := l.active.index.of[r.who.key]; p != nil {
-		w.newest = &run{in: l.active.segment, place: *p}
+	if p := l.active.index.Of[r.who.Key]; p != nil {
+		w.newest = &run{in: l.active.logSegment, Place: *p}
 	}
 	for _, s := range l.segments {
-		if r.in != nil && s.number <= r.in.number {
+		if r.in != nil && s.Number <= r.in.Number {
 			w.segments = append(w.segments, s)
 		}
 	}
@@ -71,10 +72,10 @@ func (w *walk) next() (next run, ok bool, err error) {
 		if err != nil {
 			return run{}, false, err
 		}
-		if found && (w.oldest == 0 || next.last+1 == w.oldest) {
+		if found && (w.oldest == 0 || next.Last+1 == w.oldest) {
 			return w.take(next), true, nil
 		}
-		if int64(next.at) < s.holeEnd() { // or there
+		if int64(next.At) < s.holeEnd() { // or there
 			hole = cmp.Or(hole, s.needed())
 		}
 		if found {
@@ -87,47 +88,23 @@ func (w *walk) next() (next run, ok bool, err error) {
 
 // take goes on before a run.
 func (w *walk) take(n run) run {
-	w.oldest = n.first
-	if n.starts {
+	w.oldest = n.First
+	if n.Starts {
 		w.segments = nil
 	}
 	return n
 }
 
 // find finds the room in a segment that is done.
-func (w *walk) find(s *segment) (run, bool, error) {
-	p, f, err := w.r.log.lookup(s, w.r.who.key)
+func (w *walk) find(s *logSegment) (run, bool, error) {
+	p, f, err := w.r.log.lookup(s, w.r.who.Key)
 	if f == nil || err != nil {
 		return run{}, false, err
 	}
 	defer f.Close()
-	r := s.rootReader(f)
-	root, err := r.header(int64(p.root), p.key, forwards)
-	if err == nil {
-		p.first, p.starts = root.number, root.flags&flagStarts != 0
-		return run{in: s, place: p}, true, nil
-	}
-	if !errors.Is(err, ErrCorrupt) {
-		return run{}, false, err
-	}
-	w.failed = err
-	p.first = p.last
-	for at := p.at; ; {
-		rec, err := r.header(int64(at), p.key, backwards)
-		if err == nil && (rec.previous == 0 || rec.previous >= at || rec.number != p.first) {
-			return run{in: s, place: p, broken: true}, true, nil
-		}
-		if err == nil {
-			_, err = r.header(int64(rec.previous), p.key, backwards)
-		}
-		if errors.Is(err, ErrCorrupt) {
-			return run{in: s, place: p, broken: true}, true, nil
-		}
-		if err != nil {
-			return run{}, false, err
-		}
-		p.first, at = p.first-1, rec.previous
-	}
+	failed, err := s.Reader(f).FindRun(&p)
+	w.failed = failed
+	return run{in: s, Place: p}, err == nil, err
 }
 
 // Range says which numbers the log holds for the room, without a gap between them; 0, 0: none.
@@ -147,9 +124,9 @@ func (r *Room) Range() (first, last uint64, err error) {
 			return 0, 0, err
 		}
 		if last == 0 {
-			last = next.last
+			last = next.Last
 		}
-		first = next.first
+		first = next.First
 	}
 }
 
@@ -169,21 +146,21 @@ func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 		if err != nil {
 			return err
 		}
-		if !ok || len(runs) == 0 && next.last <= after {
+		if !ok || len(runs) == 0 && next.Last <= after {
 			break
 		}
-		if runs = append(runs, next); next.first <= after+1 {
+		if runs = append(runs, next); next.First <= after+1 {
 			break
 		}
 	}
 	if len(runs) == 0 {
 		return nil
 	}
-	if first := runs[len(runs)-1].first; first > after+1 {
+	if first := runs[len(runs)-1].First; first > after+1 {
 		return fmt.Errorf("commitlog: %w: %d to %d", ErrGap, after+1, first-1)
 	}
 	var crc uint32
-	var s reader
+	var s segment.Reader
 	for i := len(runs) - 1; i >= 0; i-- {
 		if crc, err = r.replayRun(&s, &runs[i], after, crc, fn); err != nil {
 			return err
@@ -194,57 +171,20 @@ func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 
 // replayRun replays what one segment holds above after. chain is the checksum of the entry
 // before, 0 if it was not read.
-func (r *Room) replayRun(s *reader, n *run, after uint64, chain uint32, fn func(Entry) error) (uint32, error) {
-	there, err := r.read(n, s)
+func (r *Room) replayRun(s *segment.Reader, n *run, after uint64, chain uint32, fn func(Entry) error) (uint32, error) {
+	f, err := r.read(n, s)
 	if err != nil {
 		return 0, err
 	}
-	if !there {
+	if f == nil {
 		return 0, fmt.Errorf("commitlog: %w: they were deleted meanwhile", ErrGap)
 	}
-	defer s.f.Close()
-	wanted := max(after+1, n.first)
-	places, err := s.places(r.who.key, n, wanted)
-	if err != nil {
-		return 0, err
-	}
-	for i := len(places) - 1; i >= 0; i-- {
-		rec, e, err := s.entry(int64(places[i]), r.who.key)
-		if err != nil {
-			return 0, err
-		}
-		if rec.number != wanted || chain != 0 && rec.roomChain != chain || i == 0 && rec.crc != n.crc {
-			return 0, s.corrupt(int64(places[i]), "the room's chain is broken")
-		}
-		wanted++
-		chain = rec.crc
-		if err := fn(e); err != nil {
-			return 0, err
-		}
-	}
-	return chain, nil
+	defer f.Close()
+	return s.Replay(&n.Place, after, chain, func(rec *segment.Record, payload []byte) error { return fn(entryOf(rec, payload)) })
 }
 
-// places are the offsets of the run's records from number from on, the newest first.
-func (s *reader) places(k key, n *run, from uint64) ([]uint32, error) {
-	var places []uint32
-	at := n.at
-	for number := n.last; ; number-- {
-		rec, err := s.header(int64(at), k, backwards)
-		if err != nil {
-			return nil, err
-		}
-		if rec.number != number || rec.previous >= at {
-			return nil, s.corrupt(int64(at), "the room's chain is broken")
-		}
-		places = append(places, at)
-		if number == from {
-			return places, nil
-		}
-		if at = rec.previous; at == 0 {
-			return nil, s.corrupt(int64(n.at), "the room's chain ends too early")
-		}
-	}
+func entryOf(r *segment.Record, payload []byte) Entry {
+	return Entry{Number: r.Number, Seq: r.Seq, At: r.At, Payload: payload}
 }
 
 // Backward calls fn for the room's entries from the newest to the oldest that the log holds,
@@ -256,14 +196,14 @@ func (r *Room) Backward(fn func(Entry) (more bool, err error)) error {
 		return err
 	}
 	chain := uint32(0)
-	var s reader
+	var s segment.Reader
 	for {
 		next, ok, err := w.next()
 		if err != nil || !ok {
 			return err
 		}
-		if chain != 0 && next.crc != chain {
-			return corrupt(segmentName(next.in.number), int64(next.at), "the room's chain is broken")
+		if chain != 0 && next.CRC != chain {
+			return segment.Corrupt(segment.Name(next.in.Number), int64(next.At), "the room's chain is broken")
 		}
 		more := false
 		if chain, more, err = r.backwardRun(&s, &next, fn); err != nil || !more {
@@ -273,40 +213,21 @@ func (r *Room) Backward(fn func(Entry) (more bool, err error)) error {
 }
 
 // backwardRun goes through one segment.
-func (r *Room) backwardRun(s *reader, n *run, fn func(Entry) (bool, error)) (chain uint32, more bool, err error) {
-	there, err := r.read(n, s)
-	if !there || err != nil {
+func (r *Room) backwardRun(s *segment.Reader, n *run, fn func(Entry) (bool, error)) (chain uint32, more bool, err error) {
+	f, err := r.read(n, s)
+	if f == nil || err != nil {
 		return 0, false, err
 	}
-	defer s.f.Close()
-	at, chain := n.at, n.crc
-	for number := n.last; ; number-- {
-		rec, e, err := s.entry(int64(at), r.who.key)
-		if err != nil {
-			return 0, false, err
-		}
-		first := number == n.first
-		if rec.number != number || rec.crc != chain || rec.previous >= at || (rec.previous == 0) != (first && !n.broken) {
-			return 0, false, s.corrupt(int64(at), "the room's chain is broken")
-		}
-		if more, err := fn(e); err != nil || !more {
-			return 0, false, err
-		}
-		if first && n.broken {
-			return 0, true, nil
-		}
-		if at, chain = rec.previous, rec.roomChain; at == 0 {
-			return chain, rec.flags&flagStarts == 0, nil
-		}
-	}
+	defer f.Close()
+	return s.Backward(&n.Place, func(rec *segment.Record, payload []byte) (bool, error) { return fn(entryOf(rec, payload)) })
 }
 
-// read opens a run's segment; false if it was deleted. The reader's buffer stays.
-func (r *Room) read(n *run, s *reader) (bool, error) {
-	f, err := r.log.openSegment(n.in.number)
+// read opens a run's segment; nil if it was deleted.
+func (r *Room) read(n *run, s *segment.Reader) (vfs.File, error) {
+	f, err := r.log.openSegment(n.in.Number)
 	if f == nil || err != nil {
-		return false, err
+		return nil, err
 	}
-	*s = reader{f: f, number: n.in.number, salt: n.in.salt, buf: s.buf[:0], noticed: r.log.noticed}
-	return true, nil
+	s.Reset(f, &n.in.File, r.log.noticed)
+	return f, nil
 }

@@ -7,60 +7,25 @@ package commitlog
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
-	"github.com/denrooms/den/storage/vfs"
+	"github.com/denrooms/den/storage/commitlog/segment"
 )
-
-// head is what the header of a segment says.
-type head struct {
-	id         [16]byte
-	number     uint64
-	generation uint64
-	begun      int64  // Unix ms
-	first      uint64 // number of the log's first segment then
-	floor      uint64 // segments below it had only released entries then
-	unsynced   uint64 // the newest generation then that was Relaxed and had crashed; 0: none
-	relaxed    bool   // its own generation is
-}
 
 // readHead reads the header of a segment, whatever log it is of. ErrCorrupt: it is damaged in more
 // than one bit.
-func (l *Log) readHead(number uint64) (h head, err error) {
+func (l *Log) readHead(number uint64) (h segment.Header, err error) {
 	f, err := l.o.FS.Open(l.path(number), os.O_RDONLY)
 	if err != nil {
-		return h, failure("opening "+segmentName(number), err)
+		return h, failure("opening "+segment.Name(number), err)
 	}
 	defer f.Close()
-	b := make([]byte, segmentHeader)
-	if n, err := f.ReadAt(b, 0); n < len(b) {
-		return h, shortRead(number, int64(n), err)
-	}
-	return parseHead(b, number)
-}
-
-// parseHead takes a header apart.
-func parseHead(b []byte, number uint64) (h head, err error) {
-	le := binary.LittleEndian
-	if _, err = checkSegmentHeader(b, [16]byte(b[16:32]), number); errors.Is(err, ErrCorrupt) {
-		if _, ok := mendHeader(b); ok {
-			_, err = checkSegmentHeader(b, [16]byte(b[16:32]), number)
-		}
-	}
-	if err != nil {
-		return h, err
-	}
-	return head{
-		id: [16]byte(b[16:32]), number: number, generation: le.Uint64(b[40:]), begun: int64(le.Uint64(b[48:])),
-		first: le.Uint64(b[56:]), floor: le.Uint64(b[64:]), unsynced: le.Uint64(b[72:]), relaxed: le.Uint32(b[12:])&flagRelaxed != 0,
-	}, nil
+	return segment.ReadHeader(f, number)
 }
 
 // outdated is the error of a CURRENT that is older than the segments, because somebody has put it
@@ -74,21 +39,19 @@ func (l *Log) outdated(c *current, have map[uint64]bool) error {
 		if errors.Is(err, ErrIO) {
 			return err
 		}
-		if err != nil || h.id != c.id {
+		if err != nil || h.ID != c.id {
 			continue
 		}
 		f, err := l.o.FS.Open(l.path(n), os.O_RDONLY)
 		if err != nil {
-			return failure("opening "+segmentName(n), err)
+			return failure("opening "+segment.Name(n), err)
 		}
-		b := make([]byte, segmentStart+recordHeader)
-		read, err := f.ReadAt(b, 0)
-		if err = errors.Join(err, f.Close()); read == len(b) {
-			if _, ok := parseHeader(b[segmentStart:], binary.LittleEndian.Uint32(b[segmentHeader-4:])); ok {
-				return fmt.Errorf("commitlog: %w: %s is older than %s", ErrCorrupt, currentName, segmentName(n))
-			}
-		} else if !errors.Is(err, io.EOF) {
-			return failure("reading "+segmentName(n), err)
+		has, err := segment.HasRecord(f)
+		if failed := f.Close(); err != nil {
+			return failure("reading "+segment.Name(n), errors.Join(err, failed))
+		}
+		if has {
+			return fmt.Errorf("commitlog: %w: %s is older than %s", ErrCorrupt, currentName, segment.Name(n))
 		}
 	}
 	return nil
@@ -97,18 +60,18 @@ func (l *Log) outdated(c *current, have map[uint64]bool) error {
 // remains are the segments that there are.
 type remains struct {
 	id      [16]byte
-	numbers []uint64        // of this log's, sorted
-	heads   map[uint64]head // of them, but for those that are damaged
-	newest  head            // the last of these
-	foreign []head          // of other logs'
-	top     uint64          // the highest number; it is not among numbers if the file was begun only
+	numbers []uint64                  // of this log's, sorted
+	heads   map[uint64]segment.Header // of them, but for those that are damaged
+	newest  segment.Header            // the last of these
+	foreign []segment.Header          // of other logs'
+	top     uint64                    // the highest number; it is not among numbers if the file was begun only
 }
 
 // lookAround reads the headers of all segments. b is what is left of CURRENT. ErrCorrupt: no file says
 // which log it is of.
 func (l *Log) lookAround(numbers []uint64, b []byte) (*remains, error) {
 	slices.Sort(numbers)
-	all, m := make(map[uint64]head), &remains{heads: make(map[uint64]head)}
+	all, m := make(map[uint64]segment.Header), &remains{heads: make(map[uint64]segment.Header)}
 	for _, n := range numbers {
 		h, err := l.readHead(n)
 		switch {
@@ -125,7 +88,7 @@ func (l *Log) lookAround(numbers []uint64, b []byte) (*remains, error) {
 	for _, n := range numbers {
 		h, readable := all[n]
 		switch {
-		case readable && h.id != m.id:
+		case readable && h.ID != m.id:
 			m.foreign = append(m.foreign, h)
 			continue
 		case readable:
@@ -136,15 +99,15 @@ func (l *Log) lookAround(numbers []uint64, b []byte) (*remains, error) {
 	for last := len(m.numbers) - 1; last >= 0 && l.begunOnly(m.numbers[last], m.heads); last-- {
 		m.numbers = m.numbers[:last]
 	}
-	m.numbers = slices.DeleteFunc(m.numbers, func(n uint64) bool { return n < m.newest.first }) // deleted, and there again
+	m.numbers = slices.DeleteFunc(m.numbers, func(n uint64) bool { return n < m.newest.First }) // deleted, and there again
 	return m, nil
 }
 
 // begunOnly tells whether a segment is what is left of a beginning that was cut short: its header or
 // the space up to the first record is not whole, and nothing lies behind that.
-func (l *Log) begunOnly(number uint64, heads map[uint64]head) bool {
+func (l *Log) begunOnly(number uint64, heads map[uint64]segment.Header) bool {
 	size, err := l.o.FS.Size(l.path(number))
-	if _, ok := heads[number]; err != nil || ok && size >= segmentStart {
+	if _, ok := heads[number]; err != nil || ok && size >= segment.Start {
 		return false
 	}
 	f, err := l.o.FS.Open(l.path(number), os.O_RDONLY)
@@ -152,9 +115,8 @@ func (l *Log) begunOnly(number uint64, heads map[uint64]head) bool {
 		return false
 	}
 	defer f.Close()
-	r := reader{f: f, number: number, window: scanWindow}
-	blank, err := r.zeros(segmentStart, size)
-	return blank && err == nil
+	zeros, err := segment.Blank(f, number, size)
+	return zeros && err == nil
 }
 
 // rebuild makes what CURRENT would say of the segments that there are. b is what is left of it, and
@@ -165,27 +127,27 @@ func (l *Log) rebuild(have map[uint64]bool, b []byte, why error) (*current, erro
 		return nil, err
 	}
 	for _, h := range m.foreign {
-		l.setAside(h.number, h.id)
-		delete(have, h.number)
+		l.setAside(h.Number, h.ID)
+		delete(have, h.Number)
 	}
-	c := &current{id: m.id, first: m.top, floor: m.top, nameless: make(map[key]uint64)}
+	c := &current{id: m.id, first: m.top, floor: m.top, nameless: make(map[segment.Key]uint64)}
 	c.clock.wall = l.o.Now().UnixMilli()
 	for _, h := range m.heads {
-		c.unsynced = max(c.unsynced, h.unsynced)
-		if h.relaxed {
-			c.unsynced = max(c.unsynced, h.generation)
+		c.unsynced = max(c.unsynced, h.Unsynced)
+		if h.Relaxed {
+			c.unsynced = max(c.unsynced, h.Generation)
 		}
 	}
 	// Each generation begins one segment at least.
-	c.generation = m.newest.generation + m.top - m.newest.number
+	c.generation = m.newest.Generation + m.top - m.newest.Number
 	if n := len(m.numbers); n > 0 {
 		c.first = m.numbers[0]
-		c.floor = min(max(c.first, m.newest.floor), m.numbers[n-1])
+		c.floor = min(max(c.first, m.newest.Floor), m.numbers[n-1])
 		c.crashed = suspects{generation: c.generation, from: c.floor, through: m.numbers[n-1]}
 	}
 	for n, before := c.first, uint64(1); n <= c.crashed.through; n++ {
 		if h, ok := m.heads[n]; ok {
-			before = h.generation
+			before = h.Generation
 		}
 		c.segments = append(c.segments, unreadSegment(n, before))
 	}
@@ -196,11 +158,11 @@ func (l *Log) rebuild(have map[uint64]bool, b []byte, why error) (*current, erro
 
 // whoseLog finds out which log is meant: what is left of CURRENT may say it; else it is that of
 // most of the files, and of these the one that was written last.
-func whoseLog(heads map[uint64]head, b []byte) (id [16]byte, ok bool) {
+func whoseLog(heads map[uint64]segment.Header, b []byte) (id [16]byte, ok bool) {
 	files, newest := make(map[[16]byte]int), make(map[[16]byte]int64)
 	for _, h := range heads {
-		files[h.id]++
-		newest[h.id] = max(newest[h.id], h.begun)
+		files[h.ID]++
+		newest[h.ID] = max(newest[h.ID], h.Begun)
 	}
 	for at := 0; at+40 <= len(b); at += currentPage {
 		if left := [16]byte(b[at+24:]); files[left] > 0 {
@@ -216,17 +178,17 @@ func whoseLog(heads map[uint64]head, b []byte) (id [16]byte, ok bool) {
 }
 
 // unreadSegment stands for one that CURRENT tells nothing of.
-func unreadSegment(number, generation uint64) *segment {
-	return &segment{number: number, generation: generation, hole: maxSegmentEnd}
+func unreadSegment(number, generation uint64) *logSegment {
+	return &logSegment{File: segment.File{Number: number}, generation: generation, hole: maxSegmentEnd}
 }
 
 // unread tells that nothing was read of a segment so far: it was missing when CURRENT was made
 // again.
-func (s *segment) unread() bool { return s.tail == 0 }
+func (s *logSegment) unread() bool { return s.tail == 0 }
 
 // adopt reads all of a segment, and ends it with an index.
-func (l *Log) adopt(number, generation uint64) (*segment, error) {
-	name := segmentName(number)
+func (l *Log) adopt(number, generation uint64) (*logSegment, error) {
+	name := segment.Name(number)
 	size, err := l.o.FS.Size(l.path(number))
 	if err != nil {
 		return nil, failure("looking for "+name, err)
@@ -236,8 +198,8 @@ func (l *Log) adopt(number, generation uint64) (*segment, error) {
 		return nil, failure("opening "+name, err)
 	}
 	defer f.Close()
-	g := &segment{number: number, size: size, newest: l.now(), generation: generation}
-	begin, err := g.begin(f)
+	g := &logSegment{File: segment.File{Number: number, Size: size}, newest: l.now(), generation: generation}
+	begin, err := segment.ReadBegin(f, number, min(size, segment.Start))
 	if err != nil {
 		return nil, err
 	}
@@ -245,51 +207,16 @@ func (l *Log) adopt(number, generation uint64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !found || size < segmentStart {
+	if !found || size < segment.Start {
 		l.o.Logger.Error("commit log: the beginning of a file is damaged, and rooms that need the file will be refused", "file", name)
-		g.tail, g.hole = segmentStart, maxSegmentEnd
+		g.tail, g.hole = segment.Start, maxSegmentEnd
 		return g, nil
 	}
-	g.salt = salt
-	s, err := g.scanAll(f, begin)
+	g.Salt = salt
+	s, err := g.ScanAll(f, begin)
 	if err != nil {
 		return nil, failure("reading "+name, err)
 	}
-	l.complain(s)
+	l.complain(number, s)
 	return g, failureOrNil("sealing "+name, l.seal(f, g, s))
-}
-
-// scanAll reads all records of a segment of which it is not known where they end. If it was
-// sealed that is where its last index begins, and all before was whole once. What a Relaxed generation
-// has left of an index says nothing of the kind: it was synced together with the records.
-func (g *segment) scanAll(f vfs.File, begin []byte) (*scan, error) {
-	r := reader{f: f, number: g.number, salt: g.salt}
-	s := newScan(r, start{segmentStart, g.salt}, segmentStart, g.size)
-	if err := s.run(); err != nil {
-		return nil, err
-	}
-	end := int64(0)
-	if binary.LittleEndian.Uint32(begin[12:])&flagRelaxed == 0 {
-		var err error
-		if end, err = s.nextIndex(); err != nil {
-			return nil, err
-		}
-	}
-	if end > s.end {
-		s = newScan(r, start{segmentStart, g.salt}, end, end)
-		if err := s.run(); err != nil {
-			return nil, err
-		}
-	}
-	return s, s.forgive()
-}
-
-// nextIndex finds the index that lies behind the records; 0: there is none.
-func (s *scan) nextIndex() (int64, error) {
-	for at := s.end; at < s.limit; at += 8 {
-		if n, err := s.indexAt(at, s.limit, footerBlock); n > 0 || err != nil {
-			return at, err
-		}
-	}
-	return 0, nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -173,7 +174,7 @@ func TestFilesOfAnotherLog(t *testing.T) {
 func TestRebuildWithoutASegment(t *testing.T) {
 	for _, what := range []string{"missing", "header"} {
 		s := prepare(t, "clean")
-		path := "log/" + segmentName(2)
+		path := "log/" + segment.Name(2)
 		whole, err := s.disk.Read(path)
 		if err != nil {
 			t.Fatal(err)
@@ -185,7 +186,7 @@ func TestRebuildWithoutASegment(t *testing.T) {
 			err = s.disk.Remove(path)
 		} else {
 			b := bytes.Clone(whole)
-			clear(b[:segmentStart+20])
+			clear(b[:segment.Start+20])
 			s.disk.Write(path, b)
 		}
 		if err != nil {
@@ -231,7 +232,7 @@ func TestRebuildOfANewerLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		b[8]++
-		copy(b[segmentHeader-4:], le32(sum(0, b[:segmentHeader-4])))
+		copy(b[segmentHeader-4:], le32(segment.Sum(0, b[:segmentHeader-4])))
 		s.disk.Write("log/"+name, b)
 	}
 	if err := s.disk.Remove("log/" + currentName); err != nil {
@@ -388,7 +389,7 @@ func withoutCurrent(t *testing.T, damaged bool) (*faultdisk.Disk, Options) {
 	}
 	err := disk.Remove("log/" + currentName)
 	if damaged && err == nil {
-		err = disk.Corrupt("log/"+segmentName(1), last+10, []byte{0x11, 0x22})
+		err = disk.Corrupt("log/"+segment.Name(1), last+10, []byte{0x11, 0x22})
 	}
 	disk.Kill()
 	if err = errors.Join(err, disk.Restart()); err != nil {

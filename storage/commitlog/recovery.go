@@ -9,15 +9,17 @@ import (
 	"errors"
 	"maps"
 	"slices"
+
+	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
 // recovery says how far the rooms have come. It is protected by Log.mu.
 type recovery struct {
 	suspects
-	names map[string]struct{} // by identity.name: rooms that have what they need
-	keys  map[key]struct{}    // of them, where they are known: no record has to be read for their names
+	names map[string]struct{}      // by Identity.Name: rooms that have what they need
+	keys  map[segment.Key]struct{} // of them, where they are known: no record has to be read for their names
 
-	nameless map[key]uint64 // rooms whose names cannot be read, and their newest numbers
+	nameless map[segment.Key]uint64 // rooms whose names cannot be read, and their newest numbers
 
 	at      cursor // the rooms before it have what they need, or are nameless
 	waiting string // the room there, that has not; "": not looked for yet
@@ -43,12 +45,12 @@ func (s suspects) has(number uint64) bool {
 
 // begin forgets all rooms.
 func (r *recovery) begin(s suspects) {
-	*r = recovery{suspects: s, looking: r.looking, names: make(map[string]struct{}), keys: make(map[key]struct{}), nameless: make(map[key]uint64)}
+	*r = recovery{suspects: s, looking: r.looking, names: make(map[string]struct{}), keys: make(map[segment.Key]struct{}), nameless: make(map[segment.Key]uint64)}
 }
 
 // settled notes that a room has what it needs, and tells whether to look for the next one that
 // has not. k is of the epoch that it has, if that is known.
-func (r *recovery) settled(name string, k *key) (look bool) {
+func (r *recovery) settled(name string, k *segment.Key) (look bool) {
 	if r.generation == 0 {
 		return false
 	}
@@ -60,12 +62,12 @@ func (r *recovery) settled(name string, k *key) (look bool) {
 }
 
 // hasRecovered tells whether a room has what it needs, by its key if that is enough.
-func (l *Log) hasRecovered(k key, who *identity) bool {
+func (l *Log) hasRecovered(k segment.Key, who *segment.Identity) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, done := l.crashed.keys[k]
 	if who != nil && !done {
-		if _, done = l.crashed.names[who.name]; done {
+		if _, done = l.crashed.names[who.Name]; done {
 			l.crashed.keys[k] = struct{}{}
 		}
 	}
@@ -79,10 +81,10 @@ func (l *Log) hasRecovered(k key, who *identity) bool {
 // out and logged, see Unlisted.
 func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	seen, going := make(map[string]struct{}), true
-	l.waiting(func(_ cursor, who identity) bool {
-		if _, again := seen[who.name]; !again {
-			seen[who.name] = struct{}{}
-			going = yield(who.namespace, who.room)
+	l.waiting(func(_ cursor, who segment.Identity) bool {
+		if _, again := seen[who.Name]; !again {
+			seen[who.Name] = struct{}{}
+			going = yield(who.Namespace, who.Room)
 		}
 		return going
 	})
@@ -103,13 +105,13 @@ func (l *Log) lookForRecovered() {
 	l.crashed.looking = true
 	l.mu.Unlock()
 	all := true
-	sound := l.waiting(func(at cursor, who identity) bool {
+	sound := l.waiting(func(at cursor, who segment.Identity) bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if _, meanwhile := l.crashed.names[who.name]; meanwhile {
+		if _, meanwhile := l.crashed.names[who.Name]; meanwhile {
 			return true
 		}
-		l.crashed.at, l.crashed.waiting, all = at, who.name, false
+		l.crashed.at, l.crashed.waiting, all = at, who.Name, false
 		return false
 	})
 	l.mu.Lock()
@@ -132,17 +134,17 @@ func (l *Log) lookForRecovered() {
 // returns false; one of several epochs or segments may come several times. at is where to begin
 // another time: no further than what could not be read. Rooms whose names are damaged are noted. It
 // tells whether all that it came to could be read.
-func (l *Log) waiting(do func(at cursor, who identity) bool) (sound bool) {
+func (l *Log) waiting(do func(at cursor, who segment.Identity) bool) (sound bool) {
 	l.mu.Lock()
 	s, segments := l.crashed.suspects, l.segments
-	w := waitingRooms{l: l, do: do, from: l.crashed.at, seen: make(map[key]struct{})}
+	w := waitingRooms{l: l, do: do, from: l.crashed.at, seen: make(map[segment.Key]struct{})}
 	l.mu.Unlock()
 	for _, g := range segments {
-		if g.number < w.from.segment || !s.has(g.number) || g.lost && !g.missing() {
+		if g.Number < w.from.segment || !s.has(g.Number) || g.lost && !g.missing() {
 			continue
 		}
-		if g.number > w.from.segment {
-			w.from = cursor{segment: g.number}
+		if g.Number > w.from.segment {
+			w.from = cursor{segment: g.Number}
 		}
 		more, err := w.in(g)
 		if err == nil && more && g.holeEnd() > 0 {
@@ -161,17 +163,17 @@ func (l *Log) waiting(do func(at cursor, who identity) bool) (sound bool) {
 
 // cannotList tells the operator why rooms to recover cannot be listed: of each segment once, and again only if it
 // has become another reason, because they are looked for every few seconds.
-func (l *Log) cannotList(g *segment, err error) {
+func (l *Log) cannotList(g *logSegment, err error) {
 	l.mu.Lock()
-	before := l.unlisted[g.number]
+	before := l.unlisted[g.Number]
 	news := before == nil || before.Error() != err.Error()
 	if l.unlisted == nil {
 		l.unlisted = make(map[uint64]error)
 	}
-	l.unlisted[g.number] = err
+	l.unlisted[g.Number] = err
 	l.mu.Unlock()
 	if news {
-		l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segmentName(g.number), "error", err)
+		l.o.Logger.Error("commit log: rooms to recover cannot be listed", "file", segment.Name(g.Number), "error", err)
 	}
 }
 
@@ -185,10 +187,10 @@ func (l *Log) Unlisted() []error {
 // waitingRooms is one run of waiting.
 type waitingRooms struct {
 	l      *Log
-	do     func(at cursor, who identity) bool
+	do     func(at cursor, who segment.Identity) bool
 	from   cursor
 	failed *cursor // where the first thing was that could not be read
-	seen   map[key]struct{}
+	seen   map[segment.Key]struct{}
 }
 
 func (w *waitingRooms) fails(at cursor) {
@@ -198,29 +200,29 @@ func (w *waitingRooms) fails(at cursor) {
 }
 
 // in goes through a segment.
-func (w *waitingRooms) in(g *segment) (more bool, err error) {
-	f, err := w.l.openSegment(g.number)
+func (w *waitingRooms) in(g *logSegment) (more bool, err error) {
+	f, err := w.l.openSegment(g.Number)
 	if f == nil || err != nil {
 		return true, err
 	}
 	defer f.Close()
-	r := g.rootReader(f)
-	return w.l.eachRoom(g, f, w.from, func(at cursor, p *place) (bool, error) {
-		if _, again := w.seen[p.key]; again || w.l.hasRecovered(p.key, nil) {
+	r := g.Reader(f)
+	return w.l.eachRoom(g, f, w.from, func(at cursor, p *segment.Place) (bool, error) {
+		if _, again := w.seen[p.Key]; again || w.l.hasRecovered(p.Key, nil) {
 			return true, nil
 		}
-		who, err := r.root(p)
+		who, err := r.Root(p)
 		if errors.Is(err, ErrCorrupt) {
 			w.l.mu.Lock()
 			defer w.l.mu.Unlock()
-			w.l.crashed.nameless[p.key] = max(w.l.crashed.nameless[p.key], p.last)
+			w.l.crashed.nameless[p.Key] = max(w.l.crashed.nameless[p.Key], p.Last)
 			return true, nil
 		}
 		if err != nil {
 			w.fails(at)
 			return true, err
 		}
-		if w.l.hasRecovered(p.key, &who) {
+		if w.l.hasRecovered(p.Key, &who) {
 			return true, nil
 		}
 		if w.failed != nil {
@@ -229,7 +231,7 @@ func (w *waitingRooms) in(g *segment) (more bool, err error) {
 		if !w.do(at, who) {
 			return false, nil
 		}
-		w.seen[p.key] = struct{}{}
+		w.seen[p.Key] = struct{}{}
 		return true, nil
 	})
 }
@@ -239,7 +241,7 @@ func (w *waitingRooms) in(g *segment) (more bool, err error) {
 // was not recovered. They are sorted. It reads the names of all rooms of such generations. With an
 // error, which is ErrIO, ErrCorrupt or ErrLost, others may be missing.
 func (l *Log) Epochs(namespace, room string) ([]string, error) {
-	name := identify(namespace, room, "").name
+	name := segment.Identify(namespace, room, "").Name
 	l.mu.Lock()
 	s, segments := l.crashed.suspects, l.segments
 	if _, done := l.crashed.names[name]; done {
@@ -247,17 +249,17 @@ func (l *Log) Epochs(namespace, room string) ([]string, error) {
 	}
 	var epochs []string
 	for _, p := range l.pins[name] {
-		epochs = append(epochs, p.who.epoch)
+		epochs = append(epochs, p.who.Epoch)
 	}
 	for _, r := range l.attached {
-		if r.who.name == name && len(r.spans) > 0 {
-			epochs = append(epochs, r.who.epoch)
+		if r.who.Name == name && len(r.spans) > 0 {
+			epochs = append(epochs, r.who.Epoch)
 		}
 	}
 	l.mu.Unlock()
 	var failed error
 	for _, g := range segments {
-		if s.has(g.number) && (!g.lost || g.missing()) {
+		if s.has(g.Number) && (!g.lost || g.missing()) {
 			failed = errors.Join(failed, l.epochsIn(g, name, &epochs))
 		}
 	}
@@ -266,17 +268,17 @@ func (l *Log) Epochs(namespace, room string) ([]string, error) {
 }
 
 // epochsIn adds a room's epochs that a segment has.
-func (l *Log) epochsIn(g *segment, name string, epochs *[]string) error {
-	f, err := l.openSegment(g.number)
+func (l *Log) epochsIn(g *logSegment, name string, epochs *[]string) error {
+	f, err := l.openSegment(g.Number)
 	if f == nil || err != nil {
 		return err
 	}
 	defer f.Close()
-	r := g.rootReader(f)
-	_, err = l.eachRoom(g, f, cursor{segment: g.number}, func(_ cursor, p *place) (bool, error) {
-		who, err := r.root(p)
-		if err == nil && who.name == name {
-			*epochs = append(*epochs, who.epoch)
+	r := g.Reader(f)
+	_, err = l.eachRoom(g, f, cursor{segment: g.Number}, func(_ cursor, p *segment.Place) (bool, error) {
+		who, err := r.Root(p)
+		if err == nil && who.Name == name {
+			*epochs = append(*epochs, who.Epoch)
 		}
 		return true, err
 	})

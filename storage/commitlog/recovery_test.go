@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -233,7 +234,7 @@ func TestCrashIsNotSettledOverWhatCannotBeRead(t *testing.T) {
 		l := mustOpen(t, o)
 		appendUpTo(t, mustRoom(t, l, "first"), 1, 3)
 		fill := mustRoom(t, l, "fill")
-		for n := uint64(1); l.active.number == 1; n++ {
+		for n := uint64(1); l.active.Number == 1; n++ {
 			appendUpTo(t, fill, n, n)
 		}
 		others := []string{"b", "c", "d"}
@@ -252,7 +253,7 @@ func TestCrashIsNotSettledOverWhatCannotBeRead(t *testing.T) {
 		}
 		for _, r := range rooms {
 			d.Heal()
-			d.Fail(faultdisk.Fault{Op: op, Suffix: segmentName(1), Times: 3})
+			d.Fail(faultdisk.Fault{Op: op, Suffix: segment.Name(1), Times: 3})
 			r.Release(r.Last())
 		}
 		d.Heal()
@@ -296,12 +297,12 @@ func TestRestIsBlank(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rest := bytes.Trim(after[sealed.size:], "\x00"); len(rest) > 0 {
+		if rest := bytes.Trim(after[sealed.Size:], "\x00"); len(rest) > 0 {
 			t.Errorf("%d bytes of garbage: %d are left", garbage, len(rest))
 		}
 		want := len(left)
 		if garbage > 2*mostZeros {
-			want = int(sealed.size)
+			want = int(sealed.Size)
 		}
 		if len(after) != want {
 			t.Errorf("%d bytes of garbage: the file has %d bytes, want %d", garbage, len(after), want)

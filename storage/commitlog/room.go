@@ -3,6 +3,8 @@ package commitlog
 import (
 	"slices"
 	"strings"
+
+	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
 // Entry is what a room has committed in one transaction.
@@ -15,16 +17,16 @@ type Entry struct {
 
 // Room is one room's part of the log. Append has one caller at a time, others may read.
 type Room struct {
-	log  *Log     // immutable
-	who  identity // immutable
-	turn waiter   // owned by whoever appends, and by the leader
+	log  *Log             // immutable
+	who  segment.Identity // immutable
+	turn waiter           // owned by whoever appends, and by the leader
 
 	// Protected by Log.mu. While busy the leader may read them without.
 
 	busy   bool
 	closed bool
-	last   uint64   // number of the newest entry; 0: none
-	in     *segment // that has it; nil: none
+	last   uint64      // number of the newest entry; 0: none
+	in     *logSegment // that has it; nil: none
 	at     uint32
 	crc    uint32
 	held   uint64 // what last was when the room was opened
@@ -35,7 +37,7 @@ type Room struct {
 
 // span is what of a room is unreleased in a segment.
 type span struct {
-	in   *segment
+	in   *logSegment
 	last uint64
 }
 
@@ -54,19 +56,19 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	if err := l.heal(); err != nil {
 		return nil, err
 	}
-	r := &Room{log: l, who: identify(namespace, room, epoch)}
+	r := &Room{log: l, who: segment.Identify(namespace, room, epoch)}
 	r.turn.room = r
 	l.mu.Lock()
-	if l.ended || l.attached[r.who.key] != nil {
+	if l.ended || l.attached[r.who.Key] != nil {
 		defer l.mu.Unlock()
 		if l.ended {
 			return nil, closed()
 		}
 		return nil, misuse("the room is open already")
 	}
-	l.attached[r.who.key] = r
-	p, found := l.active.index.of[r.who.key]
-	in, segments := l.active.segment, l.segments
+	l.attached[r.who.Key] = r
+	p, found := l.active.index.Of[r.who.Key]
+	in, segments := l.active.logSegment, l.segments
 	if found {
 		r.settleAt(in, *p)
 	}
@@ -75,13 +77,13 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 		if err := r.locate(segments); err != nil {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			delete(l.attached, r.who.key)
+			delete(l.attached, r.who.Key)
 			return nil, err
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last := l.nameless[r.who.key]; last > r.last {
+	if last := l.nameless[r.who.Key]; last > r.last {
 		r.in, r.last, r.held, r.unsure = nil, 0, 0, damagedRoom(last)
 	}
 	r.takePin()
@@ -91,7 +93,7 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 // locate finds the room's newest entry in the segments that are done. Behind one that is missing, or in which
 // the room may have had newer entries that are damaged, it looks only for what is known to be the newest, and
 // for what a crash has left that the room has not taken yet.
-func (r *Room) locate(segments []*segment) error {
+func (r *Room) locate(segments []*logSegment) error {
 	newest, suspect := r.unreleased()
 	var missed error
 	passed := false // a segment in which all that the room had was released
@@ -99,9 +101,9 @@ func (r *Room) locate(segments []*segment) error {
 		if s.lost && !s.missing() || passed && !suspect(s) {
 			continue
 		}
-		var p place
+		var p segment.Place
 		if !s.lost {
-			found, f, err := r.log.lookup(s, r.who.key)
+			found, f, err := r.log.lookup(s, r.who.Key)
 			if err != nil {
 				return err
 			}
@@ -110,14 +112,14 @@ func (r *Room) locate(segments []*segment) error {
 				p = found
 			}
 		}
-		sure := !s.lost && int64(p.at) >= s.holeEnd()
+		sure := !s.lost && int64(p.At) >= s.holeEnd()
 		switch {
-		case p.last > 0 && (sure && missed == nil || p.last == newest):
+		case p.Last > 0 && (sure && missed == nil || p.Last == newest):
 			r.log.mu.Lock()
 			defer r.log.mu.Unlock()
 			r.settleAt(s, p)
 			return nil
-		case p.last > 0 && missed != nil:
+		case p.Last > 0 && missed != nil:
 			r.unsure = missed
 			return nil
 		case !sure && newest == 0 && suspect(s):
@@ -136,12 +138,12 @@ func (r *Room) locate(segments []*segment) error {
 // unreleased says which is the room's newest entry that was not released, if that is known; else 0,
 // and suspect tells which segments may have others. If all in a segment was released the room lacks
 // nothing without it, and that is as if it had been deleted.
-func (r *Room) unreleased() (newest uint64, suspect func(*segment) bool) {
+func (r *Room) unreleased() (newest uint64, suspect func(*logSegment) bool) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, pin := range l.pins[r.who.name] {
-		if pin.who.key == r.who.key {
+	for _, pin := range l.pins[r.who.Name] {
+		if pin.who.Key == r.who.Key {
 			newest = pin.last
 		}
 	}
@@ -149,27 +151,27 @@ func (r *Room) unreleased() (newest uint64, suspect func(*segment) bool) {
 		newest = max(newest, r.spans[n-1].last)
 	}
 	s := l.crashed.suspects
-	if _, recovered := l.crashed.names[r.who.name]; recovered {
+	if _, recovered := l.crashed.names[r.who.Name]; recovered {
 		s = suspects{}
 	}
-	return newest, func(g *segment) bool { return s.has(g.number) }
+	return newest, func(g *logSegment) bool { return s.has(g.Number) }
 }
 
-func (r *Room) settleAt(in *segment, p place) {
-	r.in, r.at, r.crc, r.last, r.held = in, p.at, p.crc, p.last, p.last
+func (r *Room) settleAt(in *logSegment, p segment.Place) {
+	r.in, r.at, r.crc, r.last, r.held = in, p.At, p.CRC, p.Last, p.Last
 }
 
 // takePin makes a pin of the room's life before this one's own. mu is held.
 func (r *Room) takePin() {
 	l := r.log
-	for i, p := range l.pins[r.who.name] {
-		if p.who.key != r.who.key {
+	for i, p := range l.pins[r.who.Name] {
+		if p.who.Key != r.who.Key {
 			continue
 		}
 		if in := l.holder(p.segment); in != nil {
 			r.spans = []span{{in, p.last}}
 		}
-		l.setPins(r.who.name, slices.Delete(l.pins[r.who.name], i, i+1))
+		l.setPins(r.who.Name, slices.Delete(l.pins[r.who.Name], i, i+1))
 		return
 	}
 }
@@ -179,12 +181,12 @@ func (l *Log) keepPin(r *Room) {
 	if len(r.spans) == 0 {
 		return
 	}
-	p := pin{r.who, r.spans[0].in.number, r.spans[len(r.spans)-1].last}
+	p := pin{r.who, r.spans[0].in.Number, r.spans[len(r.spans)-1].last}
 	for _, s := range r.spans[1:] {
 		s.in.pins--
 	}
 	r.spans = nil
-	l.pins[r.who.name] = append(l.pins[r.who.name], p)
+	l.pins[r.who.Name] = append(l.pins[r.who.Name], p)
 }
 
 // dropPins forgets what a closed room has not released, in whatever epoch. mu is held.
@@ -217,7 +219,10 @@ func (l *Log) setPins(name string, pins []pin) {
 // known: the log does not have it, but may have it after a crash. Others: ErrTooLarge, ErrMisuse,
 // ErrClosed.
 func (r *Room) Append(e Entry, more ...[]byte) error {
-	size := length(e.Payload, more)
+	size := len(e.Payload)
+	for _, piece := range more {
+		size += len(piece)
+	}
 	if size > MaxEntry {
 		return ErrTooLarge
 	}
@@ -255,21 +260,21 @@ func (r *Room) first() bool { return r.last == r.held }
 
 // wrote notes an entry that was written. mu is held.
 func (r *Room) wrote(a *active, w *waiter) {
-	p := a.index.get(r.who.key)
-	if p.at < uint32(a.part) {
+	p := a.index.Get(r.who.Key)
+	if p.At < uint32(a.part) {
 		a.touched = append(a.touched, p)
 	}
-	if w.flags&flagNames != 0 {
-		p.first, p.root, p.starts = w.entry.Number, w.at, w.flags&flagStarts != 0
+	if w.flags&segment.FlagNames != 0 {
+		p.First, p.Root, p.Starts = w.entry.Number, w.at, w.flags&segment.FlagStarts != 0
 	}
-	p.last, p.at, p.crc = w.entry.Number, w.at, w.crc
-	r.last, r.in, r.at, r.crc, r.any = w.entry.Number, a.segment, w.at, w.crc, false
-	if n := len(r.spans); n > 0 && r.spans[n-1].in == a.segment {
+	p.Last, p.At, p.CRC = w.entry.Number, w.at, w.crc
+	r.last, r.in, r.at, r.crc, r.any = w.entry.Number, a.logSegment, w.at, w.crc, false
+	if n := len(r.spans); n > 0 && r.spans[n-1].in == a.logSegment {
 		r.spans[n-1].last = w.entry.Number
 		return
 	}
 	a.pins++
-	r.spans = append(r.spans, span{a.segment, w.entry.Number})
+	r.spans = append(r.spans, span{a.logSegment, w.entry.Number})
 }
 
 // Release says that the room's file holds all up to a number, and has been synced: these
@@ -284,12 +289,12 @@ func (r *Room) Release(through uint64) {
 		n++
 	}
 	r.spans = slices.Delete(r.spans, 0, n)
-	l.dropPins(r.who.name)
-	if last, ok := l.nameless[r.who.key]; ok && through >= last {
-		delete(l.nameless, r.who.key)
+	l.dropPins(r.who.Name)
+	if last, ok := l.nameless[r.who.Key]; ok && through >= last {
+		delete(l.nameless, r.who.Key)
 		r.unsure = nil
 	}
-	look := through >= r.held && l.crashed.settled(r.who.name, &r.who.key)
+	look := through >= r.held && l.crashed.settled(r.who.Name, &r.who.Key)
 	l.mu.Unlock()
 	l.tidy(look)
 }
@@ -304,7 +309,7 @@ func (r *Room) Close() {
 		return
 	}
 	r.closed = true
-	delete(l.attached, r.who.key)
+	delete(l.attached, r.who.Key)
 	if !l.ended {
 		l.keepPin(r)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -15,7 +16,7 @@ func TestStats(t *testing.T) {
 	o := testOptions(d, clock)
 	o.History = time.Hour
 	l := mustOpen(t, o)
-	if s := l.Stats(); s.Syncs == 0 || s != (Stats{Segments: 1, Bytes: segmentStart, Syncs: s.Syncs}) {
+	if s := l.Stats(); s.Syncs == 0 || s != (Stats{Segments: 1, Bytes: segment.Start, Syncs: s.Syncs}) {
 		t.Errorf("an empty log: %+v", s)
 	}
 	syncs := l.Stats().Syncs
@@ -33,7 +34,7 @@ func TestStats(t *testing.T) {
 		Segments: 1, Bytes: l.active.end, Unreleased: l.active.end, Rooms: 2, Entries: 4, Payload: 606, Groups: 4, Largest: 1,
 		Syncs: syncs + 4, Indexes: s.Indexes,
 	}
-	if s != want || s.Bytes <= segmentStart+606 || s.Indexes == 0 {
+	if s != want || s.Bytes <= segment.Start+606 || s.Indexes == 0 {
 		t.Errorf("after four entries: %+v, want %+v", s, want)
 	}
 
@@ -48,8 +49,8 @@ func TestStats(t *testing.T) {
 		}
 	}
 	s = l.Stats()
-	first := l.segments[0].size
-	if s.Rotations != 3 || s.Bytes != first+l.segments[1].size+l.segments[2].size+l.active.end || s.Filters != 3*filterBlock {
+	first := l.segments[0].Size
+	if s.Rotations != 3 || s.Bytes != first+l.segments[1].Size+l.segments[2].Size+l.active.end || s.Filters != 3*filterBlock {
 		t.Errorf("in four segments: %+v", s)
 	}
 	if s.Unreleased != s.Bytes && s.Unreleased != s.Bytes-first {
@@ -72,7 +73,7 @@ func TestStats(t *testing.T) {
 		t.Errorf("after one of two rooms was closed: %+v", s)
 	}
 	mustClose(t, l)
-	if err := d.Remove("log/" + segmentName(2)); err != nil {
+	if err := d.Remove("log/" + segment.Name(2)); err != nil {
 		t.Fatal(err)
 	}
 	l = mustOpen(t, o)

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -39,7 +40,7 @@ type stopped struct{ now time.Time }
 func (s *stopped) read() time.Time { return s.now }
 
 func testOptions(d *faultdisk.Disk, clock *stopped) Options {
-	return Options{FS: d.FS(""), Dir: "log", SegmentBytes: segmentStart + 4<<10, Now: clock.read, Random: seeded(1)}
+	return Options{FS: d.FS(""), Dir: "log", SegmentBytes: segment.Start + 4<<10, Now: clock.read, Random: seeded(1)}
 }
 
 func newClock() *stopped { return &stopped{time.Unix(1_800_000_000, 0)} }
@@ -102,7 +103,7 @@ func content(room string, n uint64) []byte {
 func appendUpTo(t testing.TB, r *Room, from, to uint64) {
 	t.Helper()
 	for n := from; n <= to; n++ {
-		if err := r.Append(Entry{Number: n, Seq: 10 * n, At: int64(n) * 1000, Payload: content(r.who.room, n)}); err != nil {
+		if err := r.Append(Entry{Number: n, Seq: 10 * n, At: int64(n) * 1000, Payload: content(r.who.Room, n)}); err != nil {
 			t.Fatalf("entry %d: %v", n, err)
 		}
 	}
@@ -112,8 +113,8 @@ func appendUpTo(t testing.TB, r *Room, from, to uint64) {
 func replayed(t testing.TB, r *Room, after uint64) (numbers []uint64, err error) {
 	t.Helper()
 	err = r.Replay(after, func(e Entry) error {
-		if !bytes.Equal(e.Payload, content(r.who.room, e.Number)) || e.Seq != 10*e.Number || e.At != int64(e.Number)*1000 {
-			t.Errorf("entry %d of %s is not what was appended", e.Number, r.who.room)
+		if !bytes.Equal(e.Payload, content(r.who.Room, e.Number)) || e.Seq != 10*e.Number || e.At != int64(e.Number)*1000 {
+			t.Errorf("entry %d of %s is not what was appended", e.Number, r.who.Room)
 		}
 		numbers = append(numbers, e.Number)
 		return nil
@@ -125,14 +126,14 @@ func wantReplay(t testing.TB, r *Room, after, last uint64) {
 	t.Helper()
 	got, err := replayed(t, r, after)
 	if err != nil {
-		t.Fatalf("replay of %s above %d: %v", r.who.room, after, err)
+		t.Fatalf("replay of %s above %d: %v", r.who.Room, after, err)
 	}
 	if len(got) != int(last-after) {
-		t.Fatalf("replay of %s above %d: got %v, want up to %d", r.who.room, after, got, last)
+		t.Fatalf("replay of %s above %d: got %v, want up to %d", r.who.Room, after, got, last)
 	}
 	for i, n := range got {
 		if n != after+1+uint64(i) {
-			t.Fatalf("replay of %s above %d: %v", r.who.room, after, got)
+			t.Fatalf("replay of %s above %d: %v", r.who.Room, after, got)
 		}
 	}
 }
@@ -141,7 +142,7 @@ func wantRange(t testing.TB, r *Room, first, last uint64) {
 	t.Helper()
 	f, l, err := r.Range()
 	if err != nil || f != first || l != last {
-		t.Fatalf("range of %s: %d to %d, %v; want %d to %d", r.who.room, f, l, err, first, last)
+		t.Fatalf("range of %s: %d to %d, %v; want %d to %d", r.who.Room, f, l, err, first, last)
 	}
 }
 
@@ -165,7 +166,7 @@ func backward(t testing.TB, r *Room, last uint64) (first uint64) {
 	t.Helper()
 	next := last
 	err := r.Backward(func(e Entry) (bool, error) {
-		if e.Number != next || !bytes.Equal(e.Payload, content(r.who.room, e.Number)) {
+		if e.Number != next || !bytes.Equal(e.Payload, content(r.who.Room, e.Number)) {
 			t.Fatalf("backward: got %d, want %d", e.Number, next)
 		}
 		next--
@@ -191,8 +192,39 @@ func segmentFiles(t testing.TB, fs vfs.FS, dir string) (names []string) {
 	return names
 }
 
-// scanOf scans a segment's file that has these bytes, of which nothing is sure.
-func scanOf(t testing.TB, b []byte, salt uint32) *scan {
+// Of the format, in bytes.
+const (
+	sector        = 512 // what a power cut takes or leaves
+	segmentHeader = 88
+	recordHeader  = 72
+	blockHeader   = 12 // of a block of an index
+	filterBlock   = 32
+	segmentSuffix = ".log"
+)
+
+// forge makes a record that is good.
+func forge(t testing.TB, salt uint32, r *segment.Record, names string, payload []byte) []byte {
+	t.Helper()
+	d := faultdisk.New(1)
+	f, err := d.FS("").Open("forged", os.O_CREATE|os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w segment.Writer
+	w.Begin(f, 0)
+	w.Put(salt, r, names, payload, nil)
+	if err := errors.Join(w.Flush(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := d.Read("forged")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// scanned scans a segment's file that has these bytes, of which nothing is sure.
+func scanned(t testing.TB, b []byte, salt uint32) *segment.Scan {
 	t.Helper()
 	d := faultdisk.New(1)
 	d.Write("segment", b)
@@ -200,8 +232,9 @@ func scanOf(t testing.TB, b []byte, salt uint32) *scan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newScan(reader{f: f, number: 1, salt: salt}, start{segmentStart, salt}, segmentStart, int64(len(b)))
-	if err := s.run(); err != nil {
+	defer f.Close()
+	s, err := (&segment.File{Number: 1, Salt: salt}).Scan(f, segment.Start, int64(len(b)), nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -7,24 +7,23 @@ package commitlog
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/vfs"
 )
 
 // survey is what was found.
 type survey struct {
-	of   map[key]*place
+	segment.Places
 	hole int64 // as that of a segment
 }
 
 // surveyed reads a segment, unless somebody has.
-func (l *Log) surveyed(s *segment) (*survey, error) {
+func (l *Log) surveyed(s *logSegment) (*survey, error) {
 	if v := s.survey.Load(); v != nil {
 		return v, nil
 	}
-	f, err := l.openSegment(s.number)
+	f, err := l.openSegment(s.Number)
 	if f == nil || err != nil {
 		return &survey{}, err
 	}
@@ -33,31 +32,31 @@ func (l *Log) surveyed(s *segment) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.o.Logger.Error("commit log: an index cannot be read; the file was read for what is in it", "file", segmentName(s.number))
-	l.complain(found)
-	v := &survey{found.index.of, max(found.hole(), s.hole)}
+	l.o.Logger.Error("commit log: an index cannot be read; the file was read for what is in it", "file", segment.Name(s.Number))
+	l.complain(s.Number, found)
+	v := &survey{found.Places, max(found.HoleEnd(), s.hole)}
 	s.survey.Store(v)
 	return v, nil
 }
 
 // scanDone reads all records of a segment that is done.
-func (l *Log) scanDone(s *segment, f vfs.File) (*scan, error) {
-	size, err := l.o.FS.Size(l.path(s.number))
+func (l *Log) scanDone(s *logSegment, f vfs.File) (*segment.Scan, error) {
+	size, err := l.o.FS.Size(l.path(s.Number))
 	if err != nil {
-		return nil, failure("looking for "+segmentName(s.number), err)
+		return nil, failure("looking for "+segment.Name(s.Number), err)
 	}
-	found := newScan(reader{f: f, number: s.number, salt: s.salt}, start{segmentStart, s.salt}, s.tail, min(s.tail, size))
-	if err := found.run(); err != nil {
+	found, err := s.Scan(f, s.tail, min(s.tail, size), nil)
+	if err != nil {
 		return nil, err
 	}
-	return found, found.forgive(s.indexHints()...)
+	return found, found.Forgive(s.indexHints()...)
 }
 
 // indexHints are offsets at which there may be records of indexes.
-func (s *segment) indexHints() (hints []uint32) {
+func (s *logSegment) indexHints() (hints []uint32) {
 	for _, x := range s.indexes {
-		if x.offset > recordHeader {
-			hints = append(hints, x.offset-recordHeader)
+		if at := x.Record(); at > 0 {
+			hints = append(hints, at)
 		}
 	}
 	return hints
@@ -65,7 +64,7 @@ func (s *segment) indexHints() (hints []uint32) {
 
 // holeEnd is where the records go on behind the last one whose room is not known; 0: there is
 // none.
-func (s *segment) holeEnd() int64 {
+func (s *logSegment) holeEnd() int64 {
 	if s.given.Load() {
 		return 0
 	}
@@ -77,33 +76,33 @@ func (s *segment) holeEnd() int64 {
 
 // needed is the error of a room that may have had entries in a segment that is missing, or in which
 // entries of unknown rooms are damaged.
-func (s *segment) needed() error {
+func (s *logSegment) needed() error {
 	if s.lost {
-		return lost(s.number)
+		return lost(s.Number)
 	}
-	return fmt.Errorf("commitlog: %w: entries before %d in %s are damaged, and it is not known whose they were", ErrLost, s.holeEnd(), segmentName(s.number))
+	return fmt.Errorf("commitlog: %w: entries before %d in %s are damaged, and it is not known whose they were", ErrLost, s.holeEnd(), segment.Name(s.Number))
 }
 
 // lookupSurvey is lookup by a survey.
-func (l *Log) lookupSurvey(s *segment, v *survey, k key) (place, vfs.File, error) {
-	p := v.of[k]
+func (l *Log) lookupSurvey(s *logSegment, v *survey, k segment.Key) (segment.Place, vfs.File, error) {
+	p := v.Of[k]
 	if p == nil {
-		return place{}, nil, nil
+		return segment.Place{}, nil, nil
 	}
-	f, err := l.openSegment(s.number)
+	f, err := l.openSegment(s.Number)
 	if f == nil || err != nil {
-		return place{}, nil, err
+		return segment.Place{}, nil, err
 	}
 	return *p, f, nil
 }
 
 // eachSurveyed is eachRoom by a survey.
-func (l *Log) eachSurveyed(s *segment, at cursor, do func(at cursor, p *place) (more bool, err error)) (more bool, first error) {
+func (l *Log) eachSurveyed(s *logSegment, at cursor, do func(at cursor, p *segment.Place) (more bool, err error)) (more bool, first error) {
 	v, err := l.surveyed(s)
 	if err != nil {
 		return true, err
 	}
-	for _, p := range sorted(slices.Collect(maps.Values(v.of))) {
+	for _, p := range v.Sorted() {
 		more, err := do(at, p)
 		first = cmp.Or(first, err)
 		if !more {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -34,7 +35,7 @@ func prepare(t testing.TB, how string) *specimen {
 	t.Helper()
 	s := &specimen{disk: faultdisk.New(3), rooms: map[string]uint64{"early": 3, "a": 24, "b": 24, "rare": 4, "late": 3}}
 	s.o = testOptions(s.disk, newClock())
-	s.o.History, s.o.SegmentBytes, s.o.IndexBytes = time.Hour, segmentStart+3<<10, 1<<10
+	s.o.History, s.o.SegmentBytes, s.o.IndexBytes = time.Hour, segment.Start+3<<10, 1<<10
 	l := mustOpen(t, s.o)
 	next := func(name string) {
 		r := mustRoom(t, l, name)
@@ -85,33 +86,33 @@ func prepare(t testing.TB, how string) *specimen {
 
 // catalogue notes where the records are.
 func (s *specimen) catalogue(t testing.TB) {
-	names := map[key]string{}
+	names := map[segment.Key]string{}
 	for name := range s.rooms {
-		names[identify("party", name, "e1").key] = name
+		names[segment.Identify("party", name, "e1").Key] = name
 	}
 	for _, file := range segmentFiles(t, s.o.FS, s.o.Dir) {
 		b, err := s.disk.Read("log/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		number, _ := segmentNumber(file)
-		salt, err := checkSegmentHeader(b, [16]byte(b[16:32]), number)
+		number, _ := segment.ParseName(file)
+		salt, err := segment.CheckHeader(b, [16]byte(b[16:32]), number)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.certain = 0
-		for at := segmentStart; ; {
-			r, ok := parseRecord(b[at:], salt)
+		for at := segment.Start; ; {
+			r, ok := segment.ParseRecord(b[at:], salt)
 			if !ok {
 				break
 			}
-			room := names[r.key]
-			if r.flags&flagIndex != 0 {
+			room := names[r.Key]
+			if r.Flags&segment.FlagIndex != 0 {
 				room = ""
 			}
-			s.records = append(s.records, specimenRecord{number, int64(at), int64(at + r.size()), room})
-			s.certain = max(s.certain, int64(r.synced))
-			at += r.size()
+			s.records = append(s.records, specimenRecord{number, int64(at), int64(at + r.Size()), room})
+			s.certain = max(s.certain, int64(r.Synced))
+			at += r.Size()
 		}
 	}
 }
@@ -120,7 +121,7 @@ func (s *specimen) catalogue(t testing.TB) {
 // entry of it is there; unsure, that there is the header of any record, and none of the room behind
 // it; lastWrite, that it may look like a write that was cut short.
 func (s *specimen) hit(file, room string, from, to int64) (owner, unsure, lastWrite bool) {
-	number, ok := segmentNumber(file)
+	number, ok := segment.ParseName(file)
 	if !ok {
 		return false, false, false
 	}
@@ -138,7 +139,7 @@ func (s *specimen) hit(file, room string, from, to int64) (owner, unsure, lastWr
 		header = header || touched && r.from+recordHeader > from
 	}
 	// A beginning that is gone takes the whole file with it.
-	unsure = header || from < segmentStart+recordHeader
+	unsure = header || from < segment.Start+recordHeader
 	return owner, unsure, lastWrite
 }
 

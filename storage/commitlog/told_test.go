@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestToldOnceThatRoomsCannotBeListed(t *testing.T) {
 	d, o, _ := crashedRooms(t)
 	mustClose(t, mustOpen(t, o))
-	if err := d.Remove("log/" + segmentName(1)); err != nil {
+	if err := d.Remove("log/" + segment.Name(1)); err != nil {
 		t.Fatal(err)
 	}
 	logger, said := told()

@@ -5,6 +5,8 @@ package commitlog
 // wait behind it, up to the next that wants something else, into one group: one write, one
 // sync. There is no goroutine for it and, with one appender, no channel.
 
+import "github.com/denrooms/den/storage/commitlog/segment"
+
 // waiter is somebody's turn.
 type waiter struct {
 	room *Room // who appends; nil: somebody who wants the log for itself
@@ -119,21 +121,21 @@ func (l *Log) write(group []*waiter) error {
 		}
 	}
 	a := l.active
-	l.out.begin(a.file, a.end)
+	l.out.Begin(a.file, a.end)
 	chain, part, err := l.startGroup()
 	if err != nil {
 		return unwritten(err)
 	}
-	a.reserve(l.out.end() - a.end + a.plan(group))
+	a.reserve(l.out.End() - a.end + a.plan(group))
 	chain = l.encode(group, chain)
-	if err := l.out.flush(); err != nil {
+	if err := l.out.Flush(); err != nil {
 		return l.withdraw(err)
 	}
 	if part != a.part {
 		a.writeHint()
 	}
 	end, before := a.end, a.chain
-	l.endAt(a, l.out.end(), chain)
+	l.endAt(a, l.out.End(), chain)
 	if l.o.Durability == Durable {
 		if err := l.syncActive(); err != nil {
 			l.endAt(a, end, before)
@@ -159,14 +161,14 @@ func (a *active) plan(group []*waiter) (bytes int64) {
 	for _, w := range group {
 		w.flags = 0
 		if w.room.last == 0 || w.entry.Number != w.room.last+1 {
-			w.flags = flagStarts
+			w.flags = segment.FlagStarts
 		}
 		names := 0
-		if w.room.in != a.segment || w.flags&flagStarts != 0 {
-			w.flags |= flagNames
-			names = len(w.room.who.names())
+		if w.room.in != a.logSegment || w.flags&segment.FlagStarts != 0 {
+			w.flags |= segment.FlagNames
+			names = len(w.room.who.Names)
 		}
-		bytes += int64(recordSize(names, w.size))
+		bytes += int64(segment.RecordSize(names, w.size))
 	}
 	return bytes
 }
@@ -176,22 +178,22 @@ func (a *active) plan(group []*waiter) (bytes int64) {
 func (l *Log) encode(group []*waiter, chain uint32) uint32 {
 	a := l.active
 	for _, w := range group {
-		rec := record{
-			chain: chain, synced: uint32(a.synced), roomChain: w.room.crc, flags: w.flags,
-			number: w.entry.Number, seq: w.entry.Seq, at: w.entry.At, key: w.room.who.key,
+		rec := segment.Record{
+			Chain: chain, Synced: uint32(a.synced), RoomChain: w.room.crc, Flags: w.flags,
+			Number: w.entry.Number, Seq: w.entry.Seq, At: w.entry.At, Key: w.room.who.Key,
 		}
-		if w.flags&flagStarts != 0 {
-			rec.roomChain = 0
+		if w.flags&segment.FlagStarts != 0 {
+			rec.RoomChain = 0
 		}
 		names := ""
-		if w.flags&flagNames != 0 {
-			names = w.room.who.names()
+		if w.flags&segment.FlagNames != 0 {
+			names = w.room.who.Names
 		} else {
-			rec.previous, rec.root = w.room.at, a.index.of[w.room.who.key].root
+			rec.Previous, rec.Root = w.room.at, a.index.Of[w.room.who.Key].Root
 		}
-		w.at = uint32(l.out.end())
-		l.out.put(a.salt, &rec, names, w.entry.Payload, w.more)
-		w.crc, chain = rec.crc, rec.crc
+		w.at = uint32(l.out.End())
+		l.out.Put(a.Salt, &rec, names, w.entry.Payload, w.more)
+		w.crc, chain = rec.CRC, rec.CRC
 	}
 	return chain
 }
@@ -218,8 +220,8 @@ func (l *Log) settle(group []*waiter, err error) {
 }
 
 // press calls Pressure.
-func (l *Log) press(rooms []identity) {
+func (l *Log) press(rooms []segment.Identity) {
 	for _, who := range rooms {
-		l.o.Pressure(who.namespace, who.room)
+		l.o.Pressure(who.Namespace, who.Room)
 	}
 }

@@ -12,6 +12,9 @@ import (
 	"math"
 	"os"
 	"slices"
+
+	"github.com/denrooms/den/storage/commitlog/segment"
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // Problem is something that is wrong with the files of a log.
@@ -46,7 +49,7 @@ func Verify(o Options, report func(Problem)) (Verified, error) {
 	if err != nil {
 		return Verified{}, err
 	}
-	v := &verifier{l: &Log{o: o}, report: report, rooms: make(map[key]*verifiedRoom)}
+	v := &verifier{l: &Log{o: o}, report: report, rooms: make(map[segment.Key]*verifiedRoom)}
 	names, err := o.FS.Names(o.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Verified{}, failure("listing the directory", err)
@@ -70,15 +73,15 @@ type verifier struct {
 	l        *Log // that was not opened
 	report   func(Problem)
 	current  *current // nil: it is damaged
-	segments []*segment
-	rooms    map[key]*verifiedRoom
+	segments []*logSegment
+	rooms    map[segment.Key]*verifiedRoom
 	hole     bool // something is missing or damaged, and nobody knows whose it was
 }
 
 // verifiedRoom is how far the chain of a room in one epoch was followed.
 type verifiedRoom struct {
-	who     identity // its names are "" if they cannot be read
-	last    uint64   // number of the newest entry
+	who     segment.Identity // its names are "" if they cannot be read
+	last    uint64           // number of the newest entry
 	crc     uint32
 	segment uint64 // that has it
 	at      uint32
@@ -86,17 +89,17 @@ type verifiedRoom struct {
 	blind   bool   // the entry is damaged: what follows cannot be compared with it
 }
 
-func (v *verifier) problem(s *segment, at int64, r *verifiedRoom, what string, args ...any) {
-	p := Problem{File: segmentName(s.number), Offset: at, What: fmt.Sprintf(what, args...)}
+func (v *verifier) problem(s *logSegment, at int64, r *verifiedRoom, what string, args ...any) {
+	p := Problem{File: segment.Name(s.Number), Offset: at, What: fmt.Sprintf(what, args...)}
 	if r != nil {
-		p.Namespace, p.Room, p.Epoch = r.who.namespace, r.who.room, r.who.epoch
+		p.Namespace, p.Room, p.Epoch = r.who.Namespace, r.who.Room, r.who.Epoch
 	}
 	v.report(p)
 }
 
 // given reports whether Abandon has given up one of some segments.
 func (v *verifier) given(from, to uint64) bool {
-	return slices.ContainsFunc(v.segments, func(s *segment) bool { return s.given.Load() && s.number >= from && s.number <= to })
+	return slices.ContainsFunc(v.segments, func(s *logSegment) bool { return s.given.Load() && s.Number >= from && s.Number <= to })
 }
 
 // lack reports something that is missing between two segments. Where Abandon has given one of them up,
@@ -108,15 +111,15 @@ func (v *verifier) lack(p Problem, from, to uint64) {
 	v.report(p)
 }
 
-func (v *verifier) harmless(s *segment, at int64, what string, args ...any) {
-	v.report(Problem{File: segmentName(s.number), Offset: at, Harmless: true, What: fmt.Sprintf(what, args...)})
+func (v *verifier) harmless(s *logSegment, at int64, what string, args ...any) {
+	v.report(Problem{File: segment.Name(s.Number), Offset: at, Harmless: true, What: fmt.Sprintf(what, args...)})
 }
 
 // readCurrent finds out which segments there should be.
 func (v *verifier) readCurrent(names []string) error {
 	var numbers []uint64
 	for _, name := range names {
-		if n, ok := segmentNumber(name); ok {
+		if n, ok := segment.ParseName(name); ok {
 			numbers = append(numbers, n)
 		}
 	}
@@ -135,12 +138,12 @@ func (v *verifier) readCurrent(names []string) error {
 	}
 	v.current, v.l.id, v.segments = c, c.id, c.segments
 	if c.active != 0 {
-		v.segments = append(slices.Clone(c.segments), &segment{number: c.active, generation: c.generation})
+		v.segments = append(slices.Clone(c.segments), &logSegment{File: segment.File{Number: c.active}, generation: c.generation})
 	}
 	for _, n := range numbers {
 		if n < c.first || n >= c.next() {
-			if h, err := v.l.readHead(n); err == nil && h.id != c.id {
-				v.report(Problem{File: segmentName(n), Harmless: true, What: "it belongs to another log"})
+			if h, err := v.l.readHead(n); err == nil && h.ID != c.id {
+				v.report(Problem{File: segment.Name(n), Harmless: true, What: "it belongs to another log"})
 			}
 		}
 	}
@@ -162,21 +165,21 @@ func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
 	}
 	v.l.id = m.id
 	for _, h := range m.foreign {
-		v.report(Problem{File: segmentName(h.number), Harmless: true, What: "it belongs to another log"})
+		v.report(Problem{File: segment.Name(h.Number), Harmless: true, What: "it belongs to another log"})
 	}
 	for _, n := range m.numbers {
-		v.segments = append(v.segments, &segment{number: n, generation: m.heads[n].generation})
+		v.segments = append(v.segments, &logSegment{File: segment.File{Number: n}, generation: m.heads[n].Generation})
 	}
 	return nil
 }
 
 // segment reads a segment.
-func (v *verifier) segment(s *segment) error {
-	name, path := segmentName(s.number), v.l.path(s.number)
+func (v *verifier) segment(s *logSegment) error {
+	name, path := segment.Name(s.Number), v.l.path(s.Number)
 	size, err := v.l.o.FS.Size(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.hole = true
-		v.lack(Problem{File: name, What: "it is missing"}, s.number, s.number)
+		v.lack(Problem{File: name, What: "it is missing"}, s.Number, s.Number)
 		return nil
 	}
 	if err != nil {
@@ -190,43 +193,43 @@ func (v *verifier) segment(s *segment) error {
 	v.Segments++
 	done := s.tail != 0
 	if !done {
-		s.size = size
+		s.Size = size
 	}
 	salt, ok, err := v.header(s, f, done)
 	if err != nil {
 		return err
 	}
-	if !ok || !done && size < segmentStart {
+	if !ok || !done && size < segment.Start {
 		v.hole = true
-		v.lack(Problem{File: name, What: "its beginning is damaged, and nothing of it can be read"}, s.number, s.number)
+		v.lack(Problem{File: name, What: "its beginning is damaged, and nothing of it can be read"}, s.Number, s.Number)
 		return nil
 	}
-	if done && size < s.size {
-		v.problem(s, size, nil, "it is shorter than it was: %d bytes of %d", size, s.size)
+	if done && size < s.Size {
+		v.problem(s, size, nil, "it is shorter than it was: %d bytes of %d", size, s.Size)
 	}
-	s.salt = salt
-	return v.records(s, reader{f: f, number: s.number, salt: salt, window: scanWindow}, min(size, cmp.Or(s.tail, size)))
+	s.Salt = salt
+	return v.records(s, f, min(size, cmp.Or(s.tail, size)))
 }
 
 // header checks a segment's header. If that is damaged the salt is looked for elsewhere.
-func (v *verifier) header(s *segment, f io.ReaderAt, done bool) (salt uint32, ok bool, err error) {
-	b := make([]byte, segmentStart)
-	if n, err := f.ReadAt(b, 0); n < len(b) && !errors.Is(err, io.EOF) {
-		return 0, false, shortRead(s.number, int64(n), err)
+func (v *verifier) header(s *logSegment, f io.ReaderAt, done bool) (salt uint32, ok bool, err error) {
+	b, err := segment.ReadBegin(f, s.Number, 0)
+	if err != nil {
+		return 0, false, err
 	}
-	salt, err = checkSegmentHeader(b, v.l.id, s.number)
+	salt, err = segment.CheckHeader(b, v.l.id, s.Number)
 	switch {
-	case err == nil && done && salt != s.salt:
+	case err == nil && done && salt != s.Salt:
 		v.problem(s, 0, nil, "it is not the segment that %s means", currentName)
-		return s.salt, true, nil
+		return s.Salt, true, nil
 	case err == nil:
 		return salt, true, nil
 	case !errors.Is(err, ErrCorrupt):
 		return 0, false, err
 	}
-	salt, _, ok, err = v.l.salvageSalt(f, s, b)
+	salt, _, ok, err = segment.SalvageSalt(f, v.l.id, s.Number, b)
 	if done {
-		salt, ok = s.salt, true
+		salt, ok = s.Salt, true
 	}
 	if ok {
 		v.harmless(s, 0, "its header is damaged")
@@ -235,25 +238,23 @@ func (v *verifier) header(s *segment, f io.ReaderAt, done bool) (salt uint32, ok
 }
 
 // records reads all records of a segment, and then compares its indexes with them.
-func (v *verifier) records(s *segment, r reader, limit int64) error {
-	scan := newScan(r, start{segmentStart, s.salt}, cmp.Or(s.tail, segmentStart), limit)
-	names := reader{f: r.f, number: s.number, salt: s.salt, window: recordHeader + usualNames}
-	scan.each = func(at int64, r *record, state state) { v.record(s, &names, at, r, state) }
-	err := scan.run()
+func (v *verifier) records(s *logSegment, f vfs.File, limit int64) error {
+	names := s.Reader(f)
+	scan, err := s.Scan(f, cmp.Or(s.tail, segment.Start), limit, func(at int64, r *segment.Record, damaged bool) { v.record(s, names, at, r, damaged) })
 	if err == nil {
-		err = scan.forgive(s.indexHints()...)
+		err = scan.Forgive(s.indexHints()...)
 	}
 	if err != nil {
-		return failure("reading "+segmentName(s.number), err)
+		return failure("reading "+segment.Name(s.Number), err)
 	}
-	v.Bytes += scan.end - segmentStart
-	for _, f := range scan.flips {
-		v.harmless(s, f.at, "a bit has flipped, which can be put right")
+	v.Bytes += scan.End - segment.Start
+	for _, at := range scan.Flipped() {
+		v.harmless(s, at, "a bit has flipped, which can be put right")
 	}
-	for _, h := range scan.holes {
+	for _, h := range scan.Holes {
 		v.hole = true
-		what := fmt.Sprintf("what lies up to %d is damaged, and it is not known whose it was", h.to)
-		v.lack(Problem{File: segmentName(s.number), Offset: h.from, What: what}, s.number, s.number)
+		what := fmt.Sprintf("what lies up to %d is damaged, and it is not known whose it was", h.To)
+		v.lack(Problem{File: segment.Name(s.Number), Offset: h.From, What: what}, s.Number, s.Number)
 	}
 	if s.tail != 0 {
 		v.indexes(s, scan)
@@ -262,106 +263,75 @@ func (v *verifier) records(s *segment, r reader, limit int64) error {
 }
 
 // record follows a room's chain by one entry.
-func (v *verifier) record(s *segment, names *reader, at int64, r *record, state state) {
-	if r.flags&flagIndex != 0 {
-		if state == damaged {
+func (v *verifier) record(s *logSegment, names *segment.Reader, at int64, r *segment.Record, damaged bool) {
+	if r.Flags&segment.FlagIndex != 0 {
+		if damaged {
 			v.harmless(s, at, "an index is damaged")
 		}
 		return
 	}
 	v.Entries++
-	room := v.rooms[r.key]
+	room := v.rooms[r.Key]
 	first := room == nil
 	if first {
 		room = new(verifiedRoom)
-		v.rooms[r.key] = room
+		v.rooms[r.Key] = room
 	}
-	if r.flags&flagNames != 0 && state != damaged {
-		who, err := names.names(at, r)
+	if r.Flags&segment.FlagNames != 0 && !damaged {
+		who, err := names.Names(at, r)
 		if err != nil {
 			v.problem(s, at, room, "the names of a room cannot be read: %v", err)
 		} else {
 			room.who = who
 		}
 	}
-	here := !first && room.segment == s.number
-	follows := !first && r.flags&flagStarts == 0
+	here := !first && room.segment == s.Number
+	follows := !first && r.Flags&segment.FlagStarts == 0
 	switch {
-	case state == damaged:
-		v.problem(s, at, room, "entry %d is damaged", r.number)
-	case (r.flags&flagNames != 0) == (r.root != 0), !here && r.flags&flagNames == 0, r.root != 0 && r.root != room.root:
-		v.problem(s, at, room, "entry %d does not lead to the room's names", r.number)
-	case here && r.flags&flagNames == 0 && r.previous != room.at, (!here || r.flags&flagStarts != 0) && r.previous != 0:
-		v.problem(s, at, room, "entry %d does not lead to the one before it", r.number)
-	case follows && r.number > room.last+1:
-		p := Problem{File: segmentName(s.number), Offset: at, Namespace: room.who.namespace, Room: room.who.room, Epoch: room.who.epoch}
-		p.What = fmt.Sprintf("entry %d follows %d, and what is between them is missing", r.number, room.last)
-		v.lack(p, room.segment, s.number)
-	case follows && r.number != room.last+1:
-		v.problem(s, at, room, "entry %d follows %d", r.number, room.last)
-	case follows && !room.blind && r.roomChain != room.crc:
-		v.problem(s, at, room, "entry %d does not follow the entry %d that there is", r.number, room.last)
-	case !first && r.number <= room.last:
-		v.problem(s, at, room, "entry %d comes after %d", r.number, room.last)
+	case damaged:
+		v.problem(s, at, room, "entry %d is damaged", r.Number)
+	case (r.Flags&segment.FlagNames != 0) == (r.Root != 0), !here && r.Flags&segment.FlagNames == 0, r.Root != 0 && r.Root != room.root:
+		v.problem(s, at, room, "entry %d does not lead to the room's names", r.Number)
+	case here && r.Flags&segment.FlagNames == 0 && r.Previous != room.at, (!here || r.Flags&segment.FlagStarts != 0) && r.Previous != 0:
+		v.problem(s, at, room, "entry %d does not lead to the one before it", r.Number)
+	case follows && r.Number > room.last+1:
+		p := Problem{File: segment.Name(s.Number), Offset: at, Namespace: room.who.Namespace, Room: room.who.Room, Epoch: room.who.Epoch}
+		p.What = fmt.Sprintf("entry %d follows %d, and what is between them is missing", r.Number, room.last)
+		v.lack(p, room.segment, s.Number)
+	case follows && r.Number != room.last+1:
+		v.problem(s, at, room, "entry %d follows %d", r.Number, room.last)
+	case follows && !room.blind && r.RoomChain != room.crc:
+		v.problem(s, at, room, "entry %d does not follow the entry %d that there is", r.Number, room.last)
+	case !first && r.Number <= room.last:
+		v.problem(s, at, room, "entry %d comes after %d", r.Number, room.last)
 	}
-	room.last, room.crc, room.segment, room.at, room.blind = r.number, r.crc, s.number, uint32(at), state == damaged
-	if r.flags&flagNames != 0 {
+	room.last, room.crc, room.segment, room.at, room.blind = r.Number, r.CRC, s.Number, uint32(at), damaged
+	if r.Flags&segment.FlagNames != 0 {
 		room.root = uint32(at)
 	}
 }
 
 // indexes compares the indexes of a segment that is done with what its records are.
-func (v *verifier) indexes(s *segment, scan *scan) {
-	if scan.end != s.tail {
-		v.problem(s, scan.end, nil, "its records end there, and not at %d", s.tail)
+func (v *verifier) indexes(s *logSegment, scan *segment.Scan) {
+	if scan.End != s.tail {
+		v.problem(s, scan.End, nil, "its records end there, and not at %d", s.tail)
 	}
-	said := make(map[key]place)
+	said := make(map[segment.Key]segment.Place)
 	for _, x := range s.indexes {
-		if what := s.readIndex(scan, x, said); what != "" {
-			v.harmless(s, int64(x.offset), "%s; the file is read for what is in it", what)
+		if what := s.CheckIndex(scan, &x.Index, s.tail, said); what != "" {
+			v.harmless(s, int64(x.Offset), "%s; the file is read for what is in it", what)
 			return
 		}
 	}
-	for k, p := range scan.index.of {
-		if q, ok := said[k]; !ok || q.last != p.last || q.at != p.at || q.crc != p.crc && !v.rooms[k].blind || q.root != p.root {
-			v.problem(s, int64(p.at), v.rooms[k], "no index says that a room's newest entry is there")
+	for k, p := range scan.Places.Of {
+		if q, ok := said[k]; !ok || q.Last != p.Last || q.At != p.At || q.CRC != p.CRC && !v.rooms[k].blind || q.Root != p.Root {
+			v.problem(s, int64(p.At), v.rooms[k], "no index says that a room's newest entry is there")
 		}
 		delete(said, k)
 	}
 	for k, p := range said {
-		v.problem(s, int64(p.at), v.rooms[k], "an index says that a room has entry %d there", p.last)
+		v.problem(s, int64(p.At), v.rooms[k], "an index says that a room has entry %d there", p.Last)
 	}
-}
-
-// readIndex adds what an index says, and returns what is wrong with it.
-func (s *segment) readIndex(scan *scan, x *index, said map[key]place) string {
-	kind := uint32(footerBlock)
-	if int64(x.offset) < s.tail {
-		kind = 0
-	}
-	size, err := scan.indexAt(int64(x.offset), max(s.size, s.tail), kind)
-	keep := filterSize(int(x.rooms))
-	if want := int64(x.blocks()*blockHeader) + int64(x.rooms)*indexEntry + int64(filterHeader+keep); err != nil || size != want {
-		return "an index is damaged"
-	}
-	b, err := scan.bytes(int64(x.offset)+size-int64(keep), keep, forwards)
-	if err != nil {
-		return "an index is damaged"
-	}
-	rooms := filter(slices.Clone(b))
-	for i := range x.blocks() {
-		b, err := s.readBlock(scan.f, x, i)
-		if err != nil {
-			return "an index is damaged"
-		}
-		for ; len(b) > 0; b = b[indexEntry:] {
-			p := parsePlace(b)
-			if said[p.key] = p; !rooms.has(p.key) {
-				return "the filter of an index does not let a room of it pass"
-			}
-		}
-	}
-	return ""
 }
 
 // pins compares what closed rooms have not released with what there is of them.
@@ -370,13 +340,13 @@ func (v *verifier) pins() {
 		return
 	}
 	for _, p := range v.current.pins {
-		if r := v.rooms[p.who.key]; r == nil || r.last != p.last {
+		if r := v.rooms[p.who.Key]; r == nil || r.last != p.last {
 			have, in := uint64(0), uint64(0)
 			if r != nil {
 				have, in = r.last, r.segment
 			}
 			v.lack(Problem{
-				File: currentName, Namespace: p.who.namespace, Room: p.who.room, Epoch: p.who.epoch,
+				File: currentName, Namespace: p.who.Namespace, Room: p.who.Room, Epoch: p.who.Epoch,
 				What: fmt.Sprintf("the room has entries up to %d that it did not release, and there are some up to %d; the rest is missing", p.last, have),
 			}, in, math.MaxUint64)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -68,9 +69,9 @@ func TestVerifyRemovedSegment(t *testing.T) {
 	l := mustOpen(t, o)
 	a := mustRoom(t, l, "a")
 	appendUpTo(t, a, 1, 10)
-	name := "log/" + segmentName(l.active.number)
+	name := "log/" + segment.Name(l.active.Number)
 	var first []byte
-	for n := uint64(11); l.active.number == 1; n++ {
+	for n := uint64(11); l.active.Number == 1; n++ {
 		appendUpTo(t, a, n, n)
 		if b, err := d.Read(name); err == nil {
 			first = b
@@ -96,7 +97,7 @@ func TestVerifyRemovedSegment(t *testing.T) {
 	}
 	mustClose(t, l)
 	d.Write(name, b)
-	if all, harmful, _ := verified(t, o, d); len(all) != 1 || len(harmful) != 0 || all[0].What != "it belongs to another log" || all[0].File != segmentName(1) {
+	if all, harmful, _ := verified(t, o, d); len(all) != 1 || len(harmful) != 0 || all[0].What != "it belongs to another log" || all[0].File != segment.Name(1) {
 		t.Errorf("a segment of another log: %v", all)
 	}
 }
@@ -119,7 +120,7 @@ func TestVerifySeesEverything(t *testing.T) {
 					t.Fatal(err)
 				}
 				all, harmful, _ := verified(t, s.o, d)
-				spare := file != currentName && at >= segmentHeader && at < segmentStart || // zeros, and hints, which nobody needs
+				spare := file != currentName && at >= segmentHeader && at < segment.Start || // zeros, and hints, which nobody needs
 					file == currentName && at >= int64(binary.LittleEndian.Uint32(b[12:])) && at < currentPage // zeros between the copies
 				if len(harmful) > 0 || len(all) == 0 && !spare {
 					t.Fatalf("%s: bit at %d of %s: %v", how, at, path, all)
@@ -146,12 +147,12 @@ func TestVerifySeesEverything(t *testing.T) {
 // TestVerifyNames: what is reported says where it is, whose it is and what it is.
 func TestVerifyNames(t *testing.T) {
 	s := prepare(t, "clean")
-	second := "log/" + segmentName(2)
+	second := "log/" + segment.Name(2)
 	whole, err := s.disk.Read(second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	third, err := s.disk.Read("log/" + segmentName(3))
+	third, err := s.disk.Read("log/" + segment.Name(3))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,23 +161,23 @@ func TestVerifyNames(t *testing.T) {
 	body := slices.Clone(whole)
 	clear(body[a.from+recordHeader+40 : a.from+recordHeader+60])
 	salt := binary.LittleEndian.Uint32(whole[segmentHeader-4:])
-	old, _ := parseRecord(whole[a.from:], salt)
+	old, _ := segment.ParseRecord(whole[a.from:], salt)
 	names := ""
-	if old.flags&flagNames != 0 {
-		who := identify("party", "a", "e1")
-		names = who.names()
+	if old.Flags&segment.FlagNames != 0 {
+		who := segment.Identify("party", "a", "e1")
+		names = who.Names
 	}
 	forged := slices.Clone(whole)
-	copy(forged[a.from:], appendRecord(nil, salt, &old, names, make([]byte, old.length)))
+	copy(forged[a.from:], forge(t, salt, &old, names, make([]byte, old.Length)))
 	for what, tc := range map[string]struct {
 		change func(d *faultdisk.Disk)
 		want   []string
 	}{
-		"a damaged entry":   {func(d *faultdisk.Disk) { d.Write(second, body) }, []string{segmentName(2), fmt.Sprint(a.from), "party a e1", "is damaged"}},
-		"a forged entry":    {func(d *faultdisk.Disk) { d.Write(second, forged) }, []string{segmentName(2)}},
-		"a missing segment": {func(d *faultdisk.Disk) { _ = d.Remove(second) }, []string{segmentName(2), "missing"}},
-		"another segment":   {func(d *faultdisk.Disk) { d.Write(second, third) }, []string{segmentName(2)}},
-		"a cut segment":     {func(d *faultdisk.Disk) { d.Write(second, whole[:2000]) }, []string{segmentName(2), "2000", "shorter"}},
+		"a damaged entry":   {func(d *faultdisk.Disk) { d.Write(second, body) }, []string{segment.Name(2), fmt.Sprint(a.from), "party a e1", "is damaged"}},
+		"a forged entry":    {func(d *faultdisk.Disk) { d.Write(second, forged) }, []string{segment.Name(2)}},
+		"a missing segment": {func(d *faultdisk.Disk) { _ = d.Remove(second) }, []string{segment.Name(2), "missing"}},
+		"another segment":   {func(d *faultdisk.Disk) { d.Write(second, third) }, []string{segment.Name(2)}},
+		"a cut segment":     {func(d *faultdisk.Disk) { d.Write(second, whole[:2000]) }, []string{segment.Name(2), "2000", "shorter"}},
 		"an old CURRENT":    {func(d *faultdisk.Disk) { withPin(t, d, "early", 9) }, []string{currentName, "party early e1", "up to 9"}},
 	} {
 		d := s.disk.Clone(1)
@@ -204,7 +205,7 @@ func withPin(t *testing.T, d *faultdisk.Disk, room string, last uint64) {
 		t.Fatal(err)
 	}
 	for i := range c.pins {
-		if c.pins[i].who.room == room {
+		if c.pins[i].who.Room == room {
 			c.pins[i].last = last
 		}
 	}

@@ -44,6 +44,7 @@ var packages = []subject{
 	{"transport", nil},
 	{"storage", []string{"room"}},
 	{"storage/commitlog", []string{"storage"}},
+	{"storage/commitlog/segment", []string{"storage/commitlog"}},
 	{"storage/pagelog", []string{"storage"}},
 	{"storage/dump", []string{"room"}},
 	{"storage/sqlite", []string{"storage"}},

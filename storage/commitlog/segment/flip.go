@@ -1,11 +1,10 @@
-package commitlog
+package segment
 
 // Single bits that have flipped. Two checksums of a record tell which one it is: CRC-32C changes
 // in its own way for each bit of up to 256 MiB, and CRC-32 has to agree. So such a record is read as
 // it was written. That two bits look like another one is as unlikely as 64 bits that fit by chance.
 
 import (
-	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
 )
@@ -28,53 +27,53 @@ func (f flip) apply(b []byte, offset int64) {
 
 // mend finds the bit in which the record at an offset differs from one that was written, reads
 // no further than limit, and returns that record's header.
-func (s *reader) mend(at, limit int64) (record, flip, bool, error) {
+func (s *reader) mend(at, limit int64) (Record, flip, bool, error) {
 	if at+recordHeader+recordTrailer > limit {
-		return record{}, flip{}, false, nil
+		return Record{}, flip{}, false, nil
 	}
 	b, err := s.bytes(at, recordHeader, forwards)
 	if err != nil {
-		return record{}, flip{}, false, err
+		return Record{}, flip{}, false, err
 	}
 	h := [recordHeader]byte(b)
 	if r, ok := parseHeader(h[:], s.salt); ok {
-		if at+int64(r.size()) > limit {
+		if at+int64(r.Size()) > limit {
 			return r, flip{}, false, nil
 		}
 		f, ok, err := s.mendBody(at, &r)
 		return r, f, ok, err
 	}
 	if h == [recordHeader]byte{} { // zeros written ahead
-		return record{}, flip{}, false, nil
+		return Record{}, flip{}, false, nil
 	}
 	for bit := range recordHeader * 8 {
 		i, mask := bit/8, byte(1)<<(bit%8)
 		h[i] ^= mask
 		r, ok := parseHeader(h[:], s.salt)
 		h[i] ^= mask
-		if !ok || at+int64(r.size()) > limit {
+		if !ok || at+int64(r.Size()) > limit {
 			continue
 		}
 		crc, cross, err := s.sums(at, &r)
 		if err != nil {
-			return record{}, flip{}, false, err
+			return Record{}, flip{}, false, err
 		}
-		n := r.size() - recordTrailer - i
-		if r.crc == crc^effect(crc32.Castagnoli, n, mask) && r.cross == cross^effect(crc32.IEEE, n, mask) {
+		n := r.Size() - recordTrailer - i
+		if r.CRC == crc^effect(crc32.Castagnoli, n, mask) && r.cross == cross^effect(crc32.IEEE, n, mask) {
 			return r, flip{at: at + int64(i), mask: mask}, true, nil
 		}
 	}
-	return record{}, flip{}, false, nil
+	return Record{}, flip{}, false, nil
 }
 
 // mendBody is mend where the header is good.
-func (s *reader) mendBody(at int64, r *record) (flip, bool, error) {
+func (s *reader) mendBody(at int64, r *Record) (flip, bool, error) {
 	crc, cross, err := s.sums(at, r)
 	if err != nil {
 		return flip{}, false, err
 	}
-	body, end := r.size()-recordTrailer, at+int64(r.size())
-	wrong, alsoWrong := crc^r.crc, cross^r.cross
+	body, end := r.Size()-recordTrailer, at+int64(r.Size())
+	wrong, alsoWrong := crc^r.CRC, cross^r.cross
 	f := flip{}
 	if wrong == 0 || alsoWrong == 0 { // a bit of the trailer, or none
 		if bits.OnesCount32(wrong)+bits.OnesCount32(alsoWrong) != 1 {
@@ -83,7 +82,7 @@ func (s *reader) mendBody(at int64, r *record) (flip, bool, error) {
 		bit := bits.TrailingZeros64(uint64(alsoWrong)<<32 | uint64(wrong))
 		f.at, f.mask = at+int64(body+bit/8), 1<<(bit%8)
 		f.torn, err = s.zeros(f.at, end)
-		r.crc, r.cross = crc, cross
+		r.CRC, r.cross = crc, cross
 		return f, true, err
 	}
 	i, mask, ok := findFlip(body, wrong)
@@ -144,18 +143,4 @@ func findFlip(n int, wrong uint32) (at int, mask byte, ok bool) {
 		}
 	}
 	return 0, 0, false
-}
-
-// mendHeader finds the bit in which the header of a segment differs from one that was written,
-// and changes it in b.
-func mendHeader(b []byte) (flip, bool) {
-	for bit := range segmentHeader * 8 {
-		f := flip{at: int64(bit / 8), mask: 1 << (bit % 8)}
-		f.apply(b, 0)
-		if binary.LittleEndian.Uint32(b[segmentHeader-4:]) == sum(0, b[:segmentHeader-4]) {
-			return f, true
-		}
-		f.apply(b, 0)
-	}
-	return flip{}, false
 }

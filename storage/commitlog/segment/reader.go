@@ -1,4 +1,4 @@
-package commitlog
+package segment
 
 // Reading a segment's records through a window.
 
@@ -6,12 +6,15 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/denrooms/den/storage/vfs"
 )
 
 const (
+	usualNames = 184       // bytes of names are read with a header; if there are more, that is another read
+	keepBuffer = 4 << 20   // a larger buffer is not kept
 	window     = 8 << 10   // bytes that are read at once where a few records are wanted
 	scanWindow = 256 << 10 // and where all are
 )
@@ -29,7 +32,7 @@ type reader struct {
 }
 
 func (s *reader) corrupt(at int64, what string) error {
-	return corrupt(segmentName(s.number), at, what)
+	return Corrupt(Name(s.number), at, what)
 }
 
 // direction is where reading goes on.
@@ -70,64 +73,64 @@ func (s *reader) step() int { return cmp.Or(s.window, window) }
 // shortRead makes the error of a read that gave less than was wanted.
 func shortRead(number uint64, at int64, err error) error {
 	if errors.Is(err, io.EOF) {
-		return corrupt(segmentName(number), at, "the file ends too early")
+		return Corrupt(Name(number), at, "the file ends too early")
 	}
 	if err == nil {
 		err = io.ErrNoProgress
 	}
-	return unknown("reading "+segmentName(number), err)
+	return fmt.Errorf("commitlog: reading %s: %w: %w", Name(number), ErrIO, Undecided(err))
 }
 
 // sums reads a record and calculates its checksums, and puts those that it has into r. It takes
 // no more memory than the window.
-func (s *reader) sums(at int64, r *record) (crc, cross uint32, err error) {
+func (s *reader) sums(at int64, r *Record) (crc, cross uint32, err error) {
 	crc, cross = s.salt, s.salt
-	end := at + int64(r.size()) - recordTrailer
+	end := at + int64(r.Size()) - recordTrailer
 	for off := at; off < end; {
 		b, err := s.bytes(off, int(min(end-off, int64(s.step()))), forwards)
 		if err != nil {
 			return 0, 0, err
 		}
-		crc, cross = sum(crc, b), crossSum(cross, b)
+		crc, cross = Sum(crc, b), crossSum(cross, b)
 		off += int64(len(b))
 	}
 	b, err := s.bytes(end, recordTrailer, forwards)
 	if err != nil {
 		return 0, 0, err
 	}
-	r.crc, r.cross = binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
+	r.CRC, r.cross = binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
 	return crc, cross, nil
 }
 
 // header reads the header of a room's record, and as it was written if a bit of it has flipped.
-func (s *reader) header(at int64, k key, to direction) (record, error) {
+func (s *reader) header(at int64, k Key, to direction) (Record, error) {
 	b, err := s.bytes(at, recordHeader, to)
 	if err != nil {
-		return record{}, err
+		return Record{}, err
 	}
-	if r, ok := parseHeader(b, s.salt); ok && r.key == k {
+	if r, ok := parseHeader(b, s.salt); ok && r.Key == k {
 		return r, nil
 	}
 	r, _, ok, err := s.mend(at, at+maxRecord)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
-		return record{}, err
+		return Record{}, err
 	}
-	if !ok || r.key != k {
-		return record{}, s.corrupt(at, "the header of an entry is damaged")
+	if !ok || r.Key != k {
+		return Record{}, s.corrupt(at, "the header of an entry is damaged")
 	}
 	return r, nil
 }
 
 // whole reads and checks a room's record, and gives it as it was written if a bit of it has
 // flipped. b is valid until the next call.
-func (s *reader) whole(at int64, k key) (r record, b []byte, err error) {
+func (s *reader) whole(at int64, k Key) (r Record, b []byte, err error) {
 	if r, err = s.header(at, k, forwards); err != nil {
 		return r, nil, err
 	}
-	if cap(s.buf) > keepBuffer && r.size() < cap(s.buf)/4 { // the large entry is behind us
+	if cap(s.buf) > keepBuffer && r.Size() < cap(s.buf)/4 { // the large entry is behind us
 		s.buf = nil
 	}
-	if b, err = s.bytes(at, r.size(), forwards); err != nil {
+	if b, err = s.bytes(at, r.Size(), forwards); err != nil {
 		return r, nil, err
 	}
 	if h, ok := parseHeader(b[:recordHeader], s.salt); ok && h == r && r.checkBody(b, s.salt) {
@@ -137,7 +140,7 @@ func (s *reader) whole(at int64, k key) (r record, b []byte, err error) {
 	if err != nil {
 		return r, nil, err
 	}
-	if b, err = s.bytes(at, r.size(), forwards); err != nil {
+	if b, err = s.bytes(at, r.Size(), forwards); err != nil {
 		return r, nil, err
 	}
 	if f.apply(b, at); !ok || !r.checkBody(b, s.salt) {
@@ -149,32 +152,11 @@ func (s *reader) whole(at int64, k key) (r record, b []byte, err error) {
 	return r, b, nil
 }
 
-// entry reads and checks an entry.
-func (s *reader) entry(at int64, k key) (record, Entry, error) {
+// entry reads and checks an entry. payload is valid until the next call.
+func (s *reader) entry(at int64, k Key) (r Record, payload []byte, err error) {
 	r, b, err := s.whole(at, k)
 	if err != nil {
-		return r, Entry{}, err
+		return r, nil, err
 	}
-	payload := b[recordHeader+int(r.names):][:r.length:r.length]
-	return r, Entry{Number: r.number, Seq: r.seq, At: r.at, Payload: payload}, nil
-}
-
-// names reads and checks the names in a room's record. They are their own checksum: the key is
-// a hash of them.
-func (s *reader) names(at int64, r *record) (identity, error) {
-	b, err := s.bytes(at+recordHeader, int(r.names), forwards)
-	if err != nil {
-		return identity{}, err
-	}
-	if who, ok := parseNames(string(b)); ok && who.key == r.key {
-		return who, nil
-	}
-	if _, b, err = s.whole(at, r.key); err != nil {
-		return identity{}, err
-	}
-	who, ok := parseNames(string(b[recordHeader:][:r.names]))
-	if !ok || who.key != r.key {
-		return identity{}, s.corrupt(at, "the names of a room are damaged")
-	}
-	return who, nil
+	return r, b[recordHeader+int(r.names):][:r.Length:r.Length], nil
 }

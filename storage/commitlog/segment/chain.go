@@ -1,0 +1,161 @@
+package segment
+
+// A room's records in one segment: its names, and its entries from the oldest to the newest or back.
+
+import (
+	"errors"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// Reader reads rooms' records in a segment, through a buffer that is its own. A flipped bit is read as it was
+// written. Its errors are ErrCorrupt and ErrIO.
+type Reader struct{ reader }
+
+// Reader returns a reader for the names and runs of rooms: it reads little at once.
+func (s *File) Reader(f vfs.File) *Reader {
+	return &Reader{reader{f: f, number: s.Number, salt: s.Salt, window: recordHeader + usualNames}}
+}
+
+// Reset makes r, which may be new, a reader for the entries of a run in a file. Its buffer stays. noticed, which may
+// be nil, is told of flipped bits of entries: of which segment, and the offset.
+func (r *Reader) Reset(f vfs.File, s *File, noticed func(number uint64, at int64)) {
+	*r = Reader{reader{f: f, number: s.Number, salt: s.Salt, buf: r.buf[:0], noticed: noticed}}
+}
+
+// Root returns who the room is that has this place in the segment.
+func (r *Reader) Root(p *Place) (Identity, error) {
+	root, err := r.header(int64(p.Root), p.Key, forwards)
+	if err != nil {
+		return Identity{}, err
+	}
+	if root.Flags&FlagNames == 0 {
+		return Identity{}, r.corrupt(int64(p.Root), "the first record of a room is damaged")
+	}
+	return r.Names(int64(p.Root), &root)
+}
+
+// Names returns who the room is, by the names in a record with FlagNames at an offset. They are their own checksum: the
+// key is a hash of them.
+func (r *Reader) Names(at int64, rec *Record) (Identity, error) {
+	b, err := r.bytes(at+recordHeader, int(rec.names), forwards)
+	if err != nil {
+		return Identity{}, err
+	}
+	if who, ok := ParseNames(string(b)); ok && who.Key == rec.Key {
+		return who, nil
+	}
+	if _, b, err = r.whole(at, rec.Key); err != nil {
+		return Identity{}, err
+	}
+	who, ok := ParseNames(string(b[recordHeader:][:rec.names]))
+	if !ok || who.Key != rec.Key {
+		return Identity{}, r.corrupt(at, "the names of a room are damaged")
+	}
+	return who, nil
+}
+
+// FindRun finds out which of a room's entries in the segment follow each other up to its newest one, whose place p
+// is, and puts the first one's number into p.First. If there are others before it, which are damaged, failed says so and
+// Replay and Backward know of it.
+func (r *Reader) FindRun(p *Place) (failed, err error) {
+	root, err := r.header(int64(p.Root), p.Key, forwards)
+	if err == nil {
+		p.First, p.Starts = root.Number, root.Flags&FlagStarts != 0
+		return nil, nil
+	}
+	if !errors.Is(err, ErrCorrupt) {
+		return nil, err
+	}
+	failed = err
+	p.First, p.broken = p.Last, true
+	for at := p.At; ; {
+		rec, err := r.header(int64(at), p.Key, backwards)
+		if err == nil && (rec.Previous == 0 || rec.Previous >= at || rec.Number != p.First) {
+			return failed, nil
+		}
+		if err == nil {
+			_, err = r.header(int64(rec.Previous), p.Key, backwards)
+		}
+		if errors.Is(err, ErrCorrupt) {
+			return failed, nil
+		}
+		if err != nil {
+			return failed, err
+		}
+		p.First, at = p.First-1, rec.Previous
+	}
+}
+
+// Replay calls fn for the entries of a run above after, the oldest first. The payload is valid until fn returns.
+// chain is the checksum of the entry before, 0 if it was not read; what is returned is that of the last one. An
+// error of fn ends it and is returned. ErrCorrupt: an entry is not what was appended. ErrIO.
+func (r *Reader) Replay(p *Place, after uint64, chain uint32, fn func(rec *Record, payload []byte) error) (uint32, error) {
+	wanted := max(after+1, p.First)
+	places, err := r.offsets(p, wanted)
+	if err != nil {
+		return 0, err
+	}
+	for i := len(places) - 1; i >= 0; i-- {
+		rec, payload, err := r.entry(int64(places[i]), p.Key)
+		if err != nil {
+			return 0, err
+		}
+		if rec.Number != wanted || chain != 0 && rec.RoomChain != chain || i == 0 && rec.CRC != p.CRC {
+			return 0, r.corrupt(int64(places[i]), "the room's chain is broken")
+		}
+		wanted++
+		chain = rec.CRC
+		if err := fn(&rec, payload); err != nil {
+			return 0, err
+		}
+	}
+	return chain, nil
+}
+
+// offsets are where the run's records from number from on are, the newest first.
+func (r *Reader) offsets(p *Place, from uint64) ([]uint32, error) {
+	var places []uint32
+	at := p.At
+	for number := p.Last; ; number-- {
+		rec, err := r.header(int64(at), p.Key, backwards)
+		if err != nil {
+			return nil, err
+		}
+		if rec.Number != number || rec.Previous >= at {
+			return nil, r.corrupt(int64(at), "the room's chain is broken")
+		}
+		places = append(places, at)
+		if number == from {
+			return places, nil
+		}
+		if at = rec.Previous; at == 0 {
+			return nil, r.corrupt(int64(p.At), "the room's chain ends too early")
+		}
+	}
+}
+
+// Backward calls fn for the entries of a run, the newest first, until it wants no more. The payload is valid until
+// fn returns. chain is what the checksum of the room's entry before them should be. Errors as of Replay.
+func (r *Reader) Backward(p *Place, fn func(rec *Record, payload []byte) (bool, error)) (chain uint32, more bool, err error) {
+	at, chain := p.At, p.CRC
+	for number := p.Last; ; number-- {
+		rec, payload, err := r.entry(int64(at), p.Key)
+		if err != nil {
+			return 0, false, err
+		}
+		first := number == p.First
+		if rec.Number != number || rec.CRC != chain || rec.Previous >= at || (rec.Previous == 0) != (first && !p.broken) {
+			return 0, false, r.corrupt(int64(at), "the room's chain is broken")
+		}
+		if more, err := fn(&rec, payload); err != nil || !more {
+			return 0, false, err
+		}
+		if first && p.broken {
+			return 0, true, nil
+		}
+		if at, chain = rec.Previous, rec.RoomChain; at == 0 {
+			return chain, rec.Flags&FlagStarts == 0, nil
+		}
+	}
+}

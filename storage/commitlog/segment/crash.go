@@ -1,0 +1,104 @@
+package segment
+
+// Scans of a segment that nobody has sealed, or of which it is not known whether somebody has.
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// ScanLast reads what a crash has left of a segment: from its newest whole index on, to which a hint leads; if it
+// has none, or none that can be used, from the first record on. indexes are those that it has up to there. begin is
+// what lies before the first record. ErrIO, ErrCorrupt.
+func (s *File) ScanLast(f vfs.File, begin []byte) (found *Scan, indexes []Index, err error) {
+	hints := hints(begin, s.Salt)
+	if found, indexes, err = s.lastPart(f, hints); err != nil {
+		return nil, nil, err
+	}
+	if err := found.run(); err != nil {
+		return nil, nil, err
+	}
+	return found, indexes, found.Forgive(hints...)
+}
+
+// lastPart prepares ScanLast.
+func (s *File) lastPart(f vfs.File, hints []uint32) (*Scan, []Index, error) {
+	r := reader{f: f, number: s.Number, salt: s.Salt}
+	for _, at := range slices.Backward(slices.Sorted(slices.Values(hints))) {
+		indexes, chain := s.indexesUpTo(f, at)
+		if len(indexes) == 0 {
+			continue
+		}
+		found := newScan(r, start{int64(at), chain}, int64(at), s.Size)
+		_, whole, err := found.goodAt(int64(at))
+		if err != nil {
+			return nil, nil, err
+		}
+		if whole {
+			return found, indexes, nil
+		}
+	}
+	return newScan(r, start{Start, s.Salt}, Start, s.Size), nil, nil
+}
+
+// indexesUpTo finds the index whose record is at an offset and those before it, of which it
+// reads the headers; none if one of them is not what it should be. chain is what the
+// checksum of the record before the newest should be.
+func (s *File) indexesUpTo(f vfs.File, at uint32) (indexes []Index, chain uint32) {
+	newest := at
+	h := make([]byte, recordHeader)
+	for at != 0 {
+		if int64(at) < Start || s.readAt(f, h, int64(at)) != nil {
+			return nil, 0
+		}
+		r, ok := parseHeader(h, s.Salt)
+		if !ok || r.Flags != FlagIndex || r.Synced != at || r.Previous >= at {
+			return nil, 0
+		}
+		if at == newest {
+			chain = r.Chain
+		}
+		indexes = append(indexes, Index{Offset: at + recordHeader, Rooms: uint32(r.Number)})
+		at = r.Previous
+	}
+	slices.Reverse(indexes)
+	return indexes, chain
+}
+
+// ScanAll reads all records of a segment of which it is not known where they end. If it was
+// sealed that is where its last index begins, and all before was whole once. What a Relaxed generation
+// has left of an index says nothing of the kind: it was synced together with the records. begin is what
+// lies before the first record. ErrIO.
+func (s *File) ScanAll(f vfs.File, begin []byte) (*Scan, error) {
+	r := reader{f: f, number: s.Number, salt: s.Salt}
+	found := newScan(r, start{Start, s.Salt}, Start, s.Size)
+	if err := found.run(); err != nil {
+		return nil, err
+	}
+	end := int64(0)
+	if binary.LittleEndian.Uint32(begin[12:])&flagRelaxed == 0 {
+		var err error
+		if end, err = found.nextIndex(); err != nil {
+			return nil, err
+		}
+	}
+	if end > found.End {
+		found = newScan(r, start{Start, s.Salt}, end, end)
+		if err := found.run(); err != nil {
+			return nil, err
+		}
+	}
+	return found, found.Forgive()
+}
+
+// nextIndex finds the index that lies behind the records; 0: there is none.
+func (s *Scan) nextIndex() (int64, error) {
+	for at := s.End; at < s.limit; at += 8 {
+		if n, err := s.indexAt(at, s.limit, footerBlock); n > 0 || err != nil {
+			return at, err
+		}
+	}
+	return 0, nil
+}

@@ -1,0 +1,325 @@
+package segment
+
+// Reading all records of a segment, or those of its last part: where they end, what they hold of
+// which rooms, and what is damaged.
+//
+// A record that is not good is the end, unless something says that it was good once: that it is
+// so but for a bit; or a record behind it, which says up to where all was durable when it was
+// written. Then it is damage. If its header is good it is known whose it is, and its room finds the
+// damage when it reads it. If not there is a hole, up to the next record that is good: any
+// room may have had its newest entry there, but for those that have one behind it.
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// Scan is what the records of a segment hold from some offset on, and what is damaged of them. It reads the file
+// that it was made of for as long as it is used.
+type Scan struct {
+	From   int64   // where it began
+	End    int64   // of the records
+	Chain  uint32  // the checksum that the next record has to name
+	Places Places  // of the rooms of the records
+	Bad    []int64 // offsets of records that are damaged, and of known rooms
+	Holes  []Hole  // in order
+
+	reader
+	limit   int64    // nothing is read behind it
+	sure    int64    // what lies before it was whole once
+	linked  bool     // Chain is the checksum of the record that ends at End; else that one is damaged
+	synced  int64    // how much of the segment was durable when its last group was written
+	indexes []uint32 // offsets of the records that are indexes
+	flips   []flip   // that were put right
+	guess   *Place   // of a damaged record: its checksum is what the next record says
+
+	each func(at int64, r *Record, damaged bool) // is told of each record; may be nil
+}
+
+// Hole is where records were whose rooms are not known.
+type Hole struct{ From, To int64 }
+
+// state says what a record is.
+type state uint8
+
+const (
+	unreadable state = iota
+	good             // whole, and behind the record before it
+	mended           // but for a bit
+	doubtful         // but for a bit that may be all that came of a sector
+	damaged          // the header is good, and says whose it was
+)
+
+// start is where the reading of records begins.
+type start struct {
+	at    int64
+	chain uint32 // the checksum that the first record has to name
+}
+
+// Scan reads all records of a segment, and nothing behind limit. What lies before sure was whole once: what is not
+// whole there is damaged, and no end. each, which may be nil, is told of each record and its offset in their order, of
+// those too of which only the header is good; r is valid until it returns. ErrIO, ErrCorrupt: the file is too short.
+func (s *File) Scan(f vfs.File, sure, limit int64, each func(at int64, r *Record, damaged bool)) (*Scan, error) {
+	found := newScan(reader{f: f, number: s.Number, salt: s.Salt}, start{Start, s.Salt}, sure, limit)
+	found.each = each
+	return found, found.run()
+}
+
+// newScan prepares the scan of a segment's file from where a reader begins. What lies before sure
+// was whole once; there is nothing behind limit.
+func newScan(r reader, from start, sure, limit int64) *Scan {
+	r.window = scanWindow
+	return &Scan{
+		reader: r, limit: limit, sure: sure, From: from.at, End: from.at, Chain: from.chain, linked: true, synced: from.at,
+		Places: Places{Of: make(map[Key]*Place)},
+	}
+}
+
+// run goes through the records.
+func (s *Scan) run() error {
+	for s.End+recordHeader <= s.limit {
+		r, v, f, err := s.look(s.End)
+		if err != nil {
+			return err
+		}
+		if v != good && v != mended && s.End >= s.sure {
+			if s.sure, err = s.proof(); err != nil {
+				return err
+			}
+			if s.End >= s.sure {
+				return nil // the last write was cut short here
+			}
+		}
+		switch v {
+		case mended, doubtful:
+			s.flips = append(s.flips, f)
+			s.take(&r)
+		case good:
+			s.take(&r)
+		case damaged:
+			s.takeDamaged(&r)
+		default:
+			if err := s.skip(); err != nil {
+				return err
+			}
+		}
+	}
+	if s.End < s.sure {
+		s.skipTo(s.sure)
+	}
+	return nil
+}
+
+// look says what the record at an offset is.
+func (s *Scan) look(at int64) (Record, state, flip, error) {
+	b, err := s.bytes(at, recordHeader, forwards)
+	if err != nil {
+		return Record{}, unreadable, flip{}, err
+	}
+	r, ok := parseHeader(b, s.salt)
+	fits := ok && at+int64(r.Size()) <= s.limit && (!s.linked || r.Chain == s.Chain)
+	if fits {
+		crc, cross, err := s.sums(at, &r)
+		if err != nil {
+			return r, unreadable, flip{}, err
+		}
+		if crc == r.CRC && cross == r.cross {
+			return r, good, flip{}, nil
+		}
+	} else if ok {
+		if (!s.linked || r.Chain == s.Chain) && at+int64(r.Size()) <= s.sure { // the file was cut
+			return r, damaged, flip{}, nil
+		}
+		return r, unreadable, flip{}, nil
+	}
+	m, f, found, err := s.mend(at, s.limit)
+	switch {
+	case err != nil:
+		return r, unreadable, f, err
+	case found && s.linked && m.Chain != s.Chain:
+		return m, unreadable, f, nil
+	case found && f.torn:
+		return m, doubtful, f, nil
+	case found:
+		return m, mended, f, nil
+	case fits:
+		return r, damaged, flip{}, nil
+	}
+	return r, unreadable, flip{}, nil
+}
+
+// take goes on behind a record that is good.
+func (s *Scan) take(r *Record) {
+	if s.each != nil {
+		s.each(s.End, r, false)
+	}
+	if s.guess != nil {
+		s.guess.CRC, s.guess = r.Chain, nil
+	}
+	s.add(r)
+	s.Chain, s.linked = r.CRC, true
+	s.synced, s.sure = max(s.synced, int64(r.Synced)), max(s.sure, min(int64(r.Synced), s.limit))
+	s.End += int64(r.Size())
+}
+
+// takeDamaged goes on behind a record of which the header is good.
+func (s *Scan) takeDamaged(r *Record) {
+	if s.each != nil {
+		s.each(s.End, r, true)
+	}
+	if r.Flags&FlagIndex == 0 { // which nobody needs
+		s.Bad = append(s.Bad, s.End)
+	}
+	s.guess = s.add(r)
+	s.linked = false
+	s.End += int64(r.Size())
+}
+
+// add takes a record into the index. Names are not read: they lie at the root.
+func (s *Scan) add(r *Record) *Place {
+	if r.Flags&FlagIndex != 0 {
+		s.indexes = append(s.indexes, uint32(s.End))
+		return nil
+	}
+	p := s.Places.Get(r.Key)
+	p.Last, p.At, p.CRC, p.Root = r.Number, uint32(s.End), r.CRC, r.Root
+	if r.Root == 0 {
+		p.First, p.Root, p.Starts = r.Number, p.At, r.Flags&FlagStarts != 0
+	}
+	return p
+}
+
+// skip goes on behind a hole.
+func (s *Scan) skip() error {
+	for at := s.End + 8; at < min(s.sure, s.limit); at += 8 {
+		_, ok, err := s.goodAt(at)
+		if err != nil {
+			return err
+		}
+		if ok {
+			s.skipTo(at)
+			return nil
+		}
+	}
+	s.skipTo(s.sure)
+	return nil
+}
+
+func (s *Scan) skipTo(at int64) {
+	s.Holes = append(s.Holes, Hole{s.End, at})
+	s.End, s.linked, s.guess = at, false, nil
+}
+
+// goodAt tells whether there is a good record at an offset.
+func (s *Scan) goodAt(at int64) (Record, bool, error) {
+	if at+recordHeader+recordTrailer > s.limit {
+		return Record{}, false, nil
+	}
+	b, err := s.bytes(at, recordHeader, forwards)
+	if err != nil || [8]byte(b) == [8]byte{} { // zeros written ahead
+		return Record{}, false, err
+	}
+	r, ok := parseHeader(b, s.salt)
+	if !ok || at+int64(r.Size()) > s.limit {
+		return r, false, nil
+	}
+	crc, cross, err := s.sums(at, &r)
+	return r, err == nil && crc == r.CRC && cross == r.cross, err
+}
+
+// proof is how much of the segment was durable once, by what the records say that lie behind the
+// end of the good ones.
+func (s *Scan) proof() (int64, error) {
+	sure := s.sure
+	for at := s.End + 8; at+recordHeader+recordTrailer <= s.limit; at += 8 {
+		r, ok, err := s.goodAt(at)
+		if err != nil {
+			return sure, err
+		}
+		if ok && int64(r.Synced) <= at {
+			sure = max(sure, int64(r.Synced))
+		}
+	}
+	return sure, nil
+}
+
+// Forgive drops the holes in which nothing was but an index: it was kept for those who read the
+// segment, and is not needed. hints are offsets of records in which there should be one.
+func (s *Scan) Forgive(hints ...uint32) error {
+	for _, offset := range s.indexes {
+		r, ok, err := s.goodAt(int64(offset))
+		if err != nil {
+			return err
+		}
+		if ok {
+			hints = append(hints, r.Previous)
+		}
+	}
+	left := s.Holes[:0]
+	for _, h := range s.Holes {
+		size := int64(0)
+		if slices.Contains(hints, uint32(h.From)) {
+			var err error
+			if size, err = s.indexAt(h.From+recordHeader, h.To, 0); err != nil {
+				return err
+			}
+		}
+		if size == 0 || h.From+int64(RecordSize(0, int(size))) != h.To {
+			left = append(left, h)
+		}
+	}
+	s.Holes = left
+	return nil
+}
+
+// indexAt measures the index at an offset, whose blocks and filter are good; 0: there is none of
+// that kind.
+func (s *Scan) indexAt(at, limit int64, kind uint32) (size int64, err error) {
+	le, rooms := binary.LittleEndian, 0
+	for number := uint32(0); ; number++ {
+		if at+size+blockHeader > limit {
+			return 0, nil
+		}
+		b, err := s.bytes(at+size, blockHeader, forwards)
+		if err != nil {
+			return 0, err
+		}
+		n := int(le.Uint32(b[8:]))
+		if le.Uint32(b[4:]) != number|kind || n > blockEntries || n == 0 {
+			break
+		}
+		block := blockHeader + n*indexEntry
+		if at+size+int64(block) > limit {
+			break
+		}
+		if b, err = s.bytes(at+size, block, forwards); err != nil {
+			return 0, err
+		}
+		if le.Uint32(b) != Sum(s.salt, b[4:]) {
+			break
+		}
+		size, rooms = size+int64(block), rooms+n
+		if n < blockEntries {
+			break
+		}
+	}
+	keep := filterHeader + filterSize(rooms)
+	if rooms == 0 || at+size+int64(keep) > limit {
+		return 0, nil
+	}
+	b, err := s.bytes(at+size, keep, forwards)
+	if err != nil || le.Uint32(b) != Sum(s.salt, b[filterHeader:]) {
+		return 0, err
+	}
+	return size + int64(keep), nil
+}
+
+// HoleEnd returns the end of the last hole; 0: there is none.
+func (s *Scan) HoleEnd() int64 {
+	if len(s.Holes) == 0 {
+		return 0
+	}
+	return s.Holes[len(s.Holes)-1].To
+}

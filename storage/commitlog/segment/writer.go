@@ -1,0 +1,99 @@
+package segment
+
+// What is written into a segment. Records go through a buffer, so that a group is one write.
+// The payload of a large one does not: it is written from where it lies, or a transaction of
+// 100 MB would be in memory twice.
+
+import "github.com/denrooms/den/storage/vfs"
+
+const (
+	writeBytes = 1 << 20  // what is written goes through a buffer of so many bytes; a record that is larger, around it
+	smallPiece = 64 << 10 // but for its pieces that are smaller than this
+)
+
+// Writer writes records one behind the other, through a buffer of 1 MiB that is its own.
+type Writer struct {
+	file vfs.File
+	at   int64  // where the buffer's content goes
+	buf  []byte // has not been written
+	err  error  // of the first write that failed: none is tried after it
+}
+
+// Begin begins a group of records at an offset of a file.
+func (o *Writer) Begin(f vfs.File, at int64) {
+	o.file, o.at, o.buf, o.err = f, at, o.buf[:0], nil
+}
+
+// End returns the offset of the next record.
+func (o *Writer) End() int64 { return o.at + int64(len(o.buf)) }
+
+// Flush writes what is in the buffer, and returns the error of the first write that failed.
+func (o *Writer) Flush() error {
+	o.write(o.buf)
+	o.buf = o.buf[:0]
+	if cap(o.buf) > keepBuffer { // an index can be so large
+		o.buf = nil
+	}
+	return o.err
+}
+
+func (o *Writer) write(b []byte) {
+	if o.err == nil && len(b) > 0 {
+		_, o.err = o.file.WriteAt(b, o.at)
+	}
+	o.at += int64(len(b))
+}
+
+// PutIndex puts out the index of a segment's part as a record, whose number and flags it sets too. It sorts places.
+func (o *Writer) PutIndex(salt uint32, r *Record, places []*Place) {
+	content, _ := encodeIndex(places, salt, 0)
+	r.Number, r.Flags = uint64(len(places)), FlagIndex
+	o.Put(salt, r, "", content, nil)
+}
+
+// Put puts out a record, whose payload is in pieces, and fills in its lengths and checksums. names is "" but for a
+// record with FlagNames. Nothing of the payload is kept. An error is seen by Flush.
+func (o *Writer) Put(salt uint32, r *Record, names string, payload []byte, more [][]byte) {
+	if size := length(payload, more); size > writeBytes {
+		o.putLarge(salt, r, names, payload, more)
+		return
+	}
+	o.buf = appendRecord(o.buf, salt, r, names, payload, more...)
+	o.spill()
+}
+
+// putLarge is put without a copy of what is large.
+func (o *Writer) putLarge(salt uint32, r *Record, names string, payload []byte, more [][]byte) {
+	r.Length, r.names = uint32(length(payload, more)), uint16(len(names))
+	start := len(o.buf)
+	o.buf = appendHeader(o.buf, salt, r, names)
+	r.CRC, r.cross = Sum(salt, o.buf[start:]), crossSum(salt, o.buf[start:])
+	o.piece(r, payload)
+	for _, piece := range more {
+		o.piece(r, piece)
+	}
+	o.piece(r, []byte(zeros[:r.padding()]))
+	o.buf = r.appendTrailer(o.buf)
+	o.spill()
+}
+
+// piece puts a part of a record out, and adds it to the checksums.
+func (o *Writer) piece(r *Record, b []byte) {
+	r.CRC, r.cross = Sum(r.CRC, b), crossSum(r.cross, b)
+	if len(b) < smallPiece {
+		o.buf = append(o.buf, b...)
+		o.spill()
+		return
+	}
+	o.write(o.buf)
+	o.buf = o.buf[:0]
+	o.write(b)
+}
+
+// spill writes the buffer if it is full.
+func (o *Writer) spill() {
+	if len(o.buf) >= writeBytes {
+		o.write(o.buf)
+		o.buf = o.buf[:0]
+	}
+}
