@@ -89,6 +89,19 @@ func (p *Presence) Show(key Key, c *Connection, id string, value json.RawMessage
 	return err
 }
 
+// Peers returns how many take part in a room's presence.
+func (p *Presence) Peers(key Key) int {
+	p.mu.RLock()
+	g := p.rooms[key]
+	p.mu.RUnlock()
+	if g == nil {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.list)
+}
+
 // Leave ends the part of a connection that has ended, for good. It never waits: a
 // goroutine tells the others, of all who have left meanwhile at once.
 func (p *Presence) Leave(key Key, c *Connection) {
