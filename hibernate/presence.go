@@ -87,6 +87,19 @@ func (p *Presence) Show(key Key, c *Connection, id string, value json.RawMessage
 	return err
 }
 
+// Peers returns how many connections take part in a room's presence.
+func (p *Presence) Peers(key Key) int {
+	p.mu.RLock()
+	g := p.rooms[key]
+	p.mu.RUnlock()
+	if g == nil {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.list)
+}
+
 // Leave ends the part of a connection that has ended; Show does nothing for it from then on. It does not block. A goroutine
 // sends the change to the others, together with those of all connections that have left in the meantime.
 func (p *Presence) Leave(key Key, c *Connection) {

@@ -297,6 +297,19 @@ func (s *Shares) Leave(share *Share, address string) {
 	n.pay(now, share.spent.Swap(0)+owed, delay)
 }
 
+// Guest is the share of somebody new from an address: what is spent of it is paid by the next who come from there. It is nil
+// while the node keeps up.
+func (s *Shares) Guest(address string) *Share {
+	if !s.Congested() {
+		return nil
+	}
+	guest := new(Share)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	guest.heir.Store(s.from(address))
+	return guest
+}
+
 // Enter waits until a new client or request from an address may come in, and charges it so many bytes. All new ones from one
 // address have one share together. Enter waits 5 s at most. Where it would have to wait longer it returns ErrCongested at once,
 // and it returns ctx's error when ctx ends.

@@ -70,6 +70,8 @@ type closeMessage struct {
 	fromFile bool    // conn was made of that note: the room's lists never had it
 	again    bool    // it comes again, or from the host
 	spent    bool    // its hook has run, and only the note is left
+
+	share *hibernate.Share // see share.go
 }
 
 // hasCloseHandler reports whether a handler has an OnClose. A method of that name that is none is an error, because
@@ -180,6 +182,7 @@ func (s *Session) Close(code int, reason string) {
 	}
 	s.ns.host.presence.Leave(hibernate.Key(s.Key()), &s.conn)
 	gone := &closeMessage{conn: &s.conn, code: code, reason: reason, cause: CloseClient, note: s.ns.host.noteOf(&s.conn)}
+	s.note(gone)
 	err := s.sendClose(gone, 0)
 	if errors.Is(err, actor.ErrAsleep) {
 		s.remove()

@@ -52,7 +52,9 @@ func (s *Session) show(value presenceMessage) error {
 	}
 	if err != nil {
 		s.conn.Link.Send(refusal(value, err))
+		return nil
 	}
+	s.spendShown(len(value))
 	return nil
 }
 

@@ -38,7 +38,7 @@ func (h *Host) ServeRequest(ctx context.Context, key Key, id Identity, w http.Re
 	}
 	r = r.Clone(context.WithValue(context.WithoutCancel(r.Context()), identityKey{}, id))
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	value, err := h.request(ctx, key, &requestMessage{request: r, sender: h.sender(id, r), bodyBytes: len(body)})
+	value, err := h.request(ctx, key, &requestMessage{request: r, sender: h.sender(id, r), bodyBytes: len(body), share: guestOf(ctx)})
 	if err != nil {
 		code, message := ErrorCode(err)
 		return &Error{Code: code, Message: message, cause: err}
@@ -65,6 +65,7 @@ func (t *turn) request(m *requestMessage) (*response, error) {
 	}
 	t.out = append(t.out, c.out...)
 	t.publish(commit, nil, nil)
+	t.share.Spend(int64(m.bodyBytes + w.body.Len()))
 	return w, nil
 }
 

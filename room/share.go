@@ -27,18 +27,31 @@ const (
 )
 
 // Enter waits, while the node has too much to do, until a new client or request from an address may come to a room: 5 s at
-// most. A transport calls it before Connect and ServeRequest. Where too many wait it returns an *Error with the code
-// overloaded, and when ctx ends, ctx's error.
-func (h *Host) Enter(ctx context.Context, key Key, address string) error {
+// most. A transport calls it before Connect and ServeRequest, and gives them a context that comes of the one that Enter
+// returns: what they have the room send is paid by the next who come from the address. Where too many wait Enter returns an
+// *Error with the code overloaded, and when ctx ends, ctx's error.
+func (h *Host) Enter(ctx context.Context, key Key, address string) (context.Context, error) {
 	var cost int64 = costOfNew
 	if !h.actors.Has(key) {
 		cost = costOfWake
 	}
 	err := h.shares.Enter(ctx, address, cost)
 	if errors.Is(err, hibernate.ErrCongested) {
-		return &Error{Code: syncproto.CodeOverloaded, Message: "The server has too much to do. Try again later.", cause: err}
+		return ctx, &Error{Code: syncproto.CodeOverloaded, Message: "The server has too much to do. Try again later.", cause: err}
 	}
-	return err
+	if guest := h.shares.Guest(address); guest != nil {
+		ctx = context.WithValue(ctx, guestKey{}, guest)
+	}
+	return ctx, err
+}
+
+// guestKey is under what Enter keeps a *hibernate.Share.
+type guestKey struct{}
+
+// guestOf is the share that Enter has put into a context; nil: there is none.
+func guestOf(ctx context.Context) *hibernate.Share {
+	guest, _ := ctx.Value(guestKey{}).(*hibernate.Share)
+	return guest
 }
 
 // Paced counts bytes that the client has sent, and reports whether Pace is to be called before more is read of it.
@@ -111,6 +124,18 @@ func (s *Session) Share() *hibernate.Share {
 	return s.seldom.share
 }
 
+// spendShown counts what the client has shown of its presence, while the node is congested, for each who takes part.
+func (s *Session) spendShown(bytes int) {
+	if !s.ns.host.shares.Congested() {
+		return
+	}
+	peers := s.ns.host.presence.Peers(hibernate.Key(s.Key()))
+	s.mu.Lock()
+	share := s.shared()
+	s.mu.Unlock()
+	share.Spend(int64(bytes) * int64(peers))
+}
+
 // note has a message count for the client's share, while the node is congested.
 func (s *Session) note(message any) {
 	if !s.ns.host.shares.Congested() {
@@ -125,6 +150,8 @@ func (s *Session) note(message any) {
 		m.share = s.shared()
 	case *rawMessage:
 		m.share = s.shared()
+	case *closeMessage:
+		m.share = s.shared()
 	}
 }
 
@@ -136,6 +163,12 @@ func (t *turn) serveCounted(env *actor.Envelope) {
 	case *syncMessage:
 		t.share = m.share
 	case *rawMessage:
+		t.share = m.share
+	case *connectMessage:
+		t.share = m.share
+	case *closeMessage:
+		t.share = m.share
+	case *requestMessage:
 		t.share = m.share
 	case *thenMessage:
 		t.share = m.share

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/syncproto"
 )
 
 // spender is a room whose clients have it do what costs something.
@@ -131,6 +134,145 @@ func TestShareOfWhatIsSent(t *testing.T) {
 				t.Error("another client pays for it")
 			}
 		})
+	}
+}
+
+// visitor is a room that sends much to all who are there, because of those who come and go.
+type visitor struct{ Base }
+
+func (*visitor) OnConnect(c *Context) error { return visited(c, "OnConnect") }
+
+func (*visitor) OnClose(c *Context, _ int, _ string) error {
+	if strings.HasPrefix(c.Conn().ID(), "shout") {
+		return shout(c)
+	}
+	return nil
+}
+
+func (*visitor) OnRequest(c *Context, w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Path == "/large" {
+		w.Write(make([]byte, 80*hibernate.UnitBytes))
+	}
+	return visited(c, "OnRequest")
+}
+
+func visited(c *Context, hook string) error {
+	if c.Request() == nil {
+		return nil
+	}
+	switch c.Request().URL.Path {
+	case "/shout":
+		return shout(c)
+	case "/panic":
+		panic("a client's panic in " + hook)
+	}
+	return nil
+}
+
+func shout(c *Context) error { return c.Broadcast(Text(strings.Repeat("v", 10*hibernate.UnitBytes))) }
+
+// TestShareOfVisitors: while the node is congested, the next from the same address pay for what those have the room send who
+// connect, leave and ask by plain HTTP, and for their panics.
+func TestShareOfVisitors(t *testing.T) {
+	const delay = 200 * time.Millisecond // of 25 messages: the longest that somebody new may wait
+	const clients, address = 8, "192.0.2.1"
+	home := Key{Namespace: "visitor", Room: "home"}
+	for _, c := range []struct {
+		how, path string
+		costs     bool
+	}{
+		{"request", "/", false},
+		{"request", "/large", true},
+		{"request", "/shout", true},
+		{"request", "/panic", true},
+		{"connect", "/", false},
+		{"connect", "/shout", true},
+		{"connect", "/panic", true},
+		{"leave", "/", false},
+		{"leave", "/shout", true},
+	} {
+		t.Run(c.how+c.path, func(t *testing.T) {
+			h, _, _, link := spenders(t, delay, 0)
+			if err := h.Register("visitor", func() Handler { return new(visitor) }); err != nil {
+				t.Fatal(err)
+			}
+			connect := func(ctx context.Context, id, path string) (*Session, error) {
+				r := httptest.NewRequestWithContext(ctx, "GET", path, nil)
+				return h.Connect(ctx, home, ConnectRequest{ID: id, Link: link, Request: r})
+			}
+			for i := range clients {
+				if _, err := connect(t.Context(), fmt.Sprint("client ", i), "/"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, err := h.Enter(t.Context(), home, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch c.how {
+			case "request":
+				err = h.ServeRequest(ctx, home, Identity{}, httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", c.path, nil))
+			case "connect":
+				_, err = connect(ctx, "guest", c.path)
+			case "leave":
+				s, _ := connect(ctx, c.path[1:], "/")
+				s.Close(1000, "")
+				h.shares.Leave(s.Share(), address)
+				err = h.Settle(t.Context(), home)
+			}
+			if (err != nil) != (c.path == "/panic") {
+				t.Fatal(err)
+			}
+			gone, cancel := context.WithCancel(t.Context())
+			cancel() // it is refused at once, or would wait
+			_, err = h.Enter(gone, home, address)
+			if code, _ := ErrorCode(err); (code == syncproto.CodeOverloaded) != c.costs {
+				t.Errorf("the next from there: %v", err)
+			}
+			if _, err := h.Enter(t.Context(), home, "192.0.2.2"); err != nil {
+				t.Errorf("one from another address: %v", err)
+			}
+		})
+	}
+}
+
+// shown is a room whose clients show themselves.
+type shown struct{ Base }
+
+// forgetful is a link that forgets what it is sent.
+type forgetful struct{}
+
+func (forgetful) Close(int, string)        {}
+func (forgetful) Send(...*hibernate.Frame) {}
+
+// TestShareOfPresence: while the node is congested, what a client shows counts as often as others see it.
+func TestShareOfPresence(t *testing.T) {
+	const delay, clients = time.Millisecond, 50
+	h, _, _, _ := spenders(t, delay, 0)
+	if err := h.Register("shown", func() Handler { return new(shown) }, Presence()); err != nil {
+		t.Fatal(err)
+	}
+	var all []*Session
+	for i := range clients {
+		s, err := h.Connect(t.Context(), Key{Namespace: "shown", Room: "home"}, ConnectRequest{ID: fmt.Sprint("client ", i), Link: forgetful{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Receive([]byte(`{"presence":1}`), false); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	first, last := all[0], all[clients-1]
+	quiet := h.shares.Wait(last.Share())
+	if err := first.Receive([]byte(`{"presence":"`+strings.Repeat("p", hibernate.UnitBytes/2)+`"}`), false); err != nil {
+		t.Fatal(err)
+	}
+	if units := int(h.shares.Wait(first.Share())/delay) / 4; units < clients/2-2 || units > clients/2+2 {
+		t.Errorf("half a unit that is shown to %d costs %d units", clients, units)
+	}
+	if wait := h.shares.Wait(last.Share()); wait > quiet {
+		t.Errorf("another client waits %v, and waited %v before", wait, quiet)
 	}
 }
 

@@ -26,6 +26,7 @@ type (
 		request *http.Request
 		stock   bool                 // it may be the published client's
 		ask     func([]*syncMessage) // asks for what the client relies on; called before the answer
+		share   *hibernate.Share     // see share.go
 	}
 	// A welcome is the answer to a connectMessage.
 	welcome struct {
@@ -88,6 +89,7 @@ type (
 		request   *http.Request
 		sender    uint64 // see Host.sender
 		bodyBytes int
+		share     *hibernate.Share // see share.go
 	}
 	settleMessage  struct{}                // asks for nothing but an answer
 	migrateMessage struct{ settleMessage } // and has a new room stay

@@ -38,7 +38,7 @@ type active struct {
 func (a *active) take(conn net.Conn, early []byte) {
 	a.link = newLink(conn, &a.s.h.opts, a.linkEnded)
 	a.wire = &wire{Conn: conn, active: a, early: early, parks: a.s.h.opts.ParkAfter >= 0 && canPark(conn)}
-	a.in = &reader{source: a.wire.take, control: a.control, began: a.began, limit: uint64(a.s.h.opts.ReadLimit), memory: a.s.h.unfinished, held: held{owner: a}}
+	a.in = &reader{source: a.wire.take, control: a.control, began: a.began, goesOn: func() { a.extra(0) }, limit: uint64(a.s.h.opts.ReadLimit), memory: a.s.h.unfinished, held: held{owner: a}}
 }
 
 // serve reads until the socket is parked or ends. It runs on a goroutine of its own, for
@@ -173,9 +173,6 @@ func (a *active) control(op byte, payload []byte) error {
 	switch op {
 	case opPing:
 		a.link.hasten(pongFrame(payload))
-		if session := a.s.session.Load(); session != nil {
-			a.pace(session, uint64(len(payload)))
-		}
 	case opPong:
 		a.s.pong(payload)
 	case opClose:
@@ -186,7 +183,15 @@ func (a *active) control(op byte, payload []byte) error {
 		a.link.Close(code, reason)
 		return errClosed
 	}
+	a.extra(uint64(len(payload)))
 	return nil
+}
+
+// extra counts bytes that came beside the messages, or in a message that goes on, as a message.
+func (a *active) extra(size uint64) {
+	if session := a.s.session.Load(); session != nil {
+		a.pace(session, size)
+	}
 }
 
 // finish gives everything back: it lets the last frames out, closes the

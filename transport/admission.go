@@ -26,12 +26,13 @@ func (h *Handler) admit() *refusal {
 	return nil
 }
 
-// enterCongested has somebody new wait where the node has too much to do.
-func (h *Handler) enterCongested(r *http.Request, key room.Key) *refusal {
-	if err := h.host.Enter(r.Context(), key, h.opts.addressOf(r)); err != nil {
-		return refuse(err, http.StatusServiceUnavailable)
+// enterCongested has somebody new wait where the node has too much to do. The request that it returns goes on instead of r.
+func (h *Handler) enterCongested(r *http.Request, key room.Key) (*http.Request, *refusal) {
+	ctx, err := h.host.Enter(r.Context(), key, h.opts.addressOf(r))
+	if err != nil {
+		return r, refuse(err, http.StatusServiceUnavailable)
 	}
-	return nil
+	return r.WithContext(ctx), nil
 }
 
 // turnAway gives the place of an upgrade back that did not become a socket.

@@ -12,6 +12,9 @@ import (
 const (
 	readBuffer = 1 << 10 // most actions come with one read
 	headBytes  = 4 << 10 // what is kept of a message that is too long
+
+	// framesPerMessage is how many frames of one message cost as much as one more message.
+	framesPerMessage = 64
 )
 
 // A message is what a client has sent, in one frame or several.
@@ -27,6 +30,7 @@ type reader struct {
 	source  func(p []byte, between bool) (int, error) // gives bytes or an error; between two messages a read may park the socket
 	control func(op byte, payload []byte) error       // takes control frames; it ends the reading with its error
 	began   func(bool)                                // told when a message begins to come, and when it ends
+	goesOn  func()                                    // told when framesPerMessage more frames of one message have come; nil: nobody wants to know
 	limit   uint64                                    // bytes of a message; one of more than twice as many is a violation
 	memory  *unfinished                               // of which what a message needs beside the first buffer is taken
 
@@ -46,7 +50,7 @@ var errClosed = errors.New("transport: the client has closed")
 func (r *reader) next(buf []byte) (m message, err error) {
 	m.data = buf
 	var text utf8Check
-	for inner := false; ; {
+	for inner, frames := false, 0; ; {
 		h, err := r.header(inner)
 		if err != nil {
 			return m, err
@@ -72,6 +76,9 @@ func (r *reader) next(buf []byte) (m message, err error) {
 		}
 		if inner = !h.fin; !inner {
 			break
+		}
+		if frames++; frames%framesPerMessage == 0 && r.goesOn != nil {
+			r.goesOn()
 		}
 	}
 	if !m.binary && !text.complete() {

@@ -17,7 +17,8 @@ func (h *Handler) request(w *response, r *http.Request, key room.Key) {
 		return
 	}
 	defer h.end()
-	if bad := h.enterCongested(r, key); bad != nil {
+	r, bad := h.enterCongested(r, key)
+	if bad != nil {
 		bad.send(w)
 		return
 	}

@@ -1,9 +1,11 @@
 package transport
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -114,6 +116,37 @@ func TestInvariantBoundedNewcomers(t *testing.T) {
 	expectCode(t, resp, body, http.StatusServiceUnavailable, "overloaded")
 	resp, body = s.do("GET", "/parties/probe/home?_pk=new", nil, "Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
 	expectCode(t, resp, body, http.StatusServiceUnavailable, "overloaded")
+}
+
+// TestInvariantBoundedUnanswered: frames that nobody answers count, too: pongs that nobody has asked for, and the parts of a message
+// that does not end.
+func TestInvariantBoundedUnanswered(t *testing.T) {
+	const delay, n = 10 * time.Millisecond, 100
+	pong, part := clientFrame(opPong, nil), clientHeader(opText, 0, nil, [4]byte{})
+	rest := clientHeader(0, 0, nil, [4]byte{})
+	end := clientHeader(finBit, 2, []byte("{}"), [4]byte{})
+	for what, frames := range map[string][]byte{
+		"pongs": bytes.Repeat(pong, n),
+		"parts": slices.Concat(part, bytes.Repeat(rest, n*framesPerMessage), end),
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := startServer(t, Options{ParkAfter: -1})
+			raw := rawDial(t, s.addr())
+			raw.upgrade("/parties/probe/home?_pk=flooder")
+			joined(t, s, 1)
+			s.host.Shares().Fix(delay)
+			began := time.Now()
+			raw.send(frames, clientFrame(opPing, []byte("?")))
+			for {
+				if raw.frame().op == opPong {
+					break
+				}
+			}
+			if whole, least := time.Since(began), (n-5)*delay; whole < least {
+				t.Errorf("a ping after %d of them was answered in %v, sooner than in %v", n, whole, least)
+			}
+		})
+	}
 }
 
 // TestAddressOf: IPv6 addresses of one network count as one, and a proxy's word counts where it is trusted.

@@ -32,7 +32,8 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 			h.turnAway()
 		}
 	}()
-	if bad := h.enterCongested(r, key); bad != nil {
+	r, bad = h.enterCongested(r, key)
+	if bad != nil {
 		bad.send(w)
 		return
 	}
