@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/denrooms/den/storage/faultdisk"
 )
 
 // begun makes a new room with two transactions that nobody has seen.
@@ -262,5 +265,58 @@ func TestWithheldHistory(t *testing.T) {
 	d.Fence()
 	if err := d.Keep(); !errors.Is(err, ErrClosed) {
 		t.Errorf("of one that is closed: %v", err)
+	}
+}
+
+// TestKeepOnADiskThatFails: after an error of the disk nobody knows what the log has, and the room answers nothing any more; on a disk that was
+// full Keep can be called again.
+func TestKeepOnADiskThatFails(t *testing.T) {
+	for _, fault := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
+		r := newRig(t, 1)
+		r.mustStart()
+		d, err := Open(r.options("r"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Withhold()
+		if _, err = d.Exec(todosTable2); err == nil {
+			err = put(d, 1, "one")
+		}
+		if err != nil || !d.Withheld() {
+			t.Fatal(err)
+		}
+		r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Suffix: ".log", Err: fault})
+		err = d.Keep()
+		r.disk.Heal()
+		_, begun := d.Begin()
+		if fault == syscall.EIO {
+			if !errors.Is(err, ErrIO) || !errors.Is(begun, ErrIO) {
+				t.Errorf("%v: Keep: %v, Begin behind it: %v", fault, err, begun)
+			}
+		} else if again := d.Keep(); !errors.Is(err, ErrFull) || begun != nil || again != nil || d.Withheld() {
+			t.Errorf("%v: Keep: %v, Begin behind it: %v, Keep again: %v", fault, err, begun, again)
+		}
+		d.Fence()
+		r.stop()
+		r.close()
+	}
+}
+
+// TestUnseenGivesItsConnection: the connection of a room that nobody has seen serves the next one, with transactions and without.
+func TestUnseenGivesItsConnection(t *testing.T) {
+	n := newNursery(t)
+	for _, rows := range []int{0, 2} {
+		d := n.open("unseen")
+		waiting := len(n.kind.spares)
+		d.Withhold()
+		for i := range rows {
+			add(t, d, i, "text")
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if len(n.kind.spares) != waiting+1 || len(n.files("unseen")) != 0 {
+			t.Errorf("after %d rows %d connections wait, before %d, and there is %q", rows, len(n.kind.spares), waiting, n.files("unseen"))
+		}
 	}
 }

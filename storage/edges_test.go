@@ -264,3 +264,58 @@ func TestNodeLogNames(t *testing.T) {
 		t.Errorf("a room after the end: %v", err)
 	}
 }
+
+// To note an alarm that is noted already costs no transaction; another time does, in a batch.
+func TestNoteAlarmTwice(t *testing.T) {
+	d := openTodos(t)
+	note := func(at int64) bool {
+		b, err := d.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.NoteAlarm(at)
+		changed := b.Changed()
+		if err := b.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		return changed
+	}
+	for _, c := range []struct {
+		at   int64
+		want bool
+	}{{5, true}, {5, false}, {6, true}, {6, false}, {5, true}} {
+		if got := note(c.at); got != c.want {
+			t.Errorf("the alarm at %d: the batch has changed something: %v", c.at, got)
+		}
+		if at, noted := d.Alarm(); !noted || at != c.at {
+			t.Errorf("noted %d, %v, want %d", at, noted, c.at)
+		}
+	}
+	d.NoteAlarm(9) // outside of a batch it waits for the next one that writes
+	if at, _ := d.Alarm(); at != 5 {
+		t.Errorf("noted %d without a transaction", at)
+	}
+	if !note(9) { // it is due, and goes with this one
+		t.Error("what waits was not written")
+	}
+}
+
+// Looking for what is wrong with a directory leaves nothing in it, nor a file open.
+func TestDiagnoseLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	for range 3 {
+		diagnose(filepath.Join(dir, "r.db"), said(sqlite.ResultCantOpen))
+	}
+	if names := dirNames(t, dir); names != "" {
+		t.Errorf("left: %s", names)
+	}
+	descriptors, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("the system does not list what is open")
+	}
+	for _, d := range descriptors {
+		if to, err := os.Readlink("/proc/self/fd/" + d.Name()); err == nil && strings.Contains(to, ".den-probe-") {
+			t.Errorf("open: %s", to)
+		}
+	}
+}

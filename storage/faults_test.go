@@ -522,6 +522,37 @@ func TestFaultsOpen(t *testing.T) {
 			},
 		},
 		{
+			name: "open where the file was removed", prepare: func(r *rig) {
+				r.rows(1, 2, 3)
+				o := r.options("r")
+				if err := errors.Join(o.accuse(), copyFile(r.fs, o.Path, o.Path+wholeSuffix), r.fs.Remove(o.Path), o.syncDir()); err != nil {
+					r.t.Fatal(err)
+				}
+				r.log.Forget("n", "r")
+			},
+			do: func(r *rig, _ *DB) error {
+				d, err := r.open("r")
+				if err != nil {
+					return err
+				}
+				return errors.Join(put(d, 7, "text of 7"), d.Close())
+			},
+			check: func(r *rig, failed error) error {
+				if failed == nil {
+					return r.holds(numbered(7))
+				}
+				d, err := r.open("r") // it is a new room, that may have come to its row
+				if err != nil {
+					return err
+				}
+				got, err := rowsOf(d)
+				if err == nil && len(got) > 0 && !maps.Equal(got, numbered(7)) {
+					err = errors.New(difference(numbered(7), got))
+				}
+				return errors.Join(err, d.Close())
+			},
+		},
+		{
 			name: "open with entries", do: open, check: holds, leaves: asideSuffix,
 			prepare: func(r *rig) {
 				killed(r)

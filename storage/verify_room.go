@@ -147,9 +147,7 @@ const mostFaults = 20
 // content checks what is in an open file.
 func (v *Verifier) content(d *DB, what Finding) {
 	v.guard(what.of("integrity"), func() error {
-		if err := d.lock(); err != nil {
-			return err
-		}
+		d.mu.Lock()
 		defer d.mu.Unlock()
 		err := d.each(fmt.Sprintf("PRAGMA integrity_check(%d)", mostFaults), func(r *Rows) {
 			if verdict := string(r.Bytes(0)); verdict != "ok" {
@@ -166,9 +164,7 @@ func (v *Verifier) content(d *DB, what Finding) {
 		return nil
 	})
 	v.guard(what.of("tables"), func() error {
-		if err := d.lock(); err != nil {
-			return err
-		}
+		d.mu.Lock()
 		defer d.mu.Unlock()
 		return v.tables(d, what.of("tables"))
 	})

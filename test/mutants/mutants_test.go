@@ -25,6 +25,11 @@ func (t *T) add(more bool, a, b int) (int, error) {
 	}
 	log.Error("no", a+b)
 	defer t.close()
+	if bug.On("short") && a > b {
+		t.n = 0
+	} else if !bug.On("long") {
+		t.n = b
+	}
 	return t.n, err
 }
 `
@@ -53,7 +58,7 @@ func TestFind(t *testing.T) {
 	want := []string{
 		"more && a < b -> true || (more && a < b)", "more && a < b -> false && (more && a < b)", "&& -> ||", "< -> <=", "< -> >=",
 		"+= -> -=", "t.n += 2 -> ", "2 -> (2 + 1)", "i < b -> false && (i < b)", "0 -> (0 + 1)", "< -> <=", "< -> >=", "++ -> --", "t.log(i) -> ",
-		"defer t.close() -> ", "err -> nil",
+		"defer t.close() -> ", "! -> ", "t.n = b -> ", "err -> nil",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
