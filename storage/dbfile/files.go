@@ -6,6 +6,7 @@ package dbfile
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -230,7 +231,7 @@ func (f *Files) WrapWAL(c *sqlite.Conn, wrap func(wal vfs.File) vfs.File) error 
 		return err
 	}
 	if f.wal, err = f.take(p); err != nil {
-		return err
+		return fmt.Errorf("the WAL: %w", err)
 	}
 	f.wal.install(wrap(f.wal.file))
 	return nil
