@@ -321,13 +321,32 @@ func (s *Shares) Enter(ctx context.Context, address string, bytes int64) error {
 	if wait <= 0 || err != nil {
 		return err
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	s.Pause(wait, func(step time.Duration) bool {
+		timer := time.NewTimer(step)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return true
+		case <-ctx.Done():
+			err = ctx.Err()
+			return false
+		}
+	})
+	return err
+}
+
+// pauseStep is how long a client waits on after the node has come to keep up.
+const pauseStep = 100 * time.Millisecond
+
+// Pause waits for a time in steps, each by a call of sleep. It ends early when the node keeps up again, and when sleep returns
+// false.
+func (s *Shares) Pause(wait time.Duration, sleep func(step time.Duration) bool) {
+	for wait > 0 && s.Congested() {
+		step := min(wait, pauseStep)
+		if !sleep(step) {
+			return
+		}
+		wait -= step
 	}
 }
 

@@ -151,6 +151,23 @@ func TestSharesEnter(t *testing.T) {
 	})
 }
 
+// TestSharesRelease: a client that waits for its share waits no longer than a step after the node has come to keep up.
+func TestSharesRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fixed(unitDelay)
+		if _, err := s.queue("192.0.2.1", 100*UnitBytes); err != nil {
+			t.Fatal(err)
+		}
+		const kept = 2*pauseStep + pauseStep/2
+		time.AfterFunc(kept, func() { s.Fix(0) })
+		began := time.Now()
+		if err := s.Enter(t.Context(), "192.0.2.1", UnitBytes); err != nil {
+			t.Fatal(err)
+		}
+		wantWait(t, "somebody new", time.Since(began), 3*pauseStep)
+	})
+}
+
 // TestSharesLeave: who leaves owing something does not gain by it. Those who come from its address pay, for what is served
 // after it has left, too.
 func TestSharesLeave(t *testing.T) {

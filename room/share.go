@@ -76,26 +76,26 @@ func (s *Session) Pace() {
 	s.mu.Lock()
 	share := s.shared()
 	s.mu.Unlock()
-	if wait := s.ns.host.shares.Wait(share); wait > 0 {
-		s.waitFor(wait, func() bool { return false })
-	}
+	shares := s.ns.host.shares
+	shares.Pause(shares.Wait(share), func(step time.Duration) bool { return s.waitFor(step, func() bool { return false }) })
 }
 
-// waitFor waits until done holds, the session is over, or the time has passed. done is called with mu held.
-func (s *Session) waitFor(long time.Duration, done func() bool) {
+// waitFor waits until done holds, the session is over, or the time has passed. It reports whether the time has passed. done is
+// called with mu held.
+func (s *Session) waitFor(long time.Duration, done func() bool) bool {
 	timer := time.NewTimer(long)
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
 		if s.over || done() {
 			s.mu.Unlock()
-			return
+			return false
 		}
 		freed := s.freed()
 		s.mu.Unlock()
 		select {
 		case <-timer.C:
-			return
+			return true
 		case <-freed: // something may have changed
 		}
 	}
