@@ -87,7 +87,7 @@ func (r *Reader) FindRun(p *Place) (failed, err error) {
 	}
 }
 
-// Replay calls fn for the entries of a run above after, the oldest first. The payload is valid until fn returns.
+// Replay calls fn for the entries of a run above after, the oldest first. What fn is given is valid until it returns.
 // chain is the checksum of the entry before, 0 if it was not read; what is returned is that of the last one. An
 // error of fn ends it and is returned. ErrCorrupt: an entry is not what was appended. ErrIO.
 func (r *Reader) Replay(p *Place, after uint64, chain uint32, fn func(rec *Record, payload []byte) error) (uint32, error) {
@@ -96,9 +96,10 @@ func (r *Reader) Replay(p *Place, after uint64, chain uint32, fn func(rec *Recor
 	if err != nil {
 		return 0, err
 	}
+	var rec Record // one for all of them, because fn makes it escape
 	for i := len(places) - 1; i >= 0; i-- {
-		rec, payload, err := r.entry(int64(places[i]), p.Key)
-		if err != nil {
+		var payload []byte
+		if rec, payload, err = r.entry(int64(places[i]), p.Key); err != nil {
 			return 0, err
 		}
 		if rec.Number != wanted || chain != 0 && rec.RoomChain != chain || i == 0 && rec.CRC != p.CRC {
@@ -135,13 +136,14 @@ func (r *Reader) offsets(p *Place, from uint64) ([]uint32, error) {
 	}
 }
 
-// Backward calls fn for the entries of a run, the newest first, until it wants no more. The payload is valid until
-// fn returns. chain is what the checksum of the room's entry before them should be. Errors as of Replay.
+// Backward calls fn for the entries of a run, the newest first, until it wants no more. What fn is given is
+// valid until it returns. chain is what the checksum of the room's entry before them should be. Errors as of Replay.
 func (r *Reader) Backward(p *Place, fn func(rec *Record, payload []byte) (bool, error)) (chain uint32, more bool, err error) {
 	at, chain := p.At, p.CRC
+	var rec Record // one for all of them, because fn makes it escape
 	for number := p.Last; ; number-- {
-		rec, payload, err := r.entry(int64(at), p.Key)
-		if err != nil {
+		var payload []byte
+		if rec, payload, err = r.entry(int64(at), p.Key); err != nil {
 			return 0, false, err
 		}
 		first := number == p.First
