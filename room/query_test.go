@@ -124,3 +124,13 @@ func TestQueryResults(t *testing.T) {
 	must(t, c, err)
 	mustSucceed(t, c.Do("tasks", "hook", nil))
 }
+
+// What an action returns goes to its client as JSON that says it in as few bytes as it can.
+func TestResultOfMarkup(t *testing.T) {
+	v := newVersions(t)
+	c, err := become(v, func(*room.Context, *room.Table[task]) (any, error) { return "<b>&</b>", nil })
+	must(t, c, err)
+	if e := mustSucceed(t, c.Do("tasks", "hook", nil)); !strings.Contains(string(e.Data), `"<b>&</b>"`) {
+		t.Errorf("sent %s", e.Data)
+	}
+}
