@@ -319,3 +319,84 @@ func TestDiagnoseLeavesNothing(t *testing.T) {
 		}
 	}
 }
+
+// An action that makes the room longer than it may be is refused at its end, also where SQLite has let it pass, and one that only deletes is not.
+func TestRoomFullAtAnActionsEnd(t *testing.T) {
+	o := testOptions(t)
+	o.MaxBytes = 128 << 10
+	d := openTest(t, o)
+	mustExec(t, d, todosTable)
+	if err := d.Sync("todos"); err != nil {
+		t.Fatal(err)
+	}
+	actSQL(t, d, 1, `INSERT INTO todos (id, text) VALUES ('a', hex(zeroblob(10000)))`)
+	_, err := act(t, d, 1, func() error {
+		_, err := d.Exec(`INSERT INTO todos (id, text) VALUES ('b', hex(zeroblob(100000)))`)
+		return err
+	})
+	wantError(t, err, ErrRoomFull)
+	if got := fmt.Sprint(query(t, d, `SELECT id FROM todos`)); got != "[[a]]" || d.Seq() != 1 {
+		t.Errorf("rows %s, seq %d", got, d.Seq())
+	}
+	actSQL(t, d, 1, `DELETE FROM todos`)
+	actSQL(t, d, 1, `INSERT INTO todos (id, text) VALUES ('c', hex(zeroblob(10000)))`)
+}
+
+// None of the columns that Den reads by their place may be a virtual generated one.
+func TestSyncOfVirtualColumns(t *testing.T) {
+	columns := []string{"id TEXT UNIQUE NOT NULL", "text", "created_at", "updated_at", "deleted_at"}
+	for i, fits := range map[int]bool{1: true, 2: false, 3: false, 4: false} {
+		d := openWithoutLog(t)
+		mine := append([]string{}, columns...)
+		mine[i] += " AS (NULL) VIRTUAL"
+		mustExec(t, d, `CREATE TABLE notes (`+strings.Join(mine, ", ")+`)`)
+		if err := d.Sync("notes"); fits != (err == nil) || err != nil && !errors.Is(err, ErrSchema) {
+			t.Errorf("%s: %v", mine[i], err)
+		}
+	}
+}
+
+// A file of more than 1 MiB is no template.
+func TestTemplateThatIsTooLarge(t *testing.T) {
+	for tables, want := range map[int]bool{100: true, 270: false} {
+		var k Kind
+		d := ofKind(t, &k, filepath.Join(t.TempDir(), "a"), "a")
+		script := ""
+		for i := range tables {
+			script += fmt.Sprintf("CREATE TABLE t%d (x);", i)
+		}
+		mustExec(t, d, script)
+		if err := d.MakeTemplate(); err != nil || (k.template.Load() != nil) != want {
+			t.Errorf("%d tables: a template is there: %v, %v", tables, k.template.Load() != nil, err)
+		}
+	}
+}
+
+// What the log no longer has cannot be walked back to, and a room without a transaction can be had as it is.
+func TestCopyAtWithoutEntries(t *testing.T) {
+	o := testOptions(t)
+	log := newMemLog()
+	o.Log = log
+	d := openTest(t, o)
+	dir := t.TempDir()
+	if err := d.CopyAt(filepath.Join(dir, "new"), Point{}); err != nil {
+		t.Errorf("of a new room: %v", err)
+	}
+	mustExec(t, d, todosTable)
+	if err := d.Sync("todos"); err != nil {
+		t.Fatal(err)
+	}
+	actSQL(t, d, clock, `INSERT INTO todos (id) VALUES ('a')`)
+	actSQL(t, d, clock, `INSERT INTO todos (id) VALUES ('b')`)
+	for _, room := range log.rooms {
+		room.entries = nil
+	}
+	err := d.CopyAt(filepath.Join(dir, "old"), Point{Seq: 1})
+	wantError(t, err, ErrNoHistory)
+	if err := d.CopyAt(filepath.Join(dir, "now"), Point{Seq: 2}); err != nil {
+		t.Errorf("as it is: %v", err)
+	}
+	if names := dirNames(t, dir); names != "new now" {
+		t.Errorf("made: %s", names)
+	}
+}

@@ -30,7 +30,6 @@ type chore struct {
 	check   func(r *rig, e error) error // looks at the disk afterwards, with e of do; once more after a power cut
 	other   []error                     // besides ErrIO: what do may fail with
 	leaves  string                      // parts of the names of files that may be left, separated by spaces
-	silent  bool                        // it may go on without what it could not read, and says nothing
 }
 
 // cloned gives a copy of the machine, on which nothing runs.
