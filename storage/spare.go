@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/denrooms/den/storage/dbfile"
@@ -272,12 +273,16 @@ func (d *DB) schemaNow() string {
 		_, err := d.files.Main().ReadAt(p, off)
 		return err
 	}
-	first := make([]byte, pageSize)
-	if page(first, 0) != nil {
+	buffer := pageBuffers.Get().(*[pageSize]byte)
+	defer pageBuffers.Put(buffer)
+	if page(buffer[:], 0) != nil {
 		return ""
 	}
-	return schemaPages(first, page)
+	return schemaPages(buffer[:], page)
 }
+
+// pageBuffers are for reads of a page whose content is not kept.
+var pageBuffers = sync.Pool{New: func() any { return new([pageSize]byte) }}
 
 const (
 	tableInner     = 0x05 // the type of a b-tree page with pages below it
