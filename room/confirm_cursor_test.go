@@ -38,6 +38,9 @@ func TestUnaskedEndsWithACursor(t *testing.T) {
 		mustSucceed(t, bob.Do("items", "calls", nil)) // the room has turns enough to go on
 	}
 	for _, e := range bob.Received() {
+		if e.Channel != "items" {
+			continue // it has not asked for the room's other channels, so it is sent them
+		}
 		if e.Kind == "delete-all" || e.Kind == "update" && !strings.Contains(string(e.Data), "ghost") {
 			t.Errorf("after the answer to its cursor it gets %.200s", e.Data)
 		}
