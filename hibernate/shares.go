@@ -297,8 +297,8 @@ func (s *Shares) Leave(share *Share, address string) {
 	n.pay(now, share.spent.Swap(0)+owed, delay)
 }
 
-// Guest is the share of somebody new from an address: what is spent of it is paid by the next who come from there. It is nil
-// while the node keeps up.
+// Guest returns a share for a new client or request from an address. The next clients from that address pay for what is spent of
+// it. It returns nil while the node keeps up.
 func (s *Shares) Guest(address string) *Share {
 	if !s.Congested() {
 		return nil

@@ -27,9 +27,9 @@ const (
 )
 
 // Enter waits, while the node has too much to do, until a new client or request from an address may come to a room: 5 s at
-// most. A transport calls it before Connect and ServeRequest, and gives them a context that comes of the one that Enter
-// returns: what they have the room send is paid by the next who come from the address. Where too many wait Enter returns an
-// *Error with the code overloaded, and when ctx ends, ctx's error.
+// most. A transport calls it before Connect and ServeRequest, and passes them the context that Enter returns, or one
+// derived from it. The next clients from the address pay for what Connect and ServeRequest have the room send. If too many
+// wait, Enter returns an *Error with the code overloaded. If ctx ends, it returns ctx's error.
 func (h *Host) Enter(ctx context.Context, key Key, address string) (context.Context, error) {
 	var cost int64 = costOfNew
 	if !h.actors.Has(key) {
@@ -45,10 +45,10 @@ func (h *Host) Enter(ctx context.Context, key Key, address string) (context.Cont
 	return ctx, err
 }
 
-// guestKey is under what Enter keeps a *hibernate.Share.
+// guestKey is the key of the *hibernate.Share in the context that Enter returns.
 type guestKey struct{}
 
-// guestOf is the share that Enter has put into a context; nil: there is none.
+// guestOf returns the share that Enter has put into a context; nil: there is none.
 func guestOf(ctx context.Context) *hibernate.Share {
 	guest, _ := ctx.Value(guestKey{}).(*hibernate.Share)
 	return guest
@@ -124,7 +124,8 @@ func (s *Session) Share() *hibernate.Share {
 	return s.seldom.share
 }
 
-// spendShown counts what the client has shown of its presence, while the node is congested, for each who takes part.
+// spendShown counts the bytes of a presence that the client has shown, once for each connection that takes part, while the node is
+// congested.
 func (s *Session) spendShown(bytes int) {
 	if !s.ns.host.shares.Congested() {
 		return

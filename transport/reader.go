@@ -13,7 +13,7 @@ const (
 	readBuffer = 1 << 10 // most actions come with one read
 	headBytes  = 4 << 10 // what is kept of a message that is too long
 
-	// framesPerMessage is how many frames of one message cost as much as one more message.
+	// framesPerMessage is the number of frames of one message that count as one more message.
 	framesPerMessage = 64
 )
 

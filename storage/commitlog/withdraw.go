@@ -10,7 +10,7 @@ import (
 
 // withdraw takes back what a write that has failed has left of a group, so that none of it is
 // found after a crash, by those who were told that it was not written. If that fails too nobody knows
-// what is there: the segment is written anew before anything else is, and the error is ErrIO alone.
+// what is there: the segment is written again from the start before anything else is, and the error is ErrIO alone.
 func (l *Log) withdraw(err error) error {
 	a, what := l.active, "writing "+segment.Name(l.active.Number)
 	if failed := l.scrub(a, l.out.End()); failed != nil {

@@ -160,11 +160,11 @@ func find(name string) (*system, error) {
 			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("%q is no VFS of a file system's", name)
+	return nil, fmt.Errorf("%q is not a VFS of this package", name)
 }
 
-// SeedRandomness sets the generator from which SQLite takes its random numbers. 0 has it seeded by the machine again.
-// No other goroutine may use SQLite meanwhile.
+// SeedRandomness seeds the generator of SQLite's random numbers. With 0 the machine seeds it again. No other goroutine may use
+// SQLite during the call.
 func SeedRandomness(seed uint32) {
 	tls := libc.NewTLS()
 	defer tls.Close()

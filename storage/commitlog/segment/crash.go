@@ -93,7 +93,7 @@ func (s *File) ScanAll(f vfs.File, begin []byte) (*Scan, error) {
 	return found, found.Forgive()
 }
 
-// nextIndex finds the index that lies behind the records; 0: there is none.
+// nextIndex finds the index that comes after the records; 0: there is none.
 func (s *Scan) nextIndex() (int64, error) {
 	for at := s.End; at < s.limit; at += 8 {
 		if n, err := s.indexAt(at, s.limit, footerBlock); n > 0 || err != nil {

@@ -28,7 +28,7 @@ const (
 type File struct {
 	Number uint64
 	Salt   uint32 // the checksum of its header, with which those of its records begin
-	Size   int64  // in bytes. Find, Block, Filter and ScanLast read nothing behind it
+	Size   int64  // in bytes. Find, Block, Filter and ScanLast read nothing after it
 }
 
 // Index is where in a segment an index lies.

@@ -127,7 +127,7 @@ func (s *reader) whole(at int64, k Key) (r Record, b []byte, err error) {
 	if r, err = s.header(at, k, forwards); err != nil {
 		return r, nil, err
 	}
-	if cap(s.buf) > keepBuffer && r.Size() < cap(s.buf)/4 { // the large entry is behind us
+	if cap(s.buf) > keepBuffer && r.Size() < cap(s.buf)/4 { // the large entry has been read
 		s.buf = nil
 	}
 	if b, err = s.bytes(at, r.Size(), forwards); err != nil {

@@ -171,7 +171,7 @@ func (r *Record) checkBody(b []byte, salt uint32) bool {
 }
 
 // ParseRecord returns the record at the beginning of b, and whether it is whole: no bit is put right. b may go on
-// behind it.
+// after it.
 func ParseRecord(b []byte, salt uint32) (Record, bool) {
 	if len(b) < recordHeader+recordTrailer {
 		return Record{}, false

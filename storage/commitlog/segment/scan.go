@@ -4,10 +4,10 @@ package segment
 // which rooms, and what is damaged.
 //
 // A record that is not good is the end, unless something says that it was good once: that it is
-// so but for a bit; or a record behind it, which says up to where all was durable when it was
+// so but for a bit; or a record after it, which says up to where all was durable when it was
 // written. Then it is damage. If its header is good it is known whose it is, and its room finds the
 // damage when it reads it. If not there is a hole, up to the next record that is good: any
-// room may have had its newest entry there, but for those that have one behind it.
+// room may have had its newest entry there, but for those that have one after it.
 
 import (
 	"encoding/binary"
@@ -27,7 +27,7 @@ type Scan struct {
 	Holes  []Hole  // in order
 
 	reader
-	limit   int64    // nothing is read behind it
+	limit   int64    // nothing is read after it
 	sure    int64    // what lies before it was whole once
 	linked  bool     // Chain is the checksum of the record that ends at End; else that one is damaged
 	synced  int64    // how much of the segment was durable when its last group was written
@@ -46,7 +46,7 @@ type state uint8
 
 const (
 	unreadable state = iota
-	good             // whole, and behind the record before it
+	good             // whole, and after the record before it
 	mended           // but for a bit
 	doubtful         // but for a bit that may be all that came of a sector
 	damaged          // the header is good, and says whose it was
@@ -58,7 +58,7 @@ type start struct {
 	chain uint32 // the checksum that the first record has to name
 }
 
-// Scan reads all records of a segment, and nothing behind limit. What lies before sure was whole once: what is not
+// Scan reads all records of a segment, and nothing after limit. What lies before sure was whole once: what is not
 // whole there is damaged, and no end. each, which may be nil, is told of each record and its offset in their order, of
 // those too of which only the header is good; r is valid until it returns. ErrIO, ErrCorrupt: the file is too short.
 func (s *File) Scan(f vfs.File, sure, limit int64, each func(at int64, r *Record, damaged bool)) (*Scan, error) {
@@ -68,7 +68,7 @@ func (s *File) Scan(f vfs.File, sure, limit int64, each func(at int64, r *Record
 }
 
 // newScan prepares the scan of a segment's file from where a reader begins. What lies before sure
-// was whole once; there is nothing behind limit.
+// was whole once; there is nothing after limit.
 func newScan(r reader, from start, sure, limit int64) *Scan {
 	r.window = scanWindow
 	return &Scan{
@@ -150,7 +150,7 @@ func (s *Scan) look(at int64) (Record, state, flip, error) {
 	return r, unreadable, flip{}, nil
 }
 
-// take goes on behind a record that is good.
+// take continues after a record that is good.
 func (s *Scan) take(r *Record) {
 	if s.each != nil {
 		s.each(s.End, r, false)
@@ -164,7 +164,7 @@ func (s *Scan) take(r *Record) {
 	s.End += int64(r.Size())
 }
 
-// takeDamaged goes on behind a record of which the header is good.
+// takeDamaged continues after a record of which the header is good.
 func (s *Scan) takeDamaged(r *Record) {
 	if s.each != nil {
 		s.each(s.End, r, true)
@@ -191,7 +191,7 @@ func (s *Scan) add(r *Record) *Place {
 	return p
 }
 
-// skip goes on behind a hole.
+// skip continues after a hole.
 func (s *Scan) skip() error {
 	for at := s.End + 8; at < min(s.sure, s.limit); at += 8 {
 		_, ok, err := s.goodAt(at)
@@ -229,7 +229,7 @@ func (s *Scan) goodAt(at int64) (Record, bool, error) {
 	return r, err == nil && crc == r.CRC && cross == r.cross, err
 }
 
-// proof is how much of the segment was durable once, by what the records say that lie behind the
+// proof is how much of the segment was durable once, by what the records say that come after the
 // end of the good ones.
 func (s *Scan) proof() (int64, error) {
 	sure := s.sure

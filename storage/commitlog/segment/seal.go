@@ -31,7 +31,7 @@ func (s *Scan) Seal(f vfs.File) (x Index, size int64, err error) {
 			return x, size, err
 		}
 	}
-	// What is behind synced may be only in the cache of a system whose sync has failed:
+	// What is after synced may be only in the cache of a system whose sync has failed:
 	// it is written again.
 	if err := copyRange(f, f, min(s.synced, s.End), s.End, nil); err != nil {
 		return x, size, err

@@ -11,7 +11,7 @@ const (
 	smallPiece = 64 << 10 // but for its pieces that are smaller than this
 )
 
-// Writer writes records one behind the other, through a buffer of 1 MiB that is its own.
+// Writer writes records one after the other, through a buffer of 1 MiB that is its own.
 type Writer struct {
 	file vfs.File
 	at   int64  // where the buffer's content goes
