@@ -39,21 +39,21 @@ func slotOf(file uintptr) *slot { return registered.slots.Find((*openFile)(cmem.
 // The tables of methods, where SQLite finds them. Version 1 has no shared memory. Who holds its database has no
 // more locks to take, and the WAL's index in memory of its own.
 var (
-	plainTable = sqlite3.Tsqlite3_io_methods{
+	plainTable = &sqlite3.Tsqlite3_io_methods{
 		FiVersion: 1, FxClose: cmem.Func(xClose), FxRead: cmem.Func(xRead), FxWrite: cmem.Func(xWrite), FxTruncate: cmem.Func(xTruncate),
 		FxSync: cmem.Func(xSync), FxFileSize: cmem.Func(xFileSize), FxLock: cmem.Func(xLock), FxUnlock: cmem.Func(xUnlock),
 		FxCheckReservedLock: cmem.Func(xCheckReservedLock), FxFileControl: cmem.Func(xFileControl),
 		FxSectorSize: cmem.Func(xSectorSize), FxDeviceCharacteristics: cmem.Func(xDeviceCharacteristics),
 	}
-	heldTable    = heldOf(plainTable)
-	plainMethods = uintptr(unsafe.Pointer(&plainTable))
-	heldMethods  = uintptr(unsafe.Pointer(&heldTable))
+	heldTable    = heldOf(*plainTable)
+	plainMethods = uintptr(unsafe.Pointer(plainTable))
+	heldMethods  = uintptr(unsafe.Pointer(heldTable))
 )
 
-func heldOf(m sqlite3.Tsqlite3_io_methods) sqlite3.Tsqlite3_io_methods {
+func heldOf(m sqlite3.Tsqlite3_io_methods) *sqlite3.Tsqlite3_io_methods {
 	m.FiVersion, m.FxLock, m.FxUnlock, m.FxCheckReservedLock = 2, cmem.Func(xHeldLock), cmem.Func(xHeldLock), cmem.Func(xHeldReserved)
 	m.FxShmMap, m.FxShmLock, m.FxShmBarrier, m.FxShmUnmap = cmem.Func(xShmMap), cmem.Func(xShmLock), cmem.Func(xShmBarrier), cmem.Func(xShmUnmap)
-	return m
+	return &m
 }
 
 // install puts a file into the slot. A nil one is none.
