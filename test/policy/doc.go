@@ -1,5 +1,5 @@
 // Package policy holds the rules of Den's house as tests: which package may import which, what a package may keep
-// at its top level, what must be documented, which words stay out of the files, that docs/DESIGN.md names tests
+// at its top level, what must be documented, which words stay out of the files, that docs/invariants.txt names tests
 // that exist, that README's code is code that compiles, and that a change of the exported API is seen in a diff.
 //
 // A rule that fails says what to do about it. A rule that no longer fits is changed here, with its reason, in the
