@@ -177,6 +177,7 @@ func (d *DB) reload() error {
 		return err
 	}
 	known, news := d.definitions(), false
+	var unfit []*table
 	for _, f := range found {
 		if known := known[f.name]; known != nil && !f.stale {
 			d.take(&table{id: f.id, name: f.name, floor: f.floor, columns: known.columns, virtual: known.virtual, sql: known.sql,
@@ -188,7 +189,7 @@ func (d *DB) reload() error {
 		if errors.Is(err, ErrSchema) {
 			t, err = &table{name: f.name, stale: true}, nil
 			if !f.stale {
-				err = d.alone(func() error { return d.giveUp(&table{id: f.id}) })
+				unfit = append(unfit, f)
 			}
 		}
 		if err != nil {
@@ -196,6 +197,11 @@ func (d *DB) reload() error {
 		}
 		t.id, t.floor, t.stale = f.id, f.floor, t.stale || f.stale
 		d.take(t, old[f.name])
+	}
+	for _, t := range unfit { // now that all are known: the transaction writes the highest stamp of each
+		if err := d.alone(func() error { return d.giveUp(t) }); err != nil {
+			return err
+		}
 	}
 	if news {
 		d.noteDefinitions()

@@ -109,6 +109,39 @@ func TestChangesBeforeSyncAreIndexed(t *testing.T) {
 	wantSet(t, all(t, r, err), []string{`"a" "one" 5 1 1 -`})
 }
 
+// A program that is not Den's makes a table unfit. When the room is opened, the table is given up, and the other tables
+// keep their highest stamps, so that clients that name one still get only what changed after it.
+func TestTableMadeUnfitWhileClosed(t *testing.T) {
+	o := testOptions(t)
+	o.Log = nil
+	d := openTest(t, o)
+	mustExec(t, d, strings.ReplaceAll(todosTable, "todos", "a_notes")+";"+todosTable)
+	if err := d.Sync("a_notes", "todos"); err != nil {
+		t.Fatal(err)
+	}
+	stamped(t, d, "a", 10)
+	stamped(t, d, "b", 90)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tamper(t, o.Path, `ALTER TABLE a_notes DROP COLUMN deleted_at`)
+	d = openTest(t, o)
+	if err := d.Sync("todos"); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, d.Sync("a_notes"), ErrSchema)
+	stamped(t, d, "c", 20) // below the highest stamp
+	stamped(t, d, "d", 30)
+	for stamp, want := range map[int64]Seq{10: 0, 90: 1} {
+		if seq, known := d.SeqAt("todos", stamp); seq != want || !known {
+			t.Errorf("SeqAt(%d) = %d, %v; want %d", stamp, seq, known, want)
+		}
+	}
+	if seq, known := d.SeqAt("todos", int64(30)); known {
+		t.Errorf("SeqAt(30) = %d: the highest stamp has fallen", seq)
+	}
+}
+
 const rebuild = `CREATE TABLE todos2 (id TEXT PRIMARY KEY, title TEXT, created_at, updated_at, deleted_at);
 	INSERT INTO todos2 SELECT id, text, created_at, updated_at, deleted_at FROM todos WHERE id <> 'b';
 	DROP TABLE todos; ALTER TABLE todos2 RENAME TO todos`
