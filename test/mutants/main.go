@@ -6,16 +6,19 @@
 //	make mutants PKG=room N=20 SEED=7   other 20 of them
 //
 // The sample is drawn by SEED from all places that mutate.go finds, in an order that depends on nothing else, so that a run
-// can be repeated. A change that does not compile is left out, and the next one is taken. The source on the disk stays as it
-// is: the compiler is given the changed file as an overlay.
+// can be repeated. The source on the disk stays as it is: the compiler is given changed files as an overlay, which hold the whole
+// sample, so that it is built once. The environment says which change is on (see plant.go). A change that does not compile is
+// left out, and the next one is taken.
 //
 // # What runs
 //
 // First each test of the package runs alone and without a change, and leaves behind which lines it reaches and how long it
-// takes. A change is then tried by the tests that reach its line. If they find nothing, the tests of the packages that hold
-// the package run (see holders). The time limit is ten seconds and eight times what the same tests took without the
-// change. A change whose tests do not end by then is caught too, and counted by itself: a bug should be told by
-// its name.
+// takes. That is kept in .bin/mutants, until the source that it reaches or the test itself changes. A change is then tried by the
+// tests that reach its line, in batches, the quick ones first. If they find nothing, the tests of the packages that hold
+// the package (see holders) are measured and run in the same way, but for one change those alone that take a minute together;
+// the output says how many are left. The time limit of a batch is ten seconds and eight times what it took without the change. A
+// change whose tests do not end by then is caught too, and counted by itself: a bug should be told by
+// its name. Tests that find a change run once more without it, and if they fail then too, they have found nothing.
 //
 // # What is counted
 //

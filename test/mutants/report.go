@@ -19,12 +19,37 @@ const (
 	fateInvalid                // it does not compile
 )
 
+func (f fate) String() string {
+	return [...]string{"caught", "late", "SURVIVED", "UNREACHED", "equivalent", "invalid"}[f]
+}
+
+// An outcome is a mutant's fate and how it came.
+type outcome struct {
+	fate
+	by    string // the package and tests that found it
+	unrun string // tests that could have found it and were not run
+}
+
+func (o outcome) String() string {
+	if o.by != "" {
+		return o.fate.String() + " by " + o.by
+	}
+	return o.fate.String() + o.unrun
+}
+
 // A result is what came of a package's sample.
 type result struct {
 	pkg       string
 	counts    map[fate]int
-	survivors []mutant
+	survivors []string
 	took      time.Duration
+}
+
+func (r *result) add(m mutant, o outcome) {
+	r.counts[o.fate]++
+	if o.fate == fateSurvived || o.fate == fateUnreached {
+		r.survivors = append(r.survivors, fmt.Sprintf("%s: %s\n    %s", o, m, equivalenceOf(m).line()))
+	}
 }
 
 // tried are those that count.
@@ -59,7 +84,7 @@ func (r result) write(w io.Writer) {
 	fmt.Fprintf(w, "%s: %d of %d caught, %.0f %% [%.0f %%, %.0f %%], %d of them by the time limit; %d unreached, %d equivalent, %d did not compile; %s\n",
 		r.pkg, caught, all, 100*r.rate(), 100*low, 100*high, r.counts[fateLate], r.counts[fateUnreached], r.counts[fateEquivalent],
 		r.counts[fateInvalid], r.took.Round(time.Second))
-	for _, m := range r.survivors {
-		fmt.Fprintf(w, "  survived: %s\n    %s\n", m, equivalenceOf(m).line())
+	for _, s := range r.survivors {
+		fmt.Fprintf(w, "  %s\n", s)
 	}
 }
