@@ -1,9 +1,9 @@
 package syncproto
 
-// From a frame to a Message: the scanner (scan.go) notes where the fields that
-// matter stand, in one pass; then the fields are judged by the message's kind.
-// They cannot be judged in the pass itself, because an object's members have no
-// order and the last of several with one name counts.
+// Decode works in two steps. The scanner (scan.go) reads the frame once and notes
+// where the fields are. Then the fields are checked by the message's kind. The
+// first step cannot check them, because an object's members have no order and the
+// last of several with the same name counts.
 
 import (
 	"encoding/json"
@@ -12,40 +12,39 @@ import (
 
 // The limits of [Decode].
 const (
-	// DefaultMaxBytes is the size of a frame where DecodeOptions has none.
+	// DefaultMaxBytes is the default of DecodeOptions.MaxBytes.
 	DefaultMaxBytes = 1 << 20
-	// DefaultMaxDepth is how deep arrays and objects may stand in each other
-	// where DecodeOptions has nothing; the message itself is the first level.
+	// DefaultMaxDepth is the default of DecodeOptions.MaxDepth.
 	DefaultMaxDepth = 64
-	// MaxNameBytes is the length of an id, a channel, a client's id, an action's type
-	// and a textual "from", in bytes of UTF-8 after unescaping.
+	// MaxNameBytes is the maximum length of an id, a channel, a client's name, an
+	// action's type and a textual "from", in bytes of UTF-8 after unescaping.
 	MaxNameBytes = 128
 
 	// maxMaxDepth bounds the scanner's recursion whatever the options say.
 	maxMaxDepth = 1000
 )
 
-// DecodeOptions are the limits of one [Decode]. The zero value has the defaults.
+// DecodeOptions are the limits of one [Decode]. The zero value selects the defaults.
 type DecodeOptions struct {
-	// MaxBytes is the size of the longest frame; 0 or less means DefaultMaxBytes.
+	// MaxBytes is the size of the longest frame. 0 or less means DefaultMaxBytes.
 	MaxBytes int
-	// MaxDepth is the deepest nesting; 0 or less means DefaultMaxDepth, over
-	// 1000 means 1000.
+	// MaxDepth is the deepest nesting of arrays and objects. The message itself is
+	// the first level. 0 or less means DefaultMaxDepth, over 1000 means 1000.
 	MaxDepth int
 }
 
 // Decode reads one message of a client. It is strict: data must be exactly one
-// JSON object in valid UTF-8, and the fields of the message's kind must be of
-// their type and size. Fields that the kind does not have are not looked at. Of
-// several members with one name the last counts, as in JavaScript.
+// JSON object in valid UTF-8, and the fields of the message's kind must have their
+// type and size. Other fields are not examined. If several members have the same
+// name, the last one counts, as in JavaScript.
 //
-// {"sync":true} makes it a KindSync, {"rpc":true} a KindAction; both at once
-// are refused, and so is either name with a value that is not a boolean. Otherwise
-// {"presence": …} makes it a KindPresence. Every other object is a KindOther, of
-// which nothing more is read.
+// A message with {"sync":true} is a KindSync, one with {"rpc":true} a KindAction.
+// Both at once are refused, and so is either name with a value that is not a
+// boolean. Otherwise a message with a member "presence" is a KindPresence. Every
+// other object is a KindOther, of which nothing more is read.
 //
-// An error is always an *[Error]; the Message is then zero. The Message's
-// RawMessages are slices of data; its strings are copies.
+// An error is always an *[Error], and the Message is then zero. The Message's
+// RawMessages are slices of data. Its strings are copies.
 func Decode(data []byte, o DecodeOptions) (Message, error) {
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = DefaultMaxBytes
@@ -67,7 +66,7 @@ func Decode(data []byte, o DecodeOptions) (Message, error) {
 	return s.interpret()
 }
 
-// interpret judges the fields that a whole, well-formed object was found to have.
+// interpret checks the fields of a complete, well-formed object and makes the Message.
 func (s *scanner) interpret() (Message, error) {
 	sync, rpc := s.fields[fieldSync], s.fields[fieldRPC]
 	switch {
@@ -141,8 +140,8 @@ func (s *scanner) actionMessage() (Message, error) {
 	}, nil
 }
 
-// mutation appends "client" and reads "mutation", which stand both or neither, or says
-// which field is wrong and how.
+// mutation appends "client" and reads "mutation", or says which field is wrong and how.
+// A frame has both or neither.
 func (s *scanner) mutation(dst []byte) (out []byte, n uint64, wrong field, fault string) {
 	client, number := s.fields[fieldClient], s.fields[fieldMutation]
 	if !client.present() && !number.present() {
@@ -182,8 +181,8 @@ func (s *scanner) cursor() (since SinceKind, c Cursor, fault string) {
 	return SinceFrom, Cursor{}, `field "cursor" must be null or a cursor that the server gave`
 }
 
-// raw gives the bytes of a field, nil for one that is absent. The capacity ends
-// with it, so that an append cannot write into the frame.
+// raw returns the bytes of a field, or nil if it is absent. The capacity ends with
+// the field, so that an append cannot write into the frame.
 func (s *scanner) raw(t token) json.RawMessage {
 	if !t.present() {
 		return nil
@@ -205,8 +204,8 @@ func (s *scanner) name(dst []byte, f field) (out []byte, fault string) {
 	return out, ""
 }
 
-// text appends the content of a string token; ok is false when it is over
-// MaxNameBytes or holds half of a surrogate pair, which UTF-8 cannot say.
+// text appends the content of a string token. ok is false if the content is over
+// MaxNameBytes or has half of a surrogate pair, which UTF-8 cannot express.
 func (s *scanner) text(dst []byte, t token) (out []byte, ok bool) {
 	inner := s.data[t.start+1 : t.end-1]
 	if t.escaped {
@@ -252,7 +251,7 @@ func fromNumber(digits []byte) (from From, fault string) {
 	return From{Kind: FromFloat, Float: f}, ""
 }
 
-// refusal makes the error, with what is known of the frame by now.
+// refusal makes the error, with what has been read of the frame so far.
 func (s *scanner) refusal(fault string, at int) *Error {
 	e := &Error{Code: CodeBadMessage, Message: fault, Offset: at}
 	if at >= 0 {
@@ -274,7 +273,7 @@ func (s *scanner) refusal(fault string, at int) *Error {
 	return e
 }
 
-// kind is what the frame was to be, as far as it was read; 0: unknown.
+// kind returns the kind of the frame as far as it was read, or 0 if it is unknown.
 func (s *scanner) kind() Kind {
 	switch sync, rpc := s.fields[fieldSync].kind, s.fields[fieldRPC].kind; {
 	case rpc == tokenTrue && sync != tokenTrue:

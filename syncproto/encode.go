@@ -1,7 +1,7 @@
 package syncproto
 
-// The values of a row, written by hand: these run once for every cell that is
-// sent, and encoding/json would take an allocation and reflection for each.
+// The values of a row are encoded by hand, because this code runs for every cell that
+// is sent. encoding/json would need an allocation and reflection for each.
 
 import (
 	"encoding/base64"
@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// AppendString appends s as a JSON string. It escapes what JSON must have
-// escaped and nothing else: U+2028, U+2029, <, > and & stay as they are. Each
-// byte that is not part of valid UTF-8 becomes U+FFFD.
+// AppendString appends s as a JSON string. It escapes only what JSON requires:
+// U+2028, U+2029, <, > and & stay as they are. Each byte that is not part of
+// valid UTF-8 becomes U+FFFD.
 func AppendString[S ~string | ~[]byte](dst []byte, s S) []byte {
 	dst = append(dst, '"')
 	start := 0
@@ -30,7 +30,7 @@ func AppendString[S ~string | ~[]byte](dst []byte, s S) []byte {
 			start = i
 			continue
 		}
-		// A copy of up to four bytes: it stays on the stack.
+		// The copy of up to four bytes stays on the stack.
 		r, size := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
 		if r == utf8.RuneError && size == 1 {
 			dst = append(dst, s[start:i]...)
@@ -65,14 +65,14 @@ func appendEscape(dst []byte, c byte) []byte {
 // AppendNull appends null.
 func AppendNull(dst []byte) []byte { return append(dst, "null"...) }
 
-// AppendInt appends all digits of v. A JavaScript client rounds what is beyond
-// ±2^53 when it parses it; send such numbers as text where that matters.
+// AppendInt appends all digits of v. A JavaScript client rounds numbers beyond
+// ±2^53 when it parses them; send such numbers as text if that matters.
 func AppendInt(dst []byte, v int64) []byte { return strconv.AppendInt(dst, v, 10) }
 
-// AppendFloat appends v in the shortest form that reads back as v, laid out as
-// JavaScript does: digits alone for integers below 1e21, an exponent from
-// there on and below 1e-6, 0 for negative zero. What JSON cannot say (NaN and
-// the infinities) becomes null.
+// AppendFloat appends v in the shortest form that reads back as v, formatted as
+// JavaScript does: only digits for integers below 1e21, an exponent from 1e21 on
+// and below 1e-6, 0 for negative zero. NaN and the infinities, which JSON does not
+// have, become null.
 func AppendFloat(dst []byte, v float64) []byte {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return AppendNull(dst)
@@ -85,7 +85,7 @@ func AppendFloat(dst []byte, v float64) []byte {
 		return strconv.AppendFloat(dst, v, 'f', -1, 64)
 	}
 	dst = strconv.AppendFloat(dst, v, 'e', -1, 64)
-	// strconv writes e-07 where JavaScript writes e-7.
+	// strconv writes e-07, JavaScript writes e-7.
 	if n := len(dst); n >= 4 && dst[n-4] == 'e' && dst[n-3] == '-' && dst[n-2] == '0' {
 		dst[n-2] = dst[n-1]
 		dst = dst[:n-1]
@@ -96,18 +96,17 @@ func AppendFloat(dst []byte, v float64) []byte {
 // AppendBool appends true or false.
 func AppendBool(dst []byte, v bool) []byte { return strconv.AppendBool(dst, v) }
 
-// AppendBlob appends v as a string of standard base64 with padding. The wire
-// does not mark it as a blob: the client knows by the column.
+// AppendBlob appends v as a string of standard base64 with padding. Nothing marks
+// the string as a blob: the client knows by the column.
 func AppendBlob(dst, v []byte) []byte {
 	dst = append(dst, '"')
 	dst = base64.StdEncoding.AppendEncode(dst, v)
 	return append(dst, '"')
 }
 
-// AppendValue appends a value as SQLite has them (nil, int64, float64, string,
-// []byte) or a Go value that stands for one (bool and the other widths of
-// numbers). A nil []byte is an empty blob, not null. Any other type is a fault
-// of the caller, and panics.
+// AppendValue appends a value of one of SQLite's types (nil, int64, float64, string,
+// []byte), a bool, or a number of another width. A nil []byte is an empty blob, not
+// null. AppendValue panics if v has any other type.
 func AppendValue(dst []byte, v any) []byte {
 	switch v := v.(type) {
 	case nil:
@@ -153,8 +152,8 @@ func appendOtherNumber(dst []byte, v any) []byte {
 	panic(fmt.Sprintf("syncproto: AppendValue: a row has no values of type %T", v))
 }
 
-// AppendRow appends a row: its values in column order, in brackets. It takes
-// what AppendValue takes.
+// AppendRow appends a row: its values in column order, in brackets. The values must
+// have the types that AppendValue accepts.
 func AppendRow(dst []byte, values []any) []byte {
 	dst = append(dst, '[')
 	for i, v := range values {
@@ -166,8 +165,8 @@ func AppendRow(dst []byte, values []any) []byte {
 	return append(dst, ']')
 }
 
-// AppendSeparator appends the comma between two elements: nothing where dst is
-// empty or ends in an opening bracket or brace, that is before the first.
+// AppendSeparator appends a comma between two elements. It appends nothing before the
+// first: if dst is empty or ends in an opening bracket or brace.
 func AppendSeparator(dst []byte) []byte {
 	if n := len(dst); n == 0 || dst[n-1] == '[' || dst[n-1] == '{' {
 		return dst

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// escapeLen is the length of the escape that data begins with: 2, 6 for \uXXXX,
-// 0 for none that JSON knows.
+// escapeLen returns the length of the escape at the beginning of data: 2, 6 for
+// \uXXXX, or 0 if JSON does not have this escape.
 func escapeLen(data []byte) int {
 	if len(data) < 2 {
 		return 0
@@ -22,9 +22,8 @@ func escapeLen(data []byte) int {
 	return 0
 }
 
-// unescape appends the text of a string's inside, which was scanned before. It
-// stops with false once that is over limit bytes, or at half of a surrogate
-// pair.
+// unescape appends the text of a string, given without its quotes and scanned before.
+// ok is false if the text is over limit bytes or has half of a surrogate pair.
 func unescape(dst, inner []byte, limit int) (out []byte, ok bool) {
 	out = dst
 	for i := 0; i < len(inner); {
@@ -67,8 +66,8 @@ func unescapeByte(c byte) byte {
 	return c // " \ /
 }
 
-// escapedRune reads \uXXXX, or two of them that make a pair; n is their
-// length, 0 for half of a pair.
+// escapedRune reads \uXXXX, or two of them that make a surrogate pair. n is their
+// length, or 0 for half of a pair.
 func escapedRune(data []byte) (r rune, n int) {
 	r, _ = hex4(data[2:])
 	if !utf16.IsSurrogate(r) {

@@ -1,12 +1,12 @@
 package syncproto
 
-// DefaultPageBytes is the size at which a sync or update frame should end and
-// the next one begin, in bytes of encoded rows. A row is never split, so a
-// frame can be longer by one row.
+// DefaultPageBytes is the size, in bytes of encoded rows, at which a sync or update
+// frame should end and the next one begin. A row is never split, so a frame can be
+// longer by one row.
 const DefaultPageBytes = 256 << 10
 
-// Frames that hold rows are written in three steps: …Start, then rows, each
-// with AppendSeparator before it, then …End:
+// A frame with rows is written in three steps: …Start, then each row after an
+// AppendSeparator, then …End:
 //
 //	b = AppendSyncStart(b, "todos")
 //	for each row {
@@ -15,9 +15,9 @@ const DefaultPageBytes = 256 << 10
 //	}
 //	b = AppendSyncEnd(b, cursor)
 //
-// Rows that were encoded alone (AppendSeparator and AppendRow on an empty
-// slice) can be copied between a Start and an End, and are what AppendSuccess
-// and AppendUpdate take.
+// Rows that were encoded separately (AppendSeparator and AppendRow on an empty
+// slice) can be copied between a Start and an End. AppendSuccess and AppendUpdate
+// take such rows.
 
 // AppendSyncStart begins an answer to sync.
 func AppendSyncStart(dst []byte, channel string) []byte {
@@ -26,8 +26,8 @@ func AppendSyncStart(dst []byte, channel string) []byte {
 	return append(dst, `,"payload":[`...)
 }
 
-// The cursor of a frame is a [Cursor]'s text: what a client has when it has applied the
-// frame and those before it. It is copied as it is; empty for a frame that has none.
+// The cursor of a frame is the text of a [Cursor]: what a client has after it has applied
+// this frame and those before it. It is copied as it is, and empty for a frame without one.
 
 func appendEnd(dst []byte, cursor string) []byte {
 	return append(appendPlace(dst, `,"cursor":"`, cursor), '}')
@@ -42,8 +42,8 @@ func appendPlace(dst []byte, name, cursor string) []byte {
 	return append(dst, '"')
 }
 
-// AppendSyncReset appends the frame in front of an answer to sync that is to replace
-// what the client has of the channel.
+// AppendSyncReset appends the first frame of an answer to sync that replaces what the
+// client has of the channel.
 func AppendSyncReset(dst []byte, channel string, why Reset) []byte {
 	dst = AppendSyncStart(dst, channel)
 	dst = append(dst, `],"reset":"`...)
@@ -54,8 +54,8 @@ func AppendSyncReset(dst []byte, channel string, why Reset) []byte {
 // AppendSyncEnd ends the last, or only, page of an answer to sync.
 func AppendSyncEnd(dst []byte, cursor string) []byte { return appendEnd(append(dst, ']'), cursor) }
 
-// AppendSyncMore ends a page of an answer to sync that others follow. at is the cursor
-// of the commit after which its rows were read; empty for none.
+// AppendSyncMore ends a page of an answer to sync that is not the last. at is the cursor
+// of the commit after which its rows were read, or empty.
 func AppendSyncMore(dst []byte, at string) []byte {
 	dst = append(dst, `],"more":true`...)
 	return append(appendPlace(dst, `,"at":"`, at), '}')
@@ -71,8 +71,8 @@ func AppendUpdateStart(dst []byte, channel string) []byte {
 // AppendUpdateEnd ends a broadcast of changed rows.
 func AppendUpdateEnd(dst []byte, cursor string) []byte { return appendEnd(append(dst, ']'), cursor) }
 
-// AppendUpdate appends a whole broadcast of already encoded rows: rows and
-// commas between them, without the outer brackets.
+// AppendUpdate appends a complete broadcast of changed rows. rows are already encoded,
+// with commas between them and without the outer brackets.
 func AppendUpdate(dst []byte, channel string, rows []byte, cursor string) []byte {
 	dst = AppendUpdateStart(dst, channel)
 	dst = append(dst, rows...)
@@ -85,15 +85,14 @@ func AppendDeleteAll(dst []byte, channel, cursor string) []byte {
 	return appendEnd(AppendString(dst, channel), cursor)
 }
 
-// AppendException appends the answer to a frame that has no id and channel to
-// answer under.
+// AppendException appends the answer to a frame that has no id to be answered under.
 func AppendException(dst []byte, code Code, message string) []byte {
 	dst = appendExceptionStart(dst, code, message)
 	return append(dst, '}')
 }
 
-// AppendChannelException appends the answer to a frame without an id whose
-// channel is known: a sync that was refused.
+// AppendChannelException appends the answer to a refused sync: a frame without an id
+// whose channel is known.
 func AppendChannelException(dst []byte, channel string, code Code, message string) []byte {
 	dst = appendExceptionStart(dst, code, message)
 	dst = append(dst, `,"channel":`...)
@@ -108,8 +107,8 @@ func appendExceptionStart(dst []byte, code Code, message string) []byte {
 	return AppendString(dst, string(code))
 }
 
-// AppendRoomError appends the frame that tells why the connection as a whole
-// is refused; a close follows it. It is the body of HTTP errors, too.
+// AppendRoomError appends the frame that says why the connection as a whole is
+// refused. A close follows it. It is also the body of HTTP errors.
 func AppendRoomError(dst []byte, code Code, message string) []byte {
 	dst = append(dst, `{"error":{"code":`...)
 	dst = AppendString(dst, string(code))

@@ -1,15 +1,15 @@
 package syncproto
 
-// DecodeHead reads what the beginning of a message shows that is too long to be held: head is
-// its first bytes, in which it need not end. Kind is KindAction or KindSync where that can be
-// told, and Channel, ID, Client and Mutation are set where they stand in head and are in order;
-// nothing else is. Client and Mutation are set together or not at all.
+// DecodeHead reads the beginning of a message that is too long to be held in memory. head is
+// its first bytes. Kind is KindAction or KindSync if head shows it. Channel, ID, Client and
+// Mutation are set if head has them in valid form; Client and Mutation are set together or not
+// at all. No other field is set.
 //
 // A client whose messages may be too long writes these members before the payload.
 func DecodeHead(head []byte) Message {
 	s := scanner{data: head, maxDepth: maxMaxDepth}
-	s.message()                                   // its fault is that it does not end
-	if s.fields[fieldMutation].end == len(head) { // it may have more digits
+	s.message()                                   // fails, because the message does not end
+	if s.fields[fieldMutation].end == len(head) { // the number may have more digits
 		s.fields[fieldMutation] = token{}
 	}
 	var m Message

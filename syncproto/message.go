@@ -2,7 +2,7 @@ package syncproto
 
 import "encoding/json"
 
-// Kind tells what a client's message asks for.
+// A Kind says what a client's message asks for.
 type Kind uint8
 
 // The kinds of a client's message. The zero Kind is none of them.
@@ -13,12 +13,12 @@ const (
 	KindAction
 	// KindOther is any other JSON object, for the room's own OnMessage.
 	KindOther
-	// KindPresence says what the others are to see of the client: {"presence": …}. To a
-	// room without presence it is one of the room's own, as KindOther.
+	// KindPresence says what the client shows to the others: {"presence": …}. A room
+	// without presence gets it as one of its own messages, like KindOther.
 	KindPresence
 )
 
-// String gives the kind's name, for logs and tests.
+// String returns the kind's name, for logs and tests.
 func (k Kind) String() string {
 	switch k {
 	case KindSync:
@@ -33,71 +33,71 @@ func (k Kind) String() string {
 	return "none"
 }
 
-// Message is one message of a client, as [Decode] read it. Strings are copies;
-// Payload, Action and Presence are slices of the decoded frame, and valid as long as it.
+// A Message is one message of a client, as [Decode] reads it. Its strings are copies.
+// Payload, Action and Presence are slices of the decoded frame and valid as long as it is.
 type Message struct {
 	Kind Kind
 
-	// Channel is set with KindSync and KindAction: 1 to MaxNameBytes of UTF-8,
-	// which need not be the name of anything.
+	// Channel is set with KindSync and KindAction: 1 to MaxNameBytes of UTF-8. A
+	// channel of this name need not exist.
 	Channel string
 	// From is set with KindSync: how far the client's rows go.
 	From From
-	// Since is set with KindSync: whether the client asks by a cursor, which wins over
-	// From, and Cursor is that cursor where it is SinceCursor.
+	// Since is set with KindSync: whether the client asks by a cursor, which takes
+	// precedence over From. Cursor is that cursor if Since is SinceCursor.
 	Since  SinceKind
 	Cursor Cursor
-	// ID is set with KindAction: 1 to MaxNameBytes of UTF-8 by which the client
-	// knows the reply.
+	// ID is set with KindAction: 1 to MaxNameBytes of UTF-8, by which the client
+	// recognises the reply.
 	ID string
-	// Client and Mutation are set with a KindAction that is numbered: 1 to MaxNameBytes
-	// of UTF-8, and 1 to MaxMutation. They are "" and 0 together.
+	// Client and Mutation are set with a numbered KindAction: 1 to MaxNameBytes of
+	// UTF-8, and 1 to MaxMutation. Otherwise they are "" and 0.
 	Client   string
 	Mutation uint64
 	// ActionType is set with KindAction: the action's "type".
 	ActionType string
-	// Payload is the action's "payload" as it stood in the frame: nil when it
-	// was absent, the four bytes of null when it was null.
+	// Payload is the action's "payload" as written in the frame: nil if it is
+	// absent, the four bytes of null if it is null.
 	Payload json.RawMessage
-	// Action is the whole "action" object as it stood in the frame.
+	// Action is the whole "action" object as written in the frame.
 	Action json.RawMessage
-	// Presence is set with KindPresence: the value as it stood in the frame, the four bytes
-	// of null when it was null. It may be over MaxPresenceBytes.
+	// Presence is set with KindPresence: the value as written in the frame, the four
+	// bytes of null if it is null. It may be over MaxPresenceBytes.
 	Presence json.RawMessage
 }
 
-// MaxPresenceBytes is the longest presence of a client, as it stands in the frame. [Decode]
-// leaves it to those who know whether the room has presence.
+// MaxPresenceBytes is the longest presence of a client, as written in the frame. [Decode]
+// does not check it, because only the caller knows whether the room has presence.
 const MaxPresenceBytes = 16 << 10
 
-// MaxMutation is the highest number that an action can have: what a JavaScript number
-// counts to.
+// MaxMutation is the highest number that an action can have: the highest integer to which a
+// JavaScript number counts exactly.
 const MaxMutation = 1<<53 - 1
 
-// SinceKind tells whether a sync asks by a cursor.
+// A SinceKind says whether a sync asks by a cursor.
 type SinceKind uint8
 
 // The forms of "cursor".
 const (
 	SinceFrom   SinceKind = iota // absent: From counts
-	SinceStart                   // null: the client holds nothing, and takes cursors
+	SinceStart                   // null: the client has nothing yet and uses cursors
 	SinceCursor                  // a cursor
 )
 
-// FromKind tells in what form a client said how far its rows go.
+// A FromKind is the form in which a client says how far its rows go.
 type FromKind uint8
 
 // The forms of "from".
 const (
-	FromNone  FromKind = iota // null or absent: the client holds nothing
+	FromNone  FromKind = iota // null or absent: the client has nothing
 	FromInt                   // a number without fraction that fits 64 bits
 	FromFloat                 // any other number; always finite
 	FromText                  // a string, 0 to MaxNameBytes
 )
 
-// From is the highest updated_at or deleted_at that a client has seen, in the
-// form in which the server once wrote it. The field for its Kind is set, the
-// others are zero.
+// A From is the highest updated_at or deleted_at that a client has seen, in the
+// form in which the server wrote it. The field for its Kind is set, the others are
+// zero.
 type From struct {
 	Kind  FromKind
 	Int   int64
@@ -105,7 +105,7 @@ type From struct {
 	Text  string
 }
 
-// Value gives what From holds as nil, int64, float64 or string.
+// Value returns the content of f as nil, int64, float64 or string.
 func (f From) Value() any {
 	switch f.Kind {
 	case FromInt:
@@ -118,31 +118,31 @@ func (f From) Value() any {
 	return nil
 }
 
-// Error is a frame that was refused. Its Message was written for the client:
-// it names the fault and the byte (from 0) at which it was found.
+// An Error describes a refused frame. Its Message is written for the client and names
+// the fault and the byte, counted from 0, at which it was found.
 type Error struct {
 	Code    Code
 	Message string
-	// Offset is the byte at which the fault was found, -1 where it has no place
-	// of its own (a field that is absent, a frame that is too large).
+	// Offset is the byte at which the fault was found, or -1 if the fault has no place
+	// of its own (an absent field, a frame that is too large).
 	Offset int
-	// Kind is what the frame was to be, as far as it was read; 0 = unknown.
+	// Kind is the kind of the frame as far as it was read, or 0 if it is unknown.
 	Kind Kind
-	// ID and Channel are the frame's, where they were read and are in order;
-	// empty otherwise.
+	// ID and Channel are the frame's, if they were read and are valid. Otherwise they
+	// are empty.
 	ID, Channel string
-	// Client and Mutation are those of a numbered action whose ID and Channel are set, where
-	// they were read and are in order; "" and 0 otherwise.
+	// Client and Mutation are those of a numbered action whose ID and Channel are set,
+	// if they were read and are valid. Otherwise they are "" and 0.
 	Client   string
 	Mutation uint64
 }
 
-// Error gives the code and the message.
+// Error returns the code and the message.
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
-// AppendFrame appends the frame that answers the refused one: an error reply
-// where the client can tell by id and channel which of its actions it is for
-// (it then need not wait for its time-out), an exception otherwise.
+// AppendFrame appends the frame that answers the refused one. It is an error reply if
+// id and channel tell the client which of its actions it answers, so that the client
+// need not wait for its time-out. Otherwise it is an exception.
 func (e *Error) AppendFrame(dst []byte) []byte {
 	if e.Kind == KindAction && e.ID != "" && e.Channel != "" {
 		return AppendError(dst, e.Channel, e.ID, e.Code, e.Message)

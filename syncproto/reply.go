@@ -1,50 +1,50 @@
 package syncproto
 
-// The replies to actions. A reply to a numbered action says what has become of its number,
-// so that a client never has to guess it from the code.
+// The replies to actions. A reply to a numbered action says what happened to its number, so
+// that a client never has to guess it from the code.
 
 import (
 	"encoding/json"
 	"strconv"
 )
 
-// A Number says in a reply what has become of the action's number.
+// A Number says in a reply what happened to the action's number.
 type Number string
 
 // The fates of a number.
 const (
 	// NumberNone: the action has no number. The reply does not have the field.
 	NumberNone Number = ""
-	// NumberUsed: the number has its outcome, which this reply says, and the next one may come.
+	// NumberUsed: the number has its outcome, which is this reply, and the next one may come.
 	NumberUsed Number = "used"
 	// NumberKept: the action has no outcome, nothing of it was applied, and the room still waits
 	// for the number.
 	NumberKept Number = "kept"
 )
 
-// A Reply is the reply to an action. Without a Code it is a success, else an error. The
-// fields of the other kind are not written.
+// A Reply is the reply to an action. It is a success if it has no Code, and otherwise an
+// error. The fields of the other kind are not written.
 type Reply struct {
 	Channel, ID string // the action's
 	Number      Number
 
 	// Of a success.
 
-	Rows   []byte          // rows that it changed, encoded, with commas between and without the outer brackets
-	Value  json.RawMessage // what the room's code gave to the caller, encoded; nil: nothing
-	Resync bool            // the rows are not in the reply: the client is to sync the channel again
-	Cursor string          // what the client has now; "": none
+	Rows   []byte          // the rows that the action changed, encoded, with commas between and without the outer brackets
+	Value  json.RawMessage // the value that the room's code returns to the caller, encoded; nil if there is none
+	Resync bool            // the rows are not in the reply: the client must sync the channel again
+	Cursor string          // what the client has now; "" if there is none
 
 	// Of an error.
 
 	Code    Code
 	Message string // for people
-	Next    uint64 // the number that the room waits for; 0: it is not said
-	Now     int64  // the server's time, Unix milliseconds; 0: it is not said
+	Next    uint64 // the number that the room waits for; 0 leaves the field out
+	Now     int64  // the server's time in Unix milliseconds; 0 leaves the field out
 }
 
-// AppendReply appends a reply. Rows and Value are copied as they are: it is the caller's
-// business that they are JSON.
+// AppendReply appends a reply. Rows and Value are copied as they are, so the caller must make
+// sure that they are JSON.
 func AppendReply(dst []byte, r Reply) []byte {
 	if r.Code != "" {
 		return appendErrorReply(dst, r)

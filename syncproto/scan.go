@@ -1,8 +1,7 @@
 package syncproto
 
-// The scanner: one pass over a frame that checks the JSON grammar and UTF-8 and
-// notes where the fields of a message stand. It makes no values and allocates
-// nothing.
+// The scanner reads a frame once. It checks the JSON grammar and UTF-8, and notes where
+// the fields of a message are. It makes no values and allocates nothing.
 
 import (
 	"strconv"
@@ -57,7 +56,7 @@ const (
 	tokenObject
 )
 
-// token is where a value stands in the frame: data[start:end].
+// token is the place of a value in the frame: data[start:end].
 type token struct {
 	start, end int
 	kind       tokenKind
@@ -67,7 +66,7 @@ type token struct {
 func (t token) present() bool { return t.kind != tokenNone }
 func (t token) boolean() bool { return t.kind == tokenTrue || t.kind == tokenFalse }
 
-// place is the offset for an error about this value, -1 if it is absent.
+// place returns the offset for an error about this value, or -1 if it is absent.
 func (t token) place() int {
 	if !t.present() {
 		return -1
@@ -75,7 +74,7 @@ func (t token) place() int {
 	return t.start
 }
 
-// level tells which of a message's objects is being read.
+// level says which of a message's objects is being read.
 type level uint8
 
 const (
@@ -84,8 +83,8 @@ const (
 	levelAction               // its "action"
 )
 
-// scanner's methods return false when the frame is refused; fault and faultAt
-// then say why and where. It is used once, by one goroutine.
+// scanner's methods return false if the frame is refused. Then fault and faultAt
+// say why and where. A scanner is used once, by one goroutine.
 type scanner struct {
 	data     []byte
 	pos      int
@@ -145,8 +144,7 @@ func (s *scanner) space() {
 	}
 }
 
-// value reads one value; depth is the level that it stands on if it is an array
-// or an object.
+// value reads one value. depth is its level if it is an array or an object.
 func (s *scanner) value(depth int, in level) (token, bool) {
 	s.space()
 	t := token{start: s.pos}
@@ -241,7 +239,7 @@ func (s *scanner) object(depth int, in level) bool {
 	}
 }
 
-// next reads what stands behind an element: a comma (more), or the end.
+// next reads what follows an element: a comma (more), or the end.
 func (s *scanner) next(end byte, wanted string) (more, ok bool) {
 	s.space()
 	if s.pos < len(s.data) {
@@ -280,7 +278,7 @@ func (s *scanner) member(depth int, in level) bool {
 	below := levelInner
 	if f == fieldAction {
 		below = levelAction
-		// An earlier "action" of the same message counts no more.
+		// An earlier "action" of the same message no longer counts.
 		s.fields[fieldType], s.fields[fieldPayload] = token{}, token{}
 	}
 	t, ok := s.value(depth+1, below)
@@ -290,7 +288,7 @@ func (s *scanner) member(depth int, in level) bool {
 	return ok
 }
 
-// fieldNamed finds the field of that name, which may be written with escapes.
+// fieldNamed returns the field of that name, which may be written with escapes.
 func fieldNamed(name []byte, escaped bool, in level) field {
 	if escaped {
 		const longest = 8 // "mutation", "presence"
@@ -335,7 +333,7 @@ func fieldNamed(name []byte, escaped bool, in level) field {
 	return fieldNone
 }
 
-// str reads a string: quotes, escapes and UTF-8 are checked, nothing is made.
+// str reads a string. It checks quotes, escapes and UTF-8.
 func (s *scanner) str() (escaped, ok bool) {
 	start := s.pos
 	data := s.data

@@ -26,7 +26,7 @@ type stockSpeech struct {
 	again   bool             // sends an action without an answer once more, under its id
 }
 
-// remembered is how long a room remembers a connection id (PROTOCOL.md, Coming back).
+// remembered is how long a room remembers a connection id (PROTOCOL.md, Resume).
 const remembered = 7 * 24 * time.Hour
 
 func newStockSpeech(c *client) *stockSpeech {
