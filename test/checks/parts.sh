@@ -21,13 +21,17 @@ missing() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# apt installs Debian packages where that is possible, that is for root on a machine with apt-get; else it does nothing.
+# apt installs Debian packages where that is possible, that is for root on a machine with apt-get; else it does nothing. One
+# installation runs at a time.
 apt() {
   have apt-get && [ "$(id -u)" = 0 ] || return 0
   echo "installing $*"
   export DEBIAN_FRONTEND=noninteractive
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null || true
+  installing sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"' apt "$@" >/dev/null || true
 }
+
+# installing runs a command while nothing else is being installed.
+installing() { mkdir -p .bin && flock .bin/apt.lock "$@"; }
 
 # checker installs a pinned tool into the project's own .bin and prints its path.
 checker() {
@@ -50,6 +54,10 @@ part_setup() {
   go mod download
   have gcc || apt gcc libc6-dev # the race detector needs a C compiler; Den itself is built without
   have node && node --version || echo 'no node: the page cannot be tested'
+  case " $PARTS " in *' web '*)
+    # The web part comes last and needs a browser, so the browser is installed beside the other parts.
+    { [ -n "$(chromium_path)" ] || apt chromium; } >.bin/logs/chromium.txt 2>&1 &
+  esac
 }
 
 part_format() {
@@ -145,25 +153,23 @@ seconds() {
   esac
 }
 
+# declaring prints the packages whose tests declare functions with a prefix, such as Benchmark. To ask go test for them would
+# link the tests of all packages.
+declaring() {
+  grep -rlE --include='*_test.go' --exclude-dir=node_modules --exclude-dir='.?*' "^func $1[A-Z]" . | xargs -r -n1 dirname | sort -u
+}
+
 # Fuzz targets are found, not listed: a new one is run from the day it is written. SQLite is compiled once more for them,
 # with counters; no target runs it, so it goes without the optimiser.
 part_fuzz() {
-  local listed line names=() count=0
-  listed=$(go test $lean -list '^Fuzz' ./...) || { echo "$listed"; exit 1; }
-  while read -r line; do
-    case $line in
-      Fuzz*) names+=("$line") ;;
-      'ok '*)
-        for name in ${names[@]+"${names[@]}"}; do
-          set -- $line
-          echo "--- $name in $2"
-          fuzz "$name" "$2"
-          count=$((count + 1))
-        done
-        names=()
-        ;;
-    esac
-  done <<<"$listed"
+  local package name count=0
+  for package in $(declaring Fuzz); do
+    for name in $(grep -hoE '^func Fuzz[A-Z][A-Za-z0-9_]*' "$package"/*_test.go | cut -c6-); do
+      echo "--- $name in $package"
+      fuzz "$name" "$package"
+      count=$((count + 1))
+    done
+  done
   [ "$count" -gt 0 ] || { note 'no fuzz target was found'; exit 1; }
   note "$count targets, $FUZZTIME each"
 }
@@ -184,7 +190,7 @@ part_bench() {
   local logs=.bin/logs
   [ "$BENCHTIME" = 1x ] || export DEN_BENCH_FULL=1 # the log's size after a million actions
   mkdir -p "$logs"
-  go test $lean -run '^$' -bench . -benchtime "$BENCHTIME" -timeout 20m ./... | tee "$logs/bench.txt"
+  go test $lean -run '^$' -bench . -benchtime "$BENCHTIME" -timeout 20m $(declaring Benchmark) | tee "$logs/bench.txt"
   grep -q '^Benchmark' "$logs/bench.txt" || { note 'no benchmark was found'; exit 1; }
   awk '/^Benchmark/ {
     for (i = 3; i < NF; i += 2) if ($(i+1) ~ /ratio/) printf "%-28s %8s %s\n", $1, $i, $(i+1)
@@ -236,7 +242,7 @@ part_edges-soak() {
 part_web() {
   local browser
   have node && have npm || missing 'Node.js with npm is missing: the page and the wire were not tested'
-  browser=$(chromium_path)
+  browser=$(installed_chromium)
   [ -n "$browser" ] || { apt chromium; browser=$(chromium_path); }
   cd test/web
   npm ci --no-audit --no-fund
@@ -244,6 +250,9 @@ part_web() {
   npm test # without a browser its tests skip themselves
   [ -n "$browser" ] || missing 'Chromium is missing (apt-get install chromium): the page was not tested in a browser'
 }
+
+# installed_chromium waits for the installation that setup began.
+installed_chromium() { have flock && installing true; chromium_path; }
 
 chromium_path() { command -v chromium || command -v chromium-browser || command -v google-chrome || true; }
 

@@ -29,6 +29,7 @@ run_part() {
   return "$code"
 }
 
+export PARTS="$*"
 for part in "$@"; do
   run_part "$part" || [ "$part" != setup ] || break
 done
