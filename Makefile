@@ -45,7 +45,7 @@ compare:
 	@go run ./test/compare -pairs '$(PAIRS)' -base '$(BASE)' -bench '$(value BENCH)' -dir '$(DIR)'
 
 mutants:
-	@go run ./test/mutants -pkg '$(PKG)' -seed '$(SEED)' -n '$(N)'
+	@go run ./test/mutants -pkg '$(PKG)' -seed '$(SEED)' -n '$(N)' -list '$(LIST)'
 
 soak:
 	@FUZZTIME=$(DURATION) BENCHTIME=2s $(RUN) setup cross-soak unit-soak fuzz crash-soak linear-soak sim-soak torture-soak sockets-soak edges-soak bugs bench

@@ -81,6 +81,32 @@ func TestBatchEndsWithItsTime(t *testing.T) {
 	}
 }
 
+// TestBatchEndsForOneThatWaits: a batch with the only message of a client takes no further one of those who have more waiting
+// 2 ms after it began.
+func TestBatchEndsForOneThatWaits(t *testing.T) {
+	h, p := open(t)
+	var early tally
+	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", early.counted)
+	act(alice, "h", "hang", object{})
+	within(t, p.entered, "the first hook to begin")
+	act(bob, "slow", "hang", object{})
+	act(alice, "slower", "hang", object{})
+	act(alice, "last", "hang", object{})
+	p.block <- struct{}{}
+	within(t, p.entered, "the second hook to begin")
+	before := len(early.seen())
+	h.Clock.Advance(2 * time.Millisecond)
+	p.block <- struct{}{}
+	within(t, p.entered, "the third hook to begin")
+	if len(early.seen()) == before {
+		t.Error("a reply waits for the hook of one who has more messages waiting")
+	}
+	close(p.block)
+	if e := bob.Next(); e.Kind == "" {
+		t.Errorf("got %s", e.Data)
+	}
+}
+
 // A listener is a link that hears of the answer to the action "quick".
 type listener struct {
 	room.Link

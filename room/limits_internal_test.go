@@ -253,6 +253,56 @@ func TestHostMemories(t *testing.T) {
 	}
 }
 
+// The failures of so many rooms are remembered, the newest; and the panic that disables an action is the third alone.
+func TestHostFaults(t *testing.T) {
+	var f failures
+	start := time.UnixMilli(1_700_000_000_000)
+	room := func(i int) Key { return Key{Namespace: "n", Room: fmt.Sprint(i)} }
+	known := func(i int) bool {
+		_, there := f.of(room(i))
+		return there
+	}
+	for i := range maxFailures {
+		f.note(room(i), errors.New("no"), start.Add(time.Duration(i)))
+	}
+	if !known(0) || !known(maxFailures-1) {
+		t.Errorf("at the limit %d are remembered", len(f.rooms))
+	}
+	f.note(room(maxFailures), errors.New("no"), start.Add(time.Hour))
+	if known(0) || !known(1) || !known(maxFailures) {
+		t.Error("beyond it the oldest is remembered, or another is not")
+	}
+
+	var p panics
+	var disables []bool
+	for range maxPanics + 1 {
+		disables = append(disables, p.note(culprit{action: "a", subject: "s"}, start))
+	}
+	if got := fmt.Sprint(disables); got != "[false false true false]" {
+		t.Errorf("panics of one user disable the action: %s", got)
+	}
+}
+
+// A turn knows who has come and gone in it, before that is written down.
+func TestRosterOfATurn(t *testing.T) {
+	turn := &turn{life: &life{}}
+	came, gone := noteKey{1, 1}, noteKey{1, 2}
+	turn.life.roster.known = map[noteKey]struct{}{gone: {}}
+	expect := func(when string, knowsCame, knowsGone bool) {
+		t.Helper()
+		if a, b := turn.knows(came), turn.knows(gone); a != knowsCame || b != knowsGone {
+			t.Errorf("%s: knows %v and %v", when, a, b)
+		}
+	}
+	expect("at first", false, true)
+	turn.stage(note{came, new(hibernate.Connection)})
+	expect("when one has come", true, true)
+	turn.stage(note{gone, nil})
+	expect("when the other has gone", true, false)
+	turn.stage(note{came, nil})
+	expect("when both have gone", false, false)
+}
+
 // How many rooms may be awake with so many descriptors.
 func TestCheckDescriptors(t *testing.T) {
 	for _, c := range []struct {

@@ -24,6 +24,7 @@ func TestMachineMemory(t *testing.T) {
 		{"more than the machine", "0::/\n", map[string]string{"memory.max": "99999999999999\n"}, machine},
 		{"version 1", "11:cpu,cpuacct:/x\n4:memory:/x\n", map[string]string{"memory/x/memory.limit_in_bytes": "268435456\n"}, 256 << 20},
 		{"version 1 without one", "4:memory:/x\n", map[string]string{"memory/x/memory.limit_in_bytes": "9223372036854771712\n"}, machine},
+		{"a name with a colon", "0::/a:b\n", map[string]string{"a:b/memory.max": "1073741824\n"}, 1 << 30},
 		{"nonsense", "4\n::\n0::/a\n", map[string]string{"a/memory.max": "lots\n"}, machine},
 	} {
 		root := t.TempDir()

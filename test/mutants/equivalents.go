@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -41,6 +42,16 @@ func readEquivalents(path string) (map[equivalence]string, error) {
 		known[equivalence{fields[0], fields[1], fields[2], fields[3], fields[4]}] = fields[5]
 	}
 	return known, lines.Err()
+}
+
+// listed are those of some mutants that a file names, with lines as a run prints them.
+func listed(all []mutant, path string) ([]mutant, error) {
+	text, err := os.ReadFile(path)
+	named := make(map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		named[strings.TrimSpace(line)] = true
+	}
+	return slices.DeleteFunc(all, func(m mutant) bool { return !named[strings.TrimSpace(equivalenceOf(m).line())] }), err
 }
 
 // line is how a mutant is written in the file, but for the reason.

@@ -4,6 +4,7 @@
 //	make mutants                        50 changes in each package
 //	make mutants PKG=room               in one package
 //	make mutants PKG=room N=20 SEED=7   other 20 of them
+//	make mutants PKG=room LIST=file     those that the file names, with lines that a run printed of its survivors
 //
 // The sample is drawn by SEED from all places that mutate.go finds, in an order that depends on nothing else, so that a run
 // can be repeated. The source on the disk stays as it is: the compiler is given changed files as an overlay, which hold the whole
@@ -81,6 +82,7 @@ type options struct {
 	n    int
 	seed uint64
 	own  bool
+	list string
 	out  io.Writer
 }
 
@@ -90,6 +92,7 @@ func main() {
 	flag.IntVar(&o.n, "n", 50, "how many changes are tried in each package")
 	flag.Uint64Var(&o.seed, "seed", 1, "draws the sample")
 	flag.BoolVar(&o.own, "own", false, "run only the package's own tests")
+	flag.StringVar(&o.list, "list", "", "a `file` of lines that a run printed of survivors: they alone are tried")
 	flag.Parse()
 	o.out = os.Stdout
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -107,7 +107,10 @@ func TestEquivalents(t *testing.T) {
 	if err != nil || known[equivalenceOf(found[3])] != "a and b are never alike" || known[equivalenceOf(found[4])] != "" {
 		t.Errorf("got %v, %v", known, err)
 	}
-	write(equivalenceOf(found[3]).line() + "\n")
+	write("  " + equivalenceOf(found[3]).line() + "\n    " + strings.TrimSpace(equivalenceOf(found[6]).line()))
+	if some, err := listed(slices.Clone(found), path); err != nil || found[6].new != "" || !slices.Equal(some, []mutant{found[3], found[6]}) {
+		t.Errorf("listed are %v, %v", some, err)
+	}
 	if _, err := readEquivalents(path); err == nil {
 		t.Error("a line without a reason was accepted")
 	}

@@ -60,6 +60,11 @@ func try(ctx context.Context, o options, s subject, known map[equivalence]string
 	if err != nil {
 		return r, err
 	}
+	if o.list != "" {
+		if all, err = listed(all, o.list); err != nil {
+			return r, err
+		}
+	}
 	own := &rig{pkg: s.path, sound: make(map[string]bool)}
 	if own.reach, err = measure(ctx, t.dir, s.path); err != nil {
 		return r, err
