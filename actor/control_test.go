@@ -390,6 +390,90 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
+// TestShutdownOfOneThatHasGone has an actor end by itself while Shutdown waits for others that come before it.
+func TestShutdownOfOneThatHasGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s := newTest(t, scripted{receive: each(func(_ *scripted, e *Envelope) error {
+			if e.Message == "hangs" {
+				<-release
+			}
+			return nil
+		})}, Options{})
+		last, place := Key{}, -1
+		keys := make([]Key, 2*stopWorkers)
+		for i := range keys {
+			keys[i] = Key{"rooms", fmt.Sprint(i)}
+			for at := range s.shards { // Shutdown takes one after another
+				if s.shard(keys[i]) == &s.shards[at] && at > place {
+					last, place = keys[i], at
+				}
+			}
+		}
+		for _, k := range keys {
+			mustSend(t, s, k, map[bool]string{true: "returns", false: "hangs"}[s.shard(k) == s.shard(last)], nil)
+		}
+		synctest.Wait()
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(t.Context()) }() // ends when all have
+		synctest.Wait()
+		if err := s.Kill(t.Context(), last); err != nil {
+			t.Error(err)
+		}
+		close(release)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestStopOverAbandon: what a life that hung had not begun is served before Stop returns, as all that was queued when it was
+// called is.
+func TestStopOverAbandon(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		release := make(chan struct{})
+		r := newReplies(t)
+		s := newTest(t, scripted{receive: func(s *scripted, batch []*Envelope) error {
+			if s.life == 1 {
+				batch[0].Begin()
+				<-release
+			}
+			time.Sleep(time.Second)
+			for _, e := range batch {
+				e.Reply(nil, nil)
+			}
+			return nil
+		}}, Options{MaxBatch: 3})
+		mustSend(t, s, key, "first", r.to("first"))
+		synctest.Wait()
+		for _, m := range []string{"begun", "spared", "too"} {
+			mustSend(t, s, key, m, r.to(m))
+		}
+		release <- struct{}{}
+		time.Sleep(2 * time.Second)
+		stopped := make(chan error, 1)
+		go func() { // ends when all is served
+			stopped <- s.Stop(t.Context(), key)
+			r.complete()
+		}()
+		synctest.Wait()
+		if !s.Abandon(key, 1) {
+			t.Error("not abandoned")
+		}
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		unavailable(t, r.err("begun"))
+		for _, m := range []string{"first", "spared", "too"} {
+			if err := r.err(m); err != nil {
+				t.Errorf("%s: %v", m, err)
+			}
+		}
+		close(release)
+		time.Sleep(2 * time.Second) // the first life's call returns
+	})
+}
+
 // TestShutdownGivesUp: ctx ends the waiting for a life that hangs; it doesn't keep the
 // others from ending; Start's context tells those that wait in it.
 func TestShutdownGivesUp(t *testing.T) {

@@ -79,7 +79,7 @@ func TestInboxOrder(t *testing.T) {
 	for b.len() > 0 {
 		take(b.len())
 	}
-	if put != took || b.bytes != 0 || b.ahead != (chain{}) || b.last != nil || b.lines != 0 || b.index != nil || b.spares > keepLines {
+	if put != took || b.bytes != 0 || b.ahead != (chain{}) || b.last != nil || b.lines != 0 || b.index != nil || b.spares != keepLines {
 		t.Errorf("sent %v, served %v, left %+v", put, took, b)
 	}
 }

@@ -3,6 +3,7 @@ package actor
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 )
@@ -209,6 +210,31 @@ func TestQuiet(t *testing.T) {
 		cancel()
 		if err := s.Quiet(ctx); err != nil {
 			t.Errorf("all is quiet: %v", err)
+		}
+	})
+}
+
+// givesUp is a context that has ended, and calls asked when somebody asks why.
+type givesUp struct {
+	context.Context
+	asked func()
+}
+
+func (g givesUp) Err() error {
+	g.asked()
+	return g.Context.Err()
+}
+
+func TestQuietGivesUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s := newTest(t, hanging("receive", release), Options{})
+		mustSend(t, s, key, "hangs", nil)
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Quiet(givesUp{ctx, sync.OnceFunc(func() { close(release) })}); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v while an actor hangs", err)
 		}
 	})
 }

@@ -80,6 +80,11 @@ func TestWaiting(t *testing.T) {
 			t.Error("the second did not get a place")
 		}
 		synctest.Wait()
+		c := s.find(key)
+		if c.waiting != nil {
+			t.Errorf("nobody waits, and there is still memory for %d", cap(c.waiting))
+		}
+		c.mu.Unlock()
 		r.complete()
 		if want := []any{"in work", 0, 1, 2, 3, 4, "one", "two"}; !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
