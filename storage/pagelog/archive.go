@@ -14,39 +14,38 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// An Archive is a directory with the files that were replaced when databases were compacted. The history of a room leads back
-// through them: what its older transactions did is known as differences of the pages of these files. It is one directory
-// for all rooms, flat, and holds nothing else, so that somebody who looks for old ones need not go through all rooms:
+// An Archive is a directory with the files that were replaced when databases were compacted. Older transactions of a room
+// can only be taken back in these files, because they are differences of their pages. All rooms share one flat directory that
+// holds nothing else, so that expired files are found without looking at every room. A name is
 //
 //	<32 hex>-<number>-<layout>-<time>
 //
-//	32 hex   of the SHA-256 of the room's namespace, name and epoch, a NUL between two of them
-//	number   of the newest transaction that the file has: the layout of the file that came in its place
-//	layout   its own
-//	time     when it was replaced, Unix milliseconds
+//	32 hex   the first 32 hex digits of the SHA-256 of the room's namespace, name and epoch, separated by NUL
+//	number   the newest transaction in the file, which is also the layout of the file that replaced it
+//	layout   the file's own layout
+//	time     when the file was replaced, in Unix milliseconds
 //
-// The last three are in base 36. Such a file is a second name of the room's own, made before that one is
-// replaced. If it is not replaced, because the disk failed or the power went, no file has the layout that
-// the name tells of, and nobody asks for it.
+// The last three are in base 36. The archived file begins as a second link to the room's file, made before the room's file
+// is replaced. If the replacement fails, or the power fails before it, no file has the layout that the name refers to, and
+// the archived file is never used.
 type Archive struct {
 	FS    vfs.FS
-	Dir   string // "": there is none
-	Owner string // whose files are looked for: what ArchiveOwner returns
+	Dir   string // "": there is no archive
+	Owner string // whose files Find looks for, as ArchiveOwner returns it
 }
 
-// ArchiveOwner is what the names of a room's files begin with, in one of its epochs.
+// ArchiveOwner returns the prefix of the names of a room's archived files, in one of its epochs.
 func ArchiveOwner(namespace, room, epoch string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", namespace, room, epoch))
 	return hex.EncodeToString(sum[:16])
 }
 
-// Path is where a file belongs whose newest transaction is number, and which is replaced at a time.
+// Path returns the path for a file whose newest transaction is number, and which is replaced at the given time.
 func (a Archive) Path(number, layout uint64, at time.Time) string {
 	return filepath.Join(a.Dir, replaced{a.Owner, number, layout, at.UnixMilli()}.name())
 }
 
-// Find returns the file that had a transaction for its newest when it was replaced, and its layout; path is "" if
-// there is none.
+// Find returns the archived file whose newest transaction is number, and its layout. path is "" if there is no such file.
 func (a Archive) Find(number uint64) (path string, layout uint64, err error) {
 	if a.Dir == "" {
 		return "", 0, nil
@@ -63,8 +62,9 @@ func (a Archive) Find(number uint64) (path string, layout uint64, err error) {
 	return "", 0, err
 }
 
-// Sweep removes the files that were replaced before a time, whoever they are of, and what is no such file. One of the
-// future, because the clock was set back, is taken for one of now. It returns how many are left.
+// Sweep removes the files of all rooms that were replaced before a time, and files that do not belong into an archive. A file
+// from the future, which happens when the clock is set back, is renamed as if it were replaced now. Sweep returns how many files
+// are left.
 func (a Archive) Sweep(before, now time.Time) (left int, err error) {
 	names, err := a.FS.Names(a.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,7 +88,7 @@ func (a Archive) Sweep(before, now time.Time) (left int, err error) {
 	return left, err
 }
 
-// replaced is what the name of a file says.
+// replaced is the name of an archived file, parsed.
 type replaced struct {
 	owner          string
 	number, layout uint64
@@ -99,8 +99,8 @@ func (r replaced) name() string {
 	return fmt.Sprintf("%s-%s-%s-%s", r.owner, strconv.FormatUint(r.number, 36), strconv.FormatUint(r.layout, 36), strconv.FormatInt(r.at, 36))
 }
 
-// parseReplaced is the way back from name. A name with a part that is no number is not the one that its numbers
-// would have.
+// parseReplaced parses the name of an archived file. A part that is not a number becomes 0, and then the name differs from
+// what is parsed.
 func parseReplaced(name string) (r replaced, is bool) {
 	parts := strings.Split(name, "-")
 	if len(parts) != 4 || len(parts[0]) != 32 {

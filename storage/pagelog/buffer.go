@@ -6,21 +6,21 @@ import (
 	"slices"
 )
 
-// MaxBuffered is how many bytes of pages a Buffer should keep before they are written where they belong.
+// MaxBuffered is how many bytes of pages a Buffer should hold before its user writes them out.
 const MaxBuffered = 64 << 20
 
-// A Buffer keeps the pages that transactions change, in memory, until somebody writes them where they belong.
+// A Buffer keeps the pages that transactions change in memory, until its user writes them out.
 type Buffer struct {
 	read  func(number uint32, page []byte) error
 	pages map[uint32][]byte
 }
 
-// NewBuffer makes a Buffer. read is called for a page that is not in it, with zeros to read it into.
+// NewBuffer returns an empty Buffer. It calls read for a page that it does not have; page is zeroed before the call.
 func NewBuffer(read func(number uint32, page []byte) error) *Buffer {
 	return &Buffer{read: read, pages: make(map[uint32][]byte)}
 }
 
-// Page is that of Pages. The page stays in the Buffer.
+// Page implements Pages. The page stays in the Buffer.
 func (b *Buffer) Page(number uint32) ([]byte, error) {
 	if page := b.pages[number]; page != nil {
 		return page, nil
@@ -33,13 +33,13 @@ func (b *Buffer) Page(number uint32) ([]byte, error) {
 	return page, nil
 }
 
-// Changed is that of Pages. It does nothing.
+// Changed implements Pages. It does nothing.
 func (b *Buffer) Changed(uint32, []byte) error { return nil }
 
-// Size is how many bytes of pages are in the Buffer.
+// Size returns how many bytes of pages are in the Buffer.
 func (b *Buffer) Size() int { return len(b.pages) * PageSize }
 
-// All gives the pages, sorted by their numbers.
+// All iterates over the pages, sorted by number.
 func (b *Buffer) All() iter.Seq2[uint32, []byte] {
 	return func(yield func(uint32, []byte) bool) {
 		for _, number := range slices.Sorted(maps.Keys(b.pages)) {

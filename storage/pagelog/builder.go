@@ -9,45 +9,45 @@ import (
 )
 
 const (
-	keepBytes  = 64 << 10 // how much memory the parts keep between transactions
-	keepPages  = 32       // and how many pages memory is kept for
-	maxChunk   = 1 << 20  // how large the pieces of memory are that hold a large payload
-	smallChunk = 64 << 10 // up to where append may grow one, and leave what it has copied to those who hold parts of it
+	keepBytes  = 64 << 10 // memory that parts keep between transactions, in bytes
+	keepPages  = 32       // pages that memory is kept for between transactions
+	maxChunk   = 1 << 20  // size of a chunk of a large payload, in bytes
+	smallChunk = 64 << 10 // append may copy and grow a chunk up to this size; parts keep the old copy alive
 )
 
-// A Builder makes the payload of a transaction from its pages, in the order in which they come into the WAL. A page
-// may come again, and a savepoint may take pages back. The zero Builder is ready; it is used for one transaction
-// after another.
+// A Builder makes the payload of a transaction from its pages, in the order in which SQLite writes them to the WAL. SQLite
+// may write a page again, and a savepoint may take pages back. The zero Builder is ready to use. One Builder serves one
+// transaction after another.
 //
-// A large transaction takes about its own size of memory, however often its pages come again; 64 KiB stay
-// between transactions.
+// A Builder uses about as much memory as the payload is large, however often a page is written again. Between transactions it
+// keeps 64 KiB.
 type Builder struct {
-	pages []builtPage // of the transaction in work, in the order of their places
-	size  int         // of their parts together
-	chunk []byte      // where the next part goes, if there is room; parts before it are here or in older chunks
-	dead  int         // bytes in chunks of parts that are of no use any more
-	usual int         // the last transaction's size: the next one is likely to be as large
+	pages []builtPage // of the current transaction, sorted by offset
+	size  int         // sum of the lengths of the parts, in bytes
+	chunk []byte      // holds the next part if it has room; earlier parts are here or in older chunks
+	dead  int         // bytes of replaced parts that still use memory
+	usual int         // size of the last transaction, as a guess for the next one
 	parts [][]byte
 	head  [headerSize]byte
 }
 
-// A builtPage is a page of the transaction.
+// A builtPage is a page of the current transaction.
 type builtPage struct {
-	at     int64 // its place
+	at     int64 // offset in the WAL
 	number uint32
-	part   []byte // of the payload, in a chunk
+	part   []byte // the page's part of the payload, in a chunk
 }
 
-// Len is how many pages the transaction has. One that came twice, in two places, counts twice.
+// Len returns how many pages the transaction has. A page that was written at two offsets counts twice.
 func (b *Builder) Len() int { return len(b.pages) }
 
-// Size is how many bytes of the payload there are so far.
+// Size returns the size of the payload so far, in bytes.
 func (b *Builder) Size() int { return b.size }
 
-// Memory is Size with what is of no use any more, and still takes memory.
+// Memory returns Size and what replaced parts still use, in bytes.
 func (b *Builder) Memory() int { return b.size + b.dead }
 
-// Pages gives the transaction's pages with their places, in the order of these.
+// Pages iterates over the pages' numbers and offsets, sorted by offset.
 func (b *Builder) Pages() iter.Seq2[uint32, int64] {
 	return func(yield func(number uint32, at int64) bool) {
 		for i := range b.pages {
@@ -58,13 +58,13 @@ func (b *Builder) Pages() iter.Seq2[uint32, int64] {
 	}
 }
 
-// Add takes a page: where it is in the WAL, behind those that are here already, and what it was before the
-// transaction. Neither slice is used after the call.
+// Add adds a page. at is its offset in the WAL, which must be larger than those of the pages before; before is the page's
+// content before the transaction. Add does not keep the slices.
 func (b *Builder) Add(at int64, number uint32, before, after []byte) {
 	b.pages = append(b.pages, builtPage{at, number, b.part(number, before, after)})
 }
 
-// At returns the number of the page at a place; ok is false if there is none.
+// At returns the number of the page at an offset. ok is false if there is no page.
 func (b *Builder) At(at int64) (number uint32, ok bool) {
 	i, ok := b.find(at)
 	if !ok {
@@ -73,7 +73,7 @@ func (b *Builder) At(at int64) (number uint32, ok bool) {
 	return b.pages[i].number, true
 }
 
-// Replace takes the page at a place again, with other content. It must be there.
+// Replace changes the content of the page at an offset, where a page must be.
 func (b *Builder) Replace(at int64, before, after []byte) {
 	i, _ := b.find(at)
 	p := &b.pages[i]
@@ -82,12 +82,12 @@ func (b *Builder) Replace(at int64, before, after []byte) {
 	b.tidy()
 }
 
-// Remove takes a page out, wherever it is.
+// Remove removes a page from all offsets.
 func (b *Builder) Remove(number uint32) {
 	b.remove(func(p builtPage) bool { return p.number == number })
 }
 
-// Truncate takes out all pages at a place or behind it.
+// Truncate removes all pages at an offset or after it.
 func (b *Builder) Truncate(at int64) {
 	for n := len(b.pages); n > 0 && b.pages[n-1].at >= at; n-- {
 		b.drop(&b.pages[n-1])
@@ -96,10 +96,9 @@ func (b *Builder) Truncate(at int64) {
 	b.tidy()
 }
 
-// Payload completes the payload, with the pages that the database has before and after the transaction, and gives it in
-// parts. They are valid until the Builder is used again. base is what BeginSnapshot has returned, of all pages
-// before the transaction; nil: the payload is a delta. Pages above after are none of it: SQLite may spill one
-// that a savepoint takes back, and does not look at it again.
+// Payload completes the payload and returns it in parts, which are valid until the Builder is used again. before and after are
+// how many pages the database has before and after the transaction. base is the result of BeginSnapshot, or nil for a delta.
+// Pages with a number above after are left out: SQLite may spill a page that a savepoint then takes back.
 func (b *Builder) Payload(base []byte, before, after uint32) (first []byte, more [][]byte) {
 	b.remove(func(p builtPage) bool { return p.number > after })
 	b.parts = slices.Grow(b.parts[:0], len(b.pages))
@@ -117,8 +116,8 @@ func (b *Builder) Payload(base []byte, before, after uint32) (first []byte, more
 	return base, b.parts
 }
 
-// BeginSnapshot begins the payload of a snapshot with all pages as they are before the transaction: parts[n-1], if it is there
-// and not nil, is what AppendNewPage made of page n; the others are read.
+// BeginSnapshot begins the payload of a snapshot, with all pages as they are before the transaction. parts[n-1] may hold what
+// AppendNewPage made of page n. BeginSnapshot calls read for the other pages.
 func BeginSnapshot(pages uint32, parts [][]byte, read func(number uint32) ([]byte, error)) ([]byte, error) {
 	b := make([]byte, headerSize, 16<<10)
 	b[0] = formSnapshot
@@ -136,13 +135,13 @@ func BeginSnapshot(pages uint32, parts [][]byte, read func(number uint32) ([]byt
 	return b, nil
 }
 
-// Done forgets the transaction, whose payload is where it should be.
+// Done ends the transaction after its payload has been stored.
 func (b *Builder) Done() {
 	b.usual = b.size
 	b.Reset()
 }
 
-// Reset forgets the transaction.
+// Reset drops the transaction.
 func (b *Builder) Reset() {
 	clear(b.pages)
 	clear(b.parts)
@@ -159,7 +158,7 @@ func (b *Builder) find(at int64) (i int, ok bool) {
 	return slices.BinarySearchFunc(b.pages, at, func(p builtPage, at int64) int { return cmp.Compare(p.at, at) })
 }
 
-// part makes a page's part of the payload.
+// part encodes a page's part of the payload into the chunk.
 func (b *Builder) part(number uint32, before, after []byte) []byte {
 	if number == 1 {
 		var first [PageSize]byte
@@ -174,9 +173,9 @@ func (b *Builder) part(number uint32, before, after []byte) []byte {
 	return b.chunk[start:len(b.chunk):len(b.chunk)]
 }
 
-// reserve begins a new chunk where the last one has no room for n bytes. Older chunks live as long as
-// a part in them is of use: so a large transaction takes about its own size of memory. A small chunk is left
-// to append, which makes it as large as its parts are: most are a few hundred bytes, and n is for the worst.
+// reserve begins a new chunk if the current one has no room for n bytes. An older chunk lives as long as a part in it is
+// used, so a large transaction uses about its own size of memory. A small chunk is grown by append instead, because most parts
+// have a few hundred bytes and n is the worst case.
 func (b *Builder) reserve(n int) {
 	switch {
 	case cap(b.chunk)-len(b.chunk) >= n:
@@ -187,14 +186,14 @@ func (b *Builder) reserve(n int) {
 	}
 }
 
-// drop notes that a page's part is of no use any more.
+// drop marks a page's part as unused.
 func (b *Builder) drop(p *builtPage) {
 	b.size -= len(p.part)
 	b.dead += len(p.part)
 	p.part = nil
 }
 
-// remove takes pages out.
+// remove removes the pages for which which returns true.
 func (b *Builder) remove(which func(builtPage) bool) {
 	b.pages = slices.DeleteFunc(b.pages, func(p builtPage) bool {
 		is := which(p)
@@ -205,7 +204,7 @@ func (b *Builder) remove(which func(builtPage) bool) {
 	})
 }
 
-// tidy moves the parts that are of use into new chunks, when the old ones have much that is not.
+// tidy copies the used parts to new chunks when the old chunks are mostly unused.
 func (b *Builder) tidy() {
 	if b.dead <= max(b.size/2, keepBytes) {
 		return

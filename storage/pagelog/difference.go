@@ -13,13 +13,13 @@ import (
 // PageSize is the size of a page, in bytes.
 const PageSize = 4096
 
-// ClearCounters zeroes what no entry tells of page 1: the counters that SQLite's pager sets by itself.
+// ClearCounters zeroes the bytes of page 1 that entries leave out: the counters that SQLite's pager sets.
 func ClearCounters(page []byte) {
 	clear(page[24:28])
 	clear(page[92:100])
 }
 
-// copyCounters gives page 1 before a transaction the counters that it has after it.
+// copyCounters copies the counters of page 1, so that no difference contains them.
 func copyCounters(before, after []byte) {
 	copy(before[24:28], after[24:28])
 	copy(before[92:100], after[92:100])
@@ -39,8 +39,8 @@ func checksum(number uint32, page []byte) uint32 {
 	return crc32.Update(sum, table, page[100:])
 }
 
-// maxDifference is the most that the difference of a page takes: all of it, and a pair of
-// lengths for every two words.
+// maxDifference is the largest size of a page's difference, in bytes: the whole page, and a pair of lengths for every two
+// words.
 const maxDifference = PageSize + 2*PageSize/16 + 16
 
 // appendDifference appends the difference between two pages.
@@ -48,7 +48,7 @@ func appendDifference(dst, before, after []byte) []byte {
 	const word, chunk = 8, 128
 	dst = slices.Grow(dst, maxDifference)
 	before, after = before[:PageSize], after[:PageSize]
-	from := 0 // where what was not looked at yet, or is equal, begins
+	from := 0 // where the equal words before i begin
 	for i := 0; i < PageSize; {
 		if i%chunk == 0 && bytes.Equal(before[i:i+chunk], after[i:i+chunk]) {
 			i += chunk
@@ -73,8 +73,8 @@ func appendDifference(dst, before, after []byte) []byte {
 	return dst
 }
 
-// applyDifference turns a page from before into after, or the other way round. After an error the page is
-// of no use.
+// applyDifference turns a page from before into after, or from after into before. After an error the page's content is
+// undefined.
 func applyDifference(page, difference []byte) error {
 	at := uint64(0)
 	for len(difference) > 0 {

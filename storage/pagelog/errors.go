@@ -5,20 +5,19 @@ import (
 	"fmt"
 )
 
-// Errors of the package, to be matched with errors.Is. Those of the reader or the file that pages are read from
-// and written to come as they are.
+// Errors of the package, for errors.Is. Errors of the file or the reader are returned unchanged.
 var (
-	// ErrCorrupt: the payload is none, or is damaged.
+	// ErrCorrupt: the payload is damaged.
 	ErrCorrupt = errors.New("an entry of the commit log cannot be read")
 	// ErrNewer: a newer Den wrote the payload.
 	ErrNewer = errors.New("an entry of the commit log is written by a newer version of Den")
-	// ErrMismatch: the transaction does not lead on from the database as it is.
+	// ErrMismatch: the transaction cannot be applied to the database in its present state.
 	ErrMismatch = errors.New("the transaction and the database do not fit together")
-	// ErrDiverged: the transaction cannot be taken back, because a page is not what it left.
+	// ErrDiverged: the transaction cannot be taken back, because a page differs from what the transaction wrote.
 	ErrDiverged = errors.New("the database is not what the transaction left")
 )
 
-// A refusal is one of the errors with what was found in its place: its text stands for itself.
+// A refusal is one of the errors above with a text that says what was found.
 type refusal struct {
 	kind error
 	text string
@@ -32,7 +31,7 @@ func (r *refusal) Error() string { return r.text }
 
 func (r *refusal) Unwrap() error { return r.kind }
 
-// CheckOrder returns ErrMismatch for a transaction that comes where another should.
+// CheckOrder returns ErrMismatch if number is not the expected number.
 func CheckOrder(number, expected uint64) error {
 	if number == expected {
 		return nil

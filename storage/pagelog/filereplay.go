@@ -14,22 +14,22 @@ type File interface {
 	Truncate(size int64) error
 }
 
-// offset is where a page is in a file.
+// offset returns the offset of a page in a file.
 func offset(number uint32) int64 { return int64(number-1) * PageSize }
 
-// A FileReplay applies a room's transactions to a file that nobody else has open, one after another. It keeps one page
-// in memory.
+// A FileReplay applies a room's transactions to a file, one after another. Nobody else may have the file open. A FileReplay
+// keeps one page in memory.
 type FileReplay struct {
-	number uint64 // of the newest transaction that the file has
+	number uint64 // of the newest transaction in the file
 	pages  filePages
 }
 
-// NewFileReplay begins with a file of so many pages, as the transaction with a number has left it.
+// NewFileReplay returns a FileReplay for a file with the given number of pages, whose newest transaction is number.
 func NewFileReplay(f File, number uint64, pages uint32) *FileReplay {
 	return &FileReplay{number: number, pages: filePages{file: f, count: pages}}
 }
 
-// Apply applies the next transaction to the file. After an error the file is of no use. Errors: ErrCorrupt, ErrNewer,
+// Apply applies the next transaction to the file. After an error the file's content is undefined. Errors: ErrCorrupt, ErrNewer,
 // ErrMismatch, those of the file.
 func (r *FileReplay) Apply(number uint64, payload []byte) error {
 	if err := CheckOrder(number, r.number+1); err != nil {
@@ -55,10 +55,10 @@ func (r *FileReplay) Apply(number uint64, payload []byte) error {
 	return r.pages.file.Truncate(int64(t.After) * PageSize)
 }
 
-// filePages are the Pages of a file, which is written to at once.
+// filePages implements Pages by reading and writing a file directly.
 type filePages struct {
 	file  File
-	count uint32 // pages above it are not there
+	count uint32 // pages above it do not exist
 	page  [PageSize]byte
 }
 

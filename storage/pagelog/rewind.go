@@ -1,27 +1,27 @@
 package pagelog
 
-// The way back from a database to its state at an earlier transaction.
+// Going back from a database to its state after an earlier transaction.
 
-// A Rewinder takes transactions back in a file, the newest first. What they change is in memory until Flush, but for more than
-// MaxBuffered.
+// A Rewinder takes transactions back in a file, the newest first. Changed pages stay in memory until Flush, or until they
+// exceed MaxBuffered.
 type Rewinder struct {
-	// File is a copy of the database that nobody else has open, with nothing in a WAL.
+	// File is a copy of the database without a WAL. Nobody else may have it open.
 	File File
-	// Number is that of the newest transaction that the file has. Layout is the file's.
+	// Number is the newest transaction in the file. Layout is the file's layout.
 	Number, Layout uint64
 	// Archive has the files that were replaced when the database was compacted.
 	Archive Archive
-	// Switch makes another file of the archive the one to go on with, or a copy of it, and returns it. What was changed in
-	// the File before is of no use any more.
+	// Switch opens the archived file at path, or a copy of it, and returns it. The Rewinder continues with that file and does
+	// not use the previous one any more.
 	Switch func(path string) (File, error)
 
 	buffer *Buffer
-	pages  uint32 // that the file has; 0: it was not changed
+	pages  uint32 // of the file; 0: the file is unchanged
 }
 
-// Revert takes a transaction back, which must be the newest one that the file has. ok is false where the way ends: the file was
-// compacted behind the transaction, and the one that was replaced is gone. Errors: ErrMismatch, ErrCorrupt,
-// ErrNewer; ErrDiverged, a page is not what the transaction left; those of the files.
+// Revert takes a transaction back. It must be the newest one in the file. ok is false if that is not possible because the file
+// was compacted after the transaction and the file that was replaced then is gone. Errors: ErrMismatch, ErrCorrupt, ErrNewer,
+// ErrDiverged, and those of the files.
 func (r *Rewinder) Revert(number uint64, payload []byte) (ok bool, err error) {
 	if err := CheckOrder(number, r.Number); err != nil {
 		return false, err
@@ -54,8 +54,8 @@ func (r *Rewinder) read(number uint32, page []byte) error {
 	return err
 }
 
-// reach makes sure that the file has the pages that its newest transaction left: where it was compacted after that, the one that it
-// replaced comes in its place. ok is false if there is none.
+// reach switches to the file that was replaced by compaction, if the newest transaction belongs to that file. ok is false if
+// the file is gone.
 func (r *Rewinder) reach() (ok bool, err error) {
 	if r.Layout == 0 || r.Number != r.Layout {
 		return true, nil
@@ -75,7 +75,7 @@ func (r *Rewinder) reach() (ok bool, err error) {
 	return true, nil
 }
 
-// Flush writes what was changed into the file, and cuts off what was not there yet.
+// Flush writes the changed pages to the file and truncates the file to its size at that time.
 func (r *Rewinder) Flush() error {
 	if r.buffer == nil {
 		return nil

@@ -1,6 +1,6 @@
 package pagelog
 
-// A payload, taken apart and followed.
+// Parsing a payload, applying it, and taking it back.
 
 import (
 	"encoding/binary"
@@ -28,8 +28,8 @@ func appendPage(dst []byte, number uint32, before, after []byte) []byte {
 	return dst
 }
 
-// AppendNewPage appends a snapshot's part for a page: its difference from zeros. The parts of pages that are
-// the same in many snapshots can be made once, see BeginSnapshot.
+// AppendNewPage appends a page's part of a snapshot, which is its difference from zeros. A part that is the same in many
+// snapshots can be made once; see BeginSnapshot.
 func AppendNewPage(dst []byte, number uint32, page []byte) []byte {
 	var none [PageSize]byte
 	if number == 1 {
@@ -39,35 +39,35 @@ func AppendNewPage(dst []byte, number uint32, page []byte) []byte {
 	return appendPage(dst, number, none[:], page)
 }
 
-// putHeader completes a payload's first bytes, but for the layout.
+// putHeader sets a payload's page counts. SetLayout sets the layout.
 func putHeader(payload []byte, before, after, count uint32) {
 	binary.LittleEndian.PutUint32(payload[4:], before)
 	binary.LittleEndian.PutUint32(payload[8:], after)
 	binary.LittleEndian.PutUint32(payload[12:], count)
 }
 
-// layoutTag is what a payload says of the layout that it was made for.
+// layoutTag returns the form in which a payload holds a layout.
 func layoutTag(layout uint64) uint32 { return uint32(layout & 0xffffff) }
 
-// SetLayout notes in a payload which layout it was made for. The payload's first part is enough.
+// SetLayout stores the layout in a payload, of which the first part is enough.
 func SetLayout(payload []byte, layout uint64) {
 	tag := layoutTag(layout)
 	payload[1], payload[2], payload[3] = byte(tag), byte(tag>>8), byte(tag>>16)
 }
 
-// A Transaction is a payload, parsed. It is valid as long as the payload is.
+// A Transaction is a parsed payload. It refers to the payload's memory.
 type Transaction struct {
 	Number        uint64 // of the transaction in its room
 	Before, After uint32 // pages of the database before and after it
-	Snapshot      bool   // it holds all of the database, and does not need what was there before
+	Snapshot      bool   // the payload has all pages of the database
 
 	layout uint32 // a layoutTag
 	count  uint32 // of the pages that follow
 	pages  []byte
 }
 
-// Parse parses the payload of the transaction with a number. Of the pages only their count is checked: Apply and Revert
-// find what is wrong with them. Errors: ErrCorrupt, ErrNewer.
+// Parse parses the payload of a transaction. Parse checks the count of the pages; Apply and Revert check the pages
+// themselves. Errors: ErrCorrupt, ErrNewer.
 func Parse(number uint64, payload []byte) (Transaction, error) {
 	if len(payload) < headerSize {
 		return Transaction{}, ErrCorrupt
@@ -90,7 +90,7 @@ func Parse(number uint64, payload []byte) (Transaction, error) {
 	return t, nil
 }
 
-// CheckLayout returns ErrMismatch for a transaction that was made for another layout: its pages are not the file's.
+// CheckLayout returns ErrMismatch if the transaction belongs to another layout.
 func (t Transaction) CheckLayout(layout uint64) error {
 	if t.layout == layoutTag(layout) {
 		return nil
@@ -98,7 +98,7 @@ func (t Transaction) CheckLayout(layout uint64) error {
 	return refuse(ErrMismatch, "transaction %d was made for another file, before or after one was compacted", t.Number)
 }
 
-// CheckSize returns ErrMismatch for a delta that does not begin with so many pages of the database.
+// CheckSize returns ErrMismatch for a delta that does not begin with the given number of pages.
 func (t Transaction) CheckSize(pages uint32) error {
 	if t.Snapshot || t.Before == pages {
 		return nil
@@ -106,18 +106,17 @@ func (t Transaction) CheckSize(pages uint32) error {
 	return refuse(ErrMismatch, "transaction %d begins with %d pages, the file has %d", t.Number, t.Before, pages)
 }
 
-// Pages are a database's pages while transactions are applied to them.
+// Pages is a database to which transactions are applied.
 type Pages interface {
-	// Page returns a page's PageSize bytes, which the caller changes in place. A page that is not there
-	// is zeros. It is valid until the call of Changed.
+	// Page returns a page's PageSize bytes, which the caller changes in place. A page that does not exist is zeros. The
+	// slice is valid until Changed is called.
 	Page(number uint32) ([]byte, error)
-	// Changed is called when a page is as the transaction leaves it.
+	// Changed is called after the page was changed.
 	Changed(number uint32, page []byte) error
 }
 
-// Apply turns the pages into what the transaction left. Those of a snapshot are zeros before it. After an error some
-// pages may be changed. Errors: ErrCorrupt; ErrMismatch: a page does not become what the transaction
-// left; those of p.
+// Apply applies the transaction to p. For a snapshot the pages of p must be zeros. After an error some pages may be changed.
+// Errors: ErrCorrupt; ErrMismatch, if a page gets another content than the transaction wrote; those of p.
 func (t Transaction) Apply(p Pages) error {
 	return t.each(0, func(number, sum uint32, difference []byte) error {
 		page, err := p.Page(number)
@@ -134,11 +133,11 @@ func (t Transaction) Apply(p Pages) error {
 	})
 }
 
-// Revert turns the pages into what they were before the transaction, but for the counters of page 1. After an error some
-// pages may be changed. Errors: ErrCorrupt; ErrDiverged: a page is not what the transaction left; those of p.
+// Revert takes the transaction back in p, except for the counters of page 1. After an error some pages may be changed. Errors:
+// ErrCorrupt; ErrDiverged, if a page differs from what the transaction wrote; those of p.
 func (t Transaction) Revert(p Pages) error {
 	skip := uint32(0)
-	if t.Snapshot { // its first pages are those of before
+	if t.Snapshot { // its first pages are from before the transaction
 		skip = t.Before
 	}
 	return t.each(skip, func(number, sum uint32, difference []byte) error {
@@ -156,7 +155,7 @@ func (t Transaction) Revert(p Pages) error {
 	})
 }
 
-// each calls do for each page but the first skip ones.
+// each calls do for each page except the first skip pages.
 func (t Transaction) each(skip uint32, do func(number, sum uint32, difference []byte) error) error {
 	rest := t.pages
 	for i := range t.count {
@@ -182,7 +181,7 @@ func (t Transaction) each(skip uint32, do func(number, sum uint32, difference []
 	return nil
 }
 
-// Image returns the database as a snapshot left it, its pages one after another.
+// Image returns the database after the transaction of a snapshot, as the bytes of a file.
 func (t Transaction) Image() ([]byte, error) {
 	pages := max(t.Before, t.After)
 	if !t.Snapshot || uint64(pages) > maxSparse*uint64(t.count) {
@@ -195,8 +194,8 @@ func (t Transaction) Image() ([]byte, error) {
 	return all[:int(t.After)*PageSize], nil
 }
 
-// maxSparse is how many times as many pages a database may have as its snapshot tells of. SQLite leaves out
-// one page only, that at 1 GiB. The limit keeps a damaged count from taking all memory.
+// maxSparse limits how many pages a database may have for each page in its snapshot. SQLite leaves out one page only, the one
+// at 1 GiB. The limit keeps a damaged count from using all memory.
 const maxSparse = 2
 
 // An image is a database in memory.
