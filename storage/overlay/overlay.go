@@ -1,9 +1,8 @@
-// Package overlay is a file system over another one, which it only reads: what is written to it
-// stays in memory, and is gone with it. So code that opens, repairs and replays files can be run to
-// see what would come of it, and the files are as they were.
+// Package overlay is a file system on top of another one, which it only reads. Writes stay in memory and are dropped with the
+// overlay. So code that opens, repairs and replays files can be tried without changing them.
 //
-// What was written takes memory, in blocks of 4 KiB. It is safe for use by several goroutines; nobody
-// else may change the files beneath.
+// Written data uses memory in blocks of 4 KiB. An FS is safe for use by several goroutines. Nobody else may change the files
+// of the base file system meanwhile.
 package overlay
 
 import (
@@ -22,39 +21,39 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// blockSize is how much is kept at least of what was written, in bytes.
+// blockSize is the unit in which written data is stored, in bytes.
 const blockSize = 4096
 
-// FS is the file system. Make one with New.
+// FS is an overlay. Use New to make one.
 type FS struct {
 	base       vfs.FS // immutable
-	registered string // set by Register: SQLite's name for it; "": it has none
+	registered string // the name of the SQLite VFS, set by Register; "": not registered
 
 	mu    sync.Mutex
-	nodes map[string]*node // by path: files that were opened, changed or made; nil: removed
+	nodes map[string]*node // by path, the files that were opened, changed or made; nil: removed
 }
 
-// New makes a file system that shows base as it is.
+// New returns an overlay of base without changes.
 func New(base vfs.FS) *FS { return &FS{base: base, nodes: make(map[string]*node)} }
 
-// Reset takes back all that was written. No file may be open.
+// Reset drops all changes. No file may be open.
 func (f *FS) Reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.nodes)
 }
 
-// A node is a file's content. The FS's mu protects it.
+// A node is a file's content. FS.mu protects it.
 type node struct {
-	source string           // where it is in base; "": nowhere
-	have   int64            // as much of that still shows
-	size   int64            // of the file
-	blocks map[int64][]byte // what was written, by its place
-	file   vfs.File         // source, open while users is not 0 and it was read
+	source string           // path in base; "": the file is new
+	have   int64            // bytes of source that are still part of the file
+	size   int64            // of the file, in bytes
+	blocks map[int64][]byte // written data, by block number
+	file   vfs.File         // source, opened by the first read and closed by the last user
 	users  int
 }
 
-// find gives a file; nil if there is none. mu is held.
+// find returns a file, or nil if it does not exist. mu is held.
 func (f *FS) find(path string) (*node, error) {
 	if n, known := f.nodes[path]; known {
 		return n, nil
@@ -71,7 +70,7 @@ func (f *FS) find(path string) (*node, error) {
 	return n, nil
 }
 
-// Open opens a file. It may be written to even where the one beneath may not.
+// Open opens a file. The file can be written even if the base file is read-only.
 func (f *FS) Open(path string, flag int) (vfs.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,7 +81,7 @@ func (f *FS) Open(path string, flag int) (vfs.File, error) {
 	return &file{fs: f, n: n, path: path}, nil
 }
 
-// use finds or makes a file for a new user. mu is held.
+// use returns a file for one more user, and makes it if flag says so. mu is held.
 func (f *FS) use(path string, flag int) (*node, error) {
 	path = filepath.Clean(path)
 	n, err := f.find(path)
@@ -103,7 +102,7 @@ func (f *FS) use(path string, flag int) (*node, error) {
 	return n, nil
 }
 
-// leave ends a use. mu is held.
+// leave removes a user. mu is held.
 func (f *FS) leave(n *node) error {
 	if n.users--; n.users > 0 || n.file == nil {
 		return nil
@@ -113,7 +112,7 @@ func (f *FS) leave(n *node) error {
 	return err
 }
 
-// Size is a file's size in bytes.
+// Size returns a file's size in bytes.
 func (f *FS) Size(path string) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -128,7 +127,7 @@ func (f *FS) Size(path string) (int64, error) {
 	return n.size, nil
 }
 
-// Names are the names of the files in a directory, sorted.
+// Names returns the names of the files in a directory, sorted.
 func (f *FS) Names(dir string) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -164,7 +163,7 @@ func (f *FS) Remove(path string) error {
 	return err
 }
 
-// Rename gives a file another name. Of two names that one file has it does nothing, as POSIX says.
+// Rename renames a file. If both names belong to one file, Rename does nothing, as in POSIX.
 func (f *FS) Rename(from, to string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,11 +209,11 @@ func (f *FS) MakeDirs(string) (made bool, err error) { return false, nil }
 // SyncDir does nothing.
 func (f *FS) SyncDir(string) error { return nil }
 
-// Register makes the file system a VFS of SQLite's, whose name SQLite gives. It is called before the
-// file system is used. unregister takes it back, and fails with dbfile.ErrInUse while SQLite has files open.
+// Register registers the overlay as a VFS of SQLite. The method SQLite returns the VFS's name. Register must be called before the
+// overlay is used. unregister fails with dbfile.ErrInUse while SQLite has files open.
 //
-// There are no locks: who has the file system is alone with it. An open fails with IOERR: after a CANTOPEN package
-// storage looks for the reason in the directory.
+// The VFS has no locks, because an overlay has one user. A failed open returns IOERR and not CANTOPEN, because after a CANTOPEN
+// package storage looks for the reason in the directory.
 func (f *FS) Register() (unregister func() error, err error) {
 	f.registered = fmt.Sprintf("den-overlay-%p", f)
 	traits := dbfile.PowersafeOverwrite
@@ -224,10 +223,10 @@ func (f *FS) Register() (unregister func() error, err error) {
 	})
 }
 
-// SQLite is the name of the SQLite VFS that has the same files; see Register.
+// SQLite returns the name of the overlay's SQLite VFS; see Register.
 func (f *FS) SQLite() string { return f.registered }
 
-// readAt reads from the blocks that were written, and what is between them from beneath. mu is held.
+// readAt reads from the written blocks, and between them from the base file. mu is held.
 func (f *FS) readAt(n *node, p []byte, off int64) (done int, err error) {
 	if off < 0 {
 		return 0, syscall.EINVAL
@@ -251,7 +250,7 @@ func (f *FS) readAt(n *node, p []byte, off int64) (done int, err error) {
 	return done, nil
 }
 
-// gap is how many bytes from off on, most at most, have no block.
+// gap returns how many bytes at off, at most most, have no block.
 func (n *node) gap(off int64, most int) int {
 	size := int(blockSize - off%blockSize)
 	for size < most && n.blocks[(off+int64(size))/blockSize] == nil {
@@ -260,7 +259,7 @@ func (n *node) gap(off int64, most int) int {
 	return min(size, most)
 }
 
-// readBase reads what is beneath; where there is nothing there are zeros. mu is held.
+// readBase reads from the base file. Beyond its end there are zeros. mu is held.
 func (f *FS) readBase(n *node, p []byte, off int64) error {
 	have := int(min(max(n.have-off, 0), int64(len(p))))
 	clear(p[have:])
@@ -284,7 +283,7 @@ func (f *FS) readBase(n *node, p []byte, off int64) error {
 	return err
 }
 
-// writeAt writes into blocks. mu is held.
+// writeAt writes to blocks. mu is held.
 func (f *FS) writeAt(n *node, p []byte, off int64) (done int, err error) {
 	if off < 0 {
 		return 0, syscall.EINVAL
@@ -311,7 +310,7 @@ func (f *FS) writeAt(n *node, p []byte, off int64) (done int, err error) {
 	return done, nil
 }
 
-// truncate cuts the file, or lengthens it with zeros. mu is held.
+// truncate sets the file's size. New bytes are zeros. mu is held.
 func (n *node) truncate(size int64) {
 	for at, b := range n.blocks {
 		switch start := at * blockSize; {
@@ -346,19 +345,19 @@ func (f *file) do(op string, fn func() error) error {
 	return &fs.PathError{Op: op, Path: f.path, Err: err}
 }
 
-// ReadAt is io.ReaderAt.
+// ReadAt implements io.ReaderAt.
 func (f *file) ReadAt(p []byte, off int64) (done int, err error) {
 	err = f.do("read", func() error { done, err = f.fs.readAt(f.n, p, off); return err })
 	return done, err
 }
 
-// WriteAt is io.WriterAt.
+// WriteAt implements io.WriterAt.
 func (f *file) WriteAt(p []byte, off int64) (done int, err error) {
 	err = f.do("write", func() error { done, err = f.fs.writeAt(f.n, p, off); return err })
 	return done, err
 }
 
-// Truncate cuts the file, or lengthens it with zeros.
+// Truncate sets the file's size. New bytes are zeros.
 func (f *file) Truncate(size int64) error {
 	return f.do("truncate", func() error {
 		if size < 0 {
@@ -369,7 +368,7 @@ func (f *file) Truncate(size int64) error {
 	})
 }
 
-// Size is the file's size in bytes.
+// Size returns the file's size in bytes.
 func (f *file) Size() (size int64, err error) {
 	err = f.do("stat", func() error { size = f.n.size; return nil })
 	return size, err

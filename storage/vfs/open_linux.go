@@ -6,7 +6,8 @@ import (
 	"syscall"
 )
 
-// openFile is os.OpenFile, which would ask the poller for each file, by five system calls. The poller takes no files.
+// openFile opens a file as os.OpenFile does, without the five system calls that register it with the poller, which does not
+// support regular files.
 func openFile(path string, flag int) (*os.File, error) {
 	fd, err := again(func() (int, error) { return syscall.Open(path, flag|syscall.O_CLOEXEC, filePermissions) })
 	if err != nil {
@@ -15,7 +16,7 @@ func openFile(path string, flag int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// rename is os.Rename, which would look first whether there is a directory of the new name.
+// rename renames a file as os.Rename does, without first checking whether the new name is a directory.
 func rename(from, to string) error {
 	if _, err := again(func() (int, error) { return 0, syscall.Rename(from, to) }); err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// sizeOf is os.Lstat without what it allocates: rooms look for several files that are seldom there.
+// sizeOf is os.Lstat without its allocations, because rooms look for several files that seldom exist.
 func sizeOf(path string) (int64, error) {
 	var info syscall.Stat_t
 	for {

@@ -6,7 +6,8 @@ import (
 	"syscall"
 )
 
-// syncDir makes a directory's entries survive a power cut. os.Open would ask the poller, which takes no directories.
+// syncDir makes a directory's entries survive a power cut. It does not use os.Open, which would try to register the directory
+// with the poller.
 func syncDir(dir string) error {
 	fd, err := again(func() (int, error) {
 		return syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
@@ -20,7 +21,7 @@ func syncDir(dir string) error {
 	return errors.Join(err, syscall.Close(fd))
 }
 
-// again makes a system call until no signal interrupts it.
+// again repeats a system call that a signal interrupted.
 func again(call func() (int, error)) (n int, err error) {
 	for {
 		if n, err = call(); !errors.Is(err, syscall.EINTR) {

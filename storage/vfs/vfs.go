@@ -1,7 +1,7 @@
-// Package vfs is how Den's storage reaches files: the machine's, or in tests those of
-// a disk in memory that loses power (storage/faultdisk). The idea is pebble's vfs.FS.
+// Package vfs is the interface between Den's storage and a file system: the machine's, or in tests a file system in
+// memory that loses power (storage/faultdisk). The idea is pebble's vfs.FS.
 //
-// Errors are those of package os. All of it may be used from several goroutines.
+// Errors are those of package os. Everything is safe for use by several goroutines.
 package vfs
 
 import (
@@ -16,29 +16,29 @@ import (
 	"syscall"
 )
 
-// FS is a file system. What it is told survives a power cut only when it was synced:
-// a file's content by File.Sync, its name by SyncDir of its directory.
+// FS is a file system. A change survives a power cut only after a sync: File.Sync for a file's content, SyncDir of the
+// file's directory for its name.
 type FS interface {
-	// SQLite is the name of the SQLite VFS that has the same files, see package storage/dbfile.
+	// SQLite returns the name of the SQLite VFS for the same files; see package storage/dbfile.
 	SQLite() string
-	// Open opens a file with os's flags; a new one is its owner's alone.
+	// Open opens a file with the flags of package os. A new file has permissions for its owner only.
 	Open(path string, flag int) (File, error)
-	// Size is a file's size in bytes.
+	// Size returns a file's size in bytes.
 	Size(path string) (int64, error)
-	// Names are the names of the files in a directory, sorted; directories are not among them.
+	// Names returns the names of the files in a directory, sorted, without directories.
 	Names(dir string) ([]string, error)
 	// Remove removes a file.
 	Remove(path string) error
-	// Rename gives a file another name, and takes it from the file that had it.
+	// Rename renames a file. It replaces a file that has the new name.
 	Rename(from, to string) error
-	// Link gives a file a second name, which must be free (fs.ErrExist). Some file systems have no
-	// links: errors.ErrUnsupported.
+	// Link gives a file a second name, which must be free (fs.ErrExist). A file
+	// system without links returns errors.ErrUnsupported.
 	Link(from, to string) error
 	// Mkdir makes one directory. Its name survives a power cut after SyncDir of its parent.
 	Mkdir(dir string) error
-	// MakeDirs makes a directory and those above it, so that their names survive a power cut. A
-	// directory that is there already gets its own name synced, because whoever made it may have
-	// died before that. made: it was not there, so nothing is in it.
+	// MakeDirs makes a directory and its parents, so that their names survive a power cut. It also
+	// syncs the name of a directory that exists, because the process that made it may have died before
+	// the sync. made reports whether the directory is new.
 	MakeDirs(dir string) (made bool, err error)
 	// SyncDir makes a directory's entries survive a power cut.
 	SyncDir(dir string) error
@@ -49,21 +49,21 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
-	// Size is the file's size in bytes.
+	// Size returns the file's size in bytes.
 	Size() (int64, error)
-	// Truncate cuts the file, or lengthens it with zeros.
+	// Truncate sets the file's size. New bytes are zeros.
 	Truncate(size int64) error
-	// Sync makes the content survive a power cut. After an error nothing is known of what
-	// was written since the last Sync, and another Sync that succeeds says nothing of it.
+	// Sync makes the content survive a power cut. After an error it is unknown what has become of the
+	// writes since the last Sync, and a later Sync that succeeds does not change that.
 	Sync() error
 }
 
-// IsFull reports whether an error says that the disk, or somebody's part of it, has no room.
+// IsFull reports whether an error means that the disk, or the user's quota, is full.
 func IsFull(err error) bool {
 	return slices.ContainsFunc(errorsOfAFullDisk, func(no syscall.Errno) bool { return errors.Is(err, no) })
 }
 
-// Host is the machine's file system.
+// Host returns the machine's file system.
 func Host() FS { return host{} }
 
 type host struct{}
@@ -74,7 +74,7 @@ func (host) Rename(from, to string) error { return rename(from, to) }
 func (host) SyncDir(dir string) error     { return syncDir(dir) }
 func (host) Mkdir(dir string) error       { return os.Mkdir(dir, 0o700) }
 
-// filePermissions are those of a new file: its owner's alone.
+// filePermissions are the permissions of a new file.
 const filePermissions = 0o600
 
 func (h host) MakeDirs(dir string) (made bool, err error) {
@@ -91,7 +91,7 @@ func (host) IsDir(path string) (bool, error) {
 
 func (host) Link(from, to string) error {
 	err := os.Link(from, to)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOSYS) { // EPERM is what Linux says where there are no links
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOSYS) { // Linux returns EPERM if the file system has no links
 		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	}
 	return err
@@ -105,12 +105,12 @@ func (host) Open(path string, flag int) (File, error) {
 	return hostFile{f}, nil
 }
 
-// hostFile syncs by what the system has for a file's content.
+// hostFile syncs with the system's call for a file's content.
 type hostFile struct{ *os.File }
 
 func (f hostFile) Sync() error { return syncData(f.File) }
 
-// Size leaves the place alone from which nobody reads: files are read and written at an offset.
+// Size seeks to the end, because nothing uses the file's position.
 func (f hostFile) Size() (int64, error) { return f.Seek(0, io.SeekEnd) }
 
 func (host) Size(path string) (int64, error) { return sizeOf(path) }
@@ -130,7 +130,7 @@ func (host) Names(dir string) ([]string, error) {
 	return names, nil
 }
 
-// Dirs is what MakeDirs needs of a file system.
+// Dirs is the part of a file system that MakeDirs needs.
 type Dirs interface {
 	// IsDir reports whether a path is a directory. A missing path gives fs.ErrNotExist.
 	IsDir(path string) (bool, error)
@@ -139,20 +139,20 @@ type Dirs interface {
 	SyncDir(dir string) error
 }
 
-// MakeDirs is MakeDirs of an FS, in steps that fail one by one. A disk in memory takes the same steps
-// as the machine does, so that what holds on it holds here. A directory is made when the names above it
-// are durable: so of those that are there, only the deepest can have a name that is not.
+// MakeDirs implements FS.MakeDirs in single steps. A file system for tests takes the same steps as the machine's, so that
+// tests of power cuts are valid for both. A directory is made after the names of its parents are durable. So only the
+// deepest existing directory can have a name that is not durable.
 func MakeDirs(f Dirs, dir string) (made bool, err error) {
 	parent := filepath.Dir(dir)
 	is, err := f.IsDir(dir)
 	switch {
 	case err == nil && !is:
 		return false, &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
-	case err == nil && parent == dir: // nobody has made it
+	case err == nil && parent == dir: // the root, which nobody has to make
 		return false, nil
 	case err == nil:
 		err := f.SyncDir(parent)
-		if errors.Is(err, fs.ErrPermission) { // nor could it have been made by this program
+		if errors.Is(err, fs.ErrPermission) { // then this program did not make it either
 			return false, nil
 		}
 		return false, err
