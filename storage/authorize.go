@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -20,7 +21,7 @@ const (
 )
 
 // reserved starts the names of the tables that are Den's.
-const reserved = "_den_"
+const reserved = changes.Reserved
 
 // authorize answers SQLite's authorizer.
 func (d *DB) authorize(a sqlite.Action) sqlite.AuthResult {
@@ -114,5 +115,5 @@ func (d *DB) noteSchema(op sqlite.OpType, a, b string) {
 
 func (d *DB) redefine(table string) {
 	d.sawSchema = true
-	d.redefining = append(d.redefining, strings.Clone(table))
+	d.changes.Redefining(table)
 }

@@ -6,8 +6,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"iter"
-	"slices"
 
 	"github.com/denrooms/den/storage/sqlite"
 )
@@ -15,77 +13,29 @@ import (
 // Batch is a transaction over several actions. A DB has one at a time.
 type Batch struct {
 	d       *DB
-	dead    error   // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
-	ending  bool    // Den itself is ending the transaction
-	bare    bool    // the action in work has no savepoint: the transaction is its own
-	schema  bool    // an action of it changed the schema
-	wrote   bool    // something has been written that stays
-	marked  bool    // it has changed what the file says about the commit log
-	leaving bool    // it says that the file needs no log
-	start   Seq     // the room's seq before it
-	at      int64   // the action's time
-	floor   Seq     // what trim has made of the log's floor; 0: nothing
-	ids     logRows // of the change log before it
-	was     mark    // what the file said about the commit log before
-	before  int64   // rows written by the connection when the action began
-	pages   int64   // of the database when the action began; -1: it cannot fill the room
-}
+	dead    error // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
+	ending  bool  // Den itself is ending the transaction
+	bare    bool  // the action in work has no savepoint: the transaction is its own
+	schema  bool  // an action of it changed the schema
+	wrote   bool  // something has been written that stays
+	marked  bool  // it has changed what the file says about the commit log
+	leaving bool  // it says that the file needs no log
+	at      int64 // the time of the newest action
+	was     mark  // what the file said about the commit log before
 
-// Commit is what an action did.
-type Commit struct {
-	Seq  Seq   // its number; 0 when it changed nothing
-	Rows []Row // changed rows of the declared tables, in the order of their first change
-	// Rebased are declared tables that a schema change redefined: all of their
-	// rows count as changed by this action and none of them is in Rows.
-	Rebased []string
-}
+	// Of the action in work.
 
-// Row is a changed row: its columns in the table's order. The last one,
-// deleted_at, is not NULL on a tombstone. A tombstone has no content: all columns are
-// NULL but the id and the stamps, and created_at too for a row that was removed by DELETE.
-type Row struct {
-	Table string
-	image []byte
-}
-
-// Values gives the columns.
-func (r Row) Values() []Value { return sqlite.Values(r.image, len(slices.Collect(r.Cells()))) }
-
-// A Cell is a column of a row: its type, and the field that goes with it. Bytes must
-// not be changed.
-type Cell struct {
-	Type  Type
-	Int   int64
-	Float float64
-	Bytes []byte
-}
-
-// Cells gives the columns without making a Value of each.
-func (r Row) Cells() iter.Seq[Cell] {
-	return func(yield func(Cell) bool) {
-		for rest := r.image; len(rest) > 0; {
-			n := sqlite.Size(rest)
-			c := Cell{Type: Type(rest[0])}
-			switch c.Type {
-			case Integer:
-				c.Int = sqlite.Int64(rest)
-			case Float:
-				c.Float = sqlite.Float64(rest)
-			case Text, Blob:
-				c.Bytes = rest[5:n]
-			}
-			if !yield(c) {
-				return
-			}
-			rest = rest[n:]
-		}
-	}
+	before     int64 // rows written by the connection when it began
+	pages      int64 // of the database when it began; -1: it cannot fill the room
+	written    int   // bytes of the commit log's entry when it began
+	maxWritten int   // what it may add to them
+	adds       bool  // it had a statement that does more than delete
 }
 
 // transactionStatements are prepared when they are used first, and kept as long as the DB is
 // open.
 type transactionStatements struct {
-	begin, commit, rollback, savepoint, release, rollbackTo, put *prepared
+	begin, commit, rollback, savepoint, release, rollbackTo *prepared
 }
 
 // prepared is a statement that is kept.
@@ -98,14 +48,13 @@ func (t *transactionStatements) all() []*prepared {
 	if t.begin == nil {
 		return nil
 	}
-	return []*prepared{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo, t.put}
+	return []*prepared{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo}
 }
 
 func (d *DB) prepareTransaction() {
 	d.tx = transactionStatements{
 		begin: &prepared{sql: "BEGIN"}, commit: &prepared{sql: "COMMIT"}, rollback: &prepared{sql: "ROLLBACK"},
 		savepoint: &prepared{sql: "SAVEPOINT action"}, release: &prepared{sql: "RELEASE action"}, rollbackTo: &prepared{sql: "ROLLBACK TO action"},
-		put: &prepared{sql: putSQL},
 	}
 }
 
@@ -168,8 +117,8 @@ func (d *DB) Begin() (*Batch, error) {
 }
 
 func (d *DB) newBatch() *Batch {
-	d.batch = &Batch{d: d, start: d.Seq(), ids: d.ids}
-	d.log.at = d.o.Now().UnixMilli()
+	d.batch = &Batch{d: d, at: d.o.Now().UnixMilli(), maxWritten: d.o.MaxActionBytes}
+	d.changes.Begin(d.number+1, d.batch.at)
 	if d.wal != nil {
 		d.wal.diskFull = false
 	}
@@ -212,15 +161,12 @@ func (b *Batch) enter(at int64) error {
 	if b.dead != nil {
 		return b.dead
 	}
-	if d.rec.on {
+	if d.changes.InAction() {
 		return fmt.Errorf("storage: %w: an action inside of an action", ErrMisuse)
 	}
-	if len(d.log.entries) > flushBytes {
-		if err := d.flush(); err != nil {
-			return err
-		}
+	if err := d.recorded(d.changes.Spill()); err != nil {
+		return err
 	}
-	d.log.enter()
 	if err := b.measure(); err != nil {
 		return err
 	}
@@ -230,11 +176,11 @@ func (b *Batch) enter(at int64) error {
 			return err
 		}
 	}
-	b.at, d.log.at, b.before = at, at, d.c.TotalChanges()
+	b.at, b.before, b.adds = at, d.c.TotalChanges(), false
 	if d.wal != nil {
-		d.rec.written = d.wal.entry.Size()
+		b.written = d.wal.entry.Size()
 	}
-	d.rec.begin()
+	d.changes.BeginAction(at)
 	return nil
 }
 
@@ -245,14 +191,14 @@ func (b *Batch) leave(failed error) (Commit, error) {
 		return Commit{}, err
 	}
 	defer d.mu.Unlock()
-	defer d.endAction()
+	defer d.changes.EndAction()
 	d.closeResults()
-	d.overwritten()
+	refused := d.refused()
 	if failed == nil {
-		failed = d.rec.refused
+		failed = refused
 	}
 	if b.dead != nil {
-		return Commit{}, errors.Join(d.rec.refused, b.lost()) // it may be why
+		return Commit{}, errors.Join(refused, b.lost()) // it may be why
 	}
 	if failed != nil {
 		return Commit{}, b.undo(failed)
@@ -277,60 +223,40 @@ func (d *DB) closeResults() {
 	}
 }
 
-func (d *DB) endAction() {
-	d.rec.end()
-	for _, t := range d.tables {
-		t.rebased = false
-	}
-	d.schemaDirty, d.redefining = false, d.redefining[:0]
-}
-
 // settle turns what was recorded into the change log and the Commit.
 func (b *Batch) settle() (Commit, error) {
 	d := b.d
 	if d.c.DeferredForeignKeys() {
 		return Commit{}, &Error{Code: int(sqlite.ResultConstraintForeignKey), Message: "FOREIGN KEY constraint failed", kind: ErrConstraint}
 	}
-	d.recordChanges(false)
 	if err := b.fits(); err != nil {
 		return Commit{}, err
 	}
-	var c Commit
-	var err error
-	if d.schemaDirty {
-		if c.Rebased, err = b.redefine(); err != nil {
-			return Commit{}, err
-		}
-	}
-	if err := b.coalesce(&c); err != nil {
-		return Commit{}, err
+	c, err := d.changes.FinishAction()
+	if err != nil {
+		return Commit{}, d.recorded(err)
 	}
 	if !b.bare {
 		if err := d.do(d.tx.release); err != nil {
 			return Commit{}, err
 		}
 	}
-	if c.Seq != 0 {
-		d.seq.Store(uint64(c.Seq))
-		d.keepHighs()
-	}
-	b.schema = b.schema || d.schemaDirty
-	b.wrote = b.wrote || c.Seq != 0 || d.schemaDirty || d.c.TotalChanges() != b.before
+	schema := d.changes.ChangesSchema()
+	b.schema = b.schema || schema
+	b.wrote = b.wrote || c.Seq != 0 || schema || d.c.TotalChanges() != b.before
 	return c, nil
 }
 
 // undo takes the action back and returns why.
 func (b *Batch) undo(why error) error {
 	d := b.d
-	d.recordChanges(false)
-	d.dropHighs()
-	d.log.undo()
+	d.changes.UndoAction()
 	err := b.rollbackAction()
 	if err != nil && b.dead == nil {
 		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
 		b.abort()
 	}
-	if d.schemaDirty {
+	if d.changes.ChangesSchema() {
 		err = errors.Join(err, d.startOver())
 	}
 	if b.dead != nil {
@@ -363,10 +289,7 @@ func (b *Batch) rollbackAction() error {
 
 // lost forgets what a transaction did that SQLite has rolled back.
 func (b *Batch) lost() error {
-	d := b.d
-	d.recordChanges(false)
-	d.rec.on = false
-	if d.batch == b {
+	if d := b.d; d.batch == b {
 		d.batch = nil
 		d.restore(b)
 	}
@@ -384,17 +307,12 @@ func (b *Batch) abort() {
 
 // restore brings what is kept in memory back to where the batch began.
 func (d *DB) restore(b *Batch) {
-	d.seq.Store(uint64(b.start))
-	d.ids, d.covered = b.ids, b.start
+	d.changes.Rollback()
 	d.notes.undone()
 	if b.marked {
 		d.mark = b.was
 	}
-	d.log.reset()
-	for _, t := range d.tables {
-		t.high, t.next, t.known, t.raised = nil, nil, false, false
-	}
-	if b.schema || d.schemaDirty {
+	if b.schema || d.changes.ChangesSchema() {
 		if err := d.startOver(); err != nil && d.broken == nil {
 			d.broken = err
 		}
@@ -423,7 +341,7 @@ func (b *Batch) Commit() error {
 	if b.dead != nil {
 		return b.dead
 	}
-	if d.rec.on {
+	if d.changes.InAction() {
 		return fmt.Errorf("storage: %w: Commit inside of an action", ErrMisuse)
 	}
 	return b.commit()
@@ -442,14 +360,12 @@ func (b *Batch) commit() error {
 		if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
 			d.broken = err
 		}
-		b.dead = err
+		b.dead, d.batch = err, nil
 		d.restore(b)
 	} else {
-		b.dead = errOver
-		d.floor = max(d.floor, b.floor)
+		b.dead, d.batch = errOver, nil
+		d.changes.Commit()
 	}
-	d.log.reset()
-	d.batch = nil
 	return err
 }
 
@@ -467,12 +383,14 @@ func (b *Batch) finish() error {
 			return err
 		}
 	}
-	if len(d.log.entries) > 0 || !d.log.written {
-		if err := d.flush(); err != nil {
-			return err
-		}
+	floor := d.changes.Floor()
+	if err := d.changes.Finish(Seq(d.o.History), d.o.Retention.Milliseconds()); err != nil {
+		return d.recorded(err)
 	}
-	return b.trim()
+	if now := d.changes.Floor(); now != floor {
+		return d.putMeta("floor", int64(now))
+	}
+	return nil
 }
 
 // makeDurable returns when the batch will survive a power cut.
@@ -517,7 +435,7 @@ func (b *Batch) Rollback() error {
 	if d.closed || d.batch != b {
 		return nil
 	}
-	if d.rec.on {
+	if d.changes.InAction() {
 		return fmt.Errorf("storage: %w: Rollback inside of an action", ErrMisuse)
 	}
 	b.ending = true

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // failing is an action that does not go through.
@@ -87,7 +89,7 @@ func dump(t *testing.T, d *DB) string {
 	for _, row := range ownQuery(t, d, `SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY name`) {
 		fmt.Fprintln(&s, row...)
 		if name := row[0].(string); !strings.HasPrefix(name, "_den_changes") && name != "_den_meta" {
-			for _, r := range ownQuery(t, d, "SELECT * FROM "+quote(name)) {
+			for _, r := range ownQuery(t, d, "SELECT * FROM "+sqlite.Quote(name)) {
 				fmt.Fprintln(&s, " ", show(r))
 			}
 		}

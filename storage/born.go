@@ -20,10 +20,10 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 
+	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
@@ -100,6 +100,7 @@ func openMemory(o Options, content []byte) (*DB, error) {
 		return nil, failed(err)
 	}
 	c.SetAutoCheckpoint(0)
+	d.recordWith(changes.New(c))
 	d.alive.Lock()
 	d.c, d.files, d.running = c, files, c
 	d.alive.Unlock()
@@ -118,7 +119,7 @@ func (d *DB) bear(t *template, epoch string) error {
 	w := d.wal
 	w.pages = uint32(len(t.pages) / pageSize)
 	w.born, w.bare, w.first = true, w.pages, t.entries
-	d.epoch, d.oldest = epoch, math.MaxInt64
+	d.epoch = epoch
 	d.notes.stored = maps.Clone(t.notes)
 	d.room.Release(0)
 	return d.reload()

@@ -3,7 +3,11 @@ package storage
 // Tables that outlive a restore. What the room knows about its clients is of the clients and not of a moment: a client
 // that was there before a restore is to be told that its rows are another time's, also where the backup is older than it.
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/denrooms/den/storage/sqlite"
+)
 
 // A keptTable is a table of a room's file as a restore finds it.
 type keptTable struct {
@@ -33,7 +37,7 @@ func readTable(d *DB, name string) (keptTable, error) {
 	if t.sql, err = definedAs(d, name); err != nil || t.sql == "" {
 		return t, err
 	}
-	err = d.each("SELECT * FROM "+quote(name), func(rows *Rows) {
+	err = d.each("SELECT * FROM "+sqlite.Quote(name), func(rows *Rows) {
 		t.columns = len(rows.Columns())
 		t.rows = append(t.rows, rows.Values())
 	})
@@ -57,12 +61,12 @@ func (t keptTable) write(d *DB) error {
 	case sql != t.sql:
 		return nil
 	default:
-		_, err = d.exec(own, "DELETE FROM "+quote(t.name), nil)
+		_, err = d.exec(own, "DELETE FROM "+sqlite.Quote(t.name), nil)
 	}
 	if err != nil {
 		return err
 	}
-	insert := fmt.Sprintf("INSERT INTO %s VALUES (%s)", quote(t.name), places(t.columns))
+	insert := fmt.Sprintf("INSERT INTO %s VALUES (%s)", sqlite.Quote(t.name), places(t.columns))
 	for _, row := range t.rows {
 		if _, err := d.exec(own, insert, row); err != nil {
 			return err

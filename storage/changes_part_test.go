@@ -189,18 +189,4 @@ func TestSincePartWithinAnAction(t *testing.T) {
 			t.Errorf("%d at a time: %d parts, want %d", size, parts, want)
 		}
 	}
-	for _, c := range []struct {
-		a, b ChangePlace
-		want bool
-	}{
-		{ChangePlace{1, 0}, ChangePlace{1, 0}, false},
-		{ChangePlace{1, 1}, ChangePlace{1, 0}, true},
-		{ChangePlace{1, 0}, ChangePlace{1, 1}, false},
-		{ChangePlace{2, 0}, ChangePlace{1, 5}, true},
-		{ChangePlace{1, 5}, ChangePlace{2, 0}, false},
-	} {
-		if got := c.a.behind(c.b); got != c.want {
-			t.Errorf("%v behind %v: %v", c.a, c.b, got)
-		}
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
@@ -25,9 +26,6 @@ const (
 	Blob    = sqlite.Blob
 )
 
-// Seq is a room's commit number: 1, 2, 3 … without gaps; 0 is before the first.
-type Seq uint64
-
 // Result is what a statement without rows did.
 type Result struct {
 	RowsAffected int64 // rows that the statement itself changed; triggers' rows are not counted
@@ -43,9 +41,10 @@ type DB struct {
 	o     Options
 	epoch string
 
+	changes *changes.Recorder // protected by mu, but for its Seq
+
 	// any goroutine
 	fenced atomic.Bool
-	seq    atomic.Uint64
 	seen   atomic.Bool // somebody knows of the room, see Seen
 
 	// protected by alive: the connection as Interrupt may use it, nil when closed
@@ -70,11 +69,6 @@ type DB struct {
 	results []*Rows
 	backups []*Backup // under way, see backup.go
 	batch   *Batch
-	log     changeLog
-	floor   Seq           // the change log begins behind it
-	ids     logRows       // of the change log
-	oldest  int64         // the time of its first row
-	covered Seq           // the last action of its last row
 	number  uint64        // of the newest transaction
 	mark    mark          // what the file says about the commit log
 	layout  uint64        // the transaction after which the file was compacted; 0: it never was
@@ -90,16 +84,10 @@ type DB struct {
 	suspect bool          // the disk failed under the file: it is not to be believed as it stands
 
 	released uint64 // the transactions that the log need not keep any more
-	rec      recorder
-	tables   map[string]*table // every table of _den_tables
-	last     *table            // of the last captured row
-	order    []string          // declared by Sync, in that order
 
-	sawSchema     bool     // the statement being prepared changes the schema
-	sawGone       bool     // it has an UPDATE that sets deleted_at
-	redefining    []string // tables that such statements named in this action
-	schemaDirty   bool     // one of them ran in this action
-	schemaVersion int64    // SQLite's count of schema changes
+	sawSchema     bool  // the statement being prepared changes the schema
+	sawGone       bool  // it has an UPDATE that sets deleted_at
+	schemaVersion int64 // SQLite's count of schema changes
 }
 
 // lock begins a call.
@@ -124,7 +112,7 @@ func (d *DB) handlerMay() error {
 	if d.batch != nil && d.batch.dead != nil {
 		return d.batch.dead
 	}
-	return d.rec.refused
+	return d.refused()
 }
 
 // Exec runs a handler's SQL: one statement with arguments, or several without.
@@ -139,7 +127,7 @@ func (d *DB) Exec(sql string, args ...any) (Result, error) {
 	if err := d.lock(); err != nil {
 		return Result{}, err
 	}
-	if !d.rec.on {
+	if !d.changes.InAction() {
 		d.mu.Unlock()
 		return d.execAlone(sql, args)
 	}
@@ -233,10 +221,13 @@ func (d *DB) recording(s *statement) {
 	if s.ReadOnly() {
 		return
 	}
-	d.recordChanges(s.Info.auth == handler)
-	if s.Info.auth == handler {
-		d.rec.adds = d.rec.adds || !s.Info.deletes
-		d.rec.statement++
+	if s.Info.auth != handler {
+		d.changes.Pause()
+		return
+	}
+	d.changes.BeginStatement()
+	if b := d.batch; b != nil {
+		b.adds = b.adds || !s.Info.deletes
 	}
 }
 
@@ -258,7 +249,7 @@ func (d *DB) query(auth authority, sql string, args []any) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	if auth == handler && !s.ReadOnly() && !d.rec.on {
+	if auth == handler && !s.ReadOnly() && !d.changes.InAction() {
 		s.Release()
 		return nil, fmt.Errorf("storage: %w: a query that writes, outside of an action", ErrMisuse)
 	}
@@ -275,7 +266,7 @@ func (d *DB) query(auth authority, sql string, args []any) (*Rows, error) {
 }
 
 // Seq is the number of the last action that changed a row, the open batch's included.
-func (d *DB) Seq() Seq { return Seq(d.seq.Load()) }
+func (d *DB) Seq() Seq { return d.changes.Seq() }
 
 // Epoch is a name for this history of the room, which no other has: 32 hex digits. Before it is shown to anybody Keep has to be
 // called: else the room may begin again under it, with something else.
@@ -331,7 +322,7 @@ func (d *DB) quit() error {
 		d.results[0].finish()
 	}
 	if b := d.batch; b != nil {
-		d.rec.end()
+		d.changes.EndAction()
 		b.abort()
 		b.dead, d.batch = ErrClosed, nil
 		d.restore(b)
@@ -389,9 +380,7 @@ func (d *DB) end() {
 		b.dead = ErrClosed
 		d.batch = nil
 	}
-	d.rec.end()
-	d.rec = recorder{}
-	d.recordChanges(false)
+	d.changes.EndAction()
 	d.alive.Lock()
 	d.running = nil
 	d.alive.Unlock()
@@ -417,9 +406,7 @@ func (d *DB) dropArguments() {
 			c.Clear()
 		}
 	}
-	for _, t := range d.tables {
-		d.forget(t)
-	}
+	d.changes.Close()
 	for _, p := range d.tx.all() {
 		if p.statement != nil {
 			p.Finalize()

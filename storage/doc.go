@@ -10,7 +10,7 @@
 //     and was looked over), the rows of its Commit lead from the old content of
 //     the synced tables to the new one. Since(seq) does the same from any seq that the
 //     change log reaches back to, and says so (ErrForgotten) from an older one.
-//   - A tombstone that leaves the package has an id and stamps, and no content (tombstone.go).
+//   - A tombstone that leaves the package has an id and stamps, and no content.
 //   - Seq is 1, 2, 3 … one for each action that changed a row of any table but
 //     Den's own. An action that is rolled back uses none. For a synced table a
 //     change is a difference in the end: insert and delete again is none.
@@ -23,12 +23,8 @@
 // # How
 //
 // Each action runs in a savepoint, the actions that had queued up in one
-// transaction. SQLite's pre-update hook reports each row before it changes; the
-// recorder coalesces the reports to one entry a row (capture.go), old and new
-// content, and at the action's end they become rows, tombstones and entries of
-// the change log (coalesce.go, changes.go). Behind a failed statement the hook's word is not
-// enough, because what stays depends on the kind of failure: the rows that it
-// touched are read again.
+// transaction. Package changes records the rows that an action changes, by SQLite's
+// pre-update hook, and keeps the change log.
 //
 // # The commit log
 //
@@ -182,30 +178,7 @@
 //	The last five need not be there. Who changes the schema makes the first two of them void by that;
 //	who changes a room's alarms by other means than Den has to remove alarm.
 //
-//	_den_tables (id INTEGER PRIMARY KEY, name TEXT, stale, floor)
-//	  every table that was ever declared by Sync. stale is 1 where its changes
-//	  were not followed because its definition was unfit: the next Sync counts
-//	  the whole table as changed. floor is the seq of the last action that changed
-//	  its definition, 0 for none: what was before is forgotten for this table.
-//
-//	_den_changes (id INTEGER PRIMARY KEY, number, at, first, last, highs, entries)
-//	  the change log: a row for each transaction, several for a large one; the oldest are
-//	  forgotten: Options.History, Options.Retention. The newest is always there.
-//	  id       1, 2, 3 …
-//	  number   of the transaction: 1, 2, 3 …; several rows may have the same one
-//	  at       its time, Unix milliseconds
-//	  first    the first action of the row
-//	  last     the last one: the room's seq at the row's end. first - 1 where there was none
-//	  highs    for each table that has one: uvarint id in _den_tables, and as an
-//	           image (below) the highest updated_at or deleted_at of the table that
-//	           was sent up to the row's end, numbers before texts; it never falls
-//	  entries  for each changed row of each action, in their order: uvarint id in
-//	           _den_tables; uvarint, the action's seq - first; image of the row's
-//	           first column; image of NULL where the row was written, of its
-//	           tombstone's stamp where it was deleted (Unix milliseconds, or
-//	           'YYYY-MM-DD HH:MM:SS' in UTC where the table's stamps are texts)
-//	  image    a byte: 0 NULL, 1 integer, 2 float, 3 text, 4 blob; then 8 bytes, or
-//	           for text and blob 4 bytes of length and the bytes; little endian
+//	_den_tables, _den_changes: see package changes
 //
 // Other tables named _den_… belong to Den's other packages, see DB.Internal.
 // Handlers can read all of these and write none.

@@ -16,45 +16,6 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// An action that fails after some of its stamps were taken into their tables' maxima leaves the maxima as they were.
-func TestStampsOfAnActionThatFails(t *testing.T) {
-	d := openWithoutLog(t)
-	mustExec(t, d, `CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, created_at, updated_at, deleted_at)`)
-	if err := d.Sync("notes"); err != nil {
-		t.Fatal(err)
-	}
-	actSQL(t, d, 1, `INSERT INTO todos (id, updated_at) VALUES ('x', 50)`)
-	rename(t, d, "_den_changes", "away")
-	if err := d.lock(); err != nil {
-		t.Fatal(err)
-	}
-	d.tables["notes"].known = false // its maximum is read again, and cannot be
-	d.mu.Unlock()
-	b, err := d.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = b.Do(1, func() error {
-		_, err := d.Exec(`INSERT INTO todos (id, updated_at) VALUES ('y', 900); INSERT INTO notes (id, updated_at) VALUES ('n', 1)`)
-		return err
-	})
-	if err == nil || errors.Is(err, ErrBatchLost) {
-		t.Fatalf("error %v", err)
-	}
-	rename(t, d, "away", "_den_changes")
-	if _, err = b.Do(1, func() error { _, err := d.Exec(`INSERT INTO todos (id, updated_at) VALUES ('z', 60)`); return err }); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Commit(); err != nil {
-		t.Fatal(err)
-	}
-	highs := ownQuery(t, d, `SELECT highs FROM _den_changes ORDER BY id DESC LIMIT 1`)[0][0].([]byte)
-	high, err := highIn(highs, d.tables["todos"].id)
-	if err != nil || fmt.Sprint(sqlite.Values(high, 1)) != "[60]" {
-		t.Errorf("the maximum is %v, want 60; %v", sqlite.Values(high, 1), err)
-	}
-}
-
 // Den's own tables are no room's, however short their names are.
 func TestSyncOfDensTables(t *testing.T) {
 	d := openTodos(t)
@@ -65,11 +26,6 @@ func TestSyncOfDensTables(t *testing.T) {
 		wantError(t, d.Sync(name), ErrSchema)
 	}
 	wantError(t, d.Sync("sqlite_schema"), ErrSchema)
-	for name, want := range map[string]bool{"sqlite_": true, "sqlite": false, "_den_": true, "_den": false, "x": false, "": false, "_den_meta": true, "den_": false} {
-		if internalName(name) != want {
-			t.Errorf("%q is Den's or SQLite's: %v", name, !want)
-		}
-	}
 }
 
 // A room is full at its limit and not at the disk's, and the disk is full where it is the disk.

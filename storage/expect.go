@@ -8,10 +8,8 @@ func (r *Rows) Expect(types ...Type) error {
 	if len(types) != len(r.Columns()) {
 		return fmt.Errorf("storage: %w: Expect of %d columns in a row of %d", ErrMisuse, len(types), len(r.Columns()))
 	}
-	for i, want := range types {
-		if got := r.Type(i); got != want {
-			return fmt.Errorf("storage: %w: the column %s has the storage class %v, where Den writes %v", ErrCorrupt, r.Columns()[i], got, want)
-		}
+	if err := r.row.Expect(types...); err != nil {
+		return fmt.Errorf("storage: %w: %v", ErrCorrupt, err)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (d *DB) alone(write func() error) error {
 	if d.batch != nil {
 		before := d.c.TotalChanges()
 		err := write()
-		d.batch.wrote = d.batch.wrote || !d.rec.on && d.c.TotalChanges() != before
+		d.batch.wrote = d.batch.wrote || !d.changes.InAction() && d.c.TotalChanges() != before
 		return err
 	}
 	if err := d.do(d.tx.begin); err != nil {

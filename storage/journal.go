@@ -207,7 +207,7 @@ func (d *DB) commit() error {
 // append is called by the WAL's WriteAt when a transaction is about to commit.
 func (d *DB) append(payload []byte, more ...[]byte) error {
 	pagelog.SetLayout(payload, d.layout)
-	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.log.at, Payload: payload}, more...)
+	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.batch.at, Payload: payload}, more...)
 }
 
 // soil notes in the first transaction of a life that the file is in use: from here on it

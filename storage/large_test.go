@@ -48,7 +48,7 @@ func largeRoom(t *testing.T) (*DB, Options) {
 // An action may write so much and no more, whichever statement does it; then the room goes on as before.
 func TestInvariantBoundedAction(t *testing.T) {
 	d, _ := largeRoom(t)
-	d.limit(d.o.MaxChanges, d.o.MaxChangeBytes, 4<<20)
+	d.o.MaxActionBytes = 4 << 20
 	if err := largeAction(d, 3, (*Batch).Do); err != nil {
 		t.Fatalf("3 MiB: %v", err)
 	}

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,9 +60,7 @@ func TestSeqAt(t *testing.T) {
 						t.Errorf("SeqAt(%v) = %d, %v; want %d, %v", a.stamp, seq, known, a.seq, a.known)
 					}
 				}
-				for _, tab := range d.tables {
-					tab.known = false // ask once more with the maximum read from the file
-				}
+				forgetHighest(t, d)
 			}
 		})
 	}
@@ -215,13 +212,14 @@ func TestInvariantBoundedHistory(t *testing.T) {
 	if err := d.Sync("todos"); err != nil {
 		t.Fatal(err)
 	}
-	const writes = 3 * trimSteps
+	const pruned = 1024 // actions by which the log may be too long
+	const writes = 3 * pruned
 	for i := range writes {
 		actSQL(t, d, int64(i), fmt.Sprintf(`INSERT OR REPLACE INTO todos (id, updated_at) VALUES ('%d', %d)`, i%7, i))
 	}
 	check := func(d *DB) {
 		t.Helper()
-		for _, seq := range []Seq{0, 1, writes - 100 - trimSteps - 2} {
+		for _, seq := range []Seq{0, 1, writes - 100 - pruned - 2} {
 			_, err := d.Since("todos", seq)
 			wantError(t, err, ErrForgotten)
 			if got, known := d.SeqAt("todos", int64(seq)); known {
@@ -235,7 +233,7 @@ func TestInvariantBoundedHistory(t *testing.T) {
 		if seq, known := d.SeqAt("todos", int64(writes-50)); seq != d.Seq()-50 || !known {
 			t.Errorf("SeqAt = %d, %v at %d", seq, known, d.Seq())
 		}
-		if rows := ownQuery(t, d, "SELECT count(*) FROM _den_changes")[0][0].(int64); rows > 100+trimSteps {
+		if rows := ownQuery(t, d, "SELECT count(*) FROM _den_changes")[0][0].(int64); rows > 100+pruned {
 			t.Errorf("the log has %d rows", rows)
 		}
 	}
@@ -248,25 +246,6 @@ func TestInvariantBoundedHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(d)
-}
-
-// The newest stamp of a table that was ever sent never falls, where the log reaches back no further than the change of a schema and
-// the row that had the stamp is gone.
-func TestHighestStampNeverFalls(t *testing.T) {
-	d := openTodos(t)
-	stamped(t, d, "stays", 10)
-	stamped(t, d, "goes", 50)
-	actSQL(t, d, 1, `DELETE FROM todos WHERE id = 'goes'`)
-	actSQL(t, d, 1, `ALTER TABLE todos RENAME TO others; ALTER TABLE others RENAME TO todos; ALTER TABLE todos DROP COLUMN done`)
-	tab := d.tables["todos"]
-	want := slices.Clone(tab.high)
-	tab.known = false // ask once more with the maximum read from the file
-	if err := d.loadHigh(tab); err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(tab.high, want) || len(want) == 0 || max(d.floor, tab.floor) == 0 {
-		t.Errorf("the highest stamp is % x, want % x; the floor is %d", tab.high, want, max(d.floor, tab.floor))
-	}
 }
 
 // TestPage reads a table by its ids, a page at a time, tombstones too.
@@ -301,11 +280,9 @@ func TestPage(t *testing.T) {
 			t.Error("a struct was taken for a place")
 		}
 	}
-	for _, tab := range d.tables {
-		for _, slot := range tab.slots() {
-			if s := *slot; s != nil && s.InUse() {
-				t.Errorf("in use: %s", s.SQL())
-			}
+	for s := range d.caches[own].All() {
+		if s.InUse() {
+			t.Errorf("in use: %s", s.SQL())
 		}
 	}
 }

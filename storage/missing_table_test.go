@@ -71,10 +71,8 @@ func TestMissingTable(t *testing.T) {
 		{"changes", []string{changes, todos}, func(_ *testing.T, d *DB) error { return read(d.Since("todos", 1)) }},
 		{"a part of the changes", []string{changes, todos}, func(_ *testing.T, d *DB) error { return read(d.SincePart("todos", ChangePlace{Seq: 1}, d.Seq())) }},
 		{"the changes before the last", []string{changes, todos}, func(_ *testing.T, d *DB) error { return read(d.SincePart("todos", ChangePlace{Seq: 1}, d.Seq()-1)) }},
-		{"a stamp", []string{changes}, func(_ *testing.T, d *DB) error {
-			for _, tab := range d.tables {
-				tab.known = false
-			}
+		{"a stamp", []string{changes}, func(t *testing.T, d *DB) error {
+			forgetHighest(t, d)
 			if _, known := d.SeqAt("todos", int64(20)); !known {
 				return unknown
 			}
@@ -113,8 +111,8 @@ func TestMissingTable(t *testing.T) {
 				if err != nil && d.Seq() != seq {
 					t.Errorf("seq %d after the error, before it %d", d.Seq(), seq)
 				}
-				if d.batch != nil || d.rec.on || len(d.results) > 0 {
-					t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.rec.on, len(d.results))
+				if d.batch != nil || d.changes.InAction() || len(d.results) > 0 {
+					t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.changes.InAction(), len(d.results))
 				}
 				rename(t, d, table+"_away", table)
 				if err := c.do(t, d); err != nil {

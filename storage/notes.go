@@ -5,14 +5,14 @@ package storage
 // next batch that writes, and until then the file says what it said.
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/denrooms/den/storage/changes"
 )
 
 // The notes' names in _den_meta.
@@ -156,25 +156,15 @@ type Kind struct {
 	mu     sync.Mutex
 	spares []*spare // the one that was used last comes last
 	closed bool
-	tables map[string]map[string]*definition // synced tables by their names, by the digest of all
+	tables map[string]changes.Definitions // of the synced tables, by their digests
 }
 
 // maxDefinitions is how many sets of synced tables a Kind remembers: as many as there are
 // versions of the program's tables among its rooms.
 const maxDefinitions = 64
 
-// A definition is what describe finds out of a synced table.
-type definition struct {
-	columns []string
-	virtual []bool
-	sql     string
-
-	nullable bool
-	rowid    string // follows from sql
-}
-
 // definitions are the tables that the file has noted; nil: not known.
-func (d *DB) definitions() map[string]*definition {
+func (d *DB) definitions() changes.Definitions {
 	k := d.o.Kind
 	note, _ := d.notes.stored[noteTables].(string)
 	version, digest, _ := strings.Cut(note, " ")
@@ -192,19 +182,12 @@ func (d *DB) noteDefinitions() {
 	if k == nil {
 		return
 	}
-	sum, tables := sha256.New(), make(map[string]*definition)
-	for _, t := range d.sorted() {
-		if !t.stale {
-			fmt.Fprintf(sum, "%q %q %v %q %v\n", t.name, t.columns, t.virtual, t.sql, t.nullable)
-			tables[t.name] = &definition{t.columns, t.virtual, t.sql, t.nullable, t.rowid}
-		}
-	}
-	digest := hex.EncodeToString(sum.Sum(nil)[:16])
+	tables, digest := d.changes.Definitions()
 	d.notes.put(noteTables, d.versioned(digest))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.tables == nil || len(k.tables) >= maxDefinitions {
-		k.tables = make(map[string]map[string]*definition)
+		k.tables = make(map[string]changes.Definitions)
 	}
 	k.tables[digest] = tables
 }

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"syscall"
 
+	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
@@ -29,10 +29,7 @@ const (
 )
 
 const layout = `
-	CREATE TABLE _den_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-	CREATE TABLE _den_tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, stale INTEGER NOT NULL, floor INTEGER NOT NULL);
-	CREATE TABLE _den_changes (id INTEGER PRIMARY KEY, number INTEGER NOT NULL, at INTEGER NOT NULL,
-		first INTEGER NOT NULL, last INTEGER NOT NULL, highs BLOB NOT NULL, entries BLOB NOT NULL);`
+	CREATE TABLE _den_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;` + changes.Schema
 
 // Open opens a room's file, and makes it first where there is none. One process
 // has a file open at a time (ErrInUse), and in it one DB.
@@ -224,8 +221,8 @@ func connect(o Options, vfs, path string) (*DB, error) {
 
 // newDB makes a DB of a connection; nil: it gets one later.
 func newDB(o Options, c *sqlite.Conn) *DB {
-	d := &DB{o: o, c: c, running: c, tables: make(map[string]*table)}
-	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
+	d := &DB{o: o, c: c, running: c}
+	d.recordWith(changes.New(c))
 	d.caches = [3]*cache{own: sqlite.NewCache[about](64), peer: sqlite.NewCache[about](64), handler: sqlite.NewCache[about](o.StatementCache)}
 	o.opening.addDB(d)
 	return d
@@ -329,32 +326,16 @@ func (d *DB) checkStamps() error {
 		return fmt.Errorf("%w: no log in _den_meta", ErrCorrupt)
 	}
 	layout, _ := meta["layout"].(int64)
-	d.floor, d.mark, d.layout = Seq(floor), markOf(log, clean), uint64(layout)
+	d.mark, d.layout = markOf(log, clean), uint64(layout)
 	d.notes.stored = make(map[string]Value)
 	for _, name := range []string{notePrepared, noteTables, noteTended, noteAlarm} {
 		if v, there := meta[name]; there {
 			d.notes.stored[name] = v
 		}
 	}
-	return d.loadPosition()
-}
-
-// loadPosition finds out how far the file has come: its newest transaction.
-func (d *DB) loadPosition() error {
-	d.oldest = math.MaxInt64
-	err := d.each("SELECT id, at FROM _den_changes ORDER BY id LIMIT 1", func(r *Rows) { d.ids.first, d.oldest = r.Int(0), r.Int(1) })
-	if err != nil {
-		return err
-	}
-	err = d.each("SELECT id, number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
-		d.ids.last, d.number = r.Int(0), uint64(r.Int(1))
-		d.covered = Seq(r.Int(2))
-		d.seq.Store(uint64(d.covered))
-	})
-	if err == nil && (d.ids.first < 0 || int64(d.number) < 0 || int64(d.covered) < 0) {
-		err = fmt.Errorf("%w: a negative number in _den_changes", ErrCorrupt)
-	}
-	return err
+	number, err := d.changes.Load(Seq(floor))
+	d.number = number
+	return d.recorded(err)
 }
 
 func checkVersion(id, version uint32) error {

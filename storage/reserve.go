@@ -55,7 +55,7 @@ func (b *Batch) measure() (err error) {
 // fits refuses an action that has made the database longer than it may be.
 func (b *Batch) fits() error {
 	d := b.d
-	if b.pages < 0 || !d.rec.adds {
+	if b.pages < 0 || !b.adds {
 		return nil
 	}
 	pages, err := d.pageCount()

@@ -6,6 +6,7 @@ package storage
 import (
 	"fmt"
 
+	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -22,17 +23,13 @@ type Rows struct {
 	acting bool // made inside of an action, and closed with it
 	ahead  bool // the first row was fetched by the query itself
 
-	// Of a Since, which has no statement of its own.
-
-	table   *table
-	changed []changedKey // those that are still to come
-	part    *partEnd     // of a SincePart
+	changed *changes.Reader // of rows that changed, which has no statement of its own; nil: there is s
 }
 
 // rows steps to the first row, so that a failing or writing statement does so
 // in the call that made it.
 func (d *DB) rows(s *statement) (*Rows, error) {
-	r := &Rows{d: d, s: s, row: sqlite.NewRow(s.Columns()), open: true, acting: d.rec.on}
+	r := &Rows{d: d, s: s, row: sqlite.NewRow(s.Columns()), open: true, acting: d.changes.InAction()}
 	row, err := d.step(s)
 	if err != nil {
 		s.Release()
@@ -47,6 +44,25 @@ func (d *DB) rows(s *statement) (*Rows, error) {
 	r.ahead = true
 	d.results = append(d.results, r)
 	return r, nil
+}
+
+// changedRows is rows for rows that changed.
+func (d *DB) changedRows(changed *changes.Reader) *Rows {
+	r := &Rows{d: d, changed: changed, row: sqlite.NewRow(changed.Columns()), open: true, acting: d.changes.InAction()}
+	d.results = append(d.results, r)
+	return r
+}
+
+// each calls do for each row of one of Den's own queries. The mutex is held.
+func (d *DB) each(sql string, do func(*Rows), args ...any) error {
+	rows, err := d.query(own, sql, args)
+	if err != nil {
+		return err
+	}
+	for rows.next() {
+		do(rows)
+	}
+	return rows.failure()
 }
 
 // Next goes to the next row.
@@ -73,22 +89,25 @@ func (r *Rows) next() bool {
 		r.finish()
 		return false
 	}
-	if r.table != nil {
-		row, err := r.nextChanged()
-		if !row {
-			r.err = err
-			r.finish()
-		}
-		return row
+	row, err := r.step()
+	if !row {
+		r.err = err
+		r.finish()
+	}
+	return row
+}
+
+// step makes the next row the row.
+func (r *Rows) step() (bool, error) {
+	if r.changed != nil {
+		row, err := r.changed.Next(&r.row)
+		return row, r.d.recorded(err)
 	}
 	row, err := r.d.step(r.s)
 	if row {
 		r.row.Read(r.s.Stmt)
-		return true
 	}
-	r.err = err
-	r.finish()
-	return false
+	return row, err
 }
 
 // finish gives the statement back. The DB's mutex is held.

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
@@ -35,6 +36,7 @@ type spare struct {
 	wal    *wal
 	caches [3]*cache
 	tx     transactionStatements
+	rec    *changes.Recorder
 	schema string
 	set    settings
 	since  time.Time
@@ -71,9 +73,7 @@ func (d *DB) keep() bool {
 func (d *DB) strip(schema string) *spare {
 	s := &spare{c: d.c, files: d.files, wal: d.wal, caches: d.caches, tx: d.tx, schema: schema, set: settingsOf(d.o), since: d.o.Now()}
 	d.end()
-	for _, t := range d.tables {
-		d.lay(t)
-	}
+	s.rec = d.changes.Renew()
 	for _, c := range d.caches {
 		for s := range c.All() {
 			s.Info.used = false
@@ -106,16 +106,6 @@ func (d *DB) dropWAL() {
 func (d *DB) unusual() (found bool) {
 	err := d.each("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND coalesce(rootpage, 0) = 0 LIMIT 1", func(*Rows) { found = true })
 	return found || err != nil
-}
-
-// lay puts a table's statements where the next life finds them by their text.
-func (d *DB) lay(t *table) {
-	for _, slot := range t.slots() {
-		if s := *slot; s != nil {
-			*slot = nil
-			d.caches[own].Put(s.SQL(), s)
-		}
-	}
 }
 
 // add keeps a spare, and lets others go where there are too many.
@@ -178,7 +168,7 @@ func (k *Kind) Close() {
 
 // close gives back what a spare has.
 func (s *spare) close() {
-	d := &DB{c: s.c, caches: s.caches, tx: s.tx}
+	d := &DB{c: s.c, caches: s.caches, tx: s.tx, changes: s.rec}
 	d.dropArguments()
 	s.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)
 	closeConn(s.c, s.files) // and the WAL, if it is open
@@ -235,8 +225,8 @@ func openSpare(o Options, header *fileHeader) *DB {
 
 // wake begins a DB with the spare's connection, which has no file yet.
 func (s *spare) wake(o Options) *DB {
-	d := &DB{o: o, c: s.c, running: s.c, files: s.files, caches: s.caches, tx: s.tx, tables: make(map[string]*table)}
-	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes
+	d := &DB{o: o, c: s.c, running: s.c, files: s.files, caches: s.caches, tx: s.tx}
+	d.recordWith(s.rec)
 	d.freshWAL = true
 	o.opening.addDB(d)
 	d.install() // SQLite has the callbacks already

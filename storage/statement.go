@@ -27,7 +27,11 @@ func (d *DB) prepareOne(auth authority, sql string, flags sqlite.PrepareFlags) (
 	d.auth, d.denied, d.sawSchema, d.sawGone = auth, "", false, false
 	// A DELETE without WHERE is compiled to drop the rows unseen where no hook is
 	// set at this moment.
-	d.recordChanges(auth == handler)
+	if auth == handler {
+		d.changes.Resume()
+	} else {
+		d.changes.Pause()
+	}
 	p, rest, err := d.c.Prepare(sql, flags)
 	d.auth = own
 	if err != nil {
@@ -100,13 +104,18 @@ func (d *DB) stepFailed(e *Error, s *statement) error {
 	if d.roomIsFull(e, s) {
 		e.kind = ErrRoomFull
 	}
+	if !s.ReadOnly() {
+		d.changes.StatementFailed()
+	}
+	return d.sqliteFailed(e)
+}
+
+// sqliteFailed is stepFailed for a statement that is not the DB's.
+func (d *DB) sqliteFailed(e *Error) error {
 	if d.fenced.Load() {
 		e.kind = ErrClosed
 	}
 	var err error = e
-	if !s.ReadOnly() {
-		d.rec.doubt()
-	}
 	if b := d.batch; b != nil && b.dead == nil && !b.ending && d.c.AutocommitEnabled() {
 		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
 		err = b.dead

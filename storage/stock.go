@@ -29,11 +29,11 @@ func (d *DB) Stock() (work func()) {
 		k.stocking.Store(false)
 		return nil
 	}
-	o, texts := d.o, d.texts()
+	o, texts, recorder := d.o, d.texts(), d.changes.Used()
 	return func() {
 		defer k.stocking.Store(false)
 		for k.wants(t.schema, settingsOf(o)) {
-			s := stocked(o, t, texts)
+			s := stocked(o, t, texts, recorder)
 			if s == nil {
 				return
 			}
@@ -51,14 +51,6 @@ func (d *DB) texts() (all []text) {
 			}
 		}
 	}
-	for _, t := range d.tables {
-		for _, slot := range t.slots() {
-			s := *slot
-			if s != nil {
-				all = append(all, text{own, s.SQL()})
-			}
-		}
-	}
 	return all
 }
 
@@ -66,7 +58,7 @@ func (d *DB) texts() (all []text) {
 const noEpoch = "00000000000000000000000000000000"
 
 // stocked makes a connection without a file; nil: that is not possible now.
-func stocked(o Options, t *template, texts []text) *spare {
+func stocked(o Options, t *template, texts []text, recorder []string) *spare {
 	content, err := t.fill(o, noEpoch)
 	if err != nil {
 		return nil
@@ -82,6 +74,7 @@ func stocked(o Options, t *template, texts []text) *spare {
 			s.Release()
 		}
 	}
+	d.changes.Prepare(recorder)
 	for _, p := range d.tx.all() {
 		d.ready(p)
 	}

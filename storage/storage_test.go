@@ -1,14 +1,13 @@
 package storage
 
 import (
-	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,8 +151,8 @@ func checkConsistent(t testing.TB, d *DB) {
 	if d.lock() != nil {
 		return // closed by the test
 	}
-	if d.batch != nil || d.rec.on || len(d.results) > 0 {
-		t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.rec.on, len(d.results))
+	if d.batch != nil || d.changes.InAction() || len(d.results) > 0 {
+		t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.changes.InAction(), len(d.results))
 	}
 	d.mu.Unlock()
 	if got := ownQuery(t, d, "PRAGMA integrity_check"); len(got) != 1 || got[0][0] != "ok" {
@@ -162,11 +161,7 @@ func checkConsistent(t testing.TB, d *DB) {
 	if got := ownQuery(t, d, "SELECT coalesce(max(last), 0) FROM _den_changes"); got[0][0] != int64(d.Seq()) {
 		t.Errorf("seq in the file is %v, in memory %d", got[0][0], d.Seq())
 	}
-	for _, tab := range d.sorted() {
-		if !tab.stale {
-			checkIndex(t, d, tab)
-		}
-	}
+	checkLog(t, d)
 }
 
 // checkForeignKeys is not for the random histories: there an OR REPLACE or OR FAIL
@@ -182,64 +177,102 @@ func checkForeignKeys(t testing.TB, d *DB) {
 	}
 }
 
-// checkIndex compares a table's part of the change log with the table.
-func checkIndex(t testing.TB, d *DB, tab *table) {
+// checkLog compares the change log with the tables, as the file has them.
+func checkLog(t testing.TB, d *DB) {
 	t.Helper()
-	d.mu.Lock()
-	floor := max(d.floor, tab.floor)
-	entries, err := d.changedSince(tab, 0)
-	d.mu.Unlock()
+	floor := ownQuery(t, d, "SELECT value FROM _den_meta WHERE name = 'floor'")[0][0].(int64)
+	log := ownQuery(t, d, "SELECT first, last, highs, entries FROM _den_changes ORDER BY id")
+	for _, table := range ownQuery(t, d, "SELECT id, name, floor FROM _den_tables WHERE NOT stale ORDER BY name") {
+		id, name := table[0].(int64), table[1].(string)
+		deleted := make(map[string]bool)
+		var highest []byte
+		for _, row := range log {
+			if last := row[1].(int64); last < row[0].(int64)-1 || last > int64(d.Seq()) {
+				t.Errorf("a row of the log is from %v to %v, the room at %d", row[0], row[1], d.Seq())
+			}
+			eachOf(row[3].([]byte), id, 2, func(values []byte) {
+				key, stamp, _ := sqlite.Cut(values)
+				deleted[string(sqlite.Canonical(key))] = Type(stamp[0]) != Null
+			})
+			before := highest
+			highest = nil
+			eachOf(row[2].([]byte), id, 1, func(stamp []byte) { highest = stamp })
+			if before != nil && highest != nil && sqlite.Compare(highest, before) < 0 { // it is nil while the table is stale
+				t.Errorf("%s: the highest stamp fell at %v", name, row[1])
+			}
+		}
+		floor := max(floor, table[2].(int64))
+		if floor == 0 {
+			checkLogged(t, d, name, deleted)
+		}
+		if n := len(log); n > 0 && log[n-1][1].(int64) > floor {
+			checkHighest(t, d, name, highest)
+		}
+	}
+}
+
+// eachOf calls do for the values of each item of one table in a column of the log.
+func eachOf(column []byte, table int64, values int, do func([]byte)) {
+	for len(column) > 0 {
+		id, n := binary.Uvarint(column)
+		column = column[n:]
+		if values == 2 {
+			_, n = binary.Uvarint(column)
+			column = column[n:]
+		}
+		size := 0
+		for range values {
+			size += sqlite.Size(column[size:])
+		}
+		if int64(id) == table {
+			do(column[:size])
+		}
+		column = column[size:]
+	}
+}
+
+// checkLogged checks that a log that has forgotten nothing has each row of a table, and that the rows whose last change is a
+// deletion are not there.
+func checkLogged(t testing.TB, d *DB, table string, deleted map[string]bool) {
+	t.Helper()
+	id := sqlite.Quote(ownQuery(t, d, "SELECT name FROM pragma_table_xinfo(?1) WHERE cid = 0", table)[0][0].(string))
+	for _, row := range ownQuery(t, d, fmt.Sprintf("SELECT %s FROM %s", id, sqlite.Quote(table))) {
+		key := string(sqlite.Canonical(sqlite.AppendValue(nil, row[0])))
+		if gone, logged := deleted[key]; gone || !logged {
+			t.Errorf("%s: the table has %v; the log has it: %v, as deleted: %v", table, row[0], logged, gone)
+		}
+		delete(deleted, key)
+	}
+	for key, gone := range deleted {
+		if !gone {
+			t.Errorf("%s: the log has %v, the table lacks it", table, sqlite.Values([]byte(key), 1))
+		}
+	}
+}
+
+// checkHighest checks that no stamp of a table is above the highest one in the log.
+func checkHighest(t testing.TB, d *DB, table string, highest []byte) {
+	t.Helper()
+	for _, row := range ownQuery(t, d, fmt.Sprintf("SELECT updated_at, deleted_at FROM %s", sqlite.Quote(table))) {
+		for _, v := range row {
+			stamp := sqlite.AppendValue(nil, v)
+			if ty := Type(stamp[0]); ty != Null && ty != Blob && (highest == nil || sqlite.Compare(stamp, highest) > 0) {
+				t.Errorf("%s: the table has the stamp %v, the highest in the log is % x", table, v, highest)
+			}
+		}
+	}
+}
+
+// forgetHighest has the DB read the highest stamps from the file when they are asked for next.
+func forgetHighest(t testing.TB, d *DB) {
+	t.Helper()
+	b, err := d.Begin()
+	if err == nil {
+		err = b.Rollback()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	logged := make(map[string]bool)
-	for _, e := range entries {
-		key := sqlite.Values(e.key, 1)[0]
-		there := len(ownQuery(t, d, fmt.Sprintf("SELECT 1 FROM %s WHERE %s = ?1", quote(tab.name), quote(tab.columns[0])), key)) > 0
-		if gone := Type(e.gone[0]) != Null; floor == 0 && gone == there {
-			t.Errorf("%s: the log has %v gone = %v, the table has it = %v", tab.name, key, gone, there)
-		}
-		logged[string(sameKey(e.key))] = true
-	}
-	for _, row := range ownQuery(t, d, fmt.Sprintf("SELECT %s FROM %s", quote(tab.columns[0]), quote(tab.name))) {
-		if floor == 0 && !logged[string(sameKey(sqlite.AppendValue(nil, row[0])))] {
-			t.Errorf("%s: the log lacks %v", tab.name, row[0])
-		}
-	}
-	checkHighs(t, d, tab)
-}
-
-// checkHighs checks that a table's maximum rises over the log, and is not below what
-// stands in the table.
-func checkHighs(t testing.TB, d *DB, tab *table) {
-	t.Helper()
-	var before []byte
-	for _, row := range ownQuery(t, d, "SELECT last, first, highs FROM _den_changes ORDER BY id") {
-		if row[0].(int64) < row[1].(int64)-1 || row[0].(int64) > int64(d.Seq()) {
-			t.Errorf("a row of the log is from %v to %v, the room at %d", row[1], row[0], d.Seq())
-		}
-		high, err := highIn(row[2].([]byte), tab.id)
-		if err != nil {
-			t.Error(err)
-		}
-		if before != nil && high != nil && sqlite.Compare(high, before) < 0 { // it is nil while the table is not followed
-			t.Errorf("%s: the maximum fell at %v", tab.name, row[0])
-		}
-		before = high
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.loadHigh(tab); err != nil {
-		t.Fatal(err)
-	}
-	high := slices.Clone(tab.high)
-	if err := d.raiseToTable(tab); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(tab.next, high) {
-		t.Errorf("%s: the maximum is %v, the table has %v", tab.name, high, tab.next)
-	}
-	tab.next, tab.raised = append(tab.next[:0], tab.high...), false
 }
 
 // wantRows compares a commit's rows, written as table: [values].

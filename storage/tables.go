@@ -1,84 +1,83 @@
 package storage
 
-// Synced tables: what makes a table one, and how Den knows of them. A table that
-// was synced once is followed from the moment the file is opened, declared or
-// not, so that what a migration does to it is not lost on clients that were away.
+// Synced tables, as package changes records them and as clients read them.
 
 import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
-// ErrSchema: a table cannot be synced as it is defined.
-var ErrSchema = errors.New("table cannot be synced")
+type (
+	// Seq is a room's commit number: 1, 2, 3 … without gaps; 0 is before the first.
+	Seq = changes.Seq
+	// Commit is what an action did.
+	Commit = changes.Commit
+	// Row is a changed row.
+	Row = changes.Row
+	// Cell is a column of a Row.
+	Cell = changes.Cell
+	// ChangePlace is a place in the changes of one table, see DB.SincePart.
+	ChangePlace = changes.Place
+)
 
-type table struct {
-	id      int64
-	name    string
-	columns []string
-	virtual []bool // virtual generated columns; nil where there are none
-	rowid   string // a name of its rowid that no column has; empty: it has none that can be named
-	sql     string // its definition and place, to notice a change
-	root    int64  // 0: not known yet
+var (
+	// ErrSchema: a table cannot be synced as it is defined.
+	ErrSchema = changes.ErrSchema
+	// ErrForgotten: the log does not reach back that far any more, or a change of the table's definition lies between. The
+	// table as it is, Live, is to replace what the client has.
+	ErrForgotten = changes.ErrForgotten
+)
 
-	nullable bool // SQLite lets NULL into its first column
-
-	declared bool // by Sync in this life
-	floor    Seq  // its rows are in the log from here on
-	stale    bool // its changes were not followed for a while: Sync takes it up anew
-	rebased  bool // redefined in this action: every row counts as changed
-
-	// The running maximum of the stamps that were sent, as an image; empty:
-	// none. next is what it will be after the action in work.
-	high, next []byte
-	known      bool // high was read
-	raised     bool // next differs from high
-
-	live, row, first, page *statement
-
-	scan, scanOn *statement // see Scan
+// recordWith gives the DB the Recorder of its connection.
+func (d *DB) recordWith(r *changes.Recorder) {
+	r.Limit(d.o.MaxChanges, d.o.MaxChangeBytes)
+	d.changes = r
 }
 
-func (t *table) createdAt() int { return len(t.columns) - 3 }
-func (t *table) updatedAt() int { return len(t.columns) - 2 }
-func (t *table) deletedAt() int { return len(t.columns) - 1 }
-
-// list is the column list of a SELECT.
-func (t *table) list(prefix string) string {
-	out := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		out[i] = prefix + quote(c)
+// recorded gives an error of the Recorder as this package's, and notes what it did to the batch.
+func (d *DB) recorded(err error) error {
+	if e, is := errors.AsType[*sqlite.Error](err); is {
+		return d.sqliteFailed(errorOf(e))
 	}
-	return strings.Join(out, ", ")
+	if errors.Is(err, changes.ErrCorrupt) {
+		return fmt.Errorf("storage: %w: %w", ErrCorrupt, err)
+	}
+	return err
 }
 
-func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+var errTooMuch = errors.New("the action writes more than Options.MaxActionBytes")
 
-// tracked finds the table that the pre-update hook names; nil: it is not synced.
-func (d *DB) tracked(name string) *table {
-	if t := d.last; t != nil && t.name == name && !t.stale {
-		return t
+// refused returns why the action in work cannot be committed, whatever it does now.
+func (d *DB) refused() error {
+	d.overwritten()
+	err := d.changes.Refused()
+	if errors.Is(err, changes.ErrTooLarge) || err == errTooMuch {
+		return fmt.Errorf("storage: %w: %w", ErrTooLarge, err)
 	}
-	t := d.tables[name]
-	if t == nil || t.stale {
-		return nil
-	}
-	d.last = t
-	return t
+	return failed(err)
 }
 
-// Sync declares tables as synced: their changed rows come with each Commit, and
-// Live, Since and SeqAt serve them. A table must have a first column that is
-// alone the PRIMARY KEY, or UNIQUE and NOT NULL, sorted as BINARY; and the last
-// three columns created_at, updated_at, deleted_at. Names are compared exactly.
-// The error (ErrSchema) names the table and what is wrong; then none of the
-// tables is declared.
+// overwritten reports whether the action in work has written more to the file than it may, and refuses it then.
+func (d *DB) overwritten() bool {
+	b := d.batch
+	if b == nil || d.wal == nil || !d.changes.InAction() || d.wal.entry.Size()-b.written <= b.maxWritten {
+		return false
+	}
+	d.changes.Refuse(errTooMuch)
+	return true
+}
+
+// Sync declares tables as synced: their changed rows come with each Commit, and Live, Since and SeqAt serve them. A table must
+// have a first column that is alone the PRIMARY KEY, or UNIQUE and NOT NULL, sorted as BINARY; and the last three columns
+// created_at, updated_at, deleted_at. Names are compared exactly. The error (ErrSchema) names the table and what is wrong; then
+// none of the tables is declared.
 //
-// A table that is synced for the first time, or again after its definition had
-// become unfit, counts as changed as a whole by one commit. Sync may be called
-// more than once, but not while a batch is open.
+// A table that is synced for the first time, or again after its definition had become unfit, counts as changed as a whole by one
+// commit. Sync may be called more than once, but not while a batch is open.
 func (d *DB) Sync(names ...string) error {
 	if err := d.lock(); err != nil {
 		return err
@@ -87,235 +86,167 @@ func (d *DB) Sync(names ...string) error {
 	if d.batch != nil {
 		return fmt.Errorf("storage: %w: Sync while a batch is open", ErrMisuse)
 	}
-	var fresh, fit []*table
-	for _, name := range names {
-		t := d.tables[name]
-		if t != nil && !t.stale { // followed since it was found to be fit
-			fit = append(fit, t)
-		} else {
-			var err error
-			if t, err = d.describe(name); err != nil {
-				return err
-			}
-			fresh = append(fresh, t)
-		}
-		if err := d.withoutNulls(t); err != nil {
-			return err
-		}
+	fresh, err := d.changes.Check(names...)
+	if err != nil {
+		return d.recorded(err)
 	}
 	if len(fresh) > 0 {
-		if err := d.adopt(fresh); err != nil {
+		if err := d.track(fresh); err != nil {
 			return err
 		}
 	}
-	for _, t := range slices.Concat(fit, fresh) {
-		t.declared = true
-	}
-	for _, name := range names {
-		if !slices.Contains(d.order, name) {
-			d.order = append(d.order, name)
-		}
-	}
+	d.changes.Declare(names...)
 	return nil
+}
+
+// track has tables recorded that were not so far, in a commit of its own.
+func (d *DB) track(tables []*changes.Table) error {
+	if err := d.do(d.tx.begin); err != nil {
+		return err
+	}
+	b := d.newBatch()
+	b.wrote = true
+	if err := d.recorded(d.changes.Track(tables)); err != nil {
+		b.abort()
+		d.batch = nil
+		d.restore(b)
+		return err
+	}
+	d.noteDefinitions()
+	return b.commit()
 }
 
 // Tables gives the declared tables, in the order of their declaration.
 func (d *DB) Tables() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.order)
+	return d.changes.Declared()
 }
 
 // Columns gives a declared table's columns, nil where it is none.
 func (d *DB) Columns(name string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if t := d.tables[name]; t != nil && t.declared {
-		return slices.Clone(t.columns)
+	if t := d.changes.Table(name); t != nil {
+		return slices.Clone(t.Columns())
 	}
 	return nil
 }
 
-// describe reads a table's definition and checks that it can be synced.
-func (d *DB) describe(name string) (*table, error) {
-	t := &table{name: name}
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("storage: %w: %q: %s", ErrSchema, name, fmt.Sprintf(format, args...))
-	}
-	kind, tree := "", false
-	err := d.each("SELECT type, wr FROM pragma_table_list(?1) WHERE schema = 'main' AND name = ?1", func(r *Rows) {
-		kind, tree = string(r.Bytes(0)), r.Int(1) != 0
-	}, name)
-	if err != nil {
+// ScansByRowid reports whether the place of a declared table's rows in a Scan is the rowid, which rises with each insertion in
+// a table that nobody gives rowids to.
+func (d *DB) ScansByRowid(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.changes.Table(name)
+	return t != nil && t.HasRowid()
+}
+
+// lockTable is lock for a call that is about a declared table.
+func (d *DB) lockTable(name string) (*changes.Table, error) {
+	if err := d.lock(); err != nil {
 		return nil, err
 	}
-	switch {
-	case kind == "":
-		return nil, bad("no such table (names are compared exactly)")
-	case kind != "table" || internalName(name):
-		return nil, bad("it is a %s, not a table of the room", kind)
-	}
-	err = d.each("SELECT sql, rootpage FROM sqlite_schema WHERE type = 'table' AND name = ?1", func(r *Rows) {
-		t.sql, t.root = string(r.Bytes(0)), r.Int(1)
-	}, name)
-	if err != nil {
-		return nil, err
-	}
-	key, err := d.describeColumns(t)
-	if err != nil {
-		return nil, err
-	}
-	if !tree {
-		t.rowid = t.rowidName()
-	}
-	if why := t.unfit(); why != "" {
-		return nil, bad("%s", why)
-	}
-	why, err := d.unfitKey(t, key)
-	if err == nil && why != "" {
-		err = bad("%s", why)
-	}
-	if err != nil {
-		return nil, err
+	t := d.changes.Table(name)
+	if t == nil {
+		d.mu.Unlock()
+		return nil, fmt.Errorf("storage: %w: table %q is not synced", ErrMisuse, name)
 	}
 	return t, nil
 }
 
-// firstColumn is what the rule on a synced table's key looks at.
-type firstColumn struct {
-	notNull bool
-	primary bool // it is in the PRIMARY KEY
-	keys    int  // columns of the PRIMARY KEY
+// Live gives the live rows of a declared table, by id.
+func (d *DB) Live(name string) (*Rows, error) { return d.read(name, changes.Live) }
+
+// Page gives the first n rows of a declared table, by id, whose id is above after, tombstones too; nil is below every id.
+func (d *DB) Page(name string, after Value, n int) (*Rows, error) {
+	if after == nil {
+		return d.read(name, changes.FirstPage, n)
+	}
+	return d.read(name, changes.NextPage, n, after)
 }
 
-// describeColumns fills in the columns.
-func (d *DB) describeColumns(t *table) (firstColumn, error) {
-	var first firstColumn
-	virtual := false
-	err := d.each(`SELECT name, "notnull", pk, hidden FROM pragma_table_xinfo(?1, 'main') WHERE hidden <> 1 ORDER BY cid`, func(r *Rows) {
-		if r.Int(2) > 0 {
-			first.keys++
-		}
-		if len(t.columns) == 0 {
-			first.notNull, first.primary = r.Int(1) != 0, r.Int(2) > 0
-		}
-		t.columns = append(t.columns, string(r.Bytes(0)))
-		t.virtual = append(t.virtual, r.Int(3) == 2)
-		virtual = virtual || r.Int(3) == 2
-	}, t.name)
-	if !virtual {
-		t.virtual = nil
+// Scan gives the first n rows of a declared table behind a place, tombstones too, in the order in which the table keeps them:
+// that of its rowids, or of the first column where it has none. A place of nil is the beginning. Each row has one value more than
+// it has columns, which is its place.
+func (d *DB) Scan(name string, place Value, n int) (*Rows, error) {
+	if place == nil {
+		return d.read(name, changes.FirstScan, n)
 	}
-	return first, err
+	return d.read(name, changes.NextScan, n, place)
 }
 
-// unfit says what is wrong with the columns, "" where nothing is.
-func (t *table) unfit() string {
-	n := len(t.columns)
-	if n < 4 || !slices.Equal(t.columns[n-3:], []string{"created_at", "updated_at", "deleted_at"}) {
-		return "its last three columns must be created_at, updated_at, deleted_at, behind an id"
-	}
-	for _, i := range []int{0, n - 3, n - 2, n - 1} {
-		if t.virtual != nil && t.virtual[i] {
-			return fmt.Sprintf("column %s must not be a virtual generated column", t.columns[i])
-		}
-	}
-	return ""
-}
-
-// unfitKey says what is wrong with the first column as the row's id.
-func (d *DB) unfitKey(t *table, first firstColumn) (string, error) {
-	id := t.columns[0]
-	if c := d.c.Collation(t.name, id); !strings.EqualFold(c, "BINARY") {
-		return fmt.Sprintf("its first column %s has the collation %s; it must be BINARY", id, c), nil
-	}
-	unique, primaryIndex := false, false
-	err := d.each(`SELECT l.origin, count(*), max(x.cid), max(x.coll <> 'BINARY' COLLATE NOCASE)
-		FROM pragma_index_list(?1, 'main') AS l, pragma_index_xinfo(l.name, 'main') AS x
-		WHERE l."unique" AND NOT l.partial AND x.key GROUP BY l.seq`, func(r *Rows) {
-		primaryIndex = primaryIndex || string(r.Bytes(0)) == "pk"
-		unique = unique || r.Int(1) == 1 && r.Int(2) == 0 && r.Int(3) == 0
-	}, t.name)
-	if err != nil {
-		return "", err
-	}
-	alone := first.primary && first.keys == 1
-	rowid := alone && !primaryIndex // INTEGER PRIMARY KEY needs no index
-	t.nullable = !rowid && !first.notNull
-	if rowid || unique && (alone || first.notNull) {
-		return "", nil
-	}
-	return fmt.Sprintf("its first column %s must be the only PRIMARY KEY, or UNIQUE and NOT NULL", id), nil
-}
-
-// withoutNulls refuses a table with NULL for an id, which SQLite allows in keys.
-func (d *DB) withoutNulls(t *table) error {
-	if !t.nullable {
-		return nil
-	}
-	found := false
-	sql := fmt.Sprintf("SELECT 1 FROM %s WHERE %s IS NULL LIMIT 1", quote(t.name), quote(t.columns[0]))
-	if err := d.each(sql, func(*Rows) { found = true }); err != nil {
-		return err
-	}
-	if found {
-		return fmt.Errorf("storage: %w: %q: a row has NULL for its %s", ErrSchema, t.name, t.columns[0])
-	}
-	return nil
-}
-
-// each calls do for each row of one of Den's own queries. The mutex is held.
-func (d *DB) each(sql string, do func(*Rows), args ...any) error {
-	rows, err := d.query(own, sql, args)
-	if err != nil {
-		return err
-	}
-	for rows.next() {
-		do(rows)
-	}
-	return rows.failure()
-}
-
-// tableStatement gives one of a table's kept statements, for use; while it is in
-// use already, another one that is dropped after its use.
-func (d *DB) tableStatement(slot **statement, sql func() string) (*statement, error) {
-	if s := *slot; s != nil && !s.InUse() {
-		s.Use()
-		return s, nil
-	}
-	s, err := d.kept(sql())
+// read opens the rows of one of a table's queries.
+func (d *DB) read(name string, q changes.Query, args ...any) (*Rows, error) {
+	t, err := d.lockTable(name)
 	if err != nil {
 		return nil, err
 	}
-	if *slot == nil {
-		*slot = s
-	} else {
-		s.Drop()
-	}
-	return s, nil
-}
-
-func (d *DB) rowStatement(t *table) (*statement, error) {
-	s, err := d.tableStatement(&t.row, func() string {
-		return fmt.Sprintf("SELECT %s FROM %s WHERE %s = ?1", t.list(""), quote(t.name), quote(t.columns[0]))
-	})
+	defer d.mu.Unlock()
+	rows, err := d.query(own, t.SQL(q), args)
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	rows.row.SetColumns(t.Columns())
+	return rows, nil
 }
 
-// slots are where a table keeps its statements.
-func (t *table) slots() []**statement {
-	return []**statement{&t.live, &t.row, &t.first, &t.page, &t.scan, &t.scanOn}
-}
-
-// forget drops a table's statements.
-func (d *DB) forget(t *table) {
-	for _, slot := range t.slots() {
-		if s := *slot; s != nil {
-			s.Drop()
-			*slot = nil
-		}
+// Pick gives the rows of a declared table that have one of the given ids, tombstones too, as they are now and in the order of
+// the ids. Rows that are not there are left out.
+func (d *DB) Pick(name string, ids []Value) (*Rows, error) {
+	t, err := d.lockTable(name)
+	if err != nil {
+		return nil, err
 	}
+	defer d.mu.Unlock()
+	return d.changedRows(d.changes.Pick(t, ids)), nil
+}
+
+// Since gives the rows and tombstones of a declared table that changed after seq, see changes.Recorder.Since. Where the log does
+// not reach back to seq it is ErrForgotten.
+func (d *DB) Since(name string, seq Seq) (*Rows, error) {
+	t, err := d.lockTable(name)
+	if err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	changed, err := d.changes.Since(t, seq)
+	if err != nil {
+		return nil, d.recorded(err)
+	}
+	return d.changedRows(changed), nil
+}
+
+// SincePart gives a part of what Since gives, see changes.Recorder.SincePart. Rows.Place is where the next part begins, and
+// Rows.AtEnd reports whether there is none.
+func (d *DB) SincePart(name string, from ChangePlace, until Seq) (*Rows, error) {
+	t, err := d.lockTable(name)
+	if err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	changed, err := d.changes.SincePart(t, from, until)
+	if err != nil {
+		return nil, d.recorded(err)
+	}
+	return d.changedRows(changed), nil
+}
+
+// Place is where the part behind the rows of a SincePart begins that Next has given so far.
+func (r *Rows) Place() ChangePlace { return r.changed.Place() }
+
+// AtEnd reports whether Next has given all rows of a SincePart, and no change lies behind them.
+func (r *Rows) AtEnd() bool { return r.changed.AtEnd() }
+
+// SeqAt answers for a client that knows no seq but the highest updated_at or deleted_at that it has seen, see
+// changes.Recorder.SeqAt.
+func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
+	t, err := d.lockTable(name)
+	if err != nil {
+		return 0, false
+	}
+	defer d.mu.Unlock()
+	seq, known, err = d.changes.SeqAt(t, stamp)
+	_ = d.recorded(err) // the answer is the same
+	return seq, known
 }

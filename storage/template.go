@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // maxTemplate is how large a template may be: what is larger is made for each room anew.
@@ -69,7 +70,7 @@ func (d *DB) anyRows() (some bool, err error) {
 		if err != nil || some {
 			break
 		}
-		err = d.each("SELECT 1 FROM "+quote(name)+" LIMIT 1", func(*Rows) { some = true })
+		err = d.each("SELECT 1 FROM "+sqlite.Quote(name)+" LIMIT 1", func(*Rows) { some = true })
 	}
 	return some, err
 }

@@ -5,14 +5,15 @@ import "math"
 // DoUnbounded is Do without the limits of Options.MaxChanges, MaxChangeBytes and MaxActionBytes: for a
 // migration, which may change every row. What it changes is held in memory until it ends.
 func (b *Batch) DoUnbounded(at int64, fn func() error) (Commit, error) {
-	d := b.d
-	d.limit(math.MaxInt, math.MaxInt, math.MaxInt)
-	defer d.limit(d.o.MaxChanges, d.o.MaxChangeBytes, d.o.MaxActionBytes)
+	o := b.d.o
+	b.limit(math.MaxInt, math.MaxInt, math.MaxInt)
+	defer b.limit(o.MaxChanges, o.MaxChangeBytes, o.MaxActionBytes)
 	return b.Do(at, fn)
 }
 
-func (d *DB) limit(rows, bytes, written int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.rec.maxRows, d.rec.maxBytes, d.rec.maxWritten = rows, bytes, written
+func (b *Batch) limit(rows, bytes, written int) {
+	b.d.mu.Lock()
+	defer b.d.mu.Unlock()
+	b.d.changes.Limit(rows, bytes)
+	b.maxWritten = written
 }

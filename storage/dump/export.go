@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Format is a form of an export.
@@ -274,7 +275,7 @@ func (x *exporter) columns(t *exportTable, without map[string]bool) error {
 // addInternal adds one of Den's own tables to the header.
 func (x *exporter) addInternal(o exportObject) error {
 	t := internalTable{Name: o.Name, SQL: o.SQL, Rows: []orderedRow{}}
-	err := x.query("SELECT * FROM "+quote(o.Name), func(r *storage.Rows) {
+	err := x.query("SELECT * FROM "+sqlite.Quote(o.Name), func(r *storage.Rows) {
 		t.Rows = append(t.Rows, orderedRow{slices.Clone(r.Columns()), r.Values()})
 	})
 	x.header.Internal = append(x.header.Internal, t)
@@ -304,9 +305,9 @@ func (x *exporter) each(t exportTable, do func(r *storage.Rows) error) error {
 		list = append(list, t.Rowid)
 	}
 	for _, c := range t.columns {
-		list = append(list, quote(c))
+		list = append(list, sqlite.Quote(c))
 	}
-	rows, err := x.file.Query("SELECT " + strings.Join(list, ", ") + " FROM " + quote(t.Name))
+	rows, err := x.file.Query("SELECT " + strings.Join(list, ", ") + " FROM " + sqlite.Quote(t.Name))
 	if err != nil {
 		return err
 	}
@@ -376,4 +377,3 @@ func marshal(v any) ([]byte, error) {
 }
 
 // quote returns a name as an SQL identifier.
-func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // headerMark begins the line that holds the header of a script.
@@ -62,12 +63,12 @@ func (x *exporter) writeContent(w *bufio.Writer, t exportTable) error {
 	fmt.Fprintf(w, "%s;\n", t.SQL)
 	switch t.Load {
 	case loadRebuild:
-		fmt.Fprintf(w, "INSERT INTO %s(%s) VALUES('rebuild');\n", quote(t.Name), quote(t.Name))
+		fmt.Fprintf(w, "INSERT INTO %s(%s) VALUES('rebuild');\n", sqlite.Quote(t.Name), sqlite.Quote(t.Name))
 		return nil
 	case loadShadow:
-		fmt.Fprintf(w, "-- What follows writes the tables behind %s: in the sqlite3 shell it needs .dbconfig defensive off\n", strings.ReplaceAll(quote(t.Name), "\n", " "))
+		fmt.Fprintf(w, "-- What follows writes the tables behind %s: in the sqlite3 shell it needs .dbconfig defensive off\n", strings.ReplaceAll(sqlite.Quote(t.Name), "\n", " "))
 		for _, name := range t.Shadows {
-			fmt.Fprintf(w, "DELETE FROM %s;\n", quote(name))
+			fmt.Fprintf(w, "DELETE FROM %s;\n", sqlite.Quote(name))
 			if err := x.writeRows(w, x.shadows[name]); err != nil {
 				return err
 			}
@@ -83,9 +84,9 @@ func (x *exporter) writeRows(w *bufio.Writer, t exportTable) error {
 		names = append(names, t.Rowid)
 	}
 	for _, c := range t.columns {
-		names = append(names, quote(c))
+		names = append(names, sqlite.Quote(c))
 	}
-	start := "INSERT INTO " + quote(t.Name) + "(" + strings.Join(names, ",") + ") VALUES("
+	start := "INSERT INTO " + sqlite.Quote(t.Name) + "(" + strings.Join(names, ",") + ") VALUES("
 	if len(names) == 0 {
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // everyKind is a schema with all that an export must think of.
@@ -137,7 +138,7 @@ func allContent(t *testing.T, d *storage.DB) string {
 		"child": "rowid, *", "seen": "*", "words": "rowid, *", "outside": "rowid, *", "viewed": "rowid, *", "boxes": "*", "sqlite_sequence": "*",
 	} {
 		fmt.Fprintln(&s, table)
-		for _, row := range query(t, d, "SELECT "+from+" FROM "+quote(table)+" ORDER BY 1, 2") {
+		for _, row := range query(t, d, "SELECT "+from+" FROM "+sqlite.Quote(table)+" ORDER BY 1, 2") {
 			for _, v := range row {
 				if f, ok := v.(float64); ok {
 					v = fmt.Sprintf("%v %x", f, math.Float64bits(f))

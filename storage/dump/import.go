@@ -104,10 +104,10 @@ func (im *importer) put(table string, columns []string, values []any) error {
 func insertInto(table string, columns []string) string {
 	names := make([]string, len(columns))
 	for i, c := range columns {
-		names[i] = quote(c)
+		names[i] = sqlite.Quote(c)
 	}
 	return fmt.Sprintf("INSERT INTO %s (%s) VALUES (?%s)",
-		quote(table), strings.Join(names, ", "), strings.Repeat(", ?", len(columns)-1))
+		sqlite.Quote(table), strings.Join(names, ", "), strings.Repeat(", ?", len(columns)-1))
 }
 
 // internal creates and fills those of Den's own tables that the export has.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/sqlite"
 )
 
 // An importLine is a row, or the end.
@@ -46,7 +47,7 @@ func (im *importer) readLines() error {
 	}
 	for _, t := range h.Tables {
 		if t.Load == loadRebuild {
-			if err := im.exec(fmt.Sprintf("INSERT INTO %s(%s) VALUES('rebuild')", quote(t.Name), quote(t.Name))); err != nil {
+			if err := im.exec(fmt.Sprintf("INSERT INTO %s(%s) VALUES('rebuild')", sqlite.Quote(t.Name), sqlite.Quote(t.Name))); err != nil {
 				return err
 			}
 		}
@@ -66,7 +67,7 @@ func (im *importer) schema(h exportHeader) error {
 			return fmt.Errorf("table %q: %w", t.Name, err)
 		}
 		for _, name := range t.Shadows {
-			if err := im.exec("DELETE FROM " + quote(name)); err != nil {
+			if err := im.exec("DELETE FROM " + sqlite.Quote(name)); err != nil {
 				return err
 			}
 		}

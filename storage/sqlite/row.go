@@ -88,6 +88,19 @@ func (r *Row) Bytes(i int) []byte {
 	return v[5:n:n]
 }
 
+// Expect returns an error with ResultMismatch unless the columns have these types.
+func (r *Row) Expect(types ...Type) error {
+	if len(types) != len(r.starts) {
+		return misuse("Expect of %d columns in a row of %d", len(types), len(r.starts))
+	}
+	for i, want := range types {
+		if got := r.Type(i); got != want {
+			return &Error{Code: ResultMismatch, Message: fmt.Sprintf("column %q is %s, not %s", r.columns[i], got, want)}
+		}
+	}
+	return nil
+}
+
 // mistyped notes that a column does not have the type that the reader relies on.
 func (r *Row) mistyped(i int, want Type) {
 	if r.err == nil {

@@ -121,6 +121,9 @@ func (s *Stmt) dropArgs() {
 	s.args, s.argsCap, s.argsUsed = 0, 0, 0
 }
 
+// Quote returns a name as SQL writes it, whatever it contains.
+func Quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
 // Blank reports whether an SQL text has only space, semicolons and comments.
 func Blank(sql string) bool {
 	for {

@@ -52,6 +52,7 @@ var packages = []subject{
 	{"storage/pagelog", []string{"storage"}},
 	{"storage/dump", []string{"room"}},
 	{"storage/sqlite", []string{"storage"}},
+	{"storage/changes", []string{"storage"}},
 	{"hibernate", []string{"room", "transport"}},
 	{"hibernate/alarm", []string{"room"}},
 	{"syncproto", []string{"room", "transport"}},

@@ -1,0 +1,153 @@
+package changes
+
+// Reading the log in parts, for an answer that is too large to be read at once. What a reader must remember between two
+// parts is a place, so a reader that is slow, or never comes back, holds nothing of the database.
+
+import "github.com/denrooms/den/storage/sqlite"
+
+const (
+	// partRows is how many rows one part has at most, and partBytes how many bytes of the log it looks through before it
+	// ends at the next row of the log. Each of them takes some 2 ms.
+	partRows  = 4096
+	partBytes = 256 << 10
+)
+
+// A Place is a place in the changes of one table: behind all of its changes up to Seq, and behind the first Taken of those
+// that come after. The place {Seq: s} is where Since(s) begins.
+type Place struct {
+	Seq   Seq
+	Taken int
+}
+
+// behind reports whether a place lies behind another one.
+func (p Place) behind(other Place) bool {
+	return p.Seq > other.Seq || p.Seq == other.Seq && p.Taken > other.Taken
+}
+
+// A part is put together from the log.
+type part struct {
+	table   *Table
+	from    Place
+	until   Seq
+	end     Place // behind what has been looked at
+	reached bool  // nothing up to until is behind end
+	bytes   int
+
+	at    Seq // of the entry that was looked at last
+	taken int // how many entries of that seq were; those that from says among them
+
+	rows []changedRow
+	last map[string]int // where in rows a row's last change is
+}
+
+func newPart(t *Table, from Place, until Seq) *part {
+	return &part{table: t, from: from, until: until, end: from, at: from.Seq, last: make(map[string]int)}
+}
+
+// part returns a part of the rows that changed.
+func (l *log) part(t *Table, from Place, until Seq) (*part, error) {
+	p := newPart(t, from, until)
+	if err := l.collect(p); err != nil {
+		return nil, err
+	}
+	if err := l.leaveOut(p); err != nil {
+		return nil, err
+	}
+	kept := p.rows[:0]
+	for _, c := range p.rows {
+		if c.key != nil {
+			kept = append(kept, c)
+		}
+	}
+	p.rows = kept
+	return p, nil
+}
+
+// collect goes through the log until the part is full.
+func (l *log) collect(p *part) error {
+	start, found, err := l.search(func(r logRow) bool { return r.last > p.from.Seq })
+	if err != nil {
+		return err
+	}
+	if found {
+		var damaged error
+		ended := false
+		err := l.query("SELECT last, first, entries FROM _den_changes WHERE id >= ?1 ORDER BY id", func(r *sqlite.Row) bool {
+			last, first, entries := Seq(r.Int(0)), Seq(r.Int(1)), r.Bytes(2)
+			damaged = p.add(first, entries)
+			ended = damaged != nil || p.full() || p.passed(last)
+			if !ended {
+				p.bytes += len(entries)
+				ended = p.bytes >= partBytes
+			}
+			return !ended
+		}, start.id)
+		if err == nil {
+			err = damaged
+		}
+		if err != nil || ended {
+			return err
+		}
+	}
+	if err := p.add(l.entries.first, l.entries.bytes); err != nil || p.full() {
+		return err
+	}
+	p.passed(p.until)
+	return nil
+}
+
+// leaveOut takes the rows out that changed after until, if the log tells that soon.
+func (l *log) leaveOut(p *part) error {
+	seq := Seq(l.seq.Load())
+	if seq <= p.until || len(p.last) == 0 {
+		return nil
+	}
+	later := newPart(p.table, Place{Seq: p.until}, seq)
+	if err := l.collect(later); err != nil {
+		return err
+	}
+	for name := range later.last {
+		if i, there := p.last[name]; there && later.reached {
+			p.rows[i].key = nil
+		}
+	}
+	return nil
+}
+
+// passed notes that the log has been looked at up to an action, and reports whether that is all.
+func (p *part) passed(seq Seq) bool {
+	p.end, p.reached = Place{Seq: min(max(p.from.Seq, seq), p.until)}, seq >= p.until
+	return p.reached
+}
+
+func (p *part) full() bool { return len(p.last) >= partRows }
+
+// add takes the table's entries of a row of the log that lie behind from, until the part is full.
+func (p *part) add(first Seq, entries []byte) error {
+	return eachEntry(entries, p.table.id, func(e entry) {
+		seq := first + Seq(e.offset)
+		if seq <= p.from.Seq || seq > p.until || p.full() {
+			return
+		}
+		if seq != p.at {
+			p.at, p.taken = seq, 0
+		}
+		p.taken++
+		place := Place{Seq: seq - 1, Taken: p.taken}
+		if !place.behind(p.from) {
+			return
+		}
+		p.end = place
+		p.put(e, place)
+	})
+}
+
+func (p *part) put(e entry, place Place) {
+	name := string(sqlite.Canonical(e.key))
+	if before, there := p.last[name]; there {
+		p.rows[before].key = nil
+	}
+	p.last[name] = len(p.rows)
+	both := append(append(make([]byte, 0, len(e.key)+len(e.deleted)), e.key...), e.deleted...)
+	p.rows = append(p.rows, changedRow{key: both[:len(e.key):len(e.key)], deleted: both[len(e.key):], place: place})
+}

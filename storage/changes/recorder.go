@@ -1,0 +1,303 @@
+package changes
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/denrooms/den/storage/sqlite"
+)
+
+// A Recorder records the changes of a connection's database. Its methods return errors of package sqlite as they are. One
+// goroutine uses a Recorder; only Seq may be called by others.
+type Recorder struct {
+	statements
+	tables  tables
+	capture capture
+	log     log
+
+	pending   Seq      // of the action that FinishAction has finished, until EndAction; 0: it changed nothing
+	redefined []string // the tables that the action in work may have redefined
+	schema    bool     // the action in work has changed the schema
+}
+
+// New makes a Recorder for a connection. It records nothing before Load, and until Limit an action may change any number of
+// rows.
+func New(c *sqlite.Conn) *Recorder {
+	return newRecorder(statements{c, sqlite.NewCache[bool](maxStatements)})
+}
+
+// Renew makes a Recorder for the next database of the same connection, with the statements that are compiled. After that
+// only Seq of r may be used.
+func (r *Recorder) Renew() *Recorder {
+	for s := range r.cache.All() {
+		s.Info = false
+	}
+	return newRecorder(r.statements)
+}
+
+func newRecorder(s statements) *Recorder {
+	r := &Recorder{statements: s}
+	r.capture = capture{conn: s.conn, tables: &r.tables, maxRows: math.MaxInt, maxBytes: math.MaxInt}
+	r.log.statements, r.log.tables, r.log.oldest = &r.statements, &r.tables, math.MaxInt64
+	return r
+}
+
+// Limit sets how many rows of the tracked tables an action may change, and how many bytes they may have, old and new
+// together. Another action is refused with ErrTooLarge.
+func (r *Recorder) Limit(rows, bytes int) { r.capture.maxRows, r.capture.maxBytes = rows, bytes }
+
+// Close drops the compiled statements, and what was recorded. It has to be called before the connection is closed.
+func (r *Recorder) Close() {
+	r.Pause()
+	r.cache.Clear()
+	r.capture.end()
+}
+
+// Used returns the statements that were used since New or Renew, for Prepare of another connection.
+func (r *Recorder) Used() (texts []string) {
+	for s := range r.cache.All() {
+		if s.Info {
+			texts = append(texts, s.SQL())
+		}
+	}
+	return texts
+}
+
+// Prepare compiles statements before they are needed. One that cannot be compiled is left to who needs it.
+func (r *Recorder) Prepare(texts []string) {
+	for _, sql := range texts {
+		if s, err := r.prepare(sql); err == nil {
+			s.Release()
+		}
+	}
+}
+
+// Seq returns the number of the newest action that changed something, the open transaction's too. Any goroutine may call it.
+func (r *Recorder) Seq() Seq { return Seq(r.log.seq.Load()) }
+
+// Floor returns the seq up to which the changes are forgotten.
+func (r *Recorder) Floor() Seq { return r.log.floor }
+
+// Load reads how far the log goes, and returns the number of its newest transaction. floor is what Floor has returned when
+// that was committed.
+func (r *Recorder) Load(floor Seq) (number uint64, err error) { return r.log.load(floor) }
+
+// LoadTables reads the tracked tables, again or for the first time. Tables that were declared stay so. known are the
+// definitions of the tables, if they are known; of the other tables they are read, and fresh reports whether there were such.
+// unfit are the tables that cannot be declared any more; the caller has to give them up.
+func (r *Recorder) LoadTables(known Definitions) (unfit []*Table, fresh bool, err error) {
+	old := r.tables.byName
+	r.tables = tables{declared: r.tables.declared}
+	if len(old) > 0 {
+		r.cache.Clear() // they may be of another schema
+	}
+	var found []*Table
+	err = r.each("SELECT id, name, stale, floor FROM _den_tables", func(row *sqlite.Row) {
+		found = append(found, &Table{id: row.Int(0), name: string(row.Bytes(1)), stale: row.Int(2) != 0, floor: Seq(row.Int(3))})
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, t := range found {
+		if d := known[t.name]; d != nil && !t.stale {
+			t.definition = *d
+		} else {
+			now, err := r.describe(t.name)
+			switch {
+			case err == nil:
+				t.definition, t.root, fresh = now.definition, now.root, true
+			case !errors.Is(err, ErrSchema):
+				return nil, false, err
+			case !t.stale:
+				t.stale = true
+				unfit = append(unfit, t)
+			}
+		}
+		if was := old[t.name]; was != nil {
+			t.declared = was.declared
+			t.highest = was.highest
+			t.highest.raised = false
+		}
+		r.tables.put(t)
+	}
+	return unfit, fresh, nil
+}
+
+// GiveUp stops recording a table's changes until it is declared again.
+func (r *Recorder) GiveUp(t *Table) error {
+	t.stale = true
+	r.tables.last = nil
+	return r.exec("UPDATE _den_tables SET stale = 1 WHERE id = ?1", t.id)
+}
+
+// Definitions returns those of the tables whose changes are recorded, and a digest of them.
+func (r *Recorder) Definitions() (all Definitions, digest string) {
+	sum := sha256.New()
+	all = make(Definitions)
+	for _, t := range r.tables.sorted {
+		if !t.stale {
+			fmt.Fprintf(sum, "%q %q %v %q %v\n", t.name, t.columns, t.virtual, t.sql, t.nullable)
+			d := t.definition
+			all[t.name] = &d
+		}
+	}
+	return all, hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// Check returns those of the tables that are not tracked. A table must have a first column that is alone the PRIMARY KEY, or
+// UNIQUE and NOT NULL, sorted as BINARY; and the last three columns created_at, updated_at, deleted_at. Names are compared
+// exactly. The error (ErrSchema) names the table and what is wrong.
+func (r *Recorder) Check(names ...string) (fresh []*Table, err error) {
+	for _, name := range names {
+		t := r.tables.byName[name]
+		if t == nil || t.stale {
+			if t, err = r.describe(name); err != nil {
+				return nil, err
+			}
+			fresh = append(fresh, t)
+		}
+		if err := r.checkNulls(t); err != nil {
+			return nil, err
+		}
+	}
+	return fresh, nil
+}
+
+// Track begins to record the changes of tables that Check has returned. It is called within a transaction, and its own
+// changes are one action. A table that is not empty, or was tracked before, counts as changed as a whole.
+func (r *Recorder) Track(fresh []*Table) error {
+	seq, anything := r.Seq()+1, false
+	for _, t := range fresh {
+		err := r.each(`INSERT INTO _den_tables (name, stale, floor) VALUES (?1, 0, 0)
+			ON CONFLICT (name) DO UPDATE SET stale = 0 RETURNING id`, func(row *sqlite.Row) { t.id = row.Int(0) }, t.name)
+		if err != nil {
+			return err
+		}
+		some, err := r.rebase(t, seq)
+		if err != nil {
+			return err
+		}
+		anything = anything || some
+	}
+	for _, t := range fresh {
+		t.highest.accept()
+		r.tables.replace(t)
+	}
+	if anything {
+		r.log.seq.Store(uint64(seq))
+	}
+	return nil
+}
+
+// rebase has a table's part of the log begin again at seq: who has seen less gets all of the table. It reports whether there
+// is anything to get.
+func (r *Recorder) rebase(t *Table, seq Seq) (changed bool, err error) {
+	err = r.each("SELECT EXISTS (SELECT 1 FROM "+sqlite.Quote(t.name)+")", func(row *sqlite.Row) { changed = row.Int(0) != 0 })
+	if known := r.tables.byName[t.name] != nil; err != nil || !changed && !known {
+		return false, err // nobody has rows of a table that is new and empty
+	}
+	if err := r.log.loadHighest(t); err != nil {
+		return false, err
+	}
+	if err := r.log.raiseToTable(t, &t.highest); err != nil {
+		return false, err
+	}
+	t.floor = seq
+	return true, r.exec("UPDATE _den_tables SET floor = ?2 WHERE id = ?1", t.id, int64(seq))
+}
+
+// Declare declares tables that are tracked: their changed rows are in each Commit.
+func (r *Recorder) Declare(names ...string) {
+	for _, name := range names {
+		r.tables.byName[name].declared = true
+		if !slices.Contains(r.tables.declared, name) {
+			r.tables.declared = append(r.tables.declared, name)
+		}
+	}
+}
+
+// Declared returns the names of the declared tables, in the order of their declaration.
+func (r *Recorder) Declared() []string { return slices.Clone(r.tables.declared) }
+
+// Table returns a declared table, nil if it is none.
+func (r *Recorder) Table(name string) *Table {
+	if t := r.tables.byName[name]; t != nil && t.declared {
+		return t
+	}
+	return nil
+}
+
+// Redefining notes that the action in work may drop or alter a table.
+func (r *Recorder) Redefining(table string) { r.redefined = append(r.redefined, strings.Clone(table)) }
+
+// SchemaChanged notes that the action in work has changed the schema.
+func (r *Recorder) SchemaChanged() {
+	r.schema = true
+	r.cache.Clear()
+}
+
+// ChangesSchema reports whether the action in work has changed the schema.
+func (r *Recorder) ChangesSchema() bool { return r.schema }
+
+// Since returns the rows and tombstones of a declared table that changed after seq, in the order of their last change, as
+// they are now. A row that was deleted comes as the tombstone that a Commit had for it, and one with deleted_at set without
+// its content. If the log does not reach back to seq, the error is ErrForgotten.
+func (r *Recorder) Since(t *Table, seq Seq) (*Reader, error) {
+	if err := r.log.forgotten(t, seq); err != nil {
+		return nil, err
+	}
+	rows, err := r.log.since(t, seq)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{statements: &r.statements, table: t, rows: rows}, nil
+}
+
+// SincePart returns a part of what Since returns: the rows and tombstones that changed behind a place and up to the action
+// until, as they are now, in the order of their last changes within the part. The part has 4096 rows at most, and may have none
+// although others follow: Reader.Place is where the next part begins, and Reader.AtEnd reports whether there is none. A caller
+// may end a part early. Each part has a row once, and a row that changed again comes again in a later part. A row that was
+// deleted and exists again comes as it is. Rows that changed after until are left out, unless so much has changed since that
+// looking for them would take long (256 KiB of the log). If the log does not reach back to the place, the error is ErrForgotten.
+func (r *Recorder) SincePart(t *Table, from Place, until Seq) (*Reader, error) {
+	if err := r.log.forgotten(t, from.Seq); err != nil {
+		return nil, err
+	}
+	p, err := r.log.part(t, from, until)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{statements: &r.statements, table: t, rows: p.rows, part: true, place: from, end: p.end, last: p.reached}, nil
+}
+
+// Pick returns the rows of a declared table that have one of the given ids, tombstones too, as they are now and in the order
+// of the ids. Rows that do not exist are left out.
+func (r *Recorder) Pick(t *Table, ids []sqlite.Value) *Reader {
+	exists := sqlite.AppendValue(nil, nil)
+	rows := make([]changedRow, len(ids))
+	for i, id := range ids {
+		rows[i] = changedRow{key: sqlite.AppendValue(nil, id), deleted: exists}
+	}
+	return &Reader{statements: &r.statements, table: t, rows: rows}
+}
+
+// SeqAt answers for a client that knows no seq but the highest updated_at or deleted_at that it has seen: Since(seq) then has
+// everything that the client may lack, and maybe some that it has. known is false if that cannot be told: for a stamp that the
+// table's rows cannot be seen to have had (it may be of another database), for none at all (nil), and for one that lies so far
+// back that the log has forgotten it. Such a client is to get everything.
+//
+// A client whose highest stamp is s has seen at least the first action after which the table's highest stamp was s or more.
+func (r *Recorder) SeqAt(t *Table, stamp sqlite.Value) (seq Seq, known bool, err error) {
+	return r.log.seqAt(t, stamp)
+}
+
+// Place returns where the part behind the rows of a SincePart begins that Next has given so far.
+func (r *Reader) Place() Place { return r.place }
+
+// AtEnd reports whether Next has given all rows of a SincePart, and no change lies behind them.
+func (r *Reader) AtEnd() bool { return r.over && r.last }
