@@ -11,13 +11,14 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// The active half of a WebSocket: what it has while messages come, or its queue is
-// not empty. Here is its receiving part.
+// The active half of a WebSocket: what a socket has while it is not parked. This file is
+// its receiving part.
 //
-// One goroutine reads until the socket is parked or ends, and ends it: whoever wants
-// a socket closed tells the link, the flusher writes the close frame and puts a
-// deadline on the reader, and the reader gives everything back.
+// One goroutine reads until the socket is parked or ends. To close a socket, call Close of its
+// link: the flusher writes the close frame and sets a deadline for the reader, and the reader
+// then releases everything.
 
+// An active is the active half of one socket.
 type active struct {
 	// Immutable when the reader runs.
 
@@ -26,23 +27,23 @@ type active struct {
 	link *link
 	in   *reader
 
-	address string // from where the client comes; after it was parked, the other end of its connection
+	address string // the client's address (addressOf); after the socket was parked, the other end of its connection
 
 	// Safe from any goroutine.
 
 	busy      atomic.Bool  // the reader waits for the room, so it cannot see a pong
-	messageAt atomic.Int64 // when the message that is being read began; 0: none is
+	messageAt atomic.Int64 // when the message that is being read began; 0 if none is being read
 }
 
-// take gives the active half its connection. early was read of it before.
+// take sets the connection of the active half. early was already read from it.
 func (a *active) take(conn net.Conn, early []byte) {
 	a.link = newLink(conn, &a.s.h.opts, a.linkEnded)
 	a.wire = &wire{Conn: conn, active: a, early: early, parks: a.s.h.opts.ParkAfter >= 0 && canPark(conn)}
-	a.in = &reader{source: a.wire.take, control: a.control, began: a.began, goesOn: func() { a.extra(0) }, limit: uint64(a.s.h.opts.ReadLimit), memory: a.s.h.unfinished, held: held{owner: a}}
+	a.in = &reader{source: a.wire.take, control: a.control, began: a.began, moreFrames: func() { a.extra(0) }, limit: uint64(a.s.h.opts.ReadLimit), memory: a.s.h.unfinished, held: held{owner: a}}
 }
 
-// serve reads until the socket is parked or ends. It runs on a goroutine of its own, for
-// the request's has a larger stack and buffers that would stay with it.
+// serve reads until the socket is parked or ends. It runs on a goroutine of its own, because
+// the request's goroutine has a larger stack and keeps net/http's buffers.
 func (a *active) serve() {
 	if parked := a.read(); parked {
 		return
@@ -56,7 +57,8 @@ func (a *active) serve() {
 	a.finish()
 }
 
-// read is the reader, with what happens where it fails.
+// read reads messages until the socket is parked or the reader fails. If the client violated the
+// protocol, it closes the link with the violation's code.
 func (a *active) read() (parked bool) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -65,7 +67,7 @@ func (a *active) read() (parked bool) {
 			a.drain()
 		}
 	}()
-	if a.busy.Swap(false) { // it has just come, and nobody listened before
+	if a.busy.Swap(false) { // the socket is new, and nobody read before
 		a.s.heard.Store(a.s.h.now())
 	}
 	var err error
@@ -84,8 +86,8 @@ func (a *active) read() (parked bool) {
 	return false
 }
 
-// next passes a message on. Once the link is closing it still reads, for the client's
-// answer. It fails as the reader does.
+// next reads one message and passes it to the room. While the link is closing it still reads,
+// because the client's answer to the close is to come, and drops messages. The error is the reader's.
 func (a *active) next() error {
 	h := a.s.h
 	buf := messages.Get().(*[]byte)
@@ -96,11 +98,11 @@ func (a *active) next() error {
 		return err
 	}
 	if h.draining.Load() || a.link.closing() {
-		return nil // not taken: what is not answered is the client's to send again
+		return nil // dropped: the client sends again what is not answered
 	}
 	session := a.s.session.Load()
 	if answer := session.AutoAnswer(m.data, m.binary); answer != nil && !m.over {
-		a.link.hasten(answer.Wire())
+		a.link.sendUrgent(answer.Wire())
 		a.pace(session, m.size)
 		return nil
 	}
@@ -110,7 +112,7 @@ func (a *active) next() error {
 	} else {
 		err = a.receive(session, m)
 	}
-	a.s.heard.Store(h.now()) // the client could not be heard meanwhile
+	a.s.heard.Store(h.now()) // nobody read meanwhile
 	a.busy.Store(false)
 	if err != nil {
 		code, _ := room.ErrorCode(err)
@@ -121,7 +123,7 @@ func (a *active) next() error {
 	return nil
 }
 
-// pace has a client whose messages the node cannot keep up with wait for its turn.
+// pace waits, if the node is congested, until the client may send its next message.
 func (a *active) pace(session *room.Session, size uint64) {
 	if !session.Paced(int(min(size, math.MaxInt32))) {
 		return
@@ -129,11 +131,11 @@ func (a *active) pace(session *room.Session, size uint64) {
 	a.busy.Store(true)
 	defer a.busy.Store(false)
 	session.Pace()
-	a.s.heard.Store(a.s.h.now()) // the client could not be heard meanwhile
+	a.s.heard.Store(a.s.h.now()) // nobody read meanwhile
 }
 
-// receive hands a message to the room, whose mailbox counts it. Where it has to wait for a place there, what is
-// kept of it here counts until then.
+// receive passes a message to the room, whose mailbox counts its memory. While the message waits for a place
+// in the mailbox, unfinished counts it.
 func (a *active) receive(session *room.Session, m message) error {
 	if a.in.larger == nil {
 		return session.Receive(m.data, m.binary)
@@ -148,7 +150,7 @@ func (a *active) receive(session *room.Session, m message) error {
 	return session.Receive(m.data, m.binary)
 }
 
-// evict ends the socket because its message takes too much memory: the reader lets go of it at once.
+// evict ends the socket because its message needs too much memory. The reader releases the message at once.
 func (a *active) evict() {
 	defer func() {
 		if v := recover(); v != nil { // the connection may be a program's own
@@ -159,7 +161,7 @@ func (a *active) evict() {
 	a.wire.cut()
 }
 
-// began notes when a message began to come, for ReadTimeout.
+// began notes when a message began to arrive, for ReadTimeout.
 func (a *active) began(begins bool) {
 	var at int64
 	if begins {
@@ -168,11 +170,11 @@ func (a *active) began(begins bool) {
 	a.messageAt.Store(at)
 }
 
-// control takes a control frame of the client's.
+// control handles a control frame of the client.
 func (a *active) control(op byte, payload []byte) error {
 	switch op {
 	case opPing:
-		a.link.hasten(pongFrame(payload))
+		a.link.sendUrgent(pongFrame(payload))
 	case opPong:
 		a.s.pong(payload)
 	case opClose:
@@ -187,17 +189,17 @@ func (a *active) control(op byte, payload []byte) error {
 	return nil
 }
 
-// extra counts bytes that came beside the messages, or in a message that goes on, as a message.
+// extra counts a control frame, or framesPerMessage frames of an unfinished message, as one message.
 func (a *active) extra(size uint64) {
 	if session := a.s.session.Load(); session != nil {
 		a.pace(session, size)
 	}
 }
 
-// finish gives everything back: it lets the last frames out, closes the
-// connection and tells the room.
+// finish releases everything: it waits until the last frames are written, closes the connection
+// and tells the room.
 func (a *active) finish() {
-	if a.wire.err != nil { // else a close frame is the last of the queue
+	if a.wire.err != nil { // otherwise a close frame is the last of the queue
 		a.link.abort(closeAbnormal, "")
 	}
 	<-a.link.done
@@ -211,22 +213,22 @@ func (a *active) finish() {
 	a.wire.Conn.Close()
 }
 
-// settleShare has what the client owes paid by those who come from the same address.
+// settleShare passes what the client owes to its address: new clients from there wait for it.
 func (a *active) settleShare() {
 	if session := a.s.session.Load(); session != nil {
 		a.s.h.host.Shares().Leave(session.Share(), a.address)
 	}
 }
 
-// linkEnded is called when nothing will be written any more.
+// linkEnded is called after the last write.
 func (a *active) linkEnded() {
 	a.wire.bound(closeTimeout)
 	a.s.leaveRoom(a.link.why())
 }
 
-// drain waits until the client has seen the close frame: it ends our half of the
-// connection and throws away what the client still sends, for a while. Closing with
-// unread bytes would reset the connection and with it the frame.
+// drain waits until the client has received the close frame. It closes the server's half of the
+// connection and discards what the client still sends, for up to closeTimeout. Closing the
+// connection with unread bytes would reset it, and the close frame would be lost.
 func (a *active) drain() {
 	<-a.link.done
 	defer func() {
@@ -238,7 +240,7 @@ func (a *active) drain() {
 	if half, ok := a.wire.Conn.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
 	}
-	a.wire.mend()
+	a.wire.clearCut()
 	a.wire.bound(closeTimeout)
 	_, a.wire.err = io.Copy(io.Discard, onlyReader{a.wire.Conn})
 }

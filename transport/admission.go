@@ -9,10 +9,10 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Who is inside: counting sockets and requests, and ending them all.
+// Counting sockets and requests, and shutting them all down.
 
-// admit takes a place for a socket. Each success is given back by one leave or
-// one turnAway.
+// admit takes a place for a socket. Each place is given back by one leave or one
+// releasePlace.
 func (h *Handler) admit() *refusal {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -26,8 +26,9 @@ func (h *Handler) admit() *refusal {
 	return nil
 }
 
-// enterCongested has somebody new wait where the node has too much to do. The request that it returns goes on instead of r.
-func (h *Handler) enterCongested(r *http.Request, key room.Key) (*http.Request, *refusal) {
+// waitForShare makes a new client, or a plain request, wait if the node is congested. The caller continues with the
+// returned request instead of r.
+func (h *Handler) waitForShare(r *http.Request, key room.Key) (*http.Request, *refusal) {
 	ctx, err := h.host.Enter(r.Context(), key, h.opts.addressOf(r))
 	if err != nil {
 		return r, refuse(err, http.StatusServiceUnavailable)
@@ -35,16 +36,15 @@ func (h *Handler) enterCongested(r *http.Request, key room.Key) (*http.Request, 
 	return r.WithContext(ctx), nil
 }
 
-// turnAway gives the place of an upgrade back that did not become a socket.
-func (h *Handler) turnAway() {
+// releasePlace gives back the place of an upgrade that did not become a socket.
+func (h *Handler) releasePlace() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.admitted--
 	h.settle()
 }
 
-// join makes a socket known that is about to have an active half, so that Shutdown and
-// keep-alive find it.
+// join adds a new socket to the table, so that Shutdown and keep-alive find it.
 func (h *Handler) join(a *active) {
 	s := a.s
 	a.busy.Store(true) // until there is a reader
@@ -60,7 +60,7 @@ func (h *Handler) join(a *active) {
 	}
 }
 
-// leave is the last thing that a socket does.
+// leave removes a socket from the table and gives back its place. It is the last call for a socket.
 func (h *Handler) leave(s *socket) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -95,7 +95,7 @@ func (h *Handler) end() {
 	h.settle()
 }
 
-// settle tells Shutdown when nothing is left. With mu held.
+// settle tells Shutdown when no socket and no request is left. mu is held.
 func (h *Handler) settle() {
 	if h.idle != nil && h.admitted == 0 && h.requests == 0 {
 		close(h.idle)
@@ -103,21 +103,21 @@ func (h *Handler) settle() {
 	}
 }
 
-// Connections is the number of sockets, and of upgrades on their way to one.
+// Connections returns the number of sockets, including upgrades in progress.
 func (h *Handler) Connections() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.admitted
 }
 
-// Shutdown ends everything in the order that loses nothing: new requests get 503,
-// messages that come now are not taken, the host finishes what its rooms have in
-// work and closes its databases, and each socket gets its last replies and then a close
-// with 1001. It returns when all sockets are closed and all requests answered, or
-// with ctx's error when ctx ends: then what is left is cut off.
+// Shutdown ends everything in an order that loses nothing. New requests get 503, and messages that
+// arrive from now on are dropped. The host finishes what its rooms have in work and closes its
+// databases. Each socket gets its last replies and then a close with 1001. Shutdown returns when all
+// sockets are closed and all requests are answered. If ctx ends first, Shutdown cuts off what is left
+// and returns ctx's error.
 //
-// It shuts the host down, so a host that is mounted twice is gone for both
-// Handlers. It may be called again, to wait once more.
+// Shutdown shuts the host down. If two Handlers share a host, neither can use it afterwards.
+// Shutdown may be called again, to wait once more.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	idle := h.drain()
 	err := h.host.Shutdown(ctx)
@@ -138,7 +138,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// drain stops taking anything new. The channel closes when nothing is left.
+// drain makes the handler refuse new sockets and requests. The channel is closed when none is left.
 func (h *Handler) drain() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -158,5 +158,5 @@ func (h *Handler) open() []*socket {
 	return h.sockets.all()
 }
 
-// Parked is how many sockets are parked now, see Options.ParkAfter.
+// Parked returns the number of parked sockets, see Options.ParkAfter.
 func (h *Handler) Parked() int { return int(h.parked.Load()) }

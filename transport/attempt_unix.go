@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// attempt writes what a TCP socket takes at once, and never waits. It gives how many
-// bytes that were; none where the connection is of another kind (TLS, say).
+// attempt writes what a TCP socket accepts at once, and never waits. It returns the number of
+// bytes written, which is 0 for other kinds of connections, such as TLS.
 func attempt(conn net.Conn, data []byte) (n int) {
 	plain, ok := conn.(plainConn)
 	if !ok {
@@ -18,9 +18,9 @@ func attempt(conn net.Conn, data []byte) (n int) {
 	if err != nil {
 		return 0
 	}
-	raw.Write(func(fd uintptr) bool { // an error is met again by whoever writes the rest
+	raw.Write(func(fd uintptr) bool { // the flusher, which writes the rest, gets the same error
 		n, _ = syscall.Write(int(fd), data)
-		return true // done, however much it was
+		return true // do not wait
 	})
 	return max(n, 0)
 }

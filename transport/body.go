@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// The body of a plain request, as it is kept between the client and the room.
+// The body of a plain request, as it is stored between the client and the room.
 
-// A body is a request's body. It counts in unfinished until the room has read it to its end, for then
-// the room's mailbox counts it, or until the request has ended. The zero value is an empty one.
+// A body is a request's body. Its memory counts in unfinished until the room has read it to its end
+// or the request has ended. The zero value is an empty body.
 type body struct {
 	memory *unfinished
 	held   held
@@ -20,12 +20,12 @@ type body struct {
 
 var _ io.ReadCloser = (*body)(nil)
 
-// errCrowded is given where there is no memory for a body.
-var errCrowded = errors.New("transport: no memory for the body")
+// errNoMemory is the error of a body for which no memory is left.
+var errNoMemory = errors.New("transport: no memory for the body")
 
-// read reads the body from the client, of which so many bytes at the most are expected. The buffer grows with what has come.
+// read reads the body from the client. At most announced bytes are expected. The buffer grows with what has arrived.
 func (b *body) read(from io.Reader, announced uint64) error {
-	data := make([]byte, 0, min(announced, firstBytes)+1) // and one to see the end
+	data := make([]byte, 0, min(announced, firstBytes)+1) // one more, to see the end
 	for {
 		n, err := from.Read(data[len(data):cap(data)])
 		data = data[:len(data)+n]
@@ -40,7 +40,7 @@ func (b *body) read(from io.Reader, announced uint64) error {
 		}
 		size := int(min(2*uint64(len(data)), max(announced, uint64(len(data)))+1))
 		if !b.memory.grow(&b.held, size-len(data)) {
-			return errCrowded
+			return errNoMemory
 		}
 		data = append(make([]byte, 0, size), data...)
 	}
@@ -55,14 +55,14 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close lets go of the body.
+// Close releases the body.
 func (b *body) Close() error {
 	b.left.Reset(nil)
 	b.memory.release(&b.held)
 	return nil
 }
 
-// An interrupter ends the reading of a body.
+// An interrupter ends the reading of a request's body.
 type interrupter struct{ control *http.ResponseController }
 
 func (i interrupter) evict() { i.control.SetReadDeadline(time.Unix(1, 0)) }

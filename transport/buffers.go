@@ -2,12 +2,12 @@ package transport
 
 import "sync"
 
-// The buffers that messages and bodies are read into. A message begins in one of firstBytes; a longer one
-// moves into larger ones, as it comes.
+// The buffers into which messages and bodies are read. A message begins in a buffer of firstBytes. A longer
+// message moves into larger ones as it arrives.
 
 const (
 	firstBytes  = 4 << 10  // most messages are not longer
-	secondBytes = 16 << 10 // such buffers, and those of thirdBytes, are used again
+	secondBytes = 16 << 10 // buffers of this size and of thirdBytes are pooled
 	thirdBytes  = 64 << 10
 )
 
@@ -17,8 +17,8 @@ var (
 	thirds   = sync.Pool{New: func() any { b := make([]byte, 0, thirdBytes); return &b }}
 )
 
-// nextBytes is how large a buffer follows one that is full, where so many bytes have come of so many that were announced. Above
-// thirdBytes it is at most twice what has come, and never more than was announced.
+// nextBytes returns the size of the buffer that follows a full one, after come bytes of the announced ones have
+// arrived. Above thirdBytes it is at most twice come, and never more than announced.
 func nextBytes(come int, announced uint64) int {
 	switch {
 	case come < firstBytes:
@@ -32,7 +32,7 @@ func nextBytes(come int, announced uint64) int {
 	}
 }
 
-// takeBuffer gives an empty buffer of a size that nextBytes has named.
+// takeBuffer returns an empty buffer of a size that nextBytes returned.
 func takeBuffer(size int) *[]byte {
 	switch size {
 	case secondBytes:
@@ -44,7 +44,7 @@ func takeBuffer(size int) *[]byte {
 	return &b
 }
 
-// giveBuffer takes a buffer back that nobody uses any more.
+// giveBuffer takes back a buffer that is no longer used.
 func giveBuffer(b *[]byte) {
 	switch cap(*b) {
 	case secondBytes:

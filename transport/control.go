@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// Control frames as a server sends them (RFC 6455, section 5.5): two bytes of
-// header, no mask, at most 125 bytes.
+// Control frames that a server sends (RFC 6455, section 5.5): two bytes of
+// header, no mask, at most 125 bytes of payload.
 
 const (
 	opText   = 0x1
@@ -21,20 +21,20 @@ const (
 	maxReason = 123 // bytes; a close frame has two for the code
 )
 
-// Close codes of the RFC's that syncproto does not send on a room's behalf.
+// Close codes of RFC 6455 that a room does not send.
 const (
-	closeProtocol = 1002 // the client broke the protocol
-	closeNoStatus = 1005 // never sent: the client closed and said nothing
-	closeAbnormal = 1006 // never sent: the line broke
+	closeProtocol = 1002 // the client violated the protocol
+	closeNoStatus = 1005 // never sent: the client closed without a code
+	closeAbnormal = 1006 // never sent: the connection broke
 )
 
-// pingFrame makes a ping whose answer can be told from others'.
+// pingFrame makes a ping with a number, by which its pong is recognised.
 func pingFrame(number uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{finBit | opPing, 8}, number)
 }
 
-// closeFrame makes a close frame. A reason is cut at the start of a character;
-// a code that no frame may carry becomes 1011, and 0 and 1005 mean none at all.
+// closeFrame makes a close frame. It cuts a long reason at the start of a character. A
+// code that no frame may have becomes 1011. The codes 0 and 1005 stand for no code.
 func closeFrame(code int, reason string) []byte {
 	if code == 0 || code == closeNoStatus {
 		return []byte{finBit | opClose, 0}

@@ -8,10 +8,10 @@ import (
 )
 
 // What a page of another origin may do over plain HTTP (the Fetch standard's
-// CORS protocol). Who may at all is origin.go's.
+// CORS protocol). origin.go decides which origins are allowed.
 
-// allow tells the browser that the page may read the answer. Every answer under
-// the prefix depends on the Origin, so a cache is always told.
+// allow tells the browser that the page may read the answer. It always tells caches
+// that the answer depends on the Origin, as every answer under the prefix does.
 func (c *CORS) allow(h http.Header, r *http.Request, v verdict) {
 	h.Add("Vary", "Origin")
 	switch v {
@@ -30,8 +30,8 @@ func (c *CORS) allow(h http.Header, r *http.Request, v verdict) {
 	}
 }
 
-// preflight answers OPTIONS. No room is woken for it, and nobody authenticated:
-// browsers send no credentials with it.
+// preflight answers OPTIONS. It wakes no room and authenticates nobody, because
+// browsers send no credentials with OPTIONS.
 func (c *CORS) preflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Allow", strings.Join(c.Methods, ", ")+", OPTIONS")

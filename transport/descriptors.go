@@ -2,8 +2,8 @@ package transport
 
 import "fmt"
 
-// fitConnections sets MaxConnections by what the process may open beside the rooms' files, and
-// refuses one that is over it. limit is 0 where there is none.
+// fitConnections sets MaxConnections to what the process may open besides the rooms' files, and
+// refuses a larger setting. limit is 0 if the process has no limit.
 func (o *Options) fitConnections(limit, rooms int) error {
 	left := limit - rooms
 	switch {

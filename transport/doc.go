@@ -1,73 +1,71 @@
-// Package transport brings clients to rooms: it takes HTTP requests and
-// WebSockets and knows nothing of what is said in them.
+// Package transport connects clients to rooms. It serves HTTP requests and
+// WebSockets and passes their contents on without interpreting them.
 //
 //	http.Handler ─ host ─ route (prefix, namespace, room) ─ origin ─ identity ─┬ upgrade ─ socket ⇄ room.Session
 //	                                                                           └ plain HTTP ─ the room's OnRequest
 //
 // [Handler] is mounted on any http.ServeMux and serves /{prefix}/{namespace}/{room}[/path].
-// It hides github.com/coder/websocket, which does the handshake.
+// The package hides github.com/coder/websocket, which does the handshake.
 //
-// # What must hold
+// # Guarantees
 //
 //   - No room wakes for a request whose host, namespace, origin, identity or size is refused.
-//   - A socket's frames leave whole and in order: one goroutine at a time writes
-//     to it. Pings, pongs and automatic answers go before what waits, between two frames.
-//   - A slow line is not a dead one: bytes that leave for a client count as its sign of life
-//     while others wait behind them. A dead one is noticed within 45 seconds.
-//   - Nobody waits for a client: [hibernate.Link.Send] queues and returns. A
-//     client that does not keep up is closed with 4000, the others keep going.
-//   - A room that is busy is not flooded: while a connection has too many messages
-//     in work, or its share of what waits for the room, its socket is not read (TCP tells the client).
-//   - What waits for sockets counts for the node's memory (room.Options.Memory): a frame once, in however many
-//     queues it is. The less is left, the sooner a client that does not keep up is closed.
-//   - What has come of messages and bodies counts for it too, beyond 4 KiB each, until the room has taken them. All of them
-//     may have a half of it; then the one with the largest goes first.
-//   - Parking loses, splits and reorders nothing, whenever it happens.
-//   - A socket that ends, ends for good: its goroutines, its descriptor, its place among
-//     the connections are given back, whatever the reason.
-//   - A panic below a request or a socket ends that one alone.
+//   - A socket's frames are sent whole and in order, because one goroutine at a time writes
+//     to it. Pings, pongs and automatic answers are sent between two frames, before all that waits.
+//   - A slow client is not taken for a dead one. While frames wait for a client, bytes that it
+//     takes count as a sign of life. A dead client is noticed within 45 seconds.
+//   - Nobody waits for a client. [hibernate.Link.Send] queues and returns. A client that does
+//     not keep up is closed with 4000, and the others are not affected.
+//   - While a connection has too many messages in work, or its share of what waits for the room,
+//     its socket is not read, so TCP slows the client down.
+//   - Frames that wait for sockets count towards the node's memory (room.Options.Memory). A frame
+//     counts once, in however many queues it waits. The less memory is left, the sooner a
+//     client that does not keep up is closed.
+//   - Messages and bodies count too, beyond 4 KiB each, until the room has taken them. Together they may use
+//     half of the memory. If they need more, the connection with the largest is ended first.
+//   - Parking a socket loses, splits and reorders nothing, whenever it happens.
+//   - A socket that ends gives back its goroutines, its descriptor and its place among the
+//     connections, whatever the reason.
+//   - A panic in a request or a socket ends only that one.
 //
 // # Limits
 //
-// Each is a field of [Options] with its default. A message larger than ReadLimit
-// is never held: it is passed over, and answered with frame_too_large under its id where its first 4 KiB
-// show one. As soon as a message is announced with more than twice ReadLimit, the socket is closed with 1009.
-// A message must be complete within ReadTimeout; a close must be answered within
+// Each limit is a field of [Options] with its default. A message larger than ReadLimit is skipped
+// and not stored. It is answered with frame_too_large, under its id if its first 4 KiB show one. A
+// socket is closed with 1009 as soon as a frame header announces a message of more than twice
+// ReadLimit. A message must be complete within ReadTimeout. A close must be answered within
 // five seconds.
 //
 // # Concurrency
 //
-// An active socket has one goroutine, which waits in a read. A
-// second goroutine, the flusher, is there only while something is queued. The
-// room's actor never runs on either: it hands frames to the link and goes on. One timer
-// looks after all sockets.
+// An active socket has one goroutine, which waits in a read. A second goroutine, the flusher, runs only
+// while something is queued. The room's actor never runs on either: it passes frames to the link and
+// continues. One timer checks all sockets.
 //
 // # Parked sockets
 //
-// A socket that has been quiet for Options.ParkAfter is parked: no goroutine, no buffer,
-// nothing of Go's own for a connection, but a record of 80 bytes and a
-// descriptor in an epoll set. Its first byte brings it back. Pings, pongs and the message that
-// room.AutoAnswer configures are answered without that; so is what a room sends, as
-// long as the kernel takes it whole. A socket is only parked between two messages, so no
-// frame is ever in two hands.
+// A socket that has been quiet for Options.ParkAfter is parked. A parked socket has no goroutine, no buffer
+// and no net.Conn, only a record of 80 bytes and a descriptor in an epoll set. The next byte from the
+// client makes it active again. Pings, pongs and the message that room.AutoAnswer configures
+// are answered while it stays parked. Frames that a room sends are written while it stays parked, as long
+// as the kernel accepts them whole. A socket is only parked between two messages, so one
+// goroutine at a time has a frame.
 //
-// That is for plain TCP on Linux. Of a TLS connection the kernel does not know whether there
-// is something to be read, so it stays as it is; to have both, let TLS end in front of Den.
+// Only plain TCP sockets on Linux are parked. The kernel does not know whether a TLS connection has
+// something to read, so such a socket stays active. To park sockets of TLS clients, let a proxy in front of Den end TLS.
 //
 // # Closing
 //
-// The codes are syncproto's; PROTOCOL.md has the table. Where the server closes, the
-// close frame goes behind all that was queued, and the client's answer is awaited.
-// Where the client closes, its code is echoed. The server closes the TCP
-// connection first (RFC 6455, section 7.1.1), but not before what the client still
-// sends has been taken off the line, for a reset would destroy the close frame on its way.
+// The codes are syncproto's, and PROTOCOL.md has the table. If the server closes, it sends the close frame
+// after all that was queued and waits for the client's answer. If the client closes, the server echoes
+// its code. The server closes the TCP connection first (RFC 6455, section 7.1.1). Before that it reads what
+// the client still sends, because a TCP reset would destroy the close frame on its way.
 //
-// # Where ideas come from
+// # Origins of ideas
 //
-// One pre-encoded frame for all sockets of a room, and a bounded queue per
-// connection with the slow ones dropped by a code: centrifuge. Origin
-// patterns: coder/websocket. The accepted socket that says why it is closed
-// at once: partyserver, because a browser shows nothing of a refused upgrade.
-// Sockets that outlive their room's memory, and automatic answers: Durable Objects'
-// hibernatable WebSockets. Descriptors in an epoll set and no goroutine: gobwas/ws.
+// Centrifuge: one pre-encoded frame for all sockets of a room, and a bounded queue per connection whose slow
+// clients are closed with a code. Coder/websocket: origin patterns. Partyserver: an accepted socket that says
+// why it is closed at once, because a browser does not show a page why an upgrade was refused. Durable Objects'
+// hibernatable WebSockets: sockets that outlive their room's memory, and automatic answers. Gobwas/ws:
+// descriptors in an epoll set without goroutines.
 package transport

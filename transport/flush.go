@@ -11,24 +11,22 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// The flusher: the goroutine that writes a link's queue.
+// The flusher is the goroutine that writes a link's queue.
 //
-// Nothing runs while the queue is empty. The first frame starts a flusher, which
-// writes until there is nothing left. What queued up while it
-// wrote goes out together: frames are copied into one buffer and written with one
-// call. That costs less than a vector of them, works the same over TLS, and leaves
-// nothing behind in the descriptor (net.Buffers keeps its vector for good).
+// It runs only while the queue is not empty: the first frame starts it. Frames that were queued
+// while it wrote are copied into one buffer and written with one call. This costs less than a vectored
+// write, works the same over TLS, and keeps no memory with the descriptor (net.Buffers keeps its vector).
 //
-// A large frame is written in pieces. A piece is what a slow line must take before the write
-// deadline, so it is small: at 8 KB/s it takes two seconds.
+// A large frame is written in pieces. The client must take each piece before the write deadline, so
+// a piece is small: at 8 KB/s it needs two seconds.
 
 const (
-	pieceSize   = 16 << 10 // what is written with one call, at most
+	pieceSize   = 16 << 10 // the most that is written with one call
 	gatherSize  = pieceSize
-	gatherFrame = 8 << 10 // frames from this size on go out by themselves, not copied
+	gatherFrame = 8 << 10 // frames of this size and larger are written separately and not copied
 )
 
-// wakeFlusher sees to it that what was queued is written. mu is held.
+// wakeFlusher starts the flusher if it is not running. mu is held.
 func (l *link) wakeFlusher() {
 	if !l.flushing {
 		l.flushing = true
@@ -36,8 +34,7 @@ func (l *link) wakeFlusher() {
 	}
 }
 
-// flush writes until there is nothing left. It never runs twice at a time. If it panics, its socket ends, and
-// nothing but it.
+// flush writes until the queue is empty. It never runs twice at a time for a link. If it panics, only its socket ends.
 func (l *link) flush() {
 	defer func() {
 		if v := recover(); v != nil {
@@ -45,7 +42,7 @@ func (l *link) flush() {
 			l.abort(closeAbnormal, "")
 		}
 	}()
-	gather := new(gathering)
+	gather := new(gatherBuffer)
 	defer gather.free()
 	var written load
 	for {
@@ -53,7 +50,7 @@ func (l *link) flush() {
 		var over bool
 		var calls []func()
 		piece, written, over, calls = l.next(gather, written)
-		callBack(calls)
+		runCalls(calls)
 		if piece == nil {
 			if over {
 				close(l.done)
@@ -68,9 +65,9 @@ func (l *link) flush() {
 	}
 }
 
-// next notes what was written last, and who wants to know of it, and takes what to write next. If there is nothing, the flusher ends, and if over
-// is true, the link with it.
-func (l *link) next(gather *gathering, written load) (piece []byte, amount load, over bool, calls []func()) {
+// next notes that written was written, and takes what to write next. calls are the functions to call because of what
+// was written. If piece is nil, the flusher ends. If over is true too, the link ends with it.
+func (l *link) next(gather *gatherBuffer, written load) (piece []byte, amount load, over bool, calls []func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.settle(written)
@@ -84,23 +81,23 @@ func (l *link) next(gather *gathering, written load) (piece []byte, amount load,
 	return piece, amount, over, calls
 }
 
-// A gathering is the buffer of one flusher, which it has only if it needs one.
-type gathering struct{ buffer *[gatherSize]byte }
+// A gatherBuffer is the buffer of one flusher. It is allocated when it is first needed.
+type gatherBuffer struct{ buffer *[gatherSize]byte }
 
-func (g *gathering) need() {
+func (g *gatherBuffer) need() {
 	if g.buffer == nil {
 		g.buffer = gathers.Get().(*[gatherSize]byte)
 	}
 }
 
-func (g *gathering) free() {
+func (g *gatherBuffer) free() {
 	if g.buffer != nil {
 		gathers.Put(g.buffer)
 	}
 }
 
-// write writes a piece. A connection that has taken a part of it when the time is over gets
-// as much time again for the rest.
+// write writes a piece. If the connection has taken a part of it by the deadline, the rest gets a
+// new deadline.
 func (l *link) write(piece []byte) error {
 	for {
 		last := l.arm()
@@ -112,14 +109,14 @@ func (l *link) write(piece []byte) error {
 	}
 }
 
-// resumes tells whether a connection can be written to after a write that was cut short by
-// its deadline. A tls.Conn cannot: its record is torn.
+// resumes reports whether a connection can be written to after a write that its deadline
+// interrupted. A tls.Conn cannot, because its record is incomplete.
 func resumes(conn net.Conn) bool {
 	_, wraps := conn.(interface{ NetConn() net.Conn })
 	return !wraps
 }
 
-// errPanicked is the error of a connection that panicked, which may be a program's own.
+// errPanicked is the error of a connection that panicked. A connection may be an embedding program's own type.
 var errPanicked = errors.New("transport: the connection panicked")
 
 func (l *link) try(piece []byte) (n int, err error) {
@@ -132,8 +129,9 @@ func (l *link) try(piece []byte) (n int, err error) {
 	return l.conn.Write(piece)
 }
 
-// arm sets the deadline of a write: WriteTimeout, but not later than the link's end, which it
-// reports. A deadline that was set a moment ago is left as it is, up to an eighth too short.
+// arm sets the deadline of a write: WriteTimeout, but not later than the deadline of a closing link. last
+// reports whether the link is closing. A deadline that was set less than an eighth of WriteTimeout ago
+// stays as it is.
 func (l *link) arm() (last bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,11 +148,11 @@ func (l *link) arm() (last bool) {
 	return last
 }
 
-// gathers are the buffers in which flushers put small frames together.
+// gathers are the buffers in which flushers collect small frames.
 var gathers = sync.Pool{New: func() any { return new([gatherSize]byte) }}
 
-// take removes what to write next, and says what it amounts to. Without a gather there is
-// one frame.
+// take removes from the queue what to write next, and returns its amount. Without a gather buffer it
+// takes one frame.
 func (l *link) take(gather *[gatherSize]byte) (piece []byte, amount load) {
 	switch {
 	case l.offset == 0 && len(l.urgent) > 0:
@@ -191,7 +189,7 @@ func (l *link) take(gather *[gatherSize]byte) (piece []byte, amount load) {
 	return first, amount
 }
 
-// takeUrgent is take for what goes before the queue.
+// takeUrgent is take for the urgent frames.
 func (l *link) takeUrgent(gather *[gatherSize]byte) (piece []byte, amount load) {
 	n := 1
 	if piece = l.urgent[0]; gather != nil && len(piece) <= gatherSize {
@@ -205,7 +203,7 @@ func (l *link) takeUrgent(gather *[gatherSize]byte) (piece []byte, amount load) 
 	return piece, load{len(piece), n}
 }
 
-// shift drops the first n frames, and the queue's memory when it was a long one.
+// shift removes the first n frames, and releases the memory of a long queue.
 func (l *link) shift(n int) {
 	for _, q := range l.queue[l.head : l.head+n] {
 		q.drop(l.opts.memory)
@@ -234,7 +232,7 @@ func (l *link) settle(written load) {
 	l.credit.sub(written)
 }
 
-// rest ends a flusher that found nothing to write, and reports whether the link has ended with it. mu is held.
+// rest notes that the flusher ends because the queue is empty, and reports whether the link ends with it. mu is held.
 func (l *link) rest() (over bool) {
 	l.flushing = false
 	if over = l.state == linkClosing; over {
@@ -243,8 +241,7 @@ func (l *link) rest() (over bool) {
 	return over
 }
 
-// broken ends the link after a failed write. A deadline means a client that takes
-// nothing.
+// broken ends the link after a failed write. If the deadline passed, the client is too slow.
 func (l *link) broken(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		l.abort(syncproto.CloseSlowConsumer, "slow_consumer")
@@ -253,7 +250,8 @@ func (l *link) broken(err error) {
 	}
 }
 
-// reset is reset for the link's connection, whose Close may be a program's own.
+// reset closes the link's connection at once. It recovers from a panic, because the connection may be an
+// embedding program's own type.
 func (l *link) reset() {
 	defer func() {
 		if v := recover(); v != nil {
@@ -263,11 +261,10 @@ func (l *link) reset() {
 	reset(l.conn)
 }
 
-// reset closes a connection at once. What the client has not taken is dropped
-// and does not stay in the kernel until it gives up; TLS says no good-bye, for that
-// could block.
+// reset closes a connection at once. The kernel drops what the client has not taken. Over TLS no
+// close_notify is sent, because that could block.
 func reset(conn net.Conn) {
-	conn = beneath(conn)
+	conn = underlyingConn(conn)
 	if plain, ok := conn.(plainConn); ok {
 		plain.SetLinger(0)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// A client's frames (RFC 6455, section 5.2), as a server must judge them.
+// A client's frames (RFC 6455, section 5.2), as a server must check them.
 //
 //	byte 0      FIN, three reserved bits, four bits of opcode
 //	byte 1      mask bit, seven bits of length; 126 and 127 announce a longer one
@@ -24,7 +24,7 @@ const (
 	maxControl   = 125 // bytes of a control frame's payload
 )
 
-// A header is that of one frame.
+// A header is the header of one frame.
 type header struct {
 	op   byte
 	fin  bool
@@ -32,13 +32,13 @@ type header struct {
 	mask [4]byte
 }
 
-// A violation is a client's fault for which its socket is closed.
+// A violation is an error of the client for which its socket is closed.
 type violation struct {
 	code   int
 	reason string
 }
 
-func (v *violation) Error() string { return "transport: the client broke the rules: " + v.reason }
+func (v *violation) Error() string { return "transport: the client violated the protocol: " + v.reason }
 
 func protocolError() error { return &violation{closeProtocol, "protocol_error"} }
 func notUTF8() error       { return &violation{syncproto.CloseInvalidData, "not_utf8"} }
@@ -46,12 +46,12 @@ func tooLarge() error {
 	return &violation{syncproto.CloseTooBig, string(syncproto.CodeTooLarge)}
 }
 
-// overloaded is no fault of the client's: there is no memory for what it sends.
+// overloaded closes the socket too, but is not the client's error: no memory is left for what it sends.
 func overloaded() error {
 	return &violation{syncproto.CloseOverloaded, string(syncproto.CodeOverloaded)}
 }
 
-// headerSize is how long a frame's header is, by its second byte.
+// headerSize returns the length of a frame's header, given its second byte.
 func headerSize(second byte) int {
 	size := 2
 	switch second &^ maskBit {
@@ -66,8 +66,8 @@ func headerSize(second byte) int {
 	return size
 }
 
-// checkHeader judges the first two bytes of a client's frame. inner says that a message has begun
-// whose last frame has not come.
+// checkHeader checks the first two bytes of a client's frame. inner says that a message has begun
+// and its last frame has not arrived.
 func checkHeader(first, second byte, inner bool) error {
 	op, size := first&opcodeBits, second&^maskBit
 	switch {
@@ -97,13 +97,13 @@ func parseHeader(b []byte) (h header, err error) {
 		h.size = binary.BigEndian.Uint64(b[2:])
 	}
 	copy(h.mask[:], b[len(b)-4:])
-	if h.size > math.MaxInt64 { // the highest bit is no part of a length
+	if h.size > math.MaxInt64 { // RFC 6455: the most significant bit must be 0
 		return h, protocolError()
 	}
 	return h, nil
 }
 
-// unmask unmasks a part of a payload that begins at byte at of it.
+// unmask unmasks p, which begins at byte at of the payload.
 func unmask(p []byte, mask [4]byte, at uint64) {
 	var key [8]byte
 	for i := range key {
@@ -119,7 +119,7 @@ func unmask(p []byte, mask [4]byte, at uint64) {
 	}
 }
 
-// parseClose judges the payload of a client's close frame, and gives what it says.
+// parseClose checks and parses the payload of a client's close frame.
 func parseClose(payload []byte) (code int, reason string, err error) {
 	switch {
 	case len(payload) == 0:
@@ -137,14 +137,14 @@ func parseClose(payload []byte) (code int, reason string, err error) {
 	return code, string(payload[2:]), nil
 }
 
-// A utf8Check judges a text that comes in parts, as soon as a part cannot be the beginning of
-// anything. The zero utf8Check is ready for a text.
+// A utf8Check checks a text that arrives in parts, and fails at the first byte that cannot be
+// valid UTF-8. The zero utf8Check is ready for use.
 type utf8Check struct {
 	part [utf8.UTFMax]byte // the beginning of a character
 	have int
 }
 
-// feed takes the next part, and reports whether all is well so far.
+// feed checks the next part, and reports whether the text is valid so far.
 func (u *utf8Check) feed(p []byte) bool {
 	for u.have > 0 && len(p) > 0 {
 		u.part[u.have] = p[0]

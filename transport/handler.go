@@ -13,8 +13,8 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// A Handler brings HTTP requests and WebSockets to the rooms of a host. Its
-// methods are safe from any goroutine.
+// A Handler connects HTTP requests and WebSockets to the rooms of a host. Its
+// methods are safe for concurrent use.
 type Handler struct {
 	// Immutable.
 
@@ -27,25 +27,25 @@ type Handler struct {
 
 	// Safe from any goroutine.
 
-	draining atomic.Bool  // nothing new is taken; set with mu held
-	parked   atomic.Int64 // sockets that are parked now
+	draining atomic.Bool  // nothing new is accepted; set with mu held
+	parked   atomic.Int64 // number of parked sockets
 	refused  refusedLog
 	denied   refusedLog // see authenticate
-	crowded  refusedLog // see tellCrowded
-	slow     refusedLog // see tellSlow
+	crowded  refusedLog // see logUnfinishedFull
+	slow     refusedLog // see logSlowClient
 
 	// Protected by mu.
 
 	mu       sync.Mutex
 	sockets  table         // open connections, from hijack to the end
-	sweeper  *time.Timer   // looks after all sockets; nil while there are none
-	poller   *poller       // hears of parked sockets' bytes; made for the first, and closed with the last socket
+	sweeper  *time.Timer   // runs sweep; nil while there are no sockets
+	poller   *poller       // reports parked sockets that can be read; made for the first one, closed with the last socket
 	admitted int           // sockets, and upgrades on their way to one
 	requests int           // plain requests in work
 	idle     chan struct{} // closed when draining and nothing is left; made by Shutdown
 }
 
-// NewHandler makes a Handler. It fails where an option is not what it should be.
+// NewHandler returns a Handler for host. It returns an error if an option is invalid.
 func NewHandler(host *room.Host, o Options) (*Handler, error) {
 	if host == nil {
 		return nil, errors.New("transport: NewHandler needs a host")
@@ -73,22 +73,22 @@ func NewHandler(host *room.Host, o Options) (*Handler, error) {
 		hosts:   names,
 		began:   time.Now(),
 	}
-	h.unfinished = newUnfinished(opts.memory, max(opts.ReadLimit, opts.MaxBody), h.tellCrowded)
+	h.unfinished = newUnfinished(opts.memory, max(opts.ReadLimit, opts.MaxBody), h.logUnfinishedFull)
 	return h, nil
 }
 
-// tellCrowded tells the operator, once a minute, that unfinished messages have as much memory as they may.
-func (h *Handler) tellCrowded() {
+// logUnfinishedFull logs, at most once a minute, that unfinished messages use all the memory that they may use.
+func (h *Handler) logUnfinishedFull() {
 	if h.crowded.due("", h.now()) {
-		h.opts.Logger.Warn("clients with large messages that do not end are closed with overloaded, because such messages have as much memory as they may",
+		h.opts.Logger.Warn("clients with large unfinished messages are closed with overloaded, because such messages use as much memory as they may",
 			"limit", h.unfinished.memory.Limit(), "hint", "raise -memory (Options.Memory) if the machine has more")
 	}
 }
 
-// tellSlow tells the operator, once a minute for each room, that clients that do not keep up are closed.
-func (h *Handler) tellSlow(key room.Key) {
+// logSlowClient logs, at most once a minute for each room, that a client that does not keep up was closed.
+func (h *Handler) logSlowClient(key room.Key) {
 	if h.slow.due(key.String(), h.now()) {
-		h.opts.Logger.Info("a client that does not read what waits for it was closed with slow_consumer; the next minute's are not logged",
+		h.opts.Logger.Info("a client that reads too slowly was closed with slow_consumer; the room's next ones are not logged for a minute",
 			"namespace", key.Namespace, "room", key.Room)
 	}
 }
@@ -113,7 +113,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !h.host.HasNamespace(key.Namespace):
 		bad = &refusal{http.StatusBadRequest, syncproto.CodeUnknownNamespace, "There is no such namespace."}
-	case bad == nil && (judged == originRefused || forged(asked, judged)):
+	case bad == nil && (judged == originRefused || crossSite(asked, judged)):
 		bad = h.refuseOrigin(r, asked)
 	}
 	switch {
@@ -124,18 +124,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case wantsUpgrade(r):
 		h.upgrade(answer, r, key)
 	default:
-		h.request(answer, h.anonymous(r, judged), key)
+		h.request(answer, h.withoutCredentials(r, judged), key)
 	}
 }
 
-// contain ends a request whose handling panicked, and nothing but it.
+// contain recovers from a panic in a request, so that only that request ends.
 func (h *Handler) contain(w *response, key room.Key) {
 	v := recover()
 	if v == nil {
 		return
 	}
 	if v == http.ErrAbortHandler {
-		panic(v) // net/http's own way to break a connection off
+		panic(v) // net/http's way to abort a connection
 	}
 	h.opts.panicked("a request panicked", key.String(), v)
 	if !w.started {
@@ -143,7 +143,7 @@ func (h *Handler) contain(w *response, key room.Key) {
 	}
 }
 
-// authenticate finds out who sends a request to a room.
+// authenticate returns the identity of the sender of a request.
 func (h *Handler) authenticate(r *http.Request, key room.Key) (room.Identity, *refusal) {
 	id, err := h.opts.Authenticate(r, key)
 	if err == nil {
@@ -162,10 +162,10 @@ func (h *Handler) authenticate(r *http.Request, key room.Key) (room.Identity, *r
 	return id, &refusal{http.StatusUnauthorized, syncproto.CodeUnauthorized, "You are not signed in, or may not come here."}
 }
 
-// now is the time since the handler was made, on the monotonic clock, and never 0.
+// now returns the nanoseconds since the handler was made, on the monotonic clock. It is never 0.
 func (h *Handler) now() int64 { return int64(time.Since(h.began)) + 1 }
 
-// wantsUpgrade tells a request for a WebSocket from a plain one.
+// wantsUpgrade reports whether a request asks for a WebSocket.
 func wantsUpgrade(r *http.Request) bool {
 	return r.Method == http.MethodConnect || hasToken(r.Header, "Upgrade", "websocket")
 }
@@ -181,8 +181,8 @@ func hasToken(h http.Header, name, token string) bool {
 	return false
 }
 
-// A response knows whether something has been sent, so that a failure behind it
-// does not write a second answer. Whoever writes to it calls WriteHeader first.
+// A response knows whether an answer has begun, so that a later failure does not write a second
+// one. Writers must call WriteHeader first.
 type response struct {
 	http.ResponseWriter
 	started bool

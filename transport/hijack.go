@@ -11,12 +11,12 @@ import (
 	"github.com/coder/websocket"
 )
 
-// The handshake is coder/websocket's. Its Accept asks the
-// ResponseWriter for the connection (http.Hijacker) and makes something that reads and writes
-// frames; it is given a connection that does nothing, and the true one becomes the socket's.
+// The handshake is coder/websocket's. Its Accept takes the connection from the ResponseWriter
+// (http.Hijacker) and makes a Conn that reads and writes frames. Here Accept gets a connection
+// that does nothing, and the real one becomes the socket's.
 
-// shake makes the handshake.
-func shake(w *handshaker, r *http.Request) error {
+// acceptHandshake does the handshake.
+func acceptHandshake(w *handshaker, r *http.Request) error {
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // origin.go has checked it
 		CompressionMode:    websocket.CompressionDisabled,
@@ -24,12 +24,12 @@ func shake(w *handshaker, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ws.CloseNow() // only its memory
+	ws.CloseNow() // releases its memory; the real connection stays open
 	return nil
 }
 
-// A handshaker is the ResponseWriter for websocket.Accept. It passes a success
-// on and keeps a refusal to itself, for we answer with JSON.
+// A handshaker is the ResponseWriter for websocket.Accept. It passes a success on and holds
+// a refusal back, because Den answers with JSON.
 type handshaker struct {
 	http.ResponseWriter
 	opened func(conn net.Conn, early []byte) // takes the hijacked connection, and what has been read of it
@@ -54,21 +54,21 @@ func (w *handshaker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	var early []byte
 	if n := buffers.Reader.Buffered(); n > 0 {
-		early, _ = buffers.Reader.Peek(n) // frames that came right behind the handshake
+		early, _ = buffers.Reader.Peek(n) // frames that arrived with the handshake
 	}
 	w.opened(conn, bytes.Clone(early))
-	return nowhere{}, bufio.NewReadWriter(bufio.NewReaderSize(nowhere{}, 16), bufio.NewWriterSize(nowhere{}, 16)), nil
+	return discardConn{}, bufio.NewReadWriter(bufio.NewReaderSize(discardConn{}, 16), bufio.NewWriterSize(discardConn{}, 16)), nil
 }
 
-// nowhere is a connection to nobody.
-type nowhere struct{ net.Conn }
+// discardConn is a connection that discards what is written and has nothing to read.
+type discardConn struct{ net.Conn }
 
-func (nowhere) Read([]byte) (int, error)    { return 0, io.EOF }
-func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
-func (nowhere) Close() error                { return nil }
+func (discardConn) Read([]byte) (int, error)    { return 0, io.EOF }
+func (discardConn) Write(p []byte) (int, error) { return len(p), nil }
+func (discardConn) Close() error                { return nil }
 
-// canHijack tells whether a connection can be taken over, as HTTP/2's cannot,
-// before anything has been written to it.
+// canHijack reports whether a connection can be taken over, before anything has been
+// written to it. That of HTTP/2 cannot.
 func canHijack(w http.ResponseWriter) bool {
 	for {
 		switch t := w.(type) {

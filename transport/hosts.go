@@ -12,11 +12,11 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Which names the server is called by. A page can let its own name point to 127.0.0.1 once it has
-// loaded (DNS rebinding). The browser then takes the server for the page's own, so that no check of
-// origins sees a stranger: only the Host header has the page's name.
+// The names under which the server accepts requests. A page can let its own name point to 127.0.0.1 after
+// it has loaded (DNS rebinding). The browser then believes that the server is the page's own, so the check of
+// origins does not help. Only the Host header shows the page's name.
 
-// A hosts list has the names besides those of the connection's own address, in lower case.
+// A hosts list has the names that are accepted besides the address of the connection, in lower case.
 type hosts struct {
 	patterns []string
 	any      bool // "*" is in it
@@ -42,8 +42,8 @@ func newHosts(list []string) (*hosts, error) {
 	return s, nil
 }
 
-// serves reports whether a request calls the server by a name that is its own. Without a list that is
-// asked only of connections to a loopback address.
+// serves reports whether a request's Host header is a name of the server. Without a list, only
+// connections to a loopback address are checked.
 func (s *hosts) serves(r *http.Request) bool {
 	local := localAddr(r)
 	if s.any || len(s.patterns) == 0 && !local.IsLoopback() {
@@ -51,11 +51,11 @@ func (s *hosts) serves(r *http.Request) bool {
 	}
 	name := hostname(r.Host)
 	if name == "" || name == "localhost" {
-		return true // no browser leaves the name away
+		return true // a browser always sends a name
 	}
 	addr, err := netip.ParseAddr(name)
 	if err == nil && (addr.IsLoopback() || addr.Unmap() == local) {
-		return true // an address is not looked up, so nobody can rebind it
+		return true // an address is not looked up, so it cannot be rebound
 	}
 	return s.listed(name)
 }
@@ -69,8 +69,8 @@ func (s *hosts) listed(name string) bool {
 	return false
 }
 
-// localAddr is the server's side of a request's connection, and invalid where it has no IP address.
-// It is asked for each connection, because a server on all addresses is on the loopback too.
+// localAddr returns the server's address of a request's connection. It is invalid if the connection has no IP
+// address. It is read for each connection, because a server on all addresses is also on the loopback.
 func localAddr(r *http.Request) netip.Addr {
 	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if addr == nil {
@@ -79,7 +79,7 @@ func localAddr(r *http.Request) netip.Addr {
 	return ipOf(addr.String())
 }
 
-// ipOf is the address in "address:port", without its zone.
+// ipOf returns the address in "address:port", without its zone.
 func ipOf(addrPort string) netip.Addr {
 	parsed, err := netip.ParseAddrPort(addrPort)
 	if err != nil {
@@ -88,8 +88,8 @@ func ipOf(addrPort string) netip.Addr {
 	return parsed.Addr().Unmap().WithZone("")
 }
 
-// hostname is the name in a Host header, in lower case. The port says nothing of who calls:
-// behind a tunnel it is another than the server's.
+// hostname returns the name in a Host header, in lower case and without the port. The port does not matter,
+// because behind a tunnel it differs from the server's.
 func hostname(host string) string {
 	if name, port, err := net.SplitHostPort(host); err == nil {
 		if _, err := strconv.ParseUint(port, 10, 16); err == nil || port == "" {
@@ -99,7 +99,8 @@ func hostname(host string) string {
 	return plainName(host)
 }
 
-// plainName is a name as it is compared: without an IPv6 address's brackets and a DNS name's last dot.
+// plainName returns a name as it is compared: in lower case, without the brackets of an IPv6 address and the last
+// dot of a DNS name.
 func plainName(name string) string {
 	if strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]") {
 		name = name[1 : len(name)-1]
@@ -107,8 +108,8 @@ func plainName(name string) string {
 	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
-// checkHost refuses a request that calls the server by a name that is not its own, and tells the operator.
-// With a list, the name that a trusted proxy was called by must be on it as well.
+// checkHost refuses a request whose Host header is not a name of the server, and logs it. With a
+// list, the name that a trusted proxy reports must be on it as well.
 func (h *Handler) checkHost(r, asked *http.Request) *refusal {
 	host := r.Host
 	switch {
@@ -120,9 +121,9 @@ func (h *Handler) checkHost(r, asked *http.Request) *refusal {
 	}
 	name := shown(hostname(host))
 	if h.refused.due("host "+name, h.now()) {
-		h.opts.Logger.Warn("a request was refused: the server does not go by the name in its Host header",
+		h.opts.Logger.Warn("a request was refused: the name in its Host header is not one of the server's",
 			"host", name, "remote", r.RemoteAddr, "allow", "den -hosts (DEN_HOSTS), transport.Options.Hosts")
 	}
 	return &refusal{http.StatusMisdirectedRequest, syncproto.CodeForbiddenHost,
-		fmt.Sprintf("This server does not go by the name %q. Its operator can allow the name: den -hosts, or Hosts in transport.Options.", name)}
+		fmt.Sprintf("%q is not a name of this server. Its operator can allow the name: den -hosts, or Hosts in transport.Options.", name)}
 }

@@ -101,7 +101,7 @@ func TestRebound(t *testing.T) {
 	if n := s.host.Awake(); n != 0 {
 		t.Errorf("%d rooms were woken", n)
 	}
-	if n := strings.Count(s.log.String(), "does not go by the name"); n != 1 || !strings.Contains(s.log.String(), "-hosts") {
+	if n := strings.Count(s.log.String(), "not one of the server's"); n != 1 || !strings.Contains(s.log.String(), "-hosts") {
 		t.Errorf("%d lines in the log, want one with the flag:\n%s", n, s.log)
 	}
 }

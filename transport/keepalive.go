@@ -7,31 +7,28 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Finding sockets whose client is gone without a word, parked or not. One timer for all of
-// them goes through the table of sockets and looks at those whose time has come;
-// whatever the client sends counts as a sign of life and is only noted, so reading costs no
-// timer.
+// Keep-alive finds sockets, parked or not, whose client is gone without a close. One timer for all
+// sockets goes through the table and checks those that are due. Whatever a client sends counts as a
+// sign of life. Its time is only noted, so reading needs no timer.
 //
-// A client that is sent more than its line takes at once may be slow to answer: the ping leaves
-// when the frame that is being written ends, which can be megabytes later, and the pong comes
-// when what lies in buffers between here and there has arrived. So where bytes wait for the
-// line, those that leave count as a sign of life, too (progress.go), and the time of
-// an unanswered ping begins again with each.
+// A client that is sent much may be slow to answer. The ping is written only after the current frame,
+// which can be megabytes long, and the pong comes only after what is in buffers on the way has
+// arrived. So while bytes wait for a client, bytes that leave count as a sign of life too
+// (progress.go), and the time for an unanswered ping begins again with each.
 //
-// A ping does a second thing: TCP keeps order, so its pong tells that the client has
-// what left before it. The room takes that as the
-// point from which a returning client is brought up to date. So a socket that was
-// sent something since is pinged too, even where it was heard.
+// A ping has a second purpose. TCP keeps order, so the pong shows that the client has everything that
+// was sent before the ping. From that point a room brings a returning client up to date. So a
+// socket that was sent something is pinged too, even if its client is not silent.
 
-// sweepEvery is how often the sockets' times are looked at.
+// sweepEvery returns the interval of sweep.
 func (o *Options) sweepEvery() time.Duration {
 	shortest := min(o.PingInterval, o.PongTimeout, o.ReadTimeout)
 	return min(max(shortest/8, time.Millisecond), time.Second)
 }
 
-// sweep runs on the timer's goroutine. It does not block.
+// sweep checks the sockets that are due. It runs on the timer's goroutine and does not block.
 func (h *Handler) sweep() {
-	const several = 256 // sockets between two times that the handler's lock is free
+	const several = 256 // sockets that are found while the handler's lock is held once
 	now := h.now()
 	batch := make([]*socket, 0, several)
 	for slot := 0; slot >= 0; {
@@ -49,7 +46,7 @@ func (h *Handler) sweep() {
 	}
 }
 
-// postpone says when a socket is to be looked at again.
+// postpone sets when a socket is to be checked again.
 func (h *Handler) postpone(s *socket, due int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -58,7 +55,7 @@ func (h *Handler) postpone(s *socket, due int64) {
 	}
 }
 
-// check looks whether a socket is alive, and says when to look again.
+// check checks whether a socket is alive, and returns when to check again.
 func (s *socket) check(now int64) (next time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,10 +63,10 @@ func (s *socket) check(now int64) (next time.Duration) {
 	next = opts.PingInterval // if it panics
 	defer func() {
 		if v := recover(); v != nil {
-			opts.panicked("looking whether a socket is alive panicked", s.room(), v)
+			opts.panicked("the check whether a socket is alive panicked", s.room(), v)
 		}
 	}()
-	var began int64 // the message that is being read
+	var began int64 // when the message that is being read began
 	heard := s.heard.Load()
 	if a := s.active; a != nil {
 		if a.link.closing() {
@@ -80,16 +77,16 @@ func (s *socket) check(now int64) (next time.Duration) {
 			return opts.PingInterval
 		}
 		if a.busy.Load() {
-			heard = now // nobody listens
+			heard = now // nobody reads
 		}
 	} else if s.fd < 0 {
 		return opts.PingInterval // it has ended
 	}
 	if s.pinged != 0 && heard < s.pinged {
-		next = s.patience(now, heard)
+		next = s.awaitPong(now, heard)
 	} else if quiet := time.Duration(now - heard); quiet >= opts.PingInterval || s.pinged == 0 && s.behind() || s.awaitsReceipt() {
 		s.ping(now)
-		next = opts.PongTimeout / looks
+		next = opts.PongTimeout / checksPerTimeout
 	} else {
 		s.pinged = 0
 		next = opts.PingInterval - quiet
@@ -100,10 +97,10 @@ func (s *socket) check(now int64) (next time.Duration) {
 	return max(next, time.Millisecond)
 }
 
-// receiptEvery is how long after an answer a socket is pinged for it.
+// receiptEvery is the time after an answer at which its socket is pinged.
 const receiptEvery = time.Second
 
-// Receipt has the socket pinged soon, and again with each pong, until one covers all answers that were
+// Receipt makes the socket be pinged soon, and again after each pong, until a pong covers all answers that were
 // sent. It does not block.
 func (s *socket) Receipt() {
 	s.mu.Lock()
@@ -112,7 +109,7 @@ func (s *socket) Receipt() {
 	s.h.postpone(s, s.h.now()+int64(min(receiptEvery, s.h.opts.PingInterval)))
 }
 
-// awaitsReceipt tells whether an answer may not have arrived. mu is held.
+// awaitsReceipt reports whether an answer may not have arrived. mu is held.
 func (s *socket) awaitsReceipt() bool {
 	session := s.session.Load()
 	if s.receipt && session != nil && session.Received() {
@@ -121,30 +118,29 @@ func (s *socket) awaitsReceipt() bool {
 	return s.receipt && session != nil
 }
 
-// looks is how often within PongTimeout is looked whether bytes leave for a socket whose
-// ping is not answered.
-const looks = 8
+// checksPerTimeout is how often within PongTimeout a socket with an unanswered ping is checked for bytes that leave.
+const checksPerTimeout = 8
 
-// patience closes a socket that has not answered its ping in time, and says when to look
-// again. A ping that was sent only for its second purpose has until the socket would have been
-// pinged anyway, and PongTimeout. mu is held.
-func (s *socket) patience(now, heard int64) (next time.Duration) {
+// awaitPong closes a socket that has not answered its ping in time, and returns when to check
+// again. The time is PongTimeout after the ping, or, if that is later, PongTimeout after the socket would have
+// been pinged for its silence. mu is held.
+func (s *socket) awaitPong(now, heard int64) (next time.Duration) {
 	opts := &s.h.opts
 	if s.progress() {
 		s.pinged, s.slow = now, true
 	}
 	end := max(s.pinged, heard+int64(opts.PingInterval)) + int64(opts.PongTimeout)
-	if s.slow { // what has left may lie in buffers on the way
+	if s.slow { // what has left may be in buffers on the way
 		end = s.pinged + int64(opts.PingInterval+opts.PongTimeout)
 	}
 	if now >= end {
 		s.awake().link.giveUp(syncproto.CloseKeepaliveTimeout, "keepalive_timeout")
 		return opts.PingInterval
 	}
-	return min(time.Duration(end-now), opts.PongTimeout/looks)
+	return min(time.Duration(end-now), opts.PongTimeout/checksPerTimeout)
 }
 
-// behind tells whether the room has handed over what no pong has confirmed.
+// behind reports whether the room has sent something that no pong has confirmed.
 func (s *socket) behind() bool {
 	session := s.session.Load()
 	return session != nil && session.Mark() > session.Confirmed()
@@ -164,11 +160,11 @@ func (s *socket) ping(now int64) {
 		s.mark = s.active.link.ping(frame, s.mark)
 		return
 	}
-	s.hastenParked(nil, frame)
+	s.writeParkedUrgent(nil, frame)
 }
 
-// pong takes what a pong carries. One that answers no ping of ours proves nothing
-// but that the client lives.
+// pong handles a pong. A pong that answers none of the server's pings only shows that the client
+// is alive.
 func (s *socket) pong(payload []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,13 +10,12 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// The sending half of a socket. Everything that leaves goes through one bounded
-// queue: a room's frames, and the pings, pongs and closes of the WebSocket machinery. So
-// frames cannot interleave, and nobody who sends waits for the client.
+// The sending half of a socket. All frames go through one bounded queue: those of a room, and
+// pings, pongs and closes. So frames cannot interleave, and no sender waits for the client.
 //
-// Pings, pongs and automatic answers are urgent: each goes out as soon as the frame that is
-// being written ends, before all that waits. Otherwise a client on a slow line would be taken
-// for dead, or would take the server for dead, while megabytes are on their way to it.
+// Pings, pongs and automatic answers are urgent: each is sent as soon as the current frame ends,
+// before all that waits. Otherwise, while megabytes are on their way to a client on a slow connection,
+// the server would take the client for dead, or the client the server.
 //
 // flush.go has the goroutine that writes.
 
@@ -24,8 +23,8 @@ type linkState int
 
 const (
 	linkOpen    linkState = iota
-	linkClosing           // a close frame is the last of the queue; nothing comes behind it
-	linkEnded             // the close frame is written, or the line is broken
+	linkClosing           // a close frame is the last of the queue; nothing follows it
+	linkEnded             // the close frame is written, or the connection is broken
 )
 
 // A link is the sending half of a socket that is active.
@@ -35,38 +34,38 @@ type link struct {
 	conn  net.Conn
 	opts  *Options
 	ended func()        // called once, when done has been closed, from any goroutine; must not block
-	done  chan struct{} // closed when nothing will be written any more: by the flusher that writes last, or by abort
+	done  chan struct{} // closed after the last write: by the flusher, or by abort
 
 	// Protected by mu.
 
 	mu       sync.Mutex
 	state    linkState
-	flushing bool      // there is a flusher
-	urgent   [][]byte  // whole frames that go out before the queue's next one
-	queue    []queued  // whole frames as they go over the line, from head on
-	head     int       // the first that has not been taken
-	offset   int       // how much of that one has been taken
-	waiting  load      // what has been sent and not yet written
-	credit   load      // how much of it was sent in one call over the limit
-	code     int       // why it ends, from linkClosing on
-	reason   string    //
-	deadline time.Time // when the writing must be over, from linkClosing on
-	in, out  uint64    // bytes that were ever put into queue, and taken from it to be written
-	noted    placed    // the last place in the queue that a ping asked about
-	passed   uint64    // bytes that the connection took while others waited behind them
-	calls    []func()  // who wants to know when what was taken last has been written
-	inline   [4]queued // queue's memory while it is short
+	flushing bool       // there is a flusher
+	urgent   [][]byte   // whole frames that go out before the queue's next one
+	queue    []queued   // whole frames as they go over the line, from head on
+	head     int        // the first that has not been taken
+	offset   int        // how much of that one has been taken
+	waiting  load       // what has been sent and not yet written
+	credit   load       // how much of it was sent in one call over the limit
+	code     int        // why it ends, from linkClosing on
+	reason   string     //
+	deadline time.Time  // when the writing must be over, from linkClosing on
+	in, out  uint64     // bytes that were ever put into queue, and taken from it to be written
+	noted    queuePlace // the last place in the queue that a ping asked about
+	passed   uint64     // bytes that the connection took while others waited behind them
+	calls    []func()   // who wants to know when what was taken last has been written
+	inline   [4]queued  // queue's memory while it is short
 
 	// Owned by the flusher.
 
 	armed time.Time // when the connection's write deadline was set
 }
 
-// A placed says what the room had handed over (hibernate.Connection.Mark) when the queue
-// had a length.
-type placed struct{ mark, in uint64 }
+// A queuePlace is a place in the queue: what the room had sent (hibernate.Connection.Mark) when link.in
+// had this value.
+type queuePlace struct{ mark, in uint64 }
 
-// A load is an amount of work queued.
+// A load is an amount of queued work.
 type load struct{ bytes, frames int }
 
 func (a *load) add(b load) { a.bytes += b.bytes; a.frames += b.frames }
@@ -81,8 +80,8 @@ func newLink(conn net.Conn, opts *Options, ended func()) *link {
 	return l
 }
 
-// Send queues frames in order. A client that has too much waiting already loses
-// what waits and is closed with 4000.
+// Send queues frames in order. If too much waits for the client already, Send drops what
+// waits and closes the link with 4000.
 func (l *link) Send(frames ...*hibernate.Frame) {
 	if len(frames) == 0 {
 		return
@@ -115,8 +114,8 @@ func (l *link) Send(frames ...*hibernate.Frame) {
 	l.wakeFlusher()
 }
 
-// resume queues what is left of frames that a parked socket was sent and has taken a part
-// of: all but their first done bytes. The link is new, and nobody else has it yet.
+// resume queues frames without their first done bytes, which a parked socket has taken
+// already. The link is new and not shared yet.
 func (l *link) resume(frames []queued, done int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,28 +134,26 @@ func (l *link) resume(frames []queued, done int) {
 	l.wakeFlusher()
 }
 
-// idle tells whether nothing waits and nothing is being written, and neither will be by
-// itself.
+// idle reports whether nothing waits and nothing is being written.
 func (l *link) idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state == linkOpen && !l.flushing && l.head == len(l.queue) && len(l.urgent) == 0
 }
 
-// Waiting is how many bytes were sent and are not written yet. A room reads no more of
-// a large channel for this client while there are many.
+// Waiting returns the number of bytes that were sent and are not written yet. While there are
+// many, a room reads no more of a large channel for this client.
 func (l *link) Waiting() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.waiting.bytes
 }
 
-// writeAtOnce writes a small frame from the caller's goroutine if nothing waits before
-// it and the socket takes it whole at once, which saves a goroutine's start and a thread's
-// waking: much of the time of a lone reply. A room that sends to many gets this for
-// the first of them only; the rest are written by flushers, side by side, and the room
-// goes on. It gives how many bytes the socket took; the rest is the flusher's. mu is
-// held.
+// writeAtOnce writes a small frame on the caller's goroutine if nothing waits before it. This saves
+// starting a goroutine and waking a thread, which is much of the time of a single reply. The limiter
+// allows it once in a while: if a room sends to many clients, only the first frame is written
+// like this, and flushers write the others in parallel. writeAtOnce returns the number of bytes
+// that the socket took. The flusher writes the rest. mu is held.
 func (l *link) writeAtOnce(wire []byte) int {
 	if l.flushing || l.head != len(l.queue) || len(wire) > atOnceBytes || !l.opts.direct.take() {
 		return 0
@@ -164,15 +161,15 @@ func (l *link) writeAtOnce(wire []byte) int {
 	return attempt(l.conn, wire)
 }
 
-// A turnstile lets one caller through in a while. A nil one lets nobody through.
-type turnstile struct{ last atomic.Int64 }
+// A writeLimiter allows one call every atOnceEvery. A nil one allows none.
+type writeLimiter struct{ last atomic.Int64 }
 
 const (
 	atOnceBytes = 4 << 10
 	atOnceEvery = 50 * time.Microsecond
 )
 
-func (t *turnstile) take() bool {
+func (t *writeLimiter) take() bool {
 	if t == nil {
 		return false
 	}
@@ -180,7 +177,7 @@ func (t *turnstile) take() bool {
 	return (now < last || now-last >= int64(atOnceEvery)) && t.last.CompareAndSwap(last, now)
 }
 
-// Close queues a close frame behind everything that waits. The first one counts.
+// Close queues a close frame after everything that waits. Only the first call has an effect.
 func (l *link) Close(code int, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -191,21 +188,21 @@ func (l *link) Close(code int, reason string) {
 	l.wakeFlusher()
 }
 
-// hasten queues a copy of a whole frame that goes out before all that waits: a ping, a pong, an
+// sendUrgent queues a copy of a whole frame that is sent before all that waits: a ping, a pong, or an
 // automatic answer.
-func (l *link) hasten(frame []byte) {
+func (l *link) sendUrgent(frame []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state != linkOpen {
 		return
 	}
-	l.urge(frame)
+	l.queueUrgent(frame)
 	l.wakeFlusher()
 }
 
-// ping is hasten for a ping. mark is what the room has handed over; the result is what of it the
-// client surely has when it answers, because it left before the ping. While the queue is
-// never empty, that is the mark of an earlier ping.
+// ping is sendUrgent for a ping. mark is what the room has sent so far. The result is the mark of what the
+// client certainly has when it answers this ping, because it was written before the ping. If the queue
+// is not empty, this is the mark of an earlier ping.
 func (l *link) ping(frame []byte, mark uint64) (covers uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -214,41 +211,41 @@ func (l *link) ping(frame []byte, mark uint64) (covers uint64) {
 	}
 	switch {
 	case l.out == l.in:
-		covers, l.noted = mark, placed{}
-	case l.noted == placed{}:
-		l.noted = placed{mark, l.in}
+		covers, l.noted = mark, queuePlace{}
+	case l.noted == queuePlace{}:
+		l.noted = queuePlace{mark, l.in}
 	case l.out >= l.noted.in:
-		covers, l.noted = l.noted.mark, placed{mark, l.in}
+		covers, l.noted = l.noted.mark, queuePlace{mark, l.in}
 	}
-	l.urge(frame)
+	l.queueUrgent(frame)
 	l.wakeFlusher()
 	return covers
 }
 
-// flow tells how many bytes the connection has taken while others waited behind them, and
-// whether some wait now. A client whose connection takes them is alive.
+// flow returns the number of bytes that the connection has taken while others waited, and whether
+// some wait now. If the connection takes them, the client is alive.
 func (l *link) flow() (passed uint64, waits bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.passed, l.head < len(l.queue)
 }
 
-// closing tells whether a close frame has been queued.
+// closing reports whether a close frame has been queued.
 func (l *link) closing() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state != linkOpen
 }
 
-// why says with what the link was closed.
+// why returns the code and reason with which the link was closed.
 func (l *link) why() (code int, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.code, l.reason
 }
 
-// abort ends the link and its connection with nothing more written. code is what
-// is told to the room if nothing else has closed the link before.
+// abort ends the link and its connection without writing more. The room is told code and reason, unless
+// the link was closed before.
 func (l *link) abort(code int, reason string) {
 	l.mu.Lock()
 	first := l.state != linkEnded
@@ -261,8 +258,8 @@ func (l *link) abort(code int, reason string) {
 	}
 }
 
-// giveUp ends a link whose client seems to be gone: what waits is dropped, and the close frame
-// has a moment to leave.
+// giveUp ends a link whose client seems to be gone. It drops what waits and writes a close frame
+// within giveUpTimeout.
 func (l *link) giveUp(code int, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -273,10 +270,10 @@ func (l *link) giveUp(code int, reason string) {
 	l.wakeFlusher()
 }
 
-// What follows is called with mu held.
+// The following methods are called with mu held.
 
-// urge puts a copy of a frame into urgent.
-func (l *link) urge(frame []byte) {
+// queueUrgent appends a copy of a frame to urgent.
+func (l *link) queueUrgent(frame []byte) {
 	if l.full(l.opts.SendQueueBytes) {
 		l.overflow()
 		return
@@ -286,16 +283,15 @@ func (l *link) urge(frame []byte) {
 	l.account(load{len(frame), 1})
 }
 
-// full reports whether too much waits for more to be queued: as many bytes as there is room for, or as many
-// frames as may. What waits may be as much as is left of the node's memory and of the room's part of it, so
-// the slowest clients are closed first when it becomes scarce.
+// full reports whether as many bytes or frames wait as may. The limit of bytes is what is left of the node's
+// memory and of the room's part of it, so when memory becomes scarce, the slowest clients are closed first.
 func (l *link) full(room int) bool {
 	return l.waiting.bytes > 0 && l.waiting.bytes >= room+l.credit.bytes ||
 		l.waiting.frames >= l.opts.SendQueueFrames+l.credit.frames
 }
 
-// account notes what was sent. If it alone went over a limit it is given credit
-// for, until it is written: one large snapshot is no sign of a slow client.
+// account notes what was sent. If sent alone exceeds a limit, it becomes credit until it is
+// written, because one large snapshot does not mean that the client is slow.
 func (l *link) account(sent load) {
 	l.waiting.add(sent)
 	if l.credit == (load{}) && l.full(l.opts.SendQueueBytes) {
@@ -308,8 +304,8 @@ func (l *link) overflow() {
 	l.cut(syncproto.CloseSlowConsumer, "slow_consumer", closeTimeout)
 }
 
-// cut drops what waits, but for the rest of a frame that is half out, and has a close
-// frame follow.
+// cut drops what waits, except the rest of a frame that is partly written, and queues a close
+// frame.
 func (l *link) cut(code int, reason string, within time.Duration) {
 	if l.offset > 0 {
 		l.dropQueue(1)

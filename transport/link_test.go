@@ -170,12 +170,12 @@ func TestLinkSendsInOrder(t *testing.T) {
 		synctest.Wait() // its first piece is being written
 		l.Send(text("a"), text("b"))
 		l.Send(text("d"))
-		l.hasten([]byte{finBit | 0xA, 1, 'p'})
-		l.hasten([]byte{finBit | 0xA, 1, 'r'})
+		l.sendUrgent([]byte{finBit | 0xA, 1, 'p'})
+		l.sendUrgent([]byte{finBit | 0xA, 1, 'r'})
 		l.Send()
 		l.Close(1000, "bye")
 		l.Send(text("too late"))
-		l.hasten([]byte{finBit | 0xA, 1, 'q'})
+		l.sendUrgent([]byte{finBit | 0xA, 1, 'q'})
 		l.Close(4000, "too late")
 		r := bufio.NewReader(client)
 		got := readPayloads(t, r, 7)
@@ -212,7 +212,7 @@ func TestLinkWholeFrames(t *testing.T) {
 				binary.BigEndian.PutUint16(payload, uint16(s))
 				binary.BigEndian.PutUint16(payload[2:], uint16(i))
 				if rng.IntN(10) == 0 {
-					l.hasten([]byte{finBit | 0xA, 0})
+					l.sendUrgent([]byte{finBit | 0xA, 0})
 				}
 				l.Send(hibernate.BinaryFrame(payload))
 			}

@@ -37,7 +37,7 @@ func TestInvariantBoundedLinkMemory(t *testing.T) {
 				case n < 10:
 					links[at].Send(text("a"), hibernate.BinaryFrame(make([]byte, 30_000)), text("b"))
 				case n < 13:
-					links[at].hasten(pingFrame(1))
+					links[at].sendUrgent(pingFrame(1))
 				case n < 18:
 					clients[at].SetReadDeadline(time.Now().Add(time.Millisecond)) // virtual
 					io.CopyN(io.Discard, clients[at], rnd.Int64N(50_000))

@@ -10,9 +10,8 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Which pages may reach rooms. A browser sends a visitor's cookies along with a
-// WebSocket handshake whoever's page opens it, and no same-origin policy stands in
-// between: this check does.
+// Which pages may reach rooms. A browser sends the visitor's cookies with a WebSocket
+// handshake of any page, and no same-origin policy applies to it. This check takes its place.
 
 // An origins list is the allow-list, checked and in lower case.
 type origins struct {
@@ -20,14 +19,15 @@ type origins struct {
 	any      bool // "*" is in it
 }
 
+// A verdict says what the list of origins says of a request.
 type verdict int
 
 const (
 	originNone    verdict = iota // no Origin header: not a page
 	originSame                   // a page of this host
 	originListed                 // a page that the list names
-	originAny                    // a page that only "*" lets in
-	originRefused                // a page that may not
+	originAny                    // a page that only "*" allows
+	originRefused                // a page that is not allowed
 )
 
 func newOrigins(list []string) (*origins, error) {
@@ -39,8 +39,8 @@ func newOrigins(list []string) (*origins, error) {
 			continue
 		}
 		if pattern == "" || pattern == "null" {
-			// Every sandboxed frame of every page is "null".
-			return nil, fmt.Errorf("transport: the origin %q names nobody in particular", entry)
+			// Every sandboxed frame of every page has the origin "null".
+			return nil, fmt.Errorf("transport: the origin %q does not name one site", entry)
 		}
 		host := pattern
 		if scheme, rest, ok := strings.Cut(pattern, "://"); ok {
@@ -59,7 +59,7 @@ func newOrigins(list []string) (*origins, error) {
 	return o, nil
 }
 
-// judge says whether the page that sent a request may.
+// judge returns the verdict on the page that sent a request.
 func (o *origins) judge(r *http.Request) verdict {
 	values := r.Header.Values("Origin")
 	if len(values) == 0 {
@@ -89,8 +89,8 @@ func parseOrigin(values []string) (*url.URL, bool) {
 	return u, true
 }
 
-// sameOrigin compares hosts. Over TLS the page must have come over it too; without,
-// TLS may have ended at a proxy in front, so both schemes pass.
+// sameOrigin compares hosts. A request over TLS must come from an https page. Without TLS both schemes
+// pass, because a proxy may have ended TLS.
 func sameOrigin(u *url.URL, r *http.Request) bool {
 	if u.Scheme != "https" && (u.Scheme != "http" || r.TLS != nil) {
 		return false
@@ -110,7 +110,7 @@ func (o *origins) listed(u *url.URL) bool {
 			continue
 		}
 		if pattern == target {
-			return true // also hosts whose brackets path.Match would take for a class
+			return true // this includes hosts with brackets, which path.Match takes for a class
 		}
 		if ok, _ := path.Match(pattern, target); ok {
 			return true
@@ -119,7 +119,7 @@ func (o *origins) listed(u *url.URL) bool {
 	return false
 }
 
-// refuseOrigin makes the refusal for a foreign page, and tells the operator how to let it in.
+// refuseOrigin returns the refusal for a foreign page, and logs how to allow the page.
 func (h *Handler) refuseOrigin(r, asked *http.Request) *refusal {
 	origin := shown(r.Header.Get("Origin"))
 	if origin == "" {

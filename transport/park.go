@@ -10,28 +10,26 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Parked sockets. A socket that has been quiet for Options.ParkAfter and stands between
-// two messages, with nothing to be written, gives back its goroutine, its buffers
-// and what Go's runtime keeps for a connection. What stays is the record and a
-// descriptor, which the kernel watches (poller_linux.go).
+// Parked sockets. A socket is parked when it has been quiet for Options.ParkAfter, is between
+// two messages, and has nothing to write. It gives up its goroutine, its buffers and its net.Conn.
+// It keeps its record and a descriptor, which the kernel watches (poller_linux.go).
 //
-// One goroutine of the handler, attend, hears of first bytes. It reads them into a buffer of its
-// own, answers what needs no room (pings, pongs, the configured message), hands the room a
-// short message that has come alone after a quiet time, and brings the socket back with all
-// others, which the new reader then finds in front of what the connection has. A client
-// that says a word now and then so costs no coming and going; one that has begun to talk has
-// a reader of its own, for attend is one for all. Nothing is lost or overtaken: there is one
-// reader at any time, and who has the bytes is decided with the socket's mu held.
+// One goroutine of the handler, serveParked, reads the parked sockets that have bytes. It answers what
+// needs no room (pings, pongs, the configured message). It passes a short message that comes alone
+// after a quiet time to the room. With anything else it makes the socket active: the new reader gets
+// these bytes first. So a client that sends something now and then costs no change of state. A
+// client that sends more gets a reader of its own, because serveParked is one goroutine for all. Nothing is lost
+// or reordered: one goroutine reads at any time, and socket.mu decides which.
 //
-// What a room sends to a parked socket is written with one call that does not wait, if it is short. What
-// is longer, and what the kernel does not take, makes the socket active, with a queue and a flusher as ever: a room
-// that sends a megabyte to hundreds of parked sockets does not copy all of it into the kernel in its turn.
+// Short frames that a room sends to a parked socket are written with one call that does not wait. If they
+// are longer, or the kernel does not accept them whole, the socket becomes active, with a queue and a flusher. So
+// a room that sends a megabyte to hundreds of parked sockets does not copy all of it into the kernel in one turn.
 
-// parkedRead is how much is read of a parked socket at once: a heart-beat, most actions.
+// parkedRead is how much is read of a parked socket at once: enough for a heartbeat and most actions.
 const parkedRead = 512
 
-// park takes the descriptor of a socket out of its connection and lets the rest go. It is
-// called by the reader of a, at a boundary, which ends if that is done.
+// park duplicates the descriptor of a socket and closes the rest of its active half. The reader of a calls it
+// between two messages, and ends if it returns true.
 func (s *socket) park(a *active) (done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,30 +40,30 @@ func (s *socket) park(a *active) (done bool) {
 	if p == nil {
 		return false
 	}
-	fd, err := takeOver(a.wire.Conn)
+	fd, err := dupDescriptor(a.wire.Conn)
 	if err != nil {
-		return false // there are no descriptors left, say: it stays as it is
+		return false // for example because no descriptors are left: the socket stays active
 	}
 	if err := p.add(fd, s.slot); err != nil {
 		closeDescriptor(fd)
 		return false
 	}
-	a.wire.Conn.Close() // its descriptor; the connection lives on in ours
+	a.wire.Conn.Close() // the duplicate keeps the connection open
 	s.fd, s.active = int32(fd), nil
 	s.h.parked.Add(1)
 	return true
 }
 
-// A leftover is what a parked socket was to send and has not sent: frames but for their first done bytes, or one
-// urgent frame of which nothing has left.
+// A leftover is what a parked socket still has to send: frames without their first done bytes, or one urgent
+// frame.
 type leftover struct {
 	frames []queued
 	done   int
 	urgent []byte
 }
 
-// unpark makes a parked socket active again, with what it has left to send. early has been read of it already.
-// While attend has bytes of the socket's in its hands it is attend that starts the reader. mu is held.
+// unpark makes a parked socket active, with what it still has to send. early was already read from it. While
+// serveParked offers a message of the socket to the room, serveParked starts the reader afterwards. mu is held.
 func (s *socket) unpark(early []byte, left leftover) *active {
 	a := s.reopen(early, left)
 	if !s.offering {
@@ -74,32 +72,32 @@ func (s *socket) unpark(early []byte, left leftover) *active {
 	return a
 }
 
-// reopen gives a parked socket an active half, whose reader is the caller's to start. mu is
-// held. The link has what is left to send before anybody else can queue something, which would stand in the middle
-// of a frame. A descriptor that Go's runtime does not take ends the socket, as a broken line would.
+// reopen gives a parked socket an active half, whose reader the caller starts. mu is held, so the link gets what is left
+// to send before anything else is queued in the middle of a frame. If Go's runtime does not accept the descriptor,
+// the socket ends like one with a broken connection.
 func (s *socket) reopen(early []byte, left leftover) *active {
 	fd := int(s.fd)
-	address := peerOf(fd)
+	address := peerNetwork(fd)
 	s.h.listening().remove(fd)
 	s.fd = -1
 	s.h.parked.Add(-1)
-	conn, err := giveBack(fd)
+	conn, err := connFromDescriptor(fd)
 	if err != nil {
-		s.h.opts.Logger.Error("a parked socket could not be brought back", "room", s.room(), "error", err)
+		s.h.opts.Logger.Error("a parked socket could not be made active", "room", s.room(), "error", err)
 		conn = brokenConn()
 	}
 	s.active = &active{s: s, address: address}
 	s.active.take(conn, early)
 	switch {
 	case left.urgent != nil:
-		s.active.link.hasten(left.urgent)
+		s.active.link.sendUrgent(left.urgent)
 	case len(left.frames) > 0:
 		s.active.link.resume(left.frames, left.done)
 	}
 	return s.active
 }
 
-// brokenConn is a connection that has ended.
+// brokenConn returns a closed connection.
 func brokenConn() net.Conn {
 	here, there := net.Pipe()
 	here.Close()
@@ -107,7 +105,7 @@ func brokenConn() net.Conn {
 	return here
 }
 
-// listen is the poller, which the first parked socket makes; nil where there can be none.
+// listen returns the poller, and makes it for the first parked socket. It returns nil if that fails.
 func (h *Handler) listen() *poller {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,20 +116,20 @@ func (h *Handler) listen() *poller {
 			return nil
 		}
 		h.poller = p
-		go h.attend(p) // ends when the poller is closed, with the last socket
+		go h.serveParked(p) // ends when the poller is closed, with the last socket
 	}
 	return h.poller
 }
 
-// listening is the poller while a socket is parked.
+// listening returns the poller while a socket is parked.
 func (h *Handler) listening() *poller {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.poller
 }
 
-// attend serves the parked sockets that have something to say, until the poller is closed.
-func (h *Handler) attend(p *poller) {
+// serveParked serves the parked sockets that have something to read, until the poller is closed.
+func (h *Handler) serveParked(p *poller) {
 	var slots []int32
 	var ready []*socket
 	buf := make([]byte, parkedRead)
@@ -143,7 +141,7 @@ func (h *Handler) attend(p *poller) {
 		h.mu.Lock()
 		ready = ready[:0]
 		for _, slot := range slots {
-			if s := h.sockets.at(slot); s != nil { // or it has left, and its event is an old one
+			if s := h.sockets.at(slot); s != nil { // nil: the socket has left, and the event is old
 				ready = append(ready, s)
 			}
 		}
@@ -155,8 +153,8 @@ func (h *Handler) attend(p *poller) {
 	}
 }
 
-// ready reads what a parked socket has. Where there is nothing the event was meant for
-// another that had the slot before, or somebody was faster.
+// ready reads what a parked socket has. If there is nothing to read, the event was for an earlier socket of
+// the slot.
 func (s *socket) ready(p *poller, buf []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,7 +165,7 @@ func (s *socket) ready(p *poller, buf []byte) {
 	n, again := readDescriptor(int(s.fd), buf)
 	switch {
 	case again:
-	case n <= 0: // its end: a reader will find out which
+	case n <= 0: // the connection has ended: a reader will get the error
 		a := s.reopen(nil, leftover{})
 		a.wire.parks = false
 		go a.serve() // ends when the socket does
@@ -184,14 +182,14 @@ func (s *socket) ready(p *poller, buf []byte) {
 	}
 }
 
-// contain ends a socket whose message made attend panic, and nothing but it. mu is held.
+// contain recovers from a panic of serveParked, and ends the socket whose message caused it. mu is held.
 func (s *socket) contain() {
 	v := recover()
 	if v == nil {
 		return
 	}
 	s.h.opts.panicked("serving a parked socket panicked", s.room(), v)
-	waits := s.fd < 0 // it was brought back meanwhile, and its reader was to be started here
+	waits := s.fd < 0 // the socket became active meanwhile, and its reader is to be started here
 	if a := s.awake(); a != nil {
 		a.link.Close(syncproto.CloseInternal, string(syncproto.CodeActionFailed))
 		if waits {
@@ -200,9 +198,9 @@ func (s *socket) contain() {
 	}
 }
 
-// answer takes bytes of a parked socket. If the node has too much to do, and others came a short time ago, it brings the
-// socket back, whose reader waits for its share. Else it serves whole frames as long as it can, one message for the room among them at most, and brings
-// the socket back with the rest if there is any.
+// answer handles bytes of a parked socket. If the node is congested and other bytes came a short time ago, it makes the
+// socket active, and the reader waits for its share. Otherwise it handles whole frames, with at most one message for the
+// room among them, and makes the socket active with the rest if there is any.
 func (s *socket) answer(data []byte, alone bool) {
 	if !alone && s.h.host.Shares().Congested() {
 		s.unpark(bytes.Clone(data), leftover{})
@@ -218,20 +216,20 @@ func (s *socket) answer(data []byte, alone bool) {
 			data = data[size:]
 		}
 		switch {
-		case s.fd < 0: // it has been brought back meanwhile, and waits for its reader
+		case s.fd < 0: // the socket became active meanwhile, and waits for its reader
 			s.active.wire.early = bytes.Clone(data)
 			go s.active.serve() // ends when the socket is parked or ends
 			return
 		case !done:
 			s.unpark(bytes.Clone(data), leftover{})
 			return
-		case len(reply) > 0 && !s.hastenParked(data, reply):
+		case len(reply) > 0 && !s.writeParkedUrgent(data, reply):
 			return
 		}
 	}
 }
 
-// reply is what is answered to a frame without the room; false if that cannot be.
+// reply returns the answer to a frame that needs no room. ok is false if the frame needs more.
 func (s *socket) reply(op byte, payload []byte) (frame []byte, ok bool) {
 	switch op {
 	case opPing:
@@ -250,8 +248,8 @@ func (s *socket) reply(op byte, payload []byte) (frame []byte, ok bool) {
 	return nil, false
 }
 
-// offer hands a message to the room; false if it needs a reader. mu is held, but given
-// back meanwhile, for the answer may come at once.
+// offer passes a message to the room. It returns false if the message needs a reader. mu is held, but released
+// during the call, because the room's answer may be sent at once.
 func (s *socket) offer(op byte, payload []byte) (taken bool) {
 	if op != opText && op != opBinary || int64(len(payload)) > s.h.opts.ReadLimit || s.h.draining.Load() {
 		return false
@@ -268,9 +266,9 @@ func (s *socket) offer(op byte, payload []byte) (taken bool) {
 	return s.session.Load().Offer(payload, op == opBinary)
 }
 
-// wholeFrame reads a client's frame that is whole, final and has a short length, and
-// unmasks its payload into memory of its own; size 0: there is none. It is for frames that need no
-// more than a glance: whatever is odd about the others, a reader will say so.
+// wholeFrame reads a client's frame that is complete, final and short, and returns its unmasked payload in
+// new memory. size is 0 if data does not begin with such a frame. Any other frame is left to a reader,
+// which also finds what is wrong with it.
 func wholeFrame(data []byte) (op byte, payload []byte, size int) {
 	if len(data) < 2 || data[0]&finBit == 0 || data[1]&^maskBit == 127 || checkHeader(data[0], data[1], false) != nil {
 		return 0, nil, 0
@@ -288,7 +286,7 @@ func wholeFrame(data []byte) (op byte, payload []byte, size int) {
 	return h.op, payload, size
 }
 
-// parkedWrite is how many bytes are written to a parked socket by who sends them.
+// parkedWrite is the number of bytes up to which a sender writes to a parked socket itself.
 const parkedWrite = 32 << 10
 
 // sendParked sends frames to a parked socket. mu is held.
@@ -305,8 +303,8 @@ func (s *socket) sendParked(frames []*hibernate.Frame) {
 	s.writeParked(nil, wires...)
 }
 
-// writeParked writes frames to a parked socket at once. What it does not take is queued,
-// and the socket is active then, with early for its reader: false. mu is held.
+// writeParked writes frames to a parked socket at once. If the kernel does not accept all, it queues the rest, makes
+// the socket active, with early for its reader, and returns false. mu is held.
 func (s *socket) writeParked(early []byte, frames ...queued) bool {
 	done, all := s.push(frames)
 	if !all {
@@ -315,9 +313,9 @@ func (s *socket) writeParked(early []byte, frames ...queued) bool {
 	return all
 }
 
-// hastenParked is writeParked for a ping, a pong or an automatic answer, which are urgent: one of which
-// the kernel has taken nothing leaves before the answers to what early has.
-func (s *socket) hastenParked(early, frame []byte) bool {
+// writeParkedUrgent is writeParked for a ping, a pong or an automatic answer. If the kernel accepts nothing of the
+// frame, it is sent before the answers to what early has.
+func (s *socket) writeParkedUrgent(early, frame []byte) bool {
 	own := []queued{{wire: frame}}
 	done, all := s.push(own)
 	switch {
@@ -330,8 +328,8 @@ func (s *socket) hastenParked(early, frame []byte) bool {
 	return all
 }
 
-// push writes frames with one call, or each with one where they are large, and gives how
-// many bytes of them were taken.
+// push writes frames with one call, or large ones with one call each. done is the number of bytes that the
+// kernel accepted.
 func (s *socket) push(frames []queued) (done int, all bool) {
 	size := 0
 	for _, f := range frames {

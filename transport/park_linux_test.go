@@ -241,7 +241,7 @@ func TestParkedCannotComeBack(t *testing.T) {
 		t.Errorf("the room was told %+v", got)
 	}
 	eventually(t, "its place to be free", func() bool { return s.handler.Connections() == 0 })
-	if log := s.log.String(); !strings.Contains(log, "a parked socket could not be brought back") || strings.Contains(log, "panic") {
+	if log := s.log.String(); !strings.Contains(log, "a parked socket could not be made active") || strings.Contains(log, "panic") {
 		t.Errorf("the log says %s", log)
 	}
 }

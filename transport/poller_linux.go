@@ -9,18 +9,17 @@ import (
 	"time"
 )
 
-// Descriptors without a connection, and the kernel's set of those that somebody waits for:
-// epoll(7). A socket is reported once and then left alone until it is armed again, so
-// nobody but attend is woken by a socket that sends on.
+// Descriptors without a net.Conn, and the kernel's set of those that are watched: epoll(7). The kernel
+// reports a socket once, and again only after it was rearmed.
 //
-// Waiting for the set takes no thread: it is a descriptor that can be waited for itself,
-// and Go's own poller does that.
+// Waiting for the set needs no thread, because the set is itself a descriptor, which Go's own
+// poller watches.
 
-// events are what ends a parked socket's rest: bytes, an end, an error. One report is enough.
+// events are the events of a parked socket: bytes, an end, an error. Each is reported once.
 const events = syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT
 
-// A poller is an epoll set. Its methods are safe from any goroutine, but for wait, which one
-// at a time may call. It is not used after close.
+// A poller is an epoll set. Its methods are safe for concurrent use, except wait, which one goroutine
+// at a time may call. It must not be used after close.
 type poller struct {
 	fd    int
 	file  *os.File // fd for Go's poller
@@ -38,7 +37,7 @@ func newPoller() (*poller, error) {
 		return nil, fmt.Errorf("transport: epoll: %w", err)
 	}
 	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
-	if err := p.file.SetReadDeadline(time.Time{}); err != nil { // Go's poller did not take it
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil { // Go's poller did not accept it
 		p.file.Close()
 		return nil, fmt.Errorf("transport: epoll: %w", err)
 	}
@@ -56,7 +55,7 @@ func (p *poller) control(op, fd int, slot int32) error {
 	return syscall.EpollCtl(p.fd, op, fd, &syscall.EpollEvent{Events: events, Fd: slot})
 }
 
-// wait appends the slots of sockets that have something to be read. It fails when the poller
+// wait appends the slots of sockets that have something to read. It returns an error when the poller
 // is closed.
 func (p *poller) wait(slots []int32) ([]int32, error) {
 	var n int
@@ -74,14 +73,14 @@ func (p *poller) wait(slots []int32) ([]int32, error) {
 	return slots, err
 }
 
-// canPark tells whether a connection is nothing but a descriptor.
+// canPark reports whether a connection is a plain TCP connection.
 func canPark(conn net.Conn) bool {
 	_, plain := conn.(plainConn)
 	return plain
 }
 
-// takeOver gives a descriptor of the same connection that Go's runtime does not know.
-func takeOver(conn net.Conn) (fd int, err error) {
+// dupDescriptor returns a new descriptor of the connection, which Go's runtime does not know.
+func dupDescriptor(conn net.Conn) (fd int, err error) {
 	raw, err := conn.(plainConn).SyscallConn()
 	if err != nil {
 		return -1, err
@@ -98,9 +97,9 @@ func takeOver(conn net.Conn) (fd int, err error) {
 	return fd, err
 }
 
-// giveBack makes a connection of a descriptor; it is closed where that fails. net.FileConn would
-// copy the descriptor and ask the kernel for its kind and its addresses: four calls more.
-func giveBack(fd int) (net.Conn, error) {
+// connFromDescriptor makes a connection of a descriptor. If this fails, it closes the descriptor. net.FileConn would
+// duplicate the descriptor and ask the kernel for its kind and addresses, which is four more system calls.
+func connFromDescriptor(fd int) (net.Conn, error) {
 	file := os.NewFile(uintptr(fd), "socket")
 	if err := file.SetReadDeadline(time.Time{}); err != nil {
 		file.Close()
@@ -109,8 +108,8 @@ func giveBack(fd int) (net.Conn, error) {
 	return &socketFile{file}, nil
 }
 
-// peerOf is the network at the other end of a socket.
-func peerOf(fd int) string {
+// peerNetwork returns the network of the other end of a socket.
+func peerNetwork(fd int) string {
 	switch peer, _ := syscall.Getpeername(fd); peer := peer.(type) {
 	case *syscall.SockaddrInet4:
 		return network(netip.AddrFrom4(peer.Addr))
@@ -120,7 +119,7 @@ func peerOf(fd int) string {
 	return ""
 }
 
-// readDescriptor reads what is there; again says that nothing is.
+// readDescriptor reads what is available. again reports that nothing is.
 func readDescriptor(fd int, p []byte) (n int, again bool) {
 	n, err := syscall.Read(fd, p)
 	return n, err == syscall.EAGAIN || err == syscall.EINTR

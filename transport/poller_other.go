@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// Here no socket is parked: canPark says so, and the rest is never reached.
+// On this system no socket is parked: canPark returns false, and the other functions are never called.
 
 type poller struct{}
 
@@ -18,9 +18,9 @@ func (*poller) rearm(int, int32) error               { return errors.ErrUnsuppor
 func (*poller) remove(int)                           {}
 func (*poller) wait([]int32) ([]int32, error)        { return nil, errors.ErrUnsupported }
 func canPark(net.Conn) bool                          { return false }
-func takeOver(net.Conn) (int, error)                 { return -1, errors.ErrUnsupported }
-func giveBack(int) (net.Conn, error)                 { return nil, errors.ErrUnsupported }
-func peerOf(int) string                              { return "" }
+func dupDescriptor(net.Conn) (int, error)            { return -1, errors.ErrUnsupported }
+func connFromDescriptor(int) (net.Conn, error)       { return nil, errors.ErrUnsupported }
+func peerNetwork(int) string                         { return "" }
 func readDescriptor(int, []byte) (n int, again bool) { return 0, false }
 func writeDescriptor(int, []byte) int                { return 0 }
 func closeDescriptor(int)                            {}

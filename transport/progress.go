@@ -2,23 +2,23 @@ package transport
 
 import "net"
 
-// Whether bytes leave for a client that says nothing. What a write hands over is not gone: the
-// kernel takes megabytes for a line that takes kilobytes. So where the kernel tells, what counts
-// is what the other side has acknowledged; and the kernel is made to take little more than it
-// can send, so that a ping does not queue up there. Elsewhere (other systems, other kinds of
-// connections) what counts is what a connection took while more waited behind it.
+// Whether bytes leave for a silent client. Bytes that were written may still be in the kernel, which accepts
+// megabytes for a connection that sends kilobytes. So on Linux the bytes count that the other side has
+// acknowledged. Also, the kernel is told to accept little more than it can send, so that a ping does not
+// wait there. On other systems, and for other kinds of connections, the bytes count that the connection
+// took while more waited.
 
-// unsentBytes is how much the kernel takes for a socket beyond what it can send at once.
+// unsentBytes is how much the kernel accepts for a socket beyond what it can send at once.
 const unsentBytes = 2 * pieceSize
 
-// A flow says how many bytes have left for a socket, from some beginning, and how many were to
-// follow at that time: both modulo 2^32, for it is a part of the record.
+// A flow is how many bytes have left for a socket since some beginning, and how many were to
+// follow at that time. Both are modulo 2^32, to keep the socket's record small.
 type flow struct{ left, rest uint32 }
 
-// endless is the rest of a flow that is as long as can be told from others.
+// endless is the rest of a flow of unknown length: more than any real one.
 const endless = 1 << 31
 
-// flow looks at what leaves for a socket. mu is held.
+// flow measures what leaves for a socket. mu is held.
 func (s *socket) flow() flow {
 	if s.fd >= 0 {
 		left, rest, _ := acknowledged(int(s.fd))
@@ -38,9 +38,9 @@ func (s *socket) flow() flow {
 	return flow{uint32(left), uint32(min(rest, endless))}
 }
 
-// progress tells whether bytes have left since it or ping last looked, and not all that were to
-// leave then: a client that takes all at once shows by its pong that it is there, and its
-// kernel takes what comes now and then even if the client hangs. mu is held.
+// progress reports whether bytes have left since the last measurement, but fewer than were to leave. If all have
+// left, the pong must show that the client is alive, because its kernel accepts small amounts
+// even if the client hangs. mu is held.
 func (s *socket) progress() bool {
 	before := s.before
 	s.before = s.flow()
@@ -48,8 +48,8 @@ func (s *socket) progress() bool {
 	return moved > 0 && moved < before.rest
 }
 
-// beneath is the connection that TLS goes over, or conn itself.
-func beneath(conn net.Conn) net.Conn {
+// underlyingConn returns the connection under TLS, or conn itself.
+func underlyingConn(conn net.Conn) net.Conn {
 	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		return tls.NetConn()
 	}

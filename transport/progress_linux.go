@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acknowledged tells how many bytes of a TCP socket's the other side has acknowledged, and how
-// many were written that it has not; not ok where the kernel does not say.
+// acknowledged returns the number of bytes that the other side of a TCP socket has acknowledged, and the
+// number of written bytes that it has not. ok is false if the kernel does not know.
 func acknowledged(fd int) (bytes, rest uint64, ok bool) {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
@@ -24,7 +24,7 @@ func acknowledgedOn(conn net.Conn) (bytes, rest uint64, ok bool) {
 	return bytes, rest, ok
 }
 
-// hungUp reports whether the other side of a connection has ended it, though there may be something to be read.
+// hungUp reports whether the other side has closed a connection, even if there is still something to read.
 func hungUp(conn net.Conn) (is bool) {
 	onDescriptor(conn, func(fd int) {
 		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
@@ -33,17 +33,17 @@ func hungUp(conn net.Conn) (is bool) {
 	return is
 }
 
-// limitUnsent makes the kernel take no more for a connection than it can send, and unsentBytes. The
-// descriptor keeps that when the socket is parked.
+// limitUnsent makes the kernel accept no more for a connection than what it can send and unsentBytes. The
+// setting stays with the descriptor when the socket is parked.
 func limitUnsent(conn net.Conn) {
 	onDescriptor(conn, func(fd int) {
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes) // what is no TCP has no such buffer
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes) // fails for what is not TCP, which has no such buffer
 	})
 }
 
 // onDescriptor calls do with the descriptor of a connection, if it has one.
 func onDescriptor(conn net.Conn, do func(fd int)) {
-	c, ok := beneath(conn).(syscall.Conn)
+	c, ok := underlyingConn(conn).(syscall.Conn)
 	if !ok {
 		return
 	}

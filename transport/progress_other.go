@@ -4,7 +4,7 @@ package transport
 
 import "net"
 
-// Here the kernel is not asked: see progress.go.
+// On this system the kernel is not asked, see progress.go.
 
 func acknowledged(int) (bytes, rest uint64, ok bool)        { return 0, 0, false }
 func acknowledgedOn(net.Conn) (bytes, rest uint64, ok bool) { return 0, 0, false }

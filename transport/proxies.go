@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// What a proxy in front says of a request. Anybody can send such headers, so that only those of
-// the proxies that the operator names are believed.
+// What a proxy says of a request. Anybody can send these headers, so only those of proxies that
+// the operator names are believed.
 
-// asked is the request as the client has sent it to the proxy in front: with the name, and the scheme,
-// that the page has in its address. It is r itself where no trusted proxy says otherwise. It is for
-// judging alone; Authenticate and the room get r.
+// asked returns the request as the client sent it to a trusted proxy: with the name and the scheme
+// of the page's address. It returns r if no trusted proxy says otherwise. The result is only for the
+// checks of host and origin. Authenticate and the room get r.
 func (o *Options) asked(r *http.Request) *http.Request {
 	host, scheme := forwarded(r, "X-Forwarded-Host"), forwarded(r, "X-Forwarded-Proto")
 	if host == "" && scheme == "" || !o.trusts(r.RemoteAddr) {
@@ -38,8 +38,8 @@ func (o *Options) trusts(remote string) bool {
 	return slices.ContainsFunc(o.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// addressOf is from where a request comes: the IP address of the other end, or what a trusted proxy says of it.
-// IPv6 addresses of one network of 64 bits are one, because a client has them all.
+// addressOf returns the client's address of a request: the IP address of the other end, or the one that a trusted proxy
+// reports. All IPv6 addresses of a /64 network count as one, because one client has them all.
 func (o *Options) addressOf(r *http.Request) string {
 	if o.trusts(r.RemoteAddr) {
 		if addr, err := netip.ParseAddr(forwarded(r, "X-Forwarded-For")); err == nil {
@@ -49,7 +49,7 @@ func (o *Options) addressOf(r *http.Request) string {
 	return network(ipOf(r.RemoteAddr))
 }
 
-// network is the network of a client that has an address, as a text.
+// network returns the network of a client's address as text: an IPv4 address, or an IPv6 /64.
 func network(addr netip.Addr) string {
 	addr = addr.Unmap()
 	if prefix, err := addr.Prefix(64); addr.Is6() && err == nil {
@@ -58,7 +58,7 @@ func network(addr netip.Addr) string {
 	return addr.String()
 }
 
-// forwarded is what the nearest proxy has put into a header: its last value, because what stands
+// forwarded returns what the nearest proxy has put into a header. This is the last value, because the ones
 // before it came with the request.
 func forwarded(r *http.Request, header string) string {
 	values := r.Header.Values(header)

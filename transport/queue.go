@@ -2,20 +2,20 @@ package transport
 
 import "github.com/denrooms/den/hibernate"
 
-// What waits in a link's queue counts for the node's memory (room.Options.Memory), from when it is queued until it is
-// taken to be written. A frame counts once, in however many queues it waits. The 16 KiB that a
-// flusher has in its hands do not count.
+// What waits in a link's queue counts towards the node's memory (room.Options.Memory), from when it is queued until it is
+// taken to be written. A frame counts once, in however many queues it waits. The up to 16 KiB that a
+// flusher is writing do not count.
 
 // A queued is a frame on its way to the socket.
 type queued struct {
 	wire  []byte           // header and payload
-	frame *hibernate.Frame // whose wire it is; nil: the link's own, as a ping or a close is
-	then  func()           // to be called when it has been written; nil: nobody wants to know
+	frame *hibernate.Frame // the frame with these bytes; nil for the link's own, such as a ping or a close
+	then  func()           // called when the frame has been written; may be nil
 }
 
 func queue(f *hibernate.Frame) queued { return queued{wire: f.Wire(), frame: f} }
 
-// keep takes the memory of what is about to wait.
+// keep counts the memory of a frame that begins to wait.
 func (q queued) keep(m *hibernate.Memory) queued {
 	if q.frame != nil {
 		q.frame.Keep(m)
@@ -34,7 +34,7 @@ func (q queued) drop(m *hibernate.Memory) {
 	}
 }
 
-// room is how much more may wait where the first of some frames counts. mu is held.
+// room returns how many bytes may wait when frames are to be queued. mu is held.
 func (l *link) room(frames []*hibernate.Frame) int {
 	return int(min(frames[0].Room(l.opts.memory), int64(l.opts.SendQueueBytes)))
 }
@@ -50,7 +50,7 @@ func (l *link) dropUrgent(n int) {
 	}
 }
 
-// dropQueue drops what waits from the nth frame on that has not been taken. mu is held.
+// dropQueue drops all waiting frames but the first n. mu is held.
 func (l *link) dropQueue(n int) {
 	waiting := l.queue[min(l.head+n, len(l.queue)):]
 	for _, q := range waiting {
@@ -60,8 +60,8 @@ func (l *link) dropQueue(n int) {
 	l.queue = l.queue[:len(l.queue)-len(waiting)]
 }
 
-// SendThen is Send, and reports whether something of what was sent waits. If so, then is called when that has
-// been written, from the flusher and with no lock held, unless the socket ends before.
+// SendThen is Send, and reports whether something waits to be written. If so, the flusher calls then, with no lock
+// held, when all of it has been written, unless the socket ends before.
 func (s *socket) SendThen(then func(), frames ...*hibernate.Frame) (waits bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,7 +69,8 @@ func (s *socket) SendThen(then func(), frames ...*hibernate.Frame) (waits bool) 
 	return s.active != nil && s.active.link.follow(then)
 }
 
-// follow has then called when all that waits now has been written. It is false if nothing waits, or the link is closing.
+// follow registers then, which is called when all that waits now has been written. It returns false if nothing waits or
+// the link is closing.
 func (l *link) follow(then func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,8 +86,8 @@ func (l *link) follow(then func()) bool {
 	return true
 }
 
-// callBack calls those who wanted to know of what has been written.
-func callBack(calls []func()) {
+// runCalls calls the functions that were registered for what has been written.
+func runCalls(calls []func()) {
 	for _, call := range calls {
 		call()
 	}

@@ -5,37 +5,37 @@ import (
 	"sync"
 )
 
-// The reader takes messages out of the bytes of a connection. It is Den's own: what a socket
-// that is parked and one that is not do with a client's frames must be the same, and
-// coder/websocket neither checks UTF-8 nor passes over a message that is too long.
+// The reader reads messages from the bytes of a connection. It is Den's own for two reasons: parked and
+// active sockets must treat a client's frames alike, and coder/websocket neither checks UTF-8 nor
+// skips a message that is too long.
 
 const (
-	readBuffer = 1 << 10 // most actions come with one read
+	readBuffer = 1 << 10 // most actions fit into one read
 	headBytes  = 4 << 10 // what is kept of a message that is too long
 
 	// framesPerMessage is the number of frames of one message that count as one more message.
 	framesPerMessage = 64
 )
 
-// A message is what a client has sent, in one frame or several.
+// A message is one message of a client, in one frame or several.
 type message struct {
 	binary bool
-	size   uint64 // of the whole
-	over   bool   // it is longer than the limit
-	data   []byte // the whole, or the first headBytes of a message that is too long
+	size   uint64 // of the whole message
+	over   bool   // the message is longer than the limit
+	data   []byte // the whole message, or its first headBytes if it is too long
 }
 
 // A reader reads a client's frames. It belongs to one goroutine.
 type reader struct {
-	source  func(p []byte, between bool) (int, error) // gives bytes or an error; between two messages a read may park the socket
-	control func(op byte, payload []byte) error       // takes control frames; it ends the reading with its error
-	began   func(bool)                                // told when a message begins to come, and when it ends
-	goesOn  func()                                    // told when framesPerMessage more frames of one message have come; nil: nobody wants to know
-	limit   uint64                                    // bytes of a message; one of more than twice as many is a violation
-	memory  *unfinished                               // of which what a message needs beside the first buffer is taken
+	source     func(p []byte, between bool) (int, error) // returns bytes or an error; between two messages a read may park the socket
+	control    func(op byte, payload []byte) error       // handles control frames; an error ends the reading
+	began      func(bool)                                // called when a message begins to arrive, and when it ends
+	moreFrames func()                                    // called after each framesPerMessage frames of one message; may be nil
+	limit      uint64                                    // bytes of a message; more than twice as many are a violation
+	memory     *unfinished                               // counts what a message needs beyond the first buffer
 
-	held   held    // what is taken
-	larger *[]byte // the buffer that the message has outgrown its first one for; nil: it has not
+	held   held    // what is counted
+	larger *[]byte // the buffer of a message that did not fit into the first one; nil if it fits
 
 	in         [readBuffer]byte
 	start, end int // what of in has been read and not taken
@@ -44,9 +44,9 @@ type reader struct {
 // errClosed ends the reading after a client's close frame.
 var errClosed = errors.New("transport: the client has closed")
 
-// next reads the next message, whose data it appends to buf, or puts into a larger buffer where that is too small. Both are
-// the reader's again after release, which follows each next. The error is a *violation, errClosed,
-// errParked, or what the connection says.
+// next reads the next message. Its data is appended to buf, or is in a larger buffer if buf is too small. The caller
+// calls release after each next, and must not use the data afterwards. The error is a *violation, errClosed, errParked,
+// or an error of the connection.
 func (r *reader) next(buf []byte) (m message, err error) {
 	m.data = buf
 	var text utf8Check
@@ -77,8 +77,8 @@ func (r *reader) next(buf []byte) (m message, err error) {
 		if inner = !h.fin; !inner {
 			break
 		}
-		if frames++; frames%framesPerMessage == 0 && r.goesOn != nil {
-			r.goesOn()
+		if frames++; frames%framesPerMessage == 0 && r.moreFrames != nil {
+			r.moreFrames()
 		}
 	}
 	if !m.binary && !text.complete() {
@@ -88,7 +88,7 @@ func (r *reader) next(buf []byte) (m message, err error) {
 	return m, nil
 }
 
-// header reads a frame's header, and judges it as soon as it can.
+// header reads a frame's header, and checks it as early as possible.
 func (r *reader) header(inner bool) (h header, err error) {
 	if r.start == r.end {
 		if err := r.fill(!inner); err != nil {
@@ -131,8 +131,7 @@ func (r *reader) fill(between bool) error {
 	return err
 }
 
-// payload reads a frame's payload into a message. Of a message that is too long the beginning
-// is kept.
+// payload reads a frame's payload into a message. Of a message that is too long it keeps the beginning.
 func (r *reader) payload(m *message, h header, text *utf8Check) error {
 	var skip *[headBytes]byte
 	if m.over {
@@ -163,8 +162,8 @@ func (r *reader) payload(m *message, h header, text *utf8Check) error {
 	return nil
 }
 
-// room gives memory for more of a message: behind its data, which grows with what has
-// come, not with what was announced; or, where no more is kept, skip.
+// room returns memory for more of a message. This is the free part of its buffer, which grows with what has
+// arrived and not with what was announced. If no more of the message is kept, it is skip.
 func (r *reader) room(m *message, skip *[headBytes]byte) (part []byte, keeps bool, err error) {
 	if m.over && len(m.data) >= headBytes {
 		return skip[:], false, nil
@@ -181,7 +180,7 @@ func (r *reader) room(m *message, skip *[headBytes]byte) (part []byte, keeps boo
 	return part, true, nil
 }
 
-// grow moves a message into a larger buffer, whose memory is taken before.
+// grow moves a message into a larger buffer, after its memory was counted.
 func (r *reader) grow(m *message) error {
 	size, has := nextBytes(len(m.data), m.size), 0
 	if r.larger != nil {
@@ -199,8 +198,7 @@ func (r *reader) grow(m *message) error {
 	return nil
 }
 
-// keep takes the memory of a message again that is whole and has been released from the count. The message stays in
-// its buffer.
+// keep counts the memory of a complete message again, after it was released from the count.
 func (r *reader) keep() error {
 	if r.larger != nil && !r.memory.grow(&r.held, cap(*r.larger)) {
 		return overloaded()
@@ -208,7 +206,7 @@ func (r *reader) keep() error {
 	return nil
 }
 
-// release gives back what the message that was read has needed.
+// release gives back the memory of the message that was read.
 func (r *reader) release() {
 	r.memory.release(&r.held)
 	if r.larger != nil {
@@ -217,11 +215,10 @@ func (r *reader) release() {
 	}
 }
 
-// skips are where the bytes of messages go that are too long.
+// skips are buffers for the skipped bytes of messages that are too long.
 var skips = sync.Pool{New: func() any { return new([headBytes]byte) }}
 
-// read reads a part of a payload: from in where that has something, and past it where a lot is
-// wanted.
+// read reads a part of a payload: from the buffer in if it has bytes, and directly from source if p is large.
 func (r *reader) read(p []byte) (int, error) {
 	if r.start == r.end {
 		if len(p) >= readBuffer {
@@ -240,7 +237,7 @@ func (r *reader) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// controlFrame reads a control frame, and passes it on.
+// controlFrame reads a control frame and passes it to r.control.
 func (r *reader) controlFrame(h header) error {
 	var payload [maxControl]byte
 	for at := 0; at < int(h.size); {

@@ -9,20 +9,19 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Saying no over HTTP: a status, a code for programs, a message for people.
+// Refusals over HTTP: a status, a code for programs, a message for people.
 
-// codeBadHandshake says that a request wanted a WebSocket but did not ask for it
-// in a way that can be served.
+// codeBadHandshake says that a request asked for a WebSocket in a way that cannot be served.
 const codeBadHandshake syncproto.Code = "bad_handshake"
 
-// A refusal is an answer that is not the room's.
+// A refusal is an answer that does not come from the room.
 type refusal struct {
 	status  int
 	code    syncproto.Code
 	message string
 }
 
-// send writes the refusal. It is the only one who writes to w.
+// send writes the refusal. Nothing else has written to w.
 func (f *refusal) send(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -35,11 +34,11 @@ func (f *refusal) send(w http.ResponseWriter) {
 		h.Set("Retry-After", "1")
 	}
 	w.WriteHeader(f.status)
-	w.Write(body) // the client may be gone; there is nobody else to tell
+	w.Write(body) // an error means that the client is gone
 }
 
-// refuse makes the refusal for an error of the room's. unknown is the status for
-// codes that are the room's own.
+// refuse returns the refusal for an error of the room. unknown is the status for codes that are the
+// room's own.
 func refuse(err error, unknown int) *refusal {
 	code, message := room.ErrorCode(err)
 	status := unknown

@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// Telling the operator whom the server refuses. Who is refused can come again as often as it likes,
-// so each name is logged once a minute.
+// Limits on what is logged of refusals. A refused client can try as often as it likes, so each name
+// is logged at most once a minute.
 
 const (
 	refusedEvery = int64(time.Minute)
 	refusedNames = 256 // that are remembered
-	shownBytes   = 200 // of a name that somebody else has chosen
+	shownBytes   = 200 // of a name that comes from the network
 )
 
-// A refusedLog remembers which names were logged when. Its methods are safe from any goroutine; its
-// zero value is ready.
+// A refusedLog remembers when each name was logged. Its methods are safe for concurrent use. Its zero
+// value is ready for use.
 type refusedLog struct {
 	mu   sync.Mutex
 	last map[string]int64 // Handler.now of the last line
 }
 
-// due reports whether a refusal of name is to be logged, and takes note that it was. Of more names
-// than can be remembered, one a minute is.
+// due reports whether a refusal of name is to be logged, and notes that it was. If there are more names
+// than can be remembered, one of the others is logged a minute.
 func (l *refusedLog) due(name string, now int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,7 +47,7 @@ func (l *refusedLog) due(name string, now int64) bool {
 	return true
 }
 
-// shown is what is logged and answered of a name that came over the network.
+// shown returns a name from the network as it is logged and answered: shortened and in valid UTF-8.
 func shown(name string) string {
 	if len(name) > shownBytes {
 		name = name[:shownBytes] + "…"

@@ -17,7 +17,7 @@ func (h *Handler) request(w *response, r *http.Request, key room.Key) {
 		return
 	}
 	defer h.end()
-	r, bad := h.enterCongested(r, key)
+	r, bad := h.waitForShare(r, key)
 	if bad != nil {
 		bad.send(w)
 		return
@@ -37,8 +37,8 @@ func (h *Handler) request(w *response, r *http.Request, key room.Key) {
 	}
 }
 
-// body reads the request's body before the room hears of it: a client that sends
-// slowly keeps nobody but itself waiting.
+// body reads the request's body before the room gets the request, so that only the client waits if it
+// sends slowly.
 func (h *Handler) body(w *response, r *http.Request, b *body) *refusal {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
@@ -46,7 +46,7 @@ func (h *Handler) body(w *response, r *http.Request, b *body) *refusal {
 	bad := h.readBody(w, r, b)
 	if bad != nil {
 		if r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // or the server would wait for the rest first
+			w.Header().Set("Connection", "close") // otherwise the server would first wait for the rest
 		}
 		return bad
 	}
@@ -70,7 +70,7 @@ func (h *Handler) readBody(w *response, r *http.Request, b *body) *refusal {
 	err := b.read(http.MaxBytesReader(w.ResponseWriter, r.Body, h.opts.MaxBody), announced)
 	var large *http.MaxBytesError
 	switch {
-	case !b.memory.settle(&b.held) || errors.Is(err, errCrowded):
+	case !b.memory.settle(&b.held) || errors.Is(err, errNoMemory):
 		return &refusal{http.StatusServiceUnavailable, syncproto.CodeOverloaded, "The server has too much to do. Try again later."}
 	case errors.As(err, &large):
 		return bodyTooLarge()

@@ -11,16 +11,16 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// What a URL says: which room, under which name the connection comes.
+// What a URL says: the room, and the connection's id.
 
-// maxRoom is the longest name of a room in bytes, decoded.
+// maxRoom is the length of the longest room name in bytes, decoded.
 const maxRoom = 256
 
-// route finds the room of a path. It is false where the path is not a room's:
-// another prefix, or fewer than two segments behind it. A name that is there but
-// cannot be a room's gives a refusal.
+// route returns the room of a path. The bool is false if the path is not a room's: it has another
+// prefix, or fewer than two segments after it. If the name cannot be a room's, route returns a
+// refusal.
 //
-// The path is cut before it is decoded, so that an encoded slash belongs to the name.
+// The path is split before it is decoded, so an encoded slash belongs to the name.
 func route(prefix string, u *url.URL) (room.Key, bool, *refusal) {
 	rest, ok := strings.CutPrefix(strings.TrimPrefix(sentPath(u), "/"), prefix+"/")
 	if !ok {
@@ -42,9 +42,8 @@ func route(prefix string, u *url.URL) (room.Key, bool, *refusal) {
 	return key, true, nil
 }
 
-// sentPath is the path as the client sent it. u.EscapedPath is not that: where a
-// careless client left characters raw it encodes the decoded path anew, and an
-// encoded slash is gone.
+// sentPath returns the path as the client sent it. u.EscapedPath differs: if the client left
+// characters unescaped, it encodes the decoded path again, and an encoded slash is lost.
 func sentPath(u *url.URL) string {
 	if decoded, err := url.PathUnescape(u.RawPath); err == nil && decoded == u.Path && u.RawPath != "" {
 		return u.RawPath
@@ -52,7 +51,7 @@ func sentPath(u *url.URL) string {
 	return u.EscapedPath()
 }
 
-// decode takes a segment that a careful client has encoded, or a careless one left raw.
+// decode decodes a segment. If it is not properly encoded, decode returns it unchanged.
 func decode(segment string) string {
 	if decoded, err := url.PathUnescape(segment); err == nil {
 		return decoded
@@ -60,9 +59,8 @@ func decode(segment string) string {
 	return segment
 }
 
-// connectionID reads the id that the client chose for its connection, "" where it
-// chose none. It is a name in logs and other clients' views, so it must be
-// something that can be shown.
+// connectionID returns the id that the client chose for its connection, or "" if it chose none.
+// The id is shown in logs and to other clients, so it must be printable.
 func connectionID(u *url.URL) (string, *refusal) {
 	id := u.Query().Get("_pk")
 	bad := len(id) > maxID || !utf8.ValidString(id) ||
@@ -71,7 +69,7 @@ func connectionID(u *url.URL) (string, *refusal) {
 		return "", &refusal{
 			status:  http.StatusBadRequest,
 			code:    syncproto.CodeBadMessage,
-			message: "_pk has at most 128 bytes of printable text.",
+			message: "_pk must be at most 128 bytes of printable text.",
 		}
 	}
 	return id, nil

@@ -9,20 +9,20 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// What is always there of a WebSocket: the record. All else (reader, buffers, queue) is
-// its active half, see active.go, and a parked socket has none, see park.go.
+// The record of a WebSocket. The rest (reader, buffers, queue) is its active half, see active.go. A
+// parked socket has none, see park.go.
 //
-//	active ──quiet──▶ parked ──first byte that is more than a heart-beat,
-//	   ▲                │       a close, what the kernel does not take──▶ active
-//	   └────────────────┘
-//	active ──▶ ended; a parked socket becomes active to end
+//	state   becomes  when
+//	active  parked   it is quiet for Options.ParkAfter
+//	parked  active   the client sends more than a heartbeat or one short message, the socket is to
+//	                 be closed, or the kernel does not accept what is to be sent
+//	active  ended    the connection ends; a parked socket becomes active first
 //
-// mu decides which it is: who holds it may send, park or bring back, and there is no
-// moment in between that anybody could see. Lock order: socket.mu, then link.mu; never
-// with either a lock of the room's.
+// The state changes only with mu held. Lock order: socket.mu, then link.mu. No lock of the room is
+// taken while either is held.
 
-// A socket is one client's WebSocket, and the hibernate.Link of its connection. It is
-// small (80 bytes; a test holds it there), for it is what a quiet socket costs here.
+// A socket is one client's WebSocket, and the hibernate.Link of its connection. A test makes sure that it
+// has no more than 80 bytes, because a parked socket needs little else.
 type socket struct {
 	// Immutable.
 
@@ -36,16 +36,16 @@ type socket struct {
 	// Protected by mu.
 
 	mu     sync.Mutex
-	active *active // nil while parked, and when it has ended
-	pinged int64   // when the ping was sent that is not answered, or bytes left after it; 0: none is
-	before flow    // what had left then
-	mark   uint64  // what of the room's had left before that ping
+	active *active // nil while parked, and after the end
+	pinged int64   // when the unanswered ping was sent, or bytes last left after it; 0 if there is none
+	before flow    // what had left at that time
+	mark   uint64  // the mark of what the room had sent before that ping
 	number uint32  // of the last ping
-	fd     int32   // the descriptor of a parked socket, which is ours alone; -1 if it is not parked
+	fd     int32   // the descriptor of a parked socket; -1 if it is not parked
 
 	slow     bool // bytes have left after the ping
 	receipt  bool // the room waits for a pong that covers an answer
-	offering bool // attend hands a message of the parked socket to the room, and has what follows it
+	offering bool // serveParked passes a message of the parked socket to the room, and has the bytes after it
 
 	// Protected by Handler.mu.
 
@@ -54,7 +54,7 @@ type socket struct {
 
 var _ hibernate.Link = (*socket)(nil)
 
-// Send queues frames in order, or writes them at once where the socket is parked.
+// Send queues frames in order, or writes them at once if the socket is parked.
 func (s *socket) Send(frames ...*hibernate.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +71,7 @@ func (s *socket) send(frames []*hibernate.Frame) {
 	}
 }
 
-// Close queues a close frame behind everything that waits. The first one counts.
+// Close queues a close frame after everything that waits. Only the first call has an effect.
 func (s *socket) Close(code int, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *socket) Close(code int, reason string) {
 	}
 }
 
-// Waiting is how many bytes were sent and are not written yet.
+// Waiting returns the number of bytes that were sent and are not written yet.
 func (s *socket) Waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +90,8 @@ func (s *socket) Waiting() int {
 	return s.active.link.Waiting()
 }
 
-// Unread says that the client is not read until the returned function is called. If it hangs up meanwhile, the socket ends.
+// Unread says that the client is not read until the returned function is called. If the client closes its connection meanwhile,
+// the socket ends.
 func (s *socket) Unread() (read func()) {
 	s.mu.Lock()
 	a := s.active
@@ -98,20 +99,20 @@ func (s *socket) Unread() (read func()) {
 	if a == nil {
 		return func() {}
 	}
-	return whenHungUp(a.wire.Conn, hungUpWhileUnread, func() { a.link.abort(closeAbnormal, "") }).stop
+	return onHangUp(a.wire.Conn, hungUpWhileUnread, func() { a.link.abort(closeAbnormal, "") }).stop
 }
 
-// abort ends the socket with nothing more written.
+// abort ends the socket without writing more.
 func (s *socket) abort(code int, reason string) {
 	s.mu.Lock()
 	a := s.awake()
-	s.mu.Unlock() // the link's end tells the room
+	s.mu.Unlock() // first, because abort tells the room
 	if a != nil {
 		a.link.abort(code, reason)
 	}
 }
 
-// awake is the active half, brought back if the socket is parked; nil if it has
+// awake returns the active half, and first makes a parked socket active. It returns nil if the socket has
 // ended. mu is held.
 func (s *socket) awake() *active {
 	if s.fd >= 0 {
@@ -129,21 +130,20 @@ func (s *socket) refuse(err error) {
 	s.Close(closeForSetup(code))
 }
 
-// leaveRoom tells the room that the socket is gone, or as good as: nothing can be
-// sent to it, and a Receive that waits must end. The link's end and the reader's
-// both call it, whichever comes first.
+// leaveRoom tells the room that nothing can be sent to the socket any more, so that a waiting Receive
+// ends. It is called when the link ends and when the reader ends, whichever comes first.
 func (s *socket) leaveRoom(code int, reason string) {
 	session := s.session.Load()
 	if session == nil {
 		return
 	}
 	if code == syncproto.CloseSlowConsumer {
-		s.h.tellSlow(session.Key())
+		s.h.logSlowClient(session.Key())
 	}
 	session.Close(code, reason)
 }
 
-// room is for logs.
+// room returns the room's key for logs.
 func (s *socket) room() string {
 	if session := s.session.Load(); session != nil {
 		return session.Key().String()

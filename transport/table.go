@@ -1,8 +1,8 @@
 package transport
 
-// A table holds the sockets of a handler, each in a slot that is its own until it
-// leaves, and beside it when keep-alive is to look at it again. The times lie together,
-// so that going through a hundred thousand of them touches no socket.
+// A table contains the sockets of a handler, each in a slot that it has until it leaves, and the time
+// at which keep-alive checks it next. The times are in a slice of their own, so going through a hundred
+// thousand of them touches no socket.
 type table struct {
 	sockets []*socket // nil in a free slot
 	due     []int64   // in the handler's time
@@ -26,11 +26,11 @@ func (t *table) remove(s *socket) {
 	t.sockets[s.slot] = nil
 	t.free = append(t.free, s.slot)
 	if t.len() == 0 {
-		*t = table{} // the memory of the most there were is given back
+		*t = table{} // releases the memory
 	}
 }
 
-// at is the socket of a slot, nil where there is none.
+// at returns the socket of a slot, or nil if the slot is free.
 func (t *table) at(slot int32) *socket {
 	if int(slot) >= len(t.sockets) {
 		return nil
@@ -48,8 +48,8 @@ func (t *table) all() []*socket {
 	return list
 }
 
-// expired appends the sockets of slots from a number on whose time has come, as many as
-// fit, and gives the slot to go on from, or -1.
+// expired appends to into the sockets that are due, from slot from on and as many as fit. It returns the
+// slot to continue at, or -1.
 func (t *table) expired(from int, now int64, into []*socket) ([]*socket, int) {
 	for slot := from; slot < len(t.sockets); slot++ {
 		if t.due[slot] > now || t.sockets[slot] == nil {

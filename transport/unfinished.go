@@ -7,35 +7,36 @@ import (
 	"github.com/denrooms/den/hibernate"
 )
 
-// What clients have sent of messages and bodies that are not whole yet counts for the node's memory
-// (room.Options.Memory), as far as it does not fit into the buffer that each reader has (firstBytes). All of
-// them together may have a half of it. Where there is no more, the largest goes, and of equal ones
-// the oldest: whoever keeps much for long is closed with 4002, or answered with overloaded, and a message that comes
-// quickly passes. Lock order: unfinished.mu, then link.mu and wire.mu.
+// Messages and bodies that have not arrived whole count towards the node's memory (room.Options.Memory), as far as
+// they do not fit into the buffer that each reader has (firstBytes). Together they may use half of it. If they need
+// more, the connection with the largest is ended, and among equal ones the oldest: it is closed with 4002, or answered
+// with overloaded. So a client that holds much for long is ended, and a message that arrives quickly passes. Lock
+// order: unfinished.mu, then link.mu and wire.mu.
 
-// An unfinished is the budget for all of a handler's connections. Its methods are safe from any goroutine.
+// An unfinished is the budget for all connections of a handler. Its methods are safe for concurrent use.
 type unfinished struct {
 	memory *hibernate.Memory // immutable: a part of the node's
-	full   func()            // immutable: told that something was refused, with mu held
+	full   func()            // immutable: called when the memory is used up, with mu held
 
 	// Protected by mu.
 
 	mu    sync.Mutex
-	seq   uint64   // of the last that began
+	seq   uint64   // number of the last message that began
 	heaps heldHeap // those that can be ended
 }
 
-// A held is what one connection has of a message. It belongs to one goroutine, but for what unfinished.mu protects.
+// A held is the memory that one connection has for a message. It belongs to one goroutine, except the fields that
+// unfinished.mu protects.
 type held struct {
-	owner evictable // immutable; nil: it cannot be ended from outside
-	took  bool      // the owner's: there is something to release
+	owner evictable // immutable; nil if it cannot be ended from outside
+	took  bool      // owned by the goroutine: there is something to release
 
 	// Protected by unfinished.mu.
 
 	bytes int
 	since uint64
-	at    int  // its place in the heap, from 1; 0: it is not there
-	gone  bool // it was ended, and counts no longer
+	at    int  // its place in the heap, from 1; 0 if it is not in the heap
+	gone  bool // it was ended, and no longer counts
 }
 
 // An evictable is a connection that can be ended while it reads. evict does not block.
@@ -46,8 +47,8 @@ func newUnfinished(memory *hibernate.Memory, largest int64, full func()) *unfini
 	return &unfinished{memory: memory.Part(max(most/2, min(most, largest))), full: full}
 }
 
-// grow takes n more bytes for a message, or reports that its owner has to end: either it is the largest, or it was ended
-// already.
+// grow counts n more bytes for a message. It returns false if the message's owner must end, because its message is the
+// largest or because it was ended already.
 func (u *unfinished) grow(h *held, n int) (ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -77,7 +78,8 @@ func (u *unfinished) grow(h *held, n int) (ok bool) {
 	return true
 }
 
-// settle notes that a message is whole: it counts until it is released, and is not ended any more. It is false if it was.
+// settle notes that a message is complete. The message counts until it is released, and its owner can no longer be ended.
+// settle returns false if the owner was ended already.
 func (u *unfinished) settle(h *held) (ok bool) {
 	if !h.took {
 		return true
@@ -90,7 +92,7 @@ func (u *unfinished) settle(h *held) (ok bool) {
 	return !h.gone
 }
 
-// release gives back all that was taken for a message.
+// release gives back all memory of a message.
 func (u *unfinished) release(h *held) {
 	if !h.took {
 		return
@@ -110,7 +112,7 @@ func (u *unfinished) drop(h *held) {
 	h.bytes = 0
 }
 
-// A heldHeap has the one that goes first at its top.
+// A heldHeap has at its top the one that is ended first.
 type heldHeap []*held
 
 func (q heldHeap) Len() int { return len(q) }

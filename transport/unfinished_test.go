@@ -71,7 +71,7 @@ func TestInvariantBoundedHalfMessages(t *testing.T) {
 	if finished == 0 || finished > 8 {
 		t.Errorf("%d of %d messages could be finished, want some of 8", finished, sockets)
 	}
-	if n := strings.Count(s.log.String(), "clients with large messages that do not end"); n != 1 {
+	if n := strings.Count(s.log.String(), "clients with large unfinished messages"); n != 1 {
 		t.Errorf("the operator was told %d times", n)
 	}
 	for _, raw := range all {

@@ -11,8 +11,8 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// From a request to a socket in a room. Until the handshake is accepted a refusal
-// is an HTTP status; after it, a frame and a close.
+// From a request to a socket in a room. Before the handshake is accepted, a refusal
+// is an HTTP status. Afterwards it is a frame and a close.
 
 func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 	id, bad := connectionID(r.URL)
@@ -29,10 +29,10 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 	a := &active{s: &socket{h: h, fd: -1}, address: h.opts.addressOf(r)}
 	defer func() {
 		if a.wire == nil {
-			h.turnAway()
+			h.releasePlace()
 		}
 	}()
-	r, bad = h.enterCongested(r, key)
+	r, bad = h.waitForShare(r, key)
 	if bad != nil {
 		bad.send(w)
 		return
@@ -50,20 +50,20 @@ func (h *Handler) upgrade(w *response, r *http.Request, key room.Key) {
 		Stock:    true,
 		ID:       id,
 		Identity: identity,
-		Request:  lasting(r),
+		Request:  detached(r),
 		Link:     a.s,
 	})
 	go a.serve() // ends when the socket is parked or ends
 }
 
-// upgrade makes the handshake. Where it gives a refusal nothing has been taken over.
+// upgrade does the handshake. If it returns a refusal, the connection was not taken over.
 func (a *active) upgrade(w *response, r *http.Request, key room.Key) *refusal {
 	hands := &handshaker{ResponseWriter: w, opened: func(conn net.Conn, early []byte) {
 		limitUnsent(conn)
 		a.take(conn, early)
 		a.s.h.join(a)
 	}}
-	err := shake(hands, r)
+	err := acceptHandshake(hands, r)
 	switch {
 	case err == nil:
 		return nil
@@ -75,8 +75,8 @@ func (a *active) upgrade(w *response, r *http.Request, key room.Key) *refusal {
 	}
 }
 
-// enter brings a socket into its room. Where the room refuses, the client is told on the
-// socket, and its answer has to be read. A client that hangs up meanwhile waits no longer, and takes no place in the room's mailbox.
+// enter connects a socket to its room. If the room refuses, the client is told on the socket, and its answer must
+// be read. If the client closes its connection meanwhile, enter stops waiting and needs no place in the room's mailbox.
 func (h *Handler) enter(a *active, key room.Key, req room.ConnectRequest) {
 	s := a.s
 	defer func() {
@@ -87,7 +87,7 @@ func (h *Handler) enter(a *active, key room.Key, req room.ConnectRequest) {
 	}()
 	ctx, cancel := context.WithTimeout(req.Request.Context(), h.opts.SetupTimeout)
 	defer cancel()
-	defer whenHungUp(a.wire.Conn, hungUpWhileConnecting, cancel).stop()
+	defer onHangUp(a.wire.Conn, hungUpWhileConnecting, cancel).stop()
 	session, err := h.host.Connect(ctx, key, req)
 	if err != nil {
 		s.refuse(err)
@@ -96,23 +96,24 @@ func (h *Handler) enter(a *active, key room.Key, req room.ConnectRequest) {
 	s.session.Store(session)
 }
 
-// How often a connection is looked at of which nobody reads: while its room lets it in, and while it has no place for its next message. What
-// the client has sent is dropped in the second case, so it has longer.
+// How often a connection that nobody reads is checked for a close by the client: while its room accepts it, and while its next
+// message waits for a place in the mailbox. In the second case what the client has sent is dropped, so the interval is longer.
 const (
 	hungUpWhileConnecting = 250 * time.Millisecond
 	hungUpWhileUnread     = time.Second
 )
 
-// A hangUpWatch looks whether the other side of a connection has hung up.
-type hangUpWatch struct {
+// A hangUpTimer checks whether the other side of a connection has closed it.
+type hangUpTimer struct {
 	mu    sync.Mutex
 	timer *time.Timer
 	over  bool
 }
 
-// whenHungUp looks every so often whether the other side of a connection has hung up, if that can be seen without reading, and calls f then.
-func whenHungUp(conn net.Conn, every time.Duration, f func()) *hangUpWatch {
-	l := new(hangUpWatch)
+// onHangUp calls f once the other side of a connection has closed it. It checks at the interval every, without reading, if the system
+// allows that.
+func onHangUp(conn net.Conn, every time.Duration, f func()) *hangUpTimer {
+	l := new(hangUpTimer)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.timer = time.AfterFunc(every, func() {
@@ -129,17 +130,17 @@ func whenHungUp(conn net.Conn, every time.Duration, f func()) *hangUpWatch {
 	return l
 }
 
-// stop ends the looking.
-func (l *hangUpWatch) stop() {
+// stop ends the checks.
+func (l *hangUpTimer) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.over = true
 	l.timer.Stop()
 }
 
-// closeForSetup says how a socket ends whose room did not let it in: with 4500 when
-// the room decided so, and with a code that asks the client to come back when
-// the room could not.
+// closeForSetup returns the code and reason for a socket that its room did not accept: 4500 if
+// the room refused it, and a code that asks the client to come back if the room was not able
+// to accept it.
 func closeForSetup(code syncproto.Code) (int, string) {
 	switch {
 	case code == syncproto.CodeShuttingDown, code == syncproto.CodeOverloaded:
@@ -150,7 +151,7 @@ func closeForSetup(code syncproto.Code) (int, string) {
 	return syncproto.CloseRefused, string(code)
 }
 
-// closeForSession says how a socket ends whose session is over.
+// closeForSession returns the code and reason for a socket whose session is over.
 func closeForSession(code syncproto.Code) (int, string) {
 	switch code {
 	case syncproto.CodeShuttingDown:
@@ -165,9 +166,9 @@ func closeForSession(code syncproto.Code) (int, string) {
 
 const shutdownReason = "server is shutting down"
 
-// lasting is the request as a room may keep it: without the body, and with a
+// detached returns the request as a room may keep it: without the body, and with a
 // context that does not end with the handshake.
-func lasting(r *http.Request) *http.Request {
+func detached(r *http.Request) *http.Request {
 	kept := r.WithContext(context.WithoutCancel(r.Context()))
 	kept.Body = http.NoBody
 	return kept

@@ -9,30 +9,30 @@ import (
 	"time"
 )
 
-// A wire is the receiving side of a connection. A read that stands between two messages
-// waits no longer than until the socket may be parked.
+// A wire is the receiving side of a connection. A read between two messages waits only until the
+// socket may be parked.
 type wire struct {
 	net.Conn
 
 	// Immutable.
 	active *active
-	parks  bool // the connection is of a kind that can be parked, and it is wanted
+	parks  bool // the connection can be parked, and the options want it
 
 	// Owned by the reader.
 	early []byte // read before this wire had the connection
-	err   error  // with which the connection ended for reading
+	err   error  // the error with which reading ended
 	alarm bool   // there is a read deadline for parking
 
 	// Protected by mu.
 	mu      sync.Mutex
-	bounded bool // the read deadline is the reader's end, and is not to be put off
-	severed bool // the reader is to end now; a later end does not count
+	bounded bool // the read deadline ends the reader, and must not be extended
+	cutOff  bool // the reader must end now; bound has no effect
 }
 
 // errParked ends the reader of a socket that has been parked. Nothing was lost with it.
 var errParked = errors.New("transport: the socket has been parked")
 
-// parkRetry is how soon a socket is looked at again that was quiet and could not be parked,
+// parkRetry is the shortest time after which parking is tried again, if a quiet socket could not be parked
 // because something was being sent to it.
 const parkRetry = time.Millisecond
 
@@ -57,20 +57,20 @@ func (c *wire) take(p []byte, between bool) (int, error) {
 			return n, nil
 		}
 		if !c.alarm || !errors.Is(err, os.ErrDeadlineExceeded) || c.isBounded() {
-			if c.err = err; err == nil { // as a program's own connection may say
+			if c.err = err; err == nil { // an embedding program's own type of connection may do this
 				c.err = io.ErrNoProgress
 			}
 			return 0, c.err
 		}
-		if c.rang(between) {
+		if c.parkTimerFired(between) {
 			return 0, errParked
 		}
 	}
 }
 
-// rang looks whether the socket is to be parked now that the alarm has gone off, and parks
-// it; else it sets or clears the alarm.
-func (c *wire) rang(between bool) (parked bool) {
+// parkTimerFired parks the socket if it has been quiet for long enough. Otherwise it sets or clears the
+// alarm.
+func (c *wire) parkTimerFired(between bool) (parked bool) {
 	h := c.active.s.h
 	if !between {
 		c.ring(-1)
@@ -88,7 +88,7 @@ func (c *wire) rang(between bool) (parked bool) {
 	return false
 }
 
-// ring sets the alarm, or takes it away where after is negative.
+// ring sets the alarm, or clears it if after is negative.
 func (c *wire) ring(after time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,35 +104,35 @@ func (c *wire) ring(after time.Duration) {
 	c.Conn.SetReadDeadline(time.Now().Add(after))
 }
 
-// bound gives the reader its end.
+// bound makes the reader end within a time.
 func (c *wire) bound(within time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.severed {
+	if c.cutOff {
 		return
 	}
 	c.bounded = true
 	c.Conn.SetReadDeadline(time.Now().Add(within))
 }
 
-// cut ends the reader at once. After mend the connection can be read again, until the next bound.
+// cut ends the reader at once. After clearCut the connection can be read again, until a bound.
 func (c *wire) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.severed, c.bounded = true, true
+	c.cutOff, c.bounded = true, true
 	c.Conn.SetReadDeadline(time.Unix(1, 0))
 }
 
-func (c *wire) mend() {
+func (c *wire) clearCut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.severed = false
+	c.cutOff = false
 }
 
 func (c *wire) isCut() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.severed
+	return c.cutOff
 }
 
 func (c *wire) isBounded() bool {
