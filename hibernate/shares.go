@@ -10,38 +10,40 @@ import (
 	"time"
 )
 
-// ErrCongested is returned where the node has too much to do for somebody new.
-var ErrCongested = errors.New("hibernate: the node has too much to do for somebody new")
+// ErrCongested is the error of Enter if a new client would wait too long.
+var ErrCongested = errors.New("hibernate: the node has too much to do to accept a new client")
 
-// Shares gives each client an equal share of a node that has too much to do.
+// Shares gives each client an equal share of a congested node.
 //
-// While the node keeps up, no client is limited. To see whether it keeps up, a timer blocks a goroutine in a system call
-// for 1 ms, every 5 to 20 ms, and measures how late the goroutine goes on. A goroutine that has waited for a file's sync or
-// for a message is as late. The node is congested while that lateness is 3 ms or more and the process itself keeps half
-// of the processors busy. Then a client that has spent n times UnitBytes is not read before n delays have passed, and
-// after 10 s in any case. The delay is the same for all clients, so all have the same share, and a client that asks for
-// less is not held up. The delay grows while goroutines are late and falls while they are not, so what clients may spend
-// follows what the node can do. It is 50 ms at most.
+// While the node keeps up, no client is limited. To measure this, a timer blocks a goroutine in a system call for 1 ms,
+// every 5 to 20 ms, and measures how late the goroutine continues. Goroutines that wait for a file's sync or for a
+// message are equally late. The node is congested while this lateness is 3 ms or more and the process itself keeps half
+// of the processors busy.
 //
 // Clients spend bytes: those that the node receives from a client, and those that it sends because of the client, once
 // for each receiver. Each message costs UnitBytes more. In a client's first 10 s everything costs four times as much, so
-// that clients which come and go do not take the place of those which stay.
+// that clients which come and go do not displace those which stay.
+//
+// While the node is congested, a client that has spent n times UnitBytes is not read until n delays have passed, and at
+// most for 10 s. The delay is the same for all clients, so all have the same share, and a client that asks for less
+// does not wait. The delay grows while goroutines are late and falls while they are not, so what clients may spend
+// follows what the node can do. It is at most 50 ms.
 //
 // The division is max-min fairness (Bertsekas and Gallager, "Data Networks", 1992, section 6.5). Finding the rate by
 // measuring how late work is done comes from M. Welsh and D. Culler, "Adaptive Overload Control for Busy Internet
 // Servers", USITS 2003.
 //
-// A nil Shares is never congested. The methods are safe from any goroutine, except Wait: see there.
+// A nil Shares is never congested. The methods are safe for concurrent use, except Wait, see there.
 type Shares struct {
 	slow func() // immutable
 
-	delay atomic.Int64 // of one unit, in nanoseconds; 0: the node keeps up
-	used  atomic.Bool  // somebody has asked since the last tick
+	delay atomic.Int64 // of one unit, in nanoseconds; 0 while the node keeps up
+	used  atomic.Bool  // Congested was called since the last tick
 
 	mu    sync.Mutex
-	timer *time.Timer // nil: nobody has asked for a while
-	asked time.Time   // when somebody was seen to have asked
-	over  bool        // there is no timer any more
+	timer *time.Timer // nil if Congested was not called for a while
+	asked time.Time   // the last tick that found used set
+	over  bool        // the timer was stopped for good
 	load  processLoad
 
 	newcomers map[string]*newcomers // by address
@@ -49,46 +51,45 @@ type Shares struct {
 
 // A Share is what one client has spent. Its zero value has spent nothing.
 type Share struct {
-	spent atomic.Int64              // bytes that free does not have yet
-	young atomic.Bool               // the client has not been there for long
-	heir  atomic.Pointer[newcomers] // who pays for what is spent after the client has gone; nil: it has not
+	spent atomic.Int64              // bytes that free does not include yet
+	young atomic.Bool               // the client connected less than youngFor ago
+	heir  atomic.Pointer[newcomers] // pay for what is spent after the client has left; nil before that
 
-	// Owned by whoever reads the client.
+	// Owned by the reader of the client.
 
 	free time.Time // when the client has paid for what it had spent
 }
 
 const (
-	// UnitBytes is how many bytes cost as much as a message.
+	// UnitBytes is the number of bytes that cost as much as a message.
 	UnitBytes = 16 << 10
 	// burst is how many times UnitBytes a client that has sent nothing for a while may spend at once.
 	burst = 32
-	// A client is young for youngFor, and spends youngCost times as much.
+	// A client is young for youngFor. What it spends then counts youngCost times.
 	youngFor  = 10 * time.Second
 	youngCost = 4
-	// most is the longest that a client is not read at a time, and mostNew the longest that somebody new waits.
+	// most is the longest time for which a client is not read, and mostNew the longest that a new client waits.
 	most    = 10 * time.Second
 	mostNew = 5 * time.Second
 
-	// tickEvery is how long it is until the next look, and restEvery while the node keeps up.
+	// tickEvery is the interval of the measurements, and restEvery the interval while the node keeps up.
 	tickEvery = 5 * time.Millisecond
 	restEvery = 20 * time.Millisecond
-	// tickLate is how late a goroutine goes on where the node is congested.
+	// tickLate is the lateness of a goroutine at which the node counts as congested.
 	tickLate = 3 * time.Millisecond
-	// idleAfter is how long the timer goes on where nobody asks.
+	// idleAfter is the time after the last call of Congested at which the timer stops.
 	idleAfter = time.Second
 
-	// The delay is at least delayLeast where there is one. With delayMost, a client may send 20 messages a second in any
-	// case.
+	// delayLeast is the shortest delay but 0. delayMost is the longest: with it, a client may still send 20 messages a
+	// second.
 	delayLeast = 100 * time.Microsecond
 	delayMost  = 50 * time.Millisecond
 )
 
-// NewShares makes the Shares of a node. slow is called when clients have come to be read as slowly as they may be; nil: nobody
-// wants to know.
+// NewShares returns the Shares of a node. slow is called when the delay reaches its maximum. It may be nil.
 func NewShares(slow func()) *Shares { return &Shares{slow: slow} }
 
-// Congested reports whether the node has too much to do.
+// Congested reports whether the node is congested.
 func (s *Shares) Congested() bool {
 	if s == nil {
 		return false
@@ -99,7 +100,7 @@ func (s *Shares) Congested() bool {
 	return s.delay.Load() > 0
 }
 
-// begin has the timer run, if it does not.
+// begin starts the timer if it is not running.
 func (s *Shares) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,14 +111,14 @@ func (s *Shares) begin() {
 	s.timer = time.AfterFunc(restEvery, s.tick)
 }
 
-// Stop ends the timer for good, and the node is congested no more.
+// Stop stops the timer for good. The node is then never congested.
 func (s *Shares) Stop() {
 	if s != nil {
 		s.Fix(0)
 	}
 }
 
-// Fix ends the timer, and has a unit's delay be the same from now on. It is for tests.
+// Fix stops the timer for good and sets the delay of a unit. It is for tests.
 func (s *Shares) Fix(delay time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,15 +133,15 @@ func (s *Shares) Fix(delay time.Duration) {
 // tick measures how late a goroutine is.
 func (s *Shares) tick() { s.observe(wakeup()) }
 
-// observe sets the delay after a goroutine was late, and says when the delay has become the longest.
+// observe adjusts the delay after a measurement, and calls slow when the delay reaches its maximum.
 func (s *Shares) observe(late time.Duration) {
-	if s.look(late) && s.slow != nil {
+	if s.adjust(late) && s.slow != nil {
 		s.slow()
 	}
 }
 
-// look sets the delay after a goroutine was late, and reports whether it has come to be the longest.
-func (s *Shares) look(late time.Duration) (slowest bool) {
+// adjust adjusts the delay after a measurement, and reports whether the delay has just reached its maximum.
+func (s *Shares) adjust(late time.Duration) (slowest bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.timer == nil {
@@ -167,8 +168,8 @@ func (s *Shares) look(late time.Duration) (slowest bool) {
 	return slowest
 }
 
-// nextDelay is the delay after a tick. It is doubled where the node is late, and else falls by a 128th, so it is
-// constant where one tick in 90 is late.
+// nextDelay returns the delay after a tick. If the goroutine was late, the delay doubles. Otherwise it falls by a 128th,
+// so it is constant if one tick in 90 is late.
 func nextDelay(delay time.Duration, late bool) time.Duration {
 	if late {
 		return min(max(2*delay, delayLeast), delayMost)
@@ -179,7 +180,7 @@ func nextDelay(delay time.Duration, late bool) time.Duration {
 	return delay
 }
 
-// Age notes how long the client has been connected.
+// Age sets how long the client has been connected.
 func (s *Share) Age(age time.Duration) { s.young.Store(age < youngFor) }
 
 // Spend counts bytes. A nil Share counts nothing.
@@ -196,8 +197,8 @@ func (s *Share) Spend(bytes int64) {
 	}
 }
 
-// Wait returns how long the client of a share must not be read: 10 s at most, and 0 while the node keeps up. Calls for one
-// share must not run at the same time.
+// Wait returns for how long the client of a share must not be read: at most 10 s, and 0 while the node keeps up. Calls for
+// one share must not run at the same time.
 func (s *Shares) Wait(share *Share) time.Duration {
 	bytes, delay := share.spent.Swap(0), time.Duration(s.delay.Load())
 	if delay == 0 {
@@ -214,9 +215,9 @@ func (s *Shares) Wait(share *Share) time.Duration {
 	return max(0, share.free.Sub(now))
 }
 
-// later is when somebody has paid for more bytes, who has paid for all before at free.
+// later returns the time at which bytes more are paid for, if everything before is paid for at free.
 func later(free, now time.Time, bytes int64, delay time.Duration) time.Time {
-	const enough = int64(most/delayLeast) * UnitBytes // more takes longer than is waited at most
+	const enough = int64(most/delayLeast) * UnitBytes // more bytes would always exceed most
 	free = free.Add(time.Duration(min(bytes, enough) * int64(delay) / UnitBytes))
 	if last := now.Add(most); free.After(last) {
 		return last
@@ -224,17 +225,17 @@ func later(free, now time.Time, bytes int64, delay time.Duration) time.Time {
 	return free
 }
 
-// Newcomers are those who come from one address and have no Share yet. They share one, and it pays what those owe who
-// have left: a client does not gain by coming again.
+// newcomers are the new clients from one address, which have no Share yet. They have one share together. It also pays for
+// what clients from that address have left unpaid, so a client gains nothing by reconnecting.
 type newcomers struct {
 	shares *Shares
-	free   time.Time // when the next one is let in; protected by shares.mu
+	free   time.Time // when the next one may enter; protected by shares.mu
 }
 
-// mostAddresses is how many addresses have newcomers of their own. All others share.
+// mostAddresses is the number of addresses with newcomers of their own. All other addresses have one newcomers together.
 const mostAddresses = 1 << 12
 
-// from is the newcomers from an address. mu is held.
+// from returns the newcomers of an address. mu is held.
 func (s *Shares) from(address string) *newcomers {
 	if n := s.newcomers[address]; n != nil {
 		return n
@@ -256,7 +257,7 @@ func (s *Shares) from(address string) *newcomers {
 	return n
 }
 
-// forget forgets the addresses whose next newcomer need not wait. mu is held.
+// forget removes the addresses whose next newcomer need not wait. mu is held.
 func (s *Shares) forget(now time.Time) {
 	maps.DeleteFunc(s.newcomers, func(_ string, n *newcomers) bool { return !n.free.After(now) })
 }
@@ -279,8 +280,8 @@ func (n *newcomers) pay(now time.Time, bytes int64, delay time.Duration) {
 	n.free = later(n.free, now, bytes, delay)
 }
 
-// Leave notes that a client that came from an address has gone. The next clients from that address wait for what it still
-// owes, and for what is spent because of it after that.
+// Leave notes that a client from an address has left. The next clients from that address wait for what it still owes, and
+// for what is spent because of it afterwards.
 func (s *Shares) Leave(share *Share, address string) {
 	if s == nil || share == nil {
 		return
@@ -297,8 +298,8 @@ func (s *Shares) Leave(share *Share, address string) {
 	n.pay(now, share.spent.Swap(0)+owed, delay)
 }
 
-// Guest returns a share for a new client or request from an address. The next clients from that address pay for what is spent of
-// it. It returns nil while the node keeps up.
+// Guest returns a share for a new client or request from an address. The next clients from that address pay for what it
+// spends. Guest returns nil while the node keeps up.
 func (s *Shares) Guest(address string) *Share {
 	if !s.Congested() {
 		return nil
@@ -310,9 +311,9 @@ func (s *Shares) Guest(address string) *Share {
 	return guest
 }
 
-// Enter waits until a new client or request from an address may come in, and charges it so many bytes. All new ones from one
-// address have one share together. Enter waits 5 s at most. Where it would have to wait longer it returns ErrCongested at once,
-// and it returns ctx's error when ctx ends.
+// Enter waits until a new client or request from an address may enter, and charges it bytes. All new ones from one address
+// have one share together. Enter waits at most 5 s. If it would have to wait longer, it returns ErrCongested at once. If ctx
+// ends, it returns ctx's error.
 func (s *Shares) Enter(ctx context.Context, address string, bytes int64) error {
 	if !s.Congested() {
 		return nil
@@ -335,11 +336,11 @@ func (s *Shares) Enter(ctx context.Context, address string, bytes int64) error {
 	return err
 }
 
-// pauseStep is how long a client waits on after the node has come to keep up.
+// pauseStep is the longest time that a client still waits after the node keeps up again.
 const pauseStep = 100 * time.Millisecond
 
-// Pause waits for a time in steps, each by a call of sleep. It ends early when the node keeps up again, and when sleep returns
-// false.
+// Pause waits for a time in steps, each by a call of sleep. It returns early when the node keeps up again, or when sleep
+// returns false.
 func (s *Shares) Pause(wait time.Duration, sleep func(step time.Duration) bool) {
 	for wait > 0 && s.Congested() {
 		step := min(wait, pauseStep)
@@ -350,7 +351,7 @@ func (s *Shares) Pause(wait time.Duration, sleep func(step time.Duration) bool) 
 	}
 }
 
-// queue takes the next place among those who are new, and gives how long it is to be waited for.
+// queue takes the next place among the newcomers of an address, and returns how long to wait for it.
 func (s *Shares) queue(address string, bytes int64) (wait time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -362,19 +363,19 @@ func (s *Shares) queue(address string, bytes int64) (wait time.Duration, err err
 	return wait, nil
 }
 
-// A processLoad knows whether the process keeps processors busy. Where it does not, a timer is late because of other
-// processes, and to read clients more slowly would help nobody.
+// A processLoad measures whether the process keeps the processors busy. If it does not, a timer is late because of other
+// processes, and reading clients more slowly would not help.
 type processLoad struct {
 	since time.Time
 	spent time.Duration // processor time of the process at since
 	high  bool          // in the last window
 }
 
-// loadWindow is how long the load is measured.
+// loadWindow is the time over which the load is measured.
 const loadWindow = 100 * time.Millisecond
 
-// busy reports whether the process has lately used half of the processors that it may use. So no client is read more
-// slowly than it takes to keep half of them busy, whatever else the machine does.
+// busy reports whether the process has used half of its processors in the last window. So clients are not slowed down
+// further than to half of the processors, whatever else the machine does.
 func (l *processLoad) busy(now time.Time) bool {
 	passed := now.Sub(l.since)
 	if passed < loadWindow {
