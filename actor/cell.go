@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// cell is an actor in use: its inbox, which outlives its lives, and its life of now.
+// cell is an actor in use: its inbox, which outlives its lives, and its current life.
 type cell struct {
 	// Immutable.
 
@@ -18,18 +18,18 @@ type cell struct {
 	mu sync.Mutex // protects the rest, and the life's fields that say so
 
 	queue    inbox
-	life     *life           // never nil once start was called
+	life     *life           // never nil after start was called
 	stop     *request        // to end the life after some more messages; nil if there is none
-	failures int             // of lives in succession that did not get Reset old
-	gone     bool            // it is out of the map
-	quiet    []chan struct{} // closed when it has nothing to do; see System.Quiet
-	waiting  []*Waiting      // what waits for a place, in the order in which it came; see System.SendOrWait
+	failures int             // consecutive failures of lives younger than Backoff.Reset
+	gone     bool            // the cell is no longer in the map
+	quiet    []chan struct{} // closed when the actor has nothing to do; see System.Quiet
+	waiting  []*Waiting      // messages that wait for a place, in order of arrival; see System.SendOrWait
 }
 
-// A request is what all who wait in Stop have asked for.
+// A request is the request of all callers that wait in Stop.
 type request struct {
-	left int           // how many of the queue are to be served before
-	done chan struct{} // closed by the cell when it is fulfilled
+	left int           // how many queued messages are to be served first
+	done chan struct{} // closed by the cell when the life has ended
 }
 
 // start begins a new life. The lock is held.
@@ -39,20 +39,20 @@ func (c *cell) start() {
 	c.life.wake()
 }
 
-// askStop asks for the end of the life once what is queued now has been served. The
-// lock is held. The channel is closed when that is done.
+// askStop requests the end of the life after everything that is queued now. The channel
+// is closed when the life has ended. The lock is held.
 func (c *cell) askStop() <-chan struct{} {
 	if c.stop == nil {
 		c.stop = &request{done: make(chan struct{})}
 	}
-	c.queue.settle() // so that what is served until then is what was queued now
+	c.queue.settle() // so that exactly what is queued now is served first
 	c.stop.left = c.queue.len()
 	c.life.wake()
 	return c.stop.done
 }
 
-// after decides what follows a life that is over: the next one, back-off, or nothing.
-// The lock is held. What it returns is to be refused when the lock is free.
+// after decides what follows a life that is over: the next life, back-off, or nothing.
+// The lock is held. The caller refuses the returned messages after it has unlocked.
 func (c *cell) after(l *life, reason StopReason) (refused []*Envelope) {
 	if l.delay > 0 {
 		c.refuseWaiting()
@@ -60,7 +60,7 @@ func (c *cell) after(l *life, reason StopReason) (refused []*Envelope) {
 		c.leave(&rest{until: l.failed.Add(l.delay), failures: c.failures, cause: l.cause})
 		return refused
 	}
-	c.vacate() // an empty inbox takes any message, so nothing waits where nothing is queued
+	c.vacate() // an empty inbox accepts any message, so if nothing is queued, nothing waits
 	fulfilled := c.stop != nil && c.stop.left == 0
 	if c.queue.len() == 0 && (fulfilled || reason != StopFailed) {
 		c.leave(nil)
@@ -74,9 +74,9 @@ func (c *cell) after(l *life, reason StopReason) (refused []*Envelope) {
 	return nil
 }
 
-// requeue puts what has no answer yet back to the front of the queue, for the next
-// life, and gives what is to be refused: nothing, or all if there was no progress. The
-// lock is held.
+// requeue puts the unanswered messages back to the front of the queue, for the next
+// life. If none of the batch was answered, it returns the whole batch, which is to be
+// refused. The lock is held.
 func (c *cell) requeue(batch []*Envelope) (refused []*Envelope) {
 	var again []*Envelope
 	for _, e := range batch {
@@ -94,8 +94,9 @@ func (c *cell) requeue(batch []*Envelope) (refused []*Envelope) {
 	return nil
 }
 
-// spare puts back to the front of the queue, for the next life, what a life that hung has not begun, and gives what
-// is to be refused. Where it has begun nothing, all is: it may have hung over any of them. The lock is held.
+// spare puts the messages that a hanging life has not begun back to the front of the queue, for the next life, and
+// returns those that are to be refused. If the life has begun none, all are refused, because any of them may be the
+// cause. The lock is held.
 func (c *cell) spare(batch []*Envelope) (refused []*Envelope) {
 	var spared []*Envelope
 	for _, e := range batch {
@@ -115,7 +116,7 @@ func (c *cell) spare(batch []*Envelope) (refused []*Envelope) {
 	return refused
 }
 
-// hush tells those who wait for it that there is nothing to do. The lock is held.
+// hush tells the waiting calls of System.Quiet that the actor has nothing to do. The lock is held.
 func (c *cell) hush() {
 	for _, q := range c.quiet {
 		close(q)
@@ -123,7 +124,7 @@ func (c *cell) hush() {
 	c.quiet = nil
 }
 
-// leave ends the cell. The lock is held, the queue is empty.
+// leave ends the cell. The lock is held, and the queue is empty.
 func (c *cell) leave(r *rest) {
 	c.gone = true
 	c.system.discard(c, r)
@@ -134,8 +135,9 @@ func (c *cell) leave(r *rest) {
 	}
 }
 
-// count counts a failure of a life, and gives the delay that follows it: none for the
-// first one after a good time, and none for one that is a sender's. A life that did not even begin always has one.
+// count counts a failure of a life, and returns the delay that follows it. There is none after the first
+// failure of a life that was at least Backoff.Reset old, and none if a sender caused the failure. There is
+// always one if the life did not begin.
 func (c *cell) count(l *life, now time.Time) time.Duration {
 	b := c.system.opts.Backoff
 	if l.began.IsZero() {
@@ -155,7 +157,7 @@ func (c *cell) count(l *life, now time.Time) time.Duration {
 	return b.delay(c.failures - 2)
 }
 
-// refuse answers what has no answer yet. No lock is held.
+// refuse answers the unanswered messages with err. No lock is held.
 func (c *cell) refuse(envs []*Envelope, err error) {
 	for _, e := range envs {
 		if e.answered.Load() {
@@ -169,7 +171,7 @@ func (c *cell) refuse(envs []*Envelope, err error) {
 	}
 }
 
-// log reports what broke, with the stack if it was a panic.
+// log logs a failure, with the stack if it was a panic.
 func (c *cell) log(msg string, err error) {
 	args := []any{"namespace", c.key.Namespace, "room", c.key.Room, "err", err}
 	level := slog.LevelError

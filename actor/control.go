@@ -6,15 +6,15 @@ import (
 	"sync"
 )
 
-// stopWorkers is how many lives Shutdown asks to stop at the same time: a life's end
-// is disk work, and each of those holds a thread.
+// stopWorkers is how many lives Shutdown stops at the same time. The end of a life writes
+// to the disk, and each such call holds a thread.
 const stopWorkers = 64
 
-// Stop ends an actor's life once it has served what is queued now. Messages that come
-// later wait, and are served by the next life, which begins when this one has ended.
-// If there is none, nothing of the actor is left. Of an actor that backs off Stop
-// removes the record, so that it may be tried at once; of one that is not awake it does
-// nothing. ctx ends the waiting, not the stopping.
+// Stop ends an actor's life after it has served what is queued now. Messages that arrive
+// later are served by the next life, which begins when this one has ended. If there are
+// none, nothing of the actor remains. If the actor backs off, Stop removes its record, so
+// that the next Send starts a life at once. If the actor is not awake, Stop does nothing. ctx ends
+// the waiting, but not the stopping.
 func (s *System) Stop(ctx context.Context, key Key) error {
 	c := s.find(key)
 	if c == nil {
@@ -26,11 +26,12 @@ func (s *System) Stop(ctx context.Context, key Key) error {
 	return wait(ctx, done)
 }
 
-// Retire ends a life that has nothing to do: nothing of it is in work, nothing is queued. Then
-// the channel is closed when it is over, and messages that come later wait and are served by
-// the next life. One that is in work with nothing queued ends behind that, if nothing has come
-// by then; of one that has more to do, or is not the actor's any more, nothing becomes.
-// The channel is nil in both cases; asked tells them apart.
+// Retire ends a life that has nothing to do. Messages that arrive later are served by the next life.
+//
+//	the life                             Retire                                        ended                    asked
+//	has nothing in work and queued       ends it                                       closed when it is over   true
+//	has a batch in work, nothing queued  ends it after the batch, if nothing has come  nil                      true
+//	has more to do, or is not current    does nothing                                  nil                      false
 func (s *System) Retire(key Key, life uint64) (ended <-chan struct{}, asked bool) {
 	c := s.find(key)
 	if c == nil {
@@ -52,8 +53,8 @@ func (s *System) Retire(key Key, life uint64) (ended <-chan struct{}, asked bool
 	return l.whenEnded(), true
 }
 
-// Quiet waits until no actor has anything to do: nothing is queued, in work, beginning or
-// ending. It is for tests, where nobody sends meanwhile. ctx ends the waiting.
+// Quiet waits until no actor has anything to do: nothing is queued or in work, and no life is
+// beginning or ending. It is for tests in which nobody sends meanwhile. ctx ends the waiting.
 func (s *System) Quiet(ctx context.Context) error {
 	for busy := true; busy; {
 		busy = false
@@ -78,8 +79,8 @@ func (s *System) Quiet(ctx context.Context) error {
 	return nil
 }
 
-// Kill ends an actor's life after the batch in work, and drains nothing: what is queued
-// waits for the next life. For tests that want a crash. ctx ends the waiting only.
+// Kill ends an actor's life after the batch in work. What is queued waits for the next
+// life. It is for tests that want a crash. ctx ends only the waiting.
 func (s *System) Kill(ctx context.Context, key Key) error {
 	c := s.find(key)
 	if c == nil {
@@ -94,8 +95,8 @@ func (s *System) Kill(ctx context.Context, key Key) error {
 	return wait(ctx, ended)
 }
 
-// Ended waits until a life that is ending has ended. Of one that goes on, and where there is none, it
-// does nothing.
+// Ended waits until the actor's life has ended, if it is ending. If the life goes on, or there is none, Ended
+// returns at once.
 func (s *System) Ended(ctx context.Context, key Key) error {
 	c := s.find(key)
 	if c == nil {
@@ -111,13 +112,14 @@ func (s *System) Ended(ctx context.Context, key Key) error {
 	return wait(ctx, ended)
 }
 
-// Abandon gives up a life whose Start, Receive or Stop hangs: it calls the behavior's Abandon,
-// here, then refuses the batch with an *UnavailableError that is ErrAbandoned, and lets
-// the next life take the queue. It counts as a failure. It returns false, and does
-// nothing, if that life is not the actor's any more or is in none of the calls, or is being
-// abandoned already; and false if the behavior's Abandon panicked. Whatever the hanging
-// call does later has no effect on the next life. Call it where time is measured, not
-// from the Behavior itself.
+// Abandon gives up a life whose Start, Receive or Stop hangs. It calls the behavior's Abandon on
+// the caller's goroutine, refuses the batch with an *UnavailableError that is ErrAbandoned, and
+// lets the next life take the queue. This counts as a failure. Whatever the hanging call does
+// later has no effect on the next life.
+//
+// Abandon does nothing and returns false if the life is no longer the actor's, is in none of these
+// calls, or is being abandoned already. It also returns false if the behavior's Abandon panicked.
+// A watchdog calls it, and never the Behavior itself.
 func (s *System) Abandon(key Key, life uint64) bool {
 	c := s.find(key)
 	if c == nil {
@@ -137,8 +139,8 @@ func (s *System) Abandon(key Key, life uint64) bool {
 }
 
 // Shutdown accepts no more messages, lets every actor serve what it has queued, and
-// stops every life. If ctx ends before that it returns its error; the lives go on
-// ending, but nobody waits for them. It may be called again, to wait again.
+// stops every life. If ctx ends first, Shutdown returns its error, and the lives continue
+// to end without being waited for. Shutdown may be called again, to wait again.
 func (s *System) Shutdown(ctx context.Context) error {
 	s.closed.Store(true)
 	cells := s.seal()
@@ -157,8 +159,8 @@ func (s *System) Shutdown(ctx context.Context) error {
 	}
 }
 
-// seal collects the cells there are. When it has seen all shards no cell can be added
-// any more, as the system is closed.
+// seal returns all cells. After it has visited all shards, no cell can be added, because
+// the system is closed.
 func (s *System) seal() []*cell {
 	var cells []*cell
 	for i := range s.shards {
@@ -177,7 +179,7 @@ func (s *System) seal() []*cell {
 	return cells
 }
 
-// stopAll asks all cells to stop, some at a time; when ctx ends, the rest at once.
+// stopAll stops all cells, stopWorkers at a time. When ctx ends, it requests the stop of the rest at once.
 func (s *System) stopAll(ctx context.Context, cells []*cell) {
 	todo := make(chan *cell)
 	var workers sync.WaitGroup
@@ -192,7 +194,7 @@ func (s *System) stopAll(ctx context.Context, cells []*cell) {
 				}
 				done := c.askStop()
 				c.mu.Unlock()
-				_ = wait(ctx, done) // Shutdown sees to it
+				_ = wait(ctx, done) // Shutdown returns ctx's error
 			}
 		})
 	}

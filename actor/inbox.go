@@ -1,50 +1,51 @@
 package actor
 
-// The inbox of an actor. What waits is served by turns: each sender has a line of its own, and the
-// lines take turns, so a sender who floods the actor waits for itself and not others for it.
-// (The order is that of deficit round robin, Shreedhar and Varghese 1995.)
+// The inbox of an actor. Each sender has a line (a queue) of its own, and the lines take turns. So a
+// sender that floods the actor delays only itself. (The order is that of deficit round robin,
+// Shreedhar and Varghese 1995.)
 //
-//	ahead   the actor's own messages, and what was begun with or settled before: first, in order
-//	fresh   the lines of senders of which one short message waits
-//	lines   one for each other sender that has something waiting; the first is the one whose turn it is
+//	ahead   the actor's own messages, and those that were put back or settled: served first, in order
+//	fresh   the lines of senders with one short message waiting
+//	lines   the lines of all other senders with something waiting; it is the first one's turn
 //
-// In its turn a line may spend one credit more than it has left over; a message costs one, and
-// one more for each KiB, up to maxCost. A line that is empty is gone, with its credit.
+// In its turn a line gets one credit. A message costs one credit, and one more for each KiB, up to
+// maxCost. A line keeps the credit that it does not spend until it is empty.
 //
-// A sender that waits for its answers before it sends more has one message in the inbox at a time, and would wait for a whole
-// round of those who flood the actor. So fresh lines are served before the others. After favour fresh messages in a row
-// the next one is of the other lines, so that many senders of one message each do not lock them out. (The shortest queue is served
-// first, Carofiglio and Muscariello 2010, in as far as there are short ones and others.)
+// A sender that waits for each answer before it sends more has one message in the inbox at a time. In a
+// simple round it would wait for all senders that flood the actor. So fresh lines are served before the
+// others. After favour fresh messages in a row one of the other lines is served, so that many senders of one
+// message each do not starve them. (Serving the shortest queue first is from Carofiglio and Muscariello
+// 2010. Here there are only two lengths.)
 
 const (
-	// keepCap is up to which capacity an empty buffer of envelopes is kept for the next
-	// burst. 64 pointers are 512 bytes.
+	// keepCap is the largest capacity with which an empty buffer of envelopes is kept for the
+	// next burst. 64 pointers are 512 bytes.
 	keepCap = 64
 	// keepLines is how many empty lines are kept.
 	keepLines = 4
-	// fewLines is how many lines are looked through one after another. Where there are more, they
-	// have an index.
+	// fewLines is the number of lines up to which a line is searched. More lines have an
+	// index.
 	fewLines = 8
 
-	costBytes = 1 << 10 // for how many bytes a message costs one credit more
+	costBytes = 1 << 10 // each costBytes of a message cost one credit
 	maxCost   = 16
 
-	// favour is how many fresh messages are served before one of the lines.
+	// favour is how many fresh messages are served before one of the other lines.
 	favour = 16
-	// maxFresh is how much a message costs at the most that is fresh.
+	// maxFresh is the highest cost of a fresh message.
 	maxFresh = 4
 )
 
-// inbox is not safe for concurrent use. Who puts bounds it, by admits.
+// inbox is not safe for concurrent use. Callers of put bound it with admits.
 type inbox struct {
 	count, bytes int // of all that waits
 	ahead        chain
 	fresh        lineChain
-	favoured     int              // how many fresh messages were served since one of the lines
-	last         *line            // of the ring of lines; its next is the first. nil: there is none
+	favoured     int              // fresh messages served since one of the other lines
+	last         *line            // the last of the ring of lines; its next is the first. nil if the ring is empty
 	lines        int              // in the ring
-	index        map[uint64]*line // by sender; nil while there are few
-	spare        *line            // empty ones, for the next senders
+	index        map[uint64]*line // by sender; nil while there are few lines
+	spare        *line            // empty lines, for the next senders
 	spares       int
 	began        bool // the first line has got the credit of its turn
 }
@@ -70,7 +71,7 @@ func (c *chain) take() *Envelope {
 	return e
 }
 
-// join puts what other has behind what c has, and leaves other empty.
+// join appends other to c, and leaves other empty.
 func (c *chain) join(other *chain) {
 	switch {
 	case other.first == nil:
@@ -84,7 +85,7 @@ func (c *chain) join(other *chain) {
 	*other = chain{}
 }
 
-// A line is what waits of one sender.
+// A line is the queue of one sender.
 type line struct {
 	chain
 	sender       uint64
@@ -137,7 +138,7 @@ func (b *inbox) put(e *Envelope) {
 	l.bytes += e.bytes
 }
 
-// find gives a sender's line, nil where nothing of it waits.
+// find returns a sender's line, or nil if nothing of it waits.
 func (b *inbox) find(sender uint64) *line {
 	if b.index != nil {
 		return b.index[sender]
@@ -155,7 +156,7 @@ func (b *inbox) find(sender uint64) *line {
 	return l
 }
 
-// open begins a line for its first message: a fresh one, or one behind all others.
+// open begins a line for its first message: a fresh line, or one at the end of the ring.
 func (b *inbox) open(e *Envelope) *line {
 	l := b.spare
 	if l == nil {
@@ -179,7 +180,7 @@ func (b *inbox) open(e *Envelope) *line {
 	return l
 }
 
-// queueUp puts a line behind all others of the ring.
+// queueUp puts a line at the end of the ring.
 func (b *inbox) queueUp(l *line) {
 	if b.last == nil {
 		l.next = l
@@ -202,7 +203,7 @@ func (b *inbox) makeIndex() map[uint64]*line {
 	return index
 }
 
-// closeFirst takes the first line out of the ring, which is empty.
+// closeFirst removes the first line, which is empty, from the ring.
 func (b *inbox) closeFirst() {
 	l := b.last.next
 	b.lines--
@@ -215,7 +216,7 @@ func (b *inbox) closeFirst() {
 	b.drop(l)
 }
 
-// drop forgets a line that is empty and stands nowhere.
+// drop forgets a line that is empty and in no list.
 func (b *inbox) drop(l *line) {
 	if b.lines+b.fresh.count == 0 {
 		b.index = nil
@@ -228,7 +229,7 @@ func (b *inbox) drop(l *line) {
 	}
 }
 
-// first is the message that is served next, nil if there is none.
+// first returns the message that is served next, or nil if there is none.
 func (b *inbox) first() any {
 	switch {
 	case b.ahead.first != nil:
@@ -241,8 +242,8 @@ func (b *inbox) first() any {
 	return nil
 }
 
-// favours reports whether the next message is a fresh one, if it is not of those ahead. A line to which something was added is not fresh
-// any more.
+// favours reports whether the next message is a fresh one, if none is ahead. A line with more than one message is no longer
+// fresh, and favours moves it to the ring.
 func (b *inbox) favours() bool {
 	for l := b.fresh.first; l != nil && l.count > 1; l = b.fresh.first {
 		b.queueUp(b.fresh.take())
@@ -250,7 +251,7 @@ func (b *inbox) favours() bool {
 	return b.fresh.first != nil && (b.last == nil || b.favoured < favour)
 }
 
-// take moves up to n envelopes to dst, in the order in which they are to be served.
+// take moves up to n envelopes to dst, in the order in which they are served.
 func (b *inbox) take(dst []*Envelope, n int) []*Envelope {
 	for ; n > 0 && b.count > 0; n-- {
 		e := b.pop()
@@ -261,7 +262,7 @@ func (b *inbox) take(dst []*Envelope, n int) []*Envelope {
 	return dst
 }
 
-// pop takes the next envelope out of the chain that has it. There is one.
+// pop removes the next envelope from its chain. The inbox is not empty.
 func (b *inbox) pop() *Envelope {
 	if b.ahead.first != nil {
 		return b.ahead.take()
@@ -293,7 +294,7 @@ func (b *inbox) pop() *Envelope {
 	}
 }
 
-// popFresh is pop for the first of the fresh lines.
+// popFresh removes the envelope of the first fresh line.
 func (b *inbox) popFresh() *Envelope {
 	l := b.fresh.take()
 	e := l.take()
@@ -302,11 +303,10 @@ func (b *inbox) popFresh() *Envelope {
 	return e
 }
 
-// cost is what a message costs its sender.
+// cost returns the credits that a message costs its sender.
 func (e *Envelope) cost() int { return min(1+e.bytes/costBytes, maxCost) }
 
-// settle brings what waits in lines into the order in which it is to be served: what comes later
-// does not overtake it.
+// settle fixes the order of everything that waits, so that later messages do not overtake it.
 func (b *inbox) settle() {
 	var order chain
 	order.join(&b.ahead)
@@ -316,7 +316,7 @@ func (b *inbox) settle() {
 	b.ahead = order
 }
 
-// putBack puts envelopes in front of all that wait, in their order.
+// putBack puts envelopes before all that wait, in their order.
 func (b *inbox) putBack(envs []*Envelope) {
 	var front chain
 	for _, e := range envs {
@@ -331,10 +331,9 @@ func (b *inbox) putBack(envs []*Envelope) {
 // A limit is how much may wait.
 type limit struct{ count, bytes int }
 
-// admits reports whether one more message may wait.
-// A sender may have as much waiting as it leaves free for others: one alone half of the inbox, two a
-// third each. (That is the dynamic threshold of shared-memory switches, Choudhury and Hahne 1998.) An empty inbox
-// takes any message.
+// admits reports whether one more message may wait. A sender may have as much waiting as it leaves free
+// for others: one alone half of the inbox, two a third each. (This is the dynamic threshold of shared-memory
+// switches, Choudhury and Hahne 1998.) An empty inbox accepts any message.
 func (b *inbox) admits(e *Envelope, most limit) bool {
 	count, bytes := b.count, b.bytes
 	if count == 0 {
@@ -350,7 +349,7 @@ func (b *inbox) admits(e *Envelope, most limit) bool {
 	return own.count < most.count-count && own.bytes+e.bytes <= most.bytes-bytes-e.bytes
 }
 
-// recycle empties a buffer for its next use, or lets a big one go.
+// recycle empties a buffer for its next use, or returns nil for a large one.
 func recycle(buf []*Envelope) []*Envelope {
 	if cap(buf) > keepCap {
 		return nil

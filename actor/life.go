@@ -8,12 +8,12 @@ import (
 	proto "github.com/asynkron/protoactor-go/actor"
 )
 
-// phase is where a life is. It goes down this list, back and forth between idle and
-// working; from fencing it goes back if the behavior's Abandon failed.
+// phase is the phase of a life. It moves down this list, and back and forth between idle and
+// working. From fencing it goes back if the behavior's Abandon failed.
 type phase uint8
 
 const (
-	starting phase = iota // from its making until Start has returned
+	starting phase = iota // until Start has returned
 	idle                  // between batches
 	working               // in Receive
 	fencing               // in Abandon; Start, Receive or Stop hangs, or has just returned
@@ -37,37 +37,37 @@ type life struct {
 	// Protected by cell.mu.
 
 	phase    phase
-	behavior Behavior // nil until the factory has made it, then it stays
-	token    bool     // a run is on its way or under way; stays true at the end
-	killed   bool     // it is to stop after the batch in work
+	behavior Behavior // nil until the factory has made it
+	token    bool     // a run is scheduled or running; stays true at the end
+	killed   bool     // the life must stop after the batch in work
 	retire   retirement
-	spent    bool          // its protoactor actor cannot be used again: a call hangs in it, or has ended its goroutine
+	spent    bool          // its protoactor actor cannot be reused: a call hangs in it, or has ended its goroutine
 	batch    []*Envelope   // what is in work
-	left     int           // how many messages more may still give
-	began    time.Time     // when Start had succeeded
-	ended    chan struct{} // closed when it is over; nil if nobody waits
-	late     *outcome      // what Start or Receive returned while it was being fenced
+	left     int           // how many messages more may still return
+	began    time.Time     // when Start succeeded
+	ended    chan struct{} // closed when the life is over; nil if nobody waits
+	late     *outcome      // what Start or Receive returned during fencing
 	unfenced error         // Abandon panicked: the life ends when the call returns
 
-	// Set when it fails, before closing; only read after.
+	// Set when the life fails, before closing, and only read afterwards.
 
 	failed time.Time
 	delay  time.Duration // of the back-off
 	cause  error
 }
 
-// retirement says whether a life is to stop because it has nothing to do.
+// retirement says whether a life must stop because it has nothing to do.
 type retirement uint8
 
 const (
 	retireNot    retirement = iota
-	retireIfIdle            // behind the batch in work, if nothing is queued then
-	retireNow               // it had nothing to do
+	retireIfIdle            // after the batch in work, if nothing is queued then
+	retireNow               // the life had nothing to do
 )
 
 type outcome struct{ err error }
 
-// whenEnded is closed when the life is over. The cell's lock is held.
+// whenEnded returns a channel that is closed when the life is over. The cell's lock is held.
 func (l *life) whenEnded() <-chan struct{} {
 	if l.ended == nil {
 		l.ended = make(chan struct{})
@@ -75,7 +75,7 @@ func (l *life) whenEnded() <-chan struct{} {
 	return l.ended
 }
 
-// wake makes the life look at its cell. The cell's lock is held.
+// wake schedules a run of the life. The cell's lock is held.
 func (l *life) wake() {
 	if !l.token {
 		l.token = true
@@ -83,7 +83,7 @@ func (l *life) wake() {
 	}
 }
 
-// run is one run of the actor: it goes on as long as there is work. It is called in
+// run is one run of the actor. It continues as long as there is work. It is called on
 // the actor's goroutine.
 func (l *life) run() {
 	goesOn := l.begin()
@@ -114,7 +114,7 @@ func (l *life) start() error {
 	return b.Start(s.ctx, first)
 }
 
-// serve does the next thing that is to be done: a batch, or the end.
+// serve serves a batch, or stops the life.
 func (l *life) serve() (goesOn bool) {
 	batch, reason := l.next()
 	if reason != 0 {
@@ -135,13 +135,14 @@ func (l *life) serve() (goesOn bool) {
 	return goesOn
 }
 
-// next takes a batch, or says why the life is to stop; neither if there is no work.
+// next takes a batch, or returns the reason why the life must stop, or neither if there is no
+// work.
 func (l *life) next() (batch []*Envelope, reason StopReason) {
 	c := l.cell
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case l.phase != idle: // it is over
+	case l.phase != idle: // the life is over
 		return nil, 0
 	case l.killed:
 		l.phase = closing
@@ -163,7 +164,7 @@ func (l *life) next() (batch []*Envelope, reason StopReason) {
 	return l.batch, 0
 }
 
-// take takes messages for the batch in work, behind what dst has. The cell's lock is held.
+// take appends messages for the batch in work to dst. The cell's lock is held.
 func (l *life) take(dst []*Envelope, n int) []*Envelope {
 	c, before := l.cell, len(dst)
 	n = min(n, l.left)
@@ -180,7 +181,7 @@ func (l *life) take(dst []*Envelope, n int) []*Envelope {
 	return dst
 }
 
-// more is Receive's; see Behavior.
+// more is the function that Receive gets, see Behavior.
 func (l *life) more(n int) []*Envelope {
 	l.cell.mu.Lock()
 	defer l.cell.mu.Unlock()
@@ -192,7 +193,8 @@ func (l *life) more(n int) []*Envelope {
 	return l.batch[before:len(l.batch):len(l.batch)]
 }
 
-// returned takes what Start or Receive came to, and tells whether the life goes on, and what it had in work then.
+// returned handles the result of Start or Receive. It reports whether the life goes on, and returns the batch that was in
+// work.
 func (l *life) returned(err error) (batch []*Envelope, goesOn bool) {
 	c := l.cell
 	c.mu.Lock()
@@ -202,7 +204,7 @@ func (l *life) returned(err error) (batch []*Envelope, goesOn bool) {
 	}
 	if l.phase != starting && l.phase != working {
 		c.mu.Unlock()
-		return nil, false // it is abandoned; or will be, and if not, fenced goes on from here
+		return nil, false // the life is or will be abandoned; if Abandon fails, fenced calls returned again
 	}
 	if l.phase == starting && err != nil {
 		l.fail(err, l.over)
@@ -224,8 +226,8 @@ func (l *life) returned(err error) (batch []*Envelope, goesOn bool) {
 	return batch, true
 }
 
-// fail ends a life that broke: the batch in work is refused, where it is not put back,
-// then comes end. The cell's lock is held, and released.
+// fail ends a failed life. It refuses the messages of the batch that are not put back, and then
+// calls end. The cell's lock is held, and released.
 func (l *life) fail(cause error, end func(StopReason)) {
 	c := l.cell
 	l.failed, l.cause = c.system.opts.Now(), cause
@@ -248,7 +250,7 @@ func (l *life) unavailable() error {
 	return &UnavailableError{RetryAfter: l.delay, Cause: l.cause}
 }
 
-// stop has the behavior end itself. The phase is closing.
+// stop calls the behavior's Stop. The phase is closing.
 func (l *life) stop(reason StopReason) {
 	l.cell.mu.Lock()
 	l.phase = stopping
@@ -264,8 +266,8 @@ func (l *life) stop(reason StopReason) {
 	})
 }
 
-// over is called when nothing of the life runs any more, or it is fenced: now the
-// next one may begin. The second call, of a Stop that was given up, does nothing.
+// over ends the life. It is called when nothing of the life runs any more or it is fenced, so that the
+// next one may begin. A second call, of a Stop that was abandoned, does nothing.
 func (l *life) over(reason StopReason) {
 	c := l.cell
 	c.mu.Lock()
@@ -281,23 +283,23 @@ func (l *life) over(reason StopReason) {
 	}
 	refused := c.after(l, reason)
 	if l.ended != nil {
-		close(l.ended) // not earlier: who waits finds the actor gone, if it is
+		close(l.ended) // after c.after, so that waiters see whether the actor is gone
 	}
 	c.mu.Unlock()
 	c.refuse(refused, l.unavailable())
 }
 
-// fenced takes what the behavior's Abandon came to, and tells whether it has fenced
-// the life.
+// fenced handles the result of the behavior's Abandon, and reports whether the life is
+// fenced.
 func (l *life) fenced(was phase, err error) bool {
 	c := l.cell
 	c.mu.Lock()
-	if l.phase != fencing { // it was in Stop, which has returned
+	if l.phase != fencing { // the life was in Stop, which has returned
 		c.mu.Unlock()
 		return true
 	}
 	l.phase, l.spent = was, err == nil
-	if err == nil && was == stopping && !l.failed.IsZero() { // it had failed before
+	if err == nil && was == stopping && !l.failed.IsZero() { // the life had failed before
 		c.mu.Unlock()
 		l.over(StopFailed)
 		return true
@@ -316,7 +318,7 @@ func (l *life) fenced(was phase, err error) bool {
 	return false
 }
 
-// protect calls f, and then done with what came of it, also when f panics or ends its
+// protect calls f, and then done with its result, even if f panics or ends its
 // goroutine.
 func protect(f func() error, done func(error)) {
 	err := errExited

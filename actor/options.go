@@ -5,53 +5,55 @@ import (
 	"time"
 )
 
-// Options of a System. The zero value is usable; what is zero or negative gets its
-// default.
+// Options are the options of a System. A field that is zero or negative has its default.
 type Options struct {
-	// MailboxSize is how many messages may wait for one actor, those in work not
-	// counted. One sender may have as many waiting as it leaves free for others, see Sized. Default 1024.
+	// MailboxSize is the number of messages that may wait for one actor, not counting
+	// those in work. One sender may have as many waiting as it leaves free for others,
+	// see Sized. Default 1024.
 	MailboxSize int
-	// MailboxBytes is how many bytes these messages may keep, shared likewise. An actor for which nothing
-	// waits takes any message. Default 16 MiB.
+	// MailboxBytes is the number of bytes that these messages may have, shared in the
+	// same way. An actor for which nothing waits accepts any message. Default 16 MiB.
 	MailboxBytes int
-	// MaxBatch is how many messages one Receive gets at the most, with those that it asks for. Default 256.
+	// MaxBatch is the maximum number of messages of one Receive, including those that it
+	// asks for. Default 256.
 	MaxBatch int
-	// FirstBatch is how many of them it gets without asking. Default MaxBatch.
+	// FirstBatch is the maximum number of them that it gets without asking. Default MaxBatch.
 	FirstBatch int
-	// Admit takes the bytes of a Sized message that was sent, before it is queued, or refuses it with an error, which
-	// Send gives. Keep takes those of a message that cannot be refused. Release gives them back, once for each
-	// message, just before its reply function is called. They are called with locks held, must not block, and must not call the
-	// System. Default: nobody counts.
+	// Admit counts the bytes of a Sized message before it is queued, or refuses the
+	// message with an error, which Send returns. Keep counts those of a message that
+	// cannot be refused. Release gives them back, once for each message, just before its
+	// reply function is called. They are called with locks held, must not block, and must
+	// not call the System. Default: bytes are not counted.
 	Admit   func(bytes int) error
 	Keep    func(bytes int)
 	Release func(bytes int)
-	// Backoff of an actor that keeps breaking.
+	// Backoff is for actors that fail again and again.
 	Backoff Backoff
-	// Now is the clock. Default time.Now. It is called with locks held and must not
-	// call the System.
+	// Now is the clock. It is called with locks held and must not call the System.
+	// Default time.Now.
 	Now func() time.Time
-	// Logger gets what breaks (Error). Default slog.Default(), which also gets protoactor's own messages (Debug, unless they
-	// are warnings).
+	// Logger receives failures, at Error. Default slog.Default(). That logger also
+	// receives protoactor's own messages, at Debug unless they are warnings.
 	Logger *slog.Logger
-	// Dispatcher schedules the actors' runs. Default: goroutines that are used again.
+	// Dispatcher schedules the actors' runs. Default: pooled goroutines.
 	Dispatcher Dispatcher
 }
 
-// Backoff says how long an actor that keeps breaking stays down.
+// Backoff says how long an actor that fails again and again stays down.
 type Backoff struct {
-	// Min is the first delay, doubled for each further failure. Default 100 ms.
+	// Min is the first delay. It is doubled for each further failure. Default 100 ms.
 	Min time.Duration
 	// Max is the longest delay. Default 30 s.
 	Max time.Duration
-	// Reset is how old a life must have become for its failure to count as the first
-	// one again; also, how long after a delay its failures are remembered. Default 10 s.
+	// Reset is the age from which a life's failure counts as the first one again. It is
+	// also how long after a delay an actor's failures are remembered. Default 10 s.
 	Reset time.Duration
 }
 
-// A Dispatcher schedules one run of an actor. It must return without running it: it
-// is called with locks held. An actor is never given to it again before its last run
-// has returned, so a dispatcher that queues the runs and picks one by a seed makes a
-// whole system's schedule repeatable.
+// A Dispatcher schedules one run of an actor. It must return without running it,
+// because it is called with locks held. It gets an actor again only after that actor's
+// last run has returned. So a dispatcher that queues the runs and picks one by a seed
+// makes the schedule of a whole system repeatable.
 type Dispatcher func(run func())
 
 func (o *Options) setDefaults() {
@@ -86,7 +88,7 @@ func orDefault[T int | time.Duration](v *T, def T) {
 	}
 }
 
-// delay is how long to stay down after the given number of doublings.
+// delay returns the delay after the given number of doublings.
 func (b Backoff) delay(doublings int) time.Duration {
 	d := b.Min
 	for range doublings {

@@ -8,25 +8,26 @@ import (
 	proto "github.com/asynkron/protoactor-go/actor"
 )
 
-// scheduler is all that Den uses of protoactor: actors that hold no state, each with a
-// mailbox that gets run tokens. A token is the *life that is to run.
+// scheduler is all that Den uses of protoactor: actors without state, each with a
+// mailbox for run tokens. A token is the *life that is to run.
 type scheduler struct {
 	system  *proto.ActorSystem // of all schedulers
 	props   *proto.Props
 	workers workers
 
-	keep int // how many may be free
+	keep int // the maximum length of free
 
 	mu   sync.Mutex
 	free []*proto.PID // of lives that are over, for the next ones
 }
 
-// keepFree is how many protoactor actors wait for another life, at 730 B each. Making one for each
-// life would grow protoactor's registry with the number of lives, for its maps don't shrink.
+// keepFree is how many protoactor actors are kept for later lives, at 730 B each. With a new one for each
+// life, protoactor's registry would grow with the number of lives, because its maps do not shrink.
 const keepFree = 256
 
-// system is the one system of protoactor in a process. Its registry of 32,768 maps takes 3 MB and some milliseconds to make, which
-// would be most of what a host costs in a test. Hosts do not meet in it: each sends to the actors that it has spawned.
+// system is the one system of protoactor in a process. Its registry of 32,768 maps needs 3 MB and some milliseconds to
+// make, which would be most of the cost of a host in a test. Hosts do not affect each other: each sends only to the
+// actors that it has spawned.
 var system = sync.OnceValue(func() *proto.ActorSystem {
 	logger := slog.New(quiet{slog.Default().Handler()}).With("lib", "protoactor")
 	return proto.NewActorSystem(proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return logger }))
@@ -42,7 +43,7 @@ func newScheduler(o Options) *scheduler {
 		}),
 	}
 	schedule := o.Dispatcher
-	if schedule == nil { // else each life has runs of its own, or chance would say whether two share one
+	if schedule == nil { // a Dispatcher gets a new actor for each life, so that runs do not depend on reuse
 		schedule, r.keep = r.workers.schedule, keepFree
 	}
 	r.props.Configure(proto.WithDispatcher(dispatcher{schedule}))
@@ -60,8 +61,8 @@ func (r *scheduler) spawn() *proto.PID {
 	return r.system.Root.Spawn(r.props)
 }
 
-// release takes an actor back whose life is over and whose run has returned, or is about to: what
-// it is sent for its next life comes behind that.
+// release takes back the actor of a life that is over. Its run has returned or is about to. A token for
+// its next life is served after that.
 func (r *scheduler) release(pid *proto.PID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,7 +73,7 @@ func (r *scheduler) release(pid *proto.PID) {
 	r.remove(pid)
 }
 
-// close forgets the actors that wait. Those of lives that are not over are forgotten by them.
+// close removes the free actors. Lives that are not over remove their own.
 func (r *scheduler) close() {
 	r.workers.close()
 	r.mu.Lock()
@@ -84,23 +85,23 @@ func (r *scheduler) close() {
 }
 
 // send makes l run once, later. The caller holds the cell's lock and knows that l is
-// not over: so no token ever becomes a dead letter.
+// not over, so a token never becomes a dead letter.
 func (r *scheduler) send(l *life) { r.system.Root.Send(l.pid, l) }
 
-// remove forgets an actor. It is not sent a Stop, which would wait in its mailbox:
-// a life that was abandoned still holds its goroutine, and one that ended its goroutine
-// has none. It has no children, no watchers, and nothing to do at its end.
+// remove removes an actor from the registry. It does not send a Stop, which would wait in the mailbox:
+// an abandoned life still holds its goroutine, and one that ended its goroutine has none. The
+// actor has no children, no watchers, and nothing to do at its end.
 func (r *scheduler) remove(pid *proto.PID) { r.system.ProcessRegistry.Remove(pid) }
 
 type dispatcher struct{ schedule Dispatcher }
 
 func (d dispatcher) Schedule(run func()) { d.schedule(run) }
 
-// Throughput is after how many messages the mailbox yields the processor.
+// Throughput returns the number of messages after which the mailbox yields the processor.
 func (d dispatcher) Throughput() int { return 300 }
 
-// quiet passes protoactor's records on, with those under Warn turned into Debug: it
-// reports at Info that a system was made, or a letter was dead.
+// quiet passes protoactor's records on, and turns those below Warn into Debug, because
+// protoactor reports at Info that a system was made or that a letter was dead.
 type quiet struct{ slog.Handler }
 
 func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {

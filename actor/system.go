@@ -13,11 +13,11 @@ import (
 // shardCount keeps senders to different actors off each other's lock.
 const shardCount = 256
 
-// keepCells is up to which size the map of an empty shard is kept.
+// keepCells is the largest peak size with which the map of an empty shard is kept.
 const keepCells = 64
 
-// System is a set of actors, one for each key that is in use. Its methods are safe
-// from any goroutine.
+// System is a set of actors, one for each key in use. Its methods are safe for
+// concurrent use.
 type System struct {
 	// Immutable.
 
@@ -27,20 +27,20 @@ type System struct {
 	proto   *scheduler
 	ctx     context.Context // Start's; ends with Shutdown
 	cancel  context.CancelFunc
-	empty   chan struct{} // closed by whoever takes the last cell away after sealed
+	empty   chan struct{} // closed when the last cell is removed after sealed
 
-	lives  atomic.Uint64 // the number that was given out last
+	lives  atomic.Uint64 // the number of the last life
 	count  atomic.Int64  // cells in all shards
-	closed atomic.Bool   // nothing is accepted any more
-	sealed atomic.Bool   // closed, and every cell is in its map: count only falls
+	closed atomic.Bool   // no message is accepted any more
+	sealed atomic.Bool   // closed, and every cell is in its map, so count only falls
 	last   sync.Once     // closes empty
 	calls  sync.Pool     // *call
 
 	shards [shardCount]shard
 }
 
-// shard holds a part of the keys. A goroutine may lock it while it holds a cell's
-// lock, not the other way about (a new cell excepted, which nobody else can have).
+// shard has a part of the keys. A goroutine may lock it while it holds a cell's lock, but
+// not the reverse, except for a new cell, which no other goroutine has yet.
 type shard struct {
 	mu      sync.RWMutex
 	cells   map[Key]*cell
@@ -48,15 +48,14 @@ type shard struct {
 	resting map[Key]rest // actors that back off; they have no cell
 }
 
-// rest is what is left of an actor that backs off.
+// rest is the record of an actor that backs off.
 type rest struct {
 	until    time.Time
 	failures int
 	cause    error
 }
 
-// NewSystem makes a System. It holds no goroutine as long as no actor has work, but
-// call Shutdown at the end, so that the lives are stopped.
+// NewSystem returns a System. The caller must call Shutdown at the end, to stop the lives.
 func NewSystem(f Factory, o Options) *System {
 	o.setDefaults()
 	s := &System{factory: f, opts: o, seed: maphash.MakeSeed(), proto: newScheduler(o), empty: make(chan struct{})}
@@ -66,18 +65,18 @@ func NewSystem(f Factory, o Options) *System {
 }
 
 // Send queues a message, and starts the actor if it is not awake. If it returns nil,
-// reply (which may be nil) is called exactly once, from the actor's goroutine or, when
-// the message is refused later, from another one; it must not block. On an error
-// nothing was queued and reply is not called: ErrOverloaded, ErrStopped, that of Options.Admit, or an
-// *UnavailableError while the actor backs off.
+// reply (which may be nil) is called exactly once: on the actor's goroutine or, if the
+// message is refused later, on another one. reply must not block. If Send returns an
+// error, nothing was queued and reply is not called. The error is ErrOverloaded,
+// ErrStopped, that of Options.Admit, or an *UnavailableError while the actor backs off.
 func (s *System) Send(key Key, msg any, reply func(v any, err error)) error {
 	e := envelope(msg)
 	e.reply = reply
 	return s.post(key, e, s.limit())
 }
 
-// SendAwake is Push to an actor that has a life now, which may be starting or ending. To
-// one that has none nothing is sent: ErrAsleep.
+// SendAwake is Push to an actor that has a life, which may be starting or ending. If the
+// actor has none, SendAwake sends nothing and returns ErrAsleep.
 func (s *System) SendAwake(key Key, msg any, reply func(v any, err error)) error {
 	c := s.find(key)
 	if c == nil {
@@ -88,9 +87,9 @@ func (s *System) SendAwake(key Key, msg any, reply func(v any, err error)) error
 	return s.postTo(c, e, unlimited())
 }
 
-// Request sends a message and waits for its answer. When ctx ends first it stops
-// waiting and returns the context's error; the message stays queued and may still be
-// applied. Errors are those of Send and those that the actor answers.
+// Request sends a message and waits for its answer. If ctx ends first, Request returns the
+// context's error; the message stays queued and may still be applied. Other errors
+// are those of Send and those that the actor answers.
 func (s *System) Request(ctx context.Context, key Key, msg any) (any, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -118,11 +117,11 @@ func (s *System) await(ctx context.Context, c *call) (any, error) {
 		s.calls.Put(c)
 		return a.value, a.err
 	default:
-		return nil, context.Cause(ctx) // c is not used again: its answer may still come
+		return nil, context.Cause(ctx) // c cannot be reused, because its answer may still come
 	}
 }
 
-// A call carries the one answer of a Request. It holds one, so reply never blocks.
+// A call carries the answer of a Request. Its channel has room for one, so reply never blocks.
 type call struct {
 	answer chan answer
 	reply  func(v any, err error)
@@ -139,10 +138,10 @@ func newCall() *call {
 	return c
 }
 
-// Awake is how many actors have a life, one that starts or ends included.
+// Awake returns the number of actors that have a life, including those that start or end.
 func (s *System) Awake() int { return int(s.count.Load()) }
 
-// Has tells whether an actor has a life, one that starts or ends included.
+// Has reports whether an actor has a life, including one that starts or ends.
 func (s *System) Has(key Key) bool {
 	sh := s.shard(key)
 	sh.mu.RLock()
@@ -150,8 +149,8 @@ func (s *System) Has(key Key) bool {
 	return sh.cells[key] != nil
 }
 
-// Keys are the keys of those actors, sorted. They are collected shard by shard, not
-// at one moment.
+// Keys returns the sorted keys of all actors that have a life. They are collected shard by
+// shard, not at one moment.
 func (s *System) Keys() []Key {
 	var keys []Key
 	for i := range s.shards {
@@ -176,7 +175,7 @@ func (s *System) post(key Key, e *Envelope, most limit) error {
 	return s.postTo(c, e, most)
 }
 
-// postTo queues a message, unless its sender has its share waiting. The cell's lock is held, and released.
+// postTo queues a message, unless the sender already uses its share. The cell's lock is held, and released.
 func (s *System) postTo(c *cell, e *Envelope, most limit) error {
 	defer c.mu.Unlock()
 	if s.closed.Load() {
@@ -188,7 +187,7 @@ func (s *System) postTo(c *cell, e *Envelope, most limit) error {
 	return c.enqueue(e, most)
 }
 
-// enqueue puts a message into the inbox, if its bytes may be taken. The lock is held.
+// enqueue puts a message into the inbox, if Options.Admit allows its bytes. The lock is held.
 func (c *cell) enqueue(e *Envelope, most limit) error {
 	if err := c.system.charge(e, most); err != nil {
 		return err
@@ -201,7 +200,7 @@ func (c *cell) enqueue(e *Envelope, most limit) error {
 	return nil
 }
 
-// charge takes the bytes of a message that is about to be queued.
+// charge counts the bytes of a message that is about to be queued.
 func (s *System) charge(e *Envelope, most limit) error {
 	switch {
 	case e.bytes == 0:
@@ -217,14 +216,14 @@ func (s *System) charge(e *Envelope, most limit) error {
 	return nil
 }
 
-// shard finds a key's shard. The two hashes are not simply combined by XOR: a room
-// may be named as its namespace is.
+// shard returns a key's shard. The two hashes are not combined by XOR, because a room may have the
+// same name as its namespace.
 func (s *System) shard(key Key) *shard {
 	h := maphash.String(s.seed, key.Room) + 31*maphash.String(s.seed, key.Namespace)
 	return &s.shards[h%shardCount]
 }
 
-// find gives a key's cell, locked, or nil.
+// find returns a key's cell, locked, or nil.
 func (s *System) find(key Key) *cell {
 	sh := s.shard(key)
 	for {
@@ -238,11 +237,11 @@ func (s *System) find(key Key) *cell {
 		if !c.gone {
 			return c
 		}
-		c.mu.Unlock() // it left the map before its lock was free
+		c.mu.Unlock() // the cell left the map meanwhile
 	}
 }
 
-// enter gives a key's cell, locked, and makes it if there is none.
+// enter returns a key's cell, locked, and makes it if there is none.
 func (s *System) enter(key Key) (*cell, error) {
 	for {
 		if c := s.find(key); c != nil {
@@ -259,8 +258,8 @@ func (s *System) enter(key Key) (*cell, error) {
 	}
 }
 
-// create puts a new cell in its place, locked and still without a life. It gives nil
-// if another goroutine was faster.
+// create makes a new cell, locked and still without a life. It returns nil if another
+// goroutine was faster.
 func (s *System) create(key Key) (*cell, error) {
 	sh := s.shard(key)
 	sh.mu.Lock()
@@ -294,13 +293,13 @@ func (s *System) create(key Key) (*cell, error) {
 	return c, nil
 }
 
-// forgotten tells whether an actor that backed off starts afresh.
+// forgotten reports whether the failures of an actor that backed off no longer count.
 func (s *System) forgotten(r rest, now time.Time) bool {
 	return now.Sub(r.until) >= s.opts.Backoff.Reset
 }
 
-// sweep looks at a few records and drops those that are forgotten. It runs for each
-// record that is made and more, so that they don't pile up.
+// sweep checks a few records and drops those that no longer count. It runs at least once
+// for each new record, so that records do not accumulate.
 func (s *System) sweep(sh *shard, now time.Time) {
 	looked := 0
 	for key, r := range sh.resting {
@@ -313,8 +312,8 @@ func (s *System) sweep(sh *shard, now time.Time) {
 	}
 }
 
-// discard takes a cell, whose lock the caller holds, out of its map. With r it leaves
-// a record that its actor backs off.
+// discard removes a cell, whose lock the caller holds, from its map. If r is not nil, it leaves
+// r as the record of an actor that backs off.
 func (s *System) discard(c *cell, r *rest) {
 	sh := s.shard(c.key)
 	sh.mu.Lock()

@@ -6,21 +6,21 @@ import (
 	"slices"
 )
 
-// What to do when an inbox has no place. Whoever reads messages off a socket waits until there is
-// one, and reads no more meanwhile: SendOrWait. What cannot wait, because it belongs
-// to something that is in the actor's hands already, goes past the limit: Push.
+// What happens if an inbox is full. A reader of a socket waits until there is a place, and reads no more
+// meanwhile: SendOrWait. A message that cannot wait, because it belongs to something that the actor has in
+// work, ignores the limit: Push.
 //
-// A message that waits is put into the inbox by whoever makes a place there, so nobody who comes later is faster. Those that wait are looked
-// at in the order in which they came.
+// The goroutine that makes a place also puts a waiting message there, so a later message cannot be faster.
+// Waiting messages are tried in the order in which they came.
 
-// limit is what Options say.
+// limit returns the limit of Options.
 func (s *System) limit() limit { return limit{s.opts.MailboxSize, s.opts.MailboxBytes} }
 
-// unlimited is the limit of an inbox for what goes past it.
+// unlimited returns the limit for messages that ignore it.
 func unlimited() limit { return limit{math.MaxInt, math.MaxInt} }
 
-// Push is Send for a message that must not be lost because others have filled the inbox: MailboxSize
-// and MailboxBytes do not hold for it. The caller bounds how many there can be.
+// Push is Send for a message that must not be refused because others have filled the inbox. It ignores MailboxSize and
+// MailboxBytes. The caller must bound the number of such messages.
 func (s *System) Push(key Key, msg any, reply func(v any, err error)) error {
 	e := envelope(msg)
 	e.reply = reply
@@ -35,13 +35,14 @@ type Waiting struct {
 	err  error // set before over is closed
 }
 
-// Over is closed when the message waits no more.
+// Over returns a channel that is closed when the message no longer waits.
 func (w *Waiting) Over() <-chan struct{} { return w.over }
 
-// Err is why the message was not queued, nil if it was. It is called after Over has been closed.
+// Err returns why the message was not queued, or nil if it was. It may be called after Over has been closed.
 func (w *Waiting) Err() error { return w.err }
 
-// TakeBack reports whether the message still waits, and takes it back then: it is not sent, and its reply function not called.
+// TakeBack takes the message back if it still waits, and reports whether it did. The message is then not sent, and its
+// reply function is not called.
 func (w *Waiting) TakeBack() bool {
 	c := w.cell
 	c.mu.Lock()
@@ -54,13 +55,13 @@ func (w *Waiting) TakeBack() bool {
 	return true
 }
 
-// end says that a message waits no more. The cell's lock is held.
+// end notes that a message no longer waits. The cell's lock is held.
 func (w *Waiting) end(err error) {
 	w.err = err
 	close(w.over)
 }
 
-// SendOrWait is Send, but a message for which the inbox has no place waits for one. Then w is not nil.
+// SendOrWait is Send, but if the inbox has no place for the message, the message waits for one. Then w is not nil.
 func (s *System) SendOrWait(key Key, msg any, reply func(v any, err error)) (w *Waiting, err error) {
 	e := envelope(msg)
 	e.reply = reply
@@ -84,8 +85,8 @@ func (s *System) sendOrWait(key Key, e *Envelope) (*Waiting, error) {
 	return w, nil
 }
 
-// RequestWhenVacant is Request, but a message for which the inbox has no place waits for one, until ctx ends: that is ErrOverloaded. placed is
-// called once, when the message waits no more.
+// RequestWhenVacant is Request, but if the inbox has no place for the message, the message waits for one. If ctx ends first, the error is
+// ErrOverloaded. placed is called once, when the message no longer waits.
 func (s *System) RequestWhenVacant(ctx context.Context, key Key, msg any, placed func()) (any, error) {
 	c := s.calls.Get().(*call)
 	e := envelope(msg)
@@ -110,7 +111,7 @@ func (s *System) RequestWhenVacant(ctx context.Context, key Key, msg any, placed
 	return s.await(ctx, c)
 }
 
-// vacate queues what waits for a place, as far as there is one. The lock is held.
+// vacate queues the waiting messages for which there is a place now. The lock is held.
 func (c *cell) vacate() {
 	if len(c.waiting) == 0 {
 		return
@@ -133,7 +134,7 @@ func (c *cell) vacate() {
 	}
 }
 
-// refuseWaiting queues all that waits, because the queue is about to be refused. The lock is held.
+// refuseWaiting queues all waiting messages, because the queue is about to be refused. The lock is held.
 func (c *cell) refuseWaiting() {
 	for _, w := range c.waiting {
 		w.end(c.enqueue(w.e, unlimited()))

@@ -2,26 +2,26 @@ package actor
 
 import "sync"
 
-// keepWorkers is how many goroutines wait for their next run.
+// keepWorkers is the maximum number of goroutines that wait for their next run.
 const keepWorkers = 16
 
-// workers runs actors on goroutines that are used again. SQLite's calls are deep, and
-// a new goroutine would grow its stack, copying it several times, in every run: that
-// was a tenth of a whole durable action.
+// workers runs actors on reused goroutines. SQLite's calls are deep, so a new goroutine
+// would grow and copy its stack several times in every run. That was a tenth of the
+// time of a durable action.
 type workers struct {
 	mu     sync.Mutex
-	idle   []chan func() // who waits; the last one came last, and its stack is the warmest
+	idle   []chan func() // waiting goroutines; the last one was used last, and its stack is in the cache
 	closed bool
 }
 
-// schedule has run called by some goroutine, soon.
+// schedule makes a goroutine call run soon.
 func (w *workers) schedule(run func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n := len(w.idle); n > 0 {
 		next := w.idle[n-1]
 		w.idle = w.idle[:n-1]
-		next <- run // does not block: it has room for one, and is in idle when it is empty
+		next <- run // does not block: the channel has room for one, and is empty while in idle
 		return
 	}
 	go w.work(run) // ends when enough others wait, or the system is shut down
@@ -48,7 +48,7 @@ func (w *workers) wait(next chan func()) bool {
 	return true
 }
 
-// close ends those who wait; the others end behind their runs.
+// close ends the waiting goroutines. The others end after their runs.
 func (w *workers) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
