@@ -1,8 +1,8 @@
 package main
 
 // How the commands for operators reach a host: by HTTP over a Unix socket in the data
-// directory, which only its owner may open; or, where no server runs, by the same HTTP
-// within the process.
+// directory, which only its owner may open. If no server runs, the same HTTP goes over a
+// pipe within the process.
 
 import (
 	"context"
@@ -28,12 +28,12 @@ import (
 // socketName is the socket's name in the data directory.
 const socketName = "den.sock"
 
-// errorTrailer carries an error that came when a part of the answer had been sent. A client takes 4 KiB of
-// trailers.
+// errorTrailer is the trailer with an error that occurred after a part of the answer had been sent. A client
+// accepts 4 KiB of trailers.
 const errorTrailer = "Den-Error"
 
-// listenAdmin opens the socket. The directory is locked, so one that is there is of a
-// process that has gone.
+// listenAdmin opens the socket. Because the directory is locked, an existing socket belongs to a
+// process that has ended.
 func listenAdmin(data string) (net.Listener, error) {
 	path := filepath.Join(data, socketName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -50,7 +50,7 @@ func listenAdmin(data string) (net.Listener, error) {
 	return l, nil
 }
 
-// newAdmin makes the server that answers operators. Serve ends with Close.
+// newAdmin returns the server that answers operators. Its Serve ends with Close.
 func newAdmin(host *room.Host, log *slog.Logger) *http.Server {
 	a := admin{host}
 	mux := http.NewServeMux()
@@ -73,7 +73,7 @@ func keyOf(r *http.Request) room.Key {
 	return room.Key{Namespace: q.Get("namespace"), Room: q.Get("room")}
 }
 
-// pointOf reads a point in history; there is none in most requests.
+// pointOf reads the point in history of a request. there is false if it has none.
 func pointOf(r *http.Request) (p room.Point, there bool, err error) {
 	if text := r.URL.Query().Get("seq"); text != "" {
 		there = true
@@ -92,7 +92,7 @@ func pointOf(r *http.Request) (p room.Point, there bool, err error) {
 	return p, there, err
 }
 
-// badSeq says what a seq looks like; of a client's cursor, which one it names.
+// badSeq returns the error for a text that is not a seq. For a client's cursor it says which seq that is.
 func badSeq(text string) error {
 	_, last, _ := strings.Cut(text, ".")
 	if seq, err := strconv.ParseUint(last, 36, 63); err == nil && seq > 0 {
@@ -166,7 +166,7 @@ func (a admin) restore(w http.ResponseWriter, r *http.Request) {
 func (a admin) rewind(w http.ResponseWriter, r *http.Request) {
 	at, there, err := pointOf(r)
 	if err == nil && !there {
-		err = errors.New("there is no point in time to go back to")
+		err = errors.New("the request has no point in time to go back to")
 	}
 	path := ""
 	if err == nil {
@@ -203,7 +203,7 @@ func receive(path string, from io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// answerKept tells where the file that was replaced is kept, and whether anybody can reach the room.
+// answerKept answers where the replaced file is kept, and notes if nobody can reach the room.
 func (a admin) answerKept(w http.ResponseWriter, r *http.Request, kept string, err error) {
 	if err != nil {
 		refuse(w, err)
@@ -213,11 +213,11 @@ func (a admin) answerKept(w http.ResponseWriter, r *http.Request, kept string, e
 	if namespace := keyOf(r).Namespace; !a.serves(namespace) {
 		answer["note"] = fmt.Sprintf("this den does not serve the namespace %s: nobody reaches the room until a program does", namespace)
 	}
-	json.NewEncoder(w).Encode(answer) // an error is the client's, who has gone
+	json.NewEncoder(w).Encode(answer) // an error means that the client is gone
 }
 
-// serves reports whether a namespace is known: to a server by being registered; without a server nothing is, and
-// it is one of the fixtures.
+// serves reports whether a namespace is known. A server has registered its namespaces. Without a server none is
+// registered, and those of the example rooms are known.
 func (a admin) serves(namespace string) bool {
 	return a.host.HasNamespace(namespace) || len(a.host.Namespaces()) == 0 && namespace == todo.Namespace
 }
@@ -234,21 +234,21 @@ func refuse(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), status)
 }
 
-// oneLine is an error as a trailer can hold it.
+// oneLine returns an error in a form that fits into a trailer.
 func oneLine(err error) string {
 	const most = 2 << 10
 	text := strconv.QuoteToASCII(err.Error())
 	return text[:min(len(text), most)]
 }
 
-// An operator is the commands' side: HTTP to a server that runs, or within the process.
+// An operator is the client side of the commands: HTTP to a running server, or within the process.
 type operator struct {
 	client *http.Client
 	close  func() error
 }
 
-// connect reaches the server of a data directory; where none runs it opens the directory
-// itself, and lets prepare see the host. Namespaces need not be known to this program.
+// connect connects to the server of a data directory. If none runs, it opens the directory itself and
+// calls prepare with the host. This program need not know the namespaces.
 func connect(ctx context.Context, data string, prepare func(*room.Host) error) (*operator, error) {
 	path := filepath.Join(data, socketName)
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -305,7 +305,7 @@ func (p *pipe) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// Accept is net.Listener's.
+// Accept implements net.Listener.
 func (p *pipe) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
@@ -315,13 +315,13 @@ func (p *pipe) Accept() (net.Conn, error) {
 	}
 }
 
-// Close is net.Listener's. It is called once, by the server.
+// Close implements net.Listener. The server calls it once.
 func (p *pipe) Close() error { close(p.ended); return nil }
 
-// Addr is net.Listener's.
+// Addr implements net.Listener.
 func (p *pipe) Addr() net.Addr { return &net.UnixAddr{Name: "within the process", Net: "unix"} }
 
-// call sends a request and gives the answer's body, or the error that it is.
+// call sends a request and returns the answer. An answer with another status than 200 becomes an error.
 func (o *operator) call(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://den"+path+"?"+query.Encode(), body)
 	if err != nil {
@@ -342,7 +342,7 @@ func (o *operator) call(ctx context.Context, method, path string, query url.Valu
 	return nil, &refusal{res.StatusCode, string(text)}
 }
 
-// A refusal is an error of the host's.
+// A refusal is an error that the host returned.
 type refusal struct {
 	status int
 	text   string
@@ -350,8 +350,8 @@ type refusal struct {
 
 func (r *refusal) Error() string { return trimmed(r.text) + hints[r.status] }
 
-// hints say what to do.
+// hints say what an operator can do, by status.
 var hints = map[int]string{
-	http.StatusNotFound: " (den rooms lists those that there are)",
+	http.StatusNotFound: " (den rooms lists the rooms)",
 	http.StatusConflict: " (-replace puts the import in its place)",
 }

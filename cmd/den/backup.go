@@ -1,6 +1,6 @@
 package main
 
-// The commands for operators: what they take, and what they say.
+// The commands for operators: their arguments and output.
 
 import (
 	"context"
@@ -28,22 +28,22 @@ type task struct {
 	rebuild               bool
 	all, json             bool // of compact
 
-	output io.Writer // what the command is asked for
-	notes  io.Writer // what it tells besides
+	output io.Writer // for the command's result
+	notes  io.Writer // for everything else
 }
 
-// taskUsage is what the commands take, and an example of each.
+// taskUsage has the usage of each command, with examples.
 var taskUsage = map[string]string{
 	"rooms":   "rooms [-data DIR]\n\n  Lists the rooms, names percent-encoded.\n",
-	"alarms":  "alarms [-data DIR] [-rebuild]\n\n  Lists the rooms' alarms: room, name, when it is due, which try that is, cron expression and zone.\n",
+	"alarms":  "alarms [-data DIR] [-rebuild]\n\n  Lists the rooms' alarms: room, name, time of the next run, number of the try, cron expression and zone.\n",
 	"backup":  "backup [-data DIR] [-force] [-at TIME | -seq N] NAMESPACE/ROOM FILE\n\n  den backup todos/kitchen kitchen.db\n  den backup -at 2026-11-20T10:00:00Z todos/kitchen as-it-was.db\n",
 	"restore": "restore [-data DIR] NAMESPACE/ROOM FILE\n       den restore [-data DIR] -at TIME | -seq N NAMESPACE/ROOM\n\n  den restore todos/kitchen kitchen.db\n  den restore -at 2026-11-20T10:00:00Z todos/kitchen\n",
 	"export":  "export [-data DIR] [-force] [-format sql|jsonl] NAMESPACE/ROOM [FILE]\n\n  den export todos/kitchen | sqlite3 kitchen-copy.db\n  den export -format jsonl todos/kitchen kitchen.jsonl\n",
-	"compact": "compact [-data DIR] [-json] NAMESPACE/ROOM | NAMESPACE | -all\n\n  Gives the disk what rooms have deleted: writes a room's file again without its free pages; of a namespace or of all\n  rooms, the files of which more than half and more than 1 MiB is free. A server does that by itself when such a room sleeps.\n\n  den compact todos/kitchen\n  den compact -json -all\n",
+	"compact": "compact [-data DIR] [-json] NAMESPACE/ROOM | NAMESPACE | -all\n\n  Writes a room's file again without its free pages. With a namespace or -all, does so for the files of which more than half\n  and more than 1 MiB is free. A server does that by itself when such a room sleeps.\n\n  den compact todos/kitchen\n  den compact -json -all\n",
 	"import":  "import [-data DIR] [-replace] NAMESPACE/ROOM [FILE]\n\n  den import todos/kitchen kitchen.jsonl\n",
 }
 
-// runTask runs one of them. The room's name is percent-encoded, as in a URL.
+// runTask runs the command name. Rooms' names in args are percent-encoded, as in a URL.
 func runTask(ctx context.Context, name string, args []string, getenv func(string) string) error {
 	t := &task{output: os.Stdout, notes: os.Stderr}
 	rest, err := t.parse(name, args, getenv)
@@ -52,7 +52,7 @@ func runTask(ctx context.Context, name string, args []string, getenv func(string
 	}
 	o, err := connect(ctx, t.data, func(host *room.Host) error {
 		if name != "rooms" && name != "alarms" && name != "compact" {
-			return nil // only files are worked on, and no program runs
+			return nil // the command works only on files and needs no namespaces
 		}
 		return registerAll(host, t.data)
 	})
@@ -69,18 +69,18 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	if data == "" {
 		data = "data"
 	}
-	flags.StringVar(&t.data, "data", data, "`directory` of the rooms' databases (DEN_DATA); a server that runs there is asked to do it")
+	flags.StringVar(&t.data, "data", data, "`directory` of the rooms' databases (DEN_DATA); if a server runs there, it does the work")
 	most := map[string]int{"rooms": 0, "alarms": 0, "backup": 2, "restore": 2, "export": 2, "import": 2, "compact": 1}[name]
 	switch name {
 	case "backup", "export":
-		flags.BoolVar(&t.force, "force", false, "write over a FILE that is there")
+		flags.BoolVar(&t.force, "force", false, "overwrite an existing FILE")
 	case "compact":
-		flags.BoolVar(&t.all, "all", false, "all rooms that are worth it")
+		flags.BoolVar(&t.all, "all", false, "all rooms with enough free space")
 		flags.BoolVar(&t.json, "json", false, "print a JSON object for each room")
 	case "alarms":
-		flags.BoolVar(&t.rebuild, "rebuild", false, "make the index of alarms again from the rooms' files before it is listed")
+		flags.BoolVar(&t.rebuild, "rebuild", false, "first make the index of alarms again from the rooms' files")
 	case "import":
-		flags.BoolVar(&t.replace, "replace", false, "put it in the place of a room that is there; the old file is kept")
+		flags.BoolVar(&t.replace, "replace", false, "replace an existing room; the old file is kept")
 	}
 	if name == "export" {
 		flags.StringVar(&t.format, "format", "sql", "sql or jsonl")
@@ -123,7 +123,8 @@ func (t *task) parse(name string, args []string, getenv func(string) string) (re
 	return flags.Args(), nil
 }
 
-// checkPoint refuses two points in the history, and a point that is empty: a variable of a script may not be set.
+// checkPoint refuses two points in the history. It also refuses an empty one, which a script passes if its variable is
+// not set.
 func (t *task) checkPoint(flags *flag.FlagSet) error {
 	given := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -187,7 +188,7 @@ func parseKey(text string) (room.Key, error) {
 	return room.Key{Namespace: namespace, Room: name}, nil
 }
 
-// fetch copies an answer.
+// fetch copies the answer to a request.
 func (t *task) fetch(ctx context.Context, o *operator, path string, query url.Values, to io.Writer) error {
 	res, err := o.call(ctx, http.MethodGet, path, query, nil)
 	if err != nil {
@@ -205,23 +206,23 @@ func (t *task) fetch(ctx context.Context, o *operator, path string, query url.Va
 	return nil
 }
 
-// fetchFile writes an answer into a file, which appears whole and synced or not at all. Of several commands
-// that want the same file at the same time, one gets it.
+// fetchFile writes an answer into a file, which appears whole and synced or not at all. If several commands
+// write the same file at the same time, one succeeds.
 func (t *task) fetchFile(ctx context.Context, o *operator, path string, query url.Values, file string) error {
 	file = filepath.Clean(file)
 	if err := room.Outside(t.data, file); err != nil {
 		return err
 	}
 	switch info, err := os.Lstat(file); {
-	case err == nil && !info.Mode().IsRegular(): // a device, say, would be replaced by a file
-		return fmt.Errorf("%s: %w and no regular file", file, fs.ErrExist)
+	case err == nil && !info.Mode().IsRegular(): // otherwise a device would be replaced by a file
+		return fmt.Errorf("%s: %w and is not a regular file", file, fs.ErrExist)
 	case err == nil && !t.force:
 		return exists(file)
 	}
 	if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: the directory %s does not exist: make it first", file, filepath.Dir(file))
+		return fmt.Errorf("%s: the directory %s does not exist; make it first", file, filepath.Dir(file))
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".part-*") // its owner's alone
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".part-*") // only its owner may read it
 	if err != nil {
 		return err
 	}
@@ -243,7 +244,7 @@ func exists(file string) error {
 	return fmt.Errorf("%s: %w (-force writes over it)", file, fs.ErrExist)
 }
 
-// publish gives a file its name. Without -force nothing must have it.
+// publish gives a file its name. Without -force it fails if the name is taken.
 func (t *task) publish(temp, file string) error {
 	if t.force {
 		return os.Rename(temp, file)
@@ -255,14 +256,14 @@ func (t *task) publish(temp, file string) error {
 	case errors.Is(err, fs.ErrExist):
 		return exists(file)
 	}
-	// A file system without links: two at the same moment may both get the name.
+	// The file system has no links. Two commands at the same moment may both get the name.
 	if _, err := os.Lstat(file); err == nil {
 		return exists(file)
 	}
 	return os.Rename(temp, file)
 }
 
-// send sends a file, "" for none and "-" for the standard input.
+// send sends a file, the standard input if file is "-", or nothing if file is "".
 func (t *task) send(ctx context.Context, o *operator, path string, query url.Values, file string) error {
 	var body io.Reader
 	p := &progress{notes: t.notes, of: -1}
@@ -272,7 +273,7 @@ func (t *task) send(ctx context.Context, o *operator, path string, query url.Val
 		body = io.TeeReader(os.Stdin, p)
 	default:
 		if info, err := os.Stat(file + "-wal"); err == nil && info.Size() > 0 {
-			return fmt.Errorf("%s-wal has transactions that are not in %[1]s: put them in with: sqlite3 %[1]s \".backup whole.db\", and give whole.db", file)
+			return fmt.Errorf("%s-wal has transactions that are not in %[1]s: run sqlite3 %[1]s \".backup whole.db\", and use whole.db", file)
 		}
 		f, err := os.Open(file)
 		if err != nil {
@@ -303,19 +304,19 @@ func (t *task) send(ctx context.Context, o *operator, path string, query url.Val
 	return nil
 }
 
-// progressEvery is how often a long transfer says how far it is.
+// progressEvery is the interval at which a long transfer reports its progress.
 const progressEvery = 2 * time.Second
 
-// A progress tells of what takes long, a line at a time.
+// A progress reports the progress of a long transfer, a line at a time.
 type progress struct {
 	notes io.Writer
 	done  int64
-	of    int64 // -1: not known
+	of    int64 // -1 if it is not known
 	last  time.Time
 	told  bool
 }
 
-// Write counts.
+// Write counts the bytes of a transfer.
 func (p *progress) Write(b []byte) (int, error) {
 	now := time.Now()
 	if p.last.IsZero() {
@@ -344,14 +345,14 @@ func (p *progress) end() {
 	}
 }
 
-// trimmed is a text without the line's end.
+// trimmed returns a text without white space around it.
 func trimmed(s string) string { return strings.TrimSpace(s) }
 
-// unknown is the handler of rooms whose program is another one: their files are looked at,
-// and nothing of them runs.
+// unknown is the handler for rooms of another program. Their files are read, and none of their code
+// runs.
 type unknown struct{ room.Base }
 
-// registerAll makes the namespaces of a data directory known, so that they can be listed.
+// registerAll registers the namespaces of a data directory, so that they can be listed.
 func registerAll(host *room.Host, data string) error {
 	entries, err := os.ReadDir(data)
 	if err != nil {
@@ -364,7 +365,7 @@ func registerAll(host *room.Host, data string) error {
 		}
 	}
 	for _, name := range names {
-		_ = host.Register(name, func() room.Handler { return new(unknown) }) // another directory: no rooms
+		_ = host.Register(name, func() room.Handler { return new(unknown) }) // fails for a directory that is not a namespace
 	}
 	return nil
 }

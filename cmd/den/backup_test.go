@@ -207,8 +207,8 @@ func TestSlips(t *testing.T) {
 		{[]string{"backup", "-at", "2026-11-20T10:00:00Z", "-seq", "1", "todos/a", filepath.Join(dir, "b.db")}, "give one of them"},
 		{[]string{"backup", "-at", "", "todos/a", filepath.Join(dir, "b.db")}, "-at is empty"},
 		{[]string{"restore", "-seq", "", "todos/a"}, "-seq is empty"},
-		{[]string{"backup", "-force", "todos/a", dir}, "no regular file"},
-		{[]string{"export", "-force", "todos/a", dir}, "no regular file"},
+		{[]string{"backup", "-force", "todos/a", dir}, "is not a regular file"},
+		{[]string{"export", "-force", "todos/a", dir}, "is not a regular file"},
 	} {
 		if _, err := den(t, data, slip.args...); err == nil || !strings.Contains(err.Error(), slip.want) {
 			t.Errorf("%v: %v", slip.args, err)

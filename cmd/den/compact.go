@@ -1,6 +1,6 @@
 package main
 
-// den compact: the files of rooms that have deleted much are written again without what is free in them.
+// den compact: the files of rooms that have deleted much are written again without their free pages.
 
 import (
 	"context"
@@ -15,15 +15,15 @@ import (
 	"github.com/denrooms/den/room"
 )
 
-// compacted is what is said of a room, as a line of JSON.
+// compacted is the result for one room, a line of JSON.
 type compacted struct {
-	Room   string `json:"room"`   // as in the other commands, percent-encoded; the namespace alone: its rooms could not be listed
+	Room   string `json:"room"`   // percent-encoded, as in the other commands; only the namespace if its rooms could not be listed
 	Before int64  `json:"before"` // bytes of its file
 	After  int64  `json:"after"`
 	Error  string `json:"error,omitempty"`
 }
 
-// line is what is said without -json, "" for a room that was left as it is.
+// line returns the output without -json. It is "" for a room that was not changed.
 func (c compacted) line() string {
 	if c.After == c.Before {
 		return ""
@@ -31,7 +31,8 @@ func (c compacted) line() string {
 	return fmt.Sprintf("%s: %d bytes before, %d now\n", c.Room, c.Before, c.After)
 }
 
-// compact compacts a room, or those of a namespace or of all for which it is worth it. The answer has a line for each.
+// compact compacts a room, or those of a namespace, or of all namespaces, that have enough free space. The answer has a
+// line for each room.
 func (a admin) compact(w http.ResponseWriter, r *http.Request) {
 	key, out := keyOf(r), json.NewEncoder(w)
 	if key.Room != "" {
@@ -40,7 +41,7 @@ func (a admin) compact(w http.ResponseWriter, r *http.Request) {
 			refuse(w, err)
 			return
 		}
-		out.Encode(compactedOf(key, done, nil)) // an error is the client's, who has gone
+		out.Encode(compactedOf(key, done, nil)) // an error means that the client is gone
 		return
 	}
 	namespaces := a.host.Namespaces()
@@ -74,10 +75,10 @@ func compactedOf(key room.Key, done room.Compacted, err error) compacted {
 	return c
 }
 
-// errNotAllCompacted: what went wrong has been said, room by room.
+// errNotAllCompacted is the error of a command that has printed the error of each room.
 var errNotAllCompacted = errors.New("not all rooms were compacted")
 
-// compact is the command. of is a room, a namespace, or "" for all.
+// compact runs den compact. of is a room, a namespace, or "" for all.
 func (t *task) compact(ctx context.Context, o *operator, of string) error {
 	if (of == "") != t.all {
 		return errors.New("compact: want a room, a namespace, or -all; see den compact -h")
@@ -101,7 +102,7 @@ func (t *task) compact(ctx context.Context, o *operator, of string) error {
 	return t.tellCompacted(res.Body)
 }
 
-// tellCompacted says what the answer says.
+// tellCompacted prints the answer.
 func (t *task) tellCompacted(answer io.Reader) error {
 	rooms, smaller, freed, failed := 0, 0, int64(0), error(nil)
 	lines, out := json.NewDecoder(answer), json.NewEncoder(t.output)

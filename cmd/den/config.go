@@ -16,7 +16,7 @@ import (
 	"github.com/denrooms/den/room"
 )
 
-// config is what the flags and the environment say.
+// config has the values of the flags and the environment.
 type config struct {
 	addr    string
 	data    string
@@ -35,7 +35,7 @@ type config struct {
 // leastMemory is the smallest -memory with which clients can be served.
 const leastMemory = 16 << 20
 
-// unknownCommand is the error for an argument that is no flag.
+// unknownCommand returns the error for an argument that is not a flag.
 func unknownCommand(name string) error {
 	if taskUsage[name] != "" || slices.Contains([]string{"migrate", "verify", "log", "version"}, name) {
 		return fmt.Errorf("the command comes first: den %s [flags]", name)
@@ -54,19 +54,19 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 		}
 		return fallback
 	}
-	flags.StringVar(&c.addr, "addr", env("DEN_ADDR", "localhost:8787"), "`address` to listen on; port 0 takes a free one (DEN_ADDR)")
+	flags.StringVar(&c.addr, "addr", env("DEN_ADDR", "localhost:8787"), "`address` to listen on; port 0 selects a free port (DEN_ADDR)")
 	flags.StringVar(&c.data, "data", env("DEN_DATA", "data"), "`directory` of the rooms' databases (DEN_DATA)")
 	flags.StringVar(&origins, "origins", env("DEN_ORIGINS", ""), "`origins` of other hosts' pages that may reach rooms, comma-separated, like https://app.example.com (DEN_ORIGINS)")
-	flags.StringVar(&hosts, "hosts", env("DEN_HOSTS", ""), "`names` by which clients call this server, comma-separated, like rooms.example.com. On a loopback address it takes no others but localhost; elsewhere, without names, all (DEN_HOSTS)")
+	flags.StringVar(&hosts, "hosts", env("DEN_HOSTS", ""), "`names` of this server in clients' URLs, comma-separated, like rooms.example.com. Without names, a server on a loopback address accepts only localhost, and any other server every name (DEN_HOSTS)")
 	flags.StringVar(&proxies, "trusted-proxies", env("DEN_TRUSTED_PROXIES", ""), "`addresses` of proxies whose X-Forwarded-Host, -Proto and -For are believed, comma-separated, like 127.0.0.1 or 10.0.0.0/8 (DEN_TRUSTED_PROXIES)")
 	flags.StringVar(&durability, "durability", env("DEN_DURABILITY", "durable"), "what survives a power cut: durable, relaxed or files (DEN_DURABILITY)")
-	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "a `duration` like 10s: how long a room has nothing to do before it sleeps; never: it does not (DEN_IDLE)")
-	flags.StringVar(&awake, "max-awake", env("DEN_MAX_AWAKE", "0"), "how many rooms may be awake; 0: 2048, or what the process's descriptors allow (DEN_MAX_AWAKE)")
-	flags.StringVar(&memory, "memory", env("DEN_MEMORY", "0"), "how many `bytes` of messages may wait in the server, like 512MiB or 2GiB; 0: half of what the machine or the cgroup has (DEN_MEMORY)")
+	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "a `duration` like 10s after which an idle room sleeps, or never (DEN_IDLE)")
+	flags.StringVar(&awake, "max-awake", env("DEN_MAX_AWAKE", "0"), "how many rooms may be awake; 0 means 2048, or what the process's descriptors allow (DEN_MAX_AWAKE)")
+	flags.StringVar(&memory, "memory", env("DEN_MEMORY", "0"), "how many `bytes` of messages may wait in the server, like 512MiB or 2GiB; 0 means half of what the machine or the cgroup has (DEN_MEMORY)")
 	flags.StringVar(&level, "log-level", env("DEN_LOG_LEVEL", "info"), "debug, info, warn or error (DEN_LOG_LEVEL)")
 	flags.StringVar(&c.format, "log-format", env("DEN_LOG_FORMAT", "text"), "text or json (DEN_LOG_FORMAT)")
 	flags.Usage = func() {
-		fmt.Fprint(output, "Den serves rooms: each an actor with a SQLite database of its own.\n\nUsage: den [flags] | den rooms|alarms|backup|restore|export|import|compact|migrate|verify|log [flags] | den version\nden COMMAND -h tells more of a command\n\n")
+		fmt.Fprint(output, "Den serves rooms. Each is an actor with a SQLite database of its own.\n\nUsage: den [flags] | den rooms|alarms|backup|restore|export|import|compact|migrate|verify|log [flags] | den version\nden COMMAND -h describes a command\n\n")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -119,7 +119,7 @@ func parseProxies(text string) ([]netip.Prefix, error) {
 	return list, nil
 }
 
-// units are the suffixes of a number of bytes, the longest first.
+// units are the suffixes of a number of bytes. The empty one is last, because it fits every text.
 var units = []struct {
 	suffix string
 	bytes  int64
@@ -141,7 +141,7 @@ func parseBytes(text string) (int64, error) {
 	return 0, errors.New("want a number of bytes, like 512MiB or 2GiB")
 }
 
-// parseList reads what is separated by commas.
+// parseList reads a comma-separated list.
 func parseList(text string) []string {
 	var list []string
 	for entry := range strings.SplitSeq(text, ",") {
@@ -152,7 +152,7 @@ func parseList(text string) []string {
 	return list
 }
 
-// parseDurability reads those that a server is for; room.Unsynced is for tests.
+// parseDurability reads a durability. It does not accept room.Unsynced, which is for tests.
 func parseDurability(text string) (room.Durability, error) {
 	switch text {
 	case "durable":
@@ -165,7 +165,7 @@ func parseDurability(text string) (room.Durability, error) {
 	return 0, fmt.Errorf("-durability %q: want durable, relaxed or files", text)
 }
 
-// parseIdle reads how long a room is idle before it sleeps; negative: for ever.
+// parseIdle reads the time after which an idle room sleeps. It returns a negative time for never.
 func parseIdle(text string) (time.Duration, error) {
 	if text == "never" {
 		return -1, nil

@@ -1,7 +1,7 @@
 package main
 
-// The commands that list rooms and alarms. One room that cannot be looked into does not end a list: it is told
-// of on the standard error, the others are listed, and the exit code is 1.
+// The commands that list rooms and alarms. A room that cannot be read does not end a list: its error goes to the
+// standard error, the others are listed, and the exit code is 1.
 
 import (
 	"bufio"
@@ -18,20 +18,20 @@ import (
 	"time"
 )
 
-// errorMark begins a line of a list that is an error, quoted. No namespace begins like this.
+// errorMark begins a line of a list with a quoted error. No namespace begins with it.
 const errorMark = "!"
 
-// errNotAllListed: what could not be listed has been said.
+// errNotAllListed is the error of a command that has printed the errors of a list.
 var errNotAllListed = errors.New("not all could be listed")
 
-// writeErrors writes the lines of an error into a list: that of errors.Join has several.
+// writeErrors writes an error into a list, line by line, because an error of errors.Join has several.
 func writeErrors(w io.Writer, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(w, "%s%s\n", errorMark, strconv.QuoteToASCII(line))
 	}
 }
 
-// rooms lists the rooms, a line each, sorted by namespace and name.
+// rooms lists the rooms, one a line, sorted by namespace and name.
 func (a admin) rooms(w http.ResponseWriter, r *http.Request) {
 	for _, namespace := range a.host.Namespaces() {
 		var lines []string
@@ -49,7 +49,7 @@ func (a admin) rooms(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// alarms lists the alarms, a line each.
+// alarms lists the alarms, one a line.
 func (a admin) alarms(w http.ResponseWriter, r *http.Request) {
 	for alarm, err := range a.host.Alarms(r.Context()) {
 		if err != nil {
@@ -104,7 +104,7 @@ func (t *task) list(ctx context.Context, o *operator, method, path string, query
 	}
 }
 
-// listAlarms is den alarms.
+// listAlarms runs den alarms.
 func (t *task) listAlarms(ctx context.Context, o *operator, query url.Values) error {
 	rebuilt := error(nil)
 	if t.rebuild {

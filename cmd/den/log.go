@@ -1,6 +1,6 @@
 package main
 
-// den log: what the commit log of a data directory lacks, and the way out where it cannot be had back.
+// den log: which files the commit log of a data directory lacks, and how to continue without them.
 
 import (
 	"errors"
@@ -17,26 +17,26 @@ import (
 const logUsage = `Usage: den log [-data DIR] [-abandon]
 
 Lists the files of the commit log that are missing, or so damaged that it is not known whose
-entries were there, and says which rooms that costs. No server may run on the directory.
+entries were there, and says which rooms are refused because of them. No server may run on the directory.
 
-With -abandon it says the same, and then gives these files up: the rooms go on without them. What
-was acknowledged to a room, and was in these files only, is lost. Take a copy of the directory before.
+With -abandon it prints the same and then gives these files up: the rooms continue without them. What
+was acknowledged and is only in these files is lost. Copy the directory first.
 
-The exit code is 0 if nothing is missing, or it was given up; 1 if something is missing; 2 if that could
-not be found out.
+The exit code is 0 if nothing is missing or what was missing is given up, 1 if something is missing, 2 if
+the command could not find out.
 
 `
 
-// whatIsLost says what it means that a file of the log is missing.
+// whatIsLost says what follows if a file of the log is missing.
 const whatIsLost = `Until they are put back these rooms are refused:
 - rooms that were in use when their process ended, and cannot show that nothing of theirs was there: den verify names them;
 - new rooms, if a crash left the file, because a room that was only in the log may be one of those that are missing.
 `
 
-// errLogIncomplete: what is missing has been said.
+// errLogIncomplete is the error of a command that has printed which files are missing.
 var errLogIncomplete = errors.New("log: the commit log is not complete; put the files back, or give them up with -abandon")
 
-// showLog is the subcommand.
+// showLog runs den log.
 func showLog(args []string, getenv func(string) string, out, help io.Writer) error {
 	flags := flag.NewFlagSet("den log", flag.ContinueOnError)
 	flags.SetOutput(help)
@@ -72,7 +72,7 @@ func showLog(args []string, getenv func(string) string, out, help io.Writer) err
 	return err
 }
 
-// tellOfLog says what is missing.
+// tellOfLog prints which files are missing.
 func tellOfLog(host *room.Host, out io.Writer) error {
 	lost := host.LostLog()
 	if len(lost) == 0 {
@@ -83,7 +83,7 @@ func tellOfLog(host *room.Host, out io.Writer) error {
 	return errLogIncomplete
 }
 
-// abandonLog gives it up.
+// abandonLog gives up the missing files.
 func abandonLog(host *room.Host, out io.Writer) error {
 	given, err := host.AbandonLog()
 	if err != nil {

@@ -1,14 +1,16 @@
-// Den serves the fixtures of Den: rooms to try, and to point a client at.
+// Den serves the example rooms of Den, and has commands for operators.
 //
 //	den [flags]     serve
-//	den migrate     take rooms through their migrations, see den migrate -h
+//	den migrate     run the rooms' migrations
 //	den version     print the version
-//	den alarms      list the rooms' alarms, see den alarms -h
-//	den log         say what the commit log lacks, and give it up, see den log -h
-//	den rooms, backup, restore, export, import, compact: work on rooms, see den backup -h
-//	den verify      check rooms, log and history, and change nothing, see den verify -h
+//	den rooms       list the rooms
+//	den alarms      list the rooms' alarms
+//	den backup, restore, export, import, compact: work on rooms
+//	den log         list the missing files of the commit log, and give them up
+//	den verify      check rooms, log and history without changing anything
 //
-// See -h for the flags and the environment variables that stand for them.
+// den -h lists the flags, with the environment variables that set their defaults. den COMMAND -h lists those of a
+// command.
 package main
 
 import (
@@ -66,7 +68,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	return server.run(ctx)
 }
 
-// version is the module's version, and the commit that it was built from.
+// version returns the module's version, and the commit from which it was built.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

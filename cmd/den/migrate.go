@@ -14,32 +14,32 @@ import (
 	"github.com/denrooms/den/room"
 )
 
-// A migration of a whole data directory, which no server has open. Rooms migrate by
-// themselves when they wake; this is for who wants to know before, or to be done with it.
+// den migrate: the migration of a whole data directory that no server has open. Rooms also migrate when they
+// wake. This command checks or migrates them earlier.
 
 const migrateUsage = `Usage: den migrate --status | --all [-data directory]
 
-Rooms are migrated when they wake. With --all every room of the directory is, one after
-another; one that fails does not stop the others. With --status nothing is changed.
-The exit code is 1 if a room failed, or is of another version of the program.
+Rooms are migrated when they wake. --all migrates every room of the directory, one after
+another; if one fails, the others follow. --status changes nothing.
+The exit code is 1 if a room failed or is of another version of the program.
 
 `
 
-// A migrator goes over all rooms of a host.
+// A migrator checks or migrates all rooms of a host.
 type migrator struct {
 	host     *room.Host
 	out      io.Writer
-	bar      io.Writer // nil where there is no terminal: a line for each hundred rooms instead
+	bar      io.Writer // nil if there is no terminal: then a line for each hundred rooms
 	rooms    int
 	done     int
 	pending  int
 	failures int
 }
 
-// errRoomsFailed: what went wrong has been said, room by room.
+// errRoomsFailed is the error of a command that has printed the error of each room.
 var errRoomsFailed = errors.New("not all rooms are in order")
 
-// migrate is the subcommand.
+// migrate runs den migrate.
 func migrate(ctx context.Context, args []string, getenv func(string) string, out, bar io.Writer, help io.Writer) error {
 	flags := flag.NewFlagSet("den migrate", flag.ContinueOnError)
 	flags.SetOutput(help)
@@ -48,7 +48,7 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, out
 		fallback = "data"
 	}
 	data := flags.String("data", fallback, "`directory` of the rooms' databases (DEN_DATA)")
-	status := flags.Bool("status", false, "tell how far the rooms have come")
+	status := flags.Bool("status", false, "print which rooms have migrations to come")
 	all := flags.Bool("all", false, "migrate all rooms")
 	flags.Usage = func() {
 		fmt.Fprint(help, migrateUsage)
@@ -77,14 +77,14 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, out
 	return errors.Join(err, closeHost(host))
 }
 
-// closeHost gives the directory back, whatever ended the work.
+// closeHost shuts the host down, even if the work's context has ended.
 func closeHost(h *room.Host) error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	return h.Shutdown(ctx)
 }
 
-// status tells how far the rooms have come.
+// status prints which rooms have migrations to come.
 func (m *migrator) status(ctx context.Context) error {
 	return m.each(ctx, func(key room.Key) error {
 		s, err := m.host.MigrationStatus(key)
@@ -104,14 +104,14 @@ func (m *migrator) status(ctx context.Context) error {
 	})
 }
 
-// all migrates the rooms.
+// all migrates all rooms.
 func (m *migrator) all(ctx context.Context) error {
 	return m.each(ctx, func(key room.Key) error { return m.host.Migrate(ctx, key) }, func() {
 		fmt.Fprintf(m.out, "%d rooms: %d up to date, %d failed\n", m.rooms, m.done-m.failures, m.failures)
 	})
 }
 
-// each does something with all rooms, and sums up.
+// each calls do for each room, and sum at the end.
 func (m *migrator) each(ctx context.Context, do func(room.Key) error, sum func()) error {
 	for _, namespace := range m.host.Namespaces() {
 		for _, err := range m.host.Rooms(ctx, namespace) {
@@ -144,7 +144,7 @@ func (m *migrator) each(ctx context.Context, do func(room.Key) error, sum func()
 	return nil
 }
 
-// name is the room's, or where that is not known the namespace's.
+// name returns the room's name, or the namespace's if the room is not known.
 func name(namespace string, key room.Key) string {
 	if key == (room.Key{}) {
 		return namespace
@@ -154,7 +154,7 @@ func name(namespace string, key room.Key) string {
 
 const barWidth = 40
 
-// progress draws the bar, or says every hundred rooms how far it is.
+// progress draws the bar, or prints a line for each hundred rooms.
 func (m *migrator) progress() {
 	total := max(m.rooms, m.done)
 	switch {
@@ -166,7 +166,7 @@ func (m *migrator) progress() {
 	}
 }
 
-// clear takes the bar away.
+// clear removes the bar.
 func (m *migrator) clear() {
 	if m.bar != nil {
 		fmt.Fprint(m.bar, "\r\x1b[K")
@@ -179,7 +179,7 @@ func (m *migrator) say(format string, args ...any) {
 	fmt.Fprintf(m.out, format+"\n", args...)
 }
 
-// terminal is f if somebody is looking at it.
+// terminal returns f if it is a terminal, and otherwise nil.
 func terminal(f *os.File) io.Writer {
 	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return nil

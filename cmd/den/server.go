@@ -14,22 +14,21 @@ import (
 	"github.com/denrooms/den/transport"
 )
 
-// shutdownTime is how long a stop may take before connections are cut.
+// shutdownTime is how long a stop may take before connections are cut off.
 const shutdownTime = 30 * time.Second
 
-// A server is a host, and the sockets and pages in front of it.
+// A server is a host with its listeners and HTTP servers.
 type server struct {
 	log      *slog.Logger
 	host     *room.Host
 	rooms    *transport.Handler
 	listener net.Listener
 	http     *http.Server
-	socket   net.Listener // for operators; nil where it could not be opened
+	socket   net.Listener // for operators; nil if it could not be opened
 	admin    *http.Server
 }
 
-// newServer opens the data directory and the address. Where it fails nothing is
-// left open.
+// newServer opens the data directory and the address. If it fails, it leaves nothing open.
 func newServer(c config, log *slog.Logger) (_ *server, err error) {
 	s := &server{log: log}
 	defer func() {
@@ -44,7 +43,7 @@ func newServer(c config, log *slog.Logger) (_ *server, err error) {
 		return nil, err
 	}
 	if s.socket, err = listenAdmin(c.data); err != nil {
-		log.Warn("the commands for operators do not reach this server", "err", err)
+		log.Warn("the commands for operators cannot reach this server", "err", err)
 	}
 	s.admin = newAdmin(s.host, log)
 	s.rooms, err = transport.NewHandler(s.host, transport.Options{
@@ -71,8 +70,8 @@ func newServer(c config, log *slog.Logger) (_ *server, err error) {
 	return s, nil
 }
 
-// run serves until ctx ends, then stops in good order: sockets get what is under
-// way and a 1001, rooms finish their work, databases close.
+// run serves until ctx ends. Then it stops in good order: rooms finish their work, sockets get
+// their last replies and a close with 1001, and databases are closed.
 func (s *server) run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.listener) }() // ends with Shutdown or Close
@@ -101,7 +100,7 @@ func (s *server) run(ctx context.Context) error {
 	return nil
 }
 
-// abandon closes what was opened, when there is nobody to wait for.
+// abandon closes what was opened, without waiting for clients.
 func (s *server) abandon() {
 	if s.listener != nil {
 		s.listener.Close()

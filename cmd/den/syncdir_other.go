@@ -2,5 +2,5 @@
 
 package main
 
-// syncDir does nothing: here a directory cannot be synced.
+// syncDir does nothing, because directories cannot be synced on this system.
 func syncDir(string) error { return nil }

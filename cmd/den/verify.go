@@ -1,6 +1,6 @@
 package main
 
-// den verify: whether a data directory is sound, found out without changing it.
+// den verify: checks whether a data directory is sound, without changing it.
 
 import (
 	"context"
@@ -17,9 +17,8 @@ import (
 
 const verifyUsage = `Usage: den verify [-data DIR] [-json] [-durability HOW] [NAMESPACE/ROOM ...]
 
-Checks all rooms of a directory that no server uses, or some, with the commit log and the history: what
-would they give if they were opened now, and is it sound. Nothing on the disk is changed. A line for each
-problem, and for what is worth knowing, then a summary.
+Opens all rooms of a directory that no server uses, or the named ones, in memory, and checks them with the commit log
+and the history. It changes nothing on the disk. It prints a line for each problem and each note, then a summary.
 
 The exit code is 0 if nothing is wrong, 1 if there are problems, 2 if the check could not run.
 
@@ -36,7 +35,7 @@ type codedError struct {
 
 func (e codedError) Unwrap() error { return e.error }
 
-// exitCode is what the process ends with.
+// exitCode returns the exit code for an error.
 func exitCode(err error) int {
 	if coded, is := errors.AsType[codedError](err); is {
 		return coded.code
@@ -44,22 +43,22 @@ func exitCode(err error) int {
 	return 1
 }
 
-// A verdict is what is printed with -json.
+// A verdict is the output with -json.
 type verdict struct {
 	Data         string  `json:"data"`
-	Sound        bool    `json:"sound"` // no problems, and the check came to its end
+	Sound        bool    `json:"sound"` // no problems, and the check finished
 	Rooms        int     `json:"rooms"`
 	Entries      int     `json:"entries"`      // of the log, of all rooms
 	Replayed     int     `json:"replayed"`     // transactions that files lack and the log has
-	Transactions int     `json:"transactions"` // of the history, walked back
+	Transactions int     `json:"transactions"` // transactions of the history that were undone
 	Problems     []found `json:"problems"`
 	Notes        []found `json:"notes"`
-	Error        string  `json:"error,omitempty"` // why the check did not come to its end
+	Error        string  `json:"error,omitempty"` // why the check did not finish
 }
 
 // found is a room.Finding.
 type found struct {
-	Room  string `json:"room,omitempty"` // as in the other commands, percent-encoded
+	Room  string `json:"room,omitempty"` // percent-encoded, as in the other commands
 	Path  string `json:"path"`
 	Check string `json:"check"`
 	Text  string `json:"text"`
@@ -73,7 +72,7 @@ func findingOf(f room.Finding) found {
 	return out
 }
 
-// line is the finding as a line; of a panic without its stack.
+// line returns the finding as a line. It leaves out the stack of a panic.
 func (f found) line(severity string) string {
 	of := f.Room
 	if of == "" {
@@ -83,7 +82,7 @@ func (f found) line(severity string) string {
 	return fmt.Sprintf("%s: %s: %s: %s", severity, of, f.Check, text)
 }
 
-// verify is the subcommand.
+// verify runs den verify.
 func verify(ctx context.Context, args []string, getenv func(string) string, out, help io.Writer) error {
 	o, asJSON, err := parseVerify(args, getenv, help)
 	if err != nil {
@@ -133,7 +132,7 @@ func parseVerify(args []string, getenv func(string) string, help io.Writer) (o r
 	}
 	flags.StringVar(&o.Dir, "data", env("DEN_DATA", "data"), "`directory` of the rooms' databases, which no server uses (DEN_DATA)")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
-	how := flags.String("durability", env("DEN_DURABILITY", "durable"), "what the server runs with: durable, relaxed or files (DEN_DURABILITY)")
+	how := flags.String("durability", env("DEN_DURABILITY", "durable"), "the server's durability: durable, relaxed or files (DEN_DURABILITY)")
 	flags.Usage = func() {
 		fmt.Fprint(help, verifyUsage)
 		flags.PrintDefaults()
