@@ -27,7 +27,7 @@ func breakBy(f func()) error {
 	return errBroken
 }
 
-// TestBrokenLife: the batch in work is refused where it had no answer, the life is
+// TestBrokenLife: the unanswered messages of the batch in work are refused, the life is
 // stopped, and what is queued is served by the next one.
 func TestBrokenLife(t *testing.T) {
 	for name, how := range breaks {
@@ -434,7 +434,7 @@ func TestSweepTakesFour(t *testing.T) {
 	}
 }
 
-// Of what a behavior has reported itself the log tells only who wants to know everything; a panic is
+// What a behavior has reported itself is logged only at Debug; a panic is
 // told all the same.
 func TestReportedFailures(t *testing.T) {
 	for _, c := range []struct {

@@ -84,7 +84,7 @@ func TestInboxOrder(t *testing.T) {
 	}
 }
 
-// A sender who comes after sixteen that flood the inbox is served within one turn of each, whether their messages
+// A sender that comes after sixteen that flood the inbox is served within one turn of each, whether their messages
 // are many or large.
 func TestInboxTurns(t *testing.T) {
 	const flooders = 16
@@ -223,7 +223,7 @@ func TestLast(t *testing.T) {
 	})
 }
 
-// TestInboxFavoursShortLines: who has one message waiting does not wait for those who have many, and they are not locked out by many
+// TestInboxFavoursShortLines: a sender with one message waiting does not wait for those with many, and these are not starved by many
 // who have one.
 func TestInboxFavoursShortLines(t *testing.T) {
 	var b inbox

@@ -82,7 +82,7 @@ func letters(from uint64, n int) (all []letter) {
 	return all
 }
 
-// TestWhatIsLeftTakesItsTurn: what Receive does not ask for stays in the mailbox, where a sender who comes meanwhile and has one message
+// TestWhatIsLeftTakesItsTurn: what Receive does not ask for stays in the mailbox. A sender that comes meanwhile with one message
 // does not wait for it.
 func TestWhatIsLeftTakesItsTurn(t *testing.T) {
 	none := func(func(int) []*Envelope) [][]*Envelope { return nil }

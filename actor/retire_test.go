@@ -96,7 +96,7 @@ func TestInvariantSingleWriterMessageAgainstRetire(t *testing.T) {
 	})
 }
 
-// TestRetireInWork: a life that is in work ends behind it, unless something has come by then.
+// TestRetireInWork: a life that has a batch in work ends after it, unless something has come by then.
 func TestRetireInWork(t *testing.T) {
 	for _, more := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {

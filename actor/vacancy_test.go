@@ -126,7 +126,7 @@ func TestRequestWhenVacant(t *testing.T) {
 	})
 }
 
-// What waits is refused as what is queued is, where the actor backs off, and with ErrStopped where the system is shut down.
+// Waiting messages are refused like queued ones if the actor backs off, and with ErrStopped if the system is shut down.
 func TestWaitingEnds(t *testing.T) {
 	for name, shut := range map[string]bool{"back-off": false, "shutdown": true} {
 		t.Run(name, func(t *testing.T) {

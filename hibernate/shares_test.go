@@ -245,7 +245,7 @@ func TestSharesIdle(t *testing.T) {
 }
 
 // TestSharesLook: a node whose goroutines are late while the process keeps processors busy is congested until they are not.
-// Where the delay has become the longest, that is told once.
+// slow is called once when the delay reaches its maximum.
 func TestSharesLook(t *testing.T) {
 	slowest := 0
 	s := NewShares(func() { slowest++ })

@@ -27,7 +27,7 @@ func ExampleError_AppendFrame() {
 	// Output: {"type":"error","rpc":true,"channel":"todos","id":"V1StGXR8","error":["field \"action\" must be an object at byte 55"],"code":"bad_message"}
 }
 
-// Rows are written into a frame one by one; a page ends where it is full.
+// Rows are written into a frame one by one. A page ends when it is full.
 func ExampleAppendSyncStart() {
 	rows := [][]any{
 		{"t1", "milk", int64(0), int64(1), int64(1), nil},

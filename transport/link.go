@@ -33,27 +33,27 @@ type link struct {
 
 	conn  net.Conn
 	opts  *Options
-	ended func()        // called once, when done has been closed, from any goroutine; must not block
+	ended func()        // called once, on any goroutine, after done was closed; must not block
 	done  chan struct{} // closed after the last write: by the flusher, or by abort
 
 	// Protected by mu.
 
 	mu       sync.Mutex
 	state    linkState
-	flushing bool       // there is a flusher
-	urgent   [][]byte   // whole frames that go out before the queue's next one
-	queue    []queued   // whole frames as they go over the line, from head on
-	head     int        // the first that has not been taken
-	offset   int        // how much of that one has been taken
+	flushing bool       // the flusher is running
+	urgent   [][]byte   // whole frames that are sent before the queue's next one
+	queue    []queued   // whole frames with their headers, from head on
+	head     int        // the first frame that has not been taken
+	offset   int        // how much of that frame has been taken
 	waiting  load       // what has been sent and not yet written
-	credit   load       // how much of it was sent in one call over the limit
-	code     int        // why it ends, from linkClosing on
+	credit   load       // the part of waiting that was sent in one call over the limit
+	code     int        // why the link ends, from linkClosing on
 	reason   string     //
-	deadline time.Time  // when the writing must be over, from linkClosing on
+	deadline time.Time  // when writing must be over, from linkClosing on
 	in, out  uint64     // bytes that were ever put into queue, and taken from it to be written
-	noted    queuePlace // the last place in the queue that a ping asked about
-	passed   uint64     // bytes that the connection took while others waited behind them
-	calls    []func()   // who wants to know when what was taken last has been written
+	noted    queuePlace // the last place in the queue that a ping noted
+	passed   uint64     // bytes that the connection took while others waited
+	calls    []func()   // called when what was taken last has been written
 	inline   [4]queued  // queue's memory while it is short
 
 	// Owned by the flusher.

@@ -78,7 +78,7 @@ func TestLinkResumes(t *testing.T) {
 	}
 }
 
-// A ping's answer covers what had left before the ping. Where the line is never idle that is what an earlier ping has asked about.
+// A pong covers what was written before the ping. If the queue is never empty, that is what an earlier ping has noted.
 func TestLinkPingCovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, client, _ := pipeLink(t, Options{})

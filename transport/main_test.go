@@ -13,7 +13,7 @@ import (
 // none ever parked. Where nothing can be parked (park_other.go) both are the same.
 var parking = flag.String("transport.park", "both", "how sockets are parked in the tests: always, never, or both, one after the other")
 
-// parkAfter is the ParkAfter of the tests' servers, where a test does not say.
+// parkAfter is the ParkAfter of the tests' servers, unless a test sets it.
 var parkAfter = parkModes["always"]
 
 var parkModes = map[string]int64{"always": 1, "never": -1}

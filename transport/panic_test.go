@@ -34,7 +34,7 @@ func TestInvariantIsolationFlusherPanics(t *testing.T) {
 	})
 }
 
-// A frame that does not exist panics where it is sent. The locks of the socket are free then.
+// A nil frame panics when it is sent. The socket's locks are free afterwards.
 func TestInvariantIsolationSendPanics(t *testing.T) {
 	server, _ := tcpPair(t)
 	opts, err := Options{}.withDefaults()

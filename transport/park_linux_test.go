@@ -98,8 +98,8 @@ func TestParkedIsSentTo(t *testing.T) {
 	}
 }
 
-// TestParkedIsSentMuch: who sends much to parked sockets hands it over, and writes nothing: the sockets are brought back, also
-// where the kernel would take it all.
+// TestParkedIsSentMuch: a sender of much data to parked sockets only queues it. The sockets become active, even if the kernel would
+// accept all of it.
 func TestParkedIsSentMuch(t *testing.T) {
 	s := startParking(t, Options{ParkAfter: rest})
 	var raws []*rawClient

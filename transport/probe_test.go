@@ -7,8 +7,8 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// TestTwins has a client come back while its older socket is there: that is pinged at once, and
-// closed after 2 s where no pong comes. One that answers stays, and so does the younger one.
+// TestTwins: a client comes back while its older socket is still there. The older one is pinged at once, and
+// closed after 2 s if no pong comes. If it answers, both sockets stay.
 func TestTwins(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		inVirtualTimeDialing(t, Options{}, func(t *testing.T, dial func(string) *rawClient, k *control) {

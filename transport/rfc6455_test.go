@@ -32,7 +32,7 @@ func part(first byte, payload string) []byte {
 func echoed(payload string) rawFrame { return rawFrame{op: opBinary, payload: []byte(payload)} }
 func ponged(payload string) rawFrame { return rawFrame{op: opPong, payload: []byte(payload)} }
 
-// texts are sent back where they are this message.
+// texts are sent back if they are this message.
 func asText(s string) string          { return `{"do":"echo","s":"` + s + `"}` }
 func textEchoed(text string) rawFrame { return rawFrame{op: opText, payload: []byte(text)} }
 

@@ -136,7 +136,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// The defaults are those that the fields' comments name, where a field is zero and where it makes no sense.
+// A field that is zero or negative has the default that its comment names.
 func TestOptionsDefaults(t *testing.T) {
 	const senseless = -1
 	for name, given := range map[string]Options{"zero": {}, "negative": {

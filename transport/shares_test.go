@@ -149,7 +149,7 @@ func TestInvariantBoundedUnanswered(t *testing.T) {
 	}
 }
 
-// TestAddressOf: IPv6 addresses of one network count as one, and a proxy's word counts where it is trusted.
+// TestAddressOf: IPv6 addresses of one network count as one, and what a proxy says counts if it is trusted.
 func TestAddressOf(t *testing.T) {
 	o := Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}
 	for _, c := range []struct{ remote, forwarded, want string }{

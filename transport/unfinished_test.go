@@ -21,7 +21,7 @@ const nodeMemory = 16 << 20 // the least that den takes
 
 func smallNode(o *room.Options) { o.Memory = nodeMemory }
 
-// halfFrame is a message of 1 MiB but for its last byte.
+// halfFrame is a message of 1 MiB without its last byte.
 func halfFrame() []byte {
 	whole := make([]byte, 1<<20)
 	frame := clientHeader(finBit|opBinary, len(whole), whole, [4]byte{1, 2, 3, 4})

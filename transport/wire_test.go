@@ -27,7 +27,7 @@ func (f rawFrame) close() (code int, reason string) {
 	return int(binary.BigEndian.Uint16(f.payload)), string(f.payload[2:])
 }
 
-// readFrame reads a server's frame and fails where it is not what a server may send.
+// readFrame reads a server's frame and fails if a server may not send it.
 func readFrame(r *bufio.Reader) (rawFrame, error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {

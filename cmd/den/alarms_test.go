@@ -20,8 +20,8 @@ func (r *nightly) OnStart(c *room.Context) error {
 	return c.SetAlarmEvery("tidy", "0 3 * * *", "UTC")
 }
 
-// den alarms lists what rooms have set, without a server and without waking them, and makes an index
-// anew that is gone. It runs none, also where they are long due.
+// den alarms lists the alarms of rooms, without a server and without waking the rooms, and makes a missing index
+// again. It runs no alarm, even if one is long due.
 func TestAlarms(t *testing.T) {
 	data := t.TempDir()
 	h := roomtest.New(t, func(h *room.Host) error {
