@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/room"
-	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // Rooms that have no file yet: they are rooms to everybody who works with them as a whole, also when
@@ -75,7 +75,7 @@ func (u *unborn) rooms() (names []string) {
 // file tells whether the room has one.
 func (u *unborn) file(name string) bool {
 	u.t.Helper()
-	path, err := storage.Path("/data", "nests", name)
+	path, err := roomfile.Path("/data", "nests", name)
 	if err != nil {
 		u.t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 const (
@@ -24,7 +25,7 @@ const (
 // fileSize is the size of a room's file.
 func fileSize(t *testing.T, dir string, key room.Key) int64 {
 	t.Helper()
-	path, err := storage.Path(dir, key.Namespace, key.Room)
+	path, err := roomfile.Path(dir, key.Namespace, key.Room)
 	if err != nil {
 		t.Fatal(err)
 	}

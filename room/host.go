@@ -16,6 +16,7 @@ import (
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -342,7 +343,7 @@ func (h *Host) check(key Key) error {
 	if !h.HasNamespace(key.Namespace) {
 		return &Error{Code: syncproto.CodeUnknownNamespace, Message: "There is no such namespace."}
 	}
-	if _, err := storage.Escape(key.Room); err != nil {
+	if _, err := roomfile.Escape(key.Room); err != nil {
 		return &Error{Code: syncproto.CodeBadRoomName, Message: "A room's name has 1 to 256 bytes of UTF-8.", cause: err}
 	}
 	return nil

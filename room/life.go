@@ -18,6 +18,7 @@ import (
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -241,7 +242,7 @@ func (h *Host) openFile(key Key) (*storage.DB, error) {
 
 // fileOptions say where a room's file is, and how it is opened.
 func (h *Host) fileOptions(key Key) (storage.Options, error) {
-	path, err := storage.Path(h.opts.Dir, key.Namespace, key.Room)
+	path, err := roomfile.Path(h.opts.Dir, key.Namespace, key.Room)
 	if err != nil {
 		return storage.Options{}, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -96,7 +97,7 @@ func (h *Host) Rooms(ctx context.Context, namespace string) iter.Seq2[Key, error
 			return
 		}
 		others := h.withoutFile(namespace)
-		for file, err := range storage.RoomFiles(h.opts.FS, h.opts.Dir, namespace) {
+		for file, err := range roomfile.All(h.opts.FS, h.opts.Dir, namespace) {
 			if err == nil {
 				err = context.Cause(ctx)
 			}
@@ -123,13 +124,13 @@ func (h *Host) Rooms(ctx context.Context, namespace string) iter.Seq2[Key, error
 
 // roomOf finds which room a file is of: by the file's name, or for a long one among the rooms
 // that are awake, or in the file.
-func (h *Host) roomOf(namespace string, file storage.RoomFile) (Key, error) {
+func (h *Host) roomOf(namespace string, file roomfile.Found) (Key, error) {
 	key := Key{Namespace: namespace, Room: file.Room}
 	if file.Room != "" {
 		return key, nil
 	}
 	for _, awake := range h.actors.Keys() {
-		if path, err := storage.Path(h.opts.Dir, awake.Namespace, awake.Room); err == nil && path == file.Path {
+		if path, err := roomfile.Path(h.opts.Dir, awake.Namespace, awake.Room); err == nil && path == file.Path {
 			return awake, nil
 		}
 	}

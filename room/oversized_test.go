@@ -13,6 +13,7 @@ import (
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // What is too long is refused by what its beginning says that it is. A numbered action uses its number up, so that its client goes on,
@@ -136,7 +137,7 @@ func TestVerifyNamespaces(t *testing.T) {
 			t.Errorf("%s: %d rooms, %q", name, n, found)
 		}
 	}
-	path, err := storage.Path(dir, "shop", "r")
+	path, err := roomfile.Path(dir, "shop", "r")
 	if err != nil {
 		t.Fatal(err)
 	}

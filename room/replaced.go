@@ -6,7 +6,7 @@ package room
 import (
 	"time"
 
-	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 const (
@@ -30,7 +30,7 @@ func (h *Host) sweepReplacedLater(after time.Duration) {
 
 func (h *Host) sweepReplaced() {
 	for _, namespace := range h.Namespaces() {
-		removed, err := storage.SweepReplaced(h.opts.FS, h.opts.Dir, namespace, h.opts.Clock.Now().Add(-h.opts.KeepReplaced))
+		removed, err := roomfile.SweepReplaced(h.opts.FS, h.opts.Dir, namespace, h.opts.Clock.Now().Add(-h.opts.KeepReplaced))
 		if err != nil {
 			h.opts.Logger.Warn("old files that restores have replaced were not all removed", "namespace", namespace, "err", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 var kept = room.Key{Namespace: "keep", Room: "r"}
@@ -32,7 +33,7 @@ func sayAndDelete(t *testing.T, h *roomtest.Host) {
 // inFile tells whether the secret is in the room's file. Nothing is woken for it.
 func inFile(t *testing.T, dir string) bool {
 	t.Helper()
-	path, err := storage.Path(dir, kept.Namespace, kept.Room)
+	path, err := roomfile.Path(dir, kept.Namespace, kept.Room)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func (c *cellar) replies(text string) (n int) {
 	if err := c.Shutdown(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
-	path, err := storage.Path("/data", kept.Namespace, kept.Room)
+	path, err := roomfile.Path("/data", kept.Namespace, kept.Room)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 type (
@@ -94,7 +95,7 @@ func verifyRooms(ctx context.Context, v *storage.Verifier, o VerifyOptions) erro
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		path, err := storage.Path(o.Dir, key.Namespace, key.Room)
+		path, err := roomfile.Path(o.Dir, key.Namespace, key.Room)
 		if err != nil {
 			return fmt.Errorf("room: %w", err)
 		}
@@ -110,8 +111,8 @@ func verifyRooms(ctx context.Context, v *storage.Verifier, o VerifyOptions) erro
 func namespacesIn(dir string) (namespaces []string, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		name := strings.TrimSuffix(e.Name(), "_") // of a device's name, see storage.Path
-		if _, bad := storage.Path(dir, name, "x"); e.IsDir() && bad == nil {
+		name := strings.TrimSuffix(e.Name(), "_") // of a device's name, see roomfile.Path
+		if _, bad := roomfile.Path(dir, name, "x"); e.IsDir() && bad == nil {
 			namespaces = append(namespaces, name)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/room"
-	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // content is all that is on the disk.
@@ -54,7 +54,7 @@ func TestVerifyAfterAPowerCut(t *testing.T) {
 	if _, _, err = u.verify(nest("nobody")); err == nil {
 		t.Error("a room that is not there was found to be sound")
 	}
-	path, err := storage.Path("/data", "nests", "first")
+	path, err := roomfile.Path("/data", "nests", "first")
 	if err != nil {
 		t.Fatal(err)
 	}

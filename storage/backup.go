@@ -10,18 +10,15 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
-
-// ErrExists: there is a file already, and it is not written over.
-var ErrExists = errors.New("exists already")
 
 // A Backup is a copy under way. Step is called by the DB's goroutine, between batches;
 // Finish and Close by any, but not at the same time as one another.
@@ -58,13 +55,13 @@ func (d *DB) Backup(path string) (*Backup, error) {
 	if err := become.newEpoch(d.o.Random); err != nil {
 		return nil, err
 	}
-	temp, err := uniqueName(d.o.Random, path+partInfix)
+	temp, err := roomfile.Unique(d.o.Random, path+roomfile.PartInfix)
 	if err != nil {
 		return nil, err
 	}
 	b := &Backup{d: d, path: path, temp: temp, become: become}
 	if err := b.start(); err != nil {
-		removeFiles(d.o.FS, temp)
+		roomfile.RemoveDatabase(d.o.FS, temp)
 		return nil, fmt.Errorf("backup to %s: %w", path, diagnose(path, err))
 	}
 	d.backups = append(d.backups, b)
@@ -73,13 +70,13 @@ func (d *DB) Backup(path string) (*Backup, error) {
 
 func (b *Backup) start() error {
 	d := b.d
-	if err := absent(d.o.FS, b.path); err != nil {
+	if err := roomfile.Absent(d.o.FS, b.path); err != nil {
 		return err
 	}
 	if _, err := d.o.FS.MakeDirs(filepath.Dir(b.path)); err != nil {
 		return err
 	}
-	if err := makeFile(d.o.FS, b.temp); err != nil {
+	if err := roomfile.Make(d.o.FS, b.temp); err != nil {
 		return err
 	}
 	var err error
@@ -181,10 +178,10 @@ func (b *Backup) Finish() error {
 	f := b.d.o.FS
 	err = b.become.settle(f, b.temp, rollbackMode)
 	if err == nil {
-		err = publish(f, b.temp, b.path)
+		err = roomfile.Publish(f, b.temp, b.path)
 	}
 	if err != nil {
-		removeFiles(f, b.temp)
+		roomfile.RemoveDatabase(f, b.temp)
 		return fmt.Errorf("backup to %s: %w", b.path, diagnose(b.path, err))
 	}
 	return nil
@@ -197,7 +194,7 @@ func (b *Backup) Close() error {
 		b.drop(ErrClosed)
 	}
 	b.d.mu.Unlock()
-	return removeFiles(b.d.o.FS, b.temp)
+	return roomfile.RemoveDatabase(b.d.o.FS, b.temp)
 }
 
 // WriteBackup copies the room into a file that must not be there, at one go.
@@ -225,14 +222,14 @@ func (d *DB) WriteStateAt(path string, p Point) error {
 		return d.WriteBackup(path)
 	}
 	f := d.o.FS
-	temp, err := uniqueName(d.o.Random, path+partInfix)
+	temp, err := roomfile.Unique(d.o.Random, path+roomfile.PartInfix)
 	if err != nil {
 		return err
 	}
 	become := identity{namespace: d.o.Namespace, room: d.o.Room, at: d.o.Now().UnixMilli()}
 	err = become.newEpoch(d.o.Random)
 	if err == nil {
-		err = absent(f, path)
+		err = roomfile.Absent(f, path)
 	}
 	if err == nil {
 		_, err = f.MakeDirs(filepath.Dir(path))
@@ -244,10 +241,10 @@ func (d *DB) WriteStateAt(path string, p Point) error {
 		err = become.settle(f, temp, rollbackMode)
 	}
 	if err == nil {
-		err = publish(f, temp, path)
+		err = roomfile.Publish(f, temp, path)
 	}
 	if err != nil {
-		removeFiles(f, temp)
+		roomfile.RemoveDatabase(f, temp)
 		if _, history := errors.AsType[*HistoryError](err); history { // it is not about the file
 			return err
 		}
@@ -280,17 +277,8 @@ type identity struct {
 }
 
 func (id *identity) newEpoch(random io.Reader) (err error) {
-	id.epoch, err = randomEpoch(random)
+	id.epoch, err = roomfile.NewEpoch(random)
 	return err
-}
-
-// randomEpoch makes an epoch that nobody can guess.
-func randomEpoch(random io.Reader) (string, error) {
-	epoch := make([]byte, 16)
-	if _, err := io.ReadFull(random, epoch); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(epoch), nil
 }
 
 // epochSum is the row of _den_meta that has the checksum of the epoch. The epoch is what leads from a file to its transactions in the
@@ -332,7 +320,7 @@ func (id *identity) settle(f FS, path string, mode journalMode) error {
 	if err := setFileJournalMode(f, path, mode); err != nil {
 		return err
 	}
-	return syncFile(f, path)
+	return roomfile.Sync(f, path)
 }
 
 func (id *identity) write(d *DB) error {
@@ -408,59 +396,4 @@ func setFileJournalMode(f FS, path string, mode journalMode) error {
 		return err
 	}
 	return errors.Join(setJournalMode(file, mode), file.Close())
-}
-
-// partInfix is in the name of a copy that is not finished, behind the name that it will get.
-const partInfix = ".part-"
-
-// publish gives a file that is whole and synced its name, which must be free (ErrExists): of several
-// that want it at the same time one gets it. After an error there is no file of that name.
-func publish(f FS, temp, path string) error {
-	err := f.Link(temp, path)
-	if errors.Is(err, errors.ErrUnsupported) { // then two at the same moment may both get it
-		if err = absent(f, path); err == nil {
-			err = f.Rename(temp, path)
-		}
-	}
-	if errors.Is(err, fs.ErrExist) {
-		err = fmt.Errorf("%w: %s", ErrExists, path)
-	}
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(removeIfThere(f, temp), f.SyncDir(filepath.Dir(path))); err != nil {
-		return errors.Join(err, f.Remove(path))
-	}
-	return nil
-}
-
-// absent tells by ErrExists that there is a file.
-func absent(f FS, path string) error {
-	_, err := f.Size(path)
-	switch {
-	case err == nil:
-		return fmt.Errorf("%w: %s", ErrExists, path)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	}
-	return err
-}
-
-// makeFile makes an empty file, its owner's alone; SQLite would give it to others too.
-func makeFile(f FS, path string) error {
-	file, err := f.Open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	if err != nil {
-		return err
-	}
-	return file.Close()
-}
-
-// removeFiles removes a database that may be there, with what may be beside it.
-func removeFiles(f FS, path string) error {
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
-		if err := f.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }

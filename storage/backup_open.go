@@ -5,6 +5,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 )
 
 // OpenBackup opens a room's file that nobody has in use, such as a backup, to read it with
@@ -42,4 +44,43 @@ func mustBeRoom(f FS, path string) error {
 		err = fmt.Errorf("%w: there is nothing in it", ErrNotDatabase)
 	}
 	return err
+}
+
+// ReadRoomName reads in a room's file which room it is of. The file must not be open.
+func ReadRoomName(f FS, path string) (string, error) {
+	name := ""
+	err := readMeta(f, path, func(d *DB) error {
+		return d.each("SELECT value FROM _den_meta WHERE name = 'room'", func(r *Rows) { name = string(r.Bytes(0)) })
+	})
+	if err == nil && name == "" {
+		err = fmt.Errorf("%w: it does not name its room", ErrCorrupt)
+	}
+	if err != nil {
+		return "", fmt.Errorf("storage: %s: %w", filepath.Base(path), diagnose(path, err))
+	}
+	return name, nil
+}
+
+// readMeta opens a file as it stands, without what the commit log may have for it.
+func readMeta(f FS, path string, do func(*DB) error) error {
+	o, err := Options{Path: path, FS: f}.withDefaults()
+	if err != nil {
+		return err
+	}
+	fresh, err := inspect(f, path)
+	if err == nil && fresh {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return err
+	}
+	d, err := connect(o, f.SQLite(), path)
+	if err != nil {
+		return err
+	}
+	err = d.configure()
+	if err == nil {
+		err = do(d)
+	}
+	return errors.Join(err, d.refuse())
 }

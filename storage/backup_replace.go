@@ -8,20 +8,11 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/dbfile"
-	"github.com/denrooms/den/storage/vfs"
+	"github.com/denrooms/den/storage/roomfile"
 )
-
-// keptForm is the time in the name under which a replaced file is kept, in UTC.
-const keptForm = "20060102T150405.000Z"
 
 // A Replacement is a file that is ready to take a room's place. It is used by one
 // goroutine at a time. A room has one at a time: preparing another removes the file of the first,
@@ -58,41 +49,17 @@ func newReplacement(o Options) (*Replacement, error) {
 	if err != nil {
 		return nil, err
 	}
-	temp, err := uniqueName(o.Random, o.Path+restoreInfix)
+	temp, err := roomfile.Unique(o.Random, o.Path+roomfile.RestoreInfix)
 	if err == nil {
-		err = o.makeNamesDurable()
+		err = o.file().MakeNamesDurable()
 	}
 	if err == nil {
-		err = removeLeftovers(o)
+		err = o.file().RemoveRestores()
 	}
 	if err != nil {
 		return nil, diagnose(o.Path, err)
 	}
 	return &Replacement{o: o, temp: temp}, nil
-}
-
-// restoreInfix is in the name of a Replacement's file, behind that of the room's file.
-const restoreInfix = ".restore-"
-
-// removeLeftovers removes what crashes have left of earlier Replacements.
-func removeLeftovers(o Options) error {
-	dir, prefix := filepath.Dir(o.Path), filepath.Base(o.Path)+restoreInfix
-	names, err := o.FS.Names(dir)
-	for _, name := range names {
-		if err == nil && strings.HasPrefix(name, prefix) {
-			err = removeIfThere(o.FS, filepath.Join(dir, name))
-		}
-	}
-	return err
-}
-
-// uniqueName appends to a name what makes it nobody else's: 16 hex digits.
-func uniqueName(random io.Reader, name string) (string, error) {
-	digits, err := randomEpoch(random)
-	if err != nil {
-		return "", err
-	}
-	return name + digits[:16], nil
 }
 
 func (r *Replacement) copyFrom(source string) error {
@@ -104,9 +71,9 @@ func (r *Replacement) copyFrom(source string) error {
 	if err != nil {
 		return err
 	}
-	err = copyFile(f, source, r.temp)
+	err = roomfile.Copy(f, source, r.temp)
 	if err == nil {
-		err = copyWAL(f, source, r.temp, copyFile)
+		err = roomfile.CopyWAL(f, source, r.temp, roomfile.Copy)
 	}
 	if err = errors.Join(err, release()); err != nil {
 		return err
@@ -205,75 +172,27 @@ func (r *Replacement) install() (kept string, err error) {
 	if err := become.settle(o.FS, r.temp, mode); err != nil {
 		return "", err
 	}
-	old, err := exists(o.FS, o.Path)
+	old, err := roomfile.Exists(o.FS, o.Path)
 	if err == nil && old {
-		if kept, err = r.keepOld(become.at); err == nil {
-			err = o.syncDir() // what is removed next is kept for good
+		if kept, err = o.file().KeepReplaced(become.at); err == nil {
+			err = o.file().SyncDir() // what is removed next is kept for good
 		}
 	}
 	if err == nil {
-		err = noteSeq(o, become.seq)
+		err = o.file().NoteSeq(uint64(become.seq))
 	}
 	switch {
 	case err != nil:
 	case old:
-		err = r.takeOver()
+		err = o.file().Replace(r.temp)
 	default:
-		err = r.takePlace()
+		err = o.file().PutNew(r.temp)
 	}
 	if err != nil {
 		return "", err
 	}
 	r.letGo(kept)
 	return kept, nil
-}
-
-// takeOver puts the new file in the old one's place. The rename to NAME.whole decides: with the mark beside it the next
-// Open goes on from there, whatever fails later (see suspect.go). Nothing of the old room is removed before it. The old
-// file may need its WAL, or a NAME.whole of its own, where the disk has failed under it.
-func (r *Replacement) takeOver() error {
-	o := r.o
-	marked, err := exists(o.FS, o.Path+suspectSuffix)
-	if err == nil && !marked {
-		err = o.accuse()
-	}
-	if err == nil {
-		err = o.FS.Rename(r.temp, o.Path+wholeSuffix)
-	}
-	if err != nil {
-		return err
-	}
-	if err := o.syncDir(); err != nil {
-		return inPlace(err)
-	}
-	if err := writeAgain(o); err != nil {
-		return fmt.Errorf("%w: the new file is in place, and the next open goes on with it: %w", ErrIO, err)
-	}
-	return nil
-}
-
-// takePlace gives the new file the name that no file has. What is beside the name belongs to a file that somebody has
-// removed, and must not be played into the new one, nor take its place.
-func (r *Replacement) takePlace() error {
-	o := r.o
-	if err := removeIfThere(o.FS, o.Path+wholeSuffix); err != nil {
-		return err
-	}
-	if err := o.removeJournals(); err != nil {
-		return err
-	}
-	if err := o.FS.Rename(r.temp, o.Path); err != nil {
-		return err
-	}
-	if err := o.syncDir(); err != nil {
-		return inPlace(err)
-	}
-	_ = o.dropRewrite() // what stays of it has the new file written again, once
-	return nil
-}
-
-func inPlace(err error) error {
-	return fmt.Errorf("%w: the new file is in place, but a power cut may bring the old one back; restore again: %w", ErrIO, err)
 }
 
 // letGo tells the commit log that nobody will ask for what an old file lacked that could
@@ -283,10 +202,10 @@ func (r *Replacement) letGo(kept string) {
 	if log, ok := o.Log.(forgetter); ok {
 		log.Forget(o.Namespace, o.Room)
 	}
-	if kept == "" || o.FS.Rename(o.Path+asideSuffix, kept+asideSuffix) != nil {
-		o.FS.Remove(o.Path + asideSuffix) // one that stays is of an epoch that is over
+	if kept == "" || o.FS.Rename(o.Path+roomfile.EntriesSuffix, kept+roomfile.EntriesSuffix) != nil {
+		o.FS.Remove(o.Path + roomfile.EntriesSuffix) // one that stays is of an epoch that is over
 	}
-	_ = dropReplaced(o) // those that stay go with the next restore, or with SweepReplaced
+	_ = o.file().DropReplaced() // those that stay go with the next restore, or with SweepReplaced
 }
 
 // above gives a seq that is not below any that the room has answered with.
@@ -304,13 +223,15 @@ func (r *Replacement) above() (Seq, error) {
 		}
 		known = seq
 	case r.fresh:
-		return notedSeq(r.o)
+		noted, err := r.o.file().NotedSeq()
+		return Seq(noted), err
 	}
 	backup, err := r.backupSeq()
 	if err != nil {
 		return 0, err
 	}
-	return aboveAll(r.o, max(known, backup))
+	above, err := r.o.file().SeqAbove(uint64(max(known, backup)))
+	return Seq(above), err
 }
 
 // retire brings the old file to where it is whole without its WAL and the commit log, and
@@ -342,92 +263,4 @@ func (r *Replacement) backupSeq() (seq Seq, err error) {
 }
 
 // Discard throws the replacement away, if it was not installed.
-func (r *Replacement) Discard() error { return removeFiles(r.o.FS, r.temp) }
-
-// keepOld keeps the file that is about to be replaced, and its WAL if there is one, under a name of
-// its own, which it returns. Where the old file was being written again, what it has become is kept.
-func (r *Replacement) keepOld(at int64) (kept string, err error) {
-	f, path := r.o.FS, r.o.Path
-	from, err := r.o.current()
-	if err != nil {
-		return "", err
-	}
-	name := path + replacedInfix + time.UnixMilli(at).UTC().Format(keptForm)
-	kept = name
-	for n := 2; ; n++ {
-		if err = keepFile(f, from, kept); !errors.Is(err, fs.ErrExist) {
-			break
-		}
-		kept = fmt.Sprintf("%s-%d", name, n)
-	}
-	if err != nil {
-		return "", err
-	}
-	if from == path {
-		err = copyWAL(f, path, kept, keepFile)
-	}
-	if err != nil {
-		return "", err
-	}
-	return kept, nil
-}
-
-// copyWAL has a file's WAL copied, if there is one and something is in it. One that cannot be looked at is not taken for none.
-func copyWAL(f FS, from, to string, copy func(f FS, from, to string) error) error {
-	size, err := f.Size(from + "-wal")
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err == nil && size > 0:
-		err = copy(f, from+"-wal", to+"-wal")
-	}
-	return err
-}
-
-// keepFile gives a file a second name, so that even one that cannot be read is kept. Where the file system has no
-// links it is copied. The name must be free (fs.ErrExist).
-func keepFile(f FS, path, kept string) error {
-	err := f.Link(path, kept)
-	if errors.Is(err, errors.ErrUnsupported) {
-		err = copyFile(f, path, kept)
-	}
-	return err
-}
-
-// copyFile copies a file into a new one (fs.ErrExist), and syncs that.
-func copyFile(f FS, from, to string) (err error) {
-	size, err := f.Size(from)
-	if err != nil {
-		return err
-	}
-	source, err := f.Open(from, os.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	dest, err := f.Open(to, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err = errors.Join(err, dest.Close()); err != nil {
-			f.Remove(to)
-		}
-	}()
-	if _, err := io.Copy(&sequential{file: dest}, io.NewSectionReader(source, 0, size)); err != nil {
-		return err
-	}
-	return dest.Sync()
-}
-
-// sequential writes a file from its start to its end.
-type sequential struct {
-	file vfs.File
-	at   int64
-}
-
-func (s *sequential) Write(p []byte) (int, error) {
-	n, err := s.file.WriteAt(p, s.at)
-	s.at += int64(n)
-	return n, err
-}
+func (r *Replacement) Discard() error { return roomfile.RemoveDatabase(r.o.FS, r.temp) }

@@ -227,7 +227,7 @@ func (d *DB) closeResults() {
 func (b *Batch) settle() (Commit, error) {
 	d := b.d
 	if d.c.DeferredForeignKeys() {
-		return Commit{}, &Error{Code: int(sqlite.ResultConstraintForeignKey), Message: "FOREIGN KEY constraint failed", kind: ErrConstraint}
+		return Commit{}, &Error{Code: int(sqlite.ResultConstraintForeignKey), Message: "FOREIGN KEY constraint failed", Kind: ErrConstraint}
 	}
 	if err := b.fits(); err != nil {
 		return Commit{}, err

@@ -20,12 +20,11 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 
 	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -45,7 +44,7 @@ func openBorn(o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.makeAbsenceDurable(); err != nil {
+	if err := o.file().MakeAbsenceDurable(); err != nil {
 		return nil, err
 	}
 	epoch := bornEpoch(o, o.Log.Generation())
@@ -249,52 +248,13 @@ func makeWhole(o Options, content []byte) error {
 
 // makeWith is makeWhole of what more makes of the content.
 func makeWith(o Options, content []byte, more func(vfs.File) error) error {
-	if err := o.makeNamesDurable(); err != nil {
+	return o.file().Create(func(f vfs.File) error {
+		_, err := f.WriteAt(content, 0)
+		if err == nil {
+			err = more(f)
+		}
 		return err
-	}
-	o.lookForAside()
-	temp := o.Path + ".new"
-	f, err := createFile(o.FS, temp)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(content, 0)
-	if err == nil {
-		err = more(f)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		if size, failed := o.FS.Size(o.Path); failed == nil && size > 0 {
-			err = fmt.Errorf("%w: somebody has made the file meanwhile", ErrInUse)
-		} else if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
-			err = failed
-		} else {
-			err = o.clearMark()
-		}
-	}
-	return o.publishNew(temp, err)
-}
-
-// createFile makes a file that is its owner's alone, its directory too if it must, in the place
-// of what a crash may have left there.
-func createFile(f FS, path string) (vfs.File, error) {
-	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
-	file, err := f.Open(path, flags)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, err := f.MakeDirs(filepath.Dir(path)); err != nil {
-			return nil, err
-		}
-	case errors.Is(err, fs.ErrExist):
-		if err := f.Remove(path); err != nil {
-			return nil, err
-		}
-	default:
-		return file, err
-	}
-	return f.Open(path, flags)
+	})
 }
 
 // inLog finds in the log the room of which there is no file, if all of it is there, and has use do something with the
@@ -311,19 +271,19 @@ func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool,
 	for ; to > 0 && to >= from; to-- {
 		epochs = append(epochs, bornEpoch(o, to))
 	}
-	var moved *aside
-	if !o.Kind.noAside(filepath.Dir(o.Path)) {
-		if moved, err = readAside(o); err != nil {
+	var moved *roomfile.Entries
+	if !o.file().HasNoEntries() {
+		if moved, err = readEntries(o); err != nil {
 			return false, err
 		}
 	}
-	defer moved.close()
-	for _, epoch := range append(epochs, moved.epochs()...) {
+	defer moved.Close()
+	for _, epoch := range append(epochs, moved.Epochs()...) {
 		room, err := o.part(epoch)
 		if err != nil {
 			return false, err
 		}
-		room = moved.before(o, room, epoch, 0)
+		room = withMoved(moved, room, epoch, 0)
 		content, err := firstPages(room)
 		if found = err == nil && content != nil; found {
 			err = use(room, content)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // A nursery is a directory with a commit log, and a Kind that has a template and a spare: rooms
@@ -61,7 +62,7 @@ func (n *nursery) restart() {
 
 // options are those of a room.
 func (n *nursery) options(room string) Options {
-	path, err := Path(n.dir, "n", room)
+	path, err := roomfile.Path(n.dir, "n", room)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // The making of a room's file fails at the directory's sync, and the file is removed. A room that then begins in
@@ -76,7 +77,7 @@ func TestInvariantGateFailedSyncWithoutAMark(t *testing.T) {
 				}
 				r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpSync, Suffix: "-wal"})
 				if how == "no mark" {
-					r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpOpen, Suffix: suspectSuffix, Err: syscall.ENOSPC})
+					r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpOpen, Suffix: roomfile.SuspectSuffix, Err: syscall.ENOSPC})
 				}
 				if err := d.Checkpoint(); err == nil {
 					t.Fatal("the sync did not fail")
@@ -140,7 +141,7 @@ func TestEntriesThatComeBack(t *testing.T) {
 	}
 	add(0, 20)
 	refuse()
-	old, err := r.disk.Read(path + asideSuffix)
+	old, err := r.disk.Read(path + roomfile.EntriesSuffix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,11 +162,11 @@ func TestEntriesThatComeBack(t *testing.T) {
 		}
 	}
 	r.kill()
-	r.disk.Write(path+asideSuffix, old)
+	r.disk.Write(path+roomfile.EntriesSuffix, old)
 	r.mustStart()
 	d = r.mustOpen("bad")
 	add(40, 60)
-	r.disk.Write(path+asideSuffix, old)
+	r.disk.Write(path+roomfile.EntriesSuffix, old)
 	refuse()
 	d = r.mustOpen("bad")
 	got, err := rowsOf(d)

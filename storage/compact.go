@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -113,19 +114,19 @@ func compact(ctx context.Context, o Options, worth func(Slack) bool) (done Compa
 		return done, nil
 	}
 	if err := job.write(ctx); err != nil {
-		return done, errors.Join(err, removeFiles(o.FS, job.fresh()))
+		return done, errors.Join(err, roomfile.RemoveDatabase(o.FS, job.fresh()))
 	}
 	kept, err := job.keepPrevious()
 	if err == nil {
-		err = o.removeJournals()
+		err = o.file().RemoveJournals()
 	}
 	if err == nil {
 		err = o.FS.Rename(job.fresh(), o.Path)
 	}
 	if err != nil {
-		return done, errors.Join(err, removeFiles(o.FS, job.fresh()), dropPrevious(o.FS, kept))
+		return done, errors.Join(err, roomfile.RemoveDatabase(o.FS, job.fresh()), dropPrevious(o.FS, kept))
 	}
-	if err := o.syncDir(); err != nil { // the next Open makes durable whichever it finds
+	if err := o.file().SyncDir(); err != nil { // the next Open makes durable whichever it finds
 		return done, err
 	}
 	done.After, err = o.FS.Size(o.Path)
@@ -141,7 +142,7 @@ type compaction struct {
 	walked         bool // the commit log has entries that lead back from it
 }
 
-func (j *compaction) fresh() string { return j.o.Path + freshSuffix }
+func (j *compaction) fresh() string { return j.o.Path + roomfile.FreshSuffix }
 
 // bringToRest opens the room and closes it: then its file is whole without a WAL and without the commit log.
 func bringToRest(o Options) (*compaction, error) {
@@ -176,7 +177,7 @@ func (j *compaction) keepPrevious() (path string, err error) {
 		return "", err
 	}
 	path = o.archive(j.epoch).Path(j.number, j.layout, o.Now())
-	if err := keepFile(o.FS, o.Path, path); err != nil && !errors.Is(err, fs.ErrExist) { // one of the same name is the same file
+	if err := roomfile.Keep(o.FS, o.Path, path); err != nil && !errors.Is(err, fs.ErrExist) { // one of the same name is the same file
 		return "", err
 	}
 	return path, o.FS.SyncDir(o.Past)
@@ -187,7 +188,7 @@ func dropPrevious(f FS, path string) error {
 	if path == "" {
 		return nil
 	}
-	return removeIfThere(f, path)
+	return roomfile.RemoveIfThere(f, path)
 }
 
 // takenIn tells by ErrFull that SQLite would take something from a WAL. There is none, or it was emptied, or its header was
@@ -214,10 +215,10 @@ func takenIn(f FS, path string) error {
 // write makes NAME.fresh, synced and checked.
 func (j *compaction) write(ctx context.Context) error {
 	f, fresh := j.o.FS, j.fresh()
-	if err := removeFiles(f, fresh); err != nil {
+	if err := roomfile.RemoveDatabase(f, fresh); err != nil {
 		return err
 	}
-	if err := makeFile(f, fresh); err != nil {
+	if err := roomfile.Make(f, fresh); err != nil {
 		return err
 	}
 	cookie, err := j.vacuumInto(ctx, fresh)
@@ -305,15 +306,4 @@ func (d *DB) while(ctx context.Context, do func() error) error {
 		return context.Cause(ctx)
 	}
 	return do()
-}
-
-// dropFresh removes what a power cut has left of a rewrite.
-func dropFresh(o Options) error {
-	switch err := o.FS.Remove(o.Path + freshSuffix); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	}
-	return removeFiles(o.FS, o.Path+freshSuffix)
 }

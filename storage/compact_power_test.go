@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // compacting is a room that is worth to be compacted, asleep, and what it holds.
@@ -67,7 +68,7 @@ func (c *compacting) check(t *testing.T) error {
 	if got := readBeside(t, c.rig, "/then.db"); !maps.Equal(got, c.before.rows) {
 		return fmt.Errorf("as it was: %s", difference(c.before.rows, got))
 	}
-	if left, err := exists(c.fs, c.options("room").Path+freshSuffix); err != nil || left {
+	if left, err := roomfile.Exists(c.fs, c.options("room").Path+roomfile.FreshSuffix); err != nil || left {
 		return fmt.Errorf("the unfinished file is left (%v)", err)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -315,7 +316,7 @@ func TestCompactLayoutsDoNotMix(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := r.options("room").Path
-	if err := keepFile(r.fs, path, "/data/copy"); err != nil {
+	if err := roomfile.Keep(r.fs, path, "/data/copy"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Compact(context.Background(), r.options("room"), nil); err != nil {
@@ -326,7 +327,7 @@ func TestCompactLayoutsDoNotMix(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.kill(d)
-	if err := errors.Join(removeFiles(r.fs, path), r.fs.Rename("/data/copy", path)); err != nil {
+	if err := errors.Join(roomfile.RemoveDatabase(r.fs, path), r.fs.Rename("/data/copy", path)); err != nil {
 		t.Fatal(err)
 	}
 	r.mustStart()
@@ -352,7 +353,7 @@ func TestCompactGivesWay(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	o, wanted := r.options("room"), errors.New("the room is called for")
 	o.FS = &beforeOpen{r.fs, func(path string) {
-		if path == o.Path+freshSuffix {
+		if path == o.Path+roomfile.FreshSuffix {
 			cancel(wanted)
 		}
 	}}

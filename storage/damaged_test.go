@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -164,7 +165,7 @@ func TestInvariantIsolationOfTheLog(t *testing.T) {
 			flip()
 			r.mustStart()
 			_, err := r.open("bad")
-			if !errors.Is(err, ErrNotDatabase) || !strings.Contains(err.Error(), path+asideSuffix) {
+			if !errors.Is(err, ErrNotDatabase) || !strings.Contains(err.Error(), path+roomfile.EntriesSuffix) {
 				t.Fatalf("%v; want ErrNotDatabase, and where the entries are", err)
 			}
 			switch end {
@@ -210,7 +211,7 @@ func TestInvariantIsolationOfTheLog(t *testing.T) {
 			if err := r.expect("bad", cutResult{want: want}); err != nil {
 				t.Errorf("after the repair: %v", err)
 			}
-			if there, err := exists(r.fs, path+asideSuffix); err != nil || there {
+			if there, err := roomfile.Exists(r.fs, path+roomfile.EntriesSuffix); err != nil || there {
 				t.Errorf("the entries' file is there: %v, %v", there, err)
 			}
 		})
@@ -236,14 +237,14 @@ func TestDamagedEntriesFile(t *testing.T) {
 		t.Fatal("opened")
 	}
 	r.disk.Corrupt(path, 0, []byte{0xff})
-	whole, err := r.disk.Read(path + asideSuffix)
+	whole, err := r.disk.Read(path + roomfile.EntriesSuffix)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for at := range whole {
 		damaged := append([]byte{}, whole...)
 		damaged[at] ^= 0x10
-		r.disk.Write(path+asideSuffix, damaged)
+		r.disk.Write(path+roomfile.EntriesSuffix, damaged)
 		d, err := r.open("bad")
 		if err == nil {
 			d.Fence()
@@ -253,11 +254,11 @@ func TestDamagedEntriesFile(t *testing.T) {
 			t.Fatalf("at %d: %v", at, err)
 		}
 	}
-	r.disk.Write(path+asideSuffix, whole[:len(whole)/2])
+	r.disk.Write(path+roomfile.EntriesSuffix, whole[:len(whole)/2])
 	if _, err := r.open("bad"); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("half of it: %v", err)
 	}
-	r.disk.Write(path+asideSuffix, whole)
+	r.disk.Write(path+roomfile.EntriesSuffix, whole)
 	d = r.mustOpen("bad")
 	if got, err := rowsOf(d); err != nil || len(got) != 5 {
 		t.Errorf("%d rows, %v", len(got), err)
@@ -293,7 +294,7 @@ func TestRestoreSeqNeverGoesBack(t *testing.T) {
 		case "garbage", "note":
 			write(t, o.Path, strings.Repeat("garbage ", 1000))
 			if damage == "note" {
-				write(t, o.Path+seqSuffix, "den-seq 1 5 00000000\n")
+				write(t, o.Path+roomfile.SeqSuffix, "den-seq 1 5 00000000\n")
 			}
 		case "gone":
 			if err := os.Remove(o.Path); err != nil {

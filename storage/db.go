@@ -8,6 +8,7 @@ import (
 
 	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -361,9 +362,7 @@ func (d *DB) shut() error {
 		err = errors.Join(err, d.o.FS.Remove(parked))
 	}
 	if d.suspect && made {
-		failed := d.o.accuse()
-		d.o.Kind.noteAccused(d.o.Path, failed)
-		err = errors.Join(err, failed)
+		err = errors.Join(err, d.o.file().MarkOrRemember())
 	}
 	return errors.Join(err, d.over())
 }
@@ -396,7 +395,7 @@ func (d *DB) over() error {
 }
 
 // removeWAL removes the WAL behind a checkpoint that took all of it.
-func (d *DB) removeWAL() error { return removeIfThere(d.o.FS, d.o.Path+"-wal") }
+func (d *DB) removeWAL() error { return roomfile.RemoveIfThere(d.o.FS, d.o.Path+"-wal") }
 
 // dropArguments gives the argument memory of all statements back; the statements
 // themselves are finalized with the connection.

@@ -53,9 +53,9 @@
 //     need not keep what was synced so.
 //   - After a sync of the file that failed, what it says is not believed: it is marked, and
 //     the next Open writes its content into a fresh file that is synced and checked
-//     (suspect.go).
+//     (package roomfile).
 //   - The entries of a room that is refused are moved out of the log, to a file beside the
-//     room's own, so that one room does not keep the log for all (aside.go).
+//     room's own, so that one room does not keep the log for all (moved.go).
 //
 // A file that is opened and closed again is not written to, and nothing is synced for it: that
 // it is in use is noted with the first transaction that changes something, and stands in the file
@@ -89,24 +89,7 @@
 //
 // # Files
 //
-// NAME is a room's file, see Path. What may lie beside it:
-//
-//	NAME-wal                    transactions that are not in NAME yet, also after a crash
-//	NAME-journal                none of Den's; a file that has one is written again before its use
-//	NAME.new                    a new room's file being made                    born.go, open.go
-//	NAME.suspect                the mark: NAME is to be written again           suspect.go
-//	NAME.fresh                  its new content, being written                  suspect.go, compact.go
-//	NAME.whole                  its new content, checked and synced             suspect.go
-//	NAME.restore-HEX            a restore or an import being made               backup_replace.go, load.go
-//	NAME.before-restore-TIME    what a restore has replaced, for a while        replaced.go
-//	NAME.entries                log entries of a room that was refused          aside.go
-//	NAME.seq                    the seq that the last restore began with        highest.go
-//	PATH.part-HEX               a backup to PATH being made                     backup.go
-//	PAST/…                      a file that Compact has replaced                compact.go, pagelog.Archive
-//
-// HEX is 16 random digits, so that two operations never write to the same file. What becomes NAME,
-// NAME.entries or NAME.seq is written under another name, synced and renamed. A directory is synced
-// before the first use of a file that was found in it (durable.go). docs/STORAGE.md says what may be
+// What lies beside a room's file, and how another file takes its place, is in package roomfile. docs/STORAGE.md says what may be
 // on the disk at each step of each operation, why a power cut there is harmless, and what happens on
 // each kind of fault.
 //

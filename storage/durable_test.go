@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // cutResult is what a test of a power cut finds when the power is back.
@@ -474,7 +475,7 @@ func suspectCut(t *testing.T, n int, seed uint64, suffix string) error {
 		t.Fatal("the sync did not fail")
 	}
 	d.Close()
-	if marked, err := exists(r.fs, r.options("r").Path+suspectSuffix); err != nil || !marked {
+	if marked, err := roomfile.Exists(r.fs, r.options("r").Path+roomfile.SuspectSuffix); err != nil || !marked {
 		t.Fatalf("marked %v, %v", marked, err)
 	}
 	r.disk.Heal()

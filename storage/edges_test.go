@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -260,7 +261,7 @@ func TestNoteAlarmTwice(t *testing.T) {
 func TestDiagnoseLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	for range 3 {
-		diagnose(filepath.Join(dir, "r.db"), said(sqlite.ResultCantOpen))
+		diagnose(filepath.Join(dir, "r.db"), roomfile.Said(sqlite.ResultCantOpen))
 	}
 	if names := dirNames(t, dir); names != "" {
 		t.Errorf("left: %s", names)

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // A room's file, one batch with one action, and what a client that was away gets.
@@ -25,7 +26,7 @@ func Example() {
 }
 
 func run(dir string) error {
-	path, err := storage.Path(dir, "todos", "Our kitchen")
+	path, err := roomfile.Path(dir, "todos", "Our kitchen")
 	if err != nil {
 		return err
 	}

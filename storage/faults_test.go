@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // A chore is something that is done with room "r" while the disk fails once.
@@ -158,7 +159,7 @@ func isVague(err error) bool {
 
 // left reports whether a file should not be there any more.
 func (c chore) left(name string) bool {
-	for _, part := range []string{freshSuffix, wholeSuffix, suspectSuffix, ".new", partInfix, restoreInfix, replacedInfix, asideSuffix, seqSuffix, "_past"} {
+	for _, part := range []string{roomfile.FreshSuffix, roomfile.WholeSuffix, roomfile.SuspectSuffix, ".new", roomfile.PartInfix, roomfile.RestoreInfix, roomfile.ReplacedInfix, roomfile.EntriesSuffix, roomfile.SeqSuffix, "_past"} {
 		if strings.Contains(name, part) && !slices.Contains(strings.Fields(c.leaves), part) {
 			return true
 		}
@@ -219,7 +220,7 @@ func (r *rig) beside(path string) (map[int]string, error) {
 func copied(path string, want, room map[int]string) func(*rig, error) error {
 	return func(r *rig, failed error) error {
 		err := r.holds(room)
-		there, e := exists(r.fs, path)
+		there, e := roomfile.Exists(r.fs, path)
 		if err = errors.Join(err, e); err != nil {
 			return err
 		}
@@ -311,7 +312,7 @@ func TestFaultsRestore(t *testing.T) {
 	}
 	remove := func(r *rig) {
 		backup(r)
-		if err := errors.Join(removeFiles(r.fs, r.options("r").Path), r.fs.SyncDir(filepath.Dir(r.options("r").Path))); err != nil {
+		if err := errors.Join(roomfile.RemoveDatabase(r.fs, r.options("r").Path), r.fs.SyncDir(filepath.Dir(r.options("r").Path))); err != nil {
 			r.t.Fatal(err)
 		}
 		r.log.Forget("n", "r")
@@ -339,7 +340,7 @@ func TestFaultsRestore(t *testing.T) {
 	four, three := numbered(1, 2, 3, 4), numbered(1, 2, 3)
 	for _, c := range []chore{
 		{
-			name: "restore", prepare: backup, leaves: replacedInfix + " " + seqSuffix,
+			name: "restore", prepare: backup, leaves: roomfile.ReplacedInfix + " " + roomfile.SeqSuffix,
 			do: func(r *rig, _ *DB) error {
 				p, err := PrepareRestore(r.options("r"), "/backup/b.db")
 				return install(p, err, old)
@@ -347,7 +348,7 @@ func TestFaultsRestore(t *testing.T) {
 			check: after(four, three),
 		},
 		{
-			name: "restore without links", prepare: backup, leaves: replacedInfix + " " + seqSuffix, rig: func(r *rig) { r.noLinks = true },
+			name: "restore without links", prepare: backup, leaves: roomfile.ReplacedInfix + " " + roomfile.SeqSuffix, rig: func(r *rig) { r.noLinks = true },
 			do: func(r *rig, _ *DB) error {
 				p, err := PrepareRestore(r.options("r"), "/backup/b.db")
 				return install(p, err, old)
@@ -355,7 +356,7 @@ func TestFaultsRestore(t *testing.T) {
 			check: after(four, three),
 		},
 		{
-			name: "restore of a file with its WAL", leaves: replacedInfix + " " + seqSuffix,
+			name: "restore of a file with its WAL", leaves: roomfile.ReplacedInfix + " " + roomfile.SeqSuffix,
 			prepare: func(r *rig) {
 				d, err := openWithTodos(Options{Path: "/backup/b.db", Namespace: "n", Room: "r", FS: r.fs})
 				if err != nil {
@@ -380,7 +381,7 @@ func TestFaultsRestore(t *testing.T) {
 			check: after(four, three),
 		},
 		{
-			name: "restore without a room", prepare: remove, leaves: seqSuffix,
+			name: "restore without a room", prepare: remove, leaves: roomfile.SeqSuffix,
 			do: func(r *rig, _ *DB) error {
 				p, err := PrepareRestore(r.options("r"), "/backup/b.db")
 				return install(p, err, (*Replacement).InstallNew)
@@ -388,7 +389,7 @@ func TestFaultsRestore(t *testing.T) {
 			check: after(map[int]string{}, three),
 		},
 		{
-			name: "import", prepare: remove, leaves: seqSuffix,
+			name: "import", prepare: remove, leaves: roomfile.SeqSuffix,
 			do: func(r *rig, _ *DB) error {
 				p, err := PrepareImport(r.options("r"), func(l *Loader) error {
 					err := execOne(l.Exec, todosTable2)
@@ -505,7 +506,7 @@ func TestFaultsOpen(t *testing.T) {
 				r.rows(1, 2, 3)
 				d := r.mustOpen("r")
 				path := r.options("r").Path
-				if err := errors.Join(d.WriteBackup("/b.db"), d.Close(), removeFiles(r.fs, path), r.fs.Rename("/b.db", path), r.fs.SyncDir("/"), r.fs.SyncDir(filepath.Dir(path))); err != nil {
+				if err := errors.Join(d.WriteBackup("/b.db"), d.Close(), roomfile.RemoveDatabase(r.fs, path), r.fs.Rename("/b.db", path), r.fs.SyncDir("/"), r.fs.SyncDir(filepath.Dir(path))); err != nil {
 					r.t.Fatal(err)
 				}
 			},
@@ -515,7 +516,7 @@ func TestFaultsOpen(t *testing.T) {
 			prepare: func(r *rig) {
 				r.rows(1, 2, 3)
 				o := r.options("r")
-				if err := errors.Join(o.accuse(), o.syncDir()); err != nil {
+				if err := errors.Join(o.file().Mark(), o.file().SyncDir()); err != nil {
 					r.t.Fatal(err)
 				}
 			},
@@ -524,7 +525,7 @@ func TestFaultsOpen(t *testing.T) {
 			name: "open where the file was removed", prepare: func(r *rig) {
 				r.rows(1, 2, 3)
 				o := r.options("r")
-				if err := errors.Join(o.accuse(), copyFile(r.fs, o.Path, o.Path+wholeSuffix), r.fs.Remove(o.Path), o.syncDir()); err != nil {
+				if err := errors.Join(o.file().Mark(), roomfile.Copy(r.fs, o.Path, o.Path+roomfile.WholeSuffix), r.fs.Remove(o.Path), o.file().SyncDir()); err != nil {
 					r.t.Fatal(err)
 				}
 				r.log.Forget("n", "r")
@@ -552,7 +553,7 @@ func TestFaultsOpen(t *testing.T) {
 			},
 		},
 		{
-			name: "open with entries", do: open, check: holds, leaves: asideSuffix,
+			name: "open with entries", do: open, check: holds, leaves: roomfile.EntriesSuffix,
 			prepare: func(r *rig) {
 				killed(r)
 				o := r.options("r")
@@ -561,7 +562,7 @@ func TestFaultsOpen(t *testing.T) {
 					r.t.Fatal(err)
 				}
 				flipByte(r, o.Path, 0)
-				if there, err := exists(r.fs, o.Path+asideSuffix); err != nil || !there {
+				if there, err := roomfile.Exists(r.fs, o.Path+roomfile.EntriesSuffix); err != nil || !there {
 					r.t.Fatal("there are no entries: this tests nothing")
 				}
 			},
@@ -613,15 +614,15 @@ func TestFaultsRefused(t *testing.T) {
 	}
 	for _, c := range []chore{
 		{
-			name: "entries", leaves: asideSuffix, prepare: begin,
+			name: "entries", leaves: roomfile.EntriesSuffix, prepare: begin,
 			check: func(r *rig, _ error) error { return r.holds(numbered(1, 2, 3)) },
 		},
 		{
-			name: "entries that are there again", leaves: asideSuffix,
+			name: "entries that are there again", leaves: roomfile.EntriesSuffix,
 			prepare: func(r *rig) {
 				begin(r)
-				path := r.options("r").Path + asideSuffix
-				if err := errors.Join(r.refused(), copyFile(r.fs, path, "/saved")); err != nil {
+				path := r.options("r").Path + roomfile.EntriesSuffix
+				if err := errors.Join(r.refused(), roomfile.Copy(r.fs, path, "/saved")); err != nil {
 					r.t.Fatal(err)
 				}
 				d := r.mustOpen("r")
@@ -646,7 +647,7 @@ func TestFaultsRefused(t *testing.T) {
 			if err == nil {
 				return errors.New("the file was not refused")
 			}
-			there, _ := exists(r.fs, path+asideSuffix)
+			there, _ := roomfile.Exists(r.fs, path+roomfile.EntriesSuffix)
 			moved, stay := strings.Contains(err.Error(), "was moved to"), strings.Contains(err.Error(), "keeps what it has")
 			switch {
 			case moved == stay || moved && !there:
@@ -796,7 +797,7 @@ func TestFaultsVerify(t *testing.T) {
 func TestFaultsLists(t *testing.T) {
 	lists := func(r *rig, _ *DB) error {
 		var names []string
-		for file, err := range RoomFiles(r.fs, "/data", "n") {
+		for file, err := range roomfile.All(r.fs, "/data", "n") {
 			if err != nil {
 				return err
 			}
@@ -820,7 +821,7 @@ func TestFaultsLists(t *testing.T) {
 		return nil
 	}
 	clear := func(r *rig, _ *DB) error {
-		n, err := SweepReplaced(r.fs, "/data", "n", r.now.Add(time.Hour))
+		n, err := roomfile.SweepReplaced(r.fs, "/data", "n", r.now.Add(time.Hour))
 		if err != nil {
 			return err
 		}
@@ -843,7 +844,7 @@ func TestFaultsLists(t *testing.T) {
 			r.t.Fatal(err)
 		}
 		r.kill(young)
-		for _, name := range []string{r.options("r").Path + replacedInfix + r.now.UTC().Format(keptForm), "/data/_past/nothing", "/data/_wals/1"} {
+		for _, name := range []string{r.options("r").Path + roomfile.ReplacedInfix + r.now.UTC().Format("20060102T150405.000Z"), "/data/_past/nothing", "/data/_wals/1"} {
 			r.disk.MkdirAll(filepath.Dir(name))
 			f, err := r.fs.Open(name, os.O_RDWR|os.O_CREATE)
 			if err == nil {
@@ -857,12 +858,12 @@ func TestFaultsLists(t *testing.T) {
 	}
 	holds := func(r *rig, _ error) error { return r.holds(numbered(1, 2, 3)) }
 	for _, c := range []chore{
-		{name: "list", prepare: prepare, do: lists, check: holds, leaves: replacedInfix + " _past"},
+		{name: "list", prepare: prepare, do: lists, check: holds, leaves: roomfile.ReplacedInfix + " _past"},
 		{
-			name: "clear", prepare: prepare, do: clear, leaves: replacedInfix + " _past",
+			name: "clear", prepare: prepare, do: clear, leaves: roomfile.ReplacedInfix + " _past",
 			check: func(r *rig, failed error) error {
 				for _, name := range r.disk.Files() {
-					if failed == nil && (strings.Contains(name, replacedInfix) || strings.HasPrefix(name, "/data/_past") || strings.HasPrefix(name, "/data/_wals")) && r.disk.Stats().Crashes == 0 {
+					if failed == nil && (strings.Contains(name, roomfile.ReplacedInfix) || strings.HasPrefix(name, "/data/_past") || strings.HasPrefix(name, "/data/_wals")) && r.disk.Stats().Crashes == 0 {
 						return fmt.Errorf("%s is left", name)
 					}
 				}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -54,7 +55,7 @@ func (d *DB) CopyAt(path string, p Point) error {
 		err = d.rewind(path, p, newest)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		err = errors.Join(err, removeIfThere(d.o.FS, path))
+		err = errors.Join(err, roomfile.RemoveIfThere(d.o.FS, path))
 	}
 	return diagnose(path, err)
 }
@@ -115,7 +116,7 @@ func copyOver(f FS, from string, to vfs.File) error {
 	if err := to.Truncate(0); err != nil {
 		return err
 	}
-	_, err = io.Copy(&sequential{file: to}, io.NewSectionReader(source, 0, size))
+	_, err = io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(source, 0, size))
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -49,13 +50,8 @@ type RoomLog interface {
 	Close()
 }
 
-// LogEntry is one transaction. Its Payload is valid during the call that it is given in.
-type LogEntry struct {
-	Number  uint64 // of the transaction in its room: 1, 2, 3 …
-	Seq     uint64 // the room's seq behind it
-	At      int64  // Unix milliseconds
-	Payload []byte // what it did to the file's pages: see package pagelog
-}
+// LogEntry is one transaction.
+type LogEntry = roomfile.Entry
 
 // mark is what a file says about the commit log, in _den_meta.
 type mark struct {
@@ -79,14 +75,6 @@ func markOf(log string, number int64) mark {
 	}
 	return mark{log: log, since: uint64(-number)}
 }
-
-// Errors of a file and a log that do not go together. Both are left as they are.
-var (
-	// ErrLogMissing: the file's last transactions are in a commit log that is not this one.
-	ErrLogMissing = errors.New("the commit log that the file belongs to is missing")
-	// ErrLogMismatch: the file and the commit log contradict each other.
-	ErrLogMismatch = errors.New("the file and the commit log do not fit together")
-)
 
 // logHint is what an operator can do about a file and a log that do not go together.
 const logHint = "put the file and the log back that belong together, or restore a backup of the room"
@@ -284,7 +272,7 @@ func (d *DB) checkpoint(mode sqlite.CheckpointMode) error {
 	var failure *Error
 	if d.wal != nil { // which may only now be made
 		if err := d.wal.flush(); err != nil {
-			failure = said(ioCode(err))
+			failure = roomfile.Said(ioCode(err))
 			failure.SQL = "checkpoint"
 		}
 	}
@@ -299,7 +287,7 @@ func (d *DB) checkpoint(mode sqlite.CheckpointMode) error {
 		if err == nil {
 			return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
 		}
-		failure = errorOf(err)
+		failure = roomfile.ErrorOf(err)
 	}
 	if !errors.Is(failure, ErrFull) {
 		d.broken, d.suspect = failure, true
@@ -314,7 +302,7 @@ func (d *DB) nameWAL() error {
 	if d.named {
 		return nil
 	}
-	if err := d.o.syncDir(); err != nil {
+	if err := d.o.file().SyncDir(); err != nil {
 		return fmt.Errorf("%w: %w", ErrIO, err)
 	}
 	d.named = true

@@ -12,90 +12,9 @@ import (
 
 	"github.com/denrooms/den/storage/commitlog"
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
-
-// The last name that is allowed, and the first that is not; the last byte of a range, and the one behind it.
-func TestNamesAtTheirLimits(t *testing.T) {
-	for name, want := range map[string]string{
-		"/0": "%2f0", "9:": "9%3a", "@A": "%40+a", "Z[": "+z%5b", "`a": "%60a", "z{": "z%7b", "-.": "-%2e", "_": "_", "^": "%5e", ",": "%2c",
-		"com0": "%63om0", "com9": "%63om9", "com": "com", "com:": "com%3a", "com10": "com10", "comx": "comx", "com/": "com%2f",
-		"lpt1": "%6cpt1", "lpx1": "lpx1", "aux": "%61ux", "prn": "%70rn", "nul": "%6eul",
-		strings.Repeat("x", 200): strings.Repeat("x", 200), "x": "x",
-	} {
-		if got, err := Escape(name); err != nil || got != want {
-			t.Errorf("Escape(%q) = %q, %v; want %q", name, got, err, want)
-		}
-	}
-	const hashed = keptEscaped + 1 + 64
-	for n, want := range map[int]int{200: 200, 201: hashed, 256: hashed} {
-		if got, err := Escape(strings.Repeat("x", n)); err != nil || len(got) != want {
-			t.Errorf("%d bytes: %q, %v", n, got, err)
-		}
-	}
-	for namespace, is := range map[string]bool{
-		"a": true, "z": true, "0": true, "9": true, "-": true, "a-1": true, strings.Repeat("a", 64): true, "com1": true,
-		"": false, "`": false, "{": false, "/": false, ":": false, "A": false, "_": false, ".": false, strings.Repeat("a", 65): false,
-	} {
-		path, err := Path("data", namespace, "room")
-		if is != (err == nil) || err != nil && !errors.Is(err, ErrName) {
-			t.Errorf("namespace %q: %v", namespace, err)
-		}
-		dir := namespace
-		if namespace == "com1" {
-			dir = "com1_"
-		}
-		if parts := strings.Split(path, string(filepath.Separator)); is && (len(parts) != 4 || parts[1] != dir || len(parts[2]) != 2 || parts[3] != "room.db") {
-			t.Errorf("namespace %q: %q", namespace, path)
-		}
-	}
-	if _, err := Path("data", "n", ""); !errors.Is(err, ErrName) {
-		t.Errorf("a room without a name: %v", err)
-	}
-}
-
-// What the name of a file says of its room is the room's name, and a name that no room gives is none.
-func TestRoomFileNames(t *testing.T) {
-	for escaped, want := range map[string]string{
-		"a": "a", "+a": "A", "a+z": "aZ", "%00": "\x00", "a%2e": "a.", "%63on": "con", "%e2%82%ac": "€",
-		"": "", "+": "", "a+": "", "%": "", "%2": "", "a%2": "", "%2g": "", "A": "", "a.": "", "%61": "", "+1": "", "con": "",
-	} {
-		path, err := Path("data", "n", want)
-		if want == "" || err != nil {
-			path = filepath.Join("data", "n", "00", escaped+".db")
-		}
-		got, is := roomFile("data", "n", filepath.Join(filepath.Dir(path), escaped+".db"))
-		if is != (want != "") || is && got != (RoomFile{path, want}) {
-			t.Errorf("%q: %+v, %v", escaped, got, is)
-		}
-	}
-	long := strings.Repeat("x", 120) + "~" + strings.Repeat("0", 64)
-	for name, is := range map[string]bool{long: true, long + "0": false, long[1:]: false, strings.Replace(long, "~", "-", 1): false} {
-		path := filepath.Join("data", "n", "00", name+".db")
-		if got, found := roomFile("data", "n", path); found != is || is && got != (RoomFile{Path: path}) {
-			t.Errorf("%q: %+v, %v", name, got, found)
-		}
-	}
-	if _, is := roomFile("data", "n", filepath.Join("data", "n", "00", "a")); is {
-		t.Error("a file without the ending is a room's")
-	}
-	for name, want := range map[string]string{
-		"a.db.before-restore-20261121T105002.308Z":               "a.db.before-restore-20261121T105002.308Z",
-		"a.db.before-restore-20261121T105002.308Z-2":             "a.db.before-restore-20261121T105002.308Z-2",
-		"a.db.before-restore-20261121T105002.308Z-wal":           "a.db.before-restore-20261121T105002.308Z",
-		"a.db.before-restore-20261121T105002.308Z-2-wal":         "a.db.before-restore-20261121T105002.308Z-2",
-		"a.db.before-restore-20261121T105002.308Z" + asideSuffix: "a.db.before-restore-20261121T105002.308Z",
-		"a.db.before-restore-20261121T105002.308":                "",
-		"a.db.before-restore-20261321T105002.308Z":               "",
-		"a.db":                                  "",
-		"a.before-restore-20261121T105002.308Z": "",
-	} {
-		file, at, is := replacedAt(name)
-		if is != (want != "") || is && (file != want || !at.Equal(time.Date(2026, 11, 21, 10, 50, 2, 308e6, time.UTC))) {
-			t.Errorf("%q: %q of %v, %v", name, file, at, is)
-		}
-	}
-}
 
 // The limits that Options has, and the first values that it does not take.
 func TestOptionsAtTheirLimits(t *testing.T) {
@@ -213,16 +132,16 @@ func TestErrorsKinds(t *testing.T) {
 	if got := strings.Count(diagnose(path, diagnose(path, syscall.EIO)).Error(), ErrIO.Error()); got != 1 {
 		t.Errorf("it is said %d times that it is an I/O error", got)
 	}
-	if got := diagnose(path, said(sqlite.ResultBusy)); !errors.Is(got, ErrInUse) || !strings.Contains(got.Error(), "another process") {
+	if got := diagnose(path, roomfile.Said(sqlite.ResultBusy)); !errors.Is(got, ErrInUse) || !strings.Contains(got.Error(), "another process") {
 		t.Error(got)
 	}
-	if err := error(said(sqlite.ResultCorrupt)); diagnose(path, err) != err {
+	if err := error(roomfile.Said(sqlite.ResultCorrupt)); diagnose(path, err) != err {
 		t.Error("an error of SQLite's is told otherwise")
 	}
-	if got := diagnose(path, said(sqlite.ResultCantOpen)); !errors.Is(got, ErrIO) || !errors.Is(got, fs.ErrNotExist) {
+	if got := diagnose(path, roomfile.Said(sqlite.ResultCantOpen)); !errors.Is(got, ErrIO) || !errors.Is(got, fs.ErrNotExist) {
 		t.Errorf("in a directory that is not there: %v", got)
 	}
-	if err := error(said(sqlite.ResultCantOpen)); diagnose(filepath.Join(t.TempDir(), "r.db"), err) != err {
+	if err := error(roomfile.Said(sqlite.ResultCantOpen)); diagnose(filepath.Join(t.TempDir(), "r.db"), err) != err {
 		t.Error("in a directory in which nothing is amiss something is said")
 	}
 	for code, want := range map[sqlite.ResultCode]error{
@@ -231,7 +150,7 @@ func TestErrorsKinds(t *testing.T) {
 		sqlite.ResultInterrupt: ErrInterrupted, sqlite.ResultAuth: ErrForbidden, sqlite.ResultTooBig: ErrTooLarge, sqlite.ResultMisuse: ErrMisuse, sqlite.ResultError: nil,
 	} {
 		for _, code := range []sqlite.ResultCode{code, code | 5<<8} {
-			if got := said(code).Unwrap(); got != want {
+			if got := roomfile.Said(code).Unwrap(); got != want {
 				t.Errorf("code %d: %v, want %v", code, got, want)
 			}
 		}
@@ -239,11 +158,11 @@ func TestErrorsKinds(t *testing.T) {
 	for code, want := range map[sqlite.ResultCode]bool{
 		sqlite.ResultError: true, sqlite.ResultInternal: true, sqlite.ResultFormat: true, sqlite.ResultMismatch: true, sqlite.ResultSchema: true, sqlite.ResultFull: false, sqlite.ResultBusy: false,
 	} {
-		if got := errors.Is(damaged(said(code)), ErrCorrupt); got != want {
+		if got := errors.Is(damaged(roomfile.Said(code)), ErrCorrupt); got != want {
 			t.Errorf("code %d means damage: %v", code, got)
 		}
 	}
-	if err := error(said(sqlite.ResultCorrupt)); damaged(err) != err || damaged(syscall.EIO) != syscall.EIO {
+	if err := error(roomfile.Said(sqlite.ResultCorrupt)); damaged(err) != err || damaged(syscall.EIO) != syscall.EIO {
 		t.Error("what is no error of a statement's is called damage")
 	}
 	for theirs, ours := range map[error]error{
@@ -366,46 +285,6 @@ func TestPoints(t *testing.T) {
 		err := c.p.notYet(LogEntry{Seq: 5, At: c.at}, now)
 		if errors.Is(err, ErrNotYet) != c.want || (err == nil) == c.want {
 			t.Errorf("%v of a room at seq 5, %d: %v", c.p, c.at, err)
-		}
-	}
-}
-
-// The note of the seq that a restore began with: whatever is wrong with it, the next one is above it.
-func TestNotedSeq(t *testing.T) {
-	o, err := testOptions(t).withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := aboveAll(o, 7); err != nil || got != 7+1<<32 {
-		t.Errorf("without a note: %d, %v", got, err)
-	}
-	for _, seq := range []Seq{0, 1, 1 << 40} {
-		if err := noteSeq(o, seq); err != nil {
-			t.Fatal(err)
-		}
-		got, err := notedSeq(o)
-		above, e := aboveAll(o, 5)
-		if err != nil || e != nil || got != seq || above != max(seq, 5)+1<<32 {
-			t.Errorf("noted %d: %d, and %d above all, %v, %v", seq, got, above, err, e)
-		}
-	}
-	line := fileContent(t, o.Path+seqSuffix)
-	for _, spoiled := range []string{"", line[1:], line[:len(line)-1], strings.Replace(line, "1099", "1098", 1), line + "x"} {
-		write(t, o.Path+seqSuffix, spoiled)
-		if got, err := notedSeq(o); err != nil || got != 1<<44 {
-			t.Errorf("%q: %d, %v", spoiled, got, err)
-		}
-	}
-	const most = 1<<62 - 1<<32 - 1 // and 2^32 more is half of what a seq can be
-	if err := noteSeq(o, most); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := aboveAll(o, 0); err != nil || got != 1<<62-1 {
-		t.Errorf("the highest: %d, %v", got, err)
-	}
-	for _, known := range []Seq{most + 1, 1 << 62} {
-		if _, err := aboveAll(o, known); !errors.Is(err, ErrTooLarge) {
-			t.Errorf("above %d: %v", known, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -31,10 +32,10 @@ func PrepareImport(o Options, load func(*Loader) error) (*Replacement, error) {
 
 // build makes the file.
 func (r *Replacement) build(load func(*Loader) error) error {
-	if err := makeFile(r.o.FS, r.temp); err != nil {
+	if err := roomfile.Make(r.o.FS, r.temp); err != nil {
 		return err
 	}
-	epoch, err := randomEpoch(r.o.Random)
+	epoch, err := roomfile.NewEpoch(r.o.Random)
 	if err != nil {
 		return err
 	}

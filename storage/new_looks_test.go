@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -94,7 +95,7 @@ func TestNewRoomOverLeftovers(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(o.Path), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	for suffix, content := range map[string][]byte{suspectSuffix: nil, wholeSuffix: old, freshSuffix: old} {
+	for suffix, content := range map[string][]byte{roomfile.SuspectSuffix: nil, roomfile.WholeSuffix: old, roomfile.FreshSuffix: old} {
 		if err := os.WriteFile(o.Path+suffix, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +112,7 @@ func TestNewRoomOverLeftovers(t *testing.T) {
 		}
 	}
 	for _, name := range n.files("r") {
-		if strings.HasSuffix(name, suspectSuffix) || strings.HasSuffix(name, wholeSuffix) || strings.HasSuffix(name, freshSuffix) {
+		if strings.HasSuffix(name, roomfile.SuspectSuffix) || strings.HasSuffix(name, roomfile.WholeSuffix) || strings.HasSuffix(name, roomfile.FreshSuffix) {
 			t.Errorf("%s is left", name)
 		}
 	}
@@ -125,11 +126,14 @@ func TestEntriesOfThisProcess(t *testing.T) {
 	path := n.options("r").Path
 	d.Fence() // as if the process had died
 	n.restart()
-	n.kind.noteAside(filepath.Dir(path), false)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o750), os.WriteFile(path, []byte(strings.Repeat("?", pageSize)), 0o600)); err != nil {
+	o, err := n.options("r").withDefaults()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(n.options("r")); !errors.Is(err, ErrNotDatabase) || !strings.Contains(err.Error(), asideSuffix) {
+	if err := errors.Join(o.file().MakeNamesDurable(), os.WriteFile(path, []byte(strings.Repeat("?", pageSize)), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(n.options("r")); !errors.Is(err, ErrNotDatabase) || !strings.Contains(err.Error(), roomfile.EntriesSuffix) {
 		t.Fatal(err)
 	}
 	mustRemove(t, path)

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // The notes' names in _den_meta.
@@ -150,8 +151,7 @@ type Kind struct {
 	plain    templateSlot // what rooms begin with before there is a template, see plain.go
 	wals     string       // immutable; "": none are kept
 	stocking atomic.Bool
-	names    durableNames
-	asides   asideDirs
+	files    roomfile.Known
 
 	mu     sync.Mutex
 	spares []*spare // the one that was used last comes last

@@ -11,11 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -83,7 +83,7 @@ func openRoom(o Options) (*DB, error) {
 			return nil, err
 		}
 	}
-	if err := o.makeNamesDurable(); err != nil {
+	if err := o.file().MakeNamesDurable(); err != nil {
 		return nil, err
 	}
 	if rewritten, err := convert(o, header); err != nil {
@@ -91,11 +91,11 @@ func openRoom(o Options) (*DB, error) {
 	} else if rewritten {
 		header = nil
 	}
-	moved, err := readAside(o)
+	moved, err := readEntries(o)
 	if err != nil {
 		return nil, err
 	}
-	defer moved.close()
+	defer moved.Close()
 	var d *DB
 	if moved == nil {
 		d = openSpare(o, header)
@@ -110,7 +110,7 @@ func openRoom(o Options) (*DB, error) {
 }
 
 // openAndCatchUp opens a file, and has it take from the log, and from what was moved out of it, what it lacks.
-func openAndCatchUp(o Options, header *fileHeader, moved *aside) (*DB, error) {
+func openAndCatchUp(o Options, header *fileHeader, moved *roomfile.Entries) (*DB, error) {
 	var room RoomLog
 	for {
 		d, err := openOnce(o, header)
@@ -126,7 +126,7 @@ func openAndCatchUp(o Options, header *fileHeader, moved *aside) (*DB, error) {
 			if room, err = o.part(d.epoch); err != nil {
 				return nil, errors.Join(err, d.refuse())
 			}
-			room = moved.before(o, room, d.epoch, d.number)
+			room = withMoved(moved, room, d.epoch, d.number)
 		}
 		again, err := d.catchUp(room)
 		if err == nil && !again {
@@ -370,11 +370,11 @@ func inspect(f vfs.FS, path string) (fresh bool, err error) {
 // what a rewrite has left of an older file is removed before the room gets one (makeWith).
 func look(o Options) (h *fileHeader, fresh bool, err error) {
 	file, err := o.FS.Open(o.Path, os.O_RDWR)
-	if errors.Is(err, fs.ErrNotExist) && !o.Kind.accused(o.Path) {
+	if errors.Is(err, fs.ErrNotExist) && !o.file().Remembered() {
 		return nil, true, orphans(o.FS, o.Path)
 	}
 	opened := err == nil
-	marked, err := seeToMark(o)
+	marked, err := o.file().Marked()
 	if opened && err == nil && !marked {
 		defer file.Close()
 		return headerIn(file, o.FS, o.Path)
@@ -383,7 +383,7 @@ func look(o Options) (h *fileHeader, fresh bool, err error) {
 		file.Close()
 	}
 	if err == nil && marked {
-		err = finishRewrite(o)
+		err = o.file().FinishRewrite(o.rewrite)
 	}
 	if err != nil {
 		return nil, false, err
@@ -451,7 +451,7 @@ func begin(o Options) (d *DB, there bool, err error) {
 
 // create makes the file of a new room.
 func create(o Options) error {
-	epoch, err := randomEpoch(o.Random)
+	epoch, err := roomfile.NewEpoch(o.Random)
 	if err != nil {
 		return err
 	}
@@ -464,49 +464,6 @@ func create(o Options) error {
 		return err
 	}
 	return makeWhole(o, content)
-}
-
-// removeIfThere removes a file that may be there.
-func removeIfThere(f vfs.FS, path string) error {
-	if err := f.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// diagnose gives an operating system's error, or SQLite's vague "cannot open",
-// the sentinel that says what an operator has to look at.
-func diagnose(path string, err error) error {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: %w", ErrReadOnly, err)
-	}
-	if _, system := errors.AsType[syscall.Errno](err); system && !errors.Is(err, ErrIO) {
-		return fmt.Errorf("%w: %w", ErrIO, err)
-	}
-	var e *Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	if sqlite.ResultCode(e.Code).Primary() == sqlite.ResultBusy {
-		return fmt.Errorf("%w: another process, or another part of this one, has the file open", err)
-	}
-	if sqlite.ResultCode(e.Code).Primary() != sqlite.ResultCantOpen {
-		return err
-	}
-	// The WAL cannot be made: try what is in its way.
-	f, probe := os.CreateTemp(filepath.Dir(path), ".den-probe-")
-	if probe == nil {
-		os.Remove(f.Name())
-		f.Close()
-		return err
-	}
-	if errors.Is(probe, syscall.EROFS) || errors.Is(probe, fs.ErrPermission) {
-		return fmt.Errorf("%w: %w", ErrReadOnly, probe)
-	}
-	return fmt.Errorf("%w: %w", err, probe)
 }
 
 // damaged calls corrupt what SQLite calls just an error: while a room is opened it runs Den's statements alone, so the file is not
@@ -522,13 +479,4 @@ func damaged(err error) error {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return err
-}
-
-// syncFile syncs a file that was written by somebody else.
-func syncFile(f vfs.FS, path string) error {
-	file, err := f.Open(path, os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
 }

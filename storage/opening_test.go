@@ -3,6 +3,8 @@ package storage
 import (
 	"path/filepath"
 	"testing"
+
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // A panickyLog panics in one method of a room's part of it.
@@ -57,7 +59,7 @@ func TestOpenThatPanics(t *testing.T) {
 	panicked := 0
 	for _, in := range []string{"Last", "Range", "Release"} {
 		for _, name := range []string{clean, inUse, young, "fresh in " + in} {
-			path, err := Path(dir, "n", name)
+			path, err := roomfile.Path(dir, "n", name)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -128,6 +129,15 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("storage: %w: a negative limit", ErrMisuse)
 	}
 	return o, nil
+}
+
+// file is where the room's file is.
+func (o Options) file() roomfile.File {
+	f := roomfile.File{FS: o.FS, Path: o.Path}
+	if o.Kind != nil {
+		f.Known = &o.Kind.files
+	}
+	return f
 }
 
 func set[N int | int64 | time.Duration](n *N, to N) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // ErrNoHistory: the commit log does not go back that far, or there is none.
@@ -102,7 +104,7 @@ func positionIn(f FS, path string) (e LogEntry, err error) {
 		err = setFileJournalMode(f, path, walMode)
 	}
 	if err == nil {
-		err = syncFile(f, path)
+		err = roomfile.Sync(f, path)
 	}
 	return e, err
 }

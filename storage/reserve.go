@@ -67,7 +67,7 @@ func (b *Batch) fits() error {
 
 // roomIsFull reports whether SQLite's word that there is no room is about the room's limit and not about the disk.
 func (d *DB) roomIsFull(e *Error, s *statement) bool {
-	if e.kind != ErrFull || s.Info.auth != handler {
+	if e.Kind != ErrFull || s.Info.auth != handler {
 		return false
 	}
 	if d.wal != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // A restore over a room whose file waits to be written again. That begins in the restore, fails there at some step,
@@ -122,11 +123,11 @@ func TestRestoreThatFailsOverARewrite(t *testing.T) {
 		_, err = f.WriteAt(make([]byte, 3*pageSize), pageSize)
 		return errors.Join(err, f.Sync(), f.Close())
 	}
-	if err := errors.Join(p.o.accuse(), copyFile(r.fs, o.Path, o.Path+wholeSuffix), garble()); err != nil {
+	if err := errors.Join(p.o.file().Mark(), roomfile.Copy(r.fs, o.Path, o.Path+roomfile.WholeSuffix), garble()); err != nil {
 		t.Fatal(err)
 	}
 	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpRename})
-	err = p.takeOver()
+	err = p.o.file().Replace(p.temp)
 	r.disk.Heal()
 	if err == nil {
 		t.Fatal("the restore came to its end: this tests nothing")
@@ -158,7 +159,7 @@ func TestRestoreThatTheNextOpenEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpRename, Suffix: wholeSuffix, Times: 1}) // from there to the room's name
+	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpRename, Suffix: roomfile.WholeSuffix, Times: 1}) // from there to the room's name
 	_, err = p.Install()
 	r.disk.Heal()
 	wantError(t, err, ErrIO)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 var rigs atomic.Int64 // disks that were registered, for their names
@@ -133,7 +134,7 @@ func (r *rig) close() {
 }
 
 func (r *rig) options(room string) Options {
-	path, err := Path("/data", "n", room)
+	path, err := roomfile.Path("/data", "n", room)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -145,7 +146,7 @@ func (r *Rows) failure() error {
 		if r.s != nil && r.s.Info.auth != handler {
 			kind = ErrCorrupt
 		}
-		return fmt.Errorf("storage: %w: %s", kind, errorOf(r.row.Err()).Message)
+		return fmt.Errorf("storage: %w: %s", kind, roomfile.ErrorOf(r.row.Err()).Message)
 	}
 	return r.err
 }

@@ -5,6 +5,7 @@ package storage
 import (
 	"fmt"
 
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -35,12 +36,12 @@ func (d *DB) prepareOne(auth authority, sql string, flags sqlite.PrepareFlags) (
 	p, rest, err := d.c.Prepare(sql, flags)
 	d.auth = own
 	if err != nil {
-		e := errorOf(err)
+		e := roomfile.ErrorOf(err)
 		if d.denied != "" {
-			e.kind, e.Message = ErrForbidden, d.denied
+			e.Kind, e.Message = ErrForbidden, d.denied
 		}
 		if d.fenced.Load() {
-			e.kind = ErrClosed
+			e.Kind = ErrClosed
 		}
 		return nil, "", e
 	}
@@ -93,7 +94,7 @@ func (d *DB) step(s *statement) (row bool, err error) {
 	row, err = s.Step()
 	d.auth = own
 	if err != nil {
-		err = d.stepFailed(errorOf(err), s)
+		err = d.stepFailed(roomfile.ErrorOf(err), s)
 	}
 	return row, err
 }
@@ -102,7 +103,7 @@ func (d *DB) step(s *statement) (row bool, err error) {
 // errors roll the whole transaction back underneath.
 func (d *DB) stepFailed(e *Error, s *statement) error {
 	if d.roomIsFull(e, s) {
-		e.kind = ErrRoomFull
+		e.Kind = ErrRoomFull
 	}
 	if !s.ReadOnly() {
 		d.changes.StatementFailed()
@@ -113,7 +114,7 @@ func (d *DB) stepFailed(e *Error, s *statement) error {
 // sqliteFailed is stepFailed for a statement that is not the DB's.
 func (d *DB) sqliteFailed(e *Error) error {
 	if d.fenced.Load() {
-		e.kind = ErrClosed
+		e.Kind = ErrClosed
 	}
 	var err error = e
 	if b := d.batch; b != nil && b.dead == nil && !b.ending && d.c.AutocommitEnabled() {

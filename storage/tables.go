@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -41,7 +42,7 @@ func (d *DB) recordWith(r *changes.Recorder) {
 // recorded gives an error of the Recorder as this package's, and notes what it did to the batch.
 func (d *DB) recorded(err error) error {
 	if e, is := errors.AsType[*sqlite.Error](err); is {
-		return d.sqliteFailed(errorOf(e))
+		return d.sqliteFailed(roomfile.ErrorOf(e))
 	}
 	if errors.Is(err, changes.ErrCorrupt) {
 		return fmt.Errorf("storage: %w: %w", ErrCorrupt, err)

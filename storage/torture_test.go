@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 var (
@@ -961,7 +962,7 @@ func (m *machine) unreadable(r *tortured) error {
 	m.disk.Heal()
 	m.crash()
 	path := m.rig.options(r.name).Path
-	if there, err := exists(m.fs, path); err == nil && there {
+	if there, err := roomfile.Exists(m.fs, path); err == nil && there {
 		if err := m.disk.Corrupt(path, 0, []byte{0xff}); err != nil {
 			return err
 		}

@@ -20,11 +20,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"github.com/denrooms/den/storage/commitlog"
 	"github.com/denrooms/den/storage/overlay"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
+	"github.com/gofrs/flock"
 )
 
 // Severity says what a Finding means.
@@ -209,8 +209,7 @@ func (v *Verifier) openLog() (err error) {
 func (v *Verifier) Dir(ctx context.Context, dir string, namespaces ...string) error {
 	alone := maps.Clone(v.inLog())
 	for _, namespace := range namespaces {
-		for i := range 256 {
-			at, err := namespaceDir(dir, namespace, byte(i))
+		for at, err := range roomfile.Dirs(dir, namespace) {
 			if err != nil {
 				v.report(Finding{Severity: Problem, Path: filepath.Join(dir, namespace), Check: "name", Err: err})
 				break
@@ -224,7 +223,7 @@ func (v *Verifier) Dir(ctx context.Context, dir string, namespaces ...string) er
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if path, err := Path(dir, key.namespace, key.room); err == nil { // else it is none of a program's
+		if path, err := roomfile.Path(dir, key.namespace, key.room); err == nil { // else it is none of a program's
 			v.Room(Options{Path: path, Namespace: key.namespace, Room: key.room})
 		}
 	}
@@ -286,7 +285,7 @@ func (v *Verifier) hashDir(ctx context.Context, dir, namespace, at string, alone
 			return context.Cause(ctx)
 		}
 		path := filepath.Join(at, name)
-		room, is := roomFile(dir, namespace, path)
+		room, is := roomfile.Find(dir, namespace, path)
 		if !is {
 			v.other(path, name, there)
 			v.addEntries(dir, namespace, path, there, alone)
@@ -298,7 +297,7 @@ func (v *Verifier) hashDir(ctx context.Context, dir, namespace, at string, alone
 		}) {
 			continue
 		}
-		if want, err := Path(dir, namespace, room.Room); err != nil || want != path {
+		if want, err := roomfile.Path(dir, namespace, room.Room); err != nil || want != path {
 			v.report(Finding{Severity: Problem, Path: path, Check: "name", Err: fmt.Errorf("%w: it holds %q, whose file is another", ErrWrongRoom, room.Room)})
 			continue
 		}
@@ -320,9 +319,9 @@ func LockDirForReading(f FS, dir string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("storage: data directory: %s is a file", dir)
 	}
 	path := filepath.Join(dir, lockName)
-	if there, err := exists(f, path); err != nil || !there {
+	if there, err := roomfile.Exists(f, path); err != nil || !there {
 		return func() error {
-			if there, err := exists(f, path); err != nil || there {
+			if there, err := roomfile.Exists(f, path); err != nil || there {
 				return fmt.Errorf("storage: data directory %s: %w: a Den has begun to use it meanwhile (%v)", dir, ErrInUse, err)
 			}
 			return nil

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // owes reports whether the log, or the file of entries beside it, has something of a room that has
@@ -17,17 +19,17 @@ func (v *Verifier) owes(o Options) bool {
 	if _, owed := v.inLog()[roomKey{o.Namespace, o.Room}]; owed {
 		return true
 	}
-	there, err := exists(v.rooms, o.Path+asideSuffix)
+	there, err := roomfile.Exists(v.rooms, o.Path+roomfile.EntriesSuffix)
 	return there || err != nil
 }
 
 // addEntries adds the room of a file of entries to alone, if there is no file of the room's own.
 func (v *Verifier) addEntries(dir, namespace, path string, there map[string]bool, alone map[roomKey]struct{}) {
-	own, is := strings.CutSuffix(path, asideSuffix)
+	own, is := strings.CutSuffix(path, roomfile.EntriesSuffix)
 	if !is || there[filepath.Base(own)] {
 		return
 	}
-	room, is := roomFile(dir, namespace, own)
+	room, is := roomfile.Find(dir, namespace, own)
 	switch {
 	case is && room.Room != "":
 		alone[roomKey{namespace, room.Room}] = struct{}{}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -52,14 +53,14 @@ func TestVerifyEntriesWithoutTheirFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	flip(t, s.path(clean), 0, 1)
-	if _, err = Open(Options{Path: s.path(clean), Namespace: "n", Room: clean, Log: log}); !errors.Is(err, ErrNotDatabase) || !strings.Contains(err.Error(), asideSuffix) {
+	if _, err = Open(Options{Path: s.path(clean), Namespace: "n", Room: clean, Log: log}); !errors.Is(err, ErrNotDatabase) || !strings.Contains(err.Error(), roomfile.EntriesSuffix) {
 		t.Fatal(err)
 	}
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
 	flip(t, s.path(clean), 0, 1)
-	if got := s.verify(); got.Problems != 0 || !strings.Contains(got.String(), asideSuffix) {
+	if got := s.verify(); got.Problems != 0 || !strings.Contains(got.String(), roomfile.EntriesSuffix) {
 		t.Errorf("beside the file: %+v\n%v", got.Verified, got)
 	}
 	mustRemove(t, s.path(clean))
@@ -71,13 +72,13 @@ func TestVerifyEntriesWithoutTheirFile(t *testing.T) {
 // Beside reports the files that belong to one room, and no others.
 func TestVerifyBeside(t *testing.T) {
 	s := newStreet(t)
-	for _, name := range []string{s.path(clean) + asideSuffix, s.path(clean) + suspectSuffix, s.path(inUse) + suspectSuffix} {
+	for _, name := range []string{s.path(clean) + roomfile.EntriesSuffix, s.path(clean) + roomfile.SuspectSuffix, s.path(inUse) + roomfile.SuspectSuffix} {
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got := verify(t, VerifyOptions{}, files(t, s.dir), func(v *Verifier) { v.Beside(s.path(clean)) })
-	if got.Notes != 2 || got.Problems != 0 || strings.Contains(got.String(), filepath.Base(s.path(inUse))+suspectSuffix) {
+	if got.Notes != 2 || got.Problems != 0 || strings.Contains(got.String(), filepath.Base(s.path(inUse))+roomfile.SuspectSuffix) {
 		t.Errorf("%+v\n%v", got.Verified, got)
 	}
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // A block is a data directory with rooms "a", "b" and one of a long name, closed well, on a disk in memory.
@@ -63,7 +66,17 @@ func (b *block) look(change func(*VerifyOptions), dir func(*Verifier) error) (Ve
 
 func (b *block) make(path, content string) {
 	b.t.Helper()
-	f, err := createFile(b.fs, path)
+	_, err := b.fs.MakeDirs(filepath.Dir(path))
+	if err == nil {
+		err = roomfile.RemoveIfThere(b.fs, path)
+	}
+	if err == nil {
+		err = roomfile.Make(b.fs, path)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	f, err := b.fs.Open(path, os.O_RDWR)
 	if err == nil {
 		_, err = f.WriteAt([]byte(content), 0)
 		err = errors.Join(err, f.Close())
@@ -88,17 +101,17 @@ func TestVerifyNames(t *testing.T) {
 		"a journal alone":            {func(b *block) { b.make("/data/n/00/x.db-journal", "x") }, 3, "problem x.db-journal leftover"},
 		"an index of a WAL alone":    {func(b *block) { b.make("/data/n/00/x.db-shm", "x") }, 3, ""},
 		"a WAL of no room":           {func(b *block) { b.make("/data/n/00/x-wal", "x") }, 3, "note x-wal name"},
-		"a seq":                      {func(b *block) { b.make(b.path("a")+seqSuffix, "x") }, 3, ""},
+		"a seq":                      {func(b *block) { b.make(b.path("a")+roomfile.SeqSuffix, "x") }, 3, ""},
 		"a seq of nothing":           {func(b *block) { b.make("/data/n/00/x.seq", "x") }, 3, "note x.seq name"},
-		"an unfinished one":          {func(b *block) { b.make(b.path("a")+seqSuffix+".new", "x") }, 3, "note a.db.seq.new leftover"},
+		"an unfinished one":          {func(b *block) { b.make(b.path("a")+roomfile.SeqSuffix+".new", "x") }, 3, "note a.db.seq.new leftover"},
 		"what an operator put there": {func(b *block) { b.make(b.path("a")+".refused-1", "x") }, 3, "note a.db.refused-1 leftover"},
 		"another file":               {func(b *block) { b.make("/data/n/00/README", "x") }, 3, "note README name"},
 		"another database":           {func(b *block) { b.make("/data/n/00/x.db", "x") }, 3, "problem x.db name"},
-		"entries of a room":          {func(b *block) { b.make(b.path("a")+asideSuffix, "x") }, 3, "note a.db.entries leftover; problem a open"},
-		"entries of no room":         {func(b *block) { b.make(b.path("c")+asideSuffix, "x") }, 4, "note c.db.entries leftover; problem c open"},
+		"entries of a room":          {func(b *block) { b.make(b.path("a")+roomfile.EntriesSuffix, "x") }, 3, "note a.db.entries leftover; problem a open"},
+		"entries of no room":         {func(b *block) { b.make(b.path("c")+roomfile.EntriesSuffix, "x") }, 4, "note c.db.entries leftover; problem c open"},
 		"entries elsewhere":          {func(b *block) { b.make("/data/n/00/c.db.entries", "x") }, 3, "note c.db.entries leftover"},
 		"entries of a long name": {func(b *block) {
-			b.make(b.path(b.long)+asideSuffix, "x")
+			b.make(b.path(b.long)+roomfile.EntriesSuffix, "x")
 			if err := b.fs.Remove(b.path(b.long)); err != nil {
 				b.t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // Room checks the room of o.Namespace and o.Room, whose file is o.Path, and tells whether there is one.
@@ -223,39 +224,20 @@ func (v *Verifier) history(d *DB, what Finding) error {
 	return err
 }
 
-// leftovers are the ends of names of files that Den makes beside a room's file, in the order in which
-// they are looked for, and what they are.
-var leftovers = []struct{ infix, is string }{
-	{replacedInfix, "a file that a restore has replaced; it is kept for a while"},
-	{restoreInfix, "a restore that did not come to its end; the next one removes it"},
-	{partInfix, "a backup that did not come to its end; it can be removed"},
-	{".new", "a new room's file that was not finished; it is written over"},
-	{asideSuffix + ".new", "a file that was not finished; it is written over"},
-	{seqSuffix + ".new", "a file that was not finished; it is written over"},
-	{freshSuffix, "a file that was not finished; it goes when the room is opened"},
-	{wholeSuffix, "the content that the room's file is about to get"},
-	{suspectSuffix, "the room's file is written again when the room is opened"},
-	{asideSuffix, "what the commit log had of the room when the room was refused; it is taken from there when the room's file is repaired"},
-	{".refused-", "what was put aside because it was refused; it is the operator's"},
-}
-
 // other tells of a file that is no room's. there are the names beside it.
 func (v *Verifier) other(path, name string, there map[string]bool) {
 	what := Finding{Path: path, Check: "leftover"}
-	if room, suffix, is := cutJournal(name); is && strings.HasSuffix(room, ".db") {
+	if room, suffix, is := roomfile.CutJournal(name); is && strings.HasSuffix(room, ".db") {
 		if size, err := v.o.FS.Size(path); suffix != "-shm" && !there[room] && (err != nil || size > 0) {
 			v.problem(what, "%w: there is a %s but not the database that it belongs to", ErrCorrupt, name)
 		}
 		return
 	}
-	if strings.HasSuffix(name, ".db"+seqSuffix) {
-		return
-	}
-	for _, l := range leftovers {
-		if strings.Contains(name, ".db"+l.infix) {
-			v.note(what, "%s", l.is)
-			return
+	if is, known := roomfile.Describe(name); known {
+		if is != "" {
+			v.note(what, "%s", is)
 		}
+		return
 	}
 	what.Check = "name"
 	if strings.HasSuffix(name, ".db") {
@@ -263,16 +245,6 @@ func (v *Verifier) other(path, name string, there map[string]bool) {
 		return
 	}
 	v.note(what, "it is no file of Den's")
-}
-
-// cutJournal takes SQLite's ending off the name of a file that belongs to a database.
-func cutJournal(name string) (room, suffix string, is bool) {
-	for _, suffix := range []string{"-wal", "-journal", "-shm"} {
-		if room, is := strings.CutSuffix(name, suffix); is {
-			return room, suffix, true
-		}
-	}
-	return "", "", false
 }
 
 // sortedKeys is for checks that report in the same order always.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // verified is what a Verifier said.
@@ -188,7 +189,7 @@ func (b *builder) build() (opened []*DB) {
 
 func (b *builder) open(name string) *DB {
 	b.t.Helper()
-	path, err := Path(b.dir, "n", name)
+	path, err := roomfile.Path(b.dir, "n", name)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func (b *builder) close(d *DB) {
 
 func (s *street) path(room string) string {
 	s.t.Helper()
-	path, err := Path(s.dir, "n", room)
+	path, err := roomfile.Path(s.dir, "n", room)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -172,7 +172,7 @@ func (d *DB) parkWAL() error {
 		return err
 	}
 	w.parked = to
-	return d.o.syncDir()
+	return d.o.file().SyncDir()
 }
 
 // unparkWAL puts it in its place.

@@ -17,6 +17,7 @@ import (
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 func open(t *testing.T, dir string, opts ...roomtest.Option) *roomtest.Host {
@@ -31,7 +32,7 @@ func create(c *roomtest.Client, id, text string) roomtest.Event {
 
 func path(t *testing.T, dir, name string) string {
 	t.Helper()
-	p, err := storage.Path(dir, todo.Namespace, name)
+	p, err := roomfile.Path(dir, todo.Namespace, name)
 	if err != nil {
 		t.Fatal(err)
 	}

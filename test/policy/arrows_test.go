@@ -16,7 +16,7 @@ type arrow struct{ from, to, reason string }
 // groups are the stations of the picture in docs/DESIGN.md. A package belongs to the longest name that its path
 // starts with, so storage/internal/x belongs to storage. Packages of one group may import each other.
 var groups = []string{
-	"actor", "storage", "storage/vfs", "storage/commitlog", "storage/commitlog/segment", "storage/pagelog", "storage/dump", "storage/faultdisk", "storage/internal/cmem", "storage/sqlite", "storage/dbfile", "storage/changes", "syncproto", "hibernate", "hibernate/alarm", "room", "room/roomtest", "transport", "fixtures", "cmd/den", "client", "internal/bug", "test",
+	"actor", "storage", "storage/vfs", "storage/commitlog", "storage/commitlog/segment", "storage/pagelog", "storage/roomfile", "storage/dump", "storage/faultdisk", "storage/internal/cmem", "storage/sqlite", "storage/dbfile", "storage/changes", "syncproto", "hibernate", "hibernate/alarm", "room", "room/roomtest", "transport", "fixtures", "cmd/den", "client", "internal/bug", "test",
 }
 
 // arrows is the whole picture: what is not here is not allowed. They go one way; a cycle cannot be written down
@@ -34,6 +34,7 @@ var arrows = []arrow{
 	{"room", "actor", "a room's life is an actor's"},
 	{"room", "storage", "a room owns one database"},
 	{"room", "storage/dump", "a room is exported and imported as text"},
+	{"room", "storage/roomfile", "a room's file is found by the room's name"},
 	{"room", "hibernate", "a room's connections are kept where they outlive it"},
 	{"room", "hibernate/alarm", "a sleeping room is woken at the times that it has set"},
 	{"room", "syncproto", "what a room reads and sends is in the wire's frames"},
@@ -42,6 +43,10 @@ var arrows = []arrow{
 	{"storage", "storage/vfs", "storage reaches files through an interface, so that a disk can lose power under it"},
 	{"storage", "storage/commitlog", "a room's commits are durable in the node's log"},
 	{"storage", "storage/pagelog", "an entry of the log holds what a transaction did to the file's pages"},
+	{"storage", "storage/roomfile", "a database is in a room's file, and another file may take its place"},
+	{"storage/roomfile", "storage/vfs", "a room's file is on a file system"},
+	{"storage/roomfile", "storage/sqlite", "an error of SQLite's says what is wrong with the file"},
+	{"storage/roomfile", "internal/bug", "the simulation switches deliberate bugs on, to show that it finds them"},
 	{"storage/dump", "storage", "an export is read from a room's file, and an import fills one"},
 	{"storage/dump", "storage/sqlite", "a row that an export writes is in the form in which SQLite gave it"},
 	{"storage/pagelog", "storage/vfs", "a history leads through files that were replaced"},
@@ -83,6 +88,7 @@ var testArrows = []arrow{
 	{"storage/commitlog/segment", "storage/faultdisk", "a segment of a test is on a disk in memory"},
 	{"test", "storage/commitlog", "tests of the whole may look anywhere"},
 	{"test", "storage/dump", "tests of the whole may look anywhere"},
+	{"test", "storage/roomfile", "tests of the whole may look anywhere"},
 	{"test", "storage/vfs", "tests of the whole may look anywhere"},
 	{"test", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
 	{"room", "storage/faultdisk", "what a room does when the disk fails is tried on a disk in memory"},

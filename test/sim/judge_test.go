@@ -18,7 +18,7 @@ import (
 
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/storage"
-
+	"github.com/denrooms/den/storage/roomfile"
 	_ "modernc.org/sqlite" // what the files hold is read without Den
 )
 
@@ -234,7 +234,7 @@ func (f fate) String() string {
 
 // path is where a room's file is.
 func (w *world) path(name string) (string, error) {
-	return storage.Path(w.options.Dir, namespace, name)
+	return roomfile.Path(w.options.Dir, namespace, name)
 }
 
 // columns are the channels' tables.

@@ -3,9 +3,12 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // A pastLog is a log with parts of rooms that no file goes with.
@@ -56,22 +59,22 @@ func entry1(n uint64) LogEntry {
 // told is all that a file of entries has: the numbers by epochs, ! where entries are damaged.
 func told(t *testing.T, o Options) string {
 	t.Helper()
-	a, err := readAside(o)
+	a, err := readEntries(o)
 	if err != nil {
 		return err.Error()
 	}
-	defer a.close()
+	defer a.Close()
 	var text []string
-	for _, epoch := range a.epochs() {
+	for _, epoch := range a.Epochs() {
 		of := epoch[:1] + ":"
-		for _, p := range a.of(epoch) {
-			if p.damaged {
+		for _, p := range a.Of(epoch) {
+			if p.Damaged {
 				of += " !"
 				continue
 			}
-			e, err := a.read(p)
-			if err != nil || fmt.Sprint(e) != fmt.Sprint(entry1(p.number)) {
-				t.Errorf("entry %d is %v, %v", p.number, e, err)
+			e, err := a.Read(p)
+			if err != nil || fmt.Sprint(e) != fmt.Sprint(entry1(p.Number)) {
+				t.Errorf("entry %d is %v, %v", p.Number, e, err)
 			}
 			of += fmt.Sprint(" ", e.Number)
 		}
@@ -81,7 +84,7 @@ func told(t *testing.T, o Options) string {
 }
 
 // What is moved out of the log joins what was moved before: each entry once, in its order, and nothing behind what is damaged.
-func TestPutAside(t *testing.T) {
+func TestMoveEntries(t *testing.T) {
 	a, b := strings.Repeat("a", 32), strings.Repeat("b", 32)
 	type part struct {
 		epoch       string
@@ -131,7 +134,7 @@ func TestPutAside(t *testing.T) {
 					}
 				}
 				o.Log = log
-				path, err := putAside(o)
+				path, err := moveEntries(o)
 				return path, log.forgotten, err
 			}
 			if len(c.before) > 0 {
@@ -141,13 +144,13 @@ func TestPutAside(t *testing.T) {
 			}
 			path, forgotten, err := move(c.now, c.fails)
 			fails := strings.HasPrefix(name, "the disk")
-			if fails != errors.Is(err, ErrIO) || fails == (err == nil) || (forgotten == 1) == fails || (path == o.Path+asideSuffix) == fails {
+			if fails != errors.Is(err, ErrIO) || fails == (err == nil) || (forgotten == 1) == fails || (path == o.Path+roomfile.EntriesSuffix) == fails {
 				t.Errorf("moved to %q, the log forgot %d times: %v", path, forgotten, err)
 			}
 			if got := told(t, o); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
-			if there, err := exists(o.FS, o.Path+asideSuffix+".new"); err != nil || there {
+			if there, err := roomfile.Exists(o.FS, o.Path+roomfile.EntriesSuffix+".new"); err != nil || there {
 				t.Errorf("a file is left: %v, %v", there, err)
 			}
 		})
@@ -155,7 +158,7 @@ func TestPutAside(t *testing.T) {
 }
 
 // Where there is nothing to move, or it cannot be told, nothing is made and nothing forgotten.
-func TestPutAsideNothing(t *testing.T) {
+func TestMoveEntriesNothing(t *testing.T) {
 	o, err := testOptions(t).withDefaults()
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +182,7 @@ func TestPutAsideNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		path, err := putAside(o)
+		path, err := moveEntries(o)
 		if path != "" || !errors.Is(err, c.want) || c.want == nil && err != nil {
 			t.Errorf("%s: %q, %v", name, path, err)
 		}
@@ -187,7 +190,7 @@ func TestPutAsideNothing(t *testing.T) {
 			t.Errorf("%s: forgotten", name)
 		}
 		for _, suffix := range []string{"", ".new"} {
-			if there, err := exists(o.FS, o.Path+asideSuffix+suffix); err != nil || there {
+			if there, err := roomfile.Exists(o.FS, o.Path+roomfile.EntriesSuffix+suffix); err != nil || there {
 				t.Errorf("%s: there is a file, %v", name, err)
 			}
 		}
@@ -245,15 +248,15 @@ func TestPatchedLog(t *testing.T) {
 		{4, 5, 9, "4 to 5, 5, <nil>; after 0: 4 5 after 2: 4 5 after 3: 4 5 after 4: 5"},
 	} {
 		fill(1, 3)
-		if _, err := putAside(o); err != nil {
+		if _, err := moveEntries(o); err != nil {
 			t.Fatal(err)
 		}
-		a, err := readAside(o)
+		a, err := readEntries(o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		own := fill(c.first, c.last)
-		room := a.before(o, own, epoch, c.reached)
+		room := withMoved(a, own, epoch, c.reached)
 		if got := look(room); got != c.want {
 			t.Errorf("the log from %d, the file at %d:\n%s\nwant\n%s", c.first, c.reached, got, c.want)
 		}
@@ -264,7 +267,7 @@ func TestPatchedLog(t *testing.T) {
 		if patched != (c.reached < 3) {
 			t.Errorf("the file at %d: patched %v", c.reached, patched)
 		}
-		if other := a.before(o, own, strings.Repeat("b", 32), 0); other != own {
+		if other := withMoved(a, own, strings.Repeat("b", 32), 0); other != own {
 			t.Error("of another epoch there are entries")
 		}
 		stop := errors.New("stop")
@@ -273,31 +276,31 @@ func TestPatchedLog(t *testing.T) {
 		}
 		if patched {
 			room.Release(2)
-			if there, err := exists(o.FS, o.Path+asideSuffix); err != nil || !there {
+			if there, err := roomfile.Exists(o.FS, o.Path+roomfile.EntriesSuffix); err != nil || !there {
 				t.Errorf("released through 2: the file is there: %v, %v", there, err)
 			}
 			room.Release(3)
 		}
-		if there, err := exists(o.FS, o.Path+asideSuffix); err != nil || there {
+		if there, err := roomfile.Exists(o.FS, o.Path+roomfile.EntriesSuffix); err != nil || there {
 			t.Errorf("released through 3, or by the room's file: the file is there: %v, %v", there, err)
 		}
 		if patched && own.(*memRoom).through != 3 {
 			t.Errorf("the log released through %d", own.(*memRoom).through)
 		}
-		a.close()
+		a.Close()
 	}
 
 	fill(1, 3)
 	log.fails = map[string]failing{epoch: {replayed: ErrLogMismatch}}
-	if _, err := putAside(o); err != nil {
+	if _, err := moveEntries(o); err != nil {
 		t.Fatal(err)
 	}
-	a, err := readAside(o)
+	a, err := readEntries(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.close()
-	room := a.before(o, fill(9, 9), epoch, 9)
+	defer a.Close()
+	room := withMoved(a, fill(9, 9), epoch, 9)
 	if _, _, err := room.Range(); !errors.Is(err, ErrLogMismatch) {
 		t.Errorf("the range of damaged entries: %v", err)
 	}
@@ -308,13 +311,13 @@ func TestPatchedLog(t *testing.T) {
 		t.Errorf("whoever asks for the last of them does not find out: %d", room.Last())
 	}
 	room.Release(1 << 60)
-	if there, err := exists(o.FS, o.Path+asideSuffix); err != nil || !there {
+	if there, err := roomfile.Exists(o.FS, o.Path+roomfile.EntriesSuffix); err != nil || !there {
 		t.Error("damaged entries are gone without a restore")
 	}
 }
 
 // A file of entries that is damaged anywhere, or cut, is refused as corrupt, and so is one that ends too late; a newer one is refused as such.
-func TestReadAside(t *testing.T) {
+func TestReadEntries(t *testing.T) {
 	o, err := testOptions(t).withDefaults()
 	if err != nil {
 		t.Fatal(err)
@@ -326,32 +329,32 @@ func TestReadAside(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Log = log
-	if _, err := putAside(o); err != nil {
+	if _, err := moveEntries(o); err != nil {
 		t.Fatal(err)
 	}
-	path := o.Path + asideSuffix
+	path := o.Path + roomfile.EntriesSuffix
 	whole := fileContent(t, path)
-	if len(whole) != asideHeader+2*asideEntry+3+8 {
+	if len(whole) != 32+2*52+3+8 {
 		t.Fatalf("%d bytes", len(whole))
 	}
 	for i := range len(whole) {
 		b := []byte(whole)
 		b[i] ^= 0x10
 		write(t, path, string(b))
-		if _, err := readAside(o); !errors.Is(err, ErrCorrupt) {
+		if _, err := readEntries(o); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("byte %d changed: %v", i, err)
 		}
 		write(t, path, whole[:i])
-		if _, err := readAside(o); !errors.Is(err, ErrCorrupt) {
+		if _, err := readEntries(o); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("cut at %d: %v", i, err)
 		}
 	}
 	newer := append([]byte(whole[:8]), 2, 0, 0, 0)
 	newer = append(newer, whole[12:28]...)
-	sum := castagnoli(0, newer)
+	sum := crc32.Checksum(newer, crc32.MakeTable(crc32.Castagnoli))
 	newer = append(newer, byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24))
 	write(t, path, string(newer)+whole[32:])
-	if _, err := readAside(o); !errors.Is(err, ErrNewer) || errors.Is(err, ErrCorrupt) {
+	if _, err := readEntries(o); !errors.Is(err, ErrNewer) || errors.Is(err, ErrCorrupt) {
 		t.Errorf("a newer one: %v", err)
 	}
 	write(t, path, whole)
@@ -359,17 +362,17 @@ func TestReadAside(t *testing.T) {
 		t.Error(got)
 	}
 	o.Log = nil
-	if _, err := readAside(o); !errors.Is(err, ErrLogMissing) {
+	if _, err := readEntries(o); !errors.Is(err, ErrLogMissing) {
 		t.Errorf("without a log: %v", err)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	a, err := readAside(o)
+	a, err := readEntries(o)
 	if a != nil || err != nil {
 		t.Errorf("none: %v, %v", a, err)
 	}
-	if a.close(); a.epochs() != nil || a.of(epoch) != nil {
+	if a.Close(); a.Epochs() != nil || a.Of(epoch) != nil {
 		t.Error("none has entries")
 	}
 }

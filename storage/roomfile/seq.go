@@ -1,4 +1,4 @@
-package storage
+package roomfile
 
 // A seq above all that a room has ever answered with, for a restore of a room whose file cannot be
 // read. Each time that a file takes the room's place, the seq that it begins with is noted
@@ -11,73 +11,61 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"math"
 	"os"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/vfs"
 )
 
 const (
-	seqSuffix = ".seq"
 	// seqRoom is how many commits a room has at most between two restores.
 	seqRoom = 1 << 32
 	// seqUnknown is taken for the noted seq where the note is damaged.
 	seqUnknown = 1 << 44
 )
 
-func seqLine(seq Seq) []byte {
+func seqLine(seq uint64) []byte {
 	line := fmt.Appendf(nil, "den-seq 1 %d", seq)
-	return fmt.Appendf(line, " %08x\n", crc32.Checksum(line, crc32.MakeTable(crc32.Castagnoli)))
+	return fmt.Appendf(line, " %08x\n", castagnoli(0, line))
 }
 
-// notedSeq reads the note; 0: there is none.
-func notedSeq(o Options) (Seq, error) {
-	f, err := o.FS.Open(o.Path+seqSuffix, os.O_RDONLY)
+// NotedSeq returns the seq in NAME.seq; 0: there is none.
+func (f File) NotedSeq() (uint64, error) {
+	file, err := f.FS.Open(f.Path+SeqSuffix, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.NewSectionReader(f, 0, 100))
+	defer file.Close()
+	b, err := io.ReadAll(io.NewSectionReader(file, 0, 100))
 	if err != nil {
 		return 0, err
 	}
-	var seq Seq
+	var seq uint64
 	if _, err := fmt.Sscanf(string(b), "den-seq 1 %d ", &seq); err != nil || string(seqLine(seq)) != string(b) {
 		return seqUnknown, nil
 	}
 	return seq, nil
 }
 
-// noteSeq writes the note, durable but for its name: whoever puts the file in its place syncs the directory first.
-func noteSeq(o Options, seq Seq) error {
-	temp := o.Path + seqSuffix + ".new"
-	f, err := createFile(o.FS, temp)
-	if err != nil {
+// NoteSeq writes NAME.seq, durable but for its name: Replace and PutNew sync the directory before the file is in its place.
+func (f File) NoteSeq(seq uint64) error {
+	return f.writeBeside(SeqSuffix, func(file vfs.File) error {
+		_, err := file.WriteAt(seqLine(seq), 0)
 		return err
-	}
-	_, err = f.WriteAt(seqLine(seq), 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = o.FS.Rename(temp, o.Path+seqSuffix)
-	}
-	if err != nil {
-		o.FS.Remove(temp)
-	}
-	return err
+	})
 }
 
-// aboveAll gives a seq that is above all that a room has answered with whose file is not there or cannot be
-// read. known is the highest one in what can be read of it, and in the file that is to take its place.
-func aboveAll(o Options, known Seq) (Seq, error) {
-	noted, err := notedSeq(o)
+// SeqAbove returns a seq that is above all that a room has answered with whose file is missing or cannot be
+// read. known is the highest one in what can be read of it, and in the file that is to take its place. Its error is
+// ErrTooLarge, or of the file system.
+func (f File) SeqAbove(known uint64) (uint64, error) {
+	noted, err := f.NotedSeq()
 	if err != nil {
 		return 0, err
 	}

@@ -1,4 +1,4 @@
-package storage
+package roomfile
 
 // Names of rooms as names of files. Nothing of a room's name is left to what a
 // file system makes of upper and lower case, of Unicode, of dots or of device

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 func TestRoomFiles(t *testing.T) {
@@ -13,7 +15,7 @@ func TestRoomFiles(t *testing.T) {
 	want := map[string]bool{}
 	for _, namespace := range []string{"plain", "con"} {
 		for _, name := range names {
-			path, err := Path(dir, namespace, name)
+			path, err := roomfile.Path(dir, namespace, name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,7 +39,7 @@ func TestRoomFiles(t *testing.T) {
 		}
 	}
 	for _, namespace := range []string{"plain", "con", "none"} {
-		for file, err := range RoomFiles(HostFS(), dir, namespace) {
+		for file, err := range roomfile.All(HostFS(), dir, namespace) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,7 +58,7 @@ func TestRoomFiles(t *testing.T) {
 	if len(want) != 0 {
 		t.Errorf("not listed: %v", want)
 	}
-	for _, err := range RoomFiles(HostFS(), dir, "../x") {
+	for _, err := range roomfile.All(HostFS(), dir, "../x") {
 		if err == nil {
 			t.Error("a bad namespace was listed")
 		}

@@ -1,0 +1,152 @@
+package roomfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/denrooms/den/storage/sqlite"
+)
+
+// What can go wrong with a room's file, to be matched with errors.Is. Package storage has them under the same names.
+var (
+	// ErrNotDatabase: the file is not a Den room. It was left as it was.
+	ErrNotDatabase = errors.New("not a Den room database")
+	// ErrNewer: a newer Den wrote the file. It was left as it was.
+	ErrNewer = errors.New("written by a newer version of Den")
+	// ErrInUse: somebody else has the file or the directory open.
+	ErrInUse = errors.New("in use")
+	// ErrFull: the disk is full.
+	ErrFull = errors.New("full")
+	// ErrReadOnly: the file or its directory cannot be written.
+	ErrReadOnly = errors.New("read-only")
+	// ErrIO: the disk failed.
+	ErrIO = errors.New("I/O error")
+	// ErrCorrupt: the file is damaged.
+	ErrCorrupt = errors.New("corrupt")
+	// ErrInterrupted: an interrupt ended the statement.
+	ErrInterrupted = errors.New("interrupted")
+	// ErrForbidden: a handler's statement that rooms may not run.
+	ErrForbidden = errors.New("forbidden statement")
+	// ErrConstraint: a UNIQUE, NOT NULL, CHECK, foreign-key or RAISE refusal.
+	ErrConstraint = errors.New("constraint failed")
+	// ErrTooLarge: more changed rows, or a larger value, than the limits allow.
+	ErrTooLarge = errors.New("too large")
+	// ErrMisuse: the calls came in an order that makes no sense.
+	ErrMisuse = errors.New("misuse")
+	// ErrName: a namespace or a room name outside of the rules.
+	ErrName = errors.New("bad name")
+	// ErrExists: there is a file already, and it is not written over.
+	ErrExists = errors.New("exists already")
+	// ErrLogMissing: the file's last transactions are in a commit log that is not this one.
+	ErrLogMissing = errors.New("the commit log that the file belongs to is missing")
+	// ErrLogMismatch: the file and the commit log contradict each other.
+	ErrLogMismatch = errors.New("the file and the commit log do not fit together")
+)
+
+// Error is what SQLite answered. Plain SQL mistakes (a syntax error, an unknown column) have no Kind.
+type Error struct {
+	Code    int    // extended result code, see sqlite.org/rescode.html
+	Message string // SQLite's text: for logs, never for clients
+	SQL     string // the statement, "" where there is none
+	Kind    error  // the sentinel that the code stands for, or nil
+}
+
+func (e *Error) Error() string {
+	if e.Kind != nil {
+		return fmt.Sprintf("storage: %v: %s (%d)", e.Kind, e.Message, e.Code)
+	}
+	return fmt.Sprintf("storage: %s (%d)", e.Message, e.Code)
+}
+
+// Unwrap returns e.Kind.
+func (e *Error) Unwrap() error { return e.Kind }
+
+// Failed returns an error that came from package sqlite as this package's.
+func Failed(err error) error {
+	if e := ErrorOf(err); e != nil {
+		return e
+	}
+	return err
+}
+
+// ErrorOf is Failed for an error that SQLite returned; nil: it is none.
+func ErrorOf(err error) *Error {
+	e, is := err.(*sqlite.Error)
+	if !is {
+		return nil
+	}
+	return &Error{Code: int(e.Code), Message: e.Message, SQL: e.SQL, Kind: kindOf(e.Code)}
+}
+
+// Said makes the error of what was not asked through a connection.
+func Said(code sqlite.ResultCode) *Error {
+	return &Error{Code: int(code), Message: code.String(), Kind: kindOf(code)}
+}
+
+// kindOf maps a result code to the sentinel that callers match.
+func kindOf(code sqlite.ResultCode) error {
+	switch code.Primary() {
+	case sqlite.ResultConstraint:
+		return ErrConstraint
+	case sqlite.ResultFull:
+		return ErrFull
+	case sqlite.ResultReadOnly, sqlite.ResultPerm:
+		return ErrReadOnly
+	case sqlite.ResultBusy, sqlite.ResultLocked:
+		return ErrInUse
+	case sqlite.ResultIOErr, sqlite.ResultCantOpen:
+		return ErrIO
+	case sqlite.ResultCorrupt:
+		return ErrCorrupt
+	case sqlite.ResultNotADB:
+		return ErrNotDatabase
+	case sqlite.ResultInterrupt:
+		return ErrInterrupted
+	case sqlite.ResultAuth:
+		return ErrForbidden
+	case sqlite.ResultTooBig:
+		return ErrTooLarge
+	case sqlite.ResultMisuse:
+		return ErrMisuse
+	}
+	return nil
+}
+
+// Diagnose gives an operating system's error, or SQLite's vague "cannot open",
+// the sentinel that says what an operator has to look at. path is the file.
+func Diagnose(path string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	if _, system := errors.AsType[syscall.Errno](err); system && !errors.Is(err, ErrIO) {
+		return fmt.Errorf("%w: %w", ErrIO, err)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	if sqlite.ResultCode(e.Code).Primary() == sqlite.ResultBusy {
+		return fmt.Errorf("%w: another process, or another part of this one, has the file open", err)
+	}
+	if sqlite.ResultCode(e.Code).Primary() != sqlite.ResultCantOpen {
+		return err
+	}
+	// The WAL cannot be made: try what is in its way.
+	f, probe := os.CreateTemp(filepath.Dir(path), ".den-probe-")
+	if probe == nil {
+		os.Remove(f.Name())
+		f.Close()
+		return err
+	}
+	if errors.Is(probe, syscall.EROFS) || errors.Is(probe, fs.ErrPermission) {
+		return fmt.Errorf("%w: %w", ErrReadOnly, probe)
+	}
+	return fmt.Errorf("%w: %w", err, probe)
+}

@@ -1,0 +1,105 @@
+package roomfile
+
+// Which rooms a data directory holds, by the names of their files: the opposite of names.go.
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"path/filepath"
+	"strings"
+
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// A Found is a room's file that was found by its name. Room is empty where the name of the file
+// is too short for that of the room; the file has it (storage.ReadRoomName).
+type Found struct {
+	Path string
+	Room string
+}
+
+// All gives the files of a namespace's rooms, in the order of their names within each of the 256
+// directories that they stand in. Files that are no room's are left out. An error is the last
+// that it gives.
+func All(f vfs.FS, dir, namespace string) iter.Seq2[Found, error] {
+	return func(yield func(Found, error) bool) {
+		for at, err := range Dirs(dir, namespace) {
+			if err != nil {
+				yield(Found{}, err)
+				return
+			}
+			names, err := f.Names(at)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				yield(Found{}, fmt.Errorf("storage: %w", Diagnose(at, err)))
+				return
+			}
+			for _, name := range names {
+				room, ok := Find(dir, namespace, filepath.Join(at, name))
+				if ok && !yield(room, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Dirs gives the 256 directories that a namespace's rooms stand in, or one error: ErrName.
+func Dirs(dir, namespace string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		path, err := Path(dir, namespace, "x") // the namespace's part of it is every room's
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for sum := range 256 {
+			if !yield(filepath.Join(filepath.Dir(filepath.Dir(path)), hex.EncodeToString([]byte{byte(sum)})), nil) {
+				return
+			}
+		}
+	}
+}
+
+// Find reports whether a path is that of a room's file, and of which room.
+func Find(dir, namespace, path string) (Found, bool) {
+	escaped, is := strings.CutSuffix(filepath.Base(path), ".db")
+	if !is {
+		return Found{}, false
+	}
+	if len(escaped) == keptEscaped+1+64 && escaped[keptEscaped] == '~' {
+		return Found{Path: path}, true
+	}
+	room, ok := unescape(escaped)
+	if !ok {
+		return Found{}, false
+	}
+	want, err := Path(dir, namespace, room)
+	return Found{path, room}, err == nil && want == path
+}
+
+// unescape is the opposite of Escape, for names that are not cut.
+func unescape(escaped string) (name string, ok bool) {
+	b := make([]byte, 0, len(escaped))
+	for i := 0; i < len(escaped); i++ {
+		switch c := escaped[i]; {
+		case c == '+' && i+1 < len(escaped):
+			i++
+			b = append(b, escaped[i]-'a'+'A')
+		case c == '%' && i+2 < len(escaped):
+			raw, err := hex.DecodeString(escaped[i+1 : i+3])
+			if err != nil {
+				return "", false
+			}
+			b = append(b, raw[0])
+			i += 2
+		default:
+			b = append(b, c)
+		}
+	}
+	return string(b), len(b) > 0
+}
