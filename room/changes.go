@@ -2,7 +2,6 @@ package room
 
 import (
 	"errors"
-	"math"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
@@ -55,13 +54,11 @@ func (t *turn) changesSince(m *syncMessage) (frames []*hibernate.Frame, next *sy
 	case err != nil:
 		return nil, nil, "", err
 	case done:
-		frames, err = changed.syncFrames(m.channel, l.cursor())
-		return frames, nil, "", err
+		return changed.syncFrames(m.channel, l.cursor()), nil, "", nil
 	}
 	rest := *m
 	rest.trail = &to
-	frames, err = changed.partFrames(m.channel, l.cursor())
-	return frames, &rest, "", err
+	return changed.partFrames(m.channel, l.cursor()), &rest, "", nil
 }
 
 // follow reads what changed behind a trail, as much as the turn may. done says that it was all.
@@ -70,26 +67,13 @@ func (t *turn) follow(channel string, on trail) (changed *pager, to trail, done 
 	if on.epoch != l.shortEpoch() {
 		return nil, on, false, errOffTrail
 	}
-	changed = &pager{limit: math.MaxInt}
-	for more := true; more && !done; {
-		rows, err := l.db.SincePart(channel, on.place, on.until)
-		if errors.Is(err, storage.ErrForgotten) {
-			return nil, on, false, errors.Join(errOffTrail, err)
-		}
-		if err != nil {
-			return nil, on, false, err
-		}
-		for more && rows.Next() {
-			before := changed.total
-			changed.add(rows)
-			more = t.life.quota.row(changed.total - before)
-		}
-		on.place, done = rows.Place(), rows.AtEnd()
-		rows.Close()
-		if err := rows.Err(); err != nil {
-			return nil, on, false, err
-		}
-		more = more && t.life.quota.row(0)
+	changed = new(pager)
+	done, err = l.readChanges(channel, &on.place, on.until, changed.add)
+	if errors.Is(err, storage.ErrForgotten) {
+		return nil, on, false, errors.Join(errOffTrail, err)
+	}
+	if err != nil {
+		return nil, on, false, err
 	}
 	on.sent += changed.total
 	if on.sent > l.host.opts.MaxSnapshotBytes {

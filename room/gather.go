@@ -99,25 +99,20 @@ func (t *turn) readPart(g *gathering) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	size, more := 0, true
-	n, last := 0, len(rows.Columns())
+	size, last := 0, len(rows.Columns())
 	var part []gathered
-	for more && rows.Next() {
-		n++
+	n, more, err := l.quota.read(rows, func(rows *storage.Rows) int {
 		g.place = rows.Value(last)
 		if isGone(rows) {
-			more = t.life.quota.row(0)
-			continue
+			return 0
 		}
-		before := len(g.text)
 		row := g.encode(rows)
 		row.rowid = g.rowidOf(g.place)
 		part = append(part, row)
-		size += len(g.text) - before
-		more = t.life.quota.row(len(g.text) - before)
-	}
-	if err := rows.Err(); err != nil {
+		size += row.end - row.start
+		return row.end - row.start
+	})
+	if err != nil {
 		return err
 	}
 	g.whole = more && n < gatherRows
@@ -153,19 +148,19 @@ func (t *turn) freshen(g *gathering) (ready bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer rows.Close()
 	g.frame, g.unasked = nil, nil
 	changed := make(map[storage.Value]bool)
 	var part []gathered
-	for more := true; more && rows.Next(); {
+	_, _, err = l.quota.read(rows, func(rows *storage.Rows) int {
 		changed[sameID(rows.Value(0))] = true
-		before := len(g.text)
-		if !isGone(rows) {
-			part = append(part, g.encode(rows))
+		if isGone(rows) {
+			return 0
 		}
-		more = t.life.quota.row(len(g.text) - before)
-	}
-	if err := rows.Err(); err != nil {
+		row := g.encode(rows)
+		part = append(part, row)
+		return row.end - row.start
+	})
+	if err != nil {
 		return false, err
 	}
 	g.at, g.taken = rows.Place().Seq, rows.Place().Taken

@@ -36,16 +36,12 @@ func (t *turn) changedSoon(channel string, since storage.Seq) (o *ordered, soon 
 	if err != nil {
 		return nil, false, err
 	}
-	defer rows.Close()
 	o = &ordered{limit: math.MaxInt}
-	for rows.Next() {
-		before := o.total
-		o.add(rows)
-		if !t.life.quota.row(o.total - before) {
-			return nil, false, nil
-		}
+	_, more, err := t.life.quota.read(rows, o.add)
+	if err != nil || !more {
+		return nil, false, err
 	}
-	return o, rows.AtEnd(), rows.Err()
+	return o, rows.AtEnd(), nil
 }
 
 // gleanAfter is the sync that goes on with what has changed after a commit.
@@ -69,7 +65,7 @@ func (t *turn) gleanOn(m *syncMessage) (next *syncMessage, err error) {
 		}
 		g.begun = true
 	}
-	done, err := t.gleanPiece(m.channel, &g)
+	done, err := l.readChanges(m.channel, &g.place, g.until, g.add)
 	switch {
 	case errors.Is(err, storage.ErrForgotten):
 		return l.everything(m), nil
@@ -99,30 +95,15 @@ func (t *turn) noteAnswer(m *syncMessage, as int64) error {
 	return t.subscribe(m.conn, m.channel, as)
 }
 
-// gleanPiece reads as many changes as the turn may.
-func (t *turn) gleanPiece(channel string, g *gleaning) (done bool, err error) {
-	for more := true; more && !done; {
-		rows, err := t.life.db.SincePart(channel, g.place, g.until)
-		if err != nil {
-			return false, err
-		}
-		for more && rows.Next() {
-			r := gathered{id: rows.Value(0), stamp: stampOf(rows), start: len(g.text)}
-			if isGone(rows) {
-				g.text = appendRow(g.text, rows)
-			}
-			r.end = len(g.text)
-			g.rows = append(g.rows, r)
-			more = t.life.quota.row(64 + r.end - r.start)
-		}
-		g.place, done = rows.Place(), rows.AtEnd()
-		rows.Close()
-		if err := rows.Err(); err != nil {
-			return false, err
-		}
-		more = more && t.life.quota.row(0)
+// add keeps what is needed of a row that has changed.
+func (g *gleaning) add(rows *storage.Rows) (bytes int) {
+	r := gathered{id: rows.Value(0), stamp: stampOf(rows), start: len(g.text)}
+	if isGone(rows) {
+		g.text = appendRow(g.text, rows)
 	}
-	return done, nil
+	r.end = len(g.text)
+	g.rows = append(g.rows, r)
+	return 64 + r.end - r.start
 }
 
 // listing is the order in which the changes are sent. Of a row that changed again the last change counts.

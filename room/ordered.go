@@ -29,14 +29,16 @@ type orderedRow struct {
 	gone       bool
 }
 
-func (o *ordered) add(rows *storage.Rows) {
+// add encodes the row on which rows stands, and gives its size; 0 where it is not kept.
+func (o *ordered) add(rows *storage.Rows) (bytes int) {
 	if o.over() {
-		return
+		return 0
 	}
 	start := len(o.text)
 	o.text = appendRow(o.text, rows)
 	o.total = len(o.text)
 	o.rows = append(o.rows, orderedRow{stampOf(rows), rows.Value(0), start, o.total, isGone(rows)})
+	return o.total - start
 }
 
 // addGone adds a tombstone that is encoded already.
@@ -84,17 +86,12 @@ func (o *ordered) answer(channel, cursor string) ([]*hibernate.Frame, error) {
 		mixed--
 	}
 	frames := updates(channel, o.encoded(o.rows[:mixed]), "")
-	live := o.pager(o.rows[mixed:])
-	answer, err := live.syncFrames(channel, cursor)
-	return append(frames, answer...), err
+	return append(frames, o.pager(o.rows[mixed:]).syncFrames(channel, cursor)...), nil
 }
 
 // pagesWithMore gives the rows as pages of an answer that goes on.
 func (o *ordered) pagesWithMore(channel, at string) []*hibernate.Frame {
-	p := o.pager(o.rows)
-	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, at) }
-	frames, _ := p.frames(channel, syncproto.AppendSyncStart, more, more) // nothing is over the limit
-	return frames
+	return o.pager(o.rows).partFrames(channel, at)
 }
 
 // pages gives the rows as updates.
@@ -102,12 +99,9 @@ func (o *ordered) pages(channel, _ string) []*hibernate.Frame {
 	return updates(channel, o.encoded(o.rows), "")
 }
 
-func (o *ordered) pager(rows []orderedRow) pager {
-	p := pager{limit: o.limit}
-	for page := range o.encoded(rows).pages {
-		p.full = append(p.full, page)
-	}
-	return p
+func (o *ordered) pager(rows []orderedRow) *pager {
+	e := o.encoded(rows)
+	return &pager{total: len(e.bytes), full: slices.Collect(e.pages)}
 }
 
 func (o *ordered) encoded(rows []orderedRow) (e encodedRows) {

@@ -61,6 +61,33 @@ func (q *quota) row(bytes int) bool {
 	return !q.over
 }
 
+// read goes through rows for as long as the turn may read, and closes them. see is called with each, and says how many bytes of an
+// answer it takes. n is how many rows that were; more is false where the turn has read its piece.
+func (q *quota) read(rows *storage.Rows, see func(*storage.Rows) (bytes int)) (n int, more bool, err error) {
+	defer rows.Close()
+	for more = true; more && rows.Next(); n++ {
+		more = q.row(see(rows))
+	}
+	return n, more, rows.Err()
+}
+
+// readChanges is read for what has changed in a channel behind a place, up to the commit until. The place moves on with what is
+// read; done says that nothing is left.
+func (l *life) readChanges(channel string, at *storage.ChangePlace, until storage.Seq, see func(*storage.Rows) (bytes int)) (done bool, err error) {
+	for more := true; more && !done; {
+		rows, err := l.db.SincePart(channel, *at, until)
+		if err != nil {
+			return false, err
+		}
+		if _, more, err = l.quota.read(rows, see); err != nil {
+			return false, err
+		}
+		*at, done = rows.Place(), rows.AtEnd()
+		more = more && l.quota.row(0)
+	}
+	return done, nil
+}
+
 // An answerKey names what there is one of at a time.
 type answerKey struct {
 	conn    *hibernate.Connection

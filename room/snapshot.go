@@ -2,7 +2,6 @@ package room
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
@@ -54,28 +53,24 @@ func (t *turn) readStep(channel string, after storage.Value) (s step, err error)
 	if err != nil {
 		return step{}, err
 	}
-	defer rows.Close()
-	live := pager{limit: math.MaxInt} // how much a row has more is no fault here
-	n, more := 0, true
-	for more && rows.Next() {
-		n++
+	var live pager
+	n, more, err := l.quota.read(rows, func(rows *storage.Rows) int {
 		s.last = rows.Value(0)
-		before := live.total
-		if !isGone(rows) {
-			live.add(rows)
+		if isGone(rows) {
+			return 0
 		}
-		more = t.life.quota.row(live.total - before)
-	}
-	if err := rows.Err(); err != nil {
+		return live.add(rows)
+	})
+	if err != nil {
 		return step{}, err
 	}
 	s.size = live.total
 	if s.done = more && n < snapshotRows; s.done {
-		s.frames, err = live.syncFrames(channel, l.cursor())
-		return s, err
+		s.frames = live.syncFrames(channel, l.cursor())
+	} else {
+		s.frames = live.partFrames(channel, l.cursor())
 	}
-	s.frames, err = live.partFrames(channel, l.cursor())
-	return s, err
+	return s, nil
 }
 
 // A pageCache keeps the encoded snapshot of one channel, or its beginning, as long as the

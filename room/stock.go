@@ -187,11 +187,11 @@ func (t *turn) pick(channel string, list *listing, some []gathered, o *ordered) 
 	defer rows.Close()
 	highest := some[len(some)-1].stamp
 	for rows.Next() {
-		before := o.total
+		bytes := 0
 		if !isGone(rows) && compareValues(stampOf(rows), highest) <= 0 {
-			o.add(rows)
+			bytes = o.add(rows)
 		}
-		more = t.life.quota.row(o.total - before)
+		more = t.life.quota.row(bytes)
 	}
 	return more, rows.Err()
 }

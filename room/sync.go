@@ -312,16 +312,13 @@ func deleteAll(channel, cursor string) *hibernate.Frame {
 
 // A pager encodes rows into pages.
 type pager struct {
-	limit int
-	total int
+	total int      // bytes
 	full  [][]byte // pages that are done
 	page  []byte
 }
 
-func (p *pager) add(rows *storage.Rows) {
-	if p.total > p.limit {
-		return
-	}
+// add encodes the row on which rows stands, and gives its size.
+func (p *pager) add(rows *storage.Rows) (bytes int) {
 	if len(p.page) >= syncproto.DefaultPageBytes {
 		p.full = append(p.full, p.page)
 		p.page = make([]byte, 0, syncproto.DefaultPageBytes+4096)
@@ -329,6 +326,7 @@ func (p *pager) add(rows *storage.Rows) {
 	before := len(p.page)
 	p.page = appendRow(syncproto.AppendSeparator(p.page), rows)
 	p.total += len(p.page) - before
+	return len(p.page) - before
 }
 
 func appendCells(dst []byte, row storage.Row) []byte {
@@ -378,32 +376,24 @@ func appendRow(dst []byte, rows *storage.Rows) []byte {
 	return append(dst, ']')
 }
 
-// over tells whether the rows are more than the limit; not all of them are there then.
-func (p *pager) over() bool { return p.total > p.limit }
-
-func (p *pager) syncFrames(channel, cursor string) ([]*hibernate.Frame, error) {
+func (p *pager) syncFrames(channel, cursor string) []*hibernate.Frame {
 	end := func(dst []byte) []byte { return syncproto.AppendSyncEnd(dst, cursor) }
-	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, cursor) }
-	frames, err := p.frames(channel, syncproto.AppendSyncStart, more, end)
-	if err == nil && len(frames) == 0 {
-		frames = append(frames, hibernate.TextFrame(128, func(dst []byte) []byte {
+	if p.total == 0 {
+		return []*hibernate.Frame{hibernate.TextFrame(128, func(dst []byte) []byte {
 			return end(syncproto.AppendSyncStart(dst, channel))
-		}))
+		})}
 	}
-	return frames, err
+	return p.frames(channel, func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, cursor) }, end)
 }
 
 // partFrames gives the rows as frames of a sync that goes on; none where there is no row. at is the cursor as of which they are.
-func (p *pager) partFrames(channel, at string) ([]*hibernate.Frame, error) {
+func (p *pager) partFrames(channel, at string) []*hibernate.Frame {
 	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, at) }
-	return p.frames(channel, syncproto.AppendSyncStart, more, more)
+	return p.frames(channel, more, more)
 }
 
 // frames wraps each page in a frame; the last one has an end of its own.
-func (p *pager) frames(channel string, start func([]byte, string) []byte, more, end func([]byte) []byte) ([]*hibernate.Frame, error) {
-	if p.over() {
-		return nil, tooLargeAtOnce()
-	}
+func (p *pager) frames(channel string, more, end func([]byte) []byte) []*hibernate.Frame {
 	pages := p.full
 	if len(p.page) > 0 {
 		pages = append(pages, p.page)
@@ -411,12 +401,12 @@ func (p *pager) frames(channel string, start func([]byte, string) []byte, more, 
 	frames := make([]*hibernate.Frame, len(pages))
 	for i, page := range pages {
 		frames[i] = hibernate.TextFrame(len(page)+len(channel)+128, func(dst []byte) []byte {
-			dst = append(start(dst, channel), page...)
+			dst = append(syncproto.AppendSyncStart(dst, channel), page...)
 			if i < len(pages)-1 {
 				return more(dst)
 			}
 			return end(dst)
 		})
 	}
-	return frames, nil
+	return frames
 }
