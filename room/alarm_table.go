@@ -49,7 +49,7 @@ type alarmTable struct {
 func (t *alarmTable) load(db *storage.DB) error {
 	t.db, t.next = db, never
 	var err error
-	if t.exists, err = hasTable(db, "_den_alarms"); err != nil || !t.exists {
+	if t.exists, err = db.Internal().HasTable("_den_alarms"); err != nil || !t.exists {
 		return err
 	}
 	t.next, err = t.earliest()
@@ -155,6 +155,6 @@ func (t *alarmTable) earliest() (int64, error) {
 }
 
 func (t *alarmTable) number(sql string) (n int64, err error) {
-	_, err = firstRow(t.db, func(row *storage.Rows) { n = row.Int(0) }, sql)
+	_, err = t.db.Internal().First(func(row *storage.Rows) { n = row.Int(0) }, sql)
 	return n, err
 }

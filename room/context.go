@@ -11,9 +11,10 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
-	"github.com/google/uuid"
 )
 
 // A Context is what a hook works with: the room, the connection that it is called

@@ -17,6 +17,7 @@ import (
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/syncproto"
@@ -64,7 +65,7 @@ type life struct {
 
 	source   io.Reader // rand's source, as bytes
 	rand     *rand.Rand
-	replies  replies
+	replies  replies.Store
 	pages    pageCache
 	gathered map[string]*gathering // by channel; see gather.go
 	quota    quota                 // of what the turn in work may still read for clients
@@ -83,6 +84,7 @@ type life struct {
 	scratch   []byte // encoded rows of the commit in work
 	turns     turnMemory
 	nextPurge time.Time // when upkeep is due
+	reminded  time.Time // for when the last reminder was noted
 	alone     int       // how many messages are to have a turn each, see losses
 	troubled  bool      // the operator was told of a full disk, and nothing was committed since
 
@@ -109,7 +111,6 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.ctx, l.end = ctx, func() { l.endWork(); cancel() }
-	l.replies.limit = h.opts.ReplyMemory
 	l.alone = h.losses.take(key)
 	l.watch.init(l)
 	return l
@@ -224,6 +225,7 @@ func (l *life) open() error {
 	l.gate.Lock()
 	defer l.gate.Unlock()
 	l.db = db
+	l.replies = replies.New(db, l.host.opts.ReplyMemory)
 	if l.fenced {
 		return actor.ErrAbandoned
 	}

@@ -137,7 +137,7 @@ func (ns *namespace) knows(done []string) error {
 // appliedMigrations are the names of those that a file has been through, in order.
 func appliedMigrations(db *storage.DB) ([]string, error) {
 	internal := db.Internal()
-	if there, err := hasTable(db, "_den_migrations"); err != nil || !there {
+	if there, err := db.Internal().HasTable("_den_migrations"); err != nil || !there {
 		return nil, err
 	}
 	rows, err := internal.Query(`SELECT version, name FROM _den_migrations ORDER BY version`)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -77,7 +78,7 @@ func (t *turn) markOf(client, subject string) (*mark, error) {
 		return m, nil
 	}
 	m := &mark{client: client, subject: subject}
-	_, err := firstRow(l.db, func(row *storage.Rows) {
+	_, err := l.db.Internal().First(func(row *storage.Rows) {
 		m.stored, m.seen = uint64(row.Int(0)), row.Int(1)
 		m.last = m.stored
 	}, `SELECT mutation, seen_at FROM _den_clients WHERE client = ? AND subject = ?`, client, subject)
@@ -184,13 +185,13 @@ func settled(m *actionMessage, err error) *hibernate.Frame {
 
 // repeat answers a numbered action that was answered before.
 func (t *turn) repeat(m *actionMessage) error {
-	reply, state, err := t.life.findReply(m.key, m.digest)
+	reply, state, err := t.life.findReply(m)
 	switch {
 	case err != nil:
 		return t.storageError(err)
-	case state == replyNone:
+	case state == replies.None:
 		err = alreadyApplied()
-	case state == replyOther:
+	case state == replies.Other:
 		err = duplicateID()
 	}
 	t.stand(m, reply, err)
@@ -230,8 +231,8 @@ func (t *turn) outOfTurn(at *mark, now time.Time) error {
 }
 
 // numberedName makes the key of a numbered action.
-func numberedName(client, subject string, mutation uint64) replyKey {
-	return nameOfAction('m', client, subject, binary.BigEndian.AppendUint64(nil, mutation))
+func numberedName(client, subject string, mutation uint64) replies.Key {
+	return replies.KeyOf('m', client, subject, binary.BigEndian.AppendUint64(nil, mutation))
 }
 
 // writeMarks writes the numbers that the turn has reached into its batch.
@@ -264,21 +265,39 @@ func (l *life) writeMark(m *mark, now int64) error {
 	return err
 }
 
+// findReply looks for what an action was answered with when it came before.
+func (l *life) findReply(m *actionMessage) (*hibernate.Frame, replies.State, error) {
+	return l.replies.Find(m.key, m.digest, l.host.opts.Clock.Now())
+}
+
+// writeReplies writes the replies that wait into the open batch.
+func (l *life) writeReplies() error {
+	if l.replies.Pending() == 0 {
+		return nil
+	}
+	now := l.host.opts.Clock.Now()
+	if err := l.replies.Write(now); err != nil {
+		return err
+	}
+	l.remind(now)
+	return nil
+}
+
 // remember keeps an action's reply for when it comes again. Of one that is too long the outcome is kept,
 // without the rows, and also without the value if that alone is too long.
 func (t *turn) remember(m *actionMessage, done applied) {
 	r := &t.life.replies
 	reply := done.reply
-	if len(r.pending)+len(reply.Payload()) > r.limit {
-		if reply = done.short(m, done.value); len(r.pending)+len(reply.Payload()) > r.limit {
+	if !r.Fits(len(reply.Payload())) {
+		if reply = done.short(m, done.value); !r.Fits(len(reply.Payload())) {
 			reply = done.short(m, nil)
 		}
 	}
 	if t.remembered == 0 {
-		t.waiting = len(r.pending)
+		t.waiting = r.Pending()
 	}
 	t.remembered++
-	r.add(m.key, m.digest, reply.Payload())
+	r.Add(m.key, m.digest, reply.Payload())
 }
 
 // keep writes the turn's replies and numbers into its batch, and kept is called when
@@ -298,7 +317,7 @@ func (t *turn) kept() {
 		m.stored = m.last
 	}
 	t.marked, t.remembered = nil, 0
-	if err := t.life.repliesWritten(); err != nil && t.broken == nil {
+	if err := t.life.replies.Written(); err != nil && t.broken == nil {
 		t.broken = err
 	}
 }
@@ -309,8 +328,8 @@ func (t *turn) unkeep() {
 		m.last = m.stored
 	}
 	if t.remembered > 0 {
-		t.life.replies.forget(t.remembered, t.waiting)
+		t.life.replies.Forget(t.remembered, t.waiting)
 	}
-	t.life.replies.undo()
+	t.life.replies.Undo()
 	t.marked, t.remembered = nil, 0
 }

@@ -1,6 +1,10 @@
 package room
 
-import "time"
+import (
+	"time"
+
+	"github.com/denrooms/den/room/internal/replies"
+)
 
 // A room's upkeep: what is too old goes (clients' numbers, connection ids, the content of replies), some at a time, after the room's own work and in a
 // transaction of its own. What cannot wait until a room that sleeps wakes is in upkeep_asleep.go. The file notes when that was, so a room that wakes often does not
@@ -9,9 +13,8 @@ import "time"
 // Rows are not a part of it. Those that a Table deletes are gone at once, and those that the room has marked as
 // deleted by SQL of its own are the room's business.
 
-const (
-	purgeEvery = time.Hour // while a room is awake, and when it wakes
-)
+// purgeEvery is how often the upkeep is done while a room is awake, and when it wakes.
+const purgeEvery = time.Hour
 
 // planPurge says when upkeep is due, at the beginning of a life.
 func (l *life) planPurge() {
@@ -43,7 +46,7 @@ func (l *life) purge() error {
 		if more, err = l.purgeClients(now); err != nil {
 			return err
 		}
-		replies, err := stripReplies(l.db, now)
+		replies, err := replies.Strip(l.db, now)
 		if err != nil {
 			return err
 		}

@@ -9,11 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
-	"github.com/google/uuid"
 )
 
 // A ConnectRequest is what a transport knows of a new client.
@@ -396,11 +398,11 @@ func (s *Session) name(action *actionMessage, m syncproto.Message) {
 	subject := s.conn.Identity.Subject
 	if m.Mutation != 0 {
 		action.key = numberedName(m.Client, subject, m.Mutation)
-		action.digest = digestOfAction(m.ID, m.Channel, m.Action)
+		action.digest = replies.DigestOf(m.ID, m.Channel, m.Action)
 		return
 	}
-	action.key = nameOfAction('i', s.conn.ID(), subject, []byte(m.ID))
-	action.digest = digestOfAction("", m.Channel, m.Action)
+	action.key = replies.KeyOf('i', s.conn.ID(), subject, []byte(m.ID))
+	action.digest = replies.DigestOf("", m.Channel, m.Action)
 }
 
 // post puts a message into the room's mailbox that has its place already: its sync goes on, or is tried

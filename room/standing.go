@@ -29,8 +29,7 @@ func (t *turn) remembers(m *actionMessage) bool {
 		at := t.life.marks.known[clientKey{m.client, m.conn.Identity.Subject}]
 		return at == nil || m.mutation > at.stored
 	}
-	place, waits := t.life.replies.waiting[m.key]
-	return waits && t.remembered > 0 && int(place.at) >= t.waiting
+	return t.remembered > 0 && t.life.replies.Waits(m.key, t.waiting)
 }
 
 // answerAgain gives an action the answer that it had before.

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -89,7 +90,7 @@ func (t *turn) countTry(m *actionMessage) (tries int, err error) {
 
 // triesOf is how many tries of an action have failed.
 func (l *life) triesOf(m *actionMessage) (tries int, err error) {
-	_, err = firstRow(l.db, func(row *storage.Rows) { tries = int(row.Int(0)) },
+	_, err = l.db.Internal().First(func(row *storage.Rows) { tries = int(row.Int(0)) },
 		`SELECT tries FROM _den_tries WHERE client = ? AND subject = ? AND mutation = ? AND digest = ?`,
 		m.client, m.conn.Identity.Subject, int64(m.mutation), m.digest[:])
 	return tries, err
@@ -128,7 +129,7 @@ func (l *life) countHangs(batch []*actor.Envelope) error {
 
 // wasTried reports whether a number of a client was ever tried without success.
 func (l *life) wasTried(client, subject string) (bool, error) {
-	return firstRow(l.db, nil, `SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
+	return l.db.Internal().First(nil, `SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
 }
 
 // purgeTries removes the tries of clients that are long gone.
@@ -152,7 +153,7 @@ type hanger struct {
 
 type hung struct {
 	mutation uint64
-	digest   replyDigest
+	digest   replies.Digest
 	tries    int
 	counted  int // of them, those that are in the room's file
 }

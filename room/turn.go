@@ -15,6 +15,7 @@ import (
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -44,8 +45,8 @@ type (
 
 		client   string // with mutation: who numbers its actions; see mutations.go
 		mutation uint64 // 0: it has no number
-		key      replyKey
-		digest   replyDigest
+		key      replies.Key
+		digest   replies.Digest
 
 		came  time.Duration    // when, by Host.uptime
 		reply *hibernate.Frame // with rows of its own, of an action without a number; see late.go
@@ -480,13 +481,13 @@ func (t *turn) note() {
 // noteAlone is note in a turn that changed nothing: nobody waits for the disk, and a
 // disk that is full does not keep anybody from reading.
 func (t *turn) noteAlone() {
-	pending := len(t.life.replies.pending)
+	pending := t.life.replies.Pending()
 	raise := t.last && t.life.anythingToRaise()
 	if raise && t.life.db.Withheld() && !t.life.host.stopping.Load() {
 		t.noteQuiet()
 		raise = false
 	}
-	idle := len(t.notes) == 0 && !raise && !t.rosterWaits() && (pending == 0 || pending <= maxPendingReplies && !t.last)
+	idle := len(t.notes) == 0 && !raise && !t.rosterWaits() && (pending == 0 || pending <= replies.MaxPending && !t.last)
 	if idle || t.broken != nil || t.life.isFenced() || t.life.host.logFailed() {
 		return
 	}
@@ -505,7 +506,7 @@ func (t *turn) noteAlone() {
 	}
 	t.noted = false
 	t.life.log.Warn("notes for clients' returns were not written", "err", err)
-	t.life.replies.undo()
+	t.life.replies.Undo()
 	if t.batch != nil {
 		t.batch.Rollback()
 	}
@@ -578,14 +579,14 @@ func (t *turn) action(m *actionMessage) error {
 		return t.mutate(m)
 	}
 	m.reply = nil
-	reply, state, err := t.life.findReply(m.key, m.digest)
+	reply, state, err := t.life.findReply(m)
 	switch {
 	case err != nil:
 		return t.storageError(err)
-	case state == replyOther:
+	case state == replies.Other:
 		t.stand(m, nil, duplicateID())
 		return duplicateID()
-	case state == replySame:
+	case state == replies.Same:
 		t.stand(m, reply, nil)
 		return t.answerAgain(m, reply)
 	}

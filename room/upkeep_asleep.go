@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate/alarm"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 )
 
@@ -46,8 +47,8 @@ func (r *reminding) arm() (first bool) {
 
 // remind adds a reminder for the replies that a life stores at a time, unless the life has added the same one before.
 func (l *life) remind(stored time.Time) {
-	if due := contentDue(stored); !due.Equal(l.replies.reminded) {
-		l.replies.reminded = due
+	if due := contentDue(stored); !due.Equal(l.reminded) {
+		l.reminded = due
 		l.host.remindAt(l.key, due)
 	}
 }
@@ -73,7 +74,7 @@ func (h *Host) remindLater(d time.Duration) {
 
 // contentDue returns when the content of a reply that is stored at a time is to be removed: a day later, at the next full hour.
 func contentDue(stored time.Time) time.Time {
-	return stored.Add(replyContent).Truncate(time.Hour).Add(time.Hour)
+	return stored.Add(replies.Content).Truncate(time.Hour).Add(time.Hour)
 }
 
 // remindNext works off a group of the reminders that are due, and sets the timer again.
@@ -145,7 +146,7 @@ func (h *Host) stripAsleep(key Key, now time.Time) error {
 			return err
 		}
 		return h.lookInto(key, o, func(db *storage.DB) error {
-			_, more, err := oldestContent(db)
+			_, more, err := replies.OldestContent(db)
 			for more && err == nil {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
@@ -166,7 +167,7 @@ func stripSome(db *storage.DB, now time.Time) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if more, err = stripReplies(db, now); err != nil {
+	if more, err = replies.Strip(db, now); err != nil {
 		batch.Rollback()
 		return false, fmt.Errorf("stored replies: %w", err)
 	}
@@ -175,7 +176,7 @@ func stripSome(db *storage.DB, now time.Time) (more bool, err error) {
 
 // remindOf adds the reminder of a room whose file is open anyway, because a crash may have lost it.
 func (h *Host) remindOf(key Key, db *storage.DB) error {
-	oldest, some, err := oldestContent(db)
+	oldest, some, err := replies.OldestContent(db)
 	if err == nil && some {
 		h.remindAt(key, contentDue(oldest))
 	}

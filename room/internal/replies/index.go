@@ -1,4 +1,4 @@
-package room
+package replies
 
 // Which row has the reply to an action. A room that wakes must know that of its newest 1 MiB of
 // replies before its first action, and cannot read them all. So an index of them stands in the file as
@@ -31,22 +31,22 @@ const (
 	partBytes = 3800
 )
 
-// keyPrint is what the index knows of a replyKey.
+// keyPrint is what the index knows of a Key.
 type keyPrint uint32
 
-func (k replyKey) print() keyPrint { return keyPrint(binary.LittleEndian.Uint32(k[:])) }
+func (k Key) print() keyPrint { return keyPrint(binary.LittleEndian.Uint32(k[:])) }
 
-// replyIndex is the index of some rows without gaps. The zero one is empty.
-type replyIndex struct {
-	parts   []replyPart // in order
-	filter  []uint64    // two bits for each print; a power of two of words
-	added   int         // prints in the filter, those of parts that were dropped too
-	covered replyRow    // the last row that a part in the file covers, without its time
+// index is the index of some rows without gaps. The zero one is empty.
+type index struct {
+	parts   []part   // in order
+	filter  []uint64 // two bits for each print; a power of two of words
+	added   int      // prints in the filter, those of parts that were dropped too
+	covered entry    // the last row that a part in the file covers, without its time
 }
 
-// A replyPart is what a part says.
-type replyPart struct {
-	first  int64  // its first row
+// A part is what a part says.
+type part struct {
+	first  int64  // its first entry
 	at     int64  // when that was written, Unix milliseconds
 	rows   int64  // how many
 	counts []byte // uvarints: how many replies each has
@@ -54,10 +54,10 @@ type replyPart struct {
 }
 
 // append puts a row behind the others: its replies have these names.
-func (x *replyIndex) append(row replyRow, keys []replyKey) {
+func (x *index) append(row entry, keys []Key) {
 	n := len(x.parts)
 	if n == 0 || x.parts[n-1].size() >= partBytes && x.covered.n == row.n-1 {
-		x.parts = append(x.parts, replyPart{first: row.n, at: row.at})
+		x.parts = append(x.parts, part{first: row.n, at: row.at})
 		n++
 	}
 	p := &x.parts[n-1]
@@ -74,12 +74,12 @@ func (x *replyIndex) append(row replyRow, keys []replyKey) {
 }
 
 // bits are the two bits of a print in the filter.
-func (x *replyIndex) bits(print keyPrint) (a, b int) {
+func (x *index) bits(print keyPrint) (a, b int) {
 	mask := 64*len(x.filter) - 1
 	return int(print) & mask, int(bits.RotateLeft32(uint32(print), 16)) & mask
 }
 
-func (x *replyIndex) mark(prints []keyPrint) {
+func (x *index) mark(prints []keyPrint) {
 	for _, print := range prints {
 		a, b := x.bits(print)
 		x.filter[a/64] |= 1 << (a % 64)
@@ -88,7 +88,7 @@ func (x *replyIndex) mark(prints []keyPrint) {
 }
 
 // mayHave is false for a print that no reply has. For others it is true once in a hundred times or less.
-func (x *replyIndex) mayHave(print keyPrint) bool {
+func (x *index) mayHave(print keyPrint) bool {
 	if len(x.filter) == 0 {
 		return false
 	}
@@ -97,7 +97,7 @@ func (x *replyIndex) mayHave(print keyPrint) bool {
 }
 
 // refilter makes the filter anew, of 16 to 32 bits a reply.
-func (x *replyIndex) refilter() {
+func (x *index) refilter() {
 	x.added = 0
 	for _, p := range x.parts {
 		x.added += len(p.prints)
@@ -109,7 +109,7 @@ func (x *replyIndex) refilter() {
 }
 
 // before finds the last row before another one that may have a reply of this name; 0: none has.
-func (x *replyIndex) before(row int64, print keyPrint) int64 {
+func (x *index) before(row int64, print keyPrint) int64 {
 	if !x.mayHave(print) {
 		return 0
 	}
@@ -121,7 +121,7 @@ func (x *replyIndex) before(row int64, print keyPrint) int64 {
 	return 0
 }
 
-func (p *replyPart) before(row int64, print keyPrint) int64 {
+func (p *part) before(row int64, print keyPrint) int64 {
 	for i, other := range slices.Backward(p.prints) {
 		if other != print {
 			continue
@@ -134,7 +134,7 @@ func (p *replyPart) before(row int64, print keyPrint) int64 {
 }
 
 // row is the row of one of the prints.
-func (p *replyPart) row(at int) int64 {
+func (p *part) row(at int) int64 {
 	row, counts := p.first, p.counts
 	for {
 		count, n := binary.Uvarint(counts)
@@ -147,20 +147,20 @@ func (p *replyPart) row(at int) int64 {
 }
 
 // dead is how many parts are of no rows but those up to one. The newest part always stays.
-func (x *replyIndex) dead(row int64) (parts int) {
+func (x *index) dead(row int64) (parts int) {
 	for parts+1 < len(x.parts) && x.parts[parts+1].first-1 <= row {
 		parts++
 	}
 	return parts
 }
 
-func (p *replyPart) last() int64 { return p.first + p.rows - 1 }
+func (p *part) last() int64 { return p.first + p.rows - 1 }
 
 // size is about how long the part is in the file.
-func (p *replyPart) size() int { return len(p.counts) + 4*len(p.prints) }
+func (p *part) size() int { return len(p.counts) + 4*len(p.prints) }
 
 // encode gives the part as it stands in the file.
-func (p *replyPart) encode() []byte {
+func (p *part) encode() []byte {
 	text := binary.AppendUvarint([]byte{indexVersion}, uint64(p.rows))
 	text = slices.Grow(append(text, p.counts...), 4*len(p.prints))
 	for _, print := range p.prints {
@@ -169,29 +169,29 @@ func (p *replyPart) encode() []byte {
 	return text
 }
 
-// decodePart reads a part whose first row is given, and when that was written.
-func decodePart(first, at int64, text []byte) (replyPart, error) {
+// decodePart reads a part whose first entry is given, and when that was written.
+func decodePart(first, at int64, text []byte) (part, error) {
 	bad := fmt.Errorf("%w: the index of the replies from %d on", storage.ErrCorrupt, first)
 	if len(text) == 0 || text[0] != indexVersion {
-		return replyPart{}, bad
+		return part{}, bad
 	}
 	rows, n := binary.Uvarint(text[1:])
 	if n <= 0 || rows > uint64(len(text)) {
-		return replyPart{}, bad
+		return part{}, bad
 	}
 	text = text[1+n:]
 	all, end := uint64(0), 0
 	for range rows {
 		count, n := binary.Uvarint(text[end:])
 		if n <= 0 || count > uint64(len(text)) {
-			return replyPart{}, bad
+			return part{}, bad
 		}
 		all, end = all+count, end+n
 	}
 	if uint64(len(text)-end) != 4*all {
-		return replyPart{}, bad
+		return part{}, bad
 	}
-	p := replyPart{first: first, at: at, rows: int64(rows), counts: slices.Clone(text[:end]), prints: make([]keyPrint, all)}
+	p := part{first: first, at: at, rows: int64(rows), counts: slices.Clone(text[:end]), prints: make([]keyPrint, all)}
 	for i := range p.prints {
 		p.prints[i] = keyPrint(binary.LittleEndian.Uint32(text[end+4*i:]))
 	}

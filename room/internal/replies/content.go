@@ -1,10 +1,10 @@
-package room
+package replies
 
 // Stored replies have what actions were about: rows, and values that handlers gave. A client that sends an action
 // again does so within minutes, or was away for long and has to sync anyway. So after a day what a reply said is
 // taken out of it, and the outcome stays: a success without rows and value, with "resync" where there were rows, or the
-// refusal as it was. It is done within an hour, with the room's upkeep (purge.go) or, if it sleeps, without waking
-// it (upkeep_asleep.go); until then a reply that is over a day old is given without its content.
+// refusal as it was. It is done within an hour, with the room's upkeep or, if it sleeps, without waking
+// it; until then a reply that is over a day old is given without its content.
 //
 // A row of _den_replies whose replies have no content begins with the byte 2 instead of 1.
 
@@ -18,18 +18,18 @@ import (
 )
 
 const (
-	// replyContent is how long a reply is kept with its content.
-	replyContent = 24 * time.Hour
+	// Content is how long a reply is kept with its content.
+	Content = 24 * time.Hour
 	// stripRows is how many rows of replies are rewritten at once, at the most.
 	stripRows = 32
 
 	strippedVersion = 2
 )
 
-// stripReplies takes the content out of some of the replies that are over a day old; more: there are others.
-func stripReplies(db *storage.DB, now time.Time) (more bool, err error) {
+// Strip takes the content out of some of the replies that are over a day old, as a part of the open batch, if there is one; more: there are others.
+func Strip(db *storage.DB, now time.Time) (more bool, err error) {
 	rows, err := db.Internal().Query(`SELECT n, replies FROM _den_replies
-		WHERE n > 0 AND at < ? AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT ?`, now.Add(-replyContent).UnixMilli(), stripRows)
+		WHERE n > 0 AND at < ? AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT ?`, now.Add(-Content).UnixMilli(), stripRows)
 	if err != nil {
 		return false, err
 	}
@@ -53,12 +53,12 @@ func stripReplies(db *storage.DB, now time.Time) (more bool, err error) {
 	return len(old) == stripRows, nil
 }
 
-// oldestContent is when the oldest reply was stored that has its content; some: there is one.
-func oldestContent(db *storage.DB) (stored time.Time, some bool, err error) {
-	if there, err := hasTable(db, "_den_replies"); err != nil || !there {
+// OldestContent is when the oldest reply was stored that has its content; some: there is one.
+func OldestContent(db *storage.DB) (stored time.Time, some bool, err error) {
+	if there, err := db.Internal().HasTable("_den_replies"); err != nil || !there {
 		return stored, false, err
 	}
-	some, err = firstRow(db, func(row *storage.Rows) { stored = time.UnixMilli(row.Int(0)) },
+	some, err = db.Internal().First(func(row *storage.Rows) { stored = time.UnixMilli(row.Int(0)) },
 		`SELECT at FROM _den_replies WHERE n > 0 AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT 1`)
 	return stored, some, err
 }
@@ -66,9 +66,9 @@ func oldestContent(db *storage.DB) (stored time.Time, some bool, err error) {
 // stripped is a row's replies without their content.
 func stripped(blob []byte) []byte {
 	text := []byte{strippedVersion}
-	for key, place := range repliesIn(blob) {
-		reply := withoutContent(blob[place.at : place.at+place.size])
-		text = append(append(text, key[:]...), place.digest[:]...)
+	for key, at := range repliesIn(blob) {
+		reply := withoutContent(blob[at.at : at.at+at.size])
+		text = append(append(text, key[:]...), at.digest[:]...)
 		text = append(binary.AppendUvarint(text, uint64(len(reply))), reply...)
 	}
 	return text

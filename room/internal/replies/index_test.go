@@ -1,4 +1,4 @@
-package room
+package replies
 
 import (
 	"encoding/binary"
@@ -14,27 +14,27 @@ import (
 func TestReplyIndex(t *testing.T) {
 	const seed = 7
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	var x replyIndex
-	rows := make(map[replyKey][]int64) // in order
-	var names []replyKey
+	var x index
+	rows := make(map[Key][]int64) // in order
+	var names []Key
 	oldest := int64(1)
-	name := func() (key replyKey) { // few enough that prints meet, by different names too
+	name := func() (key Key) { // few enough that prints meet, by different names too
 		binary.LittleEndian.PutUint64(key[:], rnd.Uint64N(3000)<<31)
 		return key
 	}
 	for row := int64(1); row <= 4000; row++ {
-		keys := make([]replyKey, rnd.IntN(4))
+		keys := make([]Key, rnd.IntN(4))
 		for i := range keys {
 			keys[i] = name()
 			rows[keys[i]] = append(rows[keys[i]], row)
 			names = append(names, keys[i])
 		}
-		x.append(replyRow{n: row, at: row}, keys)
+		x.append(entry{n: row, at: row}, keys)
 		if row%tailRows == 0 {
 			x.covered.n = row
 		}
 		if row%700 == 0 { // as a new life finds it
-			read := replyIndex{covered: x.covered}
+			read := index{covered: x.covered}
 			for _, p := range x.parts {
 				again, err := decodePart(p.first, p.at, p.encode())
 				if err != nil {
@@ -79,9 +79,9 @@ func TestReplyIndex(t *testing.T) {
 
 // What is no part is refused, and nothing is read beyond it.
 func TestReplyIndexDamaged(t *testing.T) {
-	var x replyIndex
+	var x index
 	for row := range int64(40) {
-		x.append(replyRow{n: row + 1}, make([]replyKey, row%3))
+		x.append(entry{n: row + 1}, make([]Key, row%3))
 	}
 	whole := x.parts[0].encode()
 	for cut := range whole {
