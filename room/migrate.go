@@ -173,7 +173,7 @@ func (l *life) migrateOnce(version int, m Migration) error {
 		internal := l.db.Internal()
 		_, err = internal.Exec(`CREATE TABLE IF NOT EXISTS _den_migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)`)
 		if err == nil {
-			_, err = internal.Exec(`INSERT INTO _den_migrations (version, name, applied_at) VALUES (?, ?, ?)`, version, m.name, stamp(c))
+			_, err = internal.Exec(`INSERT INTO _den_migrations (version, name, applied_at) VALUES (?, ?, ?)`, version, m.name, c.now.UnixMilli())
 		}
 		return err
 	})

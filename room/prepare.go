@@ -59,7 +59,7 @@ func (ns *namespace) alike() bool {
 func (ns *namespace) tables() []string {
 	var names []string
 	for _, f := range ns.plans {
-		names = append(names, f.plan.name)
+		names = append(names, f.plan.Name())
 	}
 	return names
 }
@@ -71,7 +71,7 @@ func (l *life) prepareTables() error {
 			return err
 		}
 		for _, f := range l.ns.plans {
-			if err := f.plan.prepare(c); err != nil {
+			if err := f.plan.Prepare(l.db, l.log); err != nil {
 				return err
 			}
 		}

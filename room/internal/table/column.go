@@ -1,4 +1,4 @@
-package room
+package table
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ type column struct {
 	tag   columnTag
 }
 
-func (c *column) quoted() string { return quote(c.name) }
+func (c *column) quoted() string { return Quote(c.name) }
 
 // goSide and sqlSide name a column in messages for the programmer.
 func (c *column) goSide() string { return c.field.Name + " " + c.field.Type.String() }
@@ -51,7 +51,7 @@ func (c *column) definition() string {
 	}
 	if c.tag.references != "" {
 		table, key, _ := strings.Cut(c.tag.references, ".")
-		def += " REFERENCES " + quote(table) + " (" + quote(key) + ") DEFERRABLE INITIALLY DEFERRED"
+		def += " REFERENCES " + Quote(table) + " (" + Quote(key) + ") DEFERRABLE INITIALLY DEFERRED"
 	}
 	return def
 }
@@ -145,9 +145,9 @@ func planColumn(f reflect.StructField) (column, error) {
 	}
 	c := column{field: f, name: tag.name, json: tag.json, tag: tag}
 	if c.name == "" {
-		c.name = snake(f.Name)
+		c.name = Snake(f.Name)
 	}
-	if !channelForm.MatchString(c.name) {
+	if !IsName(c.name) {
 		return column{}, fmt.Errorf("the column %q of field %s: want letters, digits and '_'", c.name, f.Name)
 	}
 	c.null = f.Type.Kind() == reflect.Pointer
@@ -200,7 +200,7 @@ func (t *columnTag) option(option, value string) error {
 	case "json":
 		t.json = true
 	case "index", "unique":
-		if value != "" && !channelForm.MatchString(value) {
+		if value != "" && !IsName(value) {
 			return fmt.Errorf("the index %q: want letters, digits and '_'", value)
 		}
 		t.indexes = append(t.indexes, indexTag{value, option == "unique"})
@@ -213,7 +213,7 @@ func (t *columnTag) option(option, value string) error {
 		if key == "" {
 			key = "id"
 		}
-		if !channelForm.MatchString(table) || !channelForm.MatchString(key) {
+		if !IsName(table) || !IsName(key) {
 			return fmt.Errorf("the option references=%s: want a table, or table.column", value)
 		}
 		t.references = table + "." + key
@@ -243,7 +243,8 @@ func splitTag(tag string) []string {
 	return append(parts, tag[start:])
 }
 
-func quote(name string) string { return `"` + name + `"` }
+// Quote writes a name as SQL.
+func Quote(name string) string { return `"` + name + `"` }
 
 // baseKind is the SQLite type of a field; empty if none can hold it.
 func baseKind(t reflect.Type) string {

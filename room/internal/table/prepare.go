@@ -1,10 +1,13 @@
-package room
+package table
 
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+
+	"github.com/denrooms/den/storage"
 )
 
 // The tables of the handler's struct, compared with those of the file when a room wakes.
@@ -40,48 +43,48 @@ func (c *storedColumn) String() string {
 	return c.name + " " + c.kind
 }
 
-// prepare makes the table if it is not there, and sees to it that it is the struct's.
-func (p *tablePlan) prepare(c *Context) error {
-	if err := p.unbury(c); err != nil {
+// Prepare makes the table if it is not there, and sees to it that it is the struct's.
+func (p *Plan) Prepare(db *storage.DB, log *slog.Logger) error {
+	if err := p.unbury(db); err != nil {
 		return fmt.Errorf("room: the table %s of %s: %w", p.name, p.row, err)
 	}
-	kept, err := p.prepareTable(c)
+	kept, err := p.prepareTable(db, log)
 	if err != nil {
 		return fmt.Errorf("room: the table %s of %s: %w", p.name, p.row, err)
 	}
-	if err := p.prepareIndexes(c, kept); err != nil {
+	if err := p.prepareIndexes(db, kept); err != nil {
 		return fmt.Errorf("room: the table %s of %s: %w", p.name, p.row, err)
 	}
 	return nil
 }
 
 // prepareTable also gives the indexes on columns that the struct has no field for.
-func (p *tablePlan) prepareTable(c *Context) (kept []index, err error) {
-	stored, err := p.stored(c)
+func (p *Plan) prepareTable(db *storage.DB, log *slog.Logger) (kept []index, err error) {
+	stored, err := p.stored(db)
 	if err != nil {
 		return nil, err
 	}
 	if stored == nil {
-		_, err := c.Exec(p.create)
+		_, err := db.Exec(p.create)
 		return nil, err
 	}
 	if stored.sql == p.create {
 		return nil, nil
 	}
-	if err := stored.read(c); err != nil {
+	if err := stored.read(db); err != nil {
 		return nil, err
 	}
 	added, extra, err := p.compare(stored)
 	if err != nil {
 		return nil, err
 	}
-	if kept, err = p.keptIndexes(c, extra); err != nil {
+	if kept, err = p.keptIndexes(db, extra); err != nil {
 		return nil, err
 	}
 	if strings.Contains(stored.sql, madeByDen) {
 		create, err := p.widened(stored, extra)
 		if err == nil && create != stored.sql {
-			err = p.remake(c, remaking{create, added, extra, kept})
+			err = p.remake(db, log, remaking{create, added, extra, kept})
 		}
 		return kept, err
 	}
@@ -93,15 +96,13 @@ func (p *tablePlan) prepareTable(c *Context) (kept []index, err error) {
 }
 
 // stored finds the table's definition; nil: there is none.
-func (p *tablePlan) stored(c *Context) (*storedTable, error) {
+func (p *Plan) stored(db *storage.DB) (*storedTable, error) {
 	var t storedTable
 	var kind string
-	err := c.QueryRow(`SELECT type, name, coalesce(sql, '') FROM sqlite_schema WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')`,
+	found, err := first(db, `SELECT type, name, coalesce(sql, '') FROM sqlite_schema WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')`,
 		[]any{p.name}, &kind, &t.name, &t.sql)
 	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil, nil
-	case err != nil:
+	case err != nil || !found:
 		return nil, err
 	case kind != "table":
 		return nil, fmt.Errorf("there is a %s of the name %s; give the field another name with a tag", kind, t.name)
@@ -112,8 +113,8 @@ func (p *tablePlan) stored(c *Context) (*storedTable, error) {
 }
 
 // read reads the columns, of which the most tables need no look.
-func (t *storedTable) read(c *Context) error {
-	rows, err := c.Query(`SELECT name, type, "notnull", pk > 0, hidden <> 0, dflt_value IS NOT NULL FROM pragma_table_xinfo(?) ORDER BY cid`, t.name)
+func (t *storedTable) read(db *storage.DB) error {
+	rows, err := db.Query(`SELECT name, type, "notnull", pk > 0, hidden <> 0, dflt_value IS NOT NULL FROM pragma_table_xinfo(?) ORDER BY cid`, t.name)
 	if err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func (t *storedTable) read(c *Context) error {
 
 // compare finds the columns that the file does not have yet, those that the struct has no field for and that can be
 // left alone, and all contradictions.
-func (p *tablePlan) compare(t *storedTable) (added []*column, kept []string, err error) {
+func (p *Plan) compare(t *storedTable) (added []*column, kept []string, err error) {
 	var wrong []error
 	there := make(map[string]*storedColumn)
 	for i := range t.columns {
@@ -182,7 +183,7 @@ func (c *column) compare(s *storedColumn, key bool) error {
 	return nil
 }
 
-func (p *tablePlan) compareStamps(there map[string]*storedColumn) error {
+func (p *Plan) compareStamps(there map[string]*storedColumn) error {
 	var wrong []error
 	for _, want := range []string{"created_at INTEGER NOT NULL", "updated_at INTEGER NOT NULL", "deleted_at INTEGER"} {
 		name, _, _ := strings.Cut(want, " ")
@@ -199,7 +200,7 @@ func (p *tablePlan) compareStamps(there map[string]*storedColumn) error {
 }
 
 // orphan is the error of a column that no field wants and that cannot be left alone.
-func (p *tablePlan) orphan(s *storedColumn) error {
+func (p *Plan) orphan(s *storedColumn) error {
 	if c := p.otherCase(s); c != nil {
 		return fmt.Errorf("the file has the column %s, and the field %s wants %s: they differ by case only; name the column in the field's tag", s, c.goSide(), c.sqlSide())
 	}
@@ -207,7 +208,7 @@ func (p *tablePlan) orphan(s *storedColumn) error {
 }
 
 // otherCase is the column of a field whose name differs from that of the file's column by case only; nil: there is none.
-func (p *tablePlan) otherCase(s *storedColumn) *column {
+func (p *Plan) otherCase(s *storedColumn) *column {
 	for i := range p.columns {
 		if c := &p.columns[i]; strings.EqualFold(c.name, s.name) {
 			return c
@@ -217,7 +218,7 @@ func (p *tablePlan) otherCase(s *storedColumn) *column {
 }
 
 // sameOrder refuses columns in another order than the fields'. Those that have no field may stand anywhere.
-func (t *storedTable) sameOrder(p *tablePlan, kept []string) error {
+func (t *storedTable) sameOrder(p *Plan, kept []string) error {
 	i := 0
 	for at := range t.columns {
 		s := &t.columns[at]
@@ -242,11 +243,11 @@ type remaking struct {
 
 // remake makes the table anew, with its rows, and with the triggers and the indexes that a
 // migration has given it.
-func (p *tablePlan) remake(c *Context, to remaking) error {
-	if err := p.mayDrop(c); err != nil {
+func (p *Plan) remake(db *storage.DB, log *slog.Logger, to remaking) error {
+	if err := p.mayDrop(db); err != nil {
 		return err
 	}
-	extras, err := Query[string](c, `SELECT sql FROM sqlite_schema WHERE tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL
+	extras, err := query[string](db, `SELECT sql FROM sqlite_schema WHERE tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL
 		AND (type = 'trigger' OR type = 'index' AND substr(name, 1, length(?2)) <> ?2) ORDER BY rowid`, p.name, p.indexPrefix())
 	if err != nil {
 		return err
@@ -258,7 +259,7 @@ func (p *tablePlan) remake(c *Context, to remaking) error {
 	if err != nil {
 		return err
 	}
-	table, old := quote(p.name), quote("den_old_"+p.name)
+	table, old := Quote(p.name), Quote("den_old_"+p.name)
 	for _, sql := range slices.Concat([]string{
 		"CREATE TABLE " + old + " AS SELECT * FROM " + table,
 		"DROP TABLE " + table,
@@ -266,30 +267,27 @@ func (p *tablePlan) remake(c *Context, to remaking) error {
 		"INSERT INTO " + table + " (" + into + ") SELECT " + from + " FROM " + old,
 		"DROP TABLE " + old,
 	}, extras) {
-		if _, err := c.Exec(sql); err != nil {
+		if _, err := db.Exec(sql); err != nil {
 			return fmt.Errorf("the struct has changed, and the table's rows do not fit it: %w; write a migration that makes them fit", err)
 		}
 	}
-	c.Logger().Info("a table was made anew, since its struct has changed", "table", p.name, "new_columns", len(to.added))
+	log.Info("a table was made anew, since its struct has changed", "table", p.name, "new_columns", len(to.added))
 	return nil
 }
 
 // mayDrop refuses where dropping the table would change the rows of others.
-func (p *tablePlan) mayDrop(c *Context) error {
+func (p *Plan) mayDrop(db *storage.DB) error {
 	var other, action string
-	err := c.QueryRow(`SELECT m.name, f.on_delete FROM sqlite_schema AS m, pragma_foreign_key_list(m.name) AS f
+	found, err := first(db, `SELECT m.name, f.on_delete FROM sqlite_schema AS m, pragma_foreign_key_list(m.name) AS f
 		WHERE m.type = 'table' AND f."table" = ? COLLATE NOCASE AND f.on_delete <> 'NO ACTION'`, []any{p.name}, &other, &action)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	if err != nil || !found {
 		return err
 	}
 	return fmt.Errorf("the struct has changed, but the table cannot be made anew, because the table %s refers to it with ON DELETE %s; write a migration", other, action)
 }
 
 // copied are the new table's columns, and where they come from.
-func (p *tablePlan) copied(r remaking) (to, from string, err error) {
+func (p *Plan) copied(r remaking) (to, from string, err error) {
 	var names, values []string
 	for i := range p.columns {
 		c := &p.columns[i]
@@ -302,22 +300,22 @@ func (p *tablePlan) copied(r remaking) (to, from string, err error) {
 		names, values = append(names, c.quoted()), append(values, value)
 	}
 	for _, name := range r.kept {
-		names, values = append(names, quote(name)), append(values, quote(name))
+		names, values = append(names, Quote(name)), append(values, Quote(name))
 	}
 	stamps := ", created_at, updated_at, deleted_at"
 	return strings.Join(names, ", ") + stamps, strings.Join(values, ", ") + stamps, nil
 }
 
 // prepareIndexes makes Den's indexes of the table those of the tags.
-func (p *tablePlan) prepareIndexes(c *Context, kept []index) error {
-	found, err := Query[index](c, `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1
+func (p *Plan) prepareIndexes(db *storage.DB, kept []index) error {
+	found, err := query[index](db, `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1
 		AND substr(name, 1, length(?2)) = ?2`, p.name, p.indexPrefix())
 	if err != nil {
 		return err
 	}
 	for _, old := range found {
 		if !slices.Contains(p.indexes, old) && !slices.Contains(kept, old) {
-			if _, err := c.Exec("DROP INDEX " + quote(old.Name)); err != nil {
+			if _, err := db.Exec("DROP INDEX " + Quote(old.Name)); err != nil {
 				return err
 			}
 		}
@@ -326,7 +324,7 @@ func (p *tablePlan) prepareIndexes(c *Context, kept []index) error {
 		if slices.Contains(found, want) {
 			continue
 		}
-		if _, err := c.Exec(want.SQL); err != nil {
+		if _, err := db.Exec(want.SQL); err != nil {
 			return fmt.Errorf("the index %s: %w", want.Name, err)
 		}
 	}

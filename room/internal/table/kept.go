@@ -1,4 +1,4 @@
-package room
+package table
 
 // Columns that the struct has no field for. A program that is taken back to its last version finds tables that the newer one
 // has widened. A column that can be left out of an INSERT, because it may be NULL or has a default, is left
@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/denrooms/den/storage"
 )
 
 // optional reports whether rows can be written without the column.
@@ -17,7 +19,7 @@ func (c *storedColumn) optional() bool {
 }
 
 // widened is the table's definition with the columns that the struct has no field for, each where it stands in the file.
-func (p *tablePlan) widened(t *storedTable, kept []string) (create string, err error) {
+func (p *Plan) widened(t *storedTable, kept []string) (create string, err error) {
 	stored := columnDefinitions(t.sql)
 	var all []string
 	follow := func(name string) { // appends the kept columns behind a column
@@ -90,11 +92,11 @@ func closing(def string) int {
 }
 
 // keptIndexes are the indexes that a newer program's tags have put on columns which the struct has no field for.
-func (p *tablePlan) keptIndexes(c *Context, kept []string) (indexes []index, err error) {
+func (p *Plan) keptIndexes(db *storage.DB, kept []string) (indexes []index, err error) {
 	if len(kept) == 0 {
 		return nil, nil
 	}
-	found, err := Query[struct{ Name, SQL, Column string }](c, `SELECT m.name, m.sql AS "sql", coalesce(i.name, '') AS "column"
+	found, err := query[struct{ Name, SQL, Column string }](db, `SELECT m.name, m.sql AS "sql", coalesce(i.name, '') AS "column"
 		FROM sqlite_schema AS m, pragma_index_info(m.name) AS i
 		WHERE m.type = 'index' AND m.tbl_name = ?1 AND substr(m.name, 1, length(?2)) = ?2`, p.name, p.indexPrefix())
 	for _, f := range found {
