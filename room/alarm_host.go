@@ -17,6 +17,7 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate/alarm"
+	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/storage"
 )
 
@@ -262,11 +263,11 @@ func (h *Host) scanRoom(key Key) error {
 	if h.stopping.Load() {
 		return errStopping
 	}
-	return h.lookForAlarms(key, func(table *alarmTable) error {
-		if err := h.remindOf(key, table.db); err != nil {
+	return h.lookForAlarms(key, func(table *alarms.Table) error {
+		if err := h.remindOf(key, table.DB()); err != nil {
 			return err
 		}
-		at := alarmTime(table.next)
+		at := alarms.Time(table.Next)
 		if !at.IsZero() {
 			if err := h.alarms.Lower(nameOf(key), at); err != nil {
 				return err
@@ -278,7 +279,7 @@ func (h *Host) scanRoom(key Key) error {
 }
 
 // lookForAlarms opens the file of a room that has no life, and calls do. If the room has a life it does nothing.
-func (h *Host) lookForAlarms(key Key, do func(*alarmTable) error) error {
+func (h *Host) lookForAlarms(key Key, do func(*alarms.Table) error) error {
 	defer h.looks.begin(key)()
 	if h.actors.Has(key) {
 		return nil
@@ -288,8 +289,8 @@ func (h *Host) lookForAlarms(key Key, do func(*alarmTable) error) error {
 		return err
 	}
 	return h.lookInto(key, o, func(db *storage.DB) error {
-		var table alarmTable
-		if err := table.load(db); err != nil {
+		table, err := alarms.Load(db)
+		if err != nil {
 			return err
 		}
 		return do(&table)
@@ -317,7 +318,7 @@ func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
 	return func(yield func(RoomAlarm, error) bool) {
 		for _, name := range h.alarms.Rooms() {
 			key := keyNamed(name)
-			var rows []alarmRow
+			var rows []alarms.Row
 			err := h.guard(key, func() (err error) {
 				rows, err = h.alarmsOf(ctx, key)
 				return err
@@ -326,7 +327,7 @@ func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
 				return
 			}
 			for _, r := range rows {
-				if !yield(RoomAlarm{key, r.alarm()}, nil) {
+				if !yield(RoomAlarm{key, alarmOf(r)}, nil) {
 					return
 				}
 			}
@@ -334,17 +335,17 @@ func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
 	}
 }
 
-func (h *Host) alarmsOf(ctx context.Context, key Key) (rows []alarmRow, err error) {
+func (h *Host) alarmsOf(ctx context.Context, key Key) (rows []alarms.Row, err error) {
 	looked := false
-	err = h.lookForAlarms(key, func(t *alarmTable) (err error) {
+	err = h.lookForAlarms(key, func(t *alarms.Table) (err error) {
 		looked = true
-		rows, err = t.list(never, MaxAlarms)
+		rows, err = t.List(alarms.Never, MaxAlarms)
 		return err
 	})
 	if err != nil || looked {
 		return rows, err
 	}
-	failed := h.errand(ctx, key, func(l *life) { rows, err = l.alarms.list(never, MaxAlarms) })
+	failed := h.errand(ctx, key, func(l *life) { rows, err = l.alarms.List(alarms.Never, MaxAlarms) })
 	return rows, cmp.Or(failed, err)
 }
 

@@ -1,6 +1,10 @@
 package room
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/denrooms/den/room/internal/machine"
+)
 
 // Files and sockets have one thing in common: each takes a descriptor, of which a process has
 // so many. It is better told at the start than found out under load.
@@ -33,5 +37,5 @@ func (o *Options) checkDescriptors(limit int) error {
 // Descriptors tells how many descriptors the process may have, 0 where there is no limit, and
 // how many of them the rooms may take.
 func (h *Host) Descriptors() (limit, rooms int) {
-	return descriptorLimit(), h.opts.MaxAwake*descriptorsPerRoom + descriptorsBeside
+	return machine.Descriptors(), h.opts.MaxAwake*descriptorsPerRoom + descriptorsBeside
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/hibernate/alarm"
+	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/room/internal/machine"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/syncproto"
@@ -203,7 +205,7 @@ type Host struct {
 	shares     *hibernate.Shares // nil: the clock is not the machine's
 	outside    *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
 	alarms     *alarm.Clock
-	zones      zones
+	zones      alarms.Zones
 
 	presence hibernate.Presence
 
@@ -247,7 +249,7 @@ func Open(o Options) (*Host, error) {
 	if o.Dir == "" {
 		return nil, errors.New("room: Options.Dir is empty")
 	}
-	if err := o.checkDescriptors(descriptorLimit()); err != nil {
+	if err := o.checkDescriptors(machine.Descriptors()); err != nil {
 		return nil, err
 	}
 	unlock, err := storage.LockDir(o.FS, o.Dir)

@@ -17,6 +17,7 @@ import (
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/roomfile"
@@ -80,7 +81,7 @@ type life struct {
 	waiting   map[*hibernate.Connection]struct{} // those with Waits set; see confirm.go
 	marks     marks
 	place     place
-	alarms    alarmTable
+	alarms    alarms.Table
 	scratch   []byte // encoded rows of the commit in work
 	turns     turnMemory
 	nextPurge time.Time // when upkeep is due

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/machine"
 )
 
 // How much memory the messages of a node may take: Options.Memory. The host owns the budget. A message
@@ -24,7 +25,7 @@ const (
 
 // defaultMemory is half of what the process may have.
 func defaultMemory() int64 {
-	if most := machineMemory(); most > 0 {
+	if most := machine.Memory(); most > 0 {
 		return most / 2
 	}
 	return unknownMemory

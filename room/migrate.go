@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/storage"
 )
 
@@ -207,7 +208,7 @@ func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
 	late := l.watch.leave()
 	c.ended = true
 	c.ctx.finish(context.Canceled)
-	next := int64(never)
+	next := int64(alarms.Never)
 	if err == nil && c.alarmed {
 		if err = l.db.Keep(); err == nil { // see unseen.go
 			next, err = t.lowerAlarms()

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/denrooms/den/room/internal/alarms"
 )
 
 // A room that does not end, because its disk does not answer, say, keeps no other room awake.
@@ -21,7 +23,7 @@ func TestInvariantIsolationRoomThatDoesNotEnd(t *testing.T) {
 		}
 		for _, name := range []string{"hangs", "other"} {
 			l := &life{key: Key{Room: name}, rank: -1}
-			l.alarm.Store(never)
+			l.alarm.Store(alarms.Never)
 			if err := a.enter(l); err != nil {
 				t.Fatal(err)
 			}

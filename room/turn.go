@@ -15,6 +15,7 @@ import (
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
@@ -424,7 +425,7 @@ func (t *turn) commit() {
 			t.note()
 		}
 	}
-	next := int64(never)
+	next := int64(alarms.Never)
 	if err == nil && t.alarmed {
 		next, err = t.lowerAlarms()
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/roomfile"
@@ -130,7 +131,7 @@ var ownForms = []struct {
 	{"SELECT client, subject, mutation, seen_at FROM _den_clients", []storage.Type{storage.Text, storage.Text, storage.Integer, storage.Integer}},
 	{"SELECT n, at, total, replies FROM _den_replies", []storage.Type{storage.Integer, storage.Integer, storage.Integer, storage.Blob}},
 	{"SELECT run, serial, id, subject, named, claims, tags, attachment FROM _den_connections", []storage.Type{storage.Integer, storage.Integer, storage.Text, storage.Text, storage.Integer, storage.Text, storage.Text, storage.Blob}},
-	{alarmColumns, []storage.Type{storage.Text, storage.Integer, storage.Integer, storage.Integer, storage.Text, storage.Text}},
+	{alarms.Columns, []storage.Type{storage.Text, storage.Integer, storage.Integer, storage.Integer, storage.Text, storage.Text}},
 	{"SELECT version, name FROM _den_migrations", []storage.Type{storage.Integer, storage.Text}},
 }
 

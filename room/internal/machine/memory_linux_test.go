@@ -1,4 +1,4 @@
-package room
+package machine
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 
 // The default is half of what the process may have: of the machine's memory, or of the limit of its cgroup or one around it.
 func TestMachineMemory(t *testing.T) {
-	if got := machineMemory(); got < 64<<20 {
+	if got := Memory(); got < 64<<20 {
 		t.Errorf("this machine has %d bytes of memory", got)
 	}
 	const machine = 8 << 30

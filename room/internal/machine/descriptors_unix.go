@@ -1,15 +1,15 @@
 //go:build unix
 
-package room
+package machine
 
 import (
 	"math"
 	"syscall"
 )
 
-// descriptorLimit is how many descriptors the process may have; 0: there is no limit. Go has
+// Descriptors is how many descriptors the process may have; 0: there is no limit. Go has
 // raised it to what the system allows when the program began.
-func descriptorLimit() int {
+func Descriptors() int {
 	var limit syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil || limit.Cur > math.MaxInt32 {
 		return 0

