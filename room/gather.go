@@ -226,11 +226,6 @@ func (g *gathering) order(a, b gathered) int {
 	return cmp.Or(compareValues(a.created, b.created), cmp.Compare(a.rowid, b.rowid), compareValues(a.id, b.id))
 }
 
-// byStamp is the order of all that comes unasked.
-func byStamp(a, b gathered) int {
-	return cmp.Or(compareValues(a.stamp, b.stamp), compareValues(a.id, b.id))
-}
-
 // merge puts rows among those that are there.
 func (g *gathering) merge(part []gathered) {
 	slices.SortFunc(part, g.order)
@@ -281,19 +276,6 @@ func (g *gathering) encodeUpdate() *hibernate.Frame {
 		}
 		return syncproto.AppendUpdate(dst, g.channel, rows, "")
 	})
-}
-
-// sameID makes ids that SQLite takes for the same one equal, and all of them comparable.
-func sameID(id storage.Value) storage.Value {
-	switch id := id.(type) {
-	case float64:
-		if id == math.Trunc(id) && math.Abs(id) < 1<<63 {
-			return int64(id)
-		}
-	case []byte:
-		return [1]string{string(id)} // a text of the same bytes is another id
-	}
-	return id
 }
 
 // dropGathered lets gatherings go that nobody asks for any more.

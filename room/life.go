@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,6 @@ import (
 	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
-	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -72,11 +70,11 @@ type life struct {
 	quota    quota                 // of what the turn in work may still read for clients
 	crashed  bool                  // when it began, rooms had not yet taken from the log what an earlier process left
 	holding  bool                  // some connection may be held, or wait for its first sync; see hold.go
-	newest   sharedHold            // see hold_kept.go
+	newest   sharedHold            // see hold.go
 	swept    time.Time             // when holds that are over were last dropped
 
 	inquiries map[answerKey]*inquiry // syncs whose answers are on their way; see reading.go
-	cut       map[answerKey]struct{} // whose answers of an earlier life do not go on; see breakoff.go
+	cut       map[answerKey]struct{} // whose answers of an earlier life do not go on; see reading.go
 
 	waiting   map[*hibernate.Connection]struct{} // those with Waits set; see confirm.go
 	marks     marks
@@ -230,51 +228,8 @@ func (l *life) open() error {
 	if l.fenced {
 		return actor.ErrAbandoned
 	}
-	db.Withhold() // see unseen.go
+	db.Withhold() // see turn.shows
 	return nil
-}
-
-// openFile opens a room's file.
-func (h *Host) openFile(key Key) (*storage.DB, error) {
-	options, err := h.fileOptions(key)
-	if err != nil {
-		return nil, err
-	}
-	return storage.Open(options)
-}
-
-// fileOptions say where a room's file is, and how it is opened.
-func (h *Host) fileOptions(key Key) (storage.Options, error) {
-	path, err := roomfile.Path(h.opts.Dir, key.Namespace, key.Room)
-	if err != nil {
-		return storage.Options{}, err
-	}
-	options := storage.Options{
-		Path:       path,
-		Namespace:  key.Namespace,
-		Room:       key.Room,
-		MaxBytes:   h.opts.MaxRoomBytes,
-		MaxChanges: h.opts.MaxRows,
-		History:    h.opts.History,
-
-		MaxActionBytes:  h.opts.MaxActionBytes,
-		CheckpointBytes: h.opts.CheckpointBytes,
-		Now:             h.opts.Clock.Now,
-		FS:              h.opts.FS,
-		Retention:       h.opts.Retention,
-	}
-	if ns := h.namespace(key.Namespace); ns != nil {
-		options.Kind = &ns.kind
-	}
-	if h.log != nil {
-		options.Log = h.log
-		if h.opts.TimeTravel > 0 {
-			options.Past = filepath.Join(h.opts.Dir, pastDir)
-		}
-	} else if h.opts.Durability == Unsynced {
-		options.Synchronous = storage.Normal
-	}
-	return options, nil
 }
 
 // begin takes the file to where the program is, runs OnStart, and then declares the
@@ -465,4 +420,37 @@ func storageFailed(err error) bool {
 	}
 	code, _ := ErrorCode(err)
 	return code == syncproto.CodeStorageUnavailable
+}
+
+// A WakeReason is why a room's life began: what it was called for by.
+type WakeReason string
+
+// The reasons.
+const (
+	WakeConnect  WakeReason = "connect"  // a client wants in
+	WakeMessage  WakeReason = "message"  // a client's action, sync or other message
+	WakeClose    WakeReason = "close"    // a client has gone
+	WakeRequest  WakeReason = "request"  // a plain HTTP request
+	WakeAlarm    WakeReason = "alarm"    // one of the room's alarms is due
+	WakeOperator WakeReason = "operator" // somebody looks after it: a backup, a restore, a migration
+	WakeRestart  WakeReason = "restart"  // the life before this one broke
+)
+
+// wakeReason tells it by the first message.
+func wakeReason(first any) WakeReason {
+	switch first.(type) {
+	case *connectMessage:
+		return WakeConnect
+	case *actionMessage, *syncMessage, *rawMessage:
+		return WakeMessage
+	case *closeMessage, rosterMessage:
+		return WakeClose
+	case *requestMessage:
+		return WakeRequest
+	case *alarmMessage:
+		return WakeAlarm
+	case nil, *thenMessage:
+		return WakeRestart
+	}
+	return WakeOperator
 }

@@ -13,9 +13,6 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// maxActionType is the longest name of an action, in bytes.
-const maxActionType = 128
-
 var namespaceForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
 
 // A namespace is a kind of room: what [Host.Register] made of a handler's type.

@@ -3,12 +3,151 @@ package room
 import (
 	"bytes"
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
+
+// Rows as JSON: in pages, in frames, and by ascending stamp.
+
+// encodedRows are rows as JSON with commas between them, and where pages end.
+type encodedRows struct {
+	bytes []byte
+	cuts  []int // positions of commas at which a frame may end
+}
+
+// encodeRows encodes into scratch's memory.
+func encodeRows(scratch []byte, rows []storage.Row) encodedRows {
+	var e encodedRows
+	last := 0
+	e.bytes = scratch[:0]
+	for _, row := range rows {
+		if len(e.bytes)-last >= syncproto.DefaultPageBytes {
+			last = len(e.bytes)
+			e.cuts = append(e.cuts, last)
+		}
+		e.bytes = appendCells(syncproto.AppendSeparator(e.bytes), row)
+	}
+	return e
+}
+
+// pages gives the rows page by page.
+func (e encodedRows) pages(yield func(rows []byte) bool) {
+	start := 0
+	for _, cut := range e.cuts {
+		if !yield(e.bytes[start:cut]) {
+			return
+		}
+		start = cut + 1 // behind the comma
+	}
+	if start < len(e.bytes) {
+		yield(e.bytes[start:])
+	}
+}
+
+// A pager encodes rows into pages.
+type pager struct {
+	total int      // bytes
+	full  [][]byte // pages that are done
+	page  []byte
+}
+
+// add encodes the row on which rows stands, and gives its size.
+func (p *pager) add(rows *storage.Rows) (bytes int) {
+	if len(p.page) >= syncproto.DefaultPageBytes {
+		p.full = append(p.full, p.page)
+		p.page = make([]byte, 0, syncproto.DefaultPageBytes+4096)
+	}
+	before := len(p.page)
+	p.page = appendRow(syncproto.AppendSeparator(p.page), rows)
+	p.total += len(p.page) - before
+	return len(p.page) - before
+}
+
+func appendCells(dst []byte, row storage.Row) []byte {
+	dst = append(dst, '[')
+	first := true
+	for c := range row.Cells() {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		switch c.Type {
+		case storage.Integer:
+			dst = syncproto.AppendInt(dst, c.Int)
+		case storage.Float:
+			dst = syncproto.AppendFloat(dst, c.Float)
+		case storage.Text:
+			dst = syncproto.AppendString(dst, c.Bytes)
+		case storage.Blob:
+			dst = syncproto.AppendBlob(dst, c.Bytes)
+		default:
+			dst = syncproto.AppendNull(dst)
+		}
+	}
+	return append(dst, ']')
+}
+
+// appendRow encodes the row on which rows stands, without copying its values.
+func appendRow(dst []byte, rows *storage.Rows) []byte {
+	dst = append(dst, '[')
+	for i := range rows.Columns() {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		switch rows.Type(i) {
+		case storage.Integer:
+			dst = syncproto.AppendInt(dst, rows.Int(i))
+		case storage.Float:
+			dst = syncproto.AppendFloat(dst, rows.Float(i))
+		case storage.Text:
+			dst = syncproto.AppendString(dst, rows.Bytes(i))
+		case storage.Blob:
+			dst = syncproto.AppendBlob(dst, rows.Bytes(i))
+		default:
+			dst = syncproto.AppendNull(dst)
+		}
+	}
+	return append(dst, ']')
+}
+
+func (p *pager) syncFrames(channel, cursor string) []*hibernate.Frame {
+	end := func(dst []byte) []byte { return syncproto.AppendSyncEnd(dst, cursor) }
+	if p.total == 0 {
+		return []*hibernate.Frame{hibernate.TextFrame(128, func(dst []byte) []byte {
+			return end(syncproto.AppendSyncStart(dst, channel))
+		})}
+	}
+	return p.frames(channel, func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, cursor) }, end)
+}
+
+// partFrames gives the rows as frames of a sync that goes on; none where there is no row. at is the cursor as of which they are.
+func (p *pager) partFrames(channel, at string) []*hibernate.Frame {
+	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, at) }
+	return p.frames(channel, more, more)
+}
+
+// frames wraps each page in a frame; the last one has an end of its own.
+func (p *pager) frames(channel string, more, end func([]byte) []byte) []*hibernate.Frame {
+	pages := p.full
+	if len(p.page) > 0 {
+		pages = append(pages, p.page)
+	}
+	frames := make([]*hibernate.Frame, len(pages))
+	for i, page := range pages {
+		frames[i] = hibernate.TextFrame(len(page)+len(channel)+128, func(dst []byte) []byte {
+			dst = append(syncproto.AppendSyncStart(dst, channel), page...)
+			if i < len(pages)-1 {
+				return more(dst)
+			}
+			return end(dst)
+		})
+	}
+	return frames
+}
 
 // The published client stores each row as it comes, and asks later for what has changed
 // since the newest stamp in its store. So what is sent to it in several frames goes by
@@ -166,4 +305,22 @@ func valueClass(v storage.Value) int {
 		return 3
 	}
 	return 0
+}
+
+// byStamp is the order of all that comes unasked.
+func byStamp(a, b gathered) int {
+	return cmp.Or(compareValues(a.stamp, b.stamp), compareValues(a.id, b.id))
+}
+
+// sameID makes ids that SQLite takes for the same one equal, and all of them comparable.
+func sameID(id storage.Value) storage.Value {
+	switch id := id.(type) {
+	case float64:
+		if id == math.Trunc(id) && math.Abs(id) < 1<<63 {
+			return int64(id)
+		}
+	case []byte:
+		return [1]string{string(id)} // a text of the same bytes is another id
+	}
+	return id
 }
