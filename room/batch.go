@@ -2,7 +2,6 @@ package room
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/denrooms/den/actor"
@@ -23,6 +22,8 @@ const (
 	singleTime = 2 * time.Millisecond
 	// firstMessages is how many messages a turn begins with.
 	firstMessages = 2
+	// aloneAfterLoss is how many messages have a turn each: as many as a connection may have in work, by default.
+	aloneAfterLoss = 256
 )
 
 // A supply gives more messages for the turn in work, up to n; see [actor.Behavior].
@@ -124,7 +125,7 @@ func (b *batchLimits) early() bool {
 
 // counts reports whether something is to be written down before the turn in which messages are served.
 func (l *life) counts(batch []*actor.Envelope) bool {
-	hung := !l.host.hangs.none()
+	hung := !l.host.hangs.None()
 	return slices.ContainsFunc(batch, func(env *actor.Envelope) bool {
 		switch m := env.Message.(type) {
 		case *alarmMessage:
@@ -147,37 +148,3 @@ func (l *life) count(batch []*actor.Envelope) error {
 // them down each time. So after such a loss a room gives its next messages a turn and a commit
 // each, and so it does after a hook that hung, which takes its batch down too. It keeps to that over a
 // sleep.
-
-const (
-	// aloneAfterLoss is how many messages have a turn each: as many as a connection may have in work, by default.
-	aloneAfterLoss = 256
-	// maxLosses is how many rooms that sleep are remembered; then none is.
-	maxLosses = 4096
-)
-
-// losses are the rooms without a life whose next messages are to have a turn each. The zero value is
-// ready; its methods are safe from any goroutine.
-type losses struct {
-	mu    sync.Mutex
-	alone map[Key]int
-}
-
-func (l *losses) put(room Key, alone int) {
-	if alone == 0 {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.alone == nil || len(l.alone) >= maxLosses {
-		l.alone = make(map[Key]int)
-	}
-	l.alone[room] = alone
-}
-
-func (l *losses) take(room Key) (alone int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	alone = l.alone[room]
-	delete(l.alone, room)
-	return alone
-}

@@ -2,10 +2,10 @@ package room
 
 import (
 	"slices"
-	"sync"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -86,7 +86,7 @@ func (t *turn) askForTwins(ends *hibernate.Connection) {
 
 // forgetNothingAsked takes back what noteNothingAsked wrote, and what the process remembers.
 func (t *turn) forgetNothingAsked(conn *hibernate.Connection) error {
-	t.life.host.quiet.forget(quietOf(t.life.key, conn))
+	t.life.host.quiet.Forget(quietOf(t.life.key, conn))
 	_, err := t.life.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ''`,
 		conn.ID(), conn.Identity.Subject)
 	return err
@@ -239,29 +239,8 @@ func (l *life) hasTwin(conn *hibernate.Connection) bool {
 // nothing. And a note is written at the end of a turn, when the client may be back. So the process remembers them, and a restart
 // forgets them, as a crash forgets such a note in any room.
 
-// maxQuiet is how many are remembered; beyond that the oldest is forgotten.
-const maxQuiet = 4096
-
-// quiet is the memory of a host. The zero value is ready; its methods are safe from any goroutine.
-type quiet struct {
-	mu    sync.Mutex
-	known map[quietClient]uint64 // by their places in order
-	order []quietPlace           // the oldest first; those that known does not have are over
-	next  uint64
-}
-
-type quietClient struct {
-	room        Key
-	id, subject string
-}
-
-type quietPlace struct {
-	client quietClient
-	at     uint64
-}
-
-func quietOf(room Key, conn *hibernate.Connection) quietClient {
-	return quietClient{room, conn.ID(), conn.Identity.Subject}
+func quietOf(room Key, conn *hibernate.Connection) recent.Client {
+	return recent.Client{Room: room, ID: conn.ID(), Subject: conn.Identity.Subject}
 }
 
 // noteQuiet remembers the clients that are there and have asked for nothing, when the room goes to sleep: they may go meanwhile.
@@ -269,37 +248,7 @@ func (t *turn) noteQuiet() {
 	l := t.life
 	for conn := range l.waiting {
 		if t.askedNothing(conn) {
-			l.host.quiet.note(quietOf(l.key, conn))
+			l.host.quiet.Note(quietOf(l.key, conn))
 		}
 	}
-}
-
-func (q *quiet) note(c quietClient) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.known == nil {
-		q.known = make(map[quietClient]uint64)
-	}
-	q.next++
-	q.known[c] = q.next
-	q.order = append(q.order, quietPlace{c, q.next})
-	for len(q.order) > maxQuiet {
-		if oldest := q.order[0]; q.known[oldest.client] == oldest.at {
-			delete(q.known, oldest.client)
-		}
-		q.order = q.order[1:]
-	}
-}
-
-func (q *quiet) has(c quietClient) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	_, has := q.known[c]
-	return has
-}
-
-func (q *quiet) forget(c quietClient) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.known, c)
 }

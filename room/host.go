@@ -16,6 +16,7 @@ import (
 	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/room/internal/machine"
+	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/syncproto"
@@ -64,10 +65,10 @@ type Host struct {
 	graces   graces
 	awake    awake
 	failures failures
-	hangs    hangs
-	losses   losses
-	quiet    quiet
-	culprits panics
+	hangs    recent.Hangs
+	losses   recent.Losses
+	quiet    recent.Quiet
+	culprits recent.Panics
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
 	visits   visits

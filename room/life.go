@@ -17,6 +17,7 @@ import (
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
@@ -84,7 +85,7 @@ type life struct {
 	turns     turnMemory
 	nextPurge time.Time // when upkeep is due
 	reminded  time.Time // for when the last reminder was noted
-	alone     int       // how many messages are to have a turn each, see losses
+	alone     int       // how many messages are to have a turn each, see recent.Losses
 	troubled  bool      // the operator was told of a full disk, and nothing was committed since
 
 	roster roster
@@ -93,7 +94,7 @@ type life struct {
 	// gate is held while what a commit allows is handed out, and by Abandon: a life
 	// that was fenced hands out nothing any more.
 	gate   sync.Mutex
-	acting culprit // whose action is in work; the zero one: nobody's is; protected by gate
+	acting recent.Culprit // whose action is in work; the zero one: nobody's is; protected by gate
 	fenced bool
 }
 
@@ -110,7 +111,7 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.ctx, l.end = ctx, func() { l.endWork(); cancel() }
-	l.alone = h.losses.take(key)
+	l.alone = h.losses.Take(key)
 	l.watch.init(l)
 	return l
 }
@@ -119,7 +120,7 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 func (l *life) Start(_ context.Context, first any) error {
 	l.why = wakeReason(first)
 	if err := l.host.awake.enter(l); err != nil {
-		l.host.losses.put(l.key, l.alone)
+		l.host.losses.Put(l.key, l.alone)
 		l.end()
 		return err
 	}
@@ -162,7 +163,7 @@ func (l *life) giveBack(err error) {
 	}
 	l.end()
 	if !l.isFenced() { // or Abandon has done so
-		l.host.losses.put(l.key, l.alone)
+		l.host.losses.Put(l.key, l.alone)
 	}
 	switch {
 	case l.db == nil:
@@ -292,7 +293,7 @@ func (t *turn) newHandler() Handler {
 // Stop ends the life. Where it ends in good order, OnHibernate is the last that it does.
 func (l *life) Stop(reason actor.StopReason) {
 	defer l.host.awake.leave(l)
-	l.host.losses.put(l.key, l.alone)
+	l.host.losses.Put(l.key, l.alone)
 	present, stopping := l.connections(), l.host.stopping.Load()
 	if reason == actor.StopIdle || reason == actor.StopRequested {
 		if stopping {
@@ -339,7 +340,7 @@ func (l *life) hibernate() {
 func (l *life) Abandon() {
 	defer l.host.awake.leave(l)
 	l.condemn()
-	l.host.losses.put(l.key, aloneAfterLoss)
+	l.host.losses.Put(l.key, aloneAfterLoss)
 	l.handOver()
 	l.end()
 	l.log.Error("a hook did not return; the room goes on without it", "hook", l.watch.current())
@@ -356,9 +357,9 @@ func (l *life) condemn() {
 		return
 	}
 	if m := l.running.Load(); m != nil {
-		l.host.hangs.note(l.key, m)
+		l.host.hangs.Note(l.numberedBy(m), m.mutation, m.digest)
 	}
-	if who != (culprit{}) {
+	if who != (recent.Culprit{}) {
 		l.blame(who)
 	}
 	if db != nil {

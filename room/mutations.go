@@ -10,6 +10,7 @@ import (
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
@@ -175,7 +176,7 @@ func (t *turn) settle(m *actionMessage, at *mark, done applied) {
 	at.last = m.mutation
 	if at.hung {
 		at.hung = false
-		t.life.host.hangs.forget(hanger{t.life.key, at.client, at.subject})
+		t.life.host.hangs.Forget(recent.Client{Room: t.life.key, ID: at.client, Subject: at.subject})
 	}
 }
 

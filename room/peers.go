@@ -96,7 +96,7 @@ func (t *turn) subscribe(conn *hibernate.Connection, channel string, as int64) e
 		}
 		return t.forgetNothingAsked(conn)
 	}
-	l.host.quiet.forget(quietOf(l.key, conn))
+	l.host.quiet.Forget(quietOf(l.key, conn))
 	peers, err := l.peer(conn)
 	if err != nil {
 		return err
@@ -118,8 +118,8 @@ func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
 		return nil
 	}
 	l := t.life
-	if q := quietOf(l.key, conn); l.host.quiet.has(q) {
-		l.host.quiet.forget(q)
+	if q := quietOf(l.key, conn); l.host.quiet.Has(q) {
+		l.host.quiet.Forget(q)
 		conn.Returned = false
 	}
 	peers, err := l.peer(conn)
@@ -149,9 +149,9 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if q := quietOf(l.key, conn); len(peers) == 0 && (l.twinAskedNothing(conn) || l.host.quiet.has(q)) {
+	if q := quietOf(l.key, conn); len(peers) == 0 && (l.twinAskedNothing(conn) || l.host.quiet.Has(q)) {
 		peers = append(peers, peer{channel: nothingAsked})
-		l.host.quiet.note(q) // it may go before it has been answered
+		l.host.quiet.Note(q) // it may go before it has been answered
 	}
 	conn.Returned = len(peers) > 0
 	switch {
@@ -264,7 +264,7 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 	}
 	asked, has := !t.askedNothing(conn), t.surely(conn) // as long as it is held
 	if !asked {
-		l.host.quiet.note(quietOf(l.key, conn)) // it may be back in this turn, which writes its notes at the end
+		l.host.quiet.Note(quietOf(l.key, conn)) // it may be back in this turn, which writes its notes at the end
 	}
 	if l.db.Withheld() { // then there is no note on it, either
 		return

@@ -110,7 +110,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	stock := r.Stock && s.conn.Named
 	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: stock, ask: s.ask, share: guestOf(ctx)}); err != nil {
 		if stock {
-			h.quiet.note(quietOf(key, &s.conn)) // what it has sent by now is lost, and it asks once
+			h.quiet.Note(quietOf(key, &s.conn)) // what it has sent by now is lost, and it asks once
 		}
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
