@@ -15,6 +15,7 @@ import (
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/room/internal/awake"
 	"github.com/denrooms/den/room/internal/machine"
 	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/storage"
@@ -63,7 +64,7 @@ type Host struct {
 	workLost atomic.Uint64                   // see WorkLost
 	owed     owed
 	graces   graces
-	awake    awake
+	awake    awake.Set
 	failures failures
 	hangs    recent.Hangs
 	losses   recent.Losses
@@ -129,8 +130,11 @@ func Open(o Options) (*Host, error) {
 		Logger:       o.Logger,
 		Dispatcher:   o.Dispatcher,
 	})
-	h.awake.clock, h.awake.after, h.awake.most = o.Clock, o.IdleAfter, o.MaxAwake
-	h.awake.waits, h.awake.retire, h.awake.contain = o.Dispatcher == nil, h.actors.Retire, h.contain
+	h.awake.Init(awake.Options{
+		Now: o.Clock.Now, AfterFunc: func(d time.Duration, f func()) awake.Timer { return o.Clock.AfterFunc(d, f) },
+		After: o.IdleAfter, Most: o.MaxAwake, Waits: o.Dispatcher == nil, Retire: h.actors.Retire,
+		Contain: func(f func()) { h.contain("putting rooms to sleep", f) },
+	})
 	h.presence.Panicked = h.linkPanicked
 	h.sweepPast()
 	h.sweepReplacedLater(replacedFirst)
@@ -245,7 +249,7 @@ func (h *Host) Shutdown(ctx context.Context) error {
 	h.wakeToClose(ctx)
 	h.shares.Stop()
 	h.presence.Close()
-	h.awake.close()
+	h.awake.Close()
 	h.alarms.Stop()
 	h.compactor.stop()
 	err := h.actors.Shutdown(ctx)

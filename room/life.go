@@ -17,6 +17,7 @@ import (
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/room/internal/awake"
 	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
@@ -47,7 +48,7 @@ type life struct {
 
 	// Safe from any goroutine.
 
-	used  atomic.Int64 // when it last did something, Unix nanoseconds
+	awake awake.Member
 	alarm atomic.Int64 // when the next alarm is due, Unix milliseconds; never: it has none
 	work  atomic.Int32 // pieces of work under way, see work.go
 	stuck atomic.Int32 // pieces of work that the room no longer waits for
@@ -55,11 +56,6 @@ type life struct {
 
 	leaving atomic.Pointer[closeMessage]  // whose OnClose is in work; nil: none
 	running atomic.Pointer[actionMessage] // the numbered action in work; nil: none
-
-	// Protected by host.awake.mu.
-
-	seen int64 // what awake knows of used
-	rank int   // where awake has it; -1: nowhere
 
 	// Owned by the actor.
 
@@ -105,7 +101,6 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 		key:    key,
 		name:   key.Namespace + "/" + key.Room,
 		number: number,
-		rank:   -1,
 		memory: h.memory.Part(h.opts.Memory / roomShare),
 		log:    h.opts.Logger.With("namespace", key.Namespace, "room", key.Room),
 	}
@@ -113,16 +108,17 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 	l.ctx, l.end = ctx, func() { l.endWork(); cancel() }
 	l.alone = h.losses.Take(key)
 	l.watch.init(l)
+	l.awake.Init(key, number, l.mayRest)
 	return l
 }
 
 // Start opens the database and lets the handler make itself ready.
 func (l *life) Start(_ context.Context, first any) error {
 	l.why = wakeReason(first)
-	if err := l.host.awake.enter(l); err != nil {
+	if err := l.host.awake.Enter(&l.awake); err != nil {
 		l.host.losses.Put(l.key, l.alone)
 		l.end()
-		return err
+		return &Error{Code: syncproto.CodeOverloaded, Message: "Too many rooms are in use. Try again later.", cause: err}
 	}
 	return l.start()
 }
@@ -152,7 +148,7 @@ func (l *life) start() (err error) {
 // giveBack ends a life that has not begun: its place, its file and its context. What the room has to
 // remember goes to the next life.
 func (l *life) giveBack(err error) {
-	defer l.host.awake.leave(l)
+	defer l.host.awake.Leave(&l.awake)
 	switch {
 	case errors.Is(err, errVisited):
 		l.log.Debug("the room's file was visited")
@@ -292,7 +288,7 @@ func (t *turn) newHandler() Handler {
 
 // Stop ends the life. Where it ends in good order, OnHibernate is the last that it does.
 func (l *life) Stop(reason actor.StopReason) {
-	defer l.host.awake.leave(l)
+	defer l.host.awake.Leave(&l.awake)
 	l.host.losses.Put(l.key, l.alone)
 	present, stopping := l.connections(), l.host.stopping.Load()
 	if reason == actor.StopIdle || reason == actor.StopRequested {
@@ -338,7 +334,7 @@ func (l *life) hibernate() {
 // Abandon hands over a life whose hook does not return. It is called from another
 // goroutine than the life's.
 func (l *life) Abandon() {
-	defer l.host.awake.leave(l)
+	defer l.host.awake.Leave(&l.awake)
 	l.condemn()
 	l.host.losses.Put(l.key, aloneAfterLoss)
 	l.handOver()
@@ -389,7 +385,7 @@ func (l *life) Receive(batch []*actor.Envelope, more func(n int) []*actor.Envelo
 // noteUse notes that the room is in use, unless all messages are for its upkeep.
 func (l *life) noteUse(batch []*actor.Envelope) {
 	if !upkeep(batch) {
-		l.host.awake.touch(l)
+		l.host.awake.Touch(&l.awake)
 	}
 }
 
@@ -454,4 +450,18 @@ func wakeReason(first any) WakeReason {
 		return WakeRestart
 	}
 	return WakeOperator
+}
+
+const (
+	// alarmSoon is how close an alarm must be for its room to stay awake, and alarmLate how long one is
+	// waited for that does not come.
+	alarmSoon = time.Second
+	alarmLate = time.Minute
+)
+
+// mayRest tells whether a life has nothing under way that its sleep would end, and no alarm that
+// is due at once. Whether it has messages, its actor knows.
+func (l *life) mayRest(now time.Time) bool {
+	alarm := time.UnixMilli(l.alarm.Load()).Sub(now)
+	return l.work.Load() == 0 && (alarm > alarmSoon || alarm < -alarmLate)
 }
