@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -101,9 +102,9 @@ func (t *turn) readPart(g *gathering) error {
 	}
 	size, last := 0, len(rows.Columns())
 	var part []gathered
-	n, more, err := l.quota.read(rows, func(rows *storage.Rows) int {
+	n, more, err := l.quota.Read(rows, func(rows *storage.Rows) int {
 		g.place = rows.Value(last)
-		if isGone(rows) {
+		if pages.IsGone(rows) {
 			return 0
 		}
 		row := g.encode(rows)
@@ -151,9 +152,9 @@ func (t *turn) freshen(g *gathering) (ready bool, err error) {
 	g.frame, g.unasked = nil, nil
 	changed := make(map[storage.Value]bool)
 	var part []gathered
-	_, _, err = l.quota.read(rows, func(rows *storage.Rows) int {
-		changed[sameID(rows.Value(0))] = true
-		if isGone(rows) {
+	_, _, err = l.quota.Read(rows, func(rows *storage.Rows) int {
+		changed[pages.SameID(rows.Value(0))] = true
+		if pages.IsGone(rows) {
 			return 0
 		}
 		row := g.encode(rows)
@@ -166,7 +167,7 @@ func (t *turn) freshen(g *gathering) (ready bool, err error) {
 	g.at, g.taken = rows.Place().Seq, rows.Place().Taken
 	rowids := make(map[storage.Value]int64)
 	g.rows = slices.DeleteFunc(g.rows, func(r gathered) bool {
-		id := sameID(r.id)
+		id := pages.SameID(r.id)
 		if changed[id] {
 			rowids[id] = r.rowid
 			g.size -= r.end - r.start
@@ -175,7 +176,7 @@ func (t *turn) freshen(g *gathering) (ready bool, err error) {
 	})
 	for i := range part {
 		r := &part[i]
-		if rowid, there := rowids[sameID(r.id)]; there {
+		if rowid, there := rowids[pages.SameID(r.id)]; there {
 			r.rowid = rowid
 		} else if g.rowids {
 			r.rowid = math.MaxInt64 // it has come since
@@ -205,9 +206,9 @@ func (g *gathering) compact() {
 
 func (g *gathering) encode(rows *storage.Rows) gathered {
 	start := len(g.text)
-	g.text = appendRow(g.text, rows)
+	g.text = pages.AppendRow(g.text, rows)
 	created := rows.Value(len(rows.Columns()) - 3)
-	return gathered{id: rows.Value(0), created: created, stamp: stampOf(rows), start: start, end: len(g.text)}
+	return gathered{id: rows.Value(0), created: created, stamp: pages.StampOf(rows), start: start, end: len(g.text)}
 }
 
 // rowidOf is the rowid that a place is.
@@ -223,7 +224,7 @@ func (g *gathering) order(a, b gathered) int {
 	if g.large {
 		return byStamp(a, b)
 	}
-	return cmp.Or(compareValues(a.created, b.created), cmp.Compare(a.rowid, b.rowid), compareValues(a.id, b.id))
+	return cmp.Or(pages.Compare(a.created, b.created), cmp.Compare(a.rowid, b.rowid), pages.Compare(a.id, b.id))
 }
 
 // merge puts rows among those that are there.
@@ -289,4 +290,9 @@ func (l *life) dropGathered() {
 			delete(l.gathered, channel)
 		}
 	}
+}
+
+// byStamp is the order of all that comes unasked.
+func byStamp(a, b gathered) int {
+	return cmp.Or(pages.Compare(a.stamp, b.stamp), pages.Compare(a.id, b.id))
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 )
 
 // What is kept of holds, which nobody outside sees.
@@ -345,32 +346,16 @@ func TestHeldRepliesAreFew(t *testing.T) {
 	}
 }
 
-// A turn that reads rows looks at the clock by their bytes, too.
-func TestQuotaOfLargeRows(t *testing.T) {
-	clock := &handClock{now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), due: make(map[*handTimer]time.Time)}
-	q := quota{clock: clock, left: readBytes}
-	if !q.row(readLookBytes) {
-		t.Fatal("the first row ends the piece")
-	}
-	clock.advance(readTime)
-	if !q.row(1) {
-		t.Error("a short row ends the piece, and the clock was looked at for it")
-	}
-	if q.row(readLookBytes) || !q.spent() {
-		t.Error("a long row after the turn's time does not end the piece")
-	}
-}
-
 // A large channel's rows are read few at a time where they are long, so that the turn's time is looked at between them.
 func TestNextPick(t *testing.T) {
 	for _, of := range []struct{ rows, bytes, left, want int }{
-		{4, 400, readBytes, 8},
-		{40, 4000, readBytes, pickRows},
-		{4, 4 * 32 << 10, readBytes, 2},
-		{1, 1 << 20, readBytes, 1},
+		{4, 400, pages.TurnBytes, 8},
+		{40, 4000, pages.TurnBytes, pickRows},
+		{4, 4 * 32 << 10, pages.TurnBytes, 2},
+		{1, 1 << 20, pages.TurnBytes, 1},
 		{16, 1600, 800, 8},
 		{16, 1600, -5, 1},
-		{16, 0, readBytes, 32},
+		{16, 0, pages.TurnBytes, 32},
 	} {
 		if got := nextPick(of.rows, of.bytes, of.left); got != of.want {
 			t.Errorf("after %d rows of %d bytes, with %d left: %d, want %d", of.rows, of.bytes, of.left, got, of.want)

@@ -18,6 +18,7 @@ import (
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/room/internal/awake"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
@@ -64,7 +65,7 @@ type life struct {
 	replies  replies.Store
 	pages    pageCache
 	gathered map[string]*gathering // by channel; see gather.go
-	quota    quota                 // of what the turn in work may still read for clients
+	quota    pages.Quota           // of what the turn in work may still read for clients
 	crashed  bool                  // when it began, rooms had not yet taken from the log what an earlier process left
 	holding  bool                  // some connection may be held, or wait for its first sync; see hold.go
 	newest   sharedHold            // see hold.go

@@ -205,7 +205,7 @@ func (t *turn) since(conn *hibernate.Connection, channel string, seq storage.Seq
 	case !soon:
 		return nil, t.life.gleanAfter(m, seq), nil
 	}
-	frames, err = changed.updates(channel, "")
+	frames, err = changed.Updates(channel, "")
 	return frames, nil, err
 }
 
@@ -222,13 +222,13 @@ func (t *turn) lacking(conn *hibernate.Connection, channel string) (base storage
 // the room remembers, it is the whole channel anew, behind a delete-all.
 func (l *life) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
 	changed, err := l.changed(p.channel, p.seq)
-	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.over() {
+	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.Over() {
 		return l.anew(p.channel, cursor)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return changed.updates(p.channel, cursor)
+	return changed.Updates(p.channel, cursor)
 }
 
 type peer struct {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -84,18 +85,18 @@ func (t *turn) rebase(channel, cursor string) {
 
 // anew is a whole channel as updates behind a delete-all.
 func (l *life) anew(channel, cursor string) ([]*hibernate.Frame, error) {
-	all := ordered{limit: l.host.opts.MaxSnapshotBytes}
+	all := pages.Ordered{Limit: l.host.opts.MaxSnapshotBytes}
 	rows, err := l.db.Live(channel)
 	if err == nil {
-		err = all.addAll(rows)
+		err = all.AddAll(rows)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if all.total == 0 {
+	if all.Total == 0 {
 		return []*hibernate.Frame{deleteAll(channel, cursor)}, nil
 	}
-	frames, err := all.updates(channel, cursor)
+	frames, err := all.Updates(channel, cursor)
 	return append([]*hibernate.Frame{deleteAll(channel, "")}, frames...), err
 }
 
@@ -144,29 +145,14 @@ func firstTable(rows []storage.Row) (first, others []storage.Row) {
 // they are encoded: until the next broadcast. The last frame has the cursor.
 func (t *turn) broadcast(rows []storage.Row, except *hibernate.Connection, cursor string) []byte {
 	l, channel := t.life, rows[0].Table
-	encoded := encodeRows(l.scratch, rows)
-	if l.scratch = encoded.bytes; cap(encoded.bytes) > maxScratch { // the frames hold copies
+	encoded := pages.Encode(l.scratch, rows)
+	if l.scratch = encoded.Bytes; cap(encoded.Bytes) > maxScratch { // the frames hold copies
 		l.scratch = nil
 	}
 	if to := t.audience(channel); len(to) > 1 || len(to) == 1 && to[0] != except {
-		t.out = append(t.out, delivery{to: to, except: except, frames: updates(channel, encoded, cursor)})
+		t.out = append(t.out, delivery{to: to, except: except, frames: pages.Updates(channel, encoded, cursor)})
 	}
-	return encoded.bytes
-}
-
-func updates(channel string, rows encodedRows, cursor string) (frames []*hibernate.Frame) {
-	left := len(rows.cuts)
-	for page := range rows.pages {
-		end := ""
-		if left == 0 {
-			end = cursor
-		}
-		left--
-		frames = append(frames, hibernate.TextFrame(len(page)+len(channel)+128, func(dst []byte) []byte {
-			return syncproto.AppendUpdate(dst, channel, page, end)
-		}))
-	}
-	return frames
+	return encoded.Bytes
 }
 
 func deleteAll(channel, cursor string) *hibernate.Frame {

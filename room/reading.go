@@ -5,70 +5,21 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
 
 // How long a client's question may hold a room. A room reads rows for clients in pieces: in each turn one piece, for
-// all clients together, of readBytes of JSON or readTime, whichever is first. The rest of an answer is asked for by a
+// all clients together, of 1 MiB of JSON or 5 ms (package pages), whichever is first. The rest of an answer is asked for by a
 // message of its own, which the connection's session posts when the turn is over; so actions and other clients come
 // between any two pieces. A sync that comes to a turn which has read its piece already is posted again in the same way.
 //
 // A connection has one answer on its way for each channel. A sync that asks the same as the one whose answer is on its
 // way has that answer; one that asks for something else takes its place, and the answer begins again.
 
-const (
-	// readBytes is how much is read in one turn, in bytes of JSON.
-	readBytes = 1 << 20
-	// readTime is how long a turn reads.
-	readTime = 5 * time.Millisecond
-	// readLook and readLookBytes are after how many rows, and bytes of JSON, the clock is looked at.
-	readLook      = 16
-	readLookBytes = 64 << 10
-)
-
-// A quota is how much a turn may still read.
-type quota struct {
-	clock Clock
-	left  int       // bytes
-	until time.Time // zero: nothing has been read
-	rows  int       // since the clock was looked at
-	bytes int       // since then
-	over  bool
-}
-
-func (l *life) newQuota() quota {
-	return quota{clock: l.host.opts.Clock, left: min(readBytes, l.host.opts.MaxSnapshotBytes)}
-}
-
-// spent reports whether the turn has read its piece.
-func (q *quota) spent() bool { return q.over }
-
-// row notes that a row was looked at that takes some bytes in an answer, 0 where it is left out. It reports whether another one
-// may follow.
-func (q *quota) row(bytes int) bool {
-	if q.until.IsZero() {
-		q.until = q.clock.Now().Add(readTime)
-	}
-	q.left -= bytes
-	q.rows++
-	q.bytes += bytes
-	if q.rows >= readLook || q.bytes >= readLookBytes {
-		q.rows, q.bytes = 0, 0
-		q.over = q.over || !q.clock.Now().Before(q.until)
-	}
-	q.over = q.over || q.left <= 0
-	return !q.over
-}
-
-// read goes through rows for as long as the turn may read, and closes them. see is called with each, and says how many bytes of an
-// answer it takes. n is how many rows that were; more is false where the turn has read its piece.
-func (q *quota) read(rows *storage.Rows, see func(*storage.Rows) (bytes int)) (n int, more bool, err error) {
-	defer rows.Close()
-	for more = true; more && rows.Next(); n++ {
-		more = q.row(see(rows))
-	}
-	return n, more, rows.Err()
+func (l *life) newQuota() pages.Quota {
+	return pages.NewQuota(l.host.opts.Clock.Now, l.host.opts.MaxSnapshotBytes)
 }
 
 // readChanges is read for what has changed in a channel behind a place, up to the commit until. The place moves on with what is
@@ -79,11 +30,11 @@ func (l *life) readChanges(channel string, at *storage.ChangePlace, until storag
 		if err != nil {
 			return false, err
 		}
-		if _, more, err = l.quota.read(rows, see); err != nil {
+		if _, more, err = l.quota.Read(rows, see); err != nil {
 			return false, err
 		}
 		*at, done = rows.Place(), rows.AtEnd()
-		more = more && l.quota.row(0)
+		more = more && l.quota.Row(0)
 	}
 	return done, nil
 }
@@ -109,7 +60,7 @@ type inquiry struct {
 
 // covers reports whether the answer to a sync is that of another one too.
 func (a *inquiry) covers(b *inquiry) bool {
-	return a.since == b.since && a.cursor == b.cursor && compareValues(a.from, b.from) == 0 && a.base <= b.base
+	return a.since == b.since && a.cursor == b.cursor && pages.Compare(a.from, b.from) == 0 && a.base <= b.base
 }
 
 func (m *syncMessage) key() answerKey { return answerKey{m.conn, m.channel, m.unasked} }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -71,7 +72,7 @@ func (t *turn) syncStock(m *syncMessage) (next *syncMessage, err error) {
 	switch {
 	case !ready:
 	case g.over && m.unasked:
-		return nil, tooLargeAtOnce()
+		return nil, pages.ErrTooLarge
 	case g.over:
 		rest.byID = true
 	default:
@@ -110,7 +111,7 @@ const (
 // nextPick is how many rows to read where some took that many bytes, and left bytes may still be read.
 func nextPick(rows, bytes, left int) int {
 	n := min(2*rows, pickRows)
-	if bytes > readLookBytes/2 {
+	if bytes > pages.LookBytes/2 {
 		n = rows / 2
 	}
 	if bytes > 0 {
@@ -127,22 +128,22 @@ func (t *turn) listOn(m *syncMessage) (next *syncMessage, err error) {
 	if m.list.epoch != l.shortEpoch() {
 		return l.startOver(m), nil
 	}
-	o := ordered{limit: math.MaxInt}
+	o := pages.Ordered{Limit: math.MaxInt}
 	for more, n := true, firstPick; more && rest.next < len(m.list.rows); {
-		some, before := m.list.rows[rest.next:min(rest.next+n, len(m.list.rows))], o.total
+		some, before := m.list.rows[rest.next:min(rest.next+n, len(m.list.rows))], o.Total
 		if more, err = t.pick(m.channel, m.list, some, &o); err != nil {
 			return nil, err
 		}
 		rest.next += len(some)
-		n = nextPick(len(some), o.total-before, t.life.quota.left)
+		n = nextPick(len(some), o.Total-before, t.life.quota.Left())
 	}
-	o.sort()
-	pages := o.pagesWithMore
+	o.Sort()
+	encode := o.PagesWithMore
 	if m.unasked || m.next < m.list.gone { // the published client looks for tombstones in updates only
-		pages = o.pages
+		encode = o.Pages
 	}
-	t.send(m.conn, pages(m.channel, l.cursor())...)
-	if rest.next < len(m.list.rows) || t.life.quota.spent() {
+	t.send(m.conn, encode(m.channel, l.cursor())...)
+	if rest.next < len(m.list.rows) || t.life.quota.Spent() {
 		return &rest, nil
 	}
 	frames, soon, err := t.changesSinceListing(m)
@@ -168,13 +169,13 @@ func (l *life) startOver(m *syncMessage) *syncMessage {
 }
 
 // pick reads rows of a listing. Those that have changed since are left out. more says whether the turn may read on.
-func (t *turn) pick(channel string, list *listing, some []gathered, o *ordered) (more bool, err error) {
+func (t *turn) pick(channel string, list *listing, some []gathered, o *pages.Ordered) (more bool, err error) {
 	ids := make([]storage.Value, 0, len(some))
 	more = true
 	for _, r := range some {
 		if len(list.text) > 0 && r.end > r.start {
-			o.addGone(r, list.text[r.start:r.end])
-			more = t.life.quota.row(r.end - r.start)
+			o.AddGone(r.stamp, r.id, list.text[r.start:r.end])
+			more = t.life.quota.Row(r.end - r.start)
 		} else {
 			ids = append(ids, r.id)
 		}
@@ -187,10 +188,10 @@ func (t *turn) pick(channel string, list *listing, some []gathered, o *ordered) 
 	highest := some[len(some)-1].stamp
 	for rows.Next() {
 		bytes := 0
-		if !isGone(rows) && compareValues(stampOf(rows), highest) <= 0 {
-			bytes = o.add(rows)
+		if !pages.IsGone(rows) && pages.Compare(pages.StampOf(rows), highest) <= 0 {
+			bytes = o.Add(rows)
 		}
-		more = t.life.quota.row(bytes)
+		more = t.life.quota.Row(bytes)
 	}
 	return more, rows.Err()
 }
@@ -202,9 +203,9 @@ func (t *turn) changesSinceListing(m *syncMessage) (frames []*hibernate.Frame, s
 		return nil, false, err
 	}
 	if m.unasked {
-		frames, err = changed.updates(m.channel, "")
+		frames, err = changed.Updates(m.channel, "")
 	} else {
-		frames, err = changed.answer(m.channel, t.life.cursor())
+		frames, err = changed.Answer(m.channel, t.life.cursor())
 	}
 	return frames, true, err
 }
@@ -229,7 +230,7 @@ func (t *turn) changesFrom(m *syncMessage) (known bool, next *syncMessage, err e
 		rest.base = since
 		return true, l.gleanAfter(&rest, since), nil
 	}
-	frames, err := changed.answer(m.channel, l.cursor())
+	frames, err := changed.Answer(m.channel, l.cursor())
 	if err != nil {
 		return false, nil, err
 	}
@@ -237,13 +238,13 @@ func (t *turn) changesFrom(m *syncMessage) (known bool, next *syncMessage, err e
 }
 
 // changed is what became of a channel's rows after a commit.
-func (l *life) changed(channel string, since storage.Seq) (*ordered, error) {
-	o := &ordered{limit: l.host.opts.MaxSnapshotBytes}
+func (l *life) changed(channel string, since storage.Seq) (*pages.Ordered, error) {
+	o := &pages.Ordered{Limit: l.host.opts.MaxSnapshotBytes}
 	rows, err := l.db.Since(channel, since)
 	if err != nil {
 		return nil, err
 	}
-	return o, o.addAll(rows)
+	return o, o.AddAll(rows)
 }
 
 // What a client without cursors lacks, where it is more than a turn reads. The published client must get it by ascending stamp,
@@ -266,16 +267,16 @@ type gleaning struct {
 
 // changedSoon is what became of a channel's rows after a commit. soon is false where that is more than the turn may
 // still read.
-func (t *turn) changedSoon(channel string, since storage.Seq) (o *ordered, soon bool, err error) {
-	if t.life.quota.spent() {
+func (t *turn) changedSoon(channel string, since storage.Seq) (o *pages.Ordered, soon bool, err error) {
+	if t.life.quota.Spent() {
 		return nil, false, nil
 	}
 	rows, err := t.life.db.SincePart(channel, storage.ChangePlace{Seq: since}, t.life.db.Seq())
 	if err != nil {
 		return nil, false, err
 	}
-	o = &ordered{limit: math.MaxInt}
-	_, more, err := t.life.quota.read(rows, o.add)
+	o = &pages.Ordered{Limit: math.MaxInt}
+	_, more, err := t.life.quota.Read(rows, o.Add)
 	if err != nil || !more {
 		return nil, false, err
 	}
@@ -335,9 +336,9 @@ func (t *turn) noteAnswer(m *syncMessage, as int64) error {
 
 // add keeps what is needed of a row that has changed.
 func (g *gleaning) add(rows *storage.Rows) (bytes int) {
-	r := gathered{id: rows.Value(0), stamp: stampOf(rows), start: len(g.text)}
-	if isGone(rows) {
-		g.text = appendRow(g.text, rows)
+	r := gathered{id: rows.Value(0), stamp: pages.StampOf(rows), start: len(g.text)}
+	if pages.IsGone(rows) {
+		g.text = pages.AppendRow(g.text, rows)
 	}
 	r.end = len(g.text)
 	g.rows = append(g.rows, r)
@@ -348,11 +349,11 @@ func (g *gleaning) add(rows *storage.Rows) (bytes int) {
 func (g *gleaning) listing() *listing {
 	last := make(map[storage.Value]int, len(g.rows))
 	for i, r := range g.rows {
-		last[sameID(r.id)] = i
+		last[pages.SameID(r.id)] = i
 	}
 	rows := make([]gathered, 0, len(last))
 	for i, r := range g.rows {
-		if last[sameID(r.id)] == i {
+		if last[pages.SameID(r.id)] == i {
 			rows = append(rows, r)
 		}
 	}

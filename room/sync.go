@@ -6,6 +6,7 @@ import (
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -20,7 +21,7 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 	if t.gone(m) || !t.inquire(m) {
 		return nil, nil
 	}
-	if t.life.quota.spent() && !t.shared(m) {
+	if t.life.quota.Spent() && !t.shared(m) {
 		return m, t.notePutOff(m)
 	}
 	if m.since == syncproto.SinceFrom && !m.byID {
@@ -159,28 +160,28 @@ func (t *turn) changesSince(m *syncMessage) (frames []*hibernate.Frame, next *sy
 	case err != nil:
 		return nil, nil, "", err
 	case done:
-		return changed.syncFrames(m.channel, l.cursor()), nil, "", nil
+		return changed.SyncFrames(m.channel, l.cursor()), nil, "", nil
 	}
 	rest := *m
 	rest.trail = &to
-	return changed.partFrames(m.channel, l.cursor()), &rest, "", nil
+	return changed.PartFrames(m.channel, l.cursor()), &rest, "", nil
 }
 
 // follow reads what changed behind a trail, as much as the turn may. done says that it was all.
-func (t *turn) follow(channel string, on trail) (changed *pager, to trail, done bool, err error) {
+func (t *turn) follow(channel string, on trail) (changed *pages.Pager, to trail, done bool, err error) {
 	l := t.life
 	if on.epoch != l.shortEpoch() {
 		return nil, on, false, errOffTrail
 	}
-	changed = new(pager)
-	done, err = l.readChanges(channel, &on.place, on.until, changed.add)
+	changed = new(pages.Pager)
+	done, err = l.readChanges(channel, &on.place, on.until, changed.Add)
 	if errors.Is(err, storage.ErrForgotten) {
 		return nil, on, false, errors.Join(errOffTrail, err)
 	}
 	if err != nil {
 		return nil, on, false, err
 	}
-	on.sent += changed.total
+	on.sent += changed.Total
 	if on.sent > l.host.opts.MaxSnapshotBytes {
 		return nil, on, false, errOffTrail
 	}
@@ -242,22 +243,22 @@ func (t *turn) readStep(channel string, after storage.Value) (s step, err error)
 	if err != nil {
 		return step{}, err
 	}
-	var live pager
-	n, more, err := l.quota.read(rows, func(rows *storage.Rows) int {
+	var live pages.Pager
+	n, more, err := l.quota.Read(rows, func(rows *storage.Rows) int {
 		s.last = rows.Value(0)
-		if isGone(rows) {
+		if pages.IsGone(rows) {
 			return 0
 		}
-		return live.add(rows)
+		return live.Add(rows)
 	})
 	if err != nil {
 		return step{}, err
 	}
-	s.size = live.total
+	s.size = live.Total
 	if s.done = more && n < snapshotRows; s.done {
-		s.frames = live.syncFrames(channel, l.cursor())
+		s.frames = live.SyncFrames(channel, l.cursor())
 	} else {
-		s.frames = live.partFrames(channel, l.cursor())
+		s.frames = live.PartFrames(channel, l.cursor())
 	}
 	return s, nil
 }
@@ -296,5 +297,5 @@ func stepName(after storage.Value) string { return fmt.Sprintf("%T %v", after, a
 // link that cannot say how much waits takes all.
 func drained(link hibernate.Link) bool {
 	queue, says := link.(interface{ Waiting() int })
-	return !says || queue.Waiting() <= 3*readBytes
+	return !says || queue.Waiting() <= 3*pages.TurnBytes
 }
