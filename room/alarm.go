@@ -3,6 +3,7 @@ package room
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -92,7 +93,7 @@ func (c *Context) SetAlarmEvery(name, cron, zone string) error {
 	if err := c.maySetAlarm(name); err != nil {
 		return err
 	}
-	schedule, err := c.life.host.schedule(cron, zone)
+	schedule, err := parseSchedule(&c.life.host.zones, cron, zone)
 	if err != nil {
 		return err
 	}
@@ -155,9 +156,9 @@ func alarmOf(r alarms.Row) Alarm {
 	}
 }
 
-// schedule reads a cron expression; ErrBadAlarm says what is wrong with it.
-func (h *Host) schedule(cron, zone string) (alarms.Schedule, error) {
-	schedule, err := h.zones.Parse(cron, zone)
+// parseSchedule reads a cron expression; ErrBadAlarm says what is wrong with it.
+func parseSchedule(zones *alarms.Zones, cron, zone string) (alarms.Schedule, error) {
+	schedule, err := zones.Parse(cron, zone)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrBadAlarm, err)
 	}
@@ -175,4 +176,13 @@ func (c *Context) maySetAlarm(name string) error {
 		return fmt.Errorf("%w: %T has no method OnAlarm(*room.Context, room.Alarm) error", ErrBadAlarm, c.life.ns.sample)
 	}
 	return nil
+}
+
+// nameOf returns the name by which the alarm clock knows a room.
+func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
+
+// keyNamed returns the key of a room from the name that the alarm clock knows it by.
+func keyNamed(name string) Key {
+	namespace, room, _ := strings.Cut(name, "/")
+	return Key{Namespace: namespace, Room: room}
 }

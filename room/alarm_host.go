@@ -11,7 +11,6 @@ import (
 	"iter"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,13 +18,6 @@ import (
 	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/storage"
-)
-
-// The index of alarms has the format of a room's file. alarmsDir takes the place of its namespace, as a directory too, which
-// no namespace can have because their names do not begin with an underscore; alarmsName takes the place of the room's name.
-const (
-	alarmsDir  = "_alarms"
-	alarmsName = "index"
 )
 
 // An AlarmFailure says why an alarm was given up.
@@ -151,15 +143,6 @@ func (h *Host) putAside(o storage.Options, cause error) error {
 	}
 	h.opts.Logger.Warn("the index of alarms was refused and is built again from the rooms' files", "kept", kept, "err", cause)
 	return o.FS.SyncDir(filepath.Dir(o.Path))
-}
-
-// nameOf returns the name by which the alarm clock knows a room.
-func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
-
-// keyNamed returns the key of a room from the name that the alarm clock knows it by.
-func keyNamed(name string) Key {
-	namespace, room, _ := strings.Cut(name, "/")
-	return Key{Namespace: namespace, Room: room}
 }
 
 // registered lets the alarms of a namespace run. If the index may lack some of its rooms, their files are searched for alarms

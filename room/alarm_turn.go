@@ -22,10 +22,6 @@ const (
 	firstRetry = 2 * time.Second
 )
 
-// An alarmMessage tells a room to run the alarms that are due. With countFirst the room counts a try of the first one
-// durably before it runs it, and runs no other. So an alarm that ends the process, or hangs, is given up some time.
-type alarmMessage struct{ countFirst bool }
-
 var (
 	errNoAlarmHook = errors.New("room: the room has alarms, but its handler has no OnAlarm")
 	errLostTries   = errors.New("room: the last try did not end")
@@ -110,8 +106,7 @@ func (t *turn) alarm(handler AlarmHandler, r alarms.Row) error {
 	})
 	if err == nil {
 		t.alarmed = true
-		t.out = append(t.out, c.out...)
-		t.publish(commit, nil, nil)
+		t.succeed(c, commit)
 		return nil
 	}
 	if storageFailed(err) || errors.Is(err, storage.ErrClosed) {
@@ -130,7 +125,7 @@ func (t *turn) alarm(handler AlarmHandler, r alarms.Row) error {
 // advanceAlarm removes an alarm from the table, or sets a periodic one to its next time.
 func (l *life) advanceAlarm(r alarms.Row, now time.Time) error {
 	if r.Cron != "" {
-		schedule, err := l.host.schedule(r.Cron, r.Zone)
+		schedule, err := parseSchedule(&l.host.zones, r.Cron, r.Zone)
 		if err != nil {
 			return err
 		}

@@ -269,10 +269,6 @@ func operatorError(key Key, err error) error {
 	return fmt.Errorf("%s: %w", key, err)
 }
 
-// An errandMessage is what an operator has the life of a room do between two of its turns,
-// when no transaction is open.
-type errandMessage struct{ do func(*life) }
-
 // errand has it done. An error says that it was not; when ctx has ended, that it may not
 // have been, and do must not touch what the caller still uses.
 func (h *Host) errand(ctx context.Context, key Key, do func(*life)) error {

@@ -22,8 +22,6 @@ const (
 	singleTime = 2 * time.Millisecond
 	// firstMessages is how many messages a turn begins with.
 	firstMessages = 2
-	// aloneAfterLoss is how many messages have a turn each: as many as a connection may have in work, by default.
-	aloneAfterLoss = 256
 )
 
 // A supply gives more messages for the turn in work, up to n; see [actor.Behavior].

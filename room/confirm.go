@@ -101,7 +101,7 @@ func (l *life) askAgain(conn *hibernate.Connection, channel string, notes int) (
 		return nil
 	case channel == nothingAsked:
 		channels = l.ns.channels
-	case !contains(l.ns.channels, channel):
+	case !slices.Contains(l.ns.channels, channel):
 		return nil
 	}
 	for _, channel := range channels {

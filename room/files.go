@@ -357,3 +357,20 @@ func (h *Host) mayWrite(path string) error {
 	}
 	return outside(h.opts.FS, h.opts.Dir, path)
 }
+
+// pastDir is where the files are that were replaced, as long as the rooms' history leads through them.
+const pastDir = "_past"
+
+// walsDir is where connections keep their WALs that no room uses.
+const walsDir = "_wal"
+
+// logDir is the commit log's directory, beside those of the namespaces, whose names do not
+// begin like this.
+const logDir = "_log"
+
+// The index of alarms has the format of a room's file. alarmsDir takes the place of its namespace, as a directory too, which
+// no namespace can have because their names do not begin with an underscore; alarmsName takes the place of the room's name.
+const (
+	alarmsDir  = "_alarms"
+	alarmsName = "index"
+)

@@ -153,3 +153,36 @@ func AutoAnswer(request, response string) Option {
 		return nil
 	}
 }
+
+// A CloseHandler is a [Handler] that is told of the end of its connections.
+type CloseHandler interface {
+	// OnClose is told that a connection has gone; it is not in the room any more. It runs for every connection that
+	// OnConnect accepted; [Context.CloseCause] tells why, and code and reason are the WebSocket's: 1006 where
+	// nobody knows them, 1001 at a shutdown.
+	//
+	// What the hook writes it writes exactly once for a connection. One that fails, panics or takes too long is
+	// not run again, and leaves nothing. At a shutdown Context.Go fails: a hook that returns that error has not taken its
+	// connection out of a table. After a crash of the server it can run again where it wrote nothing.
+	//
+	// A room that sleeps when the connection goes runs it when it wakes, or at once with the Option [WakeOnClose].
+	// At a shutdown it runs in the rooms that are awake, and with WakeOnClose in those that sleep too, as long as the
+	// context of [Host.Shutdown] lasts. What is left then, and what a crash leaves, runs in the next process 60 s after the
+	// room's first wake, with the cause CloseLost; not for a connection whose id came back by then, under the
+	// same subject. Then Conn has the id, the identity, and the tags and the attachment as they were when the room noted them: when it
+	// accepted the connection, and when it last went to sleep.
+	OnClose(c *Context, code int, reason string) error
+}
+
+// A CloseCause is why OnClose runs.
+type CloseCause string
+
+// The causes.
+const (
+	CloseClient   CloseCause = "client"   // the connection ended: the client went, or was closed
+	CloseAsleep   CloseCause = "asleep"   // it ended while the room slept
+	CloseShutdown CloseCause = "shutdown" // the server shuts down
+	CloseLost     CloseCause = "lost"     // an earlier process ended before the room could be told, and the client did not come back
+)
+
+// CloseCause is why OnClose runs; "" in other hooks.
+func (c *Context) CloseCause() CloseCause { return c.cause }

@@ -45,9 +45,6 @@ type heldReply struct {
 	until   time.Time
 }
 
-// A holdMessage lets the room look whether something of a connection has been held for long enough.
-type holdMessage struct{ conn *hibernate.Connection }
-
 // hold holds a connection that has just been accepted, on all channels. It gives what takes that back.
 func (l *life) hold(conn *hibernate.Connection) (undo func()) {
 	l.share(conn)

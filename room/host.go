@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -300,3 +301,24 @@ func (h *Host) release() error {
 // uptime is how long ago the host was opened. It takes a third of the memory of a time, and a wall clock that is set
 // changes nothing of it either.
 func (h *Host) uptime() time.Duration { return h.opts.Clock.Now().Sub(h.began) }
+
+// Descriptors tells how many descriptors the process may have, 0 where there is no limit, and
+// how many of them the rooms may take.
+func (h *Host) Descriptors() (limit, rooms int) {
+	return machine.Descriptors(), h.opts.MaxAwake*descriptorsPerRoom + descriptorsBeside
+}
+
+// courier tells the operator which of a room's connections has a link that panics.
+func (h *Host) courier(key Key) courier {
+	return courier{func(c *hibernate.Connection, value any, stack []byte) {
+		h.opts.Logger.Error("a connection's link panicked",
+			"namespace", key.Namespace, "room", key.Room, "connection", c.ID(), "panic", value, "stack", string(stack))
+	}}
+}
+
+// newRun makes the number of a process.
+func newRun() int64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return int64(binary.LittleEndian.Uint64(b[:]) >> 1)
+}

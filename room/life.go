@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -24,9 +25,6 @@ import (
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
-
-// closeGoingAway is what sockets are closed with when the server shuts down.
-const closeGoingAway = 1001
 
 // A life is one life of a room: a database that is open, and a handler. It is an
 // actor's behavior, so its methods run one at a time, but for Abandon, which comes
@@ -94,6 +92,9 @@ type life struct {
 	acting recent.Culprit // whose action is in work; the zero one: nobody's is; protected by gate
 	fenced bool
 }
+
+// roomShare is of how many equal parts of Options.Memory one room may have one for what it sends.
+const roomShare = 4
 
 func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 	l := &life{
@@ -326,8 +327,7 @@ func (l *life) hibernate() {
 	c := t.context(nil, nil)
 	commit, err := t.unit(c, "OnHibernate", func() error { return l.handler.OnHibernate(c) })
 	if err == nil {
-		t.out = append(t.out, c.out...)
-		t.publish(commit, nil, nil)
+		t.succeed(c, commit)
 	}
 	t.commit()
 }
@@ -465,4 +465,40 @@ const (
 func (l *life) mayRest(now time.Time) bool {
 	alarm := time.UnixMilli(l.alarm.Load()).Sub(now)
 	return l.work.Load() == 0 && (alarm > alarmSoon || alarm < -alarmLate)
+}
+
+// place is the cursor of all that the room has done so far, and what it was made of.
+type place struct {
+	epoch string // short
+	seq   storage.Seq
+	text  string
+}
+
+// cursor gives the cursor of all that the room has done so far, the open batch's part
+// included.
+func (l *life) cursor() string {
+	p := &l.place
+	if seq := l.db.Seq(); p.text == "" || p.seq != seq {
+		p.seq, p.text = seq, syncproto.Cursor{Epoch: l.shortEpoch(), Seq: uint64(seq)}.String()
+		if bug.On("cursor-high") {
+			p.text = syncproto.Cursor{Epoch: l.shortEpoch(), Seq: uint64(seq) + 1}.String()
+		}
+	}
+	return p.text
+}
+
+func (l *life) shortEpoch() string {
+	if l.place.epoch == "" {
+		name, err := hex.DecodeString(l.db.Epoch())
+		if err != nil {
+			name = []byte(l.db.Epoch())
+		}
+		l.place.epoch = syncproto.ShortEpoch(name)
+	}
+	return l.place.epoch
+}
+
+// numberedBy is the client that has sent a numbered action.
+func (l *life) numberedBy(m *actionMessage) recent.Client {
+	return recent.Client{Room: l.key, ID: m.client, Subject: m.conn.Identity.Subject}
 }

@@ -18,14 +18,6 @@ import (
 // relaxedSync is how often a relaxed log is synced.
 const relaxedSync = 100 * time.Millisecond
 
-// A relieveMessage asks a room to write what is in its WAL into its file, so that the
-// commit log need not keep it.
-type relieveMessage struct{}
-
-// logDir is the commit log's directory, beside those of the namespaces, whose names do not
-// begin like this.
-const logDir = "_log"
-
 // damagedLogHint is what an operator can do about a log that is refused.
 const damagedLogHint = "nothing was changed; put the directory's files back as they were, or move the directory away: " +
 	"rooms that were closed well go on with a new log, the others are refused until a backup of them is restored"

@@ -1,11 +1,13 @@
 package room
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
@@ -169,3 +171,79 @@ func inputOf(message any) int {
 	}
 	return 0
 }
+
+// An alarmMessage tells a room to run the alarms that are due. With countFirst the room counts a try of the first one
+// durably before it runs it, and runs no other. So an alarm that ends the process, or hangs, is given up some time.
+type alarmMessage struct{ countFirst bool }
+
+// A closeMessage tells a room that a connection has gone.
+type closeMessage struct {
+	conn   *hibernate.Connection
+	code   int
+	reason string
+	cause  CloseCause
+
+	note     noteKey // of the connection in the room's file
+	fromFile bool    // conn was made of that note: the room's lists never had it
+	again    bool    // it comes again, or from the host
+	spent    bool    // its hook has run, and only the note is left
+
+	share *hibernate.Share // see share.go
+}
+
+// A noteKey names a note.
+type noteKey struct{ run, serial int64 }
+
+// A rosterMessage has the room look at its roster.
+type rosterMessage struct{}
+
+// An errandMessage is what an operator has the life of a room do between two of its turns,
+// when no transaction is open.
+type errandMessage struct{ do func(*life) }
+
+// A relieveMessage asks a room to write what is in its WAL into its file, so that the
+// commit log need not keep it.
+type relieveMessage struct{}
+
+// A holdMessage lets the room look whether something of a connection has been held for long enough.
+type holdMessage struct{ conn *hibernate.Connection }
+
+// A presenceMessage is a client's presence, on its way past the room.
+type presenceMessage json.RawMessage
+
+// A trail is how far the answer to a sync by a cursor has come.
+type trail struct {
+	epoch string
+	place storage.ChangePlace
+	until storage.Seq // the answer has what changed up to this commit
+	sent  int         // bytes
+}
+
+// An answerKey names what there is one of at a time.
+type answerKey struct {
+	conn    *hibernate.Connection
+	channel string
+	unasked bool
+}
+
+// An inquiry is a sync from its first turn until it has been answered. It is owned by the room's actor.
+type inquiry struct {
+	since  syncproto.SinceKind
+	cursor syncproto.Cursor
+	from   storage.Value
+	base   storage.Seq // of one that the client did not send: after which commit it lacks what has changed
+	noted  bool        // it stands in the notes on the client that it has asked
+	copies bool        // the client is sent every live row, and builds a copy from them
+	life   uint64      // in which it was answered last; see turn.brokenOff
+	over   bool        // its client was told to ask again
+}
+
+// covers reports whether the answer to a sync is that of another one too.
+func (a *inquiry) covers(b *inquiry) bool {
+	return a.since == b.since && a.cursor == b.cursor && pages.Compare(a.from, b.from) == 0 && a.base <= b.base
+}
+
+func (m *syncMessage) key() answerKey { return answerKey{m.conn, m.channel, m.unasked} }
+
+// takesCursors reports whether the client that asks follows the rules for cursors.
+func (a *inquiry) takesCursors() bool { return a.since != syncproto.SinceFrom }

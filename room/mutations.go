@@ -32,8 +32,6 @@ const (
 	seenEvery = time.Hour
 	// maxMarks is how many clients' numbers a life keeps in memory.
 	maxMarks = 4096
-	// purgeClients is how many clients that are long gone are removed at once.
-	purgeClients = 256
 )
 
 // A mark is how far a client has come.
@@ -53,24 +51,6 @@ type clientKey struct{ client, subject string }
 // marks belongs to one life.
 type marks struct {
 	known map[clientKey]*mark
-}
-
-// purgeClients removes some of the clients that were not seen for the retention. It runs
-// behind the turn: who comes back at the last moment stays.
-func (l *life) purgeClients(now time.Time) (more bool, err error) {
-	before := now.Add(-l.host.opts.ClientRetention).UnixMilli()
-	if err := l.purgeTries(now.Add(-l.host.opts.ClientRetention)); err != nil {
-		return false, err
-	}
-	removed, err := l.db.Internal().Exec(`DELETE FROM _den_clients WHERE (client, subject) IN
-		(SELECT client, subject FROM _den_clients WHERE seen_at < ? ORDER BY seen_at LIMIT ?)`, before, purgeClients)
-	if err != nil {
-		return false, err
-	}
-	if removed.RowsAffected > 0 {
-		l.marks.known = nil // whoever comes is read again
-	}
-	return removed.RowsAffected == purgeClients, nil
 }
 
 // markOf gives a client's mark.

@@ -148,3 +148,15 @@ func (ns *namespace) newHandler() Handler {
 	}
 	return h
 }
+
+// hasCloseHandler reports whether a handler has an OnClose. A method of that name that is none is an error, because
+// nobody would call it.
+func hasCloseHandler(sample Handler) (bool, error) {
+	if _, has := sample.(CloseHandler); has {
+		return true, nil
+	}
+	if m, has := reflect.TypeOf(sample).MethodByName("OnClose"); has {
+		return false, fmt.Errorf("%T.OnClose is %v: want a method with (*room.Context, int, string) error", sample, m.Type)
+	}
+	return false, nil
+}

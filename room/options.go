@@ -235,8 +235,13 @@ func (o *Options) checkDescriptors(limit int) error {
 	return nil
 }
 
-// Descriptors tells how many descriptors the process may have, 0 where there is no limit, and
-// how many of them the rooms may take.
-func (h *Host) Descriptors() (limit, rooms int) {
-	return machine.Descriptors(), h.opts.MaxAwake*descriptorsPerRoom + descriptorsBeside
+// unknownMemory is Options.Memory where the machine does not say how much it has.
+const unknownMemory = 512 << 20
+
+// defaultMemory is half of what the process may have.
+func defaultMemory() int64 {
+	if most := machine.Memory(); most > 0 {
+		return most / 2
+	}
+	return unknownMemory
 }

@@ -172,7 +172,7 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 			}
 			continue
 		}
-		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
+		if !slices.Contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
 			t.unhold(conn, p.channel) // it has had an answer
 			continue
 		}
@@ -303,4 +303,16 @@ func (t *turn) probeTwins(conn *hibernate.Connection) {
 	}
 }
 
-func contains(channels []string, name string) bool { return slices.Contains(channels, name) }
+// noteAnswer is subscribe for the answer to a sync. Where nobody has asked, a note is changed and none is made.
+func (t *turn) noteAnswer(m *syncMessage, as int64) error {
+	if m.pursued {
+		peers, err := t.life.peer(m.conn)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == m.channel }) {
+			return nil
+		}
+	}
+	return t.subscribe(m.conn, m.channel, as)
+}

@@ -69,7 +69,7 @@ func own(rows []storage.Row, m *actionMessage) int {
 // table's definition, and every row may look different.
 func (t *turn) rebase(channel, cursor string) {
 	l := t.life
-	if !contains(l.ns.channels, channel) {
+	if !slices.Contains(l.ns.channels, channel) {
 		return
 	}
 	frames, err := l.anew(channel, cursor)
@@ -98,14 +98,6 @@ func (l *life) anew(channel, cursor string) ([]*hibernate.Frame, error) {
 	}
 	frames, err := all.Updates(channel, cursor)
 	return append([]*hibernate.Frame{deleteAll(channel, "")}, frames...), err
-}
-
-// exception is a frame that says what is wrong with a channel.
-func exception(channel string, err error) *hibernate.Frame {
-	code, text := ErrorCode(err)
-	return hibernate.TextFrame(256, func(dst []byte) []byte {
-		return syncproto.AppendChannelException(dst, channel, code, text)
-	})
 }
 
 // maxScratch is how much memory a room keeps for encoding rows, in bytes.
@@ -153,8 +145,4 @@ func (t *turn) broadcast(rows []storage.Row, except *hibernate.Connection, curso
 		t.out = append(t.out, delivery{to: to, except: except, frames: pages.Updates(channel, encoded, cursor)})
 	}
 	return encoded.Bytes
-}
-
-func deleteAll(channel, cursor string) *hibernate.Frame {
-	return hibernate.TextFrame(192, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel, cursor) })
 }

@@ -39,32 +39,6 @@ func (l *life) readChanges(channel string, at *storage.ChangePlace, until storag
 	return done, nil
 }
 
-// An answerKey names what there is one of at a time.
-type answerKey struct {
-	conn    *hibernate.Connection
-	channel string
-	unasked bool
-}
-
-// An inquiry is a sync from its first turn until it has been answered. It is owned by the room's actor.
-type inquiry struct {
-	since  syncproto.SinceKind
-	cursor syncproto.Cursor
-	from   storage.Value
-	base   storage.Seq // of one that the client did not send: after which commit it lacks what has changed
-	noted  bool        // it stands in the notes on the client that it has asked
-	copies bool        // the client is sent every live row, and builds a copy from them
-	life   uint64      // in which it was answered last; see turn.brokenOff
-	over   bool        // its client was told to ask again
-}
-
-// covers reports whether the answer to a sync is that of another one too.
-func (a *inquiry) covers(b *inquiry) bool {
-	return a.since == b.since && a.cursor == b.cursor && pages.Compare(a.from, b.from) == 0 && a.base <= b.base
-}
-
-func (m *syncMessage) key() answerKey { return answerKey{m.conn, m.channel, m.unasked} }
-
 // inquire begins a sync, or goes on with one. goesOn is false where another one has its answer.
 func (t *turn) inquire(m *syncMessage) (goesOn bool) {
 	l, key := t.life, m.key()
@@ -212,6 +186,3 @@ func (l *life) cutAnswers(conns []*hibernate.Connection, channels []string) {
 		}
 	}
 }
-
-// takesCursors reports whether the client that asks follows the rules for cursors.
-func (a *inquiry) takesCursors() bool { return a.since != syncproto.SinceFrom }

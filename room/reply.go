@@ -268,3 +268,40 @@ func hasRows(reply *hibernate.Frame) bool {
 	_, rows, is := bytes.Cut(reply.Payload(), []byte(`"result":[`))
 	return is && !bytes.HasPrefix(rows, []byte("]"))
 }
+
+// refusal is the frame that says no to a message.
+func refusal(message any, err error) *hibernate.Frame {
+	if m, ok := message.(*syncMessage); ok {
+		return exception(m.channel, err)
+	}
+	if m, ok := message.(*actionMessage); ok {
+		return m.unsettled(err)
+	}
+	code, text := ErrorCode(err)
+	return hibernate.TextFrame(256, func(dst []byte) []byte {
+		if m, ok := message.(*rawMessage); ok && errors.Is(err, errUnhandled) {
+			return syncproto.AppendException(dst, unhandledCode(m.message), "This room takes no such messages.")
+		}
+		return syncproto.AppendException(dst, code, text)
+	})
+}
+
+func unhandledCode(m Message) syncproto.Code {
+	if m.Binary {
+		return syncproto.CodeUnsupportedData
+	}
+	return syncproto.CodeBadMessage
+}
+
+// errTakenBack, wrapped, is the answer to a message that was served in a turn whose batch was lost: nothing of it remains.
+var errTakenBack = errors.New("the message's batch was lost")
+
+// takenBack is the error for a message that was served in a lost turn. Nobody sends a result of work or the end of a
+// connection again, so the host does.
+func takenBack(message any, cause error) error {
+	switch message.(type) {
+	case *thenMessage, *closeMessage:
+		return fmt.Errorf("%w: %w", errTakenBack, cause)
+	}
+	return cause
+}

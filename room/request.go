@@ -15,17 +15,6 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// identityKey is under what a plain request's identity is kept in its context.
-type identityKey struct{}
-
-func requestIdentity(r *http.Request) Identity {
-	if r == nil {
-		return Identity{}
-	}
-	id, _ := r.Context().Value(identityKey{}).(Identity)
-	return id
-}
-
 // ServeRequest lets a room's OnRequest answer a plain HTTP request, and writes its
 // answer when what the hook wrote is durable. The body is read first, to its end:
 // bound it (http.MaxBytesReader). An error is an *Error, and then nothing has been
@@ -66,8 +55,7 @@ func (t *turn) request(m *requestMessage) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
+	t.succeed(c, commit)
 	t.share.Spend(int64(m.bodyBytes + w.body.Len()))
 	return w, nil
 }

@@ -430,9 +430,6 @@ func (s *Session) send(put func(Key, any, func(any, error)) error, message any, 
 	})
 }
 
-// drainPause is how long the next step of a snapshot waits for the client to read.
-const drainPause = 5 * time.Millisecond
-
 // proceed asks for the next step of a snapshot once the client has read most of the last.
 func (s *Session) proceed(next *syncMessage) {
 	if s.isOver() {
@@ -472,30 +469,6 @@ func passing(err error) bool {
 	return errors.Is(err, actor.ErrUnavailable) || errors.Is(err, actor.ErrOverloaded) || errors.Is(err, hibernate.ErrMemory) || errors.Is(err, storage.ErrBatchLost) || full(err)
 }
 
-// refusal is the frame that says no to a message.
-func refusal(message any, err error) *hibernate.Frame {
-	if m, ok := message.(*syncMessage); ok {
-		return exception(m.channel, err)
-	}
-	if m, ok := message.(*actionMessage); ok {
-		return m.unsettled(err)
-	}
-	code, text := ErrorCode(err)
-	return hibernate.TextFrame(256, func(dst []byte) []byte {
-		if m, ok := message.(*rawMessage); ok && errors.Is(err, errUnhandled) {
-			return syncproto.AppendException(dst, unhandledCode(m.message), "This room takes no such messages.")
-		}
-		return syncproto.AppendException(dst, code, text)
-	})
-}
-
-func unhandledCode(m Message) syncproto.Code {
-	if m.Binary {
-		return syncproto.CodeUnsupportedData
-	}
-	return syncproto.CodeBadMessage
-}
-
 // Messages that are too long for the transport to hold. They are answered under their own ids, for
 // a client that is told nothing sends the same again, and one that is cut off loses what
 // it has in work beside it.
@@ -523,4 +496,23 @@ func (s *Session) Oversized(head []byte, binary bool, limit int64) error {
 	m.Action = slices.Clone(head) // what it is known again by, if it comes twice
 	s.name(action, m)
 	return s.take(action)
+}
+
+// note has a message count for the client's share, while the node is congested.
+func (s *Session) note(message any) {
+	if !s.ns.host.shares.Congested() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch m := message.(type) {
+	case *actionMessage:
+		m.share = s.shared()
+	case *syncMessage:
+		m.share = s.shared()
+	case *rawMessage:
+		m.share = s.shared()
+	case *closeMessage:
+		m.share = s.shared()
+	}
 }

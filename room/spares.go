@@ -12,9 +12,6 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// walsDir is where connections keep their WALs that no room uses.
-const walsDir = "_wal"
-
 // spareTick is how often it is looked for connections that nobody has wanted.
 const spareTick = 10 * time.Second
 

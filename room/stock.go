@@ -320,20 +320,6 @@ func (t *turn) gleanOn(m *syncMessage) (next *syncMessage, err error) {
 	return &rest, nil
 }
 
-// noteAnswer is subscribe for the answer to a sync. Where nobody has asked, a note is changed and none is made.
-func (t *turn) noteAnswer(m *syncMessage, as int64) error {
-	if m.pursued {
-		peers, err := t.life.peer(m.conn)
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == m.channel }) {
-			return nil
-		}
-	}
-	return t.subscribe(m.conn, m.channel, as)
-}
-
 // add keeps what is needed of a row that has changed.
 func (g *gleaning) add(rows *storage.Rows) (bytes int) {
 	r := gathered{id: rows.Value(0), stamp: pages.StampOf(rows), start: len(g.text)}

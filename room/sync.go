@@ -3,6 +3,7 @@ package room
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
@@ -15,7 +16,7 @@ import (
 // changed since a cursor or a time that it names. next is what is to be asked for the
 // rest, nil where there is none.
 func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
-	if !contains(t.life.ns.channels, m.channel) {
+	if !slices.Contains(t.life.ns.channels, m.channel) {
 		return nil, unknownChannel()
 	}
 	if t.gone(m) || !t.inquire(m) {
@@ -120,14 +121,6 @@ func (t *turn) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *sync
 // the answer began, as the row is when it is read; and from then on every change goes to this connection as to all others, in
 // order. A row that has changed meanwhile is left out, unless so many have that they cannot be told soon. What is remembered between two pieces is a place in the log of changes. Where the log no longer has that place,
 // or the answer gets longer than a channel that is sent from scratch should be, a delete-all and every live row follow.
-
-// A trail is how far the answer to a sync by a cursor has come.
-type trail struct {
-	epoch string
-	place storage.ChangePlace
-	until storage.Seq // the answer has what changed up to this commit
-	sent  int         // bytes
-}
 
 // errOffTrail: the room cannot go on from a trail.
 var errOffTrail = errors.New("room: the place in the history is lost")
@@ -292,10 +285,3 @@ func (p *pageCache) put(channel string, seq storage.Seq, after storage.Value, s 
 }
 
 func stepName(after storage.Value) string { return fmt.Sprintf("%T %v", after, after) }
-
-// drained tells whether a link has so little waiting that the next step may follow. A
-// link that cannot say how much waits takes all.
-func drained(link hibernate.Link) bool {
-	queue, says := link.(interface{ Waiting() int })
-	return !says || queue.Waiting() <= 3*pages.TurnBytes
-}

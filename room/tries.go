@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/denrooms/den/actor"
-	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -120,11 +119,6 @@ func (l *life) countHangs(batch []*actor.Envelope) error {
 		at.hung = true
 	}
 	return nil
-}
-
-// numberedBy is the client that has sent a numbered action.
-func (l *life) numberedBy(m *actionMessage) recent.Client {
-	return recent.Client{Room: l.key, ID: m.client, Subject: m.conn.Identity.Subject}
 }
 
 // wasTried reports whether a number of a client was ever tried without success.

@@ -19,6 +19,12 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
+// costOfPanic is what a panic costs, which ends a room's life, in bytes.
+const costOfPanic = 32 * hibernate.UnitBytes
+
+// aloneAfterLoss is how many messages have a turn each after a batch was lost: as many as a connection may have in work, by default.
+const aloneAfterLoss = 256
+
 // A turn serves one batch of messages with one commit. Everything that a client
 // could see of it is held back until the commit is durable: that is the gate.
 type turn struct {
@@ -203,6 +209,12 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 		undo()
 	}
 	return storage.Commit{}, t.failed(c, name, err, late)
+}
+
+// succeed sends what a hook that has succeeded has said, and the rows that it has changed.
+func (t *turn) succeed(c *Context, commit storage.Commit) {
+	t.out = append(t.out, c.out...)
+	t.publish(commit, nil, nil)
 }
 
 // whose says for the log which client a hook runs for.
@@ -589,8 +601,7 @@ func (t *turn) connect(m *connectMessage) (in welcome, err error) {
 	if err != nil {
 		return welcome{}, err
 	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
+	t.succeed(c, commit)
 	t.enrol(conn)
 	t.probeTwins(conn)
 	t.send(conn) // nothing, but from now on the room knows what it was handed
@@ -620,8 +631,7 @@ func (t *turn) raw(m *rawMessage) error {
 	if err != nil {
 		return err
 	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
+	t.succeed(c, commit)
 	return nil
 }
 

@@ -240,3 +240,24 @@ func (h *Host) remindOf(key Key, db *storage.DB) error {
 	}
 	return err
 }
+
+// purgeClients is how many clients that are long gone are removed at once.
+const purgeClients = 256
+
+// purgeClients removes some of the clients that were not seen for the retention. It runs
+// behind the turn: who comes back at the last moment stays.
+func (l *life) purgeClients(now time.Time) (more bool, err error) {
+	before := now.Add(-l.host.opts.ClientRetention).UnixMilli()
+	if err := l.purgeTries(now.Add(-l.host.opts.ClientRetention)); err != nil {
+		return false, err
+	}
+	removed, err := l.db.Internal().Exec(`DELETE FROM _den_clients WHERE (client, subject) IN
+		(SELECT client, subject FROM _den_clients WHERE seen_at < ? ORDER BY seen_at LIMIT ?)`, before, purgeClients)
+	if err != nil {
+		return false, err
+	}
+	if removed.RowsAffected > 0 {
+		l.marks.known = nil // whoever comes is read again
+	}
+	return removed.RowsAffected == purgeClients, nil
+}
