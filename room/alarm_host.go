@@ -332,20 +332,6 @@ func (h *Host) alarmsOf(ctx context.Context, key Key) (rows []alarms.Row, err er
 	return rows, cmp.Or(failed, err)
 }
 
-// SettleAlarms blocks until no room runs alarms and none is due, or until ctx is done. It does not wait for a room that could
-// not be woken, which is called again later.
-func (h *Host) SettleAlarms(ctx context.Context) error {
-	if err := h.alarms.WaitIdle(ctx); err != nil {
-		return err
-	}
-	for _, name := range h.alarms.Failing() { // their lives end after the answer
-		if err := h.actors.Ended(ctx, keyNamed(name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // closeAlarms closes the index, after all rooms have ended.
 func (h *Host) closeAlarms() error {
 	if h.opts.Durability == Unsynced {

@@ -53,7 +53,7 @@ const (
 // served meanwhile: the room copies 1 MiB between two turns. The file must not be there
 // (fs.ErrExist); it appears whole and synced, or not at all. A room that sleeps is woken; where it
 // does not start, or its namespace is not registered, its file is copied all the same. A path in
-// the data directory is refused (ErrInDataDir), but for one of ScratchFile.
+// the data directory is refused (ErrInDataDir).
 //
 // The copy is a room's file with an epoch of its own. It can be brought back with Restore,
 // or be opened as the same room in another data directory.
@@ -176,7 +176,7 @@ func (h *Host) Restore(ctx context.Context, key Key, source string) (kept string
 // package storage/dump), as it is at one moment. The room is copied first, as by Backup, and
 // then goes on; it takes the room's size on the disk, and memory for one row.
 func (h *Host) Export(ctx context.Context, key Key, w io.Writer, format Format) error {
-	path, err := h.ScratchFile()
+	path, err := h.scratchFile()
 	if err != nil {
 		return operatorError(key, err)
 	}

@@ -257,9 +257,9 @@ func (v *visits) receive(key Key) {
 // names do not begin like this.
 const scratchDir = "_tmp"
 
-// ScratchFile gives a path in the data directory for a temporary file, which nobody has yet. Who makes
+// scratchFile gives a path in the data directory for a temporary file, which nobody has yet. Who makes
 // the file removes it; what a process leaves, a later one removes.
-func (h *Host) ScratchFile() (string, error) {
+func (h *Host) scratchFile() (string, error) {
 	dir := filepath.Join(h.opts.Dir, scratchDir)
 	if _, err := h.opts.FS.MakeDirs(dir); err != nil {
 		return "", err

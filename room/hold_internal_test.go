@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room/internal/pages"
 )
 
@@ -215,7 +216,7 @@ func TestHoldKeptBackAsleep(t *testing.T) {
 		if err := s.Receive([]byte(message), false); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.Quiet(t.Context()); err != nil {
+		if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -232,7 +233,7 @@ func TestHoldKeptBackAsleep(t *testing.T) {
 		}
 	}
 	clock.advance(holdFor)
-	if err := h.Quiet(t.Context()); err != nil {
+	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i, l := range links {
@@ -249,7 +250,7 @@ func TestHoldOverUnasked(t *testing.T) {
 	h, clock := openHeld(t)
 	s := comeIn(t, h, 0, 1)[0]
 	clock.advance(holdFor)
-	s.Confirm(s.Mark())
+	inner.OfSession(s).Confirm(inner.OfSession(s).Mark())
 	if got := s.conn.Waits; got != waitsQuestion {
 		t.Errorf("after 10 s it waits for %d", got)
 	}
@@ -258,7 +259,7 @@ func TestHoldOverUnasked(t *testing.T) {
 		t.Helper()
 		err := other.Receive(fmt.Appendf(nil, `{"id":"%s","channel":"items","rpc":true,"action":{"type":"mark","payload":{"id":"%[1]s"}}}`, id), false)
 		if err == nil {
-			err = h.Quiet(t.Context())
+			err = inner.OfHost(h).Quiet(t.Context())
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -268,14 +269,14 @@ func TestHoldOverUnasked(t *testing.T) {
 	if n := s.conn.Link.(*countingLink).updates.Load(); n != 1 {
 		t.Errorf("it got %d updates, want 1", n)
 	}
-	if got := s.conn.Waits; got != waitsSign || s.Received() {
+	if got := s.conn.Waits; got != waitsSign || inner.OfSession(s).Received() {
 		t.Errorf("when it was sent rows it waits for %d", got)
 	}
 	mark("2")
 	if got := s.conn.Waits; got != waitsSign {
 		t.Errorf("without a pong it waits for %d", got)
 	}
-	s.Confirm(s.Mark())
+	inner.OfSession(s).Confirm(inner.OfSession(s).Mark())
 	mark("3")
 	if got := s.conn.Waits; got != 0 {
 		t.Errorf("after a pong it waits for %d", got)
@@ -324,7 +325,7 @@ func TestHeldRepliesAreFew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := h.Quiet(t.Context()); err != nil {
+	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	held := heldBy(&s.conn)
@@ -338,7 +339,7 @@ func TestHeldRepliesAreFew(t *testing.T) {
 		t.Errorf("%d actions have set %d timers", sent, n)
 	}
 	clock.advance(replyWait)
-	if err := h.Quiet(t.Context()); err != nil {
+	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if held := heldBy(&s.conn); held != nil && len(held.replies) > 0 {
@@ -372,7 +373,7 @@ func TestHoldOfOneWhoHasGone(t *testing.T) {
 	}
 	quiet := func() {
 		t.Helper()
-		if err := h.Quiet(t.Context()); err != nil {
+		if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

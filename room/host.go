@@ -129,11 +129,11 @@ func Open(o Options) (*Host, error) {
 		FirstBatch:   firstMessages,
 		Now:          o.Clock.Now,
 		Logger:       o.Logger,
-		Dispatcher:   o.Dispatcher,
+		Dispatcher:   o.inner.Dispatcher,
 	})
 	h.awake.Init(awake.Options{
 		Now: o.Clock.Now, AfterFunc: func(d time.Duration, f func()) awake.Timer { return o.Clock.AfterFunc(d, f) },
-		After: o.IdleAfter, Most: o.MaxAwake, Waits: o.Dispatcher == nil, Retire: h.actors.Retire,
+		After: o.IdleAfter, Most: o.MaxAwake, Waits: o.inner.Dispatcher == nil, Retire: h.actors.Retire,
 		Contain: func(f func()) { h.contain("putting rooms to sleep", f) },
 	})
 	h.presence.Panicked = h.linkPanicked
@@ -214,32 +214,6 @@ func (h *Host) Awake() int { return h.actors.Awake() }
 // Sleep puts a room to sleep when what waits for it is done, whatever it has under way;
 // the next message wakes it. Its connections stay.
 func (h *Host) Sleep(ctx context.Context, key Key) error { return h.actors.Stop(ctx, key) }
-
-// Quiet waits until no room has anything to do, and wakes none. It is for tests, where nobody
-// sends anything meanwhile.
-func (h *Host) Quiet(ctx context.Context) error {
-	if err := h.actors.Quiet(ctx); err != nil {
-		return err
-	}
-	h.stocking.wait() // a millisecond or two
-	return h.presence.Flush(ctx)
-}
-
-// Settle waits until a room has served all that was sent to it before, and has
-// handed out what it sent. It wakes the room if it must.
-func (h *Host) Settle(ctx context.Context, key Key) error {
-	if err := h.check(key); err != nil {
-		return err
-	}
-	if _, err := h.actors.Request(ctx, key, settleMessage{}); err != nil {
-		return err
-	}
-	return h.presence.Flush(ctx)
-}
-
-// Crash ends a room's life as a fault would: what waits for it goes to the next
-// life, and what the life had in memory is lost. It is meant for tests.
-func (h *Host) Crash(ctx context.Context, key Key) error { return h.actors.Kill(ctx, key) }
 
 // Shutdown takes no more messages, finishes those that the rooms have, closes all
 // connections with 1001, then the databases, and gives the directory back. When

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate/alarm"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room/internal/machine"
 	"github.com/denrooms/den/storage"
 )
@@ -86,9 +86,6 @@ type Options struct {
 	LogSegmentBytes int64
 	// FS is where the files are. Default: the machine's. Tests have one that loses power.
 	FS storage.FS
-	// Dispatcher schedules the rooms' runs. Default: goroutines. A test that has one of
-	// its own decides the order of everything.
-	Dispatcher actor.Dispatcher
 	// IdleAfter is how long a room must have nothing to do before it sleeps: its database is
 	// closed, its handler is gone, its connections stay. Default 10 s; negative: never.
 	IdleAfter time.Duration
@@ -112,6 +109,8 @@ type Options struct {
 	// ClientRetention is how long a room knows up to which number a client's actions were
 	// applied, after the client was last seen. Default 30 days.
 	ClientRetention time.Duration
+
+	inner inner.Options
 }
 
 func (o *Options) setDefaults() {

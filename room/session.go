@@ -150,18 +150,6 @@ func (s *Session) Key() Key { return Key{Namespace: s.ns.name, Room: s.conn.Room
 // ID is the connection's id.
 func (s *Session) ID() string { return s.conn.ID() }
 
-// Mark, Confirm and Confirmed tell the room what the client surely has; see
-// [hibernate.Connection.Mark].
-func (s *Session) Mark() uint64        { return s.conn.Mark() }
-func (s *Session) Confirm(mark uint64) { s.conn.Confirm(mark) }
-func (s *Session) Confirmed() uint64   { return s.conn.Confirmed() }
-
-// Received reports whether the client is known to have all answers that it was sent.
-func (s *Session) Received() bool {
-	_, answered := s.conn.ConfirmedSeq()
-	return answered
-}
-
 // Receive takes a message from the client. It waits while Options.InFlight
 // messages of this connection are in work, and while the connection has its share of the room's mailbox waiting, so
 // that a transport which reads no further meanwhile pushes back to the client. data may be used again when it

@@ -35,7 +35,7 @@ func (h *Host) tendSpares() {
 // stock has connections made for rooms that begin next, if there are too few. Under a test's own
 // Dispatcher nothing happens beside the rooms.
 func (h *Host) stock(db *storage.DB) {
-	if h.opts.Dispatcher != nil || h.stopping.Load() {
+	if h.opts.inner.Dispatcher != nil || h.stopping.Load() {
 		return
 	}
 	if work := db.Stock(); work != nil {
