@@ -233,8 +233,6 @@ type Host struct {
 
 	mu         sync.RWMutex
 	namespaces map[string]*namespace // filled by Register, read by all
-	tending    atomic.Bool           // a timer is set, spares.go
-	stocking   tally
 
 	releasing sync.Mutex // held while the host's own files are closed
 	released  bool       // the directory's lock has been given back; protected by releasing
@@ -324,7 +322,7 @@ func (h *Host) add(ns *namespace) bool {
 		return false
 	}
 	ns.host, ns.rooms = h, h.conns.Rooms()
-	ns.kind.KeepWALs(filepath.Join(h.opts.Dir, walsDir))
+	ns.pool = h.newPool()
 	h.namespaces[ns.name] = ns
 	return true
 }
@@ -365,7 +363,9 @@ func (h *Host) Quiet(ctx context.Context) error {
 	if err := h.actors.Quiet(ctx); err != nil {
 		return err
 	}
-	h.stocking.wait() // a millisecond or two
+	for _, ns := range h.namespacesNow() {
+		ns.pool.Wait() // a millisecond or two
+	}
 	return h.presence.Flush(ctx)
 }
 
@@ -438,6 +438,6 @@ func (h *Host) release() error {
 	h.compactor.stop()
 	h.compactor.work.Lock() // until it has given way
 	defer h.compactor.work.Unlock()
-	h.closeSpares()
+	h.closePools()
 	return errors.Join(protect(h.closeAlarms), protect(h.closeLog), h.unlock()) // each, whatever the others do
 }

@@ -261,7 +261,7 @@ func (h *Host) fileOptions(key Key) (storage.Options, error) {
 		Retention:       h.opts.Retention,
 	}
 	if ns := h.namespace(key.Namespace); ns != nil {
-		options.Kind = &ns.kind
+		options.Pool = ns.pool
 	}
 	if h.log != nil {
 		options.Log = h.log
@@ -358,7 +358,6 @@ func (l *life) Stop(reason actor.StopReason) {
 	} else if shrinks {
 		l.host.compactLater(l.key)
 	}
-	l.host.tendSpares()
 	l.log.Debug("the room stopped", "reason", reason)
 }
 
@@ -422,8 +421,7 @@ func (l *life) Receive(batch []*actor.Envelope, more func(n int) []*actor.Envelo
 	}
 	l.watch.disarm()
 	giveLate(late)
-	l.db.Rest()
-	l.host.stock(l.db)
+	l.db.AfterCommit()
 	return nil
 }
 

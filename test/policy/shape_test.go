@@ -39,7 +39,7 @@ func (s shape) share() int {
 
 // A package may not become harder to find one's way in than it is. A limit only ever falls.
 var shapeLimits = map[string]struct{ methods, fields, share int }{
-	"storage": {154, 39, 30},
+	"storage": {150, 37, 25},
 	"room":    {131, 47, 43},
 }
 
