@@ -41,6 +41,9 @@ func (d *DB) recordWith(r *changes.Recorder) {
 
 // recorded gives an error of the Recorder as this package's, and notes what it did to the batch.
 func (d *DB) recorded(err error) error {
+	if err == nil {
+		return nil
+	}
 	if e, is := errors.AsType[*sqlite.Error](err); is {
 		return d.sqliteFailed(roomfile.ErrorOf(e))
 	}

@@ -7,24 +7,25 @@
 // # What is recorded
 //
 // A table that is declared has an id in its first column, and created_at, updated_at and deleted_at in its last three
-// (Recorder.Check). SQLite's pre-update hook reports each of its rows before the row changes, whatever SQL does it: UPSERT,
-// REPLACE, triggers, cascades, DELETE without WHERE. The reports are coalesced as they come, to one change for each row of an
-// action (capture.go):
+// (Recorder.Check). Once it was declared a table is tracked: its changes are recorded whenever the database is open, declared
+// again or not. SQLite's pre-update hook reports each of its rows before the row changes, whatever SQL does it: UPSERT, REPLACE,
+// triggers, cascades, DELETE without WHERE. The reports are coalesced as they come, to one change for each row of an action
+// (capture.go):
 //
-//	before the action   after it               what clients are told
-//	no row              no row                 nothing
-//	no row              a row                  the row
-//	a row               the same               nothing
-//	a row               a row                  the row
-//	a row               no row                 a tombstone
-//	a tombstone         no row                 nothing: they have it
+//	before the action   after it     what clients are told
+//	no row              no row       nothing
+//	no row              a row        the row
+//	a row               the same     nothing
+//	a row               another      the row
+//	a row               no row       a tombstone
+//	a tombstone         no row       nothing: they have it
 //
 // A tombstone is a row whose deleted_at is set; it says nothing but the id and the stamps. After a statement that failed, the
 // reports are not enough, because what stays of its changes depends on the kind of failure: the rows that it touched are read
 // again. A virtual generated column is not in the reports either.
 //
-// Actions that change a row have numbers: 1, 2, 3 …, their Seq. For a table that is not declared it is enough that a row is
-// reported. A change of the schema that redefines a declared table counts as a change of all its rows.
+// An action that changes a row has a number, its Seq: 1, 2, 3 …. If the row's table is not tracked it is enough that the hook
+// reports the row. A change of the schema that redefines a declared table counts as a change of all its rows.
 //
 // # How it is used
 //

@@ -100,10 +100,11 @@ func (l *log) flush() error {
 			return err
 		}
 	}
-	for i, v := range [][]byte{highs, p.bytes} {
-		if err := s.BindRaw(i+6, sqlite.AppendBytes(nil, sqlite.Blob, v)); err != nil {
-			return err
-		}
+	if err := s.BindRaw(6, sqlite.AppendBytes(nil, sqlite.Blob, highs)); err != nil { // in a loop they would be on the heap
+		return err
+	}
+	if err := s.BindRaw(7, sqlite.AppendBytes(nil, sqlite.Blob, p.bytes)); err != nil {
+		return err
 	}
 	l.conn.SetPreUpdateHook(nil)
 	if _, err := s.Step(); err != nil {

@@ -83,13 +83,13 @@ func (r *Recorder) Seq() Seq { return Seq(r.log.seq.Load()) }
 // Floor returns the seq up to which the changes are forgotten.
 func (r *Recorder) Floor() Seq { return r.log.floor }
 
-// Load reads how far the log goes, and returns the number of its newest transaction. floor is what Floor has returned when
-// that was committed.
+// Load reads how far the log goes, and returns the number of its newest transaction. floor is what Floor returned when that
+// transaction was committed, 0 in a new database.
 func (r *Recorder) Load(floor Seq) (number uint64, err error) { return r.log.load(floor) }
 
 // LoadTables reads the tracked tables, again or for the first time. Tables that were declared stay so. known are the
 // definitions of the tables, if they are known; of the other tables they are read, and fresh reports whether there were such.
-// unfit are the tables that cannot be declared any more; the caller has to give them up.
+// unfit are the tables that cannot be declared any more; the caller has to call GiveUp for each, in a transaction.
 func (r *Recorder) LoadTables(known Definitions) (unfit []*Table, fresh bool, err error) {
 	old := r.tables.byName
 	r.tables = tables{declared: r.tables.declared}
@@ -168,8 +168,8 @@ func (r *Recorder) Check(names ...string) (fresh []*Table, err error) {
 	return fresh, nil
 }
 
-// Track begins to record the changes of tables that Check has returned. It is called within a transaction, and its own
-// changes are one action. A table that is not empty, or was tracked before, counts as changed as a whole.
+// Track begins to record the changes of tables that Check has returned. It is called within a transaction, and is one action
+// if it changes something. A table that is not empty, or was tracked before, counts as changed as a whole.
 func (r *Recorder) Track(fresh []*Table) error {
 	seq, anything := r.Seq()+1, false
 	for _, t := range fresh {

@@ -9,8 +9,8 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// A Table is a table that was declared once. Its changes are recorded from then on in every life of the database, declared
-// again or not, so that a migration that runs before the declaration reaches the clients that were away.
+// A Table is a tracked table: one that was declared once. Its changes are recorded before it is declared again, so that what a
+// migration does to it then reaches the clients that were away.
 type Table struct {
 	definition
 
@@ -19,7 +19,7 @@ type Table struct {
 	root    int64 // the root page, which tells of a table that was dropped and made again; 0: not known yet
 	queries [queries]string
 
-	declared bool    // in this life
+	declared bool    // by this Recorder
 	floor    Seq     // what changed up to here is forgotten
 	stale    bool    // its definition was unfit, and its changes were not recorded: the next declaration starts its log again
 	rebased  bool    // redefined by the action in work: all of its rows count as changed
