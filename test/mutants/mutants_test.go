@@ -30,6 +30,10 @@ func (t *T) add(more bool, a, b int) (int, error) {
 	} else if !bug.On("long") {
 		t.n = b
 	}
+	switch n := t.n; {
+	case n == b:
+		t.n = a
+	}
 	return t.n, err
 }
 `
@@ -47,6 +51,9 @@ func TestFind(t *testing.T) {
 		if m.function != "(*T).add" || m.code == "" || !strings.Contains(strings.Split(sample, "\n")[m.line-1], strings.Split(m.old, "\n")[0]) {
 			t.Errorf("%s: it stands elsewhere", m)
 		}
+		if want := m.line - strings.Count(m.code, "case"); m.reached != want {
+			t.Errorf("%s: it is reached with line %d, want %d", m, m.reached, want)
+		}
 		changed := m.apply([]byte(sample))
 		if bytes.Equal(changed, []byte(sample)) {
 			t.Errorf("%s changes nothing", m)
@@ -58,7 +65,7 @@ func TestFind(t *testing.T) {
 	want := []string{
 		"more && a < b -> true || (more && a < b)", "more && a < b -> false && (more && a < b)", "&& -> ||", "< -> <=", "< -> >=",
 		"+= -> -=", "t.n += 2 -> ", "2 -> (2 + 1)", "i < b -> false && (i < b)", "0 -> (0 + 1)", "< -> <=", "< -> >=", "++ -> --", "t.log(i) -> ",
-		"defer t.close() -> ", "! -> ", "t.n = b -> ", "err -> nil",
+		"defer t.close() -> ", "! -> ", "t.n = b -> ", "== -> !=", "t.n = a -> ", "err -> nil",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -150,7 +157,7 @@ func TestReach(t *testing.T) {
 	r := reach{Tests: []tested{{Name: "TestSlow", Took: 9, Spans: spans}, {Name: "TestOther", Took: 1}, {Name: "TestQuick", Took: 2, Spans: spans}}}
 	for line, want := range map[int]string{2: "", 3: "TestQuick TestSlow", 5: "TestQuick TestSlow", 7: ""} {
 		var names []string
-		for _, t := range r.of(mutant{file: "p/a.go", line: line}) {
+		for _, t := range r.of(mutant{file: "p/a.go", reached: line}) {
 			names = append(names, t.Name)
 		}
 		if got := strings.Join(names, " "); got != want {

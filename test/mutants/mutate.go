@@ -3,6 +3,7 @@ package main
 // Where a change can be made, and which.
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/build"
@@ -20,6 +21,7 @@ type mutant struct {
 	file       string // the path in the module
 	function   string // where it is; (*T).name for a method
 	line       int
+	reached    int    // the line that a profile has where the change is reached; another one in the condition of a case
 	start, end int    // bytes that are replaced
 	old, new   string // by what
 	code       string // the line as it was, without the space around it
@@ -40,6 +42,7 @@ type finder struct {
 	path     string
 	source   []byte
 	function string
+	switches int // the line of the switch whose cases' conditions are looked at, or 0
 	found    []mutant
 }
 
@@ -140,6 +143,9 @@ func (f *finder) look(n ast.Node) bool {
 			return false
 		}
 		f.condition(n.Cond)
+	case *ast.SwitchStmt:
+		f.cases(n)
+		return false
 	case *ast.ForStmt:
 		if n.Cond != nil {
 			f.replace(n.Cond, "false && ("+f.text(n.Cond)+")")
@@ -166,6 +172,26 @@ func (f *finder) look(n ast.Node) bool {
 		}
 	}
 	return true
+}
+
+// cases looks at a switch. A profile counts the condition of a case with what comes before the switch.
+func (f *finder) cases(n *ast.SwitchStmt) {
+	for _, before := range []ast.Node{n.Init, n.Tag} {
+		if before != nil {
+			ast.Inspect(before, f.look)
+		}
+	}
+	for _, c := range n.Body.List {
+		c := c.(*ast.CaseClause)
+		f.switches = f.set.Position(n.Pos()).Line
+		for _, condition := range c.List {
+			ast.Inspect(condition, f.look)
+		}
+		f.switches = 0
+		for _, s := range c.Body {
+			ast.Inspect(s, f.look)
+		}
+	}
 }
 
 func isPanic(call *ast.CallExpr) bool {
@@ -277,7 +303,7 @@ func (f *finder) add(at token.Pos, length int, with string) {
 	start := f.offset(at)
 	line := f.set.Position(at).Line
 	f.found = append(f.found, mutant{
-		file: filepath.ToSlash(f.path), function: f.function, line: line, start: start, end: start + length,
+		file: filepath.ToSlash(f.path), function: f.function, line: line, reached: cmp.Or(f.switches, line), start: start, end: start + length,
 		old: string(f.source[start : start+length]), new: with,
 		code: strings.TrimSpace(strings.Split(string(f.source), "\n")[line-1]),
 	})

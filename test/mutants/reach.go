@@ -43,7 +43,7 @@ type tested struct {
 type span struct{ First, Last int }
 
 func (t tested) reaches(m mutant) bool {
-	return slices.ContainsFunc(t.Spans[m.file], func(s span) bool { return s.First <= m.line && m.line <= s.Last })
+	return slices.ContainsFunc(t.Spans[m.file], func(s span) bool { return s.First <= m.reached && m.reached <= s.Last })
 }
 
 // of are the tests that reach a mutant, the quickest first.
