@@ -56,7 +56,7 @@ func (h *Host) openLog() error {
 	}
 	log, err := storage.OpenLog(storage.LogOptions{
 		Dir: dir, FS: o.FS, Relaxed: o.Durability == Relaxed || bug.On("ack-before-sync"), History: max(o.TimeTravel, 0), SegmentBytes: o.LogSegmentBytes,
-		Pressure: func(namespace, room string) { // in the turn of another room
+		RequestCheckpoint: func(namespace, room string) { // in the turn of another room
 			h.contain("asking a room for a checkpoint", func() { h.relieve(Key{Namespace: namespace, Room: room}) })
 		},
 		Now: o.Clock.Now, Logger: o.Logger,
@@ -81,11 +81,11 @@ func (h *Host) openLog() error {
 
 // leaveLog lets a directory that had a commit log go on without, if no room needs it.
 func leaveLog(log *storage.NodeLog, dir string) error {
-	owing := log.Owing()
+	unreleased := log.HasUnreleased()
 	if err := log.Close(); err != nil {
 		return fmt.Errorf("room: the commit log in %s: %w", dir, err)
 	}
-	if owing {
+	if unreleased {
 		return fmt.Errorf("room: the commit log in %s has transactions that rooms' files lack: start once with the durability that it had (-durability durable or relaxed, in Go room.Durable or room.Relaxed), and stop in good order", dir)
 	}
 	return nil

@@ -260,7 +260,7 @@ func makeWith(o Options, content []byte, more func(vfs.File) error) error {
 // inLog finds in the log the room of which there is no file, if all of it is there, and has use do something with the
 // log's part of it and its first pages, as firstPages gives them. found is false where there is no such room.
 func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool, err error) {
-	owed, from, to, err := o.Log.Traces(o.Namespace, o.Room)
+	owed, from, to, err := o.Log.Candidates(o.Namespace, o.Room)
 	if err != nil {
 		return false, err
 	}

@@ -152,7 +152,7 @@ func TestBornWithoutRoom(t *testing.T) {
 						t.Fatal(err)
 					}
 					n.restart()
-					if !n.log.Owing() {
+					if !n.log.HasUnreleased() {
 						t.Error("the log does not owe anything")
 					}
 				case "cut":

@@ -145,7 +145,7 @@ func TestBornInMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.restart()
-		if n.log.Owing() {
+		if n.log.HasUnreleased() {
 			t.Errorf("%q: the log still owes", name)
 		}
 		d = n.open(name)
@@ -378,7 +378,7 @@ func TestBornOperators(t *testing.T) {
 		t.Error("the backup made a file")
 	}
 	add(t, d, 2, "y")
-	if err := d.Checkpoint(); err != nil || d.unsettled() || n.log.Owing() && d.released != d.number {
+	if err := d.Checkpoint(); err != nil || d.unsettled() || n.log.HasUnreleased() && d.released != d.number {
 		t.Errorf("behind a checkpoint: %v, a file: %v, released %d of %d", err, !d.unsettled(), d.released, d.number)
 	}
 	add(t, d, 3, "z")

@@ -75,7 +75,7 @@
 // Of a room without a transaction that nobody has asked for its epoch (Seen) Close leaves nothing. What a room does
 // before anybody gets anything of it waits in memory (deferred.go), up to 1 MB.
 //
-// Open finds a room that has no file by what the log says of its name (Log.Traces): the epoch in which
+// Open finds a room that has no file by what the log says of its name (Log.Candidates): the epoch in which
 // it was closed and still owed, or those that it would have got in the generations that crashed. So
 // the epoch of such a room is not random, but a hash of the log's ID and generation and of the
 // room's names. There is no more than one of each: within a generation a room begins once, and if its file is

@@ -163,7 +163,7 @@ func TestFileThatCameMeanwhile(t *testing.T) {
 func TestNodeLogNames(t *testing.T) {
 	var told []string
 	log, err := OpenLog(LogOptions{Dir: t.TempDir(), MaxUnreleased: 1, SegmentBytes: 8 << 10, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Pressure: func(namespace, room string) { told = append(told, namespace+" "+room) }})
+		RequestCheckpoint: func(namespace, room string) { told = append(told, namespace+" "+room) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,14 +192,14 @@ func TestNodeLogNames(t *testing.T) {
 		if err != nil || len(epochs) != 1 {
 			t.Errorf("%q has the epochs %v, %v", name, epochs, err)
 		}
-		if epoch, _, _, err := log.Traces("n", name); err != nil || epoch != strings.Repeat("0", 32) {
+		if epoch, _, _, err := log.Candidates("n", name); err != nil || epoch != strings.Repeat("0", 32) {
 			t.Errorf("%q left traces of %q, %v", name, epoch, err)
 		}
-		if log.Forget("n", name); name == names[0] && log.Owing() != true {
+		if log.Forget("n", name); name == names[0] && log.HasUnreleased() != true {
 			t.Error("with the first room all are forgotten")
 		}
 	}
-	if log.Owing() {
+	if log.HasUnreleased() {
 		t.Error("something is pinned that was forgotten")
 	}
 	if len(pinned) != len(names) || len(told) == 0 || told[0] != "n a\x00b" {

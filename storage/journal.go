@@ -24,10 +24,10 @@ type Log interface {
 	Crashed() uint64
 	// Sync makes durable what Append has not, where it does not do that itself.
 	Sync() error
-	// Traces says where to look for a room that has no file: epoch is the one in which it was
+	// Candidates says where to look for a room that has no file: epoch is the one in which it was
 	// closed without having released all, "" if it was not; from and to are the generations, the
 	// oldest and the newest, that may have left something of it when they crashed, 0 and 0: none.
-	Traces(namespace, room string) (epoch string, from, to uint64, err error)
+	Candidates(namespace, room string) (epoch string, from, to uint64, err error)
 	// Room gives the part of one room in one of its histories. It has one user at a time.
 	Room(namespace, room, epoch string) (RoomLog, error)
 }
@@ -148,8 +148,8 @@ func (d *DB) ahead(last uint64) error {
 		return nil
 	}
 	if l, ok := d.o.Log.(interface {
-		GaveUp(namespace, room, epoch string) bool
-	}); ok && l.GaveUp(d.o.Namespace, d.o.Room, d.epoch) {
+		Abandoned(namespace, room, epoch string) bool
+	}); ok && l.Abandoned(d.o.Namespace, d.o.Room, d.epoch) {
 		return nil
 	}
 	return fmt.Errorf("%w: the file has transactions up to %d, the log ends at %d: the log has lost something; %s", ErrLogMismatch, d.number, last, logHint)

@@ -26,7 +26,7 @@ func (l *memLog) Generation() uint64 { return l.crashed + 1 }
 func (l *memLog) Sync() error        { return nil }
 func (l *memLog) Crashed() uint64    { return l.crashed }
 
-func (l *memLog) Traces(_, _ string) (string, uint64, uint64, error) {
+func (l *memLog) Candidates(_, _ string) (string, uint64, uint64, error) {
 	return "", min(l.crashed, 1), l.crashed, nil
 }
 

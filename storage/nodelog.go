@@ -28,10 +28,10 @@ type LogOptions struct {
 	// SegmentBytes is how large one of its files gets. 0 means 8 MiB, and up to 32 in a long log.
 	SegmentBytes int64
 	// MaxUnreleased is how many bytes of entries that rooms still need may lie there before
-	// Pressure asks for checkpoints. 0 means 256 MiB.
+	// RequestCheckpoint asks for checkpoints. 0 means 256 MiB.
 	MaxUnreleased int64
-	// Pressure is called with the room that keeps the oldest of them, without locks.
-	Pressure func(namespace, room string)
+	// RequestCheckpoint is called with the room that keeps the oldest of them, without locks.
+	RequestCheckpoint func(namespace, room string)
 	// Now is the clock, Random makes the log's name, Logger gets what an operator should
 	// know. nil means time.Now, crypto/rand and slog.Default().
 	Now    func() time.Time
@@ -56,7 +56,7 @@ func OpenLog(o LogOptions) (*NodeLog, error) {
 	}
 	l, err := commitlog.Open(commitlog.Options{
 		FS: o.FS, Dir: o.Dir, Durability: durability, SegmentBytes: o.SegmentBytes, History: o.History,
-		MaxUnreleased: o.MaxUnreleased, Pressure: o.pressure(), Now: o.Now, Random: o.Random, Logger: o.Logger,
+		MaxUnreleased: o.MaxUnreleased, RequestCheckpoint: o.requestCheckpoint(), Now: o.Now, Random: o.Random, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, logError(err)
@@ -73,9 +73,9 @@ func (l *NodeLog) Abandon() (files []string, err error) {
 	return files, logError(err)
 }
 
-// GaveUp is Log's.
-func (l *NodeLog) GaveUp(namespace, room, epoch string) bool {
-	return l.Log.GaveUp(namespace, withoutNUL.Replace(room), epoch)
+// Abandoned is Log's.
+func (l *NodeLog) Abandoned(namespace, room, epoch string) bool {
+	return l.Log.Abandoned(namespace, withoutNUL.Replace(room), epoch)
 }
 
 // Sync is Log's.
@@ -84,8 +84,8 @@ func (l *NodeLog) Sync() error { return logError(l.Log.Sync()) }
 // Close ends the log well. Rooms must have been closed before.
 func (l *NodeLog) Close() error { return logError(l.Log.Close()) }
 
-// Owing tells whether rooms may need entries of the log to be whole.
-func (l *NodeLog) Owing() bool { return l.Log.Crashed() != 0 || l.Log.Stats().Pinned > 0 }
+// HasUnreleased tells whether rooms may need entries of the log to be whole.
+func (l *NodeLog) HasUnreleased() bool { return l.Log.Crashed() != 0 || l.Log.Stats().Pinned > 0 }
 
 // Room is Log's.
 func (l *NodeLog) Room(namespace, room, epoch string) (RoomLog, error) {
@@ -99,17 +99,17 @@ func (l *NodeLog) Room(namespace, room, epoch string) (RoomLog, error) {
 // A room's name may hold the one byte that the log's names may not.
 var withoutNUL, withNUL = strings.NewReplacer(`\`, `\\`, "\x00", `\0`), strings.NewReplacer(`\\`, `\`, `\0`, "\x00")
 
-// pressure is Pressure with the rooms' own names.
-func (o LogOptions) pressure() func(namespace, room string) {
-	if o.Pressure == nil {
+// requestCheckpoint is RequestCheckpoint with the rooms' own names.
+func (o LogOptions) requestCheckpoint() func(namespace, room string) {
+	if o.RequestCheckpoint == nil {
 		return nil
 	}
-	return func(namespace, room string) { o.Pressure(namespace, withNUL.Replace(room)) }
+	return func(namespace, room string) { o.RequestCheckpoint(namespace, withNUL.Replace(room)) }
 }
 
-// Traces is Log's.
-func (l *NodeLog) Traces(namespace, room string) (epoch string, from, to uint64, err error) {
-	epoch, from, to, err = l.Log.Traces(namespace, withoutNUL.Replace(room))
+// Candidates is Log's.
+func (l *NodeLog) Candidates(namespace, room string) (epoch string, from, to uint64, err error) {
+	epoch, from, to, err = l.Log.Candidates(namespace, withoutNUL.Replace(room))
 	return epoch, from, to, roomLogError(err)
 }
 

@@ -13,33 +13,33 @@ import (
 func (l *Log) Lost() (files []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, s := range l.lost() {
+	for _, s := range l.unavailable() {
 		files = append(files, segment.Name(s.Number))
 	}
 	return files
 }
 
-// lost returns the segments of Lost. mu is held.
-func (l *Log) lost() (segments []*logSegment) {
+// unavailable returns the segments of Lost. mu is held.
+func (l *Log) unavailable() (segments []*logSegment) {
 	for _, s := range l.segments {
-		if s.missing() || s.holeEnd() > 0 {
+		if s.lost() || s.holeEnd() > 0 {
 			segments = append(segments, s)
 		}
 	}
 	return segments
 }
 
-// GaveUp reports whether Abandon has given up a file that may have had entries of an open room which are
+// Abandoned reports whether Abandon has given up a file that may have had entries of an open room which are
 // newer than all that the log has of it. Then the room's own file may rightly have more than the log.
-func (l *Log) GaveUp(namespace, room, epoch string) bool {
+func (l *Log) Abandoned(namespace, room, epoch string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := l.attached[segment.Identify(namespace, room, epoch).Key]
+	r := l.rooms[segment.Identify(namespace, room, epoch).Key]
 	if r == nil {
 		return false
 	}
 	for _, s := range l.segments {
-		if s.given.Load() && (r.in == nil || s.Number >= r.in.Number) {
+		if s.abandoned.Load() && (r.lastIn == nil || s.Number >= r.lastIn.Number) {
 			return true
 		}
 	}
@@ -53,26 +53,26 @@ func (l *Log) GaveUp(namespace, room, epoch string) bool {
 // in that place only is lost. So it is for an operator to decide, who has no copy of the file. It
 // returns the names of the files, and is remembered over restarts. The errors are those of Sync.
 func (l *Log) Abandon() (files []string, err error) {
-	err = l.turn(func() error {
-		if l.ended {
-			return closed()
+	err = l.exclusively(func() error {
+		if l.closed {
+			return errClosed()
 		}
-		if l.active.bad || l.active.done {
-			if err := l.advance(); err != nil {
+		if l.active.failed || l.active.sealed {
+			if err := l.rotate(); err != nil {
 				return err
 			}
 		}
 		l.mu.Lock()
-		for _, s := range l.lost() {
-			s.given.Store(true)
+		for _, s := range l.unavailable() {
+			s.abandoned.Store(true)
 			files = append(files, segment.Name(s.Number))
 		}
-		for _, r := range l.attached {
-			if errors.Is(r.unsure, ErrLost) {
-				r.unsure = nil
+		for _, r := range l.rooms {
+			if errors.Is(r.lost, ErrLost) {
+				r.lost = nil
 			}
 		}
-		c, _ := l.describe(l.segments, l.active.Number)
+		c, _ := l.nextCurrent(l.segments, l.active.Number)
 		l.mu.Unlock()
 		if len(files) == 0 {
 			return nil
@@ -88,8 +88,8 @@ func (l *Log) Abandon() (files []string, err error) {
 		l.o.Logger.Error("commit log: what a file had that is missing or damaged was given up", "file", name)
 	}
 	l.mu.Lock()
-	l.crashed.broken = false
+	l.recovery.incomplete = false
 	l.mu.Unlock()
-	l.tidy(true)
+	l.maybeShrink(true)
 	return files, nil
 }

@@ -23,9 +23,9 @@ func crashedRooms(t *testing.T) (d *faultdisk.Disk, o Options, at int64) {
 	}
 	victim := mustRoom(t, l, "victim")
 	appendUpTo(t, victim, 1, 1)
-	at = int64(victim.at)
+	at = int64(victim.lastAt)
 	for i := range 3 { // which prove that they lack nothing
-		r := l.attached[segment.Identify("party", fmt.Sprint("room", i), "e1").Key]
+		r := l.rooms[segment.Identify("party", fmt.Sprint("room", i), "e1").Key]
 		appendUpTo(t, r, 3, 4)
 	}
 	d.Kill()
@@ -110,10 +110,10 @@ func TestAbandon(t *testing.T) {
 			for i := proven; i < 8; i++ { // 6 and 7 are new
 				r := mustRoom(t, l, fmt.Sprint("room", i))
 				_, _, err := r.Range()
-				wantError(t, what+": "+r.who.Room, err, ErrLost)
+				wantError(t, what+": "+r.id.Room, err, ErrLost)
 				r.Close()
 			}
-			if epoch, from, to, err := l.Traces("party", "new"); err == nil || epoch != "" || from != 0 || to != 0 {
+			if epoch, from, to, err := l.Candidates("party", "new"); err == nil || epoch != "" || from != 0 || to != 0 {
 				t.Errorf("a room that is not known may be begun: %q, %d, %d, %v", epoch, from, to, err)
 			}
 			if l.Crashed() == 0 {
@@ -126,7 +126,7 @@ func TestAbandon(t *testing.T) {
 			l = mustOpen(t, o)
 		}
 		waiting := mustRoom(t, l, "room7")
-		if got := l.Lost(); fmt.Sprint(got) != "["+segment.Name(1)+"]" || l.GaveUp("party", "room7", "e1") {
+		if got := l.Lost(); fmt.Sprint(got) != "["+segment.Name(1)+"]" || l.Abandoned("party", "room7", "e1") {
 			t.Errorf("%s: lost are %v, or given up already", what, got)
 		}
 		files, err := l.Abandon()
@@ -134,18 +134,18 @@ func TestAbandon(t *testing.T) {
 			t.Errorf("%s: %v, %v", what, files, err)
 		}
 		wantRange(t, waiting, 0, 0)
-		given := l.GaveUp("party", "room7", "e1") // of the missing file nothing is left to be told
-		if got := l.Lost(); len(got) > 0 || given != (what == "hole") || l.GaveUp("party", "room8", "e1") || l.GaveUp("party", "room7", "e2") {
+		given := l.Abandoned("party", "room7", "e1") // of the missing file nothing is left to be told
+		if got := l.Lost(); len(got) > 0 || given != (what == "hole") || l.Abandoned("party", "room8", "e1") || l.Abandoned("party", "room7", "e2") {
 			t.Errorf("%s: lost are %v, given up %v", what, got, given)
 		}
 		appendUpTo(t, waiting, 1, 1) // what is newer than the file says that the room needs it no more
-		if l.GaveUp("party", "room7", "e1") {
+		if l.Abandoned("party", "room7", "e1") {
 			t.Errorf("%s: a room with newer entries may still lack some", what)
 		}
 		waiting.Release(1)
 		waiting.Close()
 		for range 2 {
-			if _, _, _, err := l.Traces("party", "new"); err != nil {
+			if _, _, _, err := l.Candidates("party", "new"); err != nil {
 				t.Errorf("%s: %v", what, err)
 			}
 			r := mustRoom(t, l, "room5")

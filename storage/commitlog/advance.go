@@ -13,94 +13,94 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// heal leaves a segment that cannot be written any more. ErrIO or ErrFull: it still cannot.
-func (l *Log) heal() error {
+// replaceFailed leaves a segment that cannot be written any more. ErrIO or ErrFull: it still cannot.
+func (l *Log) replaceFailed() error {
 	l.mu.Lock()
-	sick := !l.ended && (l.active.bad || l.active.done)
+	failed := !l.closed && (l.active.failed || l.active.sealed)
 	l.mu.Unlock()
-	if !sick {
+	if !failed {
 		return nil
 	}
-	return l.turn(func() error {
-		if l.ended || !l.active.bad && !l.active.done {
+	return l.exclusively(func() error {
+		if l.closed || !l.active.failed && !l.active.sealed {
 			return nil
 		}
-		return l.advance()
+		return l.rotate()
 	})
 }
 
-// advance leaves the active segment and begins the next.
-func (l *Log) advance() error {
-	if err := l.finish(); err != nil {
+// rotate leaves the active segment and begins the next.
+func (l *Log) rotate() error {
+	if err := l.sealActive(); err != nil {
 		return err
 	}
 	a := l.active
-	if l.next == nil {
-		next, err := l.create(a.Number + 1)
+	if l.pending == nil {
+		next, err := l.createSegment(a.Number + 1)
 		if err != nil {
 			return err
 		}
-		l.next = next
+		l.pending = next
 	}
-	l.lookForRecovered()
+	l.checkRecovered()
 	l.mu.Lock()
-	c, doomed := l.describe(append(slices.Clone(l.segments), a.logSegment), l.next.Number)
+	c, obsolete := l.nextCurrent(append(slices.Clone(l.segments), a.logSegment), l.pending.Number)
 	l.mu.Unlock()
 	if err := l.writeCurrent(c); err != nil {
 		return err
 	}
 	l.mu.Lock()
-	l.segments, l.active, l.next = c.segments, l.next, nil
+	l.segments, l.active, l.pending = c.segments, l.pending, nil
 	l.stats.Rotations++
-	l.choosePressed()
+	l.findBacklog()
 	l.mu.Unlock()
-	l.discard(doomed)
+	l.removeObsolete(obsolete)
 	return nil
 }
 
-// finish makes the active segment one that is done.
-func (l *Log) finish() error {
+// sealActive makes the active segment one that is done.
+func (l *Log) sealActive() error {
 	a := l.active
-	if a.done {
+	if a.sealed {
 		return nil
 	}
-	if a.bad {
-		return l.rewrite(a)
+	if a.failed {
+		return l.rewriteActive(a)
 	}
-	footer, keep := a.index.Footer(a.Salt)
+	footer, filter := a.index.Footer(a.Salt)
 	size := a.end + int64(len(footer))
 	_, err := a.file.WriteAt(footer, a.end)
-	if err == nil && a.zeroed-size > zerosLeft { // to free a few would take long and gain little
+	if err == nil && a.allocated-size > maxSealedZeros { // to free a few would take long and gain little
 		err = a.file.Truncate(size)
 	}
 	if err != nil {
-		a.zeroed = a.end
+		a.allocated = a.end
 		return failure("sealing "+segment.Name(a.Number), err)
 	}
 	if err := l.syncActive(); err != nil {
 		return err
 	}
 	a.close()
-	l.finished(a, a.end, size, keep)
+	l.markSealed(a, a.end, size, filter)
 	return nil
 }
 
-// finished notes that a segment is done, with the index of all of it at an offset.
-func (l *Log) finished(a *active, at, size int64, keep segment.Filter) {
+// markSealed notes that a segment is done, with the index of all of it at an offset.
+func (l *Log) markSealed(a *active, at, size int64, filter segment.Filter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.Size, a.tail, a.newest, a.touched = size, at, l.now(), nil
+	a.Size, a.tail, a.sealedAt, a.unindexed = size, at, l.now(), nil
 	if len(a.index.Of) > 0 {
 		x := &index{Index: segment.Index{Offset: uint32(at), Rooms: uint32(len(a.index.Of))}}
-		l.keepFilter(x, keep)
+		l.addFilter(x, filter)
 		a.indexes = []*index{x}
 	}
-	a.done, a.bad = true, false
+	a.sealed, a.failed = true, false
 }
 
-// rewrite puts the acknowledged part of a segment, read and checked again, into a fresh file
+// rewriteActive puts the acknowledged part of a segment, read and checked again, into a fresh file
 // in its place: after a failed sync nothing is known of the old one.
-func (l *Log) rewrite(a *active) error {
+func (l *Log) rewriteActive(a *active) error {
 	name := segment.Name(a.Number)
 	f, err := l.o.FS.Open(l.path(a.Number), os.O_RDONLY)
 	if err != nil {
@@ -115,11 +115,11 @@ func (l *Log) rewrite(a *active) error {
 	if err != nil {
 		return failure("reading "+name, err)
 	}
-	l.complain(a.Number, s)
+	l.logDamage(a.Number, s)
 	if s.End < a.end {
-		l.fallBack(a, s)
+		l.dropUnsynced(a, s)
 	}
-	footer, keep := a.index.Footer(a.Salt)
+	footer, filter := a.index.Footer(a.Salt)
 	temp := l.path(a.Number) + ".tmp"
 	if err := l.writeFile(temp, func(to vfs.File) error {
 		if err := s.CopyTo(to, a.end); err != nil {
@@ -137,17 +137,17 @@ func (l *Log) rewrite(a *active) error {
 	if err := l.syncDir(); err != nil {
 		return failure("syncing the directory", err)
 	}
-	l.finished(a, a.end, a.end+int64(len(footer)), keep)
+	l.markSealed(a, a.end, a.end+int64(len(footer)), filter)
 	l.mu.Lock()
-	l.stats.Healed++
+	l.stats.Rewritten++
 	l.mu.Unlock()
 	l.o.Logger.Info("commit log: a segment was written anew after a failed sync", "file", name)
 	return nil
 }
 
-// fallBack forgets the entries of a Relaxed log that a failed sync has lost. Their rooms may
+// dropUnsynced forgets the entries of a Relaxed log that a failed sync has lost. Their rooms may
 // be ahead of the log then: they go on with any number.
-func (l *Log) fallBack(a *active, s *segment.Scan) {
+func (l *Log) dropUnsynced(a *active, s *segment.Scan) {
 	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segment.Name(a.Number), "bytes", a.end-s.End)
 	l.mu.Lock()
 	a.end, a.chain = s.End, s.Chain
@@ -163,36 +163,36 @@ func (l *Log) fallBack(a *active, s *segment.Scan) {
 			delete(a.index.Of, k)
 		}
 	}
-	l.shortenPins(a, gone)
+	l.truncatePins(a, gone)
 	var elsewhere []*Room
-	for k, r := range l.attached {
-		if r.in != a.logSegment {
+	for k, r := range l.rooms {
+		if r.lastIn != a.logSegment {
 			continue
 		}
-		r.any = true
+		r.anyNumber = true
 		if p := a.index.Of[k]; p != nil {
-			r.last, r.at, r.crc = p.Last, p.At, p.CRC
+			r.last, r.lastAt, r.lastCRC = p.Last, p.At, p.CRC
 		} else {
-			r.in, r.at, r.crc, r.last = nil, 0, 0, 0
+			r.lastIn, r.lastAt, r.lastCRC, r.last = nil, 0, 0, 0
 			elsewhere = append(elsewhere, r)
 		}
-		r.shorten(a.logSegment)
+		r.truncateSpans(a.logSegment)
 	}
 	segments := l.segments
 	l.mu.Unlock()
 	for _, r := range elsewhere {
-		if err := r.locate(segments); err != nil {
-			l.o.Logger.Error("commit log: a room's older entries cannot be found", "namespace", r.who.Namespace, "room", r.who.Room, "error", err)
+		if err := r.findLast(segments); err != nil {
+			l.o.Logger.Error("commit log: a room's older entries cannot be found", "namespace", r.id.Namespace, "room", r.id.Room, "error", err)
 		}
 	}
 }
 
-// shorten leaves of what the room has not released in a segment no more than the segment has. mu is held.
-func (r *Room) shorten(in *logSegment) {
+// truncateSpans leaves of what the room has not released in a segment no more than the segment has. mu is held.
+func (r *Room) truncateSpans(in *logSegment) {
 	newest := len(r.spans) - 1
 	switch {
 	case newest < 0 || r.spans[newest].in != in:
-	case r.in == in:
+	case r.lastIn == in:
 		r.spans[newest].last = min(r.spans[newest].last, r.last)
 	default:
 		r.spans = r.spans[:newest]
@@ -200,13 +200,13 @@ func (r *Room) shorten(in *logSegment) {
 	}
 }
 
-// shortenPins is shorten for rooms that are closed. mu is held.
-func (l *Log) shortenPins(a *active, gone map[segment.Key]segment.Place) {
+// truncatePins is shorten for rooms that are closed. mu is held.
+func (l *Log) truncatePins(a *active, gone map[segment.Key]segment.Place) {
 	for name, pins := range l.pins {
 		var left []pin
 		for _, p := range pins {
-			had, lost := gone[p.who.Key]
-			switch has := a.index.Of[p.who.Key]; {
+			had, lost := gone[p.id.Key]
+			switch has := a.index.Of[p.id.Key]; {
 			case has != nil:
 				p.last = min(p.last, has.Last)
 			case lost && p.segment == a.Number:
@@ -221,22 +221,22 @@ func (l *Log) shortenPins(a *active, gone map[segment.Key]segment.Place) {
 	}
 }
 
-// describe makes the content of CURRENT: the segments that are done and the active one, 0 for
+// nextCurrent makes the content of CURRENT: the segments that are done and the active one, 0 for
 // none. Those that nobody needs any more are left out and returned too. mu is held, or nobody
 // else has the log yet.
-func (l *Log) describe(segments []*logSegment, active uint64) (c *current, doomed []*logSegment) {
+func (l *Log) nextCurrent(segments []*logSegment, active uint64) (c *current, obsolete []*logSegment) {
 	now, n := l.now(), 0
 	most := len(segments)
 	if active == 0 { // one stays: it says which log this is, and which generation
 		most--
 	}
-	for n < most && l.expendable(segments[n], now) {
+	for n < most && l.isObsolete(segments[n], now) {
 		n++
 	}
-	doomed, segments = segments[:n], segments[n:]
+	obsolete, segments = segments[:n], segments[n:]
 	c = &current{
-		relaxed: l.o.Durability == Relaxed, id: l.id, generation: l.generation, active: active, crashed: l.crashed.suspects,
-		unsynced: l.unsynced, clock: l.clock, segments: segments,
+		relaxed: l.o.Durability == Relaxed, id: l.id, generation: l.generation, active: active, crashed: l.recovery.crashRange,
+		relaxedCrash: l.relaxedCrash, clock: l.clock, segments: segments,
 		nameless: maps.Clone(l.nameless),
 	}
 	switch {
@@ -250,31 +250,31 @@ func (l *Log) describe(segments []*logSegment, active uint64) (c *current, doome
 		c.floor = active
 	}
 	for _, s := range segments {
-		if s.pins > 0 || l.crashed.has(s.Number) {
+		if s.pins > 0 || l.recovery.has(s.Number) {
 			c.floor = s.Number
 			break
 		}
 	}
-	return c, doomed
+	return c, obsolete
 }
 
 // now is the time by which segments age. mu is held, or nobody else has the log yet.
 func (l *Log) now() int64 { return l.clock.read(l.o.Now()) }
 
-// expendable tells whether a segment may be deleted once those before it are. mu is held.
-func (l *Log) expendable(s *logSegment, now int64) bool {
-	return s.pins == 0 && !l.crashed.has(s.Number) && (s.rooms() == 0 || now-s.newest >= l.o.History.Milliseconds())
+// isObsolete tells whether a segment may be deleted once those before it are. mu is held.
+func (l *Log) isObsolete(s *logSegment, now int64) bool {
+	return s.pins == 0 && !l.recovery.has(s.Number) && (s.indexedRooms() == 0 || now-s.sealedAt >= l.o.History.Milliseconds())
 }
 
-// discard deletes files that CURRENT does not name any more. One that cannot be deleted is
+// removeObsolete deletes files that CURRENT does not name any more. One that cannot be deleted is
 // deleted by the next Open.
-func (l *Log) discard(doomed []*logSegment) {
+func (l *Log) removeObsolete(obsolete []*logSegment) {
 	l.mu.Lock()
-	for _, s := range doomed {
+	for _, s := range obsolete {
 		l.dropFilters(s)
 	}
 	l.mu.Unlock()
-	for _, s := range doomed {
+	for _, s := range obsolete {
 		if err := l.removeIfThere(l.path(s.Number)); err != nil {
 			l.o.Logger.Warn("commit log: segments that are not needed any more stay", "file", segment.Name(s.Number), "error", err)
 			return // what stays has no holes: none is missed if CURRENT has to be made again
@@ -282,68 +282,68 @@ func (l *Log) discard(doomed []*logSegment) {
 	}
 }
 
-// tidy looks for rooms that still wait after a crash, if somebody has seen that it is time,
+// maybeShrink looks for rooms that still wait after a crash, if somebody has seen that it is time,
 // and then deletes what is not needed any more.
-func (l *Log) tidy(look bool) {
+func (l *Log) maybeShrink(look bool) {
 	if look {
-		l.lookForRecovered()
+		l.checkRecovered()
 	}
 	l.mu.Lock()
-	sweep := !l.ended && l.wantsSweep()
+	sweep := !l.closed && l.canShrink()
 	l.mu.Unlock()
 	if sweep {
-		if err := l.turn(l.sweep); err != nil {
+		if err := l.exclusively(l.shrink); err != nil {
 			l.o.Logger.Warn("commit log: old segments stay", "error", err)
 		}
 	}
 }
 
-// wantsSweep tells whether there is something to delete. mu is held.
-func (l *Log) wantsSweep() bool {
+// canShrink tells whether there is something to delete. mu is held.
+func (l *Log) canShrink() bool {
 	now := l.now()
-	if now < l.quiet {
+	if now < l.retryAfter {
 		return false
 	}
-	return l.idle() || len(l.segments) > 0 && l.expendable(l.segments[0], now)
+	return l.activeIsObsolete() || len(l.segments) > 0 && l.isObsolete(l.segments[0], now)
 }
 
-// idle tells whether the active segment can be left for an empty one. mu is held.
-func (l *Log) idle() bool {
+// activeIsObsolete tells whether the active segment can be left for an empty one. mu is held.
+func (l *Log) activeIsObsolete() bool {
 	return l.active.pins == 0 && l.o.History == 0 && l.active.end > shrinkAbove
 }
 
-// sweep deletes what is not needed any more. It is a turn.
-func (l *Log) sweep() error {
+// shrink deletes what is not needed any more. It is a turn.
+func (l *Log) shrink() error {
 	l.mu.Lock()
-	wanted, idle := !l.ended && l.wantsSweep(), l.idle() || l.active.bad || l.active.done
-	c, doomed := l.describe(l.segments, l.active.Number)
+	wanted, rotate := !l.closed && l.canShrink(), l.activeIsObsolete() || l.active.failed || l.active.sealed
+	c, obsolete := l.nextCurrent(l.segments, l.active.Number)
 	l.mu.Unlock()
 	var err error
 	switch {
 	case !wanted:
 		return nil
-	case idle:
-		err = l.advance()
+	case rotate:
+		err = l.rotate()
 	default:
 		if err = l.writeCurrent(c); err == nil {
 			l.mu.Lock()
 			l.segments = c.segments
 			l.mu.Unlock()
-			l.discard(doomed)
+			l.removeObsolete(obsolete)
 		}
 	}
 	if err != nil {
 		l.mu.Lock()
-		l.quiet = l.now() + sweepPause.Milliseconds()
+		l.retryAfter = l.now() + shrinkRetry.Milliseconds()
 		l.mu.Unlock()
 	}
 	return err
 }
 
-// choosePressed chooses the rooms that are to checkpoint, if the log is too long: those that
+// findBacklog chooses the rooms that are to checkpoint, if the log is too long: those that
 // hold more than half of what it may be. mu is held.
-func (l *Log) choosePressed() {
-	if l.o.Pressure == nil || l.unreleased() <= l.o.MaxUnreleased {
+func (l *Log) findBacklog() {
+	if l.o.RequestCheckpoint == nil || l.unreleasedBytes() <= l.o.MaxUnreleased {
 		return
 	}
 	limit, bytes := l.active.Number, int64(0)
@@ -353,25 +353,25 @@ func (l *Log) choosePressed() {
 		}
 		limit = s.Number
 	}
-	for _, r := range l.attached {
+	for _, r := range l.rooms {
 		if len(r.spans) > 0 && r.spans[0].in.Number < limit {
-			l.pressed = append(l.pressed, r.who)
+			l.backlog = append(l.backlog, r.id)
 		}
 	}
 	for _, pins := range l.pins {
 		for _, p := range pins {
 			if p.segment < limit {
-				l.pressed = append(l.pressed, p.who)
+				l.backlog = append(l.backlog, p.id)
 			}
 		}
 	}
-	slices.SortFunc(l.pressed, compareNames)
-	l.pressed = slices.CompactFunc(l.pressed, func(a, b segment.Identity) bool { return a.Name == b.Name })
+	slices.SortFunc(l.backlog, compareNames)
+	l.backlog = slices.CompactFunc(l.backlog, func(a, b segment.Identity) bool { return a.Name == b.Name })
 }
 
-// unreleased is how many bytes there are from the oldest unreleased entry's segment on, but
+// unreleasedBytes is how many bytes there are from the oldest unreleased entry's segment on, but
 // for those that wait for a recovery. mu is held.
-func (l *Log) unreleased() (bytes int64) {
+func (l *Log) unreleasedBytes() (bytes int64) {
 	for i, s := range l.segments {
 		if s.pins > 0 {
 			for _, s := range l.segments[i:] {

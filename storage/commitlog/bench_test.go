@@ -234,7 +234,7 @@ func openRooms(b *testing.B, dir, name string) {
 	for b.Loop() {
 		r := mustRoom(b, l, fmt.Sprint(name, i%oldRooms))
 		if name == "oldest" != (r.last == 3) {
-			b.Fatalf("%s: %d", r.who.Room, r.last)
+			b.Fatalf("%s: %d", r.id.Room, r.last)
 		}
 		r.Close()
 		i++

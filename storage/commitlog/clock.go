@@ -3,7 +3,7 @@ package commitlog
 import "time"
 
 // mostStep is the most time that is taken for passed between two looks at the clock.
-const mostStep = 24 * time.Hour
+const maxStep = 24 * time.Hour
 
 // clock measures how old segments are, for History. A wall clock that is wrong for a while must
 // neither keep a segment for years nor delete all at once: so what counts is the sum of the steps
@@ -11,14 +11,14 @@ const mostStep = 24 * time.Hour
 // which is too little only for a log that was not written to, or was closed, meanwhile: it keeps its
 // history longer then. CURRENT has what it was, over restarts. Log.mu protects it.
 type clock struct {
-	passed int64 // ms since the log was made
-	wall   int64 // Unix ms when it was looked at
+	elapsed int64 // ms since the log was made
+	wall    int64 // Unix ms when it was looked at
 }
 
 // read looks at the clock.
 func (c *clock) read(now time.Time) int64 {
 	wall := now.UnixMilli()
-	c.passed += min(max(wall-c.wall, 0), mostStep.Milliseconds())
+	c.elapsed += min(max(wall-c.wall, 0), maxStep.Milliseconds())
 	c.wall = wall
-	return c.passed
+	return c.elapsed
 }

@@ -88,7 +88,7 @@ func TestQuietEnds(t *testing.T) {
 	}
 	clock.now = clock.now.Add(-24 * 365 * time.Hour)
 	a.Release(60)
-	clock.now = clock.now.Add(2 * sweepPause)
+	clock.now = clock.now.Add(2 * shrinkRetry)
 	a.Release(60)
 	if s := l.Stats(); s.Segments != 1 {
 		t.Errorf("%+v", s)

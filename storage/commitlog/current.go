@@ -22,43 +22,43 @@ import (
 )
 
 const (
-	currentName    = "CURRENT"
-	currentTemp    = "CURRENT.tmp"
-	currentMagic   = "DenCurr\x00"
-	currentVersion = 3
-	currentHeader  = 128
-	mostCurrent    = 1 << 30
-	currentPage    = 4096 // each copy begins at a multiple
-	currentRow     = 40
-	currentIndex   = 8
-	currentKey     = 24
-	pinHeader      = 20
+	currentName       = "CURRENT"
+	currentTemp       = "CURRENT.tmp"
+	currentMagic      = "DenCurr\x00"
+	currentVersion    = 3
+	currentHeaderSize = 128
+	maxCurrent        = 1 << 30
+	currentPage       = 4096 // each copy begins at a multiple
+	currentRowSize    = 40
+	currentIndexSize  = 8
+	currentKeySize    = 24
+	pinHeader         = 20
 
-	flagClean   = 1
-	flagRelaxed = 2 // of a segment too
-	flagGiven   = 1 // of a segment's row
+	flagClean     = 1
+	flagRelaxed   = 2 // of a segment too
+	flagAbandoned = 1 // of a segment's row
 )
 
 // current is the content of CURRENT.
 type current struct {
-	clean      bool
-	relaxed    bool // the generation is Relaxed
-	id         [16]byte
-	generation uint64
-	first      uint64 // number of the first segment; they have no holes
-	active     uint64 // the one that is written; 0: none
-	crashed    suspects
-	floor      uint64 // segments below it hold nothing unreleased
-	unsynced   uint64 // the newest generation that was Relaxed and crashed; 0: none
-	clock      clock
-	segments   []*logSegment
-	pins       []pin
-	nameless   map[segment.Key]uint64
+	clean        bool
+	relaxed      bool // the generation is Relaxed
+	id           [16]byte
+	generation   uint64
+	first        uint64 // number of the first segment; they have no holes
+	active       uint64 // the one that is written; 0: none
+	crashed      crashRange
+	floor        uint64 // segments below it hold nothing unreleased
+	relaxedCrash uint64 // the newest generation that was Relaxed and crashed; 0: none
+	clock        clock
+	segments     []*logSegment
+	pins         []pin
+	nameless     map[segment.Key]uint64
 }
 
 // pin is a room that closed with unreleased entries.
 type pin struct {
-	who     segment.Identity
+	id      segment.Identity
 	segment uint64 // of the oldest
 	last    uint64 // number of the newest
 }
@@ -73,7 +73,7 @@ func (c *current) next() uint64 {
 }
 
 func (c *current) encode() []byte {
-	b, le := make([]byte, currentHeader), binary.LittleEndian
+	b, le := make([]byte, currentHeaderSize), binary.LittleEndian
 	copy(b, currentMagic)
 	le.PutUint32(b[8:], currentVersion)
 	flags := uint32(0)
@@ -89,15 +89,15 @@ func (c *current) encode() []byte {
 	for i, v := range c.numbers() {
 		le.PutUint64(b[40+8*i:], *v)
 	}
-	le.PutUint64(b[104:], uint64(c.clock.passed))
+	le.PutUint64(b[104:], uint64(c.clock.elapsed))
 	le.PutUint64(b[112:], uint64(c.clock.wall))
 	le.PutUint32(b[120:], uint32(len(c.segments)))
 	le.PutUint32(b[124:], uint32(len(c.pins)))
 	for _, s := range c.segments {
-		b = le.AppendUint64(le.AppendUint64(b, s.generation), uint64(s.newest))
+		b = le.AppendUint64(le.AppendUint64(b, s.generation), uint64(s.sealedAt))
 		given := uint32(0)
-		if s.given.Load() {
-			given = flagGiven
+		if s.abandoned.Load() {
+			given = flagAbandoned
 		}
 		for _, v := range []uint32{uint32(s.Size), uint32(s.tail), uint32(s.hole), s.Salt, uint32(len(s.indexes)), given} {
 			b = le.AppendUint32(b, v)
@@ -107,7 +107,7 @@ func (c *current) encode() []byte {
 		}
 	}
 	for _, p := range c.pins {
-		names := p.who.Names
+		names := p.id.Names
 		b = le.AppendUint64(le.AppendUint64(b, p.segment), p.last)
 		b = append(le.AppendUint32(b, uint32(len(names))), names...)
 	}
@@ -120,7 +120,7 @@ func (c *current) encode() []byte {
 
 // numbers are the numbers of the header.
 func (c *current) numbers() [8]*uint64 {
-	return [...]*uint64{&c.generation, &c.first, &c.active, &c.crashed.generation, &c.crashed.from, &c.crashed.through, &c.floor, &c.unsynced}
+	return [...]*uint64{&c.generation, &c.first, &c.active, &c.crashed.generation, &c.crashed.from, &c.crashed.through, &c.floor, &c.relaxedCrash}
 }
 
 // file is the content of CURRENT's file: two copies.
@@ -173,7 +173,7 @@ func parseCopy(b []byte) (*current, error) {
 		return nil, err
 	}
 	bad := segment.Corrupt(currentName, 0, "its parts do not fit together")
-	if b = b[:n-4]; len(b) < currentHeader {
+	if b = b[:n-4]; len(b) < currentHeaderSize {
 		return nil, bad
 	}
 	flags := le.Uint32(b[16:])
@@ -181,8 +181,8 @@ func parseCopy(b []byte) (*current, error) {
 	for i, v := range c.numbers() {
 		*v = le.Uint64(b[40+8*i:])
 	}
-	c.clock = clock{passed: int64(le.Uint64(b[104:])), wall: int64(le.Uint64(b[112:]))}
-	rows, pins, nameless, b := le.Uint32(b[120:]), le.Uint32(b[124:]), uint64(le.Uint32(b[20:])), b[currentHeader:]
+	c.clock = clock{elapsed: int64(le.Uint64(b[104:])), wall: int64(le.Uint64(b[112:]))}
+	rows, pins, nameless, b := le.Uint32(b[120:]), le.Uint32(b[124:]), uint64(le.Uint32(b[20:])), b[currentHeaderSize:]
 	if c.first == 0 || c.active != 0 && c.active != c.first+uint64(rows) {
 		return nil, bad
 	}
@@ -193,11 +193,11 @@ func parseCopy(b []byte) (*current, error) {
 		}
 		c.segments, b = append(c.segments, s), rest
 	}
-	if uint64(len(b)) < nameless*currentKey {
+	if uint64(len(b)) < nameless*currentKeySize {
 		return nil, bad
 	}
-	list := b[uint64(len(b))-nameless*currentKey:]
-	for b = b[:len(b)-len(list)]; len(list) > 0; list = list[currentKey:] {
+	list := b[uint64(len(b))-nameless*currentKeySize:]
+	for b = b[:len(b)-len(list)]; len(list) > 0; list = list[currentKeySize:] {
 		c.nameless[segment.Key(list)] = le.Uint64(list[len(segment.Key{}):])
 	}
 	return c, c.parsePins(b, int(pins), bad)
@@ -206,21 +206,21 @@ func parseCopy(b []byte) (*current, error) {
 // parseRow takes a segment from the beginning of b; nil if there is none.
 func parseRow(b []byte, number uint64) (s *logSegment, rest []byte) {
 	le := binary.LittleEndian
-	if len(b) < currentRow || uint64(len(b)-currentRow) < currentIndex*uint64(le.Uint32(b[32:])) {
+	if len(b) < currentRowSize || uint64(len(b)-currentRowSize) < currentIndexSize*uint64(le.Uint32(b[32:])) {
 		return nil, nil
 	}
 	s = &logSegment{
 		File:       segment.File{Number: number, Size: int64(le.Uint32(b[16:])), Salt: le.Uint32(b[28:])},
-		generation: le.Uint64(b), newest: int64(le.Uint64(b[8:])), tail: int64(le.Uint32(b[20:])), hole: int64(le.Uint32(b[24:])),
+		generation: le.Uint64(b), sealedAt: int64(le.Uint64(b[8:])), tail: int64(le.Uint32(b[20:])), hole: int64(le.Uint32(b[24:])),
 	}
-	s.given.Store(le.Uint32(b[36:])&flagGiven != 0)
+	s.abandoned.Store(le.Uint32(b[36:])&flagAbandoned != 0)
 	n := le.Uint32(b[32:])
-	for b = b[currentRow:]; n > 0; n-- {
+	for b = b[currentRowSize:]; n > 0; n-- {
 		x := &index{Index: segment.Index{Offset: le.Uint32(b), Rooms: le.Uint32(b[4:])}}
 		if x.Rooms == 0 {
 			return nil, nil
 		}
-		s.indexes, b = append(s.indexes, x), b[currentIndex:]
+		s.indexes, b = append(s.indexes, x), b[currentIndexSize:]
 	}
 	return s, b
 }
@@ -260,7 +260,7 @@ func (l *Log) readCurrent() (c *current, b []byte, err error) {
 		return nil, nil, failure("opening "+currentName, err)
 	}
 	defer f.Close()
-	b = make([]byte, min(size, mostCurrent))
+	b = make([]byte, min(size, maxCurrent))
 	for at := 0; at < len(b); at += currentPage { // by pages, so that a sector that cannot be read costs one copy
 		page := b[at:min(at+currentPage, len(b))]
 		if n, failed := f.ReadAt(page, int64(at)); n < len(page) {

@@ -14,17 +14,17 @@ import (
 // fullCurrent is a CURRENT that has something of everything.
 func fullCurrent() *current {
 	c := &current{
-		clean: true, relaxed: true, id: [16]byte{1, 2, 3}, generation: 7, first: 4, active: 6, crashed: suspects{generation: 5, from: 4, through: 5},
-		floor: 4, unsynced: 3, clock: clock{passed: 11, wall: 12},
+		clean: true, relaxed: true, id: [16]byte{1, 2, 3}, generation: 7, first: 4, active: 6, crashed: crashRange{generation: 5, from: 4, through: 5},
+		floor: 4, relaxedCrash: 3, clock: clock{elapsed: 11, wall: 12},
 		pins:     []pin{{segment.Identify("party", "a", "e1"), 4, 9}, {segment.Identify("party", "b", "e2"), 5, 8}},
 		nameless: map[segment.Key]uint64{{1}: 10, {2}: 20},
 	}
 	for n := range uint64(2) {
 		s := &logSegment{
-			File: segment.File{Number: 4 + n, Salt: 21 + uint32(n), Size: 9000}, tail: 8000, hole: 3000, newest: 13, generation: 6,
+			File: segment.File{Number: 4 + n, Salt: 21 + uint32(n), Size: 9000}, tail: 8000, hole: 3000, sealedAt: 13, generation: 6,
 			indexes: []*index{{Index: segment.Index{Offset: 4000, Rooms: 2}}, {Index: segment.Index{Offset: 8000, Rooms: 3}}},
 		}
-		s.given.Store(n == 1)
+		s.abandoned.Store(n == 1)
 		c.segments = append(c.segments, s)
 	}
 	return c
@@ -47,7 +47,7 @@ func TestCurrentIsReadAsWritten(t *testing.T) {
 // believed.
 func TestCurrentThatDoesNotFit(t *testing.T) {
 	le := binary.LittleEndian
-	const rows, pins = currentHeader, currentHeader + 2*(currentRow+2*currentIndex)
+	const rows, pins = currentHeaderSize, currentHeaderSize + 2*(currentRowSize+2*currentIndexSize)
 	for what, change := range map[string]func(b []byte) []byte{
 		"no first segment":          func(b []byte) []byte { le.PutUint64(b[48:], 0); return b },
 		"a hole before the active":  func(b []byte) []byte { le.PutUint64(b[56:], 7); return b },
@@ -59,11 +59,11 @@ func TestCurrentThatDoesNotFit(t *testing.T) {
 		"a room too few":            func(b []byte) []byte { le.PutUint32(b[20:], 1); return b },
 		"billions of rooms":         func(b []byte) []byte { le.PutUint32(b[20:], 1<<32-1); return b },
 		"indexes without end":       func(b []byte) []byte { le.PutUint32(b[rows+32:], 1<<32-1); return b },
-		"an index without rooms":    func(b []byte) []byte { le.PutUint32(b[rows+currentRow+4:], 0); return b },
+		"an index without rooms":    func(b []byte) []byte { le.PutUint32(b[rows+currentRowSize+4:], 0); return b },
 		"names that are no names":   func(b []byte) []byte { clear(b[pins+pinHeader : pins+pinHeader+8]); return b },
 		"names without end":         func(b []byte) []byte { le.PutUint32(b[pins+16:], 1<<31); return b },
-		"a header that is cut":      func(b []byte) []byte { return b[:currentHeader-8] },
-		"nothing behind the header": func(b []byte) []byte { return b[:currentHeader] },
+		"a header that is cut":      func(b []byte) []byte { return b[:currentHeaderSize-8] },
+		"nothing behind the header": func(b []byte) []byte { return b[:currentHeaderSize] },
 		"a byte too many":           func(b []byte) []byte { return append(b, 0) },
 		"no magic":                  func(b []byte) []byte { b[0]++; return b },
 	} {
@@ -75,7 +75,7 @@ func TestCurrentThatDoesNotFit(t *testing.T) {
 			t.Errorf("%s: %+v, %v", what, c, err)
 		}
 	}
-	for n := range currentHeader {
+	for n := range currentHeaderSize {
 		if c, _, err := parseCurrent(fullCurrent().encode()[:n]); c != nil || !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%d bytes: %+v, %v", n, c, err)
 		}

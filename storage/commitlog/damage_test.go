@@ -142,7 +142,7 @@ func TestDamagedHeaders(t *testing.T) {
 		at := make(map[uint64]int64)
 		for n := uint64(1); n <= 10; n++ {
 			appendUpTo(t, a, n, n)
-			at[n] = int64(a.at)
+			at[n] = int64(a.lastAt)
 		}
 		a.Close()
 		mustClose(t, l)

@@ -10,7 +10,7 @@
 // A room's entries are numbered without gaps. Until the room releases them they stay, over crashes
 // and restarts; after that they stay for Options.History, for Backward; then their segment is deleted,
 // the oldest first, by whoever releases or appends. A room that never releases keeps all segments
-// from its oldest entry on: Options.Pressure asks it to release, and Forget gives up a room that
+// from its oldest entry on: Options.RequestCheckpoint asks it to release, and Forget gives up a room that
 // cannot.
 //
 // Only the oldest segments are deleted, and never one in the middle, although an old one may be kept

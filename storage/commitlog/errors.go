@@ -46,10 +46,10 @@ func failure(what string, err error) error {
 	return fmt.Errorf("commitlog: %s: %w: %w", what, kind, err)
 }
 
-// unknown makes ErrIO of an error after which it is not known what is on the disk, whatever the
+// unknownOutcome makes ErrIO of an error after which it is not known what is on the disk, whatever the
 // error was: it does not match what means that a disk is full.
-func unknown(what string, err error) error {
-	return fmt.Errorf("commitlog: %s: %w: %w", what, ErrIO, segment.Undecided(err))
+func unknownOutcome(what string, err error) error {
+	return fmt.Errorf("commitlog: %s: %w: %w", what, ErrIO, segment.NotFull(err))
 }
 
 // unwritten adds ErrUnwritten.
@@ -66,14 +66,16 @@ func failureOrNil(what string, err error) error {
 // errShort: a file ended, or a read gave less than it should.
 var errShort = errors.New("less was read than there should be")
 
-// lost says which segment is missing.
-func lost(number uint64) error { return fmt.Errorf("commitlog: %w: %s", ErrLost, segment.Name(number)) }
+// errMissing says which segment is missing.
+func errMissing(number uint64) error {
+	return fmt.Errorf("commitlog: %w: %s", ErrLost, segment.Name(number))
+}
 
-// damagedRoom is the error of a room whose newest entries are damaged, and gone since.
-func damagedRoom(last uint64) error {
+// errRoomDamaged is the error of a room whose newest entries are damaged, and gone since.
+func errRoomDamaged(last uint64) error {
 	return fmt.Errorf("commitlog: %w: the room's entries up to %d were damaged", ErrCorrupt, last)
 }
 
 func misuse(what string) error { return fmt.Errorf("commitlog: %w: %s", ErrMisuse, what) }
 
-func closed() error { return fmt.Errorf("commitlog: %w", ErrClosed) }
+func errClosed() error { return fmt.Errorf("commitlog: %w", ErrClosed) }

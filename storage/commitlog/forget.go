@@ -10,18 +10,18 @@ import "github.com/denrooms/den/storage/commitlog/segment"
 func (l *Log) Forget(namespace, room string) {
 	name := segment.Identify(namespace, room, "").Name
 	l.mu.Lock()
-	look := l.forget(name)
+	look := l.forgetRoom(name)
 	l.mu.Unlock()
-	l.tidy(look)
+	l.maybeShrink(look)
 }
 
-// forget tells whether it is time to look for rooms that wait after a crash. mu is held.
-func (l *Log) forget(name string) (look bool) {
-	for _, r := range l.attached {
-		if r.who.Name == name {
+// forgetRoom tells whether it is time to look for rooms that wait after a crash. mu is held.
+func (l *Log) forgetRoom(name string) (look bool) {
+	for _, r := range l.rooms {
+		if r.id.Name == name {
 			return false
 		}
 	}
 	l.dropPins(name)
-	return l.crashed.settled(name, nil)
+	return l.recovery.markRecovered(name, nil)
 }

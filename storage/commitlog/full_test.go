@@ -19,13 +19,13 @@ import (
 func together(t *testing.T, l *Log, rooms []*Room, next uint64) []error {
 	t.Helper()
 	l.mu.Lock()
-	l.led = true // by the test, until all of them wait
+	l.hasLeader = true // by the test, until all of them wait
 	l.mu.Unlock()
 	errs := make([]error, len(rooms))
 	var wg sync.WaitGroup
 	for i, r := range rooms {
 		wg.Go(func() {
-			errs[i] = r.Append(Entry{Number: next, Seq: 10 * next, At: int64(next) * 1000, Payload: content(r.who.Room, next)})
+			errs[i] = r.Append(Entry{Number: next, Seq: 10 * next, At: int64(next) * 1000, Payload: content(r.id.Room, next)})
 		})
 		for waiting := 0; waiting <= i; {
 			l.mu.Lock()
@@ -35,7 +35,7 @@ func together(t *testing.T, l *Log, rooms []*Room, next uint64) []error {
 		}
 	}
 	l.mu.Lock()
-	l.pass()
+	l.handOver()
 	l.mu.Unlock()
 	wg.Wait()
 	return errs
@@ -103,7 +103,7 @@ func TestRefusedGroupStaysAway(t *testing.T) {
 			case errors.Is(err, ErrUnwritten):
 				certain++
 				if last != 3 {
-					t.Fatalf("seed %d: %s has entry %d, after %v", seed, r.who.Room, last, err)
+					t.Fatalf("seed %d: %s has entry %d, after %v", seed, r.id.Room, last, err)
 				}
 			default:
 				open++

@@ -13,5 +13,5 @@ func (r *Room) Last() uint64 {
 func (l *Log) Failed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.active.bad
+	return l.active.failed
 }

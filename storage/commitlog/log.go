@@ -20,39 +20,39 @@ import (
 // Log is the commit log of a node. Its methods, and those of its rooms, may be called from
 // any goroutine, where a method of Room says nothing else. It has no goroutine of its own.
 type Log struct {
-	o           Options // immutable
-	id          [16]byte
-	generation  uint64
-	unsynced    uint64 // the newest generation that was Relaxed and crashed; 0: none
-	mostFilters int64  // bytes
-	blank       []byte // zeros to write ahead
-	begun       int64  // where in the last segment Open began to read after a crash; 0: there was none
+	o            Options // immutable
+	id           [16]byte
+	generation   uint64
+	relaxedCrash uint64 // the newest generation that was Relaxed and crashed; 0: none
+	filterLimit  int64  // bytes
+	zeros        []byte // zeros to write ahead
+	readFrom     int64  // where in the last segment Open began to read after a crash; 0: there was none
 
 	// Owned by whoever leads, see turn.go.
 
-	out    segment.Writer
-	next   *active // begun, and not yet named by CURRENT
-	closed error   // what Close gave, once ended is set
+	writer   segment.Writer
+	pending  *active // begun, and not yet named by CURRENT
+	closeErr error   // what Close gave, once ended is set
 
 	syncs atomic.Uint64
 
-	mu       sync.Mutex // protects what follows
-	queue    []*waiter
-	group    []*waiter // belongs to the leader
-	led      bool
-	ended    bool
-	active   *active
-	segments []*logSegment // that are done, oldest first; replaced, never changed
-	attached map[segment.Key]*Room
-	pins     map[string][]pin // by Identity.Name, one for each epoch, as they were closed
-	crashed  recovery
-	unlisted map[uint64]error       // by segment: why rooms to recover cannot be listed, as the operator was told
-	nameless map[segment.Key]uint64 // rooms of crashed generations whose names cannot be read, and their newest numbers
-	filters  int64                  // bytes of filters in memory
-	pressed  []segment.Identity     // rooms to call Pressure for
-	clock    clock
-	quiet    int64 // no sweep before this, by the clock
-	stats    Stats
+	mu         sync.Mutex // protects what follows
+	queue      []*request
+	group      []*request // belongs to the leader
+	hasLeader  bool
+	closed     bool
+	active     *active
+	segments   []*logSegment // that are done, oldest first; replaced, never changed
+	rooms      map[segment.Key]*Room
+	pins       map[string][]pin // by Identity.Name, one for each epoch, as they were closed
+	recovery   recovery
+	unlisted   map[uint64]error       // by segment: why rooms to recover cannot be listed, as the operator was told
+	nameless   map[segment.Key]uint64 // rooms of crashed generations whose names cannot be read, and their newest numbers
+	filters    int64                  // bytes of filters in memory
+	backlog    []segment.Identity     // rooms to call RequestCheckpoint for
+	clock      clock
+	retryAfter int64 // no sweep before this, by the clock
+	stats      Stats
 }
 
 // Stats says what a log holds, and what it did since Open.
@@ -73,7 +73,7 @@ type Stats struct {
 	Rotations uint64 // segments begun
 	Indexes   uint64 // written into segments before their end
 	Failures  uint64 // groups that could not be written
-	Healed    uint64 // segments written anew after a failed sync
+	Rewritten uint64 // segments written anew after a failed sync
 }
 
 // Open opens the log in a directory, or makes one. What a crash has left is put in order: at
@@ -82,47 +82,47 @@ type Stats struct {
 // written is missing. ErrCorrupt: CURRENT is gone, and it cannot be told which log the segments are
 // of. ErrNewer, ErrOlder, ErrIO, ErrFull, ErrMisuse.
 func Open(o Options) (*Log, error) {
-	o, err := o.complete()
+	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, mostFilters: maxFilters, blank: make([]byte, firstZeros), attached: make(map[segment.Key]*Room), pins: make(map[string][]pin)}
+	l := &Log{o: o, filterLimit: maxFilters, zeros: make([]byte, firstPrealloc), rooms: make(map[segment.Key]*Room), pins: make(map[string][]pin)}
 	if _, err := o.FS.MakeDirs(o.Dir); err != nil {
 		return nil, failure("making the directory", err)
 	}
-	c, err := l.load()
+	c, err := l.loadCurrent()
 	if err != nil {
 		return nil, err
 	}
-	l.id, l.generation, l.segments, l.unsynced = c.id, c.generation+1, c.segments, c.unsynced
-	l.crashed.begin(c.crashed)
+	l.id, l.generation, l.segments, l.relaxedCrash = c.id, c.generation+1, c.segments, c.relaxedCrash
+	l.recovery.reset(c.crashed)
 	l.nameless = c.nameless
 	if c.active != 0 && c.relaxed {
-		l.unsynced = c.generation
+		l.relaxedCrash = c.generation
 	}
 	if c.active != 0 {
 		if err := l.recover(c); err != nil {
 			return nil, err
 		}
 	}
-	l.adoptPins(c.pins)
-	if !l.suspicious() {
-		l.crashed.begin(suspects{})
+	l.restorePins(c.pins)
+	if !l.hasUnrecovered() {
+		l.recovery.reset(crashRange{})
 	}
-	if l.active, err = l.create(c.next()); err != nil {
+	if l.active, err = l.createSegment(c.next()); err != nil {
 		return nil, err
 	}
-	begin, doomed := l.describe(l.segments, l.active.Number)
+	begin, doomed := l.nextCurrent(l.segments, l.active.Number)
 	if err := l.writeCurrent(begin); err != nil {
 		return nil, errors.Join(err, l.active.file.Close())
 	}
 	l.segments = begin.segments
-	l.discard(doomed)
+	l.removeObsolete(doomed)
 	return l, nil
 }
 
-// load reads CURRENT, or makes it, and compares it with the files that are there.
-func (l *Log) load() (*current, error) {
+// loadCurrent reads CURRENT, or makes it, and compares it with the files that are there.
+func (l *Log) loadCurrent() (*current, error) {
 	names, err := l.o.FS.Names(l.o.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, failure("listing the directory", err)
@@ -138,10 +138,10 @@ func (l *Log) load() (*current, error) {
 		return nil, err
 	}
 	if c == nil && len(have) == 0 {
-		return l.found()
+		return l.create()
 	}
 	if c != nil && err == nil {
-		err = l.outdated(c, have)
+		err = l.checkCurrentAge(c, have)
 	}
 	rebuilt := c == nil || err != nil
 	if rebuilt {
@@ -151,13 +151,13 @@ func (l *Log) load() (*current, error) {
 	}
 	l.id, l.clock = c.id, c.clock
 	if c.active != 0 && !have[c.active] {
-		return nil, lost(c.active)
+		return nil, errMissing(c.active)
 	}
 	for i, s := range c.segments {
-		if s.lost = !have[s.Number]; s.lost {
+		if s.missing = !have[s.Number]; s.missing {
 			l.o.Logger.Error("commit log: a file is missing, and rooms that need it will be refused", "file", segment.Name(s.Number))
-		} else if s.unread() {
-			if c.segments[i], err = l.adopt(s.Number, s.generation); err != nil {
+		} else if s.unscanned() {
+			if c.segments[i], err = l.reindex(s.Number, s.generation); err != nil {
 				return nil, err
 			}
 		}
@@ -170,16 +170,16 @@ func (l *Log) load() (*current, error) {
 	for n := c.first; n < c.next(); n++ {
 		delete(have, n)
 	}
-	l.clean(names, have)
+	l.removeLeftovers(names, have)
 	return c, nil
 }
 
-// clean removes what a deletion or a beginning that was cut short has left: temporary files, and
+// removeLeftovers removes what a deletion or a beginning that was cut short has left: temporary files, and
 // segments that are not needed. One of another log is no such thing; it gets out of the way.
-func (l *Log) clean(names []string, needless map[uint64]bool) {
+func (l *Log) removeLeftovers(names []string, unneeded map[uint64]bool) {
 	// A CURRENT that was renamed, and whose name could not be synced, may be another one after a power
 	// cut: what it does not name is deleted only when it is sure to stay.
-	if len(needless) > 0 {
+	if len(unneeded) > 0 {
 		if err := l.syncDir(); err != nil {
 			l.o.Logger.Warn("commit log: files that are not needed any more stay", "error", err)
 			return
@@ -187,12 +187,12 @@ func (l *Log) clean(names []string, needless map[uint64]bool) {
 	}
 	for _, name := range names {
 		n, ok := segment.ParseName(name)
-		if ok = ok && needless[n]; !ok && !strings.HasSuffix(name, ".tmp") {
+		if ok = ok && unneeded[n]; !ok && !strings.HasSuffix(name, ".tmp") {
 			continue
 		}
 		if ok {
-			if h, err := l.readHead(n); err == nil && h.ID != l.id {
-				l.setAside(n, h.ID)
+			if h, err := l.readHeader(n); err == nil && h.ID != l.id {
+				l.renameForeign(n, h.ID)
 				continue
 			}
 		}
@@ -202,8 +202,8 @@ func (l *Log) clean(names []string, needless map[uint64]bool) {
 	}
 }
 
-// setAside renames a segment of another log.
-func (l *Log) setAside(number uint64, id [16]byte) {
+// renameForeign renames a segment of another log.
+func (l *Log) renameForeign(number uint64, id [16]byte) {
 	name := fmt.Sprintf("%s.of-%x", segment.Name(number), id)
 	for _, err := l.o.FS.Size(filepath.Join(l.o.Dir, name)); err == nil; _, err = l.o.FS.Size(filepath.Join(l.o.Dir, name)) {
 		name += "-again"
@@ -216,11 +216,11 @@ func (l *Log) setAside(number uint64, id [16]byte) {
 	l.o.Logger.Warn("commit log: a file belongs to another log, and is renamed", "file", segment.Name(number), "to", name)
 }
 
-// found makes a new log. MakeDirs may have made the directory before, and have failed to make its name
+// create makes a new log. MakeDirs may have made the directory before, and have failed to make its name
 // durable.
-func (l *Log) found() (*current, error) {
+func (l *Log) create() (*current, error) {
 	if err := l.o.FS.SyncDir(filepath.Dir(l.o.Dir)); err != nil {
-		return nil, unknown("syncing the directory above", err)
+		return nil, unknownOutcome("syncing the directory above", err)
 	}
 	c := &current{clean: true, first: 1, floor: 1, nameless: make(map[segment.Key]uint64)}
 	c.clock.wall = l.o.Now().UnixMilli()
@@ -231,26 +231,26 @@ func (l *Log) found() (*current, error) {
 	return c, l.writeCurrent(c)
 }
 
-// adoptPins takes over what rooms had not released when the log was closed.
-func (l *Log) adoptPins(pins []pin) {
+// restorePins takes over what rooms had not released when the log was closed.
+func (l *Log) restorePins(pins []pin) {
 	for _, p := range pins {
-		if s := l.segment(p.segment); s != nil {
+		if s := l.sealedSegment(p.segment); s != nil {
 			s.pins++
-			l.pins[p.who.Name] = append(l.pins[p.who.Name], p)
+			l.pins[p.id.Name] = append(l.pins[p.id.Name], p)
 		}
 	}
 }
 
-// holder finds a segment, done or active. mu is held.
-func (l *Log) holder(number uint64) *logSegment {
+// segmentOrActive finds a segment, done or active. mu is held.
+func (l *Log) segmentOrActive(number uint64) *logSegment {
 	if number == l.active.Number {
 		return l.active.logSegment
 	}
-	return l.segment(number)
+	return l.sealedSegment(number)
 }
 
-// segment finds a segment that is done. mu is held.
-func (l *Log) segment(number uint64) *logSegment {
+// sealedSegment finds a segment that is done. mu is held.
+func (l *Log) sealedSegment(number uint64) *logSegment {
 	if i := number - l.firstDone(); i < uint64(len(l.segments)) {
 		return l.segments[i]
 	}
@@ -275,7 +275,7 @@ func (l *Log) first() uint64 {
 // floor is the number of the first segment that has unreleased entries, or may have. mu is held.
 func (l *Log) floor() uint64 {
 	for _, s := range l.segments {
-		if s.pins > 0 || l.crashed.has(s.Number) {
+		if s.pins > 0 || l.recovery.has(s.Number) {
 			return s.Number
 		}
 	}
@@ -296,27 +296,27 @@ func (l *Log) Generation() uint64 { return l.generation }
 func (l *Log) Crashed() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.crashed.generation
+	return l.recovery.generation
 }
 
 // RelaxedCrash is the newest generation that was Relaxed and did not end by Close; 0: none. The
 // log may lack entries of it and of those before it that rooms have, for they were not synced.
-func (l *Log) RelaxedCrash() uint64 { return l.unsynced }
+func (l *Log) RelaxedCrash() uint64 { return l.relaxedCrash }
 
 // Stats returns the counters.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
-	s.Segments, s.Rooms, s.Pinned, s.Syncs = len(l.segments)+1, len(l.attached), len(l.pins), l.syncs.Load()
+	s.Segments, s.Rooms, s.Pinned, s.Syncs = len(l.segments)+1, len(l.rooms), len(l.pins), l.syncs.Load()
 	s.Bytes, s.Filters = l.active.end, l.filters
 	pinned := false
 	for _, g := range l.segments {
 		s.Bytes += g.Size
-		if g.missing() {
+		if g.lost() {
 			s.Lost++
 		}
-		if pinned = pinned || g.pins > 0 || l.crashed.has(g.Number); pinned {
+		if pinned = pinned || g.pins > 0 || l.recovery.has(g.Number); pinned {
 			s.Unreleased += g.Size
 		}
 	}
@@ -330,31 +330,31 @@ func (l *Log) Stats() Stats {
 // before it are finished. Rooms give ErrClosed from then on. If it fails the next Open finds
 // a crash; another call gives the same again.
 func (l *Log) Close() error {
-	return l.turn(func() error {
-		if !l.ended {
-			l.closed = l.end()
+	return l.exclusively(func() error {
+		if !l.closed {
+			l.closeErr = l.writeCleanEnd()
 			l.active.close()
 			l.mu.Lock()
-			l.ended = true
+			l.closed = true
 			l.mu.Unlock()
 		}
-		return l.closed
+		return l.closeErr
 	})
 }
 
-// end seals the active segment and writes the last CURRENT.
-func (l *Log) end() error {
-	if err := l.finish(); err != nil {
+// writeCleanEnd seals the active segment and writes the last CURRENT.
+func (l *Log) writeCleanEnd() error {
+	if err := l.sealActive(); err != nil {
 		return err
 	}
-	l.lookForRecovered()
-	if l.next != nil {
-		l.next.close() // CURRENT may name it: it is a segment without entries then
+	l.checkRecovered()
+	if l.pending != nil {
+		l.pending.close() // CURRENT may name it: it is a segment without entries then
 	}
 	l.mu.Lock()
-	c, doomed := l.describe(append(slices.Clone(l.segments), l.active.logSegment), 0)
+	c, obsolete := l.nextCurrent(append(slices.Clone(l.segments), l.active.logSegment), 0)
 	c.clean = true
-	for _, r := range l.attached {
+	for _, r := range l.rooms {
 		l.keepPin(r)
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.pins)) {
@@ -364,19 +364,19 @@ func (l *Log) end() error {
 	if err := l.writeCurrent(c); err != nil {
 		return err
 	}
-	l.discard(doomed)
+	l.removeObsolete(obsolete)
 	return nil
 }
 
 // Sync makes all that was appended before it durable. With Durable it has nothing to do.
 func (l *Log) Sync() error {
-	return l.turn(func() error {
-		if l.ended {
-			return closed()
+	return l.exclusively(func() error {
+		if l.closed {
+			return errClosed()
 		}
 		a := l.active
-		if a.bad || a.done {
-			return l.advance()
+		if a.failed || a.sealed {
+			return l.rotate()
 		}
 		if a.synced == a.end {
 			return nil
@@ -390,19 +390,19 @@ func (l *Log) syncActive() error {
 	a := l.active
 	if err := l.sync(a.file); err != nil {
 		l.mu.Lock()
-		a.bad = true
+		a.failed = true
 		l.mu.Unlock()
 		l.o.Logger.Error("commit log: a sync failed", "file", segment.Name(a.Number), "error", err)
-		return unknown("syncing "+segment.Name(a.Number), err)
+		return unknownOutcome("syncing "+segment.Name(a.Number), err)
 	}
 	a.synced = a.end
 	return nil
 }
 
-// suspicious tells whether crashed generations may have left something.
-func (l *Log) suspicious() bool {
+// hasUnrecovered tells whether crashed generations may have left something.
+func (l *Log) hasUnrecovered() bool {
 	return slices.ContainsFunc(l.segments, func(s *logSegment) bool {
-		return l.crashed.has(s.Number) && (s.rooms() > 0 || s.missing() || s.holeEnd() > 0)
+		return l.recovery.has(s.Number) && (s.indexedRooms() > 0 || s.lost() || s.holeEnd() > 0)
 	})
 }
 

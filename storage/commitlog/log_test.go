@@ -167,7 +167,7 @@ func TestPressure(t *testing.T) {
 	o := testOptions(faultdisk.New(1), newClock())
 	o.MaxUnreleased = 16 << 10
 	rooms := map[string]*Room{}
-	o.Pressure = func(_, room string) {
+	o.RequestCheckpoint = func(_, room string) {
 		pressed = append(pressed, room)
 		rooms[room].Release(2) // it may call back
 	}
@@ -194,7 +194,7 @@ func TestPressureOnRoomsThatAreClosed(t *testing.T) {
 	var pressed []string
 	o := testOptions(faultdisk.New(1), newClock())
 	o.MaxUnreleased = 24 << 10
-	o.Pressure = func(namespace, room string) { pressed = append(pressed, namespace+"/"+room) }
+	o.RequestCheckpoint = func(namespace, room string) { pressed = append(pressed, namespace+"/"+room) }
 	l := mustOpen(t, o)
 	defer mustClose(t, l)
 	for _, who := range [][2]string{{"q", "a"}, {"p", "b"}, {"p", "a"}} {
@@ -213,17 +213,17 @@ func TestPressureOnRoomsThatAreClosed(t *testing.T) {
 	}
 	fills := mustRoom(t, l, "fills")
 	for n := uint64(1); len(pressed) == 0 && n < 1000; n++ {
-		if l.unreleased() > 20<<10 && len(l.attached) < 4 {
+		if l.unreleasedBytes() > 20<<10 && len(l.rooms) < 4 {
 			late := mustRoom(t, l, "late") // it holds nothing that is old
 			appendUpTo(t, late, 1, 1)
 		}
 		appendUpTo(t, fills, n, n)
 		fills.Release(n)
 	}
-	if got := strings.Join(pressed, " "); got != "p/a p/b q/a" || len(l.attached) != 4 {
-		t.Errorf("pressed: %s; %d rooms are open", got, len(l.attached))
+	if got := strings.Join(pressed, " "); got != "p/a p/b q/a" || len(l.rooms) != 4 {
+		t.Errorf("pressed: %s; %d rooms are open", got, len(l.rooms))
 	}
-	if unreleased := l.unreleased(); unreleased <= o.MaxUnreleased || unreleased > o.MaxUnreleased+8<<10 {
+	if unreleased := l.unreleasedBytes(); unreleased <= o.MaxUnreleased || unreleased > o.MaxUnreleased+8<<10 {
 		t.Errorf("with %d unreleased bytes, and %d are allowed", unreleased, o.MaxUnreleased)
 	}
 }
@@ -242,7 +242,7 @@ func TestGroupSize(t *testing.T) {
 	} {
 		l := new(Log)
 		for _, size := range c.sizes {
-			w := &waiter{room: room, size: size}
+			w := &request{room: room, size: size}
 			if size < 0 {
 				w.room = nil
 			}
@@ -266,9 +266,9 @@ func TestClosed(t *testing.T) {
 	wantError(t, "a room that is closed", b.Append(Entry{Number: 4}), ErrClosed)
 	_, _, err := b.Range()
 	wantError(t, "the range of a room that is closed", err, ErrClosed)
-	a.busy = true // as while somebody else appends
+	a.appending = true // as while somebody else appends
 	wantError(t, "two at once", a.Append(Entry{Number: 4}), ErrMisuse)
-	a.busy = false
+	a.appending = false
 	mustClose(t, l)
 	wantError(t, "Append", a.Append(Entry{Number: 4}), ErrClosed)
 	wantError(t, "Sync", l.Sync(), ErrClosed)

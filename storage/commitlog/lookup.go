@@ -16,24 +16,24 @@ import (
 // lookup finds a room in a segment that is done. One that was deleted holds nothing. When it
 // is found f is the segment, which the caller closes.
 func (l *Log) lookup(s *logSegment, k segment.Key) (p segment.Place, f vfs.File, err error) {
-	if v := s.survey.Load(); v != nil {
-		return l.lookupSurvey(s, v, k)
+	if v := s.fullScan.Load(); v != nil {
+		return l.lookupFullScan(s, v, k)
 	}
 	if p, f, err = l.lookupIndexes(s, k); err == nil || errors.Is(err, ErrLost) {
 		return p, f, err
 	}
-	v, err := l.surveyed(s) // a part of an index that cannot be read is not needed either
+	v, err := l.loadFullScan(s) // a part of an index that cannot be read is not needed either
 	if err != nil {
 		return segment.Place{}, nil, err
 	}
-	return l.lookupSurvey(s, v, k)
+	return l.lookupFullScan(s, v, k)
 }
 
 // lookupIndexes is lookup by the segment's indexes.
 func (l *Log) lookupIndexes(s *logSegment, k segment.Key) (p segment.Place, f vfs.File, err error) {
 	for _, x := range slices.Backward(s.indexes) {
-		keep := x.filter.Load()
-		if keep != nil && !keep.Has(k) {
+		filter := x.filter.Load()
+		if filter != nil && !filter.Has(k) {
 			continue
 		}
 		if f == nil {
@@ -41,7 +41,7 @@ func (l *Log) lookupIndexes(s *logSegment, k segment.Key) (p segment.Place, f vf
 				return segment.Place{}, nil, err
 			}
 		}
-		if keep == nil && !l.loadFilter(s, x, f).Has(k) {
+		if filter == nil && !l.loadFilter(s, x, f).Has(k) {
 			continue
 		}
 		p, found, err := s.Find(f, &x.Index, k)
@@ -73,7 +73,7 @@ func (l *Log) openSegment(number uint64) (vfs.File, error) {
 	if number < l.first() {
 		return nil, nil
 	}
-	return nil, lost(number)
+	return nil, errMissing(number)
 }
 
 // eachRoom calls do for the rooms of a segment from a cursor on, until it returns false. It goes
@@ -82,8 +82,8 @@ func (l *Log) eachRoom(s *logSegment, f vfs.File, from cursor, do func(at cursor
 	for at := from; at.index < len(s.indexes); at.index, at.block = at.index+1, 0 {
 		for x := s.indexes[at.index]; at.block < x.Blocks(); at.block++ {
 			rooms, err := s.Block(f, &x.Index, at.block)
-			if err != nil || s.survey.Load() != nil {
-				return l.eachSurveyed(s, at, do)
+			if err != nil || s.fullScan.Load() != nil {
+				return l.eachInFullScan(s, at, do)
 			}
 			for p := range rooms {
 				more, err := do(at, &p)
@@ -102,44 +102,44 @@ func (l *Log) eachRoom(s *logSegment, f vfs.File, from cursor, do func(at cursor
 func (l *Log) loadFilter(s *logSegment, x *index, f vfs.File) segment.Filter {
 	size := x.FilterSize()
 	l.mu.Lock()
-	fits := l.filters+int64(size) <= l.mostFilters
+	fits := l.filters+int64(size) <= l.filterLimit
 	l.mu.Unlock()
 	if !fits {
 		return nil
 	}
-	keep := s.Filter(f, &x.Index)
-	if keep == nil {
+	filter := s.Filter(f, &x.Index)
+	if filter == nil {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.segment(s.Number) == s && x.filter.Load() == nil && l.filters+int64(size) <= l.mostFilters {
+	if l.sealedSegment(s.Number) == s && x.filter.Load() == nil && l.filters+int64(size) <= l.filterLimit {
 		l.filters += int64(size)
-		x.filter.Store(&keep)
+		x.filter.Store(&filter)
 	}
-	return keep
+	return filter
 }
 
-// keepFilter takes in the filter of a segment that was just sealed; those of the oldest go
+// addFilter takes in the filter of a segment that was just sealed; those of the oldest go
 // for it. mu is held.
-func (l *Log) keepFilter(x *index, keep segment.Filter) {
+func (l *Log) addFilter(x *index, filter segment.Filter) {
 	for _, s := range l.segments {
-		if l.filters+int64(len(keep)) <= l.mostFilters {
+		if l.filters+int64(len(filter)) <= l.filterLimit {
 			break
 		}
 		l.dropFilters(s)
 	}
-	if l.filters+int64(len(keep)) <= l.mostFilters {
-		l.filters += int64(len(keep))
-		x.filter.Store(&keep)
+	if l.filters+int64(len(filter)) <= l.filterLimit {
+		l.filters += int64(len(filter))
+		x.filter.Store(&filter)
 	}
 }
 
 // dropFilters forgets a segment's filters. mu is held.
 func (l *Log) dropFilters(s *logSegment) {
 	for _, x := range s.indexes {
-		if keep := x.filter.Swap(nil); keep != nil {
-			l.filters -= int64(len(*keep))
+		if filter := x.filter.Swap(nil); filter != nil {
+			l.filters -= int64(len(*filter))
 		}
 	}
 }

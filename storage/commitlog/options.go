@@ -40,14 +40,14 @@ const (
 	maxSegmentBytes = 1 << 30
 	maxSegmentEnd   = 1<<32 - 1 // more than any file of the log has
 	manySegments    = 512       // with so many the files become larger, by the default's size for each such number
-	mostGrowth      = 4         // up to so many times the default
+	maxGrowth       = 4         // up to so many times the default
 	groupBytes      = 16 << 20  // a group has no more payload, if it has more than one entry
-	zerosLeft       = 64 << 10  // a sealed segment may have so many zeros behind its end
-	firstZeros      = 64 << 10  // a new segment is filled with so many zeros ahead, later twice as many, …
-	mostZeros       = 1 << 20   // … up to this
+	maxSealedZeros  = 64 << 10  // a sealed segment may have so many zeros behind its end
+	firstPrealloc   = 64 << 10  // a new segment is filled with so many zeros ahead, later twice as many, …
+	maxPrealloc     = 1 << 20   // … up to this
 	shrinkAbove     = 64 << 10  // an active segment without unreleased entries is left if it is larger
 	maxFilters      = 32 << 20  // bytes of filters in memory
-	sweepPause      = time.Second
+	shrinkRetry     = time.Second
 )
 
 // Options of a log. Only FS and Dir have to be set.
@@ -68,11 +68,11 @@ type Options struct {
 	// History is how long released entries are kept for Backward. 0: they go at once.
 	History time.Duration
 	// MaxUnreleased: when the segments from the oldest unreleased entry on have more bytes,
-	// Pressure is called for the rooms that hold them. 0 means DefaultMaxUnreleased.
+	// RequestCheckpoint is called for the rooms that hold them. 0 means DefaultMaxUnreleased.
 	MaxUnreleased int64
-	// Pressure asks a room to checkpoint, Release and, if it sleeps, wake for it. It is called
+	// RequestCheckpoint asks a room to checkpoint, Release and, if it sleeps, wake for it. It is called
 	// by goroutines that append, without locks, once for a room and segment begun. May be nil.
-	Pressure func(namespace, room string)
+	RequestCheckpoint func(namespace, room string)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Random is what the log's ID is made of; nil means crypto/rand.
@@ -81,7 +81,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-func (o Options) complete() (Options, error) {
+func (o Options) withDefaults() (Options, error) {
 	if o.FS == nil {
 		o.FS = vfs.Host()
 	}
@@ -114,5 +114,5 @@ func (o Options) segmentBytes(segments int) int64 {
 	if o.SegmentBytes != 0 {
 		return o.SegmentBytes
 	}
-	return DefaultSegmentBytes * int64(min(1+segments/manySegments, mostGrowth))
+	return DefaultSegmentBytes * int64(min(1+segments/manySegments, maxGrowth))
 }

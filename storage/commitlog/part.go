@@ -17,17 +17,17 @@ import "github.com/denrooms/den/storage/commitlog/segment"
 // begins that the group is in.
 func (l *Log) startGroup() (chain uint32, part int64, err error) {
 	a := l.active
-	if a.end-a.part < l.o.IndexBytes || len(a.touched) == 0 {
-		return a.chain, a.part, nil
+	if a.end-a.indexedTo < l.o.IndexBytes || len(a.unindexed) == 0 {
+		return a.chain, a.indexedTo, nil
 	}
 	if a.synced < a.end { // a log that is Relaxed
 		if err := l.syncActive(); err != nil {
 			return 0, 0, err
 		}
 	}
-	rec := segment.Record{Chain: a.chain, Synced: uint32(a.synced), Previous: a.indexed}
-	l.out.PutIndex(a.Salt, &rec, a.touched)
-	return rec.CRC, l.out.End(), nil
+	rec := segment.Record{Chain: a.chain, Synced: uint32(a.synced), Previous: a.indexAt}
+	l.writer.PutIndex(a.Salt, &rec, a.unindexed)
+	return rec.CRC, l.writer.End(), nil
 }
 
 // writeHint says where the index that begins the group is. Where that fails the next start
@@ -42,7 +42,7 @@ func (l *Log) endPart(at, part int64) {
 	a := l.active
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.indexed, a.part, a.touched = uint32(at), part, a.touched[:0]
+	a.indexAt, a.indexedTo, a.unindexed = uint32(at), part, a.unindexed[:0]
 	a.hints++
 	l.stats.Indexes++
 }

@@ -20,7 +20,7 @@ func parted(t testing.TB) (d *faultdisk.Disk, o Options, indexes []uint32) {
 	appendUpTo(t, older, 1, 3)
 	for n := uint64(1); n <= 40; n++ {
 		appendUpTo(t, both, n, n)
-		if at := l.active.indexed; at != 0 && (len(indexes) == 0 || indexes[len(indexes)-1] != at) {
+		if at := l.active.indexAt; at != 0 && (len(indexes) == 0 || indexes[len(indexes)-1] != at) {
 			indexes = append(indexes, at)
 		}
 	}
@@ -28,7 +28,7 @@ func parted(t testing.TB) (d *faultdisk.Disk, o Options, indexes []uint32) {
 		t.Fatalf("indexes: %v", indexes)
 	}
 	appendUpTo(t, mustRoom(t, l, "new"), 1, 2)
-	if l.active.indexed != indexes[len(indexes)-1] {
+	if l.active.indexAt != indexes[len(indexes)-1] {
 		t.Fatal("there is an index more")
 	}
 	d.Kill()
@@ -64,8 +64,8 @@ func mustHaveParted(t *testing.T, o Options) *Log {
 func TestOpenBeginsAtTheNewestIndex(t *testing.T) {
 	_, o, indexes := parted(t)
 	l := mustHaveParted(t, o)
-	if newest := int64(indexes[len(indexes)-1]); l.begun != newest {
-		t.Errorf("it began at %d, the indexes are at %v", l.begun, indexes)
+	if newest := int64(indexes[len(indexes)-1]); l.readFrom != newest {
+		t.Errorf("it began at %d, the indexes are at %v", l.readFrom, indexes)
 	}
 	r := mustRoom(t, l, "both")
 	appendUpTo(t, r, 41, 60)
@@ -121,8 +121,8 @@ func TestIndexesThatAreNotBelieved(t *testing.T) {
 		c := d.Clone(1)
 		o.FS = c.FS("")
 		l := mustHaveParted(t, o)
-		if l.begun != int64(tc.begun) {
-			t.Errorf("%s: it began at %d instead of %d", what, l.begun, tc.begun)
+		if l.readFrom != int64(tc.begun) {
+			t.Errorf("%s: it began at %d instead of %d", what, l.readFrom, tc.begun)
 		}
 		mustClose(t, l)
 	}
@@ -168,8 +168,8 @@ func TestCutInsideAnIndex(t *testing.T) {
 		c.Write(name, b)
 		o.FS = c.FS("")
 		l := mustOpen(t, o)
-		if l.begun != before {
-			t.Fatalf("cut at %d: it began at %d, not %d", n, l.begun, before)
+		if l.readFrom != before {
+			t.Fatalf("cut at %d: it began at %d, not %d", n, l.readFrom, before)
 		}
 		wantReplay(t, mustRoom(t, l, "old"), 0, 3)
 		wantReplay(t, mustRoom(t, l, "both"), 0, last)
@@ -205,8 +205,8 @@ func TestDamageInAnEarlierPart(t *testing.T) {
 		}
 		o.FS = c.FS("")
 		l := mustOpen(t, o)
-		if all := at == int64(indexes[0])+20; all != (l.begun == segment.Start) {
-			t.Errorf("it began at %d", l.begun)
+		if all := at == int64(indexes[0])+20; all != (l.readFrom == segment.Start) {
+			t.Errorf("it began at %d", l.readFrom)
 		}
 		for name, last := range map[string]uint64{"old": 3, "both": 40, "new": 2} {
 			r := mustRoom(t, l, name)
@@ -244,7 +244,7 @@ func TestRelaxedIndexes(t *testing.T) {
 			t.Fatal(err)
 		}
 		l = mustOpen(t, o)
-		if l.begun > segment.Start {
+		if l.readFrom > segment.Start {
 			began++
 		}
 		a = mustRoom(t, l, "a")

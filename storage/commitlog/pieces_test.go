@@ -98,7 +98,7 @@ func TestLargeEntryFails(t *testing.T) {
 			l := mustOpen(t, o)
 			a := mustRoom(t, l, "a")
 			appendUpTo(t, a, 1, 5)
-			l.active.zeros, l.active.full = 0, 0 // the writes that are counted are the entry's
+			l.active.nextAlloc, l.active.limit = 0, 0 // the writes that are counted are the entry's
 			d.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: errno, After: after, Suffix: segmentSuffix})
 			if err := a.Append(Entry{Number: 6, Payload: []byte("x")}, pieces...); err == nil {
 				t.Fatalf("write %d did not fail", after)

@@ -266,7 +266,7 @@ func (h *history) fault() {
 // restart closes the log as well as it can, and opens it again.
 func (h *history) restart() {
 	s := h.log.Stats()
-	h.seen.heals += int(s.Healed)
+	h.seen.heals += int(s.Rewritten)
 	h.seen.indexes += int(s.Indexes)
 	err := h.log.Close()
 	h.note("closed: %v", err)
@@ -300,9 +300,9 @@ func (h *history) open() {
 		torn := h.tornIndexes()
 		var err error
 		if h.log, err = Open(h.o); err == nil {
-			h.note("open: generation %d, crashed %d, relaxed %d, from %d, torn %d", h.log.Generation(), h.log.Crashed(), h.log.RelaxedCrash(), h.log.begun, torn)
+			h.note("open: generation %d, crashed %d, relaxed %d, from %d, torn %d", h.log.Generation(), h.log.Crashed(), h.log.RelaxedCrash(), h.log.readFrom, torn)
 			h.seen.torn += torn
-			if h.log.begun > segment.Start {
+			if h.log.readFrom > segment.Start {
 				h.seen.skipped++
 			}
 			if h.o.Durability == Relaxed {

@@ -16,9 +16,9 @@ type run struct {
 	segment.Place
 }
 
-// walk goes through a room's runs, from the newest to the oldest, as long as they follow
+// runWalk goes through a room's runs, from the newest to the oldest, as long as they follow
 // each other.
-type walk struct {
+type runWalk struct {
 	r        *Room
 	segments []*logSegment
 	newest   *run   // in the active segment
@@ -26,26 +26,26 @@ type walk struct {
 	failed   error  // why there is nothing before it
 }
 
-// walk begins at the newest run.
-func (r *Room) walk() (*walk, error) {
-	if err := r.log.heal(); err != nil {
+// walkRuns begins at the newest run.
+func (r *Room) walkRuns() (*runWalk, error) {
+	if err := r.log.replaceFailed(); err != nil {
 		return nil, err
 	}
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r.closed || l.ended {
-		return nil, closed()
+	if r.closed || l.closed {
+		return nil, errClosed()
 	}
-	if r.in == nil && r.unsure != nil {
-		return nil, r.unsure
+	if r.lastIn == nil && r.lost != nil {
+		return nil, r.lost
 	}
-	w := &walk{r: r}
-	if p := l.active.index.Of[r.who.Key]; p != nil {
+	w := &runWalk{r: r}
+	if p := l.active.index.Of[r.id.Key]; p != nil {
 		w.newest = &run{in: l.active.logSegment, Place: *p}
 	}
 	for _, s := range l.segments {
-		if r.in != nil && s.Number <= r.in.Number {
+		if r.lastIn != nil && s.Number <= r.lastIn.Number {
 			w.segments = append(w.segments, s)
 		}
 	}
@@ -53,18 +53,18 @@ func (r *Room) walk() (*walk, error) {
 }
 
 // next gives the next run, ok is false behind the last.
-func (w *walk) next() (next run, ok bool, err error) {
+func (w *runWalk) next() (next run, ok bool, err error) {
 	if w.newest != nil {
 		next, w.newest = *w.newest, nil
-		return w.take(next), true, nil
+		return w.advance(next), true, nil
 	}
 	var hole error
 	for w.failed == nil && w.oldest != 1 && len(w.segments) > 0 {
 		s := w.segments[len(w.segments)-1]
 		w.segments = w.segments[:len(w.segments)-1]
-		if s.lost {
-			if s.missing() { // what comes before w.oldest may have been there
-				hole = cmp.Or(hole, s.needed())
+		if s.missing {
+			if s.lost() { // what comes before w.oldest may have been there
+				hole = cmp.Or(hole, s.lostError())
 			}
 			continue
 		}
@@ -73,10 +73,10 @@ func (w *walk) next() (next run, ok bool, err error) {
 			return run{}, false, err
 		}
 		if found && (w.oldest == 0 || next.Last+1 == w.oldest) {
-			return w.take(next), true, nil
+			return w.advance(next), true, nil
 		}
 		if int64(next.At) < s.holeEnd() { // or there
-			hole = cmp.Or(hole, s.needed())
+			hole = cmp.Or(hole, s.lostError())
 		}
 		if found {
 			break
@@ -86,8 +86,8 @@ func (w *walk) next() (next run, ok bool, err error) {
 	return run{}, false, w.failed
 }
 
-// take goes on before a run.
-func (w *walk) take(n run) run {
+// advance goes on before a run.
+func (w *runWalk) advance(n run) run {
 	w.oldest = n.First
 	if n.Starts {
 		w.segments = nil
@@ -96,13 +96,13 @@ func (w *walk) take(n run) run {
 }
 
 // find finds the room in a segment that is done.
-func (w *walk) find(s *logSegment) (run, bool, error) {
-	p, f, err := w.r.log.lookup(s, w.r.who.Key)
+func (w *runWalk) find(s *logSegment) (run, bool, error) {
+	p, f, err := w.r.log.lookup(s, w.r.id.Key)
 	if f == nil || err != nil {
 		return run{}, false, err
 	}
 	defer f.Close()
-	failed, err := s.Reader(f).FindRun(&p)
+	failed, err := s.Reader(f).FindRunStart(&p)
 	w.failed = failed
 	return run{in: s, Place: p}, err == nil, err
 }
@@ -111,7 +111,7 @@ func (w *walk) find(s *logSegment) (run, bool, error) {
 // Where a file of the log is missing, or damaged, it begins behind that, if it has anything behind
 // it. Whether the entries themselves are damaged is not looked for. The errors are those of Replay.
 func (r *Room) Range() (first, last uint64, err error) {
-	w, err := r.walk()
+	w, err := r.walkRuns()
 	if err != nil {
 		return 0, 0, err
 	}
@@ -136,7 +136,7 @@ func (r *Room) Range() (first, last uint64, err error) {
 // appended. ErrLost: a file with some of them is missing, or may have had some; or it is not known
 // whose entries were damaged that it had. ErrIO, ErrClosed.
 func (r *Room) Replay(after uint64, fn func(Entry) error) error {
-	w, err := r.walk()
+	w, err := r.walkRuns()
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 // replayRun replays what one segment holds above after. chain is the checksum of the entry
 // before, 0 if it was not read.
 func (r *Room) replayRun(s *segment.Reader, n *run, after uint64, chain uint32, fn func(Entry) error) (uint32, error) {
-	f, err := r.read(n, s)
+	f, err := r.openRun(n, s)
 	if err != nil {
 		return 0, err
 	}
@@ -191,7 +191,7 @@ func entryOf(r *segment.Record, payload []byte) Entry {
 // until fn says that it wants no more. Payload is valid until fn returns. Others may append
 // meanwhile; what they append is not seen. Errors as Replay, without ErrGap.
 func (r *Room) Backward(fn func(Entry) (more bool, err error)) error {
-	w, err := r.walk()
+	w, err := r.walkRuns()
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (r *Room) Backward(fn func(Entry) (more bool, err error)) error {
 
 // backwardRun goes through one segment.
 func (r *Room) backwardRun(s *segment.Reader, n *run, fn func(Entry) (bool, error)) (chain uint32, more bool, err error) {
-	f, err := r.read(n, s)
+	f, err := r.openRun(n, s)
 	if f == nil || err != nil {
 		return 0, false, err
 	}
@@ -222,12 +222,12 @@ func (r *Room) backwardRun(s *segment.Reader, n *run, fn func(Entry) (bool, erro
 	return s.Backward(&n.Place, func(rec *segment.Record, payload []byte) (bool, error) { return fn(entryOf(rec, payload)) })
 }
 
-// read opens a run's segment; nil if it was deleted.
-func (r *Room) read(n *run, s *segment.Reader) (vfs.File, error) {
+// openRun opens a run's segment; nil if it was deleted.
+func (r *Room) openRun(n *run, s *segment.Reader) (vfs.File, error) {
 	f, err := r.log.openSegment(n.in.Number)
 	if f == nil || err != nil {
 		return nil, err
 	}
-	s.Reset(f, &n.in.File, r.log.noticed)
+	s.Reset(f, &n.in.File, r.log.logFlip)
 	return f, nil
 }

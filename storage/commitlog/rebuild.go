@@ -17,9 +17,9 @@ import (
 	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
-// readHead reads the header of a segment, whatever log it is of. ErrCorrupt: it is damaged in more
+// readHeader reads the header of a segment, whatever log it is of. ErrCorrupt: it is damaged in more
 // than one bit.
-func (l *Log) readHead(number uint64) (h segment.Header, err error) {
+func (l *Log) readHeader(number uint64) (h segment.Header, err error) {
 	f, err := l.o.FS.Open(l.path(number), os.O_RDONLY)
 	if err != nil {
 		return h, failure("opening "+segment.Name(number), err)
@@ -28,14 +28,14 @@ func (l *Log) readHead(number uint64) (h segment.Header, err error) {
 	return segment.ReadHeader(f, number)
 }
 
-// outdated is the error of a CURRENT that is older than the segments, because somebody has put it
+// checkCurrentAge is the error of a CURRENT that is older than the segments, because somebody has put it
 // there: a segment that comes behind all that it names has entries.
-func (l *Log) outdated(c *current, have map[uint64]bool) error {
+func (l *Log) checkCurrentAge(c *current, have map[uint64]bool) error {
 	for n := range have {
 		if n < c.next() {
 			continue
 		}
-		h, err := l.readHead(n)
+		h, err := l.readHeader(n)
 		if errors.Is(err, ErrIO) {
 			return err
 		}
@@ -57,23 +57,23 @@ func (l *Log) outdated(c *current, have map[uint64]bool) error {
 	return nil
 }
 
-// remains are the segments that there are.
-type remains struct {
+// segmentHeaders are the segments that there are.
+type segmentHeaders struct {
 	id      [16]byte
 	numbers []uint64                  // of this log's, sorted
-	heads   map[uint64]segment.Header // of them, but for those that are damaged
+	headers map[uint64]segment.Header // of them, but for those that are damaged
 	newest  segment.Header            // the last of these
 	foreign []segment.Header          // of other logs'
-	top     uint64                    // the highest number; it is not among numbers if the file was begun only
+	highest uint64                    // the highest number; it is not among numbers if the file was begun only
 }
 
-// lookAround reads the headers of all segments. b is what is left of CURRENT. ErrCorrupt: no file says
+// readHeaders reads the headers of all segments. b is what is left of CURRENT. ErrCorrupt: no file says
 // which log it is of.
-func (l *Log) lookAround(numbers []uint64, b []byte) (*remains, error) {
+func (l *Log) readHeaders(numbers []uint64, b []byte) (*segmentHeaders, error) {
 	slices.Sort(numbers)
-	all, m := make(map[uint64]segment.Header), &remains{heads: make(map[uint64]segment.Header)}
+	all, found := make(map[uint64]segment.Header), &segmentHeaders{headers: make(map[uint64]segment.Header)}
 	for _, n := range numbers {
-		h, err := l.readHead(n)
+		h, err := l.readHeader(n)
 		switch {
 		case err == nil:
 			all[n] = h
@@ -82,30 +82,30 @@ func (l *Log) lookAround(numbers []uint64, b []byte) (*remains, error) {
 		}
 	}
 	var ok bool
-	if m.id, ok = whoseLog(all, b); !ok {
+	if found.id, ok = chooseLogID(all, b); !ok {
 		return nil, fmt.Errorf("commitlog: %w: %s is gone or damaged, and no file says which log it is of", ErrCorrupt, filepath.Join(l.o.Dir, currentName))
 	}
 	for _, n := range numbers {
 		h, readable := all[n]
 		switch {
-		case readable && h.ID != m.id:
-			m.foreign = append(m.foreign, h)
+		case readable && h.ID != found.id:
+			found.foreign = append(found.foreign, h)
 			continue
 		case readable:
-			m.heads[n], m.newest = h, h
+			found.headers[n], found.newest = h, h
 		}
-		m.numbers, m.top = append(m.numbers, n), n
+		found.numbers, found.highest = append(found.numbers, n), n
 	}
-	for last := len(m.numbers) - 1; last >= 0 && l.begunOnly(m.numbers[last], m.heads); last-- {
-		m.numbers = m.numbers[:last]
+	for last := len(found.numbers) - 1; last >= 0 && l.unfinished(found.numbers[last], found.headers); last-- {
+		found.numbers = found.numbers[:last]
 	}
-	m.numbers = slices.DeleteFunc(m.numbers, func(n uint64) bool { return n < m.newest.First }) // deleted, and there again
-	return m, nil
+	found.numbers = slices.DeleteFunc(found.numbers, func(n uint64) bool { return n < found.newest.First }) // deleted, and there again
+	return found, nil
 }
 
-// begunOnly tells whether a segment is what is left of a beginning that was cut short: its header or
+// unfinished tells whether a segment is what is left of a beginning that was cut short: its header or
 // the space up to the first record is not whole, and nothing lies behind that.
-func (l *Log) begunOnly(number uint64, heads map[uint64]segment.Header) bool {
+func (l *Log) unfinished(number uint64, heads map[uint64]segment.Header) bool {
 	size, err := l.o.FS.Size(l.path(number))
 	if _, ok := heads[number]; err != nil || ok && size >= segment.Start {
 		return false
@@ -115,50 +115,50 @@ func (l *Log) begunOnly(number uint64, heads map[uint64]segment.Header) bool {
 		return false
 	}
 	defer f.Close()
-	zeros, err := segment.Blank(f, number, size)
+	zeros, err := segment.OnlyZeros(f, number, size)
 	return zeros && err == nil
 }
 
 // rebuild makes what CURRENT would say of the segments that there are. b is what is left of it, and
 // why is what is wrong with it, nil if it is gone.
 func (l *Log) rebuild(have map[uint64]bool, b []byte, why error) (*current, error) {
-	m, err := l.lookAround(slices.Collect(maps.Keys(have)), b)
+	m, err := l.readHeaders(slices.Collect(maps.Keys(have)), b)
 	if err != nil {
 		return nil, err
 	}
 	for _, h := range m.foreign {
-		l.setAside(h.Number, h.ID)
+		l.renameForeign(h.Number, h.ID)
 		delete(have, h.Number)
 	}
-	c := &current{id: m.id, first: m.top, floor: m.top, nameless: make(map[segment.Key]uint64)}
+	c := &current{id: m.id, first: m.highest, floor: m.highest, nameless: make(map[segment.Key]uint64)}
 	c.clock.wall = l.o.Now().UnixMilli()
-	for _, h := range m.heads {
-		c.unsynced = max(c.unsynced, h.Unsynced)
+	for _, h := range m.headers {
+		c.relaxedCrash = max(c.relaxedCrash, h.Unsynced)
 		if h.Relaxed {
-			c.unsynced = max(c.unsynced, h.Generation)
+			c.relaxedCrash = max(c.relaxedCrash, h.Generation)
 		}
 	}
 	// Each generation begins one segment at least.
-	c.generation = m.newest.Generation + m.top - m.newest.Number
+	c.generation = m.newest.Generation + m.highest - m.newest.Number
 	if n := len(m.numbers); n > 0 {
 		c.first = m.numbers[0]
 		c.floor = min(max(c.first, m.newest.Floor), m.numbers[n-1])
-		c.crashed = suspects{generation: c.generation, from: c.floor, through: m.numbers[n-1]}
+		c.crashed = crashRange{generation: c.generation, from: c.floor, through: m.numbers[n-1]}
 	}
 	for n, before := c.first, uint64(1); n <= c.crashed.through; n++ {
-		if h, ok := m.heads[n]; ok {
+		if h, ok := m.headers[n]; ok {
 			before = h.Generation
 		}
-		c.segments = append(c.segments, unreadSegment(n, before))
+		c.segments = append(c.segments, unscannedSegment(n, before))
 	}
 	l.o.Logger.Error("commit log: a file is gone or damaged, and was made again from the segments; every room is looked at",
-		"file", filepath.Join(l.o.Dir, currentName), "segments", len(c.segments), "why", cmp.Or(why, errNone))
+		"file", filepath.Join(l.o.Dir, currentName), "segments", len(c.segments), "why", cmp.Or(why, errNoCurrent))
 	return c, nil
 }
 
-// whoseLog finds out which log is meant: what is left of CURRENT may say it; else it is that of
+// chooseLogID finds out which log is meant: what is left of CURRENT may say it; else it is that of
 // most of the files, and of these the one that was written last.
-func whoseLog(heads map[uint64]segment.Header, b []byte) (id [16]byte, ok bool) {
+func chooseLogID(heads map[uint64]segment.Header, b []byte) (id [16]byte, ok bool) {
 	files, newest := make(map[[16]byte]int), make(map[[16]byte]int64)
 	for _, h := range heads {
 		files[h.ID]++
@@ -177,17 +177,17 @@ func whoseLog(heads map[uint64]segment.Header, b []byte) (id [16]byte, ok bool) 
 	return id, len(files) > 0
 }
 
-// unreadSegment stands for one that CURRENT tells nothing of.
-func unreadSegment(number, generation uint64) *logSegment {
+// unscannedSegment stands for one that CURRENT tells nothing of.
+func unscannedSegment(number, generation uint64) *logSegment {
 	return &logSegment{File: segment.File{Number: number}, generation: generation, hole: maxSegmentEnd}
 }
 
-// unread tells that nothing was read of a segment so far: it was missing when CURRENT was made
+// unscanned tells that nothing was read of a segment so far: it was missing when CURRENT was made
 // again.
-func (s *logSegment) unread() bool { return s.tail == 0 }
+func (s *logSegment) unscanned() bool { return s.tail == 0 }
 
-// adopt reads all of a segment, and ends it with an index.
-func (l *Log) adopt(number, generation uint64) (*logSegment, error) {
+// reindex reads all of a segment, and ends it with an index.
+func (l *Log) reindex(number, generation uint64) (*logSegment, error) {
 	name := segment.Name(number)
 	size, err := l.o.FS.Size(l.path(number))
 	if err != nil {
@@ -198,12 +198,12 @@ func (l *Log) adopt(number, generation uint64) (*logSegment, error) {
 		return nil, failure("opening "+name, err)
 	}
 	defer f.Close()
-	g := &logSegment{File: segment.File{Number: number, Size: size}, newest: l.now(), generation: generation}
-	begin, err := segment.ReadBegin(f, number, min(size, segment.Start))
+	g := &logSegment{File: segment.File{Number: number, Size: size}, sealedAt: l.now(), generation: generation}
+	preamble, err := segment.ReadPreamble(f, number, min(size, segment.Start))
 	if err != nil {
 		return nil, err
 	}
-	salt, found, err := l.findSalt(f, g, begin)
+	salt, found, err := l.findSalt(f, g, preamble)
 	if err != nil {
 		return nil, err
 	}
@@ -213,10 +213,10 @@ func (l *Log) adopt(number, generation uint64) (*logSegment, error) {
 		return g, nil
 	}
 	g.Salt = salt
-	s, err := g.ScanAll(f, begin)
+	s, err := g.ScanAll(f, preamble)
 	if err != nil {
 		return nil, failure("reading "+name, err)
 	}
-	l.complain(number, s)
+	l.logDamage(number, s)
 	return g, failureOrNil("sealing "+name, l.seal(f, g, s))
 }

@@ -381,7 +381,7 @@ func withoutCurrent(t *testing.T, damaged bool) (*faultdisk.Disk, Options) {
 			t.Fatal(err)
 		}
 		if n == 4 {
-			last = int64(a.at)
+			last = int64(a.lastAt)
 		}
 	}
 	if s := l.Stats(); s.Segments != 2 {

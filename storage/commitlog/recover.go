@@ -23,17 +23,17 @@ func (l *Log) recover(c *current) error {
 		return failure("opening "+name, err)
 	}
 	defer f.Close()
-	g := &logSegment{File: segment.File{Number: c.active, Size: size}, newest: l.now(), generation: c.generation}
-	begin, err := segment.ReadBegin(f, c.active, min(size, segment.Start))
+	g := &logSegment{File: segment.File{Number: c.active, Size: size}, sealedAt: l.now(), generation: c.generation}
+	preamble, err := segment.ReadPreamble(f, c.active, min(size, segment.Start))
 	if err != nil {
 		return err
 	}
-	salt, found, err := l.findSalt(f, g, begin)
+	salt, found, err := l.findSalt(f, g, preamble)
 	if err != nil {
 		return err
 	}
 	if g.Salt = salt; found && size >= segment.Start {
-		err = l.recoverRecords(f, g, begin)
+		err = l.recoverRecords(f, g, preamble)
 	} else {
 		g.tail, g.hole = segment.Start, max(size, segment.Start)
 		l.o.Logger.Error("commit log: the beginning of a file is damaged, and rooms that need the file will be refused", "file", name)
@@ -42,27 +42,27 @@ func (l *Log) recover(c *current) error {
 		return err
 	}
 	l.segments = append(l.segments, g)
-	crashed := suspects{generation: c.generation, from: c.floor, through: c.active}
+	crashed := crashRange{generation: c.generation, from: c.floor, through: c.active}
 	if c.crashed.generation != 0 {
 		crashed.from = min(c.floor, c.crashed.from)
 	}
-	l.crashed.begin(crashed)
+	l.recovery.reset(crashed)
 	return nil
 }
 
 // recoverRecords reads the last part of a segment, and ends it.
-func (l *Log) recoverRecords(f vfs.File, g *logSegment, begin []byte) error {
+func (l *Log) recoverRecords(f vfs.File, g *logSegment, preamble []byte) error {
 	name := segment.Name(g.Number)
-	s, indexes, err := g.ScanLast(f, begin)
+	s, indexes, err := g.ScanLast(f, preamble)
 	if err != nil {
 		return failure("reading "+name, err)
 	}
 	l.o.Logger.Info("commit log: the last run did not end well", "file", name, "bytes", s.End, "read", s.End-s.From)
-	l.complain(g.Number, s)
+	l.logDamage(g.Number, s)
 	for _, x := range indexes {
 		g.indexes = append(g.indexes, &index{Index: x})
 	}
-	l.begun = s.From
+	l.readFrom = s.From
 	if err := l.seal(f, g, s); err != nil {
 		return failure("sealing "+name, err)
 	}
@@ -70,12 +70,12 @@ func (l *Log) recoverRecords(f vfs.File, g *logSegment, begin []byte) error {
 }
 
 // findSalt finds the salt of a segment of this log; found is false if it is nowhere.
-func (l *Log) findSalt(f vfs.File, g *logSegment, begin []byte) (salt uint32, found bool, err error) {
-	if salt, err = segment.CheckHeader(begin, l.id, g.Number); err == nil || !errors.Is(err, ErrCorrupt) {
+func (l *Log) findSalt(f vfs.File, g *logSegment, preamble []byte) (salt uint32, found bool, err error) {
+	if salt, err = segment.CheckHeader(preamble, l.id, g.Number); err == nil || !errors.Is(err, ErrCorrupt) {
 		return salt, err == nil, err
 	}
 	name := segment.Name(g.Number)
-	salt, header, found, err := segment.SalvageSalt(f, l.id, g.Number, begin)
+	salt, header, found, err := segment.FindSalt(f, l.id, g.Number, preamble)
 	switch {
 	case err != nil || !found:
 	case header == nil:
@@ -87,18 +87,18 @@ func (l *Log) findSalt(f vfs.File, g *logSegment, begin []byte) (salt uint32, fo
 	return salt, found, failureOrNil("reading "+name, err)
 }
 
-// noticed tells the operator of a flipped bit.
-func (l *Log) noticed(number uint64, at int64) {
+// logFlip tells the operator of a flipped bit.
+func (l *Log) logFlip(number uint64, at int64) {
 	l.o.Logger.Warn("commit log: a bit has flipped, and is read as it was", "file", segment.Name(number), "offset", at)
 }
 
-// complain tells the operator what is damaged.
-func (l *Log) complain(number uint64, s *segment.Scan) {
+// logDamage tells the operator what is damaged.
+func (l *Log) logDamage(number uint64, s *segment.Scan) {
 	name := segment.Name(number)
-	for _, at := range s.Flipped() {
-		l.noticed(number, at)
+	for _, at := range s.FlippedBits() {
+		l.logFlip(number, at)
 	}
-	for _, at := range s.Bad {
+	for _, at := range s.Damaged {
 		l.o.Logger.Error("commit log: an entry is damaged, and its room will be refused if it needs it", "file", name, "offset", at)
 	}
 	for _, h := range s.Holes {

@@ -15,20 +15,20 @@ import (
 
 // recovery says how far the rooms have come. It is protected by Log.mu.
 type recovery struct {
-	suspects
-	names map[string]struct{}      // by Identity.Name: rooms that have what they need
-	keys  map[segment.Key]struct{} // of them, where they are known: no record has to be read for their names
+	crashRange
+	recoveredNames map[string]struct{}      // by Identity.Name: rooms that have what they need
+	recoveredKeys  map[segment.Key]struct{} // of them, where they are known: no record has to be read for their names
 
 	nameless map[segment.Key]uint64 // rooms whose names cannot be read, and their newest numbers
 
-	at      cursor // the rooms before it have what they need, or are nameless
-	waiting string // the room there, that has not; "": not looked for yet
-	broken  bool   // something could not be read: it is tried again with the next segment
-	looking bool   // somebody looks
+	next       cursor // the rooms before it have what they need, or are nameless
+	nextName   string // the room there, that has not; "": not looked for yet
+	incomplete bool   // something could not be read: it is tried again with the next segment
+	searching  bool   // somebody looks
 }
 
-// suspects are segments of crashed generations whose rooms may not have what they hold.
-type suspects struct {
+// crashRange are segments of crashed generations whose rooms may not have what they hold.
+type crashRange struct {
 	generation    uint64 // the newest that crashed; 0: none
 	from, through uint64 // segments
 }
@@ -39,36 +39,36 @@ type cursor struct {
 	index, block int
 }
 
-func (s suspects) has(number uint64) bool {
+func (s crashRange) has(number uint64) bool {
 	return s.generation != 0 && number >= s.from && number <= s.through
 }
 
-// begin forgets all rooms.
-func (r *recovery) begin(s suspects) {
-	*r = recovery{suspects: s, looking: r.looking, names: make(map[string]struct{}), keys: make(map[segment.Key]struct{}), nameless: make(map[segment.Key]uint64)}
+// reset forgets all rooms.
+func (r *recovery) reset(s crashRange) {
+	*r = recovery{crashRange: s, searching: r.searching, recoveredNames: make(map[string]struct{}), recoveredKeys: make(map[segment.Key]struct{}), nameless: make(map[segment.Key]uint64)}
 }
 
-// settled notes that a room has what it needs, and tells whether to look for the next one that
+// markRecovered notes that a room has what it needs, and tells whether to look for the next one that
 // has not. k is of the epoch that it has, if that is known.
-func (r *recovery) settled(name string, k *segment.Key) (look bool) {
+func (r *recovery) markRecovered(name string, k *segment.Key) (look bool) {
 	if r.generation == 0 {
 		return false
 	}
-	r.names[name] = struct{}{}
+	r.recoveredNames[name] = struct{}{}
 	if k != nil {
-		r.keys[*k] = struct{}{}
+		r.recoveredKeys[*k] = struct{}{}
 	}
-	return !r.looking && !r.broken && (r.waiting == "" || r.waiting == name)
+	return !r.searching && !r.incomplete && (r.nextName == "" || r.nextName == name)
 }
 
-// hasRecovered tells whether a room has what it needs, by its key if that is enough.
-func (l *Log) hasRecovered(k segment.Key, who *segment.Identity) bool {
+// isRecovered tells whether a room has what it needs, by its key if that is enough.
+func (l *Log) isRecovered(k segment.Key, who *segment.Identity) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, done := l.crashed.keys[k]
+	_, done := l.recovery.recoveredKeys[k]
 	if who != nil && !done {
-		if _, done = l.crashed.names[who.Name]; done {
-			l.crashed.keys[k] = struct{}{}
+		if _, done = l.recovery.recoveredNames[who.Name]; done {
+			l.recovery.recoveredKeys[k] = struct{}{}
 		}
 	}
 	return done
@@ -81,7 +81,7 @@ func (l *Log) hasRecovered(k segment.Key, who *segment.Identity) bool {
 // out and logged, see Unlisted.
 func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	seen, going := make(map[string]struct{}), true
-	l.waiting(func(_ cursor, who segment.Identity) bool {
+	l.eachUnrecovered(func(_ cursor, who segment.Identity) bool {
 		if _, again := seen[who.Name]; !again {
 			seen[who.Name] = struct{}{}
 			going = yield(who.Namespace, who.Room)
@@ -89,81 +89,81 @@ func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 		return going
 	})
 	if going && len(seen) == 0 {
-		l.lookForRecovered()
+		l.checkRecovered()
 	}
 }
 
-// lookForRecovered settles the crash if every room has what it needs. It looks from the room on
+// checkRecovered settles the crash if every room has what it needs. It looks from the room on
 // that was found waiting before to the next that has not.
-func (l *Log) lookForRecovered() {
+func (l *Log) checkRecovered() {
 	l.mu.Lock()
-	s := l.crashed.suspects
-	if s.generation == 0 || l.crashed.looking {
+	s := l.recovery.crashRange
+	if s.generation == 0 || l.recovery.searching {
 		l.mu.Unlock()
 		return
 	}
-	l.crashed.looking = true
+	l.recovery.searching = true
 	l.mu.Unlock()
 	all := true
-	sound := l.waiting(func(at cursor, who segment.Identity) bool {
+	complete := l.eachUnrecovered(func(at cursor, who segment.Identity) bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if _, meanwhile := l.crashed.names[who.Name]; meanwhile {
+		if _, meanwhile := l.recovery.recoveredNames[who.Name]; meanwhile {
 			return true
 		}
-		l.crashed.at, l.crashed.waiting, all = at, who.Name, false
+		l.recovery.next, l.recovery.nextName, all = at, who.Name, false
 		return false
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.crashed.looking, l.crashed.broken = false, all && !sound
-	if !all || !sound {
+	l.recovery.searching, l.recovery.incomplete = false, all && !complete
+	if !all || !complete {
 		return
 	}
-	for k, last := range l.crashed.nameless { // they are refused by their keys, if anybody asks for them
-		if _, done := l.crashed.keys[k]; done {
+	for k, last := range l.recovery.nameless { // they are refused by their keys, if anybody asks for them
+		if _, done := l.recovery.recoveredKeys[k]; done {
 			continue
 		}
 		l.nameless[k] = max(l.nameless[k], last)
 		l.o.Logger.Error("commit log: a room's entries and its names are damaged, and it will be refused when it is opened", "key", hex.EncodeToString(k[:]))
 	}
-	l.crashed.begin(suspects{})
+	l.recovery.reset(crashRange{})
 }
 
-// waiting calls do for rooms of crashed generations that have not what they need, until it
+// eachUnrecovered calls do for rooms of crashed generations that have not what they need, until it
 // returns false; one of several epochs or segments may come several times. at is where to begin
 // another time: no further than what could not be read. Rooms whose names are damaged are noted. It
 // tells whether all that it came to could be read.
-func (l *Log) waiting(do func(at cursor, who segment.Identity) bool) (sound bool) {
+func (l *Log) eachUnrecovered(do func(at cursor, who segment.Identity) bool) (complete bool) {
 	l.mu.Lock()
-	s, segments := l.crashed.suspects, l.segments
-	w := waitingRooms{l: l, do: do, from: l.crashed.at, seen: make(map[segment.Key]struct{})}
+	s, segments := l.recovery.crashRange, l.segments
+	w := unrecoveredWalk{l: l, fn: do, from: l.recovery.next, seen: make(map[segment.Key]struct{})}
 	l.mu.Unlock()
 	for _, g := range segments {
-		if g.Number < w.from.segment || !s.has(g.Number) || g.lost && !g.missing() {
+		if g.Number < w.from.segment || !s.has(g.Number) || g.missing && !g.lost() {
 			continue
 		}
 		if g.Number > w.from.segment {
 			w.from = cursor{segment: g.Number}
 		}
-		more, err := w.in(g)
+		more, err := w.walkSegment(g)
 		if err == nil && more && g.holeEnd() > 0 {
-			err = g.needed()
+			err = g.lostError()
 		}
 		if err != nil {
-			w.fails(w.from)
-			l.cannotList(g, err)
+			w.noteFailure(w.from)
+			l.logUnlisted(g, err)
 		}
 		if !more {
 			break
 		}
 	}
-	return w.failed == nil
+	return w.failedAt == nil
 }
 
-// cannotList tells the operator why rooms to recover cannot be listed: of each segment once, and again only if it
+// logUnlisted tells the operator why rooms to recover cannot be listed: of each segment once, and again only if it
 // has become another reason, because they are looked for every few seconds.
-func (l *Log) cannotList(g *logSegment, err error) {
+func (l *Log) logUnlisted(g *logSegment, err error) {
 	l.mu.Lock()
 	before := l.unlisted[g.Number]
 	news := before == nil || before.Error() != err.Error()
@@ -184,23 +184,23 @@ func (l *Log) Unlisted() []error {
 	return slices.Collect(maps.Values(l.unlisted))
 }
 
-// waitingRooms is one run of waiting.
-type waitingRooms struct {
-	l      *Log
-	do     func(at cursor, who segment.Identity) bool
-	from   cursor
-	failed *cursor // where the first thing was that could not be read
-	seen   map[segment.Key]struct{}
+// unrecoveredWalk is one run of waiting.
+type unrecoveredWalk struct {
+	l        *Log
+	fn       func(at cursor, who segment.Identity) bool
+	from     cursor
+	failedAt *cursor // where the first thing was that could not be read
+	seen     map[segment.Key]struct{}
 }
 
-func (w *waitingRooms) fails(at cursor) {
-	if w.failed == nil {
-		w.failed = &at
+func (w *unrecoveredWalk) noteFailure(at cursor) {
+	if w.failedAt == nil {
+		w.failedAt = &at
 	}
 }
 
-// in goes through a segment.
-func (w *waitingRooms) in(g *logSegment) (more bool, err error) {
+// walkSegment goes through a segment.
+func (w *unrecoveredWalk) walkSegment(g *logSegment) (more bool, err error) {
 	f, err := w.l.openSegment(g.Number)
 	if f == nil || err != nil {
 		return true, err
@@ -208,27 +208,27 @@ func (w *waitingRooms) in(g *logSegment) (more bool, err error) {
 	defer f.Close()
 	r := g.Reader(f)
 	return w.l.eachRoom(g, f, w.from, func(at cursor, p *segment.Place) (bool, error) {
-		if _, again := w.seen[p.Key]; again || w.l.hasRecovered(p.Key, nil) {
+		if _, again := w.seen[p.Key]; again || w.l.isRecovered(p.Key, nil) {
 			return true, nil
 		}
 		who, err := r.Root(p)
 		if errors.Is(err, ErrCorrupt) {
 			w.l.mu.Lock()
 			defer w.l.mu.Unlock()
-			w.l.crashed.nameless[p.Key] = max(w.l.crashed.nameless[p.Key], p.Last)
+			w.l.recovery.nameless[p.Key] = max(w.l.recovery.nameless[p.Key], p.Last)
 			return true, nil
 		}
 		if err != nil {
-			w.fails(at)
+			w.noteFailure(at)
 			return true, err
 		}
-		if w.l.hasRecovered(p.Key, &who) {
+		if w.l.isRecovered(p.Key, &who) {
 			return true, nil
 		}
-		if w.failed != nil {
-			at = *w.failed
+		if w.failedAt != nil {
+			at = *w.failedAt
 		}
-		if !w.do(at, who) {
+		if !w.fn(at, who) {
 			return false, nil
 		}
 		w.seen[p.Key] = struct{}{}
@@ -243,32 +243,32 @@ func (w *waitingRooms) in(g *logSegment) (more bool, err error) {
 func (l *Log) Epochs(namespace, room string) ([]string, error) {
 	name := segment.Identify(namespace, room, "").Name
 	l.mu.Lock()
-	s, segments := l.crashed.suspects, l.segments
-	if _, done := l.crashed.names[name]; done {
-		s = suspects{}
+	s, segments := l.recovery.crashRange, l.segments
+	if _, done := l.recovery.recoveredNames[name]; done {
+		s = crashRange{}
 	}
 	var epochs []string
 	for _, p := range l.pins[name] {
-		epochs = append(epochs, p.who.Epoch)
+		epochs = append(epochs, p.id.Epoch)
 	}
-	for _, r := range l.attached {
-		if r.who.Name == name && len(r.spans) > 0 {
-			epochs = append(epochs, r.who.Epoch)
+	for _, r := range l.rooms {
+		if r.id.Name == name && len(r.spans) > 0 {
+			epochs = append(epochs, r.id.Epoch)
 		}
 	}
 	l.mu.Unlock()
 	var failed error
 	for _, g := range segments {
-		if s.has(g.Number) && (!g.lost || g.missing()) {
-			failed = errors.Join(failed, l.epochsIn(g, name, &epochs))
+		if s.has(g.Number) && (!g.missing || g.lost()) {
+			failed = errors.Join(failed, l.addEpochs(g, name, &epochs))
 		}
 	}
 	slices.Sort(epochs)
 	return slices.Compact(epochs), failed
 }
 
-// epochsIn adds a room's epochs that a segment has.
-func (l *Log) epochsIn(g *logSegment, name string, epochs *[]string) error {
+// addEpochs adds a room's epochs that a segment has.
+func (l *Log) addEpochs(g *logSegment, name string, epochs *[]string) error {
 	f, err := l.openSegment(g.Number)
 	if f == nil || err != nil {
 		return err

@@ -48,7 +48,7 @@ func TestEpochs(t *testing.T) {
 		if s := l.Stats(); s.Pinned != 2 {
 			t.Errorf("%+v", s)
 		}
-		if epoch, _, _, err := l.Traces("party", "a"); epoch != "e3" || err != nil {
+		if epoch, _, _, err := l.Candidates("party", "a"); epoch != "e3" || err != nil {
 			t.Errorf("closed last in %q, %v", epoch, err)
 		}
 		mustClose(t, l)
@@ -276,7 +276,7 @@ func TestCrashIsNotSettledOverWhatCannotBeRead(t *testing.T) {
 // TestRestIsBlank: what a crash has left behind the records of a segment is gone when the segment is sealed. The zeros that were
 // written ahead stay, which is quicker than to free them; if what was left is long the file is cut.
 func TestRestIsBlank(t *testing.T) {
-	for _, garbage := range []int{0, 100, 2*mostZeros - 10<<10, 2*mostZeros + 1<<20} {
+	for _, garbage := range []int{0, 100, 2*maxPrealloc - 10<<10, 2*maxPrealloc + 1<<20} {
 		d := build(t, "crashed")
 		o := testOptions(d, newClock())
 		files := segmentFiles(t, d.FS(""), "log")
@@ -301,7 +301,7 @@ func TestRestIsBlank(t *testing.T) {
 			t.Errorf("%d bytes of garbage: %d are left", garbage, len(rest))
 		}
 		want := len(left)
-		if garbage > 2*mostZeros {
+		if garbage > 2*maxPrealloc {
 			want = int(sealed.Size)
 		}
 		if len(after) != want {

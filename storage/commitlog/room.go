@@ -17,22 +17,22 @@ type Entry struct {
 
 // Room is one room's part of the log. Append has one caller at a time, others may read.
 type Room struct {
-	log  *Log             // immutable
-	who  segment.Identity // immutable
-	turn waiter           // owned by whoever appends, and by the leader
+	log     *Log             // immutable
+	id      segment.Identity // immutable
+	request request          // owned by whoever appends, and by the leader
 
 	// Protected by Log.mu. While busy the leader may read them without.
 
-	busy   bool
-	closed bool
-	last   uint64      // number of the newest entry; 0: none
-	in     *logSegment // that has it; nil: none
-	at     uint32
-	crc    uint32
-	held   uint64 // what last was when the room was opened
-	spans  []span // unreleased entries, oldest first
-	unsure error  // ErrLost: its newest entries may have been in a segment that is missing or damaged
-	any    bool   // what the chain was is unknown: the next entry may have any number
+	appending  bool
+	closed     bool
+	last       uint64      // number of the newest entry; 0: none
+	lastIn     *logSegment // that has it; nil: none
+	lastAt     uint32
+	lastCRC    uint32
+	lastAtOpen uint64 // what last was when the room was opened
+	spans      []span // unreleased entries, oldest first
+	lost       error  // ErrLost: its newest entries may have been in a segment that is missing or damaged
+	anyNumber  bool   // what the chain was is unknown: the next entry may have any number
 }
 
 // span is what of a room is unreleased in a segment.
@@ -53,57 +53,57 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	if strings.ContainsRune(namespace+room+epoch, 0) {
 		return nil, misuse("a name with a zero byte")
 	}
-	if err := l.heal(); err != nil {
+	if err := l.replaceFailed(); err != nil {
 		return nil, err
 	}
-	r := &Room{log: l, who: segment.Identify(namespace, room, epoch)}
-	r.turn.room = r
+	r := &Room{log: l, id: segment.Identify(namespace, room, epoch)}
+	r.request.room = r
 	l.mu.Lock()
-	if l.ended || l.attached[r.who.Key] != nil {
+	if l.closed || l.rooms[r.id.Key] != nil {
 		defer l.mu.Unlock()
-		if l.ended {
-			return nil, closed()
+		if l.closed {
+			return nil, errClosed()
 		}
 		return nil, misuse("the room is open already")
 	}
-	l.attached[r.who.Key] = r
-	p, found := l.active.index.Of[r.who.Key]
+	l.rooms[r.id.Key] = r
+	p, found := l.active.index.Of[r.id.Key]
 	in, segments := l.active.logSegment, l.segments
 	if found {
-		r.settleAt(in, *p)
+		r.setLast(in, *p)
 	}
 	l.mu.Unlock()
 	if !found {
-		if err := r.locate(segments); err != nil {
+		if err := r.findLast(segments); err != nil {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			delete(l.attached, r.who.Key)
+			delete(l.rooms, r.id.Key)
 			return nil, err
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last := l.nameless[r.who.Key]; last > r.last {
-		r.in, r.last, r.held, r.unsure = nil, 0, 0, damagedRoom(last)
+	if last := l.nameless[r.id.Key]; last > r.last {
+		r.lastIn, r.last, r.lastAtOpen, r.lost = nil, 0, 0, errRoomDamaged(last)
 	}
-	r.takePin()
+	r.adoptPin()
 	return r, nil
 }
 
-// locate finds the room's newest entry in the segments that are done. Behind one that is missing, or in which
+// findLast finds the room's newest entry in the segments that are done. Behind one that is missing, or in which
 // the room may have had newer entries that are damaged, it looks only for what is known to be the newest, and
 // for what a crash has left that the room has not taken yet.
-func (r *Room) locate(segments []*logSegment) error {
-	newest, suspect := r.unreleased()
-	var missed error
-	passed := false // a segment in which all that the room had was released
+func (r *Room) findLast(segments []*logSegment) error {
+	newest, inCrash := r.expectedLast()
+	var lost error
+	releasedOnly := false // a segment in which all that the room had was released
 	for _, s := range slices.Backward(segments) {
-		if s.lost && !s.missing() || passed && !suspect(s) {
+		if s.missing && !s.lost() || releasedOnly && !inCrash(s) {
 			continue
 		}
 		var p segment.Place
-		if !s.lost {
-			found, f, err := r.log.lookup(s, r.who.Key)
+		if !s.missing {
+			found, f, err := r.log.lookup(s, r.id.Key)
 			if err != nil {
 				return err
 			}
@@ -112,66 +112,66 @@ func (r *Room) locate(segments []*logSegment) error {
 				p = found
 			}
 		}
-		sure := !s.lost && int64(p.At) >= s.holeEnd()
+		certain := !s.missing && int64(p.At) >= s.holeEnd()
 		switch {
-		case p.Last > 0 && (sure && missed == nil || p.Last == newest):
+		case p.Last > 0 && (certain && lost == nil || p.Last == newest):
 			r.log.mu.Lock()
 			defer r.log.mu.Unlock()
-			r.settleAt(s, p)
+			r.setLast(s, p)
 			return nil
-		case p.Last > 0 && missed != nil:
-			r.unsure = missed
+		case p.Last > 0 && lost != nil:
+			r.lost = lost
 			return nil
-		case !sure && newest == 0 && suspect(s):
-			r.unsure = s.needed()
+		case !certain && newest == 0 && inCrash(s):
+			r.lost = s.lostError()
 			return nil
-		case !sure && newest == 0:
-			passed = true // older ones may have what a crash has left of the room
-		case !sure && missed == nil:
-			missed = s.needed()
+		case !certain && newest == 0:
+			releasedOnly = true // older ones may have what a crash has left of the room
+		case !certain && lost == nil:
+			lost = s.lostError()
 		}
 	}
-	r.unsure = missed
+	r.lost = lost
 	return nil
 }
 
-// unreleased says which is the room's newest entry that was not released, if that is known; else 0,
+// expectedLast says which is the room's newest entry that was not released, if that is known; else 0,
 // and suspect tells which segments may have others. If all in a segment was released the room lacks
 // nothing without it, and that is as if it had been deleted.
-func (r *Room) unreleased() (newest uint64, suspect func(*logSegment) bool) {
+func (r *Room) expectedLast() (newest uint64, inCrash func(*logSegment) bool) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, pin := range l.pins[r.who.Name] {
-		if pin.who.Key == r.who.Key {
+	for _, pin := range l.pins[r.id.Name] {
+		if pin.id.Key == r.id.Key {
 			newest = pin.last
 		}
 	}
 	if n := len(r.spans); n > 0 {
 		newest = max(newest, r.spans[n-1].last)
 	}
-	s := l.crashed.suspects
-	if _, recovered := l.crashed.names[r.who.Name]; recovered {
-		s = suspects{}
+	s := l.recovery.crashRange
+	if _, recovered := l.recovery.recoveredNames[r.id.Name]; recovered {
+		s = crashRange{}
 	}
 	return newest, func(g *logSegment) bool { return s.has(g.Number) }
 }
 
-func (r *Room) settleAt(in *logSegment, p segment.Place) {
-	r.in, r.at, r.crc, r.last, r.held = in, p.At, p.CRC, p.Last, p.Last
+func (r *Room) setLast(in *logSegment, p segment.Place) {
+	r.lastIn, r.lastAt, r.lastCRC, r.last, r.lastAtOpen = in, p.At, p.CRC, p.Last, p.Last
 }
 
-// takePin makes a pin of the room's life before this one's own. mu is held.
-func (r *Room) takePin() {
+// adoptPin makes a pin of the room's life before this one's own. mu is held.
+func (r *Room) adoptPin() {
 	l := r.log
-	for i, p := range l.pins[r.who.Name] {
-		if p.who.Key != r.who.Key {
+	for i, p := range l.pins[r.id.Name] {
+		if p.id.Key != r.id.Key {
 			continue
 		}
-		if in := l.holder(p.segment); in != nil {
+		if in := l.segmentOrActive(p.segment); in != nil {
 			r.spans = []span{{in, p.last}}
 		}
-		l.setPins(r.who.Name, slices.Delete(l.pins[r.who.Name], i, i+1))
+		l.setPins(r.id.Name, slices.Delete(l.pins[r.id.Name], i, i+1))
 		return
 	}
 }
@@ -181,18 +181,18 @@ func (l *Log) keepPin(r *Room) {
 	if len(r.spans) == 0 {
 		return
 	}
-	p := pin{r.who, r.spans[0].in.Number, r.spans[len(r.spans)-1].last}
+	p := pin{r.id, r.spans[0].in.Number, r.spans[len(r.spans)-1].last}
 	for _, s := range r.spans[1:] {
 		s.in.pins--
 	}
 	r.spans = nil
-	l.pins[r.who.Name] = append(l.pins[r.who.Name], p)
+	l.pins[r.id.Name] = append(l.pins[r.id.Name], p)
 }
 
 // dropPins forgets what a closed room has not released, in whatever epoch. mu is held.
 func (l *Log) dropPins(name string) {
 	for _, p := range l.pins[name] {
-		if in := l.holder(p.segment); in != nil {
+		if in := l.segmentOrActive(p.segment); in != nil {
 			in.pins--
 		}
 	}
@@ -228,47 +228,47 @@ func (r *Room) Append(e Entry, more ...[]byte) error {
 	}
 	l := r.log
 	l.mu.Lock()
-	if err := r.accepts(e); err != nil {
+	if err := r.checkOrder(e); err != nil {
 		l.mu.Unlock()
 		return err
 	}
-	r.busy = true
-	r.turn.entry, r.turn.more, r.turn.size, r.turn.err = e, more, size, nil
-	if l.wait(&r.turn) {
+	r.appending = true
+	r.request.entry, r.request.pieces, r.request.size, r.request.err = e, more, size, nil
+	if l.enqueue(&r.request) {
 		l.commit()
 	}
-	return r.turn.err
+	return r.request.err
 }
 
-// accepts says whether an entry comes in order. mu is held.
-func (r *Room) accepts(e Entry) error {
+// checkOrder says whether an entry comes in order. mu is held.
+func (r *Room) checkOrder(e Entry) error {
 	switch {
-	case r.closed || r.log.ended:
-		return closed()
-	case r.busy:
+	case r.closed || r.log.closed:
+		return errClosed()
+	case r.appending:
 		return misuse("two Appends of a room at once")
 	case e.Number == 0 || e.Number <= r.last:
 		return misuse("the log has an entry of this number")
-	case e.Number != r.last+1 && !r.any && !r.first():
+	case e.Number != r.last+1 && !r.anyNumber && !r.nothingAppended():
 		return misuse("entries are left out")
 	}
 	return nil
 }
 
-// first tells whether nothing was appended since Room. mu is held.
-func (r *Room) first() bool { return r.last == r.held }
+// nothingAppended tells whether nothing was appended since Room. mu is held.
+func (r *Room) nothingAppended() bool { return r.last == r.lastAtOpen }
 
-// wrote notes an entry that was written. mu is held.
-func (r *Room) wrote(a *active, w *waiter) {
-	p := a.index.Get(r.who.Key)
-	if p.At < uint32(a.part) {
-		a.touched = append(a.touched, p)
+// noteAppended notes an entry that was written. mu is held.
+func (r *Room) noteAppended(a *active, w *request) {
+	p := a.index.Get(r.id.Key)
+	if p.At < uint32(a.indexedTo) {
+		a.unindexed = append(a.unindexed, p)
 	}
 	if w.flags&segment.FlagNames != 0 {
 		p.First, p.Root, p.Starts = w.entry.Number, w.at, w.flags&segment.FlagStarts != 0
 	}
 	p.Last, p.At, p.CRC = w.entry.Number, w.at, w.crc
-	r.last, r.in, r.at, r.crc, r.any = w.entry.Number, a.logSegment, w.at, w.crc, false
+	r.last, r.lastIn, r.lastAt, r.lastCRC, r.anyNumber = w.entry.Number, a.logSegment, w.at, w.crc, false
 	if n := len(r.spans); n > 0 && r.spans[n-1].in == a.logSegment {
 		r.spans[n-1].last = w.entry.Number
 		return
@@ -289,14 +289,14 @@ func (r *Room) Release(through uint64) {
 		n++
 	}
 	r.spans = slices.Delete(r.spans, 0, n)
-	l.dropPins(r.who.Name)
-	if last, ok := l.nameless[r.who.Key]; ok && through >= last {
-		delete(l.nameless, r.who.Key)
-		r.unsure = nil
+	l.dropPins(r.id.Name)
+	if last, ok := l.nameless[r.id.Key]; ok && through >= last {
+		delete(l.nameless, r.id.Key)
+		r.lost = nil
 	}
-	look := through >= r.held && l.crashed.settled(r.who.Name, &r.who.Key)
+	look := through >= r.lastAtOpen && l.recovery.markRecovered(r.id.Name, &r.id.Key)
 	l.mu.Unlock()
-	l.tidy(look)
+	l.maybeShrink(look)
 }
 
 // Close ends the room's part. What is unreleased stays in the log until the room is opened
@@ -309,8 +309,8 @@ func (r *Room) Close() {
 		return
 	}
 	r.closed = true
-	delete(l.attached, r.who.Key)
-	if !l.ended {
+	delete(l.rooms, r.id.Key)
+	if !l.closed {
 		l.keepPin(r)
 	}
 }

@@ -14,17 +14,17 @@ import (
 // logSegment is a file that is done.
 type logSegment struct {
 	segment.File
-	tail    int64    // where its records end
-	hole    int64    // where they go on behind the last one whose room is not known; 0: there is none
-	indexes []*index // oldest first; a room's newest place in it is in the newest that has the room
-	newest  int64    // when it was done, by the log's clock
+	tail     int64    // where its records end
+	hole     int64    // where they go on behind the last one whose room is not known; 0: there is none
+	indexes  []*index // oldest first; a room's newest place in it is in the newest that has the room
+	sealedAt int64    // when it was done, by the log's clock
 
 	generation uint64 // that has begun it
 
-	lost   bool                   // the file was not there when the log was opened
-	given  atomic.Bool            // what is missing or damaged of it was given up
-	pins   int                    // rooms that have unreleased entries here; protected by Log.mu
-	survey atomic.Pointer[survey] // what was found by reading it, because an index is damaged; nil: not needed so far
+	missing   bool                     // the file was not there when the log was opened
+	abandoned atomic.Bool              // what is missing or damaged of it was given up
+	pins      int                      // rooms that have unreleased entries here; protected by Log.mu
+	fullScan  atomic.Pointer[fullScan] // what was found by reading it, because an index is damaged; nil: not needed so far
 }
 
 // index is an index of a segment, and its filter.
@@ -33,50 +33,50 @@ type index struct {
 	filter atomic.Pointer[segment.Filter] // nil: not in memory; set and cleared under Log.mu
 }
 
-// rooms is how many its indexes have, some more than once.
-func (s *logSegment) rooms() (n int) {
+// indexedRooms is how many its indexes have, some more than once.
+func (s *logSegment) indexedRooms() (n int) {
 	for _, x := range s.indexes {
 		n += int(x.Rooms)
 	}
 	return n
 }
 
-// missing tells whether rooms may need what was in the file, and it is not there.
-func (s *logSegment) missing() bool { return s.lost && !s.given.Load() }
+// lost tells whether rooms may need what was in the file, and it is not there.
+func (s *logSegment) lost() bool { return s.missing && !s.abandoned.Load() }
 
 // active is the segment that is written. Whoever leads owns it; end, index, touched, entries and
 // bad are changed under Log.mu, so that they can be read under it too.
 type active struct {
 	*logSegment
-	file    vfs.File
-	end     int64  // where the next record goes; all before it was acknowledged
-	synced  int64  // how much of it is durable
-	zeroed  int64  // how far zeros were written ahead
-	zeros   int64  // how many more to write next
-	full    int64  // about where the segment ends: no zeros are written behind
-	blank   []byte // zeros, which are the log's
-	chain   uint32 // checksum of the last record
-	entries uint64
-	index   segment.Places
+	file      vfs.File
+	end       int64  // where the next record goes; all before it was acknowledged
+	synced    int64  // how much of it is durable
+	allocated int64  // how far zeros were written ahead
+	nextAlloc int64  // how many more to write next
+	limit     int64  // about where the segment ends: no zeros are written behind
+	zeros     []byte // zeros, which are the log's
+	chain     uint32 // checksum of the last record
+	entries   uint64
+	index     segment.Places
 
-	part    int64            // what lies behind it is in no index yet
-	touched []*segment.Place // of rooms that have entries there
-	indexed uint32           // offset of the newest index's record; 0: none
-	hints   int              // hints written
+	indexedTo int64            // what lies behind it is in no index yet
+	unindexed []*segment.Place // of rooms that have entries there
+	indexAt   uint32           // offset of the newest index's record; 0: none
+	hints     int              // hints written
 
-	bad  bool // a sync failed: the file is to be written anew
-	done bool // it is sealed, and the next one could not be begun yet
+	failed bool // a sync failed: the file is to be written anew
+	sealed bool // it is sealed, and the next one could not be begun yet
 }
 
 func (l *Log) path(number uint64) string { return filepath.Join(l.o.Dir, segment.Name(number)) }
 
-// create makes the file of a segment, durable with its name. What may lie there from an
+// createSegment makes the file of a segment, durable with its name. What may lie there from an
 // attempt before was never named by CURRENT.
-func (l *Log) create(number uint64) (a *active, err error) {
+func (l *Log) createSegment(number uint64) (a *active, err error) {
 	path := l.path(number)
 	h := segment.Header{
 		ID: l.id, Number: number, Generation: l.generation, Begun: l.o.Now().UnixMilli(), First: number, Floor: number,
-		Unsynced: l.unsynced, Relaxed: l.o.Durability == Relaxed,
+		Unsynced: l.relaxedCrash, Relaxed: l.o.Durability == Relaxed,
 	}
 	if l.active != nil || len(l.segments) > 0 {
 		l.mu.Lock()
@@ -90,20 +90,20 @@ func (l *Log) create(number uint64) (a *active, err error) {
 	if err != nil {
 		return nil, failure("creating "+segment.Name(number), err)
 	}
-	begin, salt := h.Encode()
-	zeros := min(firstZeros, l.o.segmentBytes(0))
+	preamble, salt := h.Encode()
+	zeros := min(firstPrealloc, l.o.segmentBytes(0))
 	if l.active != nil { // a busy log begins as it has ended
-		zeros = min(l.active.zeros, l.o.segmentBytes(0))
+		zeros = min(l.active.nextAlloc, l.o.segmentBytes(0))
 	}
 	a = &active{
 		logSegment: &logSegment{File: segment.File{Number: number, Salt: salt}, generation: l.generation},
-		file:       f, end: segment.Start, synced: segment.Start, zeroed: segment.Start, part: segment.Start, zeros: zeros,
-		full:  l.o.segmentBytes(len(l.segments)),
-		index: segment.Places{Of: make(map[segment.Key]*segment.Place)}, blank: l.blank,
+		file:       f, end: segment.Start, synced: segment.Start, allocated: segment.Start, indexedTo: segment.Start, nextAlloc: zeros,
+		limit: l.o.segmentBytes(len(l.segments)),
+		index: segment.Places{Of: make(map[segment.Key]*segment.Place)}, zeros: l.zeros,
 	}
 	a.chain = a.Salt
-	if _, err = f.WriteAt(begin, 0); err == nil {
-		a.fill()
+	if _, err = f.WriteAt(preamble, 0); err == nil {
+		a.preallocate()
 		err = l.sync(f)
 	}
 	if err == nil {
@@ -124,37 +124,37 @@ func (a *active) close() {
 	}
 }
 
-// fill writes zeros ahead, so that the syncs to come have only content to write and no
+// preallocate writes zeros ahead, so that the syncs to come have only content to write and no
 // metadata of the file. Where it fails the file grows with each write instead.
-func (a *active) fill() {
-	for left := min(a.zeros, a.full-a.zeroed); left > 0; {
-		n, err := a.file.WriteAt(a.blank[:min(left, int64(len(a.blank)))], a.zeroed)
-		if a.zeroed += int64(n); err != nil {
+func (a *active) preallocate() {
+	for left := min(a.nextAlloc, a.limit-a.allocated); left > 0; {
+		n, err := a.file.WriteAt(a.zeros[:min(left, int64(len(a.zeros)))], a.allocated)
+		if a.allocated += int64(n); err != nil {
 			return
 		}
 		left -= int64(n)
 	}
-	a.zeros = min(2*a.zeros, mostZeros)
+	a.nextAlloc = min(2*a.nextAlloc, maxPrealloc)
 }
 
-// reserve fills ahead where n bytes at the end want it.
-func (a *active) reserve(n int64) {
-	if a.end+n <= a.zeroed {
+// ensureAllocated fills ahead where n bytes at the end want it.
+func (a *active) ensureAllocated(n int64) {
+	if a.end+n <= a.allocated {
 		return
 	}
-	a.zeroed = max(a.zeroed, a.end+n) // the record itself is written anyway
-	a.fill()
+	a.allocated = max(a.allocated, a.end+n) // the record itself is written anyway
+	a.preallocate()
 }
 
 // sync makes a file's content durable. After an error nothing is known of it, so the error is never
 // one of a full disk.
 func (l *Log) sync(f vfs.File) error {
 	l.syncs.Add(1)
-	return segment.Undecided(f.Sync())
+	return segment.NotFull(f.Sync())
 }
 
 // syncDir makes the names of the log's files durable; the error as that of sync.
 func (l *Log) syncDir() error {
 	l.syncs.Add(1)
-	return segment.Undecided(l.o.FS.SyncDir(l.o.Dir))
+	return segment.NotFull(l.o.FS.SyncDir(l.o.Dir))
 }

@@ -85,7 +85,7 @@ func TestStats(t *testing.T) {
 
 // TestOptions: what is 0 has its default, and what is out of range is refused.
 func TestOptions(t *testing.T) {
-	o, err := Options{Dir: "log"}.complete()
+	o, err := Options{Dir: "log"}.withDefaults()
 	if err != nil || o.FS == nil || o.Now == nil || o.Random == nil || o.Logger == nil {
 		t.Fatalf("%+v, %v", o, err)
 	}
@@ -98,12 +98,12 @@ func TestOptions(t *testing.T) {
 		}
 	}
 	for bytes, want := range map[int64]int64{1: 1, 8: 1, 80: 10, 1 << 20: 128 << 10, 4 << 20: 512 << 10, 1 << 30: 512 << 10} {
-		o, err := Options{Dir: "log", SegmentBytes: bytes}.complete()
+		o, err := Options{Dir: "log", SegmentBytes: bytes}.withDefaults()
 		if err != nil || o.IndexBytes != want || o.segmentBytes(100_000) != bytes {
 			t.Errorf("segments of %d bytes: indexes after %d, want %d; %v", bytes, o.IndexBytes, want, err)
 		}
 	}
-	if o, err := (Options{Dir: "log", SegmentBytes: 8, IndexBytes: 7, MaxUnreleased: 6, Durability: Relaxed}).complete(); err != nil || o.IndexBytes != 7 || o.MaxUnreleased != 6 {
+	if o, err := (Options{Dir: "log", SegmentBytes: 8, IndexBytes: 7, MaxUnreleased: 6, Durability: Relaxed}).withDefaults(); err != nil || o.IndexBytes != 7 || o.MaxUnreleased != 6 {
 		t.Errorf("what was said became %+v, %v", o, err)
 	}
 	for what, o := range map[string]Options{
@@ -115,7 +115,7 @@ func TestOptions(t *testing.T) {
 		"history of less than 0":  {Dir: "log", History: -1},
 		"pressure below 0":        {Dir: "log", MaxUnreleased: -1},
 	} {
-		_, err := o.complete()
+		_, err := o.withDefaults()
 		wantError(t, what, err, ErrMisuse)
 	}
 }

@@ -103,7 +103,7 @@ func content(room string, n uint64) []byte {
 func appendUpTo(t testing.TB, r *Room, from, to uint64) {
 	t.Helper()
 	for n := from; n <= to; n++ {
-		if err := r.Append(Entry{Number: n, Seq: 10 * n, At: int64(n) * 1000, Payload: content(r.who.Room, n)}); err != nil {
+		if err := r.Append(Entry{Number: n, Seq: 10 * n, At: int64(n) * 1000, Payload: content(r.id.Room, n)}); err != nil {
 			t.Fatalf("entry %d: %v", n, err)
 		}
 	}
@@ -113,8 +113,8 @@ func appendUpTo(t testing.TB, r *Room, from, to uint64) {
 func replayed(t testing.TB, r *Room, after uint64) (numbers []uint64, err error) {
 	t.Helper()
 	err = r.Replay(after, func(e Entry) error {
-		if !bytes.Equal(e.Payload, content(r.who.Room, e.Number)) || e.Seq != 10*e.Number || e.At != int64(e.Number)*1000 {
-			t.Errorf("entry %d of %s is not what was appended", e.Number, r.who.Room)
+		if !bytes.Equal(e.Payload, content(r.id.Room, e.Number)) || e.Seq != 10*e.Number || e.At != int64(e.Number)*1000 {
+			t.Errorf("entry %d of %s is not what was appended", e.Number, r.id.Room)
 		}
 		numbers = append(numbers, e.Number)
 		return nil
@@ -126,14 +126,14 @@ func wantReplay(t testing.TB, r *Room, after, last uint64) {
 	t.Helper()
 	got, err := replayed(t, r, after)
 	if err != nil {
-		t.Fatalf("replay of %s above %d: %v", r.who.Room, after, err)
+		t.Fatalf("replay of %s above %d: %v", r.id.Room, after, err)
 	}
 	if len(got) != int(last-after) {
-		t.Fatalf("replay of %s above %d: got %v, want up to %d", r.who.Room, after, got, last)
+		t.Fatalf("replay of %s above %d: got %v, want up to %d", r.id.Room, after, got, last)
 	}
 	for i, n := range got {
 		if n != after+1+uint64(i) {
-			t.Fatalf("replay of %s above %d: %v", r.who.Room, after, got)
+			t.Fatalf("replay of %s above %d: %v", r.id.Room, after, got)
 		}
 	}
 }
@@ -142,7 +142,7 @@ func wantRange(t testing.TB, r *Room, first, last uint64) {
 	t.Helper()
 	f, l, err := r.Range()
 	if err != nil || f != first || l != last {
-		t.Fatalf("range of %s: %d to %d, %v; want %d to %d", r.who.Room, f, l, err, first, last)
+		t.Fatalf("range of %s: %d to %d, %v; want %d to %d", r.id.Room, f, l, err, first, last)
 	}
 }
 
@@ -166,7 +166,7 @@ func backward(t testing.TB, r *Room, last uint64) (first uint64) {
 	t.Helper()
 	next := last
 	err := r.Backward(func(e Entry) (bool, error) {
-		if e.Number != next || !bytes.Equal(e.Payload, content(r.who.Room, e.Number)) {
+		if e.Number != next || !bytes.Equal(e.Payload, content(r.id.Room, e.Number)) {
 			t.Fatalf("backward: got %d, want %d", e.Number, next)
 		}
 		next--

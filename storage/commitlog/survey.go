@@ -12,35 +12,35 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// survey is what was found.
-type survey struct {
+// fullScan is what was found.
+type fullScan struct {
 	segment.Places
 	hole int64 // as that of a segment
 }
 
-// surveyed reads a segment, unless somebody has.
-func (l *Log) surveyed(s *logSegment) (*survey, error) {
-	if v := s.survey.Load(); v != nil {
+// loadFullScan reads a segment, unless somebody has.
+func (l *Log) loadFullScan(s *logSegment) (*fullScan, error) {
+	if v := s.fullScan.Load(); v != nil {
 		return v, nil
 	}
 	f, err := l.openSegment(s.Number)
 	if f == nil || err != nil {
-		return &survey{}, err
+		return &fullScan{}, err
 	}
 	defer f.Close()
-	found, err := l.scanDone(s, f)
+	found, err := l.scanSealed(s, f)
 	if err != nil {
 		return nil, err
 	}
 	l.o.Logger.Error("commit log: an index cannot be read; the file was read for what is in it", "file", segment.Name(s.Number))
-	l.complain(s.Number, found)
-	v := &survey{found.Places, max(found.HoleEnd(), s.hole)}
-	s.survey.Store(v)
+	l.logDamage(s.Number, found)
+	v := &fullScan{found.Places, max(found.HoleEnd(), s.hole)}
+	s.fullScan.Store(v)
 	return v, nil
 }
 
-// scanDone reads all records of a segment that is done.
-func (l *Log) scanDone(s *logSegment, f vfs.File) (*segment.Scan, error) {
+// scanSealed reads all records of a segment that is done.
+func (l *Log) scanSealed(s *logSegment, f vfs.File) (*segment.Scan, error) {
 	size, err := l.o.FS.Size(l.path(s.Number))
 	if err != nil {
 		return nil, failure("looking for "+segment.Name(s.Number), err)
@@ -49,7 +49,7 @@ func (l *Log) scanDone(s *logSegment, f vfs.File) (*segment.Scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return found, found.Forgive(s.indexHints()...)
+	return found, found.DropIndexHoles(s.indexHints()...)
 }
 
 // indexHints are offsets at which there may be records of indexes.
@@ -65,26 +65,26 @@ func (s *logSegment) indexHints() (hints []uint32) {
 // holeEnd is where the records go on behind the last one whose room is not known; 0: there is
 // none.
 func (s *logSegment) holeEnd() int64 {
-	if s.given.Load() {
+	if s.abandoned.Load() {
 		return 0
 	}
-	if v := s.survey.Load(); v != nil {
+	if v := s.fullScan.Load(); v != nil {
 		return v.hole
 	}
 	return s.hole
 }
 
-// needed is the error of a room that may have had entries in a segment that is missing, or in which
+// lostError is the error of a room that may have had entries in a segment that is missing, or in which
 // entries of unknown rooms are damaged.
-func (s *logSegment) needed() error {
-	if s.lost {
-		return lost(s.Number)
+func (s *logSegment) lostError() error {
+	if s.missing {
+		return errMissing(s.Number)
 	}
 	return fmt.Errorf("commitlog: %w: entries before %d in %s are damaged, and it is not known whose they were", ErrLost, s.holeEnd(), segment.Name(s.Number))
 }
 
-// lookupSurvey is lookup by a survey.
-func (l *Log) lookupSurvey(s *logSegment, v *survey, k segment.Key) (segment.Place, vfs.File, error) {
+// lookupFullScan is lookup by a survey.
+func (l *Log) lookupFullScan(s *logSegment, v *fullScan, k segment.Key) (segment.Place, vfs.File, error) {
 	p := v.Of[k]
 	if p == nil {
 		return segment.Place{}, nil, nil
@@ -96,9 +96,9 @@ func (l *Log) lookupSurvey(s *logSegment, v *survey, k segment.Key) (segment.Pla
 	return *p, f, nil
 }
 
-// eachSurveyed is eachRoom by a survey.
-func (l *Log) eachSurveyed(s *logSegment, at cursor, do func(at cursor, p *segment.Place) (more bool, err error)) (more bool, first error) {
-	v, err := l.surveyed(s)
+// eachInFullScan is eachRoom by a survey.
+func (l *Log) eachInFullScan(s *logSegment, at cursor, do func(at cursor, p *segment.Place) (more bool, err error)) (more bool, first error) {
+	v, err := l.loadFullScan(s)
 	if err != nil {
 		return true, err
 	}

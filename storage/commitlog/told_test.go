@@ -40,7 +40,7 @@ func TestToldWhyCurrentIsMadeAgain(t *testing.T) {
 	logger, said := told()
 	o.Logger = logger
 	mustClose(t, mustOpen(t, o))
-	if text := said.String(); !strings.Contains(text, "made again from the segments") || strings.Contains(text, "<nil>") || !strings.Contains(text, errNone.Error()) {
+	if text := said.String(); !strings.Contains(text, "made again from the segments") || strings.Contains(text, "<nil>") || !strings.Contains(text, errNoCurrent.Error()) {
 		t.Errorf("it says:\n%s", text)
 	}
 }

@@ -9,29 +9,29 @@ import (
 	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
-// Traces says what the log may have of a room whose epoch is not known. epoch is the one in
+// Candidates says what the log may have of a room whose epoch is not known. epoch is the one in
 // which it was closed with unreleased entries, the last one if there are several, "" if it was not.
 // from and to are the generations, the oldest and the newest, that may have left it entries when
 // they crashed; 0, 0: none. ErrLost: a file of these is missing, or damaged so that it is not known
 // whose entries it had.
-func (l *Log) Traces(namespace, room string) (epoch string, from, to uint64, err error) {
+func (l *Log) Candidates(namespace, room string) (epoch string, from, to uint64, err error) {
 	name := segment.Identify(namespace, room, "").Name
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if pins := l.pins[name]; len(pins) > 0 {
-		epoch = pins[len(pins)-1].who.Epoch
+		epoch = pins[len(pins)-1].id.Epoch
 	}
-	if _, done := l.crashed.names[name]; done {
+	if _, done := l.recovery.recoveredNames[name]; done {
 		return epoch, 0, 0, nil
 	}
 	for _, g := range l.segments {
 		switch {
-		case !l.crashed.has(g.Number):
+		case !l.recovery.has(g.Number):
 			continue
-		case g.missing(), g.holeEnd() > 0:
-			return "", 0, 0, g.needed()
+		case g.lost(), g.holeEnd() > 0:
+			return "", 0, 0, g.lostError()
 		case to == 0:
-			from, to = g.generation, l.crashed.generation
+			from, to = g.generation, l.recovery.generation
 		}
 	}
 	return epoch, from, to, nil
@@ -42,7 +42,7 @@ func (l *Log) Pinned(yield func(namespace, room string) bool) {
 	l.mu.Lock()
 	all := make([]segment.Identity, 0, len(l.pins))
 	for _, pins := range l.pins {
-		all = append(all, pins[0].who)
+		all = append(all, pins[0].id)
 	}
 	l.mu.Unlock()
 	slices.SortFunc(all, compareNames)

@@ -9,12 +9,12 @@ import (
 
 // Where a room may be found that is known by its name only: among those that were closed with
 // unreleased entries, and in the generations that crashed, as long as it was not recovered.
-func TestTraces(t *testing.T) {
+func TestCandidates(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *Log { return mustOpen(t, Options{Dir: dir}) }
 	expect := func(l *Log, room, want string) {
 		t.Helper()
-		epoch, from, to, err := l.Traces("n", room)
+		epoch, from, to, err := l.Candidates("n", room)
 		if got := fmt.Sprintf("%s %d %d %v", epoch, from, to, err); got != want {
 			t.Errorf("%s: %s, want %s", room, got, want)
 		}

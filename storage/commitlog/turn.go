@@ -7,70 +7,70 @@ package commitlog
 
 import "github.com/denrooms/den/storage/commitlog/segment"
 
-// waiter is somebody's turn.
-type waiter struct {
+// request is somebody's turn.
+type request struct {
 	room *Room // who appends; nil: somebody who wants the log for itself
-	wake chan verdict
+	wake chan role
 
-	entry Entry
-	more  [][]byte // of the payload, behind entry.Payload
-	size  int      // of the payload, in bytes
-	at    uint32   // where in the segment it was written
-	crc   uint32
-	flags uint8
-	err   error
+	entry  Entry
+	pieces [][]byte // of the payload, behind entry.Payload
+	size   int      // of the payload, in bytes
+	at     uint32   // where in the segment it was written
+	crc    uint32
+	flags  uint8
+	err    error
 }
 
-type verdict uint8
+type role uint8
 
 const (
-	leads verdict = iota
-	served
+	leader role = iota
+	done
 )
 
-// wait waits for w's turn. mu is held before, and not behind. False: somebody did w's work.
-func (l *Log) wait(w *waiter) bool {
-	l.queue = append(l.queue, w)
-	if !l.led {
-		l.led = true
+// enqueue waits for w's turn. mu is held before, and not behind. False: somebody did w's work.
+func (l *Log) enqueue(r *request) bool {
+	l.queue = append(l.queue, r)
+	if !l.hasLeader {
+		l.hasLeader = true
 		l.mu.Unlock()
 		return true
 	}
-	if w.wake == nil {
-		w.wake = make(chan verdict, 1) // whoever leads sends once for each wait
+	if r.wake == nil {
+		r.wake = make(chan role, 1) // whoever leads sends once for each wait
 	}
 	l.mu.Unlock()
-	return <-w.wake == leads
+	return <-r.wake == leader
 }
 
-// pass ends a turn. mu is held.
-func (l *Log) pass() {
+// handOver ends a turn. mu is held.
+func (l *Log) handOver() {
 	if len(l.queue) == 0 {
-		l.led = false
+		l.hasLeader = false
 		return
 	}
-	l.queue[0].wake <- leads
+	l.queue[0].wake <- leader
 }
 
-// turn runs fn while no one else writes.
-func (l *Log) turn(fn func() error) error {
+// exclusively runs fn while no one else writes.
+func (l *Log) exclusively(fn func() error) error {
 	l.mu.Lock()
-	l.wait(&waiter{})
+	l.enqueue(&request{})
 	l.mu.Lock()
-	l.take(1)
+	l.dequeue(1)
 	l.mu.Unlock()
 	err := fn()
 	l.mu.Lock()
-	pressed := l.pressed
-	l.pressed = nil
-	l.pass()
+	pressed := l.backlog
+	l.backlog = nil
+	l.handOver()
 	l.mu.Unlock()
-	l.press(pressed)
+	l.requestCheckpoints(pressed)
 	return err
 }
 
-// take moves n waiters from the queue into the group. mu is held.
-func (l *Log) take(n int) []*waiter {
+// dequeue moves n waiters from the queue into the group. mu is held.
+func (l *Log) dequeue(n int) []*request {
 	l.group = append(l.group[:0], l.queue[:n]...)
 	rest := copy(l.queue, l.queue[n:])
 	clear(l.queue[rest:])
@@ -95,54 +95,54 @@ func (l *Log) groupSize() int {
 // commit is the turn of somebody who appends.
 func (l *Log) commit() {
 	l.mu.Lock()
-	group := l.take(l.groupSize())
+	group := l.dequeue(l.groupSize())
 	l.mu.Unlock()
-	err := l.write(group)
+	err := l.writeGroup(group)
 	l.mu.Lock()
-	l.settle(group, err)
-	pressed := l.pressed
-	l.pressed = nil
+	l.completeGroup(group, err)
+	pressed := l.backlog
+	l.backlog = nil
 	for _, w := range group[1:] {
-		w.wake <- served
+		w.wake <- done
 	}
-	l.pass()
+	l.handOver()
 	l.mu.Unlock()
-	l.press(pressed)
+	l.requestCheckpoints(pressed)
 }
 
-// write writes a group and, unless relaxed, makes it durable.
-func (l *Log) write(group []*waiter) error {
-	if l.ended {
-		return closed()
+// writeGroup writes a group and, unless relaxed, makes it durable.
+func (l *Log) writeGroup(group []*request) error {
+	if l.closed {
+		return errClosed()
 	}
-	if a := l.active; a.bad || a.done || a.end >= l.o.segmentBytes(len(l.segments)) && a.entries > 0 {
-		if err := l.advance(); err != nil {
+	if a := l.active; a.failed || a.sealed || a.end >= l.o.segmentBytes(len(l.segments)) && a.entries > 0 {
+		if err := l.rotate(); err != nil {
 			return unwritten(err)
 		}
 	}
 	a := l.active
-	l.out.Begin(a.file, a.end)
+	l.writer.Begin(a.file, a.end)
 	chain, part, err := l.startGroup()
 	if err != nil {
 		return unwritten(err)
 	}
-	a.reserve(l.out.End() - a.end + a.plan(group))
-	chain = l.encode(group, chain)
-	if err := l.out.Flush(); err != nil {
-		return l.withdraw(err)
+	a.ensureAllocated(l.writer.End() - a.end + a.chooseFlags(group))
+	chain = l.encodeGroup(group, chain)
+	if err := l.writer.Flush(); err != nil {
+		return l.undoWrite(err)
 	}
-	if part != a.part {
+	if part != a.indexedTo {
 		a.writeHint()
 	}
 	end, before := a.end, a.chain
-	l.endAt(a, l.out.End(), chain)
+	l.endAt(a, l.writer.End(), chain)
 	if l.o.Durability == Durable {
 		if err := l.syncActive(); err != nil {
 			l.endAt(a, end, before)
 			return err
 		}
 	}
-	if part != a.part {
+	if part != a.indexedTo {
 		l.endPart(end, part)
 	}
 	return nil
@@ -155,51 +155,51 @@ func (l *Log) endAt(a *active, end int64, chain uint32) {
 	a.end, a.chain = end, chain
 }
 
-// plan chooses which of a group's records have the names of their rooms, and says how many
+// chooseFlags chooses which of a group's records have the names of their rooms, and says how many
 // bytes all of them have.
-func (a *active) plan(group []*waiter) (bytes int64) {
+func (a *active) chooseFlags(group []*request) (bytes int64) {
 	for _, w := range group {
 		w.flags = 0
 		if w.room.last == 0 || w.entry.Number != w.room.last+1 {
 			w.flags = segment.FlagStarts
 		}
 		names := 0
-		if w.room.in != a.logSegment || w.flags&segment.FlagStarts != 0 {
+		if w.room.lastIn != a.logSegment || w.flags&segment.FlagStarts != 0 {
 			w.flags |= segment.FlagNames
-			names = len(w.room.who.Names)
+			names = len(w.room.id.Names)
 		}
 		bytes += int64(segment.RecordSize(names, w.size))
 	}
 	return bytes
 }
 
-// encode puts a group's records out, behind what has the checksum chain, and returns the last
+// encodeGroup puts a group's records out, behind what has the checksum chain, and returns the last
 // one's.
-func (l *Log) encode(group []*waiter, chain uint32) uint32 {
+func (l *Log) encodeGroup(group []*request, chain uint32) uint32 {
 	a := l.active
 	for _, w := range group {
 		rec := segment.Record{
-			Chain: chain, Synced: uint32(a.synced), RoomChain: w.room.crc, Flags: w.flags,
-			Number: w.entry.Number, Seq: w.entry.Seq, At: w.entry.At, Key: w.room.who.Key,
+			Chain: chain, Synced: uint32(a.synced), RoomChain: w.room.lastCRC, Flags: w.flags,
+			Number: w.entry.Number, Seq: w.entry.Seq, At: w.entry.At, Key: w.room.id.Key,
 		}
 		if w.flags&segment.FlagStarts != 0 {
 			rec.RoomChain = 0
 		}
 		names := ""
 		if w.flags&segment.FlagNames != 0 {
-			names = w.room.who.Names
+			names = w.room.id.Names
 		} else {
-			rec.Previous, rec.Root = w.room.at, a.index.Of[w.room.who.Key].Root
+			rec.Previous, rec.Root = w.room.lastAt, a.index.Of[w.room.id.Key].Root
 		}
-		w.at = uint32(l.out.End())
-		l.out.Put(a.Salt, &rec, names, w.entry.Payload, w.more)
+		w.at = uint32(l.writer.End())
+		l.writer.Put(a.Salt, &rec, names, w.entry.Payload, w.pieces)
 		w.crc, chain = rec.CRC, rec.CRC
 	}
 	return chain
 }
 
-// settle tells a group what became of it. mu is held.
-func (l *Log) settle(group []*waiter, err error) {
+// completeGroup tells a group what became of it. mu is held.
+func (l *Log) completeGroup(group []*request, err error) {
 	if err != nil {
 		l.stats.Failures++
 	} else {
@@ -212,16 +212,16 @@ func (l *Log) settle(group []*waiter, err error) {
 			l.stats.Entries++
 			l.stats.Payload += uint64(w.size)
 			l.active.entries++
-			w.room.wrote(l.active, w)
+			w.room.noteAppended(l.active, w)
 		}
-		w.entry, w.more = Entry{}, nil
-		w.room.busy = false
+		w.entry, w.pieces = Entry{}, nil
+		w.room.appending = false
 	}
 }
 
-// press calls Pressure.
-func (l *Log) press(rooms []segment.Identity) {
+// requestCheckpoints calls RequestCheckpoint.
+func (l *Log) requestCheckpoints(rooms []segment.Identity) {
 	for _, who := range rooms {
-		l.o.Pressure(who.Namespace, who.Room)
+		l.o.RequestCheckpoint(who.Namespace, who.Room)
 	}
 }

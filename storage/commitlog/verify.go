@@ -45,7 +45,7 @@ type Verified struct {
 // end of the segment that was written is nothing wrong. FS and Dir are all that is used of the
 // Options. The errors, after which not all was read, are ErrNewer, ErrOlder, ErrIO and ErrMisuse.
 func Verify(o Options, report func(Problem)) (Verified, error) {
-	o, err := o.complete()
+	o, err := o.withDefaults()
 	if err != nil {
 		return Verified{}, err
 	}
@@ -70,42 +70,42 @@ func Verify(o Options, report func(Problem)) (Verified, error) {
 // verifier is one run of Verify.
 type verifier struct {
 	Verified
-	l        *Log // that was not opened
-	report   func(Problem)
-	current  *current // nil: it is damaged
-	segments []*logSegment
-	rooms    map[segment.Key]*verifiedRoom
-	hole     bool // something is missing or damaged, and nobody knows whose it was
+	l             *Log // that was not opened
+	report        func(Problem)
+	current       *current // nil: it is damaged
+	segments      []*logSegment
+	rooms         map[segment.Key]*verifiedRoom
+	unknownDamage bool // something is missing or damaged, and nobody knows whose it was
 }
 
 // verifiedRoom is how far the chain of a room in one epoch was followed.
 type verifiedRoom struct {
-	who     segment.Identity // its names are "" if they cannot be read
+	id      segment.Identity // its names are "" if they cannot be read
 	last    uint64           // number of the newest entry
 	crc     uint32
 	segment uint64 // that has it
 	at      uint32
 	root    uint32 // offset of the newest record with names there
-	blind   bool   // the entry is damaged: what follows cannot be compared with it
+	damaged bool   // the entry is damaged: what follows cannot be compared with it
 }
 
 func (v *verifier) problem(s *logSegment, at int64, r *verifiedRoom, what string, args ...any) {
 	p := Problem{File: segment.Name(s.Number), Offset: at, What: fmt.Sprintf(what, args...)}
 	if r != nil {
-		p.Namespace, p.Room, p.Epoch = r.who.Namespace, r.who.Room, r.who.Epoch
+		p.Namespace, p.Room, p.Epoch = r.id.Namespace, r.id.Room, r.id.Epoch
 	}
 	v.report(p)
 }
 
-// given reports whether Abandon has given up one of some segments.
-func (v *verifier) given(from, to uint64) bool {
-	return slices.ContainsFunc(v.segments, func(s *logSegment) bool { return s.given.Load() && s.Number >= from && s.Number <= to })
+// abandoned reports whether Abandon has given up one of some segments.
+func (v *verifier) abandoned(from, to uint64) bool {
+	return slices.ContainsFunc(v.segments, func(s *logSegment) bool { return s.abandoned.Load() && s.Number >= from && s.Number <= to })
 }
 
-// lack reports something that is missing between two segments. Where Abandon has given one of them up,
+// reportMissing reports something that is missing between two segments. Where Abandon has given one of them up,
 // an operator knows, and nobody needs it any more.
-func (v *verifier) lack(p Problem, from, to uint64) {
-	if v.given(from, to) {
+func (v *verifier) reportMissing(p Problem, from, to uint64) {
+	if v.abandoned(from, to) {
 		p.Harmless, p.What = true, p.What+", which was given up"
 	}
 	v.report(p)
@@ -130,7 +130,7 @@ func (v *verifier) readCurrent(names []string) error {
 	case c == nil && len(numbers) == 0:
 		return nil
 	case c == nil:
-		v.report(Problem{File: currentName, Harmless: true, What: cmp.Or(err, errNone).Error() + "; it will be made again from the segments"})
+		v.report(Problem{File: currentName, Harmless: true, What: cmp.Or(err, errNoCurrent).Error() + "; it will be made again from the segments"})
 		return v.withoutCurrent(numbers, b)
 	}
 	if _, damaged, _ := parseCurrent(b); damaged {
@@ -142,7 +142,7 @@ func (v *verifier) readCurrent(names []string) error {
 	}
 	for _, n := range numbers {
 		if n < c.first || n >= c.next() {
-			if h, err := v.l.readHead(n); err == nil && h.ID != c.id {
+			if h, err := v.l.readHeader(n); err == nil && h.ID != c.id {
 				v.report(Problem{File: segment.Name(n), Harmless: true, What: "it belongs to another log"})
 			}
 		}
@@ -151,11 +151,11 @@ func (v *verifier) readCurrent(names []string) error {
 }
 
 // errNone: there is no CURRENT.
-var errNone = errors.New("it is gone")
+var errNoCurrent = errors.New("it is gone")
 
 // withoutCurrent takes the segments that there are.
 func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
-	m, err := v.l.lookAround(numbers, b)
+	m, err := v.l.readHeaders(numbers, b)
 	if errors.Is(err, ErrCorrupt) {
 		v.report(Problem{File: currentName, What: err.Error()})
 		return nil
@@ -168,7 +168,7 @@ func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
 		v.report(Problem{File: segment.Name(h.Number), Harmless: true, What: "it belongs to another log"})
 	}
 	for _, n := range m.numbers {
-		v.segments = append(v.segments, &logSegment{File: segment.File{Number: n}, generation: m.heads[n].Generation})
+		v.segments = append(v.segments, &logSegment{File: segment.File{Number: n}, generation: m.headers[n].Generation})
 	}
 	return nil
 }
@@ -178,8 +178,8 @@ func (v *verifier) segment(s *logSegment) error {
 	name, path := segment.Name(s.Number), v.l.path(s.Number)
 	size, err := v.l.o.FS.Size(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		v.hole = true
-		v.lack(Problem{File: name, What: "it is missing"}, s.Number, s.Number)
+		v.unknownDamage = true
+		v.reportMissing(Problem{File: name, What: "it is missing"}, s.Number, s.Number)
 		return nil
 	}
 	if err != nil {
@@ -200,8 +200,8 @@ func (v *verifier) segment(s *logSegment) error {
 		return err
 	}
 	if !ok || !done && size < segment.Start {
-		v.hole = true
-		v.lack(Problem{File: name, What: "its beginning is damaged, and nothing of it can be read"}, s.Number, s.Number)
+		v.unknownDamage = true
+		v.reportMissing(Problem{File: name, What: "its beginning is damaged, and nothing of it can be read"}, s.Number, s.Number)
 		return nil
 	}
 	if done && size < s.Size {
@@ -213,7 +213,7 @@ func (v *verifier) segment(s *logSegment) error {
 
 // header checks a segment's header. If that is damaged the salt is looked for elsewhere.
 func (v *verifier) header(s *logSegment, f io.ReaderAt, done bool) (salt uint32, ok bool, err error) {
-	b, err := segment.ReadBegin(f, s.Number, 0)
+	b, err := segment.ReadPreamble(f, s.Number, 0)
 	if err != nil {
 		return 0, false, err
 	}
@@ -227,7 +227,7 @@ func (v *verifier) header(s *logSegment, f io.ReaderAt, done bool) (salt uint32,
 	case !errors.Is(err, ErrCorrupt):
 		return 0, false, err
 	}
-	salt, _, ok, err = segment.SalvageSalt(f, v.l.id, s.Number, b)
+	salt, _, ok, err = segment.FindSalt(f, v.l.id, s.Number, b)
 	if done {
 		salt, ok = s.Salt, true
 	}
@@ -242,19 +242,19 @@ func (v *verifier) records(s *logSegment, f vfs.File, limit int64) error {
 	names := s.Reader(f)
 	scan, err := s.Scan(f, cmp.Or(s.tail, segment.Start), limit, func(at int64, r *segment.Record, damaged bool) { v.record(s, names, at, r, damaged) })
 	if err == nil {
-		err = scan.Forgive(s.indexHints()...)
+		err = scan.DropIndexHoles(s.indexHints()...)
 	}
 	if err != nil {
 		return failure("reading "+segment.Name(s.Number), err)
 	}
 	v.Bytes += scan.End - segment.Start
-	for _, at := range scan.Flipped() {
+	for _, at := range scan.FlippedBits() {
 		v.harmless(s, at, "a bit has flipped, which can be put right")
 	}
 	for _, h := range scan.Holes {
-		v.hole = true
+		v.unknownDamage = true
 		what := fmt.Sprintf("what lies up to %d is damaged, and it is not known whose it was", h.To)
-		v.lack(Problem{File: segment.Name(s.Number), Offset: h.From, What: what}, s.Number, s.Number)
+		v.reportMissing(Problem{File: segment.Name(s.Number), Offset: h.From, What: what}, s.Number, s.Number)
 	}
 	if s.tail != 0 {
 		v.indexes(s, scan)
@@ -282,7 +282,7 @@ func (v *verifier) record(s *logSegment, names *segment.Reader, at int64, r *seg
 		if err != nil {
 			v.problem(s, at, room, "the names of a room cannot be read: %v", err)
 		} else {
-			room.who = who
+			room.id = who
 		}
 	}
 	here := !first && room.segment == s.Number
@@ -295,17 +295,17 @@ func (v *verifier) record(s *logSegment, names *segment.Reader, at int64, r *seg
 	case here && r.Flags&segment.FlagNames == 0 && r.Previous != room.at, (!here || r.Flags&segment.FlagStarts != 0) && r.Previous != 0:
 		v.problem(s, at, room, "entry %d does not lead to the one before it", r.Number)
 	case follows && r.Number > room.last+1:
-		p := Problem{File: segment.Name(s.Number), Offset: at, Namespace: room.who.Namespace, Room: room.who.Room, Epoch: room.who.Epoch}
+		p := Problem{File: segment.Name(s.Number), Offset: at, Namespace: room.id.Namespace, Room: room.id.Room, Epoch: room.id.Epoch}
 		p.What = fmt.Sprintf("entry %d follows %d, and what is between them is missing", r.Number, room.last)
-		v.lack(p, room.segment, s.Number)
+		v.reportMissing(p, room.segment, s.Number)
 	case follows && r.Number != room.last+1:
 		v.problem(s, at, room, "entry %d follows %d", r.Number, room.last)
-	case follows && !room.blind && r.RoomChain != room.crc:
+	case follows && !room.damaged && r.RoomChain != room.crc:
 		v.problem(s, at, room, "entry %d does not follow the entry %d that there is", r.Number, room.last)
 	case !first && r.Number <= room.last:
 		v.problem(s, at, room, "entry %d comes after %d", r.Number, room.last)
 	}
-	room.last, room.crc, room.segment, room.at, room.blind = r.Number, r.CRC, s.Number, uint32(at), damaged
+	room.last, room.crc, room.segment, room.at, room.damaged = r.Number, r.CRC, s.Number, uint32(at), damaged
 	if r.Flags&segment.FlagNames != 0 {
 		room.root = uint32(at)
 	}
@@ -324,7 +324,7 @@ func (v *verifier) indexes(s *logSegment, scan *segment.Scan) {
 		}
 	}
 	for k, p := range scan.Places.Of {
-		if q, ok := said[k]; !ok || q.Last != p.Last || q.At != p.At || q.CRC != p.CRC && !v.rooms[k].blind || q.Root != p.Root {
+		if q, ok := said[k]; !ok || q.Last != p.Last || q.At != p.At || q.CRC != p.CRC && !v.rooms[k].damaged || q.Root != p.Root {
 			v.problem(s, int64(p.At), v.rooms[k], "no index says that a room's newest entry is there")
 		}
 		delete(said, k)
@@ -340,13 +340,13 @@ func (v *verifier) pins() {
 		return
 	}
 	for _, p := range v.current.pins {
-		if r := v.rooms[p.who.Key]; r == nil || r.last != p.last {
+		if r := v.rooms[p.id.Key]; r == nil || r.last != p.last {
 			have, in := uint64(0), uint64(0)
 			if r != nil {
 				have, in = r.last, r.segment
 			}
-			v.lack(Problem{
-				File: currentName, Namespace: p.who.Namespace, Room: p.who.Room, Epoch: p.who.Epoch,
+			v.reportMissing(Problem{
+				File: currentName, Namespace: p.id.Namespace, Room: p.id.Room, Epoch: p.id.Epoch,
 				What: fmt.Sprintf("the room has entries up to %d that it did not release, and there are some up to %d; the rest is missing", p.last, have),
 			}, in, math.MaxUint64)
 		}

@@ -205,7 +205,7 @@ func withPin(t *testing.T, d *faultdisk.Disk, room string, last uint64) {
 		t.Fatal(err)
 	}
 	for i := range c.pins {
-		if c.pins[i].who.Room == room {
+		if c.pins[i].id.Room == room {
 			c.pins[i].last = last
 		}
 	}

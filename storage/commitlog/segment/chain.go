@@ -14,18 +14,18 @@ type Reader struct{ reader }
 
 // Reader returns a reader for the names and runs of rooms: it reads little at once.
 func (s *File) Reader(f vfs.File) *Reader {
-	return &Reader{reader{f: f, number: s.Number, salt: s.Salt, window: recordHeader + usualNames}}
+	return &Reader{reader{f: f, number: s.Number, salt: s.Salt, window: recordHeader + typicalNames}}
 }
 
 // Reset makes r, which may be new, a reader for the entries of a run in a file. Its buffer stays. noticed, which may
 // be nil, is told of flipped bits of entries: of which segment, and the offset.
 func (r *Reader) Reset(f vfs.File, s *File, noticed func(number uint64, at int64)) {
-	*r = Reader{reader{f: f, number: s.Number, salt: s.Salt, buf: r.buf[:0], noticed: noticed}}
+	*r = Reader{reader{f: f, number: s.Number, salt: s.Salt, buf: r.buf[:0], onFlip: noticed}}
 }
 
 // Root returns who the room is that has this place in the segment.
 func (r *Reader) Root(p *Place) (Identity, error) {
-	root, err := r.header(int64(p.Root), p.Key, forwards)
+	root, err := r.readHeader(int64(p.Root), p.Key, forwards)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -38,28 +38,28 @@ func (r *Reader) Root(p *Place) (Identity, error) {
 // Names returns who the room is, by the names in a record with FlagNames at an offset. They are their own checksum: the
 // key is a hash of them.
 func (r *Reader) Names(at int64, rec *Record) (Identity, error) {
-	b, err := r.bytes(at+recordHeader, int(rec.names), forwards)
+	b, err := r.bytes(at+recordHeader, int(rec.namesLength), forwards)
 	if err != nil {
 		return Identity{}, err
 	}
 	if who, ok := ParseNames(string(b)); ok && who.Key == rec.Key {
 		return who, nil
 	}
-	if _, b, err = r.whole(at, rec.Key); err != nil {
+	if _, b, err = r.readRecord(at, rec.Key); err != nil {
 		return Identity{}, err
 	}
-	who, ok := ParseNames(string(b[recordHeader:][:rec.names]))
+	who, ok := ParseNames(string(b[recordHeader:][:rec.namesLength]))
 	if !ok || who.Key != rec.Key {
 		return Identity{}, r.corrupt(at, "the names of a room are damaged")
 	}
 	return who, nil
 }
 
-// FindRun finds out which of a room's entries in the segment follow each other up to its newest one, whose place p
+// FindRunStart finds out which of a room's entries in the segment follow each other up to its newest one, whose place p
 // is, and puts the first one's number into p.First. If there are others before it, which are damaged, failed says so and
 // Replay and Backward know of it.
-func (r *Reader) FindRun(p *Place) (failed, err error) {
-	root, err := r.header(int64(p.Root), p.Key, forwards)
+func (r *Reader) FindRunStart(p *Place) (failed, err error) {
+	root, err := r.readHeader(int64(p.Root), p.Key, forwards)
 	if err == nil {
 		p.First, p.Starts = root.Number, root.Flags&FlagStarts != 0
 		return nil, nil
@@ -68,14 +68,14 @@ func (r *Reader) FindRun(p *Place) (failed, err error) {
 		return nil, err
 	}
 	failed = err
-	p.First, p.broken = p.Last, true
+	p.First, p.incomplete = p.Last, true
 	for at := p.At; ; {
-		rec, err := r.header(int64(at), p.Key, backwards)
+		rec, err := r.readHeader(int64(at), p.Key, backwards)
 		if err == nil && (rec.Previous == 0 || rec.Previous >= at || rec.Number != p.First) {
 			return failed, nil
 		}
 		if err == nil {
-			_, err = r.header(int64(rec.Previous), p.Key, backwards)
+			_, err = r.readHeader(int64(rec.Previous), p.Key, backwards)
 		}
 		if errors.Is(err, ErrCorrupt) {
 			return failed, nil
@@ -99,7 +99,7 @@ func (r *Reader) Replay(p *Place, after uint64, chain uint32, fn func(rec *Recor
 	var rec Record // one for all of them, because fn makes it escape
 	for i := len(places) - 1; i >= 0; i-- {
 		var payload []byte
-		if rec, payload, err = r.entry(int64(places[i]), p.Key); err != nil {
+		if rec, payload, err = r.readEntry(int64(places[i]), p.Key); err != nil {
 			return 0, err
 		}
 		if rec.Number != wanted || chain != 0 && rec.RoomChain != chain || i == 0 && rec.CRC != p.CRC {
@@ -119,7 +119,7 @@ func (r *Reader) offsets(p *Place, from uint64) ([]uint32, error) {
 	var places []uint32
 	at := p.At
 	for number := p.Last; ; number-- {
-		rec, err := r.header(int64(at), p.Key, backwards)
+		rec, err := r.readHeader(int64(at), p.Key, backwards)
 		if err != nil {
 			return nil, err
 		}
@@ -143,17 +143,17 @@ func (r *Reader) Backward(p *Place, fn func(rec *Record, payload []byte) (bool, 
 	var rec Record // one for all of them, because fn makes it escape
 	for number := p.Last; ; number-- {
 		var payload []byte
-		if rec, payload, err = r.entry(int64(at), p.Key); err != nil {
+		if rec, payload, err = r.readEntry(int64(at), p.Key); err != nil {
 			return 0, false, err
 		}
 		first := number == p.First
-		if rec.Number != number || rec.CRC != chain || rec.Previous >= at || (rec.Previous == 0) != (first && !p.broken) {
+		if rec.Number != number || rec.CRC != chain || rec.Previous >= at || (rec.Previous == 0) != (first && !p.incomplete) {
 			return 0, false, r.corrupt(int64(at), "the room's chain is broken")
 		}
 		if more, err := fn(&rec, payload); err != nil || !more {
 			return 0, false, err
 		}
-		if first && p.broken {
+		if first && p.incomplete {
 			return 0, true, nil
 		}
 		if at, chain = rec.Previous, rec.RoomChain; at == 0 {

@@ -12,26 +12,26 @@ import (
 // ScanLast reads what a crash has left of a segment: from its newest whole index on, to which a hint leads; if it
 // has none, or none that can be used, from the first record on. indexes are those that it has up to there. begin is
 // what lies before the first record. ErrIO, ErrCorrupt.
-func (s *File) ScanLast(f vfs.File, begin []byte) (found *Scan, indexes []Index, err error) {
-	hints := hints(begin, s.Salt)
-	if found, indexes, err = s.lastPart(f, hints); err != nil {
+func (s *File) ScanLast(f vfs.File, preamble []byte) (found *Scan, indexes []Index, err error) {
+	offsets := hints(preamble, s.Salt)
+	if found, indexes, err = s.prepareLast(f, offsets); err != nil {
 		return nil, nil, err
 	}
-	if err := found.run(); err != nil {
+	if err := found.scan(); err != nil {
 		return nil, nil, err
 	}
-	return found, indexes, found.Forgive(hints...)
+	return found, indexes, found.DropIndexHoles(offsets...)
 }
 
-// lastPart prepares ScanLast.
-func (s *File) lastPart(f vfs.File, hints []uint32) (*Scan, []Index, error) {
+// prepareLast prepares ScanLast.
+func (s *File) prepareLast(f vfs.File, offsets []uint32) (*Scan, []Index, error) {
 	r := reader{f: f, number: s.Number, salt: s.Salt}
-	for _, at := range slices.Backward(slices.Sorted(slices.Values(hints))) {
+	for _, at := range slices.Backward(slices.Sorted(slices.Values(offsets))) {
 		indexes, chain := s.indexesUpTo(f, at)
 		if len(indexes) == 0 {
 			continue
 		}
-		found := newScan(r, start{int64(at), chain}, int64(at), s.Size)
+		found := newScan(r, scanStart{int64(at), chain}, int64(at), s.Size)
 		_, whole, err := found.goodAt(int64(at))
 		if err != nil {
 			return nil, nil, err
@@ -40,7 +40,7 @@ func (s *File) lastPart(f vfs.File, hints []uint32) (*Scan, []Index, error) {
 			return found, indexes, nil
 		}
 	}
-	return newScan(r, start{Start, s.Salt}, Start, s.Size), nil, nil
+	return newScan(r, scanStart{Start, s.Salt}, Start, s.Size), nil, nil
 }
 
 // indexesUpTo finds the index whose record is at an offset and those before it, of which it
@@ -71,26 +71,26 @@ func (s *File) indexesUpTo(f vfs.File, at uint32) (indexes []Index, chain uint32
 // sealed that is where its last index begins, and all before was whole once. What a Relaxed generation
 // has left of an index says nothing of the kind: it was synced together with the records. begin is what
 // lies before the first record. ErrIO.
-func (s *File) ScanAll(f vfs.File, begin []byte) (*Scan, error) {
+func (s *File) ScanAll(f vfs.File, preamble []byte) (*Scan, error) {
 	r := reader{f: f, number: s.Number, salt: s.Salt}
-	found := newScan(r, start{Start, s.Salt}, Start, s.Size)
-	if err := found.run(); err != nil {
+	found := newScan(r, scanStart{Start, s.Salt}, Start, s.Size)
+	if err := found.scan(); err != nil {
 		return nil, err
 	}
 	end := int64(0)
-	if binary.LittleEndian.Uint32(begin[12:])&flagRelaxed == 0 {
+	if binary.LittleEndian.Uint32(preamble[12:])&flagRelaxed == 0 {
 		var err error
 		if end, err = found.nextIndex(); err != nil {
 			return nil, err
 		}
 	}
 	if end > found.End {
-		found = newScan(r, start{Start, s.Salt}, end, end)
-		if err := found.run(); err != nil {
+		found = newScan(r, scanStart{Start, s.Salt}, end, end)
+		if err := found.scan(); err != nil {
 			return nil, err
 		}
 	}
-	return found, found.Forgive()
+	return found, found.DropIndexHoles()
 }
 
 // nextIndex finds the index that comes after the records; 0: there is none.

@@ -35,9 +35,9 @@ func CheckVersion(file string, version, known uint32) error {
 	return nil
 }
 
-// Undecided returns err, or, if that means a full disk, an error of the same text that is not: for where it is not known what
+// NotFull returns err, or, if that means a full disk, an error of the same text that is not: for where it is not known what
 // is on the disk.
-func Undecided(err error) error {
+func NotFull(err error) error {
 	if vfs.IsFull(err) {
 		return errors.New(err.Error())
 	}

@@ -15,7 +15,7 @@ type flip struct {
 	mask byte
 	// torn: it is the only bit that was set in a sector or at the end of a record. So it may be
 	// that these never came, after a power cut.
-	torn bool
+	maybeTorn bool
 }
 
 // apply changes the bit in b, which lies at an offset.
@@ -25,9 +25,9 @@ func (f flip) apply(b []byte, offset int64) {
 	}
 }
 
-// mend finds the bit in which the record at an offset differs from one that was written, reads
+// repair finds the bit in which the record at an offset differs from one that was written, reads
 // no further than limit, and returns that record's header.
-func (s *reader) mend(at, limit int64) (Record, flip, bool, error) {
+func (s *reader) repair(at, limit int64) (Record, flip, bool, error) {
 	if at+recordHeader+recordTrailer > limit {
 		return Record{}, flip{}, false, nil
 	}
@@ -40,7 +40,7 @@ func (s *reader) mend(at, limit int64) (Record, flip, bool, error) {
 		if at+int64(r.Size()) > limit {
 			return r, flip{}, false, nil
 		}
-		f, ok, err := s.mendBody(at, &r)
+		f, ok, err := s.repairBody(at, &r)
 		return r, f, ok, err
 	}
 	if h == [recordHeader]byte{} { // zeros written ahead
@@ -54,26 +54,26 @@ func (s *reader) mend(at, limit int64) (Record, flip, bool, error) {
 		if !ok || at+int64(r.Size()) > limit {
 			continue
 		}
-		crc, cross, err := s.sums(at, &r)
+		crc, cross, err := s.checksums(at, &r)
 		if err != nil {
 			return Record{}, flip{}, false, err
 		}
 		n := r.Size() - recordTrailer - i
-		if r.CRC == crc^effect(crc32.Castagnoli, n, mask) && r.cross == cross^effect(crc32.IEEE, n, mask) {
+		if r.CRC == crc^checksumEffect(crc32.Castagnoli, n, mask) && r.ieee == cross^checksumEffect(crc32.IEEE, n, mask) {
 			return r, flip{at: at + int64(i), mask: mask}, true, nil
 		}
 	}
 	return Record{}, flip{}, false, nil
 }
 
-// mendBody is mend where the header is good.
-func (s *reader) mendBody(at int64, r *Record) (flip, bool, error) {
-	crc, cross, err := s.sums(at, r)
+// repairBody is mend where the header is good.
+func (s *reader) repairBody(at int64, r *Record) (flip, bool, error) {
+	crc, cross, err := s.checksums(at, r)
 	if err != nil {
 		return flip{}, false, err
 	}
 	body, end := r.Size()-recordTrailer, at+int64(r.Size())
-	wrong, alsoWrong := crc^r.CRC, cross^r.cross
+	wrong, alsoWrong := crc^r.CRC, cross^r.ieee
 	f := flip{}
 	if wrong == 0 || alsoWrong == 0 { // a bit of the trailer, or none
 		if bits.OnesCount32(wrong)+bits.OnesCount32(alsoWrong) != 1 {
@@ -81,26 +81,26 @@ func (s *reader) mendBody(at int64, r *Record) (flip, bool, error) {
 		}
 		bit := bits.TrailingZeros64(uint64(alsoWrong)<<32 | uint64(wrong))
 		f.at, f.mask = at+int64(body+bit/8), 1<<(bit%8)
-		f.torn, err = s.zeros(f.at, end)
-		r.CRC, r.cross = crc, cross
+		f.maybeTorn, err = s.onlyZeros(f.at, end)
+		r.CRC, r.ieee = crc, cross
 		return f, true, err
 	}
 	i, mask, ok := findFlip(body, wrong)
-	if !ok || effect(crc32.IEEE, body-i, mask) != alsoWrong {
+	if !ok || checksumEffect(crc32.IEEE, body-i, mask) != alsoWrong {
 		return f, false, nil
 	}
 	f.at, f.mask = at+int64(i), mask
 	first := f.at / sector * sector
-	missingSector, err := s.zeros(max(first, at), min(first+sector, at+int64(body)))
+	missingSector, err := s.onlyZeros(max(first, at), min(first+sector, at+int64(body)))
 	if err == nil && !missingSector {
-		missingSector, err = s.zeros(f.at, end)
+		missingSector, err = s.onlyZeros(f.at, end)
 	}
-	f.torn = missingSector
+	f.maybeTorn = missingSector
 	return f, true, err
 }
 
-// zeros tells whether there are only zeros from one offset to another.
-func (s *reader) zeros(from, to int64) (bool, error) {
+// onlyZeros tells whether there are only zeros from one offset to another.
+func (s *reader) onlyZeros(from, to int64) (bool, error) {
 	for from < to {
 		b, err := s.bytes(from, int(min(to-from, sector)), forwards)
 		if err != nil {
@@ -116,9 +116,9 @@ func (s *reader) zeros(from, to int64) (bool, error) {
 	return true, nil
 }
 
-// effect is how a checksum changes with a bit that lies n bytes before the end, its own byte
+// checksumEffect is how a checksum changes with a bit that lies n bytes before the end, its own byte
 // among them.
-func effect(polynomial uint32, n int, mask byte) uint32 {
+func checksumEffect(polynomial uint32, n int, mask byte) uint32 {
 	table := crc32.MakeTable(polynomial)
 	e := table[mask]
 	for range n - 1 {

@@ -39,7 +39,7 @@ type Header struct {
 
 // Encode returns what a new segment has before its first record, which are Start bytes with no hints yet, and its
 // salt.
-func (h *Header) Encode() (begin []byte, salt uint32) {
+func (h *Header) Encode() (preamble []byte, salt uint32) {
 	b, le := make([]byte, Start), binary.LittleEndian
 	copy(b, magic)
 	le.PutUint32(b[8:], version)
@@ -85,14 +85,14 @@ func ReadHeader(f io.ReaderAt, number uint64) (h Header, err error) {
 	if n, err := f.ReadAt(b, 0); n < len(b) {
 		return h, shortRead(number, int64(n), err)
 	}
-	return parseHead(b, number)
+	return decodeHeader(b, number)
 }
 
-// parseHead takes a header apart.
-func parseHead(b []byte, number uint64) (h Header, err error) {
+// decodeHeader takes a header apart.
+func decodeHeader(b []byte, number uint64) (h Header, err error) {
 	le := binary.LittleEndian
 	if _, err = CheckHeader(b, [16]byte(b[16:32]), number); errors.Is(err, ErrCorrupt) {
-		if _, ok := mendHeader(b); ok {
+		if _, ok := repairHeader(b); ok {
 			_, err = CheckHeader(b, [16]byte(b[16:32]), number)
 		}
 	}
@@ -117,9 +117,9 @@ func ParseName(name string) (uint64, bool) {
 	return n, err == nil && n > 0 && Name(n) == name
 }
 
-// ReadBegin reads what lies before the first record, Start bytes. What the file does not have of them is zeros.
+// ReadPreamble reads what lies before the first record, Start bytes. What the file does not have of them is zeros.
 // ErrCorrupt: it has less than least bytes. ErrIO.
-func ReadBegin(f io.ReaderAt, number uint64, least int64) ([]byte, error) {
+func ReadPreamble(f io.ReaderAt, number uint64, least int64) ([]byte, error) {
 	b := make([]byte, Start)
 	n, err := f.ReadAt(b, 0)
 	if int64(n) < least || n < len(b) && !errors.Is(err, io.EOF) {
@@ -132,14 +132,14 @@ func ReadBegin(f io.ReaderAt, number uint64, least int64) ([]byte, error) {
 // offset is that of the newest index's record.
 func Hint(salt uint32, n int, offset uint32) (at int64, b []byte) {
 	b = binary.LittleEndian.AppendUint32(nil, offset)
-	return hintAt(n), binary.LittleEndian.AppendUint32(b, Sum(salt, b))
+	return hintOffset(n), binary.LittleEndian.AppendUint32(b, Sum(salt, b))
 }
 
-func hintAt(n int) int64 { return sector * int64(1+n%2) }
+func hintOffset(n int) int64 { return sector * int64(1+n%2) }
 
 // hints are the offsets that the two hints give; 0: there is none. begin is what lies before the first record.
-func hints(begin []byte, salt uint32) []uint32 {
-	return []uint32{parseHint(begin[hintAt(0):], salt), parseHint(begin[hintAt(1):], salt)}
+func hints(preamble []byte, salt uint32) []uint32 {
+	return []uint32{parseHint(preamble[hintOffset(0):], salt), parseHint(preamble[hintOffset(1):], salt)}
 }
 
 // parseHint is the opposite of Hint; 0: there is none.
@@ -150,12 +150,12 @@ func parseHint(b []byte, salt uint32) (offset uint32) {
 	return binary.LittleEndian.Uint32(b)
 }
 
-// SalvageSalt finds the salt of a segment whose header is damaged. It may be damaged by a bit only;
+// FindSalt finds the salt of a segment whose header is damaged. It may be damaged by a bit only;
 // then header is what it should be. Or the salt is in the first record too, or what it has of the
 // salt fits the hints. begin is what lies before the first record. ErrIO, ErrCorrupt: the first record cannot be read.
-func SalvageSalt(f io.ReaderAt, id [16]byte, number uint64, begin []byte) (salt uint32, header []byte, found bool, err error) {
-	header = slices.Clone(begin[:headerSize])
-	if _, ok := mendHeader(header); ok {
+func FindSalt(f io.ReaderAt, id [16]byte, number uint64, preamble []byte) (salt uint32, header []byte, found bool, err error) {
+	header = slices.Clone(preamble[:headerSize])
+	if _, ok := repairHeader(header); ok {
 		if salt, err := CheckHeader(header, id, number); err == nil {
 			return salt, header, true, nil
 		}
@@ -164,18 +164,18 @@ func SalvageSalt(f io.ReaderAt, id [16]byte, number uint64, begin []byte) (salt 
 	if n, err := f.ReadAt(first, Start); n < len(first) && !errors.Is(err, io.EOF) {
 		return 0, nil, false, shortRead(number, Start, err)
 	}
-	for _, salt := range []uint32{binary.LittleEndian.Uint32(begin[headerSize-4:]), binary.LittleEndian.Uint32(first[8:])} {
+	for _, salt := range []uint32{binary.LittleEndian.Uint32(preamble[headerSize-4:]), binary.LittleEndian.Uint32(first[8:])} {
 		r, ok := parseHeader(first, salt)
-		if ok && r.Chain == salt || parseHint(begin[hintAt(0):], salt)|parseHint(begin[hintAt(1):], salt) != 0 {
+		if ok && r.Chain == salt || parseHint(preamble[hintOffset(0):], salt)|parseHint(preamble[hintOffset(1):], salt) != 0 {
 			return salt, nil, true, nil
 		}
 	}
 	return 0, nil, false, nil
 }
 
-// mendHeader finds the bit in which the header of a segment differs from one that was written,
+// repairHeader finds the bit in which the header of a segment differs from one that was written,
 // and changes it in b.
-func mendHeader(b []byte) (flip, bool) {
+func repairHeader(b []byte) (flip, bool) {
 	for bit := range headerSize * 8 {
 		f := flip{at: int64(bit / 8), mask: 1 << (bit % 8)}
 		f.apply(b, 0)
@@ -200,8 +200,8 @@ func HasRecord(f io.ReaderAt) (bool, error) {
 	return ok, nil
 }
 
-// Blank reports whether a segment has only zeros from Start up to size. ErrCorrupt: the file is shorter. ErrIO.
-func Blank(f vfs.File, number uint64, size int64) (bool, error) {
+// OnlyZeros reports whether a segment has only zeros from Start up to size. ErrCorrupt: the file is shorter. ErrIO.
+func OnlyZeros(f vfs.File, number uint64, size int64) (bool, error) {
 	r := reader{f: f, number: number, window: scanWindow}
-	return r.zeros(Start, size)
+	return r.onlyZeros(Start, size)
 }

@@ -219,25 +219,25 @@ type Place struct {
 	CRC         uint32 // of the last record
 	Root        uint32 // offset of the run's first record, which has the names
 	Starts      bool   // the run starts a chain: what is before it is none of its
-	broken      bool   // there are others before First, which cannot be read
+	incomplete  bool   // there are others before First, which cannot be read
 }
 
 // Places are what a segment holds, by room.
 type Places struct {
-	Of    map[Key]*Place // has to be made before Get
-	fresh []Place        // to be used: they are allocated some at a time
+	Of     map[Key]*Place // has to be made before Get
+	unused []Place        // to be used: they are allocated some at a time
 }
 
-const placesAtOnce = 128
+const placesPerAlloc = 128
 
 // Get returns a room's place, which is made if there is none.
 func (s *Places) Get(k Key) *Place {
 	p := s.Of[k]
 	if p == nil {
-		if len(s.fresh) == 0 {
-			s.fresh = make([]Place, placesAtOnce)
+		if len(s.unused) == 0 {
+			s.unused = make([]Place, placesPerAlloc)
 		}
-		p, s.fresh = &s.fresh[0], s.fresh[1:]
+		p, s.unused = &s.unused[0], s.unused[1:]
 		p.Key = k
 		s.Of[k] = p
 	}

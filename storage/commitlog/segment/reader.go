@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	usualNames = 184       // bytes of names are read with a header; if there are more, that is another read
-	keepBuffer = 4 << 20   // a larger buffer is not kept
-	window     = 8 << 10   // bytes that are read at once where a few records are wanted
-	scanWindow = 256 << 10 // and where all are
+	typicalNames  = 184       // bytes of names are read with a header; if there are more, that is another read
+	maxKeptBuffer = 4 << 20   // a larger buffer is not kept
+	window        = 8 << 10   // bytes that are read at once where a few records are wanted
+	scanWindow    = 256 << 10 // and where all are
 )
 
 // reader reads records of a segment.
@@ -28,7 +28,7 @@ type reader struct {
 	buf    []byte
 	start  int64 // of buf in the file
 
-	noticed func(number uint64, at int64) // is told of flipped bits; may be nil
+	onFlip func(number uint64, at int64) // is told of flipped bits; may be nil
 }
 
 func (s *reader) corrupt(at int64, what string) error {
@@ -78,12 +78,12 @@ func shortRead(number uint64, at int64, err error) error {
 	if err == nil {
 		err = io.ErrNoProgress
 	}
-	return fmt.Errorf("commitlog: reading %s: %w: %w", Name(number), ErrIO, Undecided(err))
+	return fmt.Errorf("commitlog: reading %s: %w: %w", Name(number), ErrIO, NotFull(err))
 }
 
-// sums reads a record and calculates its checksums, and puts those that it has into r. It takes
+// checksums reads a record and calculates its checksums, and puts those that it has into r. It takes
 // no more memory than the window.
-func (s *reader) sums(at int64, r *Record) (crc, cross uint32, err error) {
+func (s *reader) checksums(at int64, r *Record) (crc, cross uint32, err error) {
 	crc, cross = s.salt, s.salt
 	end := at + int64(r.Size()) - recordTrailer
 	for off := at; off < end; {
@@ -91,19 +91,19 @@ func (s *reader) sums(at int64, r *Record) (crc, cross uint32, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		crc, cross = Sum(crc, b), crossSum(cross, b)
+		crc, cross = Sum(crc, b), sumIEEE(cross, b)
 		off += int64(len(b))
 	}
 	b, err := s.bytes(end, recordTrailer, forwards)
 	if err != nil {
 		return 0, 0, err
 	}
-	r.CRC, r.cross = binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
+	r.CRC, r.ieee = binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
 	return crc, cross, nil
 }
 
-// header reads the header of a room's record, and as it was written if a bit of it has flipped.
-func (s *reader) header(at int64, k Key, to direction) (Record, error) {
+// readHeader reads the header of a room's record, and as it was written if a bit of it has flipped.
+func (s *reader) readHeader(at int64, k Key, to direction) (Record, error) {
 	b, err := s.bytes(at, recordHeader, to)
 	if err != nil {
 		return Record{}, err
@@ -111,7 +111,7 @@ func (s *reader) header(at int64, k Key, to direction) (Record, error) {
 	if r, ok := parseHeader(b, s.salt); ok && r.Key == k {
 		return r, nil
 	}
-	r, _, ok, err := s.mend(at, at+maxRecord)
+	r, _, ok, err := s.repair(at, at+maxRecord)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return Record{}, err
 	}
@@ -121,13 +121,13 @@ func (s *reader) header(at int64, k Key, to direction) (Record, error) {
 	return r, nil
 }
 
-// whole reads and checks a room's record, and gives it as it was written if a bit of it has
+// readRecord reads and checks a room's record, and gives it as it was written if a bit of it has
 // flipped. b is valid until the next call.
-func (s *reader) whole(at int64, k Key) (r Record, b []byte, err error) {
-	if r, err = s.header(at, k, forwards); err != nil {
+func (s *reader) readRecord(at int64, k Key) (r Record, b []byte, err error) {
+	if r, err = s.readHeader(at, k, forwards); err != nil {
 		return r, nil, err
 	}
-	if cap(s.buf) > keepBuffer && r.Size() < cap(s.buf)/4 { // the large entry has been read
+	if cap(s.buf) > maxKeptBuffer && r.Size() < cap(s.buf)/4 { // the large entry has been read
 		s.buf = nil
 	}
 	if b, err = s.bytes(at, r.Size(), forwards); err != nil {
@@ -136,7 +136,7 @@ func (s *reader) whole(at int64, k Key) (r Record, b []byte, err error) {
 	if h, ok := parseHeader(b[:recordHeader], s.salt); ok && h == r && r.checkBody(b, s.salt) {
 		return r, b, nil
 	}
-	_, f, ok, err := s.mend(at, at+int64(len(b)))
+	_, f, ok, err := s.repair(at, at+int64(len(b)))
 	if err != nil {
 		return r, nil, err
 	}
@@ -146,17 +146,17 @@ func (s *reader) whole(at int64, k Key) (r Record, b []byte, err error) {
 	if f.apply(b, at); !ok || !r.checkBody(b, s.salt) {
 		return r, nil, s.corrupt(at, "an entry does not fit its checksum")
 	}
-	if s.noticed != nil {
-		s.noticed(s.number, f.at)
+	if s.onFlip != nil {
+		s.onFlip(s.number, f.at)
 	}
 	return r, b, nil
 }
 
-// entry reads and checks an entry. payload is valid until the next call.
-func (s *reader) entry(at int64, k Key) (r Record, payload []byte, err error) {
-	r, b, err := s.whole(at, k)
+// readEntry reads and checks an entry. payload is valid until the next call.
+func (s *reader) readEntry(at int64, k Key) (r Record, payload []byte, err error) {
+	r, b, err := s.readRecord(at, k)
 	if err != nil {
 		return r, nil, err
 	}
-	return r, b[recordHeader+int(r.names):][:r.Length:r.Length], nil
+	return r, b[recordHeader+int(r.namesLength):][:r.Length:r.Length], nil
 }

@@ -66,20 +66,20 @@ func ParseNames(text string) (Identity, bool) {
 
 // Record is what the header of a record says, and its checksums. Offsets are in the segment's file.
 type Record struct {
-	header     uint32 // checksum
-	Length     uint32 // of the payload
-	Chain      uint32 // checksum of the record before it in the file
-	Previous   uint32 // offset of the room's record before it in the file; 0: none
-	RoomChain  uint32 // checksum of the room's entry before it, in whatever file
-	Synced     uint32 // how much of the file was durable when this was written
-	Number     uint64 // of the room's entry
-	Seq        uint64 // the room's
-	At         int64  // Unix ms
-	names      uint16 // bytes of them
-	Flags      uint8
-	Root       uint32 // offset of the record with the names of the room; 0: this one
-	Key        Key
-	CRC, cross uint32 // of the record: CRC-32C and CRC-32, when the body was read
+	header      uint32 // checksum
+	Length      uint32 // of the payload
+	Chain       uint32 // checksum of the record before it in the file
+	Previous    uint32 // offset of the room's record before it in the file; 0: none
+	RoomChain   uint32 // checksum of the room's entry before it, in whatever file
+	Synced      uint32 // how much of the file was durable when this was written
+	Number      uint64 // of the room's entry
+	Seq         uint64 // the room's
+	At          int64  // Unix ms
+	namesLength uint16 // bytes of them
+	Flags       uint8
+	Root        uint32 // offset of the record with the names of the room; 0: this one
+	Key         Key
+	CRC, ieee   uint32 // of the record: CRC-32C and CRC-32, when the body was read
 }
 
 func aligned(n int) int { return (n + 7) &^ 7 }
@@ -88,25 +88,25 @@ func aligned(n int) int { return (n + 7) &^ 7 }
 func RecordSize(names, payload int) int { return aligned(recordHeader+names+payload) + recordTrailer }
 
 // Size returns how many bytes the record has in its file.
-func (r *Record) Size() int { return RecordSize(int(r.names), int(r.Length)) }
+func (r *Record) Size() int { return RecordSize(int(r.namesLength), int(r.Length)) }
 
 // Sum returns the CRC-32C of b, begun with the salt of a segment, or with the sum of what comes before b.
 func Sum(salt uint32, b []byte) uint32 {
 	return crc32.Update(salt, crc32.MakeTable(crc32.Castagnoli), b)
 }
 
-func crossSum(salt uint32, b []byte) uint32 { return crc32.Update(salt, crc32.IEEETable, b) }
+func sumIEEE(salt uint32, b []byte) uint32 { return crc32.Update(salt, crc32.IEEETable, b) }
 
 // appendRecord appends a record, whose payload is in pieces, and fills in its checksums.
 func appendRecord(dst []byte, salt uint32, r *Record, names string, payload []byte, more ...[]byte) []byte {
 	start := len(dst)
-	r.Length, r.names = uint32(length(payload, more)), uint16(len(names))
+	r.Length, r.namesLength = uint32(length(payload, more)), uint16(len(names))
 	dst = append(appendHeader(dst, salt, r, names), payload...)
 	for _, piece := range more {
 		dst = append(dst, piece...)
 	}
 	dst = append(dst, zeros[:r.padding()]...)
-	r.CRC, r.cross = Sum(salt, dst[start:]), crossSum(salt, dst[start:])
+	r.CRC, r.ieee = Sum(salt, dst[start:]), sumIEEE(salt, dst[start:])
 	return r.appendTrailer(dst)
 }
 
@@ -132,7 +132,7 @@ func appendHeader(dst []byte, salt uint32, r *Record, names string) []byte {
 	le.PutUint64(h[24:], r.Number)
 	le.PutUint64(h[32:], r.Seq)
 	le.PutUint64(h[40:], uint64(r.At))
-	le.PutUint16(h[48:], r.names)
+	le.PutUint16(h[48:], r.namesLength)
 	h[50] = r.Flags
 	le.PutUint32(h[52:], r.Root)
 	copy(h[56:], r.Key[:])
@@ -143,13 +143,13 @@ func appendHeader(dst []byte, salt uint32, r *Record, names string) []byte {
 
 // padding is how many zeros lie between the payload and the trailer.
 func (r *Record) padding() int {
-	return r.Size() - recordTrailer - recordHeader - int(r.names) - int(r.Length)
+	return r.Size() - recordTrailer - recordHeader - int(r.namesLength) - int(r.Length)
 }
 
 // appendTrailer appends the checksums of all before.
 func (r *Record) appendTrailer(dst []byte) []byte {
 	le := binary.LittleEndian
-	return le.AppendUint32(le.AppendUint32(dst, r.CRC), r.cross)
+	return le.AppendUint32(le.AppendUint32(dst, r.CRC), r.ieee)
 }
 
 // parseHeader checks a header's checksum and takes it apart.
@@ -158,7 +158,7 @@ func parseHeader(h []byte, salt uint32) (Record, bool) {
 	r := Record{
 		header: le.Uint32(h), Length: le.Uint32(h[4:]), Chain: le.Uint32(h[8:]), Previous: le.Uint32(h[12:]),
 		RoomChain: le.Uint32(h[16:]), Synced: le.Uint32(h[20:]), Number: le.Uint64(h[24:]), Seq: le.Uint64(h[32:]),
-		At: int64(le.Uint64(h[40:])), names: le.Uint16(h[48:]), Flags: h[50], Root: le.Uint32(h[52:]), Key: Key(h[56:recordHeader]),
+		At: int64(le.Uint64(h[40:])), namesLength: le.Uint16(h[48:]), Flags: h[50], Root: le.Uint32(h[52:]), Key: Key(h[56:recordHeader]),
 	}
 	return r, r.header == Sum(salt, h[4:recordHeader]) && r.Length <= MaxEntry && r.Number > 0
 }
@@ -166,8 +166,8 @@ func parseHeader(h []byte, salt uint32) (Record, bool) {
 // checkBody checks a whole record, whose header is good, by its trailer.
 func (r *Record) checkBody(b []byte, salt uint32) bool {
 	body, trailer := b[:len(b)-recordTrailer], b[len(b)-recordTrailer:]
-	r.CRC, r.cross = binary.LittleEndian.Uint32(trailer), binary.LittleEndian.Uint32(trailer[4:])
-	return r.CRC == Sum(salt, body) && r.cross == crossSum(salt, body)
+	r.CRC, r.ieee = binary.LittleEndian.Uint32(trailer), binary.LittleEndian.Uint32(trailer[4:])
+	return r.CRC == Sum(salt, body) && r.ieee == sumIEEE(salt, body)
 }
 
 // ParseRecord returns the record at the beginning of b, and whether it is whole: no bit is put right. b may go on

@@ -19,21 +19,21 @@ import (
 // Scan is what the records of a segment hold from some offset on, and what is damaged of them. It reads the file
 // that it was made of for as long as it is used.
 type Scan struct {
-	From   int64   // where it began
-	End    int64   // of the records
-	Chain  uint32  // the checksum that the next record has to name
-	Places Places  // of the rooms of the records
-	Bad    []int64 // offsets of records that are damaged, and of known rooms
-	Holes  []Hole  // in order
+	From    int64   // where it began
+	End     int64   // of the records
+	Chain   uint32  // the checksum that the next record has to name
+	Places  Places  // of the rooms of the records
+	Damaged []int64 // offsets of records that are damaged, and of known rooms
+	Holes   []Hole  // in order
 
 	reader
-	limit   int64    // nothing is read after it
-	sure    int64    // what lies before it was whole once
-	linked  bool     // Chain is the checksum of the record that ends at End; else that one is damaged
-	synced  int64    // how much of the segment was durable when its last group was written
-	indexes []uint32 // offsets of the records that are indexes
-	flips   []flip   // that were put right
-	guess   *Place   // of a damaged record: its checksum is what the next record says
+	limit        int64    // nothing is read after it
+	durable      int64    // what lies before it was whole once
+	linked       bool     // Chain is the checksum of the record that ends at End; else that one is damaged
+	synced       int64    // how much of the segment was durable when its last group was written
+	indexes      []uint32 // offsets of the records that are indexes
+	flips        []flip   // that were put right
+	damagedPlace *Place   // of a damaged record: its checksum is what the next record says
 
 	each func(at int64, r *Record, damaged bool) // is told of each record; may be nil
 }
@@ -47,13 +47,13 @@ type state uint8
 const (
 	unreadable state = iota
 	good             // whole, and after the record before it
-	mended           // but for a bit
+	repaired         // but for a bit
 	doubtful         // but for a bit that may be all that came of a sector
 	damaged          // the header is good, and says whose it was
 )
 
-// start is where the reading of records begins.
-type start struct {
+// scanStart is where the reading of records begins.
+type scanStart struct {
 	at    int64
 	chain uint32 // the checksum that the first record has to name
 }
@@ -62,58 +62,58 @@ type start struct {
 // whole there is damaged, and no end. each, which may be nil, is told of each record and its offset in their order, of
 // those too of which only the header is good; r is valid until it returns. ErrIO, ErrCorrupt: the file is too short.
 func (s *File) Scan(f vfs.File, sure, limit int64, each func(at int64, r *Record, damaged bool)) (*Scan, error) {
-	found := newScan(reader{f: f, number: s.Number, salt: s.Salt}, start{Start, s.Salt}, sure, limit)
+	found := newScan(reader{f: f, number: s.Number, salt: s.Salt}, scanStart{Start, s.Salt}, sure, limit)
 	found.each = each
-	return found, found.run()
+	return found, found.scan()
 }
 
 // newScan prepares the scan of a segment's file from where a reader begins. What lies before sure
 // was whole once; there is nothing after limit.
-func newScan(r reader, from start, sure, limit int64) *Scan {
+func newScan(r reader, from scanStart, sure, limit int64) *Scan {
 	r.window = scanWindow
 	return &Scan{
-		reader: r, limit: limit, sure: sure, From: from.at, End: from.at, Chain: from.chain, linked: true, synced: from.at,
+		reader: r, limit: limit, durable: sure, From: from.at, End: from.at, Chain: from.chain, linked: true, synced: from.at,
 		Places: Places{Of: make(map[Key]*Place)},
 	}
 }
 
-// run goes through the records.
-func (s *Scan) run() error {
+// scan goes through the records.
+func (s *Scan) scan() error {
 	for s.End+recordHeader <= s.limit {
-		r, v, f, err := s.look(s.End)
+		r, v, f, err := s.classify(s.End)
 		if err != nil {
 			return err
 		}
-		if v != good && v != mended && s.End >= s.sure {
-			if s.sure, err = s.proof(); err != nil {
+		if v != good && v != repaired && s.End >= s.durable {
+			if s.durable, err = s.durableEnd(); err != nil {
 				return err
 			}
-			if s.End >= s.sure {
+			if s.End >= s.durable {
 				return nil // the last write was cut short here
 			}
 		}
 		switch v {
-		case mended, doubtful:
+		case repaired, doubtful:
 			s.flips = append(s.flips, f)
-			s.take(&r)
+			s.accept(&r)
 		case good:
-			s.take(&r)
+			s.accept(&r)
 		case damaged:
-			s.takeDamaged(&r)
+			s.acceptDamaged(&r)
 		default:
 			if err := s.skip(); err != nil {
 				return err
 			}
 		}
 	}
-	if s.End < s.sure {
-		s.skipTo(s.sure)
+	if s.End < s.durable {
+		s.skipTo(s.durable)
 	}
 	return nil
 }
 
-// look says what the record at an offset is.
-func (s *Scan) look(at int64) (Record, state, flip, error) {
+// classify says what the record at an offset is.
+func (s *Scan) classify(at int64) (Record, state, flip, error) {
 	b, err := s.bytes(at, recordHeader, forwards)
 	if err != nil {
 		return Record{}, unreadable, flip{}, err
@@ -121,64 +121,64 @@ func (s *Scan) look(at int64) (Record, state, flip, error) {
 	r, ok := parseHeader(b, s.salt)
 	fits := ok && at+int64(r.Size()) <= s.limit && (!s.linked || r.Chain == s.Chain)
 	if fits {
-		crc, cross, err := s.sums(at, &r)
+		crc, cross, err := s.checksums(at, &r)
 		if err != nil {
 			return r, unreadable, flip{}, err
 		}
-		if crc == r.CRC && cross == r.cross {
+		if crc == r.CRC && cross == r.ieee {
 			return r, good, flip{}, nil
 		}
 	} else if ok {
-		if (!s.linked || r.Chain == s.Chain) && at+int64(r.Size()) <= s.sure { // the file was cut
+		if (!s.linked || r.Chain == s.Chain) && at+int64(r.Size()) <= s.durable { // the file was cut
 			return r, damaged, flip{}, nil
 		}
 		return r, unreadable, flip{}, nil
 	}
-	m, f, found, err := s.mend(at, s.limit)
+	m, f, found, err := s.repair(at, s.limit)
 	switch {
 	case err != nil:
 		return r, unreadable, f, err
 	case found && s.linked && m.Chain != s.Chain:
 		return m, unreadable, f, nil
-	case found && f.torn:
+	case found && f.maybeTorn:
 		return m, doubtful, f, nil
 	case found:
-		return m, mended, f, nil
+		return m, repaired, f, nil
 	case fits:
 		return r, damaged, flip{}, nil
 	}
 	return r, unreadable, flip{}, nil
 }
 
-// take continues after a record that is good.
-func (s *Scan) take(r *Record) {
+// accept continues after a record that is good.
+func (s *Scan) accept(r *Record) {
 	if s.each != nil {
 		s.each(s.End, r, false)
 	}
-	if s.guess != nil {
-		s.guess.CRC, s.guess = r.Chain, nil
+	if s.damagedPlace != nil {
+		s.damagedPlace.CRC, s.damagedPlace = r.Chain, nil
 	}
-	s.add(r)
+	s.addPlace(r)
 	s.Chain, s.linked = r.CRC, true
-	s.synced, s.sure = max(s.synced, int64(r.Synced)), max(s.sure, min(int64(r.Synced), s.limit))
+	s.synced, s.durable = max(s.synced, int64(r.Synced)), max(s.durable, min(int64(r.Synced), s.limit))
 	s.End += int64(r.Size())
 }
 
-// takeDamaged continues after a record of which the header is good.
-func (s *Scan) takeDamaged(r *Record) {
+// acceptDamaged continues after a record of which the header is good.
+func (s *Scan) acceptDamaged(r *Record) {
 	if s.each != nil {
 		s.each(s.End, r, true)
 	}
 	if r.Flags&FlagIndex == 0 { // which nobody needs
-		s.Bad = append(s.Bad, s.End)
+		s.Damaged = append(s.Damaged, s.End)
 	}
-	s.guess = s.add(r)
+	s.damagedPlace = s.addPlace(r)
 	s.linked = false
 	s.End += int64(r.Size())
 }
 
-// add takes a record into the index. Names are not read: they lie at the root.
-func (s *Scan) add(r *Record) *Place {
+// addPlace takes a record into the index. Names are not read: they lie at the root.
+func (s *Scan) addPlace(r *Record) *Place {
 	if r.Flags&FlagIndex != 0 {
 		s.indexes = append(s.indexes, uint32(s.End))
 		return nil
@@ -193,7 +193,7 @@ func (s *Scan) add(r *Record) *Place {
 
 // skip continues after a hole.
 func (s *Scan) skip() error {
-	for at := s.End + 8; at < min(s.sure, s.limit); at += 8 {
+	for at := s.End + 8; at < min(s.durable, s.limit); at += 8 {
 		_, ok, err := s.goodAt(at)
 		if err != nil {
 			return err
@@ -203,13 +203,13 @@ func (s *Scan) skip() error {
 			return nil
 		}
 	}
-	s.skipTo(s.sure)
+	s.skipTo(s.durable)
 	return nil
 }
 
 func (s *Scan) skipTo(at int64) {
 	s.Holes = append(s.Holes, Hole{s.End, at})
-	s.End, s.linked, s.guess = at, false, nil
+	s.End, s.linked, s.damagedPlace = at, false, nil
 }
 
 // goodAt tells whether there is a good record at an offset.
@@ -225,14 +225,14 @@ func (s *Scan) goodAt(at int64) (Record, bool, error) {
 	if !ok || at+int64(r.Size()) > s.limit {
 		return r, false, nil
 	}
-	crc, cross, err := s.sums(at, &r)
-	return r, err == nil && crc == r.CRC && cross == r.cross, err
+	crc, cross, err := s.checksums(at, &r)
+	return r, err == nil && crc == r.CRC && cross == r.ieee, err
 }
 
-// proof is how much of the segment was durable once, by what the records say that come after the
+// durableEnd is how much of the segment was durable once, by what the records say that come after the
 // end of the good ones.
-func (s *Scan) proof() (int64, error) {
-	sure := s.sure
+func (s *Scan) durableEnd() (int64, error) {
+	sure := s.durable
 	for at := s.End + 8; at+recordHeader+recordTrailer <= s.limit; at += 8 {
 		r, ok, err := s.goodAt(at)
 		if err != nil {
@@ -245,9 +245,9 @@ func (s *Scan) proof() (int64, error) {
 	return sure, nil
 }
 
-// Forgive drops the holes in which nothing was but an index: it was kept for those who read the
+// DropIndexHoles drops the holes in which nothing was but an index: it was kept for those who read the
 // segment, and is not needed. hints are offsets of records in which there should be one.
-func (s *Scan) Forgive(hints ...uint32) error {
+func (s *Scan) DropIndexHoles(hints ...uint32) error {
 	for _, offset := range s.indexes {
 		r, ok, err := s.goodAt(int64(offset))
 		if err != nil {
@@ -305,15 +305,15 @@ func (s *Scan) indexAt(at, limit int64, kind uint32) (size int64, err error) {
 			break
 		}
 	}
-	keep := filterHeader + filterSize(rooms)
-	if rooms == 0 || at+size+int64(keep) > limit {
+	filterBytes := filterHeader + filterSize(rooms)
+	if rooms == 0 || at+size+int64(filterBytes) > limit {
 		return 0, nil
 	}
-	b, err := s.bytes(at+size, keep, forwards)
+	b, err := s.bytes(at+size, filterBytes, forwards)
 	if err != nil || le.Uint32(b) != Sum(s.salt, b[filterHeader:]) {
 		return 0, err
 	}
-	return size + int64(keep), nil
+	return size + int64(filterBytes), nil
 }
 
 // HoleEnd returns the end of the last hole; 0: there is none.

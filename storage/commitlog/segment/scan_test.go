@@ -27,7 +27,7 @@ func TestStaleRecord(t *testing.T) {
 	if p := s.Places.Of[who.Key]; p == nil || p.Last != 3 {
 		t.Errorf("%+v", p)
 	}
-	if len(s.Holes)+len(s.flips)+len(s.Bad) > 0 {
+	if len(s.Holes)+len(s.flips)+len(s.Damaged) > 0 {
 		t.Error("taken for damage")
 	}
 	if s = scanOf(t, b, salt+1); s.End != Start {
@@ -44,8 +44,8 @@ func scanOf(t testing.TB, b []byte, salt uint32) *Scan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newScan(reader{f: f, number: 1, salt: salt}, start{Start, salt}, Start, int64(len(b)))
-	if err := s.run(); err != nil {
+	s := newScan(reader{f: f, number: 1, salt: salt}, scanStart{Start, salt}, Start, int64(len(b)))
+	if err := s.scan(); err != nil {
 		t.Fatal(err)
 	}
 	return s

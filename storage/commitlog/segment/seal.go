@@ -10,7 +10,7 @@ import (
 )
 
 // mostLeft is how many bytes that were not whole, and of zeros among them, are written over; more are cut off.
-const mostLeft = 2 << 20
+const maxOverwrite = 2 << 20
 
 // errShort: a read gave less than it should.
 var errShort = errors.New("less was read than there should be")
@@ -39,13 +39,13 @@ func (s *Scan) Seal(f vfs.File) (x Index, size int64, err error) {
 	if _, err := f.WriteAt(footer, s.End); err != nil {
 		return x, size, err
 	}
-	return x, size, s.blankRest(f, size)
+	return x, size, s.removeRest(f, size)
 }
 
-// blankRest removes what was not whole from a segment: it is not to be taken for anything when
+// removeRest removes what was not whole from a segment: it is not to be taken for anything when
 // CURRENT has to be made again. The zeros there stay, because to free them takes longer than all the
 // rest.
-func (s *Scan) blankRest(f vfs.File, from int64) error {
+func (s *Scan) removeRest(f vfs.File, from int64) error {
 	s.buf, s.start = s.buf[:0], 0 // what was written since
 	last := from
 	for at := from; at < s.limit; {
@@ -58,7 +58,7 @@ func (s *Scan) blankRest(f vfs.File, from int64) error {
 		}
 		at += int64(len(b))
 	}
-	if last-from > mostLeft {
+	if last-from > maxOverwrite {
 		return f.Truncate(from)
 	}
 	_, err := f.WriteAt(make([]byte, last-from), from)
@@ -68,8 +68,8 @@ func (s *Scan) blankRest(f vfs.File, from int64) error {
 // CopyTo copies what lies before end into another file, and puts bits right in passing. The error is the files'.
 func (s *Scan) CopyTo(to vfs.File, end int64) error { return copyRange(to, s.f, 0, end, s.flips) }
 
-// Flipped returns the offsets of the bytes in which a bit has flipped that can be put right.
-func (s *Scan) Flipped() (at []int64) {
+// FlippedBits returns the offsets of the bytes in which a bit has flipped that can be put right.
+func (s *Scan) FlippedBits() (at []int64) {
 	for _, f := range s.flips {
 		at = append(at, f.at)
 	}

@@ -7,8 +7,8 @@ package segment
 import "github.com/denrooms/den/storage/vfs"
 
 const (
-	writeBytes = 1 << 20  // what is written goes through a buffer of so many bytes; a record that is larger, around it
-	smallPiece = 64 << 10 // but for its pieces that are smaller than this
+	writeBytes       = 1 << 20  // what is written goes through a buffer of so many bytes; a record that is larger, around it
+	maxBufferedPiece = 64 << 10 // but for its pieces that are smaller than this
 )
 
 // Writer writes records one after the other, through a buffer of 1 MiB that is its own.
@@ -31,7 +31,7 @@ func (o *Writer) End() int64 { return o.at + int64(len(o.buf)) }
 func (o *Writer) Flush() error {
 	o.write(o.buf)
 	o.buf = o.buf[:0]
-	if cap(o.buf) > keepBuffer { // an index can be so large
+	if cap(o.buf) > maxKeptBuffer { // an index can be so large
 		o.buf = nil
 	}
 	return o.err
@@ -59,30 +59,30 @@ func (o *Writer) Put(salt uint32, r *Record, names string, payload []byte, more 
 		return
 	}
 	o.buf = appendRecord(o.buf, salt, r, names, payload, more...)
-	o.spill()
+	o.flushIfFull()
 }
 
 // putLarge is put without a copy of what is large.
 func (o *Writer) putLarge(salt uint32, r *Record, names string, payload []byte, more [][]byte) {
-	r.Length, r.names = uint32(length(payload, more)), uint16(len(names))
+	r.Length, r.namesLength = uint32(length(payload, more)), uint16(len(names))
 	start := len(o.buf)
 	o.buf = appendHeader(o.buf, salt, r, names)
-	r.CRC, r.cross = Sum(salt, o.buf[start:]), crossSum(salt, o.buf[start:])
-	o.piece(r, payload)
+	r.CRC, r.ieee = Sum(salt, o.buf[start:]), sumIEEE(salt, o.buf[start:])
+	o.putPiece(r, payload)
 	for _, piece := range more {
-		o.piece(r, piece)
+		o.putPiece(r, piece)
 	}
-	o.piece(r, []byte(zeros[:r.padding()]))
+	o.putPiece(r, []byte(zeros[:r.padding()]))
 	o.buf = r.appendTrailer(o.buf)
-	o.spill()
+	o.flushIfFull()
 }
 
-// piece puts a part of a record out, and adds it to the checksums.
-func (o *Writer) piece(r *Record, b []byte) {
-	r.CRC, r.cross = Sum(r.CRC, b), crossSum(r.cross, b)
-	if len(b) < smallPiece {
+// putPiece puts a part of a record out, and adds it to the checksums.
+func (o *Writer) putPiece(r *Record, b []byte) {
+	r.CRC, r.ieee = Sum(r.CRC, b), sumIEEE(r.ieee, b)
+	if len(b) < maxBufferedPiece {
 		o.buf = append(o.buf, b...)
-		o.spill()
+		o.flushIfFull()
 		return
 	}
 	o.write(o.buf)
@@ -90,8 +90,8 @@ func (o *Writer) piece(r *Record, b []byte) {
 	o.write(b)
 }
 
-// spill writes the buffer if it is full.
-func (o *Writer) spill() {
+// flushIfFull writes the buffer if it is full.
+func (o *Writer) flushIfFull() {
 	if len(o.buf) >= writeBytes {
 		o.write(o.buf)
 		o.buf = o.buf[:0]
