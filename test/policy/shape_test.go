@@ -39,8 +39,9 @@ func (s shape) share() int {
 
 // A package may not become harder to find one's way in than it is. A limit only ever falls.
 var shapeLimits = map[string]struct{ methods, fields, share int }{
-	"storage": {150, 37, 25},
-	"room":    {131, 47, 43},
+	"storage":           {150, 37, 25},
+	"storage/commitlog": {102, 28, 32},
+	"room":              {131, 47, 43},
 }
 
 // TestShape: the packages that were once too large have no more methods of one type, fields of one struct, and arrows
