@@ -134,12 +134,12 @@ func (p *Presence) memberLeft(key Key) {
 
 // announceLeft removes the members of a room that have left, and sends that to the others.
 func (p *Presence) announceLeft(key Key, g *roomPresence) {
-	for n := int32(1); n > 0; {
-		n = g.leaving.Load()
+	for left := true; left; {
+		n := g.leaving.Load()
 		g.mu.Lock()
 		g.removeEnded()
 		p.deliver(key, g, g.due())
-		n = g.leaving.Add(-n)
+		left = g.leaving.Add(-n) > 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -319,7 +319,7 @@ func (s *Shares) Enter(ctx context.Context, address string, bytes int64) error {
 		return nil
 	}
 	wait, err := s.queue(address, bytes)
-	if wait <= 0 || err != nil {
+	if err != nil {
 		return err
 	}
 	s.Pause(wait, func(step time.Duration) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -279,6 +280,10 @@ func TestSharesLook(t *testing.T) {
 	if slowest != 1 {
 		t.Errorf("it was told %d times that the delay is the longest, want once", slowest)
 	}
+	s.observe(0) // nobody has asked since the last look
+	if !s.Congested() {
+		t.Error("the node is not congested any more because nobody asked for a moment")
+	}
 	for range 1000 {
 		look(0, true)
 	}
@@ -301,6 +306,13 @@ func TestSharesOwnLoad(t *testing.T) {
 	l := processLoad{since: time.Now().Add(-time.Hour), spent: used}
 	if l.busy(time.Now()) {
 		t.Error("a process that has used nothing for an hour counts as busy")
+	}
+	hour := time.Hour * time.Duration(min(runtime.NumCPU(), runtime.GOMAXPROCS(0))) // of all processors
+	for percent, want := range map[time.Duration]bool{40: false, 60: true} {
+		l = processLoad{since: time.Now().Add(-time.Hour), spent: used - percent*hour/100}
+		if l.busy(time.Now()) != want {
+			t.Errorf("a process that has used %d %% of the processors counts as busy: %v", percent, !want)
+		}
 	}
 	l = processLoad{since: time.Now().Add(-loadWindow), spent: used - time.Hour}
 	if !l.busy(time.Now()) {

@@ -48,7 +48,7 @@ func (h *Host) fileOptions(key Key) (storage.Options, error) {
 		Retention:       h.opts.Retention,
 	}
 	if ns := h.namespace(key.Namespace); ns != nil {
-		options.Kind = &ns.kind
+		options.Pool = ns.pool
 	}
 	if h.log != nil {
 		options.Log = h.log

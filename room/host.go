@@ -86,8 +86,6 @@ type Host struct {
 
 	mu         sync.RWMutex
 	namespaces map[string]*namespace // filled by Register, read by all
-	tending    atomic.Bool           // a timer is set, spares.go
-	stocking   tally
 
 	releasing sync.Mutex // held while the host's own files are closed
 	released  bool       // the directory's lock has been given back; protected by releasing
@@ -180,7 +178,7 @@ func (h *Host) add(ns *namespace) bool {
 		return false
 	}
 	ns.host, ns.rooms = h, h.conns.Rooms()
-	ns.kind.KeepWALs(filepath.Join(h.opts.Dir, walsDir))
+	ns.pool = h.newPool()
 	h.namespaces[ns.name] = ns
 	return true
 }
@@ -268,7 +266,7 @@ func (h *Host) release() error {
 	h.compactor.stop()
 	h.compactor.work.Lock() // until it has given way
 	defer h.compactor.work.Unlock()
-	h.closeSpares()
+	h.closePools()
 	return errors.Join(protect(h.closeAlarms), protect(h.closeLog), h.unlock()) // each, whatever the others do
 }
 

@@ -26,7 +26,9 @@ func (i *innerHost) Quiet(ctx context.Context) error {
 	if err := h.actors.Quiet(ctx); err != nil {
 		return err
 	}
-	h.stocking.wait() // a millisecond or two
+	for _, ns := range h.namespacesNow() {
+		ns.pool.Wait() // a millisecond or two
+	}
 	return h.presence.Flush(ctx)
 }
 

@@ -315,7 +315,6 @@ func (l *life) Stop(reason actor.StopReason) {
 	} else if shrinks {
 		l.host.compactLater(l.key)
 	}
-	l.host.tendSpares()
 	l.log.Debug("the room stopped", "reason", reason)
 }
 
@@ -378,8 +377,7 @@ func (l *life) Receive(batch []*actor.Envelope, more func(n int) []*actor.Envelo
 	}
 	l.watch.disarm()
 	giveLate(late)
-	l.db.Rest()
-	l.host.stock(l.db)
+	l.db.AfterCommit()
 	return nil
 }
 

@@ -35,7 +35,7 @@ type namespace struct {
 	presence    bool             // its clients show each other what they send as presence
 	wakeOnClose bool             // a room that sleeps is woken to be told that a connection has gone
 	fingerprint string           // see schema
-	kind        storage.Kind     // what the rooms' files have in common
+	pool        *storage.Pool    // what the rooms share
 }
 
 // fieldPlan is a Table field of a handler: where it is, and its table.

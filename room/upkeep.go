@@ -198,7 +198,6 @@ func (h *Host) remindSome(now time.Time) (more bool, err error) {
 
 // stripAsleep removes the content of the old replies of a room that has no life. It returns ErrCalledFor if the room has one.
 func (h *Host) stripAsleep(key Key, now time.Time) error {
-	defer h.tendSpares()
 	return h.withoutLife(context.Background(), key, func(ctx context.Context, o storage.Options) error {
 		if there, err := storage.Exists(o); err != nil || !there {
 			return err

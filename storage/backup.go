@@ -84,7 +84,7 @@ func (b *Backup) start() error {
 		return failed(err)
 	}
 	if err = failed(b.dest.ExecScript("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")); err == nil {
-		b.copy, err = sqlite.NewBackup(b.dest, d.c)
+		b.copy, err = sqlite.NewBackup(b.dest, d.c.Conn)
 		err = failed(err)
 	}
 	if err != nil {

@@ -30,7 +30,6 @@ func openToRead(f FS, path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.prepareTransaction()
 	if _, err := d.exec(own, "PRAGMA query_only = 1", nil); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

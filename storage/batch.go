@@ -32,32 +32,6 @@ type Batch struct {
 	adds       bool  // it had a statement that does more than delete
 }
 
-// transactionStatements are prepared when they are used first, and kept as long as the DB is
-// open.
-type transactionStatements struct {
-	begin, commit, rollback, savepoint, release, rollbackTo *prepared
-}
-
-// prepared is a statement that is kept.
-type prepared struct {
-	sql        string
-	*statement // nil: not prepared yet
-}
-
-func (t *transactionStatements) all() []*prepared {
-	if t.begin == nil {
-		return nil
-	}
-	return []*prepared{t.begin, t.commit, t.rollback, t.savepoint, t.release, t.rollbackTo}
-}
-
-func (d *DB) prepareTransaction() {
-	d.tx = transactionStatements{
-		begin: &prepared{sql: "BEGIN"}, commit: &prepared{sql: "COMMIT"}, rollback: &prepared{sql: "ROLLBACK"},
-		savepoint: &prepared{sql: "SAVEPOINT action"}, release: &prepared{sql: "RELEASE action"}, rollbackTo: &prepared{sql: "ROLLBACK TO action"},
-	}
-}
-
 // ready prepares a statement that is kept, if it is not yet.
 func (d *DB) ready(p *prepared) (*statement, error) {
 	if p.statement == nil {
@@ -410,21 +384,25 @@ func (b *Batch) makeDurable() error {
 	return nil
 }
 
-// Rest does what may wait until the actor has answered. That a file needs the log, which a life's
+// AfterCommit does what may wait until the actor has answered. That a file needs the log, which a life's
 // first transaction notes in it, it shall say even if the process dies: if the log were lost too,
 // it would be taken for whole. For that the WAL has to be made, which takes longer than the
-// transaction. And a room that has no file yet gets one when it needs it soon.
-func (d *DB) Rest() {
+// transaction. A room that has no file yet gets one when it needs it soon. And connections are prepared for
+// the next rooms of the kind (PoolOptions.Background).
+func (d *DB) AfterCommit() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.usable() != nil || d.batch != nil {
+		return
+	}
 	switch {
-	case d.usable() != nil || d.batch != nil:
 	case d.unsettled():
 		d.settleSoon()
 	case d.unsaid:
 		d.unsaid = false
 		_ = d.wal.flush() // else, on a disk that is full, later
 	}
+	d.warm()
 }
 
 // Rollback takes the whole batch back. On a batch that is over it does nothing.

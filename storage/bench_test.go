@@ -289,10 +289,10 @@ func BenchmarkOpen(b *testing.B) {
 			d.Close()
 		}
 	})
-	b.Run("spare", func(b *testing.B) {
+	b.Run("pooled", func(b *testing.B) {
 		o := testOptions(b)
-		o.Log, o.Kind = newMemLog(), new(Kind)
-		defer o.Kind.Close()
+		o.Log, o.Pool = newMemLog(), new(Pool)
+		defer o.Pool.Close()
 		for i := 0; b.Loop(); i++ {
 			d, err := Open(o)
 			if err != nil {
@@ -302,8 +302,8 @@ func BenchmarkOpen(b *testing.B) {
 				mustExec(b, d, "CREATE TABLE t (x)")
 			}
 			rows, err := d.Query("SELECT count(*) FROM t")
-			if got := all(b, rows, err); got[0][0] != int64(0) || i > 1 && !d.files.Moved() {
-				b.Fatal(got, d.files.Moved())
+			if got := all(b, rows, err); got[0][0] != int64(0) || i > 1 && !d.c.Files.Moved() {
+				b.Fatal(got, d.c.Files.Moved())
 			}
 			if err := d.Close(); err != nil {
 				b.Fatal(err)

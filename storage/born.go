@@ -21,7 +21,6 @@ import (
 	"io/fs"
 	"maps"
 
-	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
@@ -37,7 +36,7 @@ func bornEpoch(o Options, generation uint64) string {
 
 // openBorn begins a room in memory; nil: it must begin with a file.
 func openBorn(o Options) (*DB, error) {
-	if o.Log == nil || o.Kind == nil {
+	if o.Log == nil || o.Pool == nil {
 		return nil, nil
 	}
 	t, err := o.beginning()
@@ -74,39 +73,25 @@ func inMemory(o Options, t *template, epoch string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	var s *spare
-	if t.schema != "" {
-		s = o.Kind.take(t.schema, settingsOf(o))
+	if t.schema != "" && o.pools() {
+		if c := o.Pool.conns.Get(o.poolKey(t.schema)); c != nil {
+			return newPooled(o, c, headerOf(content), dbfile.NewMemory(content)), nil
+		}
 	}
-	if s == nil {
-		return openMemory(o, content)
-	}
-	d := s.wake(o)
-	d.header = headerOf(content)
-	d.files.Swap(dbfile.NewMemory(content))
-	d.takeWAL(s.wal)
-	return d, nil
+	return openMemory(o, content)
 }
 
 // openMemory makes a connection to a file in memory.
 func openMemory(o Options, content []byte) (*DB, error) {
-	d := newDB(o, nil)
-	d.header = headerOf(content)
-	d.freshWAL = true
-	d.wal = &wal{place: make(map[uint32]int64)}
-	c, files, err := dbfile.OpenMemory(o.FS.SQLite(), dbfile.NewMemory(content), d.wal)
+	c, files, err := dbfile.OpenMemory(o.FS.SQLite(), dbfile.NewMemory(content), nil)
 	if err != nil {
 		return nil, failed(err)
 	}
 	c.SetAutoCheckpoint(0)
-	d.recordWith(changes.New(c))
-	d.alive.Lock()
-	d.c, d.files, d.running = c, files, c
-	d.alive.Unlock()
-	if err = d.start(); err == nil {
-		err = d.watchAgain(d.wal)
-	}
-	if err != nil {
+	d := newDB(o, newConnection(o, c, files))
+	d.header, d.freshWAL = headerOf(content), true
+	d.takeWAL()
+	if err := d.start(); err != nil {
 		return nil, errors.Join(err, d.refuse())
 	}
 	return d, nil
@@ -130,7 +115,7 @@ func headerOf(content []byte) *fileHeader {
 }
 
 // unsettled tells whether the room has no file yet.
-func (d *DB) unsettled() bool { return d.files != nil && d.files.Memory() != nil }
+func (d *DB) unsettled() bool { return d.c != nil && d.c.Files != nil && d.c.Files.Memory() != nil }
 
 // Seen notes that somebody knows of the room: a new one without a transaction leaves a file
 // then. Any goroutine may call it.
@@ -164,7 +149,7 @@ func (d *DB) settle() error {
 	if err := d.appendDeferred(); err != nil {
 		return err
 	}
-	if err := makeWhole(d.o, d.files.Memory().Bytes()); err != nil {
+	if err := makeWhole(d.o, d.c.Files.Memory().Bytes()); err != nil {
 		return err
 	}
 	f, err := dbfile.OpenFile(d.o.FS.SQLite(), d.o.Path)
@@ -172,7 +157,7 @@ func (d *DB) settle() error {
 		d.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
 		return d.broken
 	}
-	d.files.Replace(f)
+	d.c.Files.Replace(f)
 	d.wal.born, d.wal.more, d.named = false, 0, false
 	return nil
 }
@@ -201,7 +186,7 @@ func (d *DB) settleSoon() {
 	if d.wal == nil || d.tried || d.withheld() || len(d.wal.buf) < gatherBytes/2 || len(d.results) > 0 {
 		return
 	}
-	if d.merged++; d.merged <= maxCheckpoints && len(d.files.Memory().Bytes()) <= maxInMemory && d.checkpointMemory() == nil {
+	if d.merged++; d.merged <= maxCheckpoints && len(d.c.Files.Memory().Bytes()) <= maxInMemory && d.checkpointMemory() == nil {
 		return
 	}
 	d.tried = true
@@ -215,7 +200,7 @@ func (d *DB) settleSoon() {
 func (d *DB) leaveMemory() error {
 	if d.unseen() {
 		if d.number == 0 || d.emptyMemoryWAL() == nil { // else the connection is not used again
-			d.swept = d.files.Empty()
+			d.swept = d.c.Files.Empty()
 		}
 		return nil
 	}
@@ -230,14 +215,14 @@ func (d *DB) leaveMemory() error {
 			return err
 		}
 	}
-	switch err := makeWhole(d.o, d.files.Memory().Bytes()); {
+	switch err := makeWhole(d.o, d.c.Files.Memory().Bytes()); {
 	case errors.Is(diagnose(d.o.Path, err), ErrFull): // it stays in the log
 		return nil
 	case err != nil:
 		return err
 	}
 	d.room.Release(d.number)
-	d.swept = d.files.Empty()
+	d.swept = d.c.Files.Empty()
 	return nil
 }
 

@@ -19,7 +19,7 @@ func onDisk(t *testing.T, seed uint64) (*nursery, *faultdisk.Disk) {
 	return n, disk
 }
 
-// emptyNursery is onDisk with a Kind that has no template, and without a log.
+// emptyNursery is onDisk with a Pool that has no template, and without a log.
 func emptyNursery(t *testing.T, seed uint64) (*nursery, *faultdisk.Disk) {
 	t.Helper()
 	disk := faultdisk.New(seed, faultdisk.PowersafeOverwrite)
@@ -33,7 +33,7 @@ func emptyNursery(t *testing.T, seed uint64) (*nursery, *faultdisk.Disk) {
 			t.Error(err)
 		}
 	})
-	return &nursery{t: t, dir: "/data", kind: new(Kind), fs: disk.FS(name)}, disk
+	return &nursery{t: t, dir: "/data", pool: new(Pool), fs: disk.FS(name)}, disk
 }
 
 // bornLife is the first life of a room, as far as the disk lets it come.
@@ -58,7 +58,7 @@ func (n *nursery) bornLife(actions, size int) (acknowledged, tried int, epoch st
 			break
 		}
 		acknowledged, epoch = tried, d.epoch
-		d.Rest()
+		d.AfterCommit()
 	}
 	return acknowledged, tried, epoch
 }
@@ -104,7 +104,7 @@ func TestInvariantGateBornPowerCut(t *testing.T) {
 				if err := errors.Join(d.Close(), n.log.Close()); err != nil {
 					t.Fatal(err)
 				}
-				n.kind.Close()
+				n.pool.Close()
 				if over {
 					if after < 5 {
 						t.Errorf("only %d points to cut at", after)
@@ -171,7 +171,7 @@ func TestBornWithoutRoom(t *testing.T) {
 				if err := errors.Join(d.Close(), n.log.Close()); err != nil {
 					t.Fatal(err)
 				}
-				n.kind.Close()
+				n.pool.Close()
 			}
 		})
 	}
@@ -191,7 +191,7 @@ func TestBornOutgrown(t *testing.T) {
 					t.Fatal("it has grown without a file")
 				}
 				_, err = d.Exec(`INSERT INTO todos VALUES (?, ?, 0, 0, NULL)`, acknowledged, strings.Repeat("x", 1000))
-				d.Rest()
+				d.AfterCommit()
 				if err != nil {
 					want := ErrFull
 					if failure == syscall.EIO {
@@ -218,7 +218,7 @@ func TestBornOutgrown(t *testing.T) {
 			if err := errors.Join(d.Close(), n.log.Close()); err != nil {
 				t.Fatal(err)
 			}
-			n.kind.Close()
+			n.pool.Close()
 		})
 	}
 }
@@ -296,7 +296,7 @@ func TestBornWhoseFileCannotBeOpened(t *testing.T) {
 		if err := errors.Join(d.Close(), n.log.Close()); err != nil {
 			t.Error(err)
 		}
-		n.kind.Close()
+		n.pool.Close()
 	}
 	if refused == 0 {
 		t.Error("no file could not be opened: this tests nothing")

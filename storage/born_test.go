@@ -14,36 +14,36 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// A nursery is a directory with a commit log, and a Kind that has a template and a spare: rooms
+// A nursery is a directory with a commit log, and a Pool that has a template and a connection: rooms
 // begin there in memory.
 type nursery struct {
 	t    *testing.T
 	dir  string
 	fs   FS
 	log  *NodeLog
-	kind *Kind
+	pool *Pool
 }
 
 func newNursery(t *testing.T) *nursery {
 	t.Helper()
-	n := &nursery{t: t, dir: t.TempDir(), kind: new(Kind)}
-	t.Cleanup(n.kind.Close)
+	n := &nursery{t: t, dir: t.TempDir(), pool: new(Pool)}
+	t.Cleanup(n.pool.Close)
 	n.raise()
 	t.Cleanup(func() { n.log.Close() })
 	return n
 }
 
-// raise makes the template and the spare.
+// raise makes the template and the connection.
 func (n *nursery) raise() {
 	n.t.Helper()
 	n.restart()
 	d := n.open("first")
 	mustExec(n.t, d, todosTable2)
-	if err := d.MakeTemplate("todos"); err != nil || n.kind.template.Load() == nil {
+	if err := d.MakeTemplate("todos"); err != nil || n.pool.template.Load() == nil {
 		n.t.Fatal("no template", err)
 	}
-	if err := d.Close(); err != nil || n.kind.count() != 1 {
-		n.t.Fatal("no spare", err)
+	if err := d.Close(); err != nil || n.pool.conns.Len() != 1 {
+		n.t.Fatal("no connection waits", err)
 	}
 	if err := n.log.Close(); err != nil {
 		n.t.Fatal(err)
@@ -66,7 +66,7 @@ func (n *nursery) options(room string) Options {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return Options{Path: path, Namespace: "n", Room: room, Kind: n.kind, Log: n.log, FS: n.fs}
+	return Options{Path: path, Namespace: "n", Room: room, Pool: n.pool, Log: n.log, FS: n.fs}
 }
 
 func (n *nursery) open(room string) *DB {
@@ -129,7 +129,7 @@ func TestBornInMemory(t *testing.T) {
 		}
 		add(t, d, 1, "x")
 		mustExec(t, d, `CREATE TABLE more (x); INSERT INTO more VALUES (randomblob(3000))`)
-		d.Rest()
+		d.AfterCommit()
 		if got := n.files(name); len(got) != 0 {
 			t.Errorf("%q: it has files: %q", name, got)
 		}
@@ -171,7 +171,7 @@ func TestBornKilled(t *testing.T) {
 		epoch := d.Epoch()
 		for i := range actions {
 			add(t, d, i+1, strings.Repeat("x", 500*(actions%7)))
-			d.Rest()
+			d.AfterCommit()
 		}
 		settled := !d.unsettled()
 		if settled != (len(n.files("r")) > 0) {
@@ -251,8 +251,8 @@ func TestBornMany(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := n.kind.count(); got != 20 {
-		t.Errorf("%d spares", got)
+	if got := n.pool.conns.Len(); got != 20 {
+		t.Errorf("%d connections wait", got)
 	}
 	for i := range 20 {
 		d := n.open(fmt.Sprint("r", i))
@@ -465,8 +465,54 @@ func TestWokenWithoutWAL(t *testing.T) {
 	if got := fmt.Sprintf("%q", n.files("first")); got != `[""]` {
 		t.Errorf("behind an action there are %s", got)
 	}
-	d.Rest()
+	d.AfterCommit()
 	if got := fmt.Sprintf("%q", n.files("first")); got != `["" "-wal"]` {
 		t.Errorf("behind the rest there are %s", got)
 	}
+}
+
+// A room that is in memory checkpoints its WAL into the database there, and gets its file
+// when that has grown.
+func TestBornCheckpoints(t *testing.T) {
+	n := newNursery(t)
+	d := n.born("a")
+	i := 0
+	for ; d.merged < 2; i++ {
+		if i == 100 {
+			t.Fatal("it never checkpoints")
+		}
+		add(t, d, i, "x")
+		d.AfterCommit()
+		if len(d.wal.buf) >= gatherBytes/2 {
+			t.Fatalf("%d bytes wait behind action %d", len(d.wal.buf), i)
+		}
+	}
+	if !d.unsettled() {
+		t.Error("it has a file")
+	}
+	checkConsistent(t, d)
+	for ; d.unsettled(); i++ {
+		if i == 1000 {
+			t.Fatal("it never gets a file")
+		}
+		add(t, d, i, "x")
+		d.AfterCommit()
+	}
+	if d.merged != maxCheckpoints+1 {
+		t.Errorf("it got its file at the %dth checkpoint, want the one behind %d", d.merged, maxCheckpoints)
+	}
+	checkConsistent(t, d)
+	rows := query(t, d, "SELECT count(*) FROM todos")[0][0]
+	d.Fence()
+	if err := n.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.pool.Close()
+	n.pool = new(Pool)
+	n.restart()
+	d = n.open("a")
+	if got := query(t, d, "SELECT count(*) FROM todos")[0][0]; got != rows {
+		t.Errorf("%v rows, want %v", got, rows)
+	}
+	checkConsistent(t, d)
 }

@@ -190,7 +190,7 @@ func TestRestoreOnAFullDisk(t *testing.T) {
 	if err := put(d, 2, "b"); err != nil {
 		t.Fatal(err)
 	}
-	d.Rest()
+	d.AfterCommit()
 	r.kill(d)
 	r.mustStart()
 	p, err := PrepareRestore(r.options("r"), "/backup/1.db")

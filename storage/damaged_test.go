@@ -335,7 +335,7 @@ func TestRelaxedThenDurable(t *testing.T) {
 			if err := put(d, id, strings.Repeat("x", 500)); err != nil {
 				t.Fatal(err)
 			}
-			d.Rest()
+			d.AfterCommit()
 		}
 		r.cut(d)
 		r.relaxed = false

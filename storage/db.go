@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"github.com/denrooms/den/storage/changes"
-	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
@@ -53,11 +52,12 @@ type DB struct {
 	running *sqlite.Conn
 
 	// protected by mu
-	mu     sync.Mutex
-	c      *sqlite.Conn
-	closed bool
-	broken error // an I/O error at a commit: nothing is answered any more
-	named  bool  // the WAL's name survives a power cut
+	mu         sync.Mutex
+	c          *connection // nil: it is in the pool
+	*workspace             // the connection's
+	closed     bool
+	broken     error // an I/O error at a commit: nothing is answered any more
+	named      bool  // the WAL's name survives a power cut
 
 	freshWAL bool // there was none when the file was opened
 	created  bool // Open made the file
@@ -65,24 +65,21 @@ type DB struct {
 	header  *fileHeader // what the file began with; nil: it may have changed since
 	auth    authority
 	denied  string // why the authorizer refused
-	caches  [3]*cache
-	tx      transactionStatements
 	results []*Rows
 	backups []*Backup // under way, see backup.go
 	batch   *Batch
-	number  uint64        // of the newest transaction
-	mark    mark          // what the file says about the commit log
-	layout  uint64        // the transaction after which the file was compacted; 0: it never was
-	notes   notes         // what else it says of itself
-	files   *dbfile.Files // nil: the connection is not configured yet
-	wal     *wal          // nil: there is no commit log
-	stocked bool          // Stock was asked
-	merged  int           // how often the WAL was checkpointed into the database in memory
-	unsaid  bool          // that it is in use is not in the file yet
-	swept   bool          // the file has all of its WAL, and needs no log
-	room    RoomLog       // the room's part of it
-	tried   bool          // it was tried to make the file of a room that has none yet
-	suspect bool          // the disk failed under the file: it is not to be believed as it stands
+	number  uint64  // of the newest transaction
+	mark    mark    // what the file says about the commit log
+	layout  uint64  // the transaction after which the file was compacted; 0: it never was
+	notes   notes   // what else it says of itself
+	wal     *wal    // nil: there is no commit log
+	warmed  bool    // connections have been prepared for the next rooms
+	merged  int     // how often the WAL was checkpointed into the database in memory
+	unsaid  bool    // that it is in use is not in the file yet
+	swept   bool    // the file has all of its WAL, and needs no log
+	room    RoomLog // the room's part of it
+	tried   bool    // it was tried to make the file of a room that has none yet
+	suspect bool    // the disk failed under the file: it is not to be believed as it stands
 
 	released uint64 // the transactions that the log need not keep any more
 
@@ -310,7 +307,7 @@ func (d *DB) Close() error {
 	if err := d.quit(); err != nil {
 		return diagnose(d.o.Path, errors.Join(err, d.shut()))
 	}
-	if d.keep() {
+	if d.leaveConnection() {
 		return d.over()
 	}
 	return diagnose(d.o.Path, d.shut())
@@ -331,35 +328,21 @@ func (d *DB) quit() error {
 	return d.leaveLog()
 }
 
-// closeConn closes a connection, and gives back what its files have in memory, if there are any. The statements have
-// been finalized.
-func closeConn(c *sqlite.Conn, files *dbfile.Files) error {
-	err := failed(c.Close())
-	if err == nil && files != nil {
-		files.Free()
-	}
-	return err
-}
-
 // shut closes the connection; the mutex is held.
 func (d *DB) shut() error {
 	if d.closed {
 		return nil
 	}
 	d.end()
-	d.dropArguments()
 	made := !d.unsettled() // there is a file, that is
-	parked := d.unwatch()
+	d.unwatch()
 	var err error
-	if d.room != nil || d.broken != nil || d.files != nil && d.files.Moved() { // the WAL is ours to see to, and where it is needed the log has it too
+	if d.room != nil || d.broken != nil || d.c.Files != nil && d.c.Files.Moved() { // the WAL is ours to see to, and where it is needed the log has it too
 		err = failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1))
 	}
-	err = errors.Join(err, closeConn(d.c, d.files)) // rolls an open transaction back
+	err = errors.Join(err, failed(d.c.Close())) // rolls an open transaction back
 	if d.swept && made {
 		err = errors.Join(err, d.removeWAL())
-	}
-	if parked != "" {
-		err = errors.Join(err, d.o.FS.Remove(parked))
 	}
 	if d.suspect && made {
 		err = errors.Join(err, d.o.file().MarkOrRemember())
@@ -396,19 +379,3 @@ func (d *DB) over() error {
 
 // removeWAL removes the WAL behind a checkpoint that took all of it.
 func (d *DB) removeWAL() error { return roomfile.RemoveIfThere(d.o.FS, d.o.Path+"-wal") }
-
-// dropArguments gives the argument memory of all statements back; the statements
-// themselves are finalized with the connection.
-func (d *DB) dropArguments() {
-	for _, c := range d.caches {
-		if c != nil {
-			c.Clear()
-		}
-	}
-	d.changes.Close()
-	for _, p := range d.tx.all() {
-		if p.statement != nil {
-			p.Finalize()
-		}
-	}
-}

@@ -103,7 +103,7 @@ func (d *DB) appendDeferred() error {
 		h.entries = h.entries[1:]
 	}
 	d.room = h.RoomLog
-	d.wal.more = len(d.wal.buf) // what has waited goes on to wait until Rest, when nobody waits for it
+	d.wal.more = len(d.wal.buf) // what has waited goes on to wait until AfterCommit, when nobody waits for it
 	return nil
 }
 

@@ -107,7 +107,7 @@ func (n *nursery) heldLife(before, after int) (acknowledged, tried int) {
 			return 0, tried
 		}
 	}
-	d.Rest()
+	d.AfterCommit()
 	if !d.withheld() {
 		n.t.Errorf("%d rows are not withheld", before)
 	}
@@ -120,7 +120,7 @@ func (n *nursery) heldLife(before, after int) (acknowledged, tried int) {
 			break
 		}
 		acknowledged = tried
-		d.Rest()
+		d.AfterCommit()
 	}
 	return acknowledged, tried
 }
@@ -141,7 +141,7 @@ func cutHeld(t *testing.T, before, after int) (cut bool) {
 	t.Helper()
 	const more = 12
 	n, disk := emptyNursery(t, uint64(after))
-	defer n.kind.Close()
+	defer n.pool.Close()
 	disk.CrashAfter(after)
 	acknowledged, tried := n.heldLife(before, more)
 	cut = disk.Stats().Crashes > 0
@@ -181,7 +181,7 @@ func TestHeldGrows(t *testing.T) {
 			t.Fatal("it is withheld for ever")
 		}
 		add(t, d, rows, strings.Repeat("x", 3000))
-		d.Rest()
+		d.AfterCommit()
 	}
 	if rows < 50 || d.unsettled() {
 		t.Errorf("it was kept after %d rows; without a file: %v", rows, d.unsettled())
@@ -307,7 +307,7 @@ func TestUnseenGivesItsConnection(t *testing.T) {
 	n := newNursery(t)
 	for _, rows := range []int{0, 2} {
 		d := n.open("unseen")
-		waiting := len(n.kind.spares)
+		waiting := n.pool.conns.Len()
 		d.Withhold()
 		for i := range rows {
 			add(t, d, i, "text")
@@ -315,8 +315,8 @@ func TestUnseenGivesItsConnection(t *testing.T) {
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if len(n.kind.spares) != waiting+1 || len(n.files("unseen")) != 0 {
-			t.Errorf("after %d rows %d connections wait, before %d, and there is %q", rows, len(n.kind.spares), waiting, n.files("unseen"))
+		if n.pool.conns.Len() != waiting+1 || len(n.files("unseen")) != 0 {
+			t.Errorf("after %d rows %d connections wait, before %d, and there is %q", rows, n.pool.conns.Len(), waiting, n.files("unseen"))
 		}
 	}
 }

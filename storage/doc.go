@@ -59,17 +59,17 @@
 //
 // A file that is opened and closed again is not written to, and nothing is synced for it: that
 // it is in use is noted with the first transaction that changes something, and stands in the file
-// when the actor has called Rest, even if the process dies then. Of the WAL of a
+// when the actor has called AfterCommit, even if the process dies then. Of the WAL of a
 // life SQLite would sync the header, lest frames of an earlier life are taken for its own; a
 // WAL that was made new has none, and goes without (wal.go).
 //
 // # New rooms
 //
-// With a log, a room that has a Kind begins without a file: what would be its
+// With a log, a room that has a Pool begins without a file: what would be its
 // content lies in memory, where SQLite has a file open (package dbfile), and the log's entry of its first transaction holds
 // all of it (born.go). 44 KB of pages are 3 KB there. It is settled, that is, its file is made, whole and
-// synced, at Close, at a Checkpoint, and in Rest, where nobody waits, when it has grown beyond
-// 128 KiB or written some 100 KB; until then Rest moves what the WAL has into the database in memory. A transaction that is
+// synced, at Close, at a Checkpoint, and in AfterCommit, where nobody waits, when it has grown beyond
+// 128 KiB or written some 100 KB; until then AfterCommit moves what the WAL has into the database in memory. A transaction that is
 // larger than what can wait has it made at once. The log keeps the entries until then. A
 // disk that is full, or fails, leaves the room in the log: nothing that was acknowledged is lost.
 // Of a room without a transaction that nobody has asked for its epoch (Seen) Close leaves nothing. What a room does
@@ -96,20 +96,18 @@
 // # Connections
 //
 // Opening a connection, parsing the schema and compiling statements is most of what opening a
-// file would cost. So with a Kind and a commit log Close leaves the connection, without files,
-// to the next file of that Kind that has the same schema, byte for byte, and was closed well
-// (spare.go). SQLite reaches its two files through package dbfile, which exchanges
+// file would cost. So with a Pool and a commit log Close leaves the connection, without files,
+// to the next file of that Pool that has the same schema, byte for byte, and was closed well
+// (pool.go, package storage/pool). SQLite reaches its two files through package dbfile, which exchanges
 // what is open beneath it, keeps the file's lock, and has the WAL's index in memory. A WAL
-// is then made when something is written into it: behind the first answer (DB.Rest), for making
-// a file can take longer than the transaction. The connection takes its WAL along (Kind.KeepWALs),
-// for freeing a file can take longer than that; its header is zeroed first, and the room's
-// directory synced, so that no power cut gives a room another one's pages. Where rooms begin and
-// none sleeps, DB.Stock makes two connections in advance (stock.go).
+// is then made when something is written into it: after the first answer (DB.AfterCommit), because making
+// a file can take longer than the transaction. Where rooms begin and none sleeps, AfterCommit has two connections
+// prepared in the background.
 //
 // # Memory
 //
-// Frames that wait for the WAL take 66 KB at most, those of a new room that nobody has seen 1 MB, and what they did to the pages as much again. A Kind keeps 32 connections at most, each with
-// 100 to 300 KB, and two of them when nobody has opened a file for 10 s (Kind.Tend).
+// Frames that wait for the WAL take 66 KB at most, those of a new room that nobody has seen 1 MB, and what they did to the pages as much again. A Pool keeps 32 connections at most, each with
+// 100 to 300 KB, and two of them when nobody has opened a file for 10 s.
 //
 // Arguments are copied into C memory that belongs to their statement; SQLite never
 // holds Go memory. Rows are copied out of SQLite by Next, so that their accessors
@@ -167,7 +165,7 @@
 // Handlers can read all of these and write none.
 //
 // A file is written beside its place, synced and renamed: a file under the
-// room's name is always whole. Its content is that of the kind's first room (Kind,
+// room's name is always whole. Its content is that of the kind's first room (Pool,
 // template.go), or Den's tables alone (plain.go), but for the page of _den_meta.
 //
 // # Where ideas come from

@@ -90,7 +90,7 @@ func TestInvariantGateWALRestart(t *testing.T) {
 					t.Fatal(err)
 				}
 				want[id] = text
-				d.Rest()
+				d.AfterCommit()
 			}
 			if n == 40 {
 				if err := d.Checkpoint(); err != nil {
@@ -147,7 +147,7 @@ func restoreCut(t *testing.T, n int, seed uint64, alone bool) (over bool, err er
 				return err
 			}
 			want, pending = pending, nil
-			d.Rest()
+			d.AfterCommit()
 		}
 		return nil
 	}
@@ -462,7 +462,7 @@ func suspectCut(t *testing.T, n int, seed uint64, suffix string) error {
 				t.Fatal(err)
 			}
 			want[id] = text
-			d.Rest()
+			d.AfterCommit()
 		}
 		if life == 0 {
 			if err := d.Close(); err != nil {

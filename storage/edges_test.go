@@ -108,7 +108,7 @@ func TestCompactOnAFullDisk(t *testing.T) {
 	if err := put(d, 3, "text of 3"); err != nil {
 		t.Fatal(err)
 	}
-	d.Rest()
+	d.AfterCommit()
 	r.kill(d)
 	r.mustStart()
 	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Suffix: ".db", Err: syscall.ENOSPC, Times: -1})
@@ -316,7 +316,7 @@ func TestSyncOfVirtualColumns(t *testing.T) {
 // A file of more than 1 MiB is no template.
 func TestTemplateThatIsTooLarge(t *testing.T) {
 	for tables, want := range map[int]bool{100: true, 270: false} {
-		var k Kind
+		var k Pool
 		d := ofKind(t, &k, filepath.Join(t.TempDir(), "a"), "a")
 		script := ""
 		for i := range tables {

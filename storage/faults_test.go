@@ -189,7 +189,7 @@ func (r *rig) rows(ids ...int) {
 		if err := put(d, id, fmt.Sprintf("text of %d", id)); err != nil {
 			r.t.Fatal(err)
 		}
-		d.Rest()
+		d.AfterCommit()
 	}
 	if err := d.Close(); err != nil {
 		r.t.Fatal(err)
@@ -478,7 +478,7 @@ func TestFaultsOpen(t *testing.T) {
 		if err := errors.Join(put(d, 2, "text of 2"), d.Checkpoint(), put(d, 3, "text of 3")); err != nil {
 			r.t.Fatal(err)
 		}
-		d.Rest()
+		d.AfterCommit()
 		r.kill(d)
 		r.mustStart()
 	}
@@ -608,7 +608,7 @@ func TestFaultsRefused(t *testing.T) {
 		if err := errors.Join(put(d, 2, "text of 2"), d.Checkpoint(), put(d, 3, "text of 3")); err != nil {
 			r.t.Fatal(err)
 		}
-		d.Rest()
+		d.AfterCommit()
 		r.kill(d)
 		r.mustStart()
 	}
@@ -629,7 +629,7 @@ func TestFaultsRefused(t *testing.T) {
 				if err := put(d, 4, "text of 4"); err != nil {
 					r.t.Fatal(err)
 				}
-				d.Rest()
+				d.AfterCommit()
 				r.kill(d)
 				if err := errors.Join(r.fs.Rename("/saved", path), r.fs.SyncDir(filepath.Dir(path)), r.fs.SyncDir("/")); err != nil {
 					r.t.Fatal(err)
@@ -692,7 +692,7 @@ func TestFaultsLife(t *testing.T) {
 			if err := write(d, id, strings.Repeat(string(rune('a'+id)), 3000)); err != nil {
 				return err
 			}
-			d.Rest()
+			d.AfterCommit()
 		}
 		if err := d.Checkpoint(); err != nil {
 			return err
@@ -730,7 +730,7 @@ func TestFaultsLife(t *testing.T) {
 		if err := write(d, 2, "two"); err != nil {
 			return err
 		}
-		d.Rest()
+		d.AfterCommit()
 		return d.Close()
 	}
 	first := func(r *rig) { r.rows(1) }

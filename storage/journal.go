@@ -323,7 +323,7 @@ func (d *DB) leaveLog() error {
 // leaveFile is leaveLog for a room that has a file.
 func (d *DB) leaveFile() error {
 	if d.mark.clean != 0 || d.mark.log != d.o.Log.ID() { // nothing was changed
-		d.swept = d.files.Empty()
+		d.swept = d.c.Files.Empty()
 		return nil
 	}
 	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // without room for the mark it goes without
@@ -334,7 +334,7 @@ func (d *DB) leaveFile() error {
 
 // emptyWAL moves all of the WAL into the file, so that the log need not keep it.
 func (d *DB) emptyWAL() error {
-	d.wal.stays = d.o.Kind != nil && d.o.Kind.wals != ""
+	d.wal.stays = d.o.Pool != nil && d.o.Pool.conns.WALs != ""
 	switch err := d.checkpoint(sqlite.CheckpointTruncate); {
 	case errors.Is(err, ErrFull): // it stays in the WAL, and in the log
 		return nil
@@ -342,7 +342,7 @@ func (d *DB) emptyWAL() error {
 		return err
 	}
 	d.room.Release(d.number)
-	d.swept = d.files.Empty()
+	d.swept = d.c.Files.Empty()
 	return nil
 }
 

@@ -92,7 +92,7 @@ func TestInvariantSingleWriterOtherDescriptors(t *testing.T) {
 			if err := put(d, 1, "x"); err != nil {
 				t.Fatal(err)
 			}
-			d.Rest()
+			d.AfterCommit()
 			c.do(t, o)
 			if said := writeFromOtherProcess(t, o.Path); !strings.Contains(said, "locked") {
 				t.Errorf("the other process: %s", said)

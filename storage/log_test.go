@@ -124,7 +124,7 @@ func TestFileThatTheLogDoesNotFit(t *testing.T) {
 				t.Fatal(err)
 			}
 			mustExec(t, d, todosTable)
-			d.Rest()
+			d.AfterCommit()
 			restore := rememberFile(t, o)
 			for i := range 20 {
 				mustExec(t, d, fmt.Sprintf(`INSERT INTO todos (id) VALUES (%d)`, i))

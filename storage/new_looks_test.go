@@ -51,8 +51,8 @@ func TestNewRoomLooks(t *testing.T) {
 	for _, made := range []string{"made by this process", "there before"} {
 		t.Run(made, func(t *testing.T) {
 			l := &lookout{FS: HostFS()}
-			n := &nursery{t: t, dir: t.TempDir(), kind: new(Kind), fs: l}
-			defer n.kind.Close()
+			n := &nursery{t: t, dir: t.TempDir(), pool: new(Pool), fs: l}
+			defer n.pool.Close()
 			n.raise()
 			defer func() { n.log.Close() }()
 			o := n.options("a")

@@ -9,11 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/denrooms/den/storage/changes"
-	"github.com/denrooms/den/storage/roomfile"
 )
 
 // The notes' names in _den_meta.
@@ -143,51 +140,31 @@ func (d *DB) NoteAlarm(at int64) {
 // versioned is a note that holds as long as the schema does not change.
 func (d *DB) versioned(text string) string { return fmt.Sprintf("%d %s", d.schemaVersion, text) }
 
-// A Kind is what the files of one kind of room have in common, found out once for all of
-// them. It keeps the connections of files that were closed, 32 at most, for those that are opened
-// next: 100 to 300 KB each. The zero Kind is ready; any goroutine may use it, and Close ends it.
-type Kind struct {
-	template templateSlot
-	plain    templateSlot // what rooms begin with before there is a template, see plain.go
-	wals     string       // immutable; "": none are kept
-	stocking atomic.Bool
-	files    roomfile.Known
-
-	mu     sync.Mutex
-	spares []*spare // the one that was used last comes last
-	closed bool
-	tables map[string]changes.Definitions // of the synced tables, by their digests
-}
-
-// maxDefinitions is how many sets of synced tables a Kind remembers: as many as there are
-// versions of the program's tables among its rooms.
-const maxDefinitions = 64
-
 // definitions are the tables that the file has noted; nil: not known.
 func (d *DB) definitions() changes.Definitions {
-	k := d.o.Kind
+	p := d.o.Pool
 	note, _ := d.notes.stored[noteTables].(string)
 	version, digest, _ := strings.Cut(note, " ")
-	if k == nil || version != fmt.Sprint(d.schemaVersion) {
+	if p == nil || version != fmt.Sprint(d.schemaVersion) {
 		return nil
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.tables[digest]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tables[digest]
 }
 
 // noteDefinitions notes the definitions of the tables that are followed.
 func (d *DB) noteDefinitions() {
-	k := d.o.Kind
-	if k == nil {
+	p := d.o.Pool
+	if p == nil {
 		return
 	}
 	tables, digest := d.changes.Definitions()
 	d.notes.put(noteTables, d.versioned(digest))
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.tables == nil || len(k.tables) >= maxDefinitions {
-		k.tables = make(map[string]changes.Definitions)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tables == nil || len(p.tables) >= maxDefinitions {
+		p.tables = make(map[string]changes.Definitions)
 	}
-	k.tables[digest] = tables
+	p.tables[digest] = tables
 }

@@ -12,24 +12,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/dbfile"
-	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
-
-const (
-	applicationID = 0x44656E52 // "DenR", at byte 68 of the file
-	schemaVersion = 2          // user_version, at byte 60; see the package's doc
-	pageSize      = pagelog.PageSize
-	headerSize    = 100
-	magic         = "SQLite format 3\x00"
-)
-
-const layout = `
-	CREATE TABLE _den_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;` + changes.Schema
 
 // Open opens a room's file, and makes it first where there is none. One process
 // has a file open at a time (ErrInUse), and in it one DB.
@@ -98,7 +85,7 @@ func openRoom(o Options) (*DB, error) {
 	defer moved.Close()
 	var d *DB
 	if moved == nil {
-		d = openSpare(o, header)
+		d = openPooled(o, header)
 	}
 	if d == nil {
 		if d, err = openAndCatchUp(o, header, moved); err != nil {
@@ -203,27 +190,19 @@ func (d *DB) follow(room RoomLog) error {
 	return d.reload()
 }
 
-// removeEmpty removes the WAL that our look into the file made: it holds nothing.
-func removeEmpty(f vfs.FS, path string) {
-	if size, err := f.Size(path); err == nil && size == 0 {
-		f.Remove(path)
-	}
-}
-
 // connect makes a DB of a connection to a database that is there, or to one in SQLite's memory.
 func connect(o Options, vfs, path string) (*DB, error) {
 	c, err := dbfile.Open(vfs, path, sqlite.OpenReadWrite)
 	if err != nil {
 		return nil, failed(err)
 	}
-	return newDB(o, c), nil
+	return newDB(o, newConnection(o, c, nil)), nil
 }
 
-// newDB makes a DB of a connection; nil: it gets one later.
-func newDB(o Options, c *sqlite.Conn) *DB {
-	d := &DB{o: o, c: c, running: c}
-	d.recordWith(changes.New(c))
-	d.caches = [3]*cache{own: sqlite.NewCache[about](64), peer: sqlite.NewCache[about](64), handler: sqlite.NewCache[about](o.StatementCache)}
+// newDB makes a DB of a connection.
+func newDB(o Options, c *connection) *DB {
+	d := &DB{o: o, c: c, running: c.Conn, workspace: c.State}
+	d.recordWith(c.State.recorder)
 	o.opening.addDB(d)
 	return d
 }
@@ -236,11 +215,7 @@ func (d *DB) start() error {
 	if err := d.checkStamps(); err != nil {
 		return err
 	}
-	if err := d.install(); err != nil {
-		return err
-	}
-	d.prepareTransaction()
-	return nil
+	return d.install()
 }
 
 func (d *DB) configure() error {
@@ -259,12 +234,12 @@ func (d *DB) configure() error {
 	}
 	d.c.SetLimit(sqlite.LimitAttached, 0)
 	d.c.SetLimit(sqlite.LimitLength, int32(min(d.o.MaxValueBytes, 1<<30)))
-	if d.files == nil {
-		files, err := dbfile.Hold(d.c)
+	if d.c.Files == nil {
+		files, err := dbfile.Hold(d.c.Conn)
 		if err != nil {
 			return failed(err)
 		}
-		d.files = files
+		d.c.Files = files
 	}
 	_, err := d.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA temp_store = MEMORY;
 		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d;
@@ -479,4 +454,11 @@ func damaged(err error) error {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return err
+}
+
+// removeEmpty removes the WAL that our look into the file made: it holds nothing.
+func removeEmpty(f vfs.FS, path string) {
+	if size, err := f.Size(path); err == nil && size == 0 {
+		f.Remove(path)
+	}
 }

@@ -149,7 +149,7 @@ func makeForeign(t *testing.T, path string, _ int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDB(Options{}, c)
+	d := newDB(Options{}, newConnection(Options{}, c, nil))
 	if _, err := d.exec(own, "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)", nil); err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func TestOpenThatPanics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &builder{t: t, dir: dir, log: log, kind: new(Kind)}
+	b := &builder{t: t, dir: dir, log: log, pool: new(Pool)}
 	for _, d := range b.build() {
 		d.Fence() // its file is in use
 	}
@@ -63,7 +63,7 @@ func TestOpenThatPanics(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := Options{Path: path, Namespace: "n", Room: name, Kind: b.kind, Log: panickyLog{log, in}}
+			o := Options{Path: path, Namespace: "n", Room: name, Pool: b.pool, Log: panickyLog{log, in}}
 			func() {
 				defer func() {
 					if recover() != nil {
@@ -92,7 +92,7 @@ func TestOpenThatPanics(t *testing.T) {
 	if s := log.Stats(); s.Rooms != 0 {
 		t.Errorf("%d parts of the log are open", s.Rooms)
 	}
-	b.kind.Close()
+	b.pool.Close()
 	if err := log.Close(); err != nil {
 		t.Error(err)
 	}

@@ -65,8 +65,8 @@ type Options struct {
 	// CacheBytes is the most that SQLite keeps of the file in memory.
 	// 0 means 2 MiB.
 	CacheBytes int64
-	// Kind is shared by the rooms of one kind, which then open faster. nil: nothing is shared.
-	Kind *Kind
+	// Pool is shared by the rooms of one kind, which then open faster. nil: nothing is shared.
+	Pool *Pool
 	// Past is a directory for the files that Compact has replaced, which the room's history needs; on the rooms'
 	// file system, one for all rooms of a node. SweepPast empties it. "": history does not go back over a Compact.
 	Past string
@@ -134,8 +134,8 @@ func (o Options) withDefaults() (Options, error) {
 // file is where the room's file is.
 func (o Options) file() roomfile.File {
 	f := roomfile.File{FS: o.FS, Path: o.Path}
-	if o.Kind != nil {
-		f.Known = &o.Kind.files
+	if o.Pool != nil {
+		f.Known = &o.Pool.files
 	}
 	return f
 }

@@ -11,19 +11,19 @@ import (
 
 // beginning is what the files of the kind begin with: its template, or Den's own tables.
 func (o Options) beginning() (*template, error) {
-	k := o.Kind
-	if k == nil {
+	p := o.Pool
+	if p == nil {
 		return plainTemplate(o)
 	}
-	if t := k.template.Load(); t != nil {
+	if t := p.template.Load(); t != nil {
 		return t, nil
 	}
-	if t := k.plain.Load(); t != nil {
+	if t := p.plain.Load(); t != nil {
 		return t, nil
 	}
 	t, err := plainTemplate(o)
 	if err == nil {
-		k.plain.Store(t)
+		p.plain.Store(t)
 	}
 	return t, err
 }

@@ -23,8 +23,8 @@ func TestInvariantGatePowerCut(t *testing.T) {
 }
 
 // powerOpen opens the room's file, and with a directory for one the commit log.
-func powerOpen(disk *faultdisk.Disk, name, logDir string, k *Kind) (*DB, func(), error) {
-	o := Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name), Kind: k}
+func powerOpen(disk *faultdisk.Disk, name, logDir string, k *Pool) (*DB, func(), error) {
+	o := Options{Path: "/room.db", Namespace: "n", Room: "r", FS: disk.FS(name), Pool: k}
 	done := func() {}
 	if logDir != "" {
 		log, err := OpenLog(LogOptions{Dir: logDir, FS: o.FS, SegmentBytes: 64 << 10})

@@ -28,7 +28,7 @@ func TestReplayWhileTheDiskFails(t *testing.T) {
 					t.Fatal(err)
 				}
 				if id == 0 {
-					d.Rest() // it has a file now
+					d.AfterCommit() // it has a file now
 				}
 			}
 			r.kill(d)

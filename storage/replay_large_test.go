@@ -14,7 +14,7 @@ func TestReplayChecksALargeEntry(t *testing.T) {
 	o.Log = log
 	d := powerRoom(t, o)
 	mustExec(t, d, "CREATE TABLE big (id INTEGER PRIMARY KEY, b)")
-	d.Rest() // it has a file
+	d.AfterCommit() // it has a file
 	if err := largeAction(d, largeEntry>>20+1, (*Batch).DoUnbounded); err != nil {
 		t.Fatal(err)
 	}

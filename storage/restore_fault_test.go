@@ -59,7 +59,7 @@ func restoreOverSuspect(t *testing.T, f faultdisk.Fault) (restored bool, err err
 		if err := put(d, id, old[id]); err != nil {
 			t.Fatal(err)
 		}
-		d.Rest()
+		d.AfterCommit()
 	}
 	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Suffix: ".db", After: 4}) // the file is a mixture without its WAL
 	if err := d.Checkpoint(); err == nil {

@@ -25,7 +25,7 @@ type rig struct {
 	fs         FS
 	now        time.Time // moved by tests
 	log        *NodeLog
-	kind       *Kind // nil: rooms share nothing
+	pool       *Pool // nil: rooms share nothing
 	unregister func() error
 
 	alone   bool // rooms share nothing
@@ -53,18 +53,19 @@ func newRig(t testing.TB, seed uint64) *rig {
 
 // start opens the log, as a process does.
 func (r *rig) start() error {
-	r.kind = nil
+	r.pool = nil
 	if _, is := r.fs.(noLinks); r.noLinks && !is {
 		r.fs = noLinks{r.fs}
 	}
 	if !r.alone {
-		r.kind = new(Kind)
+		r.pool = new(Pool)
 	}
 	if r.keep && !r.alone {
-		if err := ClearWALs(r.fs, "/data/_wals"); err != nil {
+		const dir = "/data/_wals"
+		if err := ClearWALs(r.fs, dir); err != nil {
 			return err
 		}
-		r.kind.KeepWALs("/data/_wals")
+		r.pool = NewPool(PoolOptions{WALs: dir})
 	}
 	if r.past != "" {
 		if _, err := SweepPast(r.fs, r.past, r.now.Add(-r.history), r.now); err != nil {
@@ -97,8 +98,8 @@ func (r *rig) stop(open ...*DB) (err error) {
 		err = r.log.Close()
 		r.log = nil
 	}
-	if r.kind != nil {
-		r.kind.Close()
+	if r.pool != nil {
+		r.pool.Close()
 	}
 	return err
 }
@@ -138,7 +139,7 @@ func (r *rig) options(room string) Options {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return Options{Path: path, Namespace: "n", Room: room, Kind: r.kind, Log: r.log, FS: r.fs, Past: r.past, Now: func() time.Time { return r.now }}
+	return Options{Path: path, Namespace: "n", Room: room, Pool: r.pool, Log: r.log, FS: r.fs, Past: r.past, Now: func() time.Time { return r.now }}
 }
 
 // open opens a room with the table todos.

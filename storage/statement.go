@@ -9,19 +9,6 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-type (
-	statement = sqlite.CachedStmt[about]
-	cache     = sqlite.Cache[about]
-)
-
-// about is what a DB knows of a statement.
-type about struct {
-	auth    authority
-	schema  bool // changes the schema; such ones are not cached
-	deletes bool // does nothing but delete, see reserve.go
-	used    bool // in this life
-}
-
 // prepareOne compiles the first statement of sql, for use, and says where the next one
 // starts. The statement is nil where there is only space and comments.
 func (d *DB) prepareOne(auth authority, sql string, flags sqlite.PrepareFlags) (*statement, string, error) {

@@ -12,7 +12,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"sync/atomic"
 
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/sqlite"
@@ -21,25 +20,12 @@ import (
 // maxTemplate is how large a template may be: what is larger is made for each room anew.
 const maxTemplate = 1 << 20
 
-// A template is the content of a new file.
-type template struct {
-	pages  []byte // of the database, in their order
-	meta   int    // where in it the only page of _den_meta is
-	notes  map[string]Value
-	schema string // its schemaPages; "": too large
-
-	entries [][]byte // what the entry of a room's first transaction says of each page; nil: of _den_meta's
-}
-
-// templateSlot is where a Kind keeps its template; nil: none so far.
-type templateSlot struct{ atomic.Pointer[template] }
-
-// MakeTemplate syncs tables, and has all files of this Kind that are made from now on begin
+// MakeTemplate syncs tables, and has all files of this Pool that are made from now on begin
 // as this one is now. It does nothing where it would not be right: the file is not a new one,
-// a table has rows already (who knows which they would be in another room), or the Kind has
+// a table has rows already (who knows which they would be in another room), or the Pool has
 // a template.
 func (d *DB) MakeTemplate(tables ...string) error {
-	k := d.o.Kind
+	k := d.o.Pool
 	if k == nil || !d.created || k.template.Load() != nil {
 		return nil
 	}
@@ -145,11 +131,8 @@ func newMeta(o Options, epoch string) map[string]Value {
 	}
 }
 
-const (
-	indexLeaf     = 0x0A // the type of a b-tree page that WITHOUT ROWID tables have for leaves
-	tableLeaf     = 0x0D // and of other tables
-	maxMetaRecord = 1000 // what is longer would go to another page
-)
+// maxMetaRecord is how long a row of _den_meta may be: what is longer would go to another page.
+const maxMetaRecord = 1000
 
 // metaPage is the page of a _den_meta that has one: sqlite.org/fileformat2.html#b_tree_pages.
 func metaPage(rows map[string]Value) ([]byte, error) {

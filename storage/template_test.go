@@ -12,9 +12,9 @@ import (
 )
 
 // ofKind opens a room of a kind, with the table of todos.
-func ofKind(t *testing.T, k *Kind, path, name string) *DB {
+func ofKind(t *testing.T, k *Pool, path, name string) *DB {
 	t.Helper()
-	d, err := Open(Options{Path: path, Namespace: "n", Room: name, Kind: k})
+	d, err := Open(Options{Path: path, Namespace: "n", Room: name, Pool: k})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func ofKind(t *testing.T, k *Kind, path, name string) *DB {
 // A file that is made from a template is what it would have been without: a room of its
 // own, whole, with the tables and with what was found out of them.
 func TestTemplate(t *testing.T) {
-	var k Kind
+	var k Pool
 	dir := t.TempDir()
 	first := ofKind(t, &k, filepath.Join(dir, "a"), "a")
 	if first.Prepared("p1") {
@@ -86,7 +86,7 @@ func TestTemplate(t *testing.T) {
 
 // A template is not made of what may be different in another room, nor of an old one.
 func TestTemplateNotOfRows(t *testing.T) {
-	var k Kind
+	var k Pool
 	path := filepath.Join(t.TempDir(), "a")
 	d := ofKind(t, &k, path, "a")
 	if _, err := d.Exec(todosTable2 + `; CREATE TABLE mine (x); INSERT INTO mine VALUES (random())`); err != nil {
@@ -109,7 +109,7 @@ func TestTemplateNotOfRows(t *testing.T) {
 
 // The page of _den_meta that is written without SQLite holds what it would have written.
 func TestMetaPage(t *testing.T) {
-	var k Kind
+	var k Pool
 	dir := t.TempDir()
 	if err := ofKind(t, &k, filepath.Join(dir, "a"), "a").MakeTemplate(); err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestMetaPage(t *testing.T) {
 		return meta
 	}
 	made := read(ofKind(t, &k, filepath.Join(dir, "b"), "b"))
-	plain := ofKind(t, new(Kind), filepath.Join(dir, "c"), "c")
+	plain := ofKind(t, new(Pool), filepath.Join(dir, "c"), "c")
 	if want := read(plain); !reflect.DeepEqual(made, want) {
 		t.Errorf("made from a template it says %v, without %v", made, want)
 	}
@@ -137,7 +137,7 @@ func TestMetaPage(t *testing.T) {
 // Notes cost no transaction, outlast the life with the next one, hold as long as the schema
 // does, and are not lost with a batch that is taken back.
 func TestNotes(t *testing.T) {
-	var k Kind
+	var k Pool
 	path := filepath.Join(t.TempDir(), "a")
 	reopen := func(d *DB) *DB {
 		t.Helper()
@@ -191,7 +191,7 @@ func TestNotes(t *testing.T) {
 // The note of the next alarm is its batch's: undone with it, there with it. What was found out without a batch goes
 // with the next one, unless that knows better.
 func TestNoteAlarm(t *testing.T) {
-	var k Kind
+	var k Pool
 	path := filepath.Join(t.TempDir(), "a")
 	d := ofKind(t, &k, path, "a")
 	batch := func(note int64, end func(*Batch) error) {
@@ -269,7 +269,7 @@ func cutTemplate(t *testing.T, logDir string, after int) (cut bool) {
 			t.Error(err)
 		}
 	}()
-	var k Kind
+	var k Pool
 	templateOf(t, &k)
 	life := func() (number uint64, rows int, err error) {
 		d, done, err := powerOpen(disk, name, logDir, &k)
@@ -300,8 +300,8 @@ func cutTemplate(t *testing.T, logDir string, after int) (cut bool) {
 	return cut
 }
 
-// templateOf makes a Kind's template, with a table of todos.
-func templateOf(t *testing.T, k *Kind) {
+// templateOf makes a Pool's template, with a table of todos.
+func templateOf(t *testing.T, k *Pool) {
 	t.Helper()
 	d := ofKind(t, k, filepath.Join(t.TempDir(), "first"), "first")
 	if _, err := d.Exec(`CREATE TABLE todos (id INTEGER PRIMARY KEY, text TEXT, created_at INTEGER, updated_at INTEGER, deleted_at INTEGER)`); err != nil {

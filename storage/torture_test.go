@@ -436,7 +436,7 @@ func (m *machine) event() error {
 		return m.rotLog()
 	default:
 		if r.d != nil {
-			r.d.Rest()
+			r.d.AfterCommit()
 		}
 	}
 	return nil
@@ -498,7 +498,7 @@ func (m *machine) act(r *tortured) error {
 		return err
 	}
 	if r.d != nil && m.rng.IntN(2) == 0 {
-		r.d.Rest()
+		r.d.AfterCommit()
 	}
 	return nil
 }

@@ -18,10 +18,10 @@ import (
 )
 
 // Room checks the room of o.Namespace and o.Room, whose file is o.Path, and tells whether there is one.
-// The other fields say how it is opened, but for FS, Log, Kind and Past, which are the Verifier's.
+// The other fields say how it is opened, but for FS, Log, Pool and Past, which are the Verifier's.
 func (v *Verifier) Room(o Options) (there bool) {
 	what := Finding{Namespace: o.Namespace, Room: o.Room, Path: o.Path}
-	o.FS, o.Kind, o.Past = v.rooms, nil, v.o.PastDir
+	o.FS, o.Pool, o.Past = v.rooms, nil, v.o.PastDir
 	counted := &countedLog{NodeLog: v.log}
 	if v.log != nil {
 		o.Log = counted

@@ -139,8 +139,8 @@ func newStreet(t testing.TB) *street {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &builder{t: t, dir: work, log: log, kind: new(Kind)}
-	defer b.kind.Close()
+	b := &builder{t: t, dir: work, log: log, pool: new(Pool)}
+	defer b.pool.Close()
 	all := b.build()
 	for name, content := range files(t, work)() {
 		to := filepath.Join(s.dir, strings.TrimPrefix(name, work))
@@ -162,7 +162,7 @@ type builder struct {
 	t    testing.TB
 	dir  string
 	log  *NodeLog
-	kind *Kind
+	pool *Pool
 }
 
 // build makes the rooms, and gives those that are open at the end.
@@ -180,7 +180,7 @@ func (b *builder) build() (opened []*DB) {
 	for _, name := range []string{inUse, young} {
 		d := b.open(name)
 		b.insert(d, 21, 21)
-		d.Rest() // now the file says that it is in use
+		d.AfterCommit() // now the file says that it is in use
 		b.insert(d, 22, 25)
 		opened = append(opened, d)
 	}
@@ -193,11 +193,11 @@ func (b *builder) open(name string) *DB {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	kind := b.kind
+	pool := b.pool
 	if name == clean {
-		kind = nil // it begins with a file, and the log does not have its beginning
+		pool = nil // it begins with a file, and the log does not have its beginning
 	}
-	d, err := Open(Options{Path: path, Namespace: "n", Room: name, Log: b.log, Kind: kind})
+	d, err := Open(Options{Path: path, Namespace: "n", Room: name, Log: b.log, Pool: pool})
 	if err != nil {
 		b.t.Fatal(err)
 	}

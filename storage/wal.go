@@ -22,8 +22,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"strconv"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/dbfile"
@@ -44,8 +42,7 @@ const (
 type wal struct {
 	files    *dbfile.Files                              // of the connection
 	base     vfs.File                                   // the WAL itself; nil: it is not open, nothing was written into it yet
-	parked   string                                     // where it is, if not in its place: open, and nothing is in it
-	open     func() error                               // opens it then, or puts it in its place
+	open     func() error                               // opens it then
 	stays    bool                                       // it is not to be cut to nothing
 	place    map[uint32]int64                           // where in the WAL a page's newest committed version is
 	pages    uint32                                     // of the database
@@ -87,34 +84,33 @@ type frameHeader struct {
 
 // watch has the WAL of an open database, which must be empty, be read and written through d.wal.
 func (d *DB) watch() error {
-	w := &wal{place: make(map[uint32]int64), append: d.append, at: -1, fresh: d.freshWAL, files: d.files}
-	if err := d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) }); err != nil {
+	w := d.newWAL(d.freshWAL)
+	if err := d.countPages(); err != nil {
 		return err
 	}
 	d.c.SetAutoCheckpoint(0)
-	err := d.files.WrapWAL(d.c, func(base vfs.File) vfs.File { w.base = base; return w })
-	if err != nil {
-		return failed(err)
-	}
-	d.wal = w
-	return nil
+	return failed(d.c.Files.WrapWAL(d.c.Conn, func(base vfs.File) vfs.File { w.base = base; return w }))
 }
 
-// watchAgain is watch for a connection that was moved: its WAL is not there, and is made when
-// something is to be written into it.
-func (d *DB) watchAgain(was *wal) error {
-	w := d.takeWAL(was)
-	return d.each("PRAGMA page_count", func(r *Rows) { w.pages = uint32(r.Int(0)) })
-}
-
-// takeWAL is watchAgain without the number of pages.
-func (d *DB) takeWAL(was *wal) *wal {
-	clear(was.place)
-	w := &wal{place: was.place, append: d.append, at: -1, fresh: true, files: d.files, buf: was.buf[:0], base: was.base, parked: was.parked}
+// takeWAL is watch for a connection whose WAL is not there, and is opened when something is to be written into it. It
+// does not count the pages.
+func (d *DB) takeWAL() {
+	w := d.newWAL(true)
 	w.open = d.openWAL
-	d.files.InstallWAL(w)
-	d.wal = w
-	return w
+	d.c.Files.InstallWAL(w)
+}
+
+func (d *DB) newWAL(fresh bool) *wal {
+	clear(d.places)
+	d.wal = &wal{place: d.places, buf: d.frames[:0], append: d.append, at: -1, fresh: fresh, files: d.c.Files}
+	return d.wal
+}
+
+// countPages has SQLite count the database's pages.
+func (d *DB) countPages() (err error) {
+	pages, err := d.pageCount()
+	d.wal.pages = uint32(pages)
+	return err
 }
 
 // openWAL makes the WAL that SQLite believes to have open, or takes the one that the connection
@@ -125,10 +121,7 @@ func (d *DB) openWAL() error {
 			return diagnose(d.o.Path, err)
 		}
 	}
-	if d.wal.parked != "" {
-		return d.unparkWAL()
-	}
-	f, err := dbfile.MakeWAL(d.o.FS.SQLite(), d.o.Path+"-wal")
+	f, err := d.c.OpenWAL(d.o.Path + "-wal")
 	if err != nil {
 		return diagnose(d.o.Path, err)
 	}
@@ -144,80 +137,30 @@ func ioCode(err error) sqlite.ResultCode {
 	return dbfile.WriteCode(err)
 }
 
-// maxParked is how large a WAL may be that a connection keeps: the usual ones are smaller.
-const maxParked = 1 << 20
-
-// parkWAL takes a WAL whose content is in the database out of its place, open as it is, for the
-// next room that the connection serves; some file systems take milliseconds to free a file's blocks, and
-// longer to make one than to sync one. First it is made sure of that nobody takes
-// what is in it for a WAL, and then that no power cut brings its name back, for soon there
-// will be another room's pages in it.
-func (d *DB) parkWAL() error {
-	w, dir := d.wal, d.o.Kind.wals
-	size, err := w.base.Size()
-	if err != nil {
-		return err
-	}
-	if dir == "" || size > maxParked {
-		return ErrTooLarge
-	}
-	if err := w.put(make([]byte, walHeaderSize), 0); err != nil {
-		return err
-	}
-	if err := w.base.Sync(); err != nil {
-		return err
-	}
-	to := filepath.Join(dir, strconv.Itoa(d.files.Number()))
-	if err := d.o.FS.Rename(d.o.Path+"-wal", to); err != nil {
-		return err
-	}
-	w.parked = to
-	return d.o.file().SyncDir()
-}
-
-// unparkWAL puts it in its place.
-func (d *DB) unparkWAL() error {
-	if err := d.o.FS.Rename(d.wal.parked, d.o.Path+"-wal"); err != nil {
-		return diagnose(d.o.Path, err)
-	}
-	d.wal.parked = ""
-	return nil
-}
-
 // away tells that the WAL is not in its place: nothing is in it.
-func (w *wal) away() bool { return w.base == nil || w.parked != "" }
+func (w *wal) away() bool { return w.base == nil }
 
 // unwatch ends the watching, before SQLite closes the WAL. If what waits cannot be written into
-// it, that is in the log. parked is where the WAL is if it was not used.
-func (d *DB) unwatch() (parked string) {
+// it, that is in the log.
+func (d *DB) unwatch() {
 	w := d.wal
 	if w == nil {
-		return ""
+		return
 	}
 	w.reset()
 	if !w.born {
 		_ = w.flush()
 	}
-	d.files.InstallWAL(w.base)
+	d.c.Files.InstallWAL(w.base)
 	d.wal = nil
-	return w.parked
 }
 
-// leave closes the WAL, which is empty, beneath SQLite.
-func (w *wal) leave() {
-	_ = w.Close()
-	w.base, w.parked = nil, ""
-}
-
-// forget lets go of what belonged to the DB that is over.
-func (w *wal) forget() {
+// leave leaves the memory to the next one.
+func (w *wal) leave(to *workspace) {
 	w.forgetPlaces()
-	w.end, w.newest = 0, 0
-	w.reset()
-	w.forgetGathered()
-	w.append, w.open, w.stays, w.bare, w.first, w.born, w.more = nil, nil, false, 0, nil, false, 0
+	to.places, to.frames = w.place, w.buf[:0]
 	if cap(w.buf) > 2*gatherBytes { // what a room has withheld is seldom as much
-		w.buf = nil
+		to.frames = nil
 	}
 }
 

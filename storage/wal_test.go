@@ -309,7 +309,7 @@ func TestFileInUseSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustExec(t, d, wideTable)
-	d.Rest()
+	d.AfterCommit()
 	disk.Kill()
 	d.Fence()
 	if err := disk.Restart(); err != nil {

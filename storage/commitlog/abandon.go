@@ -1,6 +1,6 @@
 package commitlog
 
-// What an operator can do about a part of the log that is lost for good.
+// Giving up a part of the log that is lost for good.
 
 import (
 	"errors"
@@ -8,8 +8,7 @@ import (
 	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
-// Lost returns the names of the files that are missing, or damaged so that it is not known whose entries
-// were there, and that rooms may need: those that Abandon would give up.
+// Lost returns the names of the files that Abandon would give up: segments that are lost, or have a hole.
 func (l *Log) Lost() (files []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -29,8 +28,8 @@ func (l *Log) unavailable() (segments []*logSegment) {
 	return segments
 }
 
-// Abandoned reports whether Abandon has given up a file that may have had entries of an open room which are
-// newer than all that the log has of it. Then the room's own file may rightly have more than the log.
+// Abandoned reports whether Abandon has given up a segment that may have had entries of an open room, newer than all
+// that the log has of it. Then the room's file may rightly have more than the log.
 func (l *Log) Abandoned(namespace, room, epoch string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -46,12 +45,11 @@ func (l *Log) Abandoned(namespace, room, epoch string) bool {
 	return false
 }
 
-// Abandon gives up what the log may have had where a file is missing, or is damaged so that it is
-// not known whose entries were there. Until then each room that cannot show that none of them were
-// its own is refused with ErrLost, new rooms too if a crash has left the file, and the log keeps all
-// that is newer. After it they go on with what there is: whatever was acknowledged to a room and was
-// in that place only is lost. So it is for an operator to decide, who has no copy of the file. It
-// returns the names of the files, and is remembered over restarts. The errors are those of Sync.
+// Abandon gives up what the log may have had in lost segments and holes, and returns the names of these files. Before
+// it, each room that may have had entries there gets ErrLost (new rooms too, after a crash), and the log keeps all
+// newer segments. After it, these rooms go on with what there is. Acknowledged entries that were nowhere else are
+// gone, so only an operator who has no copy of the files should decide it. Abandon holds across restarts. The errors
+// are those of Sync.
 func (l *Log) Abandon() (files []string, err error) {
 	err = l.exclusively(func() error {
 		if l.closed {
@@ -85,7 +83,7 @@ func (l *Log) Abandon() (files []string, err error) {
 		return nil, err
 	}
 	for _, name := range files {
-		l.o.Logger.Error("commit log: what a file had that is missing or damaged was given up", "file", name)
+		l.o.Logger.Error("commit log: the operator has given up what was in a missing or damaged segment", "file", name)
 	}
 	l.mu.Lock()
 	l.recovery.incomplete = false

@@ -1,10 +1,7 @@
 package commitlog
 
-// CURRENT: which segments there are, and how the generation before ended. It is replaced as
-// a whole, and is the only thing that opening a log after a good end reads. It holds the same
-// twice, some pages apart, so that a flipped bit or a bad sector costs nothing; and when both are
-// damaged, or the file is gone, it is made again from the segments, see rebuild.go. That alone would
-// do, but it forgets what was released: every room has to be looked at then.
+// The file CURRENT: which segments there are, and how the last generation ended. It is all that Open reads after a
+// good end. The package's doc has its byte table, and says why it holds its content twice.
 
 import (
 	"bytes"
@@ -56,14 +53,7 @@ type current struct {
 	nameless     map[segment.Key]uint64
 }
 
-// pin is a room that closed with unreleased entries.
-type pin struct {
-	id      segment.Identity
-	segment uint64 // of the oldest
-	last    uint64 // number of the newest
-}
-
-// next is the number of the segment to be made next.
+// next returns the number of the next segment to be made.
 func (c *current) next() uint64 {
 	n := c.first + uint64(len(c.segments))
 	if c.active != 0 {
@@ -118,12 +108,12 @@ func (c *current) encode() []byte {
 	return le.AppendUint32(b, segment.Sum(0, b))
 }
 
-// numbers are the numbers of the header.
+// numbers returns the fields that follow each other in the header as u64.
 func (c *current) numbers() [8]*uint64 {
 	return [...]*uint64{&c.generation, &c.first, &c.active, &c.crashed.generation, &c.crashed.from, &c.crashed.through, &c.floor, &c.relaxedCrash}
 }
 
-// file is the content of CURRENT's file: two copies.
+// file returns the content of the file: two copies.
 func (c *current) file() []byte {
 	b := c.encode()
 	second := (len(b) + currentPage - 1) / currentPage * currentPage
@@ -133,7 +123,7 @@ func (c *current) file() []byte {
 	return f
 }
 
-// parseCurrent takes the first copy that is whole. damaged tells that the other one is not.
+// parseCurrent returns the first copy that is whole. damaged reports that the other one is not.
 func parseCurrent(b []byte) (c *current, damaged bool, err error) {
 	le := binary.LittleEndian
 	if len(b) > 16 && string(b[:8]) == currentMagic && le.Uint32(b[8:]) < currentVersion && le.Uint32(b[len(b)-4:]) == segment.Sum(0, b[:len(b)-4]) {
@@ -158,8 +148,7 @@ func parseCurrent(b []byte) (c *current, damaged bool, err error) {
 	return c, copies < 2, nil
 }
 
-// parseCopy parses what b begins with. Magic, version, length and checksum are where they are in
-// all versions from 3 on.
+// parseCopy parses the copy that b begins with.
 func parseCopy(b []byte) (*current, error) {
 	le := binary.LittleEndian
 	if len(b) < 20 || string(b[:8]) != currentMagic {
@@ -203,7 +192,7 @@ func parseCopy(b []byte) (*current, error) {
 	return c, c.parsePins(b, int(pins), bad)
 }
 
-// parseRow takes a segment from the beginning of b; nil if there is none.
+// parseRow parses a segment at the beginning of b, and returns what follows it; s is nil if there is none.
 func parseRow(b []byte, number uint64) (s *logSegment, rest []byte) {
 	le := binary.LittleEndian
 	if len(b) < currentRowSize || uint64(len(b)-currentRowSize) < currentIndexSize*uint64(le.Uint32(b[32:])) {
@@ -245,7 +234,8 @@ func (c *current) parsePins(b []byte, n int, bad error) error {
 	return nil
 }
 
-// readCurrent reads CURRENT; nil if there is none. b is what it holds, also if that is damaged.
+// readCurrent reads CURRENT; c is nil if there is none or it is damaged. b is the content of the file, even if it is
+// damaged.
 func (l *Log) readCurrent() (c *current, b []byte, err error) {
 	path := filepath.Join(l.o.Dir, currentName)
 	size, err := l.o.FS.Size(path)
@@ -261,7 +251,7 @@ func (l *Log) readCurrent() (c *current, b []byte, err error) {
 	}
 	defer f.Close()
 	b = make([]byte, min(size, maxCurrent))
-	for at := 0; at < len(b); at += currentPage { // by pages, so that a sector that cannot be read costs one copy
+	for at := 0; at < len(b); at += currentPage { // page by page, so that a sector that cannot be read costs one copy only
 		page := b[at:min(at+currentPage, len(b))]
 		if n, failed := f.ReadAt(page, int64(at)); n < len(page) {
 			clear(page)
@@ -270,18 +260,18 @@ func (l *Log) readCurrent() (c *current, b []byte, err error) {
 	}
 	c, damaged, failed := parseCurrent(b)
 	if failed != nil {
-		if errors.Is(failed, ErrCorrupt) && err != nil { // it may be whole
+		if errors.Is(failed, ErrCorrupt) && err != nil { // the file may be whole
 			failed = err
 		}
 		return nil, b, failed
 	}
 	if damaged {
-		l.o.Logger.Error("commit log: one of two copies in a file is damaged; the other one is used", "file", path)
+		l.o.Logger.Error("commit log: one of the two copies in CURRENT is damaged; the other one is used", "file", path)
 	}
 	return c, b, nil
 }
 
-// writeCurrent puts c in CURRENT's place. After an error either of the two may be there.
+// writeCurrent replaces CURRENT. After an error the file is the old one or the new one.
 func (l *Log) writeCurrent(c *current) error {
 	temp := filepath.Join(l.o.Dir, currentTemp)
 	if err := l.writeFile(temp, func(f vfs.File) error { _, err := f.WriteAt(c.file(), 0); return err }); err != nil {
@@ -296,8 +286,8 @@ func (l *Log) writeCurrent(c *current) error {
 	return nil
 }
 
-// writeFile makes a file whose content, but not its name, is durable. It is never one that a
-// failed sync has left: what was there is removed.
+// writeFile makes a file whose content is durable, but not its name. It removes a file of this name first, because a
+// failed sync may have left it.
 func (l *Log) writeFile(path string, write func(vfs.File) error) error {
 	if err := l.removeIfThere(path); err != nil {
 		return err

@@ -8,36 +8,35 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// What can go wrong, to be matched with errors.Is. The texts name files and offsets: they
-// are for operators, never for clients.
+// Errors, to be matched with errors.Is. The texts name files and offsets. They are for operators, not for clients.
 var (
 	// ErrCorrupt: the log's files do not hold what was written to them.
 	ErrCorrupt = segment.ErrCorrupt
-	// ErrGap: entries between those that the room has and those that the log holds are gone.
+	// ErrGap: entries between those that the room has and those that the log has are missing.
 	ErrGap = errors.New("entries are missing")
-	// ErrLost: a file that the log should have is not there.
+	// ErrLost: a segment is missing, or damaged, that the log needs or a room may need.
 	ErrLost = errors.New("a part of the log is missing")
-	// ErrIO: the disk failed. Whether Append's entry was written is not known: it may be in the log
-	// after a crash. If it is known that it was not, ErrUnwritten comes with it.
+	// ErrIO: the disk failed. Unless the error of an Append matches ErrUnwritten too, the entry may be in the log
+	// after a crash.
 	ErrIO = segment.ErrIO
-	// ErrFull: the disk is full. Append's entry is certainly not in the log, now and after a crash:
-	// ErrUnwritten comes with it. A sync that fails because the disk is full gives ErrIO.
+	// ErrFull: the disk is full. The entry of the Append is not in the log, and will not be after a crash: the error
+	// matches ErrUnwritten too. A sync that fails because the disk is full gives ErrIO.
 	ErrFull = errors.New("full")
-	// ErrUnwritten comes with ErrFull and ErrIO of an Append whose entry is certainly not in the log.
+	// ErrUnwritten: the entry of an Append is certainly not in the log. It comes with ErrFull or ErrIO.
 	ErrUnwritten = errors.New("nothing was written")
 	// ErrTooLarge: an entry above MaxEntry, or names above MaxNames.
 	ErrTooLarge = errors.New("too large")
-	// ErrMisuse: the calls came in an order that makes no sense.
+	// ErrMisuse: a call is not allowed in this state, or an argument is not.
 	ErrMisuse = errors.New("misuse")
-	// ErrClosed: the Log or the Room was closed.
+	// ErrClosed: the Log or the Room is closed.
 	ErrClosed = errors.New("closed")
-	// ErrNewer: a newer Den wrote the log. It was left as it was.
+	// ErrNewer: a newer version of Den wrote the log. It was not changed.
 	ErrNewer = segment.ErrNewer
-	// ErrOlder: a Den that was never released wrote the log. It was left as it was.
+	// ErrOlder: a version of Den that was never released wrote the log. It was not changed.
 	ErrOlder = segment.ErrOlder
 )
 
-// failure makes ErrFull or ErrIO of an error of the file system.
+// failure wraps an error of the file system in ErrFull or ErrIO.
 func failure(what string, err error) error {
 	kind := ErrIO
 	if vfs.IsFull(err) {
@@ -46,8 +45,8 @@ func failure(what string, err error) error {
 	return fmt.Errorf("commitlog: %s: %w: %w", what, kind, err)
 }
 
-// unknownOutcome makes ErrIO of an error after which it is not known what is on the disk, whatever the
-// error was: it does not match what means that a disk is full.
+// unknownOutcome wraps an error after which the content of the disk is unknown in ErrIO. The result never matches a
+// full disk.
 func unknownOutcome(what string, err error) error {
 	return fmt.Errorf("commitlog: %s: %w: %w", what, ErrIO, segment.NotFull(err))
 }
@@ -55,7 +54,7 @@ func unknownOutcome(what string, err error) error {
 // unwritten adds ErrUnwritten.
 func unwritten(err error) error { return fmt.Errorf("%w; %w", err, ErrUnwritten) }
 
-// failureOrNil is failure where there may be no error.
+// failureOrNil is failure for an error that may be nil.
 func failureOrNil(what string, err error) error {
 	if err == nil {
 		return nil
@@ -63,15 +62,15 @@ func failureOrNil(what string, err error) error {
 	return failure(what, err)
 }
 
-// errShort: a file ended, or a read gave less than it should.
+// errShort: a file is shorter than it should be.
 var errShort = errors.New("less was read than there should be")
 
-// errMissing says which segment is missing.
+// errMissing is the error of a segment that is missing.
 func errMissing(number uint64) error {
 	return fmt.Errorf("commitlog: %w: %s", ErrLost, segment.Name(number))
 }
 
-// errRoomDamaged is the error of a room whose newest entries are damaged, and gone since.
+// errRoomDamaged is the error of a room whose newest entries were damaged, and were deleted since.
 func errRoomDamaged(last uint64) error {
 	return fmt.Errorf("commitlog: %w: the room's entries up to %d were damaged", ErrCorrupt, last)
 }

@@ -17,48 +17,48 @@ import (
 	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
-// Log is the commit log of a node. Its methods, and those of its rooms, may be called from
-// any goroutine, where a method of Room says nothing else. It has no goroutine of its own.
+// Log is the commit log of a node. Its methods, and those of its rooms, may be called from any goroutine, unless a
+// method of Room says otherwise. It has no goroutine of its own.
 type Log struct {
 	o            Options // immutable
 	id           [16]byte
 	generation   uint64
 	relaxedCrash uint64 // the newest generation that was Relaxed and crashed; 0: none
 	filterLimit  int64  // bytes
-	zeros        []byte // zeros to write ahead
-	readFrom     int64  // where in the last segment Open began to read after a crash; 0: there was none
+	zeros        []byte // shared with the active segment, for preallocation
+	readFrom     int64  // offset from which Open read the active segment after a crash; 0: no crash
 
-	// Owned by whoever leads, see turn.go.
+	// Owned by the leader, see commit.go.
 
 	writer   segment.Writer
 	pending  *active // begun, and not yet named by CURRENT
-	closeErr error   // what Close gave, once ended is set
+	closeErr error   // of the call of Close that set closed
 
 	syncs atomic.Uint64
 
 	mu         sync.Mutex // protects what follows
 	queue      []*request
-	group      []*request // belongs to the leader
+	group      []*request // owned by the leader
 	hasLeader  bool
 	closed     bool
 	active     *active
-	segments   []*logSegment // that are done, oldest first; replaced, never changed
+	segments   []*logSegment // the sealed ones, oldest first; the slice is replaced, never changed
 	rooms      map[segment.Key]*Room
 	pins       map[string][]pin // by Identity.Name, one for each epoch, as they were closed
 	recovery   recovery
-	unlisted   map[uint64]error       // by segment: why rooms to recover cannot be listed, as the operator was told
+	unlisted   map[uint64]error       // by segment: why its unrecovered rooms cannot be listed; was logged
 	nameless   map[segment.Key]uint64 // rooms of crashed generations whose names cannot be read, and their newest numbers
 	filters    int64                  // bytes of filters in memory
 	backlog    []segment.Identity     // rooms to call RequestCheckpoint for
 	clock      clock
-	retryAfter int64 // no sweep before this, by the clock
+	retryAfter int64 // no shrink before this, by the clock
 	stats      Stats
 }
 
-// Stats says what a log holds, and what it did since Open.
+// Stats says what a log holds, and what it has done since Open.
 type Stats struct {
-	Segments   int   // files, with the one that is written
-	Bytes      int64 // in them, without zeros written ahead
+	Segments   int   // files, the active one included
+	Bytes      int64 // in them, without preallocated zeros
 	Unreleased int64 // of that, bytes from the oldest unreleased entry's segment on
 	Rooms      int   // open
 	Pinned     int   // closed with unreleased entries
@@ -73,14 +73,13 @@ type Stats struct {
 	Rotations uint64 // segments begun
 	Indexes   uint64 // written into segments before their end
 	Failures  uint64 // groups that could not be written
-	Rewritten uint64 // segments written anew after a failed sync
+	Rewritten uint64 // segments rewritten after a failed sync
 }
 
-// Open opens the log in a directory, or makes one. What a crash has left is put in order: at
-// most one segment is read; all of them if CURRENT is gone or damaged. Segments that are done and
-// missing, and damage in any, stop only rooms that need what was there. ErrLost: the segment that was
-// written is missing. ErrCorrupt: CURRENT is gone, and it cannot be told which log the segments are
-// of. ErrNewer, ErrOlder, ErrIO, ErrFull, ErrMisuse.
+// Open opens the log in a directory, or makes one. After a crash Open reads at most one segment, or all of them if
+// CURRENT is missing or damaged. Lost segments, and damage in sealed ones, stop only the rooms that need what was
+// there. The errors are ErrLost, if the active segment is missing; ErrCorrupt, if CURRENT is missing and no segment
+// tells which log they are of; ErrNewer, ErrOlder, ErrIO, ErrFull and ErrMisuse.
 func Open(o Options) (*Log, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -121,7 +120,7 @@ func Open(o Options) (*Log, error) {
 	return l, nil
 }
 
-// loadCurrent reads CURRENT, or makes it, and compares it with the files that are there.
+// loadCurrent reads CURRENT, or makes it, and compares it with the files in the directory.
 func (l *Log) loadCurrent() (*current, error) {
 	names, err := l.o.FS.Names(l.o.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -162,7 +161,7 @@ func (l *Log) loadCurrent() (*current, error) {
 			}
 		}
 	}
-	if rebuilt { // before anything is begun that has to be told apart from what was there
+	if rebuilt { // before a segment is begun that a later rebuild could not tell apart
 		if err := l.writeCurrent(c); err != nil {
 			return nil, err
 		}
@@ -174,14 +173,14 @@ func (l *Log) loadCurrent() (*current, error) {
 	return c, nil
 }
 
-// removeLeftovers removes what a deletion or a beginning that was cut short has left: temporary files, and
-// segments that are not needed. One of another log is no such thing; it gets out of the way.
+// removeLeftovers removes temporary files, and segments that CURRENT does not name, which a deletion or a beginning
+// that was cut short has left. It renames the segments of another log.
 func (l *Log) removeLeftovers(names []string, unneeded map[uint64]bool) {
 	// A CURRENT that was renamed, and whose name could not be synced, may be another one after a power
 	// cut: what it does not name is deleted only when it is sure to stay.
 	if len(unneeded) > 0 {
 		if err := l.syncDir(); err != nil {
-			l.o.Logger.Warn("commit log: files that are not needed any more stay", "error", err)
+			l.o.Logger.Warn("commit log: files that are no longer needed cannot be removed", "error", err)
 			return
 		}
 	}
@@ -197,7 +196,7 @@ func (l *Log) removeLeftovers(names []string, unneeded map[uint64]bool) {
 			}
 		}
 		if err := l.removeIfThere(filepath.Join(l.o.Dir, name)); err != nil {
-			l.o.Logger.Warn("commit log: a file that is not needed any more stays", "file", name, "error", err)
+			l.o.Logger.Warn("commit log: a file that is no longer needed cannot be removed", "file", name, "error", err)
 		}
 	}
 }
@@ -216,8 +215,8 @@ func (l *Log) renameForeign(number uint64, id [16]byte) {
 	l.o.Logger.Warn("commit log: a file belongs to another log, and is renamed", "file", segment.Name(number), "to", name)
 }
 
-// create makes a new log. MakeDirs may have made the directory before, and have failed to make its name
-// durable.
+// create makes a new log. It syncs the directory above too, because an earlier MakeDirs may have made the directory
+// and failed to make its name durable.
 func (l *Log) create() (*current, error) {
 	if err := l.o.FS.SyncDir(filepath.Dir(l.o.Dir)); err != nil {
 		return nil, unknownOutcome("syncing the directory above", err)
@@ -231,17 +230,7 @@ func (l *Log) create() (*current, error) {
 	return c, l.writeCurrent(c)
 }
 
-// restorePins takes over what rooms had not released when the log was closed.
-func (l *Log) restorePins(pins []pin) {
-	for _, p := range pins {
-		if s := l.sealedSegment(p.segment); s != nil {
-			s.pins++
-			l.pins[p.id.Name] = append(l.pins[p.id.Name], p)
-		}
-	}
-}
-
-// segmentOrActive finds a segment, done or active. mu is held.
+// segmentOrActive returns a segment; nil if the log no longer has it. mu is held.
 func (l *Log) segmentOrActive(number uint64) *logSegment {
 	if number == l.active.Number {
 		return l.active.logSegment
@@ -249,7 +238,7 @@ func (l *Log) segmentOrActive(number uint64) *logSegment {
 	return l.sealedSegment(number)
 }
 
-// sealedSegment finds a segment that is done. mu is held.
+// sealedSegment returns a sealed segment; nil if the log has none of this number. mu is held.
 func (l *Log) sealedSegment(number uint64) *logSegment {
 	if i := number - l.firstDone(); i < uint64(len(l.segments)) {
 		return l.segments[i]
@@ -264,7 +253,7 @@ func (l *Log) firstDone() uint64 {
 	return l.segments[0].Number
 }
 
-// first is the number of the oldest segment. mu is held.
+// first returns the number of the oldest segment. mu is held.
 func (l *Log) first() uint64 {
 	if len(l.segments) == 0 {
 		return l.active.Number
@@ -272,7 +261,7 @@ func (l *Log) first() uint64 {
 	return l.segments[0].Number
 }
 
-// floor is the number of the first segment that has unreleased entries, or may have. mu is held.
+// floor returns the number of the first segment that has, or may have, unreleased entries. mu is held.
 func (l *Log) floor() uint64 {
 	for _, s := range l.segments {
 		if s.pins > 0 || l.recovery.has(s.Number) {
@@ -285,25 +274,25 @@ func (l *Log) floor() uint64 {
 	return l.segments[len(l.segments)-1].Number + 1
 }
 
-// ID is the log's name for all its life: 32 hex digits, made with it.
+// ID returns the log's ID, 32 hex digits. It never changes.
 func (l *Log) ID() string { return hex.EncodeToString(l.id[:]) }
 
-// Generation counts how often the log was opened: 1, 2, 3, …
+// Generation returns how often the log was opened: 1, 2, 3, …
 func (l *Log) Generation() uint64 { return l.generation }
 
-// Crashed is the newest generation that did not end by Close and that has left entries which
-// their rooms may not have. 0: none, or all were recovered, see Unrecovered.
+// Crashed returns the newest generation that crashed and has unrecovered rooms, or may have; 0 if there is none. See
+// Unrecovered.
 func (l *Log) Crashed() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.recovery.generation
 }
 
-// RelaxedCrash is the newest generation that was Relaxed and did not end by Close; 0: none. The
-// log may lack entries of it and of those before it that rooms have, for they were not synced.
+// RelaxedCrash returns the newest generation that was Relaxed and crashed; 0 if there is none. The rooms' files may
+// have entries of this generation and older ones that the log lacks, because they were not synced.
 func (l *Log) RelaxedCrash() uint64 { return l.relaxedCrash }
 
-// Stats returns the counters.
+// Stats returns what the log holds, and its counters.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -326,9 +315,9 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-// Close ends the generation well, and keeps what rooms have not released. Appends that came
-// before it are finished. Rooms give ErrClosed from then on. If it fails the next Open finds
-// a crash; another call gives the same again.
+// Close finishes the appends that came before it and ends the generation well. What the rooms have not released
+// stays. From then on the methods of rooms return ErrClosed. If Close fails, the next Open finds a crash. A second
+// call returns the same error.
 func (l *Log) Close() error {
 	return l.exclusively(func() error {
 		if !l.closed {
@@ -342,14 +331,14 @@ func (l *Log) Close() error {
 	})
 }
 
-// writeCleanEnd seals the active segment and writes the last CURRENT.
+// writeCleanEnd seals the active segment and writes the last CURRENT of the generation.
 func (l *Log) writeCleanEnd() error {
 	if err := l.sealActive(); err != nil {
 		return err
 	}
 	l.checkRecovered()
 	if l.pending != nil {
-		l.pending.close() // CURRENT may name it: it is a segment without entries then
+		l.pending.close() // CURRENT may name it, as a segment without entries
 	}
 	l.mu.Lock()
 	c, obsolete := l.nextCurrent(append(slices.Clone(l.segments), l.active.logSegment), 0)
@@ -368,7 +357,7 @@ func (l *Log) writeCleanEnd() error {
 	return nil
 }
 
-// Sync makes all that was appended before it durable. With Durable it has nothing to do.
+// Sync makes durable all that was appended before it. In a Durable log all is.
 func (l *Log) Sync() error {
 	return l.exclusively(func() error {
 		if l.closed {
@@ -381,25 +370,11 @@ func (l *Log) Sync() error {
 		if a.synced == a.end {
 			return nil
 		}
-		return l.syncActive()
+		return l.syncActive(a.end)
 	})
 }
 
-// syncActive makes what was written durable. The leader calls it.
-func (l *Log) syncActive() error {
-	a := l.active
-	if err := l.sync(a.file); err != nil {
-		l.mu.Lock()
-		a.failed = true
-		l.mu.Unlock()
-		l.o.Logger.Error("commit log: a sync failed", "file", segment.Name(a.Number), "error", err)
-		return unknownOutcome("syncing "+segment.Name(a.Number), err)
-	}
-	a.synced = a.end
-	return nil
-}
-
-// hasUnrecovered tells whether crashed generations may have left something.
+// hasUnrecovered reports whether crashed generations may have left entries.
 func (l *Log) hasUnrecovered() bool {
 	return slices.ContainsFunc(l.segments, func(s *logSegment) bool {
 		return l.recovery.has(s.Number) && (s.indexedRooms() > 0 || s.lost() || s.holeEnd() > 0)
@@ -408,4 +383,12 @@ func (l *Log) hasUnrecovered() bool {
 
 func compareNames(a, b segment.Identity) int {
 	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Room, b.Room), strings.Compare(a.Epoch, b.Epoch))
+}
+
+// Failed reports whether a sync has failed and the segment was not rewritten since. Each Append, and each call that
+// reads, tries to rewrite it.
+func (l *Log) Failed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.active.failed
 }

@@ -1,6 +1,8 @@
 package commitlog
 
-// Looking for a room in the segments that are done, by their indexes and filters.
+// Finding a room in a sealed segment: by its indexes and filters, or, if an index is damaged, by reading all of its
+// records. That costs the time to read the segment once, and the memory of an index of an active one. No room is
+// refused for it.
 
 import (
 	"cmp"
@@ -13,8 +15,8 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// lookup finds a room in a segment that is done. One that was deleted holds nothing. When it
-// is found f is the segment, which the caller closes.
+// lookup finds a room in a sealed segment. If the segment has the room, f is its file, which the caller closes. A
+// segment that was deleted has no room.
 func (l *Log) lookup(s *logSegment, k segment.Key) (p segment.Place, f vfs.File, err error) {
 	if v := s.fullScan.Load(); v != nil {
 		return l.lookupFullScan(s, v, k)
@@ -22,14 +24,14 @@ func (l *Log) lookup(s *logSegment, k segment.Key) (p segment.Place, f vfs.File,
 	if p, f, err = l.lookupIndexes(s, k); err == nil || errors.Is(err, ErrLost) {
 		return p, f, err
 	}
-	v, err := l.loadFullScan(s) // a part of an index that cannot be read is not needed either
+	v, err := l.loadFullScan(s) // an index that cannot be read is not needed
 	if err != nil {
 		return segment.Place{}, nil, err
 	}
 	return l.lookupFullScan(s, v, k)
 }
 
-// lookupIndexes is lookup by the segment's indexes.
+// lookupIndexes finds a room by the segment's indexes.
 func (l *Log) lookupIndexes(s *logSegment, k segment.Key) (p segment.Place, f vfs.File, err error) {
 	for _, x := range slices.Backward(s.indexes) {
 		filter := x.filter.Load()
@@ -59,7 +61,7 @@ func (l *Log) lookupIndexes(s *logSegment, k segment.Key) (p segment.Place, f vf
 	return segment.Place{}, nil, nil
 }
 
-// openSegment opens a segment to read; nil if it was deleted, having been released.
+// openSegment opens a segment to read it; f is nil if it was deleted.
 func (l *Log) openSegment(number uint64) (vfs.File, error) {
 	f, err := l.o.FS.Open(l.path(number), os.O_RDONLY)
 	if err == nil {
@@ -76,8 +78,8 @@ func (l *Log) openSegment(number uint64) (vfs.File, error) {
 	return nil, errMissing(number)
 }
 
-// eachRoom calls do for the rooms of a segment from a cursor on, until it returns false. It goes
-// on behind a room of which do returns an error, and returns the first.
+// eachRoom calls do for the rooms of a segment from a cursor on, until do returns false. It goes on after an error of
+// do, and returns the first.
 func (l *Log) eachRoom(s *logSegment, f vfs.File, from cursor, do func(at cursor, p *segment.Place) (more bool, err error)) (more bool, first error) {
 	for at := from; at.index < len(s.indexes); at.index, at.block = at.index+1, 0 {
 		for x := s.indexes[at.index]; at.block < x.Blocks(); at.block++ {
@@ -97,8 +99,8 @@ func (l *Log) eachRoom(s *logSegment, f vfs.File, from cursor, do func(at cursor
 	return true, first
 }
 
-// loadFilter reads an index's filter and keeps it, if there is room for it. Otherwise, or when
-// it cannot be read, it is empty: the index itself will tell.
+// loadFilter reads an index's filter, and keeps it if the limit allows. Otherwise, or if the filter cannot be read,
+// it returns an empty one, which lets every room pass.
 func (l *Log) loadFilter(s *logSegment, x *index, f vfs.File) segment.Filter {
 	size := x.FilterSize()
 	l.mu.Lock()
@@ -120,8 +122,8 @@ func (l *Log) loadFilter(s *logSegment, x *index, f vfs.File) segment.Filter {
 	return filter
 }
 
-// addFilter takes in the filter of a segment that was just sealed; those of the oldest go
-// for it. mu is held.
+// addFilter keeps the filter of a segment that was just sealed. The filters of the oldest segments make way. mu is
+// held.
 func (l *Log) addFilter(x *index, filter segment.Filter) {
 	for _, s := range l.segments {
 		if l.filters+int64(len(filter)) <= l.filterLimit {
@@ -135,11 +137,74 @@ func (l *Log) addFilter(x *index, filter segment.Filter) {
 	}
 }
 
-// dropFilters forgets a segment's filters. mu is held.
+// dropFilters removes a segment's filters from memory. mu is held.
 func (l *Log) dropFilters(s *logSegment) {
 	for _, x := range s.indexes {
 		if filter := x.filter.Swap(nil); filter != nil {
 			l.filters -= int64(len(*filter))
 		}
 	}
+}
+
+// loadFullScan reads all records of a segment, unless that was done before.
+func (l *Log) loadFullScan(s *logSegment) (*fullScan, error) {
+	if v := s.fullScan.Load(); v != nil {
+		return v, nil
+	}
+	f, err := l.openSegment(s.Number)
+	if f == nil || err != nil {
+		return &fullScan{}, err
+	}
+	defer f.Close()
+	found, err := l.scanSealed(s, f)
+	if err != nil {
+		return nil, err
+	}
+	l.o.Logger.Error("commit log: an index cannot be read; the file was read for what is in it", "file", segment.Name(s.Number))
+	l.logDamage(s.Number, found)
+	v := &fullScan{found.Places, max(found.HoleEnd(), s.hole)}
+	s.fullScan.Store(v)
+	return v, nil
+}
+
+// scanSealed reads all records of a sealed segment.
+func (l *Log) scanSealed(s *logSegment, f vfs.File) (*segment.Scan, error) {
+	size, err := l.o.FS.Size(l.path(s.Number))
+	if err != nil {
+		return nil, failure("looking for "+segment.Name(s.Number), err)
+	}
+	found, err := s.Scan(f, s.tail, min(s.tail, size), nil)
+	if err != nil {
+		return nil, err
+	}
+	return found, found.DropIndexHoles(s.indexHints()...)
+}
+
+// lookupFullScan finds a room by a full scan.
+func (l *Log) lookupFullScan(s *logSegment, v *fullScan, k segment.Key) (segment.Place, vfs.File, error) {
+	p := v.Of[k]
+	if p == nil {
+		return segment.Place{}, nil, nil
+	}
+	f, err := l.openSegment(s.Number)
+	if f == nil || err != nil {
+		return segment.Place{}, nil, err
+	}
+	return *p, f, nil
+}
+
+// eachInFullScan is eachRoom by a full scan.
+func (l *Log) eachInFullScan(s *logSegment, at cursor, do func(at cursor, p *segment.Place) (more bool, err error)) (more bool, first error) {
+	v, err := l.loadFullScan(s)
+	if err != nil {
+		return true, err
+	}
+	for _, p := range v.Sorted() {
+		more, err := do(at, p)
+		first = cmp.Or(first, err)
+		if !more {
+			return false, first
+		}
+	}
+	return true, first
 }

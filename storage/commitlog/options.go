@@ -14,9 +14,9 @@ import (
 type Durability uint8
 
 const (
-	// Durable: it survives a power cut.
+	// Durable: the entry survives a power cut.
 	Durable Durability = iota
-	// Relaxed: it was written, and survives the end of the process. Log.Sync makes it durable.
+	// Relaxed: the entry was written, and survives the end of the process. Log.Sync makes it durable.
 	Relaxed
 )
 
@@ -24,60 +24,58 @@ const (
 const (
 	// MaxEntry is the largest payload of an entry, in bytes.
 	MaxEntry = segment.MaxEntry
-	// MaxNames is how many bytes a namespace, a room's name and its epoch have together.
+	// MaxNames is the largest length of namespace, room and epoch together, in bytes.
 	MaxNames = 32 << 10
-	// DefaultSegmentBytes is the default of Options.SegmentBytes for a log of up to
-	// manySegments files. Beginning a file costs some milliseconds in which the disk's journal
-	// is written, with all that is new in the rooms' files: at 2 MiB busy rooms were a tenth
-	// slower.
+	// DefaultSegmentBytes is the default of Options.SegmentBytes for a log of up to manySegments files. To begin a
+	// file costs some milliseconds, in which the file system writes its journal, with all that is new in the rooms'
+	// files. At 2 MiB busy rooms were a tenth slower.
 	DefaultSegmentBytes = 8 << 20
-	// DefaultIndexBytes is the most that Options.IndexBytes is by default. To read so much
-	// after a crash takes about 3 ms.
+	// DefaultIndexBytes is the largest default of Options.IndexBytes. To read so much after a crash takes about 3 ms.
 	DefaultIndexBytes = 512 << 10
 	// DefaultMaxUnreleased is the default of Options.MaxUnreleased.
 	DefaultMaxUnreleased = 256 << 20
 
 	maxSegmentBytes = 1 << 30
-	maxSegmentEnd   = 1<<32 - 1 // more than any file of the log has
-	manySegments    = 512       // with so many the files become larger, by the default's size for each such number
-	maxGrowth       = 4         // up to so many times the default
-	groupBytes      = 16 << 20  // a group has no more payload, if it has more than one entry
-	maxSealedZeros  = 64 << 10  // a sealed segment may have so many zeros behind its end
-	firstPrealloc   = 64 << 10  // a new segment is filled with so many zeros ahead, later twice as many, …
-	maxPrealloc     = 1 << 20   // … up to this
-	shrinkAbove     = 64 << 10  // an active segment without unreleased entries is left if it is larger
-	maxFilters      = 32 << 20  // bytes of filters in memory
-	shrinkRetry     = time.Second
+	maxSegmentEnd   = 1<<32 - 1   // more than the size of any segment
+	manySegments    = 512         // the default size grows by DefaultSegmentBytes for each so many segments
+	maxGrowth       = 4           // up to so many times DefaultSegmentBytes
+	groupBytes      = 16 << 20    // the most payload of a group of several entries
+	maxSealedZeros  = 64 << 10    // the most zeros after the end of a sealed segment
+	firstPrealloc   = 64 << 10    // how much of a new segment is preallocated; each later step is twice as large, …
+	maxPrealloc     = 1 << 20     // … up to this
+	shrinkAbove     = 64 << 10    // an active segment without unreleased entries is replaced above this size
+	maxFilters      = 32 << 20    // bytes of filters in memory
+	shrinkRetry     = time.Second // after shrink has failed
 )
 
 // Options of a log. Only FS and Dir have to be set.
 type Options struct {
-	// FS has the log's files; nil means vfs.Host().
+	// FS has the log's files. nil means vfs.Host().
 	FS vfs.FS
-	// Dir is the log's own directory. Who opens the log has seen to it that nobody else does.
+	// Dir is the log's own directory. The caller makes sure that no other process opens it.
 	Dir string
 	// Durability: Durable by default.
 	Durability Durability
-	// SegmentBytes is the size in bytes above which a new file is begun; at most 1 GiB.
-	// 0 means DefaultSegmentBytes, and up to 32 MiB in a log of many files.
+	// SegmentBytes is the size in bytes above which a new segment is begun, at most 1 GiB. 0 means
+	// DefaultSegmentBytes, and up to 32 MiB in a log of many segments.
 	SegmentBytes int64
-	// IndexBytes: behind so many bytes of the file that is written comes an index of them, so
-	// that Open reads about as much after a crash. 0 means an eighth of SegmentBytes, at most
-	// DefaultIndexBytes.
+	// IndexBytes is how many bytes are written between two indexes of the active segment. Open reads about as much
+	// after a crash. 0 means an eighth of SegmentBytes, at most DefaultIndexBytes.
 	IndexBytes int64
-	// History is how long released entries are kept for Backward. 0: they go at once.
+	// History is how long released entries are kept for Backward. 0 means not at all.
 	History time.Duration
-	// MaxUnreleased: when the segments from the oldest unreleased entry on have more bytes,
-	// RequestCheckpoint is called for the rooms that hold them. 0 means DefaultMaxUnreleased.
+	// MaxUnreleased is the size in bytes of the segments from the oldest unreleased entry on above which
+	// RequestCheckpoint is called. 0 means DefaultMaxUnreleased.
 	MaxUnreleased int64
-	// RequestCheckpoint asks a room to checkpoint, Release and, if it sleeps, wake for it. It is called
-	// by goroutines that append, without locks, once for a room and segment begun. May be nil.
+	// RequestCheckpoint asks a room that keeps old segments to checkpoint and Release; a room that sleeps wakes for
+	// it. It is called by goroutines that append, without locks, at most once for each room and rotation. It may be
+	// nil.
 	RequestCheckpoint func(namespace, room string)
-	// Now is the clock; nil means time.Now.
+	// Now is the clock. nil means time.Now.
 	Now func() time.Time
-	// Random is what the log's ID is made of; nil means crypto/rand.
+	// Random is where the log's ID comes from. nil means crypto/rand.
 	Random io.Reader
-	// Logger is told what an operator should know; nil means nobody.
+	// Logger gets what an operator should know. nil means that nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -109,7 +107,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// segmentBytes is the size above which a new file is begun in a log of so many.
+// segmentBytes returns the size above which a new segment is begun, in a log of so many.
 func (o Options) segmentBytes(segments int) int64 {
 	if o.SegmentBytes != 0 {
 		return o.SegmentBytes

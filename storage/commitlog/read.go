@@ -1,6 +1,6 @@
 package commitlog
 
-// Reading a room's entries: forwards to bring its file up to date, backwards for its past.
+// Reading a room's entries: forwards to bring its file up to date, backwards for its history.
 
 import (
 	"cmp"
@@ -10,23 +10,22 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// run is what one segment holds of a room.
+// run is the entries of a room in one segment that follow each other.
 type run struct {
 	in *logSegment
 	segment.Place
 }
 
-// runWalk goes through a room's runs, from the newest to the oldest, as long as they follow
-// each other.
+// runWalk goes through a room's runs, from the newest to the oldest, as long as they follow each other.
 type runWalk struct {
 	r        *Room
 	segments []*logSegment
 	newest   *run   // in the active segment
-	oldest   uint64 // number that was come to
-	failed   error  // why there is nothing before it
+	oldest   uint64 // number of the oldest entry in the runs so far
+	failed   error  // why the runs before it cannot be read
 }
 
-// walkRuns begins at the newest run.
+// walkRuns begins a walk.
 func (r *Room) walkRuns() (*runWalk, error) {
 	if err := r.log.replaceFailed(); err != nil {
 		return nil, err
@@ -52,7 +51,7 @@ func (r *Room) walkRuns() (*runWalk, error) {
 	return w, nil
 }
 
-// next gives the next run, ok is false behind the last.
+// next returns the next run; ok is false after the last.
 func (w *runWalk) next() (next run, ok bool, err error) {
 	if w.newest != nil {
 		next, w.newest = *w.newest, nil
@@ -63,7 +62,7 @@ func (w *runWalk) next() (next run, ok bool, err error) {
 		s := w.segments[len(w.segments)-1]
 		w.segments = w.segments[:len(w.segments)-1]
 		if s.missing {
-			if s.lost() { // what comes before w.oldest may have been there
+			if s.lost() { // the entries before w.oldest may have been there
 				hole = cmp.Or(hole, s.lostError())
 			}
 			continue
@@ -86,7 +85,7 @@ func (w *runWalk) next() (next run, ok bool, err error) {
 	return run{}, false, w.failed
 }
 
-// advance goes on before a run.
+// advance notes that the walk has come to a run.
 func (w *runWalk) advance(n run) run {
 	w.oldest = n.First
 	if n.Starts {
@@ -95,7 +94,7 @@ func (w *runWalk) advance(n run) run {
 	return n
 }
 
-// find finds the room in a segment that is done.
+// find finds the room's run in a sealed segment.
 func (w *runWalk) find(s *logSegment) (run, bool, error) {
 	p, f, err := w.r.log.lookup(s, w.r.id.Key)
 	if f == nil || err != nil {
@@ -107,9 +106,9 @@ func (w *runWalk) find(s *logSegment) (run, bool, error) {
 	return run{in: s, Place: p}, err == nil, err
 }
 
-// Range says which numbers the log holds for the room, without a gap between them; 0, 0: none.
-// Where a file of the log is missing, or damaged, it begins behind that, if it has anything behind
-// it. Whether the entries themselves are damaged is not looked for. The errors are those of Replay.
+// Range returns the numbers of the first and the last entry that the log has of the room, without a gap between them;
+// 0, 0: none. It stops at a lost segment and at a hole if there are entries after it. Range does not look whether the
+// entries themselves are damaged. The errors are those of Replay.
 func (r *Room) Range() (first, last uint64, err error) {
 	w, err := r.walkRuns()
 	if err != nil {
@@ -130,11 +129,10 @@ func (r *Room) Range() (first, last uint64, err error) {
 	}
 }
 
-// Replay calls fn for the entries with a number above after, in order. Payload is valid until
-// fn returns. An error of fn ends it and is returned. ErrGap: there are such entries, and the
-// first of them are missing; fn was not called. ErrCorrupt: an entry is not what was
-// appended. ErrLost: a file with some of them is missing, or may have had some; or it is not known
-// whose entries were damaged that it had. ErrIO, ErrClosed.
+// Replay calls fn for the entries with a number above after, in order. The payload is valid until fn returns. An
+// error of fn ends Replay, and is returned. The other errors are ErrGap, if there are such entries, and the first of
+// them are missing (fn was not called then); ErrCorrupt, if an entry is damaged; ErrLost, if some of them are, or may
+// have been, in a lost segment or in a hole; ErrIO and ErrClosed.
 func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 	w, err := r.walkRuns()
 	if err != nil {
@@ -169,15 +167,15 @@ func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 	return nil
 }
 
-// replayRun replays what one segment holds above after. chain is the checksum of the entry
-// before, 0 if it was not read.
+// replayRun replays the entries of a run above after. chain is the checksum of the entry before them, 0 if it was not
+// read.
 func (r *Room) replayRun(s *segment.Reader, n *run, after uint64, chain uint32, fn func(Entry) error) (uint32, error) {
 	f, err := r.openRun(n, s)
 	if err != nil {
 		return 0, err
 	}
 	if f == nil {
-		return 0, fmt.Errorf("commitlog: %w: they were deleted meanwhile", ErrGap)
+		return 0, fmt.Errorf("commitlog: %w: they have just been deleted", ErrGap)
 	}
 	defer f.Close()
 	return s.Replay(&n.Place, after, chain, func(rec *segment.Record, payload []byte) error { return fn(entryOf(rec, payload)) })
@@ -187,9 +185,9 @@ func entryOf(r *segment.Record, payload []byte) Entry {
 	return Entry{Number: r.Number, Seq: r.Seq, At: r.At, Payload: payload}
 }
 
-// Backward calls fn for the room's entries from the newest to the oldest that the log holds,
-// until fn says that it wants no more. Payload is valid until fn returns. Others may append
-// meanwhile; what they append is not seen. Errors as Replay, without ErrGap.
+// Backward calls fn for the room's entries from the newest to the oldest that the log has, until fn returns false.
+// The payload is valid until fn returns. Entries that are appended meanwhile are not seen. The errors are those of
+// Replay, without ErrGap.
 func (r *Room) Backward(fn func(Entry) (more bool, err error)) error {
 	w, err := r.walkRuns()
 	if err != nil {
@@ -212,7 +210,6 @@ func (r *Room) Backward(fn func(Entry) (more bool, err error)) error {
 	}
 }
 
-// backwardRun goes through one segment.
 func (r *Room) backwardRun(s *segment.Reader, n *run, fn func(Entry) (bool, error)) (chain uint32, more bool, err error) {
 	f, err := r.openRun(n, s)
 	if f == nil || err != nil {
@@ -222,7 +219,7 @@ func (r *Room) backwardRun(s *segment.Reader, n *run, fn func(Entry) (bool, erro
 	return s.Backward(&n.Place, func(rec *segment.Record, payload []byte) (bool, error) { return fn(entryOf(rec, payload)) })
 }
 
-// openRun opens a run's segment; nil if it was deleted.
+// openRun opens a run's segment; f is nil if it was deleted.
 func (r *Room) openRun(n *run, s *segment.Reader) (vfs.File, error) {
 	f, err := r.log.openSegment(n.in.Number)
 	if f == nil || err != nil {

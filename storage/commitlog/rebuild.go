@@ -1,9 +1,9 @@
 package commitlog
 
-// CURRENT from the segments, where it is gone or both of its copies are damaged. What segments
-// there are, and which log and which generation they are of, is in their headers; what is in
-// them, in their records. What was released since the newest of them was begun is known by nobody:
-// so all from there on counts as left by a crash, and the rooms say what they have.
+// CURRENT made again from the segments, because it is missing, older than they are, or damaged in both copies. The
+// headers tell which log and generation the segments are of, the records what is in them. What was released since the
+// newest segment was begun is not known. So all segments from there on count as left by a crash, and every room says
+// again what it has.
 
 import (
 	"cmp"
@@ -17,8 +17,7 @@ import (
 	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
-// readHeader reads the header of a segment, whatever log it is of. ErrCorrupt: it is damaged in more
-// than one bit.
+// readHeader reads the header of a segment of any log. ErrCorrupt: more than one bit of it is damaged.
 func (l *Log) readHeader(number uint64) (h segment.Header, err error) {
 	f, err := l.o.FS.Open(l.path(number), os.O_RDONLY)
 	if err != nil {
@@ -28,8 +27,8 @@ func (l *Log) readHeader(number uint64) (h segment.Header, err error) {
 	return segment.ReadHeader(f, number)
 }
 
-// checkCurrentAge is the error of a CURRENT that is older than the segments, because somebody has put it
-// there: a segment that comes behind all that it names has entries.
+// checkCurrentAge returns ErrCorrupt if CURRENT is older than the segments, because somebody has put it there: a
+// segment after all that it names has records.
 func (l *Log) checkCurrentAge(c *current, have map[uint64]bool) error {
 	for n := range have {
 		if n < c.next() {
@@ -57,18 +56,18 @@ func (l *Log) checkCurrentAge(c *current, have map[uint64]bool) error {
 	return nil
 }
 
-// segmentHeaders are the segments that there are.
+// segmentHeaders are the headers of the segments in the directory.
 type segmentHeaders struct {
 	id      [16]byte
-	numbers []uint64                  // of this log's, sorted
-	headers map[uint64]segment.Header // of them, but for those that are damaged
-	newest  segment.Header            // the last of these
-	foreign []segment.Header          // of other logs'
-	highest uint64                    // the highest number; it is not among numbers if the file was begun only
+	numbers []uint64                  // of this log's segments, sorted
+	headers map[uint64]segment.Header // of those whose headers are not damaged
+	newest  segment.Header            // the last of headers
+	foreign []segment.Header          // of segments of other logs
+	highest uint64                    // the highest number; not in numbers if the file is unfinished
 }
 
-// readHeaders reads the headers of all segments. b is what is left of CURRENT. ErrCorrupt: no file says
-// which log it is of.
+// readHeaders reads the headers of all segments. b is what is left of CURRENT. ErrCorrupt: no file tells which log it
+// is of.
 func (l *Log) readHeaders(numbers []uint64, b []byte) (*segmentHeaders, error) {
 	slices.Sort(numbers)
 	all, found := make(map[uint64]segment.Header), &segmentHeaders{headers: make(map[uint64]segment.Header)}
@@ -77,13 +76,13 @@ func (l *Log) readHeaders(numbers []uint64, b []byte) (*segmentHeaders, error) {
 		switch {
 		case err == nil:
 			all[n] = h
-		case !errors.Is(err, ErrCorrupt): // it is not only damaged
+		case !errors.Is(err, ErrCorrupt):
 			return nil, err
 		}
 	}
 	var ok bool
 	if found.id, ok = chooseLogID(all, b); !ok {
-		return nil, fmt.Errorf("commitlog: %w: %s is gone or damaged, and no file says which log it is of", ErrCorrupt, filepath.Join(l.o.Dir, currentName))
+		return nil, fmt.Errorf("commitlog: %w: %s is missing or damaged, and no segment tells which log it is of", ErrCorrupt, filepath.Join(l.o.Dir, currentName))
 	}
 	for _, n := range numbers {
 		h, readable := all[n]
@@ -99,12 +98,12 @@ func (l *Log) readHeaders(numbers []uint64, b []byte) (*segmentHeaders, error) {
 	for last := len(found.numbers) - 1; last >= 0 && l.unfinished(found.numbers[last], found.headers); last-- {
 		found.numbers = found.numbers[:last]
 	}
-	found.numbers = slices.DeleteFunc(found.numbers, func(n uint64) bool { return n < found.newest.First }) // deleted, and there again
+	found.numbers = slices.DeleteFunc(found.numbers, func(n uint64) bool { return n < found.newest.First }) // deleted, and back after a power cut
 	return found, nil
 }
 
-// unfinished tells whether a segment is what is left of a beginning that was cut short: its header or
-// the space up to the first record is not whole, and nothing lies behind that.
+// unfinished reports whether the beginning of a segment was cut short: its header, or the space before the first
+// record, is not whole, and nothing follows it.
 func (l *Log) unfinished(number uint64, heads map[uint64]segment.Header) bool {
 	size, err := l.o.FS.Size(l.path(number))
 	if _, ok := heads[number]; err != nil || ok && size >= segment.Start {
@@ -119,8 +118,8 @@ func (l *Log) unfinished(number uint64, heads map[uint64]segment.Header) bool {
 	return zeros && err == nil
 }
 
-// rebuild makes what CURRENT would say of the segments that there are. b is what is left of it, and
-// why is what is wrong with it, nil if it is gone.
+// rebuild makes CURRENT from the segments in the directory. b is what is left of the file, and why is what is wrong
+// with it, nil if it is missing.
 func (l *Log) rebuild(have map[uint64]bool, b []byte, why error) (*current, error) {
 	m, err := l.readHeaders(slices.Collect(maps.Keys(have)), b)
 	if err != nil {
@@ -151,13 +150,13 @@ func (l *Log) rebuild(have map[uint64]bool, b []byte, why error) (*current, erro
 		}
 		c.segments = append(c.segments, unscannedSegment(n, before))
 	}
-	l.o.Logger.Error("commit log: a file is gone or damaged, and was made again from the segments; every room is looked at",
+	l.o.Logger.Error("commit log: a file is missing or damaged, and was made again from the segments; every room has to be recovered",
 		"file", filepath.Join(l.o.Dir, currentName), "segments", len(c.segments), "why", cmp.Or(why, errNoCurrent))
 	return c, nil
 }
 
-// chooseLogID finds out which log is meant: what is left of CURRENT may say it; else it is that of
-// most of the files, and of these the one that was written last.
+// chooseLogID returns the ID of the log that the directory is of. What is left of CURRENT tells it; else it is the
+// log of most of the files, and of the newest file if two logs have the same number.
 func chooseLogID(heads map[uint64]segment.Header, b []byte) (id [16]byte, ok bool) {
 	files, newest := make(map[[16]byte]int), make(map[[16]byte]int64)
 	for _, h := range heads {
@@ -177,16 +176,15 @@ func chooseLogID(heads map[uint64]segment.Header, b []byte) (id [16]byte, ok boo
 	return id, len(files) > 0
 }
 
-// unscannedSegment stands for one that CURRENT tells nothing of.
+// unscannedSegment returns a segment of which only the number and the generation are known.
 func unscannedSegment(number, generation uint64) *logSegment {
 	return &logSegment{File: segment.File{Number: number}, generation: generation, hole: maxSegmentEnd}
 }
 
-// unscanned tells that nothing was read of a segment so far: it was missing when CURRENT was made
-// again.
+// unscanned reports whether the segment was not read yet: it was missing when CURRENT was made again.
 func (s *logSegment) unscanned() bool { return s.tail == 0 }
 
-// reindex reads all of a segment, and ends it with an index.
+// reindex reads all records of a segment, and seals it with an index of them.
 func (l *Log) reindex(number, generation uint64) (*logSegment, error) {
 	name := segment.Name(number)
 	size, err := l.o.FS.Size(l.path(number))

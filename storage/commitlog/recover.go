@@ -1,7 +1,6 @@
 package commitlog
 
-// What a crash has left: the last part of the segment that was written is read to its end,
-// and ended with an index.
+// The active segment of a generation that crashed: its last part is read, and it is sealed.
 
 import (
 	"errors"
@@ -11,7 +10,7 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// recover puts the active segment of a generation that crashed in order.
+// recover seals the active segment of a generation that crashed.
 func (l *Log) recover(c *current) error {
 	name, path := segment.Name(c.active), l.path(c.active)
 	size, err := l.o.FS.Size(path)
@@ -50,14 +49,14 @@ func (l *Log) recover(c *current) error {
 	return nil
 }
 
-// recoverRecords reads the last part of a segment, and ends it.
+// recoverRecords reads the last part of a segment, and seals it.
 func (l *Log) recoverRecords(f vfs.File, g *logSegment, preamble []byte) error {
 	name := segment.Name(g.Number)
 	s, indexes, err := g.ScanLast(f, preamble)
 	if err != nil {
 		return failure("reading "+name, err)
 	}
-	l.o.Logger.Info("commit log: the last run did not end well", "file", name, "bytes", s.End, "read", s.End-s.From)
+	l.o.Logger.Info("commit log: the last run did not end well; its segment is recovered", "file", name, "bytes", s.End, "read", s.End-s.From)
 	l.logDamage(g.Number, s)
 	for _, x := range indexes {
 		g.indexes = append(g.indexes, &index{Index: x})
@@ -69,7 +68,7 @@ func (l *Log) recoverRecords(f vfs.File, g *logSegment, preamble []byte) error {
 	return nil
 }
 
-// findSalt finds the salt of a segment of this log; found is false if it is nowhere.
+// findSalt finds the salt of a segment of this log. It also repairs the header if a single bit has flipped.
 func (l *Log) findSalt(f vfs.File, g *logSegment, preamble []byte) (salt uint32, found bool, err error) {
 	if salt, err = segment.CheckHeader(preamble, l.id, g.Number); err == nil || !errors.Is(err, ErrCorrupt) {
 		return salt, err == nil, err
@@ -79,20 +78,18 @@ func (l *Log) findSalt(f vfs.File, g *logSegment, preamble []byte) (salt uint32,
 	switch {
 	case err != nil || !found:
 	case header == nil:
-		l.o.Logger.Error("commit log: the header of a file is damaged; its records are used", "file", name)
+		l.o.Logger.Error("commit log: the header of a segment is damaged; its records can be read", "file", name)
 	default:
-		l.o.Logger.Warn("commit log: a bit of a header has flipped, and is put right", "file", name)
-		_, err = f.WriteAt(header, 0) // which is synced with the rest
+		l.o.Logger.Warn("commit log: a bit in the header of a segment had flipped, and was repaired", "file", name)
+		_, err = f.WriteAt(header, 0) // synced with the rest
 	}
 	return salt, found, failureOrNil("reading "+name, err)
 }
 
-// logFlip tells the operator of a flipped bit.
 func (l *Log) logFlip(number uint64, at int64) {
-	l.o.Logger.Warn("commit log: a bit has flipped, and is read as it was", "file", segment.Name(number), "offset", at)
+	l.o.Logger.Warn("commit log: a bit has flipped, and is repaired when it is read", "file", segment.Name(number), "offset", at)
 }
 
-// logDamage tells the operator what is damaged.
 func (l *Log) logDamage(number uint64, s *segment.Scan) {
 	name := segment.Name(number)
 	for _, at := range s.FlippedBits() {
@@ -107,7 +104,7 @@ func (l *Log) logDamage(number uint64, s *segment.Scan) {
 	}
 }
 
-// seal ends a segment behind what was read of it with an index of that.
+// seal ends a segment with an index of what was scanned.
 func (l *Log) seal(f vfs.File, g *logSegment, s *segment.Scan) error {
 	x, size, err := s.Seal(f)
 	if x.Rooms > 0 {

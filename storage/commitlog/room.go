@@ -10,42 +10,42 @@ import (
 // Entry is what a room has committed in one transaction.
 type Entry struct {
 	Number  uint64 // 1, 2, 3, … of the room's transactions
-	Seq     uint64 // the room's seq behind it
+	Seq     uint64 // the room's seq after it
 	At      int64  // Unix milliseconds
 	Payload []byte // at most MaxEntry bytes
 }
 
-// Room is one room's part of the log. Append has one caller at a time, others may read.
+// Room is the part of the log that belongs to one room in one epoch. Append may have one caller at a time; the other
+// methods may be called from any goroutine.
 type Room struct {
 	log     *Log             // immutable
 	id      segment.Identity // immutable
-	request request          // owned by whoever appends, and by the leader
+	request request          // owned by the caller of Append, and by the leader
 
-	// Protected by Log.mu. While busy the leader may read them without.
+	// Protected by Log.mu. While appending is set, the leader may read them without it.
 
 	appending  bool
 	closed     bool
 	last       uint64      // number of the newest entry; 0: none
-	lastIn     *logSegment // that has it; nil: none
+	lastIn     *logSegment // segment of the newest entry; nil: none
 	lastAt     uint32
 	lastCRC    uint32
-	lastAtOpen uint64 // what last was when the room was opened
+	lastAtOpen uint64 // last, when the room was opened
 	spans      []span // unreleased entries, oldest first
-	lost       error  // ErrLost: its newest entries may have been in a segment that is missing or damaged
-	anyNumber  bool   // what the chain was is unknown: the next entry may have any number
+	lost       error  // why its newest entries may be lost
+	anyNumber  bool   // the next entry may have any number, because dropUnsynced has dropped the one before it
 }
 
-// span is what of a room is unreleased in a segment.
+// span is the unreleased entries of a room in one segment.
 type span struct {
 	in   *logSegment
 	last uint64
 }
 
-// Room opens a room's part of the log. Only one at a time may be open of a room and epoch:
-// otherwise ErrMisuse. Where a missing file of the log, or a damaged part of one, may have had its
-// newest entries, Last is 0 and Range, Replay and Backward give ErrLost; it is not Room but they that
-// need it. Once the room's file is known to hold all that Range and Replay give,
-// call Release, or the log goes on to keep it.
+// Room opens a room's part of the log. If the same room is open in the same epoch, the error is ErrMisuse. If the
+// room's newest entry may have been in a lost segment or a hole, Room succeeds, Last is 0, and Range, Replay and
+// Backward return ErrLost. Call Release once the room's file is known to have all that Replay gives, or the log keeps
+// the entries.
 func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	if len(namespace)+len(room)+len(epoch) > MaxNames {
 		return nil, ErrTooLarge
@@ -90,13 +90,13 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	return r, nil
 }
 
-// findLast finds the room's newest entry in the segments that are done. Behind one that is missing, or in which
-// the room may have had newer entries that are damaged, it looks only for what is known to be the newest, and
-// for what a crash has left that the room has not taken yet.
+// findLast finds the room's newest entry in the sealed segments. Once it has passed a segment that is missing, or has
+// a hole in which the room may have newer entries, it accepts only the entry that is known to be the newest one, and
+// looks for entries that a crash has left for a room that is unrecovered.
 func (r *Room) findLast(segments []*logSegment) error {
 	newest, inCrash := r.expectedLast()
 	var lost error
-	releasedOnly := false // a segment in which all that the room had was released
+	releasedOnly := false // a segment was passed in which the room had only released entries
 	for _, s := range slices.Backward(segments) {
 		if s.missing && !s.lost() || releasedOnly && !inCrash(s) {
 			continue
@@ -126,7 +126,7 @@ func (r *Room) findLast(segments []*logSegment) error {
 			r.lost = s.lostError()
 			return nil
 		case !certain && newest == 0:
-			releasedOnly = true // older ones may have what a crash has left of the room
+			releasedOnly = true // older segments may have entries that a crash has left
 		case !certain && lost == nil:
 			lost = s.lostError()
 		}
@@ -135,9 +135,9 @@ func (r *Room) findLast(segments []*logSegment) error {
 	return nil
 }
 
-// expectedLast says which is the room's newest entry that was not released, if that is known; else 0,
-// and suspect tells which segments may have others. If all in a segment was released the room lacks
-// nothing without it, and that is as if it had been deleted.
+// expectedLast returns the number of the room's newest unreleased entry if it is known, else 0. inCrash reports
+// whether a segment may have others, because the room is unrecovered. A segment in which all entries were released
+// counts as deleted.
 func (r *Room) expectedLast() (newest uint64, inCrash func(*logSegment) bool) {
 	l := r.log
 	l.mu.Lock()
@@ -161,63 +161,16 @@ func (r *Room) setLast(in *logSegment, p segment.Place) {
 	r.lastIn, r.lastAt, r.lastCRC, r.last, r.lastAtOpen = in, p.At, p.CRC, p.Last, p.Last
 }
 
-// adoptPin makes a pin of the room's life before this one's own. mu is held.
-func (r *Room) adoptPin() {
-	l := r.log
-	for i, p := range l.pins[r.id.Name] {
-		if p.id.Key != r.id.Key {
-			continue
-		}
-		if in := l.segmentOrActive(p.segment); in != nil {
-			r.spans = []span{{in, p.last}}
-		}
-		l.setPins(r.id.Name, slices.Delete(l.pins[r.id.Name], i, i+1))
-		return
-	}
-}
-
-// keepPin keeps what a closed room has not released. mu is held.
-func (l *Log) keepPin(r *Room) {
-	if len(r.spans) == 0 {
-		return
-	}
-	p := pin{r.id, r.spans[0].in.Number, r.spans[len(r.spans)-1].last}
-	for _, s := range r.spans[1:] {
-		s.in.pins--
-	}
-	r.spans = nil
-	l.pins[r.id.Name] = append(l.pins[r.id.Name], p)
-}
-
-// dropPins forgets what a closed room has not released, in whatever epoch. mu is held.
-func (l *Log) dropPins(name string) {
-	for _, p := range l.pins[name] {
-		if in := l.segmentOrActive(p.segment); in != nil {
-			in.pins--
-		}
-	}
-	delete(l.pins, name)
-}
-
-func (l *Log) setPins(name string, pins []pin) {
-	if len(pins) == 0 {
-		delete(l.pins, name)
-		return
-	}
-	l.pins[name] = pins
-}
-
-// Append appends an entry. Its payload is e.Payload followed by the pieces of more; the log makes no
-// copy of a large one, and none of it may change before Append returns. After nil the entry is
-// durable or, in a Relaxed log, written.
+// Append appends an entry. Its payload is e.Payload followed by the pieces of more. Append does not copy a large
+// payload; the caller must not change any of it before Append returns. After nil the entry is durable or, in a
+// Relaxed log, written.
 //
-// The entry's number must be one above the newest that the log has; the first entry after Room may
-// have any number above that.
+// The number must be one above that of the room's newest entry in the log. The first entry after Log.Room may have
+// any number above that.
 //
-// After an error that matches ErrUnwritten, as each that matches ErrFull does, the entry is
-// certainly not in the log, and the same number can be tried again. After another ErrIO that is not
-// known: the log does not have it, but may have it after a crash. Others: ErrTooLarge, ErrMisuse,
-// ErrClosed.
+// After an error that matches ErrUnwritten, as every ErrFull does, the entry is certainly not in the log, and the
+// same number may be tried again. After any other ErrIO the log does not have the entry, but may have it after a
+// crash. The other errors are ErrTooLarge, ErrMisuse and ErrClosed.
 func (r *Room) Append(e Entry, more ...[]byte) error {
 	size := len(e.Payload)
 	for _, piece := range more {
@@ -234,13 +187,13 @@ func (r *Room) Append(e Entry, more ...[]byte) error {
 	}
 	r.appending = true
 	r.request.entry, r.request.pieces, r.request.size, r.request.err = e, more, size, nil
-	if l.enqueue(&r.request) {
+	if l.enqueue(&r.request) == leader {
 		l.commit()
 	}
 	return r.request.err
 }
 
-// checkOrder says whether an entry comes in order. mu is held.
+// checkOrder returns the error of an entry that does not come in order. mu is held.
 func (r *Room) checkOrder(e Entry) error {
 	switch {
 	case r.closed || r.log.closed:
@@ -255,10 +208,10 @@ func (r *Room) checkOrder(e Entry) error {
 	return nil
 }
 
-// nothingAppended tells whether nothing was appended since Room. mu is held.
+// nothingAppended reports whether nothing was appended since Log.Room. mu is held.
 func (r *Room) nothingAppended() bool { return r.last == r.lastAtOpen }
 
-// noteAppended notes an entry that was written. mu is held.
+// noteAppended makes a request's entry the newest of the room. mu is held.
 func (r *Room) noteAppended(a *active, w *request) {
 	p := a.index.Get(r.id.Key)
 	if p.At < uint32(a.indexedTo) {
@@ -277,9 +230,9 @@ func (r *Room) noteAppended(a *active, w *request) {
 	r.spans = append(r.spans, span{a.logSegment, w.entry.Number})
 }
 
-// Release says that the room's file holds all up to a number, and has been synced: these
-// entries are not needed any more but for History, nor are those of the room's other epochs, but
-// for one that is open. What is not needed is deleted in passing.
+// Release says that the room's file has all entries up to a number, and was synced. The log no longer needs these
+// entries but for Options.History, nor those of the room's other epochs, unless an epoch is open. Release deletes
+// obsolete segments.
 func (r *Room) Release(through uint64) {
 	l := r.log
 	l.mu.Lock()
@@ -299,8 +252,8 @@ func (r *Room) Release(through uint64) {
 	l.maybeShrink(look)
 }
 
-// Close ends the room's part. What is unreleased stays in the log until the room is opened
-// again and released, over restarts too.
+// Close closes the room. Its unreleased entries stay in the log, across restarts, until the room is opened again and
+// releases them.
 func (r *Room) Close() {
 	l := r.log
 	l.mu.Lock()
@@ -313,4 +266,11 @@ func (r *Room) Close() {
 	if !l.closed {
 		l.keepPin(r)
 	}
+}
+
+// Last returns the number of the newest entry that the log has of the room, or 0. It reads nothing from the disk.
+func (r *Room) Last() uint64 {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	return r.last
 }

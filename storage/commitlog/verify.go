@@ -1,7 +1,6 @@
 package commitlog
 
-// Looking for damage without changing anything: all that the files of a log say is compared with
-// all else that they say.
+// Verify compares everything that the files of a log say with everything else that they say.
 
 import (
 	"cmp"
@@ -23,11 +22,12 @@ type Problem struct {
 	File string
 	// Offset is where in the file, in bytes.
 	Offset int64
-	// Namespace, Room and Epoch say whose entry it concerns; "": nobody's, or that is not known.
+	// Namespace, Room and Epoch say whose entry is concerned. "" means no room's, or that it is not known.
 	Namespace, Room, Epoch string
 	// What is wrong, for an operator.
 	What string
-	// Harmless: it costs nobody an entry. It is put right, or not needed, or was given up by Abandon.
+	// Harmless means that no room lacks an entry because of it: it is repaired, or not needed, or was given up by
+	// Abandon.
 	Harmless bool
 }
 
@@ -39,11 +39,11 @@ type Verified struct {
 	Entries  int
 }
 
-// Verify reads all of the log in a directory that no process has open, changes nothing, and calls
-// report for each thing that is wrong: CURRENT against the files; headers, checksums and chains of
-// all records; each room's chain; the indexes against the records. What a crash has cut short at the
-// end of the segment that was written is nothing wrong. FS and Dir are all that is used of the
-// Options. The errors, after which not all was read, are ErrNewer, ErrOlder, ErrIO and ErrMisuse.
+// Verify reads the whole log in a directory that no process has open, and calls report for each problem. It changes
+// nothing. It compares CURRENT with the files, checks the headers, checksums and chains of all records and the chain
+// of each room, and compares the indexes with the records. The end of an active segment that a crash has cut short is
+// no problem. Verify uses only FS and Dir of the Options. The errors, after which not everything was read, are
+// ErrNewer, ErrOlder, ErrIO and ErrMisuse.
 func Verify(o Options, report func(Problem)) (Verified, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -67,7 +67,7 @@ func Verify(o Options, report func(Problem)) (Verified, error) {
 	return v.Verified, nil
 }
 
-// verifier is one run of Verify.
+// verifier is the state of Verify.
 type verifier struct {
 	Verified
 	l             *Log // that was not opened
@@ -75,10 +75,10 @@ type verifier struct {
 	current       *current // nil: it is damaged
 	segments      []*logSegment
 	rooms         map[segment.Key]*verifiedRoom
-	unknownDamage bool // something is missing or damaged, and nobody knows whose it was
+	unknownDamage bool // something is lost, or there is a hole
 }
 
-// verifiedRoom is how far the chain of a room in one epoch was followed.
+// verifiedRoom is how far the chain of a room was followed.
 type verifiedRoom struct {
 	id      segment.Identity // its names are "" if they cannot be read
 	last    uint64           // number of the newest entry
@@ -97,13 +97,13 @@ func (v *verifier) problem(s *logSegment, at int64, r *verifiedRoom, what string
 	v.report(p)
 }
 
-// abandoned reports whether Abandon has given up one of some segments.
+// abandoned reports whether a segment in a range was abandoned.
 func (v *verifier) abandoned(from, to uint64) bool {
 	return slices.ContainsFunc(v.segments, func(s *logSegment) bool { return s.abandoned.Load() && s.Number >= from && s.Number <= to })
 }
 
-// reportMissing reports something that is missing between two segments. Where Abandon has given one of them up,
-// an operator knows, and nobody needs it any more.
+// reportMissing reports something that is missing between two segments. If one of them was abandoned, an operator
+// knows, and it is harmless.
 func (v *verifier) reportMissing(p Problem, from, to uint64) {
 	if v.abandoned(from, to) {
 		p.Harmless, p.What = true, p.What+", which was given up"
@@ -150,10 +150,10 @@ func (v *verifier) readCurrent(names []string) error {
 	return nil
 }
 
-// errNone: there is no CURRENT.
-var errNoCurrent = errors.New("it is gone")
+// errNoCurrent: there is no CURRENT.
+var errNoCurrent = errors.New("it is missing")
 
-// withoutCurrent takes the segments that there are.
+// withoutCurrent takes the segments in the directory.
 func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
 	m, err := v.l.readHeaders(numbers, b)
 	if errors.Is(err, ErrCorrupt) {
@@ -173,7 +173,7 @@ func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
 	return nil
 }
 
-// segment reads a segment.
+// segment verifies a segment.
 func (v *verifier) segment(s *logSegment) error {
 	name, path := segment.Name(s.Number), v.l.path(s.Number)
 	size, err := v.l.o.FS.Size(path)
@@ -211,7 +211,7 @@ func (v *verifier) segment(s *logSegment) error {
 	return v.records(s, f, min(size, cmp.Or(s.tail, size)))
 }
 
-// header checks a segment's header. If that is damaged the salt is looked for elsewhere.
+// header checks a segment's header, and finds the salt elsewhere if it is damaged.
 func (v *verifier) header(s *logSegment, f io.ReaderAt, done bool) (salt uint32, ok bool, err error) {
 	b, err := segment.ReadPreamble(f, s.Number, 0)
 	if err != nil {
@@ -237,7 +237,7 @@ func (v *verifier) header(s *logSegment, f io.ReaderAt, done bool) (salt uint32,
 	return salt, ok, err
 }
 
-// records reads all records of a segment, and then compares its indexes with them.
+// records reads all records of a segment, and compares its indexes with them.
 func (v *verifier) records(s *logSegment, f vfs.File, limit int64) error {
 	names := s.Reader(f)
 	scan, err := s.Scan(f, cmp.Or(s.tail, segment.Start), limit, func(at int64, r *segment.Record, damaged bool) { v.record(s, names, at, r, damaged) })
@@ -249,7 +249,7 @@ func (v *verifier) records(s *logSegment, f vfs.File, limit int64) error {
 	}
 	v.Bytes += scan.End - segment.Start
 	for _, at := range scan.FlippedBits() {
-		v.harmless(s, at, "a bit has flipped, which can be put right")
+		v.harmless(s, at, "a bit has flipped, and can be repaired")
 	}
 	for _, h := range scan.Holes {
 		v.unknownDamage = true
@@ -311,7 +311,7 @@ func (v *verifier) record(s *logSegment, names *segment.Reader, at int64, r *seg
 	}
 }
 
-// indexes compares the indexes of a segment that is done with what its records are.
+// indexes compares the indexes of a sealed segment with its records.
 func (v *verifier) indexes(s *logSegment, scan *segment.Scan) {
 	if scan.End != s.tail {
 		v.problem(s, scan.End, nil, "its records end there, and not at %d", s.tail)
@@ -334,7 +334,7 @@ func (v *verifier) indexes(s *logSegment, scan *segment.Scan) {
 	}
 }
 
-// pins compares what closed rooms have not released with what there is of them.
+// pins compares the pins with the entries of their rooms.
 func (v *verifier) pins() {
 	if v.current == nil {
 		return

@@ -16,7 +16,7 @@ type arrow struct{ from, to, reason string }
 // groups are the stations of the picture in docs/DESIGN.md. A package belongs to the longest name that its path
 // starts with, so storage/internal/x belongs to storage. Packages of one group may import each other.
 var groups = []string{
-	"actor", "storage", "storage/vfs", "storage/commitlog", "storage/commitlog/segment", "storage/pagelog", "storage/roomfile", "storage/dump", "storage/faultdisk", "storage/internal/cmem", "storage/sqlite", "storage/dbfile", "storage/changes", "syncproto", "hibernate", "hibernate/alarm", "room", "room/roomtest", "transport", "fixtures", "cmd/den", "client", "internal/bug", "internal/inner", "test",
+	"actor", "storage", "storage/vfs", "storage/commitlog", "storage/commitlog/segment", "storage/pagelog", "storage/roomfile", "storage/dump", "storage/pool", "storage/faultdisk", "storage/internal/cmem", "storage/sqlite", "storage/dbfile", "storage/changes", "syncproto", "hibernate", "hibernate/alarm", "room", "room/roomtest", "transport", "fixtures", "cmd/den", "client", "internal/bug", "internal/inner", "test",
 }
 
 // arrows is the whole picture: what is not here is not allowed. They go one way; a cycle cannot be written down
@@ -61,6 +61,10 @@ var arrows = []arrow{
 	{"storage/sqlite", "storage/internal/cmem", "SQLite's results are in memory that Go does not manage"},
 	{"storage/faultdisk", "storage/dbfile", "the disk that loses power is a VFS of SQLite's"},
 	{"storage", "storage/dbfile", "a connection's files are exchanged beneath it, and its WAL has the commit log in front of it"},
+	{"storage", "storage/pool", "a room's connection serves the next room"},
+	{"storage/pool", "storage/dbfile", "a pooled connection gets another database's files"},
+	{"storage/pool", "storage/sqlite", "a pooled connection is SQLite's"},
+	{"storage/pool", "storage/vfs", "a pooled connection takes its WAL file along"},
 	{"storage/dbfile", "storage/vfs", "SQLite's files are those of a file system"},
 	{"storage/dbfile", "storage/sqlite", "a connection's files are found, and exchanged, beneath it"},
 	{"storage/dbfile", "storage/internal/cmem", "SQLite's files are in memory that Go does not manage"},

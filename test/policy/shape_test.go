@@ -39,8 +39,9 @@ func (s shape) share() int {
 
 // A package may not become harder to find one's way in than it is. A limit only ever falls.
 var shapeLimits = map[string]struct{ methods, fields, share int }{
-	"storage": {154, 39, 30},
-	"room":    {130, 46, 34},
+	"storage":           {150, 37, 25},
+	"storage/commitlog": {102, 28, 32},
+	"room":              {130, 46, 34},
 }
 
 // TestShape: the packages that were once too large have no more methods of one type, fields of one struct, and arrows

@@ -1,18 +1,17 @@
-// Package segment is the format of a segment, the file of a commit log: how entries of rooms lie in it as
-// records, how a room's newest entry is found, and what can still be read of a file that is damaged or was cut
-// short. It knows files and their bytes, and nothing of the log that they are of: package commitlog decides
-// which files there are, when they are synced and when they go.
+// Package segment is the format of a segment, the file of a commit log. It says how entries lie in it as records, how a
+// room's newest entry is found, and what can be read of a file that is damaged or was cut short. It knows one file and its
+// bytes. Package commitlog decides which files there are, when they are synced and when they are deleted.
 //
-// Nothing here syncs, and nothing has a lock: a Reader, a Writer, a Scan and Places belong to one goroutine at a
-// time. A File, an Index and a Filter are only read.
+// Nothing here syncs or locks: a Reader, a Writer, a Scan and Places belong to one goroutine at a time. A File, an
+// Index and a Filter are only read.
 //
 // # Format
 //
 // All numbers are little endian. A checksum is CRC-32C, and begins with the segment's salt, so that no part of
 // one segment passes for a part of another, or of another log. Older versions were never released; they are refused.
 //
-// Segment, version 3: a header, two hints, records one after the other, and, when it is
-// sealed, an index. Zeros may follow.
+// Segment, version 3: a header, two hints, the records one after the other, and, when the segment is sealed, an index.
+// Zeros may follow.
 //
 //	 0  "DenLog\0\0"
 //	 8  u32  3, the version

@@ -7,7 +7,7 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// What can be wrong with a segment, to be matched with errors.Is.
+// Errors, to be matched with errors.Is.
 var (
 	// ErrCorrupt: a file does not hold what was written to it.
 	ErrCorrupt = errors.New("corrupt")
@@ -19,12 +19,12 @@ var (
 	ErrOlder = errors.New("written by a version of Den that was never released")
 )
 
-// Corrupt makes ErrCorrupt: what is wrong with a file, and at which offset.
+// Corrupt returns an ErrCorrupt that says what is wrong with a file, and at which offset.
 func Corrupt(file string, offset int64, what string) error {
 	return fmt.Errorf("commitlog: %w: %s at %d: %s", ErrCorrupt, file, offset, what)
 }
 
-// CheckVersion returns ErrNewer or ErrOlder of a file in another version of its format than the known one.
+// CheckVersion returns ErrNewer or ErrOlder if a file has another version of its format than the known one.
 func CheckVersion(file string, version, known uint32) error {
 	switch {
 	case version > known:
@@ -35,8 +35,8 @@ func CheckVersion(file string, version, known uint32) error {
 	return nil
 }
 
-// NotFull returns err, or, if that means a full disk, an error of the same text that is not: for where it is not known what
-// is on the disk.
+// NotFull returns err, or, if err matches a full disk, an error of the same text that does not: for where the content
+// of the disk is unknown.
 func NotFull(err error) error {
 	if vfs.IsFull(err) {
 		return errors.New(err.Error())

@@ -1,8 +1,8 @@
 package segment
 
-// Filters: what tells, without a read, that a room is in none of an index's blocks. One in a
-// thousand rooms that are not there passes. It is the split block Bloom filter of Apache
-// Parquet, fed with the keys themselves, which are hashes.
+// Filters: a filter tells without reading the blocks that an index does not have a room. It is wrong for one in a
+// thousand rooms. It is the split block Bloom filter of Apache Parquet. The keys are hashes, and are used as they
+// are.
 
 import (
 	"encoding/binary"
@@ -15,13 +15,12 @@ const (
 	roomsPerBlock = 16 // so a filter has two bytes for each room
 )
 
-// Filter tells of most rooms that they are not in an index: its bytes, without the checksum. An empty one lets every
-// room pass.
+// Filter is the bytes of a filter, without the checksum. An empty filter lets every room pass.
 type Filter []byte
 
 func filterSize(rooms int) int { return (rooms + roomsPerBlock - 1) / roomsPerBlock * filterBlock }
 
-// block is the block of a room, and the bits that stand for it.
+// block returns the block of a room, and the bits that stand for the room.
 func (f Filter) block(k Key) ([]byte, uint64) {
 	i, _ := bits.Mul64(binary.BigEndian.Uint64(k[:]), uint64(len(f)/filterBlock))
 	return f[i*filterBlock:][:filterBlock], binary.LittleEndian.Uint64(k[8:])
@@ -35,7 +34,7 @@ func (f Filter) add(k Key) {
 	}
 }
 
-// Has reports whether the index may have a room; false: it certainly has not.
+// Has reports whether the index may have a room. If it returns false, the index does not have it.
 func (f Filter) Has(k Key) bool {
 	if len(f) == 0 {
 		return true

@@ -1,6 +1,6 @@
 package segment
 
-// What a segment has before its first record: its header and two hints; and its name.
+// The preamble of a segment, what precedes its first record: the header and two hints. And the name of its file.
 
 import (
 	"encoding/binary"
@@ -13,7 +13,7 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// Start is the offset of the first record: the header and the two hints before it have a sector each.
+// Start is the offset of the first record. The header and the two hints before it have a sector each.
 const Start = 1536
 
 const (
@@ -25,7 +25,7 @@ const (
 	flagRelaxed = 2 // the generation is Relaxed
 )
 
-// Header is what the header of a segment says.
+// Header is the header of a segment.
 type Header struct {
 	ID         [16]byte
 	Number     uint64
@@ -37,8 +37,7 @@ type Header struct {
 	Relaxed    bool   // its own generation is
 }
 
-// Encode returns what a new segment has before its first record, which are Start bytes with no hints yet, and its
-// salt.
+// Encode returns the preamble of a new segment, Start bytes without hints, and the segment's salt.
 func (h *Header) Encode() (preamble []byte, salt uint32) {
 	b, le := make([]byte, Start), binary.LittleEndian
 	copy(b, magic)
@@ -56,7 +55,7 @@ func (h *Header) Encode() (preamble []byte, salt uint32) {
 }
 
 // CheckHeader returns the salt of a segment that begins with b, if its header is whole and says that it is this
-// segment of the log with this ID. ErrCorrupt, ErrNewer, ErrOlder.
+// segment of the log with this ID. The errors are ErrCorrupt, ErrNewer and ErrOlder.
 func CheckHeader(b []byte, id [16]byte, number uint64) (salt uint32, err error) {
 	name, le := Name(number), binary.LittleEndian
 	if len(b) < headerSize || string(b[:8]) != magic {
@@ -78,8 +77,8 @@ func CheckHeader(b []byte, id [16]byte, number uint64) (salt uint32, err error) 
 	return salt, nil
 }
 
-// ReadHeader reads the header of a segment, whatever log it is of, and puts right a bit that has flipped.
-// ErrCorrupt: it is damaged in more than one bit. ErrNewer, ErrOlder, ErrIO.
+// ReadHeader reads the header of a segment of any log. It repairs a flipped bit. ErrCorrupt: the header is damaged in
+// more than one bit. ErrNewer, ErrOlder, ErrIO.
 func ReadHeader(f io.ReaderAt, number uint64) (h Header, err error) {
 	b := make([]byte, headerSize)
 	if n, err := f.ReadAt(b, 0); n < len(b) {
@@ -88,7 +87,7 @@ func ReadHeader(f io.ReaderAt, number uint64) (h Header, err error) {
 	return decodeHeader(b, number)
 }
 
-// decodeHeader takes a header apart.
+// decodeHeader checks a header, repairs a flipped bit in b, and decodes it.
 func decodeHeader(b []byte, number uint64) (h Header, err error) {
 	le := binary.LittleEndian
 	if _, err = CheckHeader(b, [16]byte(b[16:32]), number); errors.Is(err, ErrCorrupt) {
@@ -117,19 +116,19 @@ func ParseName(name string) (uint64, bool) {
 	return n, err == nil && n > 0 && Name(n) == name
 }
 
-// ReadPreamble reads what lies before the first record, Start bytes. What the file does not have of them is zeros.
-// ErrCorrupt: it has less than least bytes. ErrIO.
-func ReadPreamble(f io.ReaderAt, number uint64, least int64) ([]byte, error) {
+// ReadPreamble reads what precedes the first record, Start bytes. If the file is shorter, the rest is zeros.
+// ErrCorrupt: the file has less than minimum bytes. ErrIO.
+func ReadPreamble(f io.ReaderAt, number uint64, minimum int64) ([]byte, error) {
 	b := make([]byte, Start)
 	n, err := f.ReadAt(b, 0)
-	if int64(n) < least || n < len(b) && !errors.Is(err, io.EOF) {
+	if int64(n) < minimum || n < len(b) && !errors.Is(err, io.EOF) {
 		return nil, shortRead(number, int64(n), err)
 	}
 	return b, nil
 }
 
-// Hint returns the n-th hint that is written into a segment, and at which offset: never where the one before it is.
-// offset is that of the newest index's record.
+// Hint returns the n-th hint of a segment, and its offset, which is not that of the hint before it. offset is that of
+// the newest index's record.
 func Hint(salt uint32, n int, offset uint32) (at int64, b []byte) {
 	b = binary.LittleEndian.AppendUint32(nil, offset)
 	return hintOffset(n), binary.LittleEndian.AppendUint32(b, Sum(salt, b))
@@ -137,12 +136,12 @@ func Hint(salt uint32, n int, offset uint32) (at int64, b []byte) {
 
 func hintOffset(n int) int64 { return sector * int64(1+n%2) }
 
-// hints are the offsets that the two hints give; 0: there is none. begin is what lies before the first record.
+// hints returns the offsets in the two hints; 0 for one that is not good.
 func hints(preamble []byte, salt uint32) []uint32 {
 	return []uint32{parseHint(preamble[hintOffset(0):], salt), parseHint(preamble[hintOffset(1):], salt)}
 }
 
-// parseHint is the opposite of Hint; 0: there is none.
+// parseHint returns the offset in a hint; 0 if the hint is not good.
 func parseHint(b []byte, salt uint32) (offset uint32) {
 	if binary.LittleEndian.Uint32(b[4:]) != Sum(salt, b[:4]) {
 		return 0
@@ -150,9 +149,9 @@ func parseHint(b []byte, salt uint32) (offset uint32) {
 	return binary.LittleEndian.Uint32(b)
 }
 
-// FindSalt finds the salt of a segment whose header is damaged. It may be damaged by a bit only;
-// then header is what it should be. Or the salt is in the first record too, or what it has of the
-// salt fits the hints. begin is what lies before the first record. ErrIO, ErrCorrupt: the first record cannot be read.
+// FindSalt finds the salt of a segment whose header is damaged. If a single bit is wrong, header is the repaired
+// header. Otherwise the salt is that of the first record, or the damaged header's own if a hint fits it. preamble is
+// what precedes the first record. ErrIO, ErrCorrupt: the first record cannot be read.
 func FindSalt(f io.ReaderAt, id [16]byte, number uint64, preamble []byte) (salt uint32, header []byte, found bool, err error) {
 	header = slices.Clone(preamble[:headerSize])
 	if _, ok := repairHeader(header); ok {
@@ -173,8 +172,7 @@ func FindSalt(f io.ReaderAt, id [16]byte, number uint64, preamble []byte) (salt 
 	return 0, nil, false, nil
 }
 
-// repairHeader finds the bit in which the header of a segment differs from one that was written,
-// and changes it in b.
+// repairHeader finds the single bit that is wrong in the header of a segment, and changes it in b.
 func repairHeader(b []byte) (flip, bool) {
 	for bit := range headerSize * 8 {
 		f := flip{at: int64(bit / 8), mask: 1 << (bit % 8)}
@@ -187,7 +185,7 @@ func repairHeader(b []byte) (flip, bool) {
 	return flip{}, false
 }
 
-// HasRecord reports whether a segment has a first record, whose header is good. The error is the file's.
+// HasRecord reports whether a segment has a first record whose header is good. The error is the file's.
 func HasRecord(f io.ReaderAt) (bool, error) {
 	b := make([]byte, Start+recordHeader)
 	if n, err := f.ReadAt(b, 0); n < len(b) {

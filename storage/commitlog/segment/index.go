@@ -1,8 +1,8 @@
 package segment
 
-// Indexes: what a part of a segment holds of which rooms, sorted by key. A segment that was
-// sealed in good order has one, of all of it, at its end. Keys are hashes, so that a room's
-// block is found by its share of all keys, with one read or two.
+// Indexes: which rooms have records in a segment, or in a part of it, and where; sorted by key. A segment that was
+// sealed in good order has one index, of the whole segment, at its end. Keys are hashes, so a room's block is found
+// by interpolation, with one read or two.
 
 import (
 	"bytes"
@@ -37,8 +37,8 @@ type Index struct {
 	Rooms  uint32 // keys in it, at least one
 }
 
-// sorted sorts places by their keys. It looks at the keys' first bytes, which differ, and at
-// no place: there may be many.
+// sorted sorts places by their keys. It compares copies of the keys' first bytes, because to follow the pointers is
+// slow if there are many.
 func sorted(places []*Place) []*Place {
 	type first struct {
 		bytes uint64
@@ -60,8 +60,8 @@ func sorted(places []*Place) []*Place {
 	return places
 }
 
-// Footer returns the index that ends a segment with these places, and the filter in it. Both are the caller's, and
-// nil if there are no places.
+// Footer returns the index that ends a segment with these places, and its filter. Both are the caller's, and nil if
+// there are no places.
 func (s *Places) Footer(salt uint32) ([]byte, Filter) {
 	if len(s.Of) == 0 {
 		return nil, nil
@@ -69,10 +69,10 @@ func (s *Places) Footer(salt uint32) ([]byte, Filter) {
 	return encodeIndex(slices.Collect(maps.Values(s.Of)), salt, footerBlock)
 }
 
-// Sorted returns the places in the order of their keys. They stay those of s.
+// Sorted returns the places in the order of their keys. They are not copies.
 func (s *Places) Sorted() []*Place { return sorted(slices.Collect(maps.Values(s.Of))) }
 
-// encodeIndex makes an index of places, which it sorts, and its filter. kind is 0 or footerBlock.
+// encodeIndex returns an index of places, which it sorts, and its filter. kind is 0 or footerBlock.
 func encodeIndex(places []*Place, salt, kind uint32) ([]byte, Filter) {
 	sorted(places)
 	count := (len(places) + blockEntries - 1) / blockEntries
@@ -110,11 +110,11 @@ func parsePlace(b []byte) Place {
 	}
 }
 
-// Blocks is how many blocks of rooms the index has.
+// Blocks returns how many blocks of rooms the index has.
 func (x *Index) Blocks() int { return (int(x.Rooms) + blockEntries - 1) / blockEntries }
 
-// Record is the offset of the record whose payload the index is, if it does not lie at the segment's end; 0: there
-// is no room for a record before it.
+// Record returns the offset of the record that the index is the payload of; 0 if the index is too near to the
+// beginning to be in one. An index at the end of a segment is in none.
 func (x *Index) Record() uint32 {
 	if x.Offset <= recordHeader {
 		return 0
@@ -122,11 +122,11 @@ func (x *Index) Record() uint32 {
 	return x.Offset - recordHeader
 }
 
-// FilterSize is how many bytes the index's Filter has.
+// FilterSize returns the size of the index's filter in bytes.
 func (x *Index) FilterSize() int { return filterSize(int(x.Rooms)) }
 
-// Block reads the i-th block of an index, and returns its rooms in the order of their keys. Their First is 0.
-// ErrCorrupt, ErrIO.
+// Block reads the i-th block of an index, and returns its rooms in the order of their keys. Their First is 0. The
+// errors are ErrCorrupt and ErrIO.
 func (s *File) Block(f vfs.File, x *Index, i int) (iter.Seq[Place], error) {
 	b, err := s.readBlock(f, x, i)
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *File) Block(f vfs.File, x *Index, i int) (iter.Seq[Place], error) {
 	}, nil
 }
 
-// Filter reads an index's filter, which is the caller's. It is nil if it is damaged or cannot be read.
+// Filter reads an index's filter, which is the caller's. It returns nil if the filter is damaged or cannot be read.
 func (s *File) Filter(f vfs.File, x *Index) Filter {
 	b := make([]byte, filterHeader+x.FilterSize())
 	at := int64(x.Offset) + int64(x.Blocks()*blockHeader) + int64(x.Rooms)*indexEntry
@@ -151,7 +151,7 @@ func (s *File) Filter(f vfs.File, x *Index) Filter {
 	return Filter(b[filterHeader:])
 }
 
-// readBlock reads the entries of a block of an index, and checks them.
+// readBlock reads a block of an index, checks it, and returns its entries.
 func (s *File) readBlock(f vfs.File, x *Index, i int) ([]byte, error) {
 	count := min(blockEntries, int(x.Rooms)-i*blockEntries)
 	b, off, le := make([]byte, blockHeader+count*indexEntry), int64(x.Offset)+int64(i)*blockSize, binary.LittleEndian
@@ -164,10 +164,10 @@ func (s *File) readBlock(f vfs.File, x *Index, i int) ([]byte, error) {
 	return b[blockHeader:], nil
 }
 
-// readAt reads from a segment that is done, all of b.
+// readAt fills b from a sealed segment.
 func (s *File) readAt(f vfs.File, b []byte, off int64) error {
 	if off+int64(len(b)) > s.Size {
-		return Corrupt(Name(s.Number), off, "it goes on behind the end")
+		return Corrupt(Name(s.Number), off, "it goes on after the end of the file")
 	}
 	if n, err := f.ReadAt(b, off); n < len(b) {
 		return shortRead(s.Number, off+int64(n), err)
@@ -175,7 +175,8 @@ func (s *File) readAt(f vfs.File, b []byte, off int64) error {
 	return nil
 }
 
-// Find finds a room's place by an index. Its First is 0. ErrCorrupt: a block is damaged; the room may be there. ErrIO.
+// Find finds a room's place by an index. The First of the place is 0. ErrCorrupt: a block is damaged, and the room
+// may be in it. ErrIO.
 func (s *File) Find(f vfs.File, x *Index, k Key) (Place, bool, error) {
 	n := x.Blocks()
 	guess, _ := bits.Mul64(binary.BigEndian.Uint64(k[:]), uint64(n))
@@ -210,19 +211,19 @@ func findEntry(b []byte, k Key) (Place, bool) {
 	return Place{}, false
 }
 
-// Place is what a segment holds of a room. It is small: the segment that is written has one in
-// memory for each room that wrote to it, asleep or not. The names are in the file, at Root.
+// Place is what a segment has of a room. It is small, because there is one in memory for each room that has written
+// to the active segment, even if the room sleeps. The names are in the file, at Root.
 type Place struct {
 	Key         Key
 	First, Last uint64 // numbers of the newest run without a gap; First is 0 where it was not read
 	At          uint32 // offset of the last record
 	CRC         uint32 // of the last record
 	Root        uint32 // offset of the run's first record, which has the names
-	Starts      bool   // the run starts a chain: what is before it is none of its
-	incomplete  bool   // there are others before First, which cannot be read
+	Starts      bool   // the run starts a chain: entries before it do not belong to it
+	incomplete  bool   // there are entries before First, which cannot be read
 }
 
-// Places are what a segment holds, by room.
+// Places are what a segment has of each room.
 type Places struct {
 	Of     map[Key]*Place // has to be made before Get
 	unused []Place        // to be used: they are allocated some at a time
@@ -230,7 +231,7 @@ type Places struct {
 
 const placesPerAlloc = 128
 
-// Get returns a room's place, which is made if there is none.
+// Get returns a room's place, and makes it if there is none.
 func (s *Places) Get(k Key) *Place {
 	p := s.Of[k]
 	if p == nil {

@@ -35,7 +35,7 @@ func (s *reader) corrupt(at int64, what string) error {
 	return Corrupt(Name(s.number), at, what)
 }
 
-// direction is where reading goes on.
+// direction is where the next reads are likely to be.
 type direction uint8
 
 const (
@@ -43,7 +43,7 @@ const (
 	backwards
 )
 
-// bytes gives n bytes of the file, valid until the next call.
+// bytes returns n bytes of the file, valid until the next call.
 func (s *reader) bytes(off int64, n int, to direction) ([]byte, error) {
 	if off < s.start || off+int64(n) > s.start+int64(len(s.buf)) {
 		start, size := off, max(n, s.step())
@@ -67,10 +67,10 @@ func (s *reader) bytes(off int64, n int, to direction) ([]byte, error) {
 	return s.buf[off-s.start:][:n], nil
 }
 
-// step is how many bytes are read at once.
+// step returns how many bytes are read at once.
 func (s *reader) step() int { return cmp.Or(s.window, window) }
 
-// shortRead makes the error of a read that gave less than was wanted.
+// shortRead returns the error of a read that gave less than was wanted.
 func shortRead(number uint64, at int64, err error) error {
 	if errors.Is(err, io.EOF) {
 		return Corrupt(Name(number), at, "the file ends too early")
@@ -81,8 +81,8 @@ func shortRead(number uint64, at int64, err error) error {
 	return fmt.Errorf("commitlog: reading %s: %w: %w", Name(number), ErrIO, NotFull(err))
 }
 
-// checksums reads a record and calculates its checksums, and puts those that it has into r. It takes
-// no more memory than the window.
+// checksums reads a record, calculates its checksums, and sets those of r to what the record says. It takes no more
+// memory than the window.
 func (s *reader) checksums(at int64, r *Record) (crc, cross uint32, err error) {
 	crc, cross = s.salt, s.salt
 	end := at + int64(r.Size()) - recordTrailer
@@ -102,7 +102,7 @@ func (s *reader) checksums(at int64, r *Record) (crc, cross uint32, err error) {
 	return crc, cross, nil
 }
 
-// readHeader reads the header of a room's record, and as it was written if a bit of it has flipped.
+// readHeader reads the header of a room's record, and repairs a flipped bit.
 func (s *reader) readHeader(at int64, k Key, to direction) (Record, error) {
 	b, err := s.bytes(at, recordHeader, to)
 	if err != nil {
@@ -121,8 +121,7 @@ func (s *reader) readHeader(at int64, k Key, to direction) (Record, error) {
 	return r, nil
 }
 
-// readRecord reads and checks a room's record, and gives it as it was written if a bit of it has
-// flipped. b is valid until the next call.
+// readRecord reads and checks a room's record, and repairs a flipped bit. b is valid until the next call.
 func (s *reader) readRecord(at int64, k Key) (r Record, b []byte, err error) {
 	if r, err = s.readHeader(at, k, forwards); err != nil {
 		return r, nil, err

@@ -1,7 +1,6 @@
 package segment
 
-// Records: how an entry lies in a segment, and how one is checked. The byte table is in the
-// package's doc.
+// Records: how an entry lies in a segment, and how a record is checked. The byte table is in the package's doc.
 
 import (
 	"crypto/sha256"
@@ -29,10 +28,10 @@ const (
 	zeros = "\x00\x00\x00\x00\x00\x00\x00\x00"
 )
 
-// Key stands for a room and its epoch: the first bytes of SHA-256 of their names.
+// Key stands for a room in one epoch: the first bytes of SHA-256 of the names.
 type Key [16]byte
 
-// Identity is a room and its epoch.
+// Identity is a room in one epoch.
 type Identity struct {
 	Namespace, Room, Epoch string
 	Names                  string // all three, with zero bytes between them
@@ -45,7 +44,8 @@ func Identify(namespace, room, epoch string) Identity {
 	return identityOf(namespace+"\x00"+room+"\x00"+epoch, len(namespace), len(namespace)+1+len(room))
 }
 
-// identityOf makes an identity of its text, in which the namespace and the name end there.
+// identityOf returns the identity with this text. namespace and name are where the namespace and the room's name end
+// in it.
 func identityOf(text string, namespace, name int) Identity {
 	sum := sha256.Sum256([]byte(text))
 	return Identity{
@@ -54,7 +54,7 @@ func identityOf(text string, namespace, name int) Identity {
 	}
 }
 
-// ParseNames is the opposite of Identity.Names. It returns false for what no identity has.
+// ParseNames returns the identity with these Names. It returns false if there is none.
 func ParseNames(text string) (Identity, bool) {
 	namespace := strings.IndexByte(text, 0)
 	name := strings.LastIndexByte(text, 0)
@@ -64,7 +64,7 @@ func ParseNames(text string) (Identity, bool) {
 	return identityOf(text, namespace, name), true
 }
 
-// Record is what the header of a record says, and its checksums. Offsets are in the segment's file.
+// Record is the header of a record, and its checksums. Offsets are in the segment's file.
 type Record struct {
 	header      uint32 // checksum
 	Length      uint32 // of the payload
@@ -84,20 +84,20 @@ type Record struct {
 
 func aligned(n int) int { return (n + 7) &^ 7 }
 
-// RecordSize returns how many bytes a record has whose names and payload have so many.
+// RecordSize returns the size of a record with names and a payload of these lengths, in bytes.
 func RecordSize(names, payload int) int { return aligned(recordHeader+names+payload) + recordTrailer }
 
-// Size returns how many bytes the record has in its file.
+// Size returns the size of the record in its file, in bytes.
 func (r *Record) Size() int { return RecordSize(int(r.namesLength), int(r.Length)) }
 
-// Sum returns the CRC-32C of b, begun with the salt of a segment, or with the sum of what comes before b.
+// Sum returns the CRC-32C of b, begun with the salt of a segment, or with the sum of what precedes b.
 func Sum(salt uint32, b []byte) uint32 {
 	return crc32.Update(salt, crc32.MakeTable(crc32.Castagnoli), b)
 }
 
 func sumIEEE(salt uint32, b []byte) uint32 { return crc32.Update(salt, crc32.IEEETable, b) }
 
-// appendRecord appends a record, whose payload is in pieces, and fills in its checksums.
+// appendRecord appends a record, and sets its lengths and checksums.
 func appendRecord(dst []byte, salt uint32, r *Record, names string, payload []byte, more ...[]byte) []byte {
 	start := len(dst)
 	r.Length, r.namesLength = uint32(length(payload, more)), uint16(len(names))
@@ -110,7 +110,7 @@ func appendRecord(dst []byte, salt uint32, r *Record, names string, payload []by
 	return r.appendTrailer(dst)
 }
 
-// length is how many bytes a payload has that is in pieces.
+// length returns the length of a payload that is in pieces.
 func length(payload []byte, more [][]byte) int {
 	n := len(payload)
 	for _, piece := range more {
@@ -119,7 +119,7 @@ func length(payload []byte, more [][]byte) int {
 	return n
 }
 
-// appendHeader appends the header, whose checksum it fills in, and the names.
+// appendHeader appends the header, whose checksum it sets, and the names.
 func appendHeader(dst []byte, salt uint32, r *Record, names string) []byte {
 	start, le := len(dst), binary.LittleEndian
 	dst = append(dst, make([]byte, recordHeader)...)
@@ -141,7 +141,7 @@ func appendHeader(dst []byte, salt uint32, r *Record, names string) []byte {
 	return append(dst, names...)
 }
 
-// padding is how many zeros lie between the payload and the trailer.
+// padding returns how many zeros lie between the payload and the trailer.
 func (r *Record) padding() int {
 	return r.Size() - recordTrailer - recordHeader - int(r.namesLength) - int(r.Length)
 }
@@ -152,7 +152,7 @@ func (r *Record) appendTrailer(dst []byte) []byte {
 	return le.AppendUint32(le.AppendUint32(dst, r.CRC), r.ieee)
 }
 
-// parseHeader checks a header's checksum and takes it apart.
+// parseHeader decodes a header, and reports whether its checksum is good.
 func parseHeader(h []byte, salt uint32) (Record, bool) {
 	le := binary.LittleEndian
 	r := Record{
@@ -163,15 +163,16 @@ func parseHeader(h []byte, salt uint32) (Record, bool) {
 	return r, r.header == Sum(salt, h[4:recordHeader]) && r.Length <= MaxEntry && r.Number > 0
 }
 
-// checkBody checks a whole record, whose header is good, by its trailer.
+// checkBody reports whether the checksums in the trailer are those of a record whose header is good. It sets them in
+// r.
 func (r *Record) checkBody(b []byte, salt uint32) bool {
 	body, trailer := b[:len(b)-recordTrailer], b[len(b)-recordTrailer:]
 	r.CRC, r.ieee = binary.LittleEndian.Uint32(trailer), binary.LittleEndian.Uint32(trailer[4:])
 	return r.CRC == Sum(salt, body) && r.ieee == sumIEEE(salt, body)
 }
 
-// ParseRecord returns the record at the beginning of b, and whether it is whole: no bit is put right. b may go on
-// after it.
+// ParseRecord returns the record at the beginning of b, and reports whether it is whole. It repairs nothing. b may go
+// on after the record.
 func ParseRecord(b []byte, salt uint32) (Record, bool) {
 	if len(b) < recordHeader+recordTrailer {
 		return Record{}, false

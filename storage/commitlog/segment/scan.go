@@ -1,13 +1,12 @@
 package segment
 
-// Reading all records of a segment, or those of its last part: where they end, what they hold of
-// which rooms, and what is damaged.
+// Scans: all records of a segment, or those of its last part, are read to find where they end, which rooms they are
+// of, and what is damaged.
 //
-// A record that is not good is the end, unless something says that it was good once: that it is
-// so but for a bit; or a record after it, which says up to where all was durable when it was
-// written. Then it is damage. If its header is good it is known whose it is, and its room finds the
-// damage when it reads it. If not there is a hole, up to the next record that is good: any
-// room may have had its newest entry there, but for those that have one after it.
+// The first record that is not good ends the segment, unless it is known to have been good: only one bit of it is
+// wrong, or a later record says that all up to there was durable. Then it is damaged. If its header is good, its room
+// is known, and finds the damage when it reads the record. If not, there is a hole up to the next good record. Any
+// room may have had its newest entry in a hole, unless it has one after it.
 
 import (
 	"encoding/binary"
@@ -16,12 +15,12 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// Scan is what the records of a segment hold from some offset on, and what is damaged of them. It reads the file
-// that it was made of for as long as it is used.
+// Scan is what the records of a segment say from some offset on, and what is damaged. It reads the file that it was
+// made of as long as it is used.
 type Scan struct {
-	From    int64   // where it began
+	From    int64   // where the scan began
 	End     int64   // of the records
-	Chain   uint32  // the checksum that the next record has to name
+	Chain   uint32  // the checksum that the next record has to hold
 	Places  Places  // of the rooms of the records
 	Damaged []int64 // offsets of records that are damaged, and of known rooms
 	Holes   []Hole  // in order
@@ -38,37 +37,36 @@ type Scan struct {
 	each func(at int64, r *Record, damaged bool) // is told of each record; may be nil
 }
 
-// Hole is where records were whose rooms are not known.
+// Hole is a range that is damaged so that nobody can tell which rooms had records there.
 type Hole struct{ From, To int64 }
 
-// state says what a record is.
+// state is what a record is.
 type state uint8
 
 const (
 	unreadable state = iota
 	good             // whole, and after the record before it
-	repaired         // but for a bit
-	doubtful         // but for a bit that may be all that came of a sector
+	repaired         // after the repair of a bit
+	doubtful         // the same, but the bit may be all that was set in a sector that was not written
 	damaged          // the header is good, and says whose it was
 )
 
-// scanStart is where the reading of records begins.
+// scanStart is where a scan begins.
 type scanStart struct {
 	at    int64
 	chain uint32 // the checksum that the first record has to name
 }
 
-// Scan reads all records of a segment, and nothing after limit. What lies before sure was whole once: what is not
-// whole there is damaged, and no end. each, which may be nil, is told of each record and its offset in their order, of
-// those too of which only the header is good; r is valid until it returns. ErrIO, ErrCorrupt: the file is too short.
+// Scan reads all records of a segment up to limit. What precedes durable was whole once: a record there that is not
+// good is damaged, and does not end the segment. each, which may be nil, is called for each record in order, with its
+// offset, damaged ones included; r is valid until it returns. ErrIO, ErrCorrupt: the file is too short.
 func (s *File) Scan(f vfs.File, sure, limit int64, each func(at int64, r *Record, damaged bool)) (*Scan, error) {
 	found := newScan(reader{f: f, number: s.Number, salt: s.Salt}, scanStart{Start, s.Salt}, sure, limit)
 	found.each = each
 	return found, found.scan()
 }
 
-// newScan prepares the scan of a segment's file from where a reader begins. What lies before sure
-// was whole once; there is nothing after limit.
+// newScan returns a scan that has not begun. What precedes durable was whole once. Nothing is read after limit.
 func newScan(r reader, from scanStart, sure, limit int64) *Scan {
 	r.window = scanWindow
 	return &Scan{
@@ -112,7 +110,7 @@ func (s *Scan) scan() error {
 	return nil
 }
 
-// classify says what the record at an offset is.
+// classify tells what the record at an offset is.
 func (s *Scan) classify(at int64) (Record, state, flip, error) {
 	b, err := s.bytes(at, recordHeader, forwards)
 	if err != nil {
@@ -150,7 +148,7 @@ func (s *Scan) classify(at int64) (Record, state, flip, error) {
 	return r, unreadable, flip{}, nil
 }
 
-// accept continues after a record that is good.
+// accept goes on after a good record.
 func (s *Scan) accept(r *Record) {
 	if s.each != nil {
 		s.each(s.End, r, false)
@@ -164,12 +162,12 @@ func (s *Scan) accept(r *Record) {
 	s.End += int64(r.Size())
 }
 
-// acceptDamaged continues after a record of which the header is good.
+// acceptDamaged goes on after a record whose header is good.
 func (s *Scan) acceptDamaged(r *Record) {
 	if s.each != nil {
 		s.each(s.End, r, true)
 	}
-	if r.Flags&FlagIndex == 0 { // which nobody needs
+	if r.Flags&FlagIndex == 0 { // an index is not needed
 		s.Damaged = append(s.Damaged, s.End)
 	}
 	s.damagedPlace = s.addPlace(r)
@@ -177,7 +175,7 @@ func (s *Scan) acceptDamaged(r *Record) {
 	s.End += int64(r.Size())
 }
 
-// addPlace takes a record into the index. Names are not read: they lie at the root.
+// addPlace makes a record the newest of its room. It does not read names: they are at the root.
 func (s *Scan) addPlace(r *Record) *Place {
 	if r.Flags&FlagIndex != 0 {
 		s.indexes = append(s.indexes, uint32(s.End))
@@ -191,7 +189,7 @@ func (s *Scan) addPlace(r *Record) *Place {
 	return p
 }
 
-// skip continues after a hole.
+// skip goes on after a hole.
 func (s *Scan) skip() error {
 	for at := s.End + 8; at < min(s.durable, s.limit); at += 8 {
 		_, ok, err := s.goodAt(at)
@@ -212,7 +210,7 @@ func (s *Scan) skipTo(at int64) {
 	s.End, s.linked, s.damagedPlace = at, false, nil
 }
 
-// goodAt tells whether there is a good record at an offset.
+// goodAt reports whether there is a good record at an offset.
 func (s *Scan) goodAt(at int64) (Record, bool, error) {
 	if at+recordHeader+recordTrailer > s.limit {
 		return Record{}, false, nil
@@ -229,8 +227,7 @@ func (s *Scan) goodAt(at int64) (Record, bool, error) {
 	return r, err == nil && crc == r.CRC && cross == r.ieee, err
 }
 
-// durableEnd is how much of the segment was durable once, by what the records say that come after the
-// end of the good ones.
+// durableEnd returns how much of the segment was durable, by what the good records after End say.
 func (s *Scan) durableEnd() (int64, error) {
 	sure := s.durable
 	for at := s.End + 8; at+recordHeader+recordTrailer <= s.limit; at += 8 {
@@ -245,8 +242,8 @@ func (s *Scan) durableEnd() (int64, error) {
 	return sure, nil
 }
 
-// DropIndexHoles drops the holes in which nothing was but an index: it was kept for those who read the
-// segment, and is not needed. hints are offsets of records in which there should be one.
+// DropIndexHoles drops the holes that had only an index, because nobody needs it. hints are offsets of records that
+// may be an index.
 func (s *Scan) DropIndexHoles(hints ...uint32) error {
 	for _, offset := range s.indexes {
 		r, ok, err := s.goodAt(int64(offset))
@@ -274,8 +271,8 @@ func (s *Scan) DropIndexHoles(hints ...uint32) error {
 	return nil
 }
 
-// indexAt measures the index at an offset, whose blocks and filter are good; 0: there is none of
-// that kind.
+// indexAt returns the size of the index at an offset if its blocks and its filter are good; 0 if there is no such
+// index of this kind.
 func (s *Scan) indexAt(at, limit int64, kind uint32) (size int64, err error) {
 	le, rooms := binary.LittleEndian, 0
 	for number := uint32(0); ; number++ {
@@ -316,10 +313,42 @@ func (s *Scan) indexAt(at, limit int64, kind uint32) (size int64, err error) {
 	return size + int64(filterBytes), nil
 }
 
-// HoleEnd returns the end of the last hole; 0: there is none.
+// HoleEnd returns the end of the last hole; 0 if there is none.
 func (s *Scan) HoleEnd() int64 {
 	if len(s.Holes) == 0 {
 		return 0
 	}
 	return s.Holes[len(s.Holes)-1].To
+}
+
+// CheckIndex adds the places in an index to listed, and returns what is wrong with it, for an operator; "" if nothing
+// is. scan is a scan of the same file, and tail is where the segment's records end.
+func (s *File) CheckIndex(scan *Scan, x *Index, tail int64, listed map[Key]Place) string {
+	kind := uint32(footerBlock)
+	if int64(x.Offset) < tail {
+		kind = 0
+	}
+	size, err := scan.indexAt(int64(x.Offset), max(s.Size, tail), kind)
+	filterBytes := filterSize(int(x.Rooms))
+	if want := int64(x.Blocks()*blockHeader) + int64(x.Rooms)*indexEntry + int64(filterHeader+filterBytes); err != nil || size != want {
+		return "an index is damaged"
+	}
+	b, err := scan.bytes(int64(x.Offset)+size-int64(filterBytes), filterBytes, forwards)
+	if err != nil {
+		return "an index is damaged"
+	}
+	filter := Filter(slices.Clone(b))
+	for i := range x.Blocks() {
+		b, err := s.readBlock(scan.f, x, i)
+		if err != nil {
+			return "an index is damaged"
+		}
+		for ; len(b) > 0; b = b[indexEntry:] {
+			p := parsePlace(b)
+			if listed[p.Key] = p; !filter.Has(p.Key) {
+				return "the filter of an index excludes a room that the index has"
+			}
+		}
+	}
+	return ""
 }

@@ -1,6 +1,6 @@
 package segment
 
-// What was read of a segment is written: in its place, with an end, or into another file.
+// What a scan writes: an end and repairs in the segment's own file, or a copy.
 
 import (
 	"bytes"
@@ -9,15 +9,15 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// mostLeft is how many bytes that were not whole, and of zeros among them, are written over; more are cut off.
+// maxOverwrite is the most bytes after the index that Seal overwrites with zeros; of more it cuts the file off.
 const maxOverwrite = 2 << 20
 
 // errShort: a read gave less than it should.
 var errShort = errors.New("less was read than there should be")
 
-// Seal writes to f, the segment's file. It puts bits right, ends the segment at End with an index of what was
-// scanned, and removes what was not whole. It syncs nothing. x is that index, whose Rooms is 0 if there is none, and
-// size is where it ends. The error is the file's.
+// Seal writes to f, the segment's file. It repairs flipped bits, writes an index of what was scanned at End, and
+// removes what follows it. It does not sync. x is that index, whose Rooms is 0 if there is none, and size is where it
+// ends. The error is the file's.
 func (s *Scan) Seal(f vfs.File) (x Index, size int64, err error) {
 	footer, _ := s.Places.Footer(s.salt)
 	x, size = Index{Offset: uint32(s.End), Rooms: uint32(len(s.Places.Of))}, s.End+int64(len(footer))
@@ -31,7 +31,7 @@ func (s *Scan) Seal(f vfs.File) (x Index, size int64, err error) {
 			return x, size, err
 		}
 	}
-	// What is after synced may be only in the cache of a system whose sync has failed:
+	// What follows synced may be only in the cache of a system whose sync has failed, so
 	// it is written again.
 	if err := copyRange(f, f, min(s.synced, s.End), s.End, nil); err != nil {
 		return x, size, err
@@ -42,9 +42,8 @@ func (s *Scan) Seal(f vfs.File) (x Index, size int64, err error) {
 	return x, size, s.removeRest(f, size)
 }
 
-// removeRest removes what was not whole from a segment: it is not to be taken for anything when
-// CURRENT has to be made again. The zeros there stay, because to free them takes longer than all the
-// rest.
+// removeRest removes what follows the index, so that nothing takes it for records when CURRENT has to be made again.
+// Zeros there stay, because to free them takes longer than all the rest.
 func (s *Scan) removeRest(f vfs.File, from int64) error {
 	s.buf, s.start = s.buf[:0], 0 // what was written since
 	last := from
@@ -65,10 +64,10 @@ func (s *Scan) removeRest(f vfs.File, from int64) error {
 	return err
 }
 
-// CopyTo copies what lies before end into another file, and puts bits right in passing. The error is the files'.
+// CopyTo copies what precedes end into another file, and repairs flipped bits. The error is the files'.
 func (s *Scan) CopyTo(to vfs.File, end int64) error { return copyRange(to, s.f, 0, end, s.flips) }
 
-// FlippedBits returns the offsets of the bytes in which a bit has flipped that can be put right.
+// FlippedBits returns the offsets of the bytes in which a single bit has flipped.
 func (s *Scan) FlippedBits() (at []int64) {
 	for _, f := range s.flips {
 		at = append(at, f.at)
@@ -76,8 +75,7 @@ func (s *Scan) FlippedBits() (at []int64) {
 	return at
 }
 
-// copyRange copies a part of a file to the same place in another, or in itself, and puts bits
-// right in passing.
+// copyRange copies a range of a file to the same place in another, or in itself, and repairs flipped bits.
 func copyRange(to, from vfs.File, begin, end int64, flips []flip) error {
 	b := make([]byte, max(min(end-begin, writeBytes), 0))
 	for begin < end {

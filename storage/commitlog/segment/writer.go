@@ -1,17 +1,16 @@
 package segment
 
-// What is written into a segment. Records go through a buffer, so that a group is one write.
-// The payload of a large one does not: it is written from where it lies, or a transaction of
-// 100 MB would be in memory twice.
+// Writing records. They go through a buffer, so that a group is one write. A large payload is written from the
+// caller's memory, so that a transaction of 100 MB is not in memory twice.
 
 import "github.com/denrooms/den/storage/vfs"
 
 const (
 	writeBytes       = 1 << 20  // what is written goes through a buffer of so many bytes; a record that is larger, around it
-	maxBufferedPiece = 64 << 10 // but for its pieces that are smaller than this
+	maxBufferedPiece = 64 << 10 // except for its pieces that are smaller than this
 )
 
-// Writer writes records one after the other, through a buffer of 1 MiB that is its own.
+// Writer writes records one after the other, through a buffer of 1 MiB of its own.
 type Writer struct {
 	file vfs.File
 	at   int64  // where the buffer's content goes
@@ -27,11 +26,11 @@ func (o *Writer) Begin(f vfs.File, at int64) {
 // End returns the offset of the next record.
 func (o *Writer) End() int64 { return o.at + int64(len(o.buf)) }
 
-// Flush writes what is in the buffer, and returns the error of the first write that failed.
+// Flush writes the buffer, and returns the error of the first write since Begin that failed.
 func (o *Writer) Flush() error {
 	o.write(o.buf)
 	o.buf = o.buf[:0]
-	if cap(o.buf) > maxKeptBuffer { // an index can be so large
+	if cap(o.buf) > maxKeptBuffer { // an index can be this large
 		o.buf = nil
 	}
 	return o.err
@@ -44,15 +43,15 @@ func (o *Writer) write(b []byte) {
 	o.at += int64(len(b))
 }
 
-// PutIndex puts out the index of a segment's part as a record, whose number and flags it sets too. It sorts places.
+// PutIndex writes the index of a part of a segment as a record, whose number and flags it sets. It sorts places.
 func (o *Writer) PutIndex(salt uint32, r *Record, places []*Place) {
 	content, _ := encodeIndex(places, salt, 0)
 	r.Number, r.Flags = uint64(len(places)), FlagIndex
 	o.Put(salt, r, "", content, nil)
 }
 
-// Put puts out a record, whose payload is in pieces, and fills in its lengths and checksums. names is "" but for a
-// record with FlagNames. Nothing of the payload is kept. An error is seen by Flush.
+// Put writes a record, whose payload is in pieces, and sets its lengths and checksums. names is "" except for a
+// record with FlagNames. Put keeps nothing of the payload. Flush returns the error.
 func (o *Writer) Put(salt uint32, r *Record, names string, payload []byte, more [][]byte) {
 	if size := length(payload, more); size > writeBytes {
 		o.putLarge(salt, r, names, payload, more)
@@ -62,7 +61,7 @@ func (o *Writer) Put(salt uint32, r *Record, names string, payload []byte, more 
 	o.flushIfFull()
 }
 
-// putLarge is put without a copy of what is large.
+// putLarge is Put without a copy of what is large.
 func (o *Writer) putLarge(salt uint32, r *Record, names string, payload []byte, more [][]byte) {
 	r.Length, r.namesLength = uint32(length(payload, more)), uint16(len(names))
 	start := len(o.buf)
@@ -77,7 +76,7 @@ func (o *Writer) putLarge(salt uint32, r *Record, names string, payload []byte, 
 	o.flushIfFull()
 }
 
-// putPiece puts a part of a record out, and adds it to the checksums.
+// putPiece writes a part of a record, and adds it to the checksums.
 func (o *Writer) putPiece(r *Record, b []byte) {
 	r.CRC, r.ieee = Sum(r.CRC, b), sumIEEE(r.ieee, b)
 	if len(b) < maxBufferedPiece {

@@ -1,8 +1,8 @@
 package segment
 
-// Single bits that have flipped. Two checksums of a record tell which one it is: CRC-32C changes
-// in its own way for each bit of up to 256 MiB, and CRC-32 has to agree. So such a record is read as
-// it was written. That two bits look like another one is as unlikely as 64 bits that fit by chance.
+// Repair of single flipped bits. The two checksums of a record tell which bit it is: the CRC-32C changes in a
+// different way for each bit of up to 256 MiB, and the CRC-32 has to agree. That two flipped bits look like another
+// one is as unlikely as 64 bits that fit by chance.
 
 import (
 	"hash/crc32"
@@ -13,7 +13,7 @@ import (
 type flip struct {
 	at   int64
 	mask byte
-	// torn: it is the only bit that was set in a sector or at the end of a record. So it may be
+	// maybeTorn: the bit is the only one that was set in a sector or at the end of a record. So it may be
 	// that these never came, after a power cut.
 	maybeTorn bool
 }
@@ -25,8 +25,8 @@ func (f flip) apply(b []byte, offset int64) {
 	}
 }
 
-// repair finds the bit in which the record at an offset differs from one that was written, reads
-// no further than limit, and returns that record's header.
+// repair finds the single bit that is wrong in the record at an offset, and returns the header of the repaired
+// record. It reads nothing after limit.
 func (s *reader) repair(at, limit int64) (Record, flip, bool, error) {
 	if at+recordHeader+recordTrailer > limit {
 		return Record{}, flip{}, false, nil
@@ -66,7 +66,7 @@ func (s *reader) repair(at, limit int64) (Record, flip, bool, error) {
 	return Record{}, flip{}, false, nil
 }
 
-// repairBody is mend where the header is good.
+// repairBody finds the bit if the header is good.
 func (s *reader) repairBody(at int64, r *Record) (flip, bool, error) {
 	crc, cross, err := s.checksums(at, r)
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *reader) repairBody(at int64, r *Record) (flip, bool, error) {
 	return f, true, err
 }
 
-// onlyZeros tells whether there are only zeros from one offset to another.
+// onlyZeros reports whether there are only zeros from one offset to another.
 func (s *reader) onlyZeros(from, to int64) (bool, error) {
 	for from < to {
 		b, err := s.bytes(from, int(min(to-from, sector)), forwards)
@@ -116,8 +116,7 @@ func (s *reader) onlyZeros(from, to int64) (bool, error) {
 	return true, nil
 }
 
-// checksumEffect is how a checksum changes with a bit that lies n bytes before the end, its own byte
-// among them.
+// checksumEffect returns how a checksum changes with a bit in the n-th byte from the end, counted from 1.
 func checksumEffect(polynomial uint32, n int, mask byte) uint32 {
 	table := crc32.MakeTable(polynomial)
 	e := table[mask]
@@ -127,7 +126,7 @@ func checksumEffect(polynomial uint32, n int, mask byte) uint32 {
 	return e
 }
 
-// findFlip finds the bit of n bytes whose change changes their CRC-32C by wrong.
+// findFlip finds the bit in n bytes that changes their CRC-32C by wrong.
 func findFlip(n int, wrong uint32) (at int, mask byte, ok bool) {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	var effect [8]uint32

@@ -13,26 +13,27 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/pool"
 )
 
-// spares opens rooms of one kind with one log.
-type spares struct {
-	t   *testing.T
-	dir string
-	k   Kind
-	log Log
-	now time.Time
+// poolRig opens rooms of one kind with one log.
+type poolRig struct {
+	t    *testing.T
+	dir  string
+	pool *Pool
+	log  Log
+	now  time.Time
 }
 
-func newSpares(t *testing.T) *spares {
-	s := &spares{t: t, dir: t.TempDir(), log: newMemLog(), now: time.Unix(1e9, 0)}
+func newPoolRig(t *testing.T) *poolRig {
+	s := &poolRig{t: t, dir: t.TempDir(), log: newMemLog(), now: time.Unix(1e9, 0)}
 	wals := filepath.Join(s.dir, "wals")
 	if err := ClearWALs(HostFS(), wals); err != nil {
 		t.Fatal(err)
 	}
-	s.k.KeepWALs(wals)
+	s.pool = NewPool(PoolOptions{WALs: wals})
 	t.Cleanup(func() {
-		s.k.Close()
+		s.pool.Close()
 		if names, err := HostFS().Names(wals); err != nil || len(names) > 0 {
 			t.Errorf("WALs are left: %q, %v", names, err)
 		}
@@ -40,45 +41,51 @@ func newSpares(t *testing.T) *spares {
 	return s
 }
 
-func (s *spares) options(name string) Options {
-	return Options{Path: filepath.Join(s.dir, name), Namespace: "n", Room: name, Kind: &s.k, Log: s.log, Now: func() time.Time { return s.now }}
+func (s *poolRig) options(name string) Options {
+	return Options{Path: filepath.Join(s.dir, name), Namespace: "n", Room: name, Pool: s.pool, Log: s.log, Now: func() time.Time { return s.now }}
 }
 
-func (s *spares) open(name string) *DB {
+func (s *poolRig) open(name string) *DB {
 	s.t.Helper()
 	return openTest(s.t, s.options(name))
 }
 
 // make makes a room by a script, and closes it.
-func (s *spares) make(name, script string) {
+func (s *poolRig) make(name, script string) {
 	s.t.Helper()
 	d := s.open(name)
 	mustExec(s.t, d, script)
 	s.close(d)
 }
 
-func (s *spares) close(d *DB) {
+func (s *poolRig) close(d *DB) {
 	s.t.Helper()
 	if err := d.Close(); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-func (s *spares) want(n int, when string) {
+// empty closes the connections that wait.
+func (s *poolRig) empty() {
+	s.pool.Close()
+	s.pool = NewPool(s.pool.conns.Options)
+}
+
+func (s *poolRig) want(n int, when string) {
 	s.t.Helper()
-	if got := s.k.count(); got != n {
-		s.t.Errorf("%s there are %d spare connections, want %d", when, got, n)
+	if got := s.pool.conns.Len(); got != n {
+		s.t.Errorf("%s %d connections wait, want %d", when, got, n)
 	}
 }
 
 // moved tells whether a DB has a connection that served another file before.
-func moved(d *DB) bool { return d.files.Moved() }
+func moved(d *DB) bool { return d.c.Files.Moved() }
 
 // verify looks at a file with a new connection.
-func (s *spares) verify(name string, rows int64) {
+func (s *poolRig) verify(name string, rows int64) {
 	s.t.Helper()
 	o := s.options(name)
-	o.Kind = nil
+	o.Pool = nil
 	d := openTest(s.t, o)
 	defer d.Close()
 	checkConsistent(s.t, d)
@@ -90,19 +97,18 @@ func (s *spares) verify(name string, rows int64) {
 	}
 }
 
-const spareTable = `CREATE TABLE t (id INTEGER PRIMARY KEY, x)`
+const pooledTable = `CREATE TABLE t (id INTEGER PRIMARY KEY, x)`
 
 // A room's connection goes to the next one with the same schema, and each of them has its own
 // content, epoch and numbers.
-func TestSpare(t *testing.T) {
-	s := newSpares(t)
+func TestPooled(t *testing.T) {
+	s := newPoolRig(t)
 	names := []string{"a", "b", "c"}
 	epochs := map[string]string{}
 	for _, name := range names {
-		s.make(name, spareTable)
+		s.make(name, pooledTable)
 	}
-	s.k.Close()
-	s.k.closed = false
+	s.empty()
 	for round := range 4 {
 		for i, name := range names {
 			d := s.open(name)
@@ -147,13 +153,12 @@ func TestSpare(t *testing.T) {
 
 // A connection does not go to a file with another schema, not even where SQLite's own count of
 // schema changes is the same.
-func TestSpareOfAnotherSchema(t *testing.T) {
-	s := newSpares(t)
-	s.make("a", spareTable)
+func TestPooledOfAnotherSchema(t *testing.T) {
+	s := newPoolRig(t)
+	s.make("a", pooledTable)
 	s.make("b", `CREATE TABLE u (y, z)`)
-	s.make("c", spareTable+`; CREATE INDEX i ON t (x)`)
-	s.k.Close()
-	s.k.closed = false
+	s.make("c", pooledTable+`; CREATE INDEX i ON t (x)`)
+	s.empty()
 	counts := map[string]int64{}
 	for _, name := range []string{"a", "b", "c", "b", "a"} {
 		d := s.open(name)
@@ -183,7 +188,7 @@ func TestSpareOfAnotherSchema(t *testing.T) {
 }
 
 // Nor to one whose schema needs several pages and differs in one of them, whichever that is.
-func TestSpareOfAnotherLargeSchema(t *testing.T) {
+func TestPooledOfAnotherLargeSchema(t *testing.T) {
 	const tables = 60
 	script := func(other int) string { // of which one table has another column
 		var b strings.Builder
@@ -197,7 +202,7 @@ func TestSpareOfAnotherLargeSchema(t *testing.T) {
 		return b.String()
 	}
 	for other := 0; other < tables; other += 12 {
-		s := newSpares(t)
+		s := newPoolRig(t)
 		s.make("a", script(-1))
 		s.close(s.open("a"))
 		alone := openTest(t, Options{Path: filepath.Join(s.dir, "b"), Namespace: "n", Room: "b", Log: s.log, Now: func() time.Time { return s.now }})
@@ -218,9 +223,9 @@ func TestSpareOfAnotherLargeSchema(t *testing.T) {
 
 // Nor to one whose settings are others, nor from a file with a virtual table, whose module may
 // remember something.
-func TestSpareNotForAll(t *testing.T) {
-	s := newSpares(t)
-	s.make("a", spareTable)
+func TestPooledNotForAll(t *testing.T) {
+	s := newPoolRig(t)
+	s.make("a", pooledTable)
 	s.want(1, "behind a")
 	o := s.options("a")
 	o.MaxBytes = 1 << 20
@@ -229,11 +234,10 @@ func TestSpareNotForAll(t *testing.T) {
 		t.Error("a connection with another limit")
 	}
 	s.close(d)
-	s.k.Close()
-	s.k.closed = false
+	s.empty()
 	s.make("words", `CREATE VIRTUAL TABLE words USING fts5 (text)`)
 	s.want(0, "behind a virtual table")
-	s.make("large", spareTable+`; CREATE TABLE wide (x CHECK (x <> '`+strings.Repeat("x", 5000)+`'))`)
+	s.make("large", pooledTable+`; CREATE TABLE wide (x CHECK (x <> '`+strings.Repeat("x", 5000)+`'))`)
 	s.want(0, "behind a schema that goes on in other pages")
 	d = s.open("a")
 	mustExec(t, d, `INSERT INTO t VALUES (1, 1)`)
@@ -248,51 +252,17 @@ func TestSpareNotForAll(t *testing.T) {
 	s.want(1, "at last")
 }
 
-// There are 32 of them at most, and those that nobody wants go, but for two.
-func TestSpareLimits(t *testing.T) {
-	s := newSpares(t)
-	var dbs []*DB
-	for i := range maxSpares + 3 {
-		d := s.open(fmt.Sprint("room", i))
-		mustExec(t, d, spareTable)
-		dbs = append(dbs, d)
-	}
-	for _, d := range dbs {
-		s.close(d)
-	}
-	s.want(maxSpares, "at most")
-	s.now = s.now.Add(spareTime - 1)
-	if !s.k.Tend(s.now) {
-		t.Error("there are no more of them, although it is not time yet")
-	}
-	s.want(maxSpares, "before their time")
-	s.close(s.open("room1"))
-	s.now = s.now.Add(1)
-	if s.k.Tend(s.now) {
-		t.Error("there are more of them than two")
-	}
-	s.want(fewSpares, "when nobody wants them")
-	d := s.open("room1")
-	if !moved(d) {
-		t.Error("the one that was used last is not there any more")
-	}
-	s.k.Close()
-	s.want(0, "at the end")
-	s.close(d)
-	s.want(0, "behind the end")
-}
-
 // A file that is open through a used connection is locked like any other.
-func TestSpareLocks(t *testing.T) {
-	s := newSpares(t)
-	s.make("a", spareTable)
-	s.make("b", spareTable)
+func TestPooledLocks(t *testing.T) {
+	s := newPoolRig(t)
+	s.make("a", pooledTable)
+	s.make("b", pooledTable)
 	d := s.open("a")
 	if !moved(d) {
 		t.Fatal("no used connection")
 	}
 	o := s.options("a")
-	o.Kind = nil
+	o.Pool = nil
 	_, err := Open(o)
 	wantError(t, err, ErrInUse)
 	s.close(d)
@@ -300,11 +270,11 @@ func TestSpareLocks(t *testing.T) {
 }
 
 // A room that moved in makes no WAL until it rests, and what it committed meanwhile is in the log.
-func TestSpareMakesItsWALLate(t *testing.T) {
+func TestPooledMakesItsWALLate(t *testing.T) {
 	for _, rest := range []bool{false, true} {
-		s := newSpares(t)
-		s.make("a", spareTable)
-		s.make("b", spareTable)
+		s := newPoolRig(t)
+		s.make("a", pooledTable)
+		s.make("b", pooledTable)
 		d := s.open("a")
 		there := func() bool {
 			_, err := os.Stat(filepath.Join(s.dir, "a-wal"))
@@ -318,7 +288,7 @@ func TestSpareMakesItsWALLate(t *testing.T) {
 			t.Error("a WAL before it rests")
 		}
 		if rest {
-			if d.Rest(); !there() {
+			if d.AfterCommit(); !there() {
 				t.Error("no WAL when it rests")
 			}
 		}
@@ -338,66 +308,66 @@ func TestSpareMakesItsWALLate(t *testing.T) {
 
 // A connection keeps its WAL from one room to the next, if it is not large, and what is in it is
 // nobody's then.
-func TestSpareKeepsItsWAL(t *testing.T) {
-	s := newSpares(t)
-	parked := func() []string {
-		names, err := HostFS().Names(s.k.wals)
+func TestPooledKeepsItsWAL(t *testing.T) {
+	s := newPoolRig(t)
+	kept := func() []string {
+		names, err := HostFS().Names(s.pool.conns.WALs)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return names
 	}
-	s.make("a", spareTable)
-	s.make("b", spareTable)
+	s.make("a", pooledTable)
+	s.make("b", pooledTable)
 	a, b := s.open("a"), s.open("b") // their first lives were in memory
 	for _, d := range []*DB{a, b} {
 		mustExec(t, d, "INSERT INTO t VALUES (2, 2)")
-		d.Rest()
+		d.AfterCommit()
 		s.close(d)
 	}
-	if n := len(parked()); n != 2 {
+	if n := len(kept()); n != 2 {
 		t.Fatalf("%d WALs are kept, want 2", n)
 	}
-	for _, name := range parked() {
-		if b, err := os.ReadFile(filepath.Join(s.k.wals, name)); err != nil || len(b) <= walHeaderSize || strings.Trim(string(b[:walHeaderSize]), "\x00") != "" {
+	for _, name := range kept() {
+		if b, err := os.ReadFile(filepath.Join(s.pool.conns.WALs, name)); err != nil || len(b) <= walHeaderSize || strings.Trim(string(b[:walHeaderSize]), "\x00") != "" {
 			t.Errorf("%s begins with %x, %v", name, b[:min(len(b), walHeaderSize)], err)
 		}
 	}
 	d := s.open("a")
 	mustExec(t, d, "INSERT INTO t VALUES (1, 1)")
-	if n := len(parked()); n != 2 {
+	if n := len(kept()); n != 2 {
 		t.Errorf("%d WALs while nothing is written, want 2", n)
 	}
-	d.Rest()
-	if n := len(parked()); n != 1 {
+	d.AfterCommit()
+	if n := len(kept()); n != 1 {
 		t.Errorf("%d WALs while a is in use, want 1", n)
 	}
 	s.close(d)
 	d = s.open("a")
 	d.Fence() // one that was not in use goes with its connection
-	if n := len(parked()); n != 1 {
+	if n := len(kept()); n != 1 {
 		t.Errorf("%d WALs behind a life that was fenced, want 1", n)
 	}
 	d = s.open("a")
-	mustExec(t, d, fmt.Sprintf("INSERT INTO t (x) VALUES (zeroblob(%d))", 2*maxParked))
+	mustExec(t, d, fmt.Sprintf("INSERT INTO t (x) VALUES (zeroblob(%d))", 2<<20))
 	s.close(d)
-	if n := len(parked()); n != 0 {
+	if n := len(kept()); n != 0 {
 		t.Errorf("%d WALs behind a large one, want none", n)
 	}
 	s.verify("a", 3)
 }
 
 // A disk on which the WAL cannot be made takes nothing from what was acknowledged.
-func TestSpareWithoutAWAL(t *testing.T) {
-	s := newSpares(t)
-	s.make("a", spareTable)
-	s.make("b", spareTable)
+func TestPooledWithoutAWAL(t *testing.T) {
+	s := newPoolRig(t)
+	s.make("a", pooledTable)
+	s.make("b", pooledTable)
 	d := s.open("a")
 	if err := os.Mkdir(filepath.Join(s.dir, "a-wal"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	mustExec(t, d, "INSERT INTO t VALUES (1, 1)")
-	d.Rest()
+	d.AfterCommit()
 	mustExec(t, d, "INSERT INTO t VALUES (2, 2)")
 	wantError(t, d.Checkpoint(), ErrIO)
 	wantError(t, d.Close())
@@ -411,17 +381,17 @@ func TestSpareWithoutAWAL(t *testing.T) {
 
 // Random rooms of a few schemas, whose connections go from one to the other, have what they
 // should at any time.
-func TestSpareRandom(t *testing.T) {
+func TestPooledRandom(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d (repeat with -seed)", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	s := newSpares(t)
+	s := newPoolRig(t)
 	scripts := []string{
-		spareTable, spareTable, spareTable + `; CREATE INDEX i ON t (x)`, `CREATE TABLE u (id); ` + spareTable,
-		spareTable + `; CREATE TRIGGER g AFTER INSERT ON t BEGIN UPDATE t SET x = new.x || '!' WHERE id = new.id; END`,
+		pooledTable, pooledTable, pooledTable + `; CREATE INDEX i ON t (x)`, `CREATE TABLE u (id); ` + pooledTable,
+		pooledTable + `; CREATE TRIGGER g AFTER INSERT ON t BEGIN UPDATE t SET x = new.x || '!' WHERE id = new.id; END`,
 	}
 	content := make([]map[int64]string, 12)
 	dbs := make([]*DB, len(content))
@@ -469,7 +439,7 @@ func TestSpareRandom(t *testing.T) {
 			mustExec(t, d, fmt.Sprintf("CREATE TABLE extra%d (x)", ddl))
 			ddl++
 		case n < 12:
-			d.Rest()
+			d.AfterCommit()
 		case n < 13:
 			if err := d.Checkpoint(); err != nil {
 				t.Fatal(err)
@@ -498,12 +468,12 @@ func TestSpareRandom(t *testing.T) {
 
 // Over power cuts at every operation of the disk, rooms that take over each other's connections
 // lose nothing that was acknowledged.
-func TestPowerCutSpare(t *testing.T) {
+func TestPowerCutPooled(t *testing.T) {
 	stride := 12 / shorter(12, 1)
 	for after := 1; ; after += stride {
 		cut := false
 		for seed := range uint64(2) {
-			cut = cutSpare(t, after, seed) || cut
+			cut = cutPooled(t, after, seed) || cut
 		}
 		if !cut {
 			if after < 20 {
@@ -514,10 +484,10 @@ func TestPowerCutSpare(t *testing.T) {
 	}
 }
 
-// cutSpare has the power go after some operations, and tells whether it went before the end.
-func cutSpare(t *testing.T, after int, seed uint64) (cut bool) {
+// cutPooled has the power go after some operations, and tells whether it went before the end.
+func cutPooled(t *testing.T, after int, seed uint64) (cut bool) {
 	disk := faultdisk.New(uint64(after)<<8+seed, faultdisk.PowersafeOverwrite)
-	name := fmt.Sprintf("spare-%d-%d", after, seed)
+	name := fmt.Sprintf("pooled-%d-%d", after, seed)
 	unregister, err := disk.Register(name)
 	if err != nil {
 		t.Fatal(err)
@@ -533,16 +503,17 @@ func cutSpare(t *testing.T, after int, seed uint64) (cut bool) {
 		if err != nil {
 			return err
 		}
-		var k Kind
-		defer k.Close()
+		var o PoolOptions
 		if (uint64(after)+seed)%4 != 0 {
-			if err := ClearWALs(disk.FS(name), "/wals"); err != nil {
+			o.WALs = "/wals"
+			if err := ClearWALs(disk.FS(name), o.WALs); err != nil {
 				return errors.Join(err, log.Close())
 			}
-			k.KeepWALs("/wals")
 		}
+		p := NewPool(o)
+		defer p.Close()
 		err = do(func(room string) (*DB, error) {
-			return Open(Options{Path: "/" + room + "/file", Namespace: "n", Room: room, FS: disk.FS(name), Log: log, Kind: &k})
+			return Open(Options{Path: "/" + room + "/file", Namespace: "n", Room: room, FS: disk.FS(name), Log: log, Pool: p})
 		})
 		return errors.Join(err, log.Close())
 	}
@@ -556,7 +527,7 @@ func cutSpare(t *testing.T, after int, seed uint64) (cut bool) {
 	}
 	if err := life(func(open func(string) (*DB, error)) error {
 		for _, room := range rooms {
-			if _, err := visit(open, room, func(d *DB) error { _, err := d.Exec(spareTable); return err }); err != nil {
+			if _, err := visit(open, room, func(d *DB) error { _, err := d.Exec(pooledTable); return err }); err != nil {
 				return err
 			}
 		}
@@ -578,7 +549,7 @@ func cutSpare(t *testing.T, after int, seed uint64) (cut bool) {
 						}
 						acknowledged[room] += int64(rows)
 						if i == 0 {
-							d.Rest()
+							d.AfterCommit()
 						}
 					}
 					return nil
@@ -622,4 +593,91 @@ func cutSpare(t *testing.T, after int, seed uint64) (cut bool) {
 		t.Fatalf("cut after %d, seed %d: %v", after, seed, err)
 	}
 	return err != nil
+}
+
+// inBackground collects what a nursery's Pool would do in the background.
+func (n *nursery) inBackground() *[]func() {
+	work := new([]func())
+	n.pool.conns.Background = func(f func()) { *work = append(*work, f) }
+	return work
+}
+
+// Where rooms begin and none sleeps, connections are prepared for those that come next, with the
+// statements that the kind uses, and no more of them than are wanted.
+func TestWarm(t *testing.T) {
+	n := newNursery(t)
+	work := n.inBackground()
+	a := n.born("a") // takes the only connection
+	if got := n.pool.conns.Len(); got != 0 {
+		t.Fatalf("%d connections wait", got)
+	}
+	if a.AfterCommit(); len(*work) != 0 {
+		t.Error("connections are prepared before a room has used anything")
+	}
+	const mine = `SELECT count(*) FROM todos WHERE text = ?`
+	add(t, a, 1, "x")
+	query(t, a, mine, "x")
+	if a.AfterCommit(); len(*work) != 1 {
+		t.Fatal("nothing to do")
+	}
+	b := n.born("b") // while it is under way
+	add(t, b, 1, "x")
+	if b.AfterCommit(); len(*work) != 1 {
+		t.Error("the same work twice")
+	}
+	(*work)[0]()
+	if got := n.pool.conns.Len(); got != pool.Idle {
+		t.Errorf("%d connections wait, want %d", got, pool.Idle)
+	}
+	c := n.born("c")
+	if a.AfterCommit(); len(*work) != 1 {
+		t.Error("a DB does it twice")
+	}
+	if got := n.pool.conns.Len(); got != pool.Idle-1 {
+		t.Errorf("%d connections wait, want %d", got, pool.Idle-1)
+	}
+	for _, sql := range []string{mine} {
+		if s := c.caches[handler].Get(sql); s == nil {
+			t.Errorf("%s is not compiled", sql)
+		} else {
+			s.Release()
+		}
+	}
+	if c.tx.commit.statement == nil {
+		t.Error("COMMIT is not compiled")
+	}
+	add(t, c, 2, "y")
+	if got := query(t, c, mine, "x")[0][0]; got != int64(0) {
+		t.Errorf("c has %v rows of a", got)
+	}
+	if got := query(t, c, mine, "y")[0][0]; got != int64(1) || c.Seq() != 1 {
+		t.Errorf("c has %v rows of its own at %d", got, c.Seq())
+	}
+	for name, d := range map[string]*DB{"a": a, "b": b, "c": c} {
+		checkConsistent(t, d)
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		checkConsistent(t, n.open(name))
+	}
+}
+
+// Work that comes to its end after the Pool's leaves nothing.
+func TestWarmAfterTheEnd(t *testing.T) {
+	n := newNursery(t)
+	work := n.inBackground()
+	d := n.born("a")
+	add(t, d, 1, "x")
+	d.AfterCommit()
+	d.Fence()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		n.pool.Close() // waits for the work
+	}()
+	(*work)[0]()
+	<-closed
+	if got := n.pool.conns.Len(); got != 0 {
+		t.Errorf("%d connections wait", got)
+	}
 }

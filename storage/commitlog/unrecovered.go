@@ -1,8 +1,8 @@
 package commitlog
 
-// What crashed generations have left for their rooms, until every one of them has it. Segments
-// of such generations stay till then; so it is looked for again as soon as the room that was
-// found waiting does not wait any more.
+// Unrecovered rooms: those that have entries of crashed generations and have not released them since. The segments of
+// these generations stay as long as there is one. So when the room that was found first has recovered, the log looks
+// for the next one.
 
 import (
 	"encoding/hex"
@@ -13,21 +13,21 @@ import (
 	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
-// recovery says how far the rooms have come. It is protected by Log.mu.
+// recovery says which rooms have recovered. Log.mu protects it.
 type recovery struct {
 	crashRange
-	recoveredNames map[string]struct{}      // by Identity.Name: rooms that have what they need
-	recoveredKeys  map[segment.Key]struct{} // of them, where they are known: no record has to be read for their names
+	recoveredNames map[string]struct{}      // by Identity.Name: rooms that have recovered
+	recoveredKeys  map[segment.Key]struct{} // their keys, as far as known: no record has to be read for the names
 
 	nameless map[segment.Key]uint64 // rooms whose names cannot be read, and their newest numbers
 
-	next       cursor // the rooms before it have what they need, or are nameless
-	nextName   string // the room there, that has not; "": not looked for yet
-	incomplete bool   // something could not be read: it is tried again with the next segment
-	searching  bool   // somebody looks
+	next       cursor // the rooms before it have recovered, or are nameless
+	nextName   string // Identity.Name of the unrecovered room there; "": not looked for yet
+	incomplete bool   // something could not be read: it is tried again after the next rotation
+	searching  bool   // a goroutine is in checkRecovered
 }
 
-// crashRange are segments of crashed generations whose rooms may not have what they hold.
+// crashRange is the segments of crashed generations that may have entries of unrecovered rooms.
 type crashRange struct {
 	generation    uint64 // the newest that crashed; 0: none
 	from, through uint64 // segments
@@ -43,13 +43,13 @@ func (s crashRange) has(number uint64) bool {
 	return s.generation != 0 && number >= s.from && number <= s.through
 }
 
-// reset forgets all rooms.
+// reset begins again with a range, and no room recovered.
 func (r *recovery) reset(s crashRange) {
 	*r = recovery{crashRange: s, searching: r.searching, recoveredNames: make(map[string]struct{}), recoveredKeys: make(map[segment.Key]struct{}), nameless: make(map[segment.Key]uint64)}
 }
 
-// markRecovered notes that a room has what it needs, and tells whether to look for the next one that
-// has not. k is of the epoch that it has, if that is known.
+// markRecovered notes that a room has recovered, and reports whether to look for the next unrecovered one. k is the
+// key of the room in its epoch, if that is known.
 func (r *recovery) markRecovered(name string, k *segment.Key) (look bool) {
 	if r.generation == 0 {
 		return false
@@ -61,7 +61,7 @@ func (r *recovery) markRecovered(name string, k *segment.Key) (look bool) {
 	return !r.searching && !r.incomplete && (r.nextName == "" || r.nextName == name)
 }
 
-// isRecovered tells whether a room has what it needs, by its key if that is enough.
+// isRecovered reports whether a room has recovered: by its key, and by its name if who is not nil.
 func (l *Log) isRecovered(k segment.Key, who *segment.Identity) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,11 +74,10 @@ func (l *Log) isRecovered(k segment.Key, who *segment.Identity) bool {
 	return done
 }
 
-// Unrecovered gives the rooms that have entries of crashed generations and were not opened
-// and released since: for range it. One that does not exist any more is settled by Forget, or by
-// opening it with any epoch and Release(math.MaxUint64). When there is none left the segments can
-// go and Crashed is 0. It reads indexes and the rooms' first records; what cannot be read is left
-// out and logged, see Unlisted.
+// Unrecovered iterates over the unrecovered rooms: for range l.Unrecovered. A room that no longer exists is recovered
+// with Forget, or by opening it in any epoch and Release(math.MaxUint64). When no unrecovered room is left, the
+// segments may be deleted, and Crashed returns 0. Unrecovered reads indexes and the rooms' first records. What cannot
+// be read is left out and logged; see Unlisted.
 func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	seen, going := make(map[string]struct{}), true
 	l.eachUnrecovered(func(_ cursor, who segment.Identity) bool {
@@ -93,8 +92,8 @@ func (l *Log) Unrecovered(yield func(namespace, room string) bool) {
 	}
 }
 
-// checkRecovered settles the crash if every room has what it needs. It looks from the room on
-// that was found waiting before to the next that has not.
+// checkRecovered ends the recovery if every room has recovered. It goes on from the unrecovered room that was found
+// last.
 func (l *Log) checkRecovered() {
 	l.mu.Lock()
 	s := l.recovery.crashRange
@@ -120,7 +119,7 @@ func (l *Log) checkRecovered() {
 	if !all || !complete {
 		return
 	}
-	for k, last := range l.recovery.nameless { // they are refused by their keys, if anybody asks for them
+	for k, last := range l.recovery.nameless { // from now on such a room is refused by its key
 		if _, done := l.recovery.recoveredKeys[k]; done {
 			continue
 		}
@@ -130,10 +129,9 @@ func (l *Log) checkRecovered() {
 	l.recovery.reset(crashRange{})
 }
 
-// eachUnrecovered calls do for rooms of crashed generations that have not what they need, until it
-// returns false; one of several epochs or segments may come several times. at is where to begin
-// another time: no further than what could not be read. Rooms whose names are damaged are noted. It
-// tells whether all that it came to could be read.
+// eachUnrecovered calls do for the unrecovered rooms until do returns false. A room of several epochs or segments may
+// come several times. at is where a later walk may begin: not after anything that could not be read. The nameless
+// rooms are noted. complete reports whether all could be read.
 func (l *Log) eachUnrecovered(do func(at cursor, who segment.Identity) bool) (complete bool) {
 	l.mu.Lock()
 	s, segments := l.recovery.crashRange, l.segments
@@ -161,8 +159,8 @@ func (l *Log) eachUnrecovered(do func(at cursor, who segment.Identity) bool) (co
 	return w.failedAt == nil
 }
 
-// logUnlisted tells the operator why rooms to recover cannot be listed: of each segment once, and again only if it
-// has become another reason, because they are looked for every few seconds.
+// logUnlisted logs why rooms to recover cannot be listed. They are listed every few seconds, so it logs a reason once
+// for each segment until it changes.
 func (l *Log) logUnlisted(g *logSegment, err error) {
 	l.mu.Lock()
 	before := l.unlisted[g.Number]
@@ -177,14 +175,14 @@ func (l *Log) logUnlisted(g *logSegment, err error) {
 	}
 }
 
-// Unlisted returns why Unrecovered has left rooms out: for each file of the log that could not be read, the last reason.
+// Unlisted returns why Unrecovered has left rooms out: the last reason of each segment that could not be read.
 func (l *Log) Unlisted() []error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Collect(maps.Values(l.unlisted))
 }
 
-// unrecoveredWalk is one run of waiting.
+// unrecoveredWalk is the state of eachUnrecovered.
 type unrecoveredWalk struct {
 	l        *Log
 	fn       func(at cursor, who segment.Identity) bool
@@ -236,10 +234,9 @@ func (w *unrecoveredWalk) walkSegment(g *logSegment) (more bool, err error) {
 	})
 }
 
-// Epochs are the epochs of which the log holds entries of a room that were not released: by
-// somebody who has it open or has closed it, or in a generation that crashed and of which the room
-// was not recovered. They are sorted. It reads the names of all rooms of such generations. With an
-// error, which is ErrIO, ErrCorrupt or ErrLost, others may be missing.
+// Epochs returns the epochs, sorted, in which a room may have unreleased entries: those in which it is open or
+// pinned, and those in which a crashed generation has left entries of an unrecovered room. It reads the names of all
+// rooms of such generations. After an error, which is ErrIO, ErrCorrupt or ErrLost, epochs may be missing.
 func (l *Log) Epochs(namespace, room string) ([]string, error) {
 	name := segment.Identify(namespace, room, "").Name
 	l.mu.Lock()
@@ -267,7 +264,7 @@ func (l *Log) Epochs(namespace, room string) ([]string, error) {
 	return slices.Compact(epochs), failed
 }
 
-// addEpochs adds a room's epochs that a segment has.
+// addEpochs adds the epochs of a room in a segment.
 func (l *Log) addEpochs(g *logSegment, name string, epochs *[]string) error {
 	f, err := l.openSegment(g.Number)
 	if f == nil || err != nil {
@@ -283,4 +280,52 @@ func (l *Log) addEpochs(g *logSegment, name string, epochs *[]string) error {
 		return true, err
 	})
 	return err
+}
+
+// Candidates returns where the log may have entries of a room whose epoch is not known. Its key is a hash of the
+// epoch too, so the log cannot find it by its name. epoch is the epoch of its newest pin, "" if it has none. from and
+// to are the oldest and the newest generation that may have left it entries when they crashed; 0, 0: none. ErrLost: a
+// segment of these generations is lost or has a hole.
+func (l *Log) Candidates(namespace, room string) (epoch string, from, to uint64, err error) {
+	name := segment.Identify(namespace, room, "").Name
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if pins := l.pins[name]; len(pins) > 0 {
+		epoch = pins[len(pins)-1].id.Epoch
+	}
+	if _, done := l.recovery.recoveredNames[name]; done {
+		return epoch, 0, 0, nil
+	}
+	for _, g := range l.segments {
+		switch {
+		case !l.recovery.has(g.Number):
+			continue
+		case g.lost(), g.holeEnd() > 0:
+			return "", 0, 0, g.lostError()
+		case to == 0:
+			from, to = g.generation, l.recovery.generation
+		}
+	}
+	return epoch, from, to, nil
+}
+
+// Forget releases all entries of a room that is not open, in all epochs: its file was replaced, and nobody will replay
+// them. They stay for Options.History. Forget does nothing to a room that is open.
+func (l *Log) Forget(namespace, room string) {
+	name := segment.Identify(namespace, room, "").Name
+	l.mu.Lock()
+	look := l.forgetRoom(name)
+	l.mu.Unlock()
+	l.maybeShrink(look)
+}
+
+// forgetRoom reports whether to look for the next unrecovered room. mu is held.
+func (l *Log) forgetRoom(name string) (look bool) {
+	for _, r := range l.rooms {
+		if r.id.Name == name {
+			return false
+		}
+	}
+	l.dropPins(name)
+	return l.recovery.markRecovered(name, nil)
 }

@@ -1,6 +1,6 @@
 package segment
 
-// A room's records in one segment: its names, and its entries from the oldest to the newest or back.
+// A room's records in one segment: its names, and its entries forwards and backwards.
 
 import (
 	"errors"
@@ -8,22 +8,22 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// Reader reads rooms' records in a segment, through a buffer that is its own. A flipped bit is read as it was
-// written. Its errors are ErrCorrupt and ErrIO.
+// Reader reads the records of rooms in a segment, through a buffer of its own. A flipped bit is repaired. The errors
+// are ErrCorrupt and ErrIO.
 type Reader struct{ reader }
 
-// Reader returns a reader for the names and runs of rooms: it reads little at once.
+// Reader returns a Reader for names and runs. It reads small pieces.
 func (s *File) Reader(f vfs.File) *Reader {
 	return &Reader{reader{f: f, number: s.Number, salt: s.Salt, window: recordHeader + typicalNames}}
 }
 
-// Reset makes r, which may be new, a reader for the entries of a run in a file. Its buffer stays. noticed, which may
-// be nil, is told of flipped bits of entries: of which segment, and the offset.
-func (r *Reader) Reset(f vfs.File, s *File, noticed func(number uint64, at int64)) {
-	*r = Reader{reader{f: f, number: s.Number, salt: s.Salt, buf: r.buf[:0], onFlip: noticed}}
+// Reset makes r, which may be new, a reader for the entries of a run in a file. Its buffer stays. onFlip, which may
+// be nil, is called for each flipped bit of an entry, with the number of the segment and the offset.
+func (r *Reader) Reset(f vfs.File, s *File, onFlip func(number uint64, at int64)) {
+	*r = Reader{reader{f: f, number: s.Number, salt: s.Salt, buf: r.buf[:0], onFlip: onFlip}}
 }
 
-// Root returns who the room is that has this place in the segment.
+// Root returns the identity of the room at a place.
 func (r *Reader) Root(p *Place) (Identity, error) {
 	root, err := r.readHeader(int64(p.Root), p.Key, forwards)
 	if err != nil {
@@ -35,7 +35,7 @@ func (r *Reader) Root(p *Place) (Identity, error) {
 	return r.Names(int64(p.Root), &root)
 }
 
-// Names returns who the room is, by the names in a record with FlagNames at an offset. They are their own checksum: the
+// Names returns the identity in a record with FlagNames at an offset. The names are their own checksum, because the
 // key is a hash of them.
 func (r *Reader) Names(at int64, rec *Record) (Identity, error) {
 	b, err := r.bytes(at+recordHeader, int(rec.namesLength), forwards)
@@ -55,9 +55,9 @@ func (r *Reader) Names(at int64, rec *Record) (Identity, error) {
 	return who, nil
 }
 
-// FindRunStart finds out which of a room's entries in the segment follow each other up to its newest one, whose place p
-// is, and puts the first one's number into p.First. If there are others before it, which are damaged, failed says so and
-// Replay and Backward know of it.
+// FindRunStart sets p.First: the number of the first of the room's entries in the segment that follow each other up
+// to the newest one, at p. failed says that there are entries before it, which are damaged; Replay and Backward then
+// know of them.
 func (r *Reader) FindRunStart(p *Place) (failed, err error) {
 	root, err := r.readHeader(int64(p.Root), p.Key, forwards)
 	if err == nil {
@@ -87,9 +87,9 @@ func (r *Reader) FindRunStart(p *Place) (failed, err error) {
 	}
 }
 
-// Replay calls fn for the entries of a run above after, the oldest first. What fn is given is valid until it returns.
-// chain is the checksum of the entry before, 0 if it was not read; what is returned is that of the last one. An
-// error of fn ends it and is returned. ErrCorrupt: an entry is not what was appended. ErrIO.
+// Replay calls fn for the entries of a run above after, the oldest first. The arguments of fn are valid until it
+// returns. chain is the checksum of the entry before them, 0 if it was not read; Replay returns that of the last one.
+// An error of fn ends Replay, and is returned. ErrCorrupt: an entry is not what was appended. ErrIO.
 func (r *Reader) Replay(p *Place, after uint64, chain uint32, fn func(rec *Record, payload []byte) error) (uint32, error) {
 	wanted := max(after+1, p.First)
 	places, err := r.offsets(p, wanted)
@@ -114,7 +114,7 @@ func (r *Reader) Replay(p *Place, after uint64, chain uint32, fn func(rec *Recor
 	return chain, nil
 }
 
-// offsets are where the run's records from number from on are, the newest first.
+// offsets returns the offsets of the run's records from a number on, the newest first.
 func (r *Reader) offsets(p *Place, from uint64) ([]uint32, error) {
 	var places []uint32
 	at := p.At
@@ -136,8 +136,9 @@ func (r *Reader) offsets(p *Place, from uint64) ([]uint32, error) {
 	}
 }
 
-// Backward calls fn for the entries of a run, the newest first, until it wants no more. What fn is given is
-// valid until it returns. chain is what the checksum of the room's entry before them should be. Errors as of Replay.
+// Backward calls fn for the entries of a run, the newest first, until fn returns false. The arguments of fn are valid
+// until it returns. chain is the checksum that the room's entry before the run should have. The errors are those of
+// Replay.
 func (r *Reader) Backward(p *Place, fn func(rec *Record, payload []byte) (bool, error)) (chain uint32, more bool, err error) {
 	at, chain := p.At, p.CRC
 	var rec Record // one for all of them, because fn makes it escape

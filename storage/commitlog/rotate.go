@@ -1,8 +1,7 @@
 package commitlog
 
-// From one segment to the next: when one is full, when a sync of it has failed, and when all
-// that it holds was released; and what becomes of the old ones. All of it is done by whoever
-// leads, in steps of which each can fail and be done again.
+// Rotation: the active segment is sealed, the next one is begun, and obsolete segments are deleted. The leader does
+// all of this, in steps of which each may fail and be repeated.
 
 import (
 	"maps"
@@ -13,7 +12,7 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// replaceFailed leaves a segment that cannot be written any more. ErrIO or ErrFull: it still cannot.
+// replaceFailed replaces an active segment that can no longer be written. ErrIO or ErrFull: that did not succeed.
 func (l *Log) replaceFailed() error {
 	l.mu.Lock()
 	failed := !l.closed && (l.active.failed || l.active.sealed)
@@ -29,7 +28,7 @@ func (l *Log) replaceFailed() error {
 	})
 }
 
-// rotate leaves the active segment and begins the next.
+// rotate seals the active segment and begins the next.
 func (l *Log) rotate() error {
 	if err := l.sealActive(); err != nil {
 		return err
@@ -58,7 +57,7 @@ func (l *Log) rotate() error {
 	return nil
 }
 
-// sealActive makes the active segment one that is done.
+// sealActive seals the active segment.
 func (l *Log) sealActive() error {
 	a := l.active
 	if a.sealed {
@@ -70,14 +69,14 @@ func (l *Log) sealActive() error {
 	footer, filter := a.index.Footer(a.Salt)
 	size := a.end + int64(len(footer))
 	_, err := a.file.WriteAt(footer, a.end)
-	if err == nil && a.allocated-size > maxSealedZeros { // to free a few would take long and gain little
+	if err == nil && a.allocated-size > maxSealedZeros { // to free a few takes long and gains little
 		err = a.file.Truncate(size)
 	}
 	if err != nil {
 		a.allocated = a.end
 		return failure("sealing "+segment.Name(a.Number), err)
 	}
-	if err := l.syncActive(); err != nil {
+	if err := l.syncActive(a.end); err != nil {
 		return err
 	}
 	a.close()
@@ -85,7 +84,7 @@ func (l *Log) sealActive() error {
 	return nil
 }
 
-// markSealed notes that a segment is done, with the index of all of it at an offset.
+// markSealed notes that a segment is sealed. at is the offset of the index of the whole segment.
 func (l *Log) markSealed(a *active, at, size int64, filter segment.Filter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,8 +97,8 @@ func (l *Log) markSealed(a *active, at, size int64, filter segment.Filter) {
 	a.sealed, a.failed = true, false
 }
 
-// rewriteActive puts the acknowledged part of a segment, read and checked again, into a fresh file
-// in its place: after a failed sync nothing is known of the old one.
+// rewriteActive reads the acknowledged part of a segment, checks it, and writes it into a new file in its place:
+// after a failed sync the content of the old file is unknown.
 func (l *Log) rewriteActive(a *active) error {
 	name := segment.Name(a.Number)
 	f, err := l.o.FS.Open(l.path(a.Number), os.O_RDONLY)
@@ -128,7 +127,7 @@ func (l *Log) rewriteActive(a *active) error {
 		_, err := to.WriteAt(footer, a.end)
 		return err
 	}); err != nil {
-		return failure("writing "+name+" anew", err)
+		return failure("rewriting "+name, err)
 	}
 	a.close()
 	if err := l.o.FS.Rename(temp, l.path(a.Number)); err != nil {
@@ -141,17 +140,17 @@ func (l *Log) rewriteActive(a *active) error {
 	l.mu.Lock()
 	l.stats.Rewritten++
 	l.mu.Unlock()
-	l.o.Logger.Info("commit log: a segment was written anew after a failed sync", "file", name)
+	l.o.Logger.Info("commit log: a segment was rewritten after a failed sync", "file", name)
 	return nil
 }
 
-// dropUnsynced forgets the entries of a Relaxed log that a failed sync has lost. Their rooms may
-// be ahead of the log then: they go on with any number.
+// dropUnsynced drops the entries of a Relaxed log that a failed sync has lost. The files of their rooms may have
+// them, so these rooms may go on with any number.
 func (l *Log) dropUnsynced(a *active, s *segment.Scan) {
 	l.o.Logger.Error("commit log: entries that were not synced yet are lost", "file", segment.Name(a.Number), "bytes", a.end-s.End)
 	l.mu.Lock()
 	a.end, a.chain = s.End, s.Chain
-	gone := make(map[segment.Key]segment.Place) // rooms of which the segment has nothing any more, and what it had
+	gone := make(map[segment.Key]segment.Place) // what the segment had of rooms of which it has nothing now
 	for k, p := range a.index.Of {
 		if int64(p.At) < s.End {
 			continue
@@ -187,7 +186,7 @@ func (l *Log) dropUnsynced(a *active, s *segment.Scan) {
 	}
 }
 
-// truncateSpans leaves of what the room has not released in a segment no more than the segment has. mu is held.
+// truncateSpans removes from the room's span in a segment what the segment no longer has. mu is held.
 func (r *Room) truncateSpans(in *logSegment) {
 	newest := len(r.spans) - 1
 	switch {
@@ -200,7 +199,7 @@ func (r *Room) truncateSpans(in *logSegment) {
 	}
 }
 
-// truncatePins is shorten for rooms that are closed. mu is held.
+// truncatePins does for closed rooms what truncateSpans does for open ones. mu is held.
 func (l *Log) truncatePins(a *active, gone map[segment.Key]segment.Place) {
 	for name, pins := range l.pins {
 		var left []pin
@@ -221,13 +220,12 @@ func (l *Log) truncatePins(a *active, gone map[segment.Key]segment.Place) {
 	}
 }
 
-// nextCurrent makes the content of CURRENT: the segments that are done and the active one, 0 for
-// none. Those that nobody needs any more are left out and returned too. mu is held, or nobody
-// else has the log yet.
+// nextCurrent returns a CURRENT that names the given sealed segments and the active one, 0 for none. It leaves out
+// the obsolete segments, and returns them. mu is held, or nobody else has the log yet.
 func (l *Log) nextCurrent(segments []*logSegment, active uint64) (c *current, obsolete []*logSegment) {
 	now, n := l.now(), 0
 	most := len(segments)
-	if active == 0 { // one stays: it says which log this is, and which generation
+	if active == 0 { // one stays, because its header tells the log and the generation
 		most--
 	}
 	for n < most && l.isObsolete(segments[n], now) {
@@ -258,16 +256,16 @@ func (l *Log) nextCurrent(segments []*logSegment, active uint64) (c *current, ob
 	return c, obsolete
 }
 
-// now is the time by which segments age. mu is held, or nobody else has the log yet.
+// now returns the time by which segments age. mu is held, or nobody else has the log yet.
 func (l *Log) now() int64 { return l.clock.read(l.o.Now()) }
 
-// isObsolete tells whether a segment may be deleted once those before it are. mu is held.
+// isObsolete reports whether a segment may be deleted once those before it are. mu is held.
 func (l *Log) isObsolete(s *logSegment, now int64) bool {
 	return s.pins == 0 && !l.recovery.has(s.Number) && (s.indexedRooms() == 0 || now-s.sealedAt >= l.o.History.Milliseconds())
 }
 
-// removeObsolete deletes files that CURRENT does not name any more. One that cannot be deleted is
-// deleted by the next Open.
+// removeObsolete deletes segments that CURRENT no longer names. The next Open deletes those that cannot be deleted
+// now.
 func (l *Log) removeObsolete(obsolete []*logSegment) {
 	l.mu.Lock()
 	for _, s := range obsolete {
@@ -276,14 +274,13 @@ func (l *Log) removeObsolete(obsolete []*logSegment) {
 	l.mu.Unlock()
 	for _, s := range obsolete {
 		if err := l.removeIfThere(l.path(s.Number)); err != nil {
-			l.o.Logger.Warn("commit log: segments that are not needed any more stay", "file", segment.Name(s.Number), "error", err)
-			return // what stays has no holes: none is missed if CURRENT has to be made again
+			l.o.Logger.Warn("commit log: an obsolete segment cannot be removed", "file", segment.Name(s.Number), "error", err)
+			return // the numbers must have no gap, or a segment counts as lost if CURRENT has to be made again
 		}
 	}
 }
 
-// maybeShrink looks for rooms that still wait after a crash, if somebody has seen that it is time,
-// and then deletes what is not needed any more.
+// maybeShrink deletes obsolete segments, if there are any. If look, it first looks for the next unrecovered room.
 func (l *Log) maybeShrink(look bool) {
 	if look {
 		l.checkRecovered()
@@ -293,12 +290,12 @@ func (l *Log) maybeShrink(look bool) {
 	l.mu.Unlock()
 	if sweep {
 		if err := l.exclusively(l.shrink); err != nil {
-			l.o.Logger.Warn("commit log: old segments stay", "error", err)
+			l.o.Logger.Warn("commit log: obsolete segments cannot be removed", "error", err)
 		}
 	}
 }
 
-// canShrink tells whether there is something to delete. mu is held.
+// canShrink reports whether there is an obsolete segment. mu is held.
 func (l *Log) canShrink() bool {
 	now := l.now()
 	if now < l.retryAfter {
@@ -307,12 +304,12 @@ func (l *Log) canShrink() bool {
 	return l.activeIsObsolete() || len(l.segments) > 0 && l.isObsolete(l.segments[0], now)
 }
 
-// activeIsObsolete tells whether the active segment can be left for an empty one. mu is held.
+// activeIsObsolete reports whether a new, empty segment can replace the active one. mu is held.
 func (l *Log) activeIsObsolete() bool {
 	return l.active.pins == 0 && l.o.History == 0 && l.active.end > shrinkAbove
 }
 
-// shrink deletes what is not needed any more. It is a turn.
+// shrink deletes obsolete segments. It runs exclusively.
 func (l *Log) shrink() error {
 	l.mu.Lock()
 	wanted, rotate := !l.closed && l.canShrink(), l.activeIsObsolete() || l.active.failed || l.active.sealed
@@ -340,8 +337,8 @@ func (l *Log) shrink() error {
 	return err
 }
 
-// findBacklog chooses the rooms that are to checkpoint, if the log is too long: those that
-// hold more than half of what it may be. mu is held.
+// findBacklog chooses the rooms to call RequestCheckpoint for if the log is too long: those that keep more than half
+// of Options.MaxUnreleased. mu is held.
 func (l *Log) findBacklog() {
 	if l.o.RequestCheckpoint == nil || l.unreleasedBytes() <= l.o.MaxUnreleased {
 		return
@@ -369,8 +366,8 @@ func (l *Log) findBacklog() {
 	l.backlog = slices.CompactFunc(l.backlog, func(a, b segment.Identity) bool { return a.Name == b.Name })
 }
 
-// unreleasedBytes is how many bytes there are from the oldest unreleased entry's segment on, but
-// for those that wait for a recovery. mu is held.
+// unreleasedBytes returns the size of the segments from the oldest unreleased entry on. Segments that are kept only
+// for unrecovered rooms do not count. mu is held.
 func (l *Log) unreleasedBytes() (bytes int64) {
 	for i, s := range l.segments {
 		if s.pins > 0 {

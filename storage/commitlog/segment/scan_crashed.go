@@ -1,6 +1,6 @@
 package segment
 
-// Scans of a segment that nobody has sealed, or of which it is not known whether somebody has.
+// Scans of a segment that is not sealed, or of which it is not known whether it is.
 
 import (
 	"encoding/binary"
@@ -9,9 +9,9 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// ScanLast reads what a crash has left of a segment: from its newest whole index on, to which a hint leads; if it
-// has none, or none that can be used, from the first record on. indexes are those that it has up to there. begin is
-// what lies before the first record. ErrIO, ErrCorrupt.
+// ScanLast reads the end of a segment that a crash has left: from the newest whole index on that a hint leads to, or,
+// without such an index, from the first record on. indexes are the segment's indexes up to there. preamble is what
+// precedes the first record. ErrIO, ErrCorrupt.
 func (s *File) ScanLast(f vfs.File, preamble []byte) (found *Scan, indexes []Index, err error) {
 	offsets := hints(preamble, s.Salt)
 	if found, indexes, err = s.prepareLast(f, offsets); err != nil {
@@ -23,7 +23,7 @@ func (s *File) ScanLast(f vfs.File, preamble []byte) (found *Scan, indexes []Ind
 	return found, indexes, found.DropIndexHoles(offsets...)
 }
 
-// prepareLast prepares ScanLast.
+// prepareLast returns the scan of ScanLast before it has begun.
 func (s *File) prepareLast(f vfs.File, offsets []uint32) (*Scan, []Index, error) {
 	r := reader{f: f, number: s.Number, salt: s.Salt}
 	for _, at := range slices.Backward(slices.Sorted(slices.Values(offsets))) {
@@ -43,9 +43,8 @@ func (s *File) prepareLast(f vfs.File, offsets []uint32) (*Scan, []Index, error)
 	return newScan(r, scanStart{Start, s.Salt}, Start, s.Size), nil, nil
 }
 
-// indexesUpTo finds the index whose record is at an offset and those before it, of which it
-// reads the headers; none if one of them is not what it should be. chain is what the
-// checksum of the record before the newest should be.
+// indexesUpTo returns the index whose record is at an offset, and those before it, by the headers of their records;
+// none if one of the headers is not good. chain is the checksum that the record before the newest index should have.
 func (s *File) indexesUpTo(f vfs.File, at uint32) (indexes []Index, chain uint32) {
 	newest := at
 	h := make([]byte, recordHeader)
@@ -67,10 +66,9 @@ func (s *File) indexesUpTo(f vfs.File, at uint32) (indexes []Index, chain uint32
 	return indexes, chain
 }
 
-// ScanAll reads all records of a segment of which it is not known where they end. If it was
-// sealed that is where its last index begins, and all before was whole once. What a Relaxed generation
-// has left of an index says nothing of the kind: it was synced together with the records. begin is what
-// lies before the first record. ErrIO.
+// ScanAll reads all records of a segment of which it is not known where they end. If the segment was sealed, they end
+// where its last index begins, and all before was whole once. What a Relaxed generation has left of an index proves
+// nothing, because it was synced together with the records. preamble is what precedes the first record. ErrIO.
 func (s *File) ScanAll(f vfs.File, preamble []byte) (*Scan, error) {
 	r := reader{f: f, number: s.Number, salt: s.Salt}
 	found := newScan(r, scanStart{Start, s.Salt}, Start, s.Size)
@@ -93,7 +91,7 @@ func (s *File) ScanAll(f vfs.File, preamble []byte) (*Scan, error) {
 	return found, found.DropIndexHoles()
 }
 
-// nextIndex finds the index that comes after the records; 0: there is none.
+// nextIndex returns the offset of the index after the records; 0 if there is none.
 func (s *Scan) nextIndex() (int64, error) {
 	for at := s.End; at < s.limit; at += 8 {
 		if n, err := s.indexAt(at, s.limit, footerBlock); n > 0 || err != nil {

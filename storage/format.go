@@ -1,0 +1,26 @@
+package storage
+
+// What a room's file begins with, and the tables that it has; see the package's doc.
+
+import (
+	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/pagelog"
+)
+
+const (
+	applicationID = 0x44656E52 // "DenR", at byte 68 of the file
+	schemaVersion = 2          // user_version, at byte 60; see the package's doc
+	pageSize      = pagelog.PageSize
+	headerSize    = 100
+	magic         = "SQLite format 3\x00"
+)
+
+const layout = `
+	CREATE TABLE _den_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;` + changes.Schema
+
+// The types of b-tree pages.
+const (
+	tableInner = 0x05 // it has pages below it
+	indexLeaf  = 0x0A // the leaves of WITHOUT ROWID tables
+	tableLeaf  = 0x0D // and of other tables
+)

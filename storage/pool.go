@@ -1,0 +1,71 @@
+package storage
+
+// What the rooms of one kind share.
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/pool"
+	"github.com/denrooms/den/storage/roomfile"
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// A Pool is what the rooms of one kind share: connections of files that were closed, for those that are opened next,
+// 32 at most with 100 to 300 KB each; and what was found out once for all of them. The zero Pool is ready; any
+// goroutine may use it, and Close ends it.
+type Pool struct {
+	conns    pool.Pool[poolKey, *workspace]
+	template templateSlot
+	plain    templateSlot // what rooms begin with before there is a template, see plain.go
+	files    roomfile.Known
+
+	mu     sync.Mutex
+	tables map[string]changes.Definitions // of the synced tables, by their digests
+}
+
+// PoolOptions say what a Pool may use.
+type PoolOptions = pool.Options
+
+// NewPool makes a Pool.
+func NewPool(o PoolOptions) *Pool {
+	p := new(Pool)
+	p.conns.Options = o
+	return p
+}
+
+// ClearWALs makes a directory for PoolOptions.WALs, and removes what an earlier process has left in it.
+func ClearWALs(f FS, dir string) error { return pool.ClearWALs(f, dir) }
+
+// Close closes the connections that the Pool keeps; from then on it keeps none.
+func (p *Pool) Close() { p.conns.Close() }
+
+// Wait blocks until no connection is being prepared in the background.
+func (p *Pool) Wait() { p.conns.Wait() }
+
+// A poolKey is what a connection cannot change from one file to the next.
+type poolKey struct {
+	schema                        string // schemaPages
+	fs                            vfs.FS
+	maxBytes, cacheBytes          int64
+	maxValueBytes, statementCache int
+	durable                       bool
+}
+
+// A template is the content of a new file.
+type template struct {
+	pages  []byte // of the database, in their order
+	meta   int    // where in it the only page of _den_meta is
+	notes  map[string]Value
+	schema string // its schemaPages; "": too large
+
+	entries [][]byte // what the entry of a room's first transaction says of each page; nil: of _den_meta's
+}
+
+// templateSlot is where a Pool keeps its template; nil: none so far.
+type templateSlot struct{ atomic.Pointer[template] }
+
+// maxDefinitions is how many sets of synced tables a Pool remembers: as many as there are versions of the program's
+// tables among its rooms.
+const maxDefinitions = 64

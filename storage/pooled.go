@@ -1,0 +1,187 @@
+package storage
+
+// Connections that are used again. A room that goes to sleep leaves its connection to the next one of its kind whose
+// file has the same schema, byte for byte (package pool): that room then has SQLite's parsed schema and the compiled
+// statements ready, and opens no more than its file.
+
+import (
+	"errors"
+	"io/fs"
+	"reflect"
+
+	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/pool"
+	"github.com/denrooms/den/storage/vfs"
+)
+
+func (o Options) poolKey(schema string) poolKey {
+	return poolKey{schema, o.FS, o.MaxBytes, o.CacheBytes, o.MaxValueBytes, o.StatementCache, o.Log != nil}
+}
+
+// pools reports whether connections of rooms with these options go to a pool.
+func (o Options) pools() bool {
+	return o.Pool != nil && o.Log != nil && reflect.TypeOf(o.FS).Comparable()
+}
+
+// leaveConnection puts the DB's connection into the pool where the file is whole, and reports whether it has. Then
+// the file is closed.
+func (d *DB) leaveConnection() bool {
+	if !d.o.pools() || d.wal == nil || !d.swept || d.broken != nil || d.suspect || d.fenced.Load() || len(d.backups) > 0 {
+		return false
+	}
+	schema := d.schemaNow()
+	if schema == "" || d.hasVirtualTables() {
+		return false
+	}
+	wal := pool.WAL{File: d.wal.base, Path: d.o.Path + "-wal", SyncDir: func() error { return d.o.file().SyncDir() }}
+	d.o.Pool.conns.Put(d.o.poolKey(schema), d.detach(), wal)
+	return true
+}
+
+// detach takes the connection out of a DB, which is closed then.
+func (d *DB) detach() *connection {
+	d.end()
+	d.recorder = d.changes.Renew()
+	for _, c := range d.caches {
+		for s := range c.All() {
+			s.Info.used = false
+		}
+	}
+	d.uninstall()
+	d.wal.leave(d.workspace)
+	c := d.c
+	d.wal, d.c, d.workspace = nil, nil, nil
+	return c
+}
+
+// hasVirtualTables reports whether there are tables that have a memory of their own beneath SQLite.
+func (d *DB) hasVirtualTables() (found bool) {
+	err := d.each("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND coalesce(rootpage, 0) = 0 LIMIT 1", func(*Rows) { found = true })
+	return found || err != nil
+}
+
+// openPooled opens a file that was closed well, with a pooled connection. nil: it needs a new one.
+func openPooled(o Options, header *fileHeader) *DB {
+	if !o.pools() || header == nil || !header.wal || header.schema == "" {
+		return nil
+	}
+	for _, suffix := range []string{"-wal", "-journal"} {
+		if _, err := o.FS.Size(o.Path + suffix); !errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
+	key := o.poolKey(header.schema)
+	c := o.Pool.conns.Get(key)
+	if c == nil {
+		return nil
+	}
+	f, err := dbfile.OpenFile(o.FS.SQLite(), o.Path)
+	if err != nil {
+		o.Pool.conns.Put(key, c, pool.WAL{})
+		return nil
+	}
+	d := newPooled(o, c, header, f)
+	if d.resume() != nil {
+		d.refuse()
+		return nil
+	}
+	return d
+}
+
+// newPooled makes a DB of a pooled connection and a file.
+func newPooled(o Options, c *connection, header *fileHeader, file vfs.File) *DB {
+	d := newDB(o, c)
+	d.header, d.freshWAL = header, true
+	d.install() // SQLite has the callbacks already
+	c.Files.Swap(file)
+	d.takeWAL()
+	return d
+}
+
+// resume is what opening is for a pooled connection.
+func (d *DB) resume() error {
+	if err := d.countPages(); err != nil {
+		return err
+	}
+	if err := d.checkStamps(); err != nil {
+		return err
+	}
+	if whole, err := d.mark.whole(d.o.Log); err != nil || !whole {
+		return errors.Join(err, ErrLogMismatch)
+	}
+	room, err := d.o.part(d.epoch)
+	if err != nil {
+		return err
+	}
+	if room.Last() > d.number {
+		room.Close()
+		return ErrLogMismatch
+	}
+	room.Release(d.number)
+	d.room, d.released = room, d.number
+	return d.reload()
+}
+
+// A text is a statement that a connection should have.
+type text struct {
+	auth authority
+	sql  string
+}
+
+// warm has connections prepared for the next new rooms of the kind, where rooms begin and none sleeps: two wait then,
+// with the statements compiled that the kind's rooms use. A DB does it once, and not before its first transaction:
+// then it has used what its kind uses.
+func (d *DB) warm() {
+	if d.warmed || !d.o.pools() || d.number == 0 {
+		return
+	}
+	d.warmed = true
+	p := d.o.Pool
+	t := p.template.Load()
+	if t == nil || t.schema == "" {
+		return
+	}
+	p.conns.Warm(d.o.poolKey(t.schema), func() func() *connection {
+		o, texts, recorder := d.o, d.texts(), d.changes.Used()
+		return func() *connection { return prepareConnection(o, t, texts, recorder) }
+	})
+}
+
+// texts are the statements that the room has used.
+func (d *DB) texts() (all []text) {
+	for auth, c := range d.caches {
+		for s := range c.All() { // the newest last, as it was
+			if s.Info.used {
+				all = append(all, text{authority(auth), s.SQL()})
+			}
+		}
+	}
+	return all
+}
+
+// noEpoch is the epoch of a connection that has no room: its content is thrown away.
+const noEpoch = "00000000000000000000000000000000"
+
+// prepareConnection makes a connection that no room has used; nil: that is not possible now.
+func prepareConnection(o Options, t *template, texts []text, recorder []string) *connection {
+	content, err := t.fill(o, noEpoch)
+	if err != nil {
+		return nil
+	}
+	d, err := openMemory(o, content)
+	if err != nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, x := range texts { // one that cannot be compiled is compiled by who wants it, and its error is theirs
+		if s, _, err := d.statement(x.auth, x.sql); err == nil && s != nil {
+			s.Release()
+		}
+	}
+	d.changes.Prepare(recorder)
+	for _, p := range d.tx.all() {
+		d.ready(p)
+	}
+	return d.detach()
+}

@@ -1,0 +1,92 @@
+package storage
+
+// What SQLite's parsed schema depends on, as bytes of a file: by it connections are interchangeable (pool.go).
+
+import (
+	"encoding/binary"
+	"strings"
+	"sync"
+)
+
+// schemaNow is schemaPages of an open file whose WAL is empty.
+func (d *DB) schemaNow() string {
+	page := func(p []byte, off int64) error {
+		_, err := d.c.Files.Main().ReadAt(p, off)
+		return err
+	}
+	buffer := pageBuffers.Get().(*[pageSize]byte)
+	defer pageBuffers.Put(buffer)
+	if page(buffer[:], 0) != nil {
+		return ""
+	}
+	return schemaPages(buffer[:], page)
+}
+
+// pageBuffers are for reads of a page whose content is not kept.
+var pageBuffers = sync.Pool{New: func() any { return new([pageSize]byte) }}
+
+// maxSchemaPages is how many pages of a schema are compared.
+const maxSchemaPages = 8
+
+// schemaPages gives all bytes of a file that SQLite's parsed schema depends on: the fields of the
+// header that do not change with the content, and the b-tree of sqlite_schema with its first
+// page. "": it is too large. Equal ones mean equal schemas; different ones mean nothing.
+func schemaPages(first []byte, read func(p []byte, off int64) error) string {
+	var b strings.Builder
+	b.Write(first[16:24])
+	b.Write(first[40:92])
+	b.Write(first[headerSize:])
+	switch first[headerSize] {
+	case tableLeaf:
+		if !wholeCells(first, headerSize) {
+			return ""
+		}
+		return b.String()
+	case tableInner:
+		children := int(binary.BigEndian.Uint16(first[headerSize+3:]))
+		if children >= maxSchemaPages {
+			return ""
+		}
+		page := make([]byte, pageSize)
+		for i := range children + 1 {
+			number := binary.BigEndian.Uint32(first[headerSize+8:])
+			if i < children {
+				cell := int(binary.BigEndian.Uint16(first[headerSize+12+2*i:]))
+				if cell > pageSize-4 {
+					return ""
+				}
+				number = binary.BigEndian.Uint32(first[cell:])
+			}
+			if number == 0 || read(page, int64(number-1)*pageSize) != nil || page[0] != tableLeaf || !wholeCells(page, 0) {
+				return ""
+			}
+			b.Write(page)
+		}
+		return b.String()
+	}
+	return ""
+}
+
+// wholeCells tells whether a leaf has all of its rows in itself: none of them goes on elsewhere.
+func wholeCells(page []byte, at int) bool {
+	for i := range int(binary.BigEndian.Uint16(page[at+3:])) {
+		pointer := at + 8 + 2*i
+		if pointer+2 > pageSize {
+			return false
+		}
+		cell, size := int(binary.BigEndian.Uint16(page[pointer:])), uint64(0)
+		for n := 0; ; n++ {
+			if cell+n >= pageSize || n == 3 {
+				return false
+			}
+			size = size<<7 | uint64(page[cell+n]&0x7f)
+			if page[cell+n]&0x80 == 0 {
+				break
+			}
+		}
+		if size > pageSize-35 {
+			return false
+		}
+	}
+	return true
+}
