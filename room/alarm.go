@@ -3,15 +3,15 @@ package room
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/denrooms/den/room/internal/alarms"
 )
 
 // An alarm wakes a room at a time that the room has set, whether or not a client is connected. Alarms are named rows in the
-// room's database, written in the transaction of the action that sets them:
-//
-//	_den_alarms(name, due, planned, attempt, cron, zone)   times in Unix ms
-//
+// room's database (package alarms), written in the transaction of the action that sets them.
 // So an action that fails sets no alarm. alarm_turn.go runs alarms. alarm_host.go and package hibernate/alarm wake the room
 // for them.
 
@@ -73,12 +73,12 @@ func (c *Context) SetAlarm(name string, at time.Time) error {
 	}
 	due := max(at.Add(time.Millisecond-1).UnixMilli(), 1)
 	if c.turn.starting {
-		old, found, err := c.life.alarms.find(name)
-		if err != nil || found && old.cron == "" && old.planned <= due {
+		old, found, err := c.life.alarms.Find(name)
+		if err != nil || found && old.Cron == "" && old.Planned <= due {
 			return err
 		}
 	}
-	return c.life.alarms.put(c, alarmRow{name: name, due: due, planned: due})
+	return c.putAlarm(alarms.Row{Name: name, Due: due, Planned: due})
 }
 
 // SetAlarmEvery sets a periodic alarm: OnAlarm will be called at each time that a cron expression names. The expression has
@@ -93,20 +93,20 @@ func (c *Context) SetAlarmEvery(name, cron, zone string) error {
 	if err := c.maySetAlarm(name); err != nil {
 		return err
 	}
-	schedule, err := c.life.host.zones.parseSchedule(cron, zone)
+	schedule, err := parseSchedule(&c.life.host.zones, cron, zone)
 	if err != nil {
 		return err
 	}
-	old, found, err := c.life.alarms.find(name)
-	if err != nil || found && old.cron == cron && old.zone == zone {
+	old, found, err := c.life.alarms.Find(name)
+	if err != nil || found && old.Cron == cron && old.Zone == zone {
 		return err
 	}
-	next := schedule.next(c.now)
+	next := schedule.Next(c.now)
 	if next.IsZero() {
-		return fmt.Errorf("%w: the cron expression %q names no time in the next %d years", ErrBadAlarm, cron, cronYears)
+		return fmt.Errorf("%w: the cron expression %q names no time in the next %d years", ErrBadAlarm, cron, alarms.Years)
 	}
 	due := next.UnixMilli()
-	return c.life.alarms.put(c, alarmRow{name: name, due: due, planned: due, cron: cron, zone: zone})
+	return c.putAlarm(alarms.Row{Name: name, Due: due, Planned: due, Cron: cron, Zone: zone})
 }
 
 // CancelAlarm removes an alarm, and reports whether there was one of that name.
@@ -114,7 +114,9 @@ func (c *Context) CancelAlarm(name string) (bool, error) {
 	if err := c.mayAct(); err != nil {
 		return false, err
 	}
-	return c.life.alarms.remove(c, name)
+	removed, err := c.life.alarms.Remove(name)
+	c.alarmed = c.alarmed || removed
+	return removed, err
 }
 
 // Alarms returns the room's alarms, in the order in which they will run.
@@ -122,15 +124,45 @@ func (c *Context) Alarms() ([]Alarm, error) {
 	if c.ended {
 		return nil, errEnded
 	}
-	rows, err := c.life.alarms.list(never, MaxAlarms)
+	rows, err := c.life.alarms.List(alarms.Never, MaxAlarms)
 	if err != nil {
 		return nil, err
 	}
-	alarms := make([]Alarm, len(rows))
+	all := make([]Alarm, len(rows))
 	for i, r := range rows {
-		alarms[i] = r.alarm()
+		all[i] = alarmOf(r)
 	}
-	return alarms, nil
+	return all, nil
+}
+
+// putAlarm sets an alarm, as part of the hook.
+func (c *Context) putAlarm(r alarms.Row) error {
+	undo, err := c.life.alarms.Put(r, MaxAlarms)
+	if undo != nil {
+		c.undo = append(c.undo, undo)
+	}
+	if errors.Is(err, alarms.ErrFull) {
+		return ErrTooManyAlarms
+	}
+	c.alarmed = c.alarmed || err == nil
+	return err
+}
+
+// alarmOf returns a row as handlers see it, before its next try.
+func alarmOf(r alarms.Row) Alarm {
+	return Alarm{
+		Name: r.Name, Due: time.UnixMilli(r.Planned).UTC(), At: time.UnixMilli(r.Due).UTC(), Attempt: r.Attempt + 1,
+		Cron: r.Cron, Zone: r.Zone,
+	}
+}
+
+// parseSchedule reads a cron expression; ErrBadAlarm says what is wrong with it.
+func parseSchedule(zones *alarms.Zones, cron, zone string) (alarms.Schedule, error) {
+	schedule, err := zones.Parse(cron, zone)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrBadAlarm, err)
+	}
+	return schedule, err
 }
 
 func (c *Context) maySetAlarm(name string) error {
@@ -144,4 +176,13 @@ func (c *Context) maySetAlarm(name string) error {
 		return fmt.Errorf("%w: %T has no method OnAlarm(*room.Context, room.Alarm) error", ErrBadAlarm, c.life.ns.sample)
 	}
 	return nil
+}
+
+// nameOf returns the name by which the alarm clock knows a room.
+func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
+
+// keyNamed returns the key of a room from the name that the alarm clock knows it by.
+func keyNamed(name string) Key {
+	namespace, room, _ := strings.Cut(name, "/")
+	return Key{Namespace: namespace, Room: room}
 }

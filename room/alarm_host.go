@@ -11,20 +11,13 @@ import (
 	"iter"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate/alarm"
+	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/storage"
-)
-
-// The index of alarms has the format of a room's file. alarmsDir takes the place of its namespace, as a directory too, which
-// no namespace can have because their names do not begin with an underscore; alarmsName takes the place of the room's name.
-const (
-	alarmsDir  = "_alarms"
-	alarmsName = "index"
 )
 
 // An AlarmFailure says why an alarm was given up.
@@ -152,15 +145,6 @@ func (h *Host) putAside(o storage.Options, cause error) error {
 	return o.FS.SyncDir(filepath.Dir(o.Path))
 }
 
-// nameOf returns the name by which the alarm clock knows a room.
-func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
-
-// keyNamed returns the key of a room from the name that the alarm clock knows it by.
-func keyNamed(name string) Key {
-	namespace, room, _ := strings.Cut(name, "/")
-	return Key{Namespace: namespace, Room: room}
-}
-
 // registered lets the alarms of a namespace run. If the index may lack some of its rooms, their files are searched for alarms
 // in the background.
 func (h *Host) registered(namespace string) {
@@ -262,11 +246,11 @@ func (h *Host) scanRoom(key Key) error {
 	if h.stopping.Load() {
 		return errStopping
 	}
-	return h.lookForAlarms(key, func(table *alarmTable) error {
-		if err := h.remindOf(key, table.db); err != nil {
+	return h.lookForAlarms(key, func(table *alarms.Table) error {
+		if err := h.remindOf(key, table.DB()); err != nil {
 			return err
 		}
-		at := alarmTime(table.next)
+		at := alarms.Time(table.Next)
 		if !at.IsZero() {
 			if err := h.alarms.Lower(nameOf(key), at); err != nil {
 				return err
@@ -278,7 +262,7 @@ func (h *Host) scanRoom(key Key) error {
 }
 
 // lookForAlarms opens the file of a room that has no life, and calls do. If the room has a life it does nothing.
-func (h *Host) lookForAlarms(key Key, do func(*alarmTable) error) error {
+func (h *Host) lookForAlarms(key Key, do func(*alarms.Table) error) error {
 	defer h.looks.begin(key)()
 	if h.actors.Has(key) {
 		return nil
@@ -288,8 +272,8 @@ func (h *Host) lookForAlarms(key Key, do func(*alarmTable) error) error {
 		return err
 	}
 	return h.lookInto(key, o, func(db *storage.DB) error {
-		var table alarmTable
-		if err := table.load(db); err != nil {
+		table, err := alarms.Load(db)
+		if err != nil {
 			return err
 		}
 		return do(&table)
@@ -317,7 +301,7 @@ func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
 	return func(yield func(RoomAlarm, error) bool) {
 		for _, name := range h.alarms.Rooms() {
 			key := keyNamed(name)
-			var rows []alarmRow
+			var rows []alarms.Row
 			err := h.guard(key, func() (err error) {
 				rows, err = h.alarmsOf(ctx, key)
 				return err
@@ -326,7 +310,7 @@ func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
 				return
 			}
 			for _, r := range rows {
-				if !yield(RoomAlarm{key, r.alarm()}, nil) {
+				if !yield(RoomAlarm{key, alarmOf(r)}, nil) {
 					return
 				}
 			}
@@ -334,32 +318,18 @@ func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
 	}
 }
 
-func (h *Host) alarmsOf(ctx context.Context, key Key) (rows []alarmRow, err error) {
+func (h *Host) alarmsOf(ctx context.Context, key Key) (rows []alarms.Row, err error) {
 	looked := false
-	err = h.lookForAlarms(key, func(t *alarmTable) (err error) {
+	err = h.lookForAlarms(key, func(t *alarms.Table) (err error) {
 		looked = true
-		rows, err = t.list(never, MaxAlarms)
+		rows, err = t.List(alarms.Never, MaxAlarms)
 		return err
 	})
 	if err != nil || looked {
 		return rows, err
 	}
-	failed := h.errand(ctx, key, func(l *life) { rows, err = l.alarms.list(never, MaxAlarms) })
+	failed := h.errand(ctx, key, func(l *life) { rows, err = l.alarms.List(alarms.Never, MaxAlarms) })
 	return rows, cmp.Or(failed, err)
-}
-
-// SettleAlarms blocks until no room runs alarms and none is due, or until ctx is done. It does not wait for a room that could
-// not be woken, which is called again later.
-func (h *Host) SettleAlarms(ctx context.Context) error {
-	if err := h.alarms.WaitIdle(ctx); err != nil {
-		return err
-	}
-	for _, name := range h.alarms.Failing() { // their lives end after the answer
-		if err := h.actors.Ended(ctx, keyNamed(name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // closeAlarms closes the index, after all rooms have ended.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 )
@@ -75,7 +76,7 @@ func (p *powerless) advance(d time.Duration) {
 	p.t.Helper()
 	for ; d > 0; d -= time.Minute {
 		p.clock.Advance(time.Minute)
-		if err := p.SettleAlarms(p.t.Context()); err != nil {
+		if err := inner.OfHost(p).SettleAlarms(p.t.Context()); err != nil {
 			p.t.Fatal(err)
 		}
 	}
@@ -391,7 +392,7 @@ func TestAlarmThatKillsTheProcess(t *testing.T) {
 	})
 	for range 10 {
 		p.clock.Advance(2 * time.Minute)
-		p.SettleAlarms(t.Context())
+		inner.OfHost(p).SettleAlarms(t.Context())
 		if !died {
 			break
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/storage"
 )
 
@@ -21,10 +22,6 @@ const (
 	firstRetry = 2 * time.Second
 )
 
-// An alarmMessage tells a room to run the alarms that are due. With countFirst the room counts a try of the first one
-// durably before it runs it, and runs no other. So an alarm that ends the process, or hangs, is given up some time.
-type alarmMessage struct{ countFirst bool }
-
 var (
 	errNoAlarmHook = errors.New("room: the room has alarms, but its handler has no OnAlarm")
 	errLostTries   = errors.New("room: the last try did not end")
@@ -32,33 +29,19 @@ var (
 
 // nextAlarm returns when the room's next durable alarm is due, and whether there is one.
 func (l *life) nextAlarm() (time.Time, bool) {
-	return alarmTime(l.alarms.next), l.alarms.next != never
+	return alarms.Time(l.alarms.Next), l.alarms.Next != alarms.Never
 }
 
 // countTries counts the try of an alarm if a message of the batch says countFirst.
 func (l *life) countTries(batch []*actor.Envelope) {
 	for _, env := range batch {
 		if m, is := env.Message.(*alarmMessage); is && m.countFirst {
-			if err := l.alarms.countTry(l.host.opts.Clock.Now().UnixMilli(), l.host.opts.AlarmTries); err != nil {
+			if err := l.alarms.CountTry(l.host.opts.Clock.Now().UnixMilli(), l.host.opts.AlarmTries); err != nil {
 				l.log.Error("an alarm's try was not counted", "err", err)
 			}
 			return
 		}
 	}
-}
-
-// countTry adds one to the tries of the first alarm that is due. It is not part of a batch's transaction.
-func (t *alarmTable) countTry(now int64, tries int) error {
-	due, err := t.list(now, 1)
-	if err != nil || len(due) == 0 || due[0].attempt >= tries {
-		return err
-	}
-	due[0].attempt++
-	if err := t.write(due[0]); err != nil {
-		return err
-	}
-	t.tried = due[0].name
-	return nil
 }
 
 // alarms runs the alarms that are due.
@@ -69,7 +52,7 @@ func (t *turn) alarms(m *alarmMessage) error {
 	if m.countFirst {
 		n = 1
 	}
-	due, err := l.alarms.list(now.UnixMilli(), n)
+	due, err := l.alarms.List(now.UnixMilli(), n)
 	if err != nil {
 		return t.storageError(err)
 	}
@@ -84,11 +67,11 @@ func (t *turn) alarms(m *alarmMessage) error {
 			return nil // the clock will call again for the others
 		}
 		if i > 0 { // the alarms before may have changed this one
-			again, found, err := l.alarms.find(r.name)
+			again, found, err := l.alarms.Find(r.Name)
 			if err != nil {
 				return t.storageError(err)
 			}
-			if !found || again.due > now.UnixMilli() {
+			if !found || again.Due > now.UnixMilli() {
 				continue
 			}
 			r = again
@@ -104,28 +87,26 @@ func (t *turn) alarms(m *alarmMessage) error {
 }
 
 // alarm runs one alarm. If it returns an error, the storage has failed and the try does not count.
-func (t *turn) alarm(handler AlarmHandler, r alarmRow) error {
+func (t *turn) alarm(handler AlarmHandler, r alarms.Row) error {
 	l := t.life
-	try := r.attempt + 1
-	if l.alarms.tried == r.name {
-		try = r.attempt // it already includes this one
+	try := r.Attempt + 1
+	if l.alarms.Counted(r.Name) {
+		try = r.Attempt // it already includes this one
 	}
-	l.alarms.tried = ""
 	if try > l.host.opts.AlarmTries {
 		return t.giveUp(r, errLostTries)
 	}
-	r.attempt = try - 1
+	r.Attempt = try - 1
 	c := t.context(nil, nil)
 	commit, err := t.unit(c, "OnAlarm", func() error {
 		if err := l.advanceAlarm(r, c.now); err != nil {
 			return err
 		}
-		return handler.OnAlarm(c, r.alarm())
+		return handler.OnAlarm(c, alarmOf(r))
 	})
 	if err == nil {
 		t.alarmed = true
-		t.out = append(t.out, c.out...)
-		t.publish(commit, nil, nil)
+		t.succeed(c, commit)
 		return nil
 	}
 	if storageFailed(err) || errors.Is(err, storage.ErrClosed) {
@@ -136,49 +117,49 @@ func (t *turn) alarm(handler AlarmHandler, r alarmRow) error {
 	}
 	wait := firstRetry << min(try-1, 16)
 	wait += time.Duration((l.rand.Float64() - 0.5) * 0.4 * float64(wait))
-	r.attempt, r.due = try, c.now.Add(wait).UnixMilli()
-	l.log.Warn("an alarm failed, and is tried again", "alarm", r.name, "try", try, "in", wait, "err", err)
+	r.Attempt, r.Due = try, c.now.Add(wait).UnixMilli()
+	l.log.Warn("an alarm failed, and is tried again", "alarm", r.Name, "try", try, "in", wait, "err", err)
 	return t.rewriteAlarm(r)
 }
 
 // advanceAlarm removes an alarm from the table, or sets a periodic one to its next time.
-func (l *life) advanceAlarm(r alarmRow, now time.Time) error {
-	if r.cron != "" {
-		schedule, err := l.host.zones.parseSchedule(r.cron, r.zone)
+func (l *life) advanceAlarm(r alarms.Row, now time.Time) error {
+	if r.Cron != "" {
+		schedule, err := parseSchedule(&l.host.zones, r.Cron, r.Zone)
 		if err != nil {
 			return err
 		}
-		if next := schedule.next(now); !next.IsZero() {
-			r.due, r.planned, r.attempt = next.UnixMilli(), next.UnixMilli(), 0
-			return l.alarms.write(r)
+		if next := schedule.Next(now); !next.IsZero() {
+			r.Due, r.Planned, r.Attempt = next.UnixMilli(), next.UnixMilli(), 0
+			return l.alarms.Write(r)
 		}
 	}
-	_, err := l.db.Internal().Exec("DELETE FROM _den_alarms WHERE name = ?", r.name)
+	_, err := l.alarms.Remove(r.Name)
 	return err
 }
 
 // rewriteAlarm writes the next try of an alarm that failed, in the turn's transaction.
-func (t *turn) rewriteAlarm(r alarmRow) error {
+func (t *turn) rewriteAlarm(r alarms.Row) error {
 	err := t.begin()
 	if err == nil {
-		err = t.life.alarms.write(r)
+		err = t.life.alarms.Write(r)
 	}
 	t.alarmed = true
 	return t.storageError(err)
 }
 
 // giveUp gives up an alarm that has failed too often, and reports it. A periodic one stays, with its next time.
-func (t *turn) giveUp(r alarmRow, cause error) error {
+func (t *turn) giveUp(r alarms.Row, cause error) error {
 	l := t.life
 	failure := AlarmFailure{
-		Key: l.key, Name: r.name, Due: r.alarm().Due, Attempts: l.host.opts.AlarmTries,
+		Key: l.key, Name: r.Name, Due: alarmOf(r).Due, Attempts: l.host.opts.AlarmTries,
 		Err: cause, At: l.host.opts.Clock.Now(),
 	}
 	if err := t.begin(); err != nil {
 		return t.storageError(err)
 	}
 	if err := l.advanceAlarm(r, failure.At); errors.Is(err, ErrBadAlarm) { // its time zone no longer exists
-		r.cron = ""
+		r.Cron = ""
 		err = l.advanceAlarm(r, failure.At)
 		if err != nil {
 			return t.storageError(err)
@@ -189,8 +170,8 @@ func (t *turn) giveUp(r alarmRow, cause error) error {
 	t.alarmed = true
 	t.after = append(t.after, func() {
 		l.host.alarmFailures.note(failure)
-		l.log.Error("an alarm has failed too often, and was given up", "alarm", r.name, "due", failure.Due, "tries", failure.Attempts, "periodic", r.cron != "", "err", cause)
-		t.report(fmt.Errorf("the alarm %q was given up after %d tries: %w", r.name, failure.Attempts, cause))
+		l.log.Error("an alarm has failed too often, and was given up", "alarm", r.Name, "due", failure.Due, "tries", failure.Attempts, "periodic", r.Cron != "", "err", cause)
+		t.report(fmt.Errorf("the alarm %q was given up after %d tries: %w", r.Name, failure.Attempts, cause))
 	})
 	return nil
 }
@@ -199,10 +180,10 @@ func (t *turn) giveUp(r alarmRow, cause error) error {
 // before the room's commit, which notes the time in the file for the next life.
 func (t *turn) lowerAlarms() (next int64, err error) {
 	l := t.life
-	if next, err = l.alarms.earliest(); err != nil {
+	if next, err = l.alarms.Earliest(); err != nil {
 		return next, err
 	}
-	if l.db.NoteAlarm(next); next == never {
+	if l.db.NoteAlarm(next); next == alarms.Never {
 		return next, nil
 	}
 	return next, l.host.alarms.Lower(l.name, time.UnixMilli(next))
@@ -215,24 +196,25 @@ func (l *life) setAlarms(next int64) {
 	if l.fenced {
 		return
 	}
-	l.alarms.next = next
+	l.alarms.Next = next
 	l.alarm.Store(next)
-	l.host.alarms.Set(l.name, alarmTime(next))
+	l.host.alarms.Set(l.name, alarms.Time(next))
 }
 
 // loadAlarms reads when the next alarm is due when a life opens its file, and corrects the clock.
 func (l *life) loadAlarms() error {
+	var err error
 	if at, noted := l.db.Alarm(); noted {
-		l.alarms = alarmTable{db: l.db, next: at, exists: at != never}
-	} else if err := l.alarms.load(l.db); err != nil {
+		l.alarms = alarms.Known(l.db, at)
+	} else if l.alarms, err = alarms.Load(l.db); err != nil {
 		return err
 	}
-	l.db.NoteAlarm(l.alarms.next)
+	l.db.NoteAlarm(l.alarms.Next)
 	if at, some := l.nextAlarm(); some {
 		if err := l.host.alarms.Lower(l.name, at); err != nil {
 			return err
 		}
 	}
-	l.setAlarms(l.alarms.next)
+	l.setAlarms(l.alarms.Next)
 	return nil
 }

@@ -6,8 +6,6 @@ package room
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +17,7 @@ import (
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/dump"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // ErrNoRoom: there is no such room, and asking for it does not make it.
@@ -54,7 +53,7 @@ const (
 // served meanwhile: the room copies 1 MiB between two turns. The file must not be there
 // (fs.ErrExist); it appears whole and synced, or not at all. A room that sleeps is woken; where it
 // does not start, or its namespace is not registered, its file is copied all the same. A path in
-// the data directory is refused (ErrInDataDir), but for one of ScratchFile.
+// the data directory is refused (ErrInDataDir).
 //
 // The copy is a room's file with an epoch of its own. It can be brought back with Restore,
 // or be opened as the same room in another data directory.
@@ -177,7 +176,7 @@ func (h *Host) Restore(ctx context.Context, key Key, source string) (kept string
 // package storage/dump), as it is at one moment. The room is copied first, as by Backup, and
 // then goes on; it takes the room's size on the disk, and memory for one row.
 func (h *Host) Export(ctx context.Context, key Key, w io.Writer, format Format) error {
-	path, err := h.ScratchFile()
+	path, err := h.scratchFile()
 	if err != nil {
 		return operatorError(key, err)
 	}
@@ -270,10 +269,6 @@ func operatorError(key Key, err error) error {
 	return fmt.Errorf("%s: %w", key, err)
 }
 
-// An errandMessage is what an operator has the life of a room do between two of its turns,
-// when no transaction is open.
-type errandMessage struct{ do func(*life) }
-
 // errand has it done. An error says that it was not; when ctx has ended, that it may not
 // have been, and do must not touch what the caller still uses.
 func (h *Host) errand(ctx context.Context, key Key, do func(*life)) error {
@@ -297,113 +292,6 @@ func (h *Host) errand(ctx context.Context, key Key, do func(*life)) error {
 	}
 	<-finished // the turn that answered does it right behind
 	return errors.Join(failed, context.Cause(ctx))
-}
-
-// errVisited ends a life that was begun for a visit, in a namespace that is not registered.
-var errVisited = errors.New("room: the namespace is not registered: the room's file was only visited")
-
-// visits are what operators do with rooms' files when nobody has them open: each waits for
-// the beginning of the room's next life, which receives it before it opens the file. So there
-// is still only one at a time who has the file.
-type visits struct {
-	replacing sync.Mutex
-
-	mu      sync.Mutex
-	waiting map[Key][]*visit // nil: none
-	scratch bool             // this process has tidied the directory for temporary files
-}
-
-type visit struct {
-	do   func() error // does not panic
-	done chan error   // holds one: how it went; sent by the life
-}
-
-// visit ends the room's life and has the next one do something first. When ctx ends before
-// that has begun, it is not done.
-func (h *Host) visit(ctx context.Context, key Key, do func(storage.Options) error) error {
-	o, err := h.fileOptions(key)
-	if err != nil {
-		return err
-	}
-	v := &visit{do: func() error { return h.guard(key, func() error { return do(o) }) }, done: make(chan error, 1)}
-	h.visits.add(key, v)
-	err = h.actors.Stop(ctx, key)
-	if err == nil {
-		_, err = h.actors.Request(ctx, key, settleMessage{})
-	}
-	if h.visits.withdraw(key, v) {
-		if err == nil {
-			err = fmt.Errorf("room: %w: the room began no new life", actor.ErrUnavailable)
-		}
-		return err
-	}
-	return <-v.done // it was begun, and ends
-}
-
-func (v *visits) add(key Key, one *visit) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.waiting == nil {
-		v.waiting = make(map[Key][]*visit)
-	}
-	v.waiting[key] = append(v.waiting[key], one)
-}
-
-// withdraw takes a visit back, and tells whether it was still waiting.
-func (v *visits) withdraw(key Key, one *visit) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for i, other := range v.waiting[key] {
-		if other == one {
-			v.waiting[key] = append(v.waiting[key][:i:i], v.waiting[key][i+1:]...)
-			if len(v.waiting[key]) == 0 {
-				delete(v.waiting, key)
-			}
-			return true
-		}
-	}
-	return false
-}
-
-// receive does what waits for a room, in a life that has not opened the file yet.
-func (v *visits) receive(key Key) {
-	v.mu.Lock()
-	waiting := v.waiting[key]
-	delete(v.waiting, key)
-	v.mu.Unlock()
-	for _, one := range waiting {
-		one.done <- one.do()
-	}
-}
-
-// scratchDir is the directory for temporary files, beside those of the namespaces, whose
-// names do not begin like this.
-const scratchDir = "_tmp"
-
-// ScratchFile gives a path in the data directory for a temporary file, which nobody has yet. Who makes
-// the file removes it; what a process leaves, a later one removes.
-func (h *Host) ScratchFile() (string, error) {
-	dir := filepath.Join(h.opts.Dir, scratchDir)
-	if _, err := h.opts.FS.MakeDirs(dir); err != nil {
-		return "", err
-	}
-	h.visits.mu.Lock()
-	defer h.visits.mu.Unlock()
-	if !h.visits.scratch {
-		names, err := h.opts.FS.Names(dir)
-		if err != nil {
-			return "", err
-		}
-		for _, name := range names {
-			if err := h.opts.FS.Remove(filepath.Join(dir, name)); err != nil {
-				return "", err
-			}
-		}
-		h.visits.scratch = true
-	}
-	var name [16]byte
-	rand.Read(name[:]) // never fails (crypto/rand)
-	return filepath.Join(dir, hex.EncodeToString(name[:])), nil
 }
 
 // interrupted is a writer that ends with a context.
@@ -430,4 +318,38 @@ func (i interruptedReader) Read(p []byte) (int, error) {
 		return 0, context.Cause(i.ctx)
 	}
 	return i.r.Read(p)
+}
+
+// The files that restores have replaced go after a while: Options.KeepReplaced. There are few of them among
+// the files of all rooms, so it is looked for them once a day.
+
+const (
+	replacedFirst = time.Hour      // after the host was opened
+	replacedEvery = 24 * time.Hour // and then
+)
+
+// sweepReplacedLater looks for old ones after a while, and then again and again.
+func (h *Host) sweepReplacedLater(after time.Duration) {
+	if h.opts.KeepReplaced < 0 {
+		return
+	}
+	h.afterFunc(after, "removing old files that restores have replaced", func() {
+		if h.stopping.Load() {
+			return
+		}
+		h.sweepReplaced()
+		h.sweepReplacedLater(replacedEvery)
+	})
+}
+
+func (h *Host) sweepReplaced() {
+	for _, namespace := range h.Namespaces() {
+		removed, err := roomfile.SweepReplaced(h.opts.FS, h.opts.Dir, namespace, h.opts.Clock.Now().Add(-h.opts.KeepReplaced))
+		if err != nil {
+			h.opts.Logger.Warn("old files that restores have replaced were not all removed", "namespace", namespace, "err", err)
+		}
+		if removed > 0 {
+			h.opts.Logger.Info("old files that restores have replaced were removed", "namespace", namespace, "files", removed)
+		}
+	}
 }

@@ -123,7 +123,7 @@ func (b *batchLimits) early() bool {
 
 // counts reports whether something is to be written down before the turn in which messages are served.
 func (l *life) counts(batch []*actor.Envelope) bool {
-	hung := !l.host.hangs.none()
+	hung := !l.host.hangs.None()
 	return slices.ContainsFunc(batch, func(env *actor.Envelope) bool {
 		switch m := env.Message.(type) {
 		case *alarmMessage:
@@ -141,13 +141,8 @@ func (l *life) count(batch []*actor.Envelope) error {
 	return l.countHangs(batch)
 }
 
-// inputOf is how many bytes of a message a client has sent that are for the room's code.
-func inputOf(message any) int {
-	switch m := message.(type) {
-	case *actionMessage:
-		return len(m.action.Payload)
-	case *rawMessage:
-		return len(m.message.Data)
-	}
-	return 0
-}
+// Why an action that takes its whole batch down does not do so again and again. Those that shared the
+// batch are sent once more by their clients, likely together with the same action, which would take
+// them down each time. So after such a loss a room gives its next messages a turn and a commit
+// each, and so it does after a hook that hung, which takes its batch down too. It keeps to that over a
+// sleep.

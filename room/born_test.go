@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/storage/roomfile"
 )
@@ -29,7 +30,7 @@ func newUnborn(t *testing.T) *unborn {
 	u.o.Logger = slog.New(slog.NewTextHandler(&u.log, nil))
 	u.start()
 	// The first one makes the template.
-	if err := u.Settle(t.Context(), nest("first")); err != nil {
+	if err := inner.OfHost(u).Settle(t.Context(), nest("first")); err != nil {
 		t.Fatal(err, u.log.String())
 	}
 	return u
@@ -86,7 +87,7 @@ func (u *unborn) file(name string) bool {
 func (u *unborn) wake(names ...string) {
 	u.t.Helper()
 	for _, name := range names {
-		if err := u.Settle(u.t.Context(), nest(name)); err != nil {
+		if err := inner.OfHost(u).Settle(u.t.Context(), nest(name)); err != nil {
 			u.t.Fatal(err, u.log.String())
 		}
 		if u.file(name) {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/denrooms/den/internal/inner"
 )
 
 // A narrowLine is a line that takes no next piece of an answer until it is open.
@@ -74,7 +76,7 @@ func TestInvariantResumeAnswerEndsInTheNextLife(t *testing.T) {
 	say := func(message string) []string {
 		t.Helper()
 		s.Receive([]byte(message), false)
-		if err := h.Settle(ctx, key); err != nil {
+		if err := inner.OfHost(h).Settle(ctx, key); err != nil {
 			t.Fatal(err)
 		}
 		return link.take()
@@ -90,7 +92,7 @@ func TestInvariantResumeAnswerEndsInTheNextLife(t *testing.T) {
 	if err := h.Sleep(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Settle(ctx, key); err != nil {
+	if err := inner.OfHost(h).Settle(ctx, key); err != nil {
 		t.Fatal(err)
 	}
 	if got := link.take(); len(got) != 1 || !strings.Contains(got[0], `"too_large"`) {
@@ -100,7 +102,7 @@ func TestInvariantResumeAnswerEndsInTheNextLife(t *testing.T) {
 	if clock.release() != 1 {
 		t.Fatal("the first answer does not wait for its client")
 	}
-	if err := h.Settle(ctx, key); err != nil {
+	if err := inner.OfHost(h).Settle(ctx, key); err != nil {
 		t.Fatal(err)
 	}
 	if got := link.take(); len(got) != 0 {

@@ -16,8 +16,6 @@ package room
 import (
 	"context"
 	"errors"
-	"fmt"
-	"reflect"
 	"slices"
 	"sync"
 
@@ -25,66 +23,6 @@ import (
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
 )
-
-// A CloseHandler is a [Handler] that is told of the end of its connections.
-type CloseHandler interface {
-	// OnClose is told that a connection has gone; it is not in the room any more. It runs for every connection that
-	// OnConnect accepted; [Context.CloseCause] tells why, and code and reason are the WebSocket's: 1006 where
-	// nobody knows them, 1001 at a shutdown.
-	//
-	// What the hook writes it writes exactly once for a connection. One that fails, panics or takes too long is
-	// not run again, and leaves nothing. At a shutdown Context.Go fails: a hook that returns that error has not taken its
-	// connection out of a table. After a crash of the server it can run again where it wrote nothing.
-	//
-	// A room that sleeps when the connection goes runs it when it wakes, or at once with the Option [WakeOnClose].
-	// At a shutdown it runs in the rooms that are awake, and with WakeOnClose in those that sleep too, as long as the
-	// context of [Host.Shutdown] lasts. What is left then, and what a crash leaves, runs in the next process 60 s after the
-	// room's first wake, with the cause CloseLost; not for a connection whose id came back by then, under the
-	// same subject. Then Conn has the id, the identity, and the tags and the attachment as they were when the room noted them: when it
-	// accepted the connection, and when it last went to sleep.
-	OnClose(c *Context, code int, reason string) error
-}
-
-// A CloseCause is why OnClose runs.
-type CloseCause string
-
-// The causes.
-const (
-	CloseClient   CloseCause = "client"   // the connection ended: the client went, or was closed
-	CloseAsleep   CloseCause = "asleep"   // it ended while the room slept
-	CloseShutdown CloseCause = "shutdown" // the server shuts down
-	CloseLost     CloseCause = "lost"     // an earlier process ended before the room could be told, and the client did not come back
-)
-
-// CloseCause is why OnClose runs; "" in other hooks.
-func (c *Context) CloseCause() CloseCause { return c.cause }
-
-// A closeMessage tells a room that a connection has gone.
-type closeMessage struct {
-	conn   *hibernate.Connection
-	code   int
-	reason string
-	cause  CloseCause
-
-	note     noteKey // of the connection in the room's file
-	fromFile bool    // conn was made of that note: the room's lists never had it
-	again    bool    // it comes again, or from the host
-	spent    bool    // its hook has run, and only the note is left
-
-	share *hibernate.Share // see share.go
-}
-
-// hasCloseHandler reports whether a handler has an OnClose. A method of that name that is none is an error, because
-// nobody would call it.
-func hasCloseHandler(sample Handler) (bool, error) {
-	if _, has := sample.(CloseHandler); has {
-		return true, nil
-	}
-	if m, has := reflect.TypeOf(sample).MethodByName("OnClose"); has {
-		return false, fmt.Errorf("%T.OnClose is %v: want a method with (*room.Context, int, string) error", sample, m.Type)
-	}
-	return false, nil
-}
 
 // close tells the room that a connection has gone.
 func (t *turn) close(m *closeMessage) error {
@@ -133,8 +71,7 @@ func (t *turn) farewell(m *closeMessage) error {
 	}
 	t.dismiss(m)
 	if err == nil {
-		t.out = append(t.out, c.out...)
-		t.publish(commit, nil, nil)
+		t.succeed(c, commit)
 	}
 	return nil
 }
@@ -354,3 +291,6 @@ func (h *Host) shutdownContext() context.Context {
 	}
 	return context.Background()
 }
+
+// closeGoingAway is what sockets are closed with when the server shuts down.
+const closeGoingAway = 1001

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage/faultdisk"
@@ -158,7 +159,7 @@ func (h *house) settle() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
 	defer cancel()
-	if err := h.Quiet(ctx); err != nil {
+	if err := inner.OfHost(h).Quiet(ctx); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -19,9 +19,6 @@ import (
 // Compacted is what Host.Compact did: Before and After are the file's sizes in bytes; where they are equal there was nothing to do.
 type Compacted = storage.Compacted
 
-// pastDir is where the files are that were replaced, as long as the rooms' history leads through them.
-const pastDir = "_past"
-
 const (
 	// compactDelay is how long a room must have slept: it may be called for again at once.
 	compactDelay = 20 * time.Second

@@ -5,6 +5,7 @@ import (
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -85,7 +86,7 @@ func (t *turn) askForTwins(ends *hibernate.Connection) {
 
 // forgetNothingAsked takes back what noteNothingAsked wrote, and what the process remembers.
 func (t *turn) forgetNothingAsked(conn *hibernate.Connection) error {
-	t.life.host.quiet.forget(quietOf(t.life.key, conn))
+	t.life.host.quiet.Forget(quietOf(t.life.key, conn))
 	_, err := t.life.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ''`,
 		conn.ID(), conn.Identity.Subject)
 	return err
@@ -100,7 +101,7 @@ func (l *life) askAgain(conn *hibernate.Connection, channel string, notes int) (
 		return nil
 	case channel == nothingAsked:
 		channels = l.ns.channels
-	case !contains(l.ns.channels, channel):
+	case !slices.Contains(l.ns.channels, channel):
 		return nil
 	}
 	for _, channel := range channels {
@@ -230,4 +231,24 @@ func (t *turn) raise(conn *hibernate.Connection, c confirmed) error {
 // hasTwin reports whether another connection of the room has the same id and is the same user's.
 func (l *life) hasTwin(conn *hibernate.Connection) bool {
 	return slices.ContainsFunc(l.connections(), func(c *hibernate.Connection) bool { return c != conn && twins(c, conn) })
+}
+
+// Named clients that have left a room and had asked for nothing, and those that the room did not let in: their question may have
+// been lost with the socket. In a room of which nobody has got anything yet (see turn.shows) the note on such a client would make
+// the room durable: who names its connection and leaves would leave a file. Of a client that was not let in the room knows
+// nothing. And a note is written at the end of a turn, when the client may be back. So the process remembers them, and a restart
+// forgets them, as a crash forgets such a note in any room.
+
+func quietOf(room Key, conn *hibernate.Connection) recent.Client {
+	return recent.Client{Room: room, ID: conn.ID(), Subject: conn.Identity.Subject}
+}
+
+// noteQuiet remembers the clients that are there and have asked for nothing, when the room goes to sleep: they may go meanwhile.
+func (t *turn) noteQuiet() {
+	l := t.life
+	for conn := range l.waiting {
+		if t.askedNothing(conn) {
+			l.host.quiet.Note(quietOf(l.key, conn))
+		}
+	}
 }

@@ -11,9 +11,10 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
-	"github.com/google/uuid"
 )
 
 // A Context is what a hook works with: the room, the connection that it is called
@@ -335,4 +336,15 @@ func (c *Conn) Close(code int, reason string) error {
 	}
 	c.ctx.out = append(c.ctx.out, delivery{to: []*hibernate.Connection{c.c}, code: code, reason: clip(reason, 123)})
 	return nil
+}
+
+// identityKey is under what a plain request's identity is kept in its context.
+type identityKey struct{}
+
+func requestIdentity(r *http.Request) Identity {
+	if r == nil {
+		return Identity{}
+	}
+	id, _ := r.Context().Value(identityKey{}).(Identity)
+	return id
 }

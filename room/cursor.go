@@ -1,10 +1,7 @@
 package room
 
 import (
-	"encoding/hex"
-
 	"github.com/denrooms/den/hibernate"
-	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -15,42 +12,6 @@ import (
 // The last frame that a connection gets of a commit has the cursor of that commit. So
 // the sender's channel is published last: who has a frame with a cursor has all rows of
 // the commit, whichever connection it is.
-
-// place is the cursor of all that the room has done so far, and what it was made of.
-type place struct {
-	epoch string // short
-	seq   storage.Seq
-	text  string
-}
-
-// cursor gives the cursor of all that the room has done so far, the open batch's part
-// included.
-func (l *life) cursor() string {
-	p := &l.place
-	if seq := l.db.Seq(); p.text == "" || p.seq != seq {
-		p.seq, p.text = seq, syncproto.Cursor{Epoch: l.shortEpoch(), Seq: uint64(seq)}.String()
-		if bug.On("cursor-high") {
-			p.text = syncproto.Cursor{Epoch: l.shortEpoch(), Seq: uint64(seq) + 1}.String()
-		}
-	}
-	return p.text
-}
-
-func (l *life) shortEpoch() string {
-	if l.place.epoch == "" {
-		name, err := hex.DecodeString(l.db.Epoch())
-		if err != nil {
-			name = []byte(l.db.Epoch())
-		}
-		l.place.epoch = syncproto.ShortEpoch(name)
-	}
-	return l.place.epoch
-}
-
-// reset is the frame in front of an answer that is to replace what the client has.
-func reset(channel string, why syncproto.Reset) *hibernate.Frame {
-	return hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendSyncReset(dst, channel, why) })
-}
 
 // tell sends the connections that outlived the room's last life what they were not
 // given: a commit can be in the file although that life broke before it had handed it

@@ -3,8 +3,10 @@ package room
 import (
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -42,14 +44,6 @@ func (d courier) close(c *hibernate.Connection, code int, reason string) {
 		}
 	}()
 	c.Link.Close(code, reason)
-}
-
-// courier tells the operator which of a room's connections has a link that panics.
-func (h *Host) courier(key Key) courier {
-	return courier{func(c *hibernate.Connection, value any, stack []byte) {
-		h.opts.Logger.Error("a connection's link panicked",
-			"namespace", key.Namespace, "room", key.Room, "connection", c.ID(), "panic", value, "stack", string(stack))
-	}}
 }
 
 // deliver hands out a turn's deliveries, in order for each connection. Where many
@@ -135,3 +129,30 @@ func (d courier) deliverOne(c *hibernate.Connection, audience []*hibernate.Conne
 		d.send(c, frames...)
 	}
 }
+
+// reset is the frame in front of an answer that is to replace what the client has.
+func reset(channel string, why syncproto.Reset) *hibernate.Frame {
+	return hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendSyncReset(dst, channel, why) })
+}
+
+// exception is a frame that says what is wrong with a channel.
+func exception(channel string, err error) *hibernate.Frame {
+	code, text := ErrorCode(err)
+	return hibernate.TextFrame(256, func(dst []byte) []byte {
+		return syncproto.AppendChannelException(dst, channel, code, text)
+	})
+}
+
+func deleteAll(channel, cursor string) *hibernate.Frame {
+	return hibernate.TextFrame(192, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel, cursor) })
+}
+
+// drained tells whether a link has so little waiting that the next step may follow. A
+// link that cannot say how much waits takes all.
+func drained(link hibernate.Link) bool {
+	queue, says := link.(interface{ Waiting() int })
+	return !says || queue.Waiting() <= 3*pages.TurnBytes
+}
+
+// drainPause is how long the next step of a snapshot waits for the client to read.
+const drainPause = 5 * time.Millisecond

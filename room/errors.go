@@ -8,6 +8,7 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -114,6 +115,7 @@ var clientErrors = []struct {
 	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too much at once."},       // also of one that has lost its batch by it
 	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."}, // also of a trigger that rolled the batch back
 	{storage.ErrBatchLost, syncproto.CodeAborted, "The action was undone along with another one. Try again."},
+	{pages.ErrTooLarge, syncproto.CodeTooLarge, "The channel is too large to be sent at once."},
 	{ErrTooManyAlarms, syncproto.CodeTooLarge, "The room has too many alarms."},
 	{storage.ErrInterrupted, syncproto.CodeActionTimeout, "The action took too long."},
 	{context.DeadlineExceeded, syncproto.CodeActionTimeout, "The action took too long."},
@@ -128,5 +130,5 @@ var clientErrors = []struct {
 func written(err error) bool {
 	var refusal *Error
 	var frame *syncproto.Error
-	return errors.As(err, &refusal) || errors.As(err, &frame) || errors.Is(err, ErrNotFound) || errors.Is(err, errUnhandled)
+	return errors.As(err, &refusal) || errors.As(err, &frame) || errors.Is(err, ErrNotFound) || errors.Is(err, errUnhandled) || errors.Is(err, pages.ErrTooLarge)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -99,25 +100,20 @@ func (t *turn) readPart(g *gathering) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	size, more := 0, true
-	n, last := 0, len(rows.Columns())
+	size, last := 0, len(rows.Columns())
 	var part []gathered
-	for more && rows.Next() {
-		n++
+	n, more, err := l.quota.Read(rows, func(rows *storage.Rows) int {
 		g.place = rows.Value(last)
-		if isGone(rows) {
-			more = t.life.quota.row(0)
-			continue
+		if pages.IsGone(rows) {
+			return 0
 		}
-		before := len(g.text)
 		row := g.encode(rows)
 		row.rowid = g.rowidOf(g.place)
 		part = append(part, row)
-		size += len(g.text) - before
-		more = t.life.quota.row(len(g.text) - before)
-	}
-	if err := rows.Err(); err != nil {
+		size += row.end - row.start
+		return row.end - row.start
+	})
+	if err != nil {
 		return err
 	}
 	g.whole = more && n < gatherRows
@@ -153,25 +149,25 @@ func (t *turn) freshen(g *gathering) (ready bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer rows.Close()
 	g.frame, g.unasked = nil, nil
 	changed := make(map[storage.Value]bool)
 	var part []gathered
-	for more := true; more && rows.Next(); {
-		changed[sameID(rows.Value(0))] = true
-		before := len(g.text)
-		if !isGone(rows) {
-			part = append(part, g.encode(rows))
+	_, _, err = l.quota.Read(rows, func(rows *storage.Rows) int {
+		changed[pages.SameID(rows.Value(0))] = true
+		if pages.IsGone(rows) {
+			return 0
 		}
-		more = t.life.quota.row(len(g.text) - before)
-	}
-	if err := rows.Err(); err != nil {
+		row := g.encode(rows)
+		part = append(part, row)
+		return row.end - row.start
+	})
+	if err != nil {
 		return false, err
 	}
 	g.at, g.taken = rows.Place().Seq, rows.Place().Taken
 	rowids := make(map[storage.Value]int64)
 	g.rows = slices.DeleteFunc(g.rows, func(r gathered) bool {
-		id := sameID(r.id)
+		id := pages.SameID(r.id)
 		if changed[id] {
 			rowids[id] = r.rowid
 			g.size -= r.end - r.start
@@ -180,7 +176,7 @@ func (t *turn) freshen(g *gathering) (ready bool, err error) {
 	})
 	for i := range part {
 		r := &part[i]
-		if rowid, there := rowids[sameID(r.id)]; there {
+		if rowid, there := rowids[pages.SameID(r.id)]; there {
 			r.rowid = rowid
 		} else if g.rowids {
 			r.rowid = math.MaxInt64 // it has come since
@@ -210,9 +206,9 @@ func (g *gathering) compact() {
 
 func (g *gathering) encode(rows *storage.Rows) gathered {
 	start := len(g.text)
-	g.text = appendRow(g.text, rows)
+	g.text = pages.AppendRow(g.text, rows)
 	created := rows.Value(len(rows.Columns()) - 3)
-	return gathered{id: rows.Value(0), created: created, stamp: stampOf(rows), start: start, end: len(g.text)}
+	return gathered{id: rows.Value(0), created: created, stamp: pages.StampOf(rows), start: start, end: len(g.text)}
 }
 
 // rowidOf is the rowid that a place is.
@@ -228,12 +224,7 @@ func (g *gathering) order(a, b gathered) int {
 	if g.large {
 		return byStamp(a, b)
 	}
-	return cmp.Or(compareValues(a.created, b.created), cmp.Compare(a.rowid, b.rowid), compareValues(a.id, b.id))
-}
-
-// byStamp is the order of all that comes unasked.
-func byStamp(a, b gathered) int {
-	return cmp.Or(compareValues(a.stamp, b.stamp), compareValues(a.id, b.id))
+	return cmp.Or(pages.Compare(a.created, b.created), cmp.Compare(a.rowid, b.rowid), pages.Compare(a.id, b.id))
 }
 
 // merge puts rows among those that are there.
@@ -288,19 +279,6 @@ func (g *gathering) encodeUpdate() *hibernate.Frame {
 	})
 }
 
-// sameID makes ids that SQLite takes for the same one equal, and all of them comparable.
-func sameID(id storage.Value) storage.Value {
-	switch id := id.(type) {
-	case float64:
-		if id == math.Trunc(id) && math.Abs(id) < 1<<63 {
-			return int64(id)
-		}
-	case []byte:
-		return [1]string{string(id)} // a text of the same bytes is another id
-	}
-	return id
-}
-
 // dropGathered lets gatherings go that nobody asks for any more.
 func (l *life) dropGathered() {
 	if len(l.gathered) == 0 {
@@ -312,4 +290,9 @@ func (l *life) dropGathered() {
 			delete(l.gathered, channel)
 		}
 	}
+}
+
+// byStamp is the order of all that comes unasked.
+func byStamp(a, b gathered) int {
+	return cmp.Or(pages.Compare(a.stamp, b.stamp), pages.Compare(a.id, b.id))
 }

@@ -142,36 +142,6 @@ func (h *Host) contain(job string, f func()) {
 	}
 }
 
-// lookInto opens the file of a room that has no life, and closes it. If do panics, the file is let
-// go as it is.
-func (h *Host) lookInto(key Key, o storage.Options, do func(*storage.DB) error) error {
-	return h.guard(key, func() error {
-		db, err := storage.Open(o)
-		if err != nil {
-			return err
-		}
-		if err = h.guard(key, func() error { return do(db) }); stackOf(err) != nil {
-			return errors.Join(err, fence(db))
-		}
-		return errors.Join(err, closeFile(db))
-	})
-}
-
-// closeFile closes a room's file. One that cannot even be closed is let go as it is, for nobody
-// could open it again otherwise.
-func closeFile(db *storage.DB) error {
-	err := protect(db.Close)
-	if stackOf(err) != nil {
-		err = errors.Join(err, fence(db))
-	}
-	return err
-}
-
-// fence lets a file go, with nothing more written into it.
-func fence(db *storage.DB) error {
-	return protect(func() error { db.Fence(); return nil })
-}
-
 // maxFailures is how many rooms' failures a host remembers; the oldest go first.
 const maxFailures = 1000
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage/vfs"
@@ -118,7 +119,7 @@ func TestPanicInRecovery(t *testing.T) {
 	}
 	u.curse.Store("")
 	u.clock.Advance(time.Minute)
-	if err := u.Settle(t.Context(), nest("c")); err != nil {
+	if err := inner.OfHost(u).Settle(t.Context(), nest("c")); err != nil {
 		t.Error(err)
 	}
 	if failures := u.Failures(); len(failures) != 0 {

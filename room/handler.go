@@ -1,10 +1,8 @@
 package room
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
 	"unicode/utf8"
 
 	"github.com/denrooms/den/syncproto"
@@ -97,35 +95,6 @@ func (*Base) OnRequest(*Context, http.ResponseWriter, *http.Request) error {
 	return &Error{Code: syncproto.CodeNotFound, Message: "This room answers no plain requests."}
 }
 
-// An ActionRequest is what a client asks for. Its bytes are valid during the
-// hook only.
-type ActionRequest struct {
-	Type    string          // at most 128 bytes
-	Payload json.RawMessage // any JSON value; nil if there was none
-}
-
-// Decode reads the payload into a value. Fields that the value does not have
-// are ignored. The error, which a hook may return as it is, tells the client
-// bad_payload.
-func (a ActionRequest) Decode(into any) error {
-	payload := a.Payload
-	if len(payload) == 0 {
-		payload = json.RawMessage("null")
-	}
-	if err := json.Unmarshal(payload, into); err != nil {
-		return &Error{Code: syncproto.CodeBadPayload, Message: payloadMessage(err), cause: err}
-	}
-	return nil
-}
-
-// payloadMessage says what is wrong with a payload in the client's own terms.
-func payloadMessage(err error) string {
-	if wrong, ok := err.(*json.UnmarshalTypeError); ok && wrong.Field != "" {
-		return fmt.Sprintf("The payload's field %q cannot be a %s.", clip(wrong.Field, 64), wrong.Value)
-	}
-	return "The payload does not have the form that this action takes."
-}
-
 // A Message is a raw message from a client. Its bytes are valid during the hook
 // only.
 type Message struct {
@@ -135,36 +104,6 @@ type Message struct {
 
 // An Option of [Host.Register].
 type Option func(*namespace) error
-
-// Action binds an action's name to a method of the handler. The payload is
-// decoded into In from JSON, outside of the room, so that it takes none of the room's
-// time. An In with an UnmarshalJSON or UnmarshalText of its own, or of a field's, is decoded in the room, as
-// a part of the hook. A payload that does not fit is refused with bad_payload and the method not called:
-// JSON of another form, or a value of another type. Fields that In does not have are ignored, and those that the payload does not
-// have are zero, as encoding/json has it; so is all of In for null or no payload.
-// In's fields are those of encoding/json: a row's struct has other names there than its
-// columns have, unless it carries json tags. The name holds for every channel of the room; a client names one with each action,
-// and it must exist.
-func Action[H Handler, In any](name string, method func(H, *Context, In) error) Option {
-	return bind(name, decoderOf[In](), func(h Handler, c *Context, in any) (any, error) {
-		return nil, method(h.(H), c, *in.(*In))
-	}, isHandler[H])
-}
-
-// Call is [Action] for a method with a result of its own. It is sent to the
-// caller, as JSON in the reply's field "value", beside the changed rows.
-func Call[H Handler, In, Out any](name string, method func(H, *Context, In) (Out, error)) Option {
-	return bind(name, decoderOf[In](), func(h Handler, c *Context, in any) (any, error) {
-		return method(h.(H), c, *in.(*In))
-	}, isHandler[H])
-}
-
-func decode[In any](a ActionRequest) (any, error) {
-	in := new(In)
-	return in, a.Decode(in)
-}
-
-func isHandler[H Handler](h Handler) bool { _, ok := h.(H); return ok }
 
 // Synced makes SQL tables of the room into channels, by their names. They must
 // be there when OnStart returns, with the id in the first column (the primary
@@ -215,31 +154,35 @@ func AutoAnswer(request, response string) Option {
 	}
 }
 
-// A boundAction is an action that has a method.
-type boundAction struct {
-	decoder
-	call func(h Handler, c *Context, in any) (any, error)
+// A CloseHandler is a [Handler] that is told of the end of its connections.
+type CloseHandler interface {
+	// OnClose is told that a connection has gone; it is not in the room any more. It runs for every connection that
+	// OnConnect accepted; [Context.CloseCause] tells why, and code and reason are the WebSocket's: 1006 where
+	// nobody knows them, 1001 at a shutdown.
+	//
+	// What the hook writes it writes exactly once for a connection. One that fails, panics or takes too long is
+	// not run again, and leaves nothing. At a shutdown Context.Go fails: a hook that returns that error has not taken its
+	// connection out of a table. After a crash of the server it can run again where it wrote nothing.
+	//
+	// A room that sleeps when the connection goes runs it when it wakes, or at once with the Option [WakeOnClose].
+	// At a shutdown it runs in the rooms that are awake, and with WakeOnClose in those that sleep too, as long as the
+	// context of [Host.Shutdown] lasts. What is left then, and what a crash leaves, runs in the next process 60 s after the
+	// room's first wake, with the cause CloseLost; not for a connection whose id came back by then, under the
+	// same subject. Then Conn has the id, the identity, and the tags and the attachment as they were when the room noted them: when it
+	// accepted the connection, and when it last went to sleep.
+	OnClose(c *Context, code int, reason string) error
 }
 
-// A decoder makes an action's payload into what its method takes.
-type decoder struct {
-	decode func(ActionRequest) (any, error)
-	inTurn bool // it may run a program's code, so the room calls it; see payload.go
-}
+// A CloseCause is why OnClose runs.
+type CloseCause string
 
-func decoderOf[In any]() decoder { return decoder{decode[In], decodesItself(reflect.TypeFor[In]())} }
+// The causes.
+const (
+	CloseClient   CloseCause = "client"   // the connection ended: the client went, or was closed
+	CloseAsleep   CloseCause = "asleep"   // it ended while the room slept
+	CloseShutdown CloseCause = "shutdown" // the server shuts down
+	CloseLost     CloseCause = "lost"     // an earlier process ended before the room could be told, and the client did not come back
+)
 
-func bind(name string, decode decoder, call func(Handler, *Context, any) (any, error), fits func(Handler) bool) Option {
-	return func(ns *namespace) error {
-		switch {
-		case name == "" || len(name) > maxActionType:
-			return fmt.Errorf("room: an action's name has 1 to %d bytes, not %d", maxActionType, len(name))
-		case ns.actions[name] != nil:
-			return fmt.Errorf("room: the action %q is bound twice", name)
-		case !fits(ns.sample):
-			return fmt.Errorf("room: the action %q is bound to a method of another type than %T", name, ns.sample)
-		}
-		ns.actions[name] = &boundAction{decode, call}
-		return nil
-	}
-}
+// CloseCause is why OnClose runs; "" in other hooks.
+func (c *Context) CloseCause() CloseCause { return c.cause }

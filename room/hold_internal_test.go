@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/inner"
+	"github.com/denrooms/den/room/internal/pages"
 )
 
 // What is kept of holds, which nobody outside sees.
@@ -214,7 +216,7 @@ func TestHoldKeptBackAsleep(t *testing.T) {
 		if err := s.Receive([]byte(message), false); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.Quiet(t.Context()); err != nil {
+		if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,7 +233,7 @@ func TestHoldKeptBackAsleep(t *testing.T) {
 		}
 	}
 	clock.advance(holdFor)
-	if err := h.Quiet(t.Context()); err != nil {
+	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i, l := range links {
@@ -248,7 +250,7 @@ func TestHoldOverUnasked(t *testing.T) {
 	h, clock := openHeld(t)
 	s := comeIn(t, h, 0, 1)[0]
 	clock.advance(holdFor)
-	s.Confirm(s.Mark())
+	inner.OfSession(s).Confirm(inner.OfSession(s).Mark())
 	if got := s.conn.Waits; got != waitsQuestion {
 		t.Errorf("after 10 s it waits for %d", got)
 	}
@@ -257,7 +259,7 @@ func TestHoldOverUnasked(t *testing.T) {
 		t.Helper()
 		err := other.Receive(fmt.Appendf(nil, `{"id":"%s","channel":"items","rpc":true,"action":{"type":"mark","payload":{"id":"%[1]s"}}}`, id), false)
 		if err == nil {
-			err = h.Quiet(t.Context())
+			err = inner.OfHost(h).Quiet(t.Context())
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -267,14 +269,14 @@ func TestHoldOverUnasked(t *testing.T) {
 	if n := s.conn.Link.(*countingLink).updates.Load(); n != 1 {
 		t.Errorf("it got %d updates, want 1", n)
 	}
-	if got := s.conn.Waits; got != waitsSign || s.Received() {
+	if got := s.conn.Waits; got != waitsSign || inner.OfSession(s).Received() {
 		t.Errorf("when it was sent rows it waits for %d", got)
 	}
 	mark("2")
 	if got := s.conn.Waits; got != waitsSign {
 		t.Errorf("without a pong it waits for %d", got)
 	}
-	s.Confirm(s.Mark())
+	inner.OfSession(s).Confirm(inner.OfSession(s).Mark())
 	mark("3")
 	if got := s.conn.Waits; got != 0 {
 		t.Errorf("after a pong it waits for %d", got)
@@ -323,7 +325,7 @@ func TestHeldRepliesAreFew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := h.Quiet(t.Context()); err != nil {
+	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	held := heldBy(&s.conn)
@@ -337,7 +339,7 @@ func TestHeldRepliesAreFew(t *testing.T) {
 		t.Errorf("%d actions have set %d timers", sent, n)
 	}
 	clock.advance(replyWait)
-	if err := h.Quiet(t.Context()); err != nil {
+	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if held := heldBy(&s.conn); held != nil && len(held.replies) > 0 {
@@ -345,32 +347,16 @@ func TestHeldRepliesAreFew(t *testing.T) {
 	}
 }
 
-// A turn that reads rows looks at the clock by their bytes, too.
-func TestQuotaOfLargeRows(t *testing.T) {
-	clock := &handClock{now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), due: make(map[*handTimer]time.Time)}
-	q := quota{clock: clock, left: readBytes}
-	if !q.row(readLookBytes) {
-		t.Fatal("the first row ends the piece")
-	}
-	clock.advance(readTime)
-	if !q.row(1) {
-		t.Error("a short row ends the piece, and the clock was looked at for it")
-	}
-	if q.row(readLookBytes) || !q.spent() {
-		t.Error("a long row after the turn's time does not end the piece")
-	}
-}
-
 // A large channel's rows are read few at a time where they are long, so that the turn's time is looked at between them.
 func TestNextPick(t *testing.T) {
 	for _, of := range []struct{ rows, bytes, left, want int }{
-		{4, 400, readBytes, 8},
-		{40, 4000, readBytes, pickRows},
-		{4, 4 * 32 << 10, readBytes, 2},
-		{1, 1 << 20, readBytes, 1},
+		{4, 400, pages.TurnBytes, 8},
+		{40, 4000, pages.TurnBytes, pickRows},
+		{4, 4 * 32 << 10, pages.TurnBytes, 2},
+		{1, 1 << 20, pages.TurnBytes, 1},
 		{16, 1600, 800, 8},
 		{16, 1600, -5, 1},
-		{16, 0, readBytes, 32},
+		{16, 0, pages.TurnBytes, 32},
 	} {
 		if got := nextPick(of.rows, of.bytes, of.left); got != of.want {
 			t.Errorf("after %d rows of %d bytes, with %d left: %d, want %d", of.rows, of.bytes, of.left, got, of.want)
@@ -387,7 +373,7 @@ func TestHoldOfOneWhoHasGone(t *testing.T) {
 	}
 	quiet := func() {
 		t.Helper()
-		if err := h.Quiet(t.Context()); err != nil {
+		if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,10 +3,10 @@ package room
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"log/slog"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -15,6 +15,10 @@ import (
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/hibernate/alarm"
+	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/room/internal/awake"
+	"github.com/denrooms/den/room/internal/machine"
+	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/syncproto"
@@ -32,157 +36,6 @@ type (
 	Link  = hibernate.Link
 	Frame = hibernate.Frame
 )
-
-// Options of a host. The zero value of each field stands for its default, and so does a
-// negative number where the field does not say what it means. Only Dir must be given.
-type Options struct {
-	// Dir is the data directory. It is made if it is not there, and locked: a
-	// directory has one host.
-	Dir string
-	// Logger gets what an operator should know. Default: slog.Default().
-	Logger *slog.Logger
-	// Clock is where the time comes from. Default: SystemClock().
-	Clock Clock
-	// Seed makes the randomness that rooms are given repeatable, for tests.
-	// Default 0: from the system's secure source.
-	Seed uint64
-	// MailboxSize is how many messages may wait for one room, and MailboxBytes how much memory they
-	// may take. A connection may have as many waiting as it leaves free for others: one alone half,
-	// sixteen a seventeenth each. The socket of one that has its share is not read meanwhile; a plain request waits.
-	// Defaults 4096, 16 MiB. MailboxBytes should be four times transport.Options.ReadLimit at least.
-	MailboxSize  int
-	MailboxBytes int
-	// MaxBatch is how many messages share a commit at the most. A batch ends also with 1 MiB of what clients have
-	// sent, and 10 ms after it began; 2 ms, where it has the only message of a client that waits for its answer. Default 256.
-	MaxBatch int
-	// Memory is how many bytes of messages the node keeps: those that wait for rooms or are in work, what a transport
-	// has of messages that have not come whole, what waits for a commit, and what waits for clients' sockets. Of what is to be sent one room may have a quarter. A message over it is
-	// refused with overloaded. A client for which as much waits as is left is too slow and is closed. It is not all that
-	// the process takes: rooms that are awake come on top. Default: half of the machine's memory, or of what
-	// the process may have (on Linux its cgroup's limit); 512 MiB where neither is known. Less than 16 MiB, which
-	// the den command refuses, is too little for a few clients. See Host.MemoryUsed.
-	Memory int64
-	// InFlight is how many messages of one connection may be in work; its socket is
-	// not read while there are so many. Default 256.
-	InFlight int
-	// ActionTimeout is how long a hook may take. Then its context ends, its SQL is
-	// interrupted and its action fails with action_timeout; if it has not returned
-	// after as long again, the room goes on without it. Default 5 s.
-	ActionTimeout time.Duration
-	// WorkTimeout is how long work of Context.Go may take; then its context ends. Default 60 s.
-	WorkTimeout time.Duration
-	// MigrationTimeout is how long one of a room's migrations may take, and the
-	// comparison of its tables with their structs. Default 10 min.
-	MigrationTimeout time.Duration
-	// MaxRows is how many rows one action may change. Default 10,000.
-	MaxRows int
-	// MaxActionBytes is how many bytes one action may write to the room's file, as pages of 4 KiB; some MiB
-	// more may pass. One that writes more fails with too_large, and nothing of it remains. Migrations and
-	// imports have 256 MiB a transaction. Default 64 MiB. With Durability DurableFiles or Unsynced there is no
-	// such limit.
-	MaxActionBytes int
-	// MaxRoomBytes is the largest database of a room. An action that makes it larger is refused with
-	// room_full; what only deletes still passes. Default 10 GiB.
-	MaxRoomBytes int64
-	// History is how many of its newest actions a room remembers the changed rows of. A
-	// client that was away for longer gets its channels from scratch. Default 100,000.
-	History int
-	// MaxSnapshotBytes is how much JSON is sent at once where it cannot come in steps: a channel whose table was
-	// redefined, and what a life that broke has not handed out. It is also how long the answer to a cursor
-	// gets before it goes on with the whole channel; a snapshot has no limit. Less than 1 MiB is also how much is read in one
-	// turn. Default 64 MiB.
-	MaxSnapshotBytes int
-	// Durability says what an acknowledgement means. Default: Durable.
-	Durability Durability
-	// Retention is how long a room remembers what was deleted and what was changed; a
-	// client that was away for longer gets its channels from scratch. Default 7 days.
-	Retention time.Duration
-	// TimeTravel is how far back a room's earlier states can be had, see Host.StateAt. The
-	// node's commit log keeps what that needs. Default 24 h; negative: not at all.
-	TimeTravel time.Duration
-	// CheckpointBytes is how large a room's WAL gets before it is written into the room's
-	// file. Default 4 MiB.
-	CheckpointBytes int64
-	// LogSegmentBytes is how large a file of the commit log gets. Default 8 MiB, and up to 32
-	// in a long log.
-	LogSegmentBytes int64
-	// FS is where the files are. Default: the machine's. Tests have one that loses power.
-	FS storage.FS
-	// Dispatcher schedules the rooms' runs. Default: goroutines. A test that has one of
-	// its own decides the order of everything.
-	Dispatcher actor.Dispatcher
-	// IdleAfter is how long a room must have nothing to do before it sleeps: its database is
-	// closed, its handler is gone, its connections stay. Default 10 s; negative: never.
-	IdleAfter time.Duration
-	// MaxAwake is how many rooms may be awake at a time. One more has the room sleep that
-	// was used the longest ago and is not in work; where all are, for 5 s, it is refused
-	// with overloaded. Each takes about half a megabyte of memory and two descriptors. Default
-	// 2048, or as many as half of the process's descriptors allow.
-	MaxAwake int
-	// ReplyMemory is how many bytes of replies a room keeps in its database for actions
-	// that come twice; the newest of the last 7 days, and what they say for a day. An index of them, about 5 bytes each,
-	// comes on top; in memory, while the room is awake, 10. Default 1 MiB.
-	ReplyMemory int
-	// AlarmRooms is how many rooms run alarms at the same time, so that others stay quick. Default
-	// 16; negative: none, alarms wait for a host that runs them.
-	AlarmRooms int
-	// AlarmTries is how often an alarm is tried before it is given up. Default 6.
-	AlarmTries int
-	// KeepReplaced is how long the file stays that a restore has replaced, as …db.before-restore-<time>; of a
-	// room there are ten at most. Default 30 days; negative: no limit of time.
-	KeepReplaced time.Duration
-	// ClientRetention is how long a room knows up to which number a client's actions were
-	// applied, after the client was last seen. Default 30 days.
-	ClientRetention time.Duration
-}
-
-func (o *Options) setDefaults() {
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if o.Clock == nil {
-		o.Clock = SystemClock()
-	}
-	if o.FS == nil {
-		o.FS = storage.HostFS()
-	}
-	def(&o.MailboxSize, 4096)
-	def(&o.Memory, defaultMemory())
-	def(&o.MailboxBytes, 16<<20)
-	def(&o.MaxBatch, 256)
-	def(&o.InFlight, 256)
-	def(&o.ActionTimeout, 5*time.Second)
-	def(&o.WorkTimeout, time.Minute)
-	def(&o.MigrationTimeout, 10*time.Minute)
-	def(&o.MaxRows, 10_000)
-	def(&o.MaxActionBytes, 64<<20)
-	def(&o.MaxRoomBytes, 10<<30)
-	def(&o.History, 100_000)
-	def(&o.MaxSnapshotBytes, 64<<20)
-	def(&o.CheckpointBytes, 4<<20)
-	def(&o.ReplyMemory, 1<<20)
-	if o.IdleAfter == 0 {
-		o.IdleAfter = 10 * time.Second
-	}
-	def(&o.Retention, 7*24*time.Hour)
-	if o.TimeTravel == 0 {
-		o.TimeTravel = 24 * time.Hour
-	}
-	def(&o.ClientRetention, 30*24*time.Hour)
-	if o.KeepReplaced == 0 {
-		o.KeepReplaced = 30 * 24 * time.Hour
-	}
-	if o.AlarmRooms == 0 {
-		o.AlarmRooms = alarm.DefaultMaxCalls
-	}
-	def(&o.AlarmTries, 6)
-}
-
-func def[T int | int64 | time.Duration](field *T, value T) {
-	if *field <= 0 {
-		*field = value
-	}
-}
 
 // A Host serves the rooms of one data directory. Its methods are safe from any
 // goroutine.
@@ -203,7 +56,7 @@ type Host struct {
 	shares     *hibernate.Shares // nil: the clock is not the machine's
 	outside    *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
 	alarms     *alarm.Clock
-	zones      zones
+	zones      alarms.Zones
 
 	presence hibernate.Presence
 
@@ -212,12 +65,12 @@ type Host struct {
 	workLost atomic.Uint64                   // see WorkLost
 	owed     owed
 	graces   graces
-	awake    awake
+	awake    awake.Set
 	failures failures
-	hangs    hangs
-	losses   losses
-	quiet    quiet
-	culprits panics
+	hangs    recent.Hangs
+	losses   recent.Losses
+	quiet    recent.Quiet
+	culprits recent.Panics
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
 	visits   visits
@@ -245,7 +98,7 @@ func Open(o Options) (*Host, error) {
 	if o.Dir == "" {
 		return nil, errors.New("room: Options.Dir is empty")
 	}
-	if err := o.checkDescriptors(descriptorLimit()); err != nil {
+	if err := o.checkDescriptors(machine.Descriptors()); err != nil {
 		return nil, err
 	}
 	unlock, err := storage.LockDir(o.FS, o.Dir)
@@ -274,10 +127,13 @@ func Open(o Options) (*Host, error) {
 		FirstBatch:   firstMessages,
 		Now:          o.Clock.Now,
 		Logger:       o.Logger,
-		Dispatcher:   o.Dispatcher,
+		Dispatcher:   o.inner.Dispatcher,
 	})
-	h.awake.clock, h.awake.after, h.awake.most = o.Clock, o.IdleAfter, o.MaxAwake
-	h.awake.waits, h.awake.retire, h.awake.contain = o.Dispatcher == nil, h.actors.Retire, h.contain
+	h.awake.Init(awake.Options{
+		Now: o.Clock.Now, AfterFunc: func(d time.Duration, f func()) awake.Timer { return o.Clock.AfterFunc(d, f) },
+		After: o.IdleAfter, Most: o.MaxAwake, Waits: o.inner.Dispatcher == nil, Retire: h.actors.Retire,
+		Contain: func(f func()) { h.contain("putting rooms to sleep", f) },
+	})
 	h.presence.Panicked = h.linkPanicked
 	h.sweepPast()
 	h.sweepReplacedLater(replacedFirst)
@@ -357,34 +213,6 @@ func (h *Host) Awake() int { return h.actors.Awake() }
 // the next message wakes it. Its connections stay.
 func (h *Host) Sleep(ctx context.Context, key Key) error { return h.actors.Stop(ctx, key) }
 
-// Quiet waits until no room has anything to do, and wakes none. It is for tests, where nobody
-// sends anything meanwhile.
-func (h *Host) Quiet(ctx context.Context) error {
-	if err := h.actors.Quiet(ctx); err != nil {
-		return err
-	}
-	for _, ns := range h.namespacesNow() {
-		ns.pool.Wait() // a millisecond or two
-	}
-	return h.presence.Flush(ctx)
-}
-
-// Settle waits until a room has served all that was sent to it before, and has
-// handed out what it sent. It wakes the room if it must.
-func (h *Host) Settle(ctx context.Context, key Key) error {
-	if err := h.check(key); err != nil {
-		return err
-	}
-	if _, err := h.actors.Request(ctx, key, settleMessage{}); err != nil {
-		return err
-	}
-	return h.presence.Flush(ctx)
-}
-
-// Crash ends a room's life as a fault would: what waits for it goes to the next
-// life, and what the life had in memory is lost. It is meant for tests.
-func (h *Host) Crash(ctx context.Context, key Key) error { return h.actors.Kill(ctx, key) }
-
 // Shutdown takes no more messages, finishes those that the rooms have, closes all
 // connections with 1001, then the databases, and gives the directory back. When
 // ctx ends first it returns ctx's error and the rest goes on by itself.
@@ -394,7 +222,7 @@ func (h *Host) Shutdown(ctx context.Context) error {
 	h.wakeToClose(ctx)
 	h.shares.Stop()
 	h.presence.Close()
-	h.awake.close()
+	h.awake.Close()
 	h.alarms.Stop()
 	h.compactor.stop()
 	err := h.actors.Shutdown(ctx)
@@ -440,4 +268,29 @@ func (h *Host) release() error {
 	defer h.compactor.work.Unlock()
 	h.closePools()
 	return errors.Join(protect(h.closeAlarms), protect(h.closeLog), h.unlock()) // each, whatever the others do
+}
+
+// uptime is how long ago the host was opened. It takes a third of the memory of a time, and a wall clock that is set
+// changes nothing of it either.
+func (h *Host) uptime() time.Duration { return h.opts.Clock.Now().Sub(h.began) }
+
+// Descriptors tells how many descriptors the process may have, 0 where there is no limit, and
+// how many of them the rooms may take.
+func (h *Host) Descriptors() (limit, rooms int) {
+	return machine.Descriptors(), h.opts.MaxAwake*descriptorsPerRoom + descriptorsBeside
+}
+
+// courier tells the operator which of a room's connections has a link that panics.
+func (h *Host) courier(key Key) courier {
+	return courier{func(c *hibernate.Connection, value any, stack []byte) {
+		h.opts.Logger.Error("a connection's link panicked",
+			"namespace", key.Namespace, "room", key.Room, "connection", c.ID(), "panic", value, "stack", string(stack))
+	}}
+}
+
+// newRun makes the number of a process.
+func newRun() int64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return int64(binary.LittleEndian.Uint64(b[:]) >> 1)
 }

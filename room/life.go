@@ -3,13 +3,13 @@ package room
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,13 +17,14 @@ import (
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/room/internal/awake"
+	"github.com/denrooms/den/room/internal/pages"
+	"github.com/denrooms/den/room/internal/recent"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
-	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/syncproto"
 )
-
-// closeGoingAway is what sockets are closed with when the server shuts down.
-const closeGoingAway = 1001
 
 // A life is one life of a room: a database that is open, and a handler. It is an
 // actor's behavior, so its methods run one at a time, but for Abandon, which comes
@@ -46,7 +47,7 @@ type life struct {
 
 	// Safe from any goroutine.
 
-	used  atomic.Int64 // when it last did something, Unix nanoseconds
+	awake awake.Member
 	alarm atomic.Int64 // when the next alarm is due, Unix milliseconds; never: it has none
 	work  atomic.Int32 // pieces of work under way, see work.go
 	stuck atomic.Int32 // pieces of work that the room no longer waits for
@@ -55,35 +56,31 @@ type life struct {
 	leaving atomic.Pointer[closeMessage]  // whose OnClose is in work; nil: none
 	running atomic.Pointer[actionMessage] // the numbered action in work; nil: none
 
-	// Protected by host.awake.mu.
-
-	seen int64 // what awake knows of used
-	rank int   // where awake has it; -1: nowhere
-
 	// Owned by the actor.
 
 	source   io.Reader // rand's source, as bytes
 	rand     *rand.Rand
-	replies  replies
+	replies  replies.Store
 	pages    pageCache
 	gathered map[string]*gathering // by channel; see gather.go
-	quota    quota                 // of what the turn in work may still read for clients
+	quota    pages.Quota           // of what the turn in work may still read for clients
 	crashed  bool                  // when it began, rooms had not yet taken from the log what an earlier process left
 	holding  bool                  // some connection may be held, or wait for its first sync; see hold.go
-	newest   sharedHold            // see hold_kept.go
+	newest   sharedHold            // see hold.go
 	swept    time.Time             // when holds that are over were last dropped
 
 	inquiries map[answerKey]*inquiry // syncs whose answers are on their way; see reading.go
-	cut       map[answerKey]struct{} // whose answers of an earlier life do not go on; see breakoff.go
+	cut       map[answerKey]struct{} // whose answers of an earlier life do not go on; see reading.go
 
 	waiting   map[*hibernate.Connection]struct{} // those with Waits set; see confirm.go
 	marks     marks
 	place     place
-	alarms    alarmTable
+	alarms    alarms.Table
 	scratch   []byte // encoded rows of the commit in work
 	turns     turnMemory
 	nextPurge time.Time // when upkeep is due
-	alone     int       // how many messages are to have a turn each, see losses
+	reminded  time.Time // for when the last reminder was noted
+	alone     int       // how many messages are to have a turn each, see recent.Losses
 	troubled  bool      // the operator was told of a full disk, and nothing was committed since
 
 	roster roster
@@ -92,9 +89,12 @@ type life struct {
 	// gate is held while what a commit allows is handed out, and by Abandon: a life
 	// that was fenced hands out nothing any more.
 	gate   sync.Mutex
-	acting culprit // whose action is in work; the zero one: nobody's is; protected by gate
+	acting recent.Culprit // whose action is in work; the zero one: nobody's is; protected by gate
 	fenced bool
 }
+
+// roomShare is of how many equal parts of Options.Memory one room may have one for what it sends.
+const roomShare = 4
 
 func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 	l := &life{
@@ -103,25 +103,24 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 		key:    key,
 		name:   key.Namespace + "/" + key.Room,
 		number: number,
-		rank:   -1,
 		memory: h.memory.Part(h.opts.Memory / roomShare),
 		log:    h.opts.Logger.With("namespace", key.Namespace, "room", key.Room),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.ctx, l.end = ctx, func() { l.endWork(); cancel() }
-	l.replies.limit = h.opts.ReplyMemory
-	l.alone = h.losses.take(key)
+	l.alone = h.losses.Take(key)
 	l.watch.init(l)
+	l.awake.Init(key, number, l.mayRest)
 	return l
 }
 
 // Start opens the database and lets the handler make itself ready.
 func (l *life) Start(_ context.Context, first any) error {
 	l.why = wakeReason(first)
-	if err := l.host.awake.enter(l); err != nil {
-		l.host.losses.put(l.key, l.alone)
+	if err := l.host.awake.Enter(&l.awake); err != nil {
+		l.host.losses.Put(l.key, l.alone)
 		l.end()
-		return err
+		return &Error{Code: syncproto.CodeOverloaded, Message: "Too many rooms are in use. Try again later.", cause: err}
 	}
 	return l.start()
 }
@@ -151,7 +150,7 @@ func (l *life) start() (err error) {
 // giveBack ends a life that has not begun: its place, its file and its context. What the room has to
 // remember goes to the next life.
 func (l *life) giveBack(err error) {
-	defer l.host.awake.leave(l)
+	defer l.host.awake.Leave(&l.awake)
 	switch {
 	case errors.Is(err, errVisited):
 		l.log.Debug("the room's file was visited")
@@ -162,7 +161,7 @@ func (l *life) giveBack(err error) {
 	}
 	l.end()
 	if !l.isFenced() { // or Abandon has done so
-		l.host.losses.put(l.key, l.alone)
+		l.host.losses.Put(l.key, l.alone)
 	}
 	switch {
 	case l.db == nil:
@@ -224,54 +223,12 @@ func (l *life) open() error {
 	l.gate.Lock()
 	defer l.gate.Unlock()
 	l.db = db
+	l.replies = replies.New(db, l.host.opts.ReplyMemory)
 	if l.fenced {
 		return actor.ErrAbandoned
 	}
-	db.Withhold() // see unseen.go
+	db.Withhold() // see turn.shows
 	return nil
-}
-
-// openFile opens a room's file.
-func (h *Host) openFile(key Key) (*storage.DB, error) {
-	options, err := h.fileOptions(key)
-	if err != nil {
-		return nil, err
-	}
-	return storage.Open(options)
-}
-
-// fileOptions say where a room's file is, and how it is opened.
-func (h *Host) fileOptions(key Key) (storage.Options, error) {
-	path, err := roomfile.Path(h.opts.Dir, key.Namespace, key.Room)
-	if err != nil {
-		return storage.Options{}, err
-	}
-	options := storage.Options{
-		Path:       path,
-		Namespace:  key.Namespace,
-		Room:       key.Room,
-		MaxBytes:   h.opts.MaxRoomBytes,
-		MaxChanges: h.opts.MaxRows,
-		History:    h.opts.History,
-
-		MaxActionBytes:  h.opts.MaxActionBytes,
-		CheckpointBytes: h.opts.CheckpointBytes,
-		Now:             h.opts.Clock.Now,
-		FS:              h.opts.FS,
-		Retention:       h.opts.Retention,
-	}
-	if ns := h.namespace(key.Namespace); ns != nil {
-		options.Pool = ns.pool
-	}
-	if h.log != nil {
-		options.Log = h.log
-		if h.opts.TimeTravel > 0 {
-			options.Past = filepath.Join(h.opts.Dir, pastDir)
-		}
-	} else if h.opts.Durability == Unsynced {
-		options.Synchronous = storage.Normal
-	}
-	return options, nil
 }
 
 // begin takes the file to where the program is, runs OnStart, and then declares the
@@ -333,8 +290,8 @@ func (t *turn) newHandler() Handler {
 
 // Stop ends the life. Where it ends in good order, OnHibernate is the last that it does.
 func (l *life) Stop(reason actor.StopReason) {
-	defer l.host.awake.leave(l)
-	l.host.losses.put(l.key, l.alone)
+	defer l.host.awake.Leave(&l.awake)
+	l.host.losses.Put(l.key, l.alone)
 	present, stopping := l.connections(), l.host.stopping.Load()
 	if reason == actor.StopIdle || reason == actor.StopRequested {
 		if stopping {
@@ -369,8 +326,7 @@ func (l *life) hibernate() {
 	c := t.context(nil, nil)
 	commit, err := t.unit(c, "OnHibernate", func() error { return l.handler.OnHibernate(c) })
 	if err == nil {
-		t.out = append(t.out, c.out...)
-		t.publish(commit, nil, nil)
+		t.succeed(c, commit)
 	}
 	t.commit()
 }
@@ -378,9 +334,9 @@ func (l *life) hibernate() {
 // Abandon hands over a life whose hook does not return. It is called from another
 // goroutine than the life's.
 func (l *life) Abandon() {
-	defer l.host.awake.leave(l)
+	defer l.host.awake.Leave(&l.awake)
 	l.condemn()
-	l.host.losses.put(l.key, aloneAfterLoss)
+	l.host.losses.Put(l.key, aloneAfterLoss)
 	l.handOver()
 	l.end()
 	l.log.Error("a hook did not return; the room goes on without it", "hook", l.watch.current())
@@ -397,9 +353,9 @@ func (l *life) condemn() {
 		return
 	}
 	if m := l.running.Load(); m != nil {
-		l.host.hangs.note(l.key, m)
+		l.host.hangs.Note(l.numberedBy(m), m.mutation, m.digest)
 	}
-	if who != (culprit{}) {
+	if who != (recent.Culprit{}) {
 		l.blame(who)
 	}
 	if db != nil {
@@ -428,7 +384,7 @@ func (l *life) Receive(batch []*actor.Envelope, more func(n int) []*actor.Envelo
 // noteUse notes that the room is in use, unless all messages are for its upkeep.
 func (l *life) noteUse(batch []*actor.Envelope) {
 	if !upkeep(batch) {
-		l.host.awake.touch(l)
+		l.host.awake.Touch(&l.awake)
 	}
 }
 
@@ -460,4 +416,87 @@ func storageFailed(err error) bool {
 	}
 	code, _ := ErrorCode(err)
 	return code == syncproto.CodeStorageUnavailable
+}
+
+// A WakeReason is why a room's life began: what it was called for by.
+type WakeReason string
+
+// The reasons.
+const (
+	WakeConnect  WakeReason = "connect"  // a client wants in
+	WakeMessage  WakeReason = "message"  // a client's action, sync or other message
+	WakeClose    WakeReason = "close"    // a client has gone
+	WakeRequest  WakeReason = "request"  // a plain HTTP request
+	WakeAlarm    WakeReason = "alarm"    // one of the room's alarms is due
+	WakeOperator WakeReason = "operator" // somebody looks after it: a backup, a restore, a migration
+	WakeRestart  WakeReason = "restart"  // the life before this one broke
+)
+
+// wakeReason tells it by the first message.
+func wakeReason(first any) WakeReason {
+	switch first.(type) {
+	case *connectMessage:
+		return WakeConnect
+	case *actionMessage, *syncMessage, *rawMessage:
+		return WakeMessage
+	case *closeMessage, rosterMessage:
+		return WakeClose
+	case *requestMessage:
+		return WakeRequest
+	case *alarmMessage:
+		return WakeAlarm
+	case nil, *thenMessage:
+		return WakeRestart
+	}
+	return WakeOperator
+}
+
+const (
+	// alarmSoon is how close an alarm must be for its room to stay awake, and alarmLate how long one is
+	// waited for that does not come.
+	alarmSoon = time.Second
+	alarmLate = time.Minute
+)
+
+// mayRest tells whether a life has nothing under way that its sleep would end, and no alarm that
+// is due at once. Whether it has messages, its actor knows.
+func (l *life) mayRest(now time.Time) bool {
+	alarm := time.UnixMilli(l.alarm.Load()).Sub(now)
+	return l.work.Load() == 0 && (alarm > alarmSoon || alarm < -alarmLate)
+}
+
+// place is the cursor of all that the room has done so far, and what it was made of.
+type place struct {
+	epoch string // short
+	seq   storage.Seq
+	text  string
+}
+
+// cursor gives the cursor of all that the room has done so far, the open batch's part
+// included.
+func (l *life) cursor() string {
+	p := &l.place
+	if seq := l.db.Seq(); p.text == "" || p.seq != seq {
+		p.seq, p.text = seq, syncproto.Cursor{Epoch: l.shortEpoch(), Seq: uint64(seq)}.String()
+		if bug.On("cursor-high") {
+			p.text = syncproto.Cursor{Epoch: l.shortEpoch(), Seq: uint64(seq) + 1}.String()
+		}
+	}
+	return p.text
+}
+
+func (l *life) shortEpoch() string {
+	if l.place.epoch == "" {
+		name, err := hex.DecodeString(l.db.Epoch())
+		if err != nil {
+			name = []byte(l.db.Epoch())
+		}
+		l.place.epoch = syncproto.ShortEpoch(name)
+	}
+	return l.place.epoch
+}
+
+// numberedBy is the client that has sent a numbered action.
+func (l *life) numberedBy(m *actionMessage) recent.Client {
+	return recent.Client{Room: l.key, ID: m.client, Subject: m.conn.Identity.Subject}
 }

@@ -175,85 +175,7 @@ func TestMessageSizes(t *testing.T) {
 	}
 }
 
-// What a host remembers of clients and rooms has limits, and the newest are remembered.
-func TestHostMemories(t *testing.T) {
-	var q quiet
-	client := func(i int) quietClient { return quietClient{id: fmt.Sprint(i)} }
-	for i := range maxQuiet {
-		q.note(client(i))
-	}
-	q.note(client(0)) // noted again: its first place is over
-	if !q.has(client(0)) || !q.has(client(1)) || len(q.order) != maxQuiet {
-		t.Errorf("the limit: %v, %v, %d places", q.has(client(0)), q.has(client(1)), len(q.order))
-	}
-	q.note(client(maxQuiet))
-	if !q.has(client(0)) || q.has(client(1)) || !q.has(client(2)) || !q.has(client(maxQuiet)) {
-		t.Error("beyond the limit it is not the oldest that is forgotten")
-	}
-	if q.forget(client(2)); q.has(client(2)) || !q.has(client(3)) {
-		t.Error("what was forgotten is known, or another is not")
-	}
-
-	var l losses
-	room := func(i int) Key { return Key{Namespace: "n", Room: fmt.Sprint(i)} }
-	l.put(room(0), 0)
-	if l.alone != nil {
-		t.Error("a room that has lost nothing is remembered")
-	}
-	for i := range maxLosses {
-		l.put(room(i), i+1)
-	}
-	if got := l.take(room(0)); got != 1 || l.take(room(0)) != 0 {
-		t.Errorf("the first room: %d, or twice", got)
-	}
-	l.put(room(0), 5)
-	l.put(room(maxLosses), 6)
-	if len(l.alone) != 1 || l.take(room(maxLosses)) != 6 {
-		t.Errorf("beyond the limit %d are remembered", len(l.alone))
-	}
-
-	var h hangs
-	action := func(client string, mutation uint64) *actionMessage {
-		return &actionMessage{conn: &hibernate.Connection{Identity: new(hibernate.Identity)}, client: client, mutation: mutation}
-	}
-	if !h.none() {
-		t.Error("some hang from the beginning")
-	}
-	h.note(room(1), action("a", 1))
-	h.note(room(1), action("a", 1))
-	of := hanger{room(1), "a", ""}
-	if last, there := h.of(of); !there || last.tries != 2 || last.counted != 0 || h.none() {
-		t.Errorf("twice: %+v, %v", last, there)
-	}
-	h.count(of)
-	h.note(room(1), action("a", 1))
-	if last, _ := h.of(of); last.tries != 3 || last.counted != 2 {
-		t.Errorf("counted, and once more: %+v", last)
-	}
-	h.note(room(1), action("a", 2))
-	if last, _ := h.of(of); last.tries != 1 || last.counted != 0 || last.mutation != 2 {
-		t.Errorf("the next number: %+v", last)
-	}
-	h.count(hanger{room(2), "a", ""})
-	if _, there := h.of(hanger{room(2), "a", ""}); there {
-		t.Error("who never hung is there when he is counted")
-	}
-	h.forget(of)
-	if _, there := h.of(of); there {
-		t.Error("it is there when it was forgotten")
-	}
-	for i := range maxHangs {
-		h.note(room(1), action(fmt.Sprint(i), 1))
-	}
-	if _, there := h.of(hanger{room(1), "0", ""}); !there || len(h.last) != maxHangs {
-		t.Errorf("at the limit %d are remembered", len(h.last))
-	}
-	if h.note(room(1), action("x", 1)); len(h.last) != 1 {
-		t.Errorf("beyond it %d are", len(h.last))
-	}
-}
-
-// The failures of so many rooms are remembered, the newest; and the panic that disables an action is the third alone.
+// The failures of so many rooms are remembered, the newest.
 func TestHostFaults(t *testing.T) {
 	var f failures
 	start := time.UnixMilli(1_700_000_000_000)
@@ -271,15 +193,6 @@ func TestHostFaults(t *testing.T) {
 	f.note(room(maxFailures), errors.New("no"), start.Add(time.Hour))
 	if known(0) || !known(1) || !known(maxFailures) {
 		t.Error("beyond it the oldest is remembered, or another is not")
-	}
-
-	var p panics
-	var disables []bool
-	for range maxPanics + 1 {
-		disables = append(disables, p.note(culprit{action: "a", subject: "s"}, start))
-	}
-	if got := fmt.Sprint(disables); got != "[false false true false]" {
-		t.Errorf("panics of one user disable the action: %s", got)
 	}
 }
 

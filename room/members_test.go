@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -57,7 +58,7 @@ func (g *gate) come() {
 		})
 	}
 	came := make(chan error, 1)
-	go func() { all.Wait(); came <- g.Quiet(g.t.Context()) }()
+	go func() { all.Wait(); came <- inner.OfHost(g).Quiet(g.t.Context()) }()
 	g.await(came)
 }
 
@@ -84,7 +85,7 @@ func (g *gate) await(done <-chan error) {
 func (g *gate) calm() {
 	g.t.Helper()
 	done := make(chan error, 1)
-	go func() { done <- g.Quiet(g.t.Context()) }()
+	go func() { done <- inner.OfHost(g).Quiet(g.t.Context()) }()
 	g.await(done)
 }
 
@@ -100,7 +101,7 @@ func (g *gate) leave() {
 	switch g.rng.IntN(4) {
 	case 0:
 		g.note("the room's life ends without a last turn")
-		_ = g.Crash(g.t.Context(), mainHall)
+		_ = inner.OfHost(g).Crash(g.t.Context(), mainHall)
 	case 1:
 		g.note("the room sleeps")
 		_ = g.Sleep(g.t.Context(), mainHall)

@@ -12,23 +12,11 @@ import (
 // the end of the turn until the last socket has taken it, once for all sockets.
 
 const (
-	// roomShare is of how many equal parts of Options.Memory one room may have one for what it sends.
-	roomShare = 4
 	// outsideShare is of how many equal parts of Options.Memory one is for requests that wait for a place in a mailbox.
 	outsideShare = 4
-	// unknownMemory is Options.Memory where the machine does not say how much it has.
-	unknownMemory = 512 << 20
 	// toldEvery is how often the operator is told that messages are refused, or that clients are read slowly.
 	toldEvery = time.Minute
 )
-
-// defaultMemory is half of what the process may have.
-func defaultMemory() int64 {
-	if most := machineMemory(); most > 0 {
-		return most / 2
-	}
-	return unknownMemory
-}
 
 // MemoryUsed is how many bytes of messages and frames the host keeps now, of the MemoryLimit that there may be.
 func (h *Host) MemoryUsed() int64 { return h.memory.Used() }

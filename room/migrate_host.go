@@ -9,7 +9,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/storage"
@@ -18,66 +17,6 @@ import (
 )
 
 // What an operator can see and do about a data directory's rooms.
-
-// looks are those into files of rooms that sleep. A life that begins meanwhile waits for the
-// end of the one into its file, which is short. Its zero value is ready.
-type looks struct {
-	mu    sync.Mutex
-	under map[Key]*look
-}
-
-// A look has a room's file for itself.
-type look struct {
-	done    chan struct{} // closed at the end
-	giveWay func()        // ends a long one soon; nil: it is short
-}
-
-// begin holds the room's file until end is called, behind whoever looks into it already.
-func (l *looks) begin(key Key) (end func()) { return l.beginLong(key, nil) }
-
-// beginLong is begin for what takes long: whoever waits for the file calls giveWay, from any goroutine and
-// maybe several times.
-func (l *looks) beginLong(key Key, giveWay func()) (end func()) {
-	one := &look{done: make(chan struct{}), giveWay: giveWay}
-	for !l.take(key, one) {
-		l.wait(key)
-	}
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.under, key)
-		close(one.done)
-	}
-}
-
-func (l *looks) take(key Key, one *look) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.under[key] != nil {
-		return false
-	}
-	if l.under == nil {
-		l.under = make(map[Key]*look)
-	}
-	l.under[key] = one
-	return true
-}
-
-// wait returns when nobody looks into the room's file.
-func (l *looks) wait(key Key) {
-	for {
-		l.mu.Lock()
-		one := l.under[key]
-		l.mu.Unlock()
-		if one == nil {
-			return
-		}
-		if one.giveWay != nil {
-			one.giveWay()
-		}
-		<-one.done
-	}
-}
 
 // Namespaces are the names of the registered namespaces, sorted.
 func (h *Host) Namespaces() []string {

@@ -4,10 +4,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/recent"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -28,8 +32,6 @@ const (
 	seenEvery = time.Hour
 	// maxMarks is how many clients' numbers a life keeps in memory.
 	maxMarks = 4096
-	// purgeClients is how many clients that are long gone are removed at once.
-	purgeClients = 256
 )
 
 // A mark is how far a client has come.
@@ -51,24 +53,6 @@ type marks struct {
 	known map[clientKey]*mark
 }
 
-// purgeClients removes some of the clients that were not seen for the retention. It runs
-// behind the turn: who comes back at the last moment stays.
-func (l *life) purgeClients(now time.Time) (more bool, err error) {
-	before := now.Add(-l.host.opts.ClientRetention).UnixMilli()
-	if err := l.purgeTries(now.Add(-l.host.opts.ClientRetention)); err != nil {
-		return false, err
-	}
-	removed, err := l.db.Internal().Exec(`DELETE FROM _den_clients WHERE (client, subject) IN
-		(SELECT client, subject FROM _den_clients WHERE seen_at < ? ORDER BY seen_at LIMIT ?)`, before, purgeClients)
-	if err != nil {
-		return false, err
-	}
-	if removed.RowsAffected > 0 {
-		l.marks.known = nil // whoever comes is read again
-	}
-	return removed.RowsAffected == purgeClients, nil
-}
-
 // markOf gives a client's mark.
 func (t *turn) markOf(client, subject string) (*mark, error) {
 	l := t.life
@@ -77,7 +61,7 @@ func (t *turn) markOf(client, subject string) (*mark, error) {
 		return m, nil
 	}
 	m := &mark{client: client, subject: subject}
-	_, err := firstRow(l.db, func(row *storage.Rows) {
+	_, err := l.db.Internal().First(func(row *storage.Rows) {
 		m.stored, m.seen = uint64(row.Int(0)), row.Int(1)
 		m.last = m.stored
 	}, `SELECT mutation, seen_at FROM _den_clients WHERE client = ? AND subject = ?`, client, subject)
@@ -172,7 +156,7 @@ func (t *turn) settle(m *actionMessage, at *mark, done applied) {
 	at.last = m.mutation
 	if at.hung {
 		at.hung = false
-		t.life.host.hangs.forget(hanger{t.life.key, at.client, at.subject})
+		t.life.host.hangs.Forget(recent.Client{Room: t.life.key, ID: at.client, Subject: at.subject})
 	}
 }
 
@@ -184,13 +168,13 @@ func settled(m *actionMessage, err error) *hibernate.Frame {
 
 // repeat answers a numbered action that was answered before.
 func (t *turn) repeat(m *actionMessage) error {
-	reply, state, err := t.life.findReply(m.key, m.digest)
+	reply, state, err := t.life.findReply(m)
 	switch {
 	case err != nil:
 		return t.storageError(err)
-	case state == replyNone:
+	case state == replies.None:
 		err = alreadyApplied()
-	case state == replyOther:
+	case state == replies.Other:
 		err = duplicateID()
 	}
 	t.stand(m, reply, err)
@@ -230,8 +214,8 @@ func (t *turn) outOfTurn(at *mark, now time.Time) error {
 }
 
 // numberedName makes the key of a numbered action.
-func numberedName(client, subject string, mutation uint64) replyKey {
-	return nameOfAction('m', client, subject, binary.BigEndian.AppendUint64(nil, mutation))
+func numberedName(client, subject string, mutation uint64) replies.Key {
+	return replies.KeyOf('m', client, subject, binary.BigEndian.AppendUint64(nil, mutation))
 }
 
 // writeMarks writes the numbers that the turn has reached into its batch.
@@ -264,21 +248,39 @@ func (l *life) writeMark(m *mark, now int64) error {
 	return err
 }
 
+// findReply looks for what an action was answered with when it came before.
+func (l *life) findReply(m *actionMessage) (*hibernate.Frame, replies.State, error) {
+	return l.replies.Find(m.key, m.digest, l.host.opts.Clock.Now())
+}
+
+// writeReplies writes the replies that wait into the open batch.
+func (l *life) writeReplies() error {
+	if l.replies.Pending() == 0 {
+		return nil
+	}
+	now := l.host.opts.Clock.Now()
+	if err := l.replies.Write(now); err != nil {
+		return err
+	}
+	l.remind(now)
+	return nil
+}
+
 // remember keeps an action's reply for when it comes again. Of one that is too long the outcome is kept,
 // without the rows, and also without the value if that alone is too long.
 func (t *turn) remember(m *actionMessage, done applied) {
 	r := &t.life.replies
 	reply := done.reply
-	if len(r.pending)+len(reply.Payload()) > r.limit {
-		if reply = done.short(m, done.value); len(r.pending)+len(reply.Payload()) > r.limit {
+	if !r.Fits(len(reply.Payload())) {
+		if reply = done.short(m, done.value); !r.Fits(len(reply.Payload())) {
 			reply = done.short(m, nil)
 		}
 	}
 	if t.remembered == 0 {
-		t.waiting = len(r.pending)
+		t.waiting = r.Pending()
 	}
 	t.remembered++
-	r.add(m.key, m.digest, reply.Payload())
+	r.Add(m.key, m.digest, reply.Payload())
 }
 
 // keep writes the turn's replies and numbers into its batch, and kept is called when
@@ -298,7 +300,7 @@ func (t *turn) kept() {
 		m.stored = m.last
 	}
 	t.marked, t.remembered = nil, 0
-	if err := t.life.repliesWritten(); err != nil && t.broken == nil {
+	if err := t.life.replies.Written(); err != nil && t.broken == nil {
 		t.broken = err
 	}
 }
@@ -309,8 +311,101 @@ func (t *turn) unkeep() {
 		m.last = m.stored
 	}
 	if t.remembered > 0 {
-		t.life.replies.forget(t.remembered, t.waiting)
+		t.life.replies.Forget(t.remembered, t.waiting)
 	}
-	t.life.replies.undo()
+	t.life.replies.Undo()
 	t.marked, t.remembered = nil, 0
+}
+
+// One client id in two places: two tabs that share their storage, or a connection that has come back
+// while the server holds the old one for alive. Two that send the same queue would take each other's numbers,
+// so the younger connection takes the queue over and the older is told to stop. Who owns a client is
+// found from its connections, and so it outlives the room's sleep.
+
+// takeOver makes conn the connection over which the client of at sends, or refuses its action because a
+// younger connection is that. Replies that were given before are not its business.
+func (t *turn) takeOver(at *mark, conn *hibernate.Connection) error {
+	if at.owner == conn {
+		return nil
+	}
+	all := t.life.connections()
+	owner := at.owner
+	if owner == nil || !slices.Contains(all, owner) {
+		owner = youngest(all, at)
+	}
+	if owner != nil && owner.Serial > conn.Serial {
+		at.owner = owner
+		return &Error{Code: syncproto.CodeClientTaken, Message: "This client sends its actions over a younger connection."}
+	}
+	at.owner = conn
+	conn.SetNumbers(at.client)
+	return nil
+}
+
+// youngest gives the youngest connection over which a client has sent, or nil.
+func youngest(all []*hibernate.Connection, at *mark) (found *hibernate.Connection) {
+	for _, c := range all {
+		if c.Numbers() == at.client && c.Identity.Subject == at.subject && (found == nil || c.Serial > found.Serial) {
+			found = c
+		}
+	}
+	return found
+}
+
+// Which clients a room may have forgotten. A room forgets a client that was not seen for
+// Options.ClientRetention, and would take its number 1 for that of a new client. So a client may put
+// into its id when it was made: one that is not known, and old enough to have been forgotten, is
+// refused at every number, before anything of it is applied.
+//
+//	client  13 decimal digits, Unix milliseconds by the client's clock · "." · at least 16 bytes
+//
+// Any other id is bare and has no time. A time that is more than a day ahead of the room's is not
+// believed: the id counts as bare. A room keeps a client until its time, too, is past the retention,
+// so a clock that is ahead by less makes no gap.
+
+const (
+	timeDigits    = 13
+	minClientRest = 16
+	maxClientLead = 24 * time.Hour
+)
+
+// madeAt is the time in a client's id, Unix milliseconds; 0: it has none, or none that is believed.
+func madeAt(client string, now time.Time) int64 {
+	digits, rest, found := strings.Cut(client, ".")
+	if !found || len(digits) != timeDigits || len(rest) < minClientRest {
+		return 0
+	}
+	var at int64
+	for _, c := range []byte(digits) {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		at = at*10 + int64(c-'0')
+	}
+	if at > now.Add(maxClientLead).UnixMilli() {
+		return 0
+	}
+	return at
+}
+
+// mayBeForgotten reports whether a client that is not known may have been known before.
+func (l *life) mayBeForgotten(client string, now time.Time) bool {
+	at := madeAt(client, now)
+	return at != 0 && at <= now.Add(-l.host.opts.ClientRetention).UnixMilli()
+}
+
+// An unknownClient is the refusal of one.
+type unknownClient struct {
+	next uint64 // the number with which it may begin; 0: it needs a new id
+	now  int64  // Unix milliseconds
+}
+
+func (*unknownClient) Error() string { return "room: unknown client" }
+
+func notKnown(next uint64, now time.Time) error {
+	message := "The room does not know this client. Begin with the number 1, or with a new client id if that was answered before."
+	if next == 0 {
+		message = "The room does not know this client any more. Begin with a new client id and the number 1."
+	}
+	return &Error{Code: syncproto.CodeUnknownClient, Message: message, cause: &unknownClient{next: next, now: now.UnixMilli()}}
 }

@@ -9,16 +9,11 @@ import (
 	"strings"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/table"
 	"github.com/denrooms/den/storage"
 )
 
-// maxActionType is the longest name of an action, in bytes.
-const maxActionType = 128
-
-var (
-	namespaceForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
-	channelForm   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
-)
+var namespaceForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
 
 // A namespace is a kind of room: what [Host.Register] made of a handler's type.
 // It is immutable once registered, but for what kind remembers.
@@ -46,7 +41,7 @@ type namespace struct {
 // fieldPlan is a Table field of a handler: where it is, and its table.
 type fieldPlan struct {
 	index []int
-	plan  *tablePlan
+	plan  *table.Plan
 }
 
 func newNamespace(name string, create func() Handler, opts []Option) (*namespace, error) {
@@ -85,13 +80,13 @@ func (ns *namespace) schema() string {
 		fmt.Fprintf(sum, "migration %q\n", m.name)
 	}
 	for _, f := range ns.plans {
-		fmt.Fprintf(sum, "table %q %q %q\n", f.plan.name, f.plan.create, f.plan.indexes)
+		fmt.Fprintln(sum, f.plan.Schema())
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 func (ns *namespace) addChannel(name string) error {
-	if !channelForm.MatchString(name) {
+	if !table.IsName(name) {
 		return fmt.Errorf("the channel %q: want letters, digits and '_', 128 at most", name)
 	}
 	for _, other := range ns.channels {
@@ -108,8 +103,8 @@ func (ns *namespace) addChannel(name string) error {
 
 // binder is a Table of any row type.
 type binder interface {
-	plan(name string) (*tablePlan, error)
-	bind(*tablePlan)
+	plan(name string) (*table.Plan, error)
+	bind(*table.Plan)
 }
 
 // planTables finds the Table fields of the handler's struct.
@@ -119,7 +114,7 @@ func (ns *namespace) planTables() error {
 		return fmt.Errorf("a handler is a pointer to a struct that embeds room.Base, not %T", ns.sample)
 	}
 	for _, f := range reflect.VisibleFields(v.Elem().Type()) {
-		table, ok := reflect.New(f.Type).Interface().(binder)
+		field, ok := reflect.New(f.Type).Interface().(binder)
 		if !ok {
 			continue
 		}
@@ -128,9 +123,9 @@ func (ns *namespace) planTables() error {
 		}
 		name := f.Tag.Get("den")
 		if name == "" {
-			name = snake(f.Name)
+			name = table.Snake(f.Name)
 		}
-		plan, err := table.plan(name)
+		plan, err := field.plan(name)
 		if err != nil {
 			return fmt.Errorf("field %s of %T: %w", f.Name, ns.sample, err)
 		}
@@ -154,25 +149,14 @@ func (ns *namespace) newHandler() Handler {
 	return h
 }
 
-// snake turns a Go name into SQL's custom: CreatedAt → created_at, HTTPPort →
-// http_port, ID → id.
-func snake(name string) string {
-	var b []byte
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		upper := c >= 'A' && c <= 'Z'
-		if upper && i > 0 {
-			before := name[i-1]
-			lowerBefore := before >= 'a' && before <= 'z' || before >= '0' && before <= '9'
-			lowerNext := i+1 < len(name) && name[i+1] >= 'a' && name[i+1] <= 'z'
-			if lowerBefore || (lowerNext && before != '_') {
-				b = append(b, '_')
-			}
-		}
-		if upper {
-			c += 'a' - 'A'
-		}
-		b = append(b, c)
+// hasCloseHandler reports whether a handler has an OnClose. A method of that name that is none is an error, because
+// nobody would call it.
+func hasCloseHandler(sample Handler) (bool, error) {
+	if _, has := sample.(CloseHandler); has {
+		return true, nil
 	}
-	return string(b)
+	if m, has := reflect.TypeOf(sample).MethodByName("OnClose"); has {
+		return false, fmt.Errorf("%T.OnClose is %v: want a method with (*room.Context, int, string) error", sample, m.Type)
+	}
+	return false, nil
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -87,7 +88,7 @@ func TestBackupIntoTheDataDirectory(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "copy.db")); err != nil {
 		t.Error(err)
 	}
-	path, err := h.ScratchFile()
+	path, err := inner.OfHost(h).ScratchFile()
 	if err == nil {
 		err = h.Backup(t.Context(), shopKey, path)
 	}

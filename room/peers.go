@@ -96,7 +96,7 @@ func (t *turn) subscribe(conn *hibernate.Connection, channel string, as int64) e
 		}
 		return t.forgetNothingAsked(conn)
 	}
-	l.host.quiet.forget(quietOf(l.key, conn))
+	l.host.quiet.Forget(quietOf(l.key, conn))
 	peers, err := l.peer(conn)
 	if err != nil {
 		return err
@@ -118,8 +118,8 @@ func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
 		return nil
 	}
 	l := t.life
-	if q := quietOf(l.key, conn); l.host.quiet.has(q) {
-		l.host.quiet.forget(q)
+	if q := quietOf(l.key, conn); l.host.quiet.Has(q) {
+		l.host.quiet.Forget(q)
 		conn.Returned = false
 	}
 	peers, err := l.peer(conn)
@@ -149,9 +149,9 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if q := quietOf(l.key, conn); len(peers) == 0 && (l.twinAskedNothing(conn) || l.host.quiet.has(q)) {
+	if q := quietOf(l.key, conn); len(peers) == 0 && (l.twinAskedNothing(conn) || l.host.quiet.Has(q)) {
 		peers = append(peers, peer{channel: nothingAsked})
-		l.host.quiet.note(q) // it may go before it has been answered
+		l.host.quiet.Note(q) // it may go before it has been answered
 	}
 	conn.Returned = len(peers) > 0
 	switch {
@@ -172,7 +172,7 @@ func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
 			}
 			continue
 		}
-		if !contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
+		if !slices.Contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
 			t.unhold(conn, p.channel) // it has had an answer
 			continue
 		}
@@ -205,7 +205,7 @@ func (t *turn) since(conn *hibernate.Connection, channel string, seq storage.Seq
 	case !soon:
 		return nil, t.life.gleanAfter(m, seq), nil
 	}
-	frames, err = changed.updates(channel, "")
+	frames, err = changed.Updates(channel, "")
 	return frames, nil, err
 }
 
@@ -222,13 +222,13 @@ func (t *turn) lacking(conn *hibernate.Connection, channel string) (base storage
 // the room remembers, it is the whole channel anew, behind a delete-all.
 func (l *life) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
 	changed, err := l.changed(p.channel, p.seq)
-	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.over() {
+	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.Over() {
 		return l.anew(p.channel, cursor)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return changed.updates(p.channel, cursor)
+	return changed.Updates(p.channel, cursor)
 }
 
 type peer struct {
@@ -264,7 +264,7 @@ func (t *turn) leavePeer(conn *hibernate.Connection) {
 	}
 	asked, has := !t.askedNothing(conn), t.surely(conn) // as long as it is held
 	if !asked {
-		l.host.quiet.note(quietOf(l.key, conn)) // it may be back in this turn, which writes its notes at the end
+		l.host.quiet.Note(quietOf(l.key, conn)) // it may be back in this turn, which writes its notes at the end
 	}
 	if l.db.Withheld() { // then there is no note on it, either
 		return
@@ -303,4 +303,16 @@ func (t *turn) probeTwins(conn *hibernate.Connection) {
 	}
 }
 
-func contains(channels []string, name string) bool { return slices.Contains(channels, name) }
+// noteAnswer is subscribe for the answer to a sync. Where nobody has asked, a note is changed and none is made.
+func (t *turn) noteAnswer(m *syncMessage, as int64) error {
+	if m.pursued {
+		peers, err := t.life.peer(m.conn)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == m.channel }) {
+			return nil
+		}
+	}
+	return t.subscribe(m.conn, m.channel, as)
+}

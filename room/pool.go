@@ -22,7 +22,7 @@ func (h *Host) newPool() *storage.Pool {
 			return h.opts.Clock.AfterFunc(d, func() { h.contain("closing connections that nobody uses", f) }).Stop
 		},
 	}
-	if h.opts.Dispatcher == nil {
+	if h.opts.inner.Dispatcher == nil {
 		o.Background = func(f func()) {
 			go h.contain("preparing connections", f) // ends when two wait: a millisecond or two
 		}

@@ -32,9 +32,6 @@ func Presence() Option {
 // part, and in OnClose. It changes while the hook runs. It must not be changed.
 func (c *Conn) Presence() json.RawMessage { return c.c.Presence() }
 
-// A presenceMessage is a client's presence, on its way past the room.
-type presenceMessage json.RawMessage
-
 // show is Receive of a presence.
 func (s *Session) show(value presenceMessage) error {
 	if s.isOver() {

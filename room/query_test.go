@@ -67,10 +67,10 @@ func TestSelect(t *testing.T) {
 }
 
 type (
-	inner   struct{ Number int }
+	nested  struct{ Number int }
 	pointed struct{ Hidden int }
 	result  struct {
-		inner
+		nested
 		*pointed
 		Name    string
 		Skipped string `den:"-"`

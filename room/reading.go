@@ -5,87 +5,39 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
 
 // How long a client's question may hold a room. A room reads rows for clients in pieces: in each turn one piece, for
-// all clients together, of readBytes of JSON or readTime, whichever is first. The rest of an answer is asked for by a
+// all clients together, of 1 MiB of JSON or 5 ms (package pages), whichever is first. The rest of an answer is asked for by a
 // message of its own, which the connection's session posts when the turn is over; so actions and other clients come
 // between any two pieces. A sync that comes to a turn which has read its piece already is posted again in the same way.
 //
 // A connection has one answer on its way for each channel. A sync that asks the same as the one whose answer is on its
 // way has that answer; one that asks for something else takes its place, and the answer begins again.
 
-const (
-	// readBytes is how much is read in one turn, in bytes of JSON.
-	readBytes = 1 << 20
-	// readTime is how long a turn reads.
-	readTime = 5 * time.Millisecond
-	// readLook and readLookBytes are after how many rows, and bytes of JSON, the clock is looked at.
-	readLook      = 16
-	readLookBytes = 64 << 10
-)
-
-// A quota is how much a turn may still read.
-type quota struct {
-	clock Clock
-	left  int       // bytes
-	until time.Time // zero: nothing has been read
-	rows  int       // since the clock was looked at
-	bytes int       // since then
-	over  bool
+func (l *life) newQuota() pages.Quota {
+	return pages.NewQuota(l.host.opts.Clock.Now, l.host.opts.MaxSnapshotBytes)
 }
 
-func (l *life) newQuota() quota {
-	return quota{clock: l.host.opts.Clock, left: min(readBytes, l.host.opts.MaxSnapshotBytes)}
-}
-
-// spent reports whether the turn has read its piece.
-func (q *quota) spent() bool { return q.over }
-
-// row notes that a row was looked at that takes some bytes in an answer, 0 where it is left out. It reports whether another one
-// may follow.
-func (q *quota) row(bytes int) bool {
-	if q.until.IsZero() {
-		q.until = q.clock.Now().Add(readTime)
+// readChanges is read for what has changed in a channel behind a place, up to the commit until. The place moves on with what is
+// read; done says that nothing is left.
+func (l *life) readChanges(channel string, at *storage.ChangePlace, until storage.Seq, see func(*storage.Rows) (bytes int)) (done bool, err error) {
+	for more := true; more && !done; {
+		rows, err := l.db.SincePart(channel, *at, until)
+		if err != nil {
+			return false, err
+		}
+		if _, more, err = l.quota.Read(rows, see); err != nil {
+			return false, err
+		}
+		*at, done = rows.Place(), rows.AtEnd()
+		more = more && l.quota.Row(0)
 	}
-	q.left -= bytes
-	q.rows++
-	q.bytes += bytes
-	if q.rows >= readLook || q.bytes >= readLookBytes {
-		q.rows, q.bytes = 0, 0
-		q.over = q.over || !q.clock.Now().Before(q.until)
-	}
-	q.over = q.over || q.left <= 0
-	return !q.over
+	return done, nil
 }
-
-// An answerKey names what there is one of at a time.
-type answerKey struct {
-	conn    *hibernate.Connection
-	channel string
-	unasked bool
-}
-
-// An inquiry is a sync from its first turn until it has been answered. It is owned by the room's actor.
-type inquiry struct {
-	since  syncproto.SinceKind
-	cursor syncproto.Cursor
-	from   storage.Value
-	base   storage.Seq // of one that the client did not send: after which commit it lacks what has changed
-	noted  bool        // it stands in the notes on the client that it has asked
-	copies bool        // the client is sent every live row, and builds a copy from them
-	life   uint64      // in which it was answered last; see breakoff.go
-	over   bool        // its client was told to ask again
-}
-
-// covers reports whether the answer to a sync is that of another one too.
-func (a *inquiry) covers(b *inquiry) bool {
-	return a.since == b.since && a.cursor == b.cursor && compareValues(a.from, b.from) == 0 && a.base <= b.base
-}
-
-func (m *syncMessage) key() answerKey { return answerKey{m.conn, m.channel, m.unasked} }
 
 // inquire begins a sync, or goes on with one. goesOn is false where another one has its answer.
 func (t *turn) inquire(m *syncMessage) (goesOn bool) {
@@ -182,5 +134,55 @@ func (l *life) forgetInquiries(conn *hibernate.Connection) {
 		delete(l.inquiries, answerKey{conn, channel, true})
 		delete(l.inquiries, answerKey{conn, channel, false})
 		delete(l.cut, answerKey{conn, channel, false})
+	}
+}
+
+// An exception with a channel tells a client that takes cursors to ask for the channel again. The answer that the
+// room is reading for that client in pieces ends with the exception: the client would take its remaining frames for the
+// answer to the next question. A client without cursors asks once and never again, so its answer goes on.
+
+// breakOff ends the answers on a channel that are on their way, because everybody is told that the channel is too large to be
+// sent again.
+func (t *turn) breakOff(channel string) {
+	for key, asked := range t.life.inquiries {
+		if key.channel != channel || !asked.takesCursors() {
+			continue
+		}
+		asked.over = true
+		delete(t.life.inquiries, key)
+		t.undo = append(t.undo, func() { asked.over = false })
+	}
+}
+
+// endUnasked ends the unasked answer on a channel that a connection is being sent, because its client now asks with a cursor: the answer
+// to that has all that the client lacks. A delete-all that came after it would remove rows that the client's next cursor says it has.
+func (t *turn) endUnasked(conn *hibernate.Connection, channel string) {
+	key := answerKey{conn, channel, true}
+	asked := t.life.inquiries[key]
+	if asked == nil {
+		return
+	}
+	asked.over = true
+	delete(t.life.inquiries, key)
+	t.undo = append(t.undo, func() { asked.over = false })
+}
+
+// brokenOff reports whether a sync belongs to an answer that has ended with an exception.
+func (t *turn) brokenOff(m *syncMessage) bool {
+	asked := m.inquiry
+	_, cut := t.life.cut[m.key()]
+	earlier := asked.life != 0 && asked.life != t.life.number
+	return asked.over || cut && earlier && asked.takesCursors()
+}
+
+// cutAnswers is breakOff at the start of a life, which does not know the answers of the life before.
+func (l *life) cutAnswers(conns []*hibernate.Connection, channels []string) {
+	for _, conn := range conns {
+		for _, channel := range channels {
+			if l.cut == nil {
+				l.cut = make(map[answerKey]struct{})
+			}
+			l.cut[answerKey{conn, channel, false}] = struct{}{}
+		}
 	}
 }

@@ -5,23 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 
+	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/syncproto"
 )
-
-// identityKey is under what a plain request's identity is kept in its context.
-type identityKey struct{}
-
-func requestIdentity(r *http.Request) Identity {
-	if r == nil {
-		return Identity{}
-	}
-	id, _ := r.Context().Value(identityKey{}).(Identity)
-	return id
-}
 
 // ServeRequest lets a room's OnRequest answer a plain HTTP request, and writes its
 // answer when what the hook wrote is durable. The body is read first, to its end:
@@ -63,8 +55,7 @@ func (t *turn) request(m *requestMessage) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
+	t.succeed(c, commit)
 	t.share.Spend(int64(m.bodyBytes + w.body.Len()))
 	return w, nil
 }
@@ -99,4 +90,34 @@ func (w *response) writeTo(to http.ResponseWriter) {
 	}
 	to.WriteHeader(w.status)
 	to.Write(w.body.Bytes()) // a client that has gone gets nothing, and nobody else minds
+}
+
+// sender tells whose a plain request is: a number that no connection has.
+func (h *Host) sender(id Identity, r *http.Request) uint64 {
+	const plain = 1 << 63 // a connection's serial is lower
+	if id.Subject != "" {
+		return plain | maphash.String(h.hashes, id.Subject)
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return plain | maphash.String(h.hashes, "\x00"+host)
+}
+
+// request sends a message to a room and waits for its answer. While the sender has its share of the room's
+// mailbox waiting it waits, until ctx ends; what waits so counts for the node's memory, too.
+func (h *Host) request(ctx context.Context, key Key, m any) (any, error) {
+	answer, err := h.actors.Request(ctx, key, m)
+	if !errors.Is(err, actor.ErrOverloaded) {
+		return answer, err
+	}
+	bytes := 0
+	if sized, is := m.(actor.Sized); is {
+		bytes = sized.Size()
+	}
+	if err := h.admitTo(h.outside, bytes); err != nil {
+		return nil, err
+	}
+	return h.actors.RequestWhenVacant(ctx, key, m, func() { h.outside.Give(bytes) })
 }

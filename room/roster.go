@@ -18,8 +18,6 @@ package room
 // room's sleep: to accept a connection costs no sync of its own. What a hook wrote and its note are durable together.
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -43,17 +41,11 @@ const rosterTable = `
 		run INTEGER NOT NULL, serial INTEGER NOT NULL, id TEXT NOT NULL, subject TEXT NOT NULL, named INTEGER NOT NULL,
 		claims TEXT NOT NULL, tags TEXT NOT NULL, attachment BLOB NOT NULL, PRIMARY KEY (run, serial)) WITHOUT ROWID`
 
-// A noteKey names a note.
-type noteKey struct{ run, serial int64 }
-
 // A note is a change of the table: conn is noted, or nil: the note is removed.
 type note struct {
 	key  noteKey
 	conn *hibernate.Connection
 }
-
-// A rosterMessage has the room look at its roster.
-type rosterMessage struct{}
 
 // A roster is what a life knows of the table.
 type roster struct {
@@ -71,13 +63,6 @@ type roster struct {
 	mu      sync.Mutex
 	pending map[noteKey]*hibernate.Connection // to be written; nil: to be removed
 	due     []*closeMessage                   // OnClose is to run before anything else
-}
-
-// newRun makes the number of a process.
-func newRun() int64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails (crypto/rand)
-	return int64(binary.LittleEndian.Uint64(b[:]) >> 1)
 }
 
 func (h *Host) noteOf(c *hibernate.Connection) noteKey { return noteKey{h.run, int64(c.Serial)} }

@@ -4,16 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
-	"github.com/google/uuid"
 )
 
 // A ConnectRequest is what a transport knows of a new client.
@@ -107,7 +110,7 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	stock := r.Stock && s.conn.Named
 	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: stock, ask: s.ask, share: guestOf(ctx)}); err != nil {
 		if stock {
-			h.quiet.note(quietOf(key, &s.conn)) // what it has sent by now is lost, and it asks once
+			h.quiet.Note(quietOf(key, &s.conn)) // what it has sent by now is lost, and it asks once
 		}
 		if ctx.Err() != nil {
 			s.Close(1006, "gave up") // it may be let in yet
@@ -146,18 +149,6 @@ func (s *Session) Key() Key { return Key{Namespace: s.ns.name, Room: s.conn.Room
 
 // ID is the connection's id.
 func (s *Session) ID() string { return s.conn.ID() }
-
-// Mark, Confirm and Confirmed tell the room what the client surely has; see
-// [hibernate.Connection.Mark].
-func (s *Session) Mark() uint64        { return s.conn.Mark() }
-func (s *Session) Confirm(mark uint64) { s.conn.Confirm(mark) }
-func (s *Session) Confirmed() uint64   { return s.conn.Confirmed() }
-
-// Received reports whether the client is known to have all answers that it was sent.
-func (s *Session) Received() bool {
-	_, answered := s.conn.ConfirmedSeq()
-	return answered
-}
 
 // Receive takes a message from the client. It waits while Options.InFlight
 // messages of this connection are in work, and while the connection has its share of the room's mailbox waiting, so
@@ -396,11 +387,11 @@ func (s *Session) name(action *actionMessage, m syncproto.Message) {
 	subject := s.conn.Identity.Subject
 	if m.Mutation != 0 {
 		action.key = numberedName(m.Client, subject, m.Mutation)
-		action.digest = digestOfAction(m.ID, m.Channel, m.Action)
+		action.digest = replies.DigestOf(m.ID, m.Channel, m.Action)
 		return
 	}
-	action.key = nameOfAction('i', s.conn.ID(), subject, []byte(m.ID))
-	action.digest = digestOfAction("", m.Channel, m.Action)
+	action.key = replies.KeyOf('i', s.conn.ID(), subject, []byte(m.ID))
+	action.digest = replies.DigestOf("", m.Channel, m.Action)
 }
 
 // post puts a message into the room's mailbox that has its place already: its sync goes on, or is tried
@@ -426,9 +417,6 @@ func (s *Session) send(put func(Key, any, func(any, error)) error, message any, 
 		}
 	})
 }
-
-// drainPause is how long the next step of a snapshot waits for the client to read.
-const drainPause = 5 * time.Millisecond
 
 // proceed asks for the next step of a snapshot once the client has read most of the last.
 func (s *Session) proceed(next *syncMessage) {
@@ -469,26 +457,50 @@ func passing(err error) bool {
 	return errors.Is(err, actor.ErrUnavailable) || errors.Is(err, actor.ErrOverloaded) || errors.Is(err, hibernate.ErrMemory) || errors.Is(err, storage.ErrBatchLost) || full(err)
 }
 
-// refusal is the frame that says no to a message.
-func refusal(message any, err error) *hibernate.Frame {
-	if m, ok := message.(*syncMessage); ok {
-		return exception(m.channel, err)
+// Messages that are too long for the transport to hold. They are answered under their own ids, for
+// a client that is told nothing sends the same again, and one that is cut off loses what
+// it has in work beside it.
+
+// Oversized answers a message from the client that is longer than limit bytes, of which head is
+// the beginning: frame_too_large, to the action or the channel that head shows, and else to the
+// connection. A numbered action uses its number up, as any that is refused for good. Otherwise it is as
+// Receive.
+func (s *Session) Oversized(head []byte, binary bool, limit int64) error {
+	refused := &syncproto.Error{Code: syncproto.CodeFrameTooLarge, Message: fmt.Sprintf("The message is longer than %d bytes.", limit), Offset: -1}
+	if binary {
+		s.conn.Link.Send(hibernate.TextFrame(128, refused.AppendFrame))
+		return nil
 	}
-	if m, ok := message.(*actionMessage); ok {
-		return m.unsettled(err)
+	m := syncproto.DecodeHead(head)
+	refused.Kind, refused.Channel, refused.ID = m.Kind, m.Channel, m.ID
+	if m.Kind != syncproto.KindAction || m.Mutation == 0 || m.ID == "" || m.Channel == "" {
+		s.conn.Link.Send(hibernate.TextFrame(256, refused.AppendFrame))
+		return nil
 	}
-	code, text := ErrorCode(err)
-	return hibernate.TextFrame(256, func(dst []byte) []byte {
-		if m, ok := message.(*rawMessage); ok && errors.Is(err, errUnhandled) {
-			return syncproto.AppendException(dst, unhandledCode(m.message), "This room takes no such messages.")
-		}
-		return syncproto.AppendException(dst, code, text)
-	})
+	action := &actionMessage{
+		conn: &s.conn, channel: m.Channel, id: m.ID, client: m.Client, mutation: m.Mutation,
+		refused: &Error{Code: refused.Code, Message: refused.Message},
+	}
+	m.Action = slices.Clone(head) // what it is known again by, if it comes twice
+	s.name(action, m)
+	return s.take(action)
 }
 
-func unhandledCode(m Message) syncproto.Code {
-	if m.Binary {
-		return syncproto.CodeUnsupportedData
+// note has a message count for the client's share, while the node is congested.
+func (s *Session) note(message any) {
+	if !s.ns.host.shares.Congested() {
+		return
 	}
-	return syncproto.CodeBadMessage
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch m := message.(type) {
+	case *actionMessage:
+		m.share = s.shared()
+	case *syncMessage:
+		m.share = s.shared()
+	case *rawMessage:
+		m.share = s.shared()
+	case *closeMessage:
+		m.share = s.shared()
+	}
 }

@@ -17,8 +17,6 @@ import (
 //	      └── Pace: nothing of the client is in work, and it has waited for what it spent ◀──┘
 
 const (
-	// costOfPanic is what a panic costs, which ends a room's life, in bytes.
-	costOfPanic = 32 * hibernate.UnitBytes
 	// costOfNew is what somebody new costs, and costOfWake what one costs for whom the room has to be woken.
 	costOfNew  = 4 * hibernate.UnitBytes
 	costOfWake = 8 * hibernate.UnitBytes
@@ -135,25 +133,6 @@ func (s *Session) spendShown(bytes int) {
 	share := s.shared()
 	s.mu.Unlock()
 	share.Spend(int64(bytes) * int64(peers))
-}
-
-// note has a message count for the client's share, while the node is congested.
-func (s *Session) note(message any) {
-	if !s.ns.host.shares.Congested() {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch m := message.(type) {
-	case *actionMessage:
-		m.share = s.shared()
-	case *syncMessage:
-		m.share = s.shared()
-	case *rawMessage:
-		m.share = s.shared()
-	case *closeMessage:
-		m.share = s.shared()
-	}
 }
 
 // serveCounted is serve, and counts what the message has the room send.

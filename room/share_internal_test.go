@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -122,7 +123,7 @@ func TestShareOfWhatIsSent(t *testing.T) {
 			link.act(t, all[0], c.kind, c.bytes)
 			if c.kind == "later" {
 				<-r.worked
-				if err := h.Settle(t.Context(), Key{Namespace: "spender", Room: "home"}); err != nil {
+				if err := inner.OfHost(h).Settle(t.Context(), Key{Namespace: "spender", Room: "home"}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -218,7 +219,7 @@ func TestShareOfVisitors(t *testing.T) {
 				s, _ := connect(ctx, c.path[1:], "/")
 				s.Close(1000, "")
 				h.shares.Leave(s.Share(), address)
-				err = h.Settle(t.Context(), home)
+				err = inner.OfHost(h).Settle(t.Context(), home)
 			}
 			if (err != nil) != (c.path == "/panic") {
 				t.Fatal(err)

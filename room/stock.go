@@ -1,12 +1,12 @@
 package room
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
@@ -18,7 +18,7 @@ import (
 //   - A channel of up to wholeAnswer goes out as one frame, in the order in which its rows were
 //     created, which is the order in which the page shows them. A frame is stored whole or not
 //     at all, so a page that is closed meanwhile is left with no gap.
-//   - A larger one goes by ascending stamp, see ordered.go.
+//   - A larger one goes by ascending stamp, see rows.go.
 //   - Whose store has another room's rows gets a delete-all and everything: it asks from a stamp that this
 //     room did not give out. A channel of up to smallChannel is always sent like that, because
 //     a stamp proves little: once the newest row of the store is this room's, the others may
@@ -72,7 +72,7 @@ func (t *turn) syncStock(m *syncMessage) (next *syncMessage, err error) {
 	switch {
 	case !ready:
 	case g.over && m.unasked:
-		return nil, tooLargeAtOnce()
+		return nil, pages.ErrTooLarge
 	case g.over:
 		rest.byID = true
 	default:
@@ -111,7 +111,7 @@ const (
 // nextPick is how many rows to read where some took that many bytes, and left bytes may still be read.
 func nextPick(rows, bytes, left int) int {
 	n := min(2*rows, pickRows)
-	if bytes > readLookBytes/2 {
+	if bytes > pages.LookBytes/2 {
 		n = rows / 2
 	}
 	if bytes > 0 {
@@ -128,22 +128,22 @@ func (t *turn) listOn(m *syncMessage) (next *syncMessage, err error) {
 	if m.list.epoch != l.shortEpoch() {
 		return l.startOver(m), nil
 	}
-	o := ordered{limit: math.MaxInt}
+	o := pages.Ordered{Limit: math.MaxInt}
 	for more, n := true, firstPick; more && rest.next < len(m.list.rows); {
-		some, before := m.list.rows[rest.next:min(rest.next+n, len(m.list.rows))], o.total
+		some, before := m.list.rows[rest.next:min(rest.next+n, len(m.list.rows))], o.Total
 		if more, err = t.pick(m.channel, m.list, some, &o); err != nil {
 			return nil, err
 		}
 		rest.next += len(some)
-		n = nextPick(len(some), o.total-before, t.life.quota.left)
+		n = nextPick(len(some), o.Total-before, t.life.quota.Left())
 	}
-	o.sort()
-	pages := o.pagesWithMore
+	o.Sort()
+	encode := o.PagesWithMore
 	if m.unasked || m.next < m.list.gone { // the published client looks for tombstones in updates only
-		pages = o.pages
+		encode = o.Pages
 	}
-	t.send(m.conn, pages(m.channel, l.cursor())...)
-	if rest.next < len(m.list.rows) || t.life.quota.spent() {
+	t.send(m.conn, encode(m.channel, l.cursor())...)
+	if rest.next < len(m.list.rows) || t.life.quota.Spent() {
 		return &rest, nil
 	}
 	frames, soon, err := t.changesSinceListing(m)
@@ -169,13 +169,13 @@ func (l *life) startOver(m *syncMessage) *syncMessage {
 }
 
 // pick reads rows of a listing. Those that have changed since are left out. more says whether the turn may read on.
-func (t *turn) pick(channel string, list *listing, some []gathered, o *ordered) (more bool, err error) {
+func (t *turn) pick(channel string, list *listing, some []gathered, o *pages.Ordered) (more bool, err error) {
 	ids := make([]storage.Value, 0, len(some))
 	more = true
 	for _, r := range some {
 		if len(list.text) > 0 && r.end > r.start {
-			o.addGone(r, list.text[r.start:r.end])
-			more = t.life.quota.row(r.end - r.start)
+			o.AddGone(r.stamp, r.id, list.text[r.start:r.end])
+			more = t.life.quota.Row(r.end - r.start)
 		} else {
 			ids = append(ids, r.id)
 		}
@@ -187,11 +187,11 @@ func (t *turn) pick(channel string, list *listing, some []gathered, o *ordered) 
 	defer rows.Close()
 	highest := some[len(some)-1].stamp
 	for rows.Next() {
-		before := o.total
-		if !isGone(rows) && compareValues(stampOf(rows), highest) <= 0 {
-			o.add(rows)
+		bytes := 0
+		if !pages.IsGone(rows) && pages.Compare(pages.StampOf(rows), highest) <= 0 {
+			bytes = o.Add(rows)
 		}
-		more = t.life.quota.row(o.total - before)
+		more = t.life.quota.Row(bytes)
 	}
 	return more, rows.Err()
 }
@@ -203,9 +203,9 @@ func (t *turn) changesSinceListing(m *syncMessage) (frames []*hibernate.Frame, s
 		return nil, false, err
 	}
 	if m.unasked {
-		frames, err = changed.updates(m.channel, "")
+		frames, err = changed.Updates(m.channel, "")
 	} else {
-		frames, err = changed.answer(m.channel, t.life.cursor())
+		frames, err = changed.Answer(m.channel, t.life.cursor())
 	}
 	return frames, true, err
 }
@@ -230,7 +230,7 @@ func (t *turn) changesFrom(m *syncMessage) (known bool, next *syncMessage, err e
 		rest.base = since
 		return true, l.gleanAfter(&rest, since), nil
 	}
-	frames, err := changed.answer(m.channel, l.cursor())
+	frames, err := changed.Answer(m.channel, l.cursor())
 	if err != nil {
 		return false, nil, err
 	}
@@ -238,56 +238,122 @@ func (t *turn) changesFrom(m *syncMessage) (known bool, next *syncMessage, err e
 }
 
 // changed is what became of a channel's rows after a commit.
-func (l *life) changed(channel string, since storage.Seq) (*ordered, error) {
-	o := &ordered{limit: l.host.opts.MaxSnapshotBytes}
+func (l *life) changed(channel string, since storage.Seq) (*pages.Ordered, error) {
+	o := &pages.Ordered{Limit: l.host.opts.MaxSnapshotBytes}
 	rows, err := l.db.Since(channel, since)
 	if err != nil {
 		return nil, err
 	}
-	return o, o.addAll(rows)
+	return o, o.AddAll(rows)
 }
 
-// ownRows are the rows of a reply as an update, for a client that came back: it may have waited too long
-// for the reply to the action that it sent as soon as it could, and then it drops the reply with its rows.
-func (t *turn) ownRows(m *actionMessage, mine []byte) {
-	if m.conn.Returned && len(mine) > 0 {
-		channel := m.channel
-		t.send(m.conn, hibernate.TextFrame(len(mine)+len(channel)+128, func(dst []byte) []byte {
-			return syncproto.AppendUpdate(dst, channel, mine, "")
-		}))
+// What a client without cursors lacks, where it is more than a turn reads. The published client must get it by ascending stamp,
+// see rows.go. So the changes are gleaned first, a piece a turn: ids, stamps, and tombstones. Then they are a
+// listing, which is sent as that of a large channel is, a piece a turn; and what has changed meanwhile follows in the same
+// way, until it is little enough for one turn. Where there are too many, every live row follows behind a delete-all.
+
+// gleanMost is how many changed rows are gleaned at the most; each takes some 100 bytes of memory.
+const gleanMost = 16 << 10
+
+// A gleaning is the changes after a commit, as they are put together. It is immutable.
+type gleaning struct {
+	epoch string
+	place storage.ChangePlace // how far the log has been read
+	until storage.Seq
+	rows  []gathered // those with a text are tombstones
+	text  []byte
+	begun bool
+}
+
+// changedSoon is what became of a channel's rows after a commit. soon is false where that is more than the turn may
+// still read.
+func (t *turn) changedSoon(channel string, since storage.Seq) (o *pages.Ordered, soon bool, err error) {
+	if t.life.quota.Spent() {
+		return nil, false, nil
 	}
-}
-
-// A storedReply is a reply as it goes out.
-type storedReply struct {
-	Channel string          `json:"channel"`
-	ID      string          `json:"id"`
-	Result  json.RawMessage `json:"result"`
-	Value   json.RawMessage `json:"value"`
-	Cursor  string          `json:"cursor"`
-}
-
-// withoutRows is a reply with no rows in it.
-func withoutRows(reply *hibernate.Frame) *hibernate.Frame {
-	if !hasRows(reply) {
-		return reply
+	rows, err := t.life.db.SincePart(channel, storage.ChangePlace{Seq: since}, t.life.db.Seq())
+	if err != nil {
+		return nil, false, err
 	}
-	var r storedReply
-	if err := json.Unmarshal(reply.Payload(), &r); err != nil {
-		return reply
+	o = &pages.Ordered{Limit: math.MaxInt}
+	_, more, err := t.life.quota.Read(rows, o.Add)
+	if err != nil || !more {
+		return nil, false, err
 	}
-	return bareReply(r.Channel, r.ID, r.Value, r.Cursor)
+	return o, rows.AtEnd(), nil
 }
 
-func bareReply(channel, id string, value json.RawMessage, cursor string) *hibernate.Frame {
-	return hibernate.TextFrame(len(value)+256, func(dst []byte) []byte {
-		return syncproto.AppendSuccess(dst, channel, id, nil, value, cursor)
-	})
+// gleanAfter is the sync that goes on with what has changed after a commit.
+func (l *life) gleanAfter(m *syncMessage, since storage.Seq) *syncMessage {
+	rest := *m
+	rest.list, rest.next = nil, 0
+	rest.glean = &gleaning{epoch: l.shortEpoch(), place: storage.ChangePlace{Seq: since}, until: l.db.Seq()}
+	return &rest
 }
 
-// hasRows reports whether a reply has rows in it. In no string of JSON that comes before them is a quotation mark
-// without a backslash.
-func hasRows(reply *hibernate.Frame) bool {
-	_, rows, is := bytes.Cut(reply.Payload(), []byte(`"result":[`))
-	return is && !bytes.HasPrefix(rows, []byte("]"))
+// gleanOn reads the next changes.
+func (t *turn) gleanOn(m *syncMessage) (next *syncMessage, err error) {
+	l := t.life
+	g := *m.glean
+	if g.epoch != l.shortEpoch() {
+		return l.everything(m), nil
+	}
+	if !g.begun {
+		if err := t.noteAnswer(m, unanswered); err != nil {
+			return nil, err
+		}
+		g.begun = true
+	}
+	done, err := l.readChanges(m.channel, &g.place, g.until, g.add)
+	switch {
+	case errors.Is(err, storage.ErrForgotten):
+		return l.everything(m), nil
+	case err != nil:
+		return nil, err
+	case len(g.rows) > gleanMost:
+		return l.everything(m), nil
+	}
+	rest := *m
+	if rest.glean = &g; done {
+		rest.glean, rest.list, rest.next = nil, g.listing(), 0
+	}
+	return &rest, nil
+}
+
+// add keeps what is needed of a row that has changed.
+func (g *gleaning) add(rows *storage.Rows) (bytes int) {
+	r := gathered{id: rows.Value(0), stamp: pages.StampOf(rows), start: len(g.text)}
+	if pages.IsGone(rows) {
+		g.text = pages.AppendRow(g.text, rows)
+	}
+	r.end = len(g.text)
+	g.rows = append(g.rows, r)
+	return 64 + r.end - r.start
+}
+
+// listing is the order in which the changes are sent. Of a row that changed again the last change counts.
+func (g *gleaning) listing() *listing {
+	last := make(map[storage.Value]int, len(g.rows))
+	for i, r := range g.rows {
+		last[pages.SameID(r.id)] = i
+	}
+	rows := make([]gathered, 0, len(last))
+	for i, r := range g.rows {
+		if last[pages.SameID(r.id)] == i {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, byStamp)
+	gone := len(rows)
+	for gone > 0 && rows[gone-1].end == rows[gone-1].start {
+		gone--
+	}
+	return &listing{epoch: g.epoch, at: g.until, rows: rows, gone: gone, text: g.text}
+}
+
+// everything is the sync that gives up on the changes.
+func (l *life) everything(m *syncMessage) *syncMessage {
+	rest := *m
+	rest.glean, rest.list, rest.next, rest.anew, rest.from, rest.base = nil, nil, 0, true, nil, 0
+	return &rest
 }

@@ -1,219 +1,28 @@
 package room
 
 import (
-	"cmp"
-	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/pages"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
-
-// publish makes the frames for the rows that a commit changed: the sender's reply,
-// with the rows of the channel that it named, and updates for everybody else. The
-// reply is returned, and not yet sent: rows of other channels reach the sender as
-// updates in front of it. m is nil where a commit has no sender. mine are the reply's rows, until
-// the next broadcast.
-func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMessage) (reply *hibernate.Frame, mine []byte) {
-	groups := byTable(commit.Rows)
-	if m != nil { // the sender's channel comes last, see cursor.go
-		slices.SortStableFunc(groups, func(a, b []storage.Row) int {
-			return cmp.Compare(own(a, m), own(b, m))
-		})
-	}
-	for i, rows := range groups {
-		cursor := ""
-		if i == len(groups)-1 && len(commit.Rebased) == 0 {
-			cursor = t.life.cursor()
-		}
-		if own(rows, m) == 0 {
-			t.broadcast(rows, nil, cursor)
-			continue
-		}
-		except := m.conn
-		if len(commit.Rebased) > 0 {
-			except = nil // the cursor comes in front of the reply, so these rows must too
-		}
-		mine = t.broadcast(rows, except, cursor)
-	}
-	for i, name := range commit.Rebased {
-		cursor := ""
-		if i == len(commit.Rebased)-1 {
-			cursor = t.life.cursor()
-		}
-		t.rebase(name, cursor)
-	}
-	if m == nil {
-		return nil, nil
-	}
-	cursor := t.life.cursor()
-	reply = replyFrame(len(mine)+len(value)+192, syncproto.Reply{
-		Channel: m.channel, ID: m.id, Number: m.fate(syncproto.NumberUsed), Rows: mine, Value: value, Cursor: cursor,
-	})
-	return reply, mine
-}
-
-// own is 1 for rows of the channel that an action named, else 0.
-func own(rows []storage.Row, m *actionMessage) int {
-	if m != nil && rows[0].Table == m.channel {
-		return 1
-	}
-	return 0
-}
-
-// rebase sends everybody a channel anew, behind a delete-all: an action has changed the
-// table's definition, and every row may look different.
-func (t *turn) rebase(channel, cursor string) {
-	l := t.life
-	if !contains(l.ns.channels, channel) {
-		return
-	}
-	frames, err := l.anew(channel, cursor)
-	if err != nil {
-		l.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
-		frames = []*hibernate.Frame{exception(channel, err)}
-		t.breakOff(channel)
-	}
-	if to := t.audience(channel); len(to) > 0 {
-		t.out = append(t.out, delivery{to: to, frames: frames})
-	}
-}
-
-// anew is a whole channel as updates behind a delete-all.
-func (l *life) anew(channel, cursor string) ([]*hibernate.Frame, error) {
-	all := ordered{limit: l.host.opts.MaxSnapshotBytes}
-	rows, err := l.db.Live(channel)
-	if err == nil {
-		err = all.addAll(rows)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if all.total == 0 {
-		return []*hibernate.Frame{deleteAll(channel, cursor)}, nil
-	}
-	frames, err := all.updates(channel, cursor)
-	return append([]*hibernate.Frame{deleteAll(channel, "")}, frames...), err
-}
-
-// exception is a frame that says what is wrong with a channel.
-func exception(channel string, err error) *hibernate.Frame {
-	code, text := ErrorCode(err)
-	return hibernate.TextFrame(256, func(dst []byte) []byte {
-		return syncproto.AppendChannelException(dst, channel, code, text)
-	})
-}
-
-// maxScratch is how much memory a room keeps for encoding rows, in bytes.
-const maxScratch = 64 << 10
-
-// byTable parts rows by their tables, all in their order. An action may touch tables in
-// turns.
-func byTable(rows []storage.Row) (groups [][]storage.Row) {
-	for len(rows) > 0 {
-		var first []storage.Row
-		first, rows = firstTable(rows)
-		groups = append(groups, first)
-	}
-	return groups
-}
-
-// firstTable takes the rows of the first row's table out, and leaves the others, both
-// in their order. An action may touch tables in turns.
-func firstTable(rows []storage.Row) (first, others []storage.Row) {
-	name := rows[0].Table
-	n := slices.IndexFunc(rows, func(r storage.Row) bool { return r.Table != name })
-	if n < 0 {
-		return rows, nil
-	}
-	first = slices.Clone(rows[:n])
-	for _, r := range rows[n:] {
-		if r.Table == name {
-			first = append(first, r)
-		} else {
-			others = append(others, r)
-		}
-	}
-	return first, others
-}
-
-// encodedRows are rows as JSON with commas between them, and where pages end.
-type encodedRows struct {
-	bytes []byte
-	cuts  []int // positions of commas at which a frame may end
-}
-
-// encodeRows encodes into scratch's memory.
-func encodeRows(scratch []byte, rows []storage.Row) encodedRows {
-	var e encodedRows
-	last := 0
-	e.bytes = scratch[:0]
-	for _, row := range rows {
-		if len(e.bytes)-last >= syncproto.DefaultPageBytes {
-			last = len(e.bytes)
-			e.cuts = append(e.cuts, last)
-		}
-		e.bytes = appendCells(syncproto.AppendSeparator(e.bytes), row)
-	}
-	return e
-}
-
-// pages gives the rows page by page.
-func (e encodedRows) pages(yield func(rows []byte) bool) {
-	start := 0
-	for _, cut := range e.cuts {
-		if !yield(e.bytes[start:cut]) {
-			return
-		}
-		start = cut + 1 // behind the comma
-	}
-	if start < len(e.bytes) {
-		yield(e.bytes[start:])
-	}
-}
-
-// broadcast sends changed rows of one channel to everybody but one, and gives them as
-// they are encoded: until the next broadcast. The last frame has the cursor.
-func (t *turn) broadcast(rows []storage.Row, except *hibernate.Connection, cursor string) []byte {
-	l, channel := t.life, rows[0].Table
-	encoded := encodeRows(l.scratch, rows)
-	if l.scratch = encoded.bytes; cap(encoded.bytes) > maxScratch { // the frames hold copies
-		l.scratch = nil
-	}
-	if to := t.audience(channel); len(to) > 1 || len(to) == 1 && to[0] != except {
-		t.out = append(t.out, delivery{to: to, except: except, frames: updates(channel, encoded, cursor)})
-	}
-	return encoded.bytes
-}
-
-func updates(channel string, rows encodedRows, cursor string) (frames []*hibernate.Frame) {
-	left := len(rows.cuts)
-	for page := range rows.pages {
-		end := ""
-		if left == 0 {
-			end = cursor
-		}
-		left--
-		frames = append(frames, hibernate.TextFrame(len(page)+len(channel)+128, func(dst []byte) []byte {
-			return syncproto.AppendUpdate(dst, channel, page, end)
-		}))
-	}
-	return frames
-}
 
 // sync answers a client that asks for a channel's rows: all live ones, or those that
 // changed since a cursor or a time that it names. next is what is to be asked for the
 // rest, nil where there is none.
 func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
-	if !contains(t.life.ns.channels, m.channel) {
+	if !slices.Contains(t.life.ns.channels, m.channel) {
 		return nil, unknownChannel()
 	}
 	if t.gone(m) || !t.inquire(m) {
 		return nil, nil
 	}
-	if t.life.quota.spent() && !t.shared(m) {
+	if t.life.quota.Spent() && !t.shared(m) {
 		return m, t.notePutOff(m)
 	}
 	if m.since == syncproto.SinceFrom && !m.byID {
@@ -306,117 +115,173 @@ func (t *turn) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *sync
 	return append(frames, s.frames...), next, nil
 }
 
-func deleteAll(channel, cursor string) *hibernate.Frame {
-	return hibernate.TextFrame(192, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel, cursor) })
-}
+// The answer to a sync by a cursor, where that can be told: what has changed since, a piece a turn.
+//
+// The answer is exact at the last piece's commit although others write meanwhile. It has each row that had changed when
+// the answer began, as the row is when it is read; and from then on every change goes to this connection as to all others, in
+// order. A row that has changed meanwhile is left out, unless so many have that they cannot be told soon. What is remembered between two pieces is a place in the log of changes. Where the log no longer has that place,
+// or the answer gets longer than a channel that is sent from scratch should be, a delete-all and every live row follow.
 
-// A pager encodes rows into pages.
-type pager struct {
-	limit int
-	total int
-	full  [][]byte // pages that are done
-	page  []byte
-}
+// errOffTrail: the room cannot go on from a trail.
+var errOffTrail = errors.New("room: the place in the history is lost")
 
-func (p *pager) add(rows *storage.Rows) {
-	if p.total > p.limit {
-		return
+// changesSince gives the next piece of the answer to a cursor: rows and tombstones in the order of their last
+// changes, and what is to be asked for the rest. Where it cannot be told what has changed, why says so.
+func (t *turn) changesSince(m *syncMessage) (frames []*hibernate.Frame, next *syncMessage, why syncproto.Reset, err error) {
+	l := t.life
+	on := m.trail
+	switch {
+	case on != nil:
+	case m.replaces:
+		return nil, nil, syncproto.ResetSize, nil
+	case m.cursor.Epoch != l.shortEpoch():
+		return nil, nil, syncproto.ResetEpoch, nil
+	case m.cursor.Seq > uint64(l.db.Seq()):
+		return nil, nil, syncproto.ResetAhead, nil
+	default:
+		on = &trail{epoch: l.shortEpoch(), place: storage.ChangePlace{Seq: storage.Seq(m.cursor.Seq)}, until: l.db.Seq()}
 	}
-	if len(p.page) >= syncproto.DefaultPageBytes {
-		p.full = append(p.full, p.page)
-		p.page = make([]byte, 0, syncproto.DefaultPageBytes+4096)
+	changed, to, done, err := t.follow(m.channel, *on)
+	switch {
+	case errors.Is(err, errOffTrail) && m.trail != nil && m.trail.sent > 0:
+		frames, next = m.startAgain()
+		return frames, next, "", nil
+	case errors.Is(err, storage.ErrForgotten):
+		return nil, nil, syncproto.ResetFloor, nil
+	case errors.Is(err, errOffTrail):
+		return nil, nil, syncproto.ResetSize, nil
+	case err != nil:
+		return nil, nil, "", err
+	case done:
+		return changed.SyncFrames(m.channel, l.cursor()), nil, "", nil
 	}
-	before := len(p.page)
-	p.page = appendRow(syncproto.AppendSeparator(p.page), rows)
-	p.total += len(p.page) - before
+	rest := *m
+	rest.trail = &to
+	return changed.PartFrames(m.channel, l.cursor()), &rest, "", nil
 }
 
-func appendCells(dst []byte, row storage.Row) []byte {
-	dst = append(dst, '[')
-	first := true
-	for c := range row.Cells() {
-		if !first {
-			dst = append(dst, ',')
+// follow reads what changed behind a trail, as much as the turn may. done says that it was all.
+func (t *turn) follow(channel string, on trail) (changed *pages.Pager, to trail, done bool, err error) {
+	l := t.life
+	if on.epoch != l.shortEpoch() {
+		return nil, on, false, errOffTrail
+	}
+	changed = new(pages.Pager)
+	done, err = l.readChanges(channel, &on.place, on.until, changed.Add)
+	if errors.Is(err, storage.ErrForgotten) {
+		return nil, on, false, errors.Join(errOffTrail, err)
+	}
+	if err != nil {
+		return nil, on, false, err
+	}
+	on.sent += changed.Total
+	if on.sent > l.host.opts.MaxSnapshotBytes {
+		return nil, on, false, errOffTrail
+	}
+	return changed, on, done, nil
+}
+
+// startAgain goes on with every live row, in an answer that has told what has changed so far. A client that was told nothing
+// yet would take no notice of the delete-all: it gets a reset instead.
+func (m *syncMessage) startAgain() (frames []*hibernate.Frame, next *syncMessage) {
+	rest := *m
+	rest.trail, rest.going, rest.after = nil, true, nil
+	m.inquiry.copies = true
+	return []*hibernate.Frame{deleteAll(m.channel, "")}, &rest
+}
+
+// A channel of any size is sent in steps, by id, one step a turn, and the room serves
+// others between them. The next step is a message like any other, which the connection's
+// session posts when it has the last one's answer; so it is one of the connection's
+// messages in work, is tried again where the room fails, and ends with the session.
+//
+// The whole is exact at the last step's commit although others write meanwhile: each
+// page shows its rows as they are when it is read, and from then on every change of them
+// goes to this connection as to all others, in order. A row behind the pages that have
+// been read is read as it is by then. So of each row the client has at last what the
+// room has; a row that changes while it is read may come to it twice.
+
+const (
+	// snapshotRows is how many rows are looked at with one query.
+	snapshotRows = 20_000
+	// maxCachedPages is how much of one snapshot a room keeps encoded, in bytes.
+	maxCachedPages = 4 << 20
+)
+
+// A step is a part of a snapshot.
+type step struct {
+	frames []*hibernate.Frame
+	size   int
+	last   storage.Value // the id of its last row: the next step begins behind it
+	done   bool          // it is the last step
+}
+
+// snapshot gives the step of a channel's snapshot that begins behind an id; nil is the
+// beginning. One that was read for another client costs nothing.
+func (t *turn) snapshot(channel string, after storage.Value) (step, error) {
+	l := t.life
+	if s, there := l.pages.get(channel, l.db.Seq(), after); there {
+		return s, nil
+	}
+	s, err := t.readStep(channel, after)
+	if err == nil {
+		l.pages.put(channel, l.db.Seq(), after, s)
+	}
+	return s, err
+}
+
+func (t *turn) readStep(channel string, after storage.Value) (s step, err error) {
+	l := t.life
+	rows, err := l.db.Page(channel, after, snapshotRows)
+	if err != nil {
+		return step{}, err
+	}
+	var live pages.Pager
+	n, more, err := l.quota.Read(rows, func(rows *storage.Rows) int {
+		s.last = rows.Value(0)
+		if pages.IsGone(rows) {
+			return 0
 		}
-		first = false
-		switch c.Type {
-		case storage.Integer:
-			dst = syncproto.AppendInt(dst, c.Int)
-		case storage.Float:
-			dst = syncproto.AppendFloat(dst, c.Float)
-		case storage.Text:
-			dst = syncproto.AppendString(dst, c.Bytes)
-		case storage.Blob:
-			dst = syncproto.AppendBlob(dst, c.Bytes)
-		default:
-			dst = syncproto.AppendNull(dst)
-		}
+		return live.Add(rows)
+	})
+	if err != nil {
+		return step{}, err
 	}
-	return append(dst, ']')
+	s.size = live.Total
+	if s.done = more && n < snapshotRows; s.done {
+		s.frames = live.SyncFrames(channel, l.cursor())
+	} else {
+		s.frames = live.PartFrames(channel, l.cursor())
+	}
+	return s, nil
 }
 
-// appendRow encodes the row on which rows stands, without copying its values.
-func appendRow(dst []byte, rows *storage.Rows) []byte {
-	dst = append(dst, '[')
-	for i := range rows.Columns() {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		switch rows.Type(i) {
-		case storage.Integer:
-			dst = syncproto.AppendInt(dst, rows.Int(i))
-		case storage.Float:
-			dst = syncproto.AppendFloat(dst, rows.Float(i))
-		case storage.Text:
-			dst = syncproto.AppendString(dst, rows.Bytes(i))
-		case storage.Blob:
-			dst = syncproto.AppendBlob(dst, rows.Bytes(i))
-		default:
-			dst = syncproto.AppendNull(dst)
-		}
-	}
-	return append(dst, ']')
+// A pageCache keeps the encoded snapshot of one channel, or its beginning, as long as the
+// room does not change, so that many clients that come at once share one encoding and
+// its memory.
+type pageCache struct {
+	channel string
+	seq     storage.Seq
+	size    int
+	steps   map[string]step // by where they begin
 }
 
-// over tells whether the rows are more than the limit; not all of them are there then.
-func (p *pager) over() bool { return p.total > p.limit }
-
-func (p *pager) syncFrames(channel, cursor string) ([]*hibernate.Frame, error) {
-	end := func(dst []byte) []byte { return syncproto.AppendSyncEnd(dst, cursor) }
-	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, cursor) }
-	frames, err := p.frames(channel, syncproto.AppendSyncStart, more, end)
-	if err == nil && len(frames) == 0 {
-		frames = append(frames, hibernate.TextFrame(128, func(dst []byte) []byte {
-			return end(syncproto.AppendSyncStart(dst, channel))
-		}))
+func (p *pageCache) get(channel string, seq storage.Seq, after storage.Value) (s step, there bool) {
+	if p.channel != channel || p.seq != seq {
+		return step{}, false
 	}
-	return frames, err
+	s, there = p.steps[stepName(after)]
+	return s, there
 }
 
-// partFrames gives the rows as frames of a sync that goes on; none where there is no row. at is the cursor as of which they are.
-func (p *pager) partFrames(channel, at string) ([]*hibernate.Frame, error) {
-	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, at) }
-	return p.frames(channel, syncproto.AppendSyncStart, more, more)
+func (p *pageCache) put(channel string, seq storage.Seq, after storage.Value, s step) {
+	if p.channel != channel || p.seq != seq || p.steps == nil {
+		*p = pageCache{channel: channel, seq: seq, steps: make(map[string]step)}
+	}
+	if p.size+s.size <= maxCachedPages {
+		p.size += s.size
+		p.steps[stepName(after)] = s
+	}
 }
 
-// frames wraps each page in a frame; the last one has an end of its own.
-func (p *pager) frames(channel string, start func([]byte, string) []byte, more, end func([]byte) []byte) ([]*hibernate.Frame, error) {
-	if p.over() {
-		return nil, tooLargeAtOnce()
-	}
-	pages := p.full
-	if len(p.page) > 0 {
-		pages = append(pages, p.page)
-	}
-	frames := make([]*hibernate.Frame, len(pages))
-	for i, page := range pages {
-		frames[i] = hibernate.TextFrame(len(page)+len(channel)+128, func(dst []byte) []byte {
-			dst = append(start(dst, channel), page...)
-			if i < len(pages)-1 {
-				return more(dst)
-			}
-			return end(dst)
-		})
-	}
-	return frames, nil
-}
+func stepName(after storage.Value) string { return fmt.Sprintf("%T %v", after, after) }

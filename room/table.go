@@ -4,9 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
-	"strings"
 
+	"github.com/denrooms/den/room/internal/table"
 	"github.com/denrooms/den/storage"
 )
 
@@ -63,13 +62,13 @@ type Stamps struct {
 //
 // A Table's methods are for hooks, and run as a part of them.
 type Table[T any] struct {
-	of *tablePlan
+	of *table.Plan
 }
 
-func (t *Table[T]) plan(name string) (*tablePlan, error) {
-	return planTable(name, reflect.TypeFor[T]())
+func (t *Table[T]) plan(name string) (*table.Plan, error) {
+	return table.NewPlan(name, reflect.TypeFor[T](), reflect.TypeFor[Stamps]())
 }
-func (t *Table[T]) bind(p *tablePlan) { t.of = p }
+func (t *Table[T]) bind(p *table.Plan) { t.of = p }
 
 // Insert adds a row. Its stamps are set, whatever it holds. The id of a live row is
 // storage.ErrConstraint: to a client, conflict. The id of a row that was deleted is free at once.
@@ -78,12 +77,12 @@ func (t *Table[T]) Insert(c *Context, row T) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Exec(t.of.insert, args...)
+	_, err = c.Exec(t.of.Insert, args...)
 	if !errors.Is(err, storage.ErrConstraint) {
 		return err
 	}
 	// The room's own SQL may have left a row there that is marked as deleted.
-	revived, failed := c.Exec(t.of.revive, args...)
+	revived, failed := c.Exec(t.of.Revive, args...)
 	if failed == nil && revived.RowsAffected > 0 {
 		return nil
 	}
@@ -97,32 +96,32 @@ func (t *Table[T]) Upsert(c *Context, row T) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Exec(t.of.upsert, args...)
+	_, err = c.Exec(t.of.Upsert, args...)
 	return err
 }
 
 // args are a new row's columns, stamps included.
 func (t *Table[T]) args(c *Context, row *T) ([]any, error) {
-	args, err := t.of.args(reflect.ValueOf(row).Elem())
+	args, err := t.of.Args(reflect.ValueOf(row).Elem())
 	return append(args, stamp(c), stamp(c), nil), err
 }
 
 // Update replaces all columns of the live row with row's id but for created_at. If
 // there is none it is ErrNotFound.
 func (t *Table[T]) Update(c *Context, row T) error {
-	values, err := t.of.args(reflect.ValueOf(&row).Elem())
+	values, err := t.of.Args(reflect.ValueOf(&row).Elem())
 	if err != nil {
 		return err
 	}
 	args := append(values[1:], stamp(c), values[0])
-	return t.one(c, t.of.update, args...)
+	return t.one(c, t.of.Update, args...)
 }
 
 // Patch replaces some columns of the live row with an id: those named in set, by their
 // names in SQL, with values of their fields' types. If there is no such row it is
 // ErrNotFound. The names must not be what a client sent.
 func (t *Table[T]) Patch(c *Context, id any, set map[string]any) error {
-	sql, args, err := t.of.patch(set)
+	sql, args, err := t.of.Patch(set)
 	if err != nil {
 		return err
 	}
@@ -133,12 +132,12 @@ func (t *Table[T]) Patch(c *Context, id any, set map[string]any) error {
 // and those that are away when they come back, for as long as the room remembers changes
 // (Options.Retention). docs/STORAGE.md says how long the row's content stays on the disk.
 func (t *Table[T]) Delete(c *Context, id any) error {
-	return t.one(c, t.of.remove, id)
+	return t.one(c, t.of.Delete, id)
 }
 
 // Get reads the live row with an id. If there is none it is ErrNotFound.
 func (t *Table[T]) Get(c *Context, id any) (T, error) {
-	return t.First(c, t.of.columns[0].quoted()+" = ?", id)
+	return t.First(c, t.of.ByID, id)
 }
 
 func (t *Table[T]) one(c *Context, sql string, args ...any) error {
@@ -151,225 +150,85 @@ func (t *Table[T]) one(c *Context, sql string, args ...any) error {
 
 func stamp(c *Context) int64 { return c.now.UnixMilli() }
 
-// A tablePlan is the SQL of a Table, made once for a namespace. It is immutable.
-type tablePlan struct {
-	name    string
-	row     reflect.Type
-	columns []column // the stamps not among them
-	indexes []index
+// All reads the live rows in the order of their ids.
+func (t *Table[T]) All(c *Context) ([]T, error) { return t.Select(c, Selection{}) }
 
-	definitions []string // of the columns and the stamps, in SQL
-
-	create, insert, upsert, revive, update, remove, choose string
+// Where reads the live rows for which a condition holds, in the order of their ids.
+// The condition is SQL, with ? for each argument; it must not be made of what a
+// client sent.
+func (t *Table[T]) Where(c *Context, condition string, args ...any) ([]T, error) {
+	return t.Select(c, Selection{Where: condition, Args: args})
 }
 
-// An index is one that Den keeps for a table: those of a table whose name begins with
-// indexPrefix are made and dropped with the struct.
-type index struct{ Name, SQL string }
-
-func (p *tablePlan) indexPrefix() string { return "den_" + p.name + "_" }
-
-func planTable(name string, row reflect.Type) (*tablePlan, error) {
-	if row.Kind() != reflect.Struct {
-		return nil, fmt.Errorf("a row is a struct, not %s", row)
+// First is the first of the rows that Where reads. If there is none it is ErrNotFound.
+func (t *Table[T]) First(c *Context, condition string, args ...any) (T, error) {
+	var none T
+	rows, err := t.Select(c, Selection{Where: condition, Args: args, Limit: 1})
+	if err != nil {
+		return none, err
 	}
-	p := &tablePlan{name: name, row: row}
-	stamps := false
-	for i := range row.NumField() {
-		f := row.Field(i)
-		switch {
-		case f.Type == reflect.TypeFor[Stamps]() && f.Anonymous:
-			stamps = i == row.NumField()-1
-		case !f.IsExported() || f.Tag.Get("den") == "-":
-		default:
-			c, err := planColumn(f)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", row, err)
-			}
-			p.columns = append(p.columns, c)
-		}
+	if len(rows) == 0 {
+		return none, ErrNotFound
 	}
-	if !stamps {
-		return nil, fmt.Errorf("%s must embed room.Stamps as its last field", row)
-	}
-	if err := p.checkColumns(); err != nil {
-		return nil, fmt.Errorf("%s: %w", row, err)
-	}
-	if err := p.planIndexes(); err != nil {
-		return nil, fmt.Errorf("%s: %w", row, err)
-	}
-	p.write()
-	return p, nil
+	return rows[0], nil
 }
 
-func (p *tablePlan) checkColumns() error {
-	if len(p.columns) == 0 {
-		return fmt.Errorf("there is no field for the id")
+// Count is how many live rows there are for which a condition holds; with an empty
+// condition all of them.
+func (t *Table[T]) Count(c *Context, condition string, args ...any) (int64, error) {
+	if condition == "" {
+		condition = "TRUE"
 	}
-	if id := p.columns[0]; id.null || id.json || id.kind != "TEXT" && id.kind != "INTEGER" {
-		return fmt.Errorf("the first field is the id, a string or an integer, not %s", id.goSide())
-	}
-	seen := map[string]string{"created_at": "room.Stamps", "updated_at": "room.Stamps", "deleted_at": "room.Stamps"}
-	for _, c := range p.columns {
-		lower := strings.ToLower(c.name)
-		if other := seen[lower]; other != "" {
-			return fmt.Errorf("the column %s of field %s is there already, of %s (SQL does not tell upper case from lower)", c.name, c.field.Name, other)
-		}
-		seen[lower] = "field " + c.field.Name
-	}
-	return nil
+	var n int64
+	err := c.QueryRow("SELECT count(*) FROM "+table.Quote(t.of.Name())+" WHERE deleted_at IS NULL AND ("+condition+")", args, &n)
+	return n, err
 }
 
-// planIndexes makes the indexes that the tags ask for. Unique ones hold among the live
-// rows: a row whose deleted_at is set takes no name away.
-func (p *tablePlan) planIndexes() error {
-	type group struct {
-		name    string
-		unique  bool
-		columns []string
-	}
-	var groups []*group
-	for i := range p.columns {
-		c := &p.columns[i]
-		for _, tag := range c.tag.indexes {
-			name := tag.name
-			if name == "" {
-				name = c.name
-				if tag.unique {
-					name += "_unique"
-				}
-			}
-			at := slices.IndexFunc(groups, func(g *group) bool { return strings.EqualFold(g.name, name) })
-			switch {
-			case strings.EqualFold(name, buriedIndex):
-				return fmt.Errorf("the index %s of field %s has a name that Den needs; give it another with index=", name, c.field.Name)
-			case at < 0:
-				groups = append(groups, &group{name, tag.unique, []string{c.quoted()}})
-			case groups[at].unique != tag.unique || tag.name == "":
-				return fmt.Errorf("the index %s of field %s is there already, of another kind", name, c.field.Name)
-			default:
-				groups[at].columns = append(groups[at].columns, c.quoted())
-			}
-		}
-	}
-	for _, g := range groups {
-		name := p.indexPrefix() + g.name
-		sql := fmt.Sprintf("INDEX %s ON %s (%s)", quote(name), quote(p.name), strings.Join(g.columns, ", "))
-		if g.unique {
-			sql = "UNIQUE " + sql + " WHERE deleted_at IS NULL"
-		}
-		p.indexes = append(p.indexes, index{Name: name, SQL: "CREATE " + sql})
-	}
-	return nil
+// A Selection says which live rows of a table are read. Where and OrderBy are SQL, and
+// must not be made of what a client sent.
+type Selection struct {
+	Where   string // a condition, with ? for each of Args; empty: all
+	Args    []any
+	OrderBy string // like "position, created_at DESC"; empty: by id
+	Limit   int    // at most so many rows; 0: all
+	Offset  int    // without the first so many; for rows far behind, a Where is faster
 }
 
-// madeByDen stands in the definition of a table that Den has made, and so may make anew.
-const madeByDen = "/* from a struct */"
-
-// write makes the plan's SQL.
-func (p *tablePlan) write() {
-	table := quote(p.name)
-	id := p.columns[0].quoted()
-	var defs, names, sets, replaced []string
-	for i := range p.columns {
-		c := &p.columns[i]
-		def := c.definition()
-		if i == 0 {
-			def += " PRIMARY KEY"
-		} else {
-			sets = append(sets, c.quoted()+" = ?")
-			replaced = append(replaced, c.quoted()+" = excluded."+c.quoted())
-		}
-		defs, names = append(defs, def), append(names, c.quoted())
+// Select reads live rows.
+func (t *Table[T]) Select(c *Context, s Selection) ([]T, error) {
+	if s.Limit < 0 || s.Offset < 0 {
+		return nil, fmt.Errorf("room: table %s: a Selection with a Limit of %d and an Offset of %d", t.of.Name(), s.Limit, s.Offset)
 	}
-	names = append(names, "created_at", "updated_at", "deleted_at")
-	marks := strings.TrimSuffix(strings.Repeat("?, ", len(names)), ", ")
-	replaced = append(replaced, "created_at = iif(deleted_at IS NULL, created_at, excluded.created_at)",
-		"updated_at = excluded.updated_at", "deleted_at = NULL")
-	sets = append(sets, "updated_at = ?")
-
-	p.definitions = append(defs, "created_at INTEGER NOT NULL", "updated_at INTEGER NOT NULL", "deleted_at INTEGER")
-	p.create = p.definition(p.definitions)
-	p.insert = "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ") VALUES (" + marks + ")"
-	p.upsert = p.insert + " ON CONFLICT (" + id + ") DO UPDATE SET " + strings.Join(replaced, ", ")
-	p.revive = p.upsert + " WHERE deleted_at IS NOT NULL"
-	p.update = "UPDATE " + table + " SET " + strings.Join(sets, ", ") + " WHERE " + id + " = ? AND deleted_at IS NULL"
-	p.remove = "DELETE FROM " + table + " WHERE " + id + " = ? AND deleted_at IS NULL"
-	p.choose = "SELECT " + strings.Join(names, ", ") + " FROM " + table + " WHERE deleted_at IS NULL AND "
+	rows, err := c.Query(t.of.Select(s.Where, s.OrderBy, s.Limit, s.Offset), s.Args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		var row T
+		if err := rows.Scan(t.of.Pointers(reflect.ValueOf(&row).Elem())...); err != nil {
+			return nil, err
+		}
+		all = append(all, row)
+	}
+	return all, rows.Err()
 }
 
-// definition is the table with some columns.
-func (p *tablePlan) definition(columns []string) string {
-	sql := "CREATE TABLE " + quote(p.name) + " (" + madeByDen + " " + strings.Join(columns, ", ") + ") STRICT"
-	if p.columns[0].kind != "INTEGER" {
-		sql += ", WITHOUT ROWID" // one tree, in the order of the ids, instead of a table and an index
+// Query reads what any SQL gives, such as a join, into values of type T. T is a struct
+// whose exported fields, those of embedded structs among them, take the columns of their
+// names: as with a [Table] in snake_case, or by the tag `den:"name"`, with the option json
+// for a column that holds JSON. Or T is not a struct (or is a time.Time), and takes the one
+// column that there is.
+//
+// A column without a field, or two of one name, are an error: name them with AS. A field
+// without a column keeps its zero value. NULL needs a pointer. Unlike a Table's methods it
+// gives rows that are marked as deleted, too: say deleted_at IS NULL where they are not wanted.
+func Query[T any](c *Context, sql string, args ...any) ([]T, error) {
+	rows, err := c.Query(sql, args...)
+	if err != nil {
+		return nil, err
 	}
-	return sql
-}
-
-// patch is the SQL that replaces some columns, and its first arguments.
-func (p *tablePlan) patch(set map[string]any) (sql string, args []any, err error) {
-	var sets []string
-	for i := range p.columns {
-		c := &p.columns[i]
-		v, there := set[c.name]
-		if !there {
-			continue
-		}
-		if i == 0 {
-			return "", nil, fmt.Errorf("room: table %s: Patch cannot change the id", p.name)
-		}
-		arg, err := c.argument(v)
-		if err != nil {
-			return "", nil, fmt.Errorf("room: table %s: %w", p.name, err)
-		}
-		sets, args = append(sets, c.quoted()+" = ?"), append(args, arg)
-	}
-	if len(sets) != len(set) || len(sets) == 0 {
-		return "", nil, fmt.Errorf("room: table %s: Patch of %d columns, of which it has %d", p.name, len(set), len(sets))
-	}
-	sql = "UPDATE " + quote(p.name) + " SET " + strings.Join(sets, ", ") + ", updated_at = ? WHERE " +
-		p.columns[0].quoted() + " = ? AND deleted_at IS NULL"
-	return sql, args, nil
-}
-
-// argument is a value of the field's type as SQL takes it; nil stands for a nil pointer, and
-// a value for a pointer to it.
-func (c *column) argument(v any) (any, error) {
-	to := reflect.New(c.field.Type).Elem()
-	from := reflect.ValueOf(v)
-	switch {
-	case v == nil && c.null:
-	case v != nil && from.Type().AssignableTo(c.field.Type):
-		to.Set(from)
-	case v != nil && c.null && from.Type().AssignableTo(c.goType()):
-		to.Set(reflect.New(c.goType()))
-		to.Elem().Set(from)
-	default:
-		return nil, fmt.Errorf("the column %s takes a %s, not a %T", c.name, c.field.Type, v)
-	}
-	return c.value(to)
-}
-
-// args are the values of a row's columns, without the stamps.
-func (p *tablePlan) args(row reflect.Value) ([]any, error) {
-	args := make([]any, 0, len(p.columns)+3)
-	for i := range p.columns {
-		v, err := p.columns[i].value(row.FieldByIndex(p.columns[i].field.Index))
-		if err != nil {
-			return nil, fmt.Errorf("room: table %s: %w", p.name, err)
-		}
-		args = append(args, v)
-	}
-	return args, nil
-}
-
-// pointers are where a row's columns and stamps are read into.
-func (p *tablePlan) pointers(row reflect.Value) []any {
-	into := make([]any, 0, len(p.columns)+3)
-	for i := range p.columns {
-		into = append(into, p.columns[i].pointer(row))
-	}
-	s := row.Field(row.NumField() - 1).Addr().Interface().(*Stamps)
-	return append(into, &s.CreatedAt, &s.UpdatedAt, &s.DeletedAt)
+	defer rows.Close()
+	return table.Scan[T](rows)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/inner"
 )
 
 // A line is a link that keeps what comes.
@@ -67,7 +68,7 @@ func TestInvariantResumeCommitThatWasNotHandedOut(t *testing.T) {
 	act := func(id string) {
 		t.Helper()
 		s.Receive(fmt.Appendf(nil, `{"id":%q,"channel":"things","rpc":true,"action":{"type":"put","payload":{"ID":%q}}}`, id, id), false)
-		if err := h.Settle(ctx, key); err != nil {
+		if err := inner.OfHost(h).Settle(ctx, key); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -79,7 +80,7 @@ func TestInvariantResumeCommitThatWasNotHandedOut(t *testing.T) {
 		if err := h.Sleep(ctx, key); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.Settle(ctx, key); err != nil {
+		if err := inner.OfHost(h).Settle(ctx, key); err != nil {
 			t.Fatal(err)
 		}
 	}

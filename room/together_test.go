@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 )
@@ -218,7 +219,7 @@ func TestExportsTogether(t *testing.T) {
 			t.Errorf("export %d: %.300s", i, text)
 		}
 	}
-	path, err := h.ScratchFile()
+	path, err := inner.OfHost(h).ScratchFile()
 	if err != nil {
 		t.Fatal(err)
 	}

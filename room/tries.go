@@ -18,7 +18,6 @@ package room
 
 import (
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/denrooms/den/actor"
@@ -26,12 +25,8 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-const (
-	// maxTries is how often a numbered action is tried that takes too long, panics or loses its batch.
-	maxTries = 3
-	// maxHangs is how many actions that hung a host remembers; then it starts from scratch.
-	maxHangs = 4096
-)
+// maxTries is how often a numbered action is tried that takes too long, panics or loses its batch.
+const maxTries = 3
 
 func poisoned() error {
 	return &Error{Code: syncproto.CodePoisoned, Message: "The action failed each time that it was tried, and was given up. Nothing was changed."}
@@ -89,7 +84,7 @@ func (t *turn) countTry(m *actionMessage) (tries int, err error) {
 
 // triesOf is how many tries of an action have failed.
 func (l *life) triesOf(m *actionMessage) (tries int, err error) {
-	_, err = firstRow(l.db, func(row *storage.Rows) { tries = int(row.Int(0)) },
+	_, err = l.db.Internal().First(func(row *storage.Rows) { tries = int(row.Int(0)) },
 		`SELECT tries FROM _den_tries WHERE client = ? AND subject = ? AND mutation = ? AND digest = ?`,
 		m.client, m.conn.Identity.Subject, int64(m.mutation), m.digest[:])
 	return tries, err
@@ -97,7 +92,7 @@ func (l *life) triesOf(m *actionMessage) (tries int, err error) {
 
 // countHangs writes down the tries that hung in earlier lives, of the clients in a batch.
 func (l *life) countHangs(batch []*actor.Envelope) error {
-	if l.host.hangs.none() {
+	if l.host.hangs.None() {
 		return nil
 	}
 	for _, env := range batch {
@@ -105,19 +100,19 @@ func (l *life) countHangs(batch []*actor.Envelope) error {
 		if !is || m.mutation == 0 {
 			continue
 		}
-		of := hanger{l.key, m.client, m.conn.Identity.Subject}
-		last, there := l.host.hangs.of(of)
+		of := l.numberedBy(m)
+		last, there := l.host.hangs.Of(of)
 		if !there {
 			continue
 		}
-		if more := last.tries - last.counted; more > 0 {
-			_, err := l.db.Internal().Exec(addTries, of.client, of.subject, int64(last.mutation), last.digest[:], more, l.host.opts.Clock.Now().UnixMilli())
+		if more := last.Tries - last.Counted; more > 0 {
+			_, err := l.db.Internal().Exec(addTries, of.ID, of.Subject, int64(last.Mutation), last.Digest[:], more, l.host.opts.Clock.Now().UnixMilli())
 			if err != nil {
 				return err
 			}
-			l.host.hangs.count(of)
+			l.host.hangs.Count(of)
 		}
-		at, err := (&turn{life: l}).markOf(of.client, of.subject)
+		at, err := (&turn{life: l}).markOf(of.ID, of.Subject)
 		if err != nil {
 			return err
 		}
@@ -128,77 +123,11 @@ func (l *life) countHangs(batch []*actor.Envelope) error {
 
 // wasTried reports whether a number of a client was ever tried without success.
 func (l *life) wasTried(client, subject string) (bool, error) {
-	return firstRow(l.db, nil, `SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
+	return l.db.Internal().First(nil, `SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
 }
 
 // purgeTries removes the tries of clients that are long gone.
 func (l *life) purgeTries(before time.Time) error {
 	_, err := l.db.Internal().Exec(`DELETE FROM _den_tries WHERE at < ?`, before.UnixMilli())
 	return err
-}
-
-// hangs are the actions whose hooks did not return, the last one of each client. The zero value is
-// ready; its methods are safe from any goroutine.
-type hangs struct {
-	mu   sync.Mutex
-	last map[hanger]hung
-}
-
-// A hanger is a client whose action hung.
-type hanger struct {
-	room            Key
-	client, subject string
-}
-
-type hung struct {
-	mutation uint64
-	digest   replyDigest
-	tries    int
-	counted  int // of them, those that are in the room's file
-}
-
-func (h *hangs) none() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.last) == 0
-}
-
-func (h *hangs) of(client hanger) (last hung, there bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	last, there = h.last[client]
-	return last, there
-}
-
-// count notes that all tries are in the room's file. The note stays: the next life, too, is to look there before
-// it runs the action.
-func (h *hangs) count(client hanger) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if last, there := h.last[client]; there {
-		last.counted = last.tries
-		h.last[client] = last
-	}
-}
-
-// forget is called when a number of the client is used up.
-func (h *hangs) forget(client hanger) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.last, client)
-}
-
-func (h *hangs) note(room Key, m *actionMessage) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.last == nil || len(h.last) >= maxHangs {
-		h.last = make(map[hanger]hung)
-	}
-	client := hanger{room, m.client, m.conn.Identity.Subject}
-	last := h.last[client]
-	if last.mutation != m.mutation || last.digest != m.digest {
-		last = hung{mutation: m.mutation, digest: m.digest}
-	}
-	last.tries++
-	h.last[client] = last
 }

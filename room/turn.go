@@ -1,106 +1,29 @@
 package room
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"math/bits"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
 
-// What a room's mailbox holds. All slices are the message's own.
-type (
-	connectMessage struct {
-		conn    *hibernate.Connection
-		request *http.Request
-		stock   bool                 // it may be the published client's
-		ask     func([]*syncMessage) // asks for what the client relies on; called before the answer
-		share   *hibernate.Share     // see share.go
-	}
-	// A welcome is the answer to a connectMessage.
-	welcome struct {
-		shownAs string
-		ask     func() // to be called before the answer is given; nil: nothing is to be asked for the client
-	}
-	actionMessage struct {
-		conn    *hibernate.Connection
-		channel string
-		id      string
-		action  ActionRequest
-		bound   *boundAction // nil: OnAction's
-		in      any          // what bound's decode made of the payload
-		refused error        // what bound's decode found, where the action is numbered
+// costOfPanic is what a panic costs, which ends a room's life, in bytes.
+const costOfPanic = 32 * hibernate.UnitBytes
 
-		client   string // with mutation: who numbers its actions; see mutations.go
-		mutation uint64 // 0: it has no number
-		key      replyKey
-		digest   replyDigest
-
-		came  time.Duration    // when, by Host.uptime
-		reply *hibernate.Frame // with rows of its own, of an action without a number; see late.go
-
-		frameBytes int              // of the client's frame, which it keeps
-		share      *hibernate.Share // see share.go
-	}
-	syncMessage struct {
-		conn    *hibernate.Connection
-		channel string
-		from    storage.Value // nil: everything
-		since   syncproto.SinceKind
-		cursor  syncproto.Cursor
-		going   bool          // some of the channel has been sent; see snapshot.go
-		after   storage.Value // up to this id
-		trail   *trail        // some of the changes since the cursor have been; see changes.go
-
-		inquiry  *inquiry // nil until its first turn; see reading.go
-		replaces bool     // another one whose client has begun a copy
-
-		// Of one without a cursor; see stock.go.
-
-		pursued bool     // the room itself has sent it; see reading.go
-		unasked bool     // its client did not send it: it is answered with updates; see confirm.go
-		anew    bool     // what was sent before is to be dropped
-		list    *listing // of a large channel, which is sent up to next
-		next    int
-		byID    bool        // of one that is too large for a listing
-		glean   *gleaning   // of many changes; see glean.go
-		base    storage.Seq // what the client has in any case, when it has the answer
-
-		frameBytes int              // of the client's frame
-		share      *hibernate.Share // see share.go
-	}
-	rawMessage struct {
-		conn    *hibernate.Connection
-		message Message
-		share   *hibernate.Share // see share.go
-	}
-	requestMessage struct {
-		request   *http.Request
-		sender    uint64 // see Host.sender
-		bodyBytes int
-		share     *hibernate.Share // see share.go
-	}
-	settleMessage  struct{}                // asks for nothing but an answer
-	migrateMessage struct{ settleMessage } // and has a new room stay
-	thenMessage    struct {
-		sender uint64           // the connection whose message has begun the work; 0: none
-		share  *hibernate.Share // of that connection; see share.go
-		life   uint64
-		err    error
-		then   func(*Context, error) error
-	}
-)
+// aloneAfterLoss is how many messages have a turn each after a batch was lost: as many as a connection may have in work, by default.
+const aloneAfterLoss = 256
 
 // A turn serves one batch of messages with one commit. Everything that a client
 // could see of it is held back until the commit is durable: that is the gate.
@@ -288,6 +211,12 @@ func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit,
 	return storage.Commit{}, t.failed(c, name, err, late)
 }
 
+// succeed sends what a hook that has succeeded has said, and the rows that it has changed.
+func (t *turn) succeed(c *Context, commit storage.Commit) {
+	t.out = append(t.out, c.out...)
+	t.publish(commit, nil, nil)
+}
+
 // whose says for the log which client a hook runs for.
 func (c *Context) whose() []any {
 	if c.conn == nil {
@@ -423,7 +352,7 @@ func (t *turn) commit() {
 			t.note()
 		}
 	}
-	next := int64(never)
+	next := int64(alarms.Never)
 	if err == nil && t.alarmed {
 		next, err = t.lowerAlarms()
 	}
@@ -480,13 +409,13 @@ func (t *turn) note() {
 // noteAlone is note in a turn that changed nothing: nobody waits for the disk, and a
 // disk that is full does not keep anybody from reading.
 func (t *turn) noteAlone() {
-	pending := len(t.life.replies.pending)
+	pending := t.life.replies.Pending()
 	raise := t.last && t.life.anythingToRaise()
 	if raise && t.life.db.Withheld() && !t.life.host.stopping.Load() {
 		t.noteQuiet()
 		raise = false
 	}
-	idle := len(t.notes) == 0 && !raise && !t.rosterWaits() && (pending == 0 || pending <= maxPendingReplies && !t.last)
+	idle := len(t.notes) == 0 && !raise && !t.rosterWaits() && (pending == 0 || pending <= replies.MaxPending && !t.last)
 	if idle || t.broken != nil || t.life.isFenced() || t.life.host.logFailed() {
 		return
 	}
@@ -505,7 +434,7 @@ func (t *turn) noteAlone() {
 	}
 	t.noted = false
 	t.life.log.Warn("notes for clients' returns were not written", "err", err)
-	t.life.replies.undo()
+	t.life.replies.Undo()
 	if t.batch != nil {
 		t.batch.Rollback()
 	}
@@ -578,14 +507,14 @@ func (t *turn) action(m *actionMessage) error {
 		return t.mutate(m)
 	}
 	m.reply = nil
-	reply, state, err := t.life.findReply(m.key, m.digest)
+	reply, state, err := t.life.findReply(m)
 	switch {
 	case err != nil:
 		return t.storageError(err)
-	case state == replyOther:
+	case state == replies.Other:
 		t.stand(m, nil, duplicateID())
 		return duplicateID()
-	case state == replySame:
+	case state == replies.Same:
 		t.stand(m, reply, nil)
 		return t.answerAgain(m, reply)
 	}
@@ -604,24 +533,6 @@ func (t *turn) action(m *actionMessage) error {
 	}
 	t.remember(m, done)
 	return nil
-}
-
-// sinceReply is what has become of a channel since a reply was made, for a client without cursors; see since.
-func (t *turn) sinceReply(m *actionMessage, reply *hibernate.Frame) (frames []*hibernate.Frame, later *syncMessage, err error) {
-	var at struct{ Cursor string }
-	if err := json.Unmarshal(reply.Payload(), &at); err != nil {
-		return nil, nil, fmt.Errorf("a stored reply: %w", err)
-	}
-	l := t.life
-	from, err := syncproto.ParseCursor(at.Cursor)
-	if err != nil || from.Epoch != l.shortEpoch() || from.Seq == 0 || from.Seq > uint64(l.db.Seq()) {
-		return nil, l.everything(&syncMessage{conn: m.conn, channel: m.channel, since: syncproto.SinceFrom, unasked: true}), nil
-	}
-	frames, later, err = t.since(m.conn, m.channel, storage.Seq(from.Seq-1))
-	if err != nil {
-		return nil, nil, t.storageError(err)
-	}
-	return frames, later, nil
 }
 
 // apply applies an action and gives the reply to it.
@@ -666,27 +577,6 @@ func (t *turn) storageError(err error) error {
 	return err
 }
 
-func duplicateID() error {
-	return &Error{Code: syncproto.CodeDuplicateID, Message: "Another action was sent under this id before.", cause: errBefore}
-}
-
-func unknownChannel() error {
-	return &Error{Code: syncproto.CodeUnknownChannel, Message: "There is no such channel."}
-}
-
-func encodeValue(v any) (json.RawMessage, error) {
-	if v == nil {
-		return nil, nil
-	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("the result value: %w", err)
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
-}
-
 func (t *turn) send(to *hibernate.Connection, frames ...*hibernate.Frame) {
 	f, c := len(t.frames), len(t.conns)
 	t.frames, t.conns = append(t.frames, frames...), append(t.conns, to)
@@ -711,8 +601,7 @@ func (t *turn) connect(m *connectMessage) (in welcome, err error) {
 	if err != nil {
 		return welcome{}, err
 	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
+	t.succeed(c, commit)
 	t.enrol(conn)
 	t.probeTwins(conn)
 	t.send(conn) // nothing, but from now on the room knows what it was handed
@@ -742,50 +631,114 @@ func (t *turn) raw(m *rawMessage) error {
 	if err != nil {
 		return err
 	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
+	t.succeed(c, commit)
 	return nil
 }
 
-// A hookContext ends when the watch finds that the hook's time is over, or when
-// the hook has returned. It costs nothing until somebody waits for it.
-type hookContext struct {
-	began    time.Time
-	deadline time.Time
+// Most turns serve one message. So the turns of a life use the same memory, one after the other, for the
+// answers and the deliveries, which nobody has when the turn has ended.
 
-	mu   sync.Mutex
-	done chan struct{} // nil until somebody asks for it
-	err  error
+// maxTurnMemory is how many answers, and how many deliveries, a life keeps memory for: 17 KB, in a room that is so busy.
+const maxTurnMemory = 128
+
+// turnMemory is that memory. Nothing is in it between turns. It is owned by the life's actor.
+type turnMemory struct {
+	answers []answer
+	out     []delivery
+	kept    []*hibernate.Frame // see memory.go
+
+	messages int // how many the last turn served
 }
 
-func (h *hookContext) Deadline() (time.Time, bool) { return h.deadline, true }
-
-func (h *hookContext) Err() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.err
+// takeKept gives memory for the frames that a turn counts.
+func (m *turnMemory) takeKept() []*hibernate.Frame {
+	kept := m.kept
+	m.kept = nil
+	return kept
 }
 
-func (h *hookContext) Done() <-chan struct{} {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.done == nil {
-		h.done = make(chan struct{})
-		if h.err != nil {
-			close(h.done)
+func (m *turnMemory) giveKept(kept []*hibernate.Frame) {
+	if cap(kept) <= maxTurnMemory {
+		m.kept = emptied(kept)
+	}
+}
+
+// give has a turn use the memory. It will serve n messages at least, and most often as many as the last one.
+func (m *turnMemory) give(t *turn, n int) {
+	if n = max(n, m.messages); n > 8 {
+		n = min(1<<bits.Len(uint(n-1)), maxTurnMemory)
+	}
+	t.answers, t.out = withRoom(m.answers, n), withRoom(m.out, n)
+	m.answers, m.out = nil, nil
+}
+
+// withRoom is an empty slice with room for n. That of a new one is exactly n: what append makes can be too long to be kept.
+func withRoom[T any](s []T, n int) []T {
+	if cap(s) >= n {
+		return s
+	}
+	return make([]T, 0, n)
+}
+
+// takeAnswers takes back what a turn has used for its answers. They were given or copied.
+func (m *turnMemory) takeAnswers(t *turn) {
+	m.messages = len(t.answers)
+	if cap(t.answers) <= maxTurnMemory {
+		m.answers = emptied(t.answers)
+	}
+	t.answers = nil
+}
+
+// takeOut takes back what a turn has used for its deliveries. They were handed out.
+func (m *turnMemory) takeOut(t *turn) {
+	if cap(t.out) <= maxTurnMemory {
+		m.out = emptied(t.out)
+	}
+	t.out = nil
+}
+
+// emptied lets go of all that is in the slice's memory.
+func emptied[T any](s []T) []T {
+	clear(s[:cap(s)])
+	return s[:0]
+}
+
+// A new room of which nobody gets anything leaves nothing on the disk. What its migrations and its OnStart write (CREATE TABLE, most
+// often) waits in memory until somebody is shown something of the room, and is made durable before that: a row, a cursor, any
+// other frame, an answer to a plain request; or an operator has the room migrated. An action or a hook that writes, an alarm, work
+// outside and a connection's attachment do the same. So does a connection that has named itself where there is Presence, because the id
+// that it is shown as rests on the room's epoch, and the note on a connection that is owed its OnClose, a second after it was accepted.
+//
+// What shows nothing is a connection that is accepted and asks for nothing, and a plain request that is answered with an
+// error, 400 or above. If the process dies before that, or the room sleeps, the next one who calls finds a new room. A
+// connection outlives the sleep; then the room's next life runs OnStart in a new room, and OnWake.
+//
+// A client that has named its connection, asks for nothing and goes is remembered by the process (confirm.go) and not in the room.
+// Of one that is there when the process shuts down the room keeps a note, and its file.
+
+// shows reports whether the turn shows or does anything that the room must outlive. changed says that it has
+// something to commit.
+func (t *turn) shows(changed bool) bool {
+	if changed && !t.starting || t.alarmed || len(t.after) > 0 || len(t.states) > 0 {
+		return true
+	}
+	for _, d := range t.out {
+		if len(d.frames) > 0 || d.code != 0 {
+			return true
 		}
 	}
-	return h.done
-}
-
-func (h *hookContext) finish(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.err != nil {
-		return
+	for _, a := range t.answers {
+		if _, is := a.env.Message.(migrateMessage); is {
+			return true
+		}
+		if m, is := a.env.Message.(*connectMessage); is && m.conn.Named {
+			if in, is := a.value.(welcome); is && in.shownAs != "" {
+				return true
+			}
+		}
+		if w, is := a.value.(*response); is && a.err == nil && w.status < http.StatusBadRequest {
+			return true
+		}
 	}
-	h.err = err
-	if h.done != nil {
-		close(h.done)
-	}
+	return false
 }

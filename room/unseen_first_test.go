@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -84,7 +85,7 @@ func TestUnseenFirstRooms(t *testing.T) {
 				if s != nil {
 					s.Close(1001, "")
 				}
-				if err := errors.Join(p.Settle(t.Context(), key), p.Sleep(t.Context(), key)); err != nil && !c.fails {
+				if err := errors.Join(inner.OfHost(p).Settle(t.Context(), key), p.Sleep(t.Context(), key)); err != nil && !c.fails {
 					t.Fatal(err)
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -63,7 +64,7 @@ func TestUnseenRoomsWake(t *testing.T) {
 	key := room.Key{Namespace: "dozers", Room: "r"}
 	sleep := func(want int) {
 		t.Helper()
-		if err := errors.Join(p.Settle(t.Context(), key), p.Sleep(t.Context(), key)); err != nil {
+		if err := errors.Join(inner.OfHost(p).Settle(t.Context(), key), p.Sleep(t.Context(), key)); err != nil {
 			t.Fatal(err)
 		}
 		if files, _ := p.size(); files != 0 || wakes != want {
@@ -97,7 +98,7 @@ func TestUnseenRoomsClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close(1001, "")
-	if err := errors.Join(p.Settle(t.Context(), key), p.Sleep(t.Context(), key)); err != nil {
+	if err := errors.Join(inner.OfHost(p).Settle(t.Context(), key), p.Sleep(t.Context(), key)); err != nil {
 		t.Fatal(err)
 	}
 	if files, _ := p.size(); files != 0 {

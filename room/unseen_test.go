@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -106,7 +107,7 @@ func (p *desert) sleep(name string) {
 
 func (p *desert) settle(name string) {
 	p.t.Helper()
-	if err := p.Settle(p.t.Context(), key(name)); err != nil {
+	if err := inner.OfHost(p).Settle(p.t.Context(), key(name)); err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage"
@@ -122,7 +123,7 @@ func (c *cellar) say(name, text string) {
 		err = s.Receive([]byte(`{"id":"a","channel":"notes","rpc":true,"action":{"type":"say","payload":{"ID":"1","Text":"`+text+`"}}}`), false)
 	}
 	if err == nil {
-		err = c.Quiet(c.t.Context())
+		err = inner.OfHost(c).Quiet(c.t.Context())
 	}
 	if err != nil {
 		c.t.Fatal(err)
@@ -157,7 +158,7 @@ func TestStoredRepliesLoseTheirContentAfterPowerCut(t *testing.T) {
 	for name, between := range map[string]func(c *cellar){
 		"left alone": func(*cellar) {},
 		"called for": func(c *cellar) {
-			err := c.Settle(t.Context(), kept)
+			err := inner.OfHost(c).Settle(t.Context(), kept)
 			if err == nil {
 				err = c.Sleep(t.Context(), kept)
 			}

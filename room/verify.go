@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/room/internal/replies"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/roomfile"
 )
@@ -129,7 +131,7 @@ var ownForms = []struct {
 	{"SELECT client, subject, mutation, seen_at FROM _den_clients", []storage.Type{storage.Text, storage.Text, storage.Integer, storage.Integer}},
 	{"SELECT n, at, total, replies FROM _den_replies", []storage.Type{storage.Integer, storage.Integer, storage.Integer, storage.Blob}},
 	{"SELECT run, serial, id, subject, named, claims, tags, attachment FROM _den_connections", []storage.Type{storage.Integer, storage.Integer, storage.Text, storage.Text, storage.Integer, storage.Text, storage.Text, storage.Blob}},
-	{alarmColumns, []storage.Type{storage.Text, storage.Integer, storage.Integer, storage.Integer, storage.Text, storage.Text}},
+	{alarms.Columns, []storage.Type{storage.Text, storage.Integer, storage.Integer, storage.Integer, storage.Text, storage.Text}},
 	{"SELECT version, name FROM _den_migrations", []storage.Type{storage.Integer, storage.Text}},
 }
 
@@ -139,7 +141,7 @@ func inspectTables(db *storage.DB) error {
 	for _, table := range ownForms {
 		_, name, _ := strings.Cut(table.query, " FROM ")
 		name = strings.TrimSpace(name)
-		there, err := hasTable(db, name)
+		there, err := db.Internal().HasTable(name)
 		if err == nil && there {
 			err = inspectTable(db, table.query, table.forms)
 		}
@@ -164,25 +166,9 @@ func inspectTable(db *storage.DB, query string, forms []storage.Type) error {
 		if !slices.Equal(rows.Columns(), []string{"n", "at", "total", "replies"}) {
 			continue
 		}
-		if err := inspectReplies(rows.Int(0), rows.Int(1), rows.Bytes(3)); err != nil {
+		if err := replies.Inspect(rows.Int(0), rows.Int(1), rows.Bytes(3)); err != nil {
 			return err
 		}
 	}
 	return rows.Err()
-}
-
-// inspectReplies checks a row of _den_replies: a part of the index where n is negative.
-func inspectReplies(n, at int64, blob []byte) error {
-	if n < 0 {
-		_, err := decodePart(-n, at, blob)
-		return err
-	}
-	end := min(len(blob), 1)
-	for _, place := range repliesIn(blob) {
-		end = int(place.at + place.size)
-	}
-	if len(blob) == 0 || blob[0] != repliesVersion && blob[0] != strippedVersion || end != len(blob) {
-		return fmt.Errorf("%w: the replies of row %d cannot be read from byte %d of %d on", storage.ErrCorrupt, n, end, len(blob))
-	}
-	return nil
 }

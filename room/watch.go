@@ -115,3 +115,46 @@ func (w *watch) hangs() bool {
 	w.life.db.Interrupt() // under the lock: the hook that is interrupted is this one
 	return false
 }
+
+// A hookContext ends when the watch finds that the hook's time is over, or when
+// the hook has returned. It costs nothing until somebody waits for it.
+type hookContext struct {
+	began    time.Time
+	deadline time.Time
+
+	mu   sync.Mutex
+	done chan struct{} // nil until somebody asks for it
+	err  error
+}
+
+func (h *hookContext) Deadline() (time.Time, bool) { return h.deadline, true }
+
+func (h *hookContext) Err() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+func (h *hookContext) Done() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.done == nil {
+		h.done = make(chan struct{})
+		if h.err != nil {
+			close(h.done)
+		}
+	}
+	return h.done
+}
+
+func (h *hookContext) finish(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err != nil {
+		return
+	}
+	h.err = err
+	if h.done != nil {
+		close(h.done)
+	}
+}

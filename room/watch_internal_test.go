@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -168,7 +169,7 @@ func TestHookReturnsAsItIsGivenUp(t *testing.T) {
 			if ann != nil {
 				ann.Close(1000, "")
 			}
-			if err := h.Quiet(t.Context()); err != nil {
+			if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			w := httptest.NewRecorder()

@@ -30,19 +30,7 @@ var (
 	errWorkExited = errors.New("room: the work ended its goroutine")
 	// errLifeEnded is the answer to the result of work whose life has ended.
 	errLifeEnded = errors.New("the life that began the work has ended")
-	// errTakenBack, wrapped, is the answer to a message that was served in a turn whose batch was lost: nothing of it remains.
-	errTakenBack = errors.New("the message's batch was lost")
 )
-
-// takenBack is the error for a message that was served in a lost turn. Nobody sends a result of work or the end of a
-// connection again, so the host does.
-func takenBack(message any, cause error) error {
-	switch message.(type) {
-	case *thenMessage, *closeMessage:
-		return fmt.Errorf("%w: %w", errTakenBack, cause)
-	}
-	return cause
-}
 
 // Go does what is slow (an HTTP call, a query elsewhere) outside of the room: then runs exactly once after work, or not at
 // all where the room's life ends first, because the room crashes, is put to sleep by force, or the server shuts down. [Host.WorkLost] counts those
@@ -273,7 +261,6 @@ func (t *turn) then(m *thenMessage) error {
 	if err != nil {
 		return nil
 	}
-	t.out = append(t.out, c.out...)
-	t.publish(commit, nil, nil)
+	t.succeed(c, commit)
 	return nil
 }

@@ -54,6 +54,25 @@ func (in *Internal) Query(sql string, args ...any) (*Rows, error) {
 	return d.query(peer, sql, args)
 }
 
+// First calls read with the first row of a query, and reports whether there is one. The row is valid during the call;
+// read may be nil.
+func (in *Internal) First(read func(*Rows), sql string, args ...any) (found bool, err error) {
+	rows, err := in.Query(sql, args...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	if found = rows.Next(); found && read != nil {
+		read(rows)
+	}
+	return found, rows.Err()
+}
+
+// HasTable reports whether the file has a table. One that an earlier version of Den made may lack some of Den's own.
+func (in *Internal) HasTable(name string) (bool, error) {
+	return in.First(nil, `SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`, name)
+}
+
 // alone runs what writes to Den's own tables: as a part of the open batch, or as a
 // transaction of its own. The mutex is held.
 func (d *DB) alone(write func() error) error {

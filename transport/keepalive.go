@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -112,7 +113,7 @@ func (s *socket) Receipt() {
 // awaitsReceipt reports whether an answer may not have arrived. mu is held.
 func (s *socket) awaitsReceipt() bool {
 	session := s.session.Load()
-	if s.receipt && session != nil && session.Received() {
+	if s.receipt && session != nil && inner.OfSession(session).Received() {
 		s.receipt = false
 	}
 	return s.receipt && session != nil
@@ -143,7 +144,7 @@ func (s *socket) awaitPong(now, heard int64) (next time.Duration) {
 // behind reports whether the room has sent something that no pong has confirmed.
 func (s *socket) behind() bool {
 	session := s.session.Load()
-	return session != nil && session.Mark() > session.Confirmed()
+	return session != nil && inner.OfSession(session).Mark() > inner.OfSession(session).Confirmed()
 }
 
 // ping sends a ping. mu is held.
@@ -152,7 +153,7 @@ func (s *socket) ping(now int64) {
 	s.number++
 	s.mark = 0
 	if session := s.session.Load(); session != nil {
-		s.mark = session.Mark()
+		s.mark = inner.OfSession(session).Mark()
 	}
 	frame := pingFrame(uint64(s.number))
 	s.before = s.flow()
@@ -175,6 +176,6 @@ func (s *socket) pong(payload []byte) {
 func (s *socket) ponged(payload []byte) {
 	session := s.session.Load()
 	if session != nil && s.number > 0 && len(payload) == 8 && binary.BigEndian.Uint64(payload) == uint64(s.number) {
-		session.Confirm(s.mark)
+		inner.OfSession(session).Confirm(s.mark)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/syncproto"
 )
@@ -255,13 +256,13 @@ func TestParkedConfirms(t *testing.T) {
 	raw.send(clientFrame(opText, []byte(`{"id":"1","channel":"items","rpc":true,"action":{"type":"add","payload":{"id":"x"}}}`)))
 	joined(t, s, 1)
 	session := s.handler.open()[0].session.Load
-	for session() == nil || session().Confirmed() == 0 {
+	for session() == nil || inner.OfSession(session()).Confirmed() == 0 {
 		if f := raw.frame(); f.op == opPing {
 			raw.send(clientFrame(opPong, f.payload))
 		}
 	}
-	if session().Confirmed() != session().Mark() {
-		t.Errorf("%d is confirmed of %d", session().Confirmed(), session().Mark())
+	if inner.OfSession(session()).Confirmed() != inner.OfSession(session()).Mark() {
+		t.Errorf("%d is confirmed of %d", inner.OfSession(session()).Confirmed(), inner.OfSession(session()).Mark())
 	}
 }
 

@@ -3,6 +3,8 @@ package transport
 import (
 	"encoding/binary"
 	"testing"
+
+	"github.com/denrooms/den/internal/inner"
 )
 
 // TestInvariantResumeOnlyTheRightPong has pongs come that answer another ping than the last one, or none: they confirm nothing,
@@ -34,9 +36,9 @@ func onlyTheRightPong(t *testing.T, s *server, socket *socket) {
 	socket.mu.Lock() // so that no ping of the server's own comes between
 	defer socket.mu.Unlock()
 	session := socket.session.Load()
-	before := session.Confirmed()
-	if before >= session.Mark() {
-		t.Fatalf("%d is confirmed of %d: the test shows nothing", before, session.Mark())
+	before := inner.OfSession(session).Confirmed()
+	if before >= inner.OfSession(session).Mark() {
+		t.Fatalf("%d is confirmed of %d: the test shows nothing", before, inner.OfSession(session).Mark())
 	}
 	number := func(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 	socket.ping(s.handler.now())
@@ -47,13 +49,13 @@ func onlyTheRightPong(t *testing.T, s *server, socket *socket) {
 		nil, number(0), number(last - 1), number(last + 1), number(last + 1<<32), number(last)[1:], append(number(last), 0), swapped, []byte("whatever"),
 	} {
 		socket.ponged(wrong)
-		if got := session.Confirmed(); got != before {
+		if got := inner.OfSession(session).Confirmed(); got != before {
 			t.Fatalf("the pong %x confirms %d, although the last ping was number %d", wrong, got, last)
 		}
 	}
 	socket.ponged(number(last))
-	if got := session.Confirmed(); got != session.Mark() {
-		t.Errorf("the right pong confirms %d of %d", got, session.Mark())
+	if got := inner.OfSession(session).Confirmed(); got != inner.OfSession(session).Mark() {
+		t.Errorf("the right pong confirms %d of %d", got, inner.OfSession(session).Mark())
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/syncproto"
 )
@@ -391,7 +392,7 @@ func TestInvariantSocketsOutliveRooms(t *testing.T) {
 	s := startServer(t, Options{})
 	c := s.dial("/parties/probe/home")
 	key := room.Key{Namespace: "probe", Room: "home"}
-	for name, end := range map[string]func(context.Context, room.Key) error{"sleep": s.host.Sleep, "crash": s.host.Crash} {
+	for name, end := range map[string]func(context.Context, room.Key) error{"sleep": s.host.Sleep, "crash": inner.OfHost(s.host).Crash} {
 		healthy(t, c)
 		if err := end(t.Context(), key); err != nil {
 			t.Fatalf("%s: %v", name, err)

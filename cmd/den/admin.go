@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/fixtures/todo"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -107,7 +108,7 @@ func (a admin) backup(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	path, err := a.host.ScratchFile()
+	path, err := inner.OfHost(a.host).ScratchFile()
 	if err == nil && rewound {
 		err = a.host.StateAt(r.Context(), keyOf(r), at, path)
 	} else if err == nil {
@@ -150,7 +151,7 @@ func (s *started) Write(p []byte) (int, error) {
 }
 
 func (a admin) restore(w http.ResponseWriter, r *http.Request) {
-	path, err := a.host.ScratchFile()
+	path, err := inner.OfHost(a.host).ScratchFile()
 	if err == nil {
 		defer os.Remove(path)
 		err = receive(path, r.Body)
@@ -170,7 +171,7 @@ func (a admin) rewind(w http.ResponseWriter, r *http.Request) {
 	}
 	path := ""
 	if err == nil {
-		path, err = a.host.ScratchFile()
+		path, err = inner.OfHost(a.host).ScratchFile()
 	}
 	if err == nil {
 		err = a.host.StateAt(r.Context(), keyOf(r), at, path)

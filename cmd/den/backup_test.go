@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -165,7 +166,7 @@ func TestRoomsOfTheLogOnly(t *testing.T) {
 	for _, name := range []string{"first", "new"} {
 		ask(t, host, name)
 	}
-	if err := host.Quiet(t.Context()); err != nil {
+	if err := inner.OfHost(host).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.CopyFS(crashed, os.DirFS(data)); err != nil {

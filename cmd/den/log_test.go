@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -42,7 +43,7 @@ func TestLogThatIsNotComplete(t *testing.T) {
 	}
 	fresh := room.Key{Namespace: "notes", Room: "new"}
 	h := openNotes(t, dir, 1)
-	if err := h.Settle(t.Context(), fresh); err == nil || !strings.Contains(err.Error(), "den log -abandon") {
+	if err := inner.OfHost(h).Settle(t.Context(), fresh); err == nil || !strings.Contains(err.Error(), "den log -abandon") {
 		t.Errorf("a new room: %v", err)
 	}
 	if out, code := denLog(t, "-data", dir, "-abandon"); code != 2 || out != "" {
@@ -59,7 +60,7 @@ func TestLogThatIsNotComplete(t *testing.T) {
 		t.Errorf("after that: exit code %d: %s", code, out)
 	}
 	h = openNotes(t, dir, 1)
-	if err := h.Settle(t.Context(), fresh); err != nil {
+	if err := inner.OfHost(h).Settle(t.Context(), fresh); err != nil {
 		t.Errorf("a new room: %v", err)
 	}
 }

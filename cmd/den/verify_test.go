@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -59,7 +60,7 @@ func crashedNotes(t *testing.T) (dir string, names []string) {
 			}
 		}
 	}
-	if err := h.Quiet(t.Context()); err != nil {
+	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	dir = t.TempDir()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -265,7 +266,8 @@ func (c *Client) settle(what string) {
 func (c *Client) Confirm() {
 	c.t.Helper()
 	c.settle("confirming") // a frame may be here before the room has noted that it is
-	c.session.Confirm(c.session.Mark())
+	session := inner.OfSession(c.session)
+	session.Confirm(session.Mark())
 }
 
 func (c *Client) await(what string, from int, match func(Event) bool) Event {

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -79,7 +80,7 @@ func (h *Host) settleAlarms() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := h.Host.SettleAlarms(ctx); err != nil {
+	if err := h.SettleAlarms(ctx); err != nil {
 		h.t.Fatalf("roomtest: waiting for alarms: %v", err)
 	}
 }
@@ -121,7 +122,23 @@ func (h *Host) Advance(d time.Duration) {
 func (h *Host) quiet() {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
-	_ = h.Host.Quiet(ctx)
+	_ = h.Quiet(ctx)
+}
+
+// Quiet waits until no room has anything to do, and wakes none. Nobody may send anything meanwhile.
+func (h *Host) Quiet(ctx context.Context) error { return inner.OfHost(h.Host).Quiet(ctx) }
+
+// Settle waits until a room has served all that was sent to it before, and has handed out what it sent. It wakes the room if it must.
+func (h *Host) Settle(ctx context.Context, key room.Key) error {
+	return inner.OfHost(h.Host).Settle(ctx, key)
+}
+
+// SettleAlarms waits until no room runs alarms and none is due. It does not wait for a room that could not be woken.
+func (h *Host) SettleAlarms(ctx context.Context) error { return inner.OfHost(h.Host).SettleAlarms(ctx) }
+
+// Crash is CrashRoom with an error.
+func (h *Host) Crash(ctx context.Context, key room.Key) error {
+	return inner.OfHost(h.Host).Crash(ctx, key)
 }
 
 // SleepRoom puts a room to sleep. Its clients stay, and the next message wakes it.
@@ -135,7 +152,7 @@ func (h *Host) SleepRoom(namespace, name string) {
 // SleepRoom, Reopen, Join and an Advance of a minute, which runs OnClose with room.CloseLost for those that did not come back.
 func (h *Host) CrashRoom(namespace, name string) {
 	h.t.Helper()
-	h.end("crashing", namespace, name, h.Host.Crash)
+	h.end("crashing", namespace, name, h.Crash)
 }
 
 func (h *Host) end(what, namespace, name string, f func(context.Context, room.Key) error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/denrooms/den/fixtures/todo"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -46,7 +47,7 @@ func BenchmarkWakeOverSocket(b *testing.B) {
 		}
 	}
 	took := func(f func()) time.Duration {
-		if err := host.Quiet(context.Background()); err != nil {
+		if err := inner.OfHost(host).Quiet(context.Background()); err != nil {
 			b.Fatal(err)
 		}
 		start := time.Now()
@@ -233,7 +234,7 @@ func (s *seat) update(actions int) [][]byte {
 
 func settle(b *testing.B, host *room.Host, key room.Key) {
 	b.Helper()
-	if err := host.Settle(context.Background(), key); err != nil {
+	if err := inner.OfHost(host).Settle(context.Background(), key); err != nil {
 		b.Fatal(err)
 	}
 }

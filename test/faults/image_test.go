@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/fixtures/todo"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 )
@@ -83,7 +84,7 @@ func crashed(t *testing.T, opts ...roomtest.Option) image {
 // dataDir is where a host's rooms are.
 func dataDir(t *testing.T, h *roomtest.Host) string {
 	t.Helper()
-	path, err := h.ScratchFile()
+	path, err := inner.OfHost(h).ScratchFile()
 	if err != nil {
 		t.Fatal(err)
 	}

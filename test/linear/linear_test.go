@@ -20,6 +20,7 @@ import (
 	"github.com/anishathalye/porcupine"
 	"go.uber.org/goleak"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/transport"
 )
@@ -186,7 +187,7 @@ func (r *run) unrest(ctx context.Context) {
 	for ctx.Err() == nil {
 		end := r.host.Sleep
 		if r.rng.IntN(2) == 0 {
-			end = r.host.Crash
+			end = inner.OfHost(r.host).Crash
 		}
 		if err := end(context.WithoutCancel(ctx), r.key(r.rng.IntN(rooms))); err != nil {
 			r.fault("ending a life: %v", err)

@@ -41,7 +41,7 @@ func (s shape) share() int {
 var shapeLimits = map[string]struct{ methods, fields, share int }{
 	"storage":           {150, 37, 25},
 	"storage/commitlog": {102, 28, 32},
-	"room":              {131, 47, 43},
+	"room":              {130, 46, 34},
 }
 
 // TestShape: the packages that were once too large have no more methods of one type, fields of one struct, and arrows

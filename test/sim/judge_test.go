@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/roomfile"
@@ -57,7 +58,9 @@ func (w *world) converge() {
 func (w *world) round(rng *rand.Rand) (waits string) {
 	for _, name := range w.rooms {
 		if host := w.host; host != nil {
-			w.background(func() error { return host.Settle(context.Background(), room.Key{Namespace: namespace, Room: name}) })
+			w.background(func() error {
+				return inner.OfHost(host).Settle(context.Background(), room.Key{Namespace: namespace, Room: name})
+			})
 			w.wait()
 		}
 	}

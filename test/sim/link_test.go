@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 )
 
@@ -65,7 +66,7 @@ func (l *link) Close(code int, reason string) {
 // ping puts a question behind what is on its way.
 func (l *link) ping() {
 	if l.session != nil && !l.broken {
-		l.down = append(l.down, downward{ping: true, mark: l.session.Mark()})
+		l.down = append(l.down, downward{ping: true, mark: inner.OfSession(l.session).Mark()})
 	}
 }
 
@@ -165,7 +166,7 @@ func (l *link) deliverUp() {
 	next := l.up[0]
 	l.up = l.up[1:]
 	if next.message == nil {
-		l.session.Confirm(next.pong)
+		inner.OfSession(l.session).Confirm(next.pong)
 		return
 	}
 	l.w.tracef("%s → %s", l.name, next.message)

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/storage/faultdisk"
 )
@@ -97,7 +98,7 @@ func (w *world) start() {
 // in it: behind this all do, and so have no file at first.
 func (w *world) warm(rng *rand.Rand) {
 	host, key := w.host, room.Key{Namespace: namespace, Room: "model"}
-	w.finish(w.background(func() error { return host.Settle(context.Background(), key) }), rng, "waking the first room")
+	w.finish(w.background(func() error { return inner.OfHost(host).Settle(context.Background(), key) }), rng, "waking the first room")
 	w.finish(w.background(func() error { return host.Sleep(context.Background(), key) }), rng, "stopping the first room")
 	w.wait()
 }
@@ -157,7 +158,7 @@ func (w *world) trouble(k kind, key room.Key, rng *rand.Rand) {
 		if w.host != nil {
 			host, end := w.host, w.host.Sleep
 			if k == evCrashRoom {
-				end = host.Crash
+				end = inner.OfHost(host).Crash
 			}
 			w.stats.Lives++
 			w.background(func() error { return end(context.Background(), key) })

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
 	"github.com/denrooms/den/storage/faultdisk"
@@ -179,7 +180,6 @@ func newWorld(p plan) *world {
 	}
 	w.options = room.Options{
 		Dir: "/data", FS: files{w.disk.FS(w.vfs), w}, Clock: clock{w.clock, w},
-		Dispatcher:      func(run func()) { w.queue = append(w.queue, run) },
 		Logger:          slog.New(slog.DiscardHandler),
 		MaxBatch:        []int{1, 3, 256}[w.rng.IntN(3)],
 		History:         []int{5, 50, 100_000}[w.rng.IntN(3)],
@@ -187,6 +187,7 @@ func newWorld(p plan) *world {
 		LogSegmentBytes: []int64{8 << 10, 64 << 10, 8 << 20}[w.rng.IntN(3)],
 		TimeTravel:      []time.Duration{-1, 24 * time.Hour}[w.rng.IntN(2)],
 	}
+	inner.OfOptions(&w.options).Dispatcher = func(run func()) { w.queue = append(w.queue, run) }
 	if w.sleep != sleepByTime {
 		w.options.IdleAfter, w.heard = -1, make(map[string][]string)
 	}

@@ -1,0 +1,179 @@
+package room
+
+import (
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/denrooms/den/syncproto"
+)
+
+// Actions: what a client sends, the method that it is bound to, and how its payload gets there.
+
+// An ActionRequest is what a client asks for. Its bytes are valid during the
+// hook only.
+type ActionRequest struct {
+	Type    string          // at most 128 bytes
+	Payload json.RawMessage // any JSON value; nil if there was none
+}
+
+// Decode reads the payload into a value. Fields that the value does not have
+// are ignored. The error, which a hook may return as it is, tells the client
+// bad_payload.
+func (a ActionRequest) Decode(into any) error {
+	payload := a.Payload
+	if len(payload) == 0 {
+		payload = json.RawMessage("null")
+	}
+	if err := json.Unmarshal(payload, into); err != nil {
+		return &Error{Code: syncproto.CodeBadPayload, Message: payloadMessage(err), cause: err}
+	}
+	return nil
+}
+
+// payloadMessage says what is wrong with a payload in the client's own terms.
+func payloadMessage(err error) string {
+	if wrong, ok := err.(*json.UnmarshalTypeError); ok && wrong.Field != "" {
+		return fmt.Sprintf("The payload's field %q cannot be a %s.", clip(wrong.Field, 64), wrong.Value)
+	}
+	return "The payload does not have the form that this action takes."
+}
+
+// Action binds an action's name to a method of the handler. The payload is
+// decoded into In from JSON, outside of the room, so that it takes none of the room's
+// time. An In with an UnmarshalJSON or UnmarshalText of its own, or of a field's, is decoded in the room, as
+// a part of the hook. A payload that does not fit is refused with bad_payload and the method not called:
+// JSON of another form, or a value of another type. Fields that In does not have are ignored, and those that the payload does not
+// have are zero, as encoding/json has it; so is all of In for null or no payload.
+// In's fields are those of encoding/json: a row's struct has other names there than its
+// columns have, unless it carries json tags. The name holds for every channel of the room; a client names one with each action,
+// and it must exist.
+func Action[H Handler, In any](name string, method func(H, *Context, In) error) Option {
+	return bind(name, decoderOf[In](), func(h Handler, c *Context, in any) (any, error) {
+		return nil, method(h.(H), c, *in.(*In))
+	}, isHandler[H])
+}
+
+// Call is [Action] for a method with a result of its own. It is sent to the
+// caller, as JSON in the reply's field "value", beside the changed rows.
+func Call[H Handler, In, Out any](name string, method func(H, *Context, In) (Out, error)) Option {
+	return bind(name, decoderOf[In](), func(h Handler, c *Context, in any) (any, error) {
+		return method(h.(H), c, *in.(*In))
+	}, isHandler[H])
+}
+
+func decode[In any](a ActionRequest) (any, error) {
+	in := new(In)
+	return in, a.Decode(in)
+}
+
+func isHandler[H Handler](h Handler) bool { _, ok := h.(H); return ok }
+
+// A boundAction is an action that has a method.
+type boundAction struct {
+	decoder
+	call func(h Handler, c *Context, in any) (any, error)
+}
+
+// A decoder makes an action's payload into what its method takes.
+type decoder struct {
+	decode func(ActionRequest) (any, error)
+	inTurn bool // it may run a program's code, so the room calls it; see decodesItself
+}
+
+func decoderOf[In any]() decoder { return decoder{decode[In], decodesItself(reflect.TypeFor[In]())} }
+
+func bind(name string, decode decoder, call func(Handler, *Context, any) (any, error), fits func(Handler) bool) Option {
+	return func(ns *namespace) error {
+		switch {
+		case name == "" || len(name) > maxActionType:
+			return fmt.Errorf("room: an action's name has 1 to %d bytes, not %d", maxActionType, len(name))
+		case ns.actions[name] != nil:
+			return fmt.Errorf("room: the action %q is bound twice", name)
+		case !fits(ns.sample):
+			return fmt.Errorf("room: the action %q is bound to a method of another type than %T", name, ns.sample)
+		}
+		ns.actions[name] = &boundAction{decode, call}
+		return nil
+	}
+}
+
+// Where an action's payload is decoded. What encoding/json does alone is done before the message is in the room's
+// mailbox, and takes none of the room's time. A type with a method of its own for it may be slow, or
+// never return: it is decoded in the room's turn, with the time limit of a hook. The goroutine that
+// serves all parked sockets, for one, never runs a program's code.
+
+// errPayload is the error of an action whose payload could not even be decoded.
+var errPayload = errors.New("decoding the payload panicked")
+
+// decodesItself reports whether decoding JSON into a t may call a method that is neither Den's nor
+// encoding/json's.
+func decodesItself(t reflect.Type) bool { return decodesWithin(t, make(map[reflect.Type]bool)) }
+
+// decodesWithin is decodesItself but for the types that have been looked at.
+func decodesWithin(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	if t == reflect.TypeFor[time.Time]() || t == reflect.TypeFor[json.RawMessage]() {
+		return false
+	}
+	pointer := reflect.PointerTo(t)
+	if pointer.Implements(reflect.TypeFor[json.Unmarshaler]()) || pointer.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		return true
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return decodesWithin(t.Elem(), seen)
+	case reflect.Map:
+		return decodesWithin(t.Key(), seen) || decodesWithin(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if decodesWithin(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// decodeEarly decodes the payload of a bound action, unless that is the room's to do.
+func (s *Session) decodeEarly(m *actionMessage) (err error) {
+	if m.bound == nil || m.bound.inTurn {
+		return nil
+	}
+	m.in, err = s.ns.host.decodePayload(m)
+	return err
+}
+
+// call runs the method of a bound action.
+func (t *turn) call(c *Context, m *actionMessage) (any, error) {
+	in := m.in
+	if m.bound.inTurn {
+		var err error
+		if in, err = t.life.host.decodePayload(m); err != nil {
+			return nil, err
+		}
+	}
+	return m.bound.call(t.life.handler, c, in)
+}
+
+// decodePayload decodes the payload of a bound action. A panic is that action's fault, and none of the room's.
+func (h *Host) decodePayload(m *actionMessage) (in any, err error) {
+	err = protect(func() (err error) {
+		in, err = m.bound.decode(m.action)
+		return err
+	})
+	if caught, panicked := errors.AsType[*panicError](err); panicked {
+		h.opts.Logger.Error("decoding a payload panicked", "action", m.action.Type, "panic", caught.Error(), "stack", string(caught.stack))
+		return nil, &Error{Code: syncproto.CodeActionFailed, Message: "The action failed.", cause: errPayload}
+	}
+	return in, err
+}
+
+// maxActionType is the longest name of an action, in bytes.
+const maxActionType = 128

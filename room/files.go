@@ -1,0 +1,373 @@
+package room
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
+)
+
+// A room's file: where it is, who has it, and how somebody gets at it who is not the room's life.
+
+// openFile opens a room's file.
+func (h *Host) openFile(key Key) (*storage.DB, error) {
+	options, err := h.fileOptions(key)
+	if err != nil {
+		return nil, err
+	}
+	return storage.Open(options)
+}
+
+// fileOptions say where a room's file is, and how it is opened.
+func (h *Host) fileOptions(key Key) (storage.Options, error) {
+	path, err := roomfile.Path(h.opts.Dir, key.Namespace, key.Room)
+	if err != nil {
+		return storage.Options{}, err
+	}
+	options := storage.Options{
+		Path:       path,
+		Namespace:  key.Namespace,
+		Room:       key.Room,
+		MaxBytes:   h.opts.MaxRoomBytes,
+		MaxChanges: h.opts.MaxRows,
+		History:    h.opts.History,
+
+		MaxActionBytes:  h.opts.MaxActionBytes,
+		CheckpointBytes: h.opts.CheckpointBytes,
+		Now:             h.opts.Clock.Now,
+		FS:              h.opts.FS,
+		Retention:       h.opts.Retention,
+	}
+	if ns := h.namespace(key.Namespace); ns != nil {
+		options.Pool = ns.pool
+	}
+	if h.log != nil {
+		options.Log = h.log
+		if h.opts.TimeTravel > 0 {
+			options.Past = filepath.Join(h.opts.Dir, pastDir)
+		}
+	} else if h.opts.Durability == Unsynced {
+		options.Synchronous = storage.Normal
+	}
+	return options, nil
+}
+
+// looks are those into files of rooms that sleep. A life that begins meanwhile waits for the
+// end of the one into its file, which is short. Its zero value is ready.
+type looks struct {
+	mu    sync.Mutex
+	under map[Key]*look
+}
+
+// A look has a room's file for itself.
+type look struct {
+	done    chan struct{} // closed at the end
+	giveWay func()        // ends a long one soon; nil: it is short
+}
+
+// begin holds the room's file until end is called, behind whoever looks into it already.
+func (l *looks) begin(key Key) (end func()) { return l.beginLong(key, nil) }
+
+// beginLong is begin for what takes long: whoever waits for the file calls giveWay, from any goroutine and
+// maybe several times.
+func (l *looks) beginLong(key Key, giveWay func()) (end func()) {
+	one := &look{done: make(chan struct{}), giveWay: giveWay}
+	for !l.take(key, one) {
+		l.wait(key)
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.under, key)
+		close(one.done)
+	}
+}
+
+func (l *looks) take(key Key, one *look) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.under[key] != nil {
+		return false
+	}
+	if l.under == nil {
+		l.under = make(map[Key]*look)
+	}
+	l.under[key] = one
+	return true
+}
+
+// wait returns when nobody looks into the room's file.
+func (l *looks) wait(key Key) {
+	for {
+		l.mu.Lock()
+		one := l.under[key]
+		l.mu.Unlock()
+		if one == nil {
+			return
+		}
+		if one.giveWay != nil {
+			one.giveWay()
+		}
+		<-one.done
+	}
+}
+
+// lookInto opens the file of a room that has no life, and closes it. If do panics, the file is let
+// go as it is.
+func (h *Host) lookInto(key Key, o storage.Options, do func(*storage.DB) error) error {
+	return h.guard(key, func() error {
+		db, err := storage.Open(o)
+		if err != nil {
+			return err
+		}
+		if err = h.guard(key, func() error { return do(db) }); stackOf(err) != nil {
+			return errors.Join(err, fence(db))
+		}
+		return errors.Join(err, closeFile(db))
+	})
+}
+
+// closeFile closes a room's file. One that cannot even be closed is let go as it is, for nobody
+// could open it again otherwise.
+func closeFile(db *storage.DB) error {
+	err := protect(db.Close)
+	if stackOf(err) != nil {
+		err = errors.Join(err, fence(db))
+	}
+	return err
+}
+
+// fence lets a file go, with nothing more written into it.
+func fence(db *storage.DB) error {
+	return protect(func() error { db.Fence(); return nil })
+}
+
+// hasNoFile tells whether a room has no file; if that cannot be told, it has one.
+func (h *Host) hasNoFile(key Key) bool {
+	o, err := h.fileOptions(key)
+	if err == nil {
+		_, err = o.FS.Size(o.Path)
+	}
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// there tells whether there is a room: one with a file, one that the log has, or one that is awake.
+func (h *Host) there(key Key) (bool, error) {
+	o, err := h.fileOptions(key)
+	if err != nil {
+		return false, err
+	}
+	if _, err := o.FS.Size(o.Path); err == nil {
+		return true, nil
+	}
+	defer h.looks.begin(key)()
+	if h.actors.Has(key) {
+		return true, nil
+	}
+	return storage.Exists(o)
+}
+
+// errVisited ends a life that was begun for a visit, in a namespace that is not registered.
+var errVisited = errors.New("room: the namespace is not registered: the room's file was only visited")
+
+// visits are what operators do with rooms' files when nobody has them open: each waits for
+// the beginning of the room's next life, which receives it before it opens the file. So there
+// is still only one at a time who has the file.
+type visits struct {
+	replacing sync.Mutex
+
+	mu      sync.Mutex
+	waiting map[Key][]*visit // nil: none
+	scratch bool             // this process has tidied the directory for temporary files
+}
+
+type visit struct {
+	do   func() error // does not panic
+	done chan error   // holds one: how it went; sent by the life
+}
+
+// visit ends the room's life and has the next one do something first. When ctx ends before
+// that has begun, it is not done.
+func (h *Host) visit(ctx context.Context, key Key, do func(storage.Options) error) error {
+	o, err := h.fileOptions(key)
+	if err != nil {
+		return err
+	}
+	v := &visit{do: func() error { return h.guard(key, func() error { return do(o) }) }, done: make(chan error, 1)}
+	h.visits.add(key, v)
+	err = h.actors.Stop(ctx, key)
+	if err == nil {
+		_, err = h.actors.Request(ctx, key, settleMessage{})
+	}
+	if h.visits.withdraw(key, v) {
+		if err == nil {
+			err = fmt.Errorf("room: %w: the room began no new life", actor.ErrUnavailable)
+		}
+		return err
+	}
+	return <-v.done // it was begun, and ends
+}
+
+func (v *visits) add(key Key, one *visit) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.waiting == nil {
+		v.waiting = make(map[Key][]*visit)
+	}
+	v.waiting[key] = append(v.waiting[key], one)
+}
+
+// withdraw takes a visit back, and tells whether it was still waiting.
+func (v *visits) withdraw(key Key, one *visit) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i, other := range v.waiting[key] {
+		if other == one {
+			v.waiting[key] = append(v.waiting[key][:i:i], v.waiting[key][i+1:]...)
+			if len(v.waiting[key]) == 0 {
+				delete(v.waiting, key)
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// receive does what waits for a room, in a life that has not opened the file yet.
+func (v *visits) receive(key Key) {
+	v.mu.Lock()
+	waiting := v.waiting[key]
+	delete(v.waiting, key)
+	v.mu.Unlock()
+	for _, one := range waiting {
+		one.done <- one.do()
+	}
+}
+
+// scratchDir is the directory for temporary files, beside those of the namespaces, whose
+// names do not begin like this.
+const scratchDir = "_tmp"
+
+// scratchFile gives a path in the data directory for a temporary file, which nobody has yet. Who makes
+// the file removes it; what a process leaves, a later one removes.
+func (h *Host) scratchFile() (string, error) {
+	dir := filepath.Join(h.opts.Dir, scratchDir)
+	if _, err := h.opts.FS.MakeDirs(dir); err != nil {
+		return "", err
+	}
+	h.visits.mu.Lock()
+	defer h.visits.mu.Unlock()
+	if !h.visits.scratch {
+		names, err := h.opts.FS.Names(dir)
+		if err != nil {
+			return "", err
+		}
+		for _, name := range names {
+			if err := h.opts.FS.Remove(filepath.Join(dir, name)); err != nil {
+				return "", err
+			}
+		}
+		h.visits.scratch = true
+	}
+	var name [16]byte
+	rand.Read(name[:]) // never fails (crypto/rand)
+	return filepath.Join(dir, hex.EncodeToString(name[:])), nil
+}
+
+// Where a caller's own files may not be. In the data directory a copy could take a room's place, or be
+// taken for what a crash has left, and be removed.
+
+// ErrInDataDir: the file would be in the data directory, whose files are Den's own.
+var ErrInDataDir = errors.New("the file would be in the data directory, whose files are Den's own: choose another place")
+
+// Outside returns ErrInDataDir if path is in the data directory dir of a host on this machine, or below
+// it. Links are followed. Neither has to exist. The path is meant as filepath.Clean gives it: whoever
+// opens another form of it, with ".." after a link, opens another file.
+func Outside(dir, path string) error { return outside(storage.HostFS(), dir, path) }
+
+// outside is Outside on any file system. On another one than the machine's there are no links.
+func outside(fs storage.FS, dir, path string) error {
+	if way, err := filepath.Rel(absolute(dir), absolute(path)); err == nil && filepath.IsLocal(way) {
+		return inDataDir(dir, path)
+	}
+	if fs != storage.HostFS() {
+		return nil
+	}
+	data, err := os.Stat(dir)
+	if err != nil {
+		return nil // nothing is in a directory that does not exist
+	}
+	for at := resolved(absolute(path)); ; at = filepath.Dir(at) {
+		if info, err := os.Stat(at); err == nil && os.SameFile(info, data) {
+			return inDataDir(dir, path)
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
+}
+
+func inDataDir(dir, path string) error { return fmt.Errorf("%s: %w (%s)", path, ErrInDataDir, dir) }
+
+// absolute is filepath.Abs, or the path as it is where there is no working directory.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// resolved follows the links in an absolute path, as far as the path exists. A link that leads to nothing yet
+// is followed too: who writes through it makes what it leads to.
+func resolved(path string) string {
+	const mostLinks = 40 // as Linux does; more are a circle
+	rest := ""
+	for links := 0; ; {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if to, err := os.Readlink(path); err == nil && links < mostLinks {
+			links++
+			if !filepath.IsAbs(to) {
+				to = filepath.Join(filepath.Dir(path), to)
+			}
+			path = to
+			continue
+		}
+		if path == filepath.Dir(path) {
+			return filepath.Join(path, rest)
+		}
+		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
+	}
+}
+
+// mayWrite returns ErrInDataDir if a copy must not be written to path. Scratch files are the host's own.
+func (h *Host) mayWrite(path string) error {
+	if filepath.Dir(absolute(path)) == absolute(filepath.Join(h.opts.Dir, scratchDir)) {
+		return nil
+	}
+	return outside(h.opts.FS, h.opts.Dir, path)
+}
+
+// pastDir is where the files are that were replaced, as long as the rooms' history leads through them.
+const pastDir = "_past"
+
+// logDir is the commit log's directory, beside those of the namespaces, whose names do not
+// begin like this.
+const logDir = "_log"
+
+// The index of alarms has the format of a room's file. alarmsDir takes the place of its namespace, as a directory too, which
+// no namespace can have because their names do not begin with an underscore; alarmsName takes the place of the room's name.
+const (
+	alarmsDir  = "_alarms"
+	alarmsName = "index"
+)

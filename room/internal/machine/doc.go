@@ -1,0 +1,2 @@
+// Package machine tells what a process may have of its machine.
+package machine

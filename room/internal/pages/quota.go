@@ -1,0 +1,65 @@
+package pages
+
+import (
+	"time"
+
+	"github.com/denrooms/den/storage"
+)
+
+const (
+	// TurnBytes is how much is read in one turn, in bytes of JSON.
+	TurnBytes = 1 << 20
+	// turnTime is how long a turn reads.
+	turnTime = 5 * time.Millisecond
+	// LookBytes is after how many bytes of JSON the clock is looked at, and lookRows after how many rows.
+	LookBytes = 64 << 10
+	lookRows  = 16
+)
+
+// A Quota is how much a turn may still read.
+type Quota struct {
+	now   func() time.Time
+	left  int       // bytes
+	until time.Time // zero: nothing has been read
+	rows  int       // since the clock was looked at
+	bytes int       // since then
+	over  bool
+}
+
+// NewQuota is how much a turn reads: TurnBytes, or most if that is less.
+func NewQuota(now func() time.Time, most int) Quota {
+	return Quota{now: now, left: min(TurnBytes, most)}
+}
+
+// Left is how many bytes that are.
+func (q *Quota) Left() int { return q.left }
+
+// Spent reports whether the turn has read its piece.
+func (q *Quota) Spent() bool { return q.over }
+
+// Row notes that a row was looked at that takes some bytes in an answer, 0 where it is left out. It reports whether another one
+// may follow.
+func (q *Quota) Row(bytes int) bool {
+	if q.until.IsZero() {
+		q.until = q.now().Add(turnTime)
+	}
+	q.left -= bytes
+	q.rows++
+	q.bytes += bytes
+	if q.rows >= lookRows || q.bytes >= LookBytes {
+		q.rows, q.bytes = 0, 0
+		q.over = q.over || !q.now().Before(q.until)
+	}
+	q.over = q.over || q.left <= 0
+	return !q.over
+}
+
+// Read goes through rows for as long as the turn may read, and closes them. see is called with each, and says how many bytes of an
+// answer it takes. n is how many rows that were; more is false where the turn has read its piece.
+func (q *Quota) Read(rows *storage.Rows, see func(*storage.Rows) (bytes int)) (n int, more bool, err error) {
+	defer rows.Close()
+	for more = true; more && rows.Next(); n++ {
+		more = q.Row(see(rows))
+	}
+	return n, more, rows.Err()
+}

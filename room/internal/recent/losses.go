@@ -1,0 +1,39 @@
+package recent
+
+import (
+	"sync"
+
+	"github.com/denrooms/den/actor"
+)
+
+// maxLosses is how many rooms that sleep are remembered; then none is.
+const maxLosses = 4096
+
+// Losses are the rooms without a life whose next messages are to have a turn each. The zero value is
+// ready; its methods are safe from any goroutine.
+type Losses struct {
+	mu    sync.Mutex
+	alone map[actor.Key]int
+}
+
+// Put remembers how many messages of a room are to have a turn each, if any are.
+func (l *Losses) Put(room actor.Key, alone int) {
+	if alone == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.alone == nil || len(l.alone) >= maxLosses {
+		l.alone = make(map[actor.Key]int)
+	}
+	l.alone[room] = alone
+}
+
+// Take gives how many that are, and forgets it.
+func (l *Losses) Take(room actor.Key) (alone int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	alone = l.alone[room]
+	delete(l.alone, room)
+	return alone
+}

@@ -1,0 +1,110 @@
+package replies
+
+// Stored replies have what actions were about: rows, and values that handlers gave. A client that sends an action
+// again does so within minutes, or was away for long and has to sync anyway. So after a day what a reply said is
+// taken out of it, and the outcome stays: a success without rows and value, with "resync" where there were rows, or the
+// refusal as it was. It is done within an hour, with the room's upkeep or, if it sleeps, without waking
+// it; until then a reply that is over a day old is given without its content.
+//
+// A row of _den_replies whose replies have no content begins with the byte 2 instead of 1.
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"time"
+
+	"github.com/denrooms/den/storage"
+)
+
+const (
+	// Content is how long a reply is kept with its content.
+	Content = 24 * time.Hour
+	// stripRows is how many rows of replies are rewritten at once, at the most.
+	stripRows = 32
+
+	strippedVersion = 2
+)
+
+// Strip takes the content out of some of the replies that are over a day old, as a part of the open batch, if there is one; more: there are others.
+func Strip(db *storage.DB, now time.Time) (more bool, err error) {
+	rows, err := db.Internal().Query(`SELECT n, replies FROM _den_replies
+		WHERE n > 0 AND at < ? AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT ?`, now.Add(-Content).UnixMilli(), stripRows)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	type row struct {
+		n    int64
+		text []byte
+	}
+	var old []row
+	for rows.Next() {
+		old = append(old, row{rows.Int(0), stripped(rows.Bytes(1))})
+	}
+	if err := rows.Err(); err != nil {
+		return false, err
+	}
+	for _, r := range old {
+		if _, err := db.Internal().Exec(`UPDATE _den_replies SET replies = ? WHERE n = ?`, r.text, r.n); err != nil {
+			return false, err
+		}
+	}
+	return len(old) == stripRows, nil
+}
+
+// OldestContent is when the oldest reply was stored that has its content; some: there is one.
+func OldestContent(db *storage.DB) (stored time.Time, some bool, err error) {
+	if there, err := db.Internal().HasTable("_den_replies"); err != nil || !there {
+		return stored, false, err
+	}
+	some, err = db.Internal().First(func(row *storage.Rows) { stored = time.UnixMilli(row.Int(0)) },
+		`SELECT at FROM _den_replies WHERE n > 0 AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT 1`)
+	return stored, some, err
+}
+
+// stripped is a row's replies without their content.
+func stripped(blob []byte) []byte {
+	text := []byte{strippedVersion}
+	for key, at := range repliesIn(blob) {
+		reply := withoutContent(blob[at.at : at.at+at.size])
+		text = append(append(text, key[:]...), at.digest[:]...)
+		text = append(binary.AppendUvarint(text, uint64(len(reply))), reply...)
+	}
+	return text
+}
+
+// withoutContent is a reply's JSON without rows and value. What is no reply is given as it is.
+func withoutContent(reply []byte) []byte {
+	d := json.NewDecoder(bytes.NewReader(reply))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return reply
+	}
+	out := append(make([]byte, 0, len(reply)), '{')
+	add := func(name string, value []byte) {
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, '"'), name...), '"', ':')
+		out = append(out, value...)
+	}
+	for d.More() {
+		name, err := d.Token()
+		var value json.RawMessage
+		if err == nil {
+			err = d.Decode(&value)
+		}
+		field, is := name.(string)
+		switch {
+		case err != nil || !is:
+			return reply
+		case field == "value" || field == "resync":
+		case field == "result" && string(value) != "[]":
+			add("result", []byte("[]"))
+			add("resync", []byte("true"))
+		default:
+			add(field, value)
+		}
+	}
+	return append(out, '}')
+}
