@@ -53,6 +53,7 @@ var packages = []subject{
 	{"storage/dump", []string{"room"}},
 	{"storage/sqlite", []string{"storage"}},
 	{"storage/changes", []string{"storage"}},
+	{"storage/roomfile", []string{"storage"}},
 	{"hibernate", []string{"room", "transport"}},
 	{"hibernate/alarm", []string{"room"}},
 	{"syncproto", []string{"room", "transport"}},
