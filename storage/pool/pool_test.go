@@ -88,7 +88,7 @@ func TestLimits(t *testing.T) {
 		time.Sleep(IdleTime - 1)
 		m.want("before the time", 1, 2, 3)
 		last := p.Get("")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		m.want("after one time", 1, 2, 3)
 		p.Put("", last, WAL{})
