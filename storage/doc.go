@@ -1,117 +1,93 @@
-// Package storage keeps a room: one SQLite file, with every change of its synced
-// tables captured, numbered and logged. It hides SQLite from the rest of Den.
+// Package storage is the database of a room: one SQLite file. It captures, numbers and logs every change of the room's
+// synced tables, and makes transactions durable.
 //
 // # What must hold
 //
-//   - Atomic: an action's writes (Batch.Do) all happen or none do, on an error, a
-//     panic, a lost batch, a fence.
-//   - What is sent is what happened: whatever SQL an action ran (UPSERT, REPLACE,
-//     triggers, cascades, DELETE without WHERE, a statement that failed half-way
-//     and was looked over), the rows of its Commit lead from the old content of
-//     the synced tables to the new one. Since(seq) does the same from any seq that the
-//     change log reaches back to, and says so (ErrForgotten) from an older one.
+//   - An action's writes (Batch.Do) all happen or none do, after an error, a panic, a lost batch or a fence.
+//   - The rows of a Commit lead from the old content of the synced tables to the new content, whatever SQL the action ran:
+//     UPSERT, REPLACE, triggers, cascades, DELETE without WHERE, a statement that failed half-way. The same is true of
+//     Since(seq), as far back as the change log goes. Since returns ErrForgotten for an older seq.
 //   - A tombstone that leaves the package has an id and stamps, and no content.
-//   - Seq is 1, 2, 3 … one for each action that changed a row of any table but
-//     Den's own. An action that is rolled back uses none. For a synced table a
-//     change is a difference in the end: insert and delete again is none.
-//   - A file that is not this room's, or from a newer Den, is refused untouched.
-//   - When DB.Fence has returned, the life that it ended can change nothing.
-//   - With a commit log (Options.Log): a transaction that Commit has acknowledged is in
-//     the log, durable, and in the file from the next Open on at the latest, exactly as it
-//     was. A file and a log that contradict each other are refused, both untouched.
+//   - Seq is 1, 2, 3 …, one for each action that changed a row of a table other than Den's own. An action that is rolled back
+//     uses no seq. A row that an action inserts and deletes again has not changed.
+//   - A file of another room, or of a newer version of Den, is refused and stays unchanged.
+//   - After DB.Fence has returned, the life that it ended can change nothing.
+//   - With a commit log (Options.Log), a transaction that Commit has acknowledged is durable in the log. After the next Open
+//     at the latest, it is in the file, exactly as it was. If a file and a log contradict each other, both are refused and stay
+//     unchanged.
 //
-// # How
+// # Transactions and actions
 //
-// Each action runs in a savepoint, the actions that had queued up in one
-// transaction. Package changes records the rows that an action changes, by SQLite's
-// pre-update hook, and keeps the change log.
+// A batch of actions is one transaction, and each action runs in a savepoint. Package changes records the changed rows with
+// SQLite's pre-update hook and keeps the change log.
 //
 // # The commit log
 //
-// Without one a file is durable by itself, at Synchronous. With one, rooms share its syncs:
-// many rooms' transactions become durable by one sync of the disk, and the files follow at
-// Normal, where a power cut leaves them whole but older.
+// Without a log, each file is made durable by SQLite, at Options.Synchronous. With a log, many rooms' transactions become durable
+// with one sync of the disk. The files run at Normal: a power cut leaves them whole, at an earlier transaction.
 //
-// An entry of the log is what a transaction does to the file's pages, caught where
-// SQLite writes its WAL (wal.go), as differences (package pagelog). Not the rows that were changed:
-// with pages nothing that SQL can do needs a rule of its own, be it a change of the schema, a
-// full-text index or a counter; a file that was brought forward is the file that it was, and
-// each page's checksum proves it; and the differences can be walked backwards (CopyAt).
-// That is litestream's and LiteFS's view of a database. It costs about 1 µs for each page that
-// a transaction changes, and some hundred bytes for an action of one row.
+// An entry of the log contains the changes that a transaction makes to the file's pages (package pagelog), taken where SQLite
+// writes its WAL (wal.go). Pages are logged, and not rows, because then schema changes, full-text indexes and counters need no
+// rules of their own, each page's checksum proves that a replayed file is right, and entries can be taken back (CopyAt). This is
+// how litestream and LiteFS see a database. It costs about 1 µs for each changed page, and a few hundred bytes for an action
+// of one row.
 //
-//   - Order: the entry is durable, then Commit returns, and then the frames go into the WAL,
-//     some transactions at a time. So the file is never ahead of the log, and lacks its newest
-//     transactions when the process dies. An append that fails is a COMMIT that fails: SQLite
-//     rolls back.
-//   - Transactions have numbers, 1, 2, 3 …; each leaves a row with its number in
-//     _den_changes. Open takes from the log what is above the file's number (replay.go), in
-//     one transaction through sqlite_dbpage, and checkpoints.
-//   - A file that was closed well says so in itself, with the generation of the log. Then Open
-//     asks the log for nothing, unless that generation has crashed since.
-//   - The WAL goes into the file when it is larger than 4 MiB, at Checkpoint and at Close; the log
-//     need not keep what was synced so.
-//   - After a sync of the file that failed, what it says is not believed: it is marked, and
-//     the next Open writes its content into a fresh file that is synced and checked
-//     (package roomfile).
-//   - The entries of a room that is refused are moved out of the log, to a file beside the
-//     room's own, so that one room does not keep the log for all (moved.go).
+//   - The entry becomes durable, then Commit returns, and then the frames are written to the WAL, several transactions at a time.
+//     So the file is never ahead of the log. When the process dies, the file lacks its newest transactions. If the append fails,
+//     the COMMIT fails and SQLite rolls back.
+//   - Transactions are numbered 1, 2, 3 …. Each leaves a row with its number in _den_changes. Open replays the entries with
+//     higher numbers (replay.go), in one transaction through sqlite_dbpage, and checkpoints.
+//   - A file that was closed in good order says so, with the generation of the log. Open does not ask the log about such a
+//     file, unless that generation has crashed since.
+//   - The WAL is checkpointed when it is larger than 4 MiB, by Checkpoint and by Close. The log need not keep the transactions
+//     that a checkpoint has synced.
+//   - After a failed sync of the file, its content is not trusted. The file is marked as suspect, and the next Open writes the
+//     content to a new file, which is synced and checked (package roomfile).
+//   - The log entries of a refused room are moved to a file beside the room's own (moved.go), so that the room does not keep
+//     the log from dropping other rooms' entries.
 //
-// A file that is opened and closed again is not written to, and nothing is synced for it: that
-// it is in use is noted with the first transaction that changes something, and stands in the file
-// when the actor has called AfterCommit, even if the process dies then. Of the WAL of a
-// life SQLite would sync the header, lest frames of an earlier life are taken for its own; a
-// WAL that was made new has none, and goes without (wal.go).
+// Opening and closing a file writes nothing and syncs nothing. The first transaction that changes something notes that the file is
+// in use. The note is in the file after AfterCommit, even if the process dies then. SQLite would sync the header of a WAL from an
+// earlier life, so that its frames are not taken for new ones. A new WAL has no such frames and is not synced (wal.go).
+//
+// Log is an interface, because a cluster will replicate the log. NodeLog is the log of a single node, in package commitlog.
 //
 // # New rooms
 //
-// With a log, a room that has a Pool begins without a file: what would be its
-// content lies in memory, where SQLite has a file open (package dbfile), and the log's entry of its first transaction holds
-// all of it (born.go). 44 KB of pages are 3 KB there. It is settled, that is, its file is made, whole and
-// synced, at Close, at a Checkpoint, and in AfterCommit, where nobody waits, when it has grown beyond
-// 128 KiB or written some 100 KB; until then AfterCommit moves what the WAL has into the database in memory. A transaction that is
-// larger than what can wait has it made at once. The log keeps the entries until then. A
-// disk that is full, or fails, leaves the room in the log: nothing that was acknowledged is lost.
-// Of a room without a transaction that nobody has asked for its epoch (Seen) Close leaves nothing. What a room does
-// before anybody gets anything of it waits in memory (deferred.go), up to 1 MB.
+// With a Log and a Pool, a new room has no file. Its database is in memory (package dbfile), and the log entry of its first transaction
+// contains all pages (born.go): 44 KB of pages become 3 KB. The file is made, whole and synced, by Close, by Checkpoint, by
+// AfterCommit when the database is larger than 128 KiB or about 100 KB were written, and by a transaction that is too large to wait. The
+// log keeps the entries until then. If the disk is full or fails, the room stays in the log and nothing acknowledged is lost.
 //
-// Open finds a room that has no file by what the log says of its name (Log.Candidates): the epoch in which
-// it was closed and still owed, or those that it would have got in the generations that crashed. So
-// the epoch of such a room is not random, but a hash of the log's ID and generation and of the
-// room's names. There is no more than one of each: within a generation a room begins once, and if its file is
-// taken away while the process runs, the next time with a file and a random epoch. Who takes a
-// file away behind a crash may see the room come back from the log; who takes the log away, before the rooms that were
-// new had files, loses them, and nothing can refuse it. Where a part of the log is missing that a crash has left, a
-// room without a file is refused: it may be in there.
+// Close leaves nothing of a room without a transaction whose epoch nobody has asked for (Seen). Transactions before that wait in memory
+// (deferred.go), up to 1 MB.
 //
-// Log is an interface, because a cluster replicates the log. NodeLog is the one for a
-// single node: files of its own, package commitlog.
+// Open finds a room without a file by asking the log for its name (Log.Candidates). The epoch of such a room is not random: it is a hash
+// of the log's ID, the log's generation and the room's name. Within a generation a room begins once without a file. If its file is
+// removed while the process runs, the room begins again with a file and a random epoch. If the file is removed after a crash, the
+// room may come back from the log. If the log is removed before new rooms had files, those rooms are lost, and nothing can detect it. If
+// a part of the log is missing after a crash, a room without a file is refused, because its entries may be in that part.
 //
 // # Files
 //
-// What lies beside a room's file, and how another file takes its place, is in package roomfile. docs/STORAGE.md says what may be
-// on the disk at each step of each operation, why a power cut there is harmless, and what happens on
-// each kind of fault.
+// Package roomfile has the names of the files beside a room's file, and replaces a file by another one. docs/STORAGE.md says what may be
+// on the disk after each step of each operation, why a power cut there is harmless, and what happens after each kind of fault.
 //
 // # Connections
 //
-// Opening a connection, parsing the schema and compiling statements is most of what opening a
-// file would cost. So with a Pool and a commit log Close leaves the connection, without files,
-// to the next file of that Pool that has the same schema, byte for byte, and was closed well
-// (pool.go, package storage/pool). SQLite reaches its two files through package dbfile, which exchanges
-// what is open beneath it, keeps the file's lock, and has the WAL's index in memory. A WAL
-// is then made when something is written into it: after the first answer (DB.AfterCommit), because making
-// a file can take longer than the transaction. Where rooms begin and none sleeps, AfterCommit has two connections
-// prepared in the background.
+// Most of the cost of opening a file is opening a connection, parsing the schema and compiling statements. So with a Pool and a Log,
+// Close gives its connection, without files, to the Pool (pool.go, package pool). The next room of the Pool takes it if its schema is the same,
+// byte for byte, and its file was closed in good order. Package dbfile exchanges the files under the connection. The WAL is made by the first
+// AfterCommit, because making a file can take longer than the transaction. AfterCommit also prepares two connections in the background
+// when rooms begin and none goes to sleep.
 //
 // # Memory
 //
-// Frames that wait for the WAL take 66 KB at most, those of a new room that nobody has seen 1 MB, and what they did to the pages as much again. A Pool keeps 32 connections at most, each with
-// 100 to 300 KB, and two of them when nobody has opened a file for 10 s.
+// Frames that wait for the WAL use 66 KB at most, 1 MB in a new room that nobody has seen, and the same again for their log entries. A Pool has 32
+// connections at most, each with 100 to 300 KB, and two after 10 s without an Open.
 //
-// Arguments are copied into C memory that belongs to their statement; SQLite never
-// holds Go memory. Rows are copied out of SQLite by Next, so that their accessors
-// need no lock and stay safe when another goroutine fences the DB.
+// A statement copies its arguments to C memory, so SQLite never holds Go memory. Next copies a row out of SQLite, so the row can be read
+// without a lock, and after another goroutine has fenced the DB.
 //
 // # Limits, all in Options
 //
@@ -127,10 +103,9 @@
 //
 // # Concurrency
 //
-// One goroutine uses a DB, its Batches and its Rows; each call takes the DB's
-// mutex. DB.Interrupt, Fence, Seq and Epoch may be called from any goroutine.
-// There are no contexts: a write that a context could end would roll the whole
-// batch back. A hanging statement is ended by Interrupt or Fence.
+// One goroutine uses a DB, its Batches and its Rows. Each call takes the DB's mutex. DB.Interrupt, Fence, Seq and Epoch may be called
+// from any goroutine. No call takes a context, because a write that a context ends would roll the whole batch back. Interrupt or
+// Fence ends a statement that hangs.
 //
 // # The file, schema version 2
 //
@@ -143,34 +118,32 @@
 //	  namespace   text     of the room; compared on open
 //	  room        text     its name, as it was given; compared on open
 //	  epoch       text     32 hex digits: random, or see New rooms
-//	  epoch_sum   integer  CRC-32C of the epoch's text; an older file has none
-//	  floor       integer  the change log begins behind this seq
+//	  epoch_sum   integer  CRC-32C of the epoch's text; missing in older files
+//	  floor       integer  the change log begins after this seq
 //	  created_at  integer  Unix milliseconds
 //	  log         text     Log.ID of the commit log that the file's transactions went to;
-//	                       empty: none so far, the file is whole by itself
+//	                       empty: none so far, the file is complete
 //	  clean       integer  Log.Generation in which the file was closed with all of its
-//	                       transactions in it; or in use, it may need the log: minus the
-//	                       Log.Generation in which it came into use, 0 if there was no log
+//	                       transactions; while it is in use, minus the Log.Generation in
+//	                       which its use began, or 0 without a log
 //	  prepared    text     DB.Prepare's: SQLite's schema_version of then, and a fingerprint
 //	  tables      text     schema_version, and a digest of the synced tables' definitions
 //	  tended      integer  DB.Tend's: Unix milliseconds
 //	  alarm       integer  DB.NoteAlarm's: Unix milliseconds
 //	  layout      integer  the number of the transaction after which the file was compacted
-//	The last five need not be there. Who changes the schema makes the first two of them void by that;
-//	who changes a room's alarms by other means than Den has to remove alarm.
+//	The last five may be missing. A change of the schema invalidates prepared and tables. A program
+//	other than Den that changes a room's alarms must remove alarm.
 //
 //	_den_tables, _den_changes: see package changes
 //
 // Other tables named _den_… belong to Den's other packages, see DB.Internal.
 // Handlers can read all of these and write none.
 //
-// A file is written beside its place, synced and renamed: a file under the
-// room's name is always whole. Its content is that of the kind's first room (Pool,
-// template.go), or Den's tables alone (plain.go), but for the page of _den_meta.
+// A file is written under another name, synced and renamed. So a file under the room's name is always whole. A new file is a copy of the
+// first file of its Pool (template.go), or has only Den's tables (plain.go), with a _den_meta of its own.
 //
 // # Where ideas come from
 //
-// Savepoints and commit on nil, roll back on error and panic: bbolt's Update. The
-// consistency check behind every test too. A position as a type: litestream's ltx. A server's
-// pool of connections.
+// bbolt's Update commits if the function returns nil and rolls back after an error or a panic; bbolt also checks consistency after
+// every test. A type for positions comes from litestream's ltx.
 package storage
