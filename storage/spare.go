@@ -58,7 +58,7 @@ func settingsOf(o Options) settings {
 // Then the file is closed, and the DB over.
 func (d *DB) keep() bool {
 	k := d.o.Kind
-	if k == nil || d.wal == nil || !d.swept || !reflect.TypeOf(d.o.FS).Comparable() || d.broken != nil || d.suspect || d.fenced.Load() || len(d.backups) > 0 {
+	if k == nil || d.wal == nil || !d.swept || !reflect.TypeOf(d.o.FS).Comparable() || d.broken != nil || d.suspect || d.fenced.Load() || len(d.copies) > 0 {
 		return false
 	}
 	schema := d.schemaNow()

@@ -172,7 +172,7 @@ func (d *DB) parkWAL() error {
 		return err
 	}
 	w.parked = to
-	return d.o.file().SyncDir()
+	return d.o.File().SyncDir()
 }
 
 // unparkWAL puts it in its place.
