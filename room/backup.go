@@ -16,6 +16,7 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/archive"
 	"github.com/denrooms/den/storage/dump"
 	"github.com/denrooms/den/storage/roomfile"
 )
@@ -68,7 +69,7 @@ func (h *Host) Backup(ctx context.Context, key Key, path string) error {
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
 		err = h.visit(ctx, key, func(o storage.Options) error {
-			return h.lookInto(key, o, func(db *storage.DB) error { return db.WriteBackup(path) })
+			return h.lookInto(key, o, func(db *storage.DB) error { return archive.Write(db, path) })
 		})
 	}
 	return operatorError(key, err)
@@ -100,7 +101,7 @@ type backup struct {
 
 	mu    sync.Mutex
 	ended bool
-	copy  *storage.Backup
+	copy  *archive.Backup
 	pages int // in a turn
 	left  int
 }
@@ -112,7 +113,7 @@ func (b *backup) step(l *life) (done bool, err error) {
 		return false, storage.ErrClosed
 	}
 	if b.copy == nil {
-		if b.copy, err = l.db.Backup(b.path); err != nil {
+		if b.copy, err = archive.Begin(l.db, b.path); err != nil {
 			return false, err
 		}
 	}
@@ -146,12 +147,12 @@ func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) erro
 	err := error(actor.ErrUnavailable)
 	if h.HasNamespace(key.Namespace) {
 		done := error(nil)
-		err = h.errand(ctx, key, func(l *life) { done = l.db.WriteStateAt(path, at) })
+		err = h.errand(ctx, key, func(l *life) { done = archive.WriteAt(l.db, path, at) })
 		err = errors.Join(err, done)
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
 		err = h.visit(ctx, key, func(o storage.Options) error {
-			return h.lookInto(key, o, func(db *storage.DB) error { return db.WriteStateAt(path, at) })
+			return h.lookInto(key, o, func(db *storage.DB) error { return archive.WriteAt(db, path, at) })
 		})
 	}
 	return operatorError(key, err)
@@ -163,9 +164,9 @@ func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) erro
 // the room has been sent before is served first, then its life ends; what comes meanwhile
 // waits for the next life. Connections stay, and get their channels from scratch.
 func (h *Host) Restore(ctx context.Context, key Key, source string) (kept string, err error) {
-	err = h.replace(ctx, key, func(o storage.Options) (*storage.Replacement, error) {
-		return storage.PrepareRestore(o, source)
-	}, func(r *storage.Replacement) (err error) {
+	err = h.replace(ctx, key, func(o storage.Options) (*archive.Replacement, error) {
+		return archive.PrepareRestore(o, source)
+	}, func(r *archive.Replacement) (err error) {
 		kept, err = r.Install()
 		return err
 	})
@@ -200,16 +201,16 @@ func (h *Host) Import(ctx context.Context, key Key, r io.Reader) error {
 	if !errors.Is(err, ErrNoRoom) {
 		return err
 	}
-	return h.replace(ctx, key, func(o storage.Options) (*storage.Replacement, error) {
+	return h.replace(ctx, key, func(o storage.Options) (*archive.Replacement, error) {
 		return dump.PrepareImport(o, interruptedReader{ctx, r})
-	}, (*storage.Replacement).InstallNew)
+	}, (*archive.Replacement).InstallNew)
 }
 
 // ImportOver is Import in the place of a room that may be there: then it is a Restore.
 func (h *Host) ImportOver(ctx context.Context, key Key, r io.Reader) (kept string, err error) {
-	err = h.replace(ctx, key, func(o storage.Options) (*storage.Replacement, error) {
+	err = h.replace(ctx, key, func(o storage.Options) (*archive.Replacement, error) {
 		return dump.PrepareImport(o, interruptedReader{ctx, r})
-	}, func(r *storage.Replacement) (err error) {
+	}, func(r *archive.Replacement) (err error) {
 		kept, err = r.Install()
 		return err
 	})
@@ -217,14 +218,14 @@ func (h *Host) ImportOver(ctx context.Context, key Key, r io.Reader) (kept strin
 }
 
 // replace prepares a file while the room goes on, and installs it when nobody has the room.
-func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Options) (*storage.Replacement, error), install func(*storage.Replacement) error) error {
+func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Options) (*archive.Replacement, error), install func(*archive.Replacement) error) error {
 	o, err := h.fileOptions(key)
 	if err != nil {
 		return operatorError(key, err)
 	}
 	h.visits.replacing.Lock() // the file that is prepared has one name
 	defer h.visits.replacing.Unlock()
-	var r *storage.Replacement
+	var r *archive.Replacement
 	err = h.guard(key, func() (err error) {
 		r, err = prepare(o)
 		return err

@@ -58,7 +58,7 @@ func wantStates(t *testing.T, d *DB, seqs map[int]Seq, ns ...int) {
 			"both": {Seq: seqs[n], Time: time.UnixMilli(int64(n+5) * 1000)},
 		} {
 			path := filepath.Join(dir, fmt.Sprintf("%s-%d.db", form, n))
-			if err := d.WriteStateAt(path, p); err != nil {
+			if err := archived.writeAt(d, path, p); err != nil {
 				t.Errorf("by %s, %d: %v", form, n, err)
 				continue
 			}
@@ -119,7 +119,7 @@ func TestStateAtAcrossLives(t *testing.T) {
 	add(61, 62)
 	wantStates(t, d, seqs, 3, 20, 40, 44, 45, 46, 59, 60, 61)
 	path := filepath.Join(t.TempDir(), "early.db")
-	if err := d.WriteStateAt(path, Point{Time: time.UnixMilli(-1)}); err != nil {
+	if err := archived.writeAt(d, path, Point{Time: time.UnixMilli(-1)}); err != nil {
 		t.Fatalf("before the first transaction: %v", err)
 	}
 	c := openAt(t, Options{Namespace: o.Namespace, Room: o.Room}, path)
@@ -136,7 +136,7 @@ func TestRestoreLetsTheLogGo(t *testing.T) {
 	d, log, on := openNode(t, o, dir)
 	mustExec(t, d, todosTable)
 	good := filepath.Join(t.TempDir(), "copy")
-	if err := d.WriteBackup(good); err != nil {
+	if err := archived.write(d, good); err != nil {
 		t.Fatal(err)
 	}
 	insertTodo(t, d, 1)
@@ -231,7 +231,7 @@ func cutRestore(t *testing.T, seed uint64, cut int, tally map[string]int) (throu
 		t.Fatal(err)
 	}
 	insertTodo(t, d, 1)
-	if err := d.WriteBackup("/copy.db"); err != nil {
+	if err := archived.write(d, "/copy.db"); err != nil {
 		t.Fatal(err)
 	}
 	insertTodo(t, d, 2)

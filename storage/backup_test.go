@@ -36,7 +36,7 @@ func TestBackupOfALiveRoom(t *testing.T) {
 	d := openTodos(t)
 	fillTodos(t, d, 1, 400)
 	path := filepath.Join(t.TempDir(), "copies", "todos.db")
-	b, err := d.Backup(path)
+	b, err := archived.begin(d, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,12 +117,12 @@ func TestBackupRefuses(t *testing.T) {
 	dir := t.TempDir()
 	there := filepath.Join(dir, "there")
 	write(t, there, "mine")
-	err := d.WriteBackup(there)
+	err := archived.write(d, there)
 	wantError(t, err, ErrExists)
 	if fileContent(t, there) != "mine" || dirNames(t, dir) != "there" {
 		t.Errorf("touched: %s", dirNames(t, dir))
 	}
-	b, err := d.Backup(filepath.Join(dir, "copy"))
+	b, err := archived.begin(d, filepath.Join(dir, "copy"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestBackupEndsWithTheDB(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := openTodos(t)
 			fillTodos(t, d, 1, 100)
-			b, err := d.Backup(filepath.Join(t.TempDir(), "copy"))
+			b, err := archived.begin(d, filepath.Join(t.TempDir(), "copy"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -177,7 +177,7 @@ func TestBackupEndsWithTheDB(t *testing.T) {
 
 // restoreOver puts a backup in the place of a closed room.
 func restoreOver(o Options, source string) (string, error) {
-	r, err := PrepareRestore(o, source)
+	r, err := archived.restore(o, source)
 	if err != nil {
 		return "", err
 	}
@@ -199,7 +199,7 @@ func TestRestore(t *testing.T) {
 	}
 	actSQL(t, d, 1, twoTodos)
 	copied := filepath.Join(t.TempDir(), "copy")
-	if err := d.WriteBackup(copied); err != nil {
+	if err := archived.write(d, copied); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {
@@ -244,7 +244,7 @@ func TestRestore(t *testing.T) {
 	if rows := query(t, openTest(t, other), `SELECT id FROM todos`); len(rows) != 2 {
 		t.Errorf("the other room: %v", rows)
 	}
-	r, err := PrepareRestore(other, copied)
+	r, err := archived.restore(other, copied)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func TestRestoreRefuses(t *testing.T) {
 	mustExec(t, d, todosTable)
 	fillTodos(t, d, 1, 50)
 	good := filepath.Join(t.TempDir(), "copy")
-	if err := d.WriteBackup(good); err != nil {
+	if err := archived.write(d, good); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {
@@ -322,7 +322,7 @@ func TestRestoreOverACorruptRoom(t *testing.T) {
 	d := openTodos(t)
 	fillTodos(t, d, 1, 5)
 	good := filepath.Join(t.TempDir(), "copy")
-	if err := d.WriteBackup(good); err != nil {
+	if err := archived.write(d, good); err != nil {
 		t.Fatal(err)
 	}
 	o := testOptions(t)
@@ -407,7 +407,7 @@ func makeOldAndCopy(t *testing.T, o Options) (epoch string) {
 		t.Fatal(err)
 	}
 	actSQL(t, d, 1, twoTodos)
-	if err := d.WriteBackup("/copy.db"); err != nil {
+	if err := archived.write(d, "/copy.db"); err != nil {
 		t.Fatal(err)
 	}
 	actSQL(t, d, 2, `INSERT INTO todos VALUES ('later', '', 0, 1, 1, NULL)`)
@@ -431,13 +431,13 @@ func TestRestoreWithoutRandomness(t *testing.T) {
 	mustExec(t, d, todosTable)
 	copied := filepath.Join(t.TempDir(), "copy")
 	epoch := d.Epoch()
-	if err := errors.Join(d.WriteBackup(copied), d.Close()); err != nil {
+	if err := errors.Join(archived.write(d, copied), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	source := &drying{}
 	random := o
 	random.Random = source
-	r, err := PrepareRestore(random, copied)
+	r, err := archived.restore(random, copied)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func openBorn(o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.file().MakeAbsenceDurable(); err != nil {
+	if err := o.File().MakeAbsenceDurable(); err != nil {
 		return nil, err
 	}
 	epoch := bornEpoch(o, o.Log.Generation())
@@ -233,7 +233,7 @@ func makeWhole(o Options, content []byte) error {
 
 // makeWith is makeWhole of what more makes of the content.
 func makeWith(o Options, content []byte, more func(vfs.File) error) error {
-	return o.file().Create(func(f vfs.File) error {
+	return o.File().Create(func(f vfs.File) error {
 		_, err := f.WriteAt(content, 0)
 		if err == nil {
 			err = more(f)
@@ -257,7 +257,7 @@ func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool,
 		epochs = append(epochs, bornEpoch(o, to))
 	}
 	var moved *roomfile.Entries
-	if !o.file().HasNoEntries() {
+	if !o.File().HasNoEntries() {
 		if moved, err = readEntries(o); err != nil {
 			return false, err
 		}
@@ -308,7 +308,7 @@ func firstPages(room RoomLog) (content []byte, err error) {
 
 // Exists tells whether there is a room: its file, or its beginning in the commit log.
 func Exists(o Options) (bool, error) {
-	o, err := o.withDefaults()
+	o, err := o.WithDefaults()
 	if err != nil {
 		return false, err
 	}

@@ -371,7 +371,7 @@ func TestBornOperators(t *testing.T) {
 	d := n.born("r")
 	add(t, d, 1, "x")
 	copied := filepath.Join(t.TempDir(), "copy.db")
-	if err := d.WriteBackup(copied); err != nil {
+	if err := archived.write(d, copied); err != nil {
 		t.Fatal(err)
 	}
 	if !d.unsettled() {
@@ -391,14 +391,14 @@ func TestBornOperators(t *testing.T) {
 	d = n.born("s")
 	add(t, d, 7, "old")
 	d.Fence()
-	r, err := PrepareRestore(n.options("s"), copied)
+	r, err := archived.restore(n.options("s"), copied)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := r.InstallNew(); !errors.Is(err, ErrExists) {
 		t.Errorf("as new: %v", err)
 	}
-	if r, err = PrepareRestore(n.options("s"), copied); err != nil {
+	if r, err = archived.restore(n.options("s"), copied); err != nil {
 		t.Fatal(err)
 	}
 	kept, err := r.Install()

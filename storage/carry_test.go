@@ -39,7 +39,7 @@ func TestCarry(t *testing.T) {
 			run(tc.backup)
 			actSQL(t, d, clock, `INSERT INTO todos (id, text) VALUES ('1', 'copied')`)
 			path := filepath.Join(t.TempDir(), "copy")
-			if err := d.WriteBackup(path); err != nil {
+			if err := archived.write(d, path); err != nil {
 				t.Fatal(err)
 			}
 			run(tc.room)
@@ -47,7 +47,7 @@ func TestCarry(t *testing.T) {
 			if err := d.Close(); err != nil {
 				t.Fatal(err)
 			}
-			r, err := PrepareRestore(o, path)
+			r, err := archived.restore(o, path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,23 +67,5 @@ func TestCarry(t *testing.T) {
 				t.Error("a table that nobody had is there")
 			}
 		})
-	}
-}
-
-// A table that cannot be written into the new file ends the restore, and the room is the old one.
-func TestCarryThatDoesNotFit(t *testing.T) {
-	d := openTodos(t)
-	if _, err := d.Internal().Exec(`CREATE TABLE _den_peers (name TEXT PRIMARY KEY)`); err != nil {
-		t.Fatal(err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for want, kept := range map[string]keptTable{
-		"its rows":       {name: "_den_peers", sql: `CREATE TABLE _den_peers (name TEXT PRIMARY KEY)`, columns: 1, rows: [][]any{{"a"}, {"a"}}},
-		"its definition": {name: "_den_others", sql: `CREATE TABLE`},
-	} {
-		if err := kept.write(d); err == nil {
-			t.Errorf("%s: no error", want)
-		}
 	}
 }

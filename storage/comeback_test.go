@@ -183,7 +183,7 @@ func TestRestoreOnAFullDisk(t *testing.T) {
 	r.mustStart()
 	d := r.mustOpen("r")
 	want := map[int]string{1: "a", 2: "b"}
-	if err := errors.Join(put(d, 1, "a"), d.WriteBackup("/backup/1.db"), d.Close()); err != nil {
+	if err := errors.Join(put(d, 1, "a"), archived.write(d, "/backup/1.db"), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	d = r.mustOpen("r")
@@ -193,7 +193,7 @@ func TestRestoreOnAFullDisk(t *testing.T) {
 	d.AfterCommit()
 	r.kill(d)
 	r.mustStart()
-	p, err := PrepareRestore(r.options("r"), "/backup/1.db")
+	p, err := archived.restore(r.options("r"), "/backup/1.db")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/roomfile"
@@ -80,7 +79,7 @@ type Compacted struct {
 // and returns ctx's cause. After an error the room is as it was, but for the file that it has. Errors: those of Open;
 // fs.ErrNotExist, the room has no file; ErrFull, ErrIO, ErrCorrupt.
 func Compact(ctx context.Context, o Options, worth func(Slack) bool) (Compacted, error) {
-	o, err := o.withDefaults()
+	o, err := o.WithDefaults()
 	if err != nil {
 		return Compacted{}, err
 	}
@@ -118,7 +117,7 @@ func compact(ctx context.Context, o Options, worth func(Slack) bool) (done Compa
 	}
 	kept, err := job.keepPrevious()
 	if err == nil {
-		err = o.file().RemoveJournals()
+		err = o.File().RemoveJournals()
 	}
 	if err == nil {
 		err = o.FS.Rename(job.fresh(), o.Path)
@@ -126,7 +125,7 @@ func compact(ctx context.Context, o Options, worth func(Slack) bool) (done Compa
 	if err != nil {
 		return done, errors.Join(err, roomfile.RemoveDatabase(o.FS, job.fresh()), dropPrevious(o.FS, kept))
 	}
-	if err := o.file().SyncDir(); err != nil { // the next Open makes durable whichever it finds
+	if err := o.File().SyncDir(); err != nil { // the next Open makes durable whichever it finds
 		return done, err
 	}
 	done.After, err = o.FS.Size(o.Path)
@@ -225,11 +224,12 @@ func (j *compaction) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := openBeside(f, fresh)
+	c, err := roomfile.Open(f, fresh)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(d.putMeta("layout", int64(j.number)), d.Close()); err != nil {
+	err = c.Exec(`INSERT INTO _den_meta (name, value) VALUES ('layout', ?1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, int64(j.number))
+	if err = errors.Join(err, c.Close()); err != nil {
 		return err
 	}
 	if err := setHeader(f, fresh, cookie); err != nil {
@@ -271,39 +271,10 @@ func setHeader(f FS, path string, cookie uint32) error {
 	}
 	_, err = file.WriteAt(binary.BigEndian.AppendUint32(nil, cookie), 40)
 	if err == nil {
-		err = setJournalMode(file, walMode)
+		err = roomfile.SetJournalMode(file, roomfile.WALMode)
 	}
 	if err == nil && !bug.On("compact-sync") {
 		err = file.Sync()
 	}
 	return errors.Join(err, file.Close())
-}
-
-// interruptEvery is how often a statement that is to end is told so: SQLite forgets it between two statements.
-const interruptEvery = 5 * time.Millisecond
-
-// while runs do, and has SQLite end what it does there when ctx ends. The error is then one of SQLite's.
-func (d *DB) while(ctx context.Context, do func() error) error {
-	over, told := make(chan struct{}), make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(told)
-		for {
-			d.Interrupt()
-			select {
-			case <-over:
-				return
-			case <-time.After(interruptEvery):
-			}
-		}
-	})
-	defer func() {
-		close(over)
-		if !stop() {
-			<-told // nothing interrupts the connection's end
-		}
-	}()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return do()
 }

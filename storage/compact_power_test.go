@@ -62,7 +62,7 @@ func (c *compacting) check(t *testing.T) error {
 	if err := put(d, 1000, "goes on"); err != nil {
 		return err
 	}
-	if err := d.WriteStateAt("/then.db", Point{Seq: c.before.seq}); err != nil {
+	if err := archived.writeAt(d, "/then.db", Point{Seq: c.before.seq}); err != nil {
 		return err
 	}
 	if got := readBeside(t, c.rig, "/then.db"); !maps.Equal(got, c.before.rows) {

@@ -249,7 +249,7 @@ func TestCompactHistory(t *testing.T) {
 	note(d)
 	for seq, want := range states {
 		path := fmt.Sprintf("/backup/%d.db", seq)
-		if err := d.WriteStateAt(path, Point{Seq: seq}); err != nil {
+		if err := archived.writeAt(d, path, Point{Seq: seq}); err != nil {
 			t.Fatal(err)
 		}
 		if got := readBeside(t, r, path); !maps.Equal(got, want) {
@@ -270,11 +270,11 @@ func TestCompactHistory(t *testing.T) {
 	if left, err := SweepPast(r.fs, r.past, r.now.Add(time.Hour), r.now); err != nil || left != 0 {
 		t.Fatalf("%d files are left (%v)", left, err)
 	}
-	if err := d.WriteStateAt("/backup/yes.db", Point{Seq: compacted[2]}); err != nil {
+	if err := archived.writeAt(d, "/backup/yes.db", Point{Seq: compacted[2]}); err != nil {
 		t.Errorf("the state that the newest file began with: %v", err)
 	}
 	var e *HistoryError
-	err = d.WriteStateAt("/backup/no.db", Point{Seq: compacted[2] - 1})
+	err = archived.writeAt(d, "/backup/no.db", Point{Seq: compacted[2] - 1})
 	if !errors.As(err, &e) || !errors.Is(err, ErrNoHistory) || e.Oldest.Seq != compacted[2] {
 		t.Errorf("before it: %v", err)
 	}

@@ -277,7 +277,7 @@ func TestRestoreSeqNeverGoesBack(t *testing.T) {
 	o.Log = log
 	d := powerRoom(t, o)
 	backup := filepath.Join(t.TempDir(), "b.db")
-	if err := errors.Join(put(d, 1, "x"), d.WriteBackup(backup)); err != nil {
+	if err := errors.Join(put(d, 1, "x"), archived.write(d, backup)); err != nil {
 		t.Fatal(err)
 	}
 	for range 150 {
@@ -378,7 +378,7 @@ func TestDamagedEpoch(t *testing.T) {
 	for bit := 0; bit < 32*8; bit += 5 {
 		r.mustStart()
 		d := r.mustOpen("r")
-		if err := errors.Join(put(d, 1, "x"), d.WriteBackup(fmt.Sprintf("/backup/%d.db", bit)), put(d, 2, "y"), d.Checkpoint(), put(d, 3, "z")); err != nil {
+		if err := errors.Join(put(d, 1, "x"), archived.write(d, fmt.Sprintf("/backup/%d.db", bit)), put(d, 2, "y"), d.Checkpoint(), put(d, 3, "z")); err != nil {
 			t.Fatal(err)
 		}
 		answered, epoch := d.Seq(), d.Epoch()
@@ -418,7 +418,7 @@ func TestDamagedHeader(t *testing.T) {
 	defer r.close()
 	r.mustStart()
 	d := r.mustOpen("r")
-	if err := errors.Join(put(d, 1, "x"), d.WriteBackup("/b.db"), put(d, 2, "y"), d.Close()); err != nil {
+	if err := errors.Join(put(d, 1, "x"), archived.write(d, "/b.db"), put(d, 2, "y"), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	path := r.options("r").Path
@@ -439,7 +439,7 @@ func TestDamagedHeader(t *testing.T) {
 			d.Fence()
 		} else {
 			refused++
-			if !refusal(err) {
+			if !Refused(err) {
 				t.Errorf("bit %d: %v", bit, err)
 			}
 		}
@@ -474,7 +474,7 @@ func TestCheckOnAFailingDisk(t *testing.T) {
 	if err := errors.Join(d.Close(), r.stop()); err != nil {
 		t.Fatal(err)
 	}
-	o, err := r.options("r").withDefaults()
+	o, err := r.options("r").WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ type DB struct {
 	auth    authority
 	denied  string // why the authorizer refused
 	results []*Rows
-	backups []*Backup // under way, see backup.go
+	copies  []*Copy // under way, see copy.go
 	batch   *Batch
 	number  uint64  // of the newest transaction
 	mark    mark    // what the file says about the commit log
@@ -270,6 +270,9 @@ func (d *DB) Seq() Seq { return d.changes.Seq() }
 // called: else the room may begin again under it, with something else.
 func (d *DB) Epoch() string { return d.epoch }
 
+// Options returns what the DB was opened with, with the defaults for what was left out.
+func (d *DB) Options() Options { return d.o }
+
 // Interrupt ends the statement that runs now, if one does, with ErrInterrupted;
 // a write that it ends loses the batch (ErrBatchLost). Any goroutine may call it.
 func (d *DB) Interrupt() {
@@ -345,7 +348,7 @@ func (d *DB) shut() error {
 		err = errors.Join(err, d.removeWAL())
 	}
 	if d.suspect && made {
-		err = errors.Join(err, d.o.file().MarkOrRemember())
+		err = errors.Join(err, d.o.File().MarkOrRemember())
 	}
 	return errors.Join(err, d.over())
 }
@@ -366,7 +369,7 @@ func (d *DB) end() {
 	d.alive.Lock()
 	d.running = nil
 	d.alive.Unlock()
-	d.dropBackups()
+	d.dropCopies()
 }
 
 // over gives the room's part of the log back, when the file is closed.

@@ -151,7 +151,7 @@ func restoreCut(t *testing.T, n int, seed uint64, alone bool) (over bool, err er
 		}
 		return nil
 	}
-	if err := errors.Join(write(30), d.WriteBackup("/backup/b.db")); err != nil {
+	if err := errors.Join(write(30), archived.write(d, "/backup/b.db")); err != nil {
 		t.Fatal(err)
 	}
 	copied := maps.Clone(want)
@@ -160,7 +160,7 @@ func restoreCut(t *testing.T, n int, seed uint64, alone bool) (over bool, err er
 	}
 	d = nil
 	over = r.cutAt(n, &d, func() {
-		p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+		p, err := archived.restore(r.options("r"), "/backup/b.db")
 		if err != nil {
 			return
 		}
@@ -205,7 +205,7 @@ func TestInvariantGateRollbackMode(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := errors.Join(d.WriteBackup("/backup/b.db"), d.Close()); err != nil {
+		if err := errors.Join(archived.write(d, "/backup/b.db"), d.Close()); err != nil {
 			t.Fatal(err)
 		}
 		content, err := r.disk.Read("/backup/b.db")
@@ -330,10 +330,10 @@ func TestInvariantGateRestoreFailedDirectorySync(t *testing.T) {
 			r.mustStart()
 			d := r.mustOpen("r")
 			copied := map[int]string{1: randomText(rng, 500)}
-			if err := errors.Join(put(d, 1, copied[1]), d.WriteBackup("/backup/b.db"), put(d, 2, "later"), d.Close()); err != nil {
+			if err := errors.Join(put(d, 1, copied[1]), archived.write(d, "/backup/b.db"), put(d, 2, "later"), d.Close()); err != nil {
 				t.Fatal(err)
 			}
-			p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+			p, err := archived.restore(r.options("r"), "/backup/b.db")
 			if err != nil {
 				t.Fatal(err)
 			}

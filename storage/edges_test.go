@@ -86,12 +86,12 @@ func TestRestoreOfAFileInUse(t *testing.T) {
 	r.kill(d)
 	r.mustStart()
 	path := r.options("r").Path
-	_, err := PrepareRestore(r.options("other"), path)
+	_, err := archived.restore(r.options("other"), path)
 	wantError(t, err, ErrLogMissing)
 	if d, err = r.open("r"); err != nil || d.Close() != nil {
 		t.Fatal(err)
 	}
-	p, err := PrepareRestore(r.options("other"), path)
+	p, err := archived.restore(r.options("other"), path)
 	if err != nil {
 		t.Fatal(err)
 	}

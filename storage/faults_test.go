@@ -266,12 +266,12 @@ func TestFaultsBackup(t *testing.T) {
 	for _, c := range []chore{
 		{
 			name: "backup", open: true, prepare: func(r *rig) { r.rows(1, 2, 3) },
-			do:    func(r *rig, d *DB) error { return d.WriteBackup("/backup/b.db") },
+			do:    func(r *rig, d *DB) error { return archived.write(d, "/backup/b.db") },
 			check: copied("/backup/b.db", three, three),
 		},
 		{
 			name: "a state of before", open: true, prepare: func(r *rig) { r.rows(1, 2, 3, 4) },
-			do:    func(r *rig, d *DB) error { return d.WriteStateAt("/backup/b.db", Point{Seq: d.Seq() - 1}) },
+			do:    func(r *rig, d *DB) error { return archived.writeAt(d, "/backup/b.db", Point{Seq: d.Seq() - 1}) },
 			check: copied("/backup/b.db", three, numbered(1, 2, 3, 4)),
 		},
 		{
@@ -293,7 +293,7 @@ func TestFaultsBackup(t *testing.T) {
 		},
 		{
 			name: "backup without links", open: true, prepare: func(r *rig) { r.rows(1, 2, 3) }, rig: func(r *rig) { r.noLinks = true },
-			do:    func(r *rig, d *DB) error { return d.WriteBackup("/backup/b.db") },
+			do:    func(r *rig, d *DB) error { return archived.write(d, "/backup/b.db") },
 			check: copied("/backup/b.db", three, three),
 		},
 	} {
@@ -305,7 +305,7 @@ func TestFaultsRestore(t *testing.T) {
 	backup := func(r *rig) {
 		r.rows(1, 2, 3)
 		d := r.mustOpen("r")
-		if err := errors.Join(d.WriteBackup("/backup/b.db"), d.Close()); err != nil {
+		if err := errors.Join(archived.write(d, "/backup/b.db"), d.Close()); err != nil {
 			r.t.Fatal(err)
 		}
 		r.rows(4)
@@ -317,7 +317,7 @@ func TestFaultsRestore(t *testing.T) {
 		}
 		r.log.Forget("n", "r")
 	}
-	install := func(p *Replacement, err error, install func(*Replacement) error) error {
+	install := func(p replacement, err error, install func(replacement) error) error {
 		if err != nil {
 			return err
 		}
@@ -325,13 +325,13 @@ func TestFaultsRestore(t *testing.T) {
 		_ = p.Discard()
 		return err
 	}
-	old := func(p *Replacement) error { _, err := p.Install(); return err }
+	old := func(p replacement) error { _, err := p.Install(); return err }
 	after := func(old, new map[int]string) func(*rig, error) error {
 		return func(r *rig, failed error) error {
-			if p, err := PrepareRestore(r.options("other"), "/backup/b.db"); err != nil || p.Discard() != nil {
+			if p, err := archived.restore(r.options("other"), "/backup/b.db"); err != nil || p.Discard() != nil {
 				return fmt.Errorf("the source: %w", err)
 			}
-			if p, err := PrepareRestore(r.options("r"), "/backup/b.db"); err != nil || p.Discard() != nil { // removes what is left
+			if p, err := archived.restore(r.options("r"), "/backup/b.db"); err != nil || p.Discard() != nil { // removes what is left
 				return err
 			}
 			return r.replaced(failed, old, new)
@@ -342,7 +342,7 @@ func TestFaultsRestore(t *testing.T) {
 		{
 			name: "restore", prepare: backup, leaves: roomfile.ReplacedInfix + " " + roomfile.SeqSuffix,
 			do: func(r *rig, _ *DB) error {
-				p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+				p, err := archived.restore(r.options("r"), "/backup/b.db")
 				return install(p, err, old)
 			},
 			check: after(four, three),
@@ -350,7 +350,7 @@ func TestFaultsRestore(t *testing.T) {
 		{
 			name: "restore without links", prepare: backup, leaves: roomfile.ReplacedInfix + " " + roomfile.SeqSuffix, rig: func(r *rig) { r.noLinks = true },
 			do: func(r *rig, _ *DB) error {
-				p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+				p, err := archived.restore(r.options("r"), "/backup/b.db")
 				return install(p, err, old)
 			},
 			check: after(four, three),
@@ -375,7 +375,7 @@ func TestFaultsRestore(t *testing.T) {
 				r.rows(1, 2, 3, 4)
 			},
 			do: func(r *rig, _ *DB) error {
-				p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+				p, err := archived.restore(r.options("r"), "/backup/b.db")
 				return install(p, err, old)
 			},
 			check: after(four, three),
@@ -383,22 +383,22 @@ func TestFaultsRestore(t *testing.T) {
 		{
 			name: "restore without a room", prepare: remove, leaves: roomfile.SeqSuffix,
 			do: func(r *rig, _ *DB) error {
-				p, err := PrepareRestore(r.options("r"), "/backup/b.db")
-				return install(p, err, (*Replacement).InstallNew)
+				p, err := archived.restore(r.options("r"), "/backup/b.db")
+				return install(p, err, (replacement).InstallNew)
 			},
 			check: after(map[int]string{}, three),
 		},
 		{
 			name: "import", prepare: remove, leaves: roomfile.SeqSuffix,
 			do: func(r *rig, _ *DB) error {
-				p, err := PrepareImport(r.options("r"), func(l *Loader) error {
+				p, err := archived.load(r.options("r"), func(l *Loader) error {
 					err := execOne(l.Exec, todosTable2)
 					for id, text := range three {
 						err = errors.Join(err, execOne(l.Exec, `INSERT INTO todos VALUES (?, ?, 0, 0, NULL)`, id, text))
 					}
 					return err
 				})
-				return install(p, err, (*Replacement).InstallNew)
+				return install(p, err, (replacement).InstallNew)
 			},
 			check: after(map[int]string{}, three),
 		},
@@ -443,7 +443,7 @@ func TestFaultsCompact(t *testing.T) {
 				if e != nil {
 					return e
 				}
-				e = d.WriteStateAt("/state.db", Point{Seq: d.Seq() - 1})
+				e = archived.writeAt(d, "/state.db", Point{Seq: d.Seq() - 1})
 				got, e2 := r.beside("/state.db")
 				if len(got) != 23 {
 					e = errors.Join(e, fmt.Errorf("%d rows before the last action", len(got)))
@@ -506,7 +506,7 @@ func TestFaultsOpen(t *testing.T) {
 				r.rows(1, 2, 3)
 				d := r.mustOpen("r")
 				path := r.options("r").Path
-				if err := errors.Join(d.WriteBackup("/b.db"), d.Close(), roomfile.RemoveDatabase(r.fs, path), r.fs.Rename("/b.db", path), r.fs.SyncDir("/"), r.fs.SyncDir(filepath.Dir(path))); err != nil {
+				if err := errors.Join(archived.write(d, "/b.db"), d.Close(), roomfile.RemoveDatabase(r.fs, path), r.fs.Rename("/b.db", path), r.fs.SyncDir("/"), r.fs.SyncDir(filepath.Dir(path))); err != nil {
 					r.t.Fatal(err)
 				}
 			},
@@ -516,7 +516,7 @@ func TestFaultsOpen(t *testing.T) {
 			prepare: func(r *rig) {
 				r.rows(1, 2, 3)
 				o := r.options("r")
-				if err := errors.Join(o.file().Mark(), o.file().SyncDir()); err != nil {
+				if err := errors.Join(o.File().Mark(), o.File().SyncDir()); err != nil {
 					r.t.Fatal(err)
 				}
 			},
@@ -525,7 +525,7 @@ func TestFaultsOpen(t *testing.T) {
 			name: "open where the file was removed", prepare: func(r *rig) {
 				r.rows(1, 2, 3)
 				o := r.options("r")
-				if err := errors.Join(o.file().Mark(), roomfile.Copy(r.fs, o.Path, o.Path+roomfile.WholeSuffix), r.fs.Remove(o.Path), o.file().SyncDir()); err != nil {
+				if err := errors.Join(o.File().Mark(), roomfile.Copy(r.fs, o.Path, o.Path+roomfile.WholeSuffix), r.fs.Remove(o.Path), o.File().SyncDir()); err != nil {
 					r.t.Fatal(err)
 				}
 				r.log.Forget("n", "r")

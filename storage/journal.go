@@ -302,7 +302,7 @@ func (d *DB) nameWAL() error {
 	if d.named {
 		return nil
 	}
-	if err := d.o.file().SyncDir(); err != nil {
+	if err := d.o.File().SyncDir(); err != nil {
 		return fmt.Errorf("%w: %w", ErrIO, err)
 	}
 	d.named = true

@@ -42,7 +42,7 @@ func TestOptionsAtTheirLimits(t *testing.T) {
 	} {
 		o := Options{Path: "x"}
 		c.set(&o)
-		got, err := o.withDefaults()
+		got, err := o.WithDefaults()
 		if c.ok != (err == nil) || err != nil && !errors.Is(err, ErrMisuse) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -50,7 +50,7 @@ func TestOptionsAtTheirLimits(t *testing.T) {
 			t.Errorf("%s: synchronous is %d", name, got.Synchronous)
 		}
 	}
-	o, err := Options{Path: "x"}.withDefaults()
+	o, err := Options{Path: "x"}.WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,16 +99,16 @@ func TestOnlyDeletes(t *testing.T) {
 // Which errors of Open refuse a room, so that its entries are moved out of the log: not those that waiting mends, whatever else they are.
 func TestRefusal(t *testing.T) {
 	for _, err := range []error{ErrNotDatabase, ErrCorrupt, ErrNewer, ErrWrongRoom, ErrLogMismatch, ErrLogMissing, ErrIO} {
-		if !refusal(fmt.Errorf("open: %w", err)) {
+		if !Refused(fmt.Errorf("open: %w", err)) {
 			t.Errorf("%v is no refusal", err)
 		}
 		for _, passing := range []error{ErrInUse, ErrFull, ErrReadOnly, ErrClosed, ErrInterrupted} {
-			if refusal(errors.Join(err, passing)) || refusal(passing) {
+			if Refused(errors.Join(err, passing)) || Refused(passing) {
 				t.Errorf("%v and %v is a refusal", err, passing)
 			}
 		}
 	}
-	if refusal(errors.New("something")) || refusal(ErrMisuse) {
+	if Refused(errors.New("something")) || Refused(ErrMisuse) {
 		t.Error("anything is a refusal")
 	}
 }

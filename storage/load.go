@@ -1,7 +1,6 @@
 package storage
 
-// Making a room's file of content that comes from elsewhere. The file is built beside the
-// room's place, as for a restore, and nobody sees it before it is complete.
+// Making a room's file of content that comes from elsewhere. Package archive puts it in the room's place.
 
 import (
 	"errors"
@@ -12,42 +11,26 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// PrepareImport makes a replacement for the room of o: a new room with the content that load
-// puts into it. If load returns an error, there is no replacement. Package dump has a load
-// that reads an export.
-//
-// Nothing is visible before Install. Errors: those of load and of the Loader; ErrConstraint
-// if a foreign key has no parent row, or a row breaks another rule; ErrFull, ErrIO.
-func PrepareImport(o Options, load func(*Loader) error) (*Replacement, error) {
-	r, err := newReplacement(o)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.build(load); err != nil {
-		r.Discard()
-		return nil, fmt.Errorf("import: %w", diagnose(r.o.Path, err))
-	}
-	return r, nil
-}
-
-// build makes the file.
-func (r *Replacement) build(load func(*Loader) error) error {
-	if err := roomfile.Make(r.o.FS, r.temp); err != nil {
+// Build makes a file of a new room, with the content that load puts into it. It is not synced, and says nothing of which room it is
+// of. Errors: those of load and of the Loader; ErrConstraint if a foreign key has no parent row, or a row breaks another rule;
+// ErrFull, ErrIO.
+func Build(o Options, path string, load func(*Loader) error) error {
+	if err := roomfile.Make(o.FS, path); err != nil {
 		return err
 	}
-	epoch, err := roomfile.NewEpoch(r.o.Random)
+	epoch, err := roomfile.NewEpoch(o.Random)
 	if err != nil {
 		return err
 	}
-	if err := fillNew(r.temp, r.o, epoch); err != nil {
+	if err := fillNew(path, o, epoch); err != nil {
 		return err
 	}
-	d, err := openBeside(r.o.FS, r.temp)
+	d, err := openBeside(o.FS, path)
 	if err != nil {
 		return err
 	}
 	l := &Loader{d}
-	return errors.Join(l.run(r.o, load), d.Close())
+	return errors.Join(l.run(o, load), d.Close())
 }
 
 // fillNew writes a new room's content, which has Den's own tables, into a file that exists. SQLite is to use no WAL for it.
@@ -66,12 +49,12 @@ func fillNew(path string, o Options, epoch string) error {
 	}
 	_, err = f.WriteAt(content, 0)
 	if err == nil {
-		err = setJournalMode(f, rollbackMode)
+		err = roomfile.SetJournalMode(f, roomfile.RollbackMode)
 	}
 	return errors.Join(err, f.Close())
 }
 
-// A Loader fills the file of a new room, for PrepareImport. What it writes is one
+// A Loader fills the file of a new room, for Build. What it writes is one
 // transaction, without a journal: SQLite writes pages to the file when its cache is full.
 // Changes are not captured, and foreign keys are checked at the end. A Loader is valid
 // until load returns.

@@ -10,7 +10,7 @@ import (
 // What a Loader writes is a new room's content after Install, and none of it an action.
 func TestLoader(t *testing.T) {
 	o := testOptions(t)
-	r, err := PrepareImport(o, func(l *Loader) error {
+	r, err := archived.load(o, func(l *Loader) error {
 		return errors.Join(
 			execOne(l.Exec, `CREATE TABLE todos (id INTEGER PRIMARY KEY, text TEXT, parent REFERENCES todos (id))`),
 			execOne(l.Exec, ` -- nothing`),
@@ -60,7 +60,7 @@ func TestLoaderRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions(t)
-			_, err := PrepareImport(o, tc.load)
+			_, err := archived.load(o, tc.load)
 			wantError(t, err, tc.want)
 			if left := dirNames(t, filepath.Dir(o.Path)); left != "" {
 				t.Errorf("left: %s", left)
@@ -73,7 +73,7 @@ func TestLoaderRefuses(t *testing.T) {
 func TestLoaderOneStatement(t *testing.T) {
 	o := testOptions(t)
 	var late *Loader
-	r, err := PrepareImport(o, func(l *Loader) error {
+	r, err := archived.load(o, func(l *Loader) error {
 		late = l
 		for _, args := range [][]any{nil, {1}} {
 			rest, err := l.Exec(`CREATE TABLE t (x); CREATE TABLE u (x)`, args...)
@@ -97,7 +97,7 @@ func TestOpenBackup(t *testing.T) {
 	mustExec(t, d, `CREATE TABLE todos (id INTEGER PRIMARY KEY)`)
 	mustExec(t, d, `INSERT INTO todos VALUES (7)`)
 	path := filepath.Join(t.TempDir(), "copy")
-	if err := d.WriteBackup(path); err != nil {
+	if err := archived.write(d, path); err != nil {
 		t.Fatal(err)
 	}
 	before := fileContent(t, path)

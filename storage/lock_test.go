@@ -64,7 +64,7 @@ func TestInvariantSingleWriterOtherDescriptors(t *testing.T) {
 		{"a restore from it", func(t *testing.T, o Options) {
 			source := o.Path
 			o.Path += "2"
-			if _, err := PrepareRestore(o, source); !errors.Is(err, ErrInUse) {
+			if _, err := archived.restore(o, source); !errors.Is(err, ErrInUse) {
 				t.Errorf("PrepareRestore: %v, want ErrInUse", err)
 			}
 		}},

@@ -106,7 +106,7 @@ func TestRestoredBesideMissingLogFile(t *testing.T) {
 	r.alone, r.history = true, time.Hour
 	r.mustStart()
 	d := r.mustOpen("r")
-	if err := errors.Join(put(d, 1, "one"), d.WriteBackup("/backup/b.db"), put(d, 2, "two")); err != nil {
+	if err := errors.Join(put(d, 1, "one"), archived.write(d, "/backup/b.db"), put(d, 2, "two")); err != nil {
 		t.Fatal(err)
 	}
 	r.kill(d)
@@ -119,7 +119,7 @@ func TestRestoredBesideMissingLogFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.mustStart()
-	p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+	p, err := archived.restore(r.options("r"), "/backup/b.db")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,9 +84,9 @@ func TestMissingTable(t *testing.T) {
 			}
 			return nil
 		}},
-		{"a backup", []string{changes, meta}, func(t *testing.T, d *DB) error { return d.WriteBackup(filepath.Join(t.TempDir(), "copy")) }},
+		{"a backup", []string{changes, meta}, func(t *testing.T, d *DB) error { return archived.write(d, filepath.Join(t.TempDir(), "copy")) }},
 		{"a state", []string{changes, meta}, func(t *testing.T, d *DB) error {
-			return d.WriteStateAt(filepath.Join(t.TempDir(), "copy"), Point{Seq: d.Seq()})
+			return archived.writeAt(d, filepath.Join(t.TempDir(), "copy"), Point{Seq: d.Seq()})
 		}},
 		{"the life after", []string{changes, meta, tables}, func(t *testing.T, d *DB) error {
 			next, err := Open(Options{Path: copyOf(t, d), Namespace: d.o.Namespace, Room: d.o.Room, Now: d.o.Now})

@@ -20,8 +20,8 @@ type forgetter interface {
 	Forget(namespace, room string)
 }
 
-// refusal reports whether an error of Open is one that waiting does not mend.
-func refusal(err error) bool {
+// Refused reports whether an error of Open is one that waiting does not mend.
+func Refused(err error) bool {
 	for _, e := range []error{ErrInUse, ErrFull, ErrReadOnly, ErrClosed, ErrInterrupted} {
 		if errors.Is(err, e) {
 			return false
@@ -61,7 +61,7 @@ func moveEntries(o Options) (path string, err error) {
 	if err != nil || len(epochs) == 0 {
 		return "", err
 	}
-	f := o.file()
+	f := o.File()
 	if err := f.MakeNamesDurable(); err != nil {
 		return "", err
 	}
@@ -81,7 +81,7 @@ func moveEntries(o Options) (path string, err error) {
 // readEntries opens the file of entries; nil if there is none.
 func readEntries(o Options) (*roomfile.Entries, error) {
 	if o.Log != nil {
-		return o.file().ReadEntries()
+		return o.File().ReadEntries()
 	}
 	path := o.Path + roomfile.EntriesSuffix
 	there, err := roomfile.Exists(o.FS, path)

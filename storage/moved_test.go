@@ -117,7 +117,7 @@ func TestMoveEntries(t *testing.T) {
 		"the disk fails before": {[]part{{a, 1, 2}}, []part{{a, 3, 3}}, nil, map[string]failing{a: {ranged: ErrIO}}, "a: 1 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, err := testOptions(t).withDefaults()
+			o, err := testOptions(t).WithDefaults()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -159,7 +159,7 @@ func TestMoveEntries(t *testing.T) {
 
 // Where there is nothing to move, or it cannot be told, nothing is made and nothing forgotten.
 func TestMoveEntriesNothing(t *testing.T) {
-	o, err := testOptions(t).withDefaults()
+	o, err := testOptions(t).WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func (forgettingLog) Forget(namespace, room string) {}
 
 // The entries that were moved come before those of the log: as one part of it, until the room's file has them.
 func TestPatchedLog(t *testing.T) {
-	o, err := testOptions(t).withDefaults()
+	o, err := testOptions(t).WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func TestPatchedLog(t *testing.T) {
 
 // A file of entries that is damaged anywhere, or cut, is refused as corrupt, and so is one that ends too late; a newer one is refused as such.
 func TestReadEntries(t *testing.T) {
-	o, err := testOptions(t).withDefaults()
+	o, err := testOptions(t).WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,11 +126,11 @@ func TestEntriesOfThisProcess(t *testing.T) {
 	path := n.options("r").Path
 	d.Fence() // as if the process had died
 	n.restart()
-	o, err := n.options("r").withDefaults()
+	o, err := n.options("r").WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(o.file().MakeNamesDurable(), os.WriteFile(path, []byte(strings.Repeat("?", pageSize)), 0o600)); err != nil {
+	if err := errors.Join(o.File().MakeNamesDurable(), os.WriteFile(path, []byte(strings.Repeat("?", pageSize)), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(n.options("r")); !errors.Is(err, ErrNotDatabase) || !strings.Contains(err.Error(), roomfile.EntriesSuffix) {

@@ -21,7 +21,7 @@ import (
 // Open opens a room's file, and makes it first where there is none. One process
 // has a file open at a time (ErrInUse), and in it one DB.
 func Open(o Options) (*DB, error) {
-	o, err := o.withDefaults()
+	o, err := o.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func Open(o Options) (*DB, error) {
 		return d, nil
 	}
 	err = fmt.Errorf("open %s: %w", o.Path, damaged(diagnose(o.Path, err)))
-	if refusal(err) {
+	if Refused(err) {
 		err = sayMoved(err, o)
 	}
 	return nil, err
@@ -70,7 +70,7 @@ func openRoom(o Options) (*DB, error) {
 			return nil, err
 		}
 	}
-	if err := o.file().MakeNamesDurable(); err != nil {
+	if err := o.File().MakeNamesDurable(); err != nil {
 		return nil, err
 	}
 	if rewritten, err := convert(o, header); err != nil {
@@ -271,7 +271,7 @@ func (d *DB) checkStamps() error {
 			err = d.each("PRAGMA user_version", func(r *Rows) { version = r.Int(0) })
 		}
 		if err == nil {
-			err = checkVersion(uint32(id), uint32(version))
+			err = CheckVersion(uint32(id), uint32(version))
 		}
 		if err != nil {
 			return err
@@ -284,7 +284,7 @@ func (d *DB) checkStamps() error {
 	if meta["namespace"] != d.o.Namespace || meta["room"] != d.o.Room {
 		return fmt.Errorf("%w: it holds %q/%q, not %q/%q", ErrWrongRoom, meta["namespace"], meta["room"], d.o.Namespace, d.o.Room)
 	}
-	if err := checkEpoch(meta); err != nil {
+	if err := roomfile.CheckEpoch(meta); err != nil {
 		return err
 	}
 	d.epoch = meta["epoch"].(string)
@@ -313,7 +313,9 @@ func (d *DB) checkStamps() error {
 	return d.recorded(err)
 }
 
-func checkVersion(id, version uint32) error {
+// CheckVersion returns an error unless these are the application id and the version of a file that this Den can read:
+// ErrNotDatabase, ErrCorrupt, ErrNewer.
+func CheckVersion(id, version uint32) error {
 	switch {
 	case id != applicationID:
 		return fmt.Errorf("%w: application id %08x", ErrNotDatabase, id)
@@ -345,11 +347,11 @@ func inspect(f vfs.FS, path string) (fresh bool, err error) {
 // what a rewrite has left of an older file is removed before the room gets one (makeWith).
 func look(o Options) (h *fileHeader, fresh bool, err error) {
 	file, err := o.FS.Open(o.Path, os.O_RDWR)
-	if errors.Is(err, fs.ErrNotExist) && !o.file().Remembered() {
+	if errors.Is(err, fs.ErrNotExist) && !o.File().Remembered() {
 		return nil, true, orphans(o.FS, o.Path)
 	}
 	opened := err == nil
-	marked, err := o.file().Marked()
+	marked, err := o.File().Marked()
 	if opened && err == nil && !marked {
 		defer file.Close()
 		return headerIn(file, o.FS, o.Path)
@@ -358,7 +360,7 @@ func look(o Options) (h *fileHeader, fresh bool, err error) {
 		file.Close()
 	}
 	if err == nil && marked {
-		err = o.file().FinishRewrite(o.rewrite)
+		err = o.File().FinishRewrite(o.rewrite)
 	}
 	if err != nil {
 		return nil, false, err
@@ -398,7 +400,7 @@ func headerIn(file vfs.File, f vfs.FS, path string) (h *fileHeader, fresh bool, 
 	if n == pageSize {
 		h.schema = schemaPages(first, func(p []byte, off int64) error { _, err := file.ReadAt(p, off); return err })
 	}
-	return h, false, checkVersion(binary.BigEndian.Uint32(first[68:]), binary.BigEndian.Uint32(first[60:]))
+	return h, false, CheckVersion(binary.BigEndian.Uint32(first[68:]), binary.BigEndian.Uint32(first[60:]))
 }
 
 // orphans refuses to make a file beside a WAL that belonged to another one:

@@ -95,7 +95,8 @@ const (
 	minMaxBytes           = 64 << 10 // Den's own tables need some
 )
 
-func (o Options) withDefaults() (Options, error) {
+// WithDefaults returns the options with the defaults for what was left out, or ErrMisuse.
+func (o Options) WithDefaults() (Options, error) {
 	set(&o.MaxBytes, defaultMaxBytes)
 	set(&o.MaxValueBytes, defaultMaxValueBytes)
 	set(&o.MaxChanges, defaultMaxChanges)
@@ -131,8 +132,8 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// file is where the room's file is.
-func (o Options) file() roomfile.File {
+// File is where the room's file is.
+func (o Options) File() roomfile.File {
 	f := roomfile.File{FS: o.FS, Path: o.Path}
 	if o.Pool != nil {
 		f.Known = &o.Pool.files

@@ -26,14 +26,14 @@ func (o Options) pools() bool {
 // leaveConnection puts the DB's connection into the pool where the file is whole, and reports whether it has. Then
 // the file is closed.
 func (d *DB) leaveConnection() bool {
-	if !d.o.pools() || d.wal == nil || !d.swept || d.broken != nil || d.suspect || d.fenced.Load() || len(d.backups) > 0 {
+	if !d.o.pools() || d.wal == nil || !d.swept || d.broken != nil || d.suspect || d.fenced.Load() || len(d.copies) > 0 {
 		return false
 	}
 	schema := d.schemaNow()
 	if schema == "" || d.hasVirtualTables() {
 		return false
 	}
-	wal := pool.WAL{File: d.wal.base, Path: d.o.Path + "-wal", SyncDir: func() error { return d.o.file().SyncDir() }}
+	wal := pool.WAL{File: d.wal.base, Path: d.o.Path + "-wal", SyncDir: func() error { return d.o.File().SyncDir() }}
 	d.o.Pool.conns.Put(d.o.poolKey(schema), d.detach(), wal)
 	return true
 }

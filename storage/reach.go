@@ -64,6 +64,19 @@ func (d *DB) position() (e LogEntry, err error) {
 	return e, err
 }
 
+// IsAt reports whether the room as it is now is what a point names. That needs no history.
+func (d *DB) IsAt(p Point) (bool, error) {
+	if err := d.lock(); err != nil {
+		return false, err
+	}
+	defer d.mu.Unlock()
+	newest, err := d.position()
+	if err == nil {
+		err = p.notYet(newest, d.o.Now())
+	}
+	return err == nil && p.isBehind(newest), err
+}
+
 // notYet returns the error for a point that the room has not come to; nil: it has. A clock that was set
 // back does not keep anybody from the room as it is.
 func (p Point) notYet(newest LogEntry, now time.Time) error {
@@ -78,7 +91,7 @@ func (p Point) notYet(newest LogEntry, now time.Time) error {
 // that there is. number is that of the transaction that left it, newest the one
 // that left the room as it is.
 func endOfHistory(f FS, path string, p Point, number uint64, newest LogEntry) error {
-	oldest, err := positionIn(f, path)
+	oldest, err := roomfile.LastIn(f, path)
 	switch {
 	case err != nil:
 		return err
@@ -88,23 +101,4 @@ func endOfHistory(f FS, path string, p Point, number uint64, newest LogEntry) er
 		return nil
 	}
 	return &HistoryError{Asked: p, Oldest: pointOf(oldest), Newest: pointOf(newest), Err: ErrNoHistory}
-}
-
-// positionIn is position of a copy in WAL mode that nobody has open. It leaves the copy as it was, synced.
-func positionIn(f FS, path string) (e LogEntry, err error) {
-	if err := setFileJournalMode(f, path, rollbackMode); err != nil {
-		return e, err
-	}
-	d, err := openBeside(f, path)
-	if err != nil {
-		return e, err
-	}
-	e, err = d.position()
-	if err = errors.Join(err, d.Close()); err == nil {
-		err = setFileJournalMode(f, path, walMode)
-	}
-	if err == nil {
-		err = roomfile.Sync(f, path)
-	}
-	return e, err
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // A room is in the log only. The power goes while its file is made: what is then in its place has everything,
@@ -64,7 +65,7 @@ func rowsAlone(disk *faultdisk.Disk, fsys FS, path string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := errors.Join(setJournalMode(f, rollbackMode), f.Close()); err != nil {
+	if err := errors.Join(roomfile.SetJournalMode(f, roomfile.RollbackMode), f.Close()); err != nil {
 		return 0, err
 	}
 	d, err := openBeside(fsys, "/alone.db")

@@ -16,7 +16,7 @@ func TestReplacedFilesAreBounded(t *testing.T) {
 	if err := put(d, 1, "x"); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.WriteBackup("/backup.db"); err != nil {
+	if err := archived.write(d, "/backup.db"); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {
@@ -30,7 +30,7 @@ func TestReplacedFilesAreBounded(t *testing.T) {
 	var kept []string
 	for range 10 + 3 {
 		r.now = r.now.Add(time.Minute)
-		p, err := PrepareRestore(o, "/backup.db")
+		p, err := archived.restore(o, "/backup.db")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func TestReplacedFilesAreBounded(t *testing.T) {
 	if there, err := roomfile.Exists(r.fs, other); err != nil || !there {
 		t.Errorf("another room's file was removed (%v)", err)
 	}
-	p, err := PrepareRestore(o, kept[3]) // the way back
+	p, err := archived.restore(o, kept[3]) // the way back
 	if err == nil {
 		_, err = p.Install()
 	}

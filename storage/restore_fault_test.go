@@ -9,6 +9,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,7 +52,7 @@ func restoreOverSuspect(t *testing.T, f faultdisk.Fault) (restored bool, err err
 	rng := rand.New(rand.NewPCG(1, 2))
 	d := r.mustOpen("r")
 	copied := map[int]string{1: randomText(rng, 500)}
-	if err := errors.Join(put(d, 1, copied[1]), d.WriteBackup("/backup/b.db")); err != nil {
+	if err := errors.Join(put(d, 1, copied[1]), archived.write(d, "/backup/b.db")); err != nil {
 		t.Fatal(err)
 	}
 	old := maps.Clone(copied)
@@ -67,7 +69,7 @@ func restoreOverSuspect(t *testing.T, f faultdisk.Fault) (restored bool, err err
 	}
 	d.Close()
 	r.disk.Heal()
-	p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+	p, err := archived.restore(r.options("r"), "/backup/b.db")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +109,11 @@ func TestRestoreThatFailsOverARewrite(t *testing.T) {
 	r.alone = true
 	r.mustStart()
 	d := r.mustOpen("r")
-	if err := errors.Join(put(d, 1, "copied"), d.WriteBackup("/backup/b.db"), put(d, 2, "newer"), d.Close()); err != nil {
+	if err := errors.Join(put(d, 1, "copied"), archived.write(d, "/backup/b.db"), put(d, 2, "newer"), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	o := r.options("r")
-	p, err := PrepareRestore(o, "/backup/b.db")
+	p, err := archived.restore(o, "/backup/b.db")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,11 +125,17 @@ func TestRestoreThatFailsOverARewrite(t *testing.T) {
 		_, err = f.WriteAt(make([]byte, 3*pageSize), pageSize)
 		return errors.Join(err, f.Sync(), f.Close())
 	}
-	if err := errors.Join(p.o.file().Mark(), roomfile.Copy(r.fs, o.Path, o.Path+roomfile.WholeSuffix), garble()); err != nil {
+	file := roomfile.File{FS: r.fs, Path: o.Path}
+	names, err := r.fs.Names(filepath.Dir(o.Path))
+	at := slices.IndexFunc(names, func(name string) bool { return strings.Contains(name, roomfile.RestoreInfix) })
+	if err != nil || at < 0 {
+		t.Fatal(names, err)
+	}
+	if err := errors.Join(file.Mark(), roomfile.Copy(r.fs, o.Path, o.Path+roomfile.WholeSuffix), garble()); err != nil {
 		t.Fatal(err)
 	}
 	r.disk.Fail(faultdisk.Fault{Op: faultdisk.OpRename})
-	err = p.o.file().Replace(p.temp)
+	err = file.Replace(filepath.Join(filepath.Dir(o.Path), names[at]))
 	r.disk.Heal()
 	if err == nil {
 		t.Fatal("the restore came to its end: this tests nothing")
@@ -152,10 +160,10 @@ func TestRestoreThatTheNextOpenEnds(t *testing.T) {
 	defer r.close()
 	r.mustStart()
 	d := r.mustOpen("r")
-	if err := errors.Join(put(d, 1, "copied"), d.WriteBackup("/backup/b.db"), put(d, 2, "newer"), d.Close()); err != nil {
+	if err := errors.Join(put(d, 1, "copied"), archived.write(d, "/backup/b.db"), put(d, 2, "newer"), d.Close()); err != nil {
 		t.Fatal(err)
 	}
-	p, err := PrepareRestore(r.options("r"), "/backup/b.db")
+	p, err := archived.restore(r.options("r"), "/backup/b.db")
 	if err != nil {
 		t.Fatal(err)
 	}

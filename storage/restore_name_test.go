@@ -36,12 +36,12 @@ func restoreAndCut(t *testing.T, seed uint64, after int) (restored bool, err err
 	r.alone = true
 	r.mustStart()
 	d := r.mustOpen("r")
-	if err := errors.Join(put(d, 1, "one"), d.WriteBackup("/backup/b.db"), d.Close()); err != nil {
+	if err := errors.Join(put(d, 1, "one"), archived.write(d, "/backup/b.db"), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	o := r.options("s")
 	dir := filepath.Base(filepath.Dir(o.Path))
-	p, err := PrepareRestore(o, "/backup/b.db")
+	p, err := archived.restore(o, "/backup/b.db")
 	if err != nil {
 		t.Fatal(err)
 	}

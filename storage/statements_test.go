@@ -262,7 +262,7 @@ func TestBatchOfManyChanges(t *testing.T) {
 func TestClosedAnswers(t *testing.T) {
 	d := openTodos(t)
 	actSQL(t, d, 1, twoTodos)
-	b, err := d.Backup(filepath.Join(t.TempDir(), "b"))
+	b, err := archived.begin(d, filepath.Join(t.TempDir(), "b"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,9 +304,9 @@ func TestClosedAnswers(t *testing.T) {
 		"SincePart":      func() error { _, err := d.SincePart("todos", ChangePlace{}, 1); return err },
 		"Checkpoint":     d.Checkpoint,
 		"Keep":           d.Keep,
-		"Backup":         func() error { _, err := d.Backup(filepath.Join(dir, "b")); return err },
-		"WriteBackup":    func() error { return d.WriteBackup(filepath.Join(dir, "b")) },
-		"WriteStateAt":   func() error { return d.WriteStateAt(filepath.Join(dir, "b"), Point{}) },
+		"Backup":         func() error { _, err := archived.begin(d, filepath.Join(dir, "b")); return err },
+		"WriteBackup":    func() error { return archived.write(d, filepath.Join(dir, "b")) },
+		"WriteStateAt":   func() error { return archived.writeAt(d, filepath.Join(dir, "b"), Point{}) },
 		"CopyAt":         func() error { return d.CopyAt(filepath.Join(dir, "b"), Point{}) },
 		"Backup.Step":    func() error { _, err := b.Step(1); return err },
 		"Backup.Finish":  b.Finish,
@@ -374,7 +374,7 @@ func TestTooManyChangeBytes(t *testing.T) {
 func TestBackupLeft(t *testing.T) {
 	d := openTodos(t)
 	fillTodos(t, d, 1, 30)
-	b, err := d.Backup(filepath.Join(t.TempDir(), "b"))
+	b, err := archived.begin(d, filepath.Join(t.TempDir(), "b"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,8 @@ package storage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"strings"
+	"time"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/roomfile"
@@ -50,10 +49,10 @@ func convert(o Options, header *fileHeader) (rewritten bool, err error) {
 	if bug.On("rollback-mode") {
 		return false, nil
 	}
-	if err := o.file().Mark(); err != nil {
+	if err := o.File().Mark(); err != nil {
 		return false, err
 	}
-	return true, o.file().Rewrite(o.rewrite)
+	return true, o.File().Rewrite(o.rewrite)
 }
 
 // rewrite copies the file with its WAL, page by page, and checks what has come of it.
@@ -93,7 +92,7 @@ func (d *DB) copyTo(to string) error {
 		}
 	})
 	if err = errors.Join(err, failed); err == nil {
-		err = setJournalMode(f, walMode)
+		err = roomfile.SetJournalMode(f, roomfile.WALMode)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -113,21 +112,34 @@ func checkFile(ctx context.Context, o Options, path string) error {
 	return errors.Join(err, d.shut(), roomfile.RemoveIfThere(o.FS, path+"-wal")) // SQLite does not say so if it could not
 }
 
-// check runs one of the PRAGMAs that look through a file. What they find is ErrCorrupt. They find a page, too,
-// that they could not read because the disk failed. So each page is read after a find, and the PRAGMA runs
-// again.
-func (d *DB) check(pragma string) error {
-	verdict := ""
-	for range 2 {
-		if err := d.each(pragma, func(r *Rows) { verdict = string(r.Bytes(0)) }); err != nil {
-			return err
+// check is roomfile.Conn.Check.
+func (d *DB) check(pragma string) error { return roomfile.Conn{Conn: d.c.Conn}.Check(pragma) }
+
+// interruptEvery is how often a statement that is to end is told so: SQLite forgets it between two statements.
+const interruptEvery = 5 * time.Millisecond
+
+// while runs do, and has SQLite end what it does there when ctx ends. The error is then one of SQLite's.
+func (d *DB) while(ctx context.Context, do func() error) error {
+	over, told := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		for {
+			d.Interrupt()
+			select {
+			case <-over:
+				return
+			case <-time.After(interruptEvery):
+			}
 		}
-		if verdict == "ok" {
-			return nil
+	})
+	defer func() {
+		close(over)
+		if !stop() {
+			<-told // nothing interrupts the connection's end
 		}
-		if err := d.each("SELECT max(length(data)) FROM sqlite_dbpage('main')", func(*Rows) {}); err != nil {
-			return err
-		}
+	}()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return fmt.Errorf("%w: %s", ErrCorrupt, strings.TrimSpace(verdict))
+	return do()
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -83,7 +84,7 @@ func (d *DB) takeTemplate() (*template, error) {
 		return nil, nil
 	}
 	t.pages = pages
-	t.pages[18], t.pages[19] = byte(walMode), byte(walMode) // SQLite's own memory knows no WAL
+	t.pages[18], t.pages[19] = byte(roomfile.WALMode), byte(roomfile.WALMode) // SQLite's own memory knows no WAL
 	if t.pages[t.meta] != indexLeaf || t.pages[changes] != tableLeaf || t.pages[20] != 0 {
 		return nil, nil // one of them has grown out of its page
 	}
@@ -127,7 +128,7 @@ func (t *template) fill(o Options, epoch string) ([]byte, error) {
 func newMeta(o Options, epoch string) map[string]Value {
 	return map[string]Value{
 		"namespace": o.Namespace, "room": o.Room, "epoch": epoch, "floor": int64(0),
-		"created_at": o.Now().UnixMilli(), "log": "", "clean": int64(0), epochSum: sumOf(epoch),
+		"created_at": o.Now().UnixMilli(), "log": "", "clean": int64(0), roomfile.EpochSum: roomfile.SumOf(epoch),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // ofKind opens a room of a kind, with the table of todos.
@@ -119,7 +120,7 @@ func TestMetaPage(t *testing.T) {
 		if err := d.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
 			t.Fatal(err)
 		}
-		for _, own := range []string{"epoch", epochSum, "created_at", "room"} {
+		for _, own := range []string{"epoch", roomfile.EpochSum, "created_at", "room"} {
 			if meta[own] == nil {
 				t.Errorf("there is no %s", own)
 			}
@@ -315,7 +316,7 @@ func templateOf(t *testing.T, k *Pool) {
 // A page of _den_meta is what SQLite would have written: with values of each length at which the record's form changes, and up to
 // the largest that fits.
 func TestMetaPageLimits(t *testing.T) {
-	o, err := testOptions(t).withDefaults()
+	o, err := testOptions(t).WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

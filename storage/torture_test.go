@@ -557,7 +557,7 @@ func (m *machine) backup(r *tortured) error {
 	}
 	m.files++
 	path := fmt.Sprintf("/backup/%d.db", m.files)
-	b, err := r.d.Backup(path)
+	b, err := archived.begin(r.d, path)
 	if err != nil {
 		return m.settle(r, err, r.now, "backup")
 	}
@@ -624,7 +624,7 @@ func (m *machine) restoreFrom(r *tortured, path string, copied state) error {
 	if err := m.sleep(r); err != nil {
 		return err
 	}
-	p, err := PrepareRestore(m.options(r), path)
+	p, err := archived.restore(m.options(r), path)
 	if err != nil {
 		m.say("%s: preparing %s: %v", r.name, path, err)
 		if !m.trouble(err) {
@@ -697,7 +697,7 @@ func (m *machine) travel(r *tortured) error {
 	}
 	m.files++
 	path := fmt.Sprintf("/backup/%d.db", m.files)
-	err := r.d.WriteStateAt(path, Point{Seq: then.seq})
+	err := archived.writeAt(r.d, path, Point{Seq: then.seq})
 	m.say("%s as it was, %v: %v", r.name, then, err)
 	switch {
 	case errors.Is(err, ErrNoHistory) && (m.history < 1000*time.Hour || m.rotten > 0):

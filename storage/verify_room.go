@@ -37,7 +37,7 @@ func (v *Verifier) Room(o Options) (there bool) {
 		if err != nil || !there {
 			return diagnose(o.Path, err)
 		}
-		if o, err = o.withDefaults(); err != nil {
+		if o, err = o.WithDefaults(); err != nil {
 			return err
 		}
 		d, err := openRoom(o) // Open, without what it does for a room that is refused
@@ -105,7 +105,7 @@ func (v *Verifier) header(o Options, what Finding) (there bool, err error) {
 	case string(first[:len(magic)]) != magic: // Open says so
 	case bytes != pageSize:
 		v.problem(what, "%w: its pages have %d bytes, a room's have %d", ErrCorrupt, bytes, pageSize)
-	case first[18] != byte(walMode) || first[19] != byte(walMode):
+	case first[18] != byte(roomfile.WALMode) || first[19] != byte(roomfile.WALMode):
 		v.note(what, "the file is not in WAL mode, as a backup that was put in the room's place; it is written again when the room is opened")
 	}
 	return true, nil

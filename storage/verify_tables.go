@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // tables checks _den_meta, _den_tables and _den_changes. The DB's mutex is held.
@@ -27,7 +28,7 @@ var metaForms = map[string]struct {
 	required bool
 }{
 	"namespace": {Text, true}, "room": {Text, true}, "epoch": {Text, true}, "floor": {Integer, true}, "created_at": {Integer, true},
-	"log": {Text, true}, "clean": {Integer, true}, epochSum: {Integer, false},
+	"log": {Text, true}, "clean": {Integer, true}, roomfile.EpochSum: {Integer, false},
 	notePrepared: {Text, false}, noteTables: {Text, false}, noteTended: {Integer, false}, noteAlarm: {Integer, false},
 	"layout": {Integer, false},
 }

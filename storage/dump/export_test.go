@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/archive"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -212,7 +213,7 @@ func TestExportAndImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	copied := filepath.Join(t.TempDir(), "copy")
-	if err := d.WriteBackup(copied); err != nil {
+	if err := archive.Write(d, copied); err != nil {
 		t.Fatal(err)
 	}
 	want := allContent(t, d)
@@ -257,7 +258,7 @@ func TestExportGolden(t *testing.T) {
 		mustExec(t, d, `INSERT INTO t VALUES (?, ?)`, fmt.Sprint(i), v)
 	}
 	copied := filepath.Join(t.TempDir(), "copy")
-	if err := d.WriteBackup(copied); err != nil {
+	if err := archive.Write(d, copied); err != nil {
 		t.Fatal(err)
 	}
 	for format, want := range map[Format]string{SQL: goldenSQL, Lines: goldenLines} {
@@ -376,7 +377,7 @@ func TestExportRowid(t *testing.T) {
 	}
 	mustExec(t, d, `CREATE TABLE without (id INTEGER PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO without VALUES (5, 6)`)
 	copied := filepath.Join(t.TempDir(), "copy")
-	if err := d.WriteBackup(copied); err != nil {
+	if err := archive.Write(d, copied); err != nil {
 		t.Fatal(err)
 	}
 	lines := string(export(t, copied, Lines))
@@ -442,7 +443,7 @@ func TestExportRefuses(t *testing.T) {
 		}
 	}
 	copied := filepath.Join(dir, "copy")
-	if err := openTest(t, testOptions(t)).WriteBackup(copied); err != nil {
+	if err := archive.Write(openTest(t, testOptions(t)), copied); err != nil {
 		t.Fatal(err)
 	}
 	wantError(t, Export(storage.HostFS(), copied, &bytes.Buffer{}, 0, exportedAt), storage.ErrMisuse)
@@ -475,7 +476,7 @@ func TestExportForTheShell(t *testing.T) {
 	fillEveryKind(t, d, rand.New(rand.NewPCG(7, 7)))
 	mustExec(t, d, `DROP TABLE bare; DROP TABLE boxes; DROP TABLE viewed; DROP TABLE outside; DROP INDEX byb`)
 	dir := t.TempDir()
-	if err := d.WriteBackup(filepath.Join(dir, "copy")); err != nil {
+	if err := archive.Write(d, filepath.Join(dir, "copy")); err != nil {
 		t.Fatal(err)
 	}
 	run := func(file, input string) string {

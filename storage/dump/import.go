@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/archive"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -26,8 +27,8 @@ const maxStatement = 256 << 20
 // Nothing is visible before Install. Errors: ErrFormat; storage.ErrConstraint if a foreign
 // key has no parent row, or a row breaks another rule; ErrForbidden; ErrTooLarge, ErrFull,
 // ErrIO.
-func PrepareImport(o storage.Options, from io.Reader) (*storage.Replacement, error) {
-	return storage.PrepareImport(o, func(to *storage.Loader) error {
+func PrepareImport(o storage.Options, from io.Reader) (*archive.Replacement, error) {
+	return archive.PrepareImport(o, func(to *storage.Loader) error {
 		im := &importer{to: to, from: bufio.NewReaderSize(from, 64<<10)}
 		return im.run()
 	})

@@ -4,7 +4,6 @@ package roomfile
 // is synced: after a power cut the name leads to what was there before, or to all of the new file.
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -85,15 +84,6 @@ func Unique(random io.Reader, name string) (string, error) {
 		return "", err
 	}
 	return name + digits[:16], nil
-}
-
-// NewEpoch makes an epoch that nobody can guess: 32 hex digits.
-func NewEpoch(random io.Reader) (string, error) {
-	epoch := make([]byte, 16)
-	if _, err := io.ReadFull(random, epoch); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(epoch), nil
 }
 
 // Publish gives a file that is whole and synced a name that must be free (ErrExists): of several

@@ -16,7 +16,7 @@ type arrow struct{ from, to, reason string }
 // groups are the stations of the picture in docs/DESIGN.md. A package belongs to the longest name that its path
 // starts with, so storage/internal/x belongs to storage. Packages of one group may import each other.
 var groups = []string{
-	"actor", "storage", "storage/vfs", "storage/commitlog", "storage/commitlog/segment", "storage/pagelog", "storage/roomfile", "storage/dump", "storage/pool", "storage/faultdisk", "storage/internal/cmem", "storage/sqlite", "storage/dbfile", "storage/changes", "syncproto", "hibernate", "hibernate/alarm", "room", "room/roomtest", "transport", "fixtures", "cmd/den", "client", "internal/bug", "internal/inner", "test",
+	"actor", "storage", "storage/vfs", "storage/commitlog", "storage/commitlog/segment", "storage/pagelog", "storage/roomfile", "storage/archive", "storage/dump", "storage/pool", "storage/faultdisk", "storage/internal/cmem", "storage/sqlite", "storage/dbfile", "storage/changes", "syncproto", "hibernate", "hibernate/alarm", "room", "room/roomtest", "transport", "fixtures", "cmd/den", "client", "internal/bug", "internal/inner", "test",
 }
 
 // arrows is the whole picture: what is not here is not allowed. They go one way; a cycle cannot be written down
@@ -33,6 +33,7 @@ var arrows = []arrow{
 	{"room/roomtest", "room", "the test kit runs the real room"},
 	{"room", "actor", "a room's life is an actor's"},
 	{"room", "storage", "a room owns one database"},
+	{"room", "storage/archive", "a room is backed up and restored"},
 	{"room", "storage/dump", "a room is exported and imported as text"},
 	{"room", "storage/roomfile", "a room's file is found by the room's name"},
 	{"room", "hibernate", "a room's connections are kept where they outlive it"},
@@ -47,6 +48,13 @@ var arrows = []arrow{
 	{"storage/roomfile", "storage/vfs", "a room's file is on a file system"},
 	{"storage/roomfile", "storage/sqlite", "an error of SQLite's says what is wrong with the file"},
 	{"storage/roomfile", "internal/bug", "the simulation switches deliberate bugs on, to show that it finds them"},
+	{"storage/roomfile", "storage/dbfile", "a file that is no open room's is read and given its identity"},
+	{"storage/archive", "storage", "a backup is a copy of a room that goes on, and a restore opens the room that it replaces"},
+	{"storage/archive", "storage/roomfile", "a restored file takes the place of the room's"},
+	{"storage/archive", "storage/sqlite", "what a backup says of itself is rows of its tables"},
+	{"storage/archive", "storage/dbfile", "the source of a restore is locked while it is copied"},
+	{"storage/archive", "internal/bug", "the simulation switches deliberate bugs on, to show that it finds them"},
+	{"storage/dump", "storage/archive", "an import takes a room's place as a restore does"},
 	{"storage/dump", "storage", "an export is read from a room's file, and an import fills one"},
 	{"storage/dump", "storage/sqlite", "a row that an export writes is in the form in which SQLite gave it"},
 	{"storage/pagelog", "storage/vfs", "a history leads through files that were replaced"},
@@ -92,6 +100,8 @@ var arrows = []arrow{
 // testArrows are allowed to _test.go files besides.
 var testArrows = []arrow{
 	{"storage", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
+	{"storage", "storage/archive", "what a failing disk does to a backup is tried with all else that is done with a room"},
+	{"storage/archive", "storage/vfs", "a file of a test is the machine's"},
 	{"storage/faultdisk", "storage/sqlite", "a database on the disk that loses power"},
 	{"storage/faultdisk", "storage/internal/cmem", "a file of SQLite's on the disk that loses power"},
 	{"storage/commitlog", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},

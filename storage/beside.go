@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // OpenBackup opens a room's file that nobody has in use, such as a backup, to read it with
@@ -23,7 +25,7 @@ func OpenBackup(f FS, path string) (file *Internal, close func() error, err erro
 }
 
 func openToRead(f FS, path string) (*DB, error) {
-	if err := mustBeRoom(f, path); err != nil {
+	if err := CheckHeader(f, path); err != nil {
 		return nil, err
 	}
 	d, err := openBeside(f, path)
@@ -36,8 +38,21 @@ func openToRead(f FS, path string) (*DB, error) {
 	return d, nil
 }
 
-// mustBeRoom returns an error unless the header of a file is that of a room's file.
-func mustBeRoom(f FS, path string) error {
+// openBeside makes a DB of a file that roomfile.Open opens. There are no limits and no callbacks.
+func openBeside(f FS, path string) (*DB, error) {
+	o, err := Options{Path: path, FS: f, StatementCache: 1}.WithDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c, err := roomfile.Open(f, path)
+	if err != nil {
+		return nil, err
+	}
+	return newDB(o, newConnection(o, c.Conn, nil)), nil
+}
+
+// CheckHeader returns an error unless the header of a file is that of a room's file: ErrNotDatabase, ErrNewer, ErrCorrupt.
+func CheckHeader(f FS, path string) error {
 	missing, err := inspect(f, path)
 	if err == nil && missing {
 		err = fmt.Errorf("%w: there is nothing in it", ErrNotDatabase)
@@ -62,7 +77,7 @@ func ReadRoomName(f FS, path string) (string, error) {
 
 // readMeta opens a file as it stands, without what the commit log may have for it.
 func readMeta(f FS, path string, do func(*DB) error) error {
-	o, err := Options{Path: path, FS: f}.withDefaults()
+	o, err := Options{Path: path, FS: f}.WithDefaults()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,148 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
+)
+
+// A Backup is a copy under way. Step is called by the DB's goroutine, between batches;
+// Finish and Close by any, but not at the same time as one another.
+type Backup struct {
+	file
+	copy *storage.Copy
+}
+
+// A file is one that is made beside the name that it is to get.
+type file struct {
+	o          storage.Options
+	path, temp string
+	become     roomfile.Identity
+}
+
+// newFile begins a backup of the room, to a file that must not be there.
+func newFile(d *storage.DB, path string) (file, error) {
+	f := file{o: d.Options(), path: path}
+	f.become = roomfile.Identity{Namespace: f.o.Namespace, Room: f.o.Room, At: f.o.Now().UnixMilli()}
+	var err error
+	if f.become.Epoch, err = roomfile.NewEpoch(f.o.Random); err == nil {
+		f.temp, err = roomfile.Unique(f.o.Random, path+roomfile.PartInfix)
+	}
+	if err == nil {
+		err = roomfile.Absent(f.o.FS, path)
+	}
+	if err == nil {
+		_, err = f.o.FS.MakeDirs(filepath.Dir(path))
+	}
+	return f, err
+}
+
+// finish makes the file durable and gives it its name.
+func (f *file) finish() error {
+	_, err := f.become.Settle(f.o.FS, f.temp, roomfile.RollbackMode)
+	if err == nil {
+		err = roomfile.Publish(f.o.FS, f.temp, f.path)
+	}
+	return err
+}
+
+// failed removes the file, and says what it was to be.
+func (f *file) failed(what string, err error) error {
+	if f.temp != "" {
+		roomfile.RemoveDatabase(f.o.FS, f.temp)
+	}
+	return fmt.Errorf("%s to %s: %w", what, f.path, roomfile.Diagnose(f.path, err))
+}
+
+// Begin begins a copy of the room into a file that must not be there (storage.ErrExists). The
+// file appears under its name with Finish. A Backup that is not finished is given up
+// with Close, or with the DB. It opens as the same room does.
+func Begin(d *storage.DB, path string) (*Backup, error) {
+	f, err := newFile(d, path)
+	b := &Backup{file: f}
+	if err == nil {
+		b.copy, err = d.Copy(f.temp)
+	}
+	if err != nil {
+		return nil, b.failed("backup", err)
+	}
+	return b, nil
+}
+
+// Step copies some pages: see storage.Copy.Step.
+func (b *Backup) Step(pages int) (done bool, err error) {
+	done, err = b.copy.Step(pages)
+	if err != nil {
+		err = fmt.Errorf("backup to %s: %w", b.path, err)
+	}
+	return done, err
+}
+
+// Left is how many pages are still to be copied, and of how many; as of the last Step.
+func (b *Backup) Left() (left, of int) { return b.copy.Left() }
+
+// Finish makes a copy that is done durable and gives it its name. It waits for the disk,
+// and the room does not wait with it.
+func (b *Backup) Finish() error {
+	done, err := b.copy.Done()
+	if err == nil && !done {
+		err = fmt.Errorf("archive: %w: Finish of a backup that is not done", storage.ErrMisuse)
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.finish(); err != nil {
+		return b.failed("backup", err)
+	}
+	return nil
+}
+
+// Close gives the copy up, if it is not finished.
+func (b *Backup) Close() error {
+	b.copy.Close()
+	return roomfile.RemoveDatabase(b.o.FS, b.temp)
+}
+
+// Write copies the room into a file that must not be there, at one go.
+func Write(d *storage.DB, path string) error {
+	b, err := Begin(d, path)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if _, err := b.Step(-1); err != nil {
+		return err
+	}
+	return b.Finish()
+}
+
+// WriteAt copies the room as it was at a point in its history (see storage.DB.CopyAt) into a file
+// that must not be there; what comes of it is as of Begin. No batch may be open, and the
+// room waits. Errors besides those of Begin: a *storage.HistoryError, which matches storage.ErrNoHistory or storage.ErrNotYet.
+func WriteAt(d *storage.DB, path string, p storage.Point) error {
+	is, err := d.IsAt(p)
+	if err != nil {
+		return err
+	}
+	if is {
+		return Write(d, path)
+	}
+	f, err := newFile(d, path)
+	if err == nil {
+		err = d.CopyAt(f.temp, p)
+	}
+	if err == nil {
+		err = f.finish()
+	}
+	if err == nil {
+		return nil
+	}
+	failed := f.failed("state", err)
+	if _, history := errors.AsType[*storage.HistoryError](err); history { // it is not about the file
+		return err
+	}
+	return failed
+}

@@ -1,0 +1,148 @@
+package storage
+
+// A copy of a room's file that is taken while the room goes on: SQLite's backup, some
+// pages at a time. What is written between two steps gets into the copy too, so that at
+// its end it is the room as of the last step.
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/roomfile"
+	"github.com/denrooms/den/storage/sqlite"
+)
+
+// A Copy is a copy under way. Step is called by the DB's goroutine, between batches;
+// the other methods by any, but not at the same time as one another.
+type Copy struct {
+	d *DB // immutable
+
+	// protected by d.mu
+
+	dest        *sqlite.Conn // nil when the copy is done or given up
+	copy        *sqlite.Backup
+	copied      bool
+	err         error
+	pages, left int
+}
+
+// Copy makes a file and begins to copy the room into it, in SQLite's rollback mode and unsynced. What the file says of
+// itself is what the room's file says. A Copy that is not done is given up with Close, or with the DB.
+// Package archive makes a backup of one.
+func (d *DB) Copy(path string) (*Copy, error) {
+	if err := d.lock(); err != nil {
+		return nil, err
+	}
+	defer d.mu.Unlock()
+	c := &Copy{d: d}
+	if err := c.start(path); err != nil {
+		return nil, err
+	}
+	d.copies = append(d.copies, c)
+	return c, nil
+}
+
+func (c *Copy) start(path string) error {
+	d := c.d
+	if err := roomfile.Make(d.o.FS, path); err != nil {
+		return err
+	}
+	var err error
+	if c.dest, err = dbfile.Open(d.o.FS.SQLite(), path, sqlite.OpenReadWrite); err != nil {
+		return failed(err)
+	}
+	if err = failed(c.dest.ExecScript("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")); err == nil {
+		c.copy, err = sqlite.NewBackup(c.dest, d.c.Conn)
+		err = failed(err)
+	}
+	if err != nil {
+		c.drop(err)
+	}
+	return err
+}
+
+// Step copies some pages of 4096 bytes; a negative number is all that is left. done tells
+// that all are there. Step must not be called while a batch is open (ErrMisuse). After an
+// error the copy is given up; ErrClosed says that the DB was.
+//
+// When an action of the room is rolled back, SQLite begins the copy again. Who calls Step
+// sees it by Left, and ends it by taking more pages at once.
+func (c *Copy) Step(pages int) (done bool, err error) {
+	d := c.d
+	if err := d.lock(); err != nil {
+		return false, err
+	}
+	defer d.mu.Unlock()
+	switch {
+	case c.copied:
+		return true, nil
+	case c.err != nil:
+		return false, c.err
+	case d.batch != nil:
+		return false, fmt.Errorf("storage: %w: a step of a backup while a batch is open", ErrMisuse)
+	}
+	more, err := c.copy.Step(pages)
+	c.pages, c.left = c.copy.PageCount(), c.copy.Remaining()
+	switch {
+	case err != nil:
+		return false, c.drop(failed(err))
+	case more:
+		return false, nil
+	}
+	c.copied = true
+	err = c.drop(nil)
+	return err == nil, err
+}
+
+// Left is how many pages are still to be copied, and of how many; as of the last Step.
+func (c *Copy) Left() (left, of int) {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	return c.left, c.pages
+}
+
+// Done reports whether the copy is complete; the error is the one with which it was given up.
+func (c *Copy) Done() (bool, error) {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	return c.copied, c.err
+}
+
+// Close gives the copy up, if it is not done. The file stays.
+func (c *Copy) Close() {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	if c.dest != nil {
+		c.drop(ErrClosed)
+	}
+}
+
+// drop ends SQLite's part of the copy. The DB's mutex is held.
+func (c *Copy) drop(cause error) error {
+	if c.dest == nil {
+		return c.err
+	}
+	if c.copy != nil {
+		if err := c.copy.Close(); cause == nil {
+			cause = failed(err)
+		}
+		c.copy = nil
+	}
+	if err := c.dest.Close(); cause == nil {
+		cause = failed(err)
+	}
+	c.dest = nil
+	if cause != nil {
+		c.copied, c.err = false, cause
+	}
+	c.d.copies = slices.DeleteFunc(c.d.copies, func(other *Copy) bool { return other == c })
+	return cause
+}
+
+// dropCopies gives up the copies that are under way, before their source is closed.
+func (d *DB) dropCopies() {
+	for len(d.copies) > 0 {
+		d.copies[0].drop(ErrClosed)
+	}
+}

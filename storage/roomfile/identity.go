@@ -1,0 +1,149 @@
+package roomfile
+
+// What a file says of itself: which room it is of, in which of its histories.
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/denrooms/den/storage/sqlite"
+	"github.com/denrooms/den/storage/vfs"
+)
+
+// An Identity is what makes a copied file a room of its own.
+type Identity struct {
+	Namespace, Room string
+	Epoch           string
+	Above           uint64 // the room's seq is to be higher than this
+	At              int64  // Unix milliseconds
+	// More is called with the file in the same transaction. May be nil.
+	More func(Conn) error
+}
+
+// NewEpoch makes an epoch that nobody can guess: 32 hex digits.
+func NewEpoch(random io.Reader) (string, error) {
+	epoch := make([]byte, 16)
+	if _, err := io.ReadFull(random, epoch); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(epoch), nil
+}
+
+// EpochSum is the row of _den_meta that has the checksum of the epoch. The epoch is what leads from a file to its transactions in the
+// commit log: a log that is relaxed may rightly have none, so a damaged epoch would pass for a room that has lost its end.
+// An older file has no such row.
+const EpochSum = "epoch_sum"
+
+// SumOf returns the value of that row.
+func SumOf(epoch string) int64 { return int64(castagnoli(0, []byte(epoch))) }
+
+// CheckEpoch returns ErrCorrupt unless the epoch in _den_meta is one that Den has made.
+func CheckEpoch(meta map[string]sqlite.Value) error {
+	epoch, is := meta["epoch"].(string)
+	if raw, err := hex.DecodeString(epoch); !is || err != nil || len(raw) != 16 {
+		return fmt.Errorf("%w: the epoch in _den_meta is %v, which is not 32 hex digits", ErrCorrupt, meta["epoch"])
+	}
+	if sum, there := meta[EpochSum]; there && sum != SumOf(epoch) {
+		return fmt.Errorf("%w: the epoch in _den_meta does not have its checksum", ErrCorrupt)
+	}
+	return nil
+}
+
+// Settle gives a whole file that nobody has open its identity, syncs it, and returns the room's seq. The change
+// log begins again, one seq further: everything that a client knows from before is below
+// the floor, whatever epoch it names. A file that takes a room's place is to be in WAL mode: the
+// switch to it goes through a journal that a power cut could bring back.
+func (id Identity) Settle(f vfs.FS, path string, mode JournalMode) (seq uint64, err error) {
+	if err := setModeOf(f, path, RollbackMode); err != nil {
+		return 0, err
+	}
+	c, err := Open(f, path)
+	if err != nil {
+		return 0, err
+	}
+	seq, err = id.write(c)
+	if err = errors.Join(err, c.Close()); err == nil {
+		err = setModeOf(f, path, mode)
+	}
+	if err == nil {
+		err = Sync(f, path)
+	}
+	return seq, err
+}
+
+func (id Identity) write(c Conn) (uint64, error) {
+	var number, last int64
+	err := c.Each("SELECT number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *sqlite.Row) { number, last = r.Int(0), r.Int(1) })
+	if err != nil {
+		return 0, err
+	}
+	seq := max(last, int64(id.Above)) + 1
+	if err := c.Exec("BEGIN; DELETE FROM _den_changes; DELETE FROM _den_meta WHERE name = 'layout'"); err != nil {
+		return 0, err
+	}
+	err = c.Exec("INSERT INTO _den_changes (id, number, at, first, last, highs, entries) VALUES (1, ?1, ?2, ?3, ?4, x'', x'')",
+		number+1, id.At, seq+1, seq)
+	if err != nil {
+		return 0, err
+	}
+	err = c.Exec(`INSERT INTO _den_meta (name, value) VALUES
+		('namespace', ?1), ('room', ?2), ('epoch', ?3), ('epoch_sum', ?4), ('floor', ?5), ('log', ''), ('clean', 0)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, id.Namespace, id.Room, id.Epoch, SumOf(id.Epoch), seq)
+	if err == nil && id.More != nil {
+		err = id.More(c)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return uint64(seq), c.Exec("COMMIT")
+}
+
+// LastIn returns what the newest row of a file's change log says: the number of the newest transaction, the room's seq,
+// and the time in Unix milliseconds. Nobody has the file open, which is in WAL mode. It is left as it was, synced.
+func LastIn(f vfs.FS, path string) (e Entry, err error) {
+	if err := setModeOf(f, path, RollbackMode); err != nil {
+		return e, err
+	}
+	c, err := Open(f, path)
+	if err != nil {
+		return e, err
+	}
+	err = c.Each("SELECT number, last, at FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *sqlite.Row) {
+		e = Entry{Number: uint64(r.Int(0)), Seq: uint64(r.Int(1)), At: r.Int(2)}
+	})
+	if err = errors.Join(err, c.Close()); err == nil {
+		err = setModeOf(f, path, WALMode)
+	}
+	if err == nil {
+		err = Sync(f, path)
+	}
+	return e, err
+}
+
+// A JournalMode is what a file's header says of its journal: bytes 18 and 19,
+// sqlite.org/fileformat2.html.
+type JournalMode byte
+
+// The journal modes.
+const (
+	RollbackMode JournalMode = 1
+	WALMode      JournalMode = 2
+)
+
+// SetJournalMode changes the header of a file that nobody has open and that has no journal. It does not sync the file.
+func SetJournalMode(f vfs.File, mode JournalMode) error {
+	_, err := f.WriteAt([]byte{byte(mode), byte(mode)}, 18)
+	return err
+}
+
+// setModeOf is SetJournalMode of a file that is not open.
+func setModeOf(f vfs.FS, path string, mode JournalMode) error {
+	file, err := f.Open(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	return errors.Join(SetJournalMode(file, mode), file.Close())
+}
