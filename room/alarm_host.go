@@ -328,7 +328,7 @@ func (h *Host) alarmsOf(ctx context.Context, key Key) (rows []alarms.Row, err er
 	if err != nil || looked {
 		return rows, err
 	}
-	failed := h.errand(ctx, key, func(l *life) { rows, err = l.alarms.List(alarms.Never, MaxAlarms) })
+	failed := h.runLive(ctx, key, func(l *life) { rows, err = l.alarms.List(alarms.Never, MaxAlarms) })
 	return rows, cmp.Or(failed, err)
 }
 

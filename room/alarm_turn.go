@@ -98,7 +98,7 @@ func (t *turn) alarm(handler AlarmHandler, r alarms.Row) error {
 	}
 	r.Attempt = try - 1
 	c := t.context(nil, nil)
-	commit, err := t.unit(c, "OnAlarm", func() error {
+	commit, err := t.runHook(c, "OnAlarm", func() error {
 		if err := l.advanceAlarm(r, c.now); err != nil {
 			return err
 		}

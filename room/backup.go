@@ -68,7 +68,7 @@ func (h *Host) Backup(ctx context.Context, key Key, path string) error {
 		err = h.backupAwake(ctx, key, path)
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
-		err = h.visit(ctx, key, func(o storage.Options) error {
+		err = h.runOffline(ctx, key, func(o storage.Options) error {
 			return h.lookInto(key, o, func(db *storage.DB) error { return archive.Write(db, path) })
 		})
 	}
@@ -81,9 +81,9 @@ func (h *Host) backupAwake(ctx context.Context, key Key, path string) error {
 	defer b.end()
 	for {
 		done, err := false, error(nil)
-		failed := h.errand(ctx, key, func(l *life) { done, err = b.step(l) })
+		failed := h.runLive(ctx, key, func(l *life) { done, err = b.step(l) })
 		if errors.Is(failed, storage.ErrBatchLost) && !errors.Is(failed, actor.ErrUnavailable) {
-			continue // the turn was undone, and with it the errand
+			continue // the turn was rolled back, and the task with it
 		}
 		if failed != nil || err != nil {
 			return errors.Join(failed, err)
@@ -147,11 +147,11 @@ func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) erro
 	err := error(actor.ErrUnavailable)
 	if h.HasNamespace(key.Namespace) {
 		done := error(nil)
-		err = h.errand(ctx, key, func(l *life) { done = archive.WriteAt(l.db, path, at) })
+		err = h.runLive(ctx, key, func(l *life) { done = archive.WriteAt(l.db, path, at) })
 		err = errors.Join(err, done)
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
-		err = h.visit(ctx, key, func(o storage.Options) error {
+		err = h.runOffline(ctx, key, func(o storage.Options) error {
 			return h.lookInto(key, o, func(db *storage.DB) error { return archive.WriteAt(db, path, at) })
 		})
 	}
@@ -223,8 +223,8 @@ func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Option
 	if err != nil {
 		return operatorError(key, err)
 	}
-	h.visits.replacing.Lock() // the file that is prepared has one name
-	defer h.visits.replacing.Unlock()
+	h.offline.replacing.Lock() // the file that is prepared has one name
+	defer h.offline.replacing.Unlock()
 	var r *archive.Replacement
 	err = h.guard(key, func() (err error) {
 		r, err = prepare(o)
@@ -235,7 +235,7 @@ func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Option
 	}
 	defer r.Discard()
 	r.Carry("_den_peers") // a client that is away now does not ask when it comes back
-	err = h.visit(ctx, key, func(storage.Options) error { return install(r) })
+	err = h.runOffline(ctx, key, func(storage.Options) error { return install(r) })
 	if err == nil && !h.HasNamespace(key.Namespace) { // no life has looked for alarms
 		err = h.guard(key, func() error { return h.scanRoom(key) })
 	}
@@ -270,13 +270,13 @@ func operatorError(key Key, err error) error {
 	return fmt.Errorf("%s: %w", key, err)
 }
 
-// errand has it done. An error says that it was not; when ctx has ended, that it may not
-// have been, and do must not touch what the caller still uses.
-func (h *Host) errand(ctx context.Context, key Key, do func(*life)) error {
+// runLive runs do in the room's life, between two turns. After an error do has not run; after ctx has ended it may still run, so it
+// must not touch what the caller still uses.
+func (h *Host) runLive(ctx context.Context, key Key, do func(*life)) error {
 	finished := make(chan struct{})
 	var once sync.Once
 	var failed error // do panicked; set before finished is closed
-	m := &errandMessage{do: func(l *life) {
+	m := &liveTaskMessage{do: func(l *life) {
 		once.Do(func() {
 			defer close(finished)
 			if ctx.Err() == nil {

@@ -70,7 +70,7 @@ func (l *life) serveTurn(batch []*actor.Envelope, more supply) (t *turn, rest []
 		batch = batch[1:]
 		env.Begin()
 		t.serveCounted(env)
-		_, relieve := env.Message.(relieveMessage)
+		_, relieve := env.Message.(checkpointMessage)
 		checkpoint = checkpoint || relieve
 	}
 	l.endTurn(t, checkpoint)

@@ -59,7 +59,7 @@ func (t *turn) farewell(m *closeMessage) error {
 	c := t.context(m.conn, nil)
 	c.cause = m.cause
 	ran := false
-	commit, err := t.unit(c, "OnClose", func() error {
+	commit, err := t.runHook(c, "OnClose", func() error {
 		ran = true
 		return l.handler.(CloseHandler).OnClose(c, m.code, m.reason)
 	})
@@ -200,7 +200,7 @@ func (h *Host) wakeToClose(ctx context.Context) {
 	for range shutdownAtOnce {
 		workers.Go(func() { // they end when rooms is closed, below
 			for key := range rooms {
-				if _, err := h.actors.Request(ctx, key, settleMessage{}); err == nil {
+				if _, err := h.actors.Request(ctx, key, barrierMessage{}); err == nil {
 					_ = h.actors.Stop(ctx, key) // its own end is logged; ctx's is Shutdown's business
 				}
 			}

@@ -64,8 +64,8 @@ func (c *compactor) sweeping() (set bool) {
 	return set
 }
 
-// swept notes that the timer for a sweep is over, and tells whether there is to be one.
-func (c *compactor) swept() (goOn bool) {
+// timerEnded notes that the timer for a sweep has ended, and reports whether to sweep.
+func (c *compactor) timerEnded() (goOn bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sweeps = false
@@ -225,7 +225,7 @@ func (h *Host) sweepPast() {
 	}
 	if left > 0 && h.compactor.sweeping() {
 		h.afterFunc(sweepEvery, "removing old files of rooms", func() {
-			if h.compactor.swept() {
+			if h.compactor.timerEnded() {
 				h.sweepPast()
 			}
 		})

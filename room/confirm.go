@@ -105,7 +105,7 @@ func (l *life) askAgain(conn *hibernate.Connection, channel string, notes int) (
 		return nil
 	}
 	for _, channel := range channels {
-		syncs = append(syncs, &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, anew: true, unasked: true})
+		syncs = append(syncs, &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, reset: true, unasked: true})
 	}
 	return syncs
 }
@@ -131,8 +131,8 @@ func (l *life) await(conn *hibernate.Connection, what uint8) {
 	l.waiting[conn] = struct{}{}
 }
 
-// settle notes that a connection waits for nothing.
-func (l *life) settle(conn *hibernate.Connection) {
+// doneWaiting notes that a connection waits for nothing.
+func (l *life) doneWaiting(conn *hibernate.Connection) {
 	conn.Waits = 0
 	delete(l.waiting, conn)
 }
@@ -173,7 +173,7 @@ func (t *turn) raiseAll() error {
 				err = t.raise(conn, t.surely(conn))
 			}
 			if err == nil {
-				l.settle(conn)
+				l.doneWaiting(conn)
 			}
 		}
 		if err != nil {

@@ -93,7 +93,7 @@ func (l *life) since(mark uint64, h *hold) (frames []*hibernate.Frame, refused [
 		if mark <= uint64(l.db.Seq()) {
 			more, err = l.missed(peer{channel: channel, seq: storage.Seq(mark)}, cursor)
 		} else {
-			more, err = l.anew(channel, cursor)
+			more, err = l.resync(channel, cursor)
 		}
 		if code, _ := ErrorCode(err); err != nil && code == syncproto.CodeTooLarge {
 			more, refused, err = []*hibernate.Frame{exception(channel, err)}, append(refused, channel), nil

@@ -33,14 +33,14 @@ func (l *life) culprit(conn *hibernate.Connection, action string) recent.Culprit
 const messageHook = "\x00OnMessage"
 
 // blamed runs what a client has called for, unless it is disabled, and notes a panic, and for Abandon whose it is.
-func (t *turn) blamed(conn *hibernate.Connection, action string, unit func() (storage.Commit, error)) (storage.Commit, error) {
+func (t *turn) blamed(conn *hibernate.Connection, action string, run func() (storage.Commit, error)) (storage.Commit, error) {
 	l := t.life
 	who := l.culprit(conn, action)
 	if l.host.culprits.Disabled(who, l.host.opts.Clock.Now()) {
 		return storage.Commit{}, actionDisabled()
 	}
 	l.act(who)
-	commit, err := unit()
+	commit, err := run()
 	l.act(recent.Culprit{})
 	if stackOf(err) != nil {
 		l.blame(who)

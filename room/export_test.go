@@ -19,6 +19,6 @@ func GatherAtMost(h *Host, rows int) { h.gatherMost = rows }
 // Internal runs SQL on Den's own tables of a room, between two of its turns.
 func Internal(h *Host, key Key, sql string) error {
 	var failed error
-	err := h.errand(context.Background(), key, func(l *life) { _, failed = l.db.Internal().Exec(sql) })
+	err := h.runLive(context.Background(), key, func(l *life) { _, failed = l.db.Internal().Exec(sql) })
 	return errors.Join(err, failed)
 }

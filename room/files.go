@@ -176,39 +176,37 @@ func (h *Host) there(key Key) (bool, error) {
 	return storage.Exists(o)
 }
 
-// errVisited ends a life that was begun for a visit, in a namespace that is not registered.
-var errVisited = errors.New("room: the namespace is not registered: the room's file was only visited")
+// errOfflineTask ends a life that was begun for an offline task, in a namespace that is not registered.
+var errOfflineTask = errors.New("room: the namespace is not registered: the room was started for an offline task only")
 
-// visits are what operators do with rooms' files when nobody has them open: each waits for
-// the beginning of the room's next life, which receives it before it opens the file. So there
-// is still only one at a time who has the file.
-type visits struct {
+// offlineTasks are tasks of operators on rooms' files that nobody has open. A task waits for the room's next life, which runs it
+// before it opens the file. So only one at a time uses the file.
+type offlineTasks struct {
 	replacing sync.Mutex
 
 	mu      sync.Mutex
-	waiting map[Key][]*visit // nil: none
-	scratch bool             // this process has tidied the directory for temporary files
+	waiting map[Key][]*offlineTask // nil: none
+	scratch bool                   // this process has tidied the directory for temporary files
 }
 
-type visit struct {
+type offlineTask struct {
 	do   func() error // does not panic
 	done chan error   // holds one: how it went; sent by the life
 }
 
-// visit ends the room's life and has the next one do something first. When ctx ends before
-// that has begun, it is not done.
-func (h *Host) visit(ctx context.Context, key Key, do func(storage.Options) error) error {
+// runOffline ends the room's life and has the next one run do first. If ctx ends before do has begun, do does not run.
+func (h *Host) runOffline(ctx context.Context, key Key, do func(storage.Options) error) error {
 	o, err := h.fileOptions(key)
 	if err != nil {
 		return err
 	}
-	v := &visit{do: func() error { return h.guard(key, func() error { return do(o) }) }, done: make(chan error, 1)}
-	h.visits.add(key, v)
+	v := &offlineTask{do: func() error { return h.guard(key, func() error { return do(o) }) }, done: make(chan error, 1)}
+	h.offline.add(key, v)
 	err = h.actors.Stop(ctx, key)
 	if err == nil {
-		_, err = h.actors.Request(ctx, key, settleMessage{})
+		_, err = h.actors.Request(ctx, key, barrierMessage{})
 	}
-	if h.visits.withdraw(key, v) {
+	if h.offline.withdraw(key, v) {
 		if err == nil {
 			err = fmt.Errorf("room: %w: the room began no new life", actor.ErrUnavailable)
 		}
@@ -217,17 +215,17 @@ func (h *Host) visit(ctx context.Context, key Key, do func(storage.Options) erro
 	return <-v.done // it was begun, and ends
 }
 
-func (v *visits) add(key Key, one *visit) {
+func (v *offlineTasks) add(key Key, one *offlineTask) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.waiting == nil {
-		v.waiting = make(map[Key][]*visit)
+		v.waiting = make(map[Key][]*offlineTask)
 	}
 	v.waiting[key] = append(v.waiting[key], one)
 }
 
-// withdraw takes a visit back, and tells whether it was still waiting.
-func (v *visits) withdraw(key Key, one *visit) bool {
+// withdraw removes a task, and reports whether it was still waiting.
+func (v *offlineTasks) withdraw(key Key, one *offlineTask) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i, other := range v.waiting[key] {
@@ -242,8 +240,8 @@ func (v *visits) withdraw(key Key, one *visit) bool {
 	return false
 }
 
-// receive does what waits for a room, in a life that has not opened the file yet.
-func (v *visits) receive(key Key) {
+// receive runs a room's tasks, in a life that has not opened the file yet.
+func (v *offlineTasks) receive(key Key) {
 	v.mu.Lock()
 	waiting := v.waiting[key]
 	delete(v.waiting, key)
@@ -264,9 +262,9 @@ func (h *Host) scratchFile() (string, error) {
 	if _, err := h.opts.FS.MakeDirs(dir); err != nil {
 		return "", err
 	}
-	h.visits.mu.Lock()
-	defer h.visits.mu.Unlock()
-	if !h.visits.scratch {
+	h.offline.mu.Lock()
+	defer h.offline.mu.Unlock()
+	if !h.offline.scratch {
 		names, err := h.opts.FS.Names(dir)
 		if err != nil {
 			return "", err
@@ -276,7 +274,7 @@ func (h *Host) scratchFile() (string, error) {
 				return "", err
 			}
 		}
-		h.visits.scratch = true
+		h.offline.scratch = true
 	}
 	var name [16]byte
 	rand.Read(name[:]) // never fails (crypto/rand)

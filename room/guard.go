@@ -175,8 +175,8 @@ func (f *failures) complain(key Key, err error, at time.Time) (news bool) {
 	return true
 }
 
-// settle notes that a room has got over what complain was told of.
-func (f *failures) settle(key Key) {
+// recovered notes that a room no longer fails.
+func (f *failures) recovered(key Key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.told, key)

@@ -36,16 +36,16 @@ func (c cursedFS) Open(path string, flag int) (vfs.File, error) {
 	return c.FS.Open(path, flag)
 }
 
-// A cursed host is an unborn one whose disk can be cursed, and whose log can be read.
+// A cursed host is an logOnly one whose disk can be cursed, and whose log can be read.
 type cursed struct {
-	*unborn
+	*logOnly
 	curse atomic.Value
 	said  logRecords
 }
 
 func newCursed(t *testing.T) *cursed {
 	t.Helper()
-	c := &cursed{unborn: newUnborn(t)}
+	c := &cursed{logOnly: newLogOnly(t)}
 	c.curse.Store("")
 	c.o.FS = cursedFS{c.o.FS, &c.curse}
 	c.o.Logger = slog.New(slog.NewJSONHandler(&c.said, nil))

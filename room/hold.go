@@ -268,7 +268,7 @@ func (t *turn) letGo(conn *hibernate.Connection, channel string) {
 // all that it lacks, or is about to; "" is none.
 func (t *turn) releaseAll(conn *hibernate.Connection, but string) error {
 	if unasked(conn) {
-		t.life.settle(conn)
+		t.life.doneWaiting(conn)
 	}
 	for i, channel := range t.life.ns.channels {
 		if channel == but || !t.held(conn, channel) || t.life.ownHold(conn).channels[i].asked {
@@ -429,7 +429,7 @@ func (l *life) share(conn *hibernate.Connection) {
 	now, s := l.host.opts.Clock.Now(), &l.newest
 	age := now.Sub(s.from)
 	if s.hold == nil || s.epoch != l.shortEpoch() || s.since != l.db.Seq() || age < 0 || age >= holdTogether {
-		if now.Sub(l.swept) >= holdFor {
+		if now.Sub(l.holdsDropped) >= holdFor {
 			l.dropHolds(now)
 		}
 		h := &hold{epoch: l.shortEpoch(), since: l.db.Seq()}
@@ -467,7 +467,7 @@ func (l *life) dropHold(conn *hibernate.Connection) {
 
 // dropHolds drops the holds that are over.
 func (l *life) dropHolds(now time.Time) {
-	l.swept = now
+	l.holdsDropped = now
 	for _, conn := range l.connections() {
 		if h := heldBy(conn); h != nil && h.over(now) {
 			conn.Keep(nil)

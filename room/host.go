@@ -73,7 +73,7 @@ type Host struct {
 	culprits recent.Panics
 	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
 	looks    looks
-	visits   visits
+	offline  offlineTasks
 
 	compactor compactor
 	reminding reminding

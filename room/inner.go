@@ -37,7 +37,7 @@ func (i *innerHost) Settle(ctx context.Context, key Key) error {
 	if err := h.check(key); err != nil {
 		return err
 	}
-	if _, err := h.actors.Request(ctx, key, settleMessage{}); err != nil {
+	if _, err := h.actors.Request(ctx, key, barrierMessage{}); err != nil {
 		return err
 	}
 	return h.presence.Flush(ctx)

@@ -58,16 +58,16 @@ type life struct {
 
 	// Owned by the actor.
 
-	source   io.Reader // rand's source, as bytes
-	rand     *rand.Rand
-	replies  replies.Store
-	pages    pageCache
-	gathered map[string]*gathering // by channel; see gather.go
-	quota    pages.Quota           // of what the turn in work may still read for clients
-	crashed  bool                  // when it began, rooms had not yet taken from the log what an earlier process left
-	holding  bool                  // some connection may be held, or wait for its first sync; see hold.go
-	newest   sharedHold            // see hold.go
-	swept    time.Time             // when holds that are over were last dropped
+	source       io.Reader // rand's source, as bytes
+	rand         *rand.Rand
+	replies      replies.Store
+	pages        pageCache
+	gathered     map[string]*gathering // by channel; see gather.go
+	quota        pages.Quota           // of what the turn in work may still read for clients
+	crashed      bool                  // when it began, rooms had not yet taken from the log what an earlier process left
+	holding      bool                  // some connection may be held, or wait for its first sync; see hold.go
+	newest       sharedHold            // see hold.go
+	holdsDropped time.Time             // when holds that are over were last dropped
 
 	inquiries map[answerKey]*inquiry // syncs whose answers are on their way; see reading.go
 	cut       map[answerKey]struct{} // whose answers of an earlier life do not go on; see reading.go
@@ -152,8 +152,8 @@ func (l *life) start() (err error) {
 func (l *life) giveBack(err error) {
 	defer l.host.awake.Leave(&l.awake)
 	switch {
-	case errors.Is(err, errVisited):
-		l.log.Debug("the room's file was visited")
+	case errors.Is(err, errOfflineTask):
+		l.log.Debug("an offline task has used the room's file")
 	case l.isFenced():
 		l.log.Error("the room did not start", "err", err)
 	default:
@@ -211,9 +211,9 @@ func (l *life) seed() {
 
 func (l *life) open() error {
 	l.host.looks.wait(l.key)
-	l.host.visits.receive(l.key)
+	l.host.offline.receive(l.key)
 	if l.ns == nil {
-		return errVisited
+		return errOfflineTask
 	}
 	l.crashed = l.host.log != nil && l.host.log.Crashed() != 0
 	db, err := l.host.openFile(l.key)
@@ -246,7 +246,7 @@ func (l *life) begin() error {
 	t := &turn{life: l, starting: true}
 	l.handler = t.newHandler()
 	c := t.context(nil, nil)
-	_, err := t.unit(c, "OnStart", func() error {
+	_, err := t.runHook(c, "OnStart", func() error {
 		if err := l.handler.OnStart(c); err != nil {
 			return fmt.Errorf("OnStart: %w", err)
 		}
@@ -305,7 +305,7 @@ func (l *life) Stop(reason actor.StopReason) {
 	l.leaveHolds()
 	if stopping {
 		if len(present) > 0 {
-			l.db.Seen() // they come back to the next process, and are to find the same room
+			l.db.KeepIfEmpty() // they come back to the next process, and are to find the same room
 		}
 		l.host.closeLinks(l.key, present)
 	}
@@ -324,7 +324,7 @@ func (l *life) hibernate() {
 	defer l.watch.disarm()
 	t := &turn{life: l, last: true}
 	c := t.context(nil, nil)
-	commit, err := t.unit(c, "OnHibernate", func() error { return l.handler.OnHibernate(c) })
+	commit, err := t.runHook(c, "OnHibernate", func() error { return l.handler.OnHibernate(c) })
 	if err == nil {
 		t.succeed(c, commit)
 	}
@@ -408,7 +408,7 @@ func (l *life) connections() []*hibernate.Connection {
 // disk that fails as well says nothing of what was.
 func full(err error) bool { return errors.Is(err, storage.ErrFull) && !errors.Is(err, storage.ErrIO) }
 
-// storageFailed tells whether after this error the database must be opened anew
+// storageFailed reports whether the database must be opened again after this error
 // before it is trusted.
 func storageFailed(err error) bool {
 	if err == nil {

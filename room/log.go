@@ -33,7 +33,7 @@ func (h *Host) openLog() error {
 	log, err := storage.OpenLog(storage.LogOptions{
 		Dir: dir, FS: o.FS, Relaxed: o.Durability == Relaxed || bug.On("ack-before-sync"), History: max(o.TimeTravel, 0), SegmentBytes: o.LogSegmentBytes,
 		RequestCheckpoint: func(namespace, room string) { // in the turn of another room
-			h.contain("asking a room for a checkpoint", func() { h.relieve(Key{Namespace: namespace, Room: room}) })
+			h.contain("asking a room for a checkpoint", func() { h.requestCheckpoint(Key{Namespace: namespace, Room: room}) })
 		},
 		Now: o.Clock.Now, Logger: o.Logger,
 	})
@@ -44,7 +44,7 @@ func (h *Host) openLog() error {
 		return fmt.Errorf("room: the commit log in %s: %w", dir, err)
 	}
 	if without {
-		return leaveLog(log, dir)
+		return continueWithoutLog(log, dir)
 	}
 	h.log = log
 	h.warnOfLostLog()
@@ -55,8 +55,8 @@ func (h *Host) openLog() error {
 	return nil
 }
 
-// leaveLog lets a directory that had a commit log go on without, if no room needs it.
-func leaveLog(log *storage.NodeLog, dir string) error {
+// continueWithoutLog closes the log of a directory that is now used without a log. It fails if a room needs the log.
+func continueWithoutLog(log *storage.NodeLog, dir string) error {
 	unreleased := log.HasUnreleased()
 	if err := log.Close(); err != nil {
 		return fmt.Errorf("room: the commit log in %s: %w", dir, err)
@@ -67,7 +67,7 @@ func leaveLog(log *storage.NodeLog, dir string) error {
 	return nil
 }
 
-// syncLog syncs a relaxed log again and again, until the host stops.
+// syncLog syncs a relaxed log periodically, until the host stops.
 func (h *Host) syncLog() {
 	h.opts.Clock.AfterFunc(relaxedSync, func() {
 		if h.stopping.Load() {
@@ -89,9 +89,8 @@ func (h *Host) closeLog() error {
 	return h.log.Close()
 }
 
-// relieve asks a room to write into its file what the commit log keeps for it. The room
-// wakes if it must.
-func (h *Host) relieve(key Key) {
+// requestCheckpoint asks a room to write to its file what the commit log keeps for it. The room wakes if it sleeps.
+func (h *Host) requestCheckpoint(key Key) {
 	if key.Namespace == alarmsDir {
 		h.alarms.CheckpointSoon()
 		return
@@ -101,7 +100,7 @@ func (h *Host) relieve(key Key) {
 			"namespace", key.Namespace, "room", key.Room)
 		return
 	}
-	if err := h.actors.Send(key, relieveMessage{}, nil); err != nil && !h.stopping.Load() {
+	if err := h.actors.Send(key, checkpointMessage{}, nil); err != nil && !h.stopping.Load() {
 		h.opts.Logger.Warn("a room was not asked for a checkpoint", "namespace", key.Namespace, "room", key.Room, "err", err)
 	}
 }

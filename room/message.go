@@ -64,7 +64,7 @@ type (
 
 		pursued bool     // the room itself has sent it; see reading.go
 		unasked bool     // its client did not send it: it is answered with updates; see confirm.go
-		anew    bool     // what was sent before is to be dropped
+		reset   bool     // the client drops what it was sent before
 		list    *listing // of a large channel, which is sent up to next
 		next    int
 		byID    bool        // of one that is too large for a listing
@@ -85,8 +85,8 @@ type (
 		bodyBytes int
 		share     *hibernate.Share // see share.go
 	}
-	settleMessage  struct{}                // asks for nothing but an answer
-	migrateMessage struct{ settleMessage } // and has a new room stay
+	barrierMessage struct{}                 // asks for nothing but an answer
+	migrateMessage struct{ barrierMessage } // and has a new room stay
 	thenMessage    struct {
 		sender uint64           // the connection whose message has begun the work; 0: none
 		share  *hibernate.Share // of that connection; see share.go
@@ -129,9 +129,9 @@ func (m *requestMessage) Size() int { return messageBytes + m.bodyBytes + header
 func (*holdMessage) Size() int      { return 0 }
 func (*thenMessage) Size() int      { return 0 }
 
-// Last: who settles a room, or does an errand in it, comes after all that was sent before.
-func (settleMessage) Last()  {}
-func (*errandMessage) Last() {}
+// Last: these messages come after all that were sent before them.
+func (barrierMessage) Last()   {}
+func (*liveTaskMessage) Last() {}
 
 var (
 	_ actor.Sized = (*connectMessage)(nil)
@@ -142,8 +142,8 @@ var (
 	_ actor.Sized = (*requestMessage)(nil)
 	_ actor.Sized = (*holdMessage)(nil)
 	_ actor.Sized = (*thenMessage)(nil)
-	_ actor.Last  = settleMessage{}
-	_ actor.Last  = (*errandMessage)(nil)
+	_ actor.Last  = barrierMessage{}
+	_ actor.Last  = (*liveTaskMessage)(nil)
 )
 
 // headerBytes is about how much memory a request's header takes.
@@ -197,13 +197,11 @@ type noteKey struct{ run, serial int64 }
 // A rosterMessage has the room look at its roster.
 type rosterMessage struct{}
 
-// An errandMessage is what an operator has the life of a room do between two of its turns,
-// when no transaction is open.
-type errandMessage struct{ do func(*life) }
+// A liveTaskMessage has a life run a function for an operator between two of its turns, when no transaction is open.
+type liveTaskMessage struct{ do func(*life) }
 
-// A relieveMessage asks a room to write what is in its WAL into its file, so that the
-// commit log need not keep it.
-type relieveMessage struct{}
+// A checkpointMessage asks a room to checkpoint its WAL, so that the commit log need not keep its entries.
+type checkpointMessage struct{}
 
 // A holdMessage lets the room look whether something of a connection has been held for long enough.
 type holdMessage struct{ conn *hibernate.Connection }

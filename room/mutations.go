@@ -107,7 +107,7 @@ func (t *turn) mutate(m *actionMessage) error {
 	return t.run(m, at)
 }
 
-// run runs the action whose turn has come, and settles its number unless that is kept.
+// run runs the action whose turn has come, and stores the outcome of its number unless the number is kept.
 func (t *turn) run(m *actionMessage, at *mark) error {
 	if at.hung {
 		tries, err := t.life.triesOf(m)
@@ -115,7 +115,7 @@ func (t *turn) run(m *actionMessage, at *mark) error {
 			return t.storageError(err)
 		}
 		if tries >= maxTries {
-			t.settle(m, at, applied{reply: settled(m, poisoned())})
+			t.storeOutcome(m, at, applied{reply: outcomeOf(m, poisoned())})
 			return nil
 		}
 	}
@@ -123,7 +123,7 @@ func (t *turn) run(m *actionMessage, at *mark) error {
 	done, err := t.apply(m)
 	t.life.running.Store(nil)
 	if err == nil {
-		t.settle(m, at, done)
+		t.storeOutcome(m, at, done)
 		return nil
 	}
 	means := judge(err)
@@ -142,12 +142,12 @@ func (t *turn) run(m *actionMessage, at *mark) error {
 		}
 		err = poisoned()
 	}
-	t.settle(m, at, applied{reply: settled(m, err)})
+	t.storeOutcome(m, at, applied{reply: outcomeOf(m, err)})
 	return nil
 }
 
-// settle uses a number up: the reply is its outcome.
-func (t *turn) settle(m *actionMessage, at *mark, done applied) {
+// storeOutcome uses a number up: the reply is its outcome.
+func (t *turn) storeOutcome(m *actionMessage, at *mark, done applied) {
 	t.send(m.conn, done.reply)
 	t.remember(m, done)
 	if at.last == at.stored {
@@ -160,8 +160,8 @@ func (t *turn) settle(m *actionMessage, at *mark, done applied) {
 	}
 }
 
-// settled is the reply to an action whose failure is its outcome.
-func settled(m *actionMessage, err error) *hibernate.Frame {
+// outcomeOf returns the reply to an action whose failure is its outcome.
+func outcomeOf(m *actionMessage, err error) *hibernate.Frame {
 	code, text := ErrorCode(err)
 	return replyFrame(256, syncproto.Reply{Channel: m.channel, ID: m.id, Number: m.fate(syncproto.NumberUsed), Code: code, Message: text})
 }

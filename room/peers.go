@@ -219,11 +219,11 @@ func (t *turn) lacking(conn *hibernate.Connection, channel string) (base storage
 }
 
 // missed is what a peer lacks, as updates by ascending stamp. Where that is too much to be sent, or more than
-// the room remembers, it is the whole channel anew, behind a delete-all.
+// the room remembers, it is the whole channel again, after a delete-all.
 func (l *life) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
 	changed, err := l.changed(p.channel, p.seq)
 	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.Over() {
-		return l.anew(p.channel, cursor)
+		return l.resync(p.channel, cursor)
 	}
 	if err != nil {
 		return nil, err

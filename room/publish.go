@@ -65,14 +65,14 @@ func own(rows []storage.Row, m *actionMessage) int {
 	return 0
 }
 
-// rebase sends everybody a channel anew, behind a delete-all: an action has changed the
+// rebase sends everybody a channel again, after a delete-all: an action has changed the
 // table's definition, and every row may look different.
 func (t *turn) rebase(channel, cursor string) {
 	l := t.life
 	if !slices.Contains(l.ns.channels, channel) {
 		return
 	}
-	frames, err := l.anew(channel, cursor)
+	frames, err := l.resync(channel, cursor)
 	if err != nil {
 		l.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
 		frames = []*hibernate.Frame{exception(channel, err)}
@@ -83,8 +83,8 @@ func (t *turn) rebase(channel, cursor string) {
 	}
 }
 
-// anew is a whole channel as updates behind a delete-all.
-func (l *life) anew(channel, cursor string) ([]*hibernate.Frame, error) {
+// resync returns a whole channel as updates after a delete-all.
+func (l *life) resync(channel, cursor string) ([]*hibernate.Frame, error) {
 	all := pages.Ordered{Limit: l.host.opts.MaxSnapshotBytes}
 	rows, err := l.db.Live(channel)
 	if err == nil {

@@ -45,9 +45,9 @@ func replyFrame(size int, r syncproto.Reply) *hibernate.Frame {
 	return hibernate.TextFrame(size, func(dst []byte) []byte { return syncproto.AppendReply(dst, r) })
 }
 
-// unsettled is the answer to an action that has no outcome now: its number, if it has one, is kept. A number
-// that was used up before has had its outcome, which is gone or is another action's.
-func (m *actionMessage) unsettled(err error) *hibernate.Frame {
+// undecided returns the answer to an action that has no outcome yet. The action's number, if it has one, is kept. If the number
+// was used before, its outcome is gone or is another action's.
+func (m *actionMessage) undecided(err error) *hibernate.Frame {
 	code, text := ErrorCode(err)
 	r := syncproto.Reply{Channel: m.channel, ID: m.id, Number: m.fate(syncproto.NumberKept), Code: code, Message: text}
 	if m.mutation == 0 {
@@ -275,7 +275,7 @@ func refusal(message any, err error) *hibernate.Frame {
 		return exception(m.channel, err)
 	}
 	if m, ok := message.(*actionMessage); ok {
-		return m.unsettled(err)
+		return m.undecided(err)
 	}
 	code, text := ErrorCode(err)
 	return hibernate.TextFrame(256, func(dst []byte) []byte {

@@ -51,7 +51,7 @@ func bodyError(err error) error {
 func (t *turn) request(m *requestMessage) (*response, error) {
 	w := &response{header: make(http.Header)}
 	c := t.context(nil, m.request)
-	commit, err := t.unit(c, "OnRequest", func() error { return t.life.handler.OnRequest(c, w, m.request) })
+	commit, err := t.runHook(c, "OnRequest", func() error { return t.life.handler.OnRequest(c, w, m.request) })
 	if err != nil {
 		return nil, err
 	}

@@ -228,8 +228,8 @@ func (l *life) writeNote(n note) error {
 	return err
 }
 
-// settleRoster takes over what the turn adds, after its commit. What was written with it no longer waits.
-func (t *turn) settleRoster() {
+// commitRoster applies the turn's changes of the roster after its commit.
+func (t *turn) commitRoster() {
 	l := t.life
 	if !l.ns.closes || len(t.staged()) == 0 && !t.noted {
 		return
@@ -248,7 +248,7 @@ func (t *turn) settleRoster() {
 		}
 	}
 	for _, n := range t.staged() {
-		r.settle(n)
+		r.apply(n)
 	}
 	if t.noted {
 		for _, c := range r.pending {
@@ -266,8 +266,8 @@ func (t *turn) settleRoster() {
 	}
 }
 
-// settle takes over a change that holds. The locks are held.
-func (r *roster) settle(n note) {
+// apply applies a change. The locks are held.
+func (r *roster) apply(n note) {
 	if n.conn != nil {
 		n.conn.Admit()
 		r.known[n.key] = struct{}{}

@@ -50,7 +50,7 @@ func (t *turn) syncStock(m *syncMessage) (next *syncMessage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.from != nil && !m.anew && g.size > min(smallChannel, l.wholeAnswer()) {
+	if m.from != nil && !m.reset && g.size > min(smallChannel, l.wholeAnswer()) {
 		if known, next, err := t.changesFrom(m); known || err != nil {
 			return next, err
 		}
@@ -84,7 +84,7 @@ func (t *turn) syncStock(m *syncMessage) (next *syncMessage, err error) {
 
 // front is what comes before everything.
 func (m *syncMessage) front() []*hibernate.Frame {
-	if m.from == nil && !m.anew {
+	if m.from == nil && !m.reset {
 		return nil
 	}
 	return []*hibernate.Frame{deleteAll(m.channel, "")}
@@ -164,7 +164,7 @@ func (l *life) startOver(m *syncMessage) *syncMessage {
 		delete(l.gathered, m.channel)
 	}
 	rest := *m
-	rest.list, rest.next, rest.anew, rest.from, rest.base = nil, 0, true, nil, 0
+	rest.list, rest.next, rest.reset, rest.from, rest.base = nil, 0, true, nil, 0
 	return &rest
 }
 
@@ -354,6 +354,6 @@ func (g *gleaning) listing() *listing {
 // everything is the sync that gives up on the changes.
 func (l *life) everything(m *syncMessage) *syncMessage {
 	rest := *m
-	rest.glean, rest.list, rest.next, rest.anew, rest.from, rest.base = nil, nil, 0, true, nil, 0
+	rest.glean, rest.list, rest.next, rest.reset, rest.from, rest.base = nil, nil, 0, true, nil, 0
 	return &rest
 }

@@ -137,7 +137,7 @@ func (t *turn) serve(env *actor.Envelope) {
 		return
 	case rosterMessage:
 		t.flush, t.life.roster.planned = true, false
-	case *errandMessage:
+	case *liveTaskMessage:
 		t.after = append(t.after, func() { m.do(t.life) })
 	}
 	if storageFailed(err) && !full(err) && t.broken == nil { // wherever it was met
@@ -180,9 +180,9 @@ func (t *turn) context(conn *hibernate.Connection, r *http.Request) *Context {
 	return c
 }
 
-// unit runs a hook as an action: in a savepoint of the turn's transaction, with a
-// watch on its time. If it fails nothing of it remains.
-func (t *turn) unit(c *Context, name string, hook func() error) (storage.Commit, error) {
+// runHook runs a hook as an action: in a savepoint of the turn's transaction, with a watch on its time. If the hook fails, nothing
+// of it remains.
+func (t *turn) runHook(c *Context, name string, hook func() error) (storage.Commit, error) {
 	if err := t.begin(); err != nil {
 		return storage.Commit{}, err
 	}
@@ -373,12 +373,12 @@ func (t *turn) commit() {
 		t.kept()
 		if t.life.troubled {
 			t.life.troubled = false
-			t.life.host.failures.settle(t.life.key)
+			t.life.host.failures.recovered(t.life.key)
 		}
 	}
 	t.batch = nil
 	if err == nil {
-		t.settleRoster()
+		t.commitRoster()
 	}
 	t.followLate()
 	t.open()
@@ -429,7 +429,7 @@ func (t *turn) noteAlone() {
 	}
 	if err == nil {
 		t.kept()
-		t.settleRoster()
+		t.commitRoster()
 		return
 	}
 	t.noted = false
@@ -546,7 +546,7 @@ func (t *turn) apply(m *actionMessage) (done applied, err error) {
 	}
 	c := t.context(m.conn, nil)
 	commit, err := t.blamed(m.conn, m.action.Type, func() (storage.Commit, error) {
-		return t.unit(c, m.action.Type, func() error {
+		return t.runHook(c, m.action.Type, func() error {
 			var result any
 			var err error
 			if m.bound != nil {
@@ -597,7 +597,7 @@ func (t *turn) connect(m *connectMessage) (in welcome, err error) {
 		c.undo = append(c.undo, l.hold(conn))
 	}
 	t.audiences = nil
-	commit, err := t.unit(c, "OnConnect", func() error { return l.handler.OnConnect(c) })
+	commit, err := t.runHook(c, "OnConnect", func() error { return l.handler.OnConnect(c) })
 	if err != nil {
 		return welcome{}, err
 	}
@@ -626,7 +626,7 @@ func (l *life) admit(conn *hibernate.Connection) bool {
 func (t *turn) raw(m *rawMessage) error {
 	c := t.context(m.conn, nil)
 	commit, err := t.blamed(m.conn, messageHook, func() (storage.Commit, error) {
-		return t.unit(c, "OnMessage", func() error { return t.life.handler.OnMessage(c, m.message) })
+		return t.runHook(c, "OnMessage", func() error { return t.life.handler.OnMessage(c, m.message) })
 	})
 	if err != nil {
 		return err

@@ -25,14 +25,14 @@ const purgeEvery = time.Hour
 // planPurge says when upkeep is due, at the beginning of a life.
 func (l *life) planPurge() {
 	if l.db.Created() { // there is nothing that could be old
-		l.db.Tend(l.host.opts.Clock.Now().UnixMilli())
+		l.db.NoteMaintenance(l.host.opts.Clock.Now().UnixMilli())
 		l.nextPurge = l.host.opts.Clock.Now().Add(purgeEvery)
 		return
 	}
 	if l.crashed { // the reminder that an earlier process has noted may be lost
 		l.remind(l.host.opts.Clock.Now())
 	}
-	l.nextPurge = time.UnixMilli(l.db.Tended()).Add(purgeEvery)
+	l.nextPurge = time.UnixMilli(l.db.LastMaintenance()).Add(purgeEvery)
 	if now := l.host.opts.Clock.Now(); l.nextPurge.After(now.Add(purgeEvery)) { // the clock was set back
 		l.nextPurge = now
 	}
@@ -48,7 +48,7 @@ func (l *life) purge() error {
 	t := &turn{life: l}
 	c := t.context(nil, nil)
 	more := false
-	_, err := t.unit(c, "purge", func() (err error) {
+	_, err := t.runHook(c, "purge", func() (err error) {
 		if more, err = l.purgeClients(now); err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ func (l *life) purge() error {
 		if more {
 			l.nextPurge = now
 		} else {
-			l.db.Tend(now.UnixMilli())
+			l.db.NoteMaintenance(now.UnixMilli())
 		}
 	}
 	t.commit()

@@ -9,7 +9,7 @@ import (
 )
 
 // content is all that is on the disk.
-func (u *unborn) content() map[string]string {
+func (u *logOnly) content() map[string]string {
 	u.t.Helper()
 	all := make(map[string]string)
 	for _, name := range u.disk.Files() {
@@ -22,7 +22,7 @@ func (u *unborn) content() map[string]string {
 	return all
 }
 
-func (u *unborn) verify(rooms ...room.Key) (room.Verified, []room.Finding, error) {
+func (u *logOnly) verify(rooms ...room.Key) (room.Verified, []room.Finding, error) {
 	u.t.Helper()
 	var found []room.Finding
 	before := u.content()
@@ -38,7 +38,7 @@ func (u *unborn) verify(rooms ...room.Key) (room.Verified, []room.Finding, error
 // What a power cut has left is sound: rooms with a file, rooms that the log alone has, and the index of
 // alarms; and it is all there when it was looked at.
 func TestVerifyAfterAPowerCut(t *testing.T) {
-	u := newUnborn(t)
+	u := newLogOnly(t)
 	u.wake("a", "b")
 	if err := u.Sleep(t.Context(), nest("first")); err != nil {
 		t.Fatal(err)

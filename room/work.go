@@ -249,7 +249,7 @@ func (t *turn) then(m *thenMessage) error {
 	c := t.context(nil, nil)
 	ran := false
 	l.work.Add(-1) // so that the hook may begin the next piece
-	commit, err := t.unit(c, "Go", func() error {
+	commit, err := t.runHook(c, "Go", func() error {
 		ran = true
 		return m.then(c, m.err)
 	})

@@ -15,7 +15,7 @@ type Batch struct {
 	d       *DB
 	dead    error // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
 	ending  bool  // Den itself is ending the transaction
-	bare    bool  // the action in work has no savepoint: the transaction is its own
+	bare    bool  // the current action has no savepoint, because it is the first that writes
 	schema  bool  // an action of it changed the schema
 	wrote   bool  // something has been written that stays
 	marked  bool  // it has changed what the file says about the commit log
@@ -80,7 +80,7 @@ func (d *DB) Begin() (*Batch, error) {
 		return nil, fmt.Errorf("storage: %w: Begin while a batch is open", ErrMisuse)
 	}
 	if d.wal != nil && d.wal.end >= d.o.CheckpointBytes && len(d.results) == 0 {
-		if err := d.relieve(); err != nil && d.broken != nil {
+		if err := d.checkpointBacklog(); err != nil && d.broken != nil {
 			return nil, err
 		}
 	}
@@ -158,7 +158,7 @@ func (b *Batch) enter(at int64) error {
 	return nil
 }
 
-// leave ends the action: with everything, or on an error with nothing.
+// leave ends the action. After an error it undoes the action.
 func (b *Batch) leave(failed error) (Commit, error) {
 	d := b.d
 	if err := d.lock(); err != nil {
@@ -177,7 +177,7 @@ func (b *Batch) leave(failed error) (Commit, error) {
 	if failed != nil {
 		return Commit{}, b.undo(failed)
 	}
-	c, err := b.settle()
+	c, err := b.finishAction()
 	if err != nil {
 		if b.dead != nil {
 			return Commit{}, b.lost()
@@ -197,8 +197,8 @@ func (d *DB) closeResults() {
 	}
 }
 
-// settle turns what was recorded into the change log and the Commit.
-func (b *Batch) settle() (Commit, error) {
+// finishAction checks the action and has the recorder make its Commit and its part of the change log.
+func (b *Batch) finishAction() (Commit, error) {
 	d := b.d
 	if d.c.DeferredForeignKeys() {
 		return Commit{}, &Error{Code: int(sqlite.ResultConstraintForeignKey), Message: "FOREIGN KEY constraint failed", Kind: ErrConstraint}
@@ -221,7 +221,7 @@ func (b *Batch) settle() (Commit, error) {
 	return c, nil
 }
 
-// undo takes the action back and returns why.
+// undo rolls the action back and returns why.
 func (b *Batch) undo(why error) error {
 	d := b.d
 	d.changes.UndoAction()
@@ -242,7 +242,7 @@ func (b *Batch) undo(why error) error {
 	return why
 }
 
-// rollbackAction takes back what the action in work wrote.
+// rollbackAction rolls back what the current action wrote.
 func (b *Batch) rollbackAction() error {
 	d := b.d
 	if !b.bare {
@@ -261,7 +261,7 @@ func (b *Batch) rollbackAction() error {
 	return d.do(d.tx.begin)
 }
 
-// lost forgets what a transaction did that SQLite has rolled back.
+// lost resets the DB's memory after SQLite has rolled the transaction back.
 func (b *Batch) lost() error {
 	if d := b.d; d.batch == b {
 		d.batch = nil
@@ -270,7 +270,7 @@ func (b *Batch) lost() error {
 	return b.dead
 }
 
-// abort ends a transaction that went wrong; it cannot fail in a way that matters.
+// abort rolls a failed transaction back. Its own errors do not matter.
 func (b *Batch) abort() {
 	b.ending = true
 	if !b.d.c.AutocommitEnabled() {
@@ -279,10 +279,10 @@ func (b *Batch) abort() {
 	b.ending = false
 }
 
-// restore brings what is kept in memory back to where the batch began.
+// restore resets the DB's memory to the state before the batch.
 func (d *DB) restore(b *Batch) {
 	d.changes.Rollback()
-	d.notes.undone()
+	d.notes.rolledBack()
 	if b.marked {
 		d.mark = b.was
 	}
@@ -293,7 +293,7 @@ func (d *DB) restore(b *Batch) {
 	}
 }
 
-// Changed tells whether the batch has anything to commit.
+// Changed reports whether the batch has anything to commit.
 func (b *Batch) Changed() bool {
 	d := b.d
 	if err := d.lock(); err != nil {
@@ -303,9 +303,8 @@ func (b *Batch) Changed() bool {
 	return b.dead == nil && b.wrote
 }
 
-// Commit makes the batch durable. On an error nothing of the batch happened,
-// but for ErrIO, where that is not known: then the DB answers nothing any more
-// and has to be closed. The batch is over in any case.
+// Commit makes the batch durable and ends it. After an error nothing of the batch happened, except after ErrIO, when that is
+// unknown. After ErrIO all further calls of the DB fail, and it must be closed.
 func (b *Batch) Commit() error {
 	d := b.d
 	if err := d.lock(); err != nil {
@@ -345,15 +344,15 @@ func (b *Batch) commit() error {
 
 var errOver = fmt.Errorf("storage: %w: the batch is over", ErrMisuse)
 
-// finish writes what belongs to every transaction: its part of the change log with its
-// number, and, the first time in a life, that the file is in use.
+// finish writes what is part of every transaction: its row of the change log with its number, and in the first transaction of a
+// life the note that the file is in use.
 func (b *Batch) finish() error {
 	d := b.d
 	if !b.wrote {
 		return nil
 	}
 	if !b.leaving {
-		if err := d.soil(); err != nil {
+		if err := d.markInUse(); err != nil {
 			return err
 		}
 	}
@@ -367,7 +366,7 @@ func (b *Batch) finish() error {
 	return nil
 }
 
-// makeDurable returns when the batch will survive a power cut.
+// makeDurable commits the transaction. After it returns, the batch survives a power cut.
 func (b *Batch) makeDurable() error {
 	d := b.d
 	if !b.wrote {
@@ -380,15 +379,14 @@ func (b *Batch) makeDurable() error {
 		return err
 	}
 	d.number++
-	d.unsaid = d.unsaid || b.marked && d.wal != nil
+	d.useUnwritten = d.useUnwritten || b.marked && d.wal != nil
 	return nil
 }
 
-// AfterCommit does what may wait until the actor has answered. That a file needs the log, which a life's
-// first transaction notes in it, it shall say even if the process dies: if the log were lost too,
-// it would be taken for whole. For that the WAL has to be made, which takes longer than the
-// transaction. A room that has no file yet gets one when it needs it soon. And connections are prepared for
-// the next rooms of the kind (PoolOptions.Background).
+// AfterCommit does the work that can wait until the actor has sent the replies. It writes the note that the file is in use to the
+// WAL. The note must be there even if the process dies, because a file without it is taken for complete if the log is lost too. The
+// note is not written by the transaction itself, because making the WAL's file can take longer than the transaction. AfterCommit
+// also makes the file of a log-only room that has grown, and has connections prepared for the next rooms (PoolOptions.Background).
 func (d *DB) AfterCommit() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -396,16 +394,16 @@ func (d *DB) AfterCommit() {
 		return
 	}
 	switch {
-	case d.unsettled():
-		d.settleSoon()
-	case d.unsaid:
-		d.unsaid = false
+	case d.inMemory():
+		d.materializeIfDue()
+	case d.useUnwritten:
+		d.useUnwritten = false
 		_ = d.wal.flush() // else, on a disk that is full, later
 	}
 	d.warm()
 }
 
-// Rollback takes the whole batch back. On a batch that is over it does nothing.
+// Rollback rolls the whole batch back. It does nothing if the batch has ended.
 func (b *Batch) Rollback() error {
 	d := b.d
 	d.mu.Lock()

@@ -56,7 +56,7 @@ func (d *DB) slack(beyond int64) (s Slack, err error) {
 		return s, err
 	}
 	defer d.mu.Unlock()
-	if d.unsettled() || d.wal != nil && int64(d.wal.pages)*pageSize <= beyond {
+	if d.inMemory() || d.wal != nil && int64(d.wal.pages)*pageSize <= beyond {
 		return s, nil
 	}
 	err = d.each("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", func(r *Rows) {

@@ -32,10 +32,9 @@ type Result struct {
 	LastInsertID int64 // rowid of the last insert
 }
 
-// DB is one room's database. One goroutine, the room's actor, uses it and the
-// Batches and Rows it gives; Interrupt, Fence, Seq and Epoch may be called from
-// any. Each call holds a mutex of the DB while SQLite works, so a Fence from
-// another goroutine finds no call in the middle.
+// DB is one room's database. One goroutine, the room's actor, uses the DB and its Batches and Rows. Interrupt, Fence, Seq
+// and Epoch may be called from any goroutine. Each call holds the DB's mutex while SQLite works, so a Fence from another
+// goroutine waits for the end of the call.
 type DB struct {
 	// immutable after Open
 	o     Options
@@ -44,8 +43,8 @@ type DB struct {
 	changes *changes.Recorder // protected by mu, but for its Seq
 
 	// any goroutine
-	fenced atomic.Bool
-	seen   atomic.Bool // somebody knows of the room, see Seen
+	fenced      atomic.Bool
+	keepIfEmpty atomic.Bool // set by KeepIfEmpty
 
 	// protected by alive: the connection as Interrupt may use it, nil when closed
 	alive   sync.Mutex
@@ -53,35 +52,35 @@ type DB struct {
 
 	// protected by mu
 	mu         sync.Mutex
-	c          *connection // nil: it is in the pool
+	c          *connection // nil: the connection is in the pool
 	*workspace             // the connection's
 	closed     bool
-	broken     error // an I/O error at a commit: nothing is answered any more
+	broken     error // an I/O error of a commit; all further calls return it
 	named      bool  // the WAL's name survives a power cut
 
-	freshWAL bool // there was none when the file was opened
+	freshWAL bool // the file had no WAL when it was opened
 	created  bool // Open made the file
 
-	header  *fileHeader // what the file began with; nil: it may have changed since
-	auth    authority
-	denied  string // why the authorizer refused
-	results []*Rows
-	copies  []*Copy // under way, see copy.go
-	batch   *Batch
-	number  uint64  // of the newest transaction
-	mark    mark    // what the file says about the commit log
-	layout  uint64  // the transaction after which the file was compacted; 0: it never was
-	notes   notes   // what else it says of itself
-	wal     *wal    // nil: there is no commit log
-	warmed  bool    // connections have been prepared for the next rooms
-	merged  int     // how often the WAL was checkpointed into the database in memory
-	unsaid  bool    // that it is in use is not in the file yet
-	swept   bool    // the file has all of its WAL, and needs no log
-	room    RoomLog // the room's part of it
-	tried   bool    // it was tried to make the file of a room that has none yet
-	suspect bool    // the disk failed under the file: it is not to be believed as it stands
+	header            *fileHeader // the file's header at Open; nil: it may have changed since
+	auth              authority
+	denied            string // why the authorizer refused
+	results           []*Rows
+	copies            []*Copy // under way, see copy.go
+	batch             *Batch
+	number            uint64  // of the newest transaction
+	mark              mark    // what the file says about the commit log
+	layout            uint64  // the transaction after which the file was compacted; 0: it never was
+	notes             notes   // the other notes in _den_meta
+	wal               *wal    // nil: there is no commit log
+	warmed            bool    // connections have been prepared for the next rooms
+	memoryCheckpoints int     // checkpoints into the database in memory so far
+	useUnwritten      bool    // the note that the file is in use has not been written to the WAL yet
+	checkpointed      bool    // the file contains all of its WAL and does not need the log
+	room              RoomLog // the room's part of the log
+	materializeTried  bool    // materializeIfDue has tried to make the file
+	suspect           bool    // the disk failed under the file, so its content is not trusted
 
-	released uint64 // the transactions that the log need not keep any more
+	released uint64 // the newest transaction that the log need not keep
 
 	sawSchema     bool  // the statement being prepared changes the schema
 	sawGone       bool  // it has an UPDATE that sets deleted_at
@@ -105,7 +104,7 @@ func (d *DB) usable() error {
 	return d.broken
 }
 
-// handlerMay tells whether a handler's statement may run now.
+// handlerMay returns an error if a handler's statement may not run now.
 func (d *DB) handlerMay() error {
 	if d.batch != nil && d.batch.dead != nil {
 		return d.batch.dead
@@ -113,10 +112,9 @@ func (d *DB) handlerMay() error {
 	return d.refused()
 }
 
-// Exec runs a handler's SQL: one statement with arguments, or several without.
-// Inside of an action it is a part of it. Outside it is an action of its own,
-// stamped with Options.Now: what it changes gets into the change log, but no
-// Commit tells of it. The rows of a SELECT or RETURNING are dropped.
+// Exec runs a handler's SQL: one statement with arguments, or several without. Inside an action it is part of the action.
+// Outside it is an action of its own, stamped with Options.Now: its changes get into the change log, but no Commit reports
+// them. The rows of a SELECT or RETURNING are dropped.
 //
 // Arguments may be nil, bool, integers, floats, string, []byte (nil is NULL),
 // json.RawMessage (a text), time.Time (Unix milliseconds), named forms of these,
@@ -136,7 +134,7 @@ func (d *DB) Exec(sql string, args ...any) (Result, error) {
 	return d.exec(handler, sql, args)
 }
 
-// execAlone makes an action of an Exec that is in none.
+// execAlone runs an Exec outside an action, as an action of its own.
 func (d *DB) execAlone(sql string, args []any) (res Result, err error) {
 	b := d.batch
 	mine := b == nil
@@ -214,7 +212,7 @@ func (d *DB) run(s *statement, args []any) (Result, error) {
 	return Result{RowsAffected: d.c.Changes(), LastInsertID: d.c.LastInsertRowID()}, nil
 }
 
-// recording switches the hook to whose statement runs next.
+// recording tells the recorder whether the next statement is a handler's.
 func (d *DB) recording(s *statement) {
 	if s.ReadOnly() {
 		return
@@ -229,8 +227,7 @@ func (d *DB) recording(s *statement) {
 	}
 }
 
-// Query runs a handler's statement that has rows. Outside of an action it must
-// not write. Arguments are as with Exec.
+// Query runs a handler's statement that has rows. Outside an action it must not write. It takes arguments as Exec does.
 func (d *DB) Query(sql string, args ...any) (*Rows, error) {
 	if err := d.lock(); err != nil {
 		return nil, err
@@ -263,11 +260,11 @@ func (d *DB) query(auth authority, sql string, args []any) (*Rows, error) {
 	return rows, err
 }
 
-// Seq is the number of the last action that changed a row, the open batch's included.
+// Seq returns the number of the last action that changed a row, including actions of the open batch.
 func (d *DB) Seq() Seq { return d.changes.Seq() }
 
-// Epoch is a name for this history of the room, which no other has: 32 hex digits. Before it is shown to anybody Keep has to be
-// called: else the room may begin again under it, with something else.
+// Epoch returns the name of this history of the room, 32 hex digits. Keep must be called before the epoch is shown to
+// anybody. Otherwise the room may begin again with the same epoch and another content.
 func (d *DB) Epoch() string { return d.epoch }
 
 // Options returns what the DB was opened with, with the defaults for what was left out.
@@ -283,7 +280,7 @@ func (d *DB) Interrupt() {
 	}
 }
 
-// Created tells whether Open made the file: nobody was in the room before.
+// Created reports whether Open made the room.
 func (d *DB) Created() bool { return d.created }
 
 // Fence ends the DB from another goroutine, for an actor that hangs: it stops
@@ -296,7 +293,7 @@ func (d *DB) Fence() {
 	d.Interrupt()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.shut()
+	d.closeConnection()
 }
 
 // Close closes the file, after a checkpoint that moves everything from its WAL
@@ -307,17 +304,17 @@ func (d *DB) Close() error {
 	if d.closed {
 		return nil
 	}
-	if err := d.quit(); err != nil {
-		return diagnose(d.o.Path, errors.Join(err, d.shut()))
+	if err := d.prepareClose(); err != nil {
+		return diagnose(d.o.Path, errors.Join(err, d.closeConnection()))
 	}
 	if d.leaveConnection() {
-		return d.over()
+		return d.closeRoomLog()
 	}
-	return diagnose(d.o.Path, d.shut())
+	return diagnose(d.o.Path, d.closeConnection())
 }
 
-// quit ends what is open, and brings the file to where it needs no commit log.
-func (d *DB) quit() error {
+// prepareClose ends open rows and the open batch, and completes the file.
+func (d *DB) prepareClose() error {
 	for len(d.results) > 0 {
 		d.results[0].err = ErrClosed
 		d.results[0].finish()
@@ -328,33 +325,33 @@ func (d *DB) quit() error {
 		b.dead, d.batch = ErrClosed, nil
 		d.restore(b)
 	}
-	return d.leaveLog()
+	return d.completeFile()
 }
 
-// shut closes the connection; the mutex is held.
-func (d *DB) shut() error {
+// closeConnection closes the connection. The mutex is held.
+func (d *DB) closeConnection() error {
 	if d.closed {
 		return nil
 	}
-	d.end()
-	made := !d.unsettled() // there is a file, that is
-	d.unwatch()
+	d.invalidate()
+	made := !d.inMemory() // the room has a file
+	d.unwrapWAL()
 	var err error
-	if d.room != nil || d.broken != nil || d.c.Files != nil && d.c.Files.Moved() { // the WAL is ours to see to, and where it is needed the log has it too
+	if d.room != nil || d.broken != nil || d.c.Files != nil && d.c.Files.Moved() { // Den has checkpointed the WAL, or the log has its content
 		err = failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1))
 	}
 	err = errors.Join(err, failed(d.c.Close())) // rolls an open transaction back
-	if d.swept && made {
+	if d.checkpointed && made {
 		err = errors.Join(err, d.removeWAL())
 	}
 	if d.suspect && made {
 		err = errors.Join(err, d.o.File().MarkOrRemember())
 	}
-	return errors.Join(err, d.over())
+	return errors.Join(err, d.closeRoomLog())
 }
 
-// end makes all that the DB gave out dead.
-func (d *DB) end() {
+// invalidate ends the Rows, the Batch and the Copies of the DB.
+func (d *DB) invalidate() {
 	d.closed = true
 	for len(d.results) > 0 {
 		r := d.results[0]
@@ -372,13 +369,13 @@ func (d *DB) end() {
 	d.dropCopies()
 }
 
-// over gives the room's part of the log back, when the file is closed.
-func (d *DB) over() error {
+// closeRoomLog gives the room's part of the log back after the file was closed.
+func (d *DB) closeRoomLog() error {
 	if d.room != nil {
 		d.room.Close()
 	}
 	return nil
 }
 
-// removeWAL removes the WAL behind a checkpoint that took all of it.
+// removeWAL removes the WAL after a complete checkpoint.
 func (d *DB) removeWAL() error { return roomfile.RemoveIfThere(d.o.FS, d.o.Path+"-wal") }

@@ -1,16 +1,16 @@
 package storage
 
-// Rooms that nobody has seen yet. A room that begins in the commit log (born.go) may have transactions of its own before
-// anybody gets anything of it: those of a hook that makes its tables. Withhold keeps them in memory, and Keep
-// gives them to the log, in their order, before the first thing that somebody gets. If nobody gets anything, the room
-// leaves nothing: a scanner that calls ten thousand names makes no ten thousand rooms.
+// Rooms that nobody has seen. A log-only room (logonly.go) may have transactions before any client gets anything from the
+// room, for example those of a hook that makes tables. Withhold keeps these transactions in memory. Keep appends them to the log, in
+// order, before the first client gets something. If no client does, the room leaves nothing, so a scanner that calls ten
+// thousand names does not make ten thousand rooms.
 
 import (
 	"errors"
 	"slices"
 )
 
-// A deferredLog is a room's part of the log that has nothing so far: its entries are here.
+// A deferredLog is a room's part of the log whose entries are still in memory.
 type deferredLog struct {
 	RoomLog
 	entries []LogEntry
@@ -57,29 +57,28 @@ func (h *deferredLog) Append(e LogEntry, more ...[]byte) error {
 	return nil
 }
 
-// Release does nothing: the log has nothing to let go.
+// Release does nothing, because the log has no entries yet.
 func (h *deferredLog) Release(uint64) {}
 
-// withheldBytes is how much of the WAL of a room that nobody has seen waits in memory: 1 MB, about 250 pages.
+// withheldBytes is how much of the WAL of a room that nobody has seen may wait in memory: 1 MB, about 250 pages.
 const withheldBytes = 256 * frameSize
 
-// Withhold has the transactions of a new room without a file wait in memory until Keep is called, or Seen and then Close. If they
-// write more than 1 MB of pages, they are kept as if Keep had been called. Withhold does nothing where the room has a file, or a
-// transaction.
+// Withhold keeps the transactions of a log-only room in memory until Keep is called, or KeepIfEmpty and then Close. After 1 MB of
+// pages the transactions are logged as if Keep had been called. Withhold does nothing if the room has a file or a transaction.
 func (d *DB) Withhold() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.usable() == nil && d.unsettled() && d.number == 0 {
+	if d.usable() == nil && d.inMemory() && d.number == 0 {
 		d.room = &deferredLog{RoomLog: d.room}
-		d.wal.more = withheldBytes - gatherBytes
+		d.wal.extra = withheldBytes - bufferBytes
 	}
 }
 
-// Keep makes durable what Withhold has kept in memory, and notes that somebody knows of the room, see Seen. It has to return
-// before anything of the room is shown to anybody, and before a transaction that is to be durable. Its errors are those of
-// Commit: after ErrFull and ErrTooLarge it can be called again.
+// Keep makes the transactions durable that Withhold has kept in memory, and implies KeepIfEmpty. Keep must return before anything of
+// the room is shown to anybody, and before a transaction that is to be durable. Its errors are those of Commit. After ErrFull and
+// ErrTooLarge it can be called again.
 func (d *DB) Keep() error {
-	d.Seen()
+	d.KeepIfEmpty()
 	if err := d.lock(); err != nil {
 		return err
 	}
@@ -103,11 +102,11 @@ func (d *DB) appendDeferred() error {
 		h.entries = h.entries[1:]
 	}
 	d.room = h.RoomLog
-	d.wal.more = len(d.wal.buf) // what has waited goes on to wait until AfterCommit, when nobody waits for it
+	d.wal.extra = len(d.wal.buf) // these frames wait on until AfterCommit
 	return nil
 }
 
-// Withheld reports whether the room's transactions wait in memory, because nobody knows of the room.
+// Withheld reports whether the room's transactions wait in memory because nobody has seen the room.
 func (d *DB) Withheld() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -120,9 +119,9 @@ func (d *DB) withheld() bool {
 	return is
 }
 
-// unseen reports whether nothing of the room is in the log, and nobody knows of it.
-func (d *DB) unseen() bool {
-	if d.seen.Load() {
+// discardable reports whether nobody has seen the room and the log has nothing of it.
+func (d *DB) discardable() bool {
+	if d.keepIfEmpty.Load() {
 		return false
 	}
 	h, deferred := d.room.(*deferredLog)

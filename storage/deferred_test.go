@@ -15,7 +15,7 @@ import (
 // begun makes a new room with two transactions that nobody has seen.
 func (n *nursery) begun(name string) *DB {
 	n.t.Helper()
-	d := n.born(name)
+	d := n.logOnly(name)
 	d.Withhold()
 	add(n.t, d, 1, "one")
 	add(n.t, d, 2, "two")
@@ -59,7 +59,7 @@ func TestHeldIsKept(t *testing.T) {
 	for how, see := range map[string]func(d *DB) error{
 		"keep":         (*DB).Keep,
 		"keep, closed": func(d *DB) error { return errors.Join(d.Keep(), d.Close()) },
-		"seen, closed": func(d *DB) error { d.Seen(); return d.Close() },
+		"seen, closed": func(d *DB) error { d.KeepIfEmpty(); return d.Close() },
 		"settled":      (*DB).Checkpoint,
 	} {
 		t.Run(how, func(t *testing.T) {
@@ -183,8 +183,8 @@ func TestHeldGrows(t *testing.T) {
 		add(t, d, rows, strings.Repeat("x", 3000))
 		d.AfterCommit()
 	}
-	if rows < 50 || d.unsettled() {
-		t.Errorf("it was kept after %d rows; without a file: %v", rows, d.unsettled())
+	if rows < 50 || d.inMemory() {
+		t.Errorf("it was kept after %d rows; without a file: %v", rows, d.inMemory())
 	}
 	d.Fence() // as if the process had died
 	d = n.open("r")

@@ -55,11 +55,11 @@
 // # New rooms
 //
 // With a Log and a Pool, a new room has no file. Its database is in memory (package dbfile), and the log entry of its first transaction
-// contains all pages (born.go): 44 KB of pages become 3 KB. The file is made, whole and synced, by Close, by Checkpoint, by
+// contains all pages (logonly.go): 44 KB of pages become 3 KB. The file is made, whole and synced, by Close, by Checkpoint, by
 // AfterCommit when the database is larger than 128 KiB or about 100 KB were written, and by a transaction that is too large to wait. The
 // log keeps the entries until then. If the disk is full or fails, the room stays in the log and nothing acknowledged is lost.
 //
-// Close leaves nothing of a room without a transaction whose epoch nobody has asked for (Seen). Transactions before that wait in memory
+// Close leaves nothing of a room without a transaction that nobody has seen (KeepIfEmpty). Transactions before that wait in memory
 // (deferred.go), up to 1 MB.
 //
 // Open finds a room without a file by asking the log for its name (Log.Candidates). The epoch of such a room is not random: it is a hash
@@ -128,7 +128,7 @@
 //	                       which its use began, or 0 without a log
 //	  prepared    text     DB.Prepare's: SQLite's schema_version of then, and a fingerprint
 //	  tables      text     schema_version, and a digest of the synced tables' definitions
-//	  tended      integer  DB.Tend's: Unix milliseconds
+//	  tended      integer  DB.NoteMaintenance's: Unix milliseconds
 //	  alarm       integer  DB.NoteAlarm's: Unix milliseconds
 //	  layout      integer  the number of the transaction after which the file was compacted
 //	The last five may be missing. A change of the schema invalidates prepared and tables. A program

@@ -139,7 +139,7 @@ func TestFileThatCameMeanwhile(t *testing.T) {
 	n := newNursery(t)
 	for _, size := range []int{0, 1} { // an empty one is no room's
 		name := fmt.Sprint("r", size)
-		d := n.born(name)
+		d := n.logOnly(name)
 		add(t, d, 1, "one")
 		path := n.options(name).Path
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

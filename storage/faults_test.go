@@ -705,7 +705,7 @@ func TestFaultsLife(t *testing.T) {
 		}
 		return d.Close()
 	}
-	born := func(r *rig, _ *DB) error {
+	newRoom := func(r *rig, _ *DB) error {
 		acknowledged, tried = map[int]string{}, map[int]string{}
 		d, err := Open(r.options("r"))
 		if err != nil {
@@ -739,8 +739,8 @@ func TestFaultsLife(t *testing.T) {
 		{name: "a life", open: true, prepare: first, check: check, do: func(_ *rig, d *DB) error { return live(d) }},
 		{name: "a life alone", open: true, prepare: first, check: check, do: func(_ *rig, d *DB) error { return live(d) }, rig: func(r *rig) { r.alone = true }},
 		{name: "a life that keeps its WAL", open: true, prepare: first, check: check, do: func(_ *rig, d *DB) error { return live(d) }, rig: func(r *rig) { r.keep = true }},
-		{name: "a new room", prepare: none, check: check, do: born},
-		{name: "a new room alone", prepare: none, check: check, do: born, rig: func(r *rig) { r.alone = true }},
+		{name: "a new room", prepare: none, check: check, do: newRoom},
+		{name: "a new room alone", prepare: none, check: check, do: newRoom, rig: func(r *rig) { r.alone = true }},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.sweep(t) })
 	}

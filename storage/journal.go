@@ -155,7 +155,7 @@ func (d *DB) ahead(last uint64) error {
 	return fmt.Errorf("%w: the file has transactions up to %d, the log ends at %d: the log has lost something; %s", ErrLogMismatch, d.number, last, logHint)
 }
 
-// commit is SQLite's COMMIT, with the commit log in front of it.
+// commit runs SQLite's COMMIT, which writes to the commit log first (see wal).
 func (d *DB) commit() error {
 	w := d.wal
 	if w == nil {
@@ -165,8 +165,8 @@ func (d *DB) commit() error {
 		}
 		return err
 	}
-	if w.born && d.room.Last() < d.number { // a log that is relaxed has lost what it did not sync: with it, how the room began
-		w.bare = w.pages
+	if w.logOnly && d.room.Last() < d.number { // a log that is relaxed has lost what it did not sync: with it, how the room began
+		w.unlogged = w.pages
 	}
 	w.armed, w.refused = true, nil
 	err := d.do(d.tx.commit)
@@ -174,12 +174,12 @@ func (d *DB) commit() error {
 		d.notes.committed()
 	}
 	w.armed = false
-	ahead := w.ahead
-	w.ahead = false
+	ahead := w.logged
+	w.logged = false
 	switch {
 	case err != nil && ahead && bug.On("full"):
 	case err != nil && ahead: // the next life takes it from the log
-		// Not %w: a disk that is full is no reason to say that nothing was changed.
+		// Not %w: a disk that is full is no reason to say that nothing has changed.
 		err = fmt.Errorf("%w: the commit log has the transaction, and the file could not take it: %v", ErrIO, err)
 		d.suspect = true
 	case w.refused != nil:
@@ -198,10 +198,10 @@ func (d *DB) append(payload []byte, more ...[]byte) error {
 	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.batch.at, Payload: payload}, more...)
 }
 
-// soil notes in the first transaction of a life that the file is in use: from here on it
-// is not whole without the log. Other notes that are due go with it.
-func (d *DB) soil() error {
-	var inUse mark // without a log the file is whole by itself
+// markInUse writes, in the first transaction of a life, the note that the file is in use: from now on the file may need the log.
+// It also writes the other notes that are due.
+func (d *DB) markInUse() error {
+	var inUse mark // without a log the file is complete
 	if log := d.o.Log; log != nil {
 		inUse = mark{log: log.ID(), since: log.Generation()}
 	}
@@ -228,8 +228,8 @@ func (d *DB) setMark(m mark) error {
 // checkpointBytes is how large the WAL gets before it is written into the file.
 const checkpointBytes = 4 << 20
 
-// Checkpoint writes what is in the WAL into the file and syncs it, so that the commit log
-// need not keep it. It does nothing while a batch or rows are open.
+// Checkpoint writes the WAL's content to the file and syncs the file, so that the commit log need not keep it. It does nothing
+// while a batch or rows are open.
 func (d *DB) Checkpoint() error {
 	if err := d.lock(); err != nil {
 		return err
@@ -238,19 +238,19 @@ func (d *DB) Checkpoint() error {
 	if d.batch != nil || len(d.results) > 0 {
 		return nil
 	}
-	return diagnose(d.o.Path, d.relieve())
+	return diagnose(d.o.Path, d.checkpointBacklog())
 }
 
-// relieve is Checkpoint with the mutex held.
-func (d *DB) relieve() error {
+// checkpointBacklog is Checkpoint with the mutex held.
+func (d *DB) checkpointBacklog() error {
 	if d.wal == nil || d.released == d.number {
 		return nil
 	}
 	var err error
 	switch {
 	case bug.On("release-early"):
-	case d.unsettled():
-		err = d.settleAll()
+	case d.inMemory():
+		err = d.checkpointAndMaterialize()
 	default:
 		err = d.checkpoint(sqlite.CheckpointPassive)
 	}
@@ -309,44 +309,44 @@ func (d *DB) nameWAL() error {
 	return nil
 }
 
-// leaveLog brings the file to where it needs no log, and says so in it.
-func (d *DB) leaveLog() error {
+// completeFile makes the file independent of the log, and notes that in the file.
+func (d *DB) completeFile() error {
 	if d.wal == nil || d.broken != nil {
 		return nil
 	}
-	if d.unsettled() {
-		return d.leaveMemory()
+	if d.inMemory() {
+		return d.completeInMemory()
 	}
-	return d.leaveFile()
+	return d.completeExisting()
 }
 
-// leaveFile is leaveLog for a room that has a file.
-func (d *DB) leaveFile() error {
-	if d.mark.clean != 0 || d.mark.log != d.o.Log.ID() { // nothing was changed
-		d.swept = d.c.Files.Empty()
+// completeExisting is completeFile for a room with a file.
+func (d *DB) completeExisting() error {
+	if d.mark.clean != 0 || d.mark.log != d.o.Log.ID() { // nothing has changed
+		d.checkpointed = d.c.Files.Empty()
 		return nil
 	}
-	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // without room for the mark it goes without
+	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // on a full disk the file stays without the mark
 		return err
 	}
 	return d.emptyWAL()
 }
 
-// emptyWAL moves all of the WAL into the file, so that the log need not keep it.
+// emptyWAL checkpoints the whole WAL, so that the log need not keep its content.
 func (d *DB) emptyWAL() error {
-	d.wal.stays = d.o.Pool != nil && d.o.Pool.conns.WALs != ""
+	d.wal.keepFile = d.o.Pool != nil && d.o.Pool.conns.WALs != ""
 	switch err := d.checkpoint(sqlite.CheckpointTruncate); {
-	case errors.Is(err, ErrFull): // it stays in the WAL, and in the log
+	case errors.Is(err, ErrFull): // its content stays in the WAL and in the log
 		return nil
 	case err != nil:
 		return err
 	}
 	d.room.Release(d.number)
-	d.swept = d.c.Files.Empty()
+	d.checkpointed = d.c.Files.Empty()
 	return nil
 }
 
-// markClean notes that the file holds all of its transactions.
+// markClean writes the note that the file contains all of its transactions.
 func (d *DB) markClean() error {
 	if err := d.do(d.tx.begin); err != nil {
 		return err

@@ -20,18 +20,18 @@ func TestInvariantGateNewestLogFileMissing(t *testing.T) {
 	if err := errors.Join(first.MakeTemplate("todos"), first.Close()); err != nil {
 		t.Fatal(err)
 	}
-	file, born := r.mustOpen("first"), r.mustOpen("born")
-	if !born.unsettled() {
+	file, logOnly := r.mustOpen("first"), r.mustOpen("log-only")
+	if !logOnly.inMemory() {
 		t.Fatal("the room has a file")
 	}
 	want := map[int]string{}
 	for id := range 5 {
 		want[id] = fmt.Sprint("text ", id)
-		if err := errors.Join(put(file, id, want[id]), put(born, id, want[id])); err != nil {
+		if err := errors.Join(put(file, id, want[id]), put(logOnly, id, want[id])); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.kill(file, born)
+	r.kill(file, logOnly)
 	for range 2 { // the second one's file is the one that is lost
 		r.mustStart()
 		if err := r.stop(); err != nil {
@@ -43,7 +43,7 @@ func TestInvariantGateNewestLogFileMissing(t *testing.T) {
 	if err := r.disk.Remove(newest); err != nil {
 		t.Fatal(err)
 	}
-	for _, room := range []string{"first", "born"} {
+	for _, room := range []string{"first", "log-only"} {
 		if err := r.expect(room, cutResult{want: want}); err != nil && !errors.Is(err, ErrLogMissing) {
 			t.Errorf("%s without %s: %v", room, newest, err)
 		}

@@ -47,8 +47,8 @@ func TestMissingTable(t *testing.T) {
 			return err
 		}},
 		{"a note", []string{changes, meta, todos}, func(t *testing.T, d *DB) error {
-			d.NoteAlarm(d.Tended() + 1)
-			d.Tend(d.Tended() + 1)
+			d.NoteAlarm(d.LastMaintenance() + 1)
+			d.NoteMaintenance(d.LastMaintenance() + 1)
 			return action(`UPDATE todos SET text = text || 'z'`)(t, d)
 		}},
 		{"another synced table", []string{changes, tables, todos}, func(_ *testing.T, d *DB) error {

@@ -121,7 +121,7 @@ func TestNewRoomOverLeftovers(t *testing.T) {
 // TestEntriesOfThisProcess: a process that knows a directory to have no files of entries finds those that it has moved there since.
 func TestEntriesOfThisProcess(t *testing.T) {
 	n := newNursery(t)
-	d := n.born("r")
+	d := n.logOnly("r")
 	add(t, d, 1, "one")
 	path := n.options("r").Path
 	d.Fence() // as if the process had died

@@ -17,7 +17,7 @@ import (
 const (
 	notePrepared = "prepared" // the schema's version and the fingerprint that Prepare was given
 	noteTables   = "tables"   // the schema's version and the digest of the synced tables' definitions
-	noteTended   = "tended"   // see Tend
+	noteTended   = "tended"   // see NoteMaintenance
 	noteAlarm    = "alarm"    // see NoteAlarm
 )
 
@@ -72,7 +72,7 @@ func (n *notes) committed() {
 }
 
 // undone: what was written is to be written again, but for what is the batch's own.
-func (n *notes) undone() {
+func (n *notes) rolledBack() {
 	for name, v := range n.written {
 		if _, newer := n.due[name]; !newer {
 			n.put(name, v)
@@ -97,16 +97,16 @@ func (d *DB) Prepare(fingerprint string) {
 	d.notes.put(notePrepared, d.versioned(fingerprint))
 }
 
-// Tended is the time that Tend was given last, 0 for never.
-func (d *DB) Tended() int64 {
+// LastMaintenance returns the time of the last NoteMaintenance, or 0.
+func (d *DB) LastMaintenance() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	at, _ := d.notes.stored[noteTended].(int64)
 	return at
 }
 
-// Tend notes when the room's upkeep was done, in Unix milliseconds.
-func (d *DB) Tend(at int64) {
+// NoteMaintenance notes when the room's maintenance was done, in Unix milliseconds.
+func (d *DB) NoteMaintenance(at int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.notes.put(noteTended, at)

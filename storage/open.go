@@ -117,7 +117,7 @@ func openAndCatchUp(o Options, header *fileHeader, moved *roomfile.Entries) (*DB
 		}
 		again, err := d.catchUp(room)
 		if err == nil && !again {
-			err = d.follow(plain(room))
+			err = d.followLog(plain(room))
 		}
 		switch {
 		case err != nil:
@@ -127,7 +127,7 @@ func openAndCatchUp(o Options, header *fileHeader, moved *roomfile.Entries) (*DB
 		case !again:
 			return d, nil
 		}
-		if err := d.shut(); err != nil {
+		if err := d.closeConnection(); err != nil {
 			room.Close()
 			return nil, err
 		}
@@ -171,19 +171,19 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 
 // refuse closes a file that is left alone: no checkpoint on the way out.
 func (d *DB) refuse() error {
-	err := errors.Join(failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.shut())
+	err := errors.Join(failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
 	removeEmpty(d.o.FS, d.o.Path+"-wal")
 	return err
 }
 
 // follow puts the commit log in front of the file's transactions.
-func (d *DB) follow(room RoomLog) error {
+func (d *DB) followLog(room RoomLog) error {
 	if !d.freshWAL {
 		if err := d.checkpoint(sqlite.CheckpointTruncate); err != nil {
 			return err
 		}
 	}
-	if err := d.watch(); err != nil {
+	if err := d.wrapWAL(); err != nil {
 		return err
 	}
 	d.room, d.released = room, d.number
@@ -420,7 +420,7 @@ func begin(o Options) (d *DB, there bool, err error) {
 	if there, err = recoverFromLog(o); there || err != nil {
 		return nil, there, err
 	}
-	if d, err = openBorn(o); d != nil || err != nil {
+	if d, err = openLogOnly(o); d != nil || err != nil {
 		return d, false, err
 	}
 	return nil, false, create(o)

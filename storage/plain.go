@@ -2,7 +2,7 @@ package storage
 
 // What a new room begins with as long as its kind has no template: Den's own tables, and nothing else. It is made in SQLite's
 // memory, without a file, so that the first room of a kind, and one whose preparation may be different from others', can begin in
-// memory too (born.go).
+// memory too (logonly.go).
 
 import (
 	"errors"

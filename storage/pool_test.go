@@ -607,7 +607,7 @@ func (n *nursery) inBackground() *[]func() {
 func TestWarm(t *testing.T) {
 	n := newNursery(t)
 	work := n.inBackground()
-	a := n.born("a") // takes the only connection
+	a := n.logOnly("a") // takes the only connection
 	if got := n.pool.conns.Len(); got != 0 {
 		t.Fatalf("%d connections wait", got)
 	}
@@ -620,7 +620,7 @@ func TestWarm(t *testing.T) {
 	if a.AfterCommit(); len(*work) != 1 {
 		t.Fatal("nothing to do")
 	}
-	b := n.born("b") // while it is under way
+	b := n.logOnly("b") // while it is under way
 	add(t, b, 1, "x")
 	if b.AfterCommit(); len(*work) != 1 {
 		t.Error("the same work twice")
@@ -629,7 +629,7 @@ func TestWarm(t *testing.T) {
 	if got := n.pool.conns.Len(); got != pool.Idle {
 		t.Errorf("%d connections wait, want %d", got, pool.Idle)
 	}
-	c := n.born("c")
+	c := n.logOnly("c")
 	if a.AfterCommit(); len(*work) != 1 {
 		t.Error("a DB does it twice")
 	}
@@ -666,7 +666,7 @@ func TestWarm(t *testing.T) {
 func TestWarmAfterTheEnd(t *testing.T) {
 	n := newNursery(t)
 	work := n.inBackground()
-	d := n.born("a")
+	d := n.logOnly("a")
 	add(t, d, 1, "x")
 	d.AfterCommit()
 	d.Fence()

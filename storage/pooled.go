@@ -26,7 +26,7 @@ func (o Options) pools() bool {
 // leaveConnection puts the DB's connection into the pool where the file is whole, and reports whether it has. Then
 // the file is closed.
 func (d *DB) leaveConnection() bool {
-	if !d.o.pools() || d.wal == nil || !d.swept || d.broken != nil || d.suspect || d.fenced.Load() || len(d.copies) > 0 {
+	if !d.o.pools() || d.wal == nil || !d.checkpointed || d.broken != nil || d.suspect || d.fenced.Load() || len(d.copies) > 0 {
 		return false
 	}
 	schema := d.schemaNow()
@@ -40,7 +40,7 @@ func (d *DB) leaveConnection() bool {
 
 // detach takes the connection out of a DB, which is closed then.
 func (d *DB) detach() *connection {
-	d.end()
+	d.invalidate()
 	d.recorder = d.changes.Renew()
 	for _, c := range d.caches {
 		for s := range c.All() {
@@ -48,7 +48,7 @@ func (d *DB) detach() *connection {
 		}
 	}
 	d.uninstall()
-	d.wal.leave(d.workspace)
+	d.wal.giveMemory(d.workspace)
 	c := d.c
 	d.wal, d.c, d.workspace = nil, nil, nil
 	return c
@@ -94,7 +94,7 @@ func newPooled(o Options, c *connection, header *fileHeader, file vfs.File) *DB 
 	d.header, d.freshWAL = header, true
 	d.install() // SQLite has the callbacks already
 	c.Files.Swap(file)
-	d.takeWAL()
+	d.installWAL()
 	return d
 }
 

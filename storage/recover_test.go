@@ -17,7 +17,7 @@ func TestInvariantGateRecoverFromLogCut(t *testing.T) {
 	for at := 1; ; at++ {
 		n, disk := onDisk(t, uint64(at))
 		const actions = 5
-		d := n.born("r")
+		d := n.logOnly("r")
 		for i := range actions {
 			mustExec(t, d, `INSERT INTO todos VALUES (?, ?, 0, 0, NULL)`, i+1, "text")
 		}

@@ -76,7 +76,7 @@ func copyPages(o Options, to string) error {
 	if err == nil {
 		err = d.copyTo(to)
 	}
-	return errors.Join(err, failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.shut())
+	return errors.Join(err, failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
 }
 
 // copyTo writes the database as it is now, WAL included, into a new file in WAL mode, and syncs it.
@@ -109,7 +109,7 @@ func checkFile(ctx context.Context, o Options, path string) error {
 	if err = d.configure(); err == nil {
 		err = d.while(ctx, func() error { return d.check("PRAGMA integrity_check(1)") })
 	}
-	return errors.Join(err, d.shut(), roomfile.RemoveIfThere(o.FS, path+"-wal")) // SQLite does not say so if it could not
+	return errors.Join(err, d.closeConnection(), roomfile.RemoveIfThere(o.FS, path+"-wal")) // SQLite does not say so if it could not
 }
 
 // check is roomfile.Conn.Check.

@@ -153,12 +153,12 @@ func TestNotes(t *testing.T) {
 	}
 	before := d.number
 	d.Prepare("p1")
-	d.Tend(7)
-	if d = reopen(d); d.number != before || d.Prepared("p1") || d.Tended() != 0 {
-		t.Errorf("a life that wrote nothing left transaction %d (of %d), prepared %v, tended %d", d.number, before, d.Prepared("p1"), d.Tended())
+	d.NoteMaintenance(7)
+	if d = reopen(d); d.number != before || d.Prepared("p1") || d.LastMaintenance() != 0 {
+		t.Errorf("a life that wrote nothing left transaction %d (of %d), prepared %v, tended %d", d.number, before, d.Prepared("p1"), d.LastMaintenance())
 	}
 	d.Prepare("p1")
-	d.Tend(7)
+	d.NoteMaintenance(7)
 	b, err := d.Begin()
 	if err != nil {
 		t.Fatal(err)
@@ -175,8 +175,8 @@ func TestNotes(t *testing.T) {
 	if _, err := d.Exec(`INSERT INTO todos VALUES (2, 'x', 0, 0, NULL)`); err != nil {
 		t.Fatal(err)
 	}
-	if d = reopen(d); !d.Prepared("p1") || d.Tended() != 7 {
-		t.Errorf("prepared %v, tended %d", d.Prepared("p1"), d.Tended())
+	if d = reopen(d); !d.Prepared("p1") || d.LastMaintenance() != 7 {
+		t.Errorf("prepared %v, tended %d", d.Prepared("p1"), d.LastMaintenance())
 	}
 	if _, err := d.Exec(`CREATE TABLE more (x)`); err != nil {
 		t.Fatal(err)
@@ -184,8 +184,8 @@ func TestNotes(t *testing.T) {
 	if d.Prepared("p1") {
 		t.Error("prepared, although the schema has changed")
 	}
-	if d = reopen(d); d.Prepared("p1") || d.Tended() != 7 {
-		t.Errorf("behind a change of the schema: prepared %v, tended %d", d.Prepared("p1"), d.Tended())
+	if d = reopen(d); d.Prepared("p1") || d.LastMaintenance() != 7 {
+		t.Errorf("behind a change of the schema: prepared %v, tended %d", d.Prepared("p1"), d.LastMaintenance())
 	}
 }
 

@@ -36,54 +36,52 @@ const (
 	frameSize       = frameHeaderSize + pageSize
 )
 
-// wal watches the WAL of an open file. The DB's mutex protects it.
-//
-// It also gathers what SQLite writes in small pieces: two writes for each page.
+// wal stands between SQLite and the WAL's file. It has each transaction logged before SQLite commits it, and buffers SQLite's
+// small writes, two for each page. The DB's mutex protects it.
 type wal struct {
-	files    *dbfile.Files                              // of the connection
-	base     vfs.File                                   // the WAL itself; nil: it is not open, nothing was written into it yet
-	open     func() error                               // opens it then
-	stays    bool                                       // it is not to be cut to nothing
-	place    map[uint32]int64                           // where in the WAL a page's newest committed version is
+	files    *dbfile.Files                              // the connection's files
+	base     vfs.File                                   // the WAL's file; nil: not open yet, because nothing was written to it
+	open     func() error                               // opens the WAL's file
+	keepFile bool                                       // Truncate(0) leaves the file as it is
+	places   map[uint32]int64                           // offset in the WAL of each page's newest committed version
 	pages    uint32                                     // of the database
-	bare     uint32                                     // pages of which no entry tells: the next one holds them; 0: none
-	first    [][]byte                                   // what it says of each, as far as that is known
-	born     bool                                       // there is no file yet, born.go
+	unlogged uint32                                     // pages that no log entry contains, so that the next entry is a snapshot of them; 0: none
+	first    [][]byte                                   // the parts of that snapshot, as far as they are known
+	logOnly  bool                                       // the room has no file yet, see logonly.go
 	end      int64                                      // of the newest committed frame
-	newest   int64                                      // where the newest committed transaction begins
-	append   func(payload []byte, more ...[]byte) error // makes a payload durable
-	armed    bool                                       // a commit is expected now
+	newest   int64                                      // offset of the newest committed transaction
+	append   func(payload []byte, more ...[]byte) error // makes a payload durable in the log
+	armed    bool                                       // a COMMIT is running, so a frame that commits may come
 	refused  error                                      // why the last commit was refused
-	diskFull bool                                       // a write of the transaction in work found no room on the disk
-	ahead    bool                                       // the log has the transaction in work; its COMMIT has not returned
-	fresh    bool                                       // nothing was written into the file since it was made, or since its header was zeroed and synced
-	unsynced bool                                       // the next sync is that of a first header, and need not be done
+	diskFull bool                                       // a write of the current transaction found the disk full
+	logged   bool                                       // the log has the current transaction, whose COMMIT has not returned
+	fresh    bool                                       // the file is new, or its header was zeroed and synced, and nothing was written since
+	unsynced bool                                       // the next sync is for the first header and can be skipped
 
-	// The transaction in work.
+	// The current transaction.
 
 	next  frameHeader
-	entry pagelog.Builder // of its pages, by where they are in the WAL
+	entry pagelog.Builder // its pages, by their offsets in the WAL
 
-	// A piece of the WAL: what is committed and may wait, then the transaction in work. What
-	// was written stays as long as there is room, for its pages are likely to be the next
-	// transaction's.
+	// A part of the WAL: committed frames that may wait, then the current transaction's. Written frames stay while there is
+	// room, because the next transaction is likely to change the same pages.
 
 	buf       []byte
-	at        int64 // where it begins in the WAL; -1: nowhere
-	written   int   // how much of it is in the file
-	committed int   // how much of it is committed
-	more      int   // bytes that may wait beyond gatherBytes; see Withhold
+	at        int64 // offset of buf in the WAL; -1: buf is empty
+	written   int   // how many bytes of buf are in the file
+	committed int   // how many bytes of buf are committed
+	extra     int   // bytes that may wait beyond bufferBytes; see Withhold
 
 	scratch [pageSize]byte
 }
 
 type frameHeader struct {
-	at          int64 // of the page's bytes; 0: none
+	at          int64 // offset of the page's bytes; 0: no header
 	page, pages uint32
 }
 
-// watch has the WAL of an open database, which must be empty, be read and written through d.wal.
-func (d *DB) watch() error {
+// wrapWAL makes SQLite read and write the WAL of an open database through d.wal. The WAL must be empty.
+func (d *DB) wrapWAL() error {
 	w := d.newWAL(d.freshWAL)
 	if err := d.countPages(); err != nil {
 		return err
@@ -92,9 +90,8 @@ func (d *DB) watch() error {
 	return failed(d.c.Files.WrapWAL(d.c.Conn, func(base vfs.File) vfs.File { w.base = base; return w }))
 }
 
-// takeWAL is watch for a connection whose WAL is not there, and is opened when something is to be written into it. It
-// does not count the pages.
-func (d *DB) takeWAL() {
+// installWAL is wrapWAL for a connection without a WAL. The WAL is opened by the first write. The pages are not counted.
+func (d *DB) installWAL() {
 	w := d.newWAL(true)
 	w.open = d.openWAL
 	d.c.Files.InstallWAL(w)
@@ -102,7 +99,7 @@ func (d *DB) takeWAL() {
 
 func (d *DB) newWAL(fresh bool) *wal {
 	clear(d.places)
-	d.wal = &wal{place: d.places, buf: d.frames[:0], append: d.append, at: -1, fresh: fresh, files: d.c.Files}
+	d.wal = &wal{places: d.places, buf: d.frames[:0], append: d.append, at: -1, fresh: fresh, files: d.c.Files}
 	return d.wal
 }
 
@@ -113,11 +110,10 @@ func (d *DB) countPages() (err error) {
 	return err
 }
 
-// openWAL makes the WAL that SQLite believes to have open, or takes the one that the connection
-// has brought along.
+// openWAL opens the WAL's file: the one that the pooled connection has brought along, or a new one.
 func (d *DB) openWAL() error {
-	if d.unsettled() {
-		if err := d.settle(); err != nil {
+	if d.inMemory() {
+		if err := d.materialize(); err != nil {
 			return diagnose(d.o.Path, err)
 		}
 	}
@@ -129,7 +125,7 @@ func (d *DB) openWAL() error {
 	return nil
 }
 
-// ioCode is what SQLite is told of an error of a write.
+// ioCode returns SQLite's result code for a failed write.
 func ioCode(err error) sqlite.ResultCode {
 	if errors.Is(err, ErrFull) {
 		return sqlite.ResultFull
@@ -137,29 +133,28 @@ func ioCode(err error) sqlite.ResultCode {
 	return dbfile.WriteCode(err)
 }
 
-// away tells that the WAL is not in its place: nothing is in it.
-func (w *wal) away() bool { return w.base == nil }
+// noFile reports whether the WAL has no file, and so no content.
+func (w *wal) noFile() bool { return w.base == nil }
 
-// unwatch ends the watching, before SQLite closes the WAL. If what waits cannot be written into
-// it, that is in the log.
-func (d *DB) unwatch() {
+// unwrapWAL gives the WAL's file back to SQLite before SQLite closes it. Frames that cannot be written are in the log.
+func (d *DB) unwrapWAL() {
 	w := d.wal
 	if w == nil {
 		return
 	}
 	w.reset()
-	if !w.born {
+	if !w.logOnly {
 		_ = w.flush()
 	}
 	d.c.Files.InstallWAL(w.base)
 	d.wal = nil
 }
 
-// leave leaves the memory to the next one.
-func (w *wal) leave(to *workspace) {
-	w.forgetPlaces()
-	to.places, to.frames = w.place, w.buf[:0]
-	if cap(w.buf) > 2*gatherBytes { // what a room has withheld is seldom as much
+// giveMemory gives the buffers to the next user of the connection.
+func (w *wal) giveMemory(to *workspace) {
+	w.clearPlaces()
+	to.places, to.frames = w.places, w.buf[:0]
+	if cap(w.buf) > 2*bufferBytes { // only a room with withheld transactions needs as much
 		to.frames = nil
 	}
 }
@@ -177,11 +172,11 @@ func (w *wal) WriteAt(p []byte, off int64) (int, error) {
 	return 0, sqlite.ErrorOf(code)
 }
 
-// The other methods show SQLite the file as if all had been written.
+// The other methods show SQLite the file as if the buffer had been written.
 
 // ReadAt is called by SQLite.
 func (w *wal) ReadAt(p []byte, off int64) (int, error) {
-	if b := w.buffered(off, len(p), len(w.buf)); b != nil { // on a disk that is full, too
+	if b := w.buffered(off, len(p), len(w.buf)); b != nil { // also when the disk is full
 		return copy(p, b), nil
 	}
 	if off+int64(len(p)) > w.at+int64(w.written) {
@@ -189,7 +184,7 @@ func (w *wal) ReadAt(p []byte, off int64) (int, error) {
 			return 0, sqlite.ErrorOf(ioCode(err))
 		}
 	}
-	if w.away() {
+	if w.noFile() {
 		return 0, io.EOF
 	}
 	return w.base.ReadAt(p, off)
@@ -201,13 +196,13 @@ func (w *wal) Sync() error {
 		w.unsynced = false
 		return nil
 	}
-	if w.born {
+	if w.logOnly {
 		return nil
 	}
 	if err := w.flush(); err != nil {
 		return sqlite.ErrorOf(ioCode(err))
 	}
-	if w.away() {
+	if w.noFile() {
 		return nil
 	}
 	return w.base.Sync()
@@ -215,16 +210,16 @@ func (w *wal) Sync() error {
 
 // Truncate is called by SQLite.
 func (w *wal) Truncate(size int64) error {
-	if w.born {
+	if w.logOnly {
 		if size == 0 {
-			w.forgetGathered()
+			w.clearBuffer()
 		}
 		return nil
 	}
 	if err := w.flush(); err != nil {
 		return sqlite.ErrorOf(ioCode(err))
 	}
-	if w.away() || w.stays && size == 0 {
+	if w.noFile() || w.keepFile && size == 0 {
 		return nil
 	}
 	return w.base.Truncate(size)
@@ -232,7 +227,7 @@ func (w *wal) Truncate(size int64) error {
 
 // Size is called by SQLite.
 func (w *wal) Size() (size int64, err error) {
-	if !w.away() {
+	if !w.noFile() {
 		if size, err = w.base.Size(); err != nil {
 			return 0, err
 		}
@@ -251,9 +246,9 @@ func (w *wal) Close() error {
 	return w.base.Close()
 }
 
-// put writes into the WAL's file.
-func (w *wal) put(b []byte, off int64) error {
-	if w.away() {
+// writeFile writes to the WAL's file.
+func (w *wal) writeFile(b []byte, off int64) error {
+	if w.noFile() {
 		if err := w.open(); err != nil {
 			return err
 		}
@@ -263,11 +258,12 @@ func (w *wal) put(b []byte, off int64) error {
 	return err
 }
 
-// flush writes what was gathered. After an error it is tried again: SQLite believes that it is there.
+// flush writes the buffer to the file. After an error the next flush tries again, because SQLite has been told that the data is
+// written.
 func (w *wal) flush() error {
 	for w.written < len(w.buf) {
-		next := min(w.written+gatherBytes, len(w.buf))
-		if err := w.put(w.buf[w.written:next], w.at+int64(w.written)); err != nil {
+		next := min(w.written+bufferBytes, len(w.buf))
+		if err := w.writeFile(w.buf[w.written:next], w.at+int64(w.written)); err != nil {
 			return err
 		}
 		w.written = next
@@ -275,7 +271,7 @@ func (w *wal) flush() error {
 	return nil
 }
 
-// buffered gives n bytes of the WAL that are in the first limit ones of buf, nil if they are not.
+// buffered returns n bytes at an offset of the WAL if they are in the first limit bytes of buf, or nil.
 func (w *wal) buffered(off int64, n, limit int) []byte {
 	from := off - w.at
 	if w.at < 0 || from < 0 || from+int64(n) > int64(limit) {
@@ -284,22 +280,22 @@ func (w *wal) buffered(off int64, n, limit int) []byte {
 	return w.buf[from : from+int64(n)]
 }
 
-// gatherBytes is how much is gathered at most, but for a new room that nobody has seen, and how much is written by
-// one call: 66 KB, five transactions of three pages.
-const gatherBytes = 16 * frameSize
+// bufferBytes is the size of the buffer, except in a new room that nobody has seen, and of one write to the file: 66 KB, five
+// transactions of three pages.
+const bufferBytes = 16 * frameSize
 
-// gather takes a piece that is to be written, if it follows what was gathered.
-func (w *wal) gather(b []byte, off int64) error {
+// buffer adds a write to the buffer. If it does not follow the buffered data, the buffer is flushed first.
+func (w *wal) buffer(b []byte, off int64) error {
 	follows := w.at >= 0 && off == w.at+int64(len(w.buf))
-	if !follows || len(w.buf)+len(b) > gatherBytes+w.more {
+	if !follows || len(w.buf)+len(b) > bufferBytes+w.extra {
 		if err := w.flush(); err != nil {
 			return err
 		}
 		if follows {
-			w.forgetBefore(w.newest)
+			w.trimBuffer(w.newest)
 		}
-		if !follows || len(w.buf)+len(b) > gatherBytes+w.more {
-			w.forgetGathered()
+		if !follows || len(w.buf)+len(b) > bufferBytes+w.extra {
+			w.clearBuffer()
 			w.at = off
 		}
 	}
@@ -307,8 +303,8 @@ func (w *wal) gather(b []byte, off int64) error {
 	return nil
 }
 
-// forgetBefore shortens buf from its beginning; all of it is in the file.
-func (w *wal) forgetBefore(off int64) {
+// trimBuffer drops the part of buf before an offset. All of buf is in the file.
+func (w *wal) trimBuffer(off int64) {
 	n := int(off - w.at)
 	if n <= 0 || n > len(w.buf) {
 		return
@@ -317,76 +313,74 @@ func (w *wal) forgetBefore(off int64) {
 	w.at, w.written, w.committed = off, len(w.buf), max(w.committed-n, 0)
 }
 
-// forgetGathered begins a new buf; what was in it is in the file, or of no use.
-func (w *wal) forgetGathered() { w.buf, w.at, w.written, w.committed = w.buf[:0], -1, 0, 0 }
+// clearBuffer empties buf, whose content is in the file or not needed.
+func (w *wal) clearBuffer() { w.buf, w.at, w.written, w.committed = w.buf[:0], -1, 0, 0 }
 
-// write takes what SQLite writes to the WAL.
+// write handles a write of SQLite to the WAL.
 func (w *wal) write(b []byte, off int64) error {
 	switch n := len(b); {
 	case n == walHeaderSize && off == 0:
-		w.forgetPlaces() // SQLite begins the WAL anew because all of it is in the database
+		w.clearPlaces() // SQLite restarts the WAL because all of it is in the database
 		w.end, w.newest = 0, 0
 		w.reset()
-		w.forgetGathered()
+		w.clearBuffer()
 		// SQLite syncs the header before it writes frames after it. Otherwise a power cut could leave
 		// the old header with some of the old frames, which SQLite would play over a newer file. A file
 		// that nothing was ever written into has no old frames, and needs no sync.
 		w.unsynced = w.fresh || bug.On("wal-header")
-		if w.away() {
-			return w.gather(b, off)
+		if w.noFile() {
+			return w.buffer(b, off)
 		}
-		return w.put(b, off)
+		return w.writeFile(b, off)
 	case n == frameHeaderSize && off >= walHeaderSize && (off-walHeaderSize)%frameSize == 0:
-		return w.header(b, off)
+		return w.addHeader(b, off)
 	case n == pageSize:
-		return w.page(b, off)
+		return w.addPage(b, off)
 	}
 	return w.refuse(fmt.Errorf("%w: a write of %d bytes at %d of the WAL, which this Den does not know", ErrIO, len(b), off))
 }
 
-// refuse notes why a write is refused, where it is not the file that failed.
+// refuse keeps the reason of a refused write that is not an error of the file.
 func (w *wal) refuse(err error) error {
 	w.refused = err
 	return err
 }
 
-// keepPlaces is how many pages the memory for them is kept for: those of a WAL that is
-// checkpointed when it should be.
+// keepPlaces is the largest number of pages for which the map's memory is kept: those of a WAL that is checkpointed in time.
 const keepPlaces = 2 * checkpointBytes / frameSize
 
-func (w *wal) forgetPlaces() {
-	if len(w.place) > keepPlaces {
-		w.place = make(map[uint32]int64)
+func (w *wal) clearPlaces() {
+	if len(w.places) > keepPlaces {
+		w.places = make(map[uint32]int64)
 	}
-	clear(w.place)
+	clear(w.places)
 }
 
-// header notes which page comes next. Frames at or behind it were taken back by a
-// savepoint.
-func (w *wal) header(b []byte, off int64) error {
-	if off < w.end { // of a frame that was committed: its checksum is made anew
+// addHeader handles a frame's header. A savepoint has taken back the frames at its offset and after it.
+func (w *wal) addHeader(b []byte, off int64) error {
+	if off < w.end { // a committed frame, whose checksum SQLite rewrites
 		if err := w.flush(); err != nil {
 			return err
 		}
-		w.forgetGathered()
-		return w.put(b, off)
+		w.clearBuffer()
+		return w.writeFile(b, off)
 	}
 	if n := off - w.at; w.at >= 0 && n >= int64(w.committed) && n < int64(len(w.buf)) {
 		w.buf, w.written = w.buf[:n], min(w.written, int(n))
 	}
 	w.entry.Truncate(off)
 	w.next = frameHeader{off + frameHeaderSize, binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
-	return w.gather(b, off)
+	return w.buffer(b, off)
 }
 
-// page takes a page of the transaction.
-func (w *wal) page(b []byte, off int64) error {
+// addPage handles a page of the transaction.
+func (w *wal) addPage(b []byte, off int64) error {
 	next := w.next
 	w.next = frameHeader{}
 	if next.at != off {
-		return w.again(b, off)
+		return w.rewritePage(b, off)
 	}
-	before, err := w.read(next.page)
+	before, err := w.pageBefore(next.page)
 	if err != nil {
 		return w.refuse(err)
 	}
@@ -396,17 +390,17 @@ func (w *wal) page(b []byte, off int64) error {
 	}
 	w.entry.Add(off, next.page, before, b)
 	if next.pages != 0 {
-		return w.commit(next.pages, b, off)
+		return w.commitFrame(next.pages, b, off)
 	}
-	if err := w.gather(b, off); err != nil {
+	if err := w.buffer(b, off); err != nil {
 		w.entry.Truncate(off)
 		return err
 	}
 	return nil
 }
 
-// again takes a page that was spilled before.
-func (w *wal) again(b []byte, off int64) error {
+// rewritePage handles a page that SQLite has spilled before.
+func (w *wal) rewritePage(b []byte, off int64) error {
 	page, found := w.entry.At(off)
 	if !found {
 		return w.refuse(fmt.Errorf("%w: a page without a header at %d of the WAL", ErrIO, off))
@@ -414,23 +408,23 @@ func (w *wal) again(b []byte, off int64) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	w.forgetGathered()
-	before, err := w.read(page)
+	w.clearBuffer()
+	before, err := w.pageBefore(page)
 	if err != nil {
 		return w.refuse(err)
 	}
 	w.entry.Replace(off, before, b)
-	return w.put(b, off)
+	return w.writeFile(b, off)
 }
 
-// read gives a page as it was before the transaction; it is valid until the next read.
-func (w *wal) read(page uint32) ([]byte, error) {
+// pageBefore returns a page as it was before the transaction. It is valid until the next call.
+func (w *wal) pageBefore(page uint32) ([]byte, error) {
 	if page > w.pages {
 		clear(w.scratch[:])
 		return w.scratch[:], nil
 	}
 	file, off := w.files.Main(), int64(page-1)*pageSize
-	if at, there := w.place[page]; there {
+	if at, there := w.places[page]; there {
 		if b := w.buffered(at, pageSize, w.committed); b != nil {
 			return b, nil
 		}
@@ -440,12 +434,12 @@ func (w *wal) read(page uint32) ([]byte, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: reading page %d as it was: %v", ErrIO, page, err)
 	}
-	clear(w.scratch[n:]) // what is short is zeros
+	clear(w.scratch[n:]) // a missing part is zeros
 	return w.scratch[:], nil
 }
 
-// commit has the transaction made durable, and takes the page that commits it.
-func (w *wal) commit(pages uint32, b []byte, off int64) error {
+// commitFrame handles the last frame of a transaction: it has the transaction logged.
+func (w *wal) commitFrame(pages uint32, b []byte, off int64) error {
 	if !w.armed {
 		return w.refuse(fmt.Errorf("%w: a transaction without a number", ErrMisuse))
 	}
@@ -456,16 +450,15 @@ func (w *wal) commit(pages uint32, b []byte, off int64) error {
 	if begin := max(w.end, walHeaderSize); w.at > begin {
 		return w.commitLarge(pages)
 	}
-	if err := w.enter(pages); err != nil {
-		return w.refuse(err) // and reset takes its frames back
+	if err := w.appendEntry(pages); err != nil {
+		return w.refuse(err) // reset drops its frames
 	}
 	w.committedAt(pages)
 	return nil
 }
 
-// commitLarge is commit for a transaction of which a part is in the file already. There all of
-// it but the header that makes it a commit goes before the log has it: so a disk that is full
-// says so in time.
+// commitLarge is commitFrame for a transaction that is partly in the file already. It writes everything except the header that
+// commits before the transaction is logged, so that a full disk is noticed in time.
 func (w *wal) commitLarge(pages uint32) error {
 	header := len(w.buf) - frameSize
 	var commits [frameHeaderSize]byte
@@ -475,39 +468,39 @@ func (w *wal) commitLarge(pages uint32) error {
 		return err
 	}
 	at := w.at + int64(header)
-	w.forgetGathered()
-	if err := w.enter(pages); err != nil {
+	w.clearBuffer()
+	if err := w.appendEntry(pages); err != nil {
 		return w.refuse(err)
 	}
-	w.ahead = true
-	if err := w.put(commits[:], at); err != nil {
+	w.logged = true
+	if err := w.writeFile(commits[:], at); err != nil {
 		return err
 	}
 	w.committedAt(pages)
 	return nil
 }
 
-// beginning begins the payload of a room's first entry with all pages as they were before it.
-func (w *wal) beginning() ([]byte, error) {
+// beginSnapshot begins the payload of a room's first entry, with all pages as they were before it.
+func (w *wal) beginSnapshot() ([]byte, error) {
 	known := w.first
-	if bug.On("born-pages") {
+	if bug.On("log-only-pages") {
 		known = nil
 	}
-	return pagelog.BeginSnapshot(w.bare, known, func(number uint32) ([]byte, error) {
-		page, err := w.read(number)
-		if bug.On("born-pages") && number > 1 {
+	return pagelog.BeginSnapshot(w.unlogged, known, func(number uint32) ([]byte, error) {
+		page, err := w.pageBefore(number)
+		if bug.On("log-only-pages") && number > 1 {
 			page = make([]byte, pageSize)
 		}
 		return page, err
 	})
 }
 
-// enter has the log take the transaction.
-func (w *wal) enter(pages uint32) error {
+// appendEntry appends the transaction to the log.
+func (w *wal) appendEntry(pages uint32) error {
 	var base []byte
-	if w.bare > 0 {
+	if w.unlogged > 0 {
 		var err error
-		if base, err = w.beginning(); err != nil {
+		if base, err = w.beginSnapshot(); err != nil {
 			return err
 		}
 	}
@@ -515,20 +508,20 @@ func (w *wal) enter(pages uint32) error {
 	return w.append(first, more...)
 }
 
-// committedAt takes note of where the pages are now.
+// committedAt updates the pages' offsets after a commit.
 func (w *wal) committedAt(pages uint32) {
 	w.newest = max(w.end, walHeaderSize)
 	for page, at := range w.entry.Pages() {
-		w.place[page] = at
+		w.places[page] = at
 		w.end = at + pageSize
 	}
-	w.bare, w.first = 0, nil
+	w.unlogged, w.first = 0, nil
 	w.pages, w.committed = pages, len(w.buf)
 	w.entry.Done()
 	w.reset()
 }
 
-// reset forgets the transaction in work, and what of it was gathered.
+// reset drops the current transaction and its part of the buffer.
 func (w *wal) reset() {
 	w.next = frameHeader{}
 	w.entry.Reset()

@@ -15,7 +15,7 @@ func bugs() map[string]plan {
 	list := make(map[string]plan)
 	for _, name := range []string{
 		"gate", "lost-batch", "mark-outside", "cursor-high", "reset-flag", "floor", "tombstones", "peer-high",
-		"ack-before-sync", "replay-last", "replay-none", "release-early", "untold", "born-pages",
+		"ack-before-sync", "replay-last", "replay-none", "release-early", "untold", "log-only-pages",
 	} {
 		list[name] = plan{}
 	}

@@ -128,7 +128,7 @@
 //	replay-none       a file is not brought forward                                         10
 //	release-early     log entries are let go before the file's checkpoint                  202
 //	untold            a room that broke behind a commit does not tell its connections        3
-//	born-pages        the entry that begins a room lacks its pages but the first           300
+//	log-only-pages    the entry that begins a room lacks its pages but the first           300
 //
 // And these, by seeds of TestTorture:
 //

@@ -27,7 +27,7 @@ const (
 	tailRows  = 32
 	tailBytes = 8 << 10
 	// partBytes is how long a part gets, and then a tail more: mostly such that it fits into a page. It is
-	// written anew with each tail.
+	// written again with each tail.
 	partBytes = 3800
 )
 
@@ -96,7 +96,7 @@ func (x *index) mayHave(print keyPrint) bool {
 	return x.filter[a/64]>>(a%64)&(x.filter[b/64]>>(b%64))&1 != 0
 }
 
-// refilter makes the filter anew, of 16 to 32 bits a reply.
+// refilter builds the filter from scratch, with 16 to 32 bits a reply.
 func (x *index) refilter() {
 	x.added = 0
 	for _, p := range x.parts {

@@ -134,7 +134,7 @@ func (p *Plan) planIndexes() error {
 	return nil
 }
 
-// madeByDen stands in the definition of a table that Den has made, and so may make anew.
+// madeByDen stands in the definition of a table that Den has made, and so may rebuild.
 const madeByDen = "/* from a struct */"
 
 // write makes the plan's SQL.

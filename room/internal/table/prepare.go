@@ -16,7 +16,7 @@ import (
 // has to do.
 //
 // A column that is added stands where its field stands, and never behind the stamps. So
-// the table is made anew: its rows wait in another table meanwhile. To SQLite that is a
+// the table is rebuilt: its rows are in another table meanwhile. To SQLite that is a
 // DROP TABLE, and the references of other tables are checked behind it, since those that
 // Den makes are deferred.
 
@@ -241,7 +241,7 @@ type remaking struct {
 	extras []index   // on those
 }
 
-// remake makes the table anew, with its rows, and with the triggers and the indexes that a
+// remake rebuilds the table, with its rows, and with the triggers and the indexes that a
 // migration has given it.
 func (p *Plan) remake(db *storage.DB, log *slog.Logger, to remaking) error {
 	if err := p.mayDrop(db); err != nil {
@@ -271,7 +271,7 @@ func (p *Plan) remake(db *storage.DB, log *slog.Logger, to remaking) error {
 			return fmt.Errorf("the struct has changed, and the table's rows do not fit it: %w; write a migration that makes them fit", err)
 		}
 	}
-	log.Info("a table was made anew, since its struct has changed", "table", p.name, "new_columns", len(to.added))
+	log.Info("a table was rebuilt because its struct has changed", "table", p.name, "new_columns", len(to.added))
 	return nil
 }
 
@@ -283,7 +283,7 @@ func (p *Plan) mayDrop(db *storage.DB) error {
 	if err != nil || !found {
 		return err
 	}
-	return fmt.Errorf("the struct has changed, but the table cannot be made anew, because the table %s refers to it with ON DELETE %s; write a migration", other, action)
+	return fmt.Errorf("the struct has changed, but the table cannot be rebuilt, because the table %s refers to it with ON DELETE %s; write a migration", other, action)
 }
 
 // copied are the new table's columns, and where they come from.

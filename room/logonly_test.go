@@ -16,15 +16,15 @@ import (
 // Rooms that have no file yet: they are rooms to everybody who works with them as a whole, also when
 // a power cut has left them in the commit log only.
 
-// unborn is a host with nests on a disk that may lose power.
-type unborn struct {
+// logOnly is a host with nests on a disk that may lose power.
+type logOnly struct {
 	*diskHost
 	log bytes.Buffer
 }
 
-func newUnborn(t *testing.T) *unborn {
+func newLogOnly(t *testing.T) *logOnly {
 	t.Helper()
-	u := &unborn{diskHost: newDiskHost(t, 1, func(h *room.Host) error {
+	u := &logOnly{diskHost: newDiskHost(t, 1, func(h *room.Host) error {
 		return h.Register("nests", func() room.Handler { return new(nestling) })
 	})}
 	u.o.Logger = slog.New(slog.NewTextHandler(&u.log, nil))
@@ -61,7 +61,7 @@ func (n *nestling) OnStart(c *room.Context) error {
 
 func (n *nestling) OnAlarm(*room.Context, room.Alarm) error { return nil }
 
-func (u *unborn) rooms() (names []string) {
+func (u *logOnly) rooms() (names []string) {
 	u.t.Helper()
 	for key, err := range u.Rooms(u.t.Context(), "nests") {
 		if err != nil {
@@ -74,7 +74,7 @@ func (u *unborn) rooms() (names []string) {
 }
 
 // file tells whether the room has one.
-func (u *unborn) file(name string) bool {
+func (u *logOnly) file(name string) bool {
 	u.t.Helper()
 	path, err := roomfile.Path("/data", "nests", name)
 	if err != nil {
@@ -84,7 +84,7 @@ func (u *unborn) file(name string) bool {
 	return err == nil
 }
 
-func (u *unborn) wake(names ...string) {
+func (u *logOnly) wake(names ...string) {
 	u.t.Helper()
 	for _, name := range names {
 		if err := inner.OfHost(u).Settle(u.t.Context(), nest(name)); err != nil {
@@ -98,7 +98,7 @@ func (u *unborn) wake(names ...string) {
 
 // A room that is awake and has no file is listed, copied, and found again when it has slept.
 func TestRoomWithoutAFile(t *testing.T) {
-	u := newUnborn(t)
+	u := newLogOnly(t)
 	u.wake("a", "empty")
 	if got := fmt.Sprint(u.rooms()); got != "[a empty first]" {
 		t.Errorf("the rooms are %s", got)
@@ -124,7 +124,7 @@ func TestRoomWithoutAFile(t *testing.T) {
 func TestRoomsOfTheLogOnly(t *testing.T) {
 	for _, how := range []string{"listed", "backup", "alarms", "status", "recovered", "restarted"} {
 		t.Run(how, func(t *testing.T) {
-			u := newUnborn(t)
+			u := newLogOnly(t)
 			u.wake("a", "b", "empty")
 			u.cut()
 			if u.file("a") {

@@ -89,11 +89,11 @@ func tablesOf(t *testing.T, d *DB) (names []string) {
 	return names
 }
 
-// born is open for a room that must begin in memory.
-func (n *nursery) born(room string) *DB {
+// logOnly opens a room that must begin in memory.
+func (n *nursery) logOnly(room string) *DB {
 	n.t.Helper()
 	d := n.open(room)
-	if !d.unsettled() {
+	if !d.inMemory() {
 		n.t.Fatalf("%q began with a file", room)
 	}
 	return d
@@ -120,10 +120,10 @@ func add(t *testing.T, d *DB, id int, text string) {
 }
 
 // A new room has no file until it sleeps, and then one that is whole and has all of it.
-func TestBornInMemory(t *testing.T) {
+func TestLogOnlyInMemory(t *testing.T) {
 	for _, name := range []string{"plain", "c\x00d", strings.Repeat("ü", 128)} {
 		n := newNursery(t)
-		d := n.born(name)
+		d := n.logOnly(name)
 		if !d.Created() || d.Seq() != 0 {
 			t.Errorf("%q: created %v, seq %d", name, d.Created(), d.Seq())
 		}
@@ -149,7 +149,7 @@ func TestBornInMemory(t *testing.T) {
 			t.Errorf("%q: the log still owes", name)
 		}
 		d = n.open(name)
-		if d.Epoch() != epoch || d.Seq() != seq || d.Created() || d.unsettled() {
+		if d.Epoch() != epoch || d.Seq() != seq || d.Created() || d.inMemory() {
 			t.Errorf("%q: epoch %s seq %d created %v, want %s, %d", name, d.Epoch(), d.Seq(), d.Created(), epoch, seq)
 		}
 		got := query(t, d, `SELECT id, text FROM todos`)
@@ -164,16 +164,16 @@ func TestBornInMemory(t *testing.T) {
 
 // The process is killed at some point of a room's first life: what was committed is there, in the
 // same history; if nothing was, there is no trace.
-func TestBornKilled(t *testing.T) {
+func TestLogOnlyKilled(t *testing.T) {
 	for actions := 0; actions < 40; actions += 8 / shorter(8, 1) {
 		n := newNursery(t)
-		d := n.born("r")
+		d := n.logOnly("r")
 		epoch := d.Epoch()
 		for i := range actions {
 			add(t, d, i+1, strings.Repeat("x", 500*(actions%7)))
 			d.AfterCommit()
 		}
-		settled := !d.unsettled()
+		settled := !d.inMemory()
 		if settled != (len(n.files("r")) > 0) {
 			t.Errorf("%d actions: settled %v, files %q", actions, settled, n.files("r"))
 		}
@@ -213,9 +213,9 @@ func TestBornKilled(t *testing.T) {
 }
 
 // A room that nobody has seen leaves nothing; one that somebody has, its epoch.
-func TestBornUnseen(t *testing.T) {
+func TestLogOnlyUnseen(t *testing.T) {
 	n := newNursery(t)
-	d := n.born("r")
+	d := n.logOnly("r")
 	query(t, d, `SELECT * FROM todos`)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
@@ -223,22 +223,22 @@ func TestBornUnseen(t *testing.T) {
 	if _, err := os.Stat(filepath.Dir(n.options("r").Path)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a room that was touched left %q, %v", n.files("r"), err)
 	}
-	d = n.born("r")
+	d = n.logOnly("r")
 	epoch := d.Epoch()
 	if err := errors.Join(d.Keep(), d.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if d = n.open("r"); d.unsettled() || d.Epoch() != epoch {
-		t.Errorf("a room that was seen: unsettled %v, epoch %s, want %s", d.unsettled(), d.Epoch(), epoch)
+	if d = n.open("r"); d.inMemory() || d.Epoch() != epoch {
+		t.Errorf("a room that was seen: unsettled %v, epoch %s, want %s", d.inMemory(), d.Epoch(), epoch)
 	}
 }
 
 // Rooms that are new at the same time have connections of their own, and leave them.
-func TestBornMany(t *testing.T) {
+func TestLogOnlyMany(t *testing.T) {
 	n := newNursery(t)
 	var rooms []*DB
 	for i := range 20 {
-		rooms = append(rooms, n.born(fmt.Sprint("r", i)))
+		rooms = append(rooms, n.logOnly(fmt.Sprint("r", i)))
 		add(t, rooms[i], i, "x")
 	}
 	for i, d := range rooms {
@@ -264,10 +264,10 @@ func TestBornMany(t *testing.T) {
 }
 
 // A life that is fenced leaves all in the log, and the next one of the same process finds it.
-func TestBornFenced(t *testing.T) {
+func TestLogOnlyFenced(t *testing.T) {
 	for actions := range 3 {
 		n := newNursery(t)
-		d := n.born("r")
+		d := n.logOnly("r")
 		epoch := d.Epoch()
 		for i := range actions {
 			add(t, d, i, "x")
@@ -287,9 +287,9 @@ func TestBornFenced(t *testing.T) {
 }
 
 // Whose file is taken away begins anew, in another history, whether a server runs or not.
-func TestBornTakenAway(t *testing.T) {
+func TestLogOnlyTakenAway(t *testing.T) {
 	n := newNursery(t)
-	d := n.born("r")
+	d := n.logOnly("r")
 	add(t, d, 1, "x")
 	first := d.Epoch()
 	if err := d.Close(); err != nil {
@@ -319,10 +319,10 @@ func TestBornTakenAway(t *testing.T) {
 }
 
 // The states of a room go back to how it began, whether it has a file by now or not.
-func TestBornHistory(t *testing.T) {
+func TestLogOnlyHistory(t *testing.T) {
 	for _, form := range []string{"awake", "slept", "large"} {
 		n := newNursery(t)
-		d := n.born("r")
+		d := n.logOnly("r")
 		began := pagesOf(t, d)
 		var states [][]byte
 		for i := range 3 {
@@ -366,20 +366,20 @@ func stateAt(t *testing.T, d *DB, p Point) []byte {
 }
 
 // A room without a file is copied, checkpointed and replaced as any other.
-func TestBornOperators(t *testing.T) {
+func TestLogOnlyOperators(t *testing.T) {
 	n := newNursery(t)
-	d := n.born("r")
+	d := n.logOnly("r")
 	add(t, d, 1, "x")
 	copied := filepath.Join(t.TempDir(), "copy.db")
 	if err := archived.write(d, copied); err != nil {
 		t.Fatal(err)
 	}
-	if !d.unsettled() {
+	if !d.inMemory() {
 		t.Error("the backup made a file")
 	}
 	add(t, d, 2, "y")
-	if err := d.Checkpoint(); err != nil || d.unsettled() || n.log.HasUnreleased() && d.released != d.number {
-		t.Errorf("behind a checkpoint: %v, a file: %v, released %d of %d", err, !d.unsettled(), d.released, d.number)
+	if err := d.Checkpoint(); err != nil || d.inMemory() || n.log.HasUnreleased() && d.released != d.number {
+		t.Errorf("behind a checkpoint: %v, a file: %v, released %d of %d", err, !d.inMemory(), d.released, d.number)
 	}
 	add(t, d, 3, "z")
 	checkConsistent(t, d)
@@ -388,7 +388,7 @@ func TestBornOperators(t *testing.T) {
 	}
 
 	// A room that only the log has is replaced, and kept.
-	d = n.born("s")
+	d = n.logOnly("s")
 	add(t, d, 7, "old")
 	d.Fence()
 	r, err := archived.restore(n.options("s"), copied)
@@ -415,9 +415,9 @@ func TestBornOperators(t *testing.T) {
 }
 
 // The log's file that has a room's beginning is missing: nobody can say whether the room is new.
-func TestBornLostLog(t *testing.T) {
+func TestLogOnlyLostLog(t *testing.T) {
 	n := newNursery(t)
-	d := n.born("r")
+	d := n.logOnly("r")
 	add(t, d, 1, "x")
 	d.Fence()
 	n.restart() // a crash
@@ -473,33 +473,33 @@ func TestWokenWithoutWAL(t *testing.T) {
 
 // A room that is in memory checkpoints its WAL into the database there, and gets its file
 // when that has grown.
-func TestBornCheckpoints(t *testing.T) {
+func TestLogOnlyCheckpoints(t *testing.T) {
 	n := newNursery(t)
-	d := n.born("a")
+	d := n.logOnly("a")
 	i := 0
-	for ; d.merged < 2; i++ {
+	for ; d.memoryCheckpoints < 2; i++ {
 		if i == 100 {
 			t.Fatal("it never checkpoints")
 		}
 		add(t, d, i, "x")
 		d.AfterCommit()
-		if len(d.wal.buf) >= gatherBytes/2 {
+		if len(d.wal.buf) >= bufferBytes/2 {
 			t.Fatalf("%d bytes wait behind action %d", len(d.wal.buf), i)
 		}
 	}
-	if !d.unsettled() {
+	if !d.inMemory() {
 		t.Error("it has a file")
 	}
 	checkConsistent(t, d)
-	for ; d.unsettled(); i++ {
+	for ; d.inMemory(); i++ {
 		if i == 1000 {
 			t.Fatal("it never gets a file")
 		}
 		add(t, d, i, "x")
 		d.AfterCommit()
 	}
-	if d.merged != maxCheckpoints+1 {
-		t.Errorf("it got its file at the %dth checkpoint, want the one behind %d", d.merged, maxCheckpoints)
+	if d.memoryCheckpoints != maxCheckpoints+1 {
+		t.Errorf("it got its file at the %dth checkpoint, want the one behind %d", d.memoryCheckpoints, maxCheckpoints)
 	}
 	checkConsistent(t, d)
 	rows := query(t, d, "SELECT count(*) FROM todos")[0][0]

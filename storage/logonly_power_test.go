@@ -36,8 +36,8 @@ func emptyNursery(t *testing.T, seed uint64) (*nursery, *faultdisk.Disk) {
 	return &nursery{t: t, dir: "/data", pool: new(Pool), fs: disk.FS(name)}, disk
 }
 
-// bornLife is the first life of a room, as far as the disk lets it come.
-func (n *nursery) bornLife(actions, size int) (acknowledged, tried int, epoch string) {
+// firstLife is the first life of a room, as far as the disk lets it come.
+func (n *nursery) firstLife(actions, size int) (acknowledged, tried int, epoch string) {
 	log, err := OpenLog(LogOptions{Dir: n.dir + "/_log", FS: n.fs})
 	if err != nil {
 		return 0, 0, ""
@@ -65,7 +65,7 @@ func (n *nursery) bornLife(actions, size int) (acknowledged, tried int, epoch st
 
 // The power goes at each change of the disk in the first life of a room that has no file, once or twice before
 // anybody calls for it again: what was acknowledged is there, in the same history.
-func TestInvariantGateBornPowerCut(t *testing.T) {
+func TestInvariantGateLogOnlyPowerCut(t *testing.T) {
 	for name, c := range map[string]struct{ actions, size, crashes int }{
 		"one":            {1, 10, 1},
 		"few":            {4, 1000, 1},
@@ -77,7 +77,7 @@ func TestInvariantGateBornPowerCut(t *testing.T) {
 			for after := 1; ; after += 12 / shorter(12, 1) {
 				n, disk := onDisk(t, uint64(after))
 				disk.CrashAfter(after)
-				acknowledged, tried, epoch := n.bornLife(c.actions, c.size)
+				acknowledged, tried, epoch := n.firstLife(c.actions, c.size)
 				over := disk.Stats().Crashes == 0
 				for range c.crashes {
 					disk.Crash()
@@ -118,7 +118,7 @@ func TestInvariantGateBornPowerCut(t *testing.T) {
 
 // The disk fails when a room is to get its file: nothing that was acknowledged is lost, whether the
 // room goes on, is opened anew, or the whole server is.
-func TestBornWithoutRoom(t *testing.T) {
+func TestLogOnlyWithoutRoom(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault  faultdisk.Fault
 		closes bool // without an error
@@ -134,7 +134,7 @@ func TestBornWithoutRoom(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for seed, then := range []string{"again", "restart", "cut"} {
 				n, disk := onDisk(t, uint64(seed))
-				d := n.born("r")
+				d := n.logOnly("r")
 				for i := range 3 {
 					add(t, d, i, strings.Repeat("x", 600))
 				}
@@ -179,11 +179,11 @@ func TestBornWithoutRoom(t *testing.T) {
 
 // The same while the room is awake and its WAL has grown: it goes on in memory as long as it can. Then
 // a disk that is full refuses, and one that fails ends the life.
-func TestBornOutgrown(t *testing.T) {
+func TestLogOnlyOutgrown(t *testing.T) {
 	for name, failure := range map[string]error{"full": syscall.ENOSPC, "failing": syscall.EIO} {
 		t.Run(name, func(t *testing.T) {
 			n, disk := onDisk(t, 1)
-			d := n.born("r")
+			d := n.logOnly("r")
 			disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Suffix: ".new", Err: failure.(syscall.Errno), Times: -1})
 			acknowledged := 0
 			for err := error(nil); err == nil; acknowledged++ {
@@ -201,8 +201,8 @@ func TestBornOutgrown(t *testing.T) {
 					acknowledged--
 				}
 			}
-			if acknowledged < 5 || !d.unsettled() {
-				t.Errorf("%d actions went, it has a file: %v", acknowledged, !d.unsettled())
+			if acknowledged < 5 || !d.inMemory() {
+				t.Errorf("%d actions went, it has a file: %v", acknowledged, !d.inMemory())
 			}
 			disk.Heal()
 			if name == "full" {
@@ -225,7 +225,7 @@ func TestBornOutgrown(t *testing.T) {
 
 // A relaxed log that loses what it had not synced loses how a room began; the room's next entry tells it
 // again.
-func TestBornRelaxed(t *testing.T) {
+func TestLogOnlyRelaxed(t *testing.T) {
 	n, log := newNursery(t), newMemLog()
 	o := n.options("r")
 	o.Log = log
@@ -247,7 +247,7 @@ func TestBornRelaxed(t *testing.T) {
 	add(t, d, 2, "y")
 	add(t, d, 3, "z")
 	want, epoch := pagesOf(t, d), d.Epoch()
-	if !d.unsettled() {
+	if !d.inMemory() {
 		t.Fatal("it has a file")
 	}
 	d.Fence()
@@ -264,18 +264,18 @@ func TestBornRelaxed(t *testing.T) {
 
 // A room whose file is made, and cannot be opened, says so. It takes nothing more, for its file would lack that; the next open has
 // all that was acknowledged.
-func TestBornWhoseFileCannotBeOpened(t *testing.T) {
+func TestLogOnlyWhoseFileCannotBeOpened(t *testing.T) {
 	refused := 0
 	for after := range 6 {
 		n, disk := onDisk(t, uint64(after))
-		d := n.born("r")
+		d := n.logOnly("r")
 		add(t, d, 1, "x")
 		disk.Fail(faultdisk.Fault{Op: faultdisk.OpOpen, Suffix: ".db", After: after, Times: 1, Err: syscall.EIO})
 		err := d.Checkpoint()
 		disk.Heal()
 		want := map[int]string{1: "x"}
 		switch {
-		case err == nil && d.unsettled():
+		case err == nil && d.inMemory():
 			t.Errorf("an open fails after %d: it is said to have a file, and has none", after)
 		case err != nil:
 			wantError(t, err, ErrIO)

@@ -1,16 +1,13 @@
 package storage
 
-// Rooms that begin in the commit log. Of a new room the content is known (template.go, plain.go), and the
-// log makes durable what happens in it. So its file need not be there: until it has to be, a
-// database of the same content lies in memory in its place (package dbfile), and the entry of its first
-// transaction holds all pages. It is settled, that is, gets its file, when it sleeps, when the
-// WAL is to go into the file, and when it has grown. A file
-// under the room's name is always whole.
+// Log-only rooms. The content of a new room is known (template.go, plain.go), and the log makes its transactions durable. So the
+// room needs no file at first: its database is in memory (package dbfile), and the log entry of its first transaction contains all
+// pages. The room is materialized, that is, its file is made, when it sleeps, when the WAL is to be checkpointed, and when the
+// database has grown. A file under the room's name is always whole.
 //
-// Who finds no file asks the log. It finds a room by its epoch only, so the epoch of such a room
-// is made of what is known: the log's ID and generation, and the room's name. In one generation a
-// room begins once; if its file is taken away, the next time its epoch is random and it begins
-// with a file.
+// If there is no file, Open asks the log. The log finds a room by its epoch, so the epoch of a log-only room is computed from the
+// log's ID, the log's generation and the room's name. In one generation a room begins once without a file. If its file is removed, it
+// begins again with a file and a random epoch.
 
 import (
 	"crypto/sha256"
@@ -28,14 +25,14 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// bornEpoch is the epoch of a room that began in a generation of a log.
-func bornEpoch(o Options, generation uint64) string {
+// logOnlyEpoch returns the epoch of a room that began without a file in a generation of a log.
+func logOnlyEpoch(o Options, generation uint64) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%s\x00%s", o.Log.ID(), generation, o.Namespace, o.Room))
 	return hex.EncodeToString(sum[:16])
 }
 
-// openBorn begins a room in memory; nil: it must begin with a file.
-func openBorn(o Options) (*DB, error) {
+// openLogOnly begins a room in memory. It returns nil if the room must begin with a file.
+func openLogOnly(o Options) (*DB, error) {
 	if o.Log == nil || o.Pool == nil {
 		return nil, nil
 	}
@@ -46,29 +43,29 @@ func openBorn(o Options) (*DB, error) {
 	if err := o.File().MakeAbsenceDurable(); err != nil {
 		return nil, err
 	}
-	epoch := bornEpoch(o, o.Log.Generation())
+	epoch := logOnlyEpoch(o, o.Log.Generation())
 	room, err := o.part(epoch)
 	if err != nil {
 		return nil, err
 	}
-	if room.Last() > 0 { // it began already, and its file was taken away
+	if room.Last() > 0 { // it has begun already, and its file was removed
 		room.Close()
 		return nil, nil
 	}
-	d, err := inMemory(o, t, epoch)
+	d, err := openNewInMemory(o, t, epoch)
 	if err != nil {
 		room.Close()
 		return nil, err
 	}
 	d.created, d.room = true, room
-	if err := d.bear(t, epoch); err != nil {
+	if err := d.initInMemory(t, epoch); err != nil {
 		return nil, errors.Join(err, d.refuse())
 	}
 	return d, nil
 }
 
-// inMemory gives a new room a connection: one that is there, or one of its own.
-func inMemory(o Options, t *template, epoch string) (*DB, error) {
+// openNewInMemory opens a new room's database in memory, with a pooled connection if there is one.
+func openNewInMemory(o Options, t *template, epoch string) (*DB, error) {
 	content, err := t.fill(o, epoch)
 	if err != nil {
 		return nil, err
@@ -81,7 +78,7 @@ func inMemory(o Options, t *template, epoch string) (*DB, error) {
 	return openMemory(o, content)
 }
 
-// openMemory makes a connection to a file in memory.
+// openMemory opens a database in memory with a new connection.
 func openMemory(o Options, content []byte) (*DB, error) {
 	c, files, err := dbfile.OpenMemory(o.FS.SQLite(), dbfile.NewMemory(content), nil)
 	if err != nil {
@@ -90,49 +87,48 @@ func openMemory(o Options, content []byte) (*DB, error) {
 	c.SetAutoCheckpoint(0)
 	d := newDB(o, newConnection(o, c, files))
 	d.header, d.freshWAL = headerOf(content), true
-	d.takeWAL()
+	d.installWAL()
 	if err := d.start(); err != nil {
 		return nil, errors.Join(err, d.refuse())
 	}
 	return d, nil
 }
 
-// bear is what is left of opening a room that begins in memory: what others read in their files
-// is known.
-func (d *DB) bear(t *template, epoch string) error {
+// initInMemory initializes a log-only room from its template, where another room reads its file.
+func (d *DB) initInMemory(t *template, epoch string) error {
 	w := d.wal
 	w.pages = uint32(len(t.pages) / pageSize)
-	w.born, w.bare, w.first = true, w.pages, t.entries
+	w.logOnly, w.unlogged, w.first = true, w.pages, t.entries
 	d.epoch = epoch
 	d.notes.stored = maps.Clone(t.notes)
 	d.room.Release(0)
 	return d.reload()
 }
 
-// headerOf is what a template's content says at its beginning.
+// headerOf returns the header of a template's content.
 func headerOf(content []byte) *fileHeader {
 	return &fileHeader{changes: int64(binary.BigEndian.Uint32(content[40:])), wal: true}
 }
 
-// unsettled tells whether the room has no file yet.
-func (d *DB) unsettled() bool { return d.c != nil && d.c.Files != nil && d.c.Files.Memory() != nil }
+// inMemory reports whether the room has no file yet.
+func (d *DB) inMemory() bool { return d.c != nil && d.c.Files != nil && d.c.Files.Memory() != nil }
 
-// Seen notes that somebody knows of the room: a new one without a transaction leaves a file
-// then. Any goroutine may call it.
-func (d *DB) Seen() { d.seen.Store(true) }
+// KeepIfEmpty makes Close keep the room even if it has no transaction, because somebody has seen its epoch. Any goroutine may
+// call it.
+func (d *DB) KeepIfEmpty() { d.keepIfEmpty.Store(true) }
 
-// checkpointMemory puts what is in the WAL into the database in memory.
+// checkpointMemory checkpoints the WAL into the database in memory.
 func (d *DB) checkpointMemory() error {
 	if err := d.appendDeferred(); err != nil {
 		return err
 	}
-	if err := d.o.Log.Sync(); err != nil { // else a power cut could leave a file that has more than the log
+	if err := d.o.Log.Sync(); err != nil { // otherwise a power cut could leave a file with more transactions than the log
 		return err
 	}
 	return d.emptyMemoryWAL()
 }
 
-// emptyMemoryWAL is checkpointMemory for content that no file will have.
+// emptyMemoryWAL is checkpointMemory for content that will not get into a file.
 func (d *DB) emptyMemoryWAL() error {
 	logged, done, err := d.c.Checkpoint(sqlite.CheckpointTruncate)
 	if err != nil {
@@ -144,8 +140,8 @@ func (d *DB) emptyMemoryWAL() error {
 	return nil
 }
 
-// settle makes the file, and puts it into the place of the memory.
-func (d *DB) settle() error {
+// materialize makes the room's file and continues on it.
+func (d *DB) materialize() error {
 	if err := d.appendDeferred(); err != nil {
 		return err
 	}
@@ -158,49 +154,49 @@ func (d *DB) settle() error {
 		return d.broken
 	}
 	d.c.Files.Replace(f)
-	d.wal.born, d.wal.more, d.named = false, 0, false
+	d.wal.logOnly, d.wal.extra, d.named = false, 0, false
 	return nil
 }
 
-// settleAll is settle with all that the WAL has in the file.
-func (d *DB) settleAll() error {
+// checkpointAndMaterialize is materialize with the WAL's content in the file.
+func (d *DB) checkpointAndMaterialize() error {
 	err := d.checkpointMemory()
 	if err == nil {
-		err = d.settle()
+		err = d.materialize()
 	}
 	if err == nil {
-		d.unsaid = false
+		d.useUnwritten = false
 	}
 	return err
 }
 
 const (
-	maxInMemory    = 128 << 10 // how large a file may be that a room has in memory while it is awake
-	maxCheckpoints = 4         // how often the WAL goes into it: who goes on to write is better off with a file
+	maxInMemory    = 128 << 10 // the largest database that a room that is awake keeps in memory
+	maxCheckpoints = 4         // checkpoints into memory before a room that goes on writing gets a file
 )
 
-// settleSoon makes the file when half of what may wait for the WAL does, and the database has grown
-// too; else that goes into the database in memory. Where a file cannot be made the room goes on without,
-// until no more can wait.
-func (d *DB) settleSoon() {
-	if d.wal == nil || d.tried || d.withheld() || len(d.wal.buf) < gatherBytes/2 || len(d.results) > 0 {
+// materializeIfDue empties the buffer of the WAL when it is half full: by a checkpoint into memory, or, if the database has grown or
+// there were enough such checkpoints, by making the file. If the file cannot be made, the room goes on without it until the
+// buffer is full.
+func (d *DB) materializeIfDue() {
+	if d.wal == nil || d.materializeTried || d.withheld() || len(d.wal.buf) < bufferBytes/2 || len(d.results) > 0 {
 		return
 	}
-	if d.merged++; d.merged <= maxCheckpoints && len(d.c.Files.Memory().Bytes()) <= maxInMemory && d.checkpointMemory() == nil {
+	if d.memoryCheckpoints++; d.memoryCheckpoints <= maxCheckpoints && len(d.c.Files.Memory().Bytes()) <= maxInMemory && d.checkpointMemory() == nil {
 		return
 	}
-	d.tried = true
-	if d.settleAll() == nil {
+	d.materializeTried = true
+	if d.checkpointAndMaterialize() == nil {
 		d.released = d.number
 		d.room.Release(d.number)
 	}
 }
 
-// leaveMemory makes the file of a room that is closed, unless nobody knows of the room.
-func (d *DB) leaveMemory() error {
-	if d.unseen() {
-		if d.number == 0 || d.emptyMemoryWAL() == nil { // else the connection is not used again
-			d.swept = d.c.Files.Empty()
+// completeInMemory is completeFile for a log-only room: it makes the file, unless nobody has seen the room.
+func (d *DB) completeInMemory() error {
+	if d.discardable() {
+		if d.number == 0 || d.emptyMemoryWAL() == nil { // otherwise the connection is not pooled
+			d.checkpointed = d.c.Files.Empty()
 		}
 		return nil
 	}
@@ -208,7 +204,7 @@ func (d *DB) leaveMemory() error {
 		if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) {
 			return err
 		}
-		if !d.unsettled() { // that transaction was too large to wait: it has made the file
+		if !d.inMemory() { // the transaction was too large to wait, so it has made the file
 			return d.emptyWAL()
 		}
 		if err := d.checkpointMemory(); err != nil {
@@ -216,22 +212,22 @@ func (d *DB) leaveMemory() error {
 		}
 	}
 	switch err := makeWhole(d.o, d.c.Files.Memory().Bytes()); {
-	case errors.Is(diagnose(d.o.Path, err), ErrFull): // it stays in the log
+	case errors.Is(diagnose(d.o.Path, err), ErrFull): // the room stays in the log
 		return nil
 	case err != nil:
 		return err
 	}
 	d.room.Release(d.number)
-	d.swept = d.c.Files.Empty()
+	d.checkpointed = d.c.Files.Empty()
 	return nil
 }
 
-// makeWhole makes a room's file of its content: beside its place, whole and synced, then renamed.
+// makeWhole writes content to a new file, syncs it, and renames it to the room's file.
 func makeWhole(o Options, content []byte) error {
 	return makeWith(o, content, func(vfs.File) error { return nil })
 }
 
-// makeWith is makeWhole of what more makes of the content.
+// makeWith is makeWhole with more writes before the sync.
 func makeWith(o Options, content []byte, more func(vfs.File) error) error {
 	return o.File().Create(func(f vfs.File) error {
 		_, err := f.WriteAt(content, 0)
@@ -254,7 +250,7 @@ func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool,
 		epochs = append(epochs, owed)
 	}
 	for ; to > 0 && to >= from; to-- {
-		epochs = append(epochs, bornEpoch(o, to))
+		epochs = append(epochs, logOnlyEpoch(o, to))
 	}
 	var moved *roomfile.Entries
 	if !o.File().HasNoEntries() {
