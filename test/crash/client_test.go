@@ -18,6 +18,8 @@ const (
 	channel   = "todos"
 	namespace = "todos"
 	readLimit = 64 << 20
+	// lateAnswer is how old an action is when the rows that its stock client lacks follow its answer once more, as PROTOCOL.md says.
+	lateAnswer = 5 * time.Second
 	// catchUpTime is how long a client that came back waits for what it missed.
 	catchUpTime = 20 * time.Second
 )
@@ -132,7 +134,7 @@ type writer struct {
 	synced bool           // it has had a first answer to sync
 
 	conn    *websocket.Conn
-	repeats atomic.Bool   // it sends something again on this connection
+	repeats atomic.Bool   // on this connection it sends something again, or got an answer after lateAnswer
 	acked   chan struct{} // from the reader to the sender: there may be room for one more
 }
 
@@ -356,6 +358,9 @@ func (w *writer) answered(m message, rows []row) error {
 	if err := w.ledger.ack(n, rows, w.kind == stock && w.repeats.Load()); err != nil {
 		return err
 	}
+	if w.ledger.age(n) >= lateAnswer { // the machine or its disk stood still
+		w.repeats.Store(true)
+	}
 	select {
 	case w.acked <- struct{}{}:
 	default:
@@ -383,7 +388,8 @@ func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int) error {
 				continue
 			}
 			if l == w.ledger || n <= highest[l] {
-				return fmt.Errorf("client %s was sent action %d of client %s behind action %d", w.ledger.client, n, l.client, highest[l])
+				return fmt.Errorf("client %s was sent action %d of client %s, made %v ago, after action %d",
+					w.ledger.client, n, l.client, l.age(n).Round(time.Millisecond), highest[l])
 			}
 			highest[l] = n
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 type verb string
@@ -23,6 +24,7 @@ type op struct {
 	verb verb
 	row  string // the id that it is about
 	text string
+	sent time.Time // for the first time
 }
 
 func (o op) completed() int { return o.n % 2 }
@@ -84,7 +86,7 @@ func newLedger(client string, rng *rand.Rand) *ledger {
 func (l *ledger) next() op {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	o := op{n: len(l.ops) + 1, verb: create}
+	o := op{n: len(l.ops) + 1, verb: create, sent: time.Now()}
 	if len(l.live) > 0 {
 		o.verb = []verb{create, create, update, update, remove}[l.rng.IntN(5)]
 	}
@@ -107,6 +109,16 @@ func (l *ledger) next() op {
 	}
 	l.ops = append(l.ops, o)
 	return o
+}
+
+// age is how long ago an op was sent for the first time.
+func (l *ledger) age(n int) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n < 1 || n > len(l.ops) {
+		return 0
+	}
+	return time.Since(l.ops[n-1].sent)
 }
 
 // owns tells whether a row is one of this client's.
