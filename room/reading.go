@@ -19,7 +19,7 @@ import (
 // way has that answer; one that asks for something else takes its place, and the answer begins again.
 
 func (l *life) newQuota() pages.Quota {
-	return pages.NewQuota(l.host.opts.Clock.Now, l.host.opts.MaxSnapshotBytes)
+	return pages.NewQuota(l.host.opts.Clock, l.host.opts.MaxSnapshotBytes)
 }
 
 // readChanges is read for what has changed in a channel behind a place, up to the commit until. The place moves on with what is

@@ -1,10 +1,6 @@
 package changes
 
-import (
-	"iter"
-
-	"github.com/denrooms/den/storage/sqlite"
-)
+import "github.com/denrooms/den/storage/sqlite"
 
 // A Seq is the number of an action: 1, 2, 3 … without gaps; 0 is before the first.
 type Seq uint64
@@ -29,8 +25,8 @@ type Row struct {
 // Values returns the columns.
 func (r Row) Values() []sqlite.Value {
 	n := 0
-	for range r.Cells() {
-		n++
+	for rest := r.image; len(rest) > 0; n++ {
+		rest = rest[sqlite.Size(rest):]
 	}
 	return sqlite.Values(r.image, n)
 }
@@ -43,24 +39,22 @@ type Cell struct {
 	Bytes []byte
 }
 
-// Cells returns the columns without making a Value of each.
-func (r Row) Cells() iter.Seq[Cell] {
-	return func(yield func(Cell) bool) {
-		for rest := r.image; len(rest) > 0; {
-			n := sqlite.Size(rest)
-			c := Cell{Type: sqlite.Type(rest[0])}
-			switch c.Type {
-			case sqlite.Integer:
-				c.Int = sqlite.Int64(rest)
-			case sqlite.Float:
-				c.Float = sqlite.Float64(rest)
-			case sqlite.Text, sqlite.Blob:
-				c.Bytes = rest[5:n]
-			}
-			if !yield(c) {
-				return
-			}
-			rest = rest[n:]
-		}
+// Next returns the first column that is left in r, without making a Value of it, and removes the column from r. ok is false if there
+// is none. The row that a copy of r holds stays whole.
+func (r *Row) Next() (c Cell, ok bool) {
+	if len(r.image) == 0 {
+		return Cell{}, false
 	}
+	n := sqlite.Size(r.image)
+	c = Cell{Type: sqlite.Type(r.image[0])}
+	switch c.Type {
+	case sqlite.Integer:
+		c.Int = sqlite.Int64(r.image)
+	case sqlite.Float:
+		c.Float = sqlite.Float64(r.image)
+	case sqlite.Text, sqlite.Blob:
+		c.Bytes = r.image[5:n]
+	}
+	r.image = r.image[n:]
+	return c, true
 }

@@ -76,7 +76,7 @@ func (p *Pager) Add(rows *storage.Rows) (bytes int) {
 func appendCells(dst []byte, row storage.Row) []byte {
 	dst = append(dst, '[')
 	first := true
-	for c := range row.Cells() {
+	for c, ok := row.Next(); ok; c, ok = row.Next() {
 		if !first {
 			dst = append(dst, ',')
 		}

@@ -16,9 +16,15 @@ const (
 	lookRows  = 16
 )
 
+// A Clock tells the time.
+type Clock interface {
+	// Now returns the time.
+	Now() time.Time
+}
+
 // A Quota is how much a turn may still read.
 type Quota struct {
-	now   func() time.Time
+	clock Clock
 	left  int       // bytes
 	until time.Time // zero: nothing has been read
 	rows  int       // since the clock was looked at
@@ -27,8 +33,8 @@ type Quota struct {
 }
 
 // NewQuota is how much a turn reads: TurnBytes, or most if that is less.
-func NewQuota(now func() time.Time, most int) Quota {
-	return Quota{now: now, left: min(TurnBytes, most)}
+func NewQuota(clock Clock, most int) Quota {
+	return Quota{clock: clock, left: min(TurnBytes, most)}
 }
 
 // Left is how many bytes that are.
@@ -41,14 +47,14 @@ func (q *Quota) Spent() bool { return q.over }
 // may follow.
 func (q *Quota) Row(bytes int) bool {
 	if q.until.IsZero() {
-		q.until = q.now().Add(turnTime)
+		q.until = q.clock.Now().Add(turnTime)
 	}
 	q.left -= bytes
 	q.rows++
 	q.bytes += bytes
 	if q.rows >= lookRows || q.bytes >= LookBytes {
 		q.rows, q.bytes = 0, 0
-		q.over = q.over || !q.now().Before(q.until)
+		q.over = q.over || !q.clock.Now().Before(q.until)
 	}
 	q.over = q.over || q.left <= 0
 	return !q.over

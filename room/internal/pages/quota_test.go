@@ -8,7 +8,7 @@ import (
 // A turn that reads rows looks at the clock by their bytes, too.
 func TestQuotaOfLargeRows(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	q := NewQuota(func() time.Time { return now }, TurnBytes)
+	q := NewQuota(clockOf(func() time.Time { return now }), TurnBytes)
 	if !q.Row(LookBytes) {
 		t.Fatal("the first row ends the piece")
 	}
@@ -20,3 +20,8 @@ func TestQuotaOfLargeRows(t *testing.T) {
 		t.Error("a long row after the turn's time does not end the piece")
 	}
 }
+
+// clockOf is a Clock that asks a function.
+type clockOf func() time.Time
+
+func (c clockOf) Now() time.Time { return c() }
