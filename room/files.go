@@ -74,7 +74,7 @@ type look struct {
 	giveWay func()        // ends a long one soon; nil: it is short
 }
 
-// begin holds the room's file until end is called, behind whoever looks into it already.
+// begin holds the room's file until end is called. It waits for those that look into the file already.
 func (l *looks) begin(key Key) (end func()) { return l.beginLong(key, nil) }
 
 // beginLong is begin for what takes long: whoever waits for the file calls giveWay, from any goroutine and
@@ -136,8 +136,8 @@ func (h *Host) lookInto(key Key, o storage.Options, do func(*storage.DB) error) 
 	})
 }
 
-// closeFile closes a room's file. One that cannot even be closed is let go as it is, for nobody
-// could open it again otherwise.
+// closeFile closes a room's file. If Close panics, closeFile fences the file, because otherwise it would stay locked and nobody could
+// open it again.
 func closeFile(db *storage.DB) error {
 	err := protect(db.Close)
 	if stackOf(err) != nil {
@@ -146,12 +146,12 @@ func closeFile(db *storage.DB) error {
 	return err
 }
 
-// fence lets a file go, with nothing more written into it.
+// fence closes a file without writing to it.
 func fence(db *storage.DB) error {
 	return protect(func() error { db.Fence(); return nil })
 }
 
-// hasNoFile tells whether a room has no file; if that cannot be told, it has one.
+// hasNoFile reports whether a room has no file. After an error it reports false.
 func (h *Host) hasNoFile(key Key) bool {
 	o, err := h.fileOptions(key)
 	if err == nil {

@@ -1,6 +1,6 @@
 package room
 
-// Connections to the databases of rooms that have gone to sleep stay for those that wake next, for a while: storage.Pool.
+// Connections of rooms that have gone to sleep are kept for a while, for the rooms that wake next: storage.Pool.
 
 import (
 	"maps"

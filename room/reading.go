@@ -22,7 +22,7 @@ func (l *life) newQuota() pages.Quota {
 	return pages.NewQuota(l.host.opts.Clock, l.host.opts.MaxSnapshotBytes)
 }
 
-// readChanges is read for what has changed in a channel behind a place, up to the commit until. The place moves on with what is
+// readChanges is read for what has changed in a channel after a place, up to the commit until. The place moves on with what is
 // read; done says that nothing is left.
 func (l *life) readChanges(channel string, at *storage.ChangePlace, until storage.Seq, see func(*storage.Rows) (bytes int)) (done bool, err error) {
 	for more := true; more && !done; {

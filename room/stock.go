@@ -18,7 +18,7 @@ import (
 //   - A channel of up to wholeAnswer goes out as one frame, in the order in which its rows were
 //     created, which is the order in which the page shows them. A frame is stored whole or not
 //     at all, so a page that is closed meanwhile is left with no gap.
-//   - A larger one goes by ascending stamp, see rows.go.
+//   - A larger one goes by ascending stamp, see room/internal/pages.
 //   - Whose store has another room's rows gets a delete-all and everything: it asks from a stamp that this
 //     room did not give out. A channel of up to smallChannel is always sent like that, because
 //     a stamp proves little: once the newest row of the store is this room's, the others may
@@ -248,9 +248,9 @@ func (l *life) changed(channel string, since storage.Seq) (*pages.Ordered, error
 }
 
 // What a client without cursors lacks, where it is more than a turn reads. The published client must get it by ascending stamp,
-// see rows.go. So the changes are gleaned first, a piece a turn: ids, stamps, and tombstones. Then they are a
+// see room/internal/pages. So the changes are gleaned first, a piece a turn: ids, stamps, and tombstones. Then they are a
 // listing, which is sent as that of a large channel is, a piece a turn; and what has changed meanwhile follows in the same
-// way, until it is little enough for one turn. Where there are too many, every live row follows behind a delete-all.
+// way, until it is little enough for one turn. Where there are too many, every live row follows after a delete-all.
 
 // gleanMost is how many changed rows are gleaned at the most; each takes some 100 bytes of memory.
 const gleanMost = 16 << 10

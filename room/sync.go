@@ -160,7 +160,7 @@ func (t *turn) changesSince(m *syncMessage) (frames []*hibernate.Frame, next *sy
 	return changed.PartFrames(m.channel, l.cursor()), &rest, "", nil
 }
 
-// follow reads what changed behind a trail, as much as the turn may. done says that it was all.
+// follow reads what changed after a trail, as much as the turn may. done says that it was all.
 func (t *turn) follow(channel string, on trail) (changed *pages.Pager, to trail, done bool, err error) {
 	l := t.life
 	if on.epoch != l.shortEpoch() {
@@ -212,11 +212,11 @@ const (
 type step struct {
 	frames []*hibernate.Frame
 	size   int
-	last   storage.Value // the id of its last row: the next step begins behind it
+	last   storage.Value // the id of its last row: the next step begins after it
 	done   bool          // it is the last step
 }
 
-// snapshot gives the step of a channel's snapshot that begins behind an id; nil is the
+// snapshot gives the step of a channel's snapshot that begins after an id; nil is the
 // beginning. One that was read for another client costs nothing.
 func (t *turn) snapshot(channel string, after storage.Value) (step, error) {
 	l := t.life

@@ -444,7 +444,7 @@ func (w *wal) commitFrame(pages uint32, b []byte, off int64) error {
 		return w.refuse(fmt.Errorf("%w: a transaction without a number", ErrMisuse))
 	}
 	if w.at < 0 || off != w.at+int64(len(w.buf)) {
-		return w.refuse(fmt.Errorf("%w: a frame that commits at %d of the WAL, behind none", ErrIO, off))
+		return w.refuse(fmt.Errorf("%w: a frame that commits at %d of the WAL, which does not follow the frames before it", ErrIO, off))
 	}
 	w.buf = append(w.buf, b...)
 	if begin := max(w.end, walHeaderSize); w.at > begin {

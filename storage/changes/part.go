@@ -12,14 +12,14 @@ const (
 	partBytes = 256 << 10
 )
 
-// A Place is a place in the changes of one table: behind all of its changes up to Seq, and behind the first Taken of those
+// A Place is a place in the changes of one table: after all of its changes up to Seq, and after the first Taken of those
 // that come after. The place {Seq: s} is where Since(s) begins.
 type Place struct {
 	Seq   Seq
 	Taken int
 }
 
-// behind reports whether a place lies behind another one.
+// behind reports whether a place lies after another one.
 func (p Place) behind(other Place) bool {
 	return p.Seq > other.Seq || p.Seq == other.Seq && p.Taken > other.Taken
 }
@@ -29,8 +29,8 @@ type part struct {
 	table   *Table
 	from    Place
 	until   Seq
-	end     Place // behind what has been looked at
-	reached bool  // nothing up to until is behind end
+	end     Place // after what has been looked at
+	reached bool  // nothing up to until is after end
 	bytes   int
 
 	at    Seq // of the entry that was looked at last
@@ -122,7 +122,7 @@ func (p *part) passed(seq Seq) bool {
 
 func (p *part) full() bool { return len(p.last) >= partRows }
 
-// add takes the table's entries of a row of the log that lie behind from, until the part is full.
+// add takes the table's entries of a row of the log that lie after from, until the part is full.
 func (p *part) add(first Seq, entries []byte) error {
 	return eachEntry(entries, p.table.id, func(e entry) {
 		seq := first + Seq(e.offset)

@@ -258,7 +258,7 @@ func (r *Recorder) Since(t *Table, seq Seq) (*Reader, error) {
 	return &Reader{statements: &r.statements, table: t, rows: rows}, nil
 }
 
-// SincePart returns a part of what Since returns: the rows and tombstones that changed behind a place and up to the action
+// SincePart returns a part of what Since returns: the rows and tombstones that changed after a place and up to the action
 // until, as they are now, in the order of their last changes within the part. The part has 4096 rows at most, and may have none
 // although others follow: Reader.Place is where the next part begins, and Reader.AtEnd reports whether there is none. A caller
 // may end a part early. Each part has a row once, and a row that changed again comes again in a later part. A row that was
@@ -296,8 +296,8 @@ func (r *Recorder) SeqAt(t *Table, stamp sqlite.Value) (seq Seq, known bool, err
 	return r.log.seqAt(t, stamp)
 }
 
-// Place returns where the part behind the rows of a SincePart begins that Next has given so far.
+// Place returns where the part after the rows of a SincePart begins that Next has given so far.
 func (r *Reader) Place() Place { return r.place }
 
-// AtEnd reports whether Next has given all rows of a SincePart, and no change lies behind them.
+// AtEnd reports whether Next has given all rows of a SincePart, and no change lies after them.
 func (r *Reader) AtEnd() bool { return r.over && r.last }

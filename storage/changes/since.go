@@ -20,7 +20,7 @@ var ErrForgotten = errors.New("the changes since then are forgotten")
 // A changedRow is the last change of a row.
 type changedRow struct {
 	key, deleted []byte // values; deleted is NULL if the row exists
-	place        Place  // behind the change, in a part
+	place        Place  // after the change, in a part
 }
 
 // A Reader reads rows that changed, each as it is when Next gets to it. It is valid as long as its Recorder.
@@ -30,9 +30,9 @@ type Reader struct {
 	rows  []changedRow // those that are still to come
 
 	part  bool
-	place Place // behind the row that was read last
-	end   Place // behind all that was looked at
-	last  bool  // nothing lies behind end
+	place Place // after the row that was read last
+	end   Place // after all that was looked at
+	last  bool  // nothing lies after end
 	over  bool  // all rows were read
 }
 

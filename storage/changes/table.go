@@ -61,7 +61,7 @@ const (
 	FirstPage              // the first ?1 rows by their ids
 	NextPage               // the first ?1 rows whose ids are above ?2, by their ids
 	FirstScan              // the first ?1 rows in the order in which the table keeps them
-	NextScan               // the first ?1 rows behind the place ?2
+	NextScan               // the first ?1 rows after the place ?2
 	current                // the row whose id is ?1
 	queries
 )
