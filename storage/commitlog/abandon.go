@@ -20,7 +20,7 @@ func (l *Log) Lost() (files []string) {
 
 // unavailable returns the segments of Lost. mu is held.
 func (l *Log) unavailable() (segments []*logSegment) {
-	for _, s := range l.segments {
+	for _, s := range l.sealed.list {
 		if s.lost() || s.holeEnd() > 0 {
 			segments = append(segments, s)
 		}
@@ -37,7 +37,7 @@ func (l *Log) Abandoned(namespace, room, epoch string) bool {
 	if r == nil {
 		return false
 	}
-	for _, s := range l.segments {
+	for _, s := range l.sealed.list {
 		if s.abandoned.Load() && (r.lastIn == nil || s.Number >= r.lastIn.Number) {
 			return true
 		}
@@ -70,14 +70,14 @@ func (l *Log) Abandon() (files []string, err error) {
 				r.lost = nil
 			}
 		}
-		c, _ := l.nextCurrent(l.segments, l.active.Number)
+		c, _ := l.nextCurrent(l.sealed.list, l.active.Number)
 		l.mu.Unlock()
 		if len(files) == 0 {
 			return nil
 		}
-		c.segments = l.segments // nothing is deleted yet
-		c.first = l.first()
-		return l.writeCurrent(c)
+		c.segments = l.sealed.list // nothing is deleted yet
+		c.first = l.sealed.oldest
+		return l.dir.writeCurrent(c)
 	})
 	if err != nil {
 		return nil, err

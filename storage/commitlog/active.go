@@ -14,15 +14,28 @@ package commitlog
 import (
 	"errors"
 	"os"
+	"sync"
 
 	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/vfs"
 )
 
+// output is what the active segments of a log, one after the other, have in common.
+type output struct {
+	dir        *directory
+	indexBytes int64  // Options.IndexBytes
+	zeros      []byte // for preallocation
+	writer     segment.Writer
+
+	mu      *sync.Mutex // of the log; protects what follows
+	indexes uint64      // written into segments before their end
+}
+
 // active is the active segment. The leader owns it. The leader changes end, index, unindexed, entries and failed under
-// Log.mu, so that others may read them under it.
+// output.mu, so that others may read them under it.
 type active struct {
 	*logSegment
+	out     *output
 	file    vfs.File
 	end     int64  // where the next record goes; all before it was acknowledged
 	synced  int64  // how much of the segment is durable
@@ -30,10 +43,9 @@ type active struct {
 	entries uint64
 	index   segment.Places
 
-	allocated int64  // zeros, or records, are written up to here
-	nextAlloc int64  // how many zeros to write next
-	limit     int64  // about where the segment ends; it is not preallocated further
-	zeros     []byte // shared with the log
+	allocated int64 // zeros, or records, are written up to here
+	nextAlloc int64 // how many zeros to write next
+	limit     int64 // about where the segment ends; it is not preallocated further
 
 	indexedTo int64            // where the newest index ends: what follows is in no index
 	unindexed []*segment.Place // of the rooms that have entries there
@@ -44,47 +56,39 @@ type active struct {
 	sealed bool // but the next segment could not be begun yet
 }
 
-// createSegment makes the file of a segment, durable with its name. A file that an earlier attempt has left under
-// this name was never named by CURRENT, and is removed.
-func (l *Log) createSegment(number uint64) (a *active, err error) {
-	path := l.path(number)
-	h := segment.Header{
-		ID: l.id, Number: number, Generation: l.generation, Begun: l.o.Now().UnixMilli(), First: number, Floor: number,
-		Unsynced: l.relaxedCrash, Relaxed: l.o.Durability == Relaxed,
+// written is a group that was written, and not yet acknowledged.
+type written struct {
+	end, indexedTo int64
+	chain          uint32
+}
+
+// begin makes the file of a segment, durable with its name. A file that an earlier attempt has left under this name
+// was never named by CURRENT, and is removed. nextAlloc and limit are those of the segment.
+func (o *output) begin(h segment.Header, nextAlloc, limit int64) (a *active, err error) {
+	name := segment.Name(h.Number)
+	if err := o.dir.remove(name); err != nil {
+		return nil, failure("removing "+name, err)
 	}
-	if l.active != nil || len(l.segments) > 0 {
-		l.mu.Lock()
-		h.First, h.Floor = l.first(), l.floor()
-		l.mu.Unlock()
-	}
-	if err := l.removeIfThere(path); err != nil {
-		return nil, failure("removing "+segment.Name(number), err)
-	}
-	f, err := l.o.FS.Open(path, os.O_CREATE|os.O_EXCL|os.O_RDWR)
+	f, err := o.dir.open(h.Number, os.O_CREATE|os.O_EXCL|os.O_RDWR)
 	if err != nil {
-		return nil, failure("creating "+segment.Name(number), err)
+		return nil, err
 	}
 	preamble, salt := h.Encode()
-	zeros := min(firstPrealloc, l.o.segmentBytes(0))
-	if l.active != nil { // a busy log goes on with as many as before
-		zeros = min(l.active.nextAlloc, l.o.segmentBytes(0))
-	}
 	a = &active{
-		logSegment: &logSegment{File: segment.File{Number: number, Salt: salt}, generation: l.generation},
-		file:       f, end: segment.Start, synced: segment.Start, chain: salt, allocated: segment.Start, indexedTo: segment.Start, nextAlloc: zeros,
-		limit: l.o.segmentBytes(len(l.segments)),
-		index: segment.Places{Of: make(map[segment.Key]*segment.Place)}, zeros: l.zeros,
+		logSegment: &logSegment{File: segment.File{Number: h.Number, Salt: salt}, generation: h.Generation},
+		out:        o, file: f, end: segment.Start, synced: segment.Start, chain: salt, allocated: segment.Start, indexedTo: segment.Start,
+		nextAlloc: nextAlloc, limit: limit, index: segment.Places{Of: make(map[segment.Key]*segment.Place)},
 	}
 	if _, err = f.WriteAt(preamble, 0); err == nil {
 		a.preallocate()
-		err = l.sync(f)
+		err = o.dir.sync(f)
 	}
 	if err == nil {
-		err = l.syncDir()
+		err = o.dir.syncNames()
 	}
 	if err != nil {
 		f.Close()
-		return nil, failure("beginning "+segment.Name(number), err)
+		return nil, failure("beginning "+name, err)
 	}
 	return a, nil
 }
@@ -101,7 +105,7 @@ func (a *active) close() {
 // error the file grows with each write instead.
 func (a *active) preallocate() {
 	for left := min(a.nextAlloc, a.limit-a.allocated); left > 0; {
-		n, err := a.file.WriteAt(a.zeros[:min(left, int64(len(a.zeros)))], a.allocated)
+		n, err := a.file.WriteAt(a.out.zeros[:min(left, int64(len(a.out.zeros)))], a.allocated)
 		if a.allocated += int64(n); err != nil {
 			return
 		}
@@ -119,21 +123,46 @@ func (a *active) ensureAllocated(n int64) {
 	a.preallocate()
 }
 
-// startGroup begins a group in the writer, with an index if enough was written since the index before it. It returns the
-// checksum that the group's first record has to hold, and where the newest index then ends.
-func (l *Log) startGroup() (chain uint32, indexedTo int64, err error) {
-	a := l.active
-	if a.end-a.indexedTo < l.o.IndexBytes || len(a.unindexed) == 0 {
-		return a.chain, a.indexedTo, nil
-	}
-	if a.synced < a.end { // the log is Relaxed
-		if err := l.syncActive(a.end); err != nil {
-			return 0, 0, err
+// write writes a group of records, which begins with an index if enough was written since the index before it. An
+// error says whether nothing of the group is in the log.
+func (a *active) write(group []*request) (w written, err error) {
+	out := &a.out.writer
+	out.Begin(a.file, a.end)
+	w.chain, w.indexedTo = a.chain, a.indexedTo
+	if a.end-a.indexedTo >= a.out.indexBytes && len(a.unindexed) > 0 {
+		if a.synced < a.end { // the log is Relaxed
+			if err := a.sync(a.end); err != nil {
+				return w, unwritten(err)
+			}
 		}
+		rec := segment.Record{Chain: a.chain, Synced: uint32(a.synced), Previous: a.indexAt}
+		out.PutIndex(a.Salt, &rec, a.unindexed)
+		w.chain, w.indexedTo = rec.CRC, out.End()
 	}
-	rec := segment.Record{Chain: a.chain, Synced: uint32(a.synced), Previous: a.indexAt}
-	l.writer.PutIndex(a.Salt, &rec, a.unindexed)
-	return rec.CRC, l.writer.End(), nil
+	a.ensureAllocated(out.End() - a.end + a.chooseFlags(group))
+	w.chain = a.encode(group, w.chain)
+	if err := out.Flush(); err != nil {
+		return w, a.undoWrite(err)
+	}
+	w.end = out.End()
+	if w.indexedTo != a.indexedTo {
+		a.writeHint()
+	}
+	return w, nil
+}
+
+// acknowledge makes a group, which was written and is as durable as it has to be, a part of the segment. mu is held.
+func (a *active) acknowledge(w written, group []*request) {
+	if w.indexedTo != a.indexedTo { // the group begins with an index
+		a.indexAt, a.indexedTo, a.unindexed = uint32(a.end), w.indexedTo, a.unindexed[:0]
+		a.hints++
+		a.out.indexes++
+	}
+	a.end, a.chain = w.end, w.chain
+	for _, r := range group {
+		a.entries++
+		r.room.noteAppended(a, r)
+	}
 }
 
 // writeHint says where the index is that begins the group. After an error the next Open reads more.
@@ -142,31 +171,121 @@ func (a *active) writeHint() {
 	_, _ = a.file.WriteAt(b, at)
 }
 
-// syncActive makes durable what was written, up to end. The leader calls it.
-func (l *Log) syncActive(end int64) error {
-	a := l.active
-	l.syncs.Add(1)
+// chooseFlags sets the flags of a group's records, and returns how many bytes the records have.
+func (a *active) chooseFlags(group []*request) (bytes int64) {
+	for _, r := range group {
+		r.flags = 0
+		if r.room.last == 0 || r.entry.Number != r.room.last+1 {
+			r.flags = segment.FlagStarts
+		}
+		names := 0
+		if r.room.lastIn != a.logSegment || r.flags&segment.FlagStarts != 0 {
+			r.flags |= segment.FlagNames
+			names = len(r.room.id.Names)
+		}
+		bytes += int64(segment.RecordSize(names, r.size))
+	}
+	return bytes
+}
+
+// encode gives a group's records to the writer. chain is the checksum of the record before them; encode returns that
+// of the last one.
+func (a *active) encode(group []*request, chain uint32) uint32 {
+	for _, r := range group {
+		rec := segment.Record{
+			Chain: chain, Synced: uint32(a.synced), RoomChain: r.room.lastCRC, Flags: r.flags,
+			Number: r.entry.Number, Seq: r.entry.Seq, At: r.entry.At, Key: r.room.id.Key,
+		}
+		if r.flags&segment.FlagStarts != 0 {
+			rec.RoomChain = 0
+		}
+		names := ""
+		if r.flags&segment.FlagNames != 0 {
+			names = r.room.id.Names
+		} else {
+			rec.Previous, rec.Root = r.room.lastAt, a.index.Of[r.room.id.Key].Root
+		}
+		r.at = uint32(a.out.writer.End())
+		a.out.writer.Put(a.Salt, &rec, names, r.entry.Payload, r.pieces)
+		r.crc, chain = rec.CRC, rec.CRC
+	}
+	return chain
+}
+
+// sync makes durable what was written, up to end.
+func (a *active) sync(end int64) error {
+	a.out.dir.syncs.Add(1)
 	if err := a.file.Sync(); err != nil {
-		l.mu.Lock()
-		a.failed = true
-		l.mu.Unlock()
-		l.o.Logger.Error("commit log: a sync failed", "file", segment.Name(a.Number), "error", err)
+		a.noteFailure("a sync failed", err)
 		return unknownOutcome("syncing "+segment.Name(a.Number), err)
 	}
 	a.synced = end
 	return nil
 }
 
+// seal ends the segment with an index of all of it, which has a filter, and closes the file. After an error it may be
+// tried again.
+func (a *active) seal() (filter segment.Filter, size int64, err error) {
+	footer, filter := a.index.Footer(a.Salt)
+	size = a.end + int64(len(footer))
+	_, err = a.file.WriteAt(footer, a.end)
+	if err == nil && a.allocated-size > maxSealedZeros { // to free a few takes long and gains little
+		err = a.file.Truncate(size)
+	}
+	if err != nil {
+		a.allocated = a.end
+		return nil, 0, failure("sealing "+segment.Name(a.Number), err)
+	}
+	if err := a.sync(a.end); err != nil {
+		return nil, 0, err
+	}
+	a.close()
+	return filter, size, nil
+}
+
+// scan reads the acknowledged part of the segment, of which all up to an offset has to be there, and checks it. The
+// caller closes f.
+func (a *active) scan(sure int64) (s *segment.Scan, f vfs.File, err error) {
+	if f, err = a.out.dir.open(a.Number, os.O_RDONLY); err != nil {
+		return nil, nil, err
+	}
+	if s, err = a.Scan(f, sure, a.end, nil); err != nil {
+		f.Close()
+		return nil, nil, failure("reading "+segment.Name(a.Number), err)
+	}
+	a.out.dir.logDamage(a.Number, s)
+	return s, f, nil
+}
+
+// rewrite writes what was scanned into a new file in the segment's place, and seals that.
+func (a *active) rewrite(s *segment.Scan) (filter segment.Filter, size int64, err error) {
+	footer, filter := a.index.Footer(a.Salt)
+	a.close()
+	err = a.out.dir.replace(segment.Name(a.Number), func(to vfs.File) error {
+		if err := s.CopyTo(to, a.end); err != nil {
+			return err
+		}
+		_, err := to.WriteAt(footer, a.end)
+		return err
+	})
+	return filter, a.end + int64(len(footer)), err
+}
+
+// noteFailure notes that the content of the file is unknown.
+func (a *active) noteFailure(what string, err error) {
+	a.out.mu.Lock()
+	a.failed = true
+	a.out.mu.Unlock()
+	a.out.dir.logger.Error("commit log: "+what, "file", segment.Name(a.Number), "error", err)
+}
+
 // undoWrite removes what a failed write has left of a group, so that no entry appears after a crash whose Append
 // said that it was not written. err is the write's error. If undoing fails too, the content of the disk is unknown: the
 // segment has to be rewritten, and the error is ErrIO alone.
-func (l *Log) undoWrite(err error) error {
-	a, what := l.active, "writing "+segment.Name(l.active.Number)
-	if failed := l.removeRest(a, l.writer.End()); failed != nil {
-		l.mu.Lock()
-		a.failed = true
-		l.mu.Unlock()
-		l.o.Logger.Error("commit log: a write failed, and what it has left cannot be removed", "file", segment.Name(a.Number), "error", failed)
+func (a *active) undoWrite(err error) error {
+	what := "writing " + segment.Name(a.Number)
+	if failed := a.removeRest(a.out.writer.End()); failed != nil {
+		a.noteFailure("a write failed, and what it has left cannot be removed", failed)
 		return unknownOutcome(what, errors.Join(segment.NotFull(err), segment.NotFull(failed)))
 	}
 	return unwritten(failure(what, err))
@@ -174,8 +293,8 @@ func (l *Log) undoWrite(err error) error {
 
 // removeRest removes what follows the records, up to an offset, and syncs that. Overwriting and cutting off take no space,
 // so they work on a full disk.
-func (l *Log) removeRest(a *active, to int64) error {
-	size, err := l.o.FS.Size(l.path(a.Number))
+func (a *active) removeRest(to int64) error {
+	size, err := a.out.dir.size(a.Number)
 	if err != nil {
 		return err
 	}
@@ -185,7 +304,7 @@ func (l *Log) removeRest(a *active, to int64) error {
 		}
 		a.allocated = a.end
 	}
-	if err := l.sync(a.file); err != nil {
+	if err := a.out.dir.sync(a.file); err != nil {
 		return err
 	}
 	a.synced = a.end
@@ -195,7 +314,7 @@ func (l *Log) removeRest(a *active, to int64) error {
 // overwriteRest overwrites with zeros what follows the records.
 func (a *active) overwriteRest(to int64) error {
 	for at := a.end; at < to; {
-		n, err := a.file.WriteAt(a.zeros[:min(to-at, int64(len(a.zeros)))], at)
+		n, err := a.file.WriteAt(a.out.zeros[:min(to-at, int64(len(a.out.zeros)))], at)
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/denrooms/den/storage/commitlog/segment"
@@ -20,7 +19,6 @@ import (
 
 const (
 	currentName       = "CURRENT"
-	currentTemp       = "CURRENT.tmp"
 	currentMagic      = "DenCurr\x00"
 	currentVersion    = 3
 	currentHeaderSize = 128
@@ -52,6 +50,19 @@ type current struct {
 	pins         []pin
 	nameless     map[segment.Key]uint64
 }
+
+// crashRange is the segments of crashed generations that may have entries of unrecovered rooms.
+type crashRange struct {
+	generation    uint64 // the newest that crashed; 0: none
+	from, through uint64 // segments
+}
+
+func (s crashRange) has(number uint64) bool {
+	return s.generation != 0 && number >= s.from && number <= s.through
+}
+
+// errNoCurrent: there is no CURRENT.
+var errNoCurrent = errors.New("it is missing")
 
 // next returns the number of the next segment to be made.
 func (c *current) next() uint64 {
@@ -225,7 +236,7 @@ func (c *current) parsePins(b []byte, n int, bad error) error {
 		if !ok {
 			return bad
 		}
-		c.pins = append(c.pins, pin{who, le.Uint64(b), le.Uint64(b[8:])})
+		c.pins = append(c.pins, pin{id: who, segment: le.Uint64(b), last: le.Uint64(b[8:])})
 		b = b[end:]
 	}
 	if len(b) > 0 {
@@ -236,16 +247,16 @@ func (c *current) parsePins(b []byte, n int, bad error) error {
 
 // readCurrent reads CURRENT; c is nil if there is none or it is damaged. b is the content of the file, even if it is
 // damaged.
-func (l *Log) readCurrent() (c *current, b []byte, err error) {
-	path := filepath.Join(l.o.Dir, currentName)
-	size, err := l.o.FS.Size(path)
+func (d *directory) readCurrent() (c *current, b []byte, err error) {
+	path := d.file(currentName)
+	size, err := d.fs.Size(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, failure("looking for "+currentName, err)
 	}
-	f, err := l.o.FS.Open(path, os.O_RDONLY)
+	f, err := d.fs.Open(path, os.O_RDONLY)
 	if err != nil {
 		return nil, nil, failure("opening "+currentName, err)
 	}
@@ -266,45 +277,12 @@ func (l *Log) readCurrent() (c *current, b []byte, err error) {
 		return nil, b, failed
 	}
 	if damaged {
-		l.o.Logger.Error("commit log: one of the two copies in CURRENT is damaged; the other one is used", "file", path)
+		d.logger.Error("commit log: one of the two copies in CURRENT is damaged; the other one is used", "file", path)
 	}
 	return c, b, nil
 }
 
 // writeCurrent replaces CURRENT. After an error the file is the old one or the new one.
-func (l *Log) writeCurrent(c *current) error {
-	temp := filepath.Join(l.o.Dir, currentTemp)
-	if err := l.writeFile(temp, func(f vfs.File) error { _, err := f.WriteAt(c.file(), 0); return err }); err != nil {
-		return failure("writing "+currentTemp, err)
-	}
-	if err := l.o.FS.Rename(temp, filepath.Join(l.o.Dir, currentName)); err != nil {
-		return failure("renaming "+currentTemp, err)
-	}
-	if err := l.syncDir(); err != nil {
-		return failure("syncing the directory", err)
-	}
-	return nil
-}
-
-// writeFile makes a file whose content is durable, but not its name. It removes a file of this name first, because a
-// failed sync may have left it.
-func (l *Log) writeFile(path string, write func(vfs.File) error) error {
-	if err := l.removeIfThere(path); err != nil {
-		return err
-	}
-	f, err := l.o.FS.Open(path, os.O_CREATE|os.O_EXCL|os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	if err = write(f); err == nil {
-		err = l.sync(f)
-	}
-	return errors.Join(err, f.Close())
-}
-
-func (l *Log) removeIfThere(path string) error {
-	if err := l.o.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+func (d *directory) writeCurrent(c *current) error {
+	return d.replace(currentName, func(f vfs.File) error { _, err := f.WriteAt(c.file(), 0); return err })
 }

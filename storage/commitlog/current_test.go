@@ -16,7 +16,7 @@ func fullCurrent() *current {
 	c := &current{
 		clean: true, relaxed: true, id: [16]byte{1, 2, 3}, generation: 7, first: 4, active: 6, crashed: crashRange{generation: 5, from: 4, through: 5},
 		floor: 4, relaxedCrash: 3, clock: clock{elapsed: 11, wall: 12},
-		pins:     []pin{{segment.Identify("party", "a", "e1"), 4, 9}, {segment.Identify("party", "b", "e2"), 5, 8}},
+		pins:     []pin{{id: segment.Identify("party", "a", "e1"), segment: 4, last: 9}, {id: segment.Identify("party", "b", "e2"), segment: 5, last: 8}},
 		nameless: map[segment.Key]uint64{{1}: 10, {2}: 20},
 	}
 	for n := range uint64(2) {

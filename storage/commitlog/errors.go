@@ -54,14 +54,6 @@ func unknownOutcome(what string, err error) error {
 // unwritten adds ErrUnwritten.
 func unwritten(err error) error { return fmt.Errorf("%w; %w", err, ErrUnwritten) }
 
-// failureOrNil is failure for an error that may be nil.
-func failureOrNil(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return failure(what, err)
-}
-
 // errShort: a file is shorter than it should be.
 var errShort = errors.New("less was read than there should be")
 

@@ -144,7 +144,7 @@ func TestRelaxedLoss(t *testing.T) {
 	a, b := mustRoom(t, l, "a"), mustRoom(t, l, "b")
 	appendUpTo(t, b, 1, 3)
 	appendUpTo(t, a, 1, 20)
-	if b.lastIn == l.active.logSegment || len(l.segments) == 0 {
+	if b.lastIn == l.active.logSegment || len(l.sealed.list) == 0 {
 		t.Fatal("b should be in an older segment only")
 	}
 	if err := l.Sync(); err != nil {
@@ -236,7 +236,7 @@ func TestRelaxedLossBesideAMissingFile(t *testing.T) {
 		wantRange(t, b, 1, 3)
 		wantReplay(t, b, 0, 3)
 		wantReplay(t, some, 0, 2)
-		if pins := l.sealedSegment(begun).pins; pins != 1 {
+		if pins := l.sealed.list[begun-l.sealed.oldest].pins; pins != 1 {
 			t.Errorf("%d rooms need the segment, and one has something in it", pins)
 		}
 		some.Release(2)

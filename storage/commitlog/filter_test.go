@@ -15,7 +15,7 @@ func TestFiltersAreBounded(t *testing.T) {
 	for _, most := range []int64{0, 3 * filterBlock, 1 << 20} {
 		o.Dir = fmt.Sprint("log", most)
 		l := mustOpen(t, o)
-		l.filterLimit = most
+		l.sealed.filterLimit = most
 		const rooms = 20
 		for i := range uint64(rooms) {
 			r := mustRoom(t, l, fmt.Sprint("room", i))
@@ -38,7 +38,7 @@ func TestFiltersAreBounded(t *testing.T) {
 			}
 			mustClose(t, l)
 			l = mustOpen(t, o)
-			l.filterLimit = most
+			l.sealed.filterLimit = most
 		}
 		mustClose(t, l)
 	}

@@ -19,7 +19,7 @@ import (
 func together(t *testing.T, l *Log, rooms []*Room, next uint64) []error {
 	t.Helper()
 	l.mu.Lock()
-	l.hasLeader = true // by the test, until all of them wait
+	l.turns.led = true // by the test, until all of them wait
 	l.mu.Unlock()
 	errs := make([]error, len(rooms))
 	var wg sync.WaitGroup
@@ -29,13 +29,13 @@ func together(t *testing.T, l *Log, rooms []*Room, next uint64) []error {
 		})
 		for waiting := 0; waiting <= i; {
 			l.mu.Lock()
-			waiting = len(l.queue)
+			waiting = len(l.turns.queue)
 			l.mu.Unlock()
 			runtime.Gosched()
 		}
 	}
 	l.mu.Lock()
-	l.handOver()
+	l.turns.handOver()
 	l.mu.Unlock()
 	wg.Wait()
 	return errs

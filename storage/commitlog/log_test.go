@@ -246,9 +246,9 @@ func TestGroupSize(t *testing.T) {
 			if size < 0 {
 				w.room = nil
 			}
-			l.queue = append(l.queue, w)
+			l.turns.queue = append(l.turns.queue, w)
 		}
-		if got := l.groupSize(); got != c.want {
+		if got := l.turns.groupSize(); got != c.want {
 			t.Errorf("of %v go %d together, want %d", c.sizes, got, c.want)
 		}
 	}
@@ -424,7 +424,7 @@ func TestLargeEntry(t *testing.T) {
 	if err != nil || count != 3 {
 		t.Error(count, err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, currentTemp)); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, currentName+".tmp")); err == nil {
 		t.Error("a temporary file stays")
 	}
 }

@@ -1,7 +1,8 @@
 package commitlog
 
-// Pins: rooms that were closed with unreleased entries. A pin keeps the segments from the oldest of these entries on,
-// across good ends. After a crash all entries count as unreleased, so the pins are not needed then.
+// What keeps segments: the entries of a room that it has not released, as spans while the room is open, and as a pin
+// when it was closed. Pins outlast good ends. After a crash all entries count as unreleased, so the pins are not needed
+// then.
 
 import (
 	"slices"
@@ -9,81 +10,91 @@ import (
 	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
+// span is the unreleased entries of an open room in one segment.
+type span struct {
+	in   *logSegment
+	last uint64
+}
+
 // pin is a room that was closed with unreleased entries.
 type pin struct {
 	id      segment.Identity
-	segment uint64 // of the oldest
-	last    uint64 // number of the newest
+	segment uint64      // of the oldest
+	last    uint64      // number of the newest
+	in      *logSegment // that segment; nil in a CURRENT
 }
 
-// restorePins takes the pins from CURRENT.
-func (l *Log) restorePins(pins []pin) {
-	for _, p := range pins {
-		if s := l.sealedSegment(p.segment); s != nil {
-			s.pins++
-			l.pins[p.id.Name] = append(l.pins[p.id.Name], p)
+// pins are the pins of a log by Identity.Name, one for each epoch, as they were closed. Log.mu protects them.
+type pins map[string][]pin
+
+// restore takes the pins of a CURRENT whose first segment has this number.
+func (p pins) restore(stored []pin, first uint64, segments []*logSegment) {
+	for _, held := range stored {
+		if i := held.segment - first; i < uint64(len(segments)) {
+			held.in = segments[i]
+			held.in.pins++
+			p[held.id.Name] = append(p[held.id.Name], held)
 		}
 	}
 }
 
-// adoptPin makes the room's pin the first of its spans. mu is held.
-func (r *Room) adoptPin() {
-	l := r.log
-	for i, p := range l.pins[r.id.Name] {
-		if p.id.Key != r.id.Key {
-			continue
+// take removes the pin of a room, and returns it as a span; ok is false if the room has none.
+func (p pins) take(id *segment.Identity) (s span, ok bool) {
+	for i, held := range p[id.Name] {
+		if held.id.Key == id.Key {
+			p.set(id.Name, slices.Delete(p[id.Name], i, i+1))
+			return span{held.in, held.last}, true
 		}
-		if in := l.segmentOrActive(p.segment); in != nil {
-			r.spans = []span{{in, p.last}}
-		}
-		l.setPins(r.id.Name, slices.Delete(l.pins[r.id.Name], i, i+1))
+	}
+	return span{}, false
+}
+
+// keep makes a pin of the spans of a room that is closed.
+func (p pins) keep(id segment.Identity, spans []span) {
+	if len(spans) == 0 {
 		return
 	}
-}
-
-// keepPin makes a pin of the spans of a room that is closed. mu is held.
-func (l *Log) keepPin(r *Room) {
-	if len(r.spans) == 0 {
-		return
-	}
-	p := pin{r.id, r.spans[0].in.Number, r.spans[len(r.spans)-1].last}
-	for _, s := range r.spans[1:] {
+	for _, s := range spans[1:] {
 		s.in.pins--
 	}
-	r.spans = nil
-	l.pins[r.id.Name] = append(l.pins[r.id.Name], p)
+	in := spans[0].in
+	p[id.Name] = append(p[id.Name], pin{id, in.Number, spans[len(spans)-1].last, in})
 }
 
-// dropPins removes the pins of a room in all epochs. mu is held.
-func (l *Log) dropPins(name string) {
-	for _, p := range l.pins[name] {
-		if in := l.segmentOrActive(p.segment); in != nil {
-			in.pins--
-		}
+// drop removes the pins of a room in all epochs.
+func (p pins) drop(name string) {
+	for _, held := range p[name] {
+		held.in.pins--
 	}
-	delete(l.pins, name)
+	delete(p, name)
 }
 
-func (l *Log) setPins(name string, pins []pin) {
-	if len(pins) == 0 {
-		delete(l.pins, name)
+func (p pins) set(name string, held []pin) {
+	if len(held) == 0 {
+		delete(p, name)
 		return
 	}
-	l.pins[name] = pins
+	p[name] = held
 }
 
-// Pinned iterates over the rooms that were closed with unreleased entries: for range l.Pinned. They are sorted.
-func (l *Log) Pinned(yield func(namespace, room string) bool) {
-	l.mu.Lock()
-	all := make([]segment.Identity, 0, len(l.pins))
-	for _, pins := range l.pins {
-		all = append(all, pins[0].id)
-	}
-	l.mu.Unlock()
-	slices.SortFunc(all, compareNames)
-	for _, id := range all {
-		if !yield(id.Namespace, id.Room) {
-			return
+// truncate removes from the pins what a segment has lost: places has what it still has, and gone what it had of rooms
+// of which it has nothing now.
+func (p pins) truncate(in *logSegment, places *segment.Places, gone map[segment.Key]segment.Place) {
+	for name, pins := range p {
+		var left []pin
+		for _, held := range pins {
+			had, lost := gone[held.id.Key]
+			switch has := places.Of[held.id.Key]; {
+			case has != nil:
+				held.last = min(held.last, has.Last)
+			case lost && held.in == in:
+				in.pins--
+				continue
+			case lost && !had.Starts:
+				held.last = had.First - 1
+			}
+			left = append(left, held)
 		}
+		p.set(name, left)
 	}
 }

@@ -43,7 +43,7 @@ func (r *Room) walkRuns() (*runWalk, error) {
 	if p := l.active.index.Of[r.id.Key]; p != nil {
 		w.newest = &run{in: l.active.logSegment, Place: *p}
 	}
-	for _, s := range l.segments {
+	for _, s := range l.sealed.list {
 		if r.lastIn != nil && s.Number <= r.lastIn.Number {
 			w.segments = append(w.segments, s)
 		}
@@ -96,7 +96,7 @@ func (w *runWalk) advance(n run) run {
 
 // find finds the room's run in a sealed segment.
 func (w *runWalk) find(s *logSegment) (run, bool, error) {
-	p, f, err := w.r.log.lookup(s, w.r.id.Key)
+	p, f, err := w.r.log.sealed.lookup(s, w.r.id.Key)
 	if f == nil || err != nil {
 		return run{}, false, err
 	}
@@ -221,10 +221,10 @@ func (r *Room) backwardRun(s *segment.Reader, n *run, fn func(Entry) (bool, erro
 
 // openRun opens a run's segment; f is nil if it was deleted.
 func (r *Room) openRun(n *run, s *segment.Reader) (vfs.File, error) {
-	f, err := r.log.openSegment(n.in.Number)
+	f, err := r.log.sealed.open(n.in.Number)
 	if f == nil || err != nil {
 		return nil, err
 	}
-	s.Reset(f, &n.in.File, r.log.logFlip)
+	s.Reset(f, &n.in.File, r.log.dir.logFlip)
 	return f, nil
 }

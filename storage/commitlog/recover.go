@@ -1,118 +1,129 @@
 package commitlog
 
-// The active segment of a generation that crashed: its last part is read, and it is sealed.
+// Sealing what earlier generations have left: the active segment of one that crashed, of which the last part is read,
+// and segments of which CURRENT says nothing, because it was made again.
 
 import (
 	"errors"
 	"os"
+	"time"
 
 	"github.com/denrooms/den/storage/commitlog/segment"
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// recover seals the active segment of a generation that crashed.
-func (l *Log) recover(c *current) error {
-	name, path := segment.Name(c.active), l.path(c.active)
-	size, err := l.o.FS.Size(path)
-	if err != nil {
-		return failure("looking for "+name, err)
-	}
-	f, err := l.o.FS.Open(path, os.O_RDWR)
-	if err != nil {
-		return failure("opening "+name, err)
-	}
-	defer f.Close()
-	g := &logSegment{File: segment.File{Number: c.active, Size: size}, sealedAt: l.now(), generation: c.generation}
-	preamble, err := segment.ReadPreamble(f, c.active, min(size, segment.Start))
+// sealer seals segments while the log is opened.
+type sealer struct {
+	dir      *directory
+	now      func() time.Time
+	readFrom int64 // offset from which the active segment was read; 0: there was no crash
+}
+
+// recover seals the active segment of a generation that crashed, and says so in c.
+func (s *sealer) recover(c *current) error {
+	g, err := s.seal(c, c.active, c.generation, s.scanLast)
 	if err != nil {
 		return err
 	}
-	salt, found, err := l.findSalt(f, g, preamble)
-	if err != nil {
-		return err
-	}
-	if g.Salt = salt; found && size >= segment.Start {
-		err = l.recoverRecords(f, g, preamble)
-	} else {
-		g.tail, g.hole = segment.Start, max(size, segment.Start)
-		l.o.Logger.Error("commit log: the beginning of a file is damaged, and rooms that need the file will be refused", "file", name)
-	}
-	if err != nil {
-		return err
-	}
-	l.segments = append(l.segments, g)
-	crashed := crashRange{generation: c.generation, from: c.floor, through: c.active}
+	from := c.floor
 	if c.crashed.generation != 0 {
-		crashed.from = min(c.floor, c.crashed.from)
+		from = min(from, c.crashed.from)
 	}
-	l.recovery.reset(crashed)
+	c.crashed = crashRange{generation: c.generation, from: from, through: c.active}
+	if c.relaxed {
+		c.relaxedCrash = c.generation
+	}
+	c.segments, c.active = append(c.segments, g), 0
 	return nil
 }
 
-// recoverRecords reads the last part of a segment, and seals it.
-func (l *Log) recoverRecords(f vfs.File, g *logSegment, preamble []byte) error {
-	name := segment.Name(g.Number)
-	s, indexes, err := g.ScanLast(f, preamble)
+// scanLast reads the last part of a segment.
+func (s *sealer) scanLast(g *logSegment, f vfs.File, preamble []byte) (*segment.Scan, error) {
+	found, indexes, err := g.ScanLast(f, preamble)
 	if err != nil {
-		return failure("reading "+name, err)
+		return nil, err
 	}
-	l.o.Logger.Info("commit log: the last run did not end well; its segment is recovered", "file", name, "bytes", s.End, "read", s.End-s.From)
-	l.logDamage(g.Number, s)
+	s.dir.logger.Info("commit log: the last run did not end well; its segment is recovered",
+		"file", segment.Name(g.Number), "bytes", found.End, "read", found.End-found.From)
 	for _, x := range indexes {
 		g.indexes = append(g.indexes, &index{Index: x})
 	}
-	l.readFrom = s.From
-	if err := l.seal(f, g, s); err != nil {
-		return failure("sealing "+name, err)
-	}
-	return nil
+	s.readFrom = found.From
+	return found, nil
 }
 
-// findSalt finds the salt of a segment of this log. It also repairs the header if a single bit has flipped.
-func (l *Log) findSalt(f vfs.File, g *logSegment, preamble []byte) (salt uint32, found bool, err error) {
-	if salt, err = segment.CheckHeader(preamble, l.id, g.Number); err == nil || !errors.Is(err, ErrCorrupt) {
-		return salt, err == nil, err
-	}
-	name := segment.Name(g.Number)
-	salt, header, found, err := segment.FindSalt(f, l.id, g.Number, preamble)
-	switch {
-	case err != nil || !found:
-	case header == nil:
-		l.o.Logger.Error("commit log: the header of a segment is damaged; its records can be read", "file", name)
-	default:
-		l.o.Logger.Warn("commit log: a bit in the header of a segment had flipped, and was repaired", "file", name)
-		_, err = f.WriteAt(header, 0) // synced with the rest
-	}
-	return salt, found, failureOrNil("reading "+name, err)
+// reindex seals a segment with an index of all of its records.
+func (s *sealer) reindex(c *current, g *logSegment) (*logSegment, error) {
+	return s.seal(c, g.Number, g.generation, func(g *logSegment, f vfs.File, preamble []byte) (*segment.Scan, error) { return g.ScanAll(f, preamble) })
 }
 
-func (l *Log) logFlip(number uint64, at int64) {
-	l.o.Logger.Warn("commit log: a bit has flipped, and is repaired when it is read", "file", segment.Name(number), "offset", at)
-}
-
-func (l *Log) logDamage(number uint64, s *segment.Scan) {
+// seal repairs a segment of the log that c describes, and ends it with an index of what scan finds.
+func (s *sealer) seal(c *current, number, generation uint64, scan func(*logSegment, vfs.File, []byte) (*segment.Scan, error)) (*logSegment, error) {
 	name := segment.Name(number)
-	for _, at := range s.FlippedBits() {
-		l.logFlip(number, at)
+	size, err := s.dir.size(number)
+	if err != nil {
+		return nil, err
 	}
-	for _, at := range s.Damaged {
-		l.o.Logger.Error("commit log: an entry is damaged, and its room will be refused if it needs it", "file", name, "offset", at)
+	f, err := s.dir.open(number, os.O_RDWR)
+	if err != nil {
+		return nil, err
 	}
-	for _, h := range s.Holes {
-		l.o.Logger.Error("commit log: entries of unknown rooms are damaged, and rooms that may need them will be refused",
-			"file", name, "offset", h.From, "to", h.To)
+	defer f.Close()
+	g := &logSegment{File: segment.File{Number: number, Size: size}, sealedAt: c.clock.read(s.now()), generation: generation}
+	preamble, err := segment.ReadPreamble(f, number, min(size, segment.Start))
+	if err != nil {
+		return nil, err
 	}
+	salt, readable, err := s.findSalt(f, c.id, number, preamble)
+	if err != nil {
+		return nil, err
+	}
+	if g.Salt = salt; !readable || size < segment.Start {
+		g.tail, g.hole = segment.Start, max(size, segment.Start)
+		s.dir.logger.Error("commit log: the beginning of a file is damaged, and rooms that need the file will be refused", "file", name)
+		return g, nil
+	}
+	found, err := scan(g, f, preamble)
+	if err != nil {
+		return nil, failure("reading "+name, err)
+	}
+	s.dir.logDamage(number, found)
+	if err := s.writeEnd(g, f, found); err != nil {
+		return nil, failure("sealing "+name, err)
+	}
+	return g, nil
 }
 
-// seal ends a segment with an index of what was scanned.
-func (l *Log) seal(f vfs.File, g *logSegment, s *segment.Scan) error {
-	x, size, err := s.Seal(f)
-	if x.Rooms > 0 {
-		g.indexes = append(g.indexes, &index{Index: x})
-	}
-	g.tail, g.hole, g.Size = s.End, s.HoleEnd(), size
+// writeEnd ends a segment with an index of what was scanned.
+func (s *sealer) writeEnd(g *logSegment, f vfs.File, found *segment.Scan) error {
+	x, size, err := found.Seal(f)
 	if err != nil {
 		return err
 	}
-	return l.sync(f)
+	if x.Rooms > 0 {
+		g.indexes = append(g.indexes, &index{Index: x})
+	}
+	g.tail, g.hole, g.Size = found.End, found.HoleEnd(), size
+	return s.dir.sync(f)
+}
+
+// findSalt finds the salt of a segment of a log. It also repairs the header if a single bit has flipped.
+func (s *sealer) findSalt(f vfs.File, id [16]byte, number uint64, preamble []byte) (salt uint32, found bool, err error) {
+	if salt, err = segment.CheckHeader(preamble, id, number); err == nil || !errors.Is(err, ErrCorrupt) {
+		return salt, err == nil, err
+	}
+	name := segment.Name(number)
+	salt, header, found, err := segment.FindSalt(f, id, number, preamble)
+	switch {
+	case err != nil || !found:
+	case header == nil:
+		s.dir.logger.Error("commit log: the header of a segment is damaged; its records can be read", "file", name)
+	default:
+		s.dir.logger.Warn("commit log: a bit in the header of a segment had flipped, and was repaired", "file", name)
+		_, err = f.WriteAt(header, 0) // synced with the rest
+	}
+	if err != nil {
+		err = failure("reading "+name, err)
+	}
+	return salt, found, err
 }

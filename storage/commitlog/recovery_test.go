@@ -292,7 +292,7 @@ func TestRestIsBlank(t *testing.T) {
 		l := mustOpen(t, o)
 		wantReplay(t, mustRoom(t, l, "a"), 0, 40)
 		wantReplay(t, mustRoom(t, l, "b"), 0, 40)
-		sealed := l.segments[len(l.segments)-1]
+		sealed := l.sealed.list[len(l.sealed.list)-1]
 		after, err := d.Read(name)
 		if err != nil {
 			t.Fatal(err)

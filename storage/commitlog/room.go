@@ -36,12 +36,6 @@ type Room struct {
 	anyNumber  bool   // the next entry may have any number, because dropUnsynced has dropped the one before it
 }
 
-// span is the unreleased entries of a room in one segment.
-type span struct {
-	in   *logSegment
-	last uint64
-}
-
 // Room opens a room's part of the log. If the same room is open in the same epoch, the error is ErrMisuse. If the
 // room's newest entry may have been in a lost segment or a hole, Room succeeds, Last is 0, and Range, Replay and
 // Backward return ErrLost. Call Release once the room's file is known to have all that Replay gives, or the log keeps
@@ -68,7 +62,7 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	}
 	l.rooms[r.id.Key] = r
 	p, found := l.active.index.Of[r.id.Key]
-	in, segments := l.active.logSegment, l.segments
+	in, segments := l.active.logSegment, l.sealed.list
 	if found {
 		r.setLast(in, *p)
 	}
@@ -83,10 +77,12 @@ func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last := l.nameless[r.id.Key]; last > r.last {
+	if last := l.recovery.refused[r.id.Key]; last > r.last {
 		r.lastIn, r.last, r.lastAtOpen, r.lost = nil, 0, 0, errRoomDamaged(last)
 	}
-	r.adoptPin()
+	if s, ok := l.pins.take(&r.id); ok {
+		r.spans = []span{s}
+	}
 	return r, nil
 }
 
@@ -103,7 +99,7 @@ func (r *Room) findLast(segments []*logSegment) error {
 		}
 		var p segment.Place
 		if !s.missing {
-			found, f, err := r.log.lookup(s, r.id.Key)
+			found, f, err := r.log.sealed.lookup(s, r.id.Key)
 			if err != nil {
 				return err
 			}
@@ -150,10 +146,7 @@ func (r *Room) expectedLast() (newest uint64, inCrash func(*logSegment) bool) {
 	if n := len(r.spans); n > 0 {
 		newest = max(newest, r.spans[n-1].last)
 	}
-	s := l.recovery.crashRange
-	if _, recovered := l.recovery.recoveredNames[r.id.Name]; recovered {
-		s = crashRange{}
-	}
+	s := l.recovery.rangeOf(r.id.Name)
 	return newest, func(g *logSegment) bool { return s.has(g.Number) }
 }
 
@@ -187,7 +180,7 @@ func (r *Room) Append(e Entry, more ...[]byte) error {
 	}
 	r.appending = true
 	r.request.entry, r.request.pieces, r.request.size, r.request.err = e, more, size, nil
-	if l.enqueue(&r.request) == leader {
+	if l.turns.enqueue(&r.request) == leader {
 		l.commit()
 	}
 	return r.request.err
@@ -242,9 +235,9 @@ func (r *Room) Release(through uint64) {
 		n++
 	}
 	r.spans = slices.Delete(r.spans, 0, n)
-	l.dropPins(r.id.Name)
-	if last, ok := l.nameless[r.id.Key]; ok && through >= last {
-		delete(l.nameless, r.id.Key)
+	l.pins.drop(r.id.Name)
+	if last, ok := l.recovery.refused[r.id.Key]; ok && through >= last {
+		delete(l.recovery.refused, r.id.Key)
 		r.lost = nil
 	}
 	look := through >= r.lastAtOpen && l.recovery.markRecovered(r.id.Name, &r.id.Key)
@@ -264,7 +257,8 @@ func (r *Room) Close() {
 	r.closed = true
 	delete(l.rooms, r.id.Key)
 	if !l.closed {
-		l.keepPin(r)
+		l.pins.keep(r.id, r.spans)
+		r.spans = nil
 	}
 }
 

@@ -4,11 +4,9 @@ package commitlog
 
 import (
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 
 	"github.com/denrooms/den/storage/commitlog/segment"
-	"github.com/denrooms/den/storage/vfs"
 )
 
 // logSegment is a sealed segment, or the part of the active one that outlives its sealing.
@@ -44,6 +42,14 @@ func (s *logSegment) indexedRooms() (n int) {
 // lost reports whether the file is missing and rooms may need what it had.
 func (s *logSegment) lost() bool { return s.missing && !s.abandoned.Load() }
 
+// unscannedSegment returns a segment of which only the number and the generation are known.
+func unscannedSegment(number, generation uint64) *logSegment {
+	return &logSegment{File: segment.File{Number: number}, generation: generation, hole: maxSegmentEnd}
+}
+
+// unscanned reports whether the segment was not read yet: it was missing when CURRENT was made again.
+func (s *logSegment) unscanned() bool { return s.tail == 0 }
+
 // fullScan is what all records of a sealed segment say.
 type fullScan struct {
 	segment.Places
@@ -77,18 +83,4 @@ func (s *logSegment) lostError() error {
 		return errMissing(s.Number)
 	}
 	return fmt.Errorf("commitlog: %w: entries before %d in %s are damaged, and it is not known whose they were", ErrLost, s.holeEnd(), segment.Name(s.Number))
-}
-
-func (l *Log) path(number uint64) string { return filepath.Join(l.o.Dir, segment.Name(number)) }
-
-// sync makes a file's content durable. After an error the content is unknown, so the error never matches a full disk.
-func (l *Log) sync(f vfs.File) error {
-	l.syncs.Add(1)
-	return segment.NotFull(f.Sync())
-}
-
-// syncDir makes the names of the log's files durable. Its errors are like those of sync.
-func (l *Log) syncDir() error {
-	l.syncs.Add(1)
-	return segment.NotFull(l.o.FS.SyncDir(l.o.Dir))
 }

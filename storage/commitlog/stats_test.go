@@ -49,8 +49,8 @@ func TestStats(t *testing.T) {
 		}
 	}
 	s = l.Stats()
-	first := l.segments[0].Size
-	if s.Rotations != 3 || s.Bytes != first+l.segments[1].Size+l.segments[2].Size+l.active.end || s.Filters != 3*filterBlock {
+	first := l.sealed.list[0].Size
+	if s.Rotations != 3 || s.Bytes != first+l.sealed.list[1].Size+l.sealed.list[2].Size+l.active.end || s.Filters != 3*filterBlock {
 		t.Errorf("in four segments: %+v", s)
 	}
 	if s.Unreleased != s.Bytes && s.Unreleased != s.Bytes-first {

@@ -49,12 +49,12 @@ func Verify(o Options, report func(Problem)) (Verified, error) {
 	if err != nil {
 		return Verified{}, err
 	}
-	v := &verifier{l: &Log{o: o}, report: report, rooms: make(map[segment.Key]*verifiedRoom)}
-	names, err := o.FS.Names(o.Dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Verified{}, failure("listing the directory", err)
+	v := &verifier{dir: &directory{fs: o.FS, path: o.Dir, logger: o.Logger}, report: report, rooms: make(map[segment.Key]*verifiedRoom)}
+	_, numbers, err := v.dir.list()
+	if err != nil {
+		return Verified{}, err
 	}
-	if err := v.readCurrent(names); err != nil {
+	if err := v.readCurrent(numbers); err != nil {
 		return v.Verified, err
 	}
 	for _, s := range v.segments {
@@ -70,7 +70,8 @@ func Verify(o Options, report func(Problem)) (Verified, error) {
 // verifier is the state of Verify.
 type verifier struct {
 	Verified
-	l             *Log // that was not opened
+	dir           *directory
+	id            [16]byte // of the log
 	report        func(Problem)
 	current       *current // nil: it is damaged
 	segments      []*logSegment
@@ -116,14 +117,8 @@ func (v *verifier) harmless(s *logSegment, at int64, what string, args ...any) {
 }
 
 // readCurrent finds out which segments there should be.
-func (v *verifier) readCurrent(names []string) error {
-	var numbers []uint64
-	for _, name := range names {
-		if n, ok := segment.ParseName(name); ok {
-			numbers = append(numbers, n)
-		}
-	}
-	c, b, err := v.l.readCurrent()
+func (v *verifier) readCurrent(numbers []uint64) error {
+	c, b, err := v.dir.readCurrent()
 	switch {
 	case err != nil && !errors.Is(err, ErrCorrupt):
 		return err
@@ -136,13 +131,13 @@ func (v *verifier) readCurrent(names []string) error {
 	if _, damaged, _ := parseCurrent(b); damaged {
 		v.report(Problem{File: currentName, Harmless: true, What: "one of its two copies is damaged"})
 	}
-	v.current, v.l.id, v.segments = c, c.id, c.segments
+	v.current, v.id, v.segments = c, c.id, c.segments
 	if c.active != 0 {
 		v.segments = append(slices.Clone(c.segments), &logSegment{File: segment.File{Number: c.active}, generation: c.generation})
 	}
 	for _, n := range numbers {
 		if n < c.first || n >= c.next() {
-			if h, err := v.l.readHeader(n); err == nil && h.ID != c.id {
+			if h, err := v.dir.readHeader(n); err == nil && h.ID != c.id {
 				v.report(Problem{File: segment.Name(n), Harmless: true, What: "it belongs to another log"})
 			}
 		}
@@ -150,12 +145,9 @@ func (v *verifier) readCurrent(names []string) error {
 	return nil
 }
 
-// errNoCurrent: there is no CURRENT.
-var errNoCurrent = errors.New("it is missing")
-
 // withoutCurrent takes the segments in the directory.
 func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
-	m, err := v.l.readHeaders(numbers, b)
+	m, err := v.dir.readHeaders(numbers, b)
 	if errors.Is(err, ErrCorrupt) {
 		v.report(Problem{File: currentName, What: err.Error()})
 		return nil
@@ -163,7 +155,7 @@ func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
 	if err != nil {
 		return err
 	}
-	v.l.id = m.id
+	v.id = m.id
 	for _, h := range m.foreign {
 		v.report(Problem{File: segment.Name(h.Number), Harmless: true, What: "it belongs to another log"})
 	}
@@ -175,19 +167,19 @@ func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
 
 // segment verifies a segment.
 func (v *verifier) segment(s *logSegment) error {
-	name, path := segment.Name(s.Number), v.l.path(s.Number)
-	size, err := v.l.o.FS.Size(path)
+	name := segment.Name(s.Number)
+	size, err := v.dir.size(s.Number)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.unknownDamage = true
 		v.reportMissing(Problem{File: name, What: "it is missing"}, s.Number, s.Number)
 		return nil
 	}
 	if err != nil {
-		return failure("looking for "+name, err)
+		return err
 	}
-	f, err := v.l.o.FS.Open(path, os.O_RDONLY)
+	f, err := v.dir.open(s.Number, os.O_RDONLY)
 	if err != nil {
-		return failure("opening "+name, err)
+		return err
 	}
 	defer f.Close()
 	v.Segments++
@@ -217,7 +209,7 @@ func (v *verifier) header(s *logSegment, f io.ReaderAt, done bool) (salt uint32,
 	if err != nil {
 		return 0, false, err
 	}
-	salt, err = segment.CheckHeader(b, v.l.id, s.Number)
+	salt, err = segment.CheckHeader(b, v.id, s.Number)
 	switch {
 	case err == nil && done && salt != s.Salt:
 		v.problem(s, 0, nil, "it is not the segment that %s means", currentName)
@@ -227,7 +219,7 @@ func (v *verifier) header(s *logSegment, f io.ReaderAt, done bool) (salt uint32,
 	case !errors.Is(err, ErrCorrupt):
 		return 0, false, err
 	}
-	salt, _, ok, err = segment.FindSalt(f, v.l.id, s.Number, b)
+	salt, _, ok, err = segment.FindSalt(f, v.id, s.Number, b)
 	if done {
 		salt, ok = s.Salt, true
 	}
