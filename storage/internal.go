@@ -68,6 +68,18 @@ func (in *Internal) First(read func(*Rows), sql string, args ...any) (found bool
 	return found, rows.Err()
 }
 
+// Each calls do with each row of a query. The row is valid during the call.
+func (in *Internal) Each(sql string, do func(*Rows), args ...any) error {
+	rows, err := in.Query(sql, args...)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		do(rows)
+	}
+	return rows.Err()
+}
+
 // HasTable reports whether the file has a table. One that an earlier version of Den made may lack some of Den's own.
 func (in *Internal) HasTable(name string) (bool, error) {
 	return in.First(nil, `SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`, name)

@@ -39,27 +39,15 @@ func (r *Replacement) readCarried(d *storage.DB) {
 // readTable reads a table whole; without a definition where there is none.
 func readTable(in *storage.Internal, name string) (table, error) {
 	t := table{name: name}
-	err := each(in, definition, func(rows *storage.Rows) { t.sql = string(rows.Bytes(0)) }, name)
+	err := in.Each(definition, func(rows *storage.Rows) { t.sql = string(rows.Bytes(0)) }, name)
 	if err != nil || t.sql == "" {
 		return t, err
 	}
-	err = each(in, "SELECT * FROM "+sqlite.Quote(name), func(rows *storage.Rows) {
+	err = in.Each("SELECT * FROM "+sqlite.Quote(name), func(rows *storage.Rows) {
 		t.columns = len(rows.Columns())
 		t.rows = append(t.rows, rows.Values())
 	})
 	return t, err
-}
-
-func each(in *storage.Internal, sql string, do func(*storage.Rows), args ...any) error {
-	rows, err := in.Query(sql, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		do(rows)
-	}
-	return rows.Err()
 }
 
 // writeCarried puts the tables into the file that takes the room's place. A transaction is open.

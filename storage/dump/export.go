@@ -28,11 +28,10 @@ const (
 // ErrFormat: a text that is not an export, is from a newer Den, or ends too early.
 var ErrFormat = errors.New("not an export")
 
-// exportVersion is the version of both formats.
-const exportVersion = 1
-
-// exportFormat names the formats in their headers.
-const exportFormat = "den-export"
+const (
+	exportFormat  = "den-export" // names both formats in their headers
+	exportVersion = 1            // of both
+)
 
 // An exportHeader begins an export: as the first line of Lines, and after "-- den: " as
 // the first line of SQL, there without Tables and After.
@@ -129,22 +128,10 @@ func openExport(f storage.FS, path, now string) (*exporter, error) {
 	return x, nil
 }
 
-// query reads the rows of a query.
-func (x *exporter) query(sql string, do func(r *storage.Rows), args ...any) error {
-	rows, err := x.file.Query(sql, args...)
-	if err != nil {
-		return err
-	}
-	for rows.Next() {
-		do(rows)
-	}
-	return rows.Err()
-}
-
 // read fills the header.
 func (x *exporter) read() error {
 	h := &x.header
-	err := x.query("SELECT name, value FROM _den_meta WHERE name IN ('namespace', 'room')", func(r *storage.Rows) {
+	err := x.file.Each("SELECT name, value FROM _den_meta WHERE name IN ('namespace', 'room')", func(r *storage.Rows) {
 		if string(r.Bytes(0)) == "room" {
 			h.Room = string(r.Bytes(1))
 		} else {
@@ -154,19 +141,19 @@ func (x *exporter) read() error {
 	if err != nil {
 		return err
 	}
-	if err := x.query("SELECT coalesce(max(last), 0) FROM _den_changes", func(r *storage.Rows) { h.Seq = r.Int(0) }); err != nil {
+	if err := x.file.Each("SELECT coalesce(max(last), 0) FROM _den_changes", func(r *storage.Rows) { h.Seq = r.Int(0) }); err != nil {
 		return err
 	}
 	kinds := map[string]string{} // of tables: table, virtual or shadow
 	without := map[string]bool{} // ROWID
-	err = x.query("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'", func(r *storage.Rows) {
+	err = x.file.Each("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'", func(r *storage.Rows) {
 		kinds[string(r.Bytes(0))], without[string(r.Bytes(0))] = string(r.Bytes(1)), r.Int(2) != 0
 	})
 	if err != nil {
 		return err
 	}
 	var objects []exportObject
-	err = x.query("SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY rowid", func(r *storage.Rows) {
+	err = x.file.Each("SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY rowid", func(r *storage.Rows) {
 		objects = append(objects, exportObject{string(r.Bytes(0)), string(r.Bytes(1)), string(r.Bytes(2))})
 	})
 	if err != nil {
@@ -242,7 +229,7 @@ func loadOf(sql string) string {
 func (x *exporter) columns(t *exportTable, without map[string]bool) error {
 	var all []string
 	keys, integer := 0, false
-	err := x.query("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?1)", func(r *storage.Rows) {
+	err := x.file.Each("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?1)", func(r *storage.Rows) {
 		name := string(r.Bytes(0))
 		all = append(all, strings.ToLower(name))
 		if r.Int(3) == 0 {
@@ -257,7 +244,7 @@ func (x *exporter) columns(t *exportTable, without map[string]bool) error {
 		return err
 	}
 	separate := false // the key has an index of its own: INTEGER PRIMARY KEY DESC
-	if err := x.query("SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk'", func(*storage.Rows) { separate = true }, t.Name); err != nil {
+	if err := x.file.Each("SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk'", func(*storage.Rows) { separate = true }, t.Name); err != nil {
 		return err
 	}
 	if keys == 1 && integer && !separate {
@@ -275,7 +262,7 @@ func (x *exporter) columns(t *exportTable, without map[string]bool) error {
 // addInternal adds one of Den's own tables to the header.
 func (x *exporter) addInternal(o exportObject) error {
 	t := internalTable{Name: o.Name, SQL: o.SQL, Rows: []orderedRow{}}
-	err := x.query("SELECT * FROM "+sqlite.Quote(o.Name), func(r *storage.Rows) {
+	err := x.file.Each("SELECT * FROM "+sqlite.Quote(o.Name), func(r *storage.Rows) {
 		t.Rows = append(t.Rows, orderedRow{slices.Clone(r.Columns()), r.Values()})
 	})
 	x.header.Internal = append(x.header.Internal, t)
@@ -286,28 +273,27 @@ func (x *exporter) addInternal(o exportObject) error {
 // tables, views come first and triggers last.
 func (x *exporter) sort() {
 	order := map[string]int{"view": 0, "index": 1, "trigger": 2}
-	slices.SortStableFunc(x.header.Tables, func(a, b exportTable) int { return a.rank() - b.rank() })
+	rank := map[bool]int{true: 1}
+	slices.SortStableFunc(x.header.Tables, func(a, b exportTable) int { return rank[a.virtual] - rank[b.virtual] })
 	slices.SortStableFunc(x.header.After, func(a, b exportObject) int { return order[a.Type] - order[b.Type] })
 }
 
-// rank puts virtual tables last.
-func (t exportTable) rank() int {
-	if t.virtual {
-		return 1
-	}
-	return 0
-}
-
-// each reads a table's rows. If the table has a Rowid, it is the first column.
-func (x *exporter) each(t exportTable, do func(r *storage.Rows) error) error {
-	list := make([]string, 0, len(t.columns)+1)
+// names returns the names of the columns that are read and inserted, as they stand in SQL. If the table has a Rowid, it
+// is the first.
+func (t exportTable) names() []string {
+	names := make([]string, 0, len(t.columns)+1)
 	if t.Rowid != "" {
-		list = append(list, t.Rowid)
+		names = append(names, t.Rowid)
 	}
 	for _, c := range t.columns {
-		list = append(list, sqlite.Quote(c))
+		names = append(names, sqlite.Quote(c))
 	}
-	rows, err := x.file.Query("SELECT " + strings.Join(list, ", ") + " FROM " + sqlite.Quote(t.Name))
+	return names
+}
+
+// each reads a table's rows, whose columns are those of names.
+func (x *exporter) each(t exportTable, do func(r *storage.Rows) error) error {
+	rows, err := x.file.Query("SELECT " + strings.Join(t.names(), ", ") + " FROM " + sqlite.Quote(t.Name))
 	if err != nil {
 		return err
 	}
@@ -323,7 +309,7 @@ func (x *exporter) each(t exportTable, do func(r *storage.Rows) error) error {
 
 // sequences returns the table in which SQLite keeps the counters of AUTOINCREMENT.
 func (x *exporter) sequences() (t exportTable, there bool, err error) {
-	err = x.query("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'", func(*storage.Rows) { there = true })
+	err = x.file.Each("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'", func(*storage.Rows) { there = true })
 	return exportTable{Name: "sqlite_sequence", columns: []string{"name", "seq"}}, there, err
 }
 
@@ -375,5 +361,3 @@ func marshal(v any) ([]byte, error) {
 	}
 	return []byte(b.String()), nil
 }
-
-// quote returns a name as an SQL identifier.

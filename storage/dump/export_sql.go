@@ -79,13 +79,7 @@ func (x *exporter) writeContent(w *bufio.Writer, t exportTable) error {
 }
 
 func (x *exporter) writeRows(w *bufio.Writer, t exportTable) error {
-	names := make([]string, 0, len(t.columns)+1)
-	if t.Rowid != "" {
-		names = append(names, t.Rowid)
-	}
-	for _, c := range t.columns {
-		names = append(names, sqlite.Quote(c))
-	}
+	names := t.names()
 	start := "INSERT INTO " + sqlite.Quote(t.Name) + "(" + strings.Join(names, ",") + ") VALUES("
 	if len(names) == 0 {
 		return nil

@@ -201,13 +201,11 @@ func (s *splitter) token() (token, error) {
 		if s.follows('-') {
 			return tokenSpace, s.line()
 		}
-		return tokenOther, nil
 	case '/':
 		if s.follows('*') {
 			s.take()
 			return tokenSpace, s.comment()
 		}
-		return tokenOther, nil
 	}
 	if !wordByte(c) {
 		return tokenOther, nil
@@ -230,44 +228,43 @@ func (s *splitter) follows(c byte) bool {
 
 // until takes all up to a closing quote. After a doubled quote the rest is the next token.
 func (s *splitter) until(quote byte) error {
-	for len(s.text) <= maxStatement {
-		c, err := s.take()
-		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("%w: a quote that is not closed: the script is cut off", ErrFormat)
-		}
-		if err != nil || c == quote {
-			return err
-		}
+	ended, err := s.through(func(c byte) bool { return c == quote })
+	if err == nil && !ended {
+		err = fmt.Errorf("%w: a quote that is not closed: the script is cut off", ErrFormat)
 	}
-	return nil
+	return err
 }
 
 // line takes the rest of a comment that ends with its line.
 func (s *splitter) line() error {
-	for len(s.text) <= maxStatement {
-		c, err := s.take()
-		if errors.Is(err, io.EOF) || c == '\n' {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := s.through(func(c byte) bool { return c == '\n' })
+	return err
 }
 
+// comment takes the rest of a comment that ends with a star and a slash.
 func (s *splitter) comment() error {
-	for star := false; len(s.text) <= maxStatement; {
-		c, err := s.take()
-		if errors.Is(err, io.EOF) || star && c == '/' {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	star := false
+	_, err := s.through(func(c byte) bool {
+		ended := star && c == '/'
 		star = c == '*'
+		return ended
+	})
+	return err
+}
+
+// through takes all up to the byte that ends a token, and reports whether the script has one. It stops in a statement
+// that is too long.
+func (s *splitter) through(ends func(c byte) bool) (ended bool, err error) {
+	for len(s.text) <= maxStatement {
+		c, err := s.take()
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil || ends(c) {
+			return true, err
+		}
 	}
-	return nil
+	return true, nil
 }
 
 // word takes the rest of a word, and returns its token.
