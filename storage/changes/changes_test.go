@@ -414,8 +414,8 @@ func TestPlaces(t *testing.T) {
 		{Place{2, 0}, Place{1, 5}, true},
 		{Place{1, 5}, Place{2, 0}, false},
 	} {
-		if got := c.a.behind(c.b); got != c.want {
-			t.Errorf("%v behind %v: %v", c.a, c.b, got)
+		if got := c.a.after(c.b); got != c.want {
+			t.Errorf("%v after %v: %v", c.a, c.b, got)
 		}
 	}
 }

@@ -3,13 +3,16 @@ package changes
 // Reading the log in parts, for an answer that is too large to be read at once. What a reader must remember between two
 // parts is a place, so a reader that is slow, or never comes back, holds nothing of the database.
 
-import "github.com/denrooms/den/storage/sqlite"
+import (
+	"slices"
 
+	"github.com/denrooms/den/storage/sqlite"
+)
+
+// The limits of a part. Each takes some 2 ms.
 const (
-	// partRows is how many rows one part has at most, and partBytes how many bytes of the log it looks through before it
-	// ends at the next row of the log. Each of them takes some 2 ms.
-	partRows  = 4096
-	partBytes = 256 << 10
+	partRows  = 4096      // how many rows it has at most
+	partBytes = 256 << 10 // how many bytes of the log it looks through before it ends at the next row of the log
 )
 
 // A Place is a place in the changes of one table: after all of its changes up to Seq, and after the first Taken of those
@@ -19,9 +22,30 @@ type Place struct {
 	Taken int
 }
 
-// behind reports whether a place lies after another one.
-func (p Place) behind(other Place) bool {
+// after reports whether a place lies after another one.
+func (p Place) after(other Place) bool {
 	return p.Seq > other.Seq || p.Seq == other.Seq && p.Taken > other.Taken
+}
+
+// SincePart returns a part of what Since returns: the rows and tombstones that changed after a place and up to the action
+// until, as they are now, in the order of their last changes within the part. The part has 4096 rows at most, and may have none
+// although others follow: Reader.Place is where the next part begins, and Reader.AtEnd reports whether there is none. A caller
+// may end a part early. Each part has a row once, and a row that changed again comes again in a later part. A row that was
+// deleted and exists again comes as it is. Rows that changed after until are left out, unless so much has changed since that
+// looking for them would take long (256 KiB of the log). If the log does not reach back to the place, the error is ErrForgotten.
+func (r *Recorder) SincePart(t *Table, from Place, until Seq) (*Reader, error) {
+	l := &r.log
+	if err := l.forgotten(t, from.Seq); err != nil {
+		return nil, err
+	}
+	p := newPart(t, from, until)
+	if err := l.collect(p); err != nil {
+		return nil, err
+	}
+	if err := l.leaveOut(p); err != nil {
+		return nil, err
+	}
+	return &Reader{statements: &r.statements, table: t, rows: p.changed(), part: true, place: from, end: p.end, last: p.reached}, nil
 }
 
 // A part is put together from the log.
@@ -29,8 +53,9 @@ type part struct {
 	table   *Table
 	from    Place
 	until   Seq
-	end     Place // after what has been looked at
-	reached bool  // nothing up to until is after end
+	most    struct{ rows, bytes int } // its limits
+	end     Place                     // after what has been looked at
+	reached bool                      // nothing up to until is after end
 	bytes   int
 
 	at    Seq // of the entry that was looked at last
@@ -41,26 +66,14 @@ type part struct {
 }
 
 func newPart(t *Table, from Place, until Seq) *part {
-	return &part{table: t, from: from, until: until, end: from, at: from.Seq, last: make(map[string]int)}
+	p := &part{table: t, from: from, until: until, end: from, at: from.Seq, last: make(map[string]int)}
+	p.most.rows, p.most.bytes = partRows, partBytes
+	return p
 }
 
-// part returns a part of the rows that changed.
-func (l *log) part(t *Table, from Place, until Seq) (*part, error) {
-	p := newPart(t, from, until)
-	if err := l.collect(p); err != nil {
-		return nil, err
-	}
-	if err := l.leaveOut(p); err != nil {
-		return nil, err
-	}
-	kept := p.rows[:0]
-	for _, c := range p.rows {
-		if c.key != nil {
-			kept = append(kept, c)
-		}
-	}
-	p.rows = kept
-	return p, nil
+// changed returns the rows that were not left out, each once.
+func (p *part) changed() []changedRow {
+	return slices.DeleteFunc(p.rows, func(c changedRow) bool { return c.key == nil })
 }
 
 // collect goes through the log until the part is full.
@@ -78,7 +91,7 @@ func (l *log) collect(p *part) error {
 			ended = damaged != nil || p.full() || p.passed(last)
 			if !ended {
 				p.bytes += len(entries)
-				ended = p.bytes >= partBytes
+				ended = p.bytes >= p.most.bytes
 			}
 			return !ended
 		}, start.id)
@@ -120,7 +133,7 @@ func (p *part) passed(seq Seq) bool {
 	return p.reached
 }
 
-func (p *part) full() bool { return len(p.last) >= partRows }
+func (p *part) full() bool { return len(p.last) >= p.most.rows }
 
 // add takes the table's entries of a row of the log that lie after from, until the part is full.
 func (p *part) add(first Seq, entries []byte) error {
@@ -134,7 +147,7 @@ func (p *part) add(first Seq, entries []byte) error {
 		}
 		p.taken++
 		place := Place{Seq: seq - 1, Taken: p.taken}
-		if !place.behind(p.from) {
+		if !place.after(p.from) {
 			return
 		}
 		p.end = place

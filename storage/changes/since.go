@@ -3,11 +3,10 @@ package changes
 // What changed after a seq, for a client that comes back.
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
+	"math"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/sqlite"
@@ -36,6 +35,32 @@ type Reader struct {
 	over  bool  // all rows were read
 }
 
+// Since returns the rows and tombstones of a declared table that changed after seq, in the order of their last change, as
+// they are now. A row that was deleted comes as the tombstone that a Commit had for it, and one with deleted_at set without
+// its content. If the log does not reach back to seq, the error is ErrForgotten.
+func (r *Recorder) Since(t *Table, seq Seq) (*Reader, error) {
+	if err := r.log.forgotten(t, seq); err != nil {
+		return nil, err
+	}
+	p := newPart(t, Place{Seq: seq}, math.MaxInt64)
+	p.most.rows, p.most.bytes = math.MaxInt, math.MaxInt
+	if err := r.log.collect(p); err != nil {
+		return nil, err
+	}
+	return &Reader{statements: &r.statements, table: t, rows: p.changed()}, nil
+}
+
+// Pick returns the rows of a declared table that have one of the given ids, tombstones too, as they are now and in the order
+// of the ids. Rows that do not exist are left out.
+func (r *Recorder) Pick(t *Table, ids []sqlite.Value) *Reader {
+	exists := sqlite.AppendValue(nil, nil)
+	rows := make([]changedRow, len(ids))
+	for i, id := range ids {
+		rows[i] = changedRow{key: sqlite.AppendValue(nil, id), deleted: exists}
+	}
+	return &Reader{statements: &r.statements, table: t, rows: rows}
+}
+
 // Columns returns the names of the rows' columns.
 func (r *Reader) Columns() []string { return r.table.columns }
 
@@ -60,6 +85,12 @@ func (r *Reader) Next(row *sqlite.Row) (bool, error) {
 	return false, nil
 }
 
+// Place returns where the part after the rows of a SincePart begins that Next has given so far.
+func (r *Reader) Place() Place { return r.place }
+
+// AtEnd reports whether Next has given all rows of a SincePart, and no change lies after them.
+func (r *Reader) AtEnd() bool { return r.over && r.last }
+
 // current reads the row with a key as clients may see it.
 func (r *Reader) current(row *sqlite.Row, key []byte) (bool, error) {
 	p, found, err := r.find(r.table, key)
@@ -82,41 +113,14 @@ func (l *log) forgotten(t *Table, seq Seq) error {
 	return nil
 }
 
-// since returns the rows of a table that changed after seq, each once, in the order of their last changes.
-func (l *log) since(t *Table, seq Seq) ([]changedRow, error) {
-	var list []changedRow
-	place := make(map[string]int)
-	var damaged error
-	add := func(first Seq, entries []byte) {
-		damaged = cmp.Or(damaged, eachEntry(entries, t.id, func(e entry) {
-			if first+Seq(e.offset) <= seq {
-				return
-			}
-			name := string(sqlite.Canonical(e.key))
-			if at, there := place[name]; there {
-				list[at].key = nil
-			}
-			place[name] = len(list)
-			list = append(list, changedRow{key: bytes.Clone(e.key), deleted: bytes.Clone(e.deleted)})
-		}))
-	}
-	start, found, err := l.search(func(r logRow) bool { return r.last > seq })
-	if err == nil && found {
-		err = l.each("SELECT first, entries FROM _den_changes WHERE id >= ?1 ORDER BY id",
-			func(r *sqlite.Row) { add(Seq(r.Int(0)), r.Bytes(1)) }, start.id)
-	}
-	if err != nil {
-		return nil, err
-	}
-	add(l.entries.first, l.entries.bytes)
-	if damaged != nil {
-		return nil, damaged
-	}
-	return slices.DeleteFunc(list, func(c changedRow) bool { return c.key == nil }), nil
-}
-
-// seqAt is Recorder.SeqAt.
-func (l *log) seqAt(t *Table, stamp sqlite.Value) (seq Seq, known bool, err error) {
+// SeqAt answers for a client that knows no seq but the highest updated_at or deleted_at that it has seen: Since(seq) then has
+// everything that the client may lack, and maybe some that it has. known is false if that cannot be told: for a stamp that the
+// table's rows cannot be seen to have had (it may be of another database), for none at all (nil), and for one that lies so far
+// back that the log has forgotten it. Such a client is to get everything.
+//
+// A client whose highest stamp is s has seen at least the first action after which the table's highest stamp was s or more.
+func (r *Recorder) SeqAt(t *Table, stamp sqlite.Value) (seq Seq, known bool, err error) {
+	l := &r.log
 	if stamp == nil {
 		return 0, false, nil
 	}
