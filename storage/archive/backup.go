@@ -9,21 +9,21 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// A Backup is a copy under way. Step is called by the DB's goroutine, between batches;
-// Finish and Close by any, but not at the same time as one another.
+// A Backup is a copy in progress. The DB's goroutine calls Step between batches. Any goroutine may call Finish and Close,
+// but not both at once.
 type Backup struct {
 	file
 	copy *storage.Copy
 }
 
-// A file is one that is made beside the name that it is to get.
+// A file is written under a temporary name beside its final one.
 type file struct {
 	o          storage.Options
 	path, temp string
 	become     roomfile.Identity
 }
 
-// newFile begins a backup of the room, to a file that must not be there.
+// newFile begins a backup of the room. No file may have the path.
 func newFile(d *storage.DB, path string) (file, error) {
 	f := file{o: d.Options(), path: path}
 	f.become = roomfile.Identity{Namespace: f.o.Namespace, Room: f.o.Room, At: f.o.Now().UnixMilli()}
@@ -49,7 +49,7 @@ func (f *file) finish() error {
 	return err
 }
 
-// failed removes the file, and says what it was to be.
+// failed removes the file. The error says what was being made.
 func (f *file) failed(what string, err error) error {
 	if f.temp != "" {
 		roomfile.RemoveDatabase(f.o.FS, f.temp)
@@ -57,9 +57,8 @@ func (f *file) failed(what string, err error) error {
 	return fmt.Errorf("%s to %s: %w", what, f.path, roomfile.Diagnose(f.path, err))
 }
 
-// Begin begins a copy of the room into a file that must not be there (storage.ErrExists). The
-// file appears under its name with Finish. A Backup that is not finished is given up
-// with Close, or with the DB. It opens as the same room does.
+// Begin begins a copy of the room into a new file (storage.ErrExists if there is one). Finish gives the file its name. Close,
+// also of the DB, gives up a Backup that is not finished. The file opens as the same room.
 func Begin(d *storage.DB, path string) (*Backup, error) {
 	f, err := newFile(d, path)
 	b := &Backup{file: f}
@@ -81,11 +80,10 @@ func (b *Backup) Step(pages int) (done bool, err error) {
 	return done, err
 }
 
-// Left is how many pages are still to be copied, and of how many; as of the last Step.
+// Left returns how many pages were still to be copied after the last Step, and how many there are.
 func (b *Backup) Left() (left, of int) { return b.copy.Left() }
 
-// Finish makes a copy that is done durable and gives it its name. It waits for the disk,
-// and the room does not wait with it.
+// Finish makes a complete copy durable and gives it its name. It waits for the disk; the room does not.
 func (b *Backup) Finish() error {
 	done, err := b.copy.Done()
 	if err == nil && !done {
@@ -100,13 +98,13 @@ func (b *Backup) Finish() error {
 	return nil
 }
 
-// Close gives the copy up, if it is not finished.
+// Close gives up the copy if it is not finished.
 func (b *Backup) Close() error {
 	b.copy.Close()
 	return roomfile.RemoveDatabase(b.o.FS, b.temp)
 }
 
-// Write copies the room into a file that must not be there, at one go.
+// Write copies the room into a new file in one step.
 func Write(d *storage.DB, path string) error {
 	b, err := Begin(d, path)
 	if err != nil {
@@ -119,9 +117,9 @@ func Write(d *storage.DB, path string) error {
 	return b.Finish()
 }
 
-// WriteAt copies the room as it was at a point in its history (see storage.DB.CopyAt) into a file
-// that must not be there; what comes of it is as of Begin. No batch may be open, and the
-// room waits. Errors besides those of Begin: a *storage.HistoryError, which matches storage.ErrNoHistory or storage.ErrNotYet.
+// WriteAt copies the room into a new file, like Begin and Finish, but as it was at a point in its history (see
+// storage.DB.CopyAt). No batch may be open, and the room waits. Errors besides those of Begin: a *storage.HistoryError,
+// which matches storage.ErrNoHistory or storage.ErrNotYet.
 func WriteAt(d *storage.DB, path string, p storage.Point) error {
 	is, err := d.IsAt(p)
 	if err != nil {
@@ -141,7 +139,7 @@ func WriteAt(d *storage.DB, path string, p storage.Point) error {
 		return nil
 	}
 	failed := f.failed("state", err)
-	if _, history := errors.AsType[*storage.HistoryError](err); history { // it is not about the file
+	if _, history := errors.AsType[*storage.HistoryError](err); history { // the file is not its subject
 		return err
 	}
 	return failed

@@ -1,7 +1,7 @@
 package archive
 
-// Tables that outlive a restore. What the room knows about its clients is of the clients and not of a moment: a client
-// that was there before a restore is to be told that its rows are another time's, also where the backup is older than it.
+// Tables that survive a restore. What the room knows about its clients belongs to the clients and not to a moment. After a
+// restore a client must be told that its rows are of another time, even if the backup is older than the client.
 
 import (
 	"fmt"
@@ -12,21 +12,21 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// A table is one of a room's file as a restore finds it.
+// A table is a table of the room's file before the restore.
 type table struct {
 	name, sql string
 	columns   int
 	rows      [][]any
 }
 
-// Carry has a table of the room's file stay over the restore, with its rows, in place of the backup's. It is for
-// the tables of Den's own packages. Where the file cannot be read, or the backup's table is defined otherwise, the backup's stays.
+// Carry keeps a table of the room's file, with its rows, instead of the backup's. It is for the tables of Den's own
+// packages. If the file cannot be read, or the backup's table has another definition, the backup's table stays.
 func (r *Replacement) Carry(table string) { r.carry = append(r.carry, table) }
 
-// definition is the statement that gives a table's CREATE TABLE.
+// definition is the query for a table's CREATE TABLE.
 const definition = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1"
 
-// readCarried reads the tables that are to stay. One that cannot be read does not: that may be why there is a restore.
+// readCarried reads the tables to keep. A table that cannot be read is not kept: that may be the reason for the restore.
 func (r *Replacement) readCarried(d *storage.DB) {
 	r.carried = nil
 	for _, name := range r.carry {
@@ -36,7 +36,7 @@ func (r *Replacement) readCarried(d *storage.DB) {
 	}
 }
 
-// readTable reads a table whole; without a definition where there is none.
+// readTable reads a whole table. Its definition is "" if there is none of this name.
 func readTable(in *storage.Internal, name string) (table, error) {
 	t := table{name: name}
 	err := in.Each(definition, func(rows *storage.Rows) { t.sql = string(rows.Bytes(0)) }, name)
@@ -50,7 +50,7 @@ func readTable(in *storage.Internal, name string) (table, error) {
 	return t, err
 }
 
-// writeCarried puts the tables into the file that takes the room's place. A transaction is open.
+// writeCarried writes the tables into the replacement. A transaction is open.
 func (r *Replacement) writeCarried(c roomfile.Conn) error {
 	for _, t := range r.carried {
 		if err := t.write(c); err != nil {

@@ -1,5 +1,5 @@
-// Package archive takes backups of rooms and brings them back. A backup is a whole room's file that any tool reads which reads
-// SQLite's; a room as text is package dump's.
+// Package archive takes backups of rooms and restores them. A backup is a complete room file, which any SQLite tool reads.
+// Package dump writes a room as text.
 //
 // [Begin] copies a room while it goes on:
 //
@@ -10,9 +10,9 @@
 //	}
 //	err = b.Finish() // durable, and under its name
 //
-// [PrepareRestore] and [PrepareImport] make a [Replacement] beside a room's file, whole and checked, while the room goes on.
-// Its Install puts it in the room's place when nobody has the room open: a crash leaves the old room or the new one.
+// [PrepareRestore] and [PrepareImport] make and check a [Replacement] beside a room's file while the room goes on. Install
+// puts it in the room's place while nobody has the room open. A crash leaves the old room or the new one.
 //
-// A backup and a replacement are histories of their own: they have another epoch, and their change log begins
-// after everything that they hold, so that no cursor of the room leads into them.
+// A backup and a replacement are histories of their own. They have another epoch, and their change log begins after
+// everything that they contain, so a cursor of the room is not valid in them.
 package archive

@@ -11,24 +11,23 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// A Replacement is a file that is ready to take a room's place. It is used by one
-// goroutine at a time. A room has one at a time: preparing another removes the file of the first,
-// whose Install then fails.
+// A Replacement is a file that is ready to take a room's place. One goroutine may use it at a time. A room has one at a
+// time: preparing another removes the file of the first, and its Install then fails.
 type Replacement struct {
 	o     storage.Options
 	temp  string
 	fresh bool // there was no such room
 
-	carry   []string // tables that stay; see Carry
+	carry   []string // names of the tables to keep; see Carry
 	carried []table
 }
 
-// PrepareRestore makes a replacement for the room of o from a backup, or from any whole
-// file of a room, with the WAL that may be beside it. The source is only read, and is not
-// to be in use. Namespace and room become those of o, the epoch is a new one.
+// PrepareRestore makes a replacement for the room of o from a backup, or from any complete file of a room and the WAL that
+// may be beside it. The source is only read, and must not be in use. The replacement has the namespace and the room of o,
+// and a new epoch.
 //
-// Errors: storage.ErrNotDatabase, ErrNewer, ErrCorrupt for a source that is refused, ErrLogMissing
-// for a file whose last transactions are in a commit log and not in it; ErrFull, ErrIO.
+// Errors: storage.ErrNotDatabase, ErrNewer and ErrCorrupt if the source is refused; ErrLogMissing if its last transactions
+// are only in a commit log; ErrFull, ErrIO.
 func PrepareRestore(o storage.Options, source string) (*Replacement, error) {
 	r, err := newReplacement(o)
 	if err != nil {
@@ -41,12 +40,11 @@ func PrepareRestore(o storage.Options, source string) (*Replacement, error) {
 	return r, nil
 }
 
-// PrepareImport makes a replacement for the room of o: a new room with the content that load
-// puts into it. If load returns an error, there is no replacement. Package dump has a load
-// that reads an export.
+// PrepareImport makes a replacement for the room of o: a new room with the content that load puts into it. If load returns
+// an error, there is no replacement. Package dump reads an export this way.
 //
-// Nothing is visible before Install. Errors: those of load and of the Loader; storage.ErrConstraint
-// if a foreign key has no parent row, or a row breaks another rule; ErrFull, ErrIO.
+// Nothing is visible before Install. Errors: those of load and of the Loader; storage.ErrConstraint if a foreign key has no
+// parent row, or a row breaks another rule; ErrFull, ErrIO.
 func PrepareImport(o storage.Options, load func(*storage.Loader) error) (*Replacement, error) {
 	r, err := newReplacement(o)
 	if err != nil {
@@ -82,7 +80,7 @@ func (r *Replacement) copyFrom(source string) error {
 	if err := storage.CheckHeader(f, source); err != nil {
 		return err
 	}
-	held, err := dbfile.Share(f.SQLite(), source) // nobody writes to it meanwhile
+	held, err := dbfile.Share(f.SQLite(), source) // so that nobody writes to it
 	if err != nil {
 		return roomfile.Failed(err)
 	}
@@ -99,12 +97,12 @@ func (r *Replacement) copyFrom(source string) error {
 	}
 	err = checkSource(c)
 	if err == nil {
-		err = c.Exec("PRAGMA journal_mode = DELETE") // takes the WAL in
+		err = c.Exec("PRAGMA journal_mode = DELETE") // moves the WAL into the file
 	}
 	return errors.Join(err, c.Close())
 }
 
-// checkSource returns an error unless a copied file is a whole room.
+// checkSource returns an error unless a copied file is a complete room.
 func checkSource(c roomfile.Conn) error {
 	var id, version int64
 	err := c.Each("SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)",
@@ -133,12 +131,11 @@ func checkSource(c roomfile.Conn) error {
 	return nil
 }
 
-// Install puts the file in the room's place. Nobody may have the room open. What was
-// there is kept beside it as <name>.db.before-restore-<time>, whose path is returned; ""
-// where there was nothing. Of a room the newest ten of these are kept; roomfile.SweepReplaced removes the old ones. After an error the
-// room is as it was, unless the error says that the new
-// file is in place: then the disk failed at one of the last steps, and the next Open makes durable whichever of the two
-// files it finds.
+// Install puts the file in the room's place. Nobody may have the room open. The old file is kept beside it as
+// <name>.db.before-restore-<time>; kept is its path, or "" if there was none. A room keeps the newest ten of these files, and
+// roomfile.SweepReplaced removes old ones. After an error the room is as it was, unless the error says that the new file is
+// in place: then the disk failed at one of the last steps, and the next Open makes durable whichever of the two files it
+// finds.
 func (r *Replacement) Install() (kept string, err error) {
 	kept, err = r.install()
 	if err != nil {
@@ -147,7 +144,7 @@ func (r *Replacement) Install() (kept string, err error) {
 	return kept, nil
 }
 
-// InstallNew is Install where there must not be a room yet (storage.ErrExists).
+// InstallNew is Install for a room that must not exist yet (storage.ErrExists).
 func (r *Replacement) InstallNew() error {
 	there, err := storage.Exists(r.o)
 	if err != nil {
@@ -182,7 +179,7 @@ func (r *Replacement) install() (kept string, err error) {
 	old, err := roomfile.Exists(r.o.FS, r.o.Path)
 	if err == nil && old {
 		if kept, err = f.KeepReplaced(become.At); err == nil {
-			err = f.SyncDir() // what is removed next is kept for good
+			err = f.SyncDir() // before anything is removed
 		}
 	}
 	if err == nil {
@@ -202,25 +199,25 @@ func (r *Replacement) install() (kept string, err error) {
 	return kept, nil
 }
 
-// letGo tells the commit log that nobody will ask for what an old file lacked that could
-// not be opened. Of one that could it keeps nothing any more. What was moved out of the log goes to the kept file.
+// letGo gives up what the commit log has for an old file that could not be opened. For one that could, the log has nothing
+// left. Entries that were moved out of the log go to the kept file.
 func (r *Replacement) letGo(kept string) {
 	o := r.o
 	if log, ok := o.Log.(interface{ Forget(namespace, room string) }); ok {
 		log.Forget(o.Namespace, o.Room)
 	}
 	if kept == "" || o.FS.Rename(o.Path+roomfile.EntriesSuffix, kept+roomfile.EntriesSuffix) != nil {
-		o.FS.Remove(o.Path + roomfile.EntriesSuffix) // one that stays is of an epoch that is over
+		o.FS.Remove(o.Path + roomfile.EntriesSuffix) // if it stays, it is of a past epoch
 	}
-	_ = o.File().DropReplaced() // those that stay go with the next restore, or with SweepReplaced
+	_ = o.File().DropReplaced() // the next restore, or SweepReplaced, removes those that stay
 }
 
-// above returns a seq that is not below any that the room has answered with.
+// above returns a seq that is at least as high as any that the room has answered with.
 func (r *Replacement) above() (uint64, error) {
 	var known storage.Seq
 	there, err := storage.Exists(r.o)
 	switch {
-	case errors.Is(err, storage.ErrLogMissing), errors.Is(err, storage.ErrLogMismatch): // that may be why there is a restore
+	case errors.Is(err, storage.ErrLogMissing), errors.Is(err, storage.ErrLogMismatch): // that may be the reason for the restore
 	case err != nil:
 		return 0, err
 	case there:
@@ -239,12 +236,12 @@ func (r *Replacement) above() (uint64, error) {
 	return r.o.File().SeqAbove(max(uint64(known), backup))
 }
 
-// retire brings the old file to where it is whole without its WAL and the commit log, and
-// returns the seq that it had. It is not readable where that may be why there is a restore.
+// retire opens and closes the old file, so that it is complete without its WAL and the commit log, and returns its seq.
+// readable is false if the file is refused, which may be the reason for the restore.
 func (r *Replacement) retire() (seq storage.Seq, readable bool, err error) {
 	d, err := storage.Open(r.o)
 	switch {
-	case err != nil && !storage.Refused(err): // it is not that it cannot be read
+	case err != nil && !storage.Refused(err): // the file may be readable
 		return 0, false, err
 	case err != nil:
 		return 0, false, nil
@@ -257,7 +254,7 @@ func (r *Replacement) retire() (seq storage.Seq, readable bool, err error) {
 	return seq, true, err
 }
 
-// backupSeq is the highest seq in the file that is to take the room's place.
+// backupSeq returns the highest seq in the replacement.
 func (r *Replacement) backupSeq() (seq uint64, err error) {
 	c, err := roomfile.Open(r.o.FS, r.temp)
 	if err != nil {
@@ -267,5 +264,5 @@ func (r *Replacement) backupSeq() (seq uint64, err error) {
 	return seq, errors.Join(err, c.Close())
 }
 
-// Discard throws the replacement away, if it was not installed.
+// Discard removes the replacement's file, if it was not installed.
 func (r *Replacement) Discard() error { return roomfile.RemoveDatabase(r.o.FS, r.temp) }
