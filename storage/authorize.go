@@ -23,21 +23,46 @@ const (
 // reserved starts the names of the tables that are Den's.
 const reserved = changes.Reserved
 
+// install registers the session's callbacks. The pre-update hook is the Recorder's.
+func (ses *session) install() error {
+	ses.c.SetProgressHandler(progressSteps, func() bool { return ses.fenced.Load() || ses.owner.overwritten() })
+	return failed(ses.c.SetAuthorizer((*authorizer)(ses)))
+}
+
+// uninstall has the connection forget the session.
+func (ses *session) uninstall() {
+	ses.changes.Pause()
+	ses.c.SetProgressHandler(0, nil)
+	ses.c.SetAuthorizer(nil)
+}
+
+// progressSteps is how often a running statement looks whether it was fenced, or has written too much, in steps of SQLite's
+// machine: about every 100 µs.
+const progressSteps = 10_000
+
+// authorizer is a session as its connection calls it.
+type authorizer session
+
+// Authorize says what a statement may do.
+func (a *authorizer) Authorize(what sqlite.Action) sqlite.AuthResult {
+	return (*session)(a).authorize(what)
+}
+
 // authorize answers SQLite's authorizer.
-func (d *DB) authorize(a sqlite.Action) sqlite.AuthResult {
-	if d.auth == own {
+func (ses *session) authorize(a sqlite.Action) sqlite.AuthResult {
+	if ses.auth == own {
 		return sqlite.AuthOK
 	}
-	if why := d.refusal(a.Op, a.Arg1, a.Arg2); why != "" {
-		d.denied = why
+	if why := ses.refusal(a.Op, a.Arg1, a.Arg2); why != "" {
+		ses.denied = why
 		return sqlite.AuthDeny
 	}
-	d.noteSchema(a.Op, a.Arg1, a.Arg2)
+	ses.noteSchema(a.Op, a.Arg1, a.Arg2)
 	return sqlite.AuthOK
 }
 
 // refusal says why an operation is not allowed, "" where it is.
-func (d *DB) refusal(op sqlite.OpType, a, b string) string {
+func (ses *session) refusal(op sqlite.OpType, a, b string) string {
 	switch op {
 	case sqlite.OpTransaction, sqlite.OpSavepoint:
 		return "an action is a transaction already: BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not for handlers"
@@ -57,19 +82,19 @@ func (d *DB) refusal(op sqlite.OpType, a, b string) string {
 		sqlite.OpCreateTable, sqlite.OpDropTable,
 		sqlite.OpCreateVTable, sqlite.OpDropVTable,
 		sqlite.OpCreateView, sqlite.OpDropView:
-		return d.refuseTable(op, a)
+		return ses.refuseTable(op, a)
 	case sqlite.OpAlterTable, sqlite.OpCreateIndex, sqlite.OpDropIndex,
 		sqlite.OpCreateTrigger, sqlite.OpDropTrigger:
-		return d.refuseTable(op, b)
+		return ses.refuseTable(op, b)
 	}
 	return ""
 }
 
 // refuseTable keeps handlers off Den's tables, and Den's other packages off the
 // room's tables and this package's.
-func (d *DB) refuseTable(op sqlite.OpType, name string) string {
+func (ses *session) refuseTable(op sqlite.OpType, name string) string {
 	isReserved := len(name) >= len(reserved) && strings.EqualFold(name[:len(reserved)], reserved)
-	if d.auth == handler {
+	if ses.auth == handler {
 		if isReserved {
 			return fmt.Sprintf("table %s is Den's own", name)
 		}
@@ -99,21 +124,21 @@ func readsOnly(name, arg string) bool {
 }
 
 // noteSchema remembers that the statement changes the schema, and of which table; and that it sets deleted_at.
-func (d *DB) noteSchema(op sqlite.OpType, a, b string) {
+func (ses *session) noteSchema(op sqlite.OpType, a, b string) {
 	switch op {
 	case sqlite.OpUpdate:
-		d.sawGone = d.sawGone || strings.EqualFold(b, "deleted_at")
+		ses.sawGone = ses.sawGone || strings.EqualFold(b, "deleted_at")
 	case sqlite.OpDropTable:
-		d.redefine(a)
+		ses.redefine(a)
 	case sqlite.OpAlterTable:
-		d.redefine(b)
+		ses.redefine(b)
 	case sqlite.OpCreateTable, sqlite.OpCreateVTable, sqlite.OpDropVTable, sqlite.OpCreateIndex, sqlite.OpDropIndex, sqlite.OpCreateTrigger, sqlite.OpDropTrigger,
 		sqlite.OpCreateView, sqlite.OpDropView, sqlite.OpReindex:
-		d.sawSchema = true
+		ses.sawSchema = true
 	}
 }
 
-func (d *DB) redefine(table string) {
-	d.sawSchema = true
-	d.changes.Redefining(table)
+func (ses *session) redefine(table string) {
+	ses.sawSchema = true
+	ses.changes.Redefining(table)
 }

@@ -32,59 +32,21 @@ type Batch struct {
 	adds       bool  // it had a statement that does more than delete
 }
 
-// ready prepares a statement that is kept, if it is not yet.
-func (d *DB) ready(p *prepared) (*statement, error) {
-	if p.statement == nil {
-		s, err := d.kept(p.sql)
-		if err != nil {
-			return nil, err
-		}
-		s.Release()
-		p.statement = s
-	}
-	return p.statement, nil
-}
-
-// kept prepares a statement of Den's that its owner holds on to. It is in use.
-func (d *DB) kept(sql string) (*statement, error) {
-	if c := d.caches[own]; c.Get(sql) != nil { // an earlier life's
-		return c.Take(sql), nil
-	}
-	s, _, err := d.prepareOne(own, sql, sqlite.PreparePersistent)
-	if err != nil {
-		return nil, err
-	}
-	s.Keep()
-	return s, nil
-}
-
-// do runs a kept statement that has no rows and whose arguments are bound.
-func (d *DB) do(p *prepared) error {
-	s, err := d.ready(p)
-	if err != nil {
-		return err
-	}
-	s.Use()
-	_, err = d.step(s)
-	s.Release()
-	return err
-}
-
 // Begin starts a batch. The actor ends it with Commit or Rollback.
 func (d *DB) Begin() (*Batch, error) {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return nil, err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if d.batch != nil {
 		return nil, fmt.Errorf("storage: %w: Begin while a batch is open", ErrMisuse)
 	}
-	if d.wal != nil && d.wal.end >= d.o.CheckpointBytes && len(d.results) == 0 {
-		if err := d.checkpointBacklog(); err != nil && d.broken != nil {
+	if d.wal != nil && d.wal.end >= d.o.CheckpointBytes && len(d.sql.results) == 0 {
+		if err := d.checkpointBacklog(); err != nil && d.sql.broken != nil {
 			return nil, err
 		}
 	}
-	if err := d.do(d.tx.begin); err != nil {
+	if err := d.sql.do(d.sql.tx.begin); err != nil {
 		return nil, err
 	}
 	return d.newBatch(), nil
@@ -92,7 +54,7 @@ func (d *DB) Begin() (*Batch, error) {
 
 func (d *DB) newBatch() *Batch {
 	d.batch = &Batch{d: d, at: d.o.Now().UnixMilli(), maxWritten: d.o.MaxActionBytes}
-	d.changes.Begin(d.number+1, d.batch.at)
+	d.sql.changes.Begin(d.number+1, d.batch.at)
 	if d.wal != nil {
 		d.wal.diskFull = false
 	}
@@ -128,45 +90,45 @@ var errPanicked = errors.New("the action panicked")
 
 func (b *Batch) enter(at int64) error {
 	d := b.d
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if b.dead != nil {
 		return b.dead
 	}
-	if d.changes.InAction() {
+	if d.sql.changes.InAction() {
 		return fmt.Errorf("storage: %w: an action inside of an action", ErrMisuse)
 	}
-	if err := d.recorded(d.changes.Spill()); err != nil {
+	if err := d.sql.recorded(d.sql.changes.Spill()); err != nil {
 		return err
 	}
 	if err := b.measure(); err != nil {
 		return err
 	}
-	b.bare = !d.c.Writing() // nothing has been written that a rollback could take along
+	b.bare = !d.sql.c.Writing() // nothing has been written that a rollback could take along
 	if !b.bare {
-		if err := d.do(d.tx.savepoint); err != nil {
+		if err := d.sql.do(d.sql.tx.savepoint); err != nil {
 			return err
 		}
 	}
-	b.at, b.before, b.adds = at, d.c.TotalChanges(), false
+	b.at, b.before, b.adds = at, d.sql.c.TotalChanges(), false
 	if d.wal != nil {
 		b.written = d.wal.entry.Size()
 	}
-	d.changes.BeginAction(at)
+	d.sql.changes.BeginAction(at)
 	return nil
 }
 
 // leave ends the action. After an error it undoes the action.
 func (b *Batch) leave(failed error) (Commit, error) {
 	d := b.d
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return Commit{}, err
 	}
-	defer d.mu.Unlock()
-	defer d.changes.EndAction()
-	d.closeResults()
+	defer d.sql.mu.Unlock()
+	defer d.sql.changes.EndAction()
+	d.sql.closeResults()
 	refused := d.refused()
 	if failed == nil {
 		failed = refused
@@ -187,50 +149,40 @@ func (b *Batch) leave(failed error) (Commit, error) {
 	return c, nil
 }
 
-// closeResults closes the Rows that the action left open; older ones stay.
-func (d *DB) closeResults() {
-	for i := len(d.results) - 1; i >= 0; i-- {
-		if r := d.results[i]; r.acting {
-			r.err = ErrClosed
-			r.finish() // moves the last one, which was looked at, to i
-		}
-	}
-}
-
 // finishAction checks the action and has the recorder make its Commit and its part of the change log.
 func (b *Batch) finishAction() (Commit, error) {
 	d := b.d
-	if d.c.DeferredForeignKeys() {
+	if d.sql.c.DeferredForeignKeys() {
 		return Commit{}, &Error{Code: int(sqlite.ResultConstraintForeignKey), Message: "FOREIGN KEY constraint failed", Kind: ErrConstraint}
 	}
 	if err := b.fits(); err != nil {
 		return Commit{}, err
 	}
-	c, err := d.changes.FinishAction()
+	c, err := d.sql.changes.FinishAction()
 	if err != nil {
-		return Commit{}, d.recorded(err)
+		return Commit{}, d.sql.recorded(err)
 	}
 	if !b.bare {
-		if err := d.do(d.tx.release); err != nil {
+		if err := d.sql.do(d.sql.tx.release); err != nil {
 			return Commit{}, err
 		}
 	}
-	schema := d.changes.ChangesSchema()
+	schema := d.sql.changes.ChangesSchema()
 	b.schema = b.schema || schema
-	b.wrote = b.wrote || c.Seq != 0 || schema || d.c.TotalChanges() != b.before
+	b.wrote = b.wrote || c.Seq != 0 || schema || d.sql.c.TotalChanges() != b.before
 	return c, nil
 }
 
 // undo rolls the action back and returns why.
 func (b *Batch) undo(why error) error {
 	d := b.d
-	d.changes.UndoAction()
+	d.sql.changes.UndoAction()
 	err := b.rollbackAction()
 	if err != nil && b.dead == nil {
 		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
 		b.abort()
 	}
-	if d.changes.ChangesSchema() {
+	if d.sql.changes.ChangesSchema() {
 		err = errors.Join(err, d.startOver())
 	}
 	if b.dead != nil {
@@ -246,19 +198,19 @@ func (b *Batch) undo(why error) error {
 func (b *Batch) rollbackAction() error {
 	d := b.d
 	if !b.bare {
-		if err := d.do(d.tx.rollbackTo); err != nil {
+		if err := d.sql.do(d.sql.tx.rollbackTo); err != nil {
 			return err
 		}
-		return d.do(d.tx.release)
+		return d.sql.do(d.sql.tx.release)
 	}
 	b.ending = true
 	defer func() { b.ending = false }()
-	if !d.c.AutocommitEnabled() {
-		if err := d.do(d.tx.rollback); err != nil {
+	if !d.sql.c.AutocommitEnabled() {
+		if err := d.sql.do(d.sql.tx.rollback); err != nil {
 			return err
 		}
 	}
-	return d.do(d.tx.begin)
+	return d.sql.do(d.sql.tx.begin)
 }
 
 // lost resets the DB's memory after SQLite has rolled the transaction back.
@@ -273,22 +225,22 @@ func (b *Batch) lost() error {
 // abort rolls a failed transaction back. Its own errors do not matter.
 func (b *Batch) abort() {
 	b.ending = true
-	if !b.d.c.AutocommitEnabled() {
-		b.d.do(b.d.tx.rollback)
+	if !b.d.sql.c.AutocommitEnabled() {
+		b.d.sql.do(b.d.sql.tx.rollback)
 	}
 	b.ending = false
 }
 
 // restore resets the DB's memory to the state before the batch.
 func (d *DB) restore(b *Batch) {
-	d.changes.Rollback()
+	d.sql.changes.Rollback()
 	d.notes.rolledBack()
 	if b.marked {
 		d.mark = b.was
 	}
-	if b.schema || d.changes.ChangesSchema() {
-		if err := d.startOver(); err != nil && d.broken == nil {
-			d.broken = err
+	if b.schema || d.sql.changes.ChangesSchema() {
+		if err := d.startOver(); err != nil && d.sql.broken == nil {
+			d.sql.broken = err
 		}
 	}
 }
@@ -296,10 +248,10 @@ func (d *DB) restore(b *Batch) {
 // Changed reports whether the batch has anything to commit.
 func (b *Batch) Changed() bool {
 	d := b.d
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return false
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	return b.dead == nil && b.wrote
 }
 
@@ -307,14 +259,14 @@ func (b *Batch) Changed() bool {
 // unknown. After ErrIO all further calls of the DB fail, and it must be closed.
 func (b *Batch) Commit() error {
 	d := b.d
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if b.dead != nil {
 		return b.dead
 	}
-	if d.changes.InAction() {
+	if d.sql.changes.InAction() {
 		return fmt.Errorf("storage: %w: Commit inside of an action", ErrMisuse)
 	}
 	return b.commit()
@@ -331,13 +283,13 @@ func (b *Batch) commit() error {
 	if err != nil {
 		b.abort()
 		if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
-			d.broken = err
+			d.sql.broken = err
 		}
 		b.dead, d.batch = err, nil
 		d.restore(b)
 	} else {
 		b.dead, d.batch = errOver, nil
-		d.changes.Commit()
+		d.sql.changes.Commit()
 	}
 	return err
 }
@@ -356,11 +308,11 @@ func (b *Batch) finish() error {
 			return err
 		}
 	}
-	floor := d.changes.Floor()
-	if err := d.changes.Finish(Seq(d.o.History), d.o.Retention.Milliseconds()); err != nil {
-		return d.recorded(err)
+	floor := d.sql.changes.Floor()
+	if err := d.sql.changes.Finish(Seq(d.o.History), d.o.Retention.Milliseconds()); err != nil {
+		return d.sql.recorded(err)
 	}
-	if now := d.changes.Floor(); now != floor {
+	if now := d.sql.changes.Floor(); now != floor {
 		return d.putMeta("floor", int64(now))
 	}
 	return nil
@@ -370,10 +322,10 @@ func (b *Batch) finish() error {
 func (b *Batch) makeDurable() error {
 	d := b.d
 	if !b.wrote {
-		if d.c.AutocommitEnabled() {
+		if d.sql.c.AutocommitEnabled() {
 			return nil
 		}
-		return d.do(d.tx.rollback)
+		return d.sql.do(d.sql.tx.rollback)
 	}
 	if err := d.commit(); err != nil {
 		return err
@@ -388,9 +340,9 @@ func (b *Batch) makeDurable() error {
 // note is not written by the transaction itself, because making the WAL's file can take longer than the transaction. AfterCommit
 // also makes the file of a log-only room that has grown, and has connections prepared for the next rooms (PoolOptions.Background).
 func (d *DB) AfterCommit() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.usable() != nil || d.batch != nil {
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	if d.sql.usable() != nil || d.batch != nil {
 		return
 	}
 	switch {
@@ -406,18 +358,18 @@ func (d *DB) AfterCommit() {
 // Rollback rolls the whole batch back. It does nothing if the batch has ended.
 func (b *Batch) Rollback() error {
 	d := b.d
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed || d.batch != b {
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	if d.sql.closed || d.batch != b {
 		return nil
 	}
-	if d.changes.InAction() {
+	if d.sql.changes.InAction() {
 		return fmt.Errorf("storage: %w: Rollback inside of an action", ErrMisuse)
 	}
 	b.ending = true
 	var err error
-	if !d.c.AutocommitEnabled() {
-		err = d.do(d.tx.rollback)
+	if !d.sql.c.AutocommitEnabled() {
+		err = d.sql.do(d.sql.tx.rollback)
 	}
 	b.dead = errOver
 	d.batch = nil

@@ -32,7 +32,7 @@ func openToRead(f FS, path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.exec(own, "PRAGMA query_only = 1", nil); err != nil {
+	if _, err := d.sql.exec(own, "PRAGMA query_only = 1", nil); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -64,7 +64,7 @@ func CheckHeader(f FS, path string) error {
 func ReadRoomName(f FS, path string) (string, error) {
 	name := ""
 	err := readMeta(f, path, func(d *DB) error {
-		return d.each("SELECT value FROM _den_meta WHERE name = 'room'", func(r *Rows) { name = string(r.Bytes(0)) })
+		return d.sql.each("SELECT value FROM _den_meta WHERE name = 'room'", func(r *Rows) { name = string(r.Bytes(0)) })
 	})
 	if err == nil && name == "" {
 		err = fmt.Errorf("%w: it does not name its room", ErrCorrupt)

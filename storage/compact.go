@@ -52,14 +52,14 @@ func (d *DB) CompactDue() bool {
 // slack is how much of the room's file is free, with the transactions that are not in it yet. For a room that has no more than
 // some bytes, or no file yet, that is not looked up, and none is.
 func (d *DB) slack(beyond int64) (s Slack, err error) {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return s, err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if d.inMemory() || d.wal != nil && int64(d.wal.pages)*pageSize <= beyond {
 		return s, nil
 	}
-	err = d.each("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", func(r *Rows) {
+	err = d.sql.each("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", func(r *Rows) {
 		s = Slack{Free: r.Int(0) * pageSize, Size: r.Int(1) * pageSize}
 	})
 	return s, err
@@ -250,13 +250,13 @@ func (j *compaction) vacuumInto(ctx context.Context, to string) (cookie uint32, 
 	}
 	d.header = &fileHeader{wal: true} // its journal mode is not to be changed
 	if err = d.configure(); err == nil {
-		d.c.SetLimit(sqlite.LimitAttached, 1)
-		d.c.SetLimit(sqlite.LimitLength, 1<<30)
-		err = d.while(ctx, func() error {
-			if err := d.each("PRAGMA schema_version", func(r *Rows) { cookie = uint32(r.Int(0)) }); err != nil {
+		d.sql.c.SetLimit(sqlite.LimitAttached, 1)
+		d.sql.c.SetLimit(sqlite.LimitLength, 1<<30)
+		err = d.sql.while(ctx, func() error {
+			if err := d.sql.each("PRAGMA schema_version", func(r *Rows) { cookie = uint32(r.Int(0)) }); err != nil {
 				return err
 			}
-			_, err := d.exec(own, "VACUUM INTO ?1", []any{to})
+			_, err := d.sql.exec(own, "VACUUM INTO ?1", []any{to})
 			return err
 		})
 	}

@@ -167,13 +167,13 @@ func TestCompactKeepsEverything(t *testing.T) {
 	ask := func(d *DB) (all []string) {
 		for _, q := range queries {
 			var answer strings.Builder
-			d.mu.Lock()
-			err := d.each(q, func(r *Rows) {
+			d.sql.mu.Lock()
+			err := d.sql.each(q, func(r *Rows) {
 				for i := range r.Columns() {
 					fmt.Fprintf(&answer, "%v|", r.Value(i))
 				}
 			})
-			d.mu.Unlock()
+			d.sql.mu.Unlock()
 			if err != nil {
 				t.Fatalf("%s: %v", q, err)
 			}
@@ -377,10 +377,10 @@ func TestWhileInterrupts(t *testing.T) {
 	defer d.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	calls := 0
-	err := d.while(ctx, func() error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.each("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n", func(*Rows) {
+	err := d.sql.while(ctx, func() error {
+		d.sql.mu.Lock()
+		defer d.sql.mu.Unlock()
+		return d.sql.each("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n", func(*Rows) {
 			if calls++; calls == 100 {
 				cancel()
 			}

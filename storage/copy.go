@@ -31,10 +31,10 @@ type Copy struct {
 // itself is what the room's file says. A Copy that is not done is given up with Close, or with the DB.
 // Package archive makes a backup of one.
 func (d *DB) Copy(path string) (*Copy, error) {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return nil, err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	c := &Copy{d: d}
 	if err := c.start(path); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (c *Copy) start(path string) error {
 		return failed(err)
 	}
 	if err = failed(c.dest.ExecScript("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")); err == nil {
-		c.copy, err = sqlite.NewBackup(c.dest, d.c.Conn)
+		c.copy, err = sqlite.NewBackup(c.dest, d.sql.c.Conn)
 		err = failed(err)
 	}
 	if err != nil {
@@ -70,10 +70,10 @@ func (c *Copy) start(path string) error {
 // sees it by Left, and ends it by taking more pages at once.
 func (c *Copy) Step(pages int) (done bool, err error) {
 	d := c.d
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return false, err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	switch {
 	case c.copied:
 		return true, nil
@@ -97,22 +97,22 @@ func (c *Copy) Step(pages int) (done bool, err error) {
 
 // Left is how many pages are still to be copied, and of how many; as of the last Step.
 func (c *Copy) Left() (left, of int) {
-	c.d.mu.Lock()
-	defer c.d.mu.Unlock()
+	c.d.sql.mu.Lock()
+	defer c.d.sql.mu.Unlock()
 	return c.left, c.pages
 }
 
 // Done reports whether the copy is complete; the error is the one with which it was given up.
 func (c *Copy) Done() (bool, error) {
-	c.d.mu.Lock()
-	defer c.d.mu.Unlock()
+	c.d.sql.mu.Lock()
+	defer c.d.sql.mu.Unlock()
 	return c.copied, c.err
 }
 
 // Close gives the copy up, if it is not done. The file stays.
 func (c *Copy) Close() {
-	c.d.mu.Lock()
-	defer c.d.mu.Unlock()
+	c.d.sql.mu.Lock()
+	defer c.d.sql.mu.Unlock()
 	if c.dest != nil {
 		c.drop(ErrClosed)
 	}

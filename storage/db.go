@@ -3,10 +3,8 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
-	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
@@ -37,35 +35,19 @@ type Result struct {
 // goroutine waits for the end of the call.
 type DB struct {
 	// immutable after Open
-	o     Options
-	epoch string
+	o       Options
+	epoch   string
+	created bool // Open made the file
 
-	changes *changes.Recorder // protected by mu, but for its Seq
+	keepIfEmpty atomic.Bool // set by KeepIfEmpty; any goroutine
 
-	// any goroutine
-	fenced      atomic.Bool
-	keepIfEmpty atomic.Bool // set by KeepIfEmpty
+	sql session // whose mutex protects the rest
 
-	// protected by alive: the connection as Interrupt may use it, nil when closed
-	alive   sync.Mutex
-	running *sqlite.Conn
-
-	// protected by mu
-	mu         sync.Mutex
-	c          *connection // nil: the connection is in the pool
-	*workspace             // the connection's
-	closed     bool
-	broken     error // an I/O error of a commit; all further calls return it
-	named      bool  // the WAL's name survives a power cut
-
+	named    bool // the WAL's name survives a power cut
 	freshWAL bool // the file had no WAL when it was opened
-	created  bool // Open made the file
 
 	header            *fileHeader // the file's header at Open; nil: it may have changed since
-	auth              authority
-	denied            string // why the authorizer refused
-	results           []*Rows
-	copies            []*Copy // under way, see copy.go
+	copies            []*Copy     // under way, see copy.go
 	batch             *Batch
 	number            uint64  // of the newest transaction
 	mark              mark    // what the file says about the commit log
@@ -79,29 +61,30 @@ type DB struct {
 	room              RoomLog // the room's part of the log
 	materializeTried  bool    // materializeIfDue has tried to make the file
 	suspect           bool    // the disk failed under the file, so its content is not trusted
-
-	released uint64 // the newest transaction that the log need not keep
-
-	sawSchema     bool  // the statement being prepared changes the schema
-	sawGone       bool  // it has an UPDATE that sets deleted_at
-	schemaVersion int64 // SQLite's count of schema changes
+	released          uint64  // the newest transaction that the log need not keep
 }
 
-// lock begins a call.
-func (d *DB) lock() error {
-	d.mu.Lock()
-	if err := d.usable(); err != nil {
-		d.mu.Unlock()
-		return err
+// writes is owner's.
+func (d *DB) writes(s *statement) {
+	if b := d.batch; b != nil {
+		b.adds = b.adds || !s.Info.deletes
 	}
-	return nil
 }
 
-func (d *DB) usable() error {
-	if d.closed || d.fenced.Load() {
-		return ErrClosed
+// statementFailed is owner's. Some errors roll the whole transaction back underneath.
+func (d *DB) statementFailed(e *Error, s *statement) error {
+	if s != nil && d.roomIsFull(e, s) {
+		e.Kind = ErrRoomFull
 	}
-	return d.broken
+	if d.sql.fenced.Load() {
+		e.Kind = ErrClosed
+	}
+	var err error = e
+	if b := d.batch; b != nil && b.dead == nil && !b.ending && d.sql.c.AutocommitEnabled() {
+		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
+		err = b.dead
+	}
+	return err
 }
 
 // handlerMay returns an error if a handler's statement may not run now.
@@ -120,18 +103,18 @@ func (d *DB) handlerMay() error {
 // json.RawMessage (a text), time.Time (Unix milliseconds), named forms of these,
 // and driver.Valuer. They are copied before Exec returns. NaN becomes NULL.
 func (d *DB) Exec(sql string, args ...any) (Result, error) {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return Result{}, err
 	}
-	if !d.changes.InAction() {
-		d.mu.Unlock()
+	if !d.sql.changes.InAction() {
+		d.sql.mu.Unlock()
 		return d.execAlone(sql, args)
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if err := d.handlerMay(); err != nil {
 		return Result{}, err
 	}
-	return d.exec(handler, sql, args)
+	return d.sql.exec(handler, sql, args)
 }
 
 // execAlone runs an Exec outside an action, as an action of its own.
@@ -159,109 +142,20 @@ func (d *DB) execAlone(sql string, args []any) (res Result, err error) {
 	return res, nil
 }
 
-// exec runs all statements of sql. The mutex is held.
-func (d *DB) exec(auth authority, sql string, args []any) (Result, error) {
-	s, rest, err := d.statement(auth, sql)
-	if err != nil || s == nil {
-		return Result{}, err
-	}
-	if rest == "" {
-		return d.run(s, args)
-	}
-	if len(args) > 0 {
-		s.Release()
-		return Result{}, fmt.Errorf("storage: %w: arguments for several statements", ErrMisuse)
-	}
-	var total Result
-	for s != nil {
-		res, err := d.run(s, nil)
-		if err != nil {
-			return Result{}, err
-		}
-		total.RowsAffected += res.RowsAffected
-		total.LastInsertID = res.LastInsertID
-		if s, rest, err = d.prepareOne(auth, rest, 0); err != nil {
-			return Result{}, err
-		}
-	}
-	return total, nil
-}
-
-// run binds, runs and releases one statement.
-func (d *DB) run(s *statement, args []any) (Result, error) {
-	defer s.Release()
-	if err := s.Bind(args); err != nil {
-		return Result{}, failed(err)
-	}
-	d.recording(s)
-	for {
-		row, err := d.step(s)
-		if err != nil {
-			return Result{}, err
-		}
-		if !row {
-			break
-		}
-	}
-	if s.Info.schema {
-		d.schemaChanged()
-	}
-	if s.ReadOnly() || s.Info.schema {
-		return Result{}, nil
-	}
-	return Result{RowsAffected: d.c.Changes(), LastInsertID: d.c.LastInsertRowID()}, nil
-}
-
-// recording tells the recorder whether the next statement is a handler's.
-func (d *DB) recording(s *statement) {
-	if s.ReadOnly() {
-		return
-	}
-	if s.Info.auth != handler {
-		d.changes.Pause()
-		return
-	}
-	d.changes.BeginStatement()
-	if b := d.batch; b != nil {
-		b.adds = b.adds || !s.Info.deletes
-	}
-}
-
 // Query runs a handler's statement that has rows. Outside an action it must not write. It takes arguments as Exec does.
 func (d *DB) Query(sql string, args ...any) (*Rows, error) {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return nil, err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if err := d.handlerMay(); err != nil {
 		return nil, err
 	}
-	return d.query(handler, sql, args)
-}
-
-func (d *DB) query(auth authority, sql string, args []any) (*Rows, error) {
-	s, err := d.one(auth, sql)
-	if err != nil {
-		return nil, err
-	}
-	if auth == handler && !s.ReadOnly() && !d.changes.InAction() {
-		s.Release()
-		return nil, fmt.Errorf("storage: %w: a query that writes, outside of an action", ErrMisuse)
-	}
-	if err := s.Bind(args); err != nil {
-		s.Release()
-		return nil, failed(err)
-	}
-	d.recording(s)
-	rows, err := d.rows(s)
-	if err == nil && s.Info.schema {
-		d.schemaChanged()
-	}
-	return rows, err
+	return d.sql.query(handler, sql, args)
 }
 
 // Seq returns the number of the last action that changed a row, including actions of the open batch.
-func (d *DB) Seq() Seq { return d.changes.Seq() }
+func (d *DB) Seq() Seq { return d.sql.changes.Seq() }
 
 // Epoch returns the name of this history of the room, 32 hex digits. Keep must be called before the epoch is shown to
 // anybody. Otherwise the room may begin again with the same epoch and another content.
@@ -272,13 +166,7 @@ func (d *DB) Options() Options { return d.o }
 
 // Interrupt ends the statement that runs now, if one does, with ErrInterrupted;
 // a write that it ends loses the batch (ErrBatchLost). Any goroutine may call it.
-func (d *DB) Interrupt() {
-	d.alive.Lock()
-	defer d.alive.Unlock()
-	if d.running != nil {
-		d.running.Interrupt()
-	}
-}
+func (d *DB) Interrupt() { d.sql.interrupt() }
 
 // Created reports whether Open made the room.
 func (d *DB) Created() bool { return d.created }
@@ -289,19 +177,19 @@ func (d *DB) Created() bool { return d.created }
 // DB, its Batches and Rows gives ErrClosed, and nothing in the file will change.
 // A batch whose Commit had begun may have been committed.
 func (d *DB) Fence() {
-	d.fenced.Store(true)
+	d.sql.fenced.Store(true)
 	d.Interrupt()
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	d.closeConnection()
 }
 
 // Close closes the file, after a checkpoint that moves everything from its WAL
 // into it. A batch that is open is rolled back. Further calls return nil.
 func (d *DB) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	if d.sql.closed {
 		return nil
 	}
 	if err := d.prepareClose(); err != nil {
@@ -315,12 +203,12 @@ func (d *DB) Close() error {
 
 // prepareClose ends open rows and the open batch, and completes the file.
 func (d *DB) prepareClose() error {
-	for len(d.results) > 0 {
-		d.results[0].err = ErrClosed
-		d.results[0].finish()
+	for len(d.sql.results) > 0 {
+		d.sql.results[0].err = ErrClosed
+		d.sql.results[0].finish()
 	}
 	if b := d.batch; b != nil {
-		d.changes.EndAction()
+		d.sql.changes.EndAction()
 		b.abort()
 		b.dead, d.batch = ErrClosed, nil
 		d.restore(b)
@@ -330,17 +218,17 @@ func (d *DB) prepareClose() error {
 
 // closeConnection closes the connection. The mutex is held.
 func (d *DB) closeConnection() error {
-	if d.closed {
+	if d.sql.closed {
 		return nil
 	}
 	d.invalidate()
 	made := !d.inMemory() // the room has a file
 	d.unwrapWAL()
 	var err error
-	if d.room != nil || d.broken != nil || d.c.Files != nil && d.c.Files.Moved() { // Den has checkpointed the WAL, or the log has its content
-		err = failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1))
+	if d.room != nil || d.sql.broken != nil || d.sql.c.Files != nil && d.sql.c.Files.Moved() { // Den has checkpointed the WAL, or the log has its content
+		err = failed(d.sql.c.SetConfig(sqlite.ConfigNoCheckpoint, 1))
 	}
-	err = errors.Join(err, failed(d.c.Close())) // rolls an open transaction back
+	err = errors.Join(err, failed(d.sql.c.Close())) // rolls an open transaction back
 	if d.checkpointed && made {
 		err = errors.Join(err, d.removeWAL())
 	}
@@ -352,9 +240,9 @@ func (d *DB) closeConnection() error {
 
 // invalidate ends the Rows, the Batch and the Copies of the DB.
 func (d *DB) invalidate() {
-	d.closed = true
-	for len(d.results) > 0 {
-		r := d.results[0]
+	d.sql.closed = true
+	for len(d.sql.results) > 0 {
+		r := d.sql.results[0]
 		r.err = ErrClosed
 		r.finish()
 	}
@@ -362,10 +250,10 @@ func (d *DB) invalidate() {
 		b.dead = ErrClosed
 		d.batch = nil
 	}
-	d.changes.EndAction()
-	d.alive.Lock()
-	d.running = nil
-	d.alive.Unlock()
+	d.sql.changes.EndAction()
+	d.sql.alive.Lock()
+	d.sql.running = nil
+	d.sql.alive.Unlock()
 	d.dropCopies()
 }
 

@@ -66,9 +66,9 @@ const withheldBytes = 256 * frameSize
 // Withhold keeps the transactions of a log-only room in memory until Keep is called, or KeepIfEmpty and then Close. After 1 MB of
 // pages the transactions are logged as if Keep had been called. Withhold does nothing if the room has a file or a transaction.
 func (d *DB) Withhold() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.usable() == nil && d.inMemory() && d.number == 0 {
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	if d.sql.usable() == nil && d.inMemory() && d.number == 0 {
 		d.room = &deferredLog{RoomLog: d.room}
 		d.wal.extra = withheldBytes - bufferBytes
 	}
@@ -79,10 +79,10 @@ func (d *DB) Withhold() {
 // ErrTooLarge it can be called again.
 func (d *DB) Keep() error {
 	d.KeepIfEmpty()
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	return d.appendDeferred()
 }
 
@@ -95,7 +95,7 @@ func (d *DB) appendDeferred() error {
 	for len(h.entries) > 0 {
 		if err := h.RoomLog.Append(h.entries[0]); err != nil {
 			if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
-				d.broken = err
+				d.sql.broken = err
 			}
 			return err
 		}
@@ -108,8 +108,8 @@ func (d *DB) appendDeferred() error {
 
 // Withheld reports whether the room's transactions wait in memory because nobody has seen the room.
 func (d *DB) Withheld() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	return d.withheld()
 }
 

@@ -33,10 +33,10 @@ func (p Point) isBehind(e LogEntry) bool {
 // history; Restore makes a room of it. A *HistoryError says how far the history goes: it matches
 // ErrNoHistory or ErrNotYet.
 func (d *DB) CopyAt(path string, p Point) error {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	switch {
 	case d.batch != nil:
 		return fmt.Errorf("storage: %w: CopyAt while a batch is open", ErrMisuse)

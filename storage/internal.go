@@ -14,16 +14,16 @@ func (d *DB) Internal() *Internal { return &Internal{d} }
 // Exec is DB.Exec for tables named _den_….
 func (in *Internal) Exec(sql string, args ...any) (Result, error) {
 	d := in.d
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return Result{}, err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if d.batch != nil && d.batch.dead != nil {
 		return Result{}, d.batch.dead
 	}
 	var res Result
 	err := d.alone(func() (err error) {
-		res, err = d.exec(peer, sql, args)
+		res, err = d.sql.exec(peer, sql, args)
 		return err
 	})
 	return res, err
@@ -32,14 +32,14 @@ func (in *Internal) Exec(sql string, args ...any) (Result, error) {
 // Query is DB.Query for tables named _den_…. It may write where a batch is open.
 func (in *Internal) Query(sql string, args ...any) (*Rows, error) {
 	d := in.d
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return nil, err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if d.batch != nil && d.batch.dead != nil {
 		return nil, d.batch.dead
 	}
-	s, err := d.one(peer, sql)
+	s, err := d.sql.one(peer, sql)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (in *Internal) Query(sql string, args ...any) (*Rows, error) {
 	if !readOnly {
 		d.batch.wrote = true
 	}
-	return d.query(peer, sql, args)
+	return d.sql.query(peer, sql, args)
 }
 
 // First calls read with the first row of a query, and reports whether there is one. The row is valid during the call;
@@ -89,12 +89,12 @@ func (in *Internal) HasTable(name string) (bool, error) {
 // transaction of its own. The mutex is held.
 func (d *DB) alone(write func() error) error {
 	if d.batch != nil {
-		before := d.c.TotalChanges()
+		before := d.sql.c.TotalChanges()
 		err := write()
-		d.batch.wrote = d.batch.wrote || !d.changes.InAction() && d.c.TotalChanges() != before
+		d.batch.wrote = d.batch.wrote || !d.sql.changes.InAction() && d.sql.c.TotalChanges() != before
 		return err
 	}
-	if err := d.do(d.tx.begin); err != nil {
+	if err := d.sql.do(d.sql.tx.begin); err != nil {
 		return err
 	}
 	b := d.newBatch()
@@ -104,6 +104,6 @@ func (d *DB) alone(write func() error) error {
 		d.restore(b)
 		return err
 	}
-	b.wrote = d.c.Writing()
+	b.wrote = d.sql.c.Writing()
 	return b.commit()
 }

@@ -159,7 +159,7 @@ func (d *DB) ahead(last uint64) error {
 func (d *DB) commit() error {
 	w := d.wal
 	if w == nil {
-		err := d.do(d.tx.commit)
+		err := d.sql.do(d.sql.tx.commit)
 		if err == nil {
 			d.notes.committed()
 		}
@@ -169,7 +169,7 @@ func (d *DB) commit() error {
 		w.unlogged = w.pages
 	}
 	w.armed, w.refused = true, nil
-	err := d.do(d.tx.commit)
+	err := d.sql.do(d.sql.tx.commit)
 	if err == nil {
 		d.notes.committed()
 	}
@@ -231,11 +231,11 @@ const checkpointBytes = 4 << 20
 // Checkpoint writes the WAL's content to the file and syncs the file, so that the commit log need not keep it. It does nothing
 // while a batch or rows are open.
 func (d *DB) Checkpoint() error {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return err
 	}
-	defer d.mu.Unlock()
-	if d.batch != nil || len(d.results) > 0 {
+	defer d.sql.mu.Unlock()
+	if d.batch != nil || len(d.sql.results) > 0 {
 		return nil
 	}
 	return diagnose(d.o.Path, d.checkpointBacklog())
@@ -280,7 +280,7 @@ func (d *DB) checkpoint(mode sqlite.CheckpointMode) error {
 		return err
 	}
 	if failure == nil {
-		logged, done, err := d.c.Checkpoint(mode)
+		logged, done, err := d.sql.c.Checkpoint(mode)
 		if err == nil && logged == done {
 			return nil
 		}
@@ -290,7 +290,7 @@ func (d *DB) checkpoint(mode sqlite.CheckpointMode) error {
 		failure = roomfile.ErrorOf(err)
 	}
 	if !errors.Is(failure, ErrFull) {
-		d.broken, d.suspect = failure, true
+		d.sql.broken, d.suspect = failure, true
 	}
 	return failure
 }
@@ -311,7 +311,7 @@ func (d *DB) nameWAL() error {
 
 // completeFile makes the file independent of the log, and notes that in the file.
 func (d *DB) completeFile() error {
-	if d.wal == nil || d.broken != nil {
+	if d.wal == nil || d.sql.broken != nil {
 		return nil
 	}
 	if d.inMemory() {
@@ -323,7 +323,7 @@ func (d *DB) completeFile() error {
 // completeExisting is completeFile for a room with a file.
 func (d *DB) completeExisting() error {
 	if d.mark.clean != 0 || d.mark.log != d.o.Log.ID() { // nothing has changed
-		d.checkpointed = d.c.Files.Empty()
+		d.checkpointed = d.sql.c.Files.Empty()
 		return nil
 	}
 	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // on a full disk the file stays without the mark
@@ -342,13 +342,13 @@ func (d *DB) emptyWAL() error {
 		return err
 	}
 	d.room.Release(d.number)
-	d.checkpointed = d.c.Files.Empty()
+	d.checkpointed = d.sql.c.Files.Empty()
 	return nil
 }
 
 // markClean writes the note that the file contains all of its transactions.
 func (d *DB) markClean() error {
-	if err := d.do(d.tx.begin); err != nil {
+	if err := d.sql.do(d.sql.tx.begin); err != nil {
 		return err
 	}
 	b := d.newBatch()

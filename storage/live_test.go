@@ -280,7 +280,7 @@ func TestPage(t *testing.T) {
 			t.Error("a struct was taken for a place")
 		}
 	}
-	for s := range d.caches[own].All() {
+	for s := range d.sql.caches[own].All() {
 		if s.InUse() {
 			t.Errorf("in use: %s", s.SQL())
 		}

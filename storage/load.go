@@ -67,16 +67,16 @@ func (l *Loader) run(o Options, load func(*Loader) error) error {
 		option sqlite.Config
 		on     int32
 	}{{sqlite.ConfigDQSDDL, 0}, {sqlite.ConfigDQSDML, 0}} {
-		if err := d.c.SetConfig(s.option, s.on); err != nil {
+		if err := d.sql.c.SetConfig(s.option, s.on); err != nil {
 			return failed(err)
 		}
 	}
-	d.c.SetLimit(sqlite.LimitAttached, 0)
-	d.c.SetLimit(sqlite.LimitLength, int32(min(o.MaxValueBytes, 1<<30)))
-	if err := d.install(); err != nil {
+	d.sql.c.SetLimit(sqlite.LimitAttached, 0)
+	d.sql.c.SetLimit(sqlite.LimitLength, int32(min(o.MaxValueBytes, 1<<30)))
+	if err := d.sql.install(); err != nil {
 		return err
 	}
-	if _, err := d.exec(own, fmt.Sprintf("PRAGMA max_page_count = %d; BEGIN", o.MaxBytes/pageSize), nil); err != nil {
+	if _, err := d.sql.exec(own, fmt.Sprintf("PRAGMA max_page_count = %d; BEGIN", o.MaxBytes/pageSize), nil); err != nil {
 		return err
 	}
 	err := load(l)
@@ -86,14 +86,14 @@ func (l *Loader) run(o Options, load func(*Loader) error) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.exec(own, "COMMIT", nil)
+	_, err = d.sql.exec(own, "COMMIT", nil)
 	return err
 }
 
 // check looks at the whole: the rows came while foreign keys were not enforced.
 func (l *Loader) check() error {
 	problem := ""
-	err := l.d.each("SELECT coalesce(\"table\", ''), coalesce(\"parent\", '') FROM pragma_foreign_key_check LIMIT 1", func(r *Rows) {
+	err := l.d.sql.each("SELECT coalesce(\"table\", ''), coalesce(\"parent\", '') FROM pragma_foreign_key_check LIMIT 1", func(r *Rows) {
 		problem = fmt.Sprintf("a row of %s leads to none of %s", r.Bytes(0), r.Bytes(1))
 	})
 	if err != nil {
@@ -102,7 +102,7 @@ func (l *Loader) check() error {
 	if problem != "" {
 		return fmt.Errorf("%w: %s", ErrConstraint, problem)
 	}
-	err = l.d.check("PRAGMA quick_check(1)")
+	err = l.d.sql.check("PRAGMA quick_check(1)")
 	if errors.Is(err, ErrCorrupt) { // a CHECK or a NOT NULL
 		err = fmt.Errorf("%w: %w", ErrConstraint, err)
 	}
@@ -124,15 +124,15 @@ func (l *Loader) ExecInternal(sql string, args ...any) (rest string, err error) 
 
 func (l *Loader) exec(auth authority, sql string, args []any) (rest string, err error) {
 	d := l.d
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return "", err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	var s *statement
 	if len(args) > 0 {
-		s, rest, err = d.statement(auth, sql)
+		s, rest, err = d.sql.statement(auth, sql)
 	} else { // not kept, because its text may be large
-		s, rest, err = d.prepareOne(auth, sql, 0)
+		s, rest, err = d.sql.prepareOne(auth, sql, 0)
 	}
 	if err != nil || s == nil {
 		return "", err
@@ -141,6 +141,6 @@ func (l *Loader) exec(auth authority, sql string, args []any) (rest string, err 
 		s.Release()
 		return rest, nil
 	}
-	_, err = d.run(s, args)
+	_, err = d.sql.run(s, args)
 	return "", err
 }

@@ -111,7 +111,9 @@ func headerOf(content []byte) *fileHeader {
 }
 
 // inMemory reports whether the room has no file yet.
-func (d *DB) inMemory() bool { return d.c != nil && d.c.Files != nil && d.c.Files.Memory() != nil }
+func (d *DB) inMemory() bool {
+	return d.sql.c != nil && d.sql.c.Files != nil && d.sql.c.Files.Memory() != nil
+}
 
 // KeepIfEmpty makes Close keep the room even if it has no transaction, because somebody has seen its epoch. Any goroutine may
 // call it.
@@ -130,7 +132,7 @@ func (d *DB) checkpointMemory() error {
 
 // emptyMemoryWAL is checkpointMemory for content that will not get into a file.
 func (d *DB) emptyMemoryWAL() error {
-	logged, done, err := d.c.Checkpoint(sqlite.CheckpointTruncate)
+	logged, done, err := d.sql.c.Checkpoint(sqlite.CheckpointTruncate)
 	if err != nil {
 		return failed(err)
 	}
@@ -145,15 +147,15 @@ func (d *DB) materialize() error {
 	if err := d.appendDeferred(); err != nil {
 		return err
 	}
-	if err := makeWhole(d.o, d.c.Files.Memory().Bytes()); err != nil {
+	if err := makeWhole(d.o, d.sql.c.Files.Memory().Bytes()); err != nil {
 		return err
 	}
 	f, err := dbfile.OpenFile(d.o.FS.SQLite(), d.o.Path)
 	if err != nil {
-		d.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
-		return d.broken
+		d.sql.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
+		return d.sql.broken
 	}
-	d.c.Files.Replace(f)
+	d.sql.c.Files.Replace(f)
 	d.wal.logOnly, d.wal.extra, d.named = false, 0, false
 	return nil
 }
@@ -179,10 +181,10 @@ const (
 // there were enough such checkpoints, by making the file. If the file cannot be made, the room goes on without it until the
 // buffer is full.
 func (d *DB) materializeIfDue() {
-	if d.wal == nil || d.materializeTried || d.withheld() || len(d.wal.buf) < bufferBytes/2 || len(d.results) > 0 {
+	if d.wal == nil || d.materializeTried || d.withheld() || len(d.wal.buf) < bufferBytes/2 || len(d.sql.results) > 0 {
 		return
 	}
-	if d.memoryCheckpoints++; d.memoryCheckpoints <= maxCheckpoints && len(d.c.Files.Memory().Bytes()) <= maxInMemory && d.checkpointMemory() == nil {
+	if d.memoryCheckpoints++; d.memoryCheckpoints <= maxCheckpoints && len(d.sql.c.Files.Memory().Bytes()) <= maxInMemory && d.checkpointMemory() == nil {
 		return
 	}
 	d.materializeTried = true
@@ -196,7 +198,7 @@ func (d *DB) materializeIfDue() {
 func (d *DB) completeInMemory() error {
 	if d.discardable() {
 		if d.number == 0 || d.emptyMemoryWAL() == nil { // otherwise the connection is not pooled
-			d.checkpointed = d.c.Files.Empty()
+			d.checkpointed = d.sql.c.Files.Empty()
 		}
 		return nil
 	}
@@ -211,14 +213,14 @@ func (d *DB) completeInMemory() error {
 			return err
 		}
 	}
-	switch err := makeWhole(d.o, d.c.Files.Memory().Bytes()); {
+	switch err := makeWhole(d.o, d.sql.c.Files.Memory().Bytes()); {
 	case errors.Is(diagnose(d.o.Path, err), ErrFull): // the room stays in the log
 		return nil
 	case err != nil:
 		return err
 	}
 	d.room.Release(d.number)
-	d.checkpointed = d.c.Files.Empty()
+	d.checkpointed = d.sql.c.Files.Empty()
 	return nil
 }
 

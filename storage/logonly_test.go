@@ -83,7 +83,7 @@ func (n *nursery) open(room string) *DB {
 }
 
 func tablesOf(t *testing.T, d *DB) (names []string) {
-	if err := d.each("SELECT name FROM sqlite_schema WHERE name = 'todos'", func(*Rows) { names = []string{"todos"} }); err != nil {
+	if err := d.sql.each("SELECT name FROM sqlite_schema WHERE name = 'todos'", func(*Rows) { names = []string{"todos"} }); err != nil {
 		t.Fatal(err)
 	}
 	return names

@@ -111,8 +111,8 @@ func TestMissingTable(t *testing.T) {
 				if err != nil && d.Seq() != seq {
 					t.Errorf("seq %d after the error, before it %d", d.Seq(), seq)
 				}
-				if d.batch != nil || d.changes.InAction() || len(d.results) > 0 {
-					t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.changes.InAction(), len(d.results))
+				if d.batch != nil || d.sql.changes.InAction() || len(d.sql.results) > 0 {
+					t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.sql.changes.InAction(), len(d.sql.results))
 				}
 				rename(t, d, table+"_away", table)
 				if err := c.do(t, d); err != nil {
@@ -142,9 +142,9 @@ func openWithoutLog(t *testing.T) *DB {
 // rename renames a table, as nothing that Den runs would.
 func rename(t *testing.T, d *DB, from, to string) {
 	t.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, err := d.exec(own, `ALTER TABLE `+from+` RENAME TO `+to, nil); err != nil {
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	if _, err := d.sql.exec(own, `ALTER TABLE `+from+` RENAME TO `+to, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -152,8 +152,8 @@ func rename(t *testing.T, d *DB, from, to string) {
 // copyOf copies a room's file.
 func copyOf(t *testing.T, d *DB) string {
 	t.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	path := filepath.Join(t.TempDir(), "copy.db")
 	if err := d.copyTo(path); err != nil {
 		t.Fatal(err)

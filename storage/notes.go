@@ -56,7 +56,7 @@ func (d *DB) writeNotes() error {
 
 // putMeta writes a row of _den_meta.
 func (d *DB) putMeta(name string, v Value) error {
-	_, err := d.exec(own, `INSERT INTO _den_meta (name, value) VALUES (?1, ?2)
+	_, err := d.sql.exec(own, `INSERT INTO _den_meta (name, value) VALUES (?1, ?2)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{name, v})
 	return err
 }
@@ -84,38 +84,38 @@ func (n *notes) rolledBack() {
 // Prepared tells whether Prepare was called with this fingerprint, in this life or an
 // earlier one, and the schema has not changed since.
 func (d *DB) Prepared(fingerprint string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	return d.notes.stored[notePrepared] == d.versioned(fingerprint)
 }
 
 // Prepare notes that the file's schema has been compared with what a program wants, of
 // which fingerprint is a name without spaces, and fits.
 func (d *DB) Prepare(fingerprint string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	d.notes.put(notePrepared, d.versioned(fingerprint))
 }
 
 // LastMaintenance returns the time of the last NoteMaintenance, or 0.
 func (d *DB) LastMaintenance() int64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	at, _ := d.notes.stored[noteTended].(int64)
 	return at
 }
 
 // NoteMaintenance notes when the room's maintenance was done, in Unix milliseconds.
 func (d *DB) NoteMaintenance(at int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	d.notes.put(noteTended, at)
 }
 
 // Alarm is the time that NoteAlarm was given last; noted is false if it never was.
 func (d *DB) Alarm() (at int64, noted bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	at, noted = d.notes.stored[noteAlarm].(int64)
 	return at, noted
 }
@@ -123,8 +123,8 @@ func (d *DB) Alarm() (at int64, noted bool) {
 // NoteAlarm notes when the next of the room's alarms is due, in Unix milliseconds. While a batch is open
 // it is a part of that, as the alarms are, and is undone with it.
 func (d *DB) NoteAlarm(at int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	n := &d.notes
 	if _, due := n.due[noteAlarm]; !due && n.stored[noteAlarm] == at {
 		return
@@ -138,14 +138,14 @@ func (d *DB) NoteAlarm(at int64) {
 }
 
 // versioned is a note that holds as long as the schema does not change.
-func (d *DB) versioned(text string) string { return fmt.Sprintf("%d %s", d.schemaVersion, text) }
+func (d *DB) versioned(text string) string { return fmt.Sprintf("%d %s", d.sql.schemaVersion, text) }
 
 // definitions are the tables that the file has noted; nil: not known.
 func (d *DB) definitions() changes.Definitions {
 	p := d.o.Pool
 	note, _ := d.notes.stored[noteTables].(string)
 	version, digest, _ := strings.Cut(note, " ")
-	if p == nil || version != fmt.Sprint(d.schemaVersion) {
+	if p == nil || version != fmt.Sprint(d.sql.schemaVersion) {
 		return nil
 	}
 	p.mu.Lock()
@@ -159,7 +159,7 @@ func (d *DB) noteDefinitions() {
 	if p == nil {
 		return
 	}
-	tables, digest := d.changes.Definitions()
+	tables, digest := d.sql.changes.Definitions()
 	d.notes.put(noteTables, d.versioned(digest))
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -171,7 +171,7 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 
 // refuse closes a file that is left alone: no checkpoint on the way out.
 func (d *DB) refuse() error {
-	err := errors.Join(failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
+	err := errors.Join(failed(d.sql.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
 	removeEmpty(d.o.FS, d.o.Path+"-wal")
 	return err
 }
@@ -201,8 +201,9 @@ func connect(o Options, vfs, path string) (*DB, error) {
 
 // newDB makes a DB of a connection.
 func newDB(o Options, c *connection) *DB {
-	d := &DB{o: o, c: c, running: c.Conn, workspace: c.State}
-	d.recordWith(c.State.recorder)
+	d := &DB{o: o}
+	d.sql.begin(d, c)
+	d.sql.changes.Limit(o.MaxChanges, o.MaxChangeBytes)
 	o.opening.addDB(d)
 	return d
 }
@@ -215,7 +216,7 @@ func (d *DB) start() error {
 	if err := d.checkStamps(); err != nil {
 		return err
 	}
-	return d.install()
+	return d.sql.install()
 }
 
 func (d *DB) configure() error {
@@ -228,20 +229,20 @@ func (d *DB) configure() error {
 		{sqlite.ConfigDQSDML, 0},
 		{sqlite.ConfigEnableForeignKeys, 1},
 	} {
-		if err := d.c.SetConfig(s.option, s.on); err != nil {
+		if err := d.sql.c.SetConfig(s.option, s.on); err != nil {
 			return failed(err)
 		}
 	}
-	d.c.SetLimit(sqlite.LimitAttached, 0)
-	d.c.SetLimit(sqlite.LimitLength, int32(min(d.o.MaxValueBytes, 1<<30)))
-	if d.c.Files == nil {
-		files, err := dbfile.Hold(d.c.Conn)
+	d.sql.c.SetLimit(sqlite.LimitAttached, 0)
+	d.sql.c.SetLimit(sqlite.LimitLength, int32(min(d.o.MaxValueBytes, 1<<30)))
+	if d.sql.c.Files == nil {
+		files, err := dbfile.Hold(d.sql.c.Conn)
 		if err != nil {
 			return failed(err)
 		}
-		d.c.Files = files
+		d.sql.c.Files = files
 	}
-	_, err := d.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA temp_store = MEMORY;
+	_, err := d.sql.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA temp_store = MEMORY;
 		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d;
 		PRAGMA secure_delete = FAST`, // deleted content is overwritten where its page is written anyway
 		[...]int{Full: 2, Normal: 1, Off: 0}[d.o.Synchronous], max(d.o.CacheBytes>>10, 16), d.o.hardPages()), nil)
@@ -252,7 +253,7 @@ func (d *DB) configure() error {
 		return nil
 	}
 	mode := ""
-	if err := d.each("PRAGMA journal_mode = WAL", func(r *Rows) { mode = string(r.Bytes(0)) }); err != nil {
+	if err := d.sql.each("PRAGMA journal_mode = WAL", func(r *Rows) { mode = string(r.Bytes(0)) }); err != nil {
 		return err
 	}
 	if mode != "wal" {
@@ -266,9 +267,9 @@ func (d *DB) configure() error {
 func (d *DB) checkStamps() error {
 	if d.header == nil {
 		var id, version int64
-		err := d.each("PRAGMA application_id", func(r *Rows) { id = r.Int(0) })
+		err := d.sql.each("PRAGMA application_id", func(r *Rows) { id = r.Int(0) })
 		if err == nil {
-			err = d.each("PRAGMA user_version", func(r *Rows) { version = r.Int(0) })
+			err = d.sql.each("PRAGMA user_version", func(r *Rows) { version = r.Int(0) })
 		}
 		if err == nil {
 			err = CheckVersion(uint32(id), uint32(version))
@@ -278,7 +279,7 @@ func (d *DB) checkStamps() error {
 		}
 	}
 	meta := map[string]Value{}
-	if err := d.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
+	if err := d.sql.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
 		return err
 	}
 	if meta["namespace"] != d.o.Namespace || meta["room"] != d.o.Room {
@@ -308,9 +309,9 @@ func (d *DB) checkStamps() error {
 			d.notes.stored[name] = v
 		}
 	}
-	number, err := d.changes.Load(Seq(floor))
+	number, err := d.sql.changes.Load(Seq(floor))
 	d.number = number
-	return d.recorded(err)
+	return d.sql.recorded(err)
 }
 
 // CheckVersion returns an error unless these are the application id and the version of a file that this Den can read:

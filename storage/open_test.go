@@ -150,7 +150,7 @@ func makeForeign(t *testing.T, path string, _ int) {
 		t.Fatal(err)
 	}
 	d := newDB(Options{}, newConnection(Options{}, c, nil))
-	if _, err := d.exec(own, "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)", nil); err != nil {
+	if _, err := d.sql.exec(own, "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)", nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {

@@ -37,7 +37,7 @@ func plainTemplate(o Options) (t *template, err error) {
 	defer func() { err = errors.Join(err, d.Close()) }()
 	script := fmt.Sprintf(`PRAGMA page_size = %d; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s; COMMIT`,
 		pageSize, applicationID, schemaVersion, layout)
-	if _, err := d.exec(own, script, nil); err != nil {
+	if _, err := d.sql.exec(own, script, nil); err != nil {
 		return nil, err
 	}
 	return d.takeTemplate() // which is not nil: each of Den's own tables fits into a page

@@ -79,7 +79,7 @@ func (s *poolRig) want(n int, when string) {
 }
 
 // moved tells whether a DB has a connection that served another file before.
-func moved(d *DB) bool { return d.c.Files.Moved() }
+func moved(d *DB) bool { return d.sql.c.Files.Moved() }
 
 // verify looks at a file with a new connection.
 func (s *poolRig) verify(name string, rows int64) {
@@ -162,7 +162,7 @@ func TestPooledOfAnotherSchema(t *testing.T) {
 	counts := map[string]int64{}
 	for _, name := range []string{"a", "b", "c", "b", "a"} {
 		d := s.open(name)
-		counts[name] = d.schemaVersion
+		counts[name] = d.sql.schemaVersion
 		s.close(d)
 	}
 	if counts["a"] != counts["b"] || counts["a"] == counts["c"] {
@@ -637,13 +637,13 @@ func TestWarm(t *testing.T) {
 		t.Errorf("%d connections wait, want %d", got, pool.Idle-1)
 	}
 	for _, sql := range []string{mine} {
-		if s := c.caches[handler].Get(sql); s == nil {
+		if s := c.sql.caches[handler].Get(sql); s == nil {
 			t.Errorf("%s is not compiled", sql)
 		} else {
 			s.Release()
 		}
 	}
-	if c.tx.commit.statement == nil {
+	if c.sql.tx.commit.statement == nil {
 		t.Error("COMMIT is not compiled")
 	}
 	add(t, c, 2, "y")

@@ -26,11 +26,11 @@ func (o Options) pools() bool {
 // leaveConnection puts the DB's connection into the pool where the file is whole, and reports whether it has. Then
 // the file is closed.
 func (d *DB) leaveConnection() bool {
-	if !d.o.pools() || d.wal == nil || !d.checkpointed || d.broken != nil || d.suspect || d.fenced.Load() || len(d.copies) > 0 {
+	if !d.o.pools() || d.wal == nil || !d.checkpointed || d.sql.broken != nil || d.suspect || d.sql.fenced.Load() || len(d.copies) > 0 {
 		return false
 	}
 	schema := d.schemaNow()
-	if schema == "" || d.hasVirtualTables() {
+	if schema == "" || d.sql.hasVirtualTables() {
 		return false
 	}
 	wal := pool.WAL{File: d.wal.base, Path: d.o.Path + "-wal", SyncDir: func() error { return d.o.File().SyncDir() }}
@@ -41,23 +41,17 @@ func (d *DB) leaveConnection() bool {
 // detach takes the connection out of a DB, which is closed then.
 func (d *DB) detach() *connection {
 	d.invalidate()
-	d.recorder = d.changes.Renew()
-	for _, c := range d.caches {
+	d.sql.recorder = d.sql.changes.Renew()
+	for _, c := range d.sql.caches {
 		for s := range c.All() {
 			s.Info.used = false
 		}
 	}
-	d.uninstall()
-	d.wal.giveMemory(d.workspace)
-	c := d.c
-	d.wal, d.c, d.workspace = nil, nil, nil
+	d.sql.uninstall()
+	d.wal.giveMemory(d.sql.workspace)
+	c := d.sql.c
+	d.wal, d.sql.c, d.sql.workspace = nil, nil, nil
 	return c
-}
-
-// hasVirtualTables reports whether there are tables that have a memory of their own beneath SQLite.
-func (d *DB) hasVirtualTables() (found bool) {
-	err := d.each("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND coalesce(rootpage, 0) = 0 LIMIT 1", func(*Rows) { found = true })
-	return found || err != nil
 }
 
 // openPooled opens a file that was closed well, with a pooled connection. nil: it needs a new one.
@@ -92,7 +86,7 @@ func openPooled(o Options, header *fileHeader) *DB {
 func newPooled(o Options, c *connection, header *fileHeader, file vfs.File) *DB {
 	d := newDB(o, c)
 	d.header, d.freshWAL = header, true
-	d.install() // SQLite has the callbacks already
+	d.sql.install() // SQLite has the callbacks already
 	c.Files.Swap(file)
 	d.installWAL()
 	return d
@@ -142,21 +136,9 @@ func (d *DB) warm() {
 		return
 	}
 	p.conns.Warm(d.o.poolKey(t.schema), func() func() *connection {
-		o, texts, recorder := d.o, d.texts(), d.changes.Used()
+		o, texts, recorder := d.o, d.sql.texts(), d.sql.changes.Used()
 		return func() *connection { return prepareConnection(o, t, texts, recorder) }
 	})
-}
-
-// texts are the statements that the room has used.
-func (d *DB) texts() (all []text) {
-	for auth, c := range d.caches {
-		for s := range c.All() { // the newest last, as it was
-			if s.Info.used {
-				all = append(all, text{authority(auth), s.SQL()})
-			}
-		}
-	}
-	return all
 }
 
 // noEpoch is the epoch of a connection that has no room: its content is thrown away.
@@ -172,16 +154,16 @@ func prepareConnection(o Options, t *template, texts []text, recorder []string) 
 	if err != nil {
 		return nil
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
 	for _, x := range texts { // one that cannot be compiled is compiled by who wants it, and its error is theirs
-		if s, _, err := d.statement(x.auth, x.sql); err == nil && s != nil {
+		if s, _, err := d.sql.statement(x.auth, x.sql); err == nil && s != nil {
 			s.Release()
 		}
 	}
-	d.changes.Prepare(recorder)
-	for _, p := range d.tx.all() {
-		d.ready(p)
+	d.sql.changes.Prepare(recorder)
+	for _, p := range d.sql.tx.all() {
+		d.sql.ready(p)
 	}
 	return d.detach()
 }

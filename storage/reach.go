@@ -58,7 +58,7 @@ func pointOf(e LogEntry) Point { return Point{Seq: Seq(e.Seq), Time: time.UnixMi
 
 // position is the newest transaction that the file has. The mutex is held.
 func (d *DB) position() (e LogEntry, err error) {
-	err = d.each("SELECT number, last, at FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
+	err = d.sql.each("SELECT number, last, at FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
 		e = LogEntry{Number: uint64(r.Int(0)), Seq: uint64(r.Int(1)), At: r.Int(2)}
 	})
 	return e, err
@@ -66,10 +66,10 @@ func (d *DB) position() (e LogEntry, err error) {
 
 // IsAt reports whether the room as it is now is what a point names. That needs no history.
 func (d *DB) IsAt(p Point) (bool, error) {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return false, err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	newest, err := d.position()
 	if err == nil {
 		err = p.notYet(newest, d.o.Now())

@@ -15,11 +15,11 @@ import (
 
 // replay writes the entries behind the file's number into the file.
 func (d *DB) replay(room RoomLog) error {
-	if err := failed(d.c.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
+	if err := failed(d.sql.c.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
 		return err
 	}
 	// What was committed under a larger Options.MaxBytes stays.
-	if err := d.each(fmt.Sprintf("PRAGMA max_page_count = %d", uint32(math.MaxUint32-1)), func(*Rows) {}); err != nil {
+	if err := d.sql.each(fmt.Sprintf("PRAGMA max_page_count = %d", uint32(math.MaxUint32-1)), func(*Rows) {}); err != nil {
 		return err
 	}
 	r := &replayer{d: d}
@@ -60,14 +60,14 @@ func (r *replayer) read(number uint32, page []byte) error {
 	if r.empty {
 		return nil
 	}
-	return r.d.each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(rows *Rows) { copy(page, rows.Bytes(0)) }, int64(number))
+	return r.d.sql.each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(rows *Rows) { copy(page, rows.Bytes(0)) }, int64(number))
 }
 
 func (r *replayer) count() (uint32, error) {
 	if r.pages > 0 {
 		return r.pages, nil
 	}
-	err := r.d.each("PRAGMA page_count", func(rows *Rows) { r.pages = uint32(rows.Int(0)) })
+	err := r.d.sql.each("PRAGMA page_count", func(rows *Rows) { r.pages = uint32(rows.Int(0)) })
 	return r.pages, err
 }
 
@@ -106,7 +106,7 @@ func (r *replayer) applyLarge(t pagelog.Transaction) error {
 		return err
 	}
 	d := r.d
-	if err := d.do(d.tx.begin); err != nil {
+	if err := d.sql.do(d.sql.tx.begin); err != nil {
 		return err
 	}
 	p := &writtenPages{replayer: r}
@@ -115,10 +115,10 @@ func (r *replayer) applyLarge(t pagelog.Transaction) error {
 		err = r.put(1, p.first)
 	}
 	if err != nil {
-		d.do(d.tx.rollback)
+		d.sql.do(d.sql.tx.rollback)
 		return err
 	}
-	return d.do(d.tx.commit)
+	return d.sql.do(d.sql.tx.commit)
 }
 
 // writtenPages are pages that are written as soon as they have changed, but for the first one, which has to be
@@ -143,7 +143,7 @@ func (w *writtenPages) Changed(number uint32, page []byte) error {
 
 // put writes a page into the file, in a transaction that is open.
 func (r *replayer) put(number uint32, page []byte) error {
-	_, err := r.d.exec(own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), page})
+	_, err := r.d.sql.exec(own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), page})
 	return err
 }
 
@@ -153,16 +153,16 @@ func (r *replayer) write() error {
 		return nil
 	}
 	d := r.d
-	if err := d.do(d.tx.begin); err != nil {
+	if err := d.sql.do(d.sql.tx.begin); err != nil {
 		return err
 	}
 	if err := r.putAll(); err != nil {
-		d.do(d.tx.rollback)
+		d.sql.do(d.sql.tx.rollback)
 		return err
 	}
 	r.changed.Clear()
 	r.empty = false
-	return d.do(d.tx.commit)
+	return d.sql.do(d.sql.tx.commit)
 }
 
 // putAll puts the pages into the file, page 1 last: with it SQLite sees that the schema has changed, and reads it, whole or not.

@@ -31,12 +31,6 @@ func (o Options) hardPages() int64 {
 	return o.limitPages() + max(leastReserve, o.limitPages()/reservePart)
 }
 
-// pageCount is how long the database is, with what the open transaction has done.
-func (d *DB) pageCount() (pages int64, err error) {
-	err = d.each("PRAGMA page_count", func(r *Rows) { pages = r.Int(0) })
-	return pages, err
-}
-
 // mayFill reports whether an action could fill the room.
 func (d *DB) mayFill() bool {
 	limit := d.o.limitPages()
@@ -47,7 +41,7 @@ func (d *DB) mayFill() bool {
 func (b *Batch) measure() (err error) {
 	b.pages = -1
 	if b.d.mayFill() {
-		b.pages, err = b.d.pageCount()
+		b.pages, err = b.d.sql.pageCount()
 	}
 	return err
 }
@@ -58,7 +52,7 @@ func (b *Batch) fits() error {
 	if b.pages < 0 || !b.adds {
 		return nil
 	}
-	pages, err := d.pageCount()
+	pages, err := d.sql.pageCount()
 	if err == nil && pages > d.o.limitPages() && pages > b.pages {
 		err = ErrRoomFull
 	}

@@ -16,7 +16,7 @@ import (
 // goroutine that made it. A write to a table that a Rows is reading may or may
 // not show up in it.
 type Rows struct {
-	d      *DB
+	ses    *session
 	s      *statement
 	row    sqlite.Row
 	err    error
@@ -29,9 +29,9 @@ type Rows struct {
 
 // rows steps to the first row, so that a failing or writing statement does so
 // in the call that made it.
-func (d *DB) rows(s *statement) (*Rows, error) {
-	r := &Rows{d: d, s: s, row: sqlite.NewRow(s.Columns()), open: true, acting: d.changes.InAction()}
-	row, err := d.step(s)
+func (ses *session) rows(s *statement) (*Rows, error) {
+	r := &Rows{ses: ses, s: s, row: sqlite.NewRow(s.Columns()), open: true, acting: ses.changes.InAction()}
+	row, err := ses.step(s)
 	if err != nil {
 		s.Release()
 		return nil, err
@@ -43,20 +43,20 @@ func (d *DB) rows(s *statement) (*Rows, error) {
 	}
 	r.row.Read(s.Stmt)
 	r.ahead = true
-	d.results = append(d.results, r)
+	ses.results = append(ses.results, r)
 	return r, nil
 }
 
 // changedRows is rows for rows that changed.
-func (d *DB) changedRows(changed *changes.Reader) *Rows {
-	r := &Rows{d: d, changed: changed, row: sqlite.NewRow(changed.Columns()), open: true, acting: d.changes.InAction()}
-	d.results = append(d.results, r)
+func (ses *session) changedRows(changed *changes.Reader) *Rows {
+	r := &Rows{ses: ses, changed: changed, row: sqlite.NewRow(changed.Columns()), open: true, acting: ses.changes.InAction()}
+	ses.results = append(ses.results, r)
 	return r
 }
 
 // each calls do for each row of one of Den's own queries. The mutex is held.
-func (d *DB) each(sql string, do func(*Rows), args ...any) error {
-	rows, err := d.query(own, sql, args)
+func (ses *session) each(sql string, do func(*Rows), args ...any) error {
+	rows, err := ses.query(own, sql, args)
 	if err != nil {
 		return err
 	}
@@ -72,8 +72,8 @@ func (r *Rows) Next() bool {
 		r.ahead = false
 		return true
 	}
-	r.d.mu.Lock()
-	defer r.d.mu.Unlock()
+	r.ses.mu.Lock()
+	defer r.ses.mu.Unlock()
 	return r.next()
 }
 
@@ -102,9 +102,9 @@ func (r *Rows) next() bool {
 func (r *Rows) step() (bool, error) {
 	if r.changed != nil {
 		row, err := r.changed.Next(&r.row)
-		return row, r.d.recorded(err)
+		return row, r.ses.recorded(err)
 	}
-	row, err := r.d.step(r.s)
+	row, err := r.ses.step(r.s)
 	if row {
 		r.row.Read(r.s.Stmt)
 	}
@@ -120,12 +120,12 @@ func (r *Rows) finish() {
 	if r.s != nil {
 		r.s.Release()
 	}
-	list := r.d.results
+	list := r.ses.results
 	for i := range list {
 		if list[i] == r {
 			list[i] = list[len(list)-1]
 			list[len(list)-1] = nil
-			r.d.results = list[:len(list)-1]
+			r.ses.results = list[:len(list)-1]
 			break
 		}
 	}
@@ -134,8 +134,8 @@ func (r *Rows) finish() {
 // Err is the error that ended the rows early, if one did. A Rows that was still
 // open when its action or its DB ended has ErrClosed.
 func (r *Rows) Err() error {
-	r.d.mu.Lock()
-	defer r.d.mu.Unlock()
+	r.ses.mu.Lock()
+	defer r.ses.mu.Unlock()
 	return r.failure()
 }
 
@@ -153,8 +153,8 @@ func (r *Rows) failure() error {
 
 // Close ends the rows early. It may be called at any time, more than once.
 func (r *Rows) Close() error {
-	r.d.mu.Lock()
-	defer r.d.mu.Unlock()
+	r.ses.mu.Lock()
+	defer r.ses.mu.Unlock()
 	r.ahead = false
 	r.finish()
 	return nil

@@ -131,7 +131,7 @@ func TestStatementCache(t *testing.T) {
 			}
 		}
 	}
-	if c := d.caches[handler]; c.Len() != 4 {
+	if c := d.sql.caches[handler]; c.Len() != 4 {
 		t.Errorf("%d statements kept", c.Len())
 	}
 	// The same statement twice at once, and evicted while in use.

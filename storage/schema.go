@@ -3,23 +3,23 @@ package storage
 // What follows from a change of the schema: by Sync, and by a handler's own CREATE, ALTER, DROP.
 
 // schemaChanged drops what was prepared for the schema before.
-func (d *DB) schemaChanged() {
+func (ses *session) schemaChanged() {
 	version := int64(-1)
-	err := d.each("PRAGMA schema_version", func(r *Rows) { version = r.Int(0) })
-	if err == nil && version == d.schemaVersion {
+	err := ses.each("PRAGMA schema_version", func(r *Rows) { version = r.Int(0) })
+	if err == nil && version == ses.schemaVersion {
 		return // CREATE … IF NOT EXISTS
 	}
-	d.schemaVersion = version
-	d.changes.SchemaChanged()
-	for _, c := range d.caches {
+	ses.schemaVersion = version
+	ses.changes.SchemaChanged()
+	for _, c := range ses.caches {
 		c.Clear()
 	}
 }
 
 // startOver is reload after a schema change was rolled back: statements were compiled for it.
 func (d *DB) startOver() error {
-	d.caches[handler].Clear()
-	d.caches[peer].Clear()
+	d.sql.caches[handler].Clear()
+	d.sql.caches[peer].Clear()
 	return d.reload()
 }
 
@@ -28,15 +28,15 @@ func (d *DB) reload() error {
 	if err := d.readSchemaVersion(); err != nil {
 		return err
 	}
-	unfit, fresh, err := d.changes.LoadTables(d.definitions())
+	unfit, fresh, err := d.sql.changes.LoadTables(d.definitions())
 	if err != nil {
-		return d.recorded(err)
+		return d.sql.recorded(err)
 	}
 	if len(unfit) > 0 && d.batch != nil {
 		d.batch.schema = true // if it is rolled back, they have to be given up again
 	}
 	for _, t := range unfit {
-		if err := d.alone(func() error { return d.recorded(d.changes.GiveUp(t)) }); err != nil {
+		if err := d.alone(func() error { return d.sql.recorded(d.sql.changes.GiveUp(t)) }); err != nil {
 			return err
 		}
 	}
@@ -48,8 +48,8 @@ func (d *DB) reload() error {
 
 func (d *DB) readSchemaVersion() error {
 	if h := d.header; h != nil {
-		d.schemaVersion, d.header = h.changes, nil
+		d.sql.schemaVersion, d.header = h.changes, nil
 		return nil
 	}
-	return d.each("PRAGMA schema_version", func(r *Rows) { d.schemaVersion = r.Int(0) })
+	return d.sql.each("PRAGMA schema_version", func(r *Rows) { d.sql.schemaVersion = r.Int(0) })
 }

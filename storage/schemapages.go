@@ -11,7 +11,7 @@ import (
 // schemaNow is schemaPages of an open file whose WAL is empty.
 func (d *DB) schemaNow() string {
 	page := func(p []byte, off int64) error {
-		_, err := d.c.Files.Main().ReadAt(p, off)
+		_, err := d.sql.c.Files.Main().ReadAt(p, off)
 		return err
 	}
 	buffer := pageBuffers.Get().(*[pageSize]byte)

@@ -18,9 +18,9 @@ func broken(slot **prepared) (mend func()) {
 // brokenLog has the change log refuse rows, until it is mended.
 func brokenLog(t *testing.T, d *DB) (mend func()) {
 	run := func(sql string) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if _, err := d.exec(own, sql, nil); err != nil {
+		d.sql.mu.Lock()
+		defer d.sql.mu.Unlock()
+		if _, err := d.sql.exec(own, sql, nil); err != nil {
 			t.Error(err)
 		}
 	}
@@ -42,11 +42,11 @@ func TestTransactionStatementFails(t *testing.T) {
 		return func() error { return errors.Join(insert(d, id)(), refuse) }
 	}
 	breaks := map[string]func(*DB) (mend func()){
-		"begin":       func(d *DB) func() { return broken(&d.tx.begin) },
-		"commit":      func(d *DB) func() { return broken(&d.tx.commit) },
-		"savepoint":   func(d *DB) func() { return broken(&d.tx.savepoint) },
-		"release":     func(d *DB) func() { return broken(&d.tx.release) },
-		"rollback to": func(d *DB) func() { return broken(&d.tx.rollbackTo) },
+		"begin":       func(d *DB) func() { return broken(&d.sql.tx.begin) },
+		"commit":      func(d *DB) func() { return broken(&d.sql.tx.commit) },
+		"savepoint":   func(d *DB) func() { return broken(&d.sql.tx.savepoint) },
+		"release":     func(d *DB) func() { return broken(&d.sql.tx.release) },
+		"rollback to": func(d *DB) func() { return broken(&d.sql.tx.rollbackTo) },
 		"log":         func(d *DB) func() { return brokenLog(t, d) },
 	}
 	for name, c := range map[string]struct {
@@ -173,8 +173,8 @@ func TestTransactionStatementFails(t *testing.T) {
 			if err == nil || errors.Is(err, ErrBatchLost) != c.lost {
 				t.Fatalf("error %v, want one that says that the batch is lost: %v", err, c.lost)
 			}
-			if d.Seq() != seq+c.seqBy || d.batch != nil || d.changes.InAction() || !d.c.AutocommitEnabled() {
-				t.Errorf("seq %d, want %d; open: batch %v, action %v, transaction %v", d.Seq(), seq+c.seqBy, d.batch != nil, d.changes.InAction(), !d.c.AutocommitEnabled())
+			if d.Seq() != seq+c.seqBy || d.batch != nil || d.sql.changes.InAction() || !d.sql.c.AutocommitEnabled() {
+				t.Errorf("seq %d, want %d; open: batch %v, action %v, transaction %v", d.Seq(), seq+c.seqBy, d.batch != nil, d.sql.changes.InAction(), !d.sql.c.AutocommitEnabled())
 			}
 			rows := ""
 			for _, row := range query(t, d, `SELECT id FROM todos ORDER BY id`) {

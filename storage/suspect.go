@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"time"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/roomfile"
@@ -76,7 +75,7 @@ func copyPages(o Options, to string) error {
 	if err == nil {
 		err = d.copyTo(to)
 	}
-	return errors.Join(err, failed(d.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
+	return errors.Join(err, failed(d.sql.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
 }
 
 // copyTo writes the database as it is now, WAL included, into a new file in WAL mode, and syncs it.
@@ -86,7 +85,7 @@ func (d *DB) copyTo(to string) error {
 		return err
 	}
 	var failed error
-	err = d.each("SELECT pgno, data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) {
+	err = d.sql.each("SELECT pgno, data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) {
 		if failed == nil {
 			_, failed = f.WriteAt(r.Bytes(1), (r.Int(0)-1)*pageSize)
 		}
@@ -107,39 +106,7 @@ func checkFile(ctx context.Context, o Options, path string) error {
 		return err
 	}
 	if err = d.configure(); err == nil {
-		err = d.while(ctx, func() error { return d.check("PRAGMA integrity_check(1)") })
+		err = d.sql.while(ctx, func() error { return d.sql.check("PRAGMA integrity_check(1)") })
 	}
 	return errors.Join(err, d.closeConnection(), roomfile.RemoveIfThere(o.FS, path+"-wal")) // SQLite does not say so if it could not
-}
-
-// check is roomfile.Conn.Check.
-func (d *DB) check(pragma string) error { return roomfile.Conn{Conn: d.c.Conn}.Check(pragma) }
-
-// interruptEvery is how often a statement that is to end is told so: SQLite forgets it between two statements.
-const interruptEvery = 5 * time.Millisecond
-
-// while runs do, and has SQLite end what it does there when ctx ends. The error is then one of SQLite's.
-func (d *DB) while(ctx context.Context, do func() error) error {
-	over, told := make(chan struct{}), make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(told)
-		for {
-			d.Interrupt()
-			select {
-			case <-over:
-				return
-			case <-time.After(interruptEvery):
-			}
-		}
-	})
-	defer func() {
-		close(over)
-		if !stop() {
-			<-told // nothing interrupts the connection's end
-		}
-	}()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return do()
 }

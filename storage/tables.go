@@ -8,8 +8,6 @@ import (
 	"slices"
 
 	"github.com/denrooms/den/storage/changes"
-	"github.com/denrooms/den/storage/roomfile"
-	"github.com/denrooms/den/storage/sqlite"
 )
 
 type (
@@ -33,32 +31,12 @@ var (
 	ErrForgotten = changes.ErrForgotten
 )
 
-// recordWith gives the DB the Recorder of its connection.
-func (d *DB) recordWith(r *changes.Recorder) {
-	r.Limit(d.o.MaxChanges, d.o.MaxChangeBytes)
-	d.changes = r
-}
-
-// recorded gives an error of the Recorder as this package's, and notes what it did to the batch.
-func (d *DB) recorded(err error) error {
-	if err == nil {
-		return nil
-	}
-	if e, is := errors.AsType[*sqlite.Error](err); is {
-		return d.sqliteFailed(roomfile.ErrorOf(e))
-	}
-	if errors.Is(err, changes.ErrCorrupt) {
-		return fmt.Errorf("storage: %w: %w", ErrCorrupt, err)
-	}
-	return err
-}
-
 var errTooMuch = errors.New("the action writes more than Options.MaxActionBytes")
 
 // refused returns why the action in work cannot be committed, whatever it does now.
 func (d *DB) refused() error {
 	d.overwritten()
-	err := d.changes.Refused()
+	err := d.sql.changes.Refused()
 	if errors.Is(err, changes.ErrTooLarge) || err == errTooMuch {
 		return fmt.Errorf("storage: %w: %w", ErrTooLarge, err)
 	}
@@ -68,10 +46,10 @@ func (d *DB) refused() error {
 // overwritten reports whether the action in work has written more to the file than it may, and refuses it then.
 func (d *DB) overwritten() bool {
 	b := d.batch
-	if b == nil || d.wal == nil || !d.changes.InAction() || d.wal.entry.Size()-b.written <= b.maxWritten {
+	if b == nil || d.wal == nil || !d.sql.changes.InAction() || d.wal.entry.Size()-b.written <= b.maxWritten {
 		return false
 	}
-	d.changes.Refuse(errTooMuch)
+	d.sql.changes.Refuse(errTooMuch)
 	return true
 }
 
@@ -83,34 +61,34 @@ func (d *DB) overwritten() bool {
 // A table that is synced for the first time, or again after its definition had become unfit, counts as changed as a whole by one
 // commit. Sync may be called more than once, but not while a batch is open.
 func (d *DB) Sync(names ...string) error {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if d.batch != nil {
 		return fmt.Errorf("storage: %w: Sync while a batch is open", ErrMisuse)
 	}
-	fresh, err := d.changes.Check(names...)
+	fresh, err := d.sql.changes.Check(names...)
 	if err != nil {
-		return d.recorded(err)
+		return d.sql.recorded(err)
 	}
 	if len(fresh) > 0 {
 		if err := d.track(fresh); err != nil {
 			return err
 		}
 	}
-	d.changes.Declare(names...)
+	d.sql.changes.Declare(names...)
 	return nil
 }
 
 // track has tables recorded that were not so far, in a commit of its own.
 func (d *DB) track(tables []*changes.Table) error {
-	if err := d.do(d.tx.begin); err != nil {
+	if err := d.sql.do(d.sql.tx.begin); err != nil {
 		return err
 	}
 	b := d.newBatch()
 	b.wrote = true
-	if err := d.recorded(d.changes.Track(tables)); err != nil {
+	if err := d.sql.recorded(d.sql.changes.Track(tables)); err != nil {
 		b.abort()
 		d.batch = nil
 		d.restore(b)
@@ -122,16 +100,16 @@ func (d *DB) track(tables []*changes.Table) error {
 
 // Tables gives the declared tables, in the order of their declaration.
 func (d *DB) Tables() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.changes.Declared()
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	return d.sql.changes.Declared()
 }
 
 // Columns gives a declared table's columns, nil where it is none.
 func (d *DB) Columns(name string) []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if t := d.changes.Table(name); t != nil {
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	if t := d.sql.changes.Table(name); t != nil {
 		return slices.Clone(t.Columns())
 	}
 	return nil
@@ -140,20 +118,20 @@ func (d *DB) Columns(name string) []string {
 // ScansByRowid reports whether the place of a declared table's rows in a Scan is the rowid, which rises with each insertion in
 // a table that nobody gives rowids to.
 func (d *DB) ScansByRowid(name string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	t := d.changes.Table(name)
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	t := d.sql.changes.Table(name)
 	return t != nil && t.HasRowid()
 }
 
 // lockTable is lock for a call that is about a declared table.
 func (d *DB) lockTable(name string) (*changes.Table, error) {
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return nil, err
 	}
-	t := d.changes.Table(name)
+	t := d.sql.changes.Table(name)
 	if t == nil {
-		d.mu.Unlock()
+		d.sql.mu.Unlock()
 		return nil, fmt.Errorf("storage: %w: table %q is not synced", ErrMisuse, name)
 	}
 	return t, nil
@@ -186,8 +164,8 @@ func (d *DB) read(name string, q changes.Query, args ...any) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.mu.Unlock()
-	rows, err := d.query(own, t.SQL(q), args)
+	defer d.sql.mu.Unlock()
+	rows, err := d.sql.query(own, t.SQL(q), args)
 	if err != nil {
 		return nil, err
 	}
@@ -202,8 +180,8 @@ func (d *DB) Pick(name string, ids []Value) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.mu.Unlock()
-	return d.changedRows(d.changes.Pick(t, ids)), nil
+	defer d.sql.mu.Unlock()
+	return d.sql.changedRows(d.sql.changes.Pick(t, ids)), nil
 }
 
 // Since gives the rows and tombstones of a declared table that changed after seq, see changes.Recorder.Since. Where the log does
@@ -213,12 +191,12 @@ func (d *DB) Since(name string, seq Seq) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.mu.Unlock()
-	changed, err := d.changes.Since(t, seq)
+	defer d.sql.mu.Unlock()
+	changed, err := d.sql.changes.Since(t, seq)
 	if err != nil {
-		return nil, d.recorded(err)
+		return nil, d.sql.recorded(err)
 	}
-	return d.changedRows(changed), nil
+	return d.sql.changedRows(changed), nil
 }
 
 // SincePart gives a part of what Since gives, see changes.Recorder.SincePart. Rows.Place is where the next part begins, and
@@ -228,12 +206,12 @@ func (d *DB) SincePart(name string, from ChangePlace, until Seq) (*Rows, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer d.mu.Unlock()
-	changed, err := d.changes.SincePart(t, from, until)
+	defer d.sql.mu.Unlock()
+	changed, err := d.sql.changes.SincePart(t, from, until)
 	if err != nil {
-		return nil, d.recorded(err)
+		return nil, d.sql.recorded(err)
 	}
-	return d.changedRows(changed), nil
+	return d.sql.changedRows(changed), nil
 }
 
 // Place is where the part behind the rows of a SincePart begins that Next has given so far.
@@ -249,8 +227,8 @@ func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
 	if err != nil {
 		return 0, false
 	}
-	defer d.mu.Unlock()
-	seq, known, err = d.changes.SeqAt(t, stamp)
-	_ = d.recorded(err) // the answer is the same
+	defer d.sql.mu.Unlock()
+	seq, known, err = d.sql.changes.SeqAt(t, stamp)
+	_ = d.sql.recorded(err) // the answer is the same
 	return seq, known
 }

@@ -33,10 +33,10 @@ func (d *DB) MakeTemplate(tables ...string) error {
 	if err := d.Sync(tables...); err != nil {
 		return err
 	}
-	if err := d.lock(); err != nil {
+	if err := d.sql.lock(); err != nil {
 		return err
 	}
-	defer d.mu.Unlock()
+	defer d.sql.mu.Unlock()
 	if rows, err := d.anyRows(); err != nil || rows {
 		return err
 	}
@@ -50,14 +50,14 @@ func (d *DB) MakeTemplate(tables ...string) error {
 // anyRows tells whether a table that is not Den's has rows.
 func (d *DB) anyRows() (some bool, err error) {
 	var names []string
-	err = d.each(`SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 5) <> '_den_'`, func(r *Rows) {
+	err = d.sql.each(`SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 5) <> '_den_'`, func(r *Rows) {
 		names = append(names, string(r.Bytes(0)))
 	})
 	for _, name := range names {
 		if err != nil || some {
 			break
 		}
-		err = d.each("SELECT 1 FROM "+sqlite.Quote(name)+" LIMIT 1", func(*Rows) { some = true })
+		err = d.sql.each("SELECT 1 FROM "+sqlite.Quote(name)+" LIMIT 1", func(*Rows) { some = true })
 	}
 	return some, err
 }
@@ -70,12 +70,12 @@ func (d *DB) takeTemplate() (*template, error) {
 	}
 	maps.Copy(t.notes, d.notes.due)
 	changes := 0
-	err := d.each(`SELECT m.rootpage, c.rootpage FROM sqlite_schema AS m, sqlite_schema AS c WHERE m.name = '_den_meta' AND c.name = '_den_changes'`,
+	err := d.sql.each(`SELECT m.rootpage, c.rootpage FROM sqlite_schema AS m, sqlite_schema AS c WHERE m.name = '_den_meta' AND c.name = '_den_changes'`,
 		func(r *Rows) { t.meta, changes = int(r.Int(0)-1)*pageSize, int(r.Int(1)-1)*pageSize })
 	if err != nil {
 		return nil, err
 	}
-	pages, err := d.c.Serialize()
+	pages, err := d.sql.c.Serialize()
 	if err != nil {
 		return nil, failed(err)
 	}

@@ -12,8 +12,8 @@ func (b *Batch) DoUnbounded(at int64, fn func() error) (Commit, error) {
 }
 
 func (b *Batch) limit(rows, bytes, written int) {
-	b.d.mu.Lock()
-	defer b.d.mu.Unlock()
-	b.d.changes.Limit(rows, bytes)
+	b.d.sql.mu.Lock()
+	defer b.d.sql.mu.Unlock()
+	b.d.sql.changes.Limit(rows, bytes)
 	b.maxWritten = written
 }

@@ -148,9 +148,9 @@ const mostFaults = 20
 // content checks what is in an open file.
 func (v *Verifier) content(d *DB, what Finding) {
 	v.guard(what.of("integrity"), func() error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		err := d.each(fmt.Sprintf("PRAGMA integrity_check(%d)", mostFaults), func(r *Rows) {
+		d.sql.mu.Lock()
+		defer d.sql.mu.Unlock()
+		err := d.sql.each(fmt.Sprintf("PRAGMA integrity_check(%d)", mostFaults), func(r *Rows) {
 			if verdict := string(r.Bytes(0)); verdict != "ok" {
 				v.problem(what.of("integrity"), "%w: %s", ErrCorrupt, verdict)
 			}
@@ -159,14 +159,14 @@ func (v *Verifier) content(d *DB, what Finding) {
 			return err
 		}
 		violations := 0
-		if err := d.each("PRAGMA foreign_key_check", func(*Rows) { violations++ }); err == nil && violations > 0 {
+		if err := d.sql.each("PRAGMA foreign_key_check", func(*Rows) { violations++ }); err == nil && violations > 0 {
 			v.note(what.of("foreign keys"), "%d rows refer to rows that do not exist", violations)
 		}
 		return nil
 	})
 	v.guard(what.of("tables"), func() error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
+		d.sql.mu.Lock()
+		defer d.sql.mu.Unlock()
 		return v.tables(d, what.of("tables"))
 	})
 	if v.o.Inspect != nil {

@@ -19,7 +19,7 @@ func (v *Verifier) tables(d *DB, what Finding) error {
 	if err != nil {
 		return err
 	}
-	return d.recorded(d.changes.Verify(d.number, meta["floor"], complain))
+	return d.sql.recorded(d.sql.changes.Verify(d.number, meta["floor"], complain))
 }
 
 // metaForms are the types of what _den_meta holds, and whether it must be there.
@@ -36,7 +36,7 @@ var metaForms = map[string]struct {
 // checkMeta gives the rows of _den_meta that have the right type.
 func (d *DB) checkMeta(complain changes.Complaint) (map[string]Value, error) {
 	meta := make(map[string]Value)
-	err := d.each("SELECT name, value FROM _den_meta", func(r *Rows) {
+	err := d.sql.each("SELECT name, value FROM _den_meta", func(r *Rows) {
 		name := fmt.Sprint(r.Value(0))
 		form, known := metaForms[name]
 		switch {

@@ -247,7 +247,7 @@ func (s *street) spoil(room, script string) {
 	s.t.Helper()
 	d, err := openBeside(HostFS(), s.path(room))
 	if err == nil {
-		_, err = d.exec(own, script, nil)
+		_, err = d.sql.exec(own, script, nil)
 		err = errors.Join(err, d.Close())
 	}
 	if err != nil {

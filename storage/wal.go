@@ -86,26 +86,26 @@ func (d *DB) wrapWAL() error {
 	if err := d.countPages(); err != nil {
 		return err
 	}
-	d.c.SetAutoCheckpoint(0)
-	return failed(d.c.Files.WrapWAL(d.c.Conn, func(base vfs.File) vfs.File { w.base = base; return w }))
+	d.sql.c.SetAutoCheckpoint(0)
+	return failed(d.sql.c.Files.WrapWAL(d.sql.c.Conn, func(base vfs.File) vfs.File { w.base = base; return w }))
 }
 
 // installWAL is wrapWAL for a connection without a WAL. The WAL is opened by the first write. The pages are not counted.
 func (d *DB) installWAL() {
 	w := d.newWAL(true)
 	w.open = d.openWAL
-	d.c.Files.InstallWAL(w)
+	d.sql.c.Files.InstallWAL(w)
 }
 
 func (d *DB) newWAL(fresh bool) *wal {
-	clear(d.places)
-	d.wal = &wal{places: d.places, buf: d.frames[:0], append: d.append, at: -1, fresh: fresh, files: d.c.Files}
+	clear(d.sql.places)
+	d.wal = &wal{places: d.sql.places, buf: d.sql.frames[:0], append: d.append, at: -1, fresh: fresh, files: d.sql.c.Files}
 	return d.wal
 }
 
 // countPages has SQLite count the database's pages.
 func (d *DB) countPages() (err error) {
-	pages, err := d.pageCount()
+	pages, err := d.sql.pageCount()
 	d.wal.pages = uint32(pages)
 	return err
 }
@@ -117,7 +117,7 @@ func (d *DB) openWAL() error {
 			return diagnose(d.o.Path, err)
 		}
 	}
-	f, err := d.c.OpenWAL(d.o.Path + "-wal")
+	f, err := d.sql.c.OpenWAL(d.o.Path + "-wal")
 	if err != nil {
 		return diagnose(d.o.Path, err)
 	}
@@ -146,7 +146,7 @@ func (d *DB) unwrapWAL() {
 	if !w.logOnly {
 		_ = w.flush()
 	}
-	d.c.Files.InstallWAL(w.base)
+	d.sql.c.Files.InstallWAL(w.base)
 	d.wal = nil
 }
 

@@ -120,8 +120,8 @@ func TestSpillOnAFullDisk(t *testing.T) {
 			if _, err := d.Exec(`UPDATE wide SET v = randomblob(200) WHERE id % 20 = ?1`, i); err != nil {
 				return err
 			}
-			d.mu.Lock()
-			defer d.mu.Unlock()
+			d.sql.mu.Lock()
+			defer d.sql.mu.Unlock()
 			gathered += len(d.wal.buf) - d.wal.written
 			disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: "-wal"})
 			_ = d.wal.flush() // as a read of one of them does
@@ -164,8 +164,8 @@ func TestInvariantBoundedPayload(t *testing.T) {
 	mustExec(t, d, spill)
 	grown := func(what string) {
 		t.Helper()
-		d.mu.Lock()
-		defer d.mu.Unlock()
+		d.sql.mu.Lock()
+		defer d.sql.mu.Unlock()
 		if n, most := d.wal.entry.Memory(), 2*int(d.wal.pages)*pageSize+2*(64<<10); n > most {
 			t.Errorf("%s: the payload has %d bytes, the file %d", what, n, d.wal.pages*pageSize)
 		}

@@ -1,0 +1,367 @@
+package storage
+
+// A session runs statements on a room's connection.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/roomfile"
+	"github.com/denrooms/den/storage/sqlite"
+)
+
+// A session is a connection with what runs on it: statements by whose they are, the rows that are being read, and the
+// Recorder of changes. Each call holds mu while SQLite works.
+type session struct {
+	owner  owner       // the DB
+	fenced atomic.Bool // set by any goroutine; then every call returns ErrClosed
+
+	alive   sync.Mutex
+	running *sqlite.Conn // protected by alive: the connection as interrupt may use it; nil when closed
+
+	// protected by mu
+	mu         sync.Mutex
+	c          *connection // nil: the connection is in the pool
+	*workspace             // the connection's
+	changes    *changes.Recorder
+	closed     bool
+	broken     error // an I/O error of a commit; all further calls return it
+	results    []*Rows
+
+	auth          authority // whose statement is compiled or run
+	denied        string    // why the authorizer refused it
+	sawSchema     bool      // the statement being prepared changes the schema
+	sawGone       bool      // it has an UPDATE that sets deleted_at
+	schemaVersion int64     // SQLite's count of schema changes
+}
+
+// An owner has a session, and is asked about its statements.
+type owner interface {
+	// writes is called before a handler's statement that may write.
+	writes(s *statement)
+	// failed completes the error of a statement, and notes what the error did to the open batch; s is nil for the Recorder's.
+	statementFailed(e *Error, s *statement) error
+	// overwritten reports whether the running statement must end because its action writes too much.
+	overwritten() bool
+}
+
+// begin has the session work on a connection.
+func (ses *session) begin(o owner, c *connection) {
+	ses.owner, ses.c, ses.running, ses.workspace, ses.changes = o, c, c.Conn, c.State, c.State.recorder
+}
+
+// lock begins a call.
+func (ses *session) lock() error {
+	ses.mu.Lock()
+	if err := ses.usable(); err != nil {
+		ses.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+func (ses *session) usable() error {
+	if ses.closed || ses.fenced.Load() {
+		return ErrClosed
+	}
+	return ses.broken
+}
+
+// exec runs all statements of sql. The mutex is held.
+func (ses *session) exec(auth authority, sql string, args []any) (Result, error) {
+	s, rest, err := ses.statement(auth, sql)
+	if err != nil || s == nil {
+		return Result{}, err
+	}
+	if rest == "" {
+		return ses.run(s, args)
+	}
+	if len(args) > 0 {
+		s.Release()
+		return Result{}, fmt.Errorf("storage: %w: arguments for several statements", ErrMisuse)
+	}
+	var total Result
+	for s != nil {
+		res, err := ses.run(s, nil)
+		if err != nil {
+			return Result{}, err
+		}
+		total.RowsAffected += res.RowsAffected
+		total.LastInsertID = res.LastInsertID
+		if s, rest, err = ses.prepareOne(auth, rest, 0); err != nil {
+			return Result{}, err
+		}
+	}
+	return total, nil
+}
+
+// run binds, runs and releases one statement.
+func (ses *session) run(s *statement, args []any) (Result, error) {
+	defer s.Release()
+	if err := s.Bind(args); err != nil {
+		return Result{}, failed(err)
+	}
+	ses.recording(s)
+	for {
+		row, err := ses.step(s)
+		if err != nil {
+			return Result{}, err
+		}
+		if !row {
+			break
+		}
+	}
+	if s.Info.schema {
+		ses.schemaChanged()
+	}
+	if s.ReadOnly() || s.Info.schema {
+		return Result{}, nil
+	}
+	return Result{RowsAffected: ses.c.Changes(), LastInsertID: ses.c.LastInsertRowID()}, nil
+}
+
+// recording tells the recorder whether the next statement is a handler's.
+func (ses *session) recording(s *statement) {
+	if s.ReadOnly() {
+		return
+	}
+	if s.Info.auth != handler {
+		ses.changes.Pause()
+		return
+	}
+	ses.changes.BeginStatement()
+	ses.owner.writes(s)
+}
+
+func (ses *session) query(auth authority, sql string, args []any) (*Rows, error) {
+	s, err := ses.one(auth, sql)
+	if err != nil {
+		return nil, err
+	}
+	if auth == handler && !s.ReadOnly() && !ses.changes.InAction() {
+		s.Release()
+		return nil, fmt.Errorf("storage: %w: a query that writes, outside of an action", ErrMisuse)
+	}
+	if err := s.Bind(args); err != nil {
+		s.Release()
+		return nil, failed(err)
+	}
+	ses.recording(s)
+	rows, err := ses.rows(s)
+	if err == nil && s.Info.schema {
+		ses.schemaChanged()
+	}
+	return rows, err
+}
+
+// interrupt ends the statement that runs now, if one does.
+func (ses *session) interrupt() {
+	ses.alive.Lock()
+	defer ses.alive.Unlock()
+	if ses.running != nil {
+		ses.running.Interrupt()
+	}
+}
+
+// ready prepares a statement that is kept, if it is not yet.
+func (ses *session) ready(p *prepared) (*statement, error) {
+	if p.statement == nil {
+		s, err := ses.kept(p.sql)
+		if err != nil {
+			return nil, err
+		}
+		s.Release()
+		p.statement = s
+	}
+	return p.statement, nil
+}
+
+// kept prepares a statement of Den's that its owner holds on to. It is in use.
+func (ses *session) kept(sql string) (*statement, error) {
+	if c := ses.caches[own]; c.Get(sql) != nil { // an earlier life's
+		return c.Take(sql), nil
+	}
+	s, _, err := ses.prepareOne(own, sql, sqlite.PreparePersistent)
+	if err != nil {
+		return nil, err
+	}
+	s.Keep()
+	return s, nil
+}
+
+// do runs a kept statement that has no rows and whose arguments are bound.
+func (ses *session) do(p *prepared) error {
+	s, err := ses.ready(p)
+	if err != nil {
+		return err
+	}
+	s.Use()
+	_, err = ses.step(s)
+	s.Release()
+	return err
+}
+
+// closeResults closes the Rows that the action left open; older ones stay.
+func (ses *session) closeResults() {
+	for i := len(ses.results) - 1; i >= 0; i-- {
+		if r := ses.results[i]; r.acting {
+			r.err = ErrClosed
+			r.finish() // moves the last one, which was looked at, to i
+		}
+	}
+}
+
+// recorded gives an error of the Recorder as this package's, and notes what it did to the batch.
+func (ses *session) recorded(err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, is := errors.AsType[*sqlite.Error](err); is {
+		return ses.owner.statementFailed(roomfile.ErrorOf(e), nil)
+	}
+	if errors.Is(err, changes.ErrCorrupt) {
+		return fmt.Errorf("storage: %w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+// pageCount is how long the database is, with what the open transaction has done.
+func (ses *session) pageCount() (pages int64, err error) {
+	err = ses.each("PRAGMA page_count", func(r *Rows) { pages = r.Int(0) })
+	return pages, err
+}
+
+// hasVirtualTables reports whether there are tables that have a memory of their own beneath SQLite.
+func (ses *session) hasVirtualTables() (found bool) {
+	err := ses.each("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND coalesce(rootpage, 0) = 0 LIMIT 1", func(*Rows) { found = true })
+	return found || err != nil
+}
+
+// texts are the statements that the room has used.
+func (ses *session) texts() (all []text) {
+	for auth, c := range ses.caches {
+		for s := range c.All() { // the newest last, as it was
+			if s.Info.used {
+				all = append(all, text{authority(auth), s.SQL()})
+			}
+		}
+	}
+	return all
+}
+
+// check is roomfile.Conn.Check.
+func (ses *session) check(pragma string) error { return roomfile.Conn{Conn: ses.c.Conn}.Check(pragma) }
+
+// interruptEvery is how often a statement that is to end is told so: SQLite forgets it between two statements.
+const interruptEvery = 5 * time.Millisecond
+
+// while runs do, and has SQLite end what it does there when ctx ends. The error is then one of SQLite's.
+func (ses *session) while(ctx context.Context, do func() error) error {
+	over, told := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		for {
+			ses.interrupt()
+			select {
+			case <-over:
+				return
+			case <-time.After(interruptEvery):
+			}
+		}
+	})
+	defer func() {
+		close(over)
+		if !stop() {
+			<-told // nothing interrupts the connection's end
+		}
+	}()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return do()
+}
+
+// prepareOne compiles the first statement of sql, for use, and says where the next one
+// starts. The statement is nil where there is only space and comments.
+func (ses *session) prepareOne(auth authority, sql string, flags sqlite.PrepareFlags) (*statement, string, error) {
+	ses.auth, ses.denied, ses.sawSchema, ses.sawGone = auth, "", false, false
+	// A DELETE without WHERE is compiled to drop the rows unseen where no hook is
+	// set at this moment.
+	if auth == handler {
+		ses.changes.Resume()
+	} else {
+		ses.changes.Pause()
+	}
+	p, rest, err := ses.c.Prepare(sql, flags)
+	ses.auth = own
+	if err != nil {
+		e := roomfile.ErrorOf(err)
+		if ses.denied != "" {
+			e.Kind, e.Message = ErrForbidden, ses.denied
+		}
+		if ses.fenced.Load() {
+			e.Kind = ErrClosed
+		}
+		return nil, "", e
+	}
+	if p == nil {
+		return nil, rest, nil
+	}
+	s := &statement{Stmt: p, Info: about{auth: auth, used: true, schema: ses.sawSchema, deletes: onlyDeletes(p.SQL(), ses.sawGone)}}
+	s.Use()
+	return s, rest, nil
+}
+
+// statement gives a statement for sql, in use; rest is what follows it.
+func (ses *session) statement(auth authority, sql string) (s *statement, rest string, err error) {
+	c := ses.caches[auth]
+	if s := c.Get(sql); s != nil {
+		s.Info.used = true
+		return s, "", nil
+	}
+	s, rest, err = ses.prepareOne(auth, sql, sqlite.PreparePersistent)
+	if err != nil || s == nil {
+		return nil, "", err
+	}
+	if !sqlite.Blank(rest) {
+		return s, rest, nil
+	}
+	if !s.Info.schema {
+		c.Put(sql, s)
+	}
+	return s, "", nil
+}
+
+// one is statement for SQL that must be a single statement.
+func (ses *session) one(auth authority, sql string) (*statement, error) {
+	s, rest, err := ses.statement(auth, sql)
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil:
+		return nil, fmt.Errorf("storage: %w: no statement in the SQL text", ErrMisuse)
+	case rest != "":
+		s.Release()
+		return nil, fmt.Errorf("storage: %w: several statements where one is wanted", ErrMisuse)
+	}
+	return s, nil
+}
+
+// step runs a statement to its next row or its end.
+func (ses *session) step(s *statement) (row bool, err error) {
+	ses.auth = s.Info.auth
+	row, err = s.Step()
+	ses.auth = own
+	if err != nil {
+		if !s.ReadOnly() {
+			ses.changes.StatementFailed()
+		}
+		err = ses.owner.statementFailed(roomfile.ErrorOf(err), s)
+	}
+	return row, err
+}
