@@ -41,8 +41,8 @@ func (d *DB) Begin() (*Batch, error) {
 	if d.batch != nil {
 		return nil, fmt.Errorf("storage: %w: Begin while a batch is open", ErrMisuse)
 	}
-	if d.wal != nil && d.wal.end >= d.o.CheckpointBytes && len(d.sql.results) == 0 {
-		if err := d.checkpointBacklog(); err != nil && d.sql.broken != nil {
+	if d.store.wal != nil && d.store.wal.end >= d.o.CheckpointBytes && len(d.sql.results) == 0 {
+		if err := d.store.checkpointBacklog(); err != nil && d.sql.broken != nil {
 			return nil, err
 		}
 	}
@@ -54,9 +54,9 @@ func (d *DB) Begin() (*Batch, error) {
 
 func (d *DB) newBatch() *Batch {
 	d.batch = &Batch{d: d, at: d.o.Now().UnixMilli(), maxWritten: d.o.MaxActionBytes}
-	d.sql.changes.Begin(d.number+1, d.batch.at)
-	if d.wal != nil {
-		d.wal.diskFull = false
+	d.sql.changes.Begin(d.store.number+1, d.batch.at)
+	if d.store.wal != nil {
+		d.store.wal.diskFull = false
 	}
 	return d.batch
 }
@@ -113,8 +113,8 @@ func (b *Batch) enter(at int64) error {
 		}
 	}
 	b.at, b.before, b.adds = at, d.sql.c.TotalChanges(), false
-	if d.wal != nil {
-		b.written = d.wal.entry.Size()
+	if d.store.wal != nil {
+		b.written = d.store.wal.entry.Size()
 	}
 	d.sql.changes.BeginAction(at)
 	return nil
@@ -217,7 +217,7 @@ func (b *Batch) rollbackAction() error {
 func (b *Batch) lost() error {
 	if d := b.d; d.batch == b {
 		d.batch = nil
-		d.restore(b)
+		b.restore()
 	}
 	return b.dead
 }
@@ -232,11 +232,12 @@ func (b *Batch) abort() {
 }
 
 // restore resets the DB's memory to the state before the batch.
-func (d *DB) restore(b *Batch) {
+func (b *Batch) restore() {
+	d := b.d
 	d.sql.changes.Rollback()
 	d.notes.rolledBack()
 	if b.marked {
-		d.mark = b.was
+		d.store.mark = b.was
 	}
 	if b.schema || d.sql.changes.ChangesSchema() {
 		if err := d.startOver(); err != nil && d.sql.broken == nil {
@@ -286,7 +287,7 @@ func (b *Batch) commit() error {
 			d.sql.broken = err
 		}
 		b.dead, d.batch = err, nil
-		d.restore(b)
+		b.restore()
 	} else {
 		b.dead, d.batch = errOver, nil
 		d.sql.changes.Commit()
@@ -313,7 +314,7 @@ func (b *Batch) finish() error {
 		return d.sql.recorded(err)
 	}
 	if now := d.sql.changes.Floor(); now != floor {
-		return d.putMeta("floor", int64(now))
+		return d.sql.putMeta("floor", int64(now))
 	}
 	return nil
 }
@@ -327,11 +328,12 @@ func (b *Batch) makeDurable() error {
 		}
 		return d.sql.do(d.sql.tx.rollback)
 	}
-	if err := d.commit(); err != nil {
+	if err := d.store.commit(d.Seq(), b.at); err != nil {
 		return err
 	}
-	d.number++
-	d.useUnwritten = d.useUnwritten || b.marked && d.wal != nil
+	d.notes.committed()
+	d.store.number++
+	d.store.useUnwritten = d.store.useUnwritten || b.marked && d.store.wal != nil
 	return nil
 }
 
@@ -346,11 +348,11 @@ func (d *DB) AfterCommit() {
 		return
 	}
 	switch {
-	case d.inMemory():
-		d.materializeIfDue()
-	case d.useUnwritten:
-		d.useUnwritten = false
-		_ = d.wal.flush() // else, on a disk that is full, later
+	case d.store.inMemory():
+		d.store.materializeIfDue()
+	case d.store.useUnwritten:
+		d.store.useUnwritten = false
+		_ = d.store.wal.flush() // else, on a disk that is full, later
 	}
 	d.warm()
 }
@@ -373,6 +375,6 @@ func (b *Batch) Rollback() error {
 	}
 	b.dead = errOver
 	d.batch = nil
-	d.restore(b)
+	b.restore()
 	return err
 }

@@ -92,7 +92,7 @@ func readMeta(f FS, path string, do func(*DB) error) error {
 	if err != nil {
 		return err
 	}
-	err = d.configure()
+	err = d.sql.configure(d.o)
 	if err == nil {
 		err = do(d)
 	}

@@ -44,12 +44,12 @@ func BenchmarkUpdateBytes(b *testing.B) {
 	before, wrote, frames, n := log.Stats(), processIO(b), int64(0), 0
 	for b.Loop() {
 		n++
-		end := d.wal.end
+		end := d.store.wal.end
 		updateText(b, d, n, rows)
-		if d.wal.end < end { // a checkpoint came between, and the WAL begins again
+		if d.store.wal.end < end { // a checkpoint came between, and the WAL begins again
 			end = walHeaderSize
 		}
-		frames += d.wal.end - end
+		frames += d.store.wal.end - end
 	}
 	after, wroteAfter := log.Stats(), processIO(b)
 	per := func(total int64) float64 { return float64(total) / float64(n) }

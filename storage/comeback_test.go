@@ -35,7 +35,7 @@ func TestInvariantGateFileThatComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := r.mustOpen("a")
-			if !d.inMemory() {
+			if !d.store.inMemory() {
 				t.Fatal("the room has a file")
 			}
 			want := map[int]string{1: "x", 2: "y"}

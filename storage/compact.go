@@ -56,7 +56,7 @@ func (d *DB) slack(beyond int64) (s Slack, err error) {
 		return s, err
 	}
 	defer d.sql.mu.Unlock()
-	if d.inMemory() || d.wal != nil && int64(d.wal.pages)*pageSize <= beyond {
+	if d.store.inMemory() || d.store.wal != nil && int64(d.store.wal.pages)*pageSize <= beyond {
 		return s, nil
 	}
 	err = d.sql.each("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", func(r *Rows) {
@@ -150,15 +150,15 @@ func bringToRest(o Options) (*compaction, error) {
 		return nil, err
 	}
 	slack, err := d.slack(0)
-	j := &compaction{o: o, epoch: d.epoch, layout: d.layout, slack: slack}
-	if err == nil && d.room != nil {
-		first, _, failed := d.room.Range()
+	j := &compaction{o: o, epoch: d.epoch, layout: d.store.layout, slack: slack}
+	if err == nil && d.store.room != nil {
+		first, _, failed := d.store.room.Range()
 		j.walked, err = first != 0, failed
 	}
 	if err = errors.Join(err, d.Close()); err != nil {
 		return nil, err
 	}
-	j.number = d.number // Close may have added one: that the file needs no log
+	j.number = d.store.number // Close may have added one: that the file needs no log
 	if err := takenIn(o.FS, o.Path+"-wal"); err != nil {
 		return nil, err
 	}
@@ -248,8 +248,8 @@ func (j *compaction) vacuumInto(ctx context.Context, to string) (cookie uint32, 
 	if err != nil {
 		return 0, err
 	}
-	d.header = &fileHeader{wal: true} // its journal mode is not to be changed
-	if err = d.configure(); err == nil {
+	d.sql.header = &fileHeader{wal: true} // its journal mode is not to be changed
+	if err = d.sql.configure(d.o); err == nil {
 		d.sql.c.SetLimit(sqlite.LimitAttached, 1)
 		d.sql.c.SetLimit(sqlite.LimitLength, 1<<30)
 		err = d.sql.while(ctx, func() error {

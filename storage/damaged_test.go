@@ -347,7 +347,7 @@ func TestRelaxedThenDurable(t *testing.T) {
 			r.close()
 			continue
 		}
-		if last := d.room.Last(); last < d.number {
+		if last := d.store.room.Last(); last < d.store.number {
 			ahead++
 		}
 		want, err := rowsOf(d)

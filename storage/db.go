@@ -3,9 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
-
-	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -39,29 +36,13 @@ type DB struct {
 	epoch   string
 	created bool // Open made the file
 
-	keepIfEmpty atomic.Bool // set by KeepIfEmpty; any goroutine
+	sql   session // its mutex protects the rest, and each call holds it
+	store store
 
-	sql session // whose mutex protects the rest
-
-	named    bool // the WAL's name survives a power cut
-	freshWAL bool // the file had no WAL when it was opened
-
-	header            *fileHeader // the file's header at Open; nil: it may have changed since
-	copies            []*Copy     // under way, see copy.go
-	batch             *Batch
-	number            uint64  // of the newest transaction
-	mark              mark    // what the file says about the commit log
-	layout            uint64  // the transaction after which the file was compacted; 0: it never was
-	notes             notes   // the other notes in _den_meta
-	wal               *wal    // nil: there is no commit log
-	warmed            bool    // connections have been prepared for the next rooms
-	memoryCheckpoints int     // checkpoints into the database in memory so far
-	useUnwritten      bool    // the note that the file is in use has not been written to the WAL yet
-	checkpointed      bool    // the file contains all of its WAL and does not need the log
-	room              RoomLog // the room's part of the log
-	materializeTried  bool    // materializeIfDue has tried to make the file
-	suspect           bool    // the disk failed under the file, so its content is not trusted
-	released          uint64  // the newest transaction that the log need not keep
+	copies []*Copy // under way, see copy.go
+	batch  *Batch
+	notes  notes // those in _den_meta
+	warmed bool  // connections have been prepared for the next rooms
 }
 
 // writes is owner's.
@@ -196,7 +177,7 @@ func (d *DB) Close() error {
 		return diagnose(d.o.Path, errors.Join(err, d.closeConnection()))
 	}
 	if d.leaveConnection() {
-		return d.closeRoomLog()
+		return d.store.closeRoomLog()
 	}
 	return diagnose(d.o.Path, d.closeConnection())
 }
@@ -211,7 +192,7 @@ func (d *DB) prepareClose() error {
 		d.sql.changes.EndAction()
 		b.abort()
 		b.dead, d.batch = ErrClosed, nil
-		d.restore(b)
+		b.restore()
 	}
 	return d.completeFile()
 }
@@ -222,20 +203,20 @@ func (d *DB) closeConnection() error {
 		return nil
 	}
 	d.invalidate()
-	made := !d.inMemory() // the room has a file
-	d.unwrapWAL()
+	made := !d.store.inMemory() // the room has a file
+	d.store.unwrapWAL()
 	var err error
-	if d.room != nil || d.sql.broken != nil || d.sql.c.Files != nil && d.sql.c.Files.Moved() { // Den has checkpointed the WAL, or the log has its content
+	if d.store.room != nil || d.sql.broken != nil || d.sql.c.Files != nil && d.sql.c.Files.Moved() { // Den has checkpointed the WAL, or the log has its content
 		err = failed(d.sql.c.SetConfig(sqlite.ConfigNoCheckpoint, 1))
 	}
 	err = errors.Join(err, failed(d.sql.c.Close())) // rolls an open transaction back
-	if d.checkpointed && made {
-		err = errors.Join(err, d.removeWAL())
+	if d.store.checkpointed && made {
+		err = errors.Join(err, d.store.removeWAL())
 	}
-	if d.suspect && made {
+	if d.store.suspect && made {
 		err = errors.Join(err, d.o.File().MarkOrRemember())
 	}
-	return errors.Join(err, d.closeRoomLog())
+	return errors.Join(err, d.store.closeRoomLog())
 }
 
 // invalidate ends the Rows, the Batch and the Copies of the DB.
@@ -256,14 +237,3 @@ func (d *DB) invalidate() {
 	d.sql.alive.Unlock()
 	d.dropCopies()
 }
-
-// closeRoomLog gives the room's part of the log back after the file was closed.
-func (d *DB) closeRoomLog() error {
-	if d.room != nil {
-		d.room.Close()
-	}
-	return nil
-}
-
-// removeWAL removes the WAL after a complete checkpoint.
-func (d *DB) removeWAL() error { return roomfile.RemoveIfThere(d.o.FS, d.o.Path+"-wal") }

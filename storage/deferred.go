@@ -10,10 +10,11 @@ import (
 	"slices"
 )
 
-// A deferredLog is a room's part of the log whose entries are still in memory.
+// A deferredLog is a room's part of the log whose entries are still in memory, until all of them are kept.
 type deferredLog struct {
 	RoomLog
 	entries []LogEntry
+	kept    bool // the log has all entries, and gets the next ones
 }
 
 func (h *deferredLog) Last() uint64 {
@@ -31,6 +32,9 @@ func (h *deferredLog) Range() (first, last uint64, err error) {
 }
 
 func (h *deferredLog) Replay(after uint64, do func(LogEntry) error) error {
+	if h.kept {
+		return h.RoomLog.Replay(after, do)
+	}
 	for _, e := range h.entries {
 		if e.Number <= after {
 			continue
@@ -43,6 +47,9 @@ func (h *deferredLog) Replay(after uint64, do func(LogEntry) error) error {
 }
 
 func (h *deferredLog) Backward(do func(LogEntry) (more bool, err error)) error {
+	if h.kept {
+		return h.RoomLog.Backward(do)
+	}
 	for _, e := range slices.Backward(h.entries) {
 		if more, err := do(e); err != nil || !more {
 			return err
@@ -52,13 +59,32 @@ func (h *deferredLog) Backward(do func(LogEntry) (more bool, err error)) error {
 }
 
 func (h *deferredLog) Append(e LogEntry, more ...[]byte) error {
+	if h.kept {
+		return h.RoomLog.Append(e, more...)
+	}
 	e.Payload = slices.Concat(append([][]byte{e.Payload}, more...)...)
 	h.entries = append(h.entries, e)
 	return nil
 }
 
-// Release does nothing, because the log has no entries yet.
-func (h *deferredLog) Release(uint64) {}
+// Release does nothing before the log has entries.
+func (h *deferredLog) Release(through uint64) {
+	if h.kept {
+		h.RoomLog.Release(through)
+	}
+}
+
+// keep appends the entries to the log. After an error it can be called again.
+func (h *deferredLog) keep() error {
+	for len(h.entries) > 0 {
+		if err := h.RoomLog.Append(h.entries[0]); err != nil {
+			return err
+		}
+		h.entries = h.entries[1:]
+	}
+	h.kept = true
+	return nil
+}
 
 // withheldBytes is how much of the WAL of a room that nobody has seen may wait in memory: 1 MB, about 250 pages.
 const withheldBytes = 256 * frameSize
@@ -68,9 +94,9 @@ const withheldBytes = 256 * frameSize
 func (d *DB) Withhold() {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
-	if d.sql.usable() == nil && d.inMemory() && d.number == 0 {
-		d.room = &deferredLog{RoomLog: d.room}
-		d.wal.extra = withheldBytes - bufferBytes
+	if d.sql.usable() == nil && d.store.inMemory() && d.store.number == 0 {
+		d.store.room = &deferredLog{RoomLog: d.store.room}
+		d.store.wal.extra = withheldBytes - bufferBytes
 	}
 }
 
@@ -83,26 +109,21 @@ func (d *DB) Keep() error {
 		return err
 	}
 	defer d.sql.mu.Unlock()
-	return d.appendDeferred()
+	return d.store.appendDeferred()
 }
 
 // appendDeferred is Keep with the mutex held.
-func (d *DB) appendDeferred() error {
-	h, is := d.room.(*deferredLog)
-	if !is {
+func (st *store) appendDeferred() error {
+	if !st.withheld() {
 		return nil
 	}
-	for len(h.entries) > 0 {
-		if err := h.RoomLog.Append(h.entries[0]); err != nil {
-			if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
-				d.sql.broken = err
-			}
-			return err
+	if err := st.room.(*deferredLog).keep(); err != nil {
+		if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
+			st.sql.broken = err
 		}
-		h.entries = h.entries[1:]
+		return err
 	}
-	d.room = h.RoomLog
-	d.wal.extra = len(d.wal.buf) // these frames wait on until AfterCommit
+	st.wal.extra = len(st.wal.buf) // these frames wait on until AfterCommit
 	return nil
 }
 
@@ -110,20 +131,16 @@ func (d *DB) appendDeferred() error {
 func (d *DB) Withheld() bool {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
-	return d.withheld()
+	return d.store.withheld()
 }
 
 // withheld is Withheld with the mutex held.
-func (d *DB) withheld() bool {
-	_, is := d.room.(*deferredLog)
-	return is
+func (st *store) withheld() bool {
+	h, is := st.room.(*deferredLog)
+	return is && !h.kept
 }
 
 // discardable reports whether nobody has seen the room and the log has nothing of it.
-func (d *DB) discardable() bool {
-	if d.keepIfEmpty.Load() {
-		return false
-	}
-	h, deferred := d.room.(*deferredLog)
-	return d.number == 0 || deferred && h.RoomLog.Last() == 0
+func (st *store) discardable() bool {
+	return !st.keepIfEmpty.Load() && (st.number == 0 || st.withheld() && st.room.(*deferredLog).RoomLog.Last() == 0)
 }

@@ -108,7 +108,7 @@ func (n *nursery) heldLife(before, after int) (acknowledged, tried int) {
 		}
 	}
 	d.AfterCommit()
-	if !d.withheld() {
+	if !d.store.withheld() {
 		n.t.Errorf("%d rows are not withheld", before)
 	}
 	if d.Keep() != nil {
@@ -176,15 +176,15 @@ func TestHeldGrows(t *testing.T) {
 	d.Withhold()
 	mustExec(t, d, todosTable2)
 	rows := 0
-	for d.withheld() {
+	for d.store.withheld() {
 		if rows++; rows > 2*withheldBytes/3000 {
 			t.Fatal("it is withheld for ever")
 		}
 		add(t, d, rows, strings.Repeat("x", 3000))
 		d.AfterCommit()
 	}
-	if rows < 50 || d.inMemory() {
-		t.Errorf("it was kept after %d rows; without a file: %v", rows, d.inMemory())
+	if rows < 50 || d.store.inMemory() {
+		t.Errorf("it was kept after %d rows; without a file: %v", rows, d.store.inMemory())
 	}
 	d.Fence() // as if the process had died
 	d = n.open("r")

@@ -548,7 +548,7 @@ func TestCloseOfALogOnlyRoom(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !d.inMemory() {
+		if !d.store.inMemory() {
 			t.Fatal("the room has a file")
 		}
 		if err := d.Sync("todos"); err != nil {

@@ -41,17 +41,17 @@ func (d *DB) CopyAt(path string, p Point) error {
 	case d.batch != nil:
 		return fmt.Errorf("storage: %w: CopyAt while a batch is open", ErrMisuse)
 	}
-	newest, err := d.position()
+	newest, err := d.sql.position()
 	if err == nil {
 		err = p.notYet(newest, d.o.Now())
 	}
 	if err != nil {
 		return err
 	}
-	if now := pointOf(newest); d.room == nil {
+	if now := pointOf(newest); d.store.room == nil {
 		return &HistoryError{Asked: p, Oldest: now, Newest: now, Err: fmt.Errorf("%w, because the room has no commit log", ErrNoHistory)}
 	}
-	if err = d.copyTo(path); err == nil {
+	if err = d.sql.copyTo(d.o.FS, path); err == nil {
 		err = d.rewind(path, p, newest)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -67,8 +67,8 @@ func (d *DB) rewind(path string, p Point, newest LogEntry) error {
 		return err
 	}
 	r := d.rewinder(f, func(path string) (pagelog.File, error) { return f, copyOver(d.o.FS, path, f) })
-	reached := d.number == 0
-	err = d.room.Backward(func(e LogEntry) (bool, error) {
+	reached := d.store.number == 0
+	err = d.store.room.Backward(func(e LogEntry) (bool, error) {
 		if err := pagelog.CheckOrder(e.Number, r.Number); err != nil {
 			return false, pagesError(err)
 		}
@@ -99,7 +99,7 @@ func (d *DB) rewind(path string, p Point, newest LogEntry) error {
 
 // rewinder begins the way back in a copy of the file. next makes it go on with another file.
 func (d *DB) rewinder(f vfs.File, next func(path string) (pagelog.File, error)) *pagelog.Rewinder {
-	return &pagelog.Rewinder{File: f, Number: d.number, Layout: d.layout, Archive: d.o.archive(d.epoch), Switch: next}
+	return &pagelog.Rewinder{File: f, Number: d.store.number, Layout: d.store.layout, Archive: d.o.archive(d.epoch), Switch: next}
 }
 
 // copyOver writes a file's content over an open one.

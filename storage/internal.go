@@ -101,7 +101,7 @@ func (d *DB) alone(write func() error) error {
 	if err := write(); err != nil {
 		b.abort()
 		b.dead, d.batch = errOver, nil
-		d.restore(b)
+		b.restore()
 		return err
 	}
 	b.wrote = d.sql.c.Writing()

@@ -6,11 +6,7 @@ package storage
 import (
 	"errors"
 	"fmt"
-
-	"github.com/denrooms/den/internal/bug"
-	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
-	"github.com/denrooms/den/storage/sqlite"
 )
 
 // Log is what makes transactions durable. A node has one for all of its rooms; a cluster
@@ -99,105 +95,6 @@ func (m mark) whole(log Log) (bool, error) {
 	return m.clean == log.Generation() || m.clean > log.Crashed(), nil
 }
 
-// catchUp has the file take from the log what it lacks. again tells that it has, and that
-// the connection must be made anew.
-func (d *DB) catchUp(room RoomLog) (again bool, err error) {
-	whole, err := d.mark.whole(d.o.Log)
-	if err != nil {
-		return false, err
-	}
-	if whole && room.Last() <= d.number {
-		room.Release(d.number)
-		return false, nil
-	}
-	first, last, err := room.Range()
-	switch {
-	case err != nil:
-		return false, err
-	case last == 0: // all was released
-		room.Release(d.number)
-		return false, nil
-	case first > d.number+1:
-		if err := room.Replay(d.number, func(LogEntry) error { return nil }); errors.Is(err, ErrLogMissing) {
-			return false, err // a file of the log is gone, and not the room's too old
-		}
-		return false, fmt.Errorf("%w: the file has transactions up to %d, the log begins at %d: the file is too old; %s", ErrLogMismatch, d.number, first, logHint)
-	case last > d.number && bug.On("replay-none"):
-	case last > d.number:
-		return !bug.On("replay-last"), d.replay(room)
-	}
-	if last < d.number {
-		if err := d.ahead(last); err != nil {
-			return false, err
-		}
-	}
-	if err := d.checkpoint(sqlite.CheckpointTruncate); err != nil {
-		return false, err
-	}
-	room.Release(max(last, d.number))
-	return false, nil
-}
-
-// ahead refuses a file that has more than the log, unless the log did not promise to
-// have everything when the file was used last, or an operator has given up a part of it since.
-func (d *DB) ahead(last uint64) error {
-	if r, ok := d.o.Log.(interface {
-		Relaxed() bool
-		RelaxedCrash() uint64
-	}); ok && (r.Relaxed() || r.RelaxedCrash() != 0 && d.mark.since <= r.RelaxedCrash()) {
-		return nil
-	}
-	if l, ok := d.o.Log.(interface {
-		Abandoned(namespace, room, epoch string) bool
-	}); ok && l.Abandoned(d.o.Namespace, d.o.Room, d.epoch) {
-		return nil
-	}
-	return fmt.Errorf("%w: the file has transactions up to %d, the log ends at %d: the log has lost something; %s", ErrLogMismatch, d.number, last, logHint)
-}
-
-// commit runs SQLite's COMMIT, which writes to the commit log first (see wal).
-func (d *DB) commit() error {
-	w := d.wal
-	if w == nil {
-		err := d.sql.do(d.sql.tx.commit)
-		if err == nil {
-			d.notes.committed()
-		}
-		return err
-	}
-	if w.logOnly && d.room.Last() < d.number { // a log that is relaxed has lost what it did not sync: with it, how the room began
-		w.unlogged = w.pages
-	}
-	w.armed, w.refused = true, nil
-	err := d.sql.do(d.sql.tx.commit)
-	if err == nil {
-		d.notes.committed()
-	}
-	w.armed = false
-	ahead := w.logged
-	w.logged = false
-	switch {
-	case err != nil && ahead && bug.On("full"):
-	case err != nil && ahead: // the next life takes it from the log
-		// Not %w: a disk that is full is no reason to say that nothing has changed.
-		err = fmt.Errorf("%w: the commit log has the transaction, and the file could not take it: %v", ErrIO, err)
-		d.suspect = true
-	case w.refused != nil:
-		err = w.refused
-		w.refused = nil
-		w.reset()
-	case errors.Is(err, ErrIO):
-		d.suspect = true
-	}
-	return err
-}
-
-// append is called by the WAL's WriteAt when a transaction is about to commit.
-func (d *DB) append(payload []byte, more ...[]byte) error {
-	pagelog.SetLayout(payload, d.layout)
-	return d.room.Append(LogEntry{Number: d.number + 1, Seq: uint64(d.Seq()), At: d.batch.at, Payload: payload}, more...)
-}
-
 // markInUse writes, in the first transaction of a life, the note that the file is in use: from now on the file may need the log.
 // It also writes the other notes that are due.
 func (d *DB) markInUse() error {
@@ -205,22 +102,22 @@ func (d *DB) markInUse() error {
 	if log := d.o.Log; log != nil {
 		inUse = mark{log: log.ID(), since: log.Generation()}
 	}
-	if d.mark != inUse {
+	if d.store.mark != inUse {
 		if err := d.setMark(inUse); err != nil {
 			return err
 		}
 	}
-	return d.writeNotes()
+	return d.notes.write()
 }
 
 func (d *DB) setMark(m mark) error {
-	err := d.putMeta("clean", m.number())
-	if err == nil && m.log != d.mark.log {
-		err = d.putMeta("log", m.log)
+	err := d.sql.putMeta("clean", m.number())
+	if err == nil && m.log != d.store.mark.log {
+		err = d.sql.putMeta("log", m.log)
 	}
 	if err == nil {
-		d.batch.marked, d.batch.was = true, d.mark
-		d.mark = m
+		d.batch.marked, d.batch.was = true, d.store.mark
+		d.store.mark = m
 	}
 	return err
 }
@@ -238,83 +135,15 @@ func (d *DB) Checkpoint() error {
 	if d.batch != nil || len(d.sql.results) > 0 {
 		return nil
 	}
-	return diagnose(d.o.Path, d.checkpointBacklog())
-}
-
-// checkpointBacklog is Checkpoint with the mutex held.
-func (d *DB) checkpointBacklog() error {
-	if d.wal == nil || d.released == d.number {
-		return nil
-	}
-	var err error
-	switch {
-	case bug.On("release-early"):
-	case d.inMemory():
-		err = d.checkpointAndMaterialize()
-	default:
-		err = d.checkpoint(sqlite.CheckpointPassive)
-	}
-	if err != nil {
-		return err
-	}
-	d.released = d.number
-	d.room.Release(d.number)
-	return nil
-}
-
-// checkpoint runs SQLite's; it fails where not all of the WAL came over.
-func (d *DB) checkpoint(mode sqlite.CheckpointMode) error {
-	if d.wal != nil { // else a power cut could leave a file that has more than the log
-		if err := d.o.Log.Sync(); err != nil {
-			return err
-		}
-	}
-	var failure *Error
-	if d.wal != nil { // which may only now be made
-		if err := d.wal.flush(); err != nil {
-			failure = roomfile.Said(ioCode(err))
-			failure.SQL = "checkpoint"
-		}
-	}
-	if err := d.nameWAL(); err != nil {
-		return err
-	}
-	if failure == nil {
-		logged, done, err := d.sql.c.Checkpoint(mode)
-		if err == nil && logged == done {
-			return nil
-		}
-		if err == nil {
-			return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
-		}
-		failure = roomfile.ErrorOf(err)
-	}
-	if !errors.Is(failure, ErrFull) {
-		d.sql.broken, d.suspect = failure, true
-	}
-	return failure
-}
-
-// nameWAL makes the WAL's name survive a power cut, before anything of it is written into
-// the file: SQLite does so too, and does not look whether it succeeded. A file that has a
-// part of its WAL and lost the rest can be brought forward by nobody.
-func (d *DB) nameWAL() error {
-	if d.named {
-		return nil
-	}
-	if err := d.o.File().SyncDir(); err != nil {
-		return fmt.Errorf("%w: %w", ErrIO, err)
-	}
-	d.named = true
-	return nil
+	return diagnose(d.o.Path, d.store.checkpointBacklog())
 }
 
 // completeFile makes the file independent of the log, and notes that in the file.
 func (d *DB) completeFile() error {
-	if d.wal == nil || d.sql.broken != nil {
+	if d.store.wal == nil || d.sql.broken != nil {
 		return nil
 	}
-	if d.inMemory() {
+	if d.store.inMemory() {
 		return d.completeInMemory()
 	}
 	return d.completeExisting()
@@ -322,28 +151,14 @@ func (d *DB) completeFile() error {
 
 // completeExisting is completeFile for a room with a file.
 func (d *DB) completeExisting() error {
-	if d.mark.clean != 0 || d.mark.log != d.o.Log.ID() { // nothing has changed
-		d.checkpointed = d.sql.c.Files.Empty()
+	if d.store.mark.clean != 0 || d.store.mark.log != d.o.Log.ID() { // nothing has changed
+		d.store.checkpointed = d.sql.c.Files.Empty()
 		return nil
 	}
 	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // on a full disk the file stays without the mark
 		return err
 	}
-	return d.emptyWAL()
-}
-
-// emptyWAL checkpoints the whole WAL, so that the log need not keep its content.
-func (d *DB) emptyWAL() error {
-	d.wal.keepFile = d.o.Pool != nil && d.o.Pool.conns.WALs != ""
-	switch err := d.checkpoint(sqlite.CheckpointTruncate); {
-	case errors.Is(err, ErrFull): // its content stays in the WAL and in the log
-		return nil
-	case err != nil:
-		return err
-	}
-	d.room.Release(d.number)
-	d.checkpointed = d.sql.c.Files.Empty()
-	return nil
+	return d.store.emptyWAL()
 }
 
 // markClean writes the note that the file contains all of its transactions.
@@ -356,7 +171,7 @@ func (d *DB) markClean() error {
 	if err := d.setMark(mark{log: d.o.Log.ID(), clean: d.o.Log.Generation()}); err != nil {
 		b.abort()
 		b.dead, d.batch = errOver, nil
-		d.restore(b)
+		b.restore()
 		return err
 	}
 	return b.commit()

@@ -73,12 +73,12 @@ func TestMayFill(t *testing.T) {
 		pages uint32
 		want  bool
 	}{{1 << 16, 0, true}, {1<<16 + 1, 0, false}, {1<<16 + 2, 1<<15 + 1, true}, {1<<16 + 2, 1 << 15, false}, {1 << 20, 1 << 19, true}, {1 << 20, 1<<19 - 1, false}} {
-		d := &DB{o: Options{MaxBytes: c.limit * pageSize}, wal: &wal{pages: c.pages}}
-		if got := d.mayFill(); got != c.want {
+		st := &store{o: &Options{MaxBytes: c.limit * pageSize}, wal: &wal{pages: c.pages}}
+		if got := st.mayFill(); got != c.want {
 			t.Errorf("%d pages of %d: %v", c.pages, c.limit, got)
 		}
-		d.wal = nil
-		if !d.mayFill() {
+		st.wal = nil
+		if !st.mayFill() {
 			t.Errorf("%d pages without a log: not measured", c.limit)
 		}
 	}

@@ -73,14 +73,14 @@ func TestReplayAfterALostFile(t *testing.T) {
 	mustExec(t, d, `INSERT INTO seqs (x) SELECT randomblob(3000) FROM todos`)
 	mustExec(t, d, `DELETE FROM seqs WHERE id % 2`)
 	mustExec(t, d, `ALTER TABLE seqs ADD COLUMN y DEFAULT 7`)
-	want, seq, number := pagesOf(t, d), d.Seq(), d.number
+	want, seq, number := pagesOf(t, d), d.Seq(), d.store.number
 	d.Fence() // no checkpoint, no mark
 	restore()
 	log.crashed++
 
 	d = openTest(t, o)
-	if d.Seq() != seq || d.number != number {
-		t.Errorf("seq %d, number %d; want %d, %d", d.Seq(), d.number, seq, number)
+	if d.Seq() != seq || d.store.number != number {
+		t.Errorf("seq %d, number %d; want %d, %d", d.Seq(), d.store.number, seq, number)
 	}
 	if !bytes.Equal(pagesOf(t, d), want) {
 		t.Error("the file is not what it was")

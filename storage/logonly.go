@@ -57,7 +57,7 @@ func openLogOnly(o Options) (*DB, error) {
 		room.Close()
 		return nil, err
 	}
-	d.created, d.room = true, room
+	d.created, d.store.room = true, room
 	if err := d.initInMemory(t, epoch); err != nil {
 		return nil, errors.Join(err, d.refuse())
 	}
@@ -86,8 +86,8 @@ func openMemory(o Options, content []byte) (*DB, error) {
 	}
 	c.SetAutoCheckpoint(0)
 	d := newDB(o, newConnection(o, c, files))
-	d.header, d.freshWAL = headerOf(content), true
-	d.installWAL()
+	d.sql.header, d.store.freshWAL = headerOf(content), true
+	d.store.installWAL()
 	if err := d.start(); err != nil {
 		return nil, errors.Join(err, d.refuse())
 	}
@@ -96,12 +96,12 @@ func openMemory(o Options, content []byte) (*DB, error) {
 
 // initInMemory initializes a log-only room from its template, where another room reads its file.
 func (d *DB) initInMemory(t *template, epoch string) error {
-	w := d.wal
+	w := d.store.wal
 	w.pages = uint32(len(t.pages) / pageSize)
 	w.logOnly, w.unlogged, w.first = true, w.pages, t.entries
 	d.epoch = epoch
 	d.notes.stored = maps.Clone(t.notes)
-	d.room.Release(0)
+	d.store.room.Release(0)
 	return d.reload()
 }
 
@@ -111,28 +111,28 @@ func headerOf(content []byte) *fileHeader {
 }
 
 // inMemory reports whether the room has no file yet.
-func (d *DB) inMemory() bool {
-	return d.sql.c != nil && d.sql.c.Files != nil && d.sql.c.Files.Memory() != nil
+func (st *store) inMemory() bool {
+	return st.sql.c != nil && st.sql.c.Files != nil && st.sql.c.Files.Memory() != nil
 }
 
 // KeepIfEmpty makes Close keep the room even if it has no transaction, because somebody has seen its epoch. Any goroutine may
 // call it.
-func (d *DB) KeepIfEmpty() { d.keepIfEmpty.Store(true) }
+func (d *DB) KeepIfEmpty() { d.store.keepIfEmpty.Store(true) }
 
 // checkpointMemory checkpoints the WAL into the database in memory.
-func (d *DB) checkpointMemory() error {
-	if err := d.appendDeferred(); err != nil {
+func (st *store) checkpointMemory() error {
+	if err := st.appendDeferred(); err != nil {
 		return err
 	}
-	if err := d.o.Log.Sync(); err != nil { // otherwise a power cut could leave a file with more transactions than the log
+	if err := st.o.Log.Sync(); err != nil { // otherwise a power cut could leave a file with more transactions than the log
 		return err
 	}
-	return d.emptyMemoryWAL()
+	return st.emptyMemoryWAL()
 }
 
 // emptyMemoryWAL is checkpointMemory for content that will not get into a file.
-func (d *DB) emptyMemoryWAL() error {
-	logged, done, err := d.sql.c.Checkpoint(sqlite.CheckpointTruncate)
+func (st *store) emptyMemoryWAL() error {
+	logged, done, err := st.sql.c.Checkpoint(sqlite.CheckpointTruncate)
 	if err != nil {
 		return failed(err)
 	}
@@ -143,31 +143,31 @@ func (d *DB) emptyMemoryWAL() error {
 }
 
 // materialize makes the room's file and continues on it.
-func (d *DB) materialize() error {
-	if err := d.appendDeferred(); err != nil {
+func (st *store) materialize() error {
+	if err := st.appendDeferred(); err != nil {
 		return err
 	}
-	if err := makeWhole(d.o, d.sql.c.Files.Memory().Bytes()); err != nil {
+	if err := makeWhole(*st.o, st.sql.c.Files.Memory().Bytes()); err != nil {
 		return err
 	}
-	f, err := dbfile.OpenFile(d.o.FS.SQLite(), d.o.Path)
+	f, err := dbfile.OpenFile(st.o.FS.SQLite(), st.o.Path)
 	if err != nil {
-		d.sql.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
-		return d.sql.broken
+		st.sql.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
+		return st.sql.broken
 	}
-	d.sql.c.Files.Replace(f)
-	d.wal.logOnly, d.wal.extra, d.named = false, 0, false
+	st.sql.c.Files.Replace(f)
+	st.wal.logOnly, st.wal.extra, st.named = false, 0, false
 	return nil
 }
 
 // checkpointAndMaterialize is materialize with the WAL's content in the file.
-func (d *DB) checkpointAndMaterialize() error {
-	err := d.checkpointMemory()
+func (st *store) checkpointAndMaterialize() error {
+	err := st.checkpointMemory()
 	if err == nil {
-		err = d.materialize()
+		err = st.materialize()
 	}
 	if err == nil {
-		d.useUnwritten = false
+		st.useUnwritten = false
 	}
 	return err
 }
@@ -180,36 +180,36 @@ const (
 // materializeIfDue empties the buffer of the WAL when it is half full: by a checkpoint into memory, or, if the database has grown or
 // there were enough such checkpoints, by making the file. If the file cannot be made, the room goes on without it until the
 // buffer is full.
-func (d *DB) materializeIfDue() {
-	if d.wal == nil || d.materializeTried || d.withheld() || len(d.wal.buf) < bufferBytes/2 || len(d.sql.results) > 0 {
+func (st *store) materializeIfDue() {
+	if st.wal == nil || st.materializeTried || st.withheld() || len(st.wal.buf) < bufferBytes/2 || len(st.sql.results) > 0 {
 		return
 	}
-	if d.memoryCheckpoints++; d.memoryCheckpoints <= maxCheckpoints && len(d.sql.c.Files.Memory().Bytes()) <= maxInMemory && d.checkpointMemory() == nil {
+	if st.memoryCheckpoints++; st.memoryCheckpoints <= maxCheckpoints && len(st.sql.c.Files.Memory().Bytes()) <= maxInMemory && st.checkpointMemory() == nil {
 		return
 	}
-	d.materializeTried = true
-	if d.checkpointAndMaterialize() == nil {
-		d.released = d.number
-		d.room.Release(d.number)
+	st.materializeTried = true
+	if st.checkpointAndMaterialize() == nil {
+		st.released = st.number
+		st.room.Release(st.number)
 	}
 }
 
 // completeInMemory is completeFile for a log-only room: it makes the file, unless nobody has seen the room.
 func (d *DB) completeInMemory() error {
-	if d.discardable() {
-		if d.number == 0 || d.emptyMemoryWAL() == nil { // otherwise the connection is not pooled
-			d.checkpointed = d.sql.c.Files.Empty()
+	if d.store.discardable() {
+		if d.store.number == 0 || d.store.emptyMemoryWAL() == nil { // otherwise the connection is not pooled
+			d.store.checkpointed = d.sql.c.Files.Empty()
 		}
 		return nil
 	}
-	if d.number > 0 {
+	if d.store.number > 0 {
 		if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) {
 			return err
 		}
-		if !d.inMemory() { // the transaction was too large to wait, so it has made the file
-			return d.emptyWAL()
+		if !d.store.inMemory() { // the transaction was too large to wait, so it has made the file
+			return d.store.emptyWAL()
 		}
-		if err := d.checkpointMemory(); err != nil {
+		if err := d.store.checkpointMemory(); err != nil {
 			return err
 		}
 	}
@@ -219,8 +219,8 @@ func (d *DB) completeInMemory() error {
 	case err != nil:
 		return err
 	}
-	d.room.Release(d.number)
-	d.checkpointed = d.sql.c.Files.Empty()
+	d.store.room.Release(d.store.number)
+	d.store.checkpointed = d.sql.c.Files.Empty()
 	return nil
 }
 

@@ -201,8 +201,8 @@ func TestLogOnlyOutgrown(t *testing.T) {
 					acknowledged--
 				}
 			}
-			if acknowledged < 5 || !d.inMemory() {
-				t.Errorf("%d actions went, it has a file: %v", acknowledged, !d.inMemory())
+			if acknowledged < 5 || !d.store.inMemory() {
+				t.Errorf("%d actions went, it has a file: %v", acknowledged, !d.store.inMemory())
 			}
 			disk.Heal()
 			if name == "full" {
@@ -247,7 +247,7 @@ func TestLogOnlyRelaxed(t *testing.T) {
 	add(t, d, 2, "y")
 	add(t, d, 3, "z")
 	want, epoch := pagesOf(t, d), d.Epoch()
-	if !d.inMemory() {
+	if !d.store.inMemory() {
 		t.Fatal("it has a file")
 	}
 	d.Fence()
@@ -275,7 +275,7 @@ func TestLogOnlyWhoseFileCannotBeOpened(t *testing.T) {
 		disk.Heal()
 		want := map[int]string{1: "x"}
 		switch {
-		case err == nil && d.inMemory():
+		case err == nil && d.store.inMemory():
 			t.Errorf("an open fails after %d: it is said to have a file, and has none", after)
 		case err != nil:
 			wantError(t, err, ErrIO)

@@ -93,7 +93,7 @@ func tablesOf(t *testing.T, d *DB) (names []string) {
 func (n *nursery) logOnly(room string) *DB {
 	n.t.Helper()
 	d := n.open(room)
-	if !d.inMemory() {
+	if !d.store.inMemory() {
 		n.t.Fatalf("%q began with a file", room)
 	}
 	return d
@@ -149,7 +149,7 @@ func TestLogOnlyInMemory(t *testing.T) {
 			t.Errorf("%q: the log still owes", name)
 		}
 		d = n.open(name)
-		if d.Epoch() != epoch || d.Seq() != seq || d.Created() || d.inMemory() {
+		if d.Epoch() != epoch || d.Seq() != seq || d.Created() || d.store.inMemory() {
 			t.Errorf("%q: epoch %s seq %d created %v, want %s, %d", name, d.Epoch(), d.Seq(), d.Created(), epoch, seq)
 		}
 		got := query(t, d, `SELECT id, text FROM todos`)
@@ -173,11 +173,11 @@ func TestLogOnlyKilled(t *testing.T) {
 			add(t, d, i+1, strings.Repeat("x", 500*(actions%7)))
 			d.AfterCommit()
 		}
-		settled := !d.inMemory()
+		settled := !d.store.inMemory()
 		if settled != (len(n.files("r")) > 0) {
 			t.Errorf("%d actions: settled %v, files %q", actions, settled, n.files("r"))
 		}
-		want, number := pagesOf(t, d), d.number
+		want, number := pagesOf(t, d), d.store.number
 		// The killed process's connection stays open, on a file that is not locked for this one.
 		d.Fence()
 		n.restart()
@@ -195,9 +195,9 @@ func TestLogOnlyKilled(t *testing.T) {
 			}
 			continue
 		}
-		if d.Created() || d.Epoch() != epoch || d.number != number || string(pagesOf(t, d)) != string(want) {
+		if d.Created() || d.Epoch() != epoch || d.store.number != number || string(pagesOf(t, d)) != string(want) {
 			t.Errorf("%d actions, settled %v: created %v, epoch %s (%s), transaction %d (%d), the same content: %v", actions, settled,
-				d.Created(), d.Epoch(), epoch, d.number, number, string(pagesOf(t, d)) == string(want))
+				d.Created(), d.Epoch(), epoch, d.store.number, number, string(pagesOf(t, d)) == string(want))
 		}
 		add(t, d, 1000, "y")
 		checkConsistent(t, d)
@@ -228,8 +228,8 @@ func TestLogOnlyUnseen(t *testing.T) {
 	if err := errors.Join(d.Keep(), d.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if d = n.open("r"); d.inMemory() || d.Epoch() != epoch {
-		t.Errorf("a room that was seen: unsettled %v, epoch %s, want %s", d.inMemory(), d.Epoch(), epoch)
+	if d = n.open("r"); d.store.inMemory() || d.Epoch() != epoch {
+		t.Errorf("a room that was seen: unsettled %v, epoch %s, want %s", d.store.inMemory(), d.Epoch(), epoch)
 	}
 }
 
@@ -374,12 +374,12 @@ func TestLogOnlyOperators(t *testing.T) {
 	if err := archived.write(d, copied); err != nil {
 		t.Fatal(err)
 	}
-	if !d.inMemory() {
+	if !d.store.inMemory() {
 		t.Error("the backup made a file")
 	}
 	add(t, d, 2, "y")
-	if err := d.Checkpoint(); err != nil || d.inMemory() || n.log.HasUnreleased() && d.released != d.number {
-		t.Errorf("behind a checkpoint: %v, a file: %v, released %d of %d", err, !d.inMemory(), d.released, d.number)
+	if err := d.Checkpoint(); err != nil || d.store.inMemory() || n.log.HasUnreleased() && d.store.released != d.store.number {
+		t.Errorf("behind a checkpoint: %v, a file: %v, released %d of %d", err, !d.store.inMemory(), d.store.released, d.store.number)
 	}
 	add(t, d, 3, "z")
 	checkConsistent(t, d)
@@ -477,29 +477,29 @@ func TestLogOnlyCheckpoints(t *testing.T) {
 	n := newNursery(t)
 	d := n.logOnly("a")
 	i := 0
-	for ; d.memoryCheckpoints < 2; i++ {
+	for ; d.store.memoryCheckpoints < 2; i++ {
 		if i == 100 {
 			t.Fatal("it never checkpoints")
 		}
 		add(t, d, i, "x")
 		d.AfterCommit()
-		if len(d.wal.buf) >= bufferBytes/2 {
-			t.Fatalf("%d bytes wait behind action %d", len(d.wal.buf), i)
+		if len(d.store.wal.buf) >= bufferBytes/2 {
+			t.Fatalf("%d bytes wait behind action %d", len(d.store.wal.buf), i)
 		}
 	}
-	if !d.inMemory() {
+	if !d.store.inMemory() {
 		t.Error("it has a file")
 	}
 	checkConsistent(t, d)
-	for ; d.inMemory(); i++ {
+	for ; d.store.inMemory(); i++ {
 		if i == 1000 {
 			t.Fatal("it never gets a file")
 		}
 		add(t, d, i, "x")
 		d.AfterCommit()
 	}
-	if d.memoryCheckpoints != maxCheckpoints+1 {
-		t.Errorf("it got its file at the %dth checkpoint, want the one behind %d", d.memoryCheckpoints, maxCheckpoints)
+	if d.store.memoryCheckpoints != maxCheckpoints+1 {
+		t.Errorf("it got its file at the %dth checkpoint, want the one behind %d", d.store.memoryCheckpoints, maxCheckpoints)
 	}
 	checkConsistent(t, d)
 	rows := query(t, d, "SELECT count(*) FROM todos")[0][0]

@@ -21,7 +21,7 @@ func TestInvariantGateNewestLogFileMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	file, logOnly := r.mustOpen("first"), r.mustOpen("log-only")
-	if !logOnly.inMemory() {
+	if !logOnly.store.inMemory() {
 		t.Fatal("the room has a file")
 	}
 	want := map[int]string{}

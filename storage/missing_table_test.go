@@ -155,7 +155,7 @@ func copyOf(t *testing.T, d *DB) string {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
 	path := filepath.Join(t.TempDir(), "copy.db")
-	if err := d.copyTo(path); err != nil {
+	if err := d.sql.copyTo(d.o.FS, path); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -23,6 +23,8 @@ const (
 
 // notes are those of an open file.
 type notes struct {
+	sql     *session
+	pool    *Pool            // may be nil
 	stored  map[string]Value // what the file says
 	due     map[string]Value // to be written
 	batch   map[string]Value // to be written by the open batch, or not at all
@@ -40,12 +42,11 @@ func (n *notes) put(name string, v Value) {
 	n.due[name] = v
 }
 
-// writeNotes writes what is due into the open batch.
-func (d *DB) writeNotes() error {
-	n := &d.notes
+// write writes what is due into the open batch.
+func (n *notes) write() error {
 	for _, some := range []map[string]Value{n.due, n.batch} {
 		for _, name := range slices.Sorted(maps.Keys(some)) {
-			if err := d.putMeta(name, some[name]); err != nil {
+			if err := n.sql.putMeta(name, some[name]); err != nil {
 				return err
 			}
 		}
@@ -55,8 +56,8 @@ func (d *DB) writeNotes() error {
 }
 
 // putMeta writes a row of _den_meta.
-func (d *DB) putMeta(name string, v Value) error {
-	_, err := d.sql.exec(own, `INSERT INTO _den_meta (name, value) VALUES (?1, ?2)
+func (ses *session) putMeta(name string, v Value) error {
+	_, err := ses.exec(own, `INSERT INTO _den_meta (name, value) VALUES (?1, ?2)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{name, v})
 	return err
 }
@@ -86,7 +87,7 @@ func (n *notes) rolledBack() {
 func (d *DB) Prepared(fingerprint string) bool {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
-	return d.notes.stored[notePrepared] == d.versioned(fingerprint)
+	return d.notes.stored[notePrepared] == d.notes.versioned(fingerprint)
 }
 
 // Prepare notes that the file's schema has been compared with what a program wants, of
@@ -94,7 +95,7 @@ func (d *DB) Prepared(fingerprint string) bool {
 func (d *DB) Prepare(fingerprint string) {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
-	d.notes.put(notePrepared, d.versioned(fingerprint))
+	d.notes.put(notePrepared, d.notes.versioned(fingerprint))
 }
 
 // LastMaintenance returns the time of the last NoteMaintenance, or 0.
@@ -138,33 +139,23 @@ func (d *DB) NoteAlarm(at int64) {
 }
 
 // versioned is a note that holds as long as the schema does not change.
-func (d *DB) versioned(text string) string { return fmt.Sprintf("%d %s", d.sql.schemaVersion, text) }
+func (n *notes) versioned(text string) string { return fmt.Sprintf("%d %s", n.sql.schemaVersion, text) }
 
-// definitions are the tables that the file has noted; nil: not known.
-func (d *DB) definitions() changes.Definitions {
-	p := d.o.Pool
-	note, _ := d.notes.stored[noteTables].(string)
+// definitions are those of the tables that the file has noted; nil: not known.
+func (n *notes) definitions() changes.Definitions {
+	note, _ := n.stored[noteTables].(string)
 	version, digest, _ := strings.Cut(note, " ")
-	if p == nil || version != fmt.Sprint(d.sql.schemaVersion) {
+	if n.pool == nil || version != fmt.Sprint(n.sql.schemaVersion) {
 		return nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.tables[digest]
+	return n.pool.tables.get(digest)
 }
 
 // noteDefinitions notes the definitions of the tables that are followed.
-func (d *DB) noteDefinitions() {
-	p := d.o.Pool
-	if p == nil {
-		return
+func (n *notes) noteDefinitions() {
+	if n.pool != nil {
+		tables, digest := n.sql.changes.Definitions()
+		n.put(noteTables, n.versioned(digest))
+		n.pool.tables.put(digest, tables)
 	}
-	tables, digest := d.sql.changes.Definitions()
-	d.notes.put(noteTables, d.versioned(digest))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.tables == nil || len(p.tables) >= maxDefinitions {
-		p.tables = make(map[string]changes.Definitions)
-	}
-	p.tables[digest] = tables
 }

@@ -113,9 +113,9 @@ func openAndCatchUp(o Options, header *fileHeader, moved *roomfile.Entries) (*DB
 			if room, err = o.part(d.epoch); err != nil {
 				return nil, errors.Join(err, d.refuse())
 			}
-			room = withMoved(moved, room, d.epoch, d.number)
+			room = withMoved(moved, room, d.epoch, d.store.number)
 		}
-		again, err := d.catchUp(room)
+		again, err := d.store.catchUp(room, d.epoch)
 		if err == nil && !again {
 			err = d.followLog(plain(room))
 		}
@@ -153,12 +153,12 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.freshWAL = errors.Is(missing, fs.ErrNotExist); d.freshWAL {
-		d.header = header
+	if d.store.freshWAL = errors.Is(missing, fs.ErrNotExist); d.store.freshWAL {
+		d.sql.header = header
 	}
 	err = d.start()
 	if err == nil && o.Log == nil {
-		_, err = d.mark.whole(o.Log)
+		_, err = d.store.mark.whole(o.Log)
 	}
 	if err == nil && o.Log == nil {
 		err = d.reload()
@@ -178,15 +178,15 @@ func (d *DB) refuse() error {
 
 // follow puts the commit log in front of the file's transactions.
 func (d *DB) followLog(room RoomLog) error {
-	if !d.freshWAL {
-		if err := d.checkpoint(sqlite.CheckpointTruncate); err != nil {
+	if !d.store.freshWAL {
+		if err := d.store.checkpoint(sqlite.CheckpointTruncate); err != nil {
 			return err
 		}
 	}
-	if err := d.wrapWAL(); err != nil {
+	if err := d.store.wrapWAL(); err != nil {
 		return err
 	}
-	d.room, d.released = room, d.number
+	d.store.room, d.store.released = room, d.store.number
 	return d.reload()
 }
 
@@ -203,6 +203,8 @@ func connect(o Options, vfs, path string) (*DB, error) {
 func newDB(o Options, c *connection) *DB {
 	d := &DB{o: o}
 	d.sql.begin(d, c)
+	d.store.o, d.store.sql = &d.o, &d.sql
+	d.notes.sql, d.notes.pool = &d.sql, o.Pool
 	d.sql.changes.Limit(o.MaxChanges, o.MaxChangeBytes)
 	o.opening.addDB(d)
 	return d
@@ -210,7 +212,7 @@ func newDB(o Options, c *connection) *DB {
 
 // start configures the connection, checks the stamps and loads what is kept in memory.
 func (d *DB) start() error {
-	if err := d.configure(); err != nil {
+	if err := d.sql.configure(d.o); err != nil {
 		return err
 	}
 	if err := d.checkStamps(); err != nil {
@@ -219,7 +221,7 @@ func (d *DB) start() error {
 	return d.sql.install()
 }
 
-func (d *DB) configure() error {
+func (ses *session) configure(o Options) error {
 	for _, s := range []struct {
 		option sqlite.Config
 		on     int32
@@ -229,31 +231,31 @@ func (d *DB) configure() error {
 		{sqlite.ConfigDQSDML, 0},
 		{sqlite.ConfigEnableForeignKeys, 1},
 	} {
-		if err := d.sql.c.SetConfig(s.option, s.on); err != nil {
+		if err := ses.c.SetConfig(s.option, s.on); err != nil {
 			return failed(err)
 		}
 	}
-	d.sql.c.SetLimit(sqlite.LimitAttached, 0)
-	d.sql.c.SetLimit(sqlite.LimitLength, int32(min(d.o.MaxValueBytes, 1<<30)))
-	if d.sql.c.Files == nil {
-		files, err := dbfile.Hold(d.sql.c.Conn)
+	ses.c.SetLimit(sqlite.LimitAttached, 0)
+	ses.c.SetLimit(sqlite.LimitLength, int32(min(o.MaxValueBytes, 1<<30)))
+	if ses.c.Files == nil {
+		files, err := dbfile.Hold(ses.c.Conn)
 		if err != nil {
 			return failed(err)
 		}
-		d.sql.c.Files = files
+		ses.c.Files = files
 	}
-	_, err := d.sql.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA temp_store = MEMORY;
+	_, err := ses.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA temp_store = MEMORY;
 		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d;
 		PRAGMA secure_delete = FAST`, // deleted content is overwritten where its page is written anyway
-		[...]int{Full: 2, Normal: 1, Off: 0}[d.o.Synchronous], max(d.o.CacheBytes>>10, 16), d.o.hardPages()), nil)
+		[...]int{Full: 2, Normal: 1, Off: 0}[o.Synchronous], max(o.CacheBytes>>10, 16), o.hardPages()), nil)
 	if err != nil {
 		return err
 	}
-	if d.header != nil && d.header.wal {
+	if ses.header != nil && ses.header.wal {
 		return nil
 	}
 	mode := ""
-	if err := d.sql.each("PRAGMA journal_mode = WAL", func(r *Rows) { mode = string(r.Bytes(0)) }); err != nil {
+	if err := ses.each("PRAGMA journal_mode = WAL", func(r *Rows) { mode = string(r.Bytes(0)) }); err != nil {
 		return err
 	}
 	if mode != "wal" {
@@ -265,7 +267,7 @@ func (d *DB) configure() error {
 // checkStamps looks once more, through SQLite: what the file's first page says
 // may be older than what is in its WAL.
 func (d *DB) checkStamps() error {
-	if d.header == nil {
+	if d.sql.header == nil {
 		var id, version int64
 		err := d.sql.each("PRAGMA application_id", func(r *Rows) { id = r.Int(0) })
 		if err == nil {
@@ -302,7 +304,7 @@ func (d *DB) checkStamps() error {
 		return fmt.Errorf("%w: no log in _den_meta", ErrCorrupt)
 	}
 	layout, _ := meta["layout"].(int64)
-	d.mark, d.layout = markOf(log, clean), uint64(layout)
+	d.store.mark, d.store.layout = markOf(log, clean), uint64(layout)
 	d.notes.stored = make(map[string]Value)
 	for _, name := range []string{notePrepared, noteTables, noteTended, noteAlarm} {
 		if v, there := meta[name]; there {
@@ -310,7 +312,7 @@ func (d *DB) checkStamps() error {
 		}
 	}
 	number, err := d.sql.changes.Load(Seq(floor))
-	d.number = number
+	d.store.number = number
 	return d.sql.recorded(err)
 }
 

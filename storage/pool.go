@@ -20,9 +20,7 @@ type Pool struct {
 	template templateSlot
 	plain    templateSlot // what rooms begin with before there is a template, see plain.go
 	files    roomfile.Known
-
-	mu     sync.Mutex
-	tables map[string]changes.Definitions // of the synced tables, by their digests
+	tables   definitions // of the synced tables
 }
 
 // PoolOptions say what a Pool may use.
@@ -69,3 +67,24 @@ type templateSlot struct{ atomic.Pointer[template] }
 // maxDefinitions is how many sets of synced tables a Pool remembers: as many as there are versions of the program's
 // tables among its rooms.
 const maxDefinitions = 64
+
+// definitions are sets of tables' definitions by their digests.
+type definitions struct {
+	mu   sync.Mutex
+	sets map[string]changes.Definitions
+}
+
+func (d *definitions) get(digest string) changes.Definitions {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sets[digest]
+}
+
+func (d *definitions) put(digest string, tables changes.Definitions) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sets == nil || len(d.sets) >= maxDefinitions {
+		d.sets = make(map[string]changes.Definitions)
+	}
+	d.sets[digest] = tables
+}

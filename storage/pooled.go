@@ -26,14 +26,14 @@ func (o Options) pools() bool {
 // leaveConnection puts the DB's connection into the pool where the file is whole, and reports whether it has. Then
 // the file is closed.
 func (d *DB) leaveConnection() bool {
-	if !d.o.pools() || d.wal == nil || !d.checkpointed || d.sql.broken != nil || d.suspect || d.sql.fenced.Load() || len(d.copies) > 0 {
+	if !d.o.pools() || d.store.wal == nil || !d.store.checkpointed || d.sql.broken != nil || d.store.suspect || d.sql.fenced.Load() || len(d.copies) > 0 {
 		return false
 	}
-	schema := d.schemaNow()
+	schema := d.sql.schemaNow()
 	if schema == "" || d.sql.hasVirtualTables() {
 		return false
 	}
-	wal := pool.WAL{File: d.wal.base, Path: d.o.Path + "-wal", SyncDir: func() error { return d.o.File().SyncDir() }}
+	wal := pool.WAL{File: d.store.wal.base, Path: d.o.Path + "-wal", SyncDir: func() error { return d.o.File().SyncDir() }}
 	d.o.Pool.conns.Put(d.o.poolKey(schema), d.detach(), wal)
 	return true
 }
@@ -48,9 +48,9 @@ func (d *DB) detach() *connection {
 		}
 	}
 	d.sql.uninstall()
-	d.wal.giveMemory(d.sql.workspace)
+	d.store.wal.giveMemory(d.sql.workspace)
 	c := d.sql.c
-	d.wal, d.sql.c, d.sql.workspace = nil, nil, nil
+	d.store.wal, d.sql.c, d.sql.workspace = nil, nil, nil
 	return c
 }
 
@@ -85,34 +85,34 @@ func openPooled(o Options, header *fileHeader) *DB {
 // newPooled makes a DB of a pooled connection and a file.
 func newPooled(o Options, c *connection, header *fileHeader, file vfs.File) *DB {
 	d := newDB(o, c)
-	d.header, d.freshWAL = header, true
+	d.sql.header, d.store.freshWAL = header, true
 	d.sql.install() // SQLite has the callbacks already
 	c.Files.Swap(file)
-	d.installWAL()
+	d.store.installWAL()
 	return d
 }
 
 // resume is what opening is for a pooled connection.
 func (d *DB) resume() error {
-	if err := d.countPages(); err != nil {
+	if err := d.store.countPages(); err != nil {
 		return err
 	}
 	if err := d.checkStamps(); err != nil {
 		return err
 	}
-	if whole, err := d.mark.whole(d.o.Log); err != nil || !whole {
+	if whole, err := d.store.mark.whole(d.o.Log); err != nil || !whole {
 		return errors.Join(err, ErrLogMismatch)
 	}
 	room, err := d.o.part(d.epoch)
 	if err != nil {
 		return err
 	}
-	if room.Last() > d.number {
+	if room.Last() > d.store.number {
 		room.Close()
 		return ErrLogMismatch
 	}
-	room.Release(d.number)
-	d.room, d.released = room, d.number
+	room.Release(d.store.number)
+	d.store.room, d.store.released = room, d.store.number
 	return d.reload()
 }
 
@@ -126,7 +126,7 @@ type text struct {
 // with the statements compiled that the kind's rooms use. A DB does it once, and not before its first transaction:
 // then it has used what its kind uses.
 func (d *DB) warm() {
-	if d.warmed || !d.o.pools() || d.number == 0 {
+	if d.warmed || !d.o.pools() || d.store.number == 0 {
 		return
 	}
 	d.warmed = true

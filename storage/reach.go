@@ -57,8 +57,8 @@ func (p Point) String() string {
 func pointOf(e LogEntry) Point { return Point{Seq: Seq(e.Seq), Time: time.UnixMilli(e.At)} }
 
 // position is the newest transaction that the file has. The mutex is held.
-func (d *DB) position() (e LogEntry, err error) {
-	err = d.sql.each("SELECT number, last, at FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
+func (ses *session) position() (e LogEntry, err error) {
+	err = ses.each("SELECT number, last, at FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *Rows) {
 		e = LogEntry{Number: uint64(r.Int(0)), Seq: uint64(r.Int(1)), At: r.Int(2)}
 	})
 	return e, err
@@ -70,7 +70,7 @@ func (d *DB) IsAt(p Point) (bool, error) {
 		return false, err
 	}
 	defer d.sql.mu.Unlock()
-	newest, err := d.position()
+	newest, err := d.sql.position()
 	if err == nil {
 		err = p.notYet(newest, d.o.Now())
 	}

@@ -14,18 +14,18 @@ import (
 )
 
 // replay writes the entries behind the file's number into the file.
-func (d *DB) replay(room RoomLog) error {
-	if err := failed(d.sql.c.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
+func (st *store) replay(room RoomLog) error {
+	if err := failed(st.sql.c.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
 		return err
 	}
 	// What was committed under a larger Options.MaxBytes stays.
-	if err := d.sql.each(fmt.Sprintf("PRAGMA max_page_count = %d", uint32(math.MaxUint32-1)), func(*Rows) {}); err != nil {
+	if err := st.sql.each(fmt.Sprintf("PRAGMA max_page_count = %d", uint32(math.MaxUint32-1)), func(*Rows) {}); err != nil {
 		return err
 	}
-	r := &replayer{d: d}
+	r := &replayer{st: st}
 	r.changed = pagelog.NewBuffer(r.read)
-	next := d.number + 1
-	err := room.Replay(d.number, func(e LogEntry) error {
+	next := st.number + 1
+	err := room.Replay(st.number, func(e LogEntry) error {
 		if err := pagelog.CheckOrder(e.Number, next); err != nil {
 			return pagesError(err)
 		}
@@ -44,12 +44,12 @@ func (d *DB) replay(room RoomLog) error {
 	if err != nil {
 		return err
 	}
-	return d.checkpoint(sqlite.CheckpointTruncate)
+	return st.checkpoint(sqlite.CheckpointTruncate)
 }
 
 // A replayer applies entries to an open database: in memory, and some at a time in a transaction.
 type replayer struct {
-	d       *DB
+	st      *store
 	changed *pagelog.Buffer
 	pages   uint32 // of the database; 0: not known yet
 	empty   bool   // the entries begin with a snapshot: what the file has is no part of it
@@ -60,14 +60,14 @@ func (r *replayer) read(number uint32, page []byte) error {
 	if r.empty {
 		return nil
 	}
-	return r.d.sql.each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(rows *Rows) { copy(page, rows.Bytes(0)) }, int64(number))
+	return r.st.sql.each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(rows *Rows) { copy(page, rows.Bytes(0)) }, int64(number))
 }
 
 func (r *replayer) count() (uint32, error) {
 	if r.pages > 0 {
 		return r.pages, nil
 	}
-	err := r.d.sql.each("PRAGMA page_count", func(rows *Rows) { r.pages = uint32(rows.Int(0)) })
+	err := r.st.sql.each("PRAGMA page_count", func(rows *Rows) { r.pages = uint32(rows.Int(0)) })
 	return r.pages, err
 }
 
@@ -80,7 +80,7 @@ func (r *replayer) apply(e LogEntry) error {
 	if err != nil {
 		return err
 	}
-	if err := t.CheckLayout(r.d.layout); err != nil {
+	if err := t.CheckLayout(r.st.layout); err != nil {
 		return err
 	}
 	if t.Snapshot { // the file was made in the midst of it, or after a crash in it
@@ -105,7 +105,7 @@ func (r *replayer) applyLarge(t pagelog.Transaction) error {
 	if err := r.write(); err != nil {
 		return err
 	}
-	d := r.d
+	d := r.st
 	if err := d.sql.do(d.sql.tx.begin); err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (w *writtenPages) Changed(number uint32, page []byte) error {
 
 // put writes a page into the file, in a transaction that is open.
 func (r *replayer) put(number uint32, page []byte) error {
-	_, err := r.d.sql.exec(own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), page})
+	_, err := r.st.sql.exec(own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), page})
 	return err
 }
 
@@ -152,7 +152,7 @@ func (r *replayer) write() error {
 	if r.changed.Size() == 0 {
 		return nil
 	}
-	d := r.d
+	d := r.st
 	if err := d.sql.do(d.sql.tx.begin); err != nil {
 		return err
 	}

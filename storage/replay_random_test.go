@@ -74,7 +74,7 @@ func (h *replayed) run(steps int) (lost int) {
 		case n == 14:
 			h.say("checkpoint: %v", h.d.Checkpoint())
 		case n == 15:
-			h.say("a copy at %d", h.d.number)
+			h.say("a copy at %d", h.d.store.number)
 			h.older = append(h.older, rememberFile(h.t, h.o))
 		case n == 16:
 			h.say("close: %v", h.d.Close())
@@ -126,7 +126,7 @@ func (h *replayed) sync() {
 
 // keep notes the pages as they are now.
 func (h *replayed) keep() {
-	h.number = h.d.number
+	h.number = h.d.store.number
 	h.atSeq[h.d.Seq()] = sha256.Sum256(pagesOf(h.t, h.d))
 	for _, r := range h.log.rooms {
 		if n := len(r.entries); r.entries[0].Number != 1 || r.entries[n-1].Number != uint64(n) || uint64(n) != h.number {
@@ -150,7 +150,7 @@ func (h *replayed) batch() {
 			return
 		}
 	}
-	if h.d.wal.entry.Len() > 0 {
+	if h.d.store.wal.entry.Len() > 0 {
 		h.spilled++
 	}
 	switch h.rnd.IntN(12) {
@@ -170,8 +170,8 @@ func (h *replayed) batch() {
 		h.keep()
 		return
 	}
-	if h.d.Seq() != before || h.d.number != h.number {
-		h.t.Errorf("seq %d, number %d behind a transaction that did not happen; want %d, %d", h.d.Seq(), h.d.number, before, h.number)
+	if h.d.Seq() != before || h.d.store.number != h.number {
+		h.t.Errorf("seq %d, number %d behind a transaction that did not happen; want %d, %d", h.d.Seq(), h.d.store.number, before, h.number)
 	}
 	if got := sha256.Sum256(pagesOf(h.t, h.d)); got != h.atSeq[before] {
 		h.t.Error("a transaction that did not happen changed the file")
@@ -229,8 +229,8 @@ func (h *replayed) lose() {
 	h.log.crashed++
 	h.say("the file is copy %d of %d", i, len(h.older))
 	h.open()
-	if h.d.Seq() != seq || h.d.number != h.number {
-		h.t.Errorf("seq %d, number %d; want %d, %d", h.d.Seq(), h.d.number, seq, h.number)
+	if h.d.Seq() != seq || h.d.store.number != h.number {
+		h.t.Errorf("seq %d, number %d; want %d, %d", h.d.Seq(), h.d.store.number, seq, h.number)
 	}
 	if sha256.Sum256(pagesOf(h.t, h.d)) != want {
 		h.t.Error("the pages behind a replay are others")

@@ -32,15 +32,15 @@ func (o Options) hardPages() int64 {
 }
 
 // mayFill reports whether an action could fill the room.
-func (d *DB) mayFill() bool {
-	limit := d.o.limitPages()
-	return d.wal == nil || limit <= alwaysChecked || int64(d.wal.pages) >= limit/2
+func (st *store) mayFill() bool {
+	limit := st.o.limitPages()
+	return st.wal == nil || limit <= alwaysChecked || int64(st.wal.pages) >= limit/2
 }
 
 // measure notes how long the database is before an action.
 func (b *Batch) measure() (err error) {
 	b.pages = -1
-	if b.d.mayFill() {
+	if b.d.store.mayFill() {
 		b.pages, err = b.d.sql.pageCount()
 	}
 	return err
@@ -64,8 +64,8 @@ func (d *DB) roomIsFull(e *Error, s *statement) bool {
 	if e.Kind != ErrFull || s.Info.auth != handler {
 		return false
 	}
-	if d.wal != nil {
-		return !d.wal.diskFull
+	if d.store.wal != nil {
+		return !d.store.wal.diskFull
 	}
 	return d.batch != nil && d.batch.pages >= d.o.limitPages()-nearlyFull
 }

@@ -25,10 +25,10 @@ func (d *DB) startOver() error {
 
 // reload reads all tables' definitions. What was declared stays so.
 func (d *DB) reload() error {
-	if err := d.readSchemaVersion(); err != nil {
+	if err := d.sql.readSchemaVersion(); err != nil {
 		return err
 	}
-	unfit, fresh, err := d.sql.changes.LoadTables(d.definitions())
+	unfit, fresh, err := d.sql.changes.LoadTables(d.notes.definitions())
 	if err != nil {
 		return d.sql.recorded(err)
 	}
@@ -41,15 +41,15 @@ func (d *DB) reload() error {
 		}
 	}
 	if fresh {
-		d.noteDefinitions()
+		d.notes.noteDefinitions()
 	}
 	return nil
 }
 
-func (d *DB) readSchemaVersion() error {
-	if h := d.header; h != nil {
-		d.sql.schemaVersion, d.header = h.changes, nil
+func (ses *session) readSchemaVersion() error {
+	if h := ses.header; h != nil {
+		ses.schemaVersion, ses.header = h.changes, nil
 		return nil
 	}
-	return d.sql.each("PRAGMA schema_version", func(r *Rows) { d.sql.schemaVersion = r.Int(0) })
+	return ses.each("PRAGMA schema_version", func(r *Rows) { ses.schemaVersion = r.Int(0) })
 }

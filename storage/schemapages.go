@@ -9,9 +9,9 @@ import (
 )
 
 // schemaNow is schemaPages of an open file whose WAL is empty.
-func (d *DB) schemaNow() string {
+func (ses *session) schemaNow() string {
 	page := func(p []byte, off int64) error {
-		_, err := d.sql.c.Files.Main().ReadAt(p, off)
+		_, err := ses.c.Files.Main().ReadAt(p, off)
 		return err
 	}
 	buffer := pageBuffers.Get().(*[pageSize]byte)

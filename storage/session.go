@@ -38,6 +38,8 @@ type session struct {
 	sawSchema     bool      // the statement being prepared changes the schema
 	sawGone       bool      // it has an UPDATE that sets deleted_at
 	schemaVersion int64     // SQLite's count of schema changes
+
+	header *fileHeader // the file's header at Open; nil: it may have changed since
 }
 
 // An owner has a session, and is asked about its statements.

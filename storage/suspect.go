@@ -70,22 +70,22 @@ func copyPages(o Options, to string) error {
 	if err != nil {
 		return err
 	}
-	d.header = &fileHeader{wal: true} // its journal mode is not to be changed
-	err = d.configure()
+	d.sql.header = &fileHeader{wal: true} // its journal mode is not to be changed
+	err = d.sql.configure(d.o)
 	if err == nil {
-		err = d.copyTo(to)
+		err = d.sql.copyTo(o.FS, to)
 	}
 	return errors.Join(err, failed(d.sql.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
 }
 
 // copyTo writes the database as it is now, WAL included, into a new file in WAL mode, and syncs it.
-func (d *DB) copyTo(to string) error {
-	f, err := d.o.FS.Open(to, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+func (ses *session) copyTo(fs FS, to string) error {
+	f, err := fs.Open(to, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return err
 	}
 	var failed error
-	err = d.sql.each("SELECT pgno, data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) {
+	err = ses.each("SELECT pgno, data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) {
 		if failed == nil {
 			_, failed = f.WriteAt(r.Bytes(1), (r.Int(0)-1)*pageSize)
 		}
@@ -105,7 +105,7 @@ func checkFile(ctx context.Context, o Options, path string) error {
 	if err != nil {
 		return err
 	}
-	if err = d.configure(); err == nil {
+	if err = d.sql.configure(d.o); err == nil {
 		err = d.sql.while(ctx, func() error { return d.sql.check("PRAGMA integrity_check(1)") })
 	}
 	return errors.Join(err, d.closeConnection(), roomfile.RemoveIfThere(o.FS, path+"-wal")) // SQLite does not say so if it could not

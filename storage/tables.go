@@ -46,7 +46,7 @@ func (d *DB) refused() error {
 // overwritten reports whether the action in work has written more to the file than it may, and refuses it then.
 func (d *DB) overwritten() bool {
 	b := d.batch
-	if b == nil || d.wal == nil || !d.sql.changes.InAction() || d.wal.entry.Size()-b.written <= b.maxWritten {
+	if b == nil || d.store.wal == nil || !d.sql.changes.InAction() || d.store.wal.entry.Size()-b.written <= b.maxWritten {
 		return false
 	}
 	d.sql.changes.Refuse(errTooMuch)
@@ -91,10 +91,10 @@ func (d *DB) track(tables []*changes.Table) error {
 	if err := d.sql.recorded(d.sql.changes.Track(tables)); err != nil {
 		b.abort()
 		d.batch = nil
-		d.restore(b)
+		b.restore()
 		return err
 	}
-	d.noteDefinitions()
+	d.notes.noteDefinitions()
 	return b.commit()
 }
 

@@ -37,7 +37,7 @@ func (d *DB) MakeTemplate(tables ...string) error {
 		return err
 	}
 	defer d.sql.mu.Unlock()
-	if rows, err := d.anyRows(); err != nil || rows {
+	if rows, err := d.sql.anyRows(); err != nil || rows {
 		return err
 	}
 	t, err := d.takeTemplate()
@@ -48,16 +48,16 @@ func (d *DB) MakeTemplate(tables ...string) error {
 }
 
 // anyRows tells whether a table that is not Den's has rows.
-func (d *DB) anyRows() (some bool, err error) {
+func (ses *session) anyRows() (some bool, err error) {
 	var names []string
-	err = d.sql.each(`SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 5) <> '_den_'`, func(r *Rows) {
+	err = ses.each(`SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 5) <> '_den_'`, func(r *Rows) {
 		names = append(names, string(r.Bytes(0)))
 	})
 	for _, name := range names {
 		if err != nil || some {
 			break
 		}
-		err = d.sql.each("SELECT 1 FROM "+sqlite.Quote(name)+" LIMIT 1", func(*Rows) { some = true })
+		err = ses.each("SELECT 1 FROM "+sqlite.Quote(name)+" LIMIT 1", func(*Rows) { some = true })
 	}
 	return some, err
 }

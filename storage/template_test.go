@@ -51,8 +51,8 @@ func TestTemplate(t *testing.T) {
 		if d.Epoch() == first.Epoch() || len(d.Epoch()) != 32 {
 			t.Errorf("%q: the epoch is %q, of the first room %q", name, d.Epoch(), first.Epoch())
 		}
-		if d.number != 0 || d.Seq() != 0 {
-			t.Errorf("%q: it begins with transaction %d, seq %d", name, d.number, d.Seq())
+		if d.store.number != 0 || d.Seq() != 0 {
+			t.Errorf("%q: it begins with transaction %d, seq %d", name, d.store.number, d.Seq())
 		}
 		if err := d.Sync("todos"); err != nil {
 			t.Fatal(err)
@@ -151,11 +151,11 @@ func TestNotes(t *testing.T) {
 	if _, err := d.Exec(todosTable2); err != nil {
 		t.Fatal(err)
 	}
-	before := d.number
+	before := d.store.number
 	d.Prepare("p1")
 	d.NoteMaintenance(7)
-	if d = reopen(d); d.number != before || d.Prepared("p1") || d.LastMaintenance() != 0 {
-		t.Errorf("a life that wrote nothing left transaction %d (of %d), prepared %v, tended %d", d.number, before, d.Prepared("p1"), d.LastMaintenance())
+	if d = reopen(d); d.store.number != before || d.Prepared("p1") || d.LastMaintenance() != 0 {
+		t.Errorf("a life that wrote nothing left transaction %d (of %d), prepared %v, tended %d", d.store.number, before, d.Prepared("p1"), d.LastMaintenance())
 	}
 	d.Prepare("p1")
 	d.NoteMaintenance(7)
@@ -285,7 +285,7 @@ func cutTemplate(t *testing.T, logDir string, after int) (cut bool) {
 			return 0, 0, err
 		}
 		_, err = d.Exec(`INSERT INTO todos VALUES (NULL, 'x', 0, 0, NULL)`)
-		return d.number, rows, err
+		return d.store.number, rows, err
 	}
 	disk.CrashAfter(after)
 	_, _, failed := life()

@@ -178,7 +178,7 @@ func (v *Verifier) content(d *DB, what Finding) {
 // what it left. A history that ends at a file of the log that is missing is no fault of the room's: the
 // room was opened without that file, and the log's own Finding names it.
 func (v *Verifier) history(d *DB, what Finding) error {
-	if d.room == nil || d.number == 0 {
+	if d.store.room == nil || d.store.number == 0 {
 		return nil
 	}
 	if err := d.Checkpoint(); err != nil { // now the file has all
@@ -199,15 +199,15 @@ func (v *Verifier) history(d *DB, what Finding) error {
 		return f, nil
 	})
 	seq := uint64(d.Seq())
-	err = d.room.Backward(func(e LogEntry) (bool, error) {
-		if r.Number == d.number && e.Number < d.number { // a log that is relaxed has lost its end
-			v.note(what, "the file has transactions up to %d, the log ends at %d", d.number, e.Number)
+	err = d.store.room.Backward(func(e LogEntry) (bool, error) {
+		if r.Number == d.store.number && e.Number < d.store.number { // a log that is relaxed has lost its end
+			v.note(what, "the file has transactions up to %d, the log ends at %d", d.store.number, e.Number)
 			return false, nil
 		}
 		if err := pagelog.CheckOrder(e.Number, r.Number); err != nil {
 			return false, pagesError(err)
 		}
-		if e.Seq > seq || e.Number == d.number && e.Seq != seq {
+		if e.Seq > seq || e.Number == d.store.number && e.Seq != seq {
 			return false, fmt.Errorf("%w: transaction %d is of seq %d, what follows of %d", ErrLogMismatch, e.Number, e.Seq, seq)
 		}
 		ok, err := r.Revert(e.Number, e.Payload)

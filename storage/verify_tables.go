@@ -15,11 +15,11 @@ func (v *Verifier) tables(d *DB, what Finding) error {
 	complain := func(format string, args ...any) {
 		v.problem(what, "%w: "+format, append([]any{ErrCorrupt}, args...)...)
 	}
-	meta, err := d.checkMeta(complain)
+	meta, err := d.sql.checkMeta(d.o.Log, complain)
 	if err != nil {
 		return err
 	}
-	return d.sql.recorded(d.sql.changes.Verify(d.number, meta["floor"], complain))
+	return d.sql.recorded(d.sql.changes.Verify(d.store.number, meta["floor"], complain))
 }
 
 // metaForms are the types of what _den_meta holds, and whether it must be there.
@@ -34,9 +34,9 @@ var metaForms = map[string]struct {
 }
 
 // checkMeta gives the rows of _den_meta that have the right type.
-func (d *DB) checkMeta(complain changes.Complaint) (map[string]Value, error) {
+func (ses *session) checkMeta(log Log, complain changes.Complaint) (map[string]Value, error) {
 	meta := make(map[string]Value)
-	err := d.sql.each("SELECT name, value FROM _den_meta", func(r *Rows) {
+	err := ses.each("SELECT name, value FROM _den_meta", func(r *Rows) {
 		name := fmt.Sprint(r.Value(0))
 		form, known := metaForms[name]
 		switch {
@@ -59,7 +59,7 @@ func (d *DB) checkMeta(complain changes.Complaint) (map[string]Value, error) {
 	if floor, is := meta["floor"].(int64); is && floor < 0 {
 		complain("_den_meta: the floor is %d", floor)
 	}
-	if log := d.o.Log; log != nil && meta["log"] == log.ID() {
+	if log != nil && meta["log"] == log.ID() {
 		number, _ := meta["clean"].(int64)
 		if m := markOf(log.ID(), number); max(m.clean, m.since) > log.Generation() {
 			complain("_den_meta: the file was used in generation %d of the log, which has come to %d", max(m.clean, m.since), log.Generation())

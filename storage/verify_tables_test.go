@@ -66,7 +66,7 @@ func TestVerifyTables(t *testing.T) {
 		t.Fatalf("seq %d with the change log %v", d.Seq(), rows)
 	}
 	none, three, two := rows[n-1][0], rows[n-2][0], rows[n-3][0] // rows of so many actions, but two, which is of one
-	number := d.number
+	number := d.store.number
 	type spoiled struct {
 		sql  string
 		args []any

@@ -39,24 +39,25 @@ const (
 // wal stands between SQLite and the WAL's file. It has each transaction logged before SQLite commits it, and buffers SQLite's
 // small writes, two for each page. The DB's mutex protects it.
 type wal struct {
-	files    *dbfile.Files                              // the connection's files
-	base     vfs.File                                   // the WAL's file; nil: not open yet, because nothing was written to it
-	open     func() error                               // opens the WAL's file
-	keepFile bool                                       // Truncate(0) leaves the file as it is
-	places   map[uint32]int64                           // offset in the WAL of each page's newest committed version
-	pages    uint32                                     // of the database
-	unlogged uint32                                     // pages that no log entry contains, so that the next entry is a snapshot of them; 0: none
-	first    [][]byte                                   // the parts of that snapshot, as far as they are known
-	logOnly  bool                                       // the room has no file yet, see logonly.go
-	end      int64                                      // of the newest committed frame
-	newest   int64                                      // offset of the newest committed transaction
-	append   func(payload []byte, more ...[]byte) error // makes a payload durable in the log
-	armed    bool                                       // a COMMIT is running, so a frame that commits may come
-	refused  error                                      // why the last commit was refused
-	diskFull bool                                       // a write of the current transaction found the disk full
-	logged   bool                                       // the log has the current transaction, whose COMMIT has not returned
-	fresh    bool                                       // the file is new, or its header was zeroed and synced, and nothing was written since
-	unsynced bool                                       // the next sync is for the first header and can be skipped
+	files    *dbfile.Files    // the connection's files
+	base     vfs.File         // the WAL's file; nil: not open yet, because nothing was written to it
+	open     func() error     // opens the WAL's file
+	keepFile bool             // Truncate(0) leaves the file as it is
+	places   map[uint32]int64 // offset in the WAL of each page's newest committed version
+	pages    uint32           // of the database
+	unlogged uint32           // pages that no log entry contains, so that the next entry is a snapshot of them; 0: none
+	first    [][]byte         // the parts of that snapshot, as far as they are known
+	logOnly  bool             // the room has no file yet, see logonly.go
+	end      int64            // of the newest committed frame
+	newest   int64            // offset of the newest committed transaction
+	log      RoomLog          // where the COMMIT that is running logs its transaction; nil: none is running
+	number   LogEntry         // that transaction, without a payload
+	layout   uint64           // the store's
+	refused  error            // why the last commit was refused
+	diskFull bool             // a write of the current transaction found the disk full
+	logged   bool             // the log has the current transaction, whose COMMIT has not returned
+	fresh    bool             // the file is new, or its header was zeroed and synced, and nothing was written since
+	unsynced bool             // the next sync is for the first header and can be skipped
 
 	// The current transaction.
 
@@ -81,47 +82,47 @@ type frameHeader struct {
 }
 
 // wrapWAL makes SQLite read and write the WAL of an open database through d.wal. The WAL must be empty.
-func (d *DB) wrapWAL() error {
-	w := d.newWAL(d.freshWAL)
-	if err := d.countPages(); err != nil {
+func (st *store) wrapWAL() error {
+	w := st.newWAL(st.freshWAL)
+	if err := st.countPages(); err != nil {
 		return err
 	}
-	d.sql.c.SetAutoCheckpoint(0)
-	return failed(d.sql.c.Files.WrapWAL(d.sql.c.Conn, func(base vfs.File) vfs.File { w.base = base; return w }))
+	st.sql.c.SetAutoCheckpoint(0)
+	return failed(st.sql.c.Files.WrapWAL(st.sql.c.Conn, func(base vfs.File) vfs.File { w.base = base; return w }))
 }
 
 // installWAL is wrapWAL for a connection without a WAL. The WAL is opened by the first write. The pages are not counted.
-func (d *DB) installWAL() {
-	w := d.newWAL(true)
-	w.open = d.openWAL
-	d.sql.c.Files.InstallWAL(w)
+func (st *store) installWAL() {
+	w := st.newWAL(true)
+	w.open = st.openWAL
+	st.sql.c.Files.InstallWAL(w)
 }
 
-func (d *DB) newWAL(fresh bool) *wal {
-	clear(d.sql.places)
-	d.wal = &wal{places: d.sql.places, buf: d.sql.frames[:0], append: d.append, at: -1, fresh: fresh, files: d.sql.c.Files}
-	return d.wal
+func (st *store) newWAL(fresh bool) *wal {
+	clear(st.sql.places)
+	st.wal = &wal{places: st.sql.places, buf: st.sql.frames[:0], at: -1, fresh: fresh, files: st.sql.c.Files}
+	return st.wal
 }
 
 // countPages has SQLite count the database's pages.
-func (d *DB) countPages() (err error) {
-	pages, err := d.sql.pageCount()
-	d.wal.pages = uint32(pages)
+func (st *store) countPages() (err error) {
+	pages, err := st.sql.pageCount()
+	st.wal.pages = uint32(pages)
 	return err
 }
 
 // openWAL opens the WAL's file: the one that the pooled connection has brought along, or a new one.
-func (d *DB) openWAL() error {
-	if d.inMemory() {
-		if err := d.materialize(); err != nil {
-			return diagnose(d.o.Path, err)
+func (st *store) openWAL() error {
+	if st.inMemory() {
+		if err := st.materialize(); err != nil {
+			return diagnose(st.o.Path, err)
 		}
 	}
-	f, err := d.sql.c.OpenWAL(d.o.Path + "-wal")
+	f, err := st.sql.c.OpenWAL(st.o.Path + "-wal")
 	if err != nil {
-		return diagnose(d.o.Path, err)
+		return diagnose(st.o.Path, err)
 	}
-	d.wal.base = f
+	st.wal.base = f
 	return nil
 }
 
@@ -137,8 +138,8 @@ func ioCode(err error) sqlite.ResultCode {
 func (w *wal) noFile() bool { return w.base == nil }
 
 // unwrapWAL gives the WAL's file back to SQLite before SQLite closes it. Frames that cannot be written are in the log.
-func (d *DB) unwrapWAL() {
-	w := d.wal
+func (st *store) unwrapWAL() {
+	w := st.wal
 	if w == nil {
 		return
 	}
@@ -146,8 +147,8 @@ func (d *DB) unwrapWAL() {
 	if !w.logOnly {
 		_ = w.flush()
 	}
-	d.sql.c.Files.InstallWAL(w.base)
-	d.wal = nil
+	st.sql.c.Files.InstallWAL(w.base)
+	st.wal = nil
 }
 
 // giveMemory gives the buffers to the next user of the connection.
@@ -440,7 +441,7 @@ func (w *wal) pageBefore(page uint32) ([]byte, error) {
 
 // commitFrame handles the last frame of a transaction: it has the transaction logged.
 func (w *wal) commitFrame(pages uint32, b []byte, off int64) error {
-	if !w.armed {
+	if w.log == nil {
 		return w.refuse(fmt.Errorf("%w: a transaction without a number", ErrMisuse))
 	}
 	if w.at < 0 || off != w.at+int64(len(w.buf)) {
@@ -504,8 +505,24 @@ func (w *wal) appendEntry(pages uint32) error {
 			return err
 		}
 	}
-	first, more := w.entry.Payload(base, w.pages, pages)
-	return w.append(first, more...)
+	payload, more := w.entry.Payload(base, w.pages, pages)
+	pagelog.SetLayout(payload, w.layout)
+	e := w.number
+	e.Payload = payload
+	return w.log.Append(e, more...)
+}
+
+// arm lets the next frame that commits through, after log has the transaction as e.
+func (w *wal) arm(log RoomLog, e LogEntry, layout uint64) {
+	w.log, w.number, w.layout, w.logged, w.refused = log, e, layout, false, nil
+}
+
+// disarm ends what arm began. logged reports whether the log has the transaction although COMMIT may have failed; refused is why
+// the WAL refused it.
+func (w *wal) disarm() (logged bool, refused error) {
+	logged, refused = w.logged, w.refused
+	w.log, w.logged, w.refused = nil, false, nil
+	return logged, refused
 }
 
 // committedAt updates the pages' offsets after a commit.

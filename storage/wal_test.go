@@ -76,7 +76,7 @@ func TestCommitThatFailsBehindTheLog(t *testing.T) {
 				}
 				mustExec(t, d, wideTable)
 				mustExec(t, d, spill)
-				number := d.number
+				number := d.store.number
 				hooked.after = func() {
 					disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: fault, Suffix: "-wal", After: after})
 				}
@@ -95,8 +95,8 @@ func TestCommitThatFailsBehindTheLog(t *testing.T) {
 				disk.Heal()
 				d.Close()
 				d = openTest(t, o)
-				if d.number != number+1 {
-					t.Errorf("number %d, want %d", d.number, number+1)
+				if d.store.number != number+1 {
+					t.Errorf("number %d, want %d", d.store.number, number+1)
 				}
 				if got := query(t, d, `SELECT count(*) FROM wide`)[0][0]; got != int64(600) {
 					t.Errorf("%v rows, want 600", got)
@@ -122,9 +122,9 @@ func TestSpillOnAFullDisk(t *testing.T) {
 			}
 			d.sql.mu.Lock()
 			defer d.sql.mu.Unlock()
-			gathered += len(d.wal.buf) - d.wal.written
+			gathered += len(d.store.wal.buf) - d.store.wal.written
 			disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: "-wal"})
-			_ = d.wal.flush() // as a read of one of them does
+			_ = d.store.wal.flush() // as a read of one of them does
 			disk.Heal()
 			return nil
 		}); err != nil {
@@ -166,8 +166,8 @@ func TestInvariantBoundedPayload(t *testing.T) {
 		t.Helper()
 		d.sql.mu.Lock()
 		defer d.sql.mu.Unlock()
-		if n, most := d.wal.entry.Memory(), 2*int(d.wal.pages)*pageSize+2*(64<<10); n > most {
-			t.Errorf("%s: the payload has %d bytes, the file %d", what, n, d.wal.pages*pageSize)
+		if n, most := d.store.wal.entry.Memory(), 2*int(d.store.wal.pages)*pageSize+2*(64<<10); n > most {
+			t.Errorf("%s: the payload has %d bytes, the file %d", what, n, d.store.wal.pages*pageSize)
 		}
 	}
 	for range 50 {
@@ -213,12 +213,12 @@ func TestFailureBeforeACommitThatHolds(t *testing.T) {
 			return err
 		})
 		wantError(t, err, ErrIO)
-		if d.wal.refused != nil {
+		if d.store.wal.refused != nil {
 			ours++
 		}
-		before := d.number
-		if _, err := d.Exec(`INSERT INTO wide (k) VALUES (1)`); err != nil || d.number != before+1 {
-			t.Fatalf("number %d behind %d: %v", d.number, before, err)
+		before := d.store.number
+		if _, err := d.Exec(`INSERT INTO wide (k) VALUES (1)`); err != nil || d.store.number != before+1 {
+			t.Fatalf("number %d behind %d: %v", d.store.number, before, err)
 		}
 	}
 	if ours == 0 {
@@ -258,13 +258,13 @@ func TestReplayAboveTheLimit(t *testing.T) {
 	for range 5 {
 		mustExec(t, d, spill)
 	}
-	want := d.number
+	want := d.store.number
 	d.Fence()
 	restore()
 	log.crashed++
 	o.MaxBytes = minMaxBytes
-	if d = openTest(t, o); d.number != want {
-		t.Errorf("number %d, want %d", d.number, want)
+	if d = openTest(t, o); d.store.number != want {
+		t.Errorf("number %d, want %d", d.store.number, want)
 	}
 }
 
@@ -283,7 +283,7 @@ func TestCommittedFramesWait(t *testing.T) {
 	if wrote := disk.Stats().Ops[faultdisk.OpWrite] - before; wrote == 0 || wrote > commits/2 {
 		t.Errorf("%d writes of the WAL for %d transactions", wrote, commits)
 	}
-	if len(d.wal.buf) == d.wal.written {
+	if len(d.store.wal.buf) == d.store.wal.written {
 		t.Error("nothing waits, so nothing is tested")
 	}
 
@@ -292,11 +292,11 @@ func TestCommittedFramesWait(t *testing.T) {
 	if err := disk.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	want := d.number
+	want := d.store.number
 	log.crashed++
 	d = openTest(t, o)
-	if got := query(t, d, `SELECT count(*) FROM wide`)[0][0]; got != int64(commits+1) || d.number != want {
-		t.Errorf("%v rows at number %d, want %d at %d", got, d.number, commits+1, want)
+	if got := query(t, d, `SELECT count(*) FROM wide`)[0][0]; got != int64(commits+1) || d.store.number != want {
+		t.Errorf("%v rows at number %d, want %d at %d", got, d.store.number, commits+1, want)
 	}
 }
 
@@ -343,7 +343,7 @@ func TestFramesThatWaitOnAFullDisk(t *testing.T) {
 		}
 	}
 	wantError(t, err, ErrFull)
-	if accepted == 0 || len(d.wal.buf) == d.wal.written {
+	if accepted == 0 || len(d.store.wal.buf) == d.store.wal.written {
 		t.Error("nothing waits, so nothing is tested")
 	}
 	check := func() {

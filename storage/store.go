@@ -1,0 +1,212 @@
+package storage
+
+// What a room has on the disk: its file, the file's WAL, and its part of the node's commit log.
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/roomfile"
+	"github.com/denrooms/den/storage/sqlite"
+)
+
+// A store makes a room's transactions durable, and its file independent of the log. The session's mutex protects it.
+type store struct {
+	o   *Options
+	sql *session
+
+	room     RoomLog // the room's part of the log
+	wal      *wal    // nil: there is no commit log
+	number   uint64  // the newest transaction
+	released uint64  // the newest transaction that the log need not keep
+	mark     mark    // what the file says about the log
+	layout   uint64  // the transaction after which the file was compacted; 0: it never was
+
+	keepIfEmpty       atomic.Bool // set by KeepIfEmpty; any goroutine
+	named             bool        // the WAL's name survives a power cut
+	freshWAL          bool        // the file had no WAL when it was opened
+	memoryCheckpoints int         // checkpoints into the database in memory so far
+	materializeTried  bool        // materializeIfDue has tried to make the file
+	useUnwritten      bool        // the note that the file is in use has not been written to the WAL yet
+	checkpointed      bool        // the file contains all of its WAL and does not need the log
+	suspect           bool        // the disk failed under the file, so its content is not trusted
+}
+
+// commit runs SQLite's COMMIT, which writes to the commit log first (see wal). seq and at are those of the transaction's newest
+// action.
+func (st *store) commit(seq Seq, at int64) error {
+	w := st.wal
+	if w == nil {
+		return st.sql.do(st.sql.tx.commit)
+	}
+	if w.logOnly && st.room.Last() < st.number { // a log that is relaxed has lost what it did not sync: with it, how the room began
+		w.unlogged = w.pages
+	}
+	w.arm(st.room, LogEntry{Number: st.number + 1, Seq: uint64(seq), At: at}, st.layout)
+	err := st.sql.do(st.sql.tx.commit)
+	logged, refused := w.disarm()
+	switch {
+	case err != nil && logged && bug.On("full"):
+	case err != nil && logged: // the next life takes it from the log
+		// Not %w: a disk that is full is no reason to say that nothing has changed.
+		err = fmt.Errorf("%w: the commit log has the transaction, and the file could not take it: %v", ErrIO, err)
+		st.suspect = true
+	case refused != nil:
+		err = refused
+		w.reset()
+	case errors.Is(err, ErrIO):
+		st.suspect = true
+	}
+	return err
+}
+
+// catchUp has the file take from the log what it lacks. again tells that it has, and that
+// the connection must be made anew.
+func (st *store) catchUp(room RoomLog, epoch string) (again bool, err error) {
+	whole, err := st.mark.whole(st.o.Log)
+	if err != nil {
+		return false, err
+	}
+	if whole && room.Last() <= st.number {
+		room.Release(st.number)
+		return false, nil
+	}
+	first, last, err := room.Range()
+	switch {
+	case err != nil:
+		return false, err
+	case last == 0: // all was released
+		room.Release(st.number)
+		return false, nil
+	case first > st.number+1:
+		if err := room.Replay(st.number, func(LogEntry) error { return nil }); errors.Is(err, ErrLogMissing) {
+			return false, err // a file of the log is gone, and not the room's too old
+		}
+		return false, fmt.Errorf("%w: the file has transactions up to %d, the log begins at %d: the file is too old; %s", ErrLogMismatch, st.number, first, logHint)
+	case last > st.number && bug.On("replay-none"):
+	case last > st.number:
+		return !bug.On("replay-last"), st.replay(room)
+	}
+	if last < st.number {
+		if err := st.ahead(last, epoch); err != nil {
+			return false, err
+		}
+	}
+	if err := st.checkpoint(sqlite.CheckpointTruncate); err != nil {
+		return false, err
+	}
+	room.Release(max(last, st.number))
+	return false, nil
+}
+
+// ahead refuses a file that has more than the log, unless the log did not promise to
+// have everything when the file was used last, or an operator has given up a part of it since.
+func (st *store) ahead(last uint64, epoch string) error {
+	if r, ok := st.o.Log.(interface {
+		Relaxed() bool
+		RelaxedCrash() uint64
+	}); ok && (r.Relaxed() || r.RelaxedCrash() != 0 && st.mark.since <= r.RelaxedCrash()) {
+		return nil
+	}
+	if l, ok := st.o.Log.(interface {
+		Abandoned(namespace, room, epoch string) bool
+	}); ok && l.Abandoned(st.o.Namespace, st.o.Room, epoch) {
+		return nil
+	}
+	return fmt.Errorf("%w: the file has transactions up to %d, the log ends at %d: the log has lost something; %s", ErrLogMismatch, st.number, last, logHint)
+}
+
+// checkpointBacklog is Checkpoint with the mutex held.
+func (st *store) checkpointBacklog() error {
+	if st.wal == nil || st.released == st.number {
+		return nil
+	}
+	var err error
+	switch {
+	case bug.On("release-early"):
+	case st.inMemory():
+		err = st.checkpointAndMaterialize()
+	default:
+		err = st.checkpoint(sqlite.CheckpointPassive)
+	}
+	if err != nil {
+		return err
+	}
+	st.released = st.number
+	st.room.Release(st.number)
+	return nil
+}
+
+// checkpoint runs SQLite's; it fails where not all of the WAL came over.
+func (st *store) checkpoint(mode sqlite.CheckpointMode) error {
+	if st.wal != nil { // else a power cut could leave a file that has more than the log
+		if err := st.o.Log.Sync(); err != nil {
+			return err
+		}
+	}
+	var failure *Error
+	if st.wal != nil { // which may only now be made
+		if err := st.wal.flush(); err != nil {
+			failure = roomfile.Said(ioCode(err))
+			failure.SQL = "checkpoint"
+		}
+	}
+	if err := st.nameWAL(); err != nil {
+		return err
+	}
+	if failure == nil {
+		logged, done, err := st.sql.c.Checkpoint(mode)
+		if err == nil && logged == done {
+			return nil
+		}
+		if err == nil {
+			return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
+		}
+		failure = roomfile.ErrorOf(err)
+	}
+	if !errors.Is(failure, ErrFull) {
+		st.sql.broken, st.suspect = failure, true
+	}
+	return failure
+}
+
+// nameWAL makes the WAL's name survive a power cut, before anything of it is written into
+// the file: SQLite does so too, and does not look whether it succeeded. A file that has a
+// part of its WAL and lost the rest can be brought forward by nobody.
+func (st *store) nameWAL() error {
+	if st.named {
+		return nil
+	}
+	if err := st.o.File().SyncDir(); err != nil {
+		return fmt.Errorf("%w: %w", ErrIO, err)
+	}
+	st.named = true
+	return nil
+}
+
+// emptyWAL checkpoints the whole WAL, so that the log need not keep its content.
+func (st *store) emptyWAL() error {
+	st.wal.keepFile = st.o.Pool != nil && st.o.Pool.conns.WALs != ""
+	switch err := st.checkpoint(sqlite.CheckpointTruncate); {
+	case errors.Is(err, ErrFull): // its content stays in the WAL and in the log
+		return nil
+	case err != nil:
+		return err
+	}
+	st.room.Release(st.number)
+	st.checkpointed = st.sql.c.Files.Empty()
+	return nil
+}
+
+// closeRoomLog gives the room's part of the log back after the file was closed.
+func (st *store) closeRoomLog() error {
+	if st.room != nil {
+		st.room.Close()
+	}
+	return nil
+}
+
+// removeWAL removes the WAL after a complete checkpoint.
+func (st *store) removeWAL() error { return roomfile.RemoveIfThere(st.o.FS, st.o.Path+"-wal") }
