@@ -64,7 +64,7 @@ func (t *turn) gather(channel string) (g *gathering, ready bool, err error) {
 		g = nil
 	}
 	if g == nil {
-		g = &gathering{channel: channel, at: l.db.Seq(), rowids: l.db.ScansByRowid(channel)}
+		g = &gathering{channel: channel, at: l.db.Seq(), rowids: l.db.Table(channel).ScansByRowid()}
 		if l.gathered == nil {
 			l.gathered = make(map[string]*gathering)
 		}
@@ -96,7 +96,7 @@ func (t *turn) gatherStep(g *gathering) (ready bool, err error) {
 // readPart reads the next part of the table.
 func (t *turn) readPart(g *gathering) error {
 	l := t.life
-	rows, err := l.db.Scan(g.channel, g.place, gatherRows)
+	rows, err := l.db.Table(g.channel).Scan(g.place, gatherRows)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (t *turn) freshen(g *gathering) (ready bool, err error) {
 	if g.at == l.db.Seq() {
 		return true, nil
 	}
-	rows, err := l.db.SincePart(g.channel, storage.ChangePlace{Seq: g.at, Taken: g.taken}, l.db.Seq())
+	rows, err := l.db.Table(g.channel).SincePart(storage.ChangePlace{Seq: g.at, Taken: g.taken}, l.db.Seq())
 	if err != nil {
 		return false, err
 	}

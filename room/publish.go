@@ -86,7 +86,7 @@ func (t *turn) rebase(channel, cursor string) {
 // resync returns a whole channel as updates after a delete-all.
 func (l *life) resync(channel, cursor string) ([]*hibernate.Frame, error) {
 	all := pages.Ordered{Limit: l.host.opts.MaxSnapshotBytes}
-	rows, err := l.db.Live(channel)
+	rows, err := l.db.Table(channel).Live()
 	if err == nil {
 		err = all.AddAll(rows)
 	}

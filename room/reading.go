@@ -26,7 +26,7 @@ func (l *life) newQuota() pages.Quota {
 // read; done says that nothing is left.
 func (l *life) readChanges(channel string, at *storage.ChangePlace, until storage.Seq, see func(*storage.Rows) (bytes int)) (done bool, err error) {
 	for more := true; more && !done; {
-		rows, err := l.db.SincePart(channel, *at, until)
+		rows, err := l.db.Table(channel).SincePart(*at, until)
 		if err != nil {
 			return false, err
 		}

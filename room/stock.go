@@ -180,7 +180,7 @@ func (t *turn) pick(channel string, list *listing, some []gathered, o *pages.Ord
 			ids = append(ids, r.id)
 		}
 	}
-	rows, err := t.life.db.Pick(channel, ids)
+	rows, err := t.life.db.Table(channel).Pick(ids)
 	if err != nil {
 		return false, err
 	}
@@ -214,7 +214,7 @@ func (t *turn) changesSinceListing(m *syncMessage) (frames []*hibernate.Frame, s
 // where the room cannot place the stamp.
 func (t *turn) changesFrom(m *syncMessage) (known bool, next *syncMessage, err error) {
 	l := t.life
-	since, known := l.db.SeqAt(m.channel, m.from)
+	since, known := l.db.Table(m.channel).SeqAt(m.from)
 	if !known {
 		return false, nil, nil
 	}
@@ -240,7 +240,7 @@ func (t *turn) changesFrom(m *syncMessage) (known bool, next *syncMessage, err e
 // changed is what became of a channel's rows after a commit.
 func (l *life) changed(channel string, since storage.Seq) (*pages.Ordered, error) {
 	o := &pages.Ordered{Limit: l.host.opts.MaxSnapshotBytes}
-	rows, err := l.db.Since(channel, since)
+	rows, err := l.db.Table(channel).Since(since)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +271,7 @@ func (t *turn) changedSoon(channel string, since storage.Seq) (o *pages.Ordered,
 	if t.life.quota.Spent() {
 		return nil, false, nil
 	}
-	rows, err := t.life.db.SincePart(channel, storage.ChangePlace{Seq: since}, t.life.db.Seq())
+	rows, err := t.life.db.Table(channel).SincePart(storage.ChangePlace{Seq: since}, t.life.db.Seq())
 	if err != nil {
 		return nil, false, err
 	}

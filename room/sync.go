@@ -232,7 +232,7 @@ func (t *turn) snapshot(channel string, after storage.Value) (step, error) {
 
 func (t *turn) readStep(channel string, after storage.Value) (s step, err error) {
 	l := t.life
-	rows, err := l.db.Page(channel, after, snapshotRows)
+	rows, err := l.db.Table(channel).Page(after, snapshotRows)
 	if err != nil {
 		return step{}, err
 	}

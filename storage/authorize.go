@@ -11,15 +11,6 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// authority is whose statement is compiled or run.
-type authority uint8
-
-const (
-	own     authority = iota // this package's: everything
-	peer                     // DB.Internal: tables named _den_…, but not this package's
-	handler                  // a room's own SQL
-)
-
 // reserved starts the names of the tables that are Den's.
 const reserved = changes.Reserved
 

@@ -88,10 +88,10 @@ func TestBackupOfALiveRoom(t *testing.T) {
 	if err := c.Sync("todos"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Since("todos", c.Seq()-1); !errors.Is(err, ErrForgotten) {
+	if _, err := c.Table("todos").Since(c.Seq() - 1); !errors.Is(err, ErrForgotten) {
 		t.Errorf("an old cursor leads into the backup: %v", err)
 	}
-	r, err := c.Since("todos", c.Seq())
+	r, err := c.Table("todos").Since(c.Seq())
 	if rows := all(t, r, err); len(rows) != 0 {
 		t.Errorf("from its own seq: %v", rows)
 	}

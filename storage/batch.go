@@ -305,7 +305,7 @@ func (b *Batch) finish() error {
 		return nil
 	}
 	if !b.leaving {
-		if err := d.markInUse(); err != nil {
+		if err := b.markInUse(); err != nil {
 			return err
 		}
 	}
@@ -377,4 +377,63 @@ func (b *Batch) Rollback() error {
 	d.batch = nil
 	b.restore()
 	return err
+}
+
+// markInUse writes, in the first transaction of a life, the note that the file is in use: from now on the file may need the log.
+// It also writes the other notes that are due.
+func (b *Batch) markInUse() error {
+	d := b.d
+	var inUse mark // without a log the file is complete
+	if log := d.o.Log; log != nil {
+		inUse = mark{log: log.ID(), since: log.Generation()}
+	}
+	if d.store.mark != inUse {
+		if err := b.setMark(inUse); err != nil {
+			return err
+		}
+	}
+	return d.notes.write()
+}
+
+func (b *Batch) setMark(m mark) error {
+	d := b.d
+	err := d.sql.putMeta("clean", m.number())
+	if err == nil && m.log != d.store.mark.log {
+		err = d.sql.putMeta("log", m.log)
+	}
+	if err == nil {
+		b.marked, b.was = true, d.store.mark
+		d.store.mark = m
+	}
+	return err
+}
+
+// startOver is reload after a schema change was rolled back: statements were compiled for it.
+func (d *DB) startOver() error {
+	d.sql.caches[handler].Clear()
+	d.sql.caches[peer].Clear()
+	return d.reload()
+}
+
+// reload reads all tables' definitions. What was declared stays so.
+func (d *DB) reload() error {
+	if err := d.sql.readSchemaVersion(); err != nil {
+		return err
+	}
+	unfit, fresh, err := d.sql.changes.LoadTables(d.notes.definitions())
+	if err != nil {
+		return d.sql.recorded(err)
+	}
+	if len(unfit) > 0 && d.batch != nil {
+		d.batch.schema = true // if it is rolled back, they have to be given up again
+	}
+	for _, t := range unfit {
+		if err := d.alone(func() error { return d.sql.recorded(d.sql.changes.GiveUp(t)) }); err != nil {
+			return err
+		}
+	}
+	if fresh {
+		d.notes.noteDefinitions()
+	}
+	return nil
 }

@@ -244,7 +244,7 @@ func TestBatchRollback(t *testing.T) {
 	if after := dump(t, d); after != before || d.Seq() != 1 {
 		t.Errorf("seq %d, content %s", d.Seq(), after)
 	}
-	if seq, known := d.SeqAt("todos", int64(900)); known {
+	if seq, known := d.Table("todos").SeqAt(int64(900)); known {
 		t.Errorf("a stamp that was rolled back is known, at %d", seq)
 	}
 	wantError(t, b.Commit(), ErrMisuse)
@@ -300,7 +300,7 @@ func TestMisuse(t *testing.T) {
 		wantError(t, err, ErrMisuse)
 		_, err = d.Exec(`SELECT ?`, struct{}{})
 		wantError(t, err, ErrMisuse)
-		_, err = d.Live("nothing")
+		_, err = d.Table("nothing").Live()
 		wantError(t, err, ErrMisuse)
 		return nil
 	})
@@ -334,10 +334,10 @@ func TestExecOutsideOfAnAction(t *testing.T) {
 	if _, err := d.Exec(`INSERT INTO todos (id) VALUES ('c'), ('a')`); !errors.Is(err, ErrConstraint) {
 		t.Errorf("got %v", err)
 	}
-	r, err := d.Since("todos", 0)
+	r, err := d.Table("todos").Since(0)
 	wantSet(t, all(t, r, err), []string{`"a" "one" 0 1 1 -`, `"b" "two" 0 1 1 -`})
 	mustExec(t, d, `DELETE FROM todos WHERE id = 'a'`)
-	r, err = d.Since("todos", 1)
+	r, err = d.Table("todos").Since(1)
 	wantSet(t, all(t, r, err), []string{fmt.Sprintf(`"a" - - - %d %[1]d`, clock)})
 }
 

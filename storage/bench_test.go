@@ -188,7 +188,7 @@ func timed(f func()) time.Duration {
 
 // readLive touches every column as an encoder does.
 func readLive(b *testing.B, d *DB) {
-	r, err := d.Live("todos")
+	r, err := d.Table("todos").Live()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func readLive(b *testing.B, d *DB) {
 }
 
 func readValues(b *testing.B, d *DB) {
-	r, err := d.Live("todos")
+	r, err := d.Table("todos").Live()
 	if err != nil {
 		b.Fatal(err)
 	}

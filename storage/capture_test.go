@@ -117,7 +117,7 @@ func TestCapture(t *testing.T) {
 				want = append(want, show(r.Values()))
 			}
 			if c.Seq != 0 && tc.name != "hard delete of a tombstone" { // that is told once more
-				r, err := d.Since("todos", c.Seq-1)
+				r, err := d.Table("todos").Since(c.Seq - 1)
 				wantSet(t, all(t, r, err), want)
 			}
 		})
@@ -184,9 +184,9 @@ func TestCaptureTables(t *testing.T) {
 			wantRows(t, actSQL(t, d, 5, tc.insert), "todos: "+tc.inserted)
 			wantRows(t, actSQL(t, d, 5, `UPDATE todos SET text = 'y'`), "todos: "+tc.updated)
 			wantRows(t, actSQL(t, d, 5, `UPDATE todos SET text = 'y'`))
-			live, err := d.Live("todos")
+			live, err := d.Table("todos").Live()
 			wantSet(t, all(t, live, err), []string{tc.updated})
-			since, err := d.Since("todos", 0)
+			since, err := d.Table("todos").Since(0)
 			wantSet(t, all(t, since, err), []string{tc.updated})
 			id := query(t, d, `SELECT * FROM todos`)[0][0]
 			c := actSQL(t, d, 5, `DELETE FROM todos`)
@@ -202,7 +202,7 @@ func TestCaptureColumnAddedLater(t *testing.T) {
 		`INSERT INTO todos VALUES (1, 'x', 1, 1, NULL)`)
 	mustExec(t, d, `ALTER TABLE todos RENAME COLUMN a TO b`)
 	wantRows(t, actSQL(t, d, 9, `UPDATE todos SET b = 'y'`), `todos: 1 "y" 1 1 -`)
-	if got := fmt.Sprint(d.Columns("todos")); got != "[id b created_at updated_at deleted_at]" {
+	if got := fmt.Sprint(d.Table("todos").Columns()); got != "[id b created_at updated_at deleted_at]" {
 		t.Errorf("columns %s", got)
 	}
 }

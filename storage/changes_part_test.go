@@ -15,9 +15,9 @@ func TestSincePartWhole(t *testing.T) {
 		changeSomething(t, d, r, i)
 	}
 	for _, seq := range []Seq{0, 1, 17, d.Seq() - 1, d.Seq()} {
-		rows, err := d.Since("todos", seq)
+		rows, err := d.Table("todos").Since(seq)
 		want := shown(all(t, rows, err))
-		rows, err = d.SincePart("todos", ChangePlace{Seq: seq}, d.Seq())
+		rows, err = d.Table("todos").SincePart(ChangePlace{Seq: seq}, d.Seq())
 		if got := shown(all(t, rows, err)); !slices.Equal(got, want) {
 			t.Errorf("after %d: %v, want %v", seq, got, want)
 		}
@@ -25,10 +25,10 @@ func TestSincePartWhole(t *testing.T) {
 			t.Errorf("after %d: at %+v, at its end: %v", seq, rows.Place(), rows.AtEnd())
 		}
 	}
-	_, err := d.SincePart("nothing", ChangePlace{}, 0)
+	_, err := d.Table("nothing").SincePart(ChangePlace{}, 0)
 	wantError(t, err, ErrMisuse)
 	actSQL(t, d, 1, `ALTER TABLE todos RENAME TO others; ALTER TABLE others RENAME TO todos; ALTER TABLE todos DROP COLUMN done`)
-	_, err = d.SincePart("todos", ChangePlace{Seq: 3}, 5)
+	_, err = d.Table("todos").SincePart(ChangePlace{Seq: 3}, 5)
 	wantError(t, err, ErrForgotten)
 }
 
@@ -55,7 +55,7 @@ func TestSincePartEndsAnywhere(t *testing.T) {
 		}
 		began, parts, told := d.Seq(), 0, make(map[string]bool)
 		for place := (ChangePlace{Seq: from}); ; parts++ {
-			rows, err := d.SincePart("todos", place, began)
+			rows, err := d.Table("todos").SincePart(place, began)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +76,7 @@ func TestSincePartEndsAnywhere(t *testing.T) {
 			if r.IntN(3) == 0 && d.Seq() < began+60 {
 				before := d.Seq()
 				changeSomething(t, d, r, 1000+parts)
-				later, err := d.Since("todos", before)
+				later, err := d.Table("todos").Since(before)
 				changed := all(t, later, err)
 				for _, row := range changed {
 					told[fmt.Sprint(row)] = true
@@ -148,7 +148,7 @@ func TestSincePartOfAnotherTable(t *testing.T) {
 	parts, place := 0, ChangePlace{Seq: began}
 	var got []Value
 	for done := false; !done && parts < 100; parts++ {
-		rows, err := d.SincePart("todos", place, d.Seq())
+		rows, err := d.Table("todos").SincePart(place, d.Seq())
 		for _, row := range all(t, rows, err) {
 			got = append(got, row[0])
 		}
@@ -169,7 +169,7 @@ func TestSincePartWithinAnAction(t *testing.T) {
 		var got []Value
 		place, parts := ChangePlace{}, 0
 		for end := false; !end && parts < 20; parts++ {
-			rows, err := d.SincePart("todos", place, 2)
+			rows, err := d.Table("todos").SincePart(place, 2)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -139,10 +139,3 @@ func (c *Copy) drop(cause error) error {
 	c.d.copies = slices.DeleteFunc(c.d.copies, func(other *Copy) bool { return other == c })
 	return cause
 }
-
-// dropCopies gives up the copies that are under way, before their source is closed.
-func (d *DB) dropCopies() {
-	for len(d.copies) > 0 {
-		d.copies[0].drop(ErrClosed)
-	}
-}

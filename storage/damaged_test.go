@@ -98,8 +98,8 @@ func use(d *DB) error {
 	if err != nil {
 		return err
 	}
-	d.SeqAt("todos", int64(1))
-	if rows, err := d.Since("todos", 0); err == nil {
+	d.Table("todos").SeqAt(int64(1))
+	if rows, err := d.Table("todos").Since(0); err == nil {
 		for rows.Next() {
 		}
 		if err := rows.Err(); err != nil {

@@ -3,29 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/sqlite"
 )
-
-// Value is a column's value: nil, int64, float64, string or []byte.
-type Value = sqlite.Value
-
-// Type is the storage class of a value.
-type Type = sqlite.Type
-
-// The storage classes, in SQLite's sorting order but that numbers sort together.
-const (
-	Null    = sqlite.Null
-	Integer = sqlite.Integer
-	Float   = sqlite.Float
-	Text    = sqlite.Text
-	Blob    = sqlite.Blob
-)
-
-// Result is what a statement without rows did.
-type Result struct {
-	RowsAffected int64 // rows that the statement itself changed; triggers' rows are not counted
-	LastInsertID int64 // rowid of the last insert
-}
 
 // DB is one room's database. One goroutine, the room's actor, uses the DB and its Batches and Rows. Interrupt, Fence, Seq
 // and Epoch may be called from any goroutine. Each call holds the DB's mutex while SQLite works, so a Fence from another
@@ -54,7 +32,7 @@ func (d *DB) writes(s *statement) {
 
 // statementFailed is owner's. Some errors roll the whole transaction back underneath.
 func (d *DB) statementFailed(e *Error, s *statement) error {
-	if s != nil && d.roomIsFull(e, s) {
+	if s != nil && d.store.roomIsFull(e, s, d.batch) {
 		e.Kind = ErrRoomFull
 	}
 	if d.sql.fenced.Load() {
@@ -152,88 +130,49 @@ func (d *DB) Interrupt() { d.sql.interrupt() }
 // Created reports whether Open made the room.
 func (d *DB) Created() bool { return d.created }
 
-// Fence ends the DB from another goroutine, for an actor that hangs: it stops
-// the running statement, waits until that call has returned, rolls back what was
-// not committed, and closes the file. When Fence has returned, every call on the
-// DB, its Batches and Rows gives ErrClosed, and nothing in the file will change.
-// A batch whose Commit had begun may have been committed.
-func (d *DB) Fence() {
-	d.sql.fenced.Store(true)
-	d.Interrupt()
-	d.sql.mu.Lock()
+// Checkpoint writes the WAL's content to the file and syncs the file, so that the commit log need not keep it. It does nothing
+// while a batch or rows are open.
+func (d *DB) Checkpoint() error {
+	if err := d.sql.lock(); err != nil {
+		return err
+	}
 	defer d.sql.mu.Unlock()
-	d.closeConnection()
-}
-
-// Close closes the file, after a checkpoint that moves everything from its WAL
-// into it. A batch that is open is rolled back. Further calls return nil.
-func (d *DB) Close() error {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	if d.sql.closed {
+	if d.batch != nil || len(d.sql.results) > 0 {
 		return nil
 	}
-	if err := d.prepareClose(); err != nil {
-		return diagnose(d.o.Path, errors.Join(err, d.closeConnection()))
-	}
-	if d.leaveConnection() {
-		return d.store.closeRoomLog()
-	}
-	return diagnose(d.o.Path, d.closeConnection())
+	return diagnose(d.o.Path, d.store.checkpointBacklog())
 }
 
-// prepareClose ends open rows and the open batch, and completes the file.
-func (d *DB) prepareClose() error {
-	for len(d.sql.results) > 0 {
-		d.sql.results[0].err = ErrClosed
-		d.sql.results[0].finish()
+// Withhold keeps the transactions of a log-only room in memory until Keep is called, or KeepIfEmpty and then Close. After 1 MB of
+// pages the transactions are logged as if Keep had been called. Withhold does nothing if the room has a file or a transaction.
+func (d *DB) Withhold() {
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	if d.sql.usable() == nil && d.store.inMemory() && d.store.number == 0 {
+		d.store.room = &deferredLog{RoomLog: d.store.room}
+		d.store.wal.extra = withheldBytes - bufferBytes
 	}
-	if b := d.batch; b != nil {
-		d.sql.changes.EndAction()
-		b.abort()
-		b.dead, d.batch = ErrClosed, nil
-		b.restore()
-	}
-	return d.completeFile()
 }
 
-// closeConnection closes the connection. The mutex is held.
-func (d *DB) closeConnection() error {
-	if d.sql.closed {
-		return nil
+// Keep makes the transactions durable that Withhold has kept in memory, and implies KeepIfEmpty. Keep must return before anything of
+// the room is shown to anybody, and before a transaction that is to be durable. Its errors are those of Commit. After ErrFull and
+// ErrTooLarge it can be called again.
+func (d *DB) Keep() error {
+	d.KeepIfEmpty()
+	if err := d.sql.lock(); err != nil {
+		return err
 	}
-	d.invalidate()
-	made := !d.store.inMemory() // the room has a file
-	d.store.unwrapWAL()
-	var err error
-	if d.store.room != nil || d.sql.broken != nil || d.sql.c.Files != nil && d.sql.c.Files.Moved() { // Den has checkpointed the WAL, or the log has its content
-		err = failed(d.sql.c.SetConfig(sqlite.ConfigNoCheckpoint, 1))
-	}
-	err = errors.Join(err, failed(d.sql.c.Close())) // rolls an open transaction back
-	if d.store.checkpointed && made {
-		err = errors.Join(err, d.store.removeWAL())
-	}
-	if d.store.suspect && made {
-		err = errors.Join(err, d.o.File().MarkOrRemember())
-	}
-	return errors.Join(err, d.store.closeRoomLog())
+	defer d.sql.mu.Unlock()
+	return d.store.appendDeferred()
 }
 
-// invalidate ends the Rows, the Batch and the Copies of the DB.
-func (d *DB) invalidate() {
-	d.sql.closed = true
-	for len(d.sql.results) > 0 {
-		r := d.sql.results[0]
-		r.err = ErrClosed
-		r.finish()
-	}
-	if b := d.batch; b != nil {
-		b.dead = ErrClosed
-		d.batch = nil
-	}
-	d.sql.changes.EndAction()
-	d.sql.alive.Lock()
-	d.sql.running = nil
-	d.sql.alive.Unlock()
-	d.dropCopies()
+// Withheld reports whether the room's transactions wait in memory because nobody has seen the room.
+func (d *DB) Withheld() bool {
+	d.sql.mu.Lock()
+	defer d.sql.mu.Unlock()
+	return d.store.withheld()
 }
+
+// KeepIfEmpty makes Close keep the room even if it has no transaction, because somebody has seen its epoch. Any goroutine may
+// call it.
+func (d *DB) KeepIfEmpty() { d.store.keepIfEmpty.Store(true) }

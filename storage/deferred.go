@@ -5,10 +5,7 @@ package storage
 // order, before the first client gets something. If no client does, the room leaves nothing, so a scanner that calls ten
 // thousand names does not make ten thousand rooms.
 
-import (
-	"errors"
-	"slices"
-)
+import "slices"
 
 // A deferredLog is a room's part of the log whose entries are still in memory, until all of them are kept.
 type deferredLog struct {
@@ -88,59 +85,3 @@ func (h *deferredLog) keep() error {
 
 // withheldBytes is how much of the WAL of a room that nobody has seen may wait in memory: 1 MB, about 250 pages.
 const withheldBytes = 256 * frameSize
-
-// Withhold keeps the transactions of a log-only room in memory until Keep is called, or KeepIfEmpty and then Close. After 1 MB of
-// pages the transactions are logged as if Keep had been called. Withhold does nothing if the room has a file or a transaction.
-func (d *DB) Withhold() {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	if d.sql.usable() == nil && d.store.inMemory() && d.store.number == 0 {
-		d.store.room = &deferredLog{RoomLog: d.store.room}
-		d.store.wal.extra = withheldBytes - bufferBytes
-	}
-}
-
-// Keep makes the transactions durable that Withhold has kept in memory, and implies KeepIfEmpty. Keep must return before anything of
-// the room is shown to anybody, and before a transaction that is to be durable. Its errors are those of Commit. After ErrFull and
-// ErrTooLarge it can be called again.
-func (d *DB) Keep() error {
-	d.KeepIfEmpty()
-	if err := d.sql.lock(); err != nil {
-		return err
-	}
-	defer d.sql.mu.Unlock()
-	return d.store.appendDeferred()
-}
-
-// appendDeferred is Keep with the mutex held.
-func (st *store) appendDeferred() error {
-	if !st.withheld() {
-		return nil
-	}
-	if err := st.room.(*deferredLog).keep(); err != nil {
-		if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
-			st.sql.broken = err
-		}
-		return err
-	}
-	st.wal.extra = len(st.wal.buf) // these frames wait on until AfterCommit
-	return nil
-}
-
-// Withheld reports whether the room's transactions wait in memory because nobody has seen the room.
-func (d *DB) Withheld() bool {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	return d.store.withheld()
-}
-
-// withheld is Withheld with the mutex held.
-func (st *store) withheld() bool {
-	h, is := st.room.(*deferredLog)
-	return is && !h.kept
-}
-
-// discardable reports whether nobody has seen the room and the log has nothing of it.
-func (st *store) discardable() bool {
-	return !st.keepIfEmpty.Load() && (st.number == 0 || st.withheld() && st.room.(*deferredLog).RoomLog.Last() == 0)
-}

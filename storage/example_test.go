@@ -60,7 +60,7 @@ func run(dir string) error {
 	if err := batch.Commit(); err != nil {
 		return err
 	}
-	rows, err := db.Since("todos", 1)
+	rows, err := db.Table("todos").Since(1)
 	if err != nil {
 		return err
 	}

@@ -135,9 +135,9 @@ func fencedAnswers(t *testing.T, d *DB, b *Batch, rows *Rows) {
 	wantError(t, err, ErrClosed)
 	_, err = d.Query(`SELECT 1`)
 	wantError(t, err, ErrClosed)
-	_, err = d.Live("todos")
+	_, err = d.Table("todos").Live()
 	wantError(t, err, ErrClosed)
-	_, err = d.Since("todos", 0)
+	_, err = d.Table("todos").Since(0)
 	wantError(t, err, ErrClosed)
 	_, err = d.Internal().Exec(`DELETE FROM _den_x`)
 	wantError(t, err, ErrClosed)
@@ -160,7 +160,7 @@ func fencedAnswers(t *testing.T, d *DB, b *Batch, rows *Rows) {
 	}
 	wantError(t, rows.Err(), ErrClosed)
 	rows.Close()
-	if _, known := d.SeqAt("todos", int64(1)); known {
+	if _, known := d.Table("todos").SeqAt(int64(1)); known {
 		t.Error("SeqAt knows")
 	}
 	d.Interrupt()

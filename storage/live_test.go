@@ -56,7 +56,7 @@ func TestSeqAt(t *testing.T) {
 			}
 			for range 2 {
 				for _, a := range tc.asks {
-					if seq, known := d.SeqAt("todos", a.stamp); seq != a.seq || known != a.known {
+					if seq, known := d.Table("todos").SeqAt(a.stamp); seq != a.seq || known != a.known {
 						t.Errorf("SeqAt(%v) = %d, %v; want %d, %v", a.stamp, seq, known, a.seq, a.known)
 					}
 				}
@@ -79,11 +79,11 @@ func TestSeqAtWithinABatch(t *testing.T) {
 	check := func(when string) {
 		t.Helper()
 		for stamp, want := range map[int64]bool{10: true, 19: false, 20: true, 21: false, 30: false, 40: true, 41: false, 50: true, 51: false} {
-			if _, known := d.SeqAt("todos", stamp); known != want {
+			if _, known := d.Table("todos").SeqAt(stamp); known != want {
 				t.Errorf("%s: stamp %d known: %v, want %v", when, stamp, known, want)
 			}
 		}
-		if seq, _ := d.SeqAt("todos", int64(40)); seq != 1 {
+		if seq, _ := d.Table("todos").SeqAt(int64(40)); seq != 1 {
 			t.Errorf("%s: SeqAt(40) = %d, want 1", when, seq)
 		}
 	}
@@ -131,7 +131,7 @@ func TestSeqAtManySeqs(t *testing.T) {
 		}
 	}
 	for stamp, seq := range want {
-		if got, known := d.SeqAt("todos", stamp); got != seq || !known {
+		if got, known := d.Table("todos").SeqAt(stamp); got != seq || !known {
 			t.Errorf("SeqAt(%d) = %d, %v; want %d", stamp, got, known, seq)
 		}
 	}
@@ -141,12 +141,12 @@ func TestSeqAtCountsDeletions(t *testing.T) {
 	d := openTodos(t)
 	stamped(t, d, "a", 10)
 	actSQL(t, d, 500, `DELETE FROM todos`)
-	if seq, known := d.SeqAt("todos", int64(500)); seq != 1 || !known {
+	if seq, known := d.Table("todos").SeqAt(int64(500)); seq != 1 || !known {
 		t.Errorf("hard delete: %d, %v", seq, known)
 	}
 	stamped(t, d, "b", 10)
 	actSQL(t, d, 1, `UPDATE todos SET deleted_at = 900`)
-	if seq, known := d.SeqAt("todos", int64(900)); seq != 3 || !known {
+	if seq, known := d.Table("todos").SeqAt(int64(900)); seq != 3 || !known {
 		t.Errorf("soft delete: %d, %v", seq, known)
 	}
 }
@@ -156,14 +156,14 @@ func TestInvariantNoResurrectionOfPurgedTombstones(t *testing.T) {
 	actSQL(t, d, 1, twoTodos)
 	actSQL(t, d, 2, `UPDATE todos SET deleted_at = 50 WHERE id = 'a'`)
 	actSQL(t, d, 3, `DELETE FROM todos WHERE id = 'a'`) // nobody is told now
-	r, err := d.Since("todos", 1)
+	r, err := d.Table("todos").Since(1)
 	wantSet(t, all(t, r, err), []string{`"a" - - - 50 50`})
-	r, err = d.Since("todos", 2) // told once more, which does no harm
+	r, err = d.Table("todos").Since(2) // told once more, which does no harm
 	wantSet(t, all(t, r, err), []string{`"a" - - - 50 50`})
-	r, err = d.Since("todos", 3)
+	r, err = d.Table("todos").Since(3)
 	wantSet(t, all(t, r, err), nil)
 	actSQL(t, d, 4, `INSERT INTO todos (id) VALUES ('a')`)
-	r, err = d.Since("todos", 2)
+	r, err = d.Table("todos").Since(2)
 	wantSet(t, all(t, r, err), []string{`"a" - - - - -`})
 }
 
@@ -180,18 +180,18 @@ func TestLiveAndSinceOrder(t *testing.T) {
 		}
 		return s
 	}
-	if got := ids(d.Live("todos")); got != "ac" {
+	if got := ids(d.Table("todos").Live()); got != "ac" {
 		t.Errorf("live %s", got)
 	}
-	if got := ids(d.Since("todos", 0)); got != "abc" && got != "acb" {
+	if got := ids(d.Table("todos").Since(0)); got != "abc" && got != "acb" {
 		t.Errorf("since %s", got)
 	}
 	// Two of them at once, each with its own statement.
-	one, err := d.Since("todos", 0)
+	one, err := d.Table("todos").Since(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := ids(d.Since("todos", 2)); len(got) != 2 {
+	if got := ids(d.Table("todos").Since(2)); len(got) != 2 {
 		t.Errorf("the second one gave %s", got)
 	}
 	if got := all(t, one, nil); len(got) != 3 {
@@ -220,17 +220,17 @@ func TestInvariantBoundedHistory(t *testing.T) {
 	check := func(d *DB) {
 		t.Helper()
 		for _, seq := range []Seq{0, 1, writes - 100 - pruned - 2} {
-			_, err := d.Since("todos", seq)
+			_, err := d.Table("todos").Since(seq)
 			wantError(t, err, ErrForgotten)
-			if got, known := d.SeqAt("todos", int64(seq)); known {
+			if got, known := d.Table("todos").SeqAt(int64(seq)); known {
 				t.Errorf("SeqAt(%d) = %d", seq, got)
 			}
 		}
-		r, err := d.Since("todos", writes-100)
+		r, err := d.Table("todos").Since(writes - 100)
 		if got := all(t, r, err); len(got) != 7 {
 			t.Errorf("the last 100 actions changed %d rows", len(got))
 		}
-		if seq, known := d.SeqAt("todos", int64(writes-50)); seq != d.Seq()-50 || !known {
+		if seq, known := d.Table("todos").SeqAt(int64(writes - 50)); seq != d.Seq()-50 || !known {
 			t.Errorf("SeqAt = %d, %v at %d", seq, known, d.Seq())
 		}
 		if rows := ownQuery(t, d, "SELECT count(*) FROM _den_changes")[0][0].(int64); rows > 100+pruned {
@@ -255,7 +255,7 @@ func TestPage(t *testing.T) {
 	for size, want := range map[int]string{1: "|a|b|c|d", 2: ",a|b,c|d", 4: ",a,b,c|d", 5: ",a,b,c,d", 9: ",a,b,c,d"} {
 		var pages []string
 		for after := Value(nil); ; {
-			r, err := d.Page("todos", after, size)
+			r, err := d.Table("todos").Page(after, size)
 			rows := all(t, r, err)
 			if len(rows) == 0 {
 				break
@@ -270,13 +270,13 @@ func TestPage(t *testing.T) {
 			t.Errorf("pages of %d: %q, want %q", size, got, want)
 		}
 	}
-	_, err := d.Page("nothing", nil, 1)
+	_, err := d.Table("nothing").Page(nil, 1)
 	wantError(t, err, ErrMisuse)
 	for range 3 { // a value that cannot be bound leaves the statement free for the next
-		if _, err := d.Page("todos", struct{}{}, 1); err == nil {
+		if _, err := d.Table("todos").Page(struct{}{}, 1); err == nil {
 			t.Error("a struct was taken for an id")
 		}
-		if _, err := d.Scan("todos", struct{}{}, 1); err == nil {
+		if _, err := d.Table("todos").Scan(struct{}{}, 1); err == nil {
 			t.Error("a struct was taken for a place")
 		}
 	}

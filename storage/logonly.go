@@ -21,7 +21,6 @@ import (
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
-	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
 
@@ -110,119 +109,10 @@ func headerOf(content []byte) *fileHeader {
 	return &fileHeader{changes: int64(binary.BigEndian.Uint32(content[40:])), wal: true}
 }
 
-// inMemory reports whether the room has no file yet.
-func (st *store) inMemory() bool {
-	return st.sql.c != nil && st.sql.c.Files != nil && st.sql.c.Files.Memory() != nil
-}
-
-// KeepIfEmpty makes Close keep the room even if it has no transaction, because somebody has seen its epoch. Any goroutine may
-// call it.
-func (d *DB) KeepIfEmpty() { d.store.keepIfEmpty.Store(true) }
-
-// checkpointMemory checkpoints the WAL into the database in memory.
-func (st *store) checkpointMemory() error {
-	if err := st.appendDeferred(); err != nil {
-		return err
-	}
-	if err := st.o.Log.Sync(); err != nil { // otherwise a power cut could leave a file with more transactions than the log
-		return err
-	}
-	return st.emptyMemoryWAL()
-}
-
-// emptyMemoryWAL is checkpointMemory for content that will not get into a file.
-func (st *store) emptyMemoryWAL() error {
-	logged, done, err := st.sql.c.Checkpoint(sqlite.CheckpointTruncate)
-	if err != nil {
-		return failed(err)
-	}
-	if logged != done {
-		return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
-	}
-	return nil
-}
-
-// materialize makes the room's file and continues on it.
-func (st *store) materialize() error {
-	if err := st.appendDeferred(); err != nil {
-		return err
-	}
-	if err := makeWhole(*st.o, st.sql.c.Files.Memory().Bytes()); err != nil {
-		return err
-	}
-	f, err := dbfile.OpenFile(st.o.FS.SQLite(), st.o.Path)
-	if err != nil {
-		st.sql.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
-		return st.sql.broken
-	}
-	st.sql.c.Files.Replace(f)
-	st.wal.logOnly, st.wal.extra, st.named = false, 0, false
-	return nil
-}
-
-// checkpointAndMaterialize is materialize with the WAL's content in the file.
-func (st *store) checkpointAndMaterialize() error {
-	err := st.checkpointMemory()
-	if err == nil {
-		err = st.materialize()
-	}
-	if err == nil {
-		st.useUnwritten = false
-	}
-	return err
-}
-
 const (
 	maxInMemory    = 128 << 10 // the largest database that a room that is awake keeps in memory
 	maxCheckpoints = 4         // checkpoints into memory before a room that goes on writing gets a file
 )
-
-// materializeIfDue empties the buffer of the WAL when it is half full: by a checkpoint into memory, or, if the database has grown or
-// there were enough such checkpoints, by making the file. If the file cannot be made, the room goes on without it until the
-// buffer is full.
-func (st *store) materializeIfDue() {
-	if st.wal == nil || st.materializeTried || st.withheld() || len(st.wal.buf) < bufferBytes/2 || len(st.sql.results) > 0 {
-		return
-	}
-	if st.memoryCheckpoints++; st.memoryCheckpoints <= maxCheckpoints && len(st.sql.c.Files.Memory().Bytes()) <= maxInMemory && st.checkpointMemory() == nil {
-		return
-	}
-	st.materializeTried = true
-	if st.checkpointAndMaterialize() == nil {
-		st.released = st.number
-		st.room.Release(st.number)
-	}
-}
-
-// completeInMemory is completeFile for a log-only room: it makes the file, unless nobody has seen the room.
-func (d *DB) completeInMemory() error {
-	if d.store.discardable() {
-		if d.store.number == 0 || d.store.emptyMemoryWAL() == nil { // otherwise the connection is not pooled
-			d.store.checkpointed = d.sql.c.Files.Empty()
-		}
-		return nil
-	}
-	if d.store.number > 0 {
-		if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) {
-			return err
-		}
-		if !d.store.inMemory() { // the transaction was too large to wait, so it has made the file
-			return d.store.emptyWAL()
-		}
-		if err := d.store.checkpointMemory(); err != nil {
-			return err
-		}
-	}
-	switch err := makeWhole(d.o, d.sql.c.Files.Memory().Bytes()); {
-	case errors.Is(diagnose(d.o.Path, err), ErrFull): // the room stays in the log
-		return nil
-	case err != nil:
-		return err
-	}
-	d.store.room.Release(d.store.number)
-	d.store.checkpointed = d.sql.c.Files.Empty()
-	return nil
-}
 
 // makeWhole writes content to a new file, syncs it, and renames it to the room's file.
 func makeWhole(o Options, content []byte) error {

@@ -62,24 +62,26 @@ func TestMissingTable(t *testing.T) {
 			}
 			return err
 		}},
-		{"live rows", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Live("todos")) }},
-		{"a page", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Page("todos", "a", 10)) }},
-		{"the first page", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Page("todos", nil, 10)) }},
-		{"a scan", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Scan("todos", int64(1), 10)) }},
-		{"a scan from the beginning", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Scan("todos", nil, 10)) }},
-		{"picked rows", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Pick("todos", []Value{"a"})) }},
-		{"changes", []string{changes, todos}, func(_ *testing.T, d *DB) error { return read(d.Since("todos", 1)) }},
-		{"a part of the changes", []string{changes, todos}, func(_ *testing.T, d *DB) error { return read(d.SincePart("todos", ChangePlace{Seq: 1}, d.Seq())) }},
-		{"the changes before the last", []string{changes, todos}, func(_ *testing.T, d *DB) error { return read(d.SincePart("todos", ChangePlace{Seq: 1}, d.Seq()-1)) }},
+		{"live rows", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Table("todos").Live()) }},
+		{"a page", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Table("todos").Page("a", 10)) }},
+		{"the first page", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Table("todos").Page(nil, 10)) }},
+		{"a scan", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Table("todos").Scan(int64(1), 10)) }},
+		{"a scan from the beginning", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Table("todos").Scan(nil, 10)) }},
+		{"picked rows", []string{todos}, func(_ *testing.T, d *DB) error { return read(d.Table("todos").Pick([]Value{"a"})) }},
+		{"changes", []string{changes, todos}, func(_ *testing.T, d *DB) error { return read(d.Table("todos").Since(1)) }},
+		{"a part of the changes", []string{changes, todos}, func(_ *testing.T, d *DB) error { return read(d.Table("todos").SincePart(ChangePlace{Seq: 1}, d.Seq())) }},
+		{"the changes before the last", []string{changes, todos}, func(_ *testing.T, d *DB) error {
+			return read(d.Table("todos").SincePart(ChangePlace{Seq: 1}, d.Seq()-1))
+		}},
 		{"a stamp", []string{changes}, func(t *testing.T, d *DB) error {
 			forgetHighest(t, d)
-			if _, known := d.SeqAt("todos", int64(20)); !known {
+			if _, known := d.Table("todos").SeqAt(int64(20)); !known {
 				return unknown
 			}
 			return nil
 		}},
 		{"a stamp of a row", []string{changes, todos}, func(_ *testing.T, d *DB) error {
-			if _, known := d.SeqAt("todos", int64(30)); !known {
+			if _, known := d.Table("todos").SeqAt(int64(30)); !known {
 				return unknown
 			}
 			return nil

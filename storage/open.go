@@ -332,14 +332,6 @@ func CheckVersion(id, version uint32) error {
 	return nil
 }
 
-// A fileHeader is what a file says of itself at its beginning. It is all there is to know if
-// the file has no WAL.
-type fileHeader struct {
-	changes int64  // SQLite's count of schema changes
-	wal     bool   // SQLite will make a WAL
-	schema  string // all that SQLite's parsed schema depends on; "": not known
-}
-
 // inspect is readHeader for who wants to know no more than whether there is a file of ours.
 func inspect(f vfs.FS, path string) (fresh bool, err error) {
 	_, fresh, err = readHeader(f, path)

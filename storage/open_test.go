@@ -41,7 +41,7 @@ func TestReopen(t *testing.T) {
 	if d.Seq() != 2 {
 		t.Errorf("a second Sync made a commit: seq %d", d.Seq())
 	}
-	r, err := d.Since("todos", 1)
+	r, err := d.Table("todos").Since(1)
 	wantSet(t, all(t, r, err), []string{`"b" - - - 2 2`})
 }
 

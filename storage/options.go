@@ -92,6 +92,7 @@ const (
 	defaultRetention      = 7 * 24 * time.Hour
 	defaultStatementCache = 128
 	defaultCacheBytes     = 2 << 20
+	checkpointBytes       = 4 << 20
 	minMaxBytes           = 64 << 10 // Den's own tables need some
 )
 

@@ -40,5 +40,5 @@ func plainTemplate(o Options) (t *template, err error) {
 	if _, err := d.sql.exec(own, script, nil); err != nil {
 		return nil, err
 	}
-	return d.takeTemplate() // which is not nil: each of Den's own tables fits into a page
+	return takeTemplate(&d.sql, &d.notes) // which is not nil: each of Den's own tables fits into a page
 }

@@ -23,37 +23,6 @@ func (o Options) pools() bool {
 	return o.Pool != nil && o.Log != nil && reflect.TypeOf(o.FS).Comparable()
 }
 
-// leaveConnection puts the DB's connection into the pool where the file is whole, and reports whether it has. Then
-// the file is closed.
-func (d *DB) leaveConnection() bool {
-	if !d.o.pools() || d.store.wal == nil || !d.store.checkpointed || d.sql.broken != nil || d.store.suspect || d.sql.fenced.Load() || len(d.copies) > 0 {
-		return false
-	}
-	schema := d.sql.schemaNow()
-	if schema == "" || d.sql.hasVirtualTables() {
-		return false
-	}
-	wal := pool.WAL{File: d.store.wal.base, Path: d.o.Path + "-wal", SyncDir: func() error { return d.o.File().SyncDir() }}
-	d.o.Pool.conns.Put(d.o.poolKey(schema), d.detach(), wal)
-	return true
-}
-
-// detach takes the connection out of a DB, which is closed then.
-func (d *DB) detach() *connection {
-	d.invalidate()
-	d.sql.recorder = d.sql.changes.Renew()
-	for _, c := range d.sql.caches {
-		for s := range c.All() {
-			s.Info.used = false
-		}
-	}
-	d.sql.uninstall()
-	d.store.wal.giveMemory(d.sql.workspace)
-	c := d.sql.c
-	d.store.wal, d.sql.c, d.sql.workspace = nil, nil, nil
-	return c
-}
-
 // openPooled opens a file that was closed well, with a pooled connection. nil: it needs a new one.
 func openPooled(o Options, header *fileHeader) *DB {
 	if !o.pools() || header == nil || !header.wal || header.schema == "" {
@@ -114,12 +83,6 @@ func (d *DB) resume() error {
 	room.Release(d.store.number)
 	d.store.room, d.store.released = room, d.store.number
 	return d.reload()
-}
-
-// A text is a statement that a connection should have.
-type text struct {
-	auth authority
-	sql  string
 }
 
 // warm has connections prepared for the next new rooms of the kind, where rooms begin and none sleeps: two wait then,

@@ -312,7 +312,7 @@ func (h *history) check() {
 	h.equal("the commits' rows", h.live, want)
 	for _, name := range randomTables {
 		live := newContent()
-		r, err := h.d.Live(name)
+		r, err := h.d.Table(name).Live()
 		for _, row := range all(h.t, r, err) {
 			live.apply(name, row)
 		}
@@ -323,7 +323,7 @@ func (h *history) check() {
 	for _, c := range h.clients {
 		h.equal(fmt.Sprintf("a client from seq %d", c.seq), h.resume(c, func(string) Seq { return c.seq }), want)
 		h.equal(fmt.Sprintf("a client with stamps %v", c.stamp), h.resume(c, func(name string) Seq {
-			seq, _ := h.d.SeqAt(name, c.stamp[name])
+			seq, _ := h.d.Table(name).SeqAt(c.stamp[name])
 			return seq
 		}), want)
 	}
@@ -333,10 +333,10 @@ func (h *history) check() {
 func (h *history) resume(c client, from func(string) Seq) content {
 	got := c.rows.clone()
 	for _, name := range randomTables {
-		r, err := h.d.Since(name, from(name))
+		r, err := h.d.Table(name).Since(from(name))
 		if errors.Is(err, ErrForgotten) {
 			clear(got[name])
-			r, err = h.d.Live(name)
+			r, err = h.d.Table(name).Live()
 		}
 		for _, row := range all(h.t, r, err) {
 			h.noContent(name, row)

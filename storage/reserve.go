@@ -9,8 +9,6 @@ package storage
 // SQLite's own limit is the end of the reserve. A handler's statement that meets it is refused with
 // ErrRoomFull too, and may have lost its batch.
 
-import "strings"
-
 const (
 	// leastReserve and reservePart say how large the reserve is, in pages: so many, or that part of the limit.
 	leastReserve = 1024
@@ -60,18 +58,12 @@ func (b *Batch) fits() error {
 }
 
 // roomIsFull reports whether SQLite's word that there is no room is about the room's limit and not about the disk.
-func (d *DB) roomIsFull(e *Error, s *statement) bool {
+func (st *store) roomIsFull(e *Error, s *statement, b *Batch) bool {
 	if e.Kind != ErrFull || s.Info.auth != handler {
 		return false
 	}
-	if d.store.wal != nil {
-		return !d.store.wal.diskFull
+	if st.wal != nil {
+		return !st.wal.diskFull
 	}
-	return d.batch != nil && d.batch.pages >= d.o.limitPages()-nearlyFull
-}
-
-// onlyDeletes reports whether a statement, whose UPDATE sets deleted_at if gone, does nothing but delete.
-func onlyDeletes(sql string, gone bool) bool {
-	word, _, _ := strings.Cut(strings.TrimLeft(sql, " \t\r\n\f;"), " ")
-	return strings.EqualFold(word, "DELETE") || gone && strings.EqualFold(word, "UPDATE")
+	return b != nil && b.pages >= st.o.limitPages()-nearlyFull
 }

@@ -160,6 +160,12 @@ func (r *Rows) Close() error {
 	return nil
 }
 
+// Place returns where the part after the rows begins that Next has given, of a Table.SincePart.
+func (r *Rows) Place() ChangePlace { return r.changed.Place() }
+
+// AtEnd reports whether Next has given all rows of a SincePart, and no change lies after them.
+func (r *Rows) AtEnd() bool { return r.changed.AtEnd() }
+
 // Columns gives the columns' names.
 func (r *Rows) Columns() []string { return r.row.Columns() }
 
@@ -187,3 +193,46 @@ func (r *Rows) Value(i int) Value { return r.row.Value(i) }
 // are taken as arguments, to named forms of them, to a pointer (nil for NULL), to
 // any, or a sql.Scanner.
 func (r *Rows) Scan(dest ...any) error { return failed(r.row.Scan(dest...)) }
+
+func (ses *session) query(auth authority, sql string, args []any) (*Rows, error) {
+	s, err := ses.one(auth, sql)
+	if err != nil {
+		return nil, err
+	}
+	if auth == handler && !s.ReadOnly() && !ses.changes.InAction() {
+		s.Release()
+		return nil, fmt.Errorf("storage: %w: a query that writes, outside of an action", ErrMisuse)
+	}
+	if err := s.Bind(args); err != nil {
+		s.Release()
+		return nil, failed(err)
+	}
+	ses.recording(s)
+	rows, err := ses.rows(s)
+	if err == nil && s.Info.schema {
+		ses.schemaChanged()
+	}
+	return rows, err
+}
+
+// closeResults closes the Rows that the action left open; older ones stay.
+func (ses *session) closeResults() {
+	for i := len(ses.results) - 1; i >= 0; i-- {
+		if r := ses.results[i]; r.acting {
+			r.err = ErrClosed
+			r.finish() // moves the last one, which was looked at, to i
+		}
+	}
+}
+
+// pageCount is how long the database is, with what the open transaction has done.
+func (ses *session) pageCount() (pages int64, err error) {
+	err = ses.each("PRAGMA page_count", func(r *Rows) { pages = r.Int(0) })
+	return pages, err
+}
+
+// hasVirtualTables reports whether there are tables that have a memory of their own beneath SQLite.
+func (ses *session) hasVirtualTables() (found bool) {
+	err := ses.each("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND coalesce(rootpage, 0) = 0 LIMIT 1", func(*Rows) { found = true })
+	return found || err != nil
+}

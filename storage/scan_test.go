@@ -24,13 +24,13 @@ func TestScanTable(t *testing.T) {
 			for i, id := range []string{"c", "a", "d", "b"} {
 				actSQL(t, d, 1, fmt.Sprintf(`INSERT INTO todos (id, created_at, deleted_at) VALUES ('%s', %d, CASE WHEN '%[1]s' = 'd' THEN 1 END)`, id, i))
 			}
-			if d.ScansByRowid("todos") != tc.rowid {
+			if d.Table("todos").ScansByRowid() != tc.rowid {
 				t.Errorf("by rowid: %v", !tc.rowid)
 			}
 			var got []string
 			var place Value
 			for range 5 {
-				r, err := d.Scan("todos", place, 1)
+				r, err := d.Table("todos").Scan(place, 1)
 				for _, row := range all(t, r, err) {
 					got, place = append(got, fmt.Sprint(row[0])), row[len(row)-1]
 				}
@@ -47,7 +47,7 @@ func TestPick(t *testing.T) {
 	d := openTodos(t)
 	actSQL(t, d, 1, `INSERT INTO todos (id, updated_at) VALUES ('a', 1), ('b', 2), ('c', 3)`)
 	actSQL(t, d, 1, `DELETE FROM todos WHERE id = 'b'`)
-	r, err := d.Pick("todos", []Value{"c", "b", "nothing", "a", int64(7)})
+	r, err := d.Table("todos").Pick([]Value{"c", "b", "nothing", "a", int64(7)})
 	var got []string
 	for _, row := range all(t, r, err) {
 		got = append(got, fmt.Sprint(row[0]))
@@ -55,6 +55,6 @@ func TestPick(t *testing.T) {
 	if !slices.Equal(got, []string{"c", "a"}) {
 		t.Errorf("rows %v", got)
 	}
-	_, err = d.Pick("nothing", nil)
+	_, err = d.Table("nothing").Pick(nil)
 	wantError(t, err, ErrMisuse)
 }

@@ -35,7 +35,7 @@ func TestSyncRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), `"todos"`) {
 				t.Errorf("no table in %v", err)
 			}
-			if len(d.Tables()) != 0 || d.Columns("fine") != nil {
+			if len(d.Tables()) != 0 || d.Table("fine").Columns() != nil {
 				t.Errorf("declared all the same: %v", d.Tables())
 			}
 		})
@@ -49,11 +49,11 @@ func TestSyncRefuses(t *testing.T) {
 // is is what a client gets that has seen less.
 func wantForgotten(t *testing.T, d *DB, seq Seq, live ...string) {
 	t.Helper()
-	_, err := d.Since("todos", seq)
+	_, err := d.Table("todos").Since(seq)
 	wantError(t, err, ErrForgotten)
-	r, err := d.Live("todos")
+	r, err := d.Table("todos").Live()
 	wantSet(t, all(t, r, err), live)
-	r, err = d.Since("todos", seq+1)
+	r, err = d.Table("todos").Since(seq + 1)
 	wantSet(t, all(t, r, err), nil)
 }
 
@@ -70,15 +70,15 @@ func TestSyncTakesUpRows(t *testing.T) {
 		t.Errorf("seq %d", d.Seq())
 	}
 	wantForgotten(t, d, 2, `"b" "two" 0 1 1 -`)
-	if seq, known := d.SeqAt("todos", int64(77)); known {
+	if seq, known := d.Table("todos").SeqAt(int64(77)); known {
 		t.Errorf("SeqAt = %d, %v", seq, known)
 	}
 	actSQL(t, d, 50, `UPDATE todos SET done = 1, updated_at = 50`) // below the 77 that is in the table
 	actSQL(t, d, 78, `UPDATE todos SET done = 2, updated_at = 78`)
-	if seq, known := d.SeqAt("todos", int64(60)); known {
+	if seq, known := d.Table("todos").SeqAt(int64(60)); known {
 		t.Errorf("SeqAt of a stamp from before = %d, %v", seq, known)
 	}
-	if seq, known := d.SeqAt("todos", int64(78)); seq != 4 || !known {
+	if seq, known := d.Table("todos").SeqAt(int64(78)); seq != 4 || !known {
 		t.Errorf("SeqAt of a stamp from behind = %d, %v", seq, known)
 	}
 }
@@ -99,13 +99,13 @@ func TestChangesBeforeSyncAreIndexed(t *testing.T) {
 	if c := actSQL(t, d, 2, `UPDATE todos SET done = 5 WHERE id = 'a'`); c.Seq != 2 || len(c.Rows) != 0 {
 		t.Errorf("commit %+v of a table that is not declared", c)
 	}
-	if _, err := d.Since("todos", 1); err == nil {
+	if _, err := d.Table("todos").Since(1); err == nil {
 		t.Error("Since of a table that is not declared")
 	}
 	if err := d.Sync("todos"); err != nil {
 		t.Fatal(err)
 	}
-	r, err := d.Since("todos", 1)
+	r, err := d.Table("todos").Since(1)
 	wantSet(t, all(t, r, err), []string{`"a" "one" 5 1 1 -`})
 }
 
@@ -133,11 +133,11 @@ func TestTableMadeUnfitWhileClosed(t *testing.T) {
 	stamped(t, d, "c", 20) // below the highest stamp
 	stamped(t, d, "d", 30)
 	for stamp, want := range map[int64]Seq{10: 0, 90: 1} {
-		if seq, known := d.SeqAt("todos", stamp); seq != want || !known {
+		if seq, known := d.Table("todos").SeqAt(stamp); seq != want || !known {
 			t.Errorf("SeqAt(%d) = %d, %v; want %d", stamp, seq, known, want)
 		}
 	}
-	if seq, known := d.SeqAt("todos", int64(30)); known {
+	if seq, known := d.Table("todos").SeqAt(int64(30)); known {
 		t.Errorf("SeqAt(30) = %d: the highest stamp has fallen", seq)
 	}
 }
@@ -156,7 +156,7 @@ func TestRebuiltTableIsRebased(t *testing.T) {
 	if c.Seq != 2 || fmt.Sprint(c.Rebased) != "[todos]" {
 		t.Errorf("commit %+v", c)
 	}
-	if got := fmt.Sprint(d.Columns("todos")); got != "[id title created_at updated_at deleted_at]" {
+	if got := fmt.Sprint(d.Table("todos").Columns()); got != "[id title created_at updated_at deleted_at]" {
 		t.Errorf("columns %s", got)
 	}
 	wantForgotten(t, d, 1, `"a" "new" 1 1 -`)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,15 @@ import (
 	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
+)
+
+// authority is whose statement is compiled or run.
+type authority uint8
+
+const (
+	own     authority = iota // this package's: everything
+	peer                     // DB.Internal: tables named _den_…, but not this package's
+	handler                  // a room's own SQL
 )
 
 // A session is a connection with what runs on it: statements by whose they are, the rows that are being read, and the
@@ -140,27 +150,6 @@ func (ses *session) recording(s *statement) {
 	ses.owner.writes(s)
 }
 
-func (ses *session) query(auth authority, sql string, args []any) (*Rows, error) {
-	s, err := ses.one(auth, sql)
-	if err != nil {
-		return nil, err
-	}
-	if auth == handler && !s.ReadOnly() && !ses.changes.InAction() {
-		s.Release()
-		return nil, fmt.Errorf("storage: %w: a query that writes, outside of an action", ErrMisuse)
-	}
-	if err := s.Bind(args); err != nil {
-		s.Release()
-		return nil, failed(err)
-	}
-	ses.recording(s)
-	rows, err := ses.rows(s)
-	if err == nil && s.Info.schema {
-		ses.schemaChanged()
-	}
-	return rows, err
-}
-
 // interrupt ends the statement that runs now, if one does.
 func (ses *session) interrupt() {
 	ses.alive.Lock()
@@ -208,16 +197,6 @@ func (ses *session) do(p *prepared) error {
 	return err
 }
 
-// closeResults closes the Rows that the action left open; older ones stay.
-func (ses *session) closeResults() {
-	for i := len(ses.results) - 1; i >= 0; i-- {
-		if r := ses.results[i]; r.acting {
-			r.err = ErrClosed
-			r.finish() // moves the last one, which was looked at, to i
-		}
-	}
-}
-
 // recorded gives an error of the Recorder as this package's, and notes what it did to the batch.
 func (ses *session) recorded(err error) error {
 	if err == nil {
@@ -230,18 +209,6 @@ func (ses *session) recorded(err error) error {
 		return fmt.Errorf("storage: %w: %w", ErrCorrupt, err)
 	}
 	return err
-}
-
-// pageCount is how long the database is, with what the open transaction has done.
-func (ses *session) pageCount() (pages int64, err error) {
-	err = ses.each("PRAGMA page_count", func(r *Rows) { pages = r.Int(0) })
-	return pages, err
-}
-
-// hasVirtualTables reports whether there are tables that have a memory of their own beneath SQLite.
-func (ses *session) hasVirtualTables() (found bool) {
-	err := ses.each("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND coalesce(rootpage, 0) = 0 LIMIT 1", func(*Rows) { found = true })
-	return found || err != nil
 }
 
 // texts are the statements that the room has used.
@@ -366,4 +333,52 @@ func (ses *session) step(s *statement) (row bool, err error) {
 		err = ses.owner.statementFailed(roomfile.ErrorOf(err), s)
 	}
 	return row, err
+}
+
+// Result is what a statement without rows did.
+type Result struct {
+	RowsAffected int64 // rows that the statement itself changed; triggers' rows are not counted
+	LastInsertID int64 // rowid of the last insert
+}
+
+// A text is a statement that a connection should have.
+type text struct {
+	auth authority
+	sql  string
+}
+
+// onlyDeletes reports whether a statement, whose UPDATE sets deleted_at if gone, does nothing but delete.
+func onlyDeletes(sql string, gone bool) bool {
+	word, _, _ := strings.Cut(strings.TrimLeft(sql, " \t\r\n\f;"), " ")
+	return strings.EqualFold(word, "DELETE") || gone && strings.EqualFold(word, "UPDATE")
+}
+
+// schemaChanged drops what was prepared for the schema before.
+func (ses *session) schemaChanged() {
+	version := int64(-1)
+	err := ses.each("PRAGMA schema_version", func(r *Rows) { version = r.Int(0) })
+	if err == nil && version == ses.schemaVersion {
+		return // CREATE … IF NOT EXISTS
+	}
+	ses.schemaVersion = version
+	ses.changes.SchemaChanged()
+	for _, c := range ses.caches {
+		c.Clear()
+	}
+}
+
+func (ses *session) readSchemaVersion() error {
+	if h := ses.header; h != nil {
+		ses.schemaVersion, ses.header = h.changes, nil
+		return nil
+	}
+	return ses.each("PRAGMA schema_version", func(r *Rows) { ses.schemaVersion = r.Int(0) })
+}
+
+// A fileHeader is what a file says of itself at its beginning. It is all there is to know if
+// the file has no WAL.
+type fileHeader struct {
+	changes int64  // SQLite's count of schema changes
+	wal     bool   // SQLite will make a WAL
+	schema  string // all that SQLite's parsed schema depends on; "": not known
 }

@@ -157,7 +157,7 @@ func TestTransactionStatementFails(t *testing.T) {
 		"the note of a table": {"log", func(d *DB, breakIt func()) error {
 			breakIt()
 			err := d.Sync("notes")
-			if len(d.Tables()) != 1 || d.Columns("notes") != nil {
+			if len(d.Tables()) != 1 || d.Table("notes").Columns() != nil {
 				return nil
 			}
 			return err
@@ -189,7 +189,7 @@ func TestTransactionStatementFails(t *testing.T) {
 			if err := d.Sync("notes"); err != nil {
 				t.Fatal(err)
 			}
-			r, err := d.Since("todos", seq)
+			r, err := d.Table("todos").Since(seq)
 			if got := len(all(t, r, err)); got != len(c.rows)+1 {
 				t.Errorf("%d changes, want %d", got, len(c.rows)+1)
 			}
@@ -228,12 +228,12 @@ func TestBatchOfManyChanges(t *testing.T) {
 		t.Errorf("rows, transactions, and actions but one: %v", rows[0])
 	}
 	for i := range Seq(6) {
-		r, err := d.Since("todos", before+i)
+		r, err := d.Table("todos").Since(before + i)
 		if got := len(all(t, r, err)); got != 500 {
 			t.Errorf("after action %d: %d rows", i, got)
 		}
 	}
-	if seq, known := d.SeqAt("todos", int64(3)); !known || seq > before+4 || seq < before {
+	if seq, known := d.Table("todos").SeqAt(int64(3)); !known || seq > before+4 || seq < before {
 		t.Errorf("the stamp of the fourth action: %d, %v", seq, known)
 	}
 
@@ -296,12 +296,12 @@ func TestClosedAnswers(t *testing.T) {
 		"Internal.Exec":  func() error { _, err := d.Internal().Exec(`CREATE TABLE _den_x (x)`); return err },
 		"Internal.Query": func() error { _, err := d.Internal().Query(`SELECT 1`); return err },
 		"Sync":           func() error { return d.Sync("todos") },
-		"Live":           func() error { _, err := d.Live("todos"); return err },
-		"Page":           func() error { _, err := d.Page("todos", nil, 1); return err },
-		"Scan":           func() error { _, err := d.Scan("todos", nil, 1); return err },
-		"Pick":           func() error { _, err := d.Pick("todos", nil); return err },
-		"Since":          func() error { _, err := d.Since("todos", 0); return err },
-		"SincePart":      func() error { _, err := d.SincePart("todos", ChangePlace{}, 1); return err },
+		"Live":           func() error { _, err := d.Table("todos").Live(); return err },
+		"Page":           func() error { _, err := d.Table("todos").Page(nil, 1); return err },
+		"Scan":           func() error { _, err := d.Table("todos").Scan(nil, 1); return err },
+		"Pick":           func() error { _, err := d.Table("todos").Pick(nil); return err },
+		"Since":          func() error { _, err := d.Table("todos").Since(0); return err },
+		"SincePart":      func() error { _, err := d.Table("todos").SincePart(ChangePlace{}, 1); return err },
 		"Checkpoint":     d.Checkpoint,
 		"Keep":           d.Keep,
 		"Backup":         func() error { _, err := archived.begin(d, filepath.Join(dir, "b")); return err },
@@ -338,8 +338,8 @@ func TestQueryThatChangesTheSchema(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil || fmt.Sprint(c.Rebased) != "[todos]" || strings.Join(d.Columns("todos"), " ") != "id words done created_at updated_at deleted_at" {
-		t.Errorf("%v: rebased %v, columns %v", err, c.Rebased, d.Columns("todos"))
+	if err != nil || fmt.Sprint(c.Rebased) != "[todos]" || strings.Join(d.Table("todos").Columns(), " ") != "id words done created_at updated_at deleted_at" {
+		t.Errorf("%v: rebased %v, columns %v", err, c.Rebased, d.Table("todos").Columns())
 	}
 	_, err = d.Query(`CREATE TABLE x (x)`)
 	wantError(t, err, ErrMisuse)

@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/denrooms/den/storage/sqlite"
+	"go.uber.org/goleak"
 )
 
 var seedFlag = flag.Uint64("seed", 0, "seed of the randomized tests; 0 takes the time")

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
@@ -210,3 +211,104 @@ func (st *store) closeRoomLog() error {
 
 // removeWAL removes the WAL after a complete checkpoint.
 func (st *store) removeWAL() error { return roomfile.RemoveIfThere(st.o.FS, st.o.Path+"-wal") }
+
+// inMemory reports whether the room has no file yet.
+func (st *store) inMemory() bool {
+	return st.sql.c != nil && st.sql.c.Files != nil && st.sql.c.Files.Memory() != nil
+}
+
+// checkpointMemory checkpoints the WAL into the database in memory.
+func (st *store) checkpointMemory() error {
+	if err := st.appendDeferred(); err != nil {
+		return err
+	}
+	if err := st.o.Log.Sync(); err != nil { // otherwise a power cut could leave a file with more transactions than the log
+		return err
+	}
+	return st.emptyMemoryWAL()
+}
+
+// emptyMemoryWAL is checkpointMemory for content that will not get into a file.
+func (st *store) emptyMemoryWAL() error {
+	logged, done, err := st.sql.c.Checkpoint(sqlite.CheckpointTruncate)
+	if err != nil {
+		return failed(err)
+	}
+	if logged != done {
+		return fmt.Errorf("%w: a checkpoint wrote %d of %d frames", ErrInUse, done, logged)
+	}
+	return nil
+}
+
+// materialize makes the room's file and continues on it.
+func (st *store) materialize() error {
+	if err := st.appendDeferred(); err != nil {
+		return err
+	}
+	if err := makeWhole(*st.o, st.sql.c.Files.Memory().Bytes()); err != nil {
+		return err
+	}
+	f, err := dbfile.OpenFile(st.o.FS.SQLite(), st.o.Path)
+	if err != nil {
+		st.sql.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
+		return st.sql.broken
+	}
+	st.sql.c.Files.Replace(f)
+	st.wal.logOnly, st.wal.extra, st.named = false, 0, false
+	return nil
+}
+
+// checkpointAndMaterialize is materialize with the WAL's content in the file.
+func (st *store) checkpointAndMaterialize() error {
+	err := st.checkpointMemory()
+	if err == nil {
+		err = st.materialize()
+	}
+	if err == nil {
+		st.useUnwritten = false
+	}
+	return err
+}
+
+// materializeIfDue empties the buffer of the WAL when it is half full: by a checkpoint into memory, or, if the database has grown or
+// there were enough such checkpoints, by making the file. If the file cannot be made, the room goes on without it until the
+// buffer is full.
+func (st *store) materializeIfDue() {
+	if st.wal == nil || st.materializeTried || st.withheld() || len(st.wal.buf) < bufferBytes/2 || len(st.sql.results) > 0 {
+		return
+	}
+	if st.memoryCheckpoints++; st.memoryCheckpoints <= maxCheckpoints && len(st.sql.c.Files.Memory().Bytes()) <= maxInMemory && st.checkpointMemory() == nil {
+		return
+	}
+	st.materializeTried = true
+	if st.checkpointAndMaterialize() == nil {
+		st.released = st.number
+		st.room.Release(st.number)
+	}
+}
+
+// appendDeferred is Keep with the mutex held.
+func (st *store) appendDeferred() error {
+	if !st.withheld() {
+		return nil
+	}
+	if err := st.room.(*deferredLog).keep(); err != nil {
+		if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
+			st.sql.broken = err
+		}
+		return err
+	}
+	st.wal.extra = len(st.wal.buf) // these frames wait on until AfterCommit
+	return nil
+}
+
+// withheld is Withheld with the mutex held.
+func (st *store) withheld() bool {
+	h, is := st.room.(*deferredLog)
+	return is && !h.kept
+}
+
+// discardable reports whether nobody has seen the room and the log has nothing of it.
+func (st *store) discardable() bool {
+	return !st.keepIfEmpty.Load() && (st.number == 0 || st.withheld() && st.room.(*deferredLog).RoomLog.Last() == 0)
+}

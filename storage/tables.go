@@ -10,19 +10,6 @@ import (
 	"github.com/denrooms/den/storage/changes"
 )
 
-type (
-	// Seq is a room's commit number: 1, 2, 3 … without gaps; 0 is before the first.
-	Seq = changes.Seq
-	// Commit is what an action did.
-	Commit = changes.Commit
-	// Row is a changed row.
-	Row = changes.Row
-	// Cell is a column of a Row.
-	Cell = changes.Cell
-	// ChangePlace is a place in the changes of one table, see DB.SincePart.
-	ChangePlace = changes.Place
-)
-
 var (
 	// ErrSchema: a table cannot be synced as it is defined.
 	ErrSchema = changes.ErrSchema
@@ -105,130 +92,132 @@ func (d *DB) Tables() []string {
 	return d.sql.changes.Declared()
 }
 
-// Columns gives a declared table's columns, nil where it is none.
-func (d *DB) Columns(name string) []string {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	if t := d.sql.changes.Table(name); t != nil {
-		return slices.Clone(t.Columns())
+// A Table is a declared table, for reading. Its calls fail with ErrMisuse if no table of that name is declared.
+type Table struct {
+	sql  *session
+	name string
+}
+
+// Table returns the declared table of a name.
+func (d *DB) Table(name string) Table { return Table{&d.sql, name} }
+
+// Columns returns the table's columns, or nil if the table is not declared.
+func (t Table) Columns() []string {
+	t.sql.mu.Lock()
+	defer t.sql.mu.Unlock()
+	if declared := t.sql.changes.Table(t.name); declared != nil {
+		return slices.Clone(declared.Columns())
 	}
 	return nil
 }
 
-// ScansByRowid reports whether the place of a declared table's rows in a Scan is the rowid, which rises with each insertion in
-// a table that nobody gives rowids to.
-func (d *DB) ScansByRowid(name string) bool {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	t := d.sql.changes.Table(name)
-	return t != nil && t.HasRowid()
+// ScansByRowid reports whether the place of the rows in a Scan is the rowid, which rises with each insertion in a table that
+// nobody gives rowids to.
+func (t Table) ScansByRowid() bool {
+	t.sql.mu.Lock()
+	defer t.sql.mu.Unlock()
+	declared := t.sql.changes.Table(t.name)
+	return declared != nil && declared.HasRowid()
 }
 
-// lockTable is lock for a call that is about a declared table.
-func (d *DB) lockTable(name string) (*changes.Table, error) {
-	if err := d.sql.lock(); err != nil {
+// lock begins a call.
+func (t Table) lock() (*changes.Table, error) {
+	if err := t.sql.lock(); err != nil {
 		return nil, err
 	}
-	t := d.sql.changes.Table(name)
-	if t == nil {
-		d.sql.mu.Unlock()
-		return nil, fmt.Errorf("storage: %w: table %q is not synced", ErrMisuse, name)
+	declared := t.sql.changes.Table(t.name)
+	if declared == nil {
+		t.sql.mu.Unlock()
+		return nil, fmt.Errorf("storage: %w: table %q is not synced", ErrMisuse, t.name)
 	}
-	return t, nil
+	return declared, nil
 }
 
-// Live gives the live rows of a declared table, by id.
-func (d *DB) Live(name string) (*Rows, error) { return d.read(name, changes.Live) }
+// Live returns the live rows, by id.
+func (t Table) Live() (*Rows, error) { return t.read(changes.Live) }
 
-// Page gives the first n rows of a declared table, by id, whose id is above after, tombstones too; nil is below every id.
-func (d *DB) Page(name string, after Value, n int) (*Rows, error) {
+// Page returns the first n rows, by id, whose id is above after, tombstones too. nil is below every id.
+func (t Table) Page(after Value, n int) (*Rows, error) {
 	if after == nil {
-		return d.read(name, changes.FirstPage, n)
+		return t.read(changes.FirstPage, n)
 	}
-	return d.read(name, changes.NextPage, n, after)
+	return t.read(changes.NextPage, n, after)
 }
 
-// Scan gives the first n rows of a declared table behind a place, tombstones too, in the order in which the table keeps them:
-// that of its rowids, or of the first column where it has none. A place of nil is the beginning. Each row has one value more than
-// it has columns, which is its place.
-func (d *DB) Scan(name string, place Value, n int) (*Rows, error) {
+// Scan returns the first n rows after a place, tombstones too, in the order in which the table keeps them: that of its rowids, or
+// of the first column if it has none. A place of nil is the beginning. Each row has one value more than it has columns: its place.
+func (t Table) Scan(place Value, n int) (*Rows, error) {
 	if place == nil {
-		return d.read(name, changes.FirstScan, n)
+		return t.read(changes.FirstScan, n)
 	}
-	return d.read(name, changes.NextScan, n, place)
+	return t.read(changes.NextScan, n, place)
 }
 
-// read opens the rows of one of a table's queries.
-func (d *DB) read(name string, q changes.Query, args ...any) (*Rows, error) {
-	t, err := d.lockTable(name)
+// read opens the rows of one of the table's queries.
+func (t Table) read(q changes.Query, args ...any) (*Rows, error) {
+	declared, err := t.lock()
 	if err != nil {
 		return nil, err
 	}
-	defer d.sql.mu.Unlock()
-	rows, err := d.sql.query(own, t.SQL(q), args)
+	defer t.sql.mu.Unlock()
+	rows, err := t.sql.query(own, declared.SQL(q), args)
 	if err != nil {
 		return nil, err
 	}
-	rows.row.SetColumns(t.Columns())
+	rows.row.SetColumns(declared.Columns())
 	return rows, nil
 }
 
-// Pick gives the rows of a declared table that have one of the given ids, tombstones too, as they are now and in the order of
-// the ids. Rows that are not there are left out.
-func (d *DB) Pick(name string, ids []Value) (*Rows, error) {
-	t, err := d.lockTable(name)
+// Pick returns the rows that have one of the given ids, tombstones too, as they are now and in the order of the ids. Rows that do
+// not exist are left out.
+func (t Table) Pick(ids []Value) (*Rows, error) {
+	declared, err := t.lock()
 	if err != nil {
 		return nil, err
 	}
-	defer d.sql.mu.Unlock()
-	return d.sql.changedRows(d.sql.changes.Pick(t, ids)), nil
+	defer t.sql.mu.Unlock()
+	return t.sql.changedRows(t.sql.changes.Pick(declared, ids)), nil
 }
 
-// Since gives the rows and tombstones of a declared table that changed after seq, see changes.Recorder.Since. Where the log does
-// not reach back to seq it is ErrForgotten.
-func (d *DB) Since(name string, seq Seq) (*Rows, error) {
-	t, err := d.lockTable(name)
+// Since returns the rows and tombstones that changed after seq, see changes.Recorder.Since. If the change log does not reach back
+// to seq, the error is ErrForgotten.
+func (t Table) Since(seq Seq) (*Rows, error) {
+	declared, err := t.lock()
 	if err != nil {
 		return nil, err
 	}
-	defer d.sql.mu.Unlock()
-	changed, err := d.sql.changes.Since(t, seq)
+	defer t.sql.mu.Unlock()
+	changed, err := t.sql.changes.Since(declared, seq)
 	if err != nil {
-		return nil, d.sql.recorded(err)
+		return nil, t.sql.recorded(err)
 	}
-	return d.sql.changedRows(changed), nil
+	return t.sql.changedRows(changed), nil
 }
 
-// SincePart gives a part of what Since gives, see changes.Recorder.SincePart. Rows.Place is where the next part begins, and
+// SincePart returns a part of what Since returns, see changes.Recorder.SincePart. The next part begins at Rows.Place, and
 // Rows.AtEnd reports whether there is none.
-func (d *DB) SincePart(name string, from ChangePlace, until Seq) (*Rows, error) {
-	t, err := d.lockTable(name)
+func (t Table) SincePart(from ChangePlace, until Seq) (*Rows, error) {
+	declared, err := t.lock()
 	if err != nil {
 		return nil, err
 	}
-	defer d.sql.mu.Unlock()
-	changed, err := d.sql.changes.SincePart(t, from, until)
+	defer t.sql.mu.Unlock()
+	changed, err := t.sql.changes.SincePart(declared, from, until)
 	if err != nil {
-		return nil, d.sql.recorded(err)
+		return nil, t.sql.recorded(err)
 	}
-	return d.sql.changedRows(changed), nil
+	return t.sql.changedRows(changed), nil
 }
-
-// Place is where the part behind the rows of a SincePart begins that Next has given so far.
-func (r *Rows) Place() ChangePlace { return r.changed.Place() }
-
-// AtEnd reports whether Next has given all rows of a SincePart, and no change lies behind them.
-func (r *Rows) AtEnd() bool { return r.changed.AtEnd() }
 
 // SeqAt answers for a client that knows no seq but the highest updated_at or deleted_at that it has seen, see
 // changes.Recorder.SeqAt.
-func (d *DB) SeqAt(name string, stamp Value) (seq Seq, known bool) {
-	t, err := d.lockTable(name)
+func (t Table) SeqAt(stamp Value) (seq Seq, known bool) {
+	declared, err := t.lock()
 	if err != nil {
 		return 0, false
 	}
-	defer d.sql.mu.Unlock()
-	seq, known, err = d.sql.changes.SeqAt(t, stamp)
-	_ = d.sql.recorded(err) // the answer is the same
+	defer t.sql.mu.Unlock()
+	seq, known, err = t.sql.changes.SeqAt(declared, stamp)
+	_ = t.sql.recorded(err) // the answer is the same
 	return seq, known
 }

@@ -40,7 +40,7 @@ func (d *DB) MakeTemplate(tables ...string) error {
 	if rows, err := d.sql.anyRows(); err != nil || rows {
 		return err
 	}
-	t, err := d.takeTemplate()
+	t, err := takeTemplate(&d.sql, &d.notes)
 	if err == nil && t != nil {
 		k.template.Store(t)
 	}
@@ -63,19 +63,19 @@ func (ses *session) anyRows() (some bool, err error) {
 }
 
 // takeTemplate copies the file as it is; nil: it has a form that cannot be one.
-func (d *DB) takeTemplate() (*template, error) {
-	t := &template{notes: maps.Clone(d.notes.stored)}
+func takeTemplate(ses *session, n *notes) (*template, error) {
+	t := &template{notes: maps.Clone(n.stored)}
 	if t.notes == nil {
 		t.notes = make(map[string]Value)
 	}
-	maps.Copy(t.notes, d.notes.due)
+	maps.Copy(t.notes, n.due)
 	changes := 0
-	err := d.sql.each(`SELECT m.rootpage, c.rootpage FROM sqlite_schema AS m, sqlite_schema AS c WHERE m.name = '_den_meta' AND c.name = '_den_changes'`,
+	err := ses.each(`SELECT m.rootpage, c.rootpage FROM sqlite_schema AS m, sqlite_schema AS c WHERE m.name = '_den_meta' AND c.name = '_den_changes'`,
 		func(r *Rows) { t.meta, changes = int(r.Int(0)-1)*pageSize, int(r.Int(1)-1)*pageSize })
 	if err != nil {
 		return nil, err
 	}
-	pages, err := d.sql.c.Serialize()
+	pages, err := ses.c.Serialize()
 	if err != nil {
 		return nil, failed(err)
 	}

@@ -16,7 +16,7 @@ func TestSoftDeletedRowsKeepTheirContent(t *testing.T) {
 	if got := query(t, d, `SELECT * FROM todos WHERE id = 'a'`); len(got) != 1 || show(got[0]) != stored {
 		t.Errorf("in the table: %v, want %s", got, stored)
 	}
-	r, err := d.Since("todos", c.Seq-1)
+	r, err := d.Table("todos").Since(c.Seq - 1)
 	wantSet(t, all(t, r, err), []string{`"a" - - 1 1 50`})
 	c = actSQL(t, d, 3, `UPDATE todos SET deleted_at = NULL WHERE id = 'a'`)
 	wantRows(t, c, `todos: "a" "one" 0 1 1 -`)

@@ -189,7 +189,7 @@ func (v *Verifier) history(d *DB, what Finding) error {
 		return err
 	}
 	defer func() { f.Close() }()
-	r := d.rewinder(f, func(path string) (pagelog.File, error) { // what is written to it is the overlay's
+	r := rewinder(d, f, func(path string) (pagelog.File, error) { // what is written to it is the overlay's
 		next, err := d.o.FS.Open(path, os.O_RDWR)
 		if err != nil {
 			return nil, err

@@ -4,8 +4,8 @@ package storage
 // follows it, and holds the number of the newest transaction that it has.
 
 import (
-	"errors"
 	"fmt"
+
 	"github.com/denrooms/den/storage/roomfile"
 )
 
@@ -93,86 +93,4 @@ func (m mark) whole(log Log) (bool, error) {
 			ErrLogMismatch, max(m.clean, m.since), log.Generation(), logHint)
 	}
 	return m.clean == log.Generation() || m.clean > log.Crashed(), nil
-}
-
-// markInUse writes, in the first transaction of a life, the note that the file is in use: from now on the file may need the log.
-// It also writes the other notes that are due.
-func (d *DB) markInUse() error {
-	var inUse mark // without a log the file is complete
-	if log := d.o.Log; log != nil {
-		inUse = mark{log: log.ID(), since: log.Generation()}
-	}
-	if d.store.mark != inUse {
-		if err := d.setMark(inUse); err != nil {
-			return err
-		}
-	}
-	return d.notes.write()
-}
-
-func (d *DB) setMark(m mark) error {
-	err := d.sql.putMeta("clean", m.number())
-	if err == nil && m.log != d.store.mark.log {
-		err = d.sql.putMeta("log", m.log)
-	}
-	if err == nil {
-		d.batch.marked, d.batch.was = true, d.store.mark
-		d.store.mark = m
-	}
-	return err
-}
-
-// checkpointBytes is how large the WAL gets before it is written into the file.
-const checkpointBytes = 4 << 20
-
-// Checkpoint writes the WAL's content to the file and syncs the file, so that the commit log need not keep it. It does nothing
-// while a batch or rows are open.
-func (d *DB) Checkpoint() error {
-	if err := d.sql.lock(); err != nil {
-		return err
-	}
-	defer d.sql.mu.Unlock()
-	if d.batch != nil || len(d.sql.results) > 0 {
-		return nil
-	}
-	return diagnose(d.o.Path, d.store.checkpointBacklog())
-}
-
-// completeFile makes the file independent of the log, and notes that in the file.
-func (d *DB) completeFile() error {
-	if d.store.wal == nil || d.sql.broken != nil {
-		return nil
-	}
-	if d.store.inMemory() {
-		return d.completeInMemory()
-	}
-	return d.completeExisting()
-}
-
-// completeExisting is completeFile for a room with a file.
-func (d *DB) completeExisting() error {
-	if d.store.mark.clean != 0 || d.store.mark.log != d.o.Log.ID() { // nothing has changed
-		d.store.checkpointed = d.sql.c.Files.Empty()
-		return nil
-	}
-	if err := d.markClean(); err != nil && !errors.Is(err, ErrFull) { // on a full disk the file stays without the mark
-		return err
-	}
-	return d.store.emptyWAL()
-}
-
-// markClean writes the note that the file contains all of its transactions.
-func (d *DB) markClean() error {
-	if err := d.sql.do(d.sql.tx.begin); err != nil {
-		return err
-	}
-	b := d.newBatch()
-	b.leaving, b.wrote = true, true
-	if err := d.setMark(mark{log: d.o.Log.ID(), clean: d.o.Log.Generation()}); err != nil {
-		b.abort()
-		b.dead, d.batch = errOver, nil
-		b.restore()
-		return err
-	}
-	return b.commit()
 }

@@ -1,0 +1,36 @@
+package storage
+
+import (
+	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/sqlite"
+)
+
+// Names of this package for what the packages below declare.
+
+// Value is a column's value: nil, int64, float64, string or []byte.
+type Value = sqlite.Value
+
+// Type is the storage class of a value.
+type Type = sqlite.Type
+
+// The storage classes, in SQLite's sorting order but that numbers sort together.
+const (
+	Null    = sqlite.Null
+	Integer = sqlite.Integer
+	Float   = sqlite.Float
+	Text    = sqlite.Text
+	Blob    = sqlite.Blob
+)
+
+type (
+	// Seq is a room's commit number: 1, 2, 3 … without gaps; 0 is before the first.
+	Seq = changes.Seq
+	// Commit is what an action did.
+	Commit = changes.Commit
+	// Row is a changed row.
+	Row = changes.Row
+	// Cell is a column of a Row.
+	Cell = changes.Cell
+	// ChangePlace is a place in the changes of one table, see Table.SincePart.
+	ChangePlace = changes.Place
+)
