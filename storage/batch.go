@@ -333,7 +333,9 @@ func (b *Batch) makeDurable() error {
 	}
 	d.notes.committed()
 	d.store.number++
-	d.store.useUnwritten = d.store.useUnwritten || b.marked && d.store.wal != nil
+	if b.marked && d.store.wal != nil {
+		d.store.state = fileNoted
+	}
 	return nil
 }
 
@@ -350,8 +352,8 @@ func (d *DB) AfterCommit() {
 	switch {
 	case d.store.inMemory():
 		d.store.materializeIfDue()
-	case d.store.useUnwritten:
-		d.store.useUnwritten = false
+	case d.store.state == fileNoted:
+		d.store.state = fileInUse
 		_ = d.store.wal.flush() // else, on a disk that is full, later
 	}
 	d.warm()

@@ -13,6 +13,18 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
+// A fileState is what is known of a room's file. A log-only room, whose database is in memory, has a state as well: inMemory tells
+// the two apart.
+type fileState uint8
+
+const (
+	fileOpened  fileState = iota // nothing was committed since it was opened
+	fileNoted                    // a transaction has the note that the file is in use, and the WAL buffers the note
+	fileInUse                    // the note is in the WAL
+	fileClean                    // the file contains all of its WAL and does not need the log
+	fileSuspect                  // the disk failed under the file, so its content is not trusted
+)
+
 // A store makes a room's transactions durable, and its file independent of the log. The session's mutex protects it.
 type store struct {
 	o   *Options
@@ -30,9 +42,7 @@ type store struct {
 	freshWAL          bool        // the file had no WAL when it was opened
 	memoryCheckpoints int         // checkpoints into the database in memory so far
 	materializeTried  bool        // materializeIfDue has tried to make the file
-	useUnwritten      bool        // the note that the file is in use has not been written to the WAL yet
-	checkpointed      bool        // the file contains all of its WAL and does not need the log
-	suspect           bool        // the disk failed under the file, so its content is not trusted
+	state             fileState
 }
 
 // commit runs SQLite's COMMIT, which writes to the commit log first (see wal). seq and at are those of the transaction's newest
@@ -53,12 +63,12 @@ func (st *store) commit(seq Seq, at int64) error {
 	case err != nil && logged: // the next life takes it from the log
 		// Not %w: a disk that is full is no reason to say that nothing has changed.
 		err = fmt.Errorf("%w: the commit log has the transaction, and the file could not take it: %v", ErrIO, err)
-		st.suspect = true
+		st.state = fileSuspect
 	case refused != nil:
 		err = refused
 		w.reset()
 	case errors.Is(err, ErrIO):
-		st.suspect = true
+		st.state = fileSuspect
 	}
 	return err
 }
@@ -168,7 +178,7 @@ func (st *store) checkpoint(mode sqlite.CheckpointMode) error {
 		failure = roomfile.ErrorOf(err)
 	}
 	if !errors.Is(failure, ErrFull) {
-		st.sql.broken, st.suspect = failure, true
+		st.sql.broken, st.state = failure, fileSuspect
 	}
 	return failure
 }
@@ -197,7 +207,7 @@ func (st *store) emptyWAL() error {
 		return err
 	}
 	st.room.Release(st.number)
-	st.checkpointed = st.sql.c.Files.Empty()
+	st.noteClean()
 	return nil
 }
 
@@ -265,7 +275,7 @@ func (st *store) checkpointAndMaterialize() error {
 		err = st.materialize()
 	}
 	if err == nil {
-		st.useUnwritten = false
+		st.state = fileInUse
 	}
 	return err
 }
@@ -311,4 +321,11 @@ func (st *store) withheld() bool {
 // discardable reports whether nobody has seen the room and the log has nothing of it.
 func (st *store) discardable() bool {
 	return !st.keepIfEmpty.Load() && (st.number == 0 || st.withheld() && st.room.(*deferredLog).RoomLog.Last() == 0)
+}
+
+// noteClean notes that the file has all of its transactions, unless something is left in the WAL.
+func (st *store) noteClean() {
+	if st.sql.c.Files.Empty() {
+		st.state = fileClean
+	}
 }

@@ -59,21 +59,22 @@ type wal struct {
 	fresh    bool             // the file is new, or its header was zeroed and synced, and nothing was written since
 	unsynced bool             // the next sync is for the first header and can be skipped
 
-	// The current transaction.
-
 	next  frameHeader
 	entry pagelog.Builder // its pages, by their offsets in the WAL
 
-	// A part of the WAL: committed frames that may wait, then the current transaction's. Written frames stay while there is
-	// room, because the next transaction is likely to change the same pages.
+	walBuffer
 
+	scratch [pageSize]byte
+}
+
+// A walBuffer is a part of the WAL: committed frames that may wait, then the current transaction's. Written frames stay while there
+// is room, because the next transaction is likely to change the same pages.
+type walBuffer struct {
 	buf       []byte
 	at        int64 // offset of buf in the WAL; -1: buf is empty
 	written   int   // how many bytes of buf are in the file
 	committed int   // how many bytes of buf are committed
 	extra     int   // bytes that may wait beyond bufferBytes; see Withhold
-
-	scratch [pageSize]byte
 }
 
 type frameHeader struct {
@@ -100,7 +101,7 @@ func (st *store) installWAL() {
 
 func (st *store) newWAL(fresh bool) *wal {
 	clear(st.sql.places)
-	st.wal = &wal{places: st.sql.places, buf: st.sql.frames[:0], at: -1, fresh: fresh, files: st.sql.c.Files}
+	st.wal = &wal{places: st.sql.places, fresh: fresh, files: st.sql.c.Files, walBuffer: walBuffer{buf: st.sql.frames[:0], at: -1}}
 	return st.wal
 }
 
@@ -273,7 +274,7 @@ func (w *wal) flush() error {
 }
 
 // buffered returns n bytes at an offset of the WAL if they are in the first limit bytes of buf, or nil.
-func (w *wal) buffered(off int64, n, limit int) []byte {
+func (w *walBuffer) buffered(off int64, n, limit int) []byte {
 	from := off - w.at
 	if w.at < 0 || from < 0 || from+int64(n) > int64(limit) {
 		return nil
@@ -305,7 +306,7 @@ func (w *wal) buffer(b []byte, off int64) error {
 }
 
 // trimBuffer drops the part of buf before an offset. All of buf is in the file.
-func (w *wal) trimBuffer(off int64) {
+func (w *walBuffer) trimBuffer(off int64) {
 	n := int(off - w.at)
 	if n <= 0 || n > len(w.buf) {
 		return
@@ -315,7 +316,7 @@ func (w *wal) trimBuffer(off int64) {
 }
 
 // clearBuffer empties buf, whose content is in the file or not needed.
-func (w *wal) clearBuffer() { w.buf, w.at, w.written, w.committed = w.buf[:0], -1, 0, 0 }
+func (w *walBuffer) clearBuffer() { w.buf, w.at, w.written, w.committed = w.buf[:0], -1, 0, 0 }
 
 // write handles a write of SQLite to the WAL.
 func (w *wal) write(b []byte, off int64) error {
