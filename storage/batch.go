@@ -278,8 +278,12 @@ func (b *Batch) commit() error {
 	d := b.d
 	b.ending = true
 	err := b.finish()
-	if err == nil {
-		err = b.makeDurable()
+	switch {
+	case err != nil:
+	case b.wrote:
+		err = d.store.commit(d.Seq(), b.at)
+	case !d.sql.c.AutocommitEnabled():
+		err = d.sql.do(d.sql.tx.rollback)
 	}
 	if err != nil {
 		b.abort()
@@ -288,11 +292,18 @@ func (b *Batch) commit() error {
 		}
 		b.dead, d.batch = err, nil
 		b.restore()
-	} else {
-		b.dead, d.batch = errOver, nil
-		d.sql.changes.Commit()
+		return err
 	}
-	return err
+	b.dead, d.batch = errOver, nil
+	d.sql.changes.Commit()
+	if b.wrote {
+		d.notes.committed()
+		d.store.number++
+		if b.marked && d.store.wal != nil {
+			d.store.state = fileNoted
+		}
+	}
+	return nil
 }
 
 var errOver = fmt.Errorf("storage: %w: the batch is over", ErrMisuse)
@@ -315,26 +326,6 @@ func (b *Batch) finish() error {
 	}
 	if now := d.sql.changes.Floor(); now != floor {
 		return d.sql.putMeta("floor", int64(now))
-	}
-	return nil
-}
-
-// makeDurable commits the transaction. After it returns, the batch survives a power cut.
-func (b *Batch) makeDurable() error {
-	d := b.d
-	if !b.wrote {
-		if d.sql.c.AutocommitEnabled() {
-			return nil
-		}
-		return d.sql.do(d.sql.tx.rollback)
-	}
-	if err := d.store.commit(d.Seq(), b.at); err != nil {
-		return err
-	}
-	d.notes.committed()
-	d.store.number++
-	if b.marked && d.store.wal != nil {
-		d.store.state = fileNoted
 	}
 	return nil
 }

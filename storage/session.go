@@ -192,8 +192,10 @@ func (ses *session) do(p *prepared) error {
 		return err
 	}
 	s.Use()
-	_, err = ses.step(s)
-	s.Release()
+	defer s.Release()
+	if _, err = s.Step(); err != nil {
+		err = ses.stepFailed(err, s)
+	}
 	return err
 }
 
@@ -327,12 +329,17 @@ func (ses *session) step(s *statement) (row bool, err error) {
 	row, err = s.Step()
 	ses.auth = own
 	if err != nil {
-		if !s.ReadOnly() {
-			ses.changes.StatementFailed()
-		}
-		err = ses.owner.statementFailed(roomfile.ErrorOf(err), s)
+		err = ses.stepFailed(err, s)
 	}
 	return row, err
+}
+
+// stepFailed completes the error of a step.
+func (ses *session) stepFailed(err error, s *statement) error {
+	if !s.ReadOnly() {
+		ses.changes.StatementFailed()
+	}
+	return ses.owner.statementFailed(roomfile.ErrorOf(err), s)
 }
 
 // Result is what a statement without rows did.

@@ -161,9 +161,19 @@ func (w *wal) giveMemory(to *workspace) {
 	}
 }
 
-// WriteAt is called by SQLite.
+// WriteAt is called by SQLite, with the WAL's header, the header of a frame, or a frame's page.
 func (w *wal) WriteAt(p []byte, off int64) (int, error) {
-	err := w.write(p, off)
+	var err error
+	switch n := len(p); {
+	case n == walHeaderSize && off == 0:
+		err = w.restart(p)
+	case n == frameHeaderSize && off >= walHeaderSize && (off-walHeaderSize)%frameSize == 0:
+		err = w.addHeader(p, off)
+	case n == pageSize:
+		err = w.addPage(p, off)
+	default:
+		err = w.refuse(fmt.Errorf("%w: a write of %d bytes at %d of the WAL, which this Den does not know", ErrIO, n, off))
+	}
 	if err == nil {
 		return len(p), nil
 	}
@@ -318,28 +328,20 @@ func (w *walBuffer) trimBuffer(off int64) {
 // clearBuffer empties buf, whose content is in the file or not needed.
 func (w *walBuffer) clearBuffer() { w.buf, w.at, w.written, w.committed = w.buf[:0], -1, 0, 0 }
 
-// write handles a write of SQLite to the WAL.
-func (w *wal) write(b []byte, off int64) error {
-	switch n := len(b); {
-	case n == walHeaderSize && off == 0:
-		w.clearPlaces() // SQLite restarts the WAL because all of it is in the database
-		w.end, w.newest = 0, 0
-		w.reset()
-		w.clearBuffer()
-		// SQLite syncs the header before it writes frames after it. Otherwise a power cut could leave
-		// the old header with some of the old frames, which SQLite would play over a newer file. A file
-		// that nothing was ever written into has no old frames, and needs no sync.
-		w.unsynced = w.fresh || bug.On("wal-header")
-		if w.noFile() {
-			return w.buffer(b, off)
-		}
-		return w.writeFile(b, off)
-	case n == frameHeaderSize && off >= walHeaderSize && (off-walHeaderSize)%frameSize == 0:
-		return w.addHeader(b, off)
-	case n == pageSize:
-		return w.addPage(b, off)
+// restart handles the WAL's header: SQLite begins the WAL again because all of it is in the database.
+func (w *wal) restart(header []byte) error {
+	w.clearPlaces()
+	w.end, w.newest = 0, 0
+	w.reset()
+	w.clearBuffer()
+	// SQLite syncs the header before it writes frames after it. Otherwise a power cut could leave the old header with some of the
+	// old frames, which SQLite would play over a newer file. A file that nothing was ever written into has no old frames, and
+	// needs no sync.
+	w.unsynced = w.fresh || bug.On("wal-header")
+	if w.noFile() {
+		return w.buffer(header, 0)
 	}
-	return w.refuse(fmt.Errorf("%w: a write of %d bytes at %d of the WAL, which this Den does not know", ErrIO, len(b), off))
+	return w.writeFile(header, 0)
 }
 
 // refuse keeps the reason of a refused write that is not an error of the file.
