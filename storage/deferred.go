@@ -11,7 +11,7 @@ import "slices"
 type deferredLog struct {
 	RoomLog
 	entries []LogEntry
-	kept    bool // the log has all entries, and gets the next ones
+	kept    bool // the log has all entries: the transaction that made the buffer overflow goes there too
 }
 
 func (h *deferredLog) Last() uint64 {
@@ -29,9 +29,6 @@ func (h *deferredLog) Range() (first, last uint64, err error) {
 }
 
 func (h *deferredLog) Replay(after uint64, do func(LogEntry) error) error {
-	if h.kept {
-		return h.RoomLog.Replay(after, do)
-	}
 	for _, e := range h.entries {
 		if e.Number <= after {
 			continue
@@ -44,9 +41,6 @@ func (h *deferredLog) Replay(after uint64, do func(LogEntry) error) error {
 }
 
 func (h *deferredLog) Backward(do func(LogEntry) (more bool, err error)) error {
-	if h.kept {
-		return h.RoomLog.Backward(do)
-	}
 	for _, e := range slices.Backward(h.entries) {
 		if more, err := do(e); err != nil || !more {
 			return err
@@ -64,12 +58,8 @@ func (h *deferredLog) Append(e LogEntry, more ...[]byte) error {
 	return nil
 }
 
-// Release does nothing before the log has entries.
-func (h *deferredLog) Release(through uint64) {
-	if h.kept {
-		h.RoomLog.Release(through)
-	}
-}
+// Release does nothing, because the log has no entries yet.
+func (h *deferredLog) Release(uint64) {}
 
 // keep appends the entries to the log. After an error it can be called again.
 func (h *deferredLog) keep() error {

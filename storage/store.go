@@ -299,28 +299,34 @@ func (st *store) materializeIfDue() {
 
 // appendDeferred is Keep with the mutex held.
 func (st *store) appendDeferred() error {
-	if !st.withheld() {
+	h, is := st.room.(*deferredLog)
+	if !is {
 		return nil
 	}
-	if err := st.room.(*deferredLog).keep(); err != nil {
+	if err := h.keep(); err != nil {
 		if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
 			st.sql.broken = err
 		}
 		return err
 	}
+	st.room = h.RoomLog
 	st.wal.extra = len(st.wal.buf) // these frames wait on until AfterCommit
 	return nil
 }
 
 // withheld is Withheld with the mutex held.
 func (st *store) withheld() bool {
-	h, is := st.room.(*deferredLog)
-	return is && !h.kept
+	_, is := st.room.(*deferredLog)
+	return is
 }
 
 // discardable reports whether nobody has seen the room and the log has nothing of it.
 func (st *store) discardable() bool {
-	return !st.keepIfEmpty.Load() && (st.number == 0 || st.withheld() && st.room.(*deferredLog).RoomLog.Last() == 0)
+	if st.keepIfEmpty.Load() {
+		return false
+	}
+	h, deferred := st.room.(*deferredLog)
+	return st.number == 0 || deferred && h.RoomLog.Last() == 0
 }
 
 // noteClean notes that the file has all of its transactions, unless something is left in the WAL.
