@@ -1,7 +1,6 @@
 package storage
 
-// What handlers' SQL may do. SQLite asks while it compiles a statement, so a
-// refusal costs nothing at run time.
+// What handlers' SQL may do. SQLite asks while it compiles a statement, so a check costs nothing at run time.
 
 import (
 	"fmt"
@@ -52,7 +51,7 @@ func (ses *session) authorize(a sqlite.Action) sqlite.AuthResult {
 	return sqlite.AuthOK
 }
 
-// refusal says why an operation is not allowed, "" where it is.
+// refusal returns why an operation is not allowed, or "" if it is.
 func (ses *session) refusal(op sqlite.OpType, a, b string) string {
 	switch op {
 	case sqlite.OpTransaction, sqlite.OpSavepoint:
@@ -81,8 +80,7 @@ func (ses *session) refusal(op sqlite.OpType, a, b string) string {
 	return ""
 }
 
-// refuseTable keeps handlers off Den's tables, and Den's other packages off the
-// room's tables and this package's.
+// refuseTable keeps handlers away from Den's tables, and Den's other packages from the room's tables and this package's.
 func (ses *session) refuseTable(op sqlite.OpType, name string) string {
 	isReserved := len(name) >= len(reserved) && strings.EqualFold(name[:len(reserved)], reserved)
 	if ses.auth == handler {
@@ -100,8 +98,7 @@ func (ses *session) refuseTable(op sqlite.OpType, name string) string {
 	return ""
 }
 
-// readsOnly tells the PRAGMAs that only look, some of which SQLite's own
-// ALTER TABLE and FTS5 run.
+// readsOnly reports whether a PRAGMA only reads. SQLite's own ALTER TABLE and FTS5 run some of these.
 func readsOnly(name, arg string) bool {
 	switch strings.ToLower(name) {
 	case "table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",

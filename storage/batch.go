@@ -1,7 +1,6 @@
 package storage
 
-// Batches and actions: one transaction for all actions that had queued up, one
-// savepoint for each of them.
+// Batches and actions: one transaction for all actions that had queued up, and one savepoint for each action.
 
 import (
 	"errors"
@@ -61,16 +60,14 @@ func (d *DB) newBatch() *Batch {
 	return d.batch
 }
 
-// Do runs an action: everything that fn's SQL does happens or nothing does. On an
-// error and on a panic of fn (which goes on to the caller) nothing of it remains
-// and the batch can go on, unless the error is ErrBatchLost. at is the action's
-// time in Unix milliseconds, which goes into the tombstones of deleted rows.
+// Do runs an action: all that fn's SQL does happens, or nothing. After an error or a panic of fn (which goes on to the caller) nothing
+// of the action remains and the batch can go on, unless the error is ErrBatchLost. at is the action's time in Unix milliseconds,
+// which goes into the tombstones of deleted rows.
 //
-// fn may handle the error of a failed statement and go on. Rows that it leaves
-// open are closed.
+// fn may handle the error of a failed statement and go on. Do closes Rows that fn leaves open.
 //
-// Errors besides fn's own: ErrConstraint for a violated deferred foreign key and
-// for a synced row with a NULL id, ErrTooLarge, ErrBatchLost, ErrClosed.
+// Errors besides fn's own: ErrConstraint for a violated deferred foreign key and for a synced row with a NULL id, ErrTooLarge,
+// ErrBatchLost, ErrClosed.
 func (b *Batch) Do(at int64, fn func() error) (Commit, error) {
 	if err := b.enter(at); err != nil {
 		return Commit{}, err

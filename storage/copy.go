@@ -1,8 +1,7 @@
 package storage
 
-// A copy of a room's file that is taken while the room goes on: SQLite's backup, some
-// pages at a time. What is written between two steps gets into the copy too, so that at
-// its end it is the room as of the last step.
+// A copy of a room's file while the room goes on: SQLite's online backup, some pages at a time. A write between two steps gets into
+// the copy too, so the complete copy is the room as of the last step.
 
 import (
 	"fmt"
@@ -27,9 +26,8 @@ type Copy struct {
 	pages, left int
 }
 
-// Copy makes a file and begins to copy the room into it, in SQLite's rollback mode and unsynced. What the file says of
-// itself is what the room's file says. A Copy that is not done is given up with Close, or with the DB.
-// Package archive makes a backup of one.
+// Copy makes a file and begins to copy the room into it. The file is in SQLite's rollback mode and not synced, and names the same
+// room. Close, and the end of the DB, abandon a Copy that is not done. Package archive makes a backup of a Copy.
 func (d *DB) Copy(path string) (*Copy, error) {
 	if err := d.sql.lock(); err != nil {
 		return nil, err
@@ -62,12 +60,10 @@ func (c *Copy) start(path string) error {
 	return err
 }
 
-// Step copies some pages of 4096 bytes; a negative number is all that is left. done tells
-// that all are there. Step must not be called while a batch is open (ErrMisuse). After an
-// error the copy is given up; ErrClosed says that the DB was.
+// Step copies a number of pages of 4096 bytes; a negative number copies all that are left. done reports whether all are copied.
+// Step must not be called while a batch is open (ErrMisuse). An error ends the copy; ErrClosed means that the DB was closed.
 //
-// When an action of the room is rolled back, SQLite begins the copy again. Who calls Step
-// sees it by Left, and ends it by taking more pages at once.
+// When an action of the room is rolled back, SQLite starts the copy again. Left shows that, and more pages at once end it.
 func (c *Copy) Step(pages int) (done bool, err error) {
 	d := c.d
 	if err := d.sql.lock(); err != nil {
@@ -95,21 +91,21 @@ func (c *Copy) Step(pages int) (done bool, err error) {
 	return err == nil, err
 }
 
-// Left is how many pages are still to be copied, and of how many; as of the last Step.
+// Left returns how many pages are still to be copied, and of how many, as of the last Step.
 func (c *Copy) Left() (left, of int) {
 	c.d.sql.mu.Lock()
 	defer c.d.sql.mu.Unlock()
 	return c.left, c.pages
 }
 
-// Done reports whether the copy is complete; the error is the one with which it was given up.
+// Done reports whether the copy is complete. The error is the one that ended the copy.
 func (c *Copy) Done() (bool, error) {
 	c.d.sql.mu.Lock()
 	defer c.d.sql.mu.Unlock()
 	return c.copied, c.err
 }
 
-// Close gives the copy up, if it is not done. The file stays.
+// Close abandons the copy if it is not done. The file stays.
 func (c *Copy) Close() {
 	c.d.sql.mu.Lock()
 	defer c.d.sql.mu.Unlock()

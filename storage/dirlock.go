@@ -12,10 +12,9 @@ import (
 // lockName is the file in a data directory that its process holds a lock on.
 const lockName = "den.lock"
 
-// LockDir takes a data directory for this process, making it where it is
-// missing, until unlock is called or the process ends. Where another process has
-// it the error is ErrInUse, with the path and what to do. On a file system other than
-// the machine's there are no other processes, and no lock.
+// LockDir locks a data directory for this process until unlock is called or the process ends. It makes the directory if it is
+// missing. If another process has the lock, the error is ErrInUse and says what to do. A file system other than the machine's has
+// no other processes, and so no lock.
 func LockDir(f FS, dir string) (unlock func() error, err error) {
 	if _, err := f.MakeDirs(dir); err != nil {
 		return nil, fmt.Errorf("storage: data directory: %w", diagnose(dir, err))

@@ -2,13 +2,12 @@ package storage
 
 import "fmt"
 
-// Internal is the same file as Den's other packages see it: for tables of their
-// own, named _den_…, which handlers cannot write and whose changes are not
-// captured. Within an action its writes are a part of it; outside each is a
-// transaction of its own, and within a batch a part of the batch.
+// Internal is the database for Den's other packages: for their own tables, named _den_…, which handlers cannot write and whose
+// changes are not captured. A write within an action is a part of the action, and one within a batch a part of the batch. Any other
+// write is a transaction of its own.
 type Internal struct{ d *DB }
 
-// Internal gives access to Den's own tables.
+// Internal returns access to the tables of Den's other packages.
 func (d *DB) Internal() *Internal { return &Internal{d} }
 
 // Exec is DB.Exec for tables named _den_….
@@ -29,7 +28,7 @@ func (in *Internal) Exec(sql string, args ...any) (Result, error) {
 	return res, err
 }
 
-// Query is DB.Query for tables named _den_…. It may write where a batch is open.
+// Query is DB.Query for tables named _den_…. It may write while a batch is open.
 func (in *Internal) Query(sql string, args ...any) (*Rows, error) {
 	d := in.d
 	if err := d.sql.lock(); err != nil {
@@ -85,8 +84,7 @@ func (in *Internal) HasTable(name string) (bool, error) {
 	return in.First(nil, `SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`, name)
 }
 
-// alone runs what writes to Den's own tables: as a part of the open batch, or as a
-// transaction of its own. The mutex is held.
+// alone runs what writes to Den's own tables, as a part of the open batch or as a transaction of its own. The mutex is held.
 func (d *DB) alone(write func() error) error {
 	if d.batch != nil {
 		before := d.sql.c.TotalChanges()

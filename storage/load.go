@@ -1,6 +1,6 @@
 package storage
 
-// Making a room's file of content that comes from elsewhere. Package archive puts it in the room's place.
+// Making a room's file from content that comes from elsewhere. Package archive puts the file in the room's place.
 
 import (
 	"errors"
@@ -11,9 +11,9 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// Build makes a file of a new room, with the content that load puts into it. It is not synced, and says nothing of which room it is
-// of. Errors: those of load and of the Loader; ErrConstraint if a foreign key has no parent row, or a row breaks another rule;
-// ErrFull, ErrIO.
+// Build makes the file of a new room with the content that load puts into it. The file is not synced and does not name a room.
+// Errors: those of load and of the Loader; ErrConstraint if a foreign key has no parent row, or a row breaks another rule; ErrFull,
+// ErrIO.
 func Build(o Options, path string, load func(*Loader) error) error {
 	if err := roomfile.Make(o.FS, path); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (l *Loader) run(o Options, load func(*Loader) error) error {
 	return err
 }
 
-// check looks at the whole: the rows came while foreign keys were not enforced.
+// check checks the whole file, because foreign keys were not enforced while the rows came.
 func (l *Loader) check() error {
 	problem := ""
 	err := l.d.sql.each("SELECT coalesce(\"table\", ''), coalesce(\"parent\", '') FROM pragma_foreign_key_check LIMIT 1", func(r *Rows) {

@@ -1,7 +1,7 @@
 package storage
 
-// The room's file and the node's commit log. The log has what is durable; the file
-// follows it, and holds the number of the newest transaction that it has.
+// What a room needs of the node's commit log. A transaction is durable when the log has it. The room's file follows the log and
+// holds the number of the newest transaction that the file has.
 
 import (
 	"fmt"
@@ -9,40 +9,39 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// Log is what makes transactions durable. A node has one for all of its rooms; a cluster
-// would have one that is replicated.
+// Log makes transactions durable. A node has one for all of its rooms; a cluster would have one that is replicated.
 type Log interface {
-	// ID names the log: a file tells by it whether it has met this log before.
+	// ID names the log. A file notes it, and so knows this log again.
 	ID() string
-	// Generation counts how often the log was opened.
+	// Generation returns how often the log was opened.
 	Generation() uint64
-	// Crashed is the newest generation that did not end well; 0 for none.
+	// Crashed returns the newest generation that was not closed, or 0.
 	Crashed() uint64
-	// Sync makes durable what Append has not, where it does not do that itself.
+	// Sync makes all entries durable, for a log whose Append does not.
 	Sync() error
-	// Candidates says where to look for a room that has no file: epoch is the one in which it was
-	// closed without having released all, "" if it was not; from and to are the generations, the
-	// oldest and the newest, that may have left something of it when they crashed, 0 and 0: none.
+	// Candidates returns where to look for a room that has no file. epoch is the one in which the room was closed before all of
+	// its entries were released, or "". from and to are the oldest and the newest generation that crashed and may have entries of
+	// the room, or 0 and 0.
 	Candidates(namespace, room string) (epoch string, from, to uint64, err error)
-	// Room gives the part of one room in one of its histories. It has one user at a time.
+	// Room returns the part of one room in one of its histories. A part has one user at a time.
 	Room(namespace, room, epoch string) (RoomLog, error)
 }
 
 // RoomLog is a room's part of a Log: its transactions, numbered 1, 2, 3 … without gaps.
 type RoomLog interface {
-	// Last is the newest number that the log has, 0 for none.
+	// Last returns the newest number that the log has, or 0.
 	Last() uint64
-	// Range is the first and the last number that the log has, 0 and 0 for none.
+	// Range returns the first and the last number that the log has, or 0 and 0.
 	Range() (first, last uint64, err error)
-	// Replay gives the entries with numbers above after, in order.
+	// Replay calls do with the entries whose numbers are above after, in order.
 	Replay(after uint64, do func(LogEntry) error) error
-	// Backward gives all entries that the log still has, the newest first.
+	// Backward calls do with all entries that the log still has, the newest first.
 	Backward(do func(LogEntry) (more bool, err error)) error
-	// Append adds the next entry, whose payload goes on with more, and returns when it is durable.
+	// Append adds the next entry, whose payload continues with more, and returns when the entry is durable.
 	Append(e LogEntry, more ...[]byte) error
-	// Release says that the room's file has all up to a number, and is synced.
+	// Release tells the log that the room's file has all entries up to a number, and is synced.
 	Release(through uint64)
-	// Close ends the use. What was not released is kept for the next one.
+	// Close ends the use. The log keeps entries that were not released for the next use.
 	Close()
 }
 
@@ -72,15 +71,15 @@ func markOf(log string, number int64) mark {
 	return mark{log: log, since: uint64(-number)}
 }
 
-// logHint is what an operator can do about a file and a log that do not go together.
+// logHint is what an operator can do about a file and a log that do not belong together.
 const logHint = "put the file and the log back that belong together, or restore a backup of the room"
 
-// whole tells whether a file with the mark needs nothing from the log, which is nil where there is none.
+// whole reports whether a file with the mark needs nothing from the log. log is nil if there is none.
 func (m mark) whole(log Log) (bool, error) {
 	switch {
 	case m.log == "":
 		return true, nil
-	case log == nil && m.clean != 0: // who opens it without has seen to it that the log ended well
+	case log == nil && m.clean != 0: // a caller that opens it without a log has checked that the log was closed
 		return true, nil
 	case log == nil:
 		return false, fmt.Errorf("%w: %s; open it with the log, %s", ErrLogMissing, m.log, logHint)

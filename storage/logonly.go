@@ -130,8 +130,8 @@ func makeWith(o Options, content []byte, more func(vfs.File) error) error {
 	})
 }
 
-// inLog finds in the log the room of which there is no file, if all of it is there, and has use do something with the
-// log's part of it and its first pages, as firstPages gives them. found is false where there is no such room.
+// inLog looks in the log for a room that has no file. If the log has all of the room, inLog calls use with the room's part of the log
+// and with its first pages (see firstPages), and returns found.
 func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool, err error) {
 	owed, from, to, err := o.Log.Candidates(o.Namespace, o.Room)
 	if err != nil {
@@ -161,7 +161,7 @@ func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool,
 		if found = err == nil && content != nil; found {
 			err = use(room, content)
 		}
-		room.Close() // it stays owed until the file has been opened
+		room.Close() // the log keeps the entries until the file has been opened
 		if found || err != nil {
 			return found, err
 		}
@@ -172,7 +172,7 @@ func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool,
 // errEnough ends a replay.
 var errEnough = errors.New("enough")
 
-// firstPages gives the file as the first transaction left it that the log has, if its entry is a snapshot.
+// firstPages returns the file as the oldest transaction in the log left it, or nil if the entry of that one is no snapshot.
 func firstPages(room RoomLog) (content []byte, err error) {
 	first, _, err := room.Range()
 	if err != nil || first == 0 {
@@ -194,7 +194,7 @@ func firstPages(room RoomLog) (content []byte, err error) {
 	return content, err
 }
 
-// Exists tells whether there is a room: its file, or its beginning in the commit log.
+// Exists reports whether a room exists: its file, or its first transaction in the commit log.
 func Exists(o Options) (bool, error) {
 	o, err := o.WithDefaults()
 	if err != nil {

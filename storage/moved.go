@@ -78,7 +78,7 @@ func moveEntries(o Options) (path string, err error) {
 	return o.Path + roomfile.EntriesSuffix, nil
 }
 
-// readEntries opens the file of entries; nil if there is none.
+// readEntries opens the file of entries. It returns nil if there is none.
 func readEntries(o Options) (*roomfile.Entries, error) {
 	if o.Log != nil {
 		return o.File().ReadEntries()
@@ -106,7 +106,7 @@ func withMoved(moved *roomfile.Entries, room RoomLog, epoch string, reached uint
 	return &patchedLog{RoomLog: room, moved: moved, places: places}
 }
 
-// plain gives a room's part of the log without them, when the room's file has them.
+// plain returns a room's part of the log without the moved entries, once the room's file has them.
 func plain(room RoomLog) RoomLog {
 	if p, ok := room.(*patchedLog); ok {
 		return p.RoomLog

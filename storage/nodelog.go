@@ -15,7 +15,7 @@ import (
 
 // LogOptions says where a node's commit log is. All but Dir may be zero.
 type LogOptions struct {
-	// Dir is the log's directory. It is made where it is missing. Required.
+	// Dir is the log's directory, which is made if it is missing. Required.
 	Dir string
 	// FS is where it is. nil means the machine's.
 	FS FS
@@ -64,7 +64,7 @@ func OpenLog(o LogOptions) (*NodeLog, error) {
 	return &NodeLog{l, o.Relaxed}, nil
 }
 
-// Relaxed tells whether the log may lack transactions that were acknowledged.
+// Relaxed reports whether the log may lack transactions that were acknowledged.
 func (l *NodeLog) Relaxed() bool { return l.relaxed }
 
 // Abandon gives up what the files of Lost had: see commitlog.Log.Abandon.
@@ -84,7 +84,7 @@ func (l *NodeLog) Sync() error { return logError(l.Log.Sync()) }
 // Close ends the log well. Rooms must have been closed before.
 func (l *NodeLog) Close() error { return logError(l.Log.Close()) }
 
-// HasUnreleased tells whether rooms may need entries of the log to be whole.
+// HasUnreleased reports whether rooms may need entries of the log.
 func (l *NodeLog) HasUnreleased() bool { return l.Log.Crashed() != 0 || l.Log.Stats().Pinned > 0 }
 
 // Room is Log's.
@@ -119,22 +119,20 @@ func (l *NodeLog) Epochs(namespace, room string) ([]string, error) {
 	return epochs, roomLogError(err)
 }
 
-// Pinned gives the rooms that were closed and have not released all.
+// Pinned yields the rooms that were closed and have not released all of their entries.
 func (l *NodeLog) Pinned(yield func(namespace, room string) bool) {
 	l.Log.Pinned(func(namespace, room string) bool { return yield(namespace, withNUL.Replace(room)) })
 }
 
-// Unrecovered gives the rooms that have entries of a run that ended badly, and were not
-// opened since.
+// Unrecovered yields the rooms that have entries of a run that crashed, and were not opened since.
 func (l *NodeLog) Unrecovered(yield func(namespace, room string) bool) {
 	l.Log.Unrecovered(func(namespace, room string) bool { return yield(namespace, withNUL.Replace(room)) })
 }
 
-// Forget says that what a room that is not open has not released is not needed any more: its
-// file was replaced.
+// Forget releases all entries of a room that is not open, because its file was replaced.
 func (l *NodeLog) Forget(namespace, room string) { l.Log.Forget(namespace, withoutNUL.Replace(room)) }
 
-// roomLog gives the log's entries and errors this package's names.
+// roomLog is a room's part of a NodeLog, with this package's entries and errors.
 type roomLog struct{ *commitlog.Room }
 
 func (r roomLog) Range() (first, last uint64, err error) {
@@ -183,7 +181,7 @@ func roomLogError(err error) error {
 	return err
 }
 
-// logError gives the log's errors this package's sentinels.
+// logError wraps an error of the log with the error of this package that it means.
 func logError(err error) error {
 	for _, e := range []struct{ theirs, ours error }{
 		{commitlog.ErrFull, ErrFull},

@@ -1,8 +1,7 @@
 package storage
 
-// What a life has found out of its file, noted in _den_meta so that the next one need not
-// find it out anew. A note never costs a transaction of its own: it is written with the
-// next batch that writes, and until then the file says what it said.
+// Notes in _den_meta: what one use of the file has found out, so that the next use need not find it out again. A note costs no
+// transaction of its own. It is written with the next batch that writes.
 
 import (
 	"fmt"
@@ -62,7 +61,7 @@ func (ses *session) putMeta(name string, v Value) error {
 	return err
 }
 
-// committed: what was written stays.
+// committed notes that the batch with the written notes was committed.
 func (n *notes) committed() {
 	if n.stored == nil {
 		n.stored = make(map[string]Value)
@@ -72,7 +71,7 @@ func (n *notes) committed() {
 	n.written, n.batch = nil, nil
 }
 
-// undone: what was written is to be written again, but for what is the batch's own.
+// rolledBack has the written notes written again, except the batch's own.
 func (n *notes) rolledBack() {
 	for name, v := range n.written {
 		if _, newer := n.due[name]; !newer {
@@ -82,16 +81,15 @@ func (n *notes) rolledBack() {
 	n.written, n.batch = nil, nil
 }
 
-// Prepared tells whether Prepare was called with this fingerprint, in this life or an
-// earlier one, and the schema has not changed since.
+// Prepared reports whether Prepare was called with this fingerprint, now or in an earlier use of the file, and the schema has not
+// changed since.
 func (d *DB) Prepared(fingerprint string) bool {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
 	return d.notes.stored[notePrepared] == d.notes.versioned(fingerprint)
 }
 
-// Prepare notes that the file's schema has been compared with what a program wants, of
-// which fingerprint is a name without spaces, and fits.
+// Prepare notes that the file's schema fits what a program wants. fingerprint names what it wants, without spaces.
 func (d *DB) Prepare(fingerprint string) {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
@@ -113,7 +111,7 @@ func (d *DB) NoteMaintenance(at int64) {
 	d.notes.put(noteTended, at)
 }
 
-// Alarm is the time that NoteAlarm was given last; noted is false if it never was.
+// Alarm returns the time of the last NoteAlarm; noted is false if there was none.
 func (d *DB) Alarm() (at int64, noted bool) {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
@@ -121,8 +119,8 @@ func (d *DB) Alarm() (at int64, noted bool) {
 	return at, noted
 }
 
-// NoteAlarm notes when the next of the room's alarms is due, in Unix milliseconds. While a batch is open
-// it is a part of that, as the alarms are, and is undone with it.
+// NoteAlarm notes when the next of the room's alarms is due, in Unix milliseconds. While a batch is open the note is a part of the
+// batch, as the alarms are, and is undone with it.
 func (d *DB) NoteAlarm(at int64) {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()

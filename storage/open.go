@@ -1,7 +1,6 @@
 package storage
 
-// Opening a room's file: making it whole or not at all, and refusing what is not
-// this room's without touching it.
+// Opening a room's file: making it whole or not at all, and refusing a file that is not this room's without a change to it.
 
 import (
 	"encoding/binary"
@@ -18,8 +17,7 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// Open opens a room's file, and makes it first where there is none. One process
-// has a file open at a time (ErrInUse), and in it one DB.
+// Open opens a room's file, which it makes if there is none. One process at a time has a file open (ErrInUse), with one DB.
 func Open(o Options) (*DB, error) {
 	o, err := o.WithDefaults()
 	if err != nil {
@@ -36,7 +34,7 @@ func Open(o Options) (*DB, error) {
 	return nil, err
 }
 
-// openOrGiveBack is openRoom, which keeps nothing if it panics.
+// openOrGiveBack is openRoom, and gives everything back if that panics.
 func openOrGiveBack(o Options) (d *DB, err error) {
 	o.opening = newOpening()
 	returned := false
@@ -96,7 +94,7 @@ func openRoom(o Options) (*DB, error) {
 	return d, nil
 }
 
-// openAndCatchUp opens a file, and has it take from the log, and from what was moved out of it, what it lacks.
+// openAndCatchUp opens a file and adds the transactions that it lacks, from the log and from entries that were moved out of the log.
 func openAndCatchUp(o Options, header *fileHeader, moved *roomfile.Entries) (*DB, error) {
 	var room RoomLog
 	for {
@@ -140,8 +138,7 @@ func leave(room RoomLog) {
 	}
 }
 
-// openOnce makes a connection to a file that is there. header is what it begins with; nil:
-// not known.
+// openOnce makes a connection to a file that exists. header is the file's, or nil if it is not known.
 func openOnce(o Options, header *fileHeader) (*DB, error) {
 	size, missing := o.FS.Size(o.Path + "-wal")
 	if missing == nil && size > 0 {
@@ -169,14 +166,14 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 	return d, nil
 }
 
-// refuse closes a file that is left alone: no checkpoint on the way out.
+// refuse closes a file without a checkpoint, so that the file stays as it is.
 func (d *DB) refuse() error {
 	err := errors.Join(failed(d.sql.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
 	removeEmpty(d.o.FS, d.o.Path+"-wal")
 	return err
 }
 
-// follow puts the commit log in front of the file's transactions.
+// followLog has each transaction of the file logged first.
 func (d *DB) followLog(room RoomLog) error {
 	if !d.store.freshWAL {
 		if err := d.store.checkpoint(sqlite.CheckpointTruncate); err != nil {
@@ -190,7 +187,7 @@ func (d *DB) followLog(room RoomLog) error {
 	return d.reload()
 }
 
-// connect makes a DB of a connection to a database that is there, or to one in SQLite's memory.
+// connect makes a DB with a new connection to a database that exists, or to one in SQLite's memory.
 func connect(o Options, vfs, path string) (*DB, error) {
 	c, err := dbfile.Open(vfs, path, sqlite.OpenReadWrite)
 	if err != nil {
@@ -264,8 +261,8 @@ func (ses *session) configure(o Options) error {
 	return nil
 }
 
-// checkStamps looks once more, through SQLite: what the file's first page says
-// may be older than what is in its WAL.
+// checkStamps checks through SQLite what readHeader has checked, because the file's first page may be older than its WAL. It loads
+// the rows of _den_meta.
 func (d *DB) checkStamps() error {
 	if d.sql.header == nil {
 		var id, version int64
@@ -332,14 +329,14 @@ func CheckVersion(id, version uint32) error {
 	return nil
 }
 
-// inspect is readHeader for who wants to know no more than whether there is a file of ours.
+// inspect checks a file's header as readHeader does.
 func inspect(f vfs.FS, path string) (fresh bool, err error) {
 	_, fresh, err = readHeader(f, path)
 	return fresh, err
 }
 
-// look is readHeader behind a rewrite of the file, where one is to be finished. Of a room without a file it looks for nothing else:
-// what a rewrite has left of an older file is removed before the room gets one (makeWith).
+// look is readHeader after a rewrite of the file, if one was interrupted. For a room without a file it looks for nothing else,
+// because makeWith removes what a rewrite has left of an older file.
 func look(o Options) (h *fileHeader, fresh bool, err error) {
 	file, err := o.FS.Open(o.Path, os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) && !o.File().Remembered() {
@@ -363,10 +360,10 @@ func look(o Options) (h *fileHeader, fresh bool, err error) {
 	return readHeader(o.FS, o.Path)
 }
 
-// readHeader reads the file's header without SQLite, which could write to what it
-// opens. fresh: there is no file, or an empty one.
+// readHeader reads the file's header without SQLite, because SQLite could write to the file. fresh reports whether there is no file,
+// or an empty one.
 func readHeader(f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
-	file, err := f.Open(path, os.O_RDWR) // one that could be written
+	file, err := f.Open(path, os.O_RDWR) // fails for a file that cannot be written
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, true, orphans(f, path)
 	}
@@ -398,8 +395,7 @@ func headerIn(file vfs.File, f vfs.FS, path string) (h *fileHeader, fresh bool, 
 	return h, false, CheckVersion(binary.BigEndian.Uint32(first[68:]), binary.BigEndian.Uint32(first[60:]))
 }
 
-// orphans refuses to make a file beside a WAL that belonged to another one:
-// SQLite would play it into the new file.
+// orphans refuses to make a file beside a WAL that belonged to another one, because SQLite would play that WAL into the new file.
 func orphans(f vfs.FS, path string) error {
 	for _, suffix := range []string{"-wal", "-journal"} {
 		if _, err := f.Size(path + suffix); err == nil {
@@ -409,8 +405,7 @@ func orphans(f vfs.FS, path string) error {
 	return nil
 }
 
-// begin begins a room that has no file: in memory, if it can. there: it has one now, and had begun
-// before; the log knew.
+// begin begins a room that has no file, in memory if possible. there reports that the log had the room, whose file exists now.
 func begin(o Options) (d *DB, there bool, err error) {
 	if there, err = recoverFromLog(o); there || err != nil {
 		return nil, there, err
@@ -438,9 +433,8 @@ func create(o Options) error {
 	return makeWhole(o, content)
 }
 
-// damaged calls corrupt what SQLite calls just an error: while a room is opened it runs Den's statements alone, so the file is not
-// as Den has written it. A header with a schema format that SQLite does not know is one such error, a table of Den's that
-// is not there another.
+// damaged wraps an error of SQLite that means a damaged file with ErrCorrupt. Opening a room runs only Den's own statements, so they
+// fail because the file is not as Den wrote it: its schema format is unknown, or one of Den's tables is missing.
 func damaged(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || errors.Is(err, ErrCorrupt) {
@@ -453,7 +447,7 @@ func damaged(err error) error {
 	return err
 }
 
-// removeEmpty removes the WAL that our look into the file made: it holds nothing.
+// removeEmpty removes an empty WAL, which our look into the file has made.
 func removeEmpty(f vfs.FS, path string) {
 	if size, err := f.Size(path); err == nil && size == 0 {
 		f.Remove(path)

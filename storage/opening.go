@@ -1,8 +1,8 @@
 package storage
 
-// What an Open has taken so far. An Open that fails gives it back itself; if it panics, because a file holds what
-// nobody has thought of, or a Log of another kind does, its connection would keep the file's lock, and its part of
-// the log would stay taken: nobody could open the room again in this process.
+// What an Open holds so far. An Open that fails releases it. This file is for an Open that panics, because of a file's content or in a
+// Log of another kind: its connection would keep the file's lock, and its part of the log would stay in use, so that nobody in this
+// process could open the room again.
 
 // An opening is one call of Open. It belongs to the goroutine that calls it; a nil one notes nothing.
 type opening struct {
@@ -36,10 +36,10 @@ func (o Options) part(epoch string) (RoomLog, error) {
 	return room, err
 }
 
-// giveBack closes all that is still open, if Open panics. Each thing is closed whatever the others do.
+// giveBack closes everything after a panic of Open. Each thing is closed even if another one panics.
 func (o *opening) giveBack() {
 	for _, d := range o.dbs {
-		survive(func() { _ = d.refuse() }) // the panic goes on: it says what is wrong
+		survive(func() { _ = d.refuse() }) // the first panic goes on and says what is wrong
 	}
 	for _, room := range o.parts {
 		survive(room.Close)

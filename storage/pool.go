@@ -1,6 +1,6 @@
 package storage
 
-// What the rooms of one kind share.
+// What the rooms of a namespace share.
 
 import (
 	"sync"
@@ -12,9 +12,9 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// A Pool is what the rooms of one kind share: connections of files that were closed, for those that are opened next,
-// 32 at most with 100 to 300 KB each; and what was found out once for all of them. The zero Pool is ready; any
-// goroutine may use it, and Close ends it.
+// A Pool is what rooms with the same tables share: connections of files that were closed, for those that are opened next (32 at most,
+// with 100 to 300 KB each), and what was found out once for all of them. The zero Pool is ready. Any goroutine may use it, and Close
+// ends it.
 type Pool struct {
 	conns    pool.Pool[poolKey, *workspace]
 	template templateSlot

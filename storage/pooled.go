@@ -1,8 +1,7 @@
 package storage
 
-// Connections that are used again. A room that goes to sleep leaves its connection to the next one of its kind whose
-// file has the same schema, byte for byte (package pool): that room then has SQLite's parsed schema and the compiled
-// statements ready, and opens no more than its file.
+// Pooled connections. A room that goes to sleep leaves its connection to the next room of the Pool whose file has the same schema,
+// byte for byte (package pool). That room has SQLite's parsed schema and the compiled statements ready, and only opens its file.
 
 import (
 	"errors"
@@ -23,7 +22,7 @@ func (o Options) pools() bool {
 	return o.Pool != nil && o.Log != nil && reflect.TypeOf(o.FS).Comparable()
 }
 
-// openPooled opens a file that was closed well, with a pooled connection. nil: it needs a new one.
+// openPooled opens a file that was closed, with a pooled connection. It returns nil if the file needs a new connection.
 func openPooled(o Options, header *fileHeader) *DB {
 	if !o.pools() || header == nil || !header.wal || header.schema == "" {
 		return nil
@@ -61,7 +60,7 @@ func newPooled(o Options, c *connection, header *fileHeader, file vfs.File) *DB 
 	return d
 }
 
-// resume is what opening is for a pooled connection.
+// resume checks a file that a pooled connection has opened.
 func (d *DB) resume() error {
 	if err := d.store.countPages(); err != nil {
 		return err
@@ -85,9 +84,8 @@ func (d *DB) resume() error {
 	return d.reload()
 }
 
-// warm has connections prepared for the next new rooms of the kind, where rooms begin and none sleeps: two wait then,
-// with the statements compiled that the kind's rooms use. A DB does it once, and not before its first transaction:
-// then it has used what its kind uses.
+// warm has two connections prepared for the next new rooms of the Pool, in case rooms begin while none sleeps. They have the
+// statements compiled that this room has used. A DB does it once, after its first transaction.
 func (d *DB) warm() {
 	if d.warmed || !d.o.pools() || d.store.number == 0 {
 		return
@@ -104,10 +102,10 @@ func (d *DB) warm() {
 	})
 }
 
-// noEpoch is the epoch of a connection that has no room: its content is thrown away.
+// noEpoch is the epoch of a connection without a room. Its content is not used.
 const noEpoch = "00000000000000000000000000000000"
 
-// prepareConnection makes a connection that no room has used; nil: that is not possible now.
+// prepareConnection makes a connection that no room has used. It returns nil if that fails.
 func prepareConnection(o Options, t *template, texts []text, recorder []string) *connection {
 	content, err := t.fill(o, noEpoch)
 	if err != nil {
@@ -119,7 +117,7 @@ func prepareConnection(o Options, t *template, texts []text, recorder []string) 
 	}
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
-	for _, x := range texts { // one that cannot be compiled is compiled by who wants it, and its error is theirs
+	for _, x := range texts { // a room that runs one that cannot be compiled gets the error
 		if s, _, err := d.sql.statement(x.auth, x.sql); err == nil && s != nil {
 			s.Release()
 		}

@@ -1,6 +1,6 @@
 package storage
 
-// How far a room's history goes, and what is said to somebody who asks for more.
+// How far a room's history goes, and the errors for a point that is not in it.
 
 import (
 	"errors"
@@ -10,22 +10,22 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// ErrNoHistory: the commit log does not go back that far, or there is none.
+// ErrNoHistory: the commit log does not go back that far, or the room has no commit log.
 var ErrNoHistory = errors.New("the history does not go back that far")
 
 // ErrNotYet: the room has not come that far: the Seq was never given, or the Time has not come.
 var ErrNotYet = errors.New("the room has not come that far")
 
-// A HistoryError says that a room's state at a Point cannot be had, and which states can. It matches
-// ErrNoHistory or ErrNotYet, which is its Err.
+// A HistoryError reports that a room's state at a Point is not available, and which states are. It matches ErrNoHistory or ErrNotYet,
+// which is its Err.
 type HistoryError struct {
 	Asked  Point
-	Oldest Point // the oldest state that can be had; zero: it was not looked for
+	Oldest Point // the oldest state that is available; zero: it was not looked for
 	Newest Point // the room as it is; zero if it has no history at all yet
 	Err    error
 }
 
-// Error names what was asked for and what can be had: for operators.
+// Error names the state that was asked for and those that are available, for operators.
 func (e *HistoryError) Error() string {
 	text := fmt.Sprintf("the state at %v cannot be had: %v; ", e.Asked, e.Err)
 	if e.Oldest != (Point{}) {

@@ -1,15 +1,15 @@
 package storage
 
-// The file of a room that is in the commit log only: one that a crash has left without a file, or whose file an operator
-// has removed. All that the log has goes into it before it gets its name. What a file once had is not kept in the log,
-// and may go at any moment: a file that had the first transactions only could not be completed later.
+// The file of a room that only the commit log has, because of a crash or because an operator removed the file. All entries go into
+// the new file before it gets its name. Otherwise a crash could leave a file with the first transactions only, which the log, having
+// released the rest, could not complete.
 
 import (
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// recoverFromLog makes the file of a room that is in the log only, and tells whether there was one.
+// recoverFromLog makes the file of a room that only the log has, and reports whether there was one.
 func recoverFromLog(o Options) (bool, error) {
 	if o.Log == nil {
 		return false, nil

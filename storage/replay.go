@@ -1,7 +1,7 @@
 package storage
 
-// Bringing a file forward by the commit log: the pages of the entries that it lacks, in
-// one transaction or some, through SQLite's own pager.
+// Replaying the commit log: the pages of the entries that a file lacks are written in one or more transactions, through SQLite's own
+// pager.
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// replay writes the entries behind the file's number into the file.
+// replay writes the entries that follow the file's newest transaction into the file.
 func (st *store) replay(room RoomLog) error {
 	if err := failed(st.sql.c.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
 		return err
@@ -183,7 +183,7 @@ func (r *replayer) putAll() error {
 	return r.put(1, first)
 }
 
-// pagesError gives an error of package pagelog this package's sentinel.
+// pagesError wraps an error of package pagelog with the error of this package that it means.
 func pagesError(err error) error {
 	for _, e := range []struct{ theirs, ours error }{
 		{pagelog.ErrCorrupt, ErrCorrupt},

@@ -1,13 +1,12 @@
 package storage
 
-// Why a room that has reached its largest size can still be emptied. An action that makes the
-// database longer than Options.MaxBytes is refused with ErrRoomFull, except one that only deletes: it
-// may use a reserve, as Den's own tables may, so that a tombstone, an answer and a client's number
-// always find room. What only deletes is told by its SQL: each of its statements is a DELETE, or an
-// UPDATE that sets deleted_at. What their triggers write is a part of it.
+// How a room that has reached its largest size can still be emptied. An action that makes the database longer than Options.MaxBytes is
+// refused with ErrRoomFull. An action that only deletes may use a reserve, as Den's own tables may, so that a tombstone, a reply and a
+// client's number always fit. An action only deletes if each of its statements is a DELETE, or an UPDATE that sets deleted_at,
+// whatever their triggers write.
 //
-// SQLite's own limit is the end of the reserve. A handler's statement that meets it is refused with
-// ErrRoomFull too, and may have lost its batch.
+// SQLite's own limit is the end of the reserve. A handler's statement that reaches it fails with ErrRoomFull too, and may have lost
+// its batch.
 
 const (
 	// leastReserve and reservePart say how large the reserve is, in pages: so many, or that part of the limit.
@@ -57,7 +56,7 @@ func (b *Batch) fits() error {
 	return err
 }
 
-// roomIsFull reports whether SQLite's word that there is no room is about the room's limit and not about the disk.
+// roomIsFull reports whether an error of SQLite, "database or disk is full", is about the room's limit and not about the disk.
 func (st *store) roomIsFull(e *Error, s *statement, b *Batch) bool {
 	if e.Kind != ErrFull || s.Info.auth != handler {
 		return false

@@ -1,7 +1,7 @@
 package storage
 
-// Results. A row is copied out of SQLite when Next gets to it: so its accessors need no
-// lock, and a fenced life that still holds a Rows reads nothing that was given back.
+// Results. Next copies a row out of SQLite. So a row's accessors need no lock, and a fenced DB's Rows reads no memory that SQLite
+// has freed.
 
 import (
 	"fmt"
@@ -11,10 +11,8 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// Rows is the result of a query. It closes itself behind the last row, on an
-// error, and when the action ends in which it was made. It is used by the
-// goroutine that made it. A write to a table that a Rows is reading may or may
-// not show up in it.
+// Rows is the result of a query. It closes itself after the last row, after an error, and when the action in which it was made
+// ends. Only the goroutine that made it uses it. A write to a table that a Rows is reading may or may not show up in it.
 type Rows struct {
 	ses    *session
 	s      *statement
@@ -27,8 +25,7 @@ type Rows struct {
 	changed *changes.Reader // of rows that changed, which has no statement of its own; nil: there is s
 }
 
-// rows steps to the first row, so that a failing or writing statement does so
-// in the call that made it.
+// rows steps to the first row, so that a failing or writing statement does so in the call that made it.
 func (ses *session) rows(s *statement) (*Rows, error) {
 	r := &Rows{ses: ses, s: s, row: sqlite.NewRow(s.Columns()), open: true, acting: ses.changes.InAction()}
 	row, err := ses.step(s)
@@ -111,7 +108,7 @@ func (r *Rows) step() (bool, error) {
 	return row, err
 }
 
-// finish gives the statement back. The DB's mutex is held.
+// finish releases the statement. The DB's mutex is held.
 func (r *Rows) finish() {
 	if !r.open {
 		return
@@ -131,8 +128,7 @@ func (r *Rows) finish() {
 	}
 }
 
-// Err is the error that ended the rows early, if one did. A Rows that was still
-// open when its action or its DB ended has ErrClosed.
+// Err returns the error that ended the rows early, if one did. It is ErrClosed if the action or the DB ended first.
 func (r *Rows) Err() error {
 	r.ses.mu.Lock()
 	defer r.ses.mu.Unlock()
@@ -166,32 +162,31 @@ func (r *Rows) Place() ChangePlace { return r.changed.Place() }
 // AtEnd reports whether Next has given all rows of a SincePart, and no change lies after them.
 func (r *Rows) AtEnd() bool { return r.changed.AtEnd() }
 
-// Columns gives the columns' names.
+// Columns returns the columns' names.
 func (r *Rows) Columns() []string { return r.row.Columns() }
 
-// Type gives the storage class of column i of the row.
+// Type returns the storage class of column i.
 func (r *Rows) Type(i int) Type { return r.row.Type(i) }
 
-// Int gives an Integer column. For a column of another type it gives 0, and the rows end with
-// an error: ErrCorrupt in Den's own tables, otherwise ErrMisuse. So do Float and Bytes.
+// Int returns an Integer column. For a column of another type it returns 0, and the rows end with an error: ErrCorrupt in Den's own
+// tables, otherwise ErrMisuse. The same holds for Float and Bytes.
 func (r *Rows) Int(i int) int64 { return r.row.Int(i) }
 
-// Float gives a Float column.
+// Float returns a Float column; see Int.
 func (r *Rows) Float(i int) float64 { return r.row.Float(i) }
 
-// Bytes gives a Text or Blob column without a copy: it is valid until Next or
-// Close, and must not be written to. For another column it gives nil, see Int.
+// Bytes returns a Text or Blob column without a copy, or nil for another column; see Int. The bytes are valid until Next or Close
+// and must not be changed.
 func (r *Rows) Bytes(i int) []byte { return r.row.Bytes(i) }
 
-// Values gives the whole row; it stays valid.
+// Values returns the whole row. The values stay valid.
 func (r *Rows) Values() []Value { return r.row.Values() }
 
-// Value gives column i; it stays valid.
+// Value returns column i. The value stays valid.
 func (r *Rows) Value(i int) Value { return r.row.Value(i) }
 
-// Scan copies the row into dest, one for each column: pointers to the types that
-// are taken as arguments, to named forms of them, to a pointer (nil for NULL), to
-// any, or a sql.Scanner.
+// Scan copies the row into dest, one for each column: a pointer to a type that Exec takes as an argument, to a named form of one, to
+// a pointer (nil for NULL), or to any; or a sql.Scanner.
 func (r *Rows) Scan(dest ...any) error { return failed(r.row.Scan(dest...)) }
 
 func (ses *session) query(auth authority, sql string, args []any) (*Rows, error) {
@@ -225,7 +220,7 @@ func (ses *session) closeResults() {
 	}
 }
 
-// pageCount is how long the database is, with what the open transaction has done.
+// pageCount returns how many pages the database has, with what the open transaction has done.
 func (ses *session) pageCount() (pages int64, err error) {
 	err = ses.each("PRAGMA page_count", func(r *Rows) { pages = r.Int(0) })
 	return pages, err

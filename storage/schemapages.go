@@ -28,9 +28,9 @@ var pageBuffers = sync.Pool{New: func() any { return new([pageSize]byte) }}
 // maxSchemaPages is how many pages of a schema are compared.
 const maxSchemaPages = 8
 
-// schemaPages gives all bytes of a file that SQLite's parsed schema depends on: the fields of the
-// header that do not change with the content, and the b-tree of sqlite_schema with its first
-// page. "": it is too large. Equal ones mean equal schemas; different ones mean nothing.
+// schemaPages returns all bytes of a file that SQLite's parsed schema depends on: the fields of the header that do not change with
+// the content, and the b-tree of sqlite_schema with its first page. It returns "" if they are too large. Equal bytes mean equal
+// schemas; different bytes mean nothing.
 func schemaPages(first []byte, read func(p []byte, off int64) error) string {
 	var b strings.Builder
 	b.Write(first[16:24])
@@ -67,7 +67,7 @@ func schemaPages(first []byte, read func(p []byte, off int64) error) string {
 	return ""
 }
 
-// wholeCells tells whether a leaf has all of its rows in itself: none of them goes on elsewhere.
+// wholeCells reports whether no row of a leaf continues on another page.
 func wholeCells(page []byte, at int) bool {
 	for i := range int(binary.BigEndian.Uint16(page[at+3:])) {
 		pointer := at + 8 + 2*i

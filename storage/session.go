@@ -172,7 +172,7 @@ func (ses *session) ready(p *prepared) (*statement, error) {
 	return p.statement, nil
 }
 
-// kept prepares a statement of Den's that its owner holds on to. It is in use.
+// kept prepares a statement that stays prepared. It is in use.
 func (ses *session) kept(sql string) (*statement, error) {
 	if c := ses.caches[own]; c.Get(sql) != nil { // an earlier life's
 		return c.Take(sql), nil
@@ -199,7 +199,7 @@ func (ses *session) do(p *prepared) error {
 	return err
 }
 
-// recorded gives an error of the Recorder as this package's, and notes what it did to the batch.
+// recorded returns an error of the Recorder as an error of this package, and notes what it did to the batch.
 func (ses *session) recorded(err error) error {
 	if err == nil {
 		return nil
@@ -213,7 +213,7 @@ func (ses *session) recorded(err error) error {
 	return err
 }
 
-// texts are the statements that the room has used.
+// texts returns the statements that the room has used.
 func (ses *session) texts() (all []text) {
 	for auth, c := range ses.caches {
 		for s := range c.All() { // the newest last, as it was
@@ -228,10 +228,10 @@ func (ses *session) texts() (all []text) {
 // check is roomfile.Conn.Check.
 func (ses *session) check(pragma string) error { return roomfile.Conn{Conn: ses.c.Conn}.Check(pragma) }
 
-// interruptEvery is how often a statement that is to end is told so: SQLite forgets it between two statements.
+// interruptEvery is how often while interrupts a statement, because SQLite forgets an interrupt between two statements.
 const interruptEvery = 5 * time.Millisecond
 
-// while runs do, and has SQLite end what it does there when ctx ends. The error is then one of SQLite's.
+// while runs do, and interrupts SQLite when ctx ends. The error is then SQLite's.
 func (ses *session) while(ctx context.Context, do func() error) error {
 	over, told := make(chan struct{}), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -257,12 +257,11 @@ func (ses *session) while(ctx context.Context, do func() error) error {
 	return do()
 }
 
-// prepareOne compiles the first statement of sql, for use, and says where the next one
-// starts. The statement is nil where there is only space and comments.
+// prepareOne compiles the first statement of sql for use, and returns the text after it. The statement is nil if there is only space
+// and comments.
 func (ses *session) prepareOne(auth authority, sql string, flags sqlite.PrepareFlags) (*statement, string, error) {
 	ses.auth, ses.denied, ses.sawSchema, ses.sawGone = auth, "", false, false
-	// A DELETE without WHERE is compiled to drop the rows unseen where no hook is
-	// set at this moment.
+	// SQLite compiles a DELETE without WHERE to drop the rows unseen if no hook is set at this moment.
 	if auth == handler {
 		ses.changes.Resume()
 	} else {
@@ -288,7 +287,7 @@ func (ses *session) prepareOne(auth authority, sql string, flags sqlite.PrepareF
 	return s, rest, nil
 }
 
-// statement gives a statement for sql, in use; rest is what follows it.
+// statement returns a statement for sql, in use. rest is the text after it.
 func (ses *session) statement(auth authority, sql string) (s *statement, rest string, err error) {
 	c := ses.caches[auth]
 	if s := c.Get(sql); s != nil {

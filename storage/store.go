@@ -73,8 +73,7 @@ func (st *store) commit(seq Seq, at int64) error {
 	return err
 }
 
-// catchUp has the file take from the log what it lacks. again tells that it has, and that
-// the connection must be made anew.
+// catchUp adds the transactions to the file that only the log has. again reports that the connection must be made again.
 func (st *store) catchUp(room RoomLog, epoch string) (again bool, err error) {
 	whole, err := st.mark.whole(st.o.Log)
 	if err != nil {
@@ -88,7 +87,7 @@ func (st *store) catchUp(room RoomLog, epoch string) (again bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case last == 0: // all was released
+	case last == 0: // all entries were released
 		room.Release(st.number)
 		return false, nil
 	case first > st.number+1:
@@ -112,8 +111,8 @@ func (st *store) catchUp(room RoomLog, epoch string) (again bool, err error) {
 	return false, nil
 }
 
-// ahead refuses a file that has more than the log, unless the log did not promise to
-// have everything when the file was used last, or an operator has given up a part of it since.
+// ahead refuses a file that has more than the log, unless the log was relaxed when the file was last used, or an operator has
+// abandoned a part of the log since.
 func (st *store) ahead(last uint64, epoch string) error {
 	if r, ok := st.o.Log.(interface {
 		Relaxed() bool
@@ -150,9 +149,9 @@ func (st *store) checkpointBacklog() error {
 	return nil
 }
 
-// checkpoint runs SQLite's; it fails where not all of the WAL came over.
+// checkpoint runs SQLite's checkpoint. It fails unless all of the WAL is in the file.
 func (st *store) checkpoint(mode sqlite.CheckpointMode) error {
-	if st.wal != nil { // else a power cut could leave a file that has more than the log
+	if st.wal != nil { // otherwise a power cut could leave a file with more transactions than the log
 		if err := st.o.Log.Sync(); err != nil {
 			return err
 		}
@@ -183,9 +182,8 @@ func (st *store) checkpoint(mode sqlite.CheckpointMode) error {
 	return failure
 }
 
-// nameWAL makes the WAL's name survive a power cut, before anything of it is written into
-// the file: SQLite does so too, and does not look whether it succeeded. A file that has a
-// part of its WAL and lost the rest can be brought forward by nobody.
+// nameWAL makes the WAL's name survive a power cut before any of its content is written into the file. SQLite does so too, but ignores
+// errors. A file with a part of its WAL, whose other part is lost, cannot be completed.
 func (st *store) nameWAL() error {
 	if st.named {
 		return nil
@@ -211,7 +209,7 @@ func (st *store) emptyWAL() error {
 	return nil
 }
 
-// closeRoomLog gives the room's part of the log back after the file was closed.
+// closeRoomLog closes the room's part of the log after the file was closed.
 func (st *store) closeRoomLog() error {
 	if st.room != nil {
 		st.room.Close()

@@ -1,7 +1,7 @@
 package storage
 
-// Writing a room's file again before it is used: a suspect one, and one that SQLite would use a rollback journal for. Package
-// roomfile has the steps; here is how the content is copied and checked.
+// Rewriting a room's file before it is used, because it is suspect or because SQLite would use a rollback journal for it. Package
+// roomfile has the steps. This file copies and checks the content.
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// writeWALAgain writes a WAL's content once more, and syncs it. A crash has left it, and a sync of it may have failed
-// before: then the system shows what was written, but not all of it is on the disk, and a checkpoint that the power
-// interrupts could not be made again.
+// writeWALAgain writes the content of a WAL that a crash has left once more, and syncs it. A sync may have failed before the crash.
+// Then the system shows the whole WAL although not all of it is on the disk, and a checkpoint that a power cut interrupts could not be
+// repeated.
 func writeWALAgain(f FS, path string, size int64) error {
 	file, err := f.Open(path, os.O_RDWR)
 	if err != nil {
@@ -36,8 +36,7 @@ func writeWALAgain(f FS, path string, size int64) error {
 	return errors.Join(err, file.Close())
 }
 
-// convert marks the room's file and writes it again where SQLite would use a rollback journal, and
-// reports whether it did.
+// convert marks the room's file and rewrites it if SQLite would use a rollback journal, and reports whether it did.
 func convert(o Options, header *fileHeader) (rewritten bool, err error) {
 	due := header != nil && !header.wal
 	if !due {
@@ -54,7 +53,7 @@ func convert(o Options, header *fileHeader) (rewritten bool, err error) {
 	return true, o.File().Rewrite(o.rewrite)
 }
 
-// rewrite copies the file with its WAL, page by page, and checks what has come of it.
+// rewrite copies the file with its WAL, page by page, and checks the copy.
 func (o Options) rewrite(to string) error {
 	if err := roomfile.RemoveDatabase(o.FS, to); err != nil {
 		return err
@@ -99,7 +98,7 @@ func (ses *session) copyTo(fs FS, to string) error {
 	return errors.Join(err, f.Close())
 }
 
-// checkFile has SQLite look through a file, as long as ctx goes on.
+// checkFile has SQLite check a file until ctx ends.
 func checkFile(ctx context.Context, o Options, path string) error {
 	d, err := connect(o, o.FS.SQLite(), path)
 	if err != nil {

@@ -1,6 +1,6 @@
 package storage
 
-// Synced tables, as package changes records them and as clients read them.
+// Synced tables: declaring them, and reading them for clients.
 
 import (
 	"errors"
@@ -13,14 +13,14 @@ import (
 var (
 	// ErrSchema: a table cannot be synced as it is defined.
 	ErrSchema = changes.ErrSchema
-	// ErrForgotten: the log does not reach back that far any more, or a change of the table's definition lies between. The
-	// table as it is, Live, is to replace what the client has.
+	// ErrForgotten: the change log does not reach back that far, or the table's definition has changed since. The client must take
+	// the table as it is (Table.Live) instead.
 	ErrForgotten = changes.ErrForgotten
 )
 
 var errTooMuch = errors.New("the action writes more than Options.MaxActionBytes")
 
-// refused returns why the action in work cannot be committed, whatever it does now.
+// refused returns why the running action cannot be committed, whatever it does now.
 func (d *DB) refused() error {
 	d.overwritten()
 	err := d.sql.changes.Refused()
@@ -30,7 +30,7 @@ func (d *DB) refused() error {
 	return failed(err)
 }
 
-// overwritten reports whether the action in work has written more to the file than it may, and refuses it then.
+// overwritten reports whether the running action has written more to the file than it may, and refuses the action then.
 func (d *DB) overwritten() bool {
 	b := d.batch
 	if b == nil || d.store.wal == nil || !d.sql.changes.InAction() || d.store.wal.entry.Size()-b.written <= b.maxWritten {
@@ -68,7 +68,7 @@ func (d *DB) Sync(names ...string) error {
 	return nil
 }
 
-// track has tables recorded that were not so far, in a commit of its own.
+// track begins to record tables, in a commit of its own.
 func (d *DB) track(tables []*changes.Table) error {
 	if err := d.sql.do(d.sql.tx.begin); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (d *DB) track(tables []*changes.Table) error {
 	return b.commit()
 }
 
-// Tables gives the declared tables, in the order of their declaration.
+// Tables returns the names of the declared tables, in the order of their declaration.
 func (d *DB) Tables() []string {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()

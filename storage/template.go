@@ -1,9 +1,8 @@
 package storage
 
-// A new file's content, made once for all rooms of a kind. What is the same in each of them
-// (Den's tables, those of the handler's struct, the notes of what was prepared) is taken from
-// the first room as bytes, which has begun with Den's tables alone (plain.go); the page that says which room it is is written
-// for each.
+// The content of a new file, made once for all rooms of a Pool. The pages that are the same in each room (Den's tables, those of the
+// program, the notes) are copied from the first room, which began with Den's tables alone (plain.go). The page that names the room is
+// made for each room.
 
 import (
 	"bytes"
@@ -18,13 +17,11 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// maxTemplate is how large a template may be: what is larger is made for each room anew.
+// maxTemplate is how large a template may be. Larger content is made again for each room.
 const maxTemplate = 1 << 20
 
-// MakeTemplate syncs tables, and has all files of this Pool that are made from now on begin
-// as this one is now. It does nothing where it would not be right: the file is not a new one,
-// a table has rows already (who knows which they would be in another room), or the Pool has
-// a template.
+// MakeTemplate syncs tables, and has all new files of this Pool begin as this one is now. It does nothing if the file is not new, if
+// a table has rows, because another room may need other rows, or if the Pool has a template.
 func (d *DB) MakeTemplate(tables ...string) error {
 	k := d.o.Pool
 	if k == nil || !d.created || k.template.Load() != nil {
@@ -47,7 +44,7 @@ func (d *DB) MakeTemplate(tables ...string) error {
 	return err
 }
 
-// anyRows tells whether a table that is not Den's has rows.
+// anyRows reports whether a table that is not Den's has rows.
 func (ses *session) anyRows() (some bool, err error) {
 	var names []string
 	err = ses.each(`SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 5) <> '_den_'`, func(r *Rows) {
@@ -62,7 +59,7 @@ func (ses *session) anyRows() (some bool, err error) {
 	return some, err
 }
 
-// takeTemplate copies the file as it is; nil: it has a form that cannot be one.
+// takeTemplate makes a template of the file as it is. It returns nil if the file's form does not allow one.
 func takeTemplate(ses *session, n *notes) (*template, error) {
 	t := &template{notes: maps.Clone(n.stored)}
 	if t.notes == nil {
@@ -88,8 +85,7 @@ func takeTemplate(ses *session, n *notes) (*template, error) {
 	if t.pages[t.meta] != indexLeaf || t.pages[changes] != tableLeaf || t.pages[20] != 0 {
 		return nil, nil // one of them has grown out of its page
 	}
-	// What the first room's transactions did is there, and no transaction of the new one's: it
-	// begins with number 1.
+	// The new room has none of the first room's transactions in its change log, and begins with number 1.
 	empty := make([]byte, pageSize)
 	empty[0] = tableLeaf
 	binary.BigEndian.PutUint16(empty[5:], pageSize)
@@ -111,7 +107,7 @@ func takeTemplate(ses *session, n *notes) (*template, error) {
 	return t, nil
 }
 
-// fill gives the content of a new room's file.
+// fill returns the content of a new room's file.
 func (t *template) fill(o Options, epoch string) ([]byte, error) {
 	meta := maps.Clone(t.notes)
 	maps.Copy(meta, newMeta(o, epoch))
@@ -124,7 +120,7 @@ func (t *template) fill(o Options, epoch string) ([]byte, error) {
 	return pages, nil
 }
 
-// newMeta is what _den_meta says of a new room.
+// newMeta returns the rows of a new room's _den_meta.
 func newMeta(o Options, epoch string) map[string]Value {
 	return map[string]Value{
 		"namespace": o.Namespace, "room": o.Room, "epoch": epoch, "floor": int64(0),
@@ -132,7 +128,7 @@ func newMeta(o Options, epoch string) map[string]Value {
 	}
 }
 
-// maxMetaRecord is how long a row of _den_meta may be: what is longer would go to another page.
+// maxMetaRecord is how long a row of _den_meta may be. SQLite would put a part of a longer one on another page.
 const maxMetaRecord = 1000
 
 // metaPage is the page of a _den_meta that has one: sqlite.org/fileformat2.html#b_tree_pages.

@@ -1,9 +1,8 @@
 package storage
 
-// Checking a data directory without changing it. A room is opened just as it would be opened next,
-// but over a file system that keeps what is written in memory (package overlay), with the commit
-// log opened in the same way: so a Verifier sees what the next Open would give, replays and
-// repairs included, and looks through that. The files on the disk are only read.
+// Checking a data directory without changing it. A Verifier opens each room, and the commit log, over a file system that keeps writes
+// in memory (package overlay). So it checks what the next Open would see, replays and repairs included, and only reads the files on
+// the disk.
 
 import (
 	"cmp"
@@ -90,12 +89,11 @@ type VerifyOptions struct {
 	Report func(Finding)
 }
 
-// A Verifier checks rooms. Nobody else may have their files open meanwhile. It is used by one
-// goroutine. Its memory is what a room's file lacks from the log and how far its history goes back, in
-// pages of the file that differ.
+// A Verifier checks rooms. Nobody else may have their files open meanwhile. One goroutine uses it. It needs memory for the pages that
+// differ between a room's file and the log, and between the file and the room's oldest state.
 type Verifier struct {
 	o          VerifyOptions
-	rooms      *overlay.FS // Reset behind each room
+	rooms      *overlay.FS // Reset after each room
 	unregister func() error
 	log        *NodeLog             // nil: there is none, or it cannot be opened
 	owed       map[roomKey]struct{} // rooms that may lack something which the log has; nil: not looked for yet
@@ -154,7 +152,7 @@ func (v *Verifier) fresh() (err error) {
 	return err
 }
 
-// Close gives all back, and tells what was checked.
+// Close releases everything, and returns what was checked.
 func (v *Verifier) Close() (Verified, error) {
 	if v.log != nil {
 		_ = v.log.Close() // in memory: nothing depends on how it ends
@@ -172,8 +170,7 @@ func (v *Verifier) report(f Finding) {
 	v.o.Report(f)
 }
 
-// guard does something that finds a Problem by its error, or by a panic: a check goes on whatever the
-// files hold.
+// guard reports an error or a panic of do as a Problem, so that a check goes on whatever the files hold.
 func (v *Verifier) guard(what Finding, do func() error) (ok bool) {
 	what.Severity = Problem
 	defer func() {
@@ -204,8 +201,8 @@ func (v *Verifier) openLog() (err error) {
 	return err
 }
 
-// Dir checks all rooms of a data directory's namespaces, those included that only the log has, and the
-// names of the files beside them. When ctx ends, it ends early with the cause.
+// Dir checks all rooms of a data directory's namespaces, with those that only the log has, and the names of other files there. When
+// ctx ends, Dir ends early with the cause.
 func (v *Verifier) Dir(ctx context.Context, dir string, namespaces ...string) error {
 	alone := maps.Clone(v.inLog())
 	for _, namespace := range namespaces {
@@ -223,7 +220,7 @@ func (v *Verifier) Dir(ctx context.Context, dir string, namespaces ...string) er
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if path, err := roomfile.Path(dir, key.namespace, key.room); err == nil { // else it is none of a program's
+		if path, err := roomfile.Path(dir, key.namespace, key.room); err == nil { // otherwise it is not a program's room
 			v.Room(Options{Path: path, Namespace: key.namespace, Room: key.room})
 		}
 	}
@@ -237,8 +234,7 @@ func (k roomKey) compare(other roomKey) int {
 	return cmp.Or(cmp.Compare(k.namespace, other.namespace), cmp.Compare(k.room, other.room))
 }
 
-// inLog returns the rooms that the log has something of that they may lack, as it was before rooms
-// were opened.
+// inLog returns the rooms whose files may lack entries that the log has, as it was before rooms were opened.
 func (v *Verifier) inLog() map[roomKey]struct{} {
 	if v.owed != nil {
 		return v.owed
@@ -265,8 +261,7 @@ func (v *Verifier) inLog() map[roomKey]struct{} {
 	return all
 }
 
-// hashDir checks one of the directories that a namespace's rooms stand in, and takes its rooms out of
-// alone.
+// hashDir checks one directory with rooms of a namespace, and removes its rooms from alone.
 func (v *Verifier) hashDir(ctx context.Context, dir, namespace, at string, alone map[roomKey]struct{}) error {
 	names, err := v.o.FS.Names(at)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -307,8 +302,8 @@ func (v *Verifier) hashDir(ctx context.Context, dir, namespace, at string, alone
 	return nil
 }
 
-// LockDirForReading takes a data directory as LockDir does, and changes nothing in it. Where it has no
-// file to be locked no Den has it, and unlock tells by ErrInUse that one has come meanwhile.
+// LockDirForReading locks a data directory as LockDir does, and changes nothing in it. If the directory has no lock file, no Den uses
+// it; unlock then returns ErrInUse if a Den has begun to use it meanwhile.
 func LockDirForReading(f FS, dir string) (unlock func() error, err error) {
 	if f != vfs.Host() {
 		return func() error { return nil }, nil

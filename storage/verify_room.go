@@ -17,8 +17,8 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// Room checks the room of o.Namespace and o.Room, whose file is o.Path, and tells whether there is one.
-// The other fields say how it is opened, but for FS, Log, Pool and Past, which are the Verifier's.
+// Room checks the room of o.Namespace and o.Room, whose file is o.Path, and reports whether it exists. The other fields say how the
+// room is opened, except FS, Log, Pool and Past, which are the Verifier's.
 func (v *Verifier) Room(o Options) (there bool) {
 	what := Finding{Namespace: o.Namespace, Room: o.Room, Path: o.Path}
 	o.FS, o.Pool, o.Past = v.rooms, nil, v.o.PastDir
@@ -71,7 +71,7 @@ func (v *Verifier) problem(f Finding, format string, args ...any) {
 	v.report(f)
 }
 
-// header looks at a file from outside, and tells whether there is a room to open.
+// header checks a file without opening the room, and reports whether there is a room to open.
 func (v *Verifier) header(o Options, what Finding) (there bool, err error) {
 	what = what.of("header")
 	size, err := o.FS.Size(o.Path)

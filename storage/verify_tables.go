@@ -33,7 +33,7 @@ var metaForms = map[string]struct {
 	"layout": {Integer, false},
 }
 
-// checkMeta gives the rows of _den_meta that have the right type.
+// checkMeta returns the rows of _den_meta that have the right type.
 func (ses *session) checkMeta(log Log, complain changes.Complaint) (map[string]Value, error) {
 	meta := make(map[string]Value)
 	err := ses.each("SELECT name, value FROM _den_meta", func(r *Rows) {

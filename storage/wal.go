@@ -138,7 +138,7 @@ func ioCode(err error) sqlite.ResultCode {
 // noFile reports whether the WAL has no file, and so no content.
 func (w *wal) noFile() bool { return w.base == nil }
 
-// unwrapWAL gives the WAL's file back to SQLite before SQLite closes it. Frames that cannot be written are in the log.
+// unwrapWAL returns the WAL's file to SQLite before SQLite closes it. The log has the frames that cannot be written.
 func (st *store) unwrapWAL() {
 	w := st.wal
 	if w == nil {
@@ -152,7 +152,7 @@ func (st *store) unwrapWAL() {
 	st.wal = nil
 }
 
-// giveMemory gives the buffers to the next user of the connection.
+// giveMemory leaves the buffers to the next user of the connection.
 func (w *wal) giveMemory(to *workspace) {
 	w.clearPlaces()
 	to.places, to.frames = w.places, w.buf[:0]

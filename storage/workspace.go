@@ -1,6 +1,6 @@
 package storage
 
-// What a DB works with, and leaves to the next one of its kind.
+// What a session works with, and leaves to the next room of the Pool.
 
 import (
 	"github.com/denrooms/den/storage/changes"
@@ -9,14 +9,14 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// A connection is what a DB works with, and leaves to the next one.
+// A connection is what a session works with, and leaves to the next one.
 type connection = pool.Conn[*workspace]
 
-// A workspace is what a DB has beside its connection: statements, by whose they are, and memory.
+// A workspace is what a session has beside SQLite's connection: statements by whose they are, and memory.
 type workspace struct {
 	caches [3]*cache
 	tx     transactionStatements
-	// recorder is for DB.changes.
+	// recorder is for session.changes.
 	recorder *changes.Recorder
 	places   map[uint32]int64 // for wal.place
 	frames   []byte           // for wal.buf
@@ -50,8 +50,7 @@ type about struct {
 	used    bool // in this life
 }
 
-// transactionStatements are prepared when they are used first, and kept as long as the DB is
-// open.
+// transactionStatements are prepared when they are first used, and stay prepared.
 type transactionStatements struct {
 	begin, commit, rollback, savepoint, release, rollbackTo *prepared
 }
