@@ -95,7 +95,7 @@ func (l *life) since(mark uint64, h *hold) (frames []*hibernate.Frame, refused [
 		} else {
 			more, err = l.resync(channel, cursor)
 		}
-		if code, _ := ErrorCode(err); err != nil && code == syncproto.CodeTooLarge {
+		if code, _ := ErrorCode(err); code == syncproto.CodeTooLarge {
 			more, refused, err = []*hibernate.Frame{exception(channel, err)}, append(refused, channel), nil
 		}
 		if err != nil {

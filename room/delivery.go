@@ -97,11 +97,9 @@ func (d courier) deliverTo(audience []*hibernate.Connection, out []delivery) {
 		}
 		shared = append(shared, one.frames...)
 	}
-	if len(shared) > 0 {
-		for _, c := range audience {
-			if !special[c] {
-				d.send(c, shared...)
-			}
+	for _, c := range audience {
+		if !special[c] {
+			d.send(c, shared...)
 		}
 	}
 	for _, c := range order {

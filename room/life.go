@@ -259,10 +259,7 @@ func (l *life) begin() error {
 		return nil
 	})
 	if err != nil {
-		if t.batch != nil {
-			t.batch.Rollback()
-		}
-		return err
+		return err // the batch ends with the file, see giveBack
 	}
 	t.out = append(t.out, c.out...)
 	t.commit()
