@@ -10,18 +10,18 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// A Conn is a connection to a room's file that is no open room's, such as one that is being made beside its place.
+// A Conn is a connection to a file that is not an open room's, such as one that is being made beside a room's.
 type Conn struct{ *sqlite.Conn }
 
-// Open opens a file that is there, without a journal and without syncs: it is to be thrown away if anything fails. There are no
-// limits.
+// Open opens an existing file without a journal and without syncs, so if anything fails the file is useless. The connection
+// has no limits.
 func Open(f vfs.FS, path string) (Conn, error) {
 	sc, err := dbfile.Open(f.SQLite(), path, sqlite.OpenReadWrite)
 	if err != nil {
 		return Conn{}, Failed(err)
 	}
 	c := Conn{sc}
-	// EXCLUSIVE before anything is read: there is no shared memory then.
+	// EXCLUSIVE comes before anything is read, so that there is no shared memory.
 	err = c.Exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF; PRAGMA temp_store = MEMORY")
 	if err != nil {
 		return Conn{}, errors.Join(err, c.Close())
@@ -32,7 +32,7 @@ func Open(f vfs.FS, path string) (Conn, error) {
 // Close closes the connection.
 func (c Conn) Close() error { return Failed(c.Conn.Close()) }
 
-// Exec runs one statement with arguments, or several without. Their rows are dropped.
+// Exec runs one statement with arguments, or several without. It drops their rows.
 func (c Conn) Exec(sql string, args ...any) error {
 	if len(args) == 0 {
 		return Failed(c.ExecScript(sql))
@@ -64,9 +64,8 @@ func (c Conn) Each(sql string, do func(*sqlite.Row), args ...any) error {
 	}
 }
 
-// Check runs one of the PRAGMAs that look through a file. What they find is ErrCorrupt. They find a page, too,
-// that they could not read because the disk failed. So each page is read after a find, and the PRAGMA runs
-// again.
+// Check runs a PRAGMA that checks a file. If the PRAGMA finds something, the error is ErrCorrupt. It also reports pages that
+// it could not read because the disk failed. So Check then reads each page, and runs the PRAGMA again.
 func (c Conn) Check(pragma string) error {
 	verdict := ""
 	for range 2 {

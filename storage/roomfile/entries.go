@@ -1,9 +1,9 @@
 package roomfile
 
-// The entries of a room that is refused. While the room's file cannot be opened, the commit log would have to keep
-// its entries, and with them everything that came later, until the disk is full and every room is down. So they are
-// moved to a file beside the room's own, NAME.entries. An operator who repairs the room's file finds them there, and so does
-// the next Open. A restore makes them void.
+// The entries of a room that is refused. As long as the room's file cannot be opened, the commit log would have to keep the
+// room's entries, and with them everything newer, until the disk is full and every room is down. So they are moved to a file
+// beside the room's, NAME.entries. An operator who repairs the room's file finds them there, and so does the next Open. A
+// restore makes them void.
 //
 //	NAME.entries, little endian
 //	   0  "DenEntr\x00"
@@ -59,16 +59,16 @@ type Entry struct {
 
 // A Part is a room's part of the commit log, in one epoch.
 type Part interface {
-	// Range is the first and the last number that the log has, 0 and 0 for none.
+	// Range returns the first and the last number that the log has; 0, 0 if it has none.
 	Range() (first, last uint64, err error)
-	// Replay gives the entries with numbers above after, in order.
+	// Replay calls do with the entries whose numbers are above after, in order.
 	Replay(after uint64, do func(Entry) error) error
 	// Close ends the use of the part.
 	Close()
 }
 
-// WriteEntries makes NAME.entries, durable, of what an older one has (nil: there is none) and of what the log of this ID has in
-// some epochs. part opens the log's part of an epoch. What the log cannot give, because it is damaged or missing, is noted as such.
+// WriteEntries makes NAME.entries durable, from the entries of an old one, which may be nil, and those that the log with an ID has
+// in some epochs. part opens the log's part of an epoch. If entries of the log are damaged or missing, the file says so.
 func (f File) WriteEntries(log string, epochs []string, old *Entries, part func(epoch string) (Part, error)) error {
 	f.Known.noteEntries(filepath.Dir(f.Path), true)
 	err := f.writeBeside(EntriesSuffix, func(file vfs.File) error {
@@ -114,8 +114,8 @@ func (w *entriesWriter) header(log string) {
 	w.write(binary.LittleEndian.AppendUint32(b, castagnoli(0, b)))
 }
 
-// history writes the entries of one epoch: the old file's, then the log's that follow them. An old file that a power
-// cut has brought back may have none that the room still needs: then the log's do not follow them.
+// history writes the entries of one epoch: those of the old file, then those of the log that follow them. A power cut can
+// bring back an old file of which the room needs nothing. Then the log's entries do not follow the old ones.
 func (w *entriesWriter) history(epoch string, old *Entries, logged bool, part func(epoch string) (Part, error)) error {
 	if !logged {
 		_, err := w.old(epoch, old)
@@ -182,17 +182,17 @@ func castagnoli(sum uint32, b []byte) uint32 {
 	return crc32.Update(sum, crc32.MakeTable(crc32.Castagnoli), b)
 }
 
-// Entries is an open NAME.entries. A nil one has none.
+// Entries is an open NAME.entries. A nil one has no entries.
 type Entries struct {
 	f     File
 	file  vfs.File
 	index []Place // in the order of the file
 }
 
-// A Place is where an entry lies.
+// A Place is where an entry is in the file.
 type Place struct {
 	Number  uint64
-	Damaged bool // it is no entry: those of the log after this place were damaged or missing
+	Damaged bool // it is not an entry: the log's entries after this place were damaged or missing
 
 	epoch    string
 	seq      uint64
@@ -200,7 +200,7 @@ type Place struct {
 	off, len int64 // of the payload
 }
 
-// ReadEntries opens NAME.entries; nil if there is none. Errors: ErrCorrupt, ErrNewer, those of the file system.
+// ReadEntries opens NAME.entries. It returns nil if there is none. Errors: ErrCorrupt, ErrNewer, those of the file system.
 func (f File) ReadEntries() (*Entries, error) {
 	path := f.Path + EntriesSuffix
 	size, err := f.FS.Size(path)
@@ -270,7 +270,7 @@ func (e *Entries) parse(size int64) error {
 	}
 }
 
-// Remove removes the file, of which nothing is needed any more. One that stays is removed by the next Open.
+// Remove closes and removes the file, which is no longer needed. If that fails, the next Open removes it.
 func (e *Entries) Remove() {
 	e.Close()
 	if e.f.FS.Remove(e.f.Path+EntriesSuffix) == nil {
@@ -285,7 +285,7 @@ func (e *Entries) Close() {
 	}
 }
 
-// Epochs returns the epochs that the file has entries of.
+// Epochs returns the epochs of the file's entries.
 func (e *Entries) Epochs() (epochs []string) {
 	if e == nil {
 		return nil
@@ -321,16 +321,16 @@ func (e *Entries) Read(p Place) (Entry, error) {
 	return entry, err
 }
 
-// HasNoEntries reports whether it is known that no room of the directory has a NAME.entries. A new room has no file, and would
-// have to look for NAME.entries before its first reply. The process has made the directory, or has read its names when it made
-// a room's file there, and it has made no NAME.entries since. An operator who puts one there stops the process first.
+// HasNoEntries reports whether it is known that no room in the directory has a NAME.entries, which saves a new room the look for
+// it before its first reply. It is known because the process has made the directory, or has read its names, and has made no
+// NAME.entries there since. An operator must stop the process before putting one there.
 func (f File) HasNoEntries() bool {
 	may, known := f.Known.mayHaveEntries(filepath.Dir(f.Path))
 	return known && !may
 }
 
-// lookForEntries reads the names of the room's directory, once for each process, so that the next rooms there need not look. An error
-// leaves it unknown.
+// lookForEntries reads the names in the room's directory, once in each process, for HasNoEntries. After an error nothing is
+// known.
 func (f File) lookForEntries() {
 	dir := filepath.Dir(f.Path)
 	if _, known := f.Known.mayHaveEntries(dir); known || f.Known == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// What can go wrong with a room's file, to be matched with errors.Is. Package storage has them under the same names.
+// The errors of a room's file, to be matched with errors.Is. Package storage has them under the same names.
 var (
 	// ErrNotDatabase: the file is not a Den room. It was left as it was.
 	ErrNotDatabase = errors.New("not a Den room database")
@@ -29,30 +29,30 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrInterrupted: an interrupt ended the statement.
 	ErrInterrupted = errors.New("interrupted")
-	// ErrForbidden: a handler's statement that rooms may not run.
+	// ErrForbidden: a room's handler may not run the statement.
 	ErrForbidden = errors.New("forbidden statement")
-	// ErrConstraint: a UNIQUE, NOT NULL, CHECK, foreign-key or RAISE refusal.
+	// ErrConstraint: a UNIQUE, NOT NULL, CHECK or foreign-key constraint, or a RAISE, refused the statement.
 	ErrConstraint = errors.New("constraint failed")
 	// ErrTooLarge: more changed rows, or a larger value, than the limits allow.
 	ErrTooLarge = errors.New("too large")
-	// ErrMisuse: the calls came in an order that makes no sense.
+	// ErrMisuse: the call is not allowed in this state, or an argument is not.
 	ErrMisuse = errors.New("misuse")
-	// ErrName: a namespace or a room name outside of the rules.
+	// ErrName: a namespace or a room name breaks the rules.
 	ErrName = errors.New("bad name")
-	// ErrExists: there is a file already, and it is not written over.
+	// ErrExists: there is a file of this name already, and it is not overwritten.
 	ErrExists = errors.New("exists already")
-	// ErrLogMissing: the file's last transactions are in a commit log that is not this one.
+	// ErrLogMissing: the file's last transactions are in another commit log.
 	ErrLogMissing = errors.New("the commit log that the file belongs to is missing")
 	// ErrLogMismatch: the file and the commit log contradict each other.
 	ErrLogMismatch = errors.New("the file and the commit log do not fit together")
 )
 
-// Error is what SQLite answered. Plain SQL mistakes (a syntax error, an unknown column) have no Kind.
+// Error is an error of SQLite. A mistake in SQL (a syntax error, an unknown column) has no Kind.
 type Error struct {
 	Code    int    // extended result code, see sqlite.org/rescode.html
 	Message string // SQLite's text: for logs, never for clients
-	SQL     string // the statement, "" where there is none
-	Kind    error  // the sentinel that the code stands for, or nil
+	SQL     string // the statement, "" if there is none
+	Kind    error  // the sentinel of the code, or nil
 }
 
 func (e *Error) Error() string {
@@ -65,7 +65,7 @@ func (e *Error) Error() string {
 // Unwrap returns e.Kind.
 func (e *Error) Unwrap() error { return e.Kind }
 
-// Failed returns an error that came from package sqlite as this package's.
+// Failed returns an error of package sqlite as an *Error. It returns other errors as they are.
 func Failed(err error) error {
 	if e := ErrorOf(err); e != nil {
 		return e
@@ -73,7 +73,7 @@ func Failed(err error) error {
 	return err
 }
 
-// ErrorOf is Failed for an error that SQLite returned; nil: it is none.
+// ErrorOf returns an error of package sqlite as an *Error, and nil for other errors.
 func ErrorOf(err error) *Error {
 	e, is := err.(*sqlite.Error)
 	if !is {
@@ -82,12 +82,12 @@ func ErrorOf(err error) *Error {
 	return &Error{Code: int(e.Code), Message: e.Message, SQL: e.SQL, Kind: kindOf(e.Code)}
 }
 
-// Said makes the error of what was not asked through a connection.
+// Said returns the error of a result code that came without a connection.
 func Said(code sqlite.ResultCode) *Error {
 	return &Error{Code: int(code), Message: code.String(), Kind: kindOf(code)}
 }
 
-// kindOf maps a result code to the sentinel that callers match.
+// kindOf returns the sentinel of a result code.
 func kindOf(code sqlite.ResultCode) error {
 	switch code.Primary() {
 	case sqlite.ResultConstraint:
@@ -116,8 +116,8 @@ func kindOf(code sqlite.ResultCode) error {
 	return nil
 }
 
-// Diagnose gives an operating system's error, or SQLite's vague "cannot open",
-// the sentinel that says what an operator has to look at. path is the file.
+// Diagnose adds a sentinel to an error of the operating system, or to SQLite's vague "cannot open", so that an operator knows
+// where to look. path is the file.
 func Diagnose(path string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
@@ -138,7 +138,7 @@ func Diagnose(path string, err error) error {
 	if sqlite.ResultCode(e.Code).Primary() != sqlite.ResultCantOpen {
 		return err
 	}
-	// The WAL cannot be made: try what is in its way.
+	// The WAL cannot be made. Find out why.
 	f, probe := os.CreateTemp(filepath.Dir(path), ".den-probe-")
 	if probe == nil {
 		os.Remove(f.Name())

@@ -16,11 +16,11 @@ import (
 type File struct {
 	FS   vfs.FS
 	Path string
-	// Known is what the process knows of the rooms' directories. nil: nothing, and nothing is remembered.
+	// Known is what the process knows of the rooms' directories. nil means that nothing is known or remembered.
 	Known *Known
 }
 
-// The ends of the names beside a room's file, and what follows the last three.
+// Suffixes of the files beside a room's file. More follows the last three.
 const (
 	newSuffix     = ".new"
 	SuspectSuffix = ".suspect"
@@ -34,23 +34,23 @@ const (
 	ReplacedInfix = ".before-restore-" // the time
 )
 
-// others are the files that Den makes beside a room's, in the order in which they are looked for.
+// others are the files that Den makes beside a room's, in the order in which Describe looks for them.
 var others = []struct{ infix, is string }{
 	{ReplacedInfix, "a file that a restore has replaced; it is kept for a while"},
-	{RestoreInfix, "a restore that did not come to its end; the next one removes it"},
-	{PartInfix, "a backup that did not come to its end; it can be removed"},
-	{newSuffix, "a new room's file that was not finished; it is written over"},
-	{EntriesSuffix + newSuffix, "a file that was not finished; it is written over"},
-	{SeqSuffix + newSuffix, "a file that was not finished; it is written over"},
-	{FreshSuffix, "a file that was not finished; it goes when the room is opened"},
-	{WholeSuffix, "the content that the room's file is about to get"},
+	{RestoreInfix, "a restore that did not finish; the next one removes it"},
+	{PartInfix, "a backup that did not finish; it can be removed"},
+	{newSuffix, "a new room's file that was not finished; it is overwritten"},
+	{EntriesSuffix + newSuffix, "a file that was not finished; it is overwritten"},
+	{SeqSuffix + newSuffix, "a file that was not finished; it is overwritten"},
+	{FreshSuffix, "a file that was not finished; it is removed when the room is opened"},
+	{WholeSuffix, "the new content of the room's file, which replaces it when the room is opened"},
 	{SuspectSuffix, "the room's file is written again when the room is opened"},
-	{EntriesSuffix, "what the commit log had of the room when the room was refused; it is taken from there when the room's file is repaired"},
-	{".refused-", "what was put aside because it was refused; it is the operator's"},
+	{EntriesSuffix, "the commit log's entries of the room when it was refused; the room reads them after its file was repaired"},
+	{".refused-", "a file that was put aside because it was refused; it is the operator's"},
 }
 
-// Describe says for an operator what a file is that lies beside a room's, by its name. known is false for a file
-// that Den does not make. An empty text says that the file belongs there.
+// Describe returns, for an operator, what a file beside a room's file is, by its name. known is false for a file that Den does
+// not make. is is empty for a file that is always there.
 func Describe(name string) (is string, known bool) {
 	if strings.HasSuffix(name, ".db"+SeqSuffix) {
 		return "", true
@@ -63,7 +63,7 @@ func Describe(name string) (is string, known bool) {
 	return "", false
 }
 
-// CutJournal takes SQLite's ending off the name of a file that belongs to a database.
+// CutJournal cuts the suffix of a WAL, a journal or shared memory off a file's name.
 func CutJournal(name string) (database, suffix string, is bool) {
 	for _, suffix := range journals {
 		if database, is := strings.CutSuffix(name, suffix); is {
@@ -73,7 +73,7 @@ func CutJournal(name string) (database, suffix string, is bool) {
 	return "", "", false
 }
 
-// journals are the ends of the names of the files that SQLite has beside a database.
+// journals are the suffixes of the files that SQLite makes beside a database.
 var journals = []string{"-wal", "-journal", "-shm"}
 
 // Exists reports whether there is a file.
@@ -94,7 +94,7 @@ func Absent(f vfs.FS, path string) error {
 	return err
 }
 
-// Make makes an empty file, its owner's alone; SQLite would give it to others too.
+// Make makes an empty file that only its owner can read. SQLite would let others read it too.
 func Make(f vfs.FS, path string) error {
 	file, err := f.Open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
@@ -103,8 +103,8 @@ func Make(f vfs.FS, path string) error {
 	return file.Close()
 }
 
-// create makes a file that is its owner's alone, its directory too if it must, in the place
-// of what a crash may have left there.
+// create makes a file that only its owner can read, and its directory if there is none. It replaces a file that a crash may
+// have left there.
 func create(f vfs.FS, path string) (vfs.File, error) {
 	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
 	file, err := f.Open(path, flags)
@@ -123,7 +123,7 @@ func create(f vfs.FS, path string) (vfs.File, error) {
 	return f.Open(path, flags)
 }
 
-// RemoveIfThere removes a file that may be there.
+// RemoveIfThere removes a file, if there is one.
 func RemoveIfThere(f vfs.FS, path string) error {
 	if err := f.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -131,7 +131,7 @@ func RemoveIfThere(f vfs.FS, path string) error {
 	return nil
 }
 
-// RemoveDatabase removes a database that may be there, with what may be beside it.
+// RemoveDatabase removes a database, if there is one, and what SQLite has beside it.
 func RemoveDatabase(f vfs.FS, path string) error {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		if err := RemoveIfThere(f, path+suffix); err != nil {
@@ -141,8 +141,8 @@ func RemoveDatabase(f vfs.FS, path string) error {
 	return nil
 }
 
-// Sync syncs a file that was written by somebody else.
-func Sync(f vfs.FS, path string) error {
+// syncFile syncs a file that is not open.
+func syncFile(f vfs.FS, path string) error {
 	file, err := f.Open(path, os.O_RDWR)
 	if err != nil {
 		return err
@@ -150,8 +150,8 @@ func Sync(f vfs.FS, path string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// Keep gives a file a second name, so that even one that cannot be read is kept. Where the file system has no
-// links it is copied. The name must be free (fs.ErrExist).
+// Keep gives a file a second name, so that a file is kept even if it cannot be read. If the file system has no links, Keep
+// copies the file. The name must be free (fs.ErrExist).
 func Keep(f vfs.FS, path, kept string) error {
 	err := f.Link(path, kept)
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -160,7 +160,7 @@ func Keep(f vfs.FS, path, kept string) error {
 	return err
 }
 
-// CopyWAL has a database's WAL copied, if there is one and something is in it. One that cannot be looked at is not taken for none.
+// CopyWAL copies a database's WAL with copy, unless there is none or it is empty. An error says that it could not be looked at.
 func CopyWAL(f vfs.FS, from, to string, copy func(f vfs.FS, from, to string) error) error {
 	size, err := f.Size(from + "-wal")
 	switch {
@@ -172,7 +172,7 @@ func CopyWAL(f vfs.FS, from, to string, copy func(f vfs.FS, from, to string) err
 	return err
 }
 
-// Copy copies a file into a new one (fs.ErrExist), and syncs that.
+// Copy copies a file to a new one (fs.ErrExist), and syncs it.
 func Copy(f vfs.FS, from, to string) (err error) {
 	size, err := f.Size(from)
 	if err != nil {

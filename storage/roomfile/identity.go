@@ -1,6 +1,6 @@
 package roomfile
 
-// What a file says of itself: which room it is of, in which of its histories.
+// What a file says of itself: the room, and the epoch.
 
 import (
 	"encoding/hex"
@@ -13,17 +13,17 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// An Identity is what makes a copied file a room of its own.
+// An Identity makes a copied file a room of its own.
 type Identity struct {
 	Namespace, Room string
 	Epoch           string
-	Above           uint64 // the room's seq is to be higher than this
+	Above           uint64 // the room's seq will be higher than this
 	At              int64  // Unix milliseconds
-	// More is called with the file in the same transaction. May be nil.
+	// More is called with the file in the same transaction. It may be nil.
 	More func(Conn) error
 }
 
-// NewEpoch makes an epoch that nobody can guess: 32 hex digits.
+// NewEpoch returns a random epoch: 32 hex digits.
 func NewEpoch(random io.Reader) (string, error) {
 	epoch := make([]byte, 16)
 	if _, err := io.ReadFull(random, epoch); err != nil {
@@ -32,12 +32,12 @@ func NewEpoch(random io.Reader) (string, error) {
 	return hex.EncodeToString(epoch), nil
 }
 
-// EpochSum is the row of _den_meta that has the checksum of the epoch. The epoch is what leads from a file to its transactions in the
-// commit log: a log that is relaxed may rightly have none, so a damaged epoch would pass for a room that has lost its end.
-// An older file has no such row.
+// EpochSum is the row of _den_meta that has the checksum of the epoch. The epoch leads from a file to its transactions in the
+// commit log. A Relaxed log may have none of them, so a damaged epoch would look like a room that has lost its last
+// transactions. An older file has no such row.
 const EpochSum = "epoch_sum"
 
-// SumOf returns the value of that row.
+// SumOf returns the value of the row EpochSum.
 func SumOf(epoch string) int64 { return int64(castagnoli(0, []byte(epoch))) }
 
 // CheckEpoch returns ErrCorrupt unless the epoch in _den_meta is one that Den has made.
@@ -52,10 +52,9 @@ func CheckEpoch(meta map[string]sqlite.Value) error {
 	return nil
 }
 
-// Settle gives a whole file that nobody has open its identity, syncs it, and returns the room's seq. The change
-// log begins again, one seq further: everything that a client knows from before is below
-// the floor, whatever epoch it names. A file that takes a room's place is to be in WAL mode: the
-// switch to it goes through a journal that a power cut could bring back.
+// Settle gives a complete file that nobody has open its identity, syncs it, and returns the room's seq. The change log begins
+// again at the next seq. So whatever a client knows from before is below the floor, in any epoch. A file that takes a room's
+// place needs WALMode, because SQLite's own switch to it uses a journal that a power cut could bring back.
 func (id Identity) Settle(f vfs.FS, path string, mode JournalMode) (seq uint64, err error) {
 	if err := setModeOf(f, path, RollbackMode); err != nil {
 		return 0, err
@@ -69,7 +68,7 @@ func (id Identity) Settle(f vfs.FS, path string, mode JournalMode) (seq uint64, 
 		err = setModeOf(f, path, mode)
 	}
 	if err == nil {
-		err = Sync(f, path)
+		err = syncFile(f, path)
 	}
 	return seq, err
 }
@@ -101,8 +100,8 @@ func (id Identity) write(c Conn) (uint64, error) {
 	return uint64(seq), c.Exec("COMMIT")
 }
 
-// LastIn returns what the newest row of a file's change log says: the number of the newest transaction, the room's seq,
-// and the time in Unix milliseconds. Nobody has the file open, which is in WAL mode. It is left as it was, synced.
+// LastIn returns the newest row of a file's change log: the number of the newest transaction, the room's seq, and the time in
+// Unix milliseconds. The file must be in WAL mode, and nobody may have it open. LastIn leaves it as it was, synced.
 func LastIn(f vfs.FS, path string) (e Entry, err error) {
 	if err := setModeOf(f, path, RollbackMode); err != nil {
 		return e, err
@@ -118,13 +117,12 @@ func LastIn(f vfs.FS, path string) (e Entry, err error) {
 		err = setModeOf(f, path, WALMode)
 	}
 	if err == nil {
-		err = Sync(f, path)
+		err = syncFile(f, path)
 	}
 	return e, err
 }
 
-// A JournalMode is what a file's header says of its journal: bytes 18 and 19,
-// sqlite.org/fileformat2.html.
+// A JournalMode is the journal mode in a file's header: bytes 18 and 19, sqlite.org/fileformat2.html.
 type JournalMode byte
 
 // The journal modes.

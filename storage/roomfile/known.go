@@ -1,10 +1,9 @@
 package roomfile
 
-// Names that survive a power cut. A file's content is durable when the file was synced, its name when
-// its directory was. A name that is found is not always durable: whoever made it may have died, or
-// the disk may have failed, between the rename and the sync. If a room were used under such a
-// name, a power cut could take the name away, and with it what had been acknowledged. So the
-// directory is synced before the first use of a file in it, once for each process.
+// Names that survive a power cut. A file's content is durable after a sync of the file, and its name after a sync of its
+// directory. A name that is found is not always durable: the process that made it may have died, or the disk may have failed,
+// between the rename and the sync. If a room were used under such a name, a power cut could take the name away, and with it
+// what was acknowledged. So each process syncs a directory once before it first uses a file in it.
 
 import (
 	"errors"
@@ -15,19 +14,18 @@ import (
 	"github.com/denrooms/den/internal/bug"
 )
 
-// Known is what a process knows of the directories of rooms, for all files that share it. One process has a data
-// directory, so what it has found out stays true. The zero Known is ready, and a nil one knows nothing. Any goroutine
-// may use it.
+// Known is what a process knows of the directories of rooms, for all files that share it. It stays true because one process
+// has a data directory at a time. The zero Known is ready to use, and a nil one knows nothing. Any goroutine may use it.
 type Known struct {
 	mu       sync.Mutex
-	durable  map[string]struct{} // directories whose names are durable, and whose own is
-	own      map[string]struct{} // directories whose own name is durable
-	failed   int                 // how many syncs of directories have failed
-	unmarked map[string]struct{} // suspect files whose mark could not be made, by their paths
-	entries  map[string]bool     // directories: whether some room's NAME.entries may be there
+	durable  map[string]bool // directories whose names are durable, and whose own is
+	own      map[string]bool // directories whose own name is durable; no later sync that fails changes that
+	failed   int             // how many syncs of directories have failed
+	unmarked map[string]bool // suspect files that could not be marked, by their paths
+	entries  map[string]bool // directories: whether a room's NAME.entries may be there
 }
 
-// MakeNamesDurable makes the room's directory where there is none, and makes the names in it durable.
+// MakeNamesDurable makes the room's directory if there is none, and makes the names in it durable.
 func (f File) MakeNamesDurable() error {
 	dir := filepath.Dir(f.Path)
 	if f.Known.isDurable(dir) {
@@ -38,7 +36,7 @@ func (f File) MakeNamesDurable() error {
 	if err != nil {
 		return err
 	}
-	if made { // no name is in it that a power cut could take away
+	if made { // it has no name that a power cut could take away
 		f.Known.noteSync(dir, begun, nil)
 		f.Known.noteEntries(dir, false)
 		return nil
@@ -46,8 +44,8 @@ func (f File) MakeNamesDurable() error {
 	return f.SyncDir()
 }
 
-// makeDir makes a directory whose own name is durable. Where its parent's is, it alone is made and
-// its parent alone is synced.
+// makeDir makes a directory whose own name is durable. If the parent's name is known to be durable, only the parent is
+// synced.
 func (f File) makeDir(dir string) (made bool, err error) {
 	parent := filepath.Dir(dir)
 	if f.Known.hasDurableName(parent) {
@@ -65,7 +63,7 @@ func (f File) makeDir(dir string) (made bool, err error) {
 	return made, err
 }
 
-// SyncDir makes the names in the room's directory durable. Known remembers whether they are.
+// SyncDir makes the names in the room's directory durable, and notes the result in Known.
 func (f File) SyncDir() error {
 	dir := filepath.Dir(f.Path)
 	if bug.On("dir-sync") {
@@ -77,9 +75,8 @@ func (f File) SyncDir() error {
 	return err
 }
 
-// MakeAbsenceDurable makes sure that no power cut brings back a file of the room's name, which an attempt to make it
-// has left and removed: a room that begins in the log would be taken for that file. A directory that is not
-// there has no such names.
+// MakeAbsenceDurable makes sure that no power cut brings back a file of the room's name that was made and removed again. Such
+// a file would be taken for a room that begins in the log. A directory that does not exist has no names.
 func (f File) MakeAbsenceDurable() error {
 	if f.Known.isDurable(filepath.Dir(f.Path)) {
 		return nil
@@ -91,121 +88,76 @@ func (f File) MakeAbsenceDurable() error {
 	return err
 }
 
-// isDurable reports whether all names in a directory, and its own, are durable.
-func (k *Known) isDurable(dir string) bool {
+// locked calls do with k locked, unless k is nil.
+func (k *Known) locked(do func()) {
 	if k == nil {
-		return false
+		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, is := k.durable[dir]
+	if k.durable == nil {
+		k.durable, k.own, k.unmarked, k.entries = make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool)
+	}
+	do()
+}
+
+// isDurable reports whether all names in a directory, and its own, are durable.
+func (k *Known) isDurable(dir string) (is bool) {
+	k.locked(func() { is = k.durable[dir] })
 	return is
 }
 
 // hasDurableName reports whether a directory's own name is durable.
-func (k *Known) hasDurableName(dir string) bool {
-	if k == nil {
-		return false
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_, has := k.own[dir]
+func (k *Known) hasDurableName(dir string) (has bool) {
+	k.locked(func() { has = k.own[dir] })
 	return has
 }
 
-// noteName notes that a directory's own name is durable. No later sync that fails changes that.
-func (k *Known) noteName(dir string) {
-	if k == nil {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.own == nil {
-		k.own = make(map[string]struct{})
-	}
-	k.own[dir] = struct{}{}
+// noteName notes that a directory's own name is durable.
+func (k *Known) noteName(dir string) { k.locked(func() { k.own[dir] = true }) }
+
+// failedSyncs returns what noteSync needs from the moment at which a sync begins.
+func (k *Known) failedSyncs() (failed int) {
+	k.locked(func() { failed = k.failed })
+	return failed
 }
 
-// failedSyncs is what noteSync is to be told of the time when a sync began.
-func (k *Known) failedSyncs() int {
-	if k == nil {
-		return 0
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.failed
-}
-
-// noteSync notes how a sync of a directory went. After one that failed nothing is known of the
-// names, until another one succeeds that began later.
+// noteSync notes the result of a sync of a directory. After a sync that failed nothing is known of the names, until a sync
+// succeeds that began later.
 func (k *Known) noteSync(dir string, begun int, err error) {
-	if k == nil {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err != nil {
-		k.failed++
-		delete(k.durable, dir)
-		return
-	}
-	if begun != k.failed {
-		return
-	}
-	if k.durable == nil {
-		k.durable = make(map[string]struct{})
-	}
-	k.durable[dir] = struct{}{}
+	k.locked(func() {
+		switch {
+		case err != nil:
+			k.failed++
+			delete(k.durable, dir)
+		case begun == k.failed:
+			k.durable[dir] = true
+		}
+	})
 }
 
 // isUnmarked reports whether a room's file is suspect and could not be marked.
-func (k *Known) isUnmarked(path string) bool {
-	if k == nil {
-		return false
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_, is := k.unmarked[path]
+func (k *Known) isUnmarked(path string) (is bool) {
+	k.locked(func() { is = k.unmarked[path] })
 	return is
 }
 
-// noteMark notes how marking a room's file went.
+// noteMark notes whether a room's file could be marked.
 func (k *Known) noteMark(path string, err error) {
-	if k == nil {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err == nil {
-		delete(k.unmarked, path)
-		return
-	}
-	if k.unmarked == nil {
-		k.unmarked = make(map[string]struct{})
-	}
-	k.unmarked[path] = struct{}{}
+	k.locked(func() {
+		if delete(k.unmarked, path); err != nil {
+			k.unmarked[path] = true
+		}
+	})
 }
 
 // mayHaveEntries returns what was noted of a directory.
 func (k *Known) mayHaveEntries(dir string) (may, known bool) {
-	if k == nil {
-		return true, false
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	may, known = k.entries[dir]
+	k.locked(func() { may, known = k.entries[dir] })
 	return may, known
 }
 
-// noteEntries notes whether some room's NAME.entries may be in a directory. That there may be some is never taken back.
+// noteEntries notes whether a room's NAME.entries may be in a directory. Once one may be there, that stays so.
 func (k *Known) noteEntries(dir string, may bool) {
-	if k == nil {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.entries == nil {
-		k.entries = make(map[string]bool)
-	}
-	k.entries[dir] = may || k.entries[dir]
+	k.locked(func() { k.entries[dir] = may || k.entries[dir] })
 }

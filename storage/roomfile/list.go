@@ -14,16 +14,15 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// A Found is a room's file that was found by its name. Room is empty where the name of the file
-// is too short for that of the room; the file has it (storage.ReadRoomName).
+// A Found is a room's file that was found by its name. Room is empty if the room's name is too long for a file's name. The
+// file itself has it (storage.ReadRoomName).
 type Found struct {
 	Path string
 	Room string
 }
 
-// All gives the files of a namespace's rooms, in the order of their names within each of the 256
-// directories that they stand in. Files that are no room's are left out. An error is the last
-// that it gives.
+// All iterates over the files of a namespace's rooms, in the order of their names within each of the 256 directories. It leaves
+// out other files, and ends after an error.
 func All(f vfs.FS, dir, namespace string) iter.Seq2[Found, error] {
 	return func(yield func(Found, error) bool) {
 		for at, err := range Dirs(dir, namespace) {
@@ -49,7 +48,7 @@ func All(f vfs.FS, dir, namespace string) iter.Seq2[Found, error] {
 	}
 }
 
-// Dirs gives the 256 directories that a namespace's rooms stand in, or one error: ErrName.
+// Dirs iterates over the 256 directories of a namespace's rooms, or returns one error: ErrName.
 func Dirs(dir, namespace string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		path, err := Path(dir, namespace, "x") // the namespace's part of it is every room's
@@ -65,7 +64,7 @@ func Dirs(dir, namespace string) iter.Seq2[string, error] {
 	}
 }
 
-// Find reports whether a path is that of a room's file, and of which room.
+// Find returns the room's file that a path is, and false if it is not one.
 func Find(dir, namespace, path string) (Found, bool) {
 	escaped, is := strings.CutSuffix(filepath.Base(path), ".db")
 	if !is {

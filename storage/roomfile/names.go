@@ -1,8 +1,7 @@
 package roomfile
 
-// Names of rooms as names of files. Nothing of a room's name is left to what a
-// file system makes of upper and lower case, of Unicode, of dots or of device
-// names: the escaped name has only a-z, 0-9, '-', '_', '+', '%' and '~'.
+// Names of rooms as names of files. An escaped name has only a-z, 0-9, '-', '_', '+', '%' and '~', because file systems
+// differ in their treatment of upper and lower case, Unicode, dots and device names.
 //
 //	a-z 0-9 - _      as they are
 //	A-Z              '+' and the small letter
@@ -22,12 +21,12 @@ import (
 const (
 	maxName      = 256 // bytes of a room's name
 	maxNamespace = 64
-	maxEscaped   = 200 // bytes; file systems take 255, and "-wal" comes behind
+	maxEscaped   = 200 // bytes; file systems allow 255, and a suffix such as "-wal" follows
 	keptEscaped  = 120
 )
 
-// Escape gives the file name, without its ending, for a room's name: 1 to 256
-// bytes of UTF-8, any of them. Different names give different file names.
+// Escape returns the file name, without ".db", for a room's name, which is 1 to 256 bytes of any UTF-8. Different names have
+// different file names.
 func Escape(name string) (string, error) {
 	switch {
 	case name == "":
@@ -59,7 +58,7 @@ func Escape(name string) (string, error) {
 	return string(b), nil
 }
 
-// device tells the names that Windows takes for devices, with any ending.
+// device reports whether Windows takes a name, with any extension, for a device.
 func device(name string) bool {
 	switch name {
 	case "con", "prn", "aux", "nul":
@@ -68,8 +67,8 @@ func device(name string) bool {
 	return len(name) == 4 && (strings.HasPrefix(name, "com") || strings.HasPrefix(name, "lpt")) && '0' <= name[3] && name[3] <= '9'
 }
 
-// Path gives the file of a room: dir/namespace/two hex digits of the name's
-// hash/escaped name.db. A namespace has 1 to 64 of a-z, 0-9 and '-'.
+// Path returns the path of a room's file: dir/namespace/two hex digits of the name's hash/escaped name.db. A namespace has 1 to
+// 64 of a-z, 0-9 and '-'.
 func Path(dir, namespace, room string) (string, error) {
 	if err := checkNamespace(namespace); err != nil {
 		return "", err

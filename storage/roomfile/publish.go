@@ -1,7 +1,7 @@
 package roomfile
 
-// Giving a file that is whole its name. It is written under another name, synced and renamed, and then the directory
-// is synced: after a power cut the name leads to what was there before, or to all of the new file.
+// Giving a complete file its name. The file is written under another name, synced and renamed, and then the directory is
+// synced. So after a power cut the name leads to the old file or to all of the new one.
 
 import (
 	"errors"
@@ -14,8 +14,8 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// Create makes the file of a new room. write gives it its content. After an error there is no such file, but a power cut
-// may bring one back: see MakeAbsenceDurable. ErrInUse: there is a file already.
+// Create makes the file of a new room, with the content that write gives it. After an error there is no such file, but a power
+// cut may bring one back: see MakeAbsenceDurable. ErrInUse: there is a file already.
 func (f File) Create(write func(vfs.File) error) error {
 	if err := f.MakeNamesDurable(); err != nil {
 		return err
@@ -43,8 +43,8 @@ func (f File) Create(write func(vfs.File) error) error {
 	return err
 }
 
-// publish gives a file that is whole and synced the room's name. After an error it may have it, or
-// not: the next Open makes what is there durable before it uses it.
+// publish gives a complete and synced file the room's name. After an error the file may or may not have the name. The next
+// Open makes what it finds durable before it is used.
 func (f File) publish(temp string) error {
 	if err := f.FS.Rename(temp, f.Path); err != nil {
 		return err
@@ -52,7 +52,7 @@ func (f File) publish(temp string) error {
 	return f.SyncDir()
 }
 
-// writeSynced makes a file, in place of one that a crash may have left.
+// writeSynced writes and syncs a file. It replaces one that a crash may have left.
 func writeSynced(f vfs.FS, path string, write func(vfs.File) error) error {
 	file, err := create(f, path)
 	if err != nil {
@@ -64,7 +64,7 @@ func writeSynced(f vfs.FS, path string, write func(vfs.File) error) error {
 	return errors.Join(err, file.Close())
 }
 
-// writeBeside writes a file beside the room's, whole, whose name is not durable yet.
+// writeBeside writes a file beside the room's, whole or not at all. Its name is not durable yet.
 func (f File) writeBeside(suffix string, write func(vfs.File) error) error {
 	temp := f.Path + suffix + newSuffix
 	err := writeSynced(f.FS, temp, write)
@@ -77,7 +77,7 @@ func (f File) writeBeside(suffix string, write func(vfs.File) error) error {
 	return err
 }
 
-// Unique appends to a name what makes it nobody else's: 16 hex digits.
+// Unique appends 16 random hex digits to a name.
 func Unique(random io.Reader, name string) (string, error) {
 	digits, err := NewEpoch(random)
 	if err != nil {
@@ -86,11 +86,11 @@ func Unique(random io.Reader, name string) (string, error) {
 	return name + digits[:16], nil
 }
 
-// Publish gives a file that is whole and synced a name that must be free (ErrExists): of several
-// that want it at the same time one gets it. After an error there is no file of that name.
+// Publish gives a complete and synced file a name that must be free (ErrExists). If several want the name at the same time,
+// one gets it. After an error there is no file of that name.
 func Publish(f vfs.FS, temp, path string) error {
 	err := f.Link(temp, path)
-	if errors.Is(err, errors.ErrUnsupported) { // then two at the same moment may both get it
+	if errors.Is(err, errors.ErrUnsupported) { // without links, two at the same moment may both get it
 		if err = Absent(f, path); err == nil {
 			err = f.Rename(temp, path)
 		}
@@ -107,10 +107,10 @@ func Publish(f vfs.FS, temp, path string) error {
 	return nil
 }
 
-// Replace puts a file that is whole and synced in the place of the room's, which nobody has open. The rename to NAME.whole
-// decides: with the mark beside it FinishRewrite goes on from there, whatever fails later. Nothing of the old room is
-// removed before it. The old file may need its WAL, or a NAME.whole of its own, where the disk has failed under it.
-// After an error the old file is in place, unless the error says that the new one is.
+// Replace puts a complete and synced file in the place of the room's, which nobody has open. The rename to NAME.whole decides:
+// after it FinishRewrite goes on, because the mark is there, whatever fails later. Nothing of the old room is removed before
+// it, because the old file may need its WAL or, if the disk has failed under it, a NAME.whole of its own. After an error the
+// old file is in place, unless the error says that the new one is.
 func (f File) Replace(temp string) error {
 	marked, err := Exists(f.FS, f.Path+SuspectSuffix)
 	if err == nil && !marked {
@@ -131,8 +131,8 @@ func (f File) Replace(temp string) error {
 	return nil
 }
 
-// PutNew gives a file that is whole and synced the room's name, which no file has. What is beside the name belongs to a
-// file that somebody has removed, and must not be played into the new one, nor take its place.
+// PutNew gives a complete and synced file the room's name, which must be free. A journal or a NAME.whole beside the name belongs
+// to a file that somebody has removed. It must neither be played into the new file nor take its place.
 func (f File) PutNew(temp string) error {
 	if err := RemoveIfThere(f.FS, f.Path+WholeSuffix); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (f File) PutNew(temp string) error {
 	if err := f.SyncDir(); err != nil {
 		return inPlace(err)
 	}
-	_ = f.dropRewrite() // what stays of it has the new file written again, once
+	_ = f.dropRewrite() // if a mark stays, the new file is written again once
 	return nil
 }
 
@@ -154,7 +154,7 @@ func inPlace(err error) error {
 	return fmt.Errorf("%w: the new file is in place, but a power cut may bring the old one back; restore again: %w", ErrIO, err)
 }
 
-// RemoveJournals removes what SQLite would play into the room's file, for good.
+// RemoveJournals removes, durably, what SQLite would play into the room's file.
 func (f File) RemoveJournals() error {
 	for _, suffix := range journals {
 		if err := RemoveIfThere(f.FS, f.Path+suffix); err != nil {
@@ -164,7 +164,7 @@ func (f File) RemoveJournals() error {
 	return f.SyncDir()
 }
 
-// RemoveRestores removes what crashes have left of restores and imports.
+// RemoveRestores removes the files that crashes have left of restores and imports.
 func (f File) RemoveRestores() error {
 	dir, prefix := filepath.Dir(f.Path), filepath.Base(f.Path)+RestoreInfix
 	names, err := f.FS.Names(dir)

@@ -1,7 +1,7 @@
 package roomfile
 
-// The files that restores have replaced. An operator may want one of them back. Nobody would remove them,
-// so their number and their age are bounded. The name says when the file was replaced:
+// The files that restores have replaced. An operator may want one of them back. Their number and their age are bounded,
+// because nobody would remove them. The name says when the file was replaced:
 //
 //	NAME.before-restore-20261121T105002.308Z        the file; -2, -3 … follows if the name was taken
 //	NAME.before-restore-20261121T105002.308Z-wal    and what belongs to it: -wal, .entries
@@ -18,13 +18,14 @@ import (
 )
 
 const (
-	// keptReplaced is how many of them a room has.
+	// keptReplaced is how many of them a room keeps.
 	keptReplaced = 10
 	// replacedForm is the time in their names, in UTC.
 	replacedForm = "20060102T150405.000Z"
 )
 
-// replacedAt reports whether a name is that of such a file, or of what belongs to one, and when the file was replaced.
+// replacedAt reports whether a name is that of such a file or of one that belongs to it. file is the name of the former, and
+// at is when it was replaced.
 func replacedAt(name string) (file string, at time.Time, is bool) {
 	_, rest, is := strings.Cut(name, ".db"+ReplacedInfix)
 	if !is || len(rest) < len(replacedForm) {
@@ -37,8 +38,8 @@ func replacedAt(name string) (file string, at time.Time, is bool) {
 	return name, at, err == nil
 }
 
-// KeepReplaced gives the file that is about to be replaced a second name, and its WAL if there is one, and returns
-// the name. at is the time, in Unix milliseconds. Of a file that is being written again the new content is kept.
+// KeepReplaced gives the file that is about to be replaced, and its WAL if there is one, a second name, and returns it. at is
+// the time in Unix milliseconds. If the file is being written again, KeepReplaced keeps the new content.
 func (f File) KeepReplaced(at int64) (kept string, err error) {
 	from, err := f.current()
 	if err != nil {
@@ -61,10 +62,10 @@ func (f File) KeepReplaced(at int64) (kept string, err error) {
 	return kept, nil
 }
 
-// DropReplaced removes the files that are more than the room keeps, the oldest first.
+// DropReplaced removes all of the files that restores have replaced but the newest.
 func (f File) DropReplaced() error {
 	dir, prefix := filepath.Dir(f.Path), filepath.Base(f.Path)+ReplacedInfix
-	names, err := f.FS.Names(dir) // sorted, and with it by time
+	names, err := f.FS.Names(dir) // sorted, and so by time
 	if err != nil {
 		return err
 	}
@@ -84,8 +85,8 @@ func (f File) DropReplaced() error {
 	return err
 }
 
-// SweepReplaced removes the files of a namespace's rooms that restores have replaced before a time. It goes through all names
-// of the namespace's directories.
+// SweepReplaced removes the files of a namespace's rooms that restores replaced before a time. It reads all names in the
+// namespace's directories.
 func SweepReplaced(f vfs.FS, dir, namespace string, before time.Time) (removed int, err error) {
 	for at, err := range Dirs(dir, namespace) {
 		if err != nil {

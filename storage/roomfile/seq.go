@@ -1,9 +1,8 @@
 package roomfile
 
-// A seq above all that a room has ever answered with, for a restore of a room whose file cannot be
-// read. Each time that a file takes the room's place, the seq that it begins with is noted
-// beside it, in NAME.seq. A room makes fewer than 2^32 commits between two restores. So the noted seq, or that of
-// the backup if it is higher, and 2^32 more is above what the room has reached.
+// A seq above all that a room has ever answered with, for a restore of a room whose file cannot be read. Each time that a file
+// takes the room's place, NAME.seq gets the seq that it begins with. A room makes fewer than 2^32 commits between two
+// restores. So the room has not reached the noted seq, or that of the backup if it is higher, plus 2^32.
 //
 //	NAME.seq, one line of text:
 //	"den-seq 1 ", the seq in decimal digits, a space, the CRC-32C of what is before it in 8 hex digits, a newline
@@ -23,7 +22,7 @@ import (
 const (
 	// seqRoom is how many commits a room has at most between two restores.
 	seqRoom = 1 << 32
-	// seqUnknown is taken for the noted seq where the note is damaged.
+	// seqUnknown is the noted seq if NAME.seq is damaged.
 	seqUnknown = 1 << 44
 )
 
@@ -32,7 +31,7 @@ func seqLine(seq uint64) []byte {
 	return fmt.Appendf(line, " %08x\n", castagnoli(0, line))
 }
 
-// NotedSeq returns the seq in NAME.seq; 0: there is none.
+// NotedSeq returns the seq in NAME.seq, or 0 if there is no such file.
 func (f File) NotedSeq() (uint64, error) {
 	file, err := f.FS.Open(f.Path+SeqSuffix, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -53,7 +52,8 @@ func (f File) NotedSeq() (uint64, error) {
 	return seq, nil
 }
 
-// NoteSeq writes NAME.seq, durable but for its name: Replace and PutNew sync the directory before the file is in its place.
+// NoteSeq writes NAME.seq. Its content is durable, and its name will be: Replace and PutNew sync the directory before the file
+// is in place.
 func (f File) NoteSeq(seq uint64) error {
 	return f.writeBeside(SeqSuffix, func(file vfs.File) error {
 		_, err := file.WriteAt(seqLine(seq), 0)
@@ -61,9 +61,8 @@ func (f File) NoteSeq(seq uint64) error {
 	})
 }
 
-// SeqAbove returns a seq that is above all that a room has answered with whose file is missing or cannot be
-// read. known is the highest one in what can be read of it, and in the file that is to take its place. Its error is
-// ErrTooLarge, or of the file system.
+// SeqAbove returns a seq above all that a room has answered with, if its file is missing or cannot be read. known is the highest
+// seq in what can be read of it and in its replacement. The error is ErrTooLarge, or of the file system.
 func (f File) SeqAbove(known uint64) (uint64, error) {
 	noted, err := f.NotedSeq()
 	if err != nil {

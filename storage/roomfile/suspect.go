@@ -1,26 +1,24 @@
 package roomfile
 
-// Files that are written again before they are used. One kind is suspect: the disk has failed under
-// the file. After a sync that failed, programs go on to read what they wrote, although it may never
-// reach the disk, and the next sync succeeds and says nothing (Rebello et al., USENIX ATC 2020). The
-// other kind is not in WAL mode, or has a rollback journal beside it: an operator has put a backup
-// in the room's place, say. SQLite would switch such a file to WAL mode, or roll the journal back, and
-// remove the journal without a sync of the directory. After a power cut the journal could be there
-// again, and SQLite would play it over a newer file.
+// Files that are written again before they are used, for one of two reasons. A suspect file is one under which the disk has
+// failed. After a failed sync, programs still read what they wrote, although it may never reach the disk, and the next sync
+// succeeds and says nothing (Rebello et al., USENIX ATC 2020). The other files are not in WAL mode, or have a rollback journal:
+// an operator has put a backup in the room's place, say. SQLite would switch such a file to WAL mode, or roll the journal back,
+// and remove the journal without a sync of the directory. After a power cut the journal could be there again, and SQLite would
+// play it over a newer file.
 //
-// The file's content goes into a fresh file, which takes its place. These files may be on the disk,
-// NAME being the room's file:
+// The file's content is written into a fresh file, which takes its place. These files may be on the disk besides NAME, the
+// room's file:
 //
-//	NAME.suspect  the mark: NAME is to be written again
-//	NAME.fresh    the new content, being written; worth nothing
+//	NAME.suspect  the mark: NAME must be written again
+//	NAME.fresh    the new content, being written; useless after a crash
 //	NAME.whole    the new content, checked and synced
 //
-// The steps, each durable before the next begins: the mark; NAME.whole; the WAL and the journal are
-// removed; NAME.whole becomes NAME; the mark is removed. A WAL is removed before the rename because it
-// may hold a part of what it should, after a sync that failed: played over the new file it
-// would mix old pages with new ones. A power cut leaves the mark with NAME as it was, or the mark with
-// NAME.whole, with which the next FinishRewrite goes on. Replace puts a file in an old one's place in the same way,
-// as NAME.whole.
+// Each of these steps is durable before the next begins. The mark is made. NAME.whole is made. The WAL and the journal are
+// removed. NAME.whole becomes NAME. The mark is removed. The WAL is removed before the rename because a failed sync may have
+// left only a part of it, which would mix old pages with new ones in the new file. A power cut leaves the mark with NAME as it
+// was, or the mark with NAME.whole, from which the next FinishRewrite goes on. Replace puts another file in NAME's place in the
+// same way, as NAME.whole.
 
 import (
 	"errors"
@@ -31,7 +29,7 @@ import (
 	"github.com/denrooms/den/internal/bug"
 )
 
-// Mark marks the room's file as suspect: it is to be written again.
+// Mark marks the room's file as suspect: it must be written again.
 func (f File) Mark() error {
 	// The mark must never meet an older file's NAME.whole.
 	stale, err := Exists(f.FS, f.Path+WholeSuffix)
@@ -61,11 +59,11 @@ func (f File) MarkOrRemember() error {
 	return err
 }
 
-// Remembered reports whether Known remembers that the file is suspect, because it could not be marked.
+// Remembered reports whether the file is suspect and could not be marked.
 func (f File) Remembered() bool { return f.Known.isUnmarked(f.Path) }
 
-// Marked reports whether the room's file is marked, after it has marked one that Known remembers. It removes what
-// a power cut has left of a rewrite.
+// Marked reports whether the room's file is marked. Before that it marks a file that Known remembers, and removes what a power
+// cut has left of a rewrite.
 func (f File) Marked() (marked bool, err error) {
 	if err := f.dropFresh(); err != nil {
 		return false, err
@@ -78,8 +76,8 @@ func (f File) Marked() (marked bool, err error) {
 	return Exists(f.FS, f.Path+SuspectSuffix)
 }
 
-// FinishRewrite writes the room's file, which is marked, again. write makes NAME.fresh, the file of the path that it is given,
-// whole and synced. It is not called where NAME.whole is there already.
+// FinishRewrite writes a marked file again. write gets the path of NAME.fresh, and makes that file, complete and synced. It is
+// not called if there is a NAME.whole.
 func (f File) FinishRewrite(write func(fresh string) error) error {
 	there, err := Exists(f.FS, f.Path)
 	switch {
@@ -94,8 +92,7 @@ func (f File) FinishRewrite(write func(fresh string) error) error {
 	return f.Rewrite(write)
 }
 
-// Rewrite is the way from the mark to a room's file that needs none. A crash may come at any
-// step of it. write is that of FinishRewrite.
+// Rewrite is FinishRewrite for a file that exists and whose name is durable.
 func (f File) Rewrite(write func(fresh string) error) error {
 	there, err := Exists(f.FS, f.Path+WholeSuffix)
 	if err == nil && !there {
@@ -106,11 +103,11 @@ func (f File) Rewrite(write func(fresh string) error) error {
 	return f.takeWhole(err)
 }
 
-// takeWhole is Rewrite's way from NAME.whole on, unless making that has failed.
+// takeWhole is the part of Rewrite that begins with NAME.whole. failed is the error of making that.
 func (f File) takeWhole(failed error) error {
 	err := failed
 	if err == nil {
-		err = f.SyncDir() // also where an earlier process has made NAME.whole
+		err = f.SyncDir() // even if an earlier process has made NAME.whole
 	}
 	if err != nil {
 		return fmt.Errorf("%w: the file has to be written again, and that did not succeed: %w", ErrIO, err)
@@ -131,8 +128,8 @@ func (f File) takeWhole(failed error) error {
 	return f.SyncDir()
 }
 
-// clearMark removes the mark of a file that is no longer there, for good. Whoever makes a new file calls it before, or else NAME.whole
-// would take the new one's place.
+// clearMark removes, durably, the mark of a file that no longer exists. It is called before a new file is made, because a
+// NAME.whole would take its place.
 func (f File) clearMark() error {
 	marked, err := Exists(f.FS, f.Path+SuspectSuffix)
 	if err != nil || !marked {
@@ -141,8 +138,7 @@ func (f File) clearMark() error {
 	return errors.Join(f.dropRewrite(), f.SyncDir())
 }
 
-// dropRewrite removes what a rewrite has left, but for the room's file. Whoever syncs the directory
-// next makes that durable.
+// dropRewrite removes all files of a rewrite except the room's. The next sync of the directory makes that durable.
 func (f File) dropRewrite() error {
 	for _, suffix := range []string{WholeSuffix, FreshSuffix, SuspectSuffix} { // the mark last
 		if err := RemoveIfThere(f.FS, f.Path+suffix); err != nil {
@@ -163,7 +159,8 @@ func (f File) dropFresh() error {
 	return RemoveDatabase(f.FS, f.Path+FreshSuffix)
 }
 
-// current is the file with the room's content: NAME.whole where the room's file was being written again and got that far.
+// current returns the path of the file with the room's content: NAME.whole, if the file was being written again and that was
+// complete.
 func (f File) current() (string, error) {
 	for _, suffix := range []string{SuspectSuffix, WholeSuffix} {
 		if there, err := Exists(f.FS, f.Path+suffix); err != nil || !there {
