@@ -13,7 +13,7 @@ import (
 // ErrTooLarge: an action changes more rows or bytes than Recorder.Limit allows.
 var ErrTooLarge = errors.New("the action changes too much")
 
-// A span is a piece of a capture's memory; end 0 means that there is none.
+// A span is a range of a capture's memory. An end of 0 means that there is none.
 type span struct{ start, end int }
 
 func (s span) none() bool { return s.end == 0 }
@@ -21,10 +21,10 @@ func (s span) none() bool { return s.end == 0 }
 // A change is what an action has done to one row so far.
 type change struct {
 	table     *Table
-	key       span   // column 0 as it was when the row was touched first
+	key       span   // column 0 when the row was touched first
 	before    span   // the row before the action; none: it did not exist
 	after     span   // the row now; none: it does not exist
-	full      span   // after with its virtual columns, where the table has any
+	full      span   // after with its virtual columns, if the table has any
 	statement uint64 // the last one that touched it
 	uncertain bool   // that statement failed, so after has to be read from the table
 }
@@ -66,8 +66,8 @@ func (c *capture) end() {
 
 func (c *capture) bytes(s span) []byte { return c.memory[s.start:s.end] }
 
-// statementFailed has the rows that the statement in work has touched read again at the end: what stays of its changes
-// depends on the kind of failure.
+// statementFailed marks the rows that the statement in work has touched. They are read again at the end, because the kind of
+// failure decides which of the changes stay.
 func (c *capture) statementFailed() {
 	for i := range c.changes {
 		if c.changes[i].statement == c.statement {
@@ -84,7 +84,7 @@ func (h *hook) PreUpdate(op sqlite.OpType, database, table string) {
 	(*capture)(h).row(op, database, table)
 }
 
-// row takes the row up that SQLite is about to change.
+// row records the row that SQLite is about to change.
 func (c *capture) row(op sqlite.OpType, database, name string) {
 	if !c.on || c.refused != nil || database != "main" {
 		return
@@ -224,7 +224,7 @@ func mapKey(dst []byte, t *Table, key []byte) []byte {
 	return append(sqlite.AppendInt64(dst, t.id), key...)
 }
 
-// An outcome is what a change comes to.
+// An outcome is the effect of a change.
 type outcome uint8
 
 const (
@@ -234,7 +234,7 @@ const (
 	purged            // the row is gone, and was a tombstone
 )
 
-// outcome returns what a change comes to.
+// outcome returns the effect of a change.
 func (c *capture) outcome(ch *change) outcome {
 	switch {
 	case ch.table.rebased:
@@ -252,7 +252,7 @@ func (c *capture) outcome(ch *change) outcome {
 	return unchanged
 }
 
-// reread reads a row from the table where the hook's word is not enough: after a failed statement, and for virtual
+// reread reads a row from the table if the hook's report is not enough: after a failed statement, and for virtual
 // generated columns.
 func (c *capture) reread(s *statements, ch *change) error {
 	t := ch.table

@@ -91,7 +91,7 @@ func (s *statements) describeColumns(t *Table) (firstColumn, error) {
 func (d *definition) unfitColumns() string {
 	n := len(d.columns)
 	if n < 4 || !slices.Equal(d.columns[n-3:], []string{"created_at", "updated_at", "deleted_at"}) {
-		return "its last three columns must be created_at, updated_at, deleted_at, behind an id"
+		return "its last three columns must be created_at, updated_at, deleted_at, after an id"
 	}
 	for _, i := range []int{0, n - 3, n - 2, n - 1} {
 		if d.virtual != nil && d.virtual[i] {

@@ -4,7 +4,7 @@ package changes
 //
 // An index of (table, key) → seq would have to be searched and written for every row of every action, in two trees. The log
 // is only ever appended to, by one row for a whole transaction, and its older part is forgotten: a client that is further
-// behind is better served with the table as it is.
+// behind is better served with the whole table.
 
 import (
 	"cmp"

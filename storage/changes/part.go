@@ -48,7 +48,7 @@ func (r *Recorder) SincePart(t *Table, from Place, until Seq) (*Reader, error) {
 	return &Reader{statements: &r.statements, table: t, rows: p.changed(), part: true, place: from, end: p.end, last: p.reached}, nil
 }
 
-// A part is put together from the log.
+// A part is what is read of the log for a SincePart.
 type part struct {
 	table   *Table
 	from    Place
@@ -109,7 +109,7 @@ func (l *log) collect(p *part) error {
 	return nil
 }
 
-// leaveOut takes the rows out that changed after until, if the log tells that soon.
+// leaveOut removes the rows that changed after until, unless finding them would take long.
 func (l *log) leaveOut(p *part) error {
 	seq := Seq(l.seq.Load())
 	if seq <= p.until || len(p.last) == 0 {

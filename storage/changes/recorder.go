@@ -224,7 +224,7 @@ func (r *Recorder) Declare(names ...string) {
 // Declared returns the names of the declared tables, in the order of their declaration.
 func (r *Recorder) Declared() []string { return slices.Clone(r.tables.declared) }
 
-// Table returns a declared table, nil if it is none.
+// Table returns the declared table of a name, or nil.
 func (r *Recorder) Table(name string) *Table {
 	if t := r.tables.byName[name]; t != nil && t.declared {
 		return t

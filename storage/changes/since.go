@@ -85,10 +85,10 @@ func (r *Reader) Next(row *sqlite.Row) (bool, error) {
 	return false, nil
 }
 
-// Place returns where the part after the rows of a SincePart begins that Next has given so far.
+// Place returns where the part begins that follows the rows that Next has returned so far of a SincePart.
 func (r *Reader) Place() Place { return r.place }
 
-// AtEnd reports whether Next has given all rows of a SincePart, and no change lies after them.
+// AtEnd reports whether Next has returned all rows of a SincePart, and there is no change after them.
 func (r *Reader) AtEnd() bool { return r.over && r.last }
 
 // current reads the row with a key as clients may see it.
@@ -196,7 +196,7 @@ func (l *log) hadStamp(t *Table, row logRow, want []byte) (bool, error) {
 	return found, cmp.Or(failed, damaged)
 }
 
-// hasStamp reports whether a row has a stamp now, or had it as it was deleted.
+// hasStamp reports whether a row has a stamp now, or had it when it was deleted.
 func (l *log) hasStamp(t *Table, e entry, want []byte) (bool, error) {
 	if !isNull(e.deleted) {
 		return sqlite.Compare(e.deleted, want) == 0, nil

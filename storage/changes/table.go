@@ -16,7 +16,7 @@ type Table struct {
 
 	id      int64
 	name    string
-	root    int64 // the root page, which tells of a table that was dropped and made again; 0: not known yet
+	root    int64 // the root page, which changes if the table is dropped and made again; 0: not known yet
 	queries [queries]string
 
 	declared bool    // by this Recorder
@@ -124,7 +124,7 @@ func (d *definition) rowidName() string {
 // A row that was removed by DELETE is not in the table any more; its tombstone is made from the change log. A row whose
 // deleted_at an SQL statement has set stays in the table as it is, and only what clients get is masked.
 
-// tombstone is the row that tells of a deletion.
+// tombstone returns the tombstone of a row.
 func (t *Table) tombstone(key, stamp []byte) []byte {
 	image := make([]byte, 0, len(key)+2*len(stamp)+len(t.columns))
 	image = append(image, key...)
@@ -141,7 +141,7 @@ func (t *Table) tombstone(key, stamp []byte) []byte {
 // deleted reports whether the deleted_at of a row is set.
 func (t *Table) deleted(row []byte) bool { return !isNull(sqlite.Column(row, t.deletedAt())) }
 
-// public is a copy of a row as clients may see it: the row, or what is left of it if its deleted_at is set.
+// public returns a copy of a row for clients: without its content if its deleted_at is set.
 func (t *Table) public(row []byte) []byte {
 	if !t.deleted(row) {
 		return bytes.Clone(row)

@@ -7,12 +7,12 @@ type tables struct {
 	byName   map[string]*Table
 	sorted   []*Table // by their names
 	declared []string // in the order of their declaration
-	last     *Table   // the one that the hook asked for last
+	last     *Table   // the result of the last call of tracked
 
 	replaced map[string]*Table // by the open transaction; nil: the table was not tracked before
 }
 
-// tracked returns the table whose changes are to be recorded, nil if it is none.
+// tracked returns the table of a name if its changes are recorded, else nil.
 func (s *tables) tracked(name string) *Table {
 	if t := s.last; t != nil && t.name == name && !t.stale {
 		return t
@@ -61,7 +61,7 @@ func (s *tables) replace(t *Table) {
 	s.put(t)
 }
 
-// rollback takes replace back.
+// rollback undoes replace.
 func (s *tables) rollback() {
 	for name, t := range s.replaced {
 		if t != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// A Complaint tells of something that is not as it should be. Its arguments are those of fmt.Errorf.
+// A Complaint is called with each problem. Its arguments are those of fmt.Errorf.
 type Complaint func(format string, args ...any)
 
 // Verify checks _den_tables and _den_changes: each value, and that the rows of the log follow each other without a gap and

@@ -1,6 +1,6 @@
 package commitlog
 
-// Giving up a part of the log that is lost for good.
+// Giving up a part of the log that will not come back.
 
 import (
 	"errors"

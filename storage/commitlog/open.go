@@ -53,7 +53,7 @@ func newLog(o Options, dir *directory, c *current) *Log {
 	l.out = output{dir: dir, indexBytes: o.IndexBytes, zeros: make([]byte, firstPrealloc), mu: &l.mu}
 	l.turns.mu = &l.mu
 	l.sealed = sealedSegments{dir: dir, filterLimit: maxFilters, mu: &l.mu, list: c.segments, oldest: c.first}
-	l.recovery = recovery{sealed: &l.sealed, logger: o.Logger, mu: &l.mu, refused: c.nameless}
+	l.recovery = recovery{sealed: &l.sealed, logger: o.Logger, mu: &l.mu, refused: c.nameless, unlisted: make(map[uint64]error)}
 	l.recovery.reset(c.crashed)
 	return l
 }

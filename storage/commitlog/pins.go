@@ -1,8 +1,7 @@
 package commitlog
 
-// What keeps segments: the entries of a room that it has not released, as spans while the room is open, and as a pin
-// when it was closed. Pins outlast good ends. After a crash all entries count as unreleased, so the pins are not needed
-// then.
+// Which segments have unreleased entries. A room has spans while it is open, and a pin after it was closed with unreleased
+// entries. CURRENT keeps the pins across good ends. After a crash all entries count as unreleased, so no pins are needed.
 
 import (
 	"slices"

@@ -30,7 +30,7 @@ type Room struct {
 	lastIn     *logSegment // segment of the newest entry; nil: none
 	lastAt     uint32
 	lastCRC    uint32
-	lastAtOpen uint64 // last, when the room was opened
+	lastAtOpen uint64 // last, when the room was opened; the same as last if nothing was appended since
 	spans      []span // unreleased entries, oldest first
 	lost       error  // why its newest entries may be lost
 	anyNumber  bool   // the next entry may have any number, because dropUnsynced has dropped the one before it
@@ -195,14 +195,11 @@ func (r *Room) checkOrder(e Entry) error {
 		return misuse("two Appends of a room at once")
 	case e.Number == 0 || e.Number <= r.last:
 		return misuse("the log has an entry of this number")
-	case e.Number != r.last+1 && !r.anyNumber && !r.nothingAppended():
+	case e.Number != r.last+1 && !r.anyNumber && r.last != r.lastAtOpen:
 		return misuse("entries are left out")
 	}
 	return nil
 }
-
-// nothingAppended reports whether nothing was appended since Log.Room. mu is held.
-func (r *Room) nothingAppended() bool { return r.last == r.lastAtOpen }
 
 // noteAppended makes a request's entry the newest of the room. mu is held.
 func (r *Room) noteAppended(a *active, w *request) {

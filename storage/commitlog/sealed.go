@@ -93,17 +93,26 @@ type cursor struct {
 	index, block int
 }
 
+// eachFunc is called with a room of a segment, with the place of its index, and with a Reader for its names.
+type eachFunc func(at cursor, p *segment.Place, names *segment.Reader) (more bool, err error)
+
 // eachRoom calls do for the rooms of a segment from a cursor on, until do returns false. It goes on after an error of
 // do, and returns the first.
-func (g *sealedSegments) eachRoom(s *logSegment, f vfs.File, from cursor, do func(at cursor, p *segment.Place) (more bool, err error)) (more bool, first error) {
+func (g *sealedSegments) eachRoom(s *logSegment, from cursor, do eachFunc) (more bool, first error) {
+	f, err := g.open(s.Number)
+	if f == nil || err != nil {
+		return true, err
+	}
+	defer f.Close()
+	names := s.Reader(f)
 	for at := from; at.index < len(s.indexes); at.index, at.block = at.index+1, 0 {
 		for x := s.indexes[at.index]; at.block < x.Blocks(); at.block++ {
 			rooms, err := s.Block(f, &x.Index, at.block)
 			if err != nil || s.fullScan.Load() != nil {
-				return g.eachInFullScan(s, at, do)
+				return g.eachInFullScan(s, at, names, do)
 			}
 			for p := range rooms {
-				more, err := do(at, &p)
+				more, err := do(at, &p, names)
 				first = cmp.Or(first, err)
 				if !more {
 					return false, first
@@ -209,13 +218,13 @@ func (g *sealedSegments) lookupFullScan(s *logSegment, v *fullScan, k segment.Ke
 }
 
 // eachInFullScan is eachRoom by a full scan.
-func (g *sealedSegments) eachInFullScan(s *logSegment, at cursor, do func(at cursor, p *segment.Place) (more bool, err error)) (more bool, first error) {
+func (g *sealedSegments) eachInFullScan(s *logSegment, at cursor, names *segment.Reader, do eachFunc) (more bool, first error) {
 	v, err := g.loadFullScan(s)
 	if err != nil {
 		return true, err
 	}
 	for _, p := range v.Sorted() {
-		more, err := do(at, p)
+		more, err := do(at, p, names)
 		first = cmp.Or(first, err)
 		if !more {
 			return false, first

@@ -1,6 +1,6 @@
 package commitlog
 
-// What a log tells of rooms that are not open, and how it gives them up.
+// What a log knows of rooms that are not open, and how it gives them up.
 
 import (
 	"cmp"
@@ -73,7 +73,14 @@ func (l *Log) Epochs(namespace, room string) ([]string, error) {
 	var failed error
 	for _, g := range segments {
 		if s.has(g.Number) && (!g.missing || g.lost()) {
-			failed = errors.Join(failed, l.recovery.addEpochs(g, name, &epochs))
+			_, err := l.sealed.eachRoom(g, cursor{segment: g.Number}, func(_ cursor, p *segment.Place, names *segment.Reader) (bool, error) {
+				who, err := names.Root(p)
+				if err == nil && who.Name == name {
+					epochs = append(epochs, who.Epoch)
+				}
+				return true, err
+			})
+			failed = errors.Join(failed, err)
 		}
 	}
 	slices.Sort(epochs)
@@ -110,20 +117,16 @@ func (l *Log) Candidates(namespace, room string) (epoch string, from, to uint64,
 func (l *Log) Forget(namespace, room string) {
 	name := segment.Identify(namespace, room, "").Name
 	l.mu.Lock()
-	look := l.forgetRoom(name)
+	open, look := false, false
+	for _, r := range l.rooms {
+		open = open || r.id.Name == name
+	}
+	if !open {
+		l.pins.drop(name)
+		look = l.recovery.markRecovered(name, nil)
+	}
 	l.mu.Unlock()
 	l.maybeShrink(look)
-}
-
-// forgetRoom reports whether to look for the next unrecovered room. mu is held.
-func (l *Log) forgetRoom(name string) (look bool) {
-	for _, r := range l.rooms {
-		if r.id.Name == name {
-			return false
-		}
-	}
-	l.pins.drop(name)
-	return l.recovery.markRecovered(name, nil)
 }
 
 func compareNames(a, b segment.Identity) int {

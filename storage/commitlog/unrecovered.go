@@ -81,12 +81,10 @@ func (r *recovery) hasRecovered(k segment.Key, who *segment.Identity) bool {
 	return done
 }
 
-// check ends the recovery if every room has recovered. It goes on from the unrecovered room that was found
-// last.
+// check ends the recovery if every room has recovered. It goes on from the unrecovered room that was found last.
 func (r *recovery) check() {
 	r.mu.Lock()
-	s := r.crashed
-	if s.generation == 0 || r.searching {
+	if r.crashed.generation == 0 || r.searching {
 		r.mu.Unlock()
 		return
 	}
@@ -118,9 +116,9 @@ func (r *recovery) check() {
 	r.reset(crashRange{})
 }
 
-// each calls do for the unrecovered rooms until do returns false. A room of several epochs or segments may
-// come several times. at is where a later walk may begin: not after anything that could not be read. The nameless
-// rooms are noted. complete reports whether all could be read.
+// each calls do for the unrecovered rooms until do returns false. A room of several epochs or segments may come several
+// times. at is where a later walk may begin: not after anything that could not be read. The nameless rooms are noted.
+// complete reports whether all could be read.
 func (r *recovery) each(do func(at cursor, who segment.Identity) bool) (complete bool) {
 	r.mu.Lock()
 	s, segments := r.crashed, r.sealed.list
@@ -154,9 +152,6 @@ func (r *recovery) logUnlisted(g *logSegment, err error) {
 	r.mu.Lock()
 	before := r.unlisted[g.Number]
 	news := before == nil || before.Error() != err.Error()
-	if r.unlisted == nil {
-		r.unlisted = make(map[uint64]error)
-	}
 	r.unlisted[g.Number] = err
 	r.mu.Unlock()
 	if news {
@@ -181,13 +176,7 @@ func (w *unrecoveredWalk) noteFailure(at cursor) {
 
 // walkSegment goes through a segment.
 func (w *unrecoveredWalk) walkSegment(g *logSegment) (more bool, err error) {
-	f, err := w.r.sealed.open(g.Number)
-	if f == nil || err != nil {
-		return true, err
-	}
-	defer f.Close()
-	names := g.Reader(f)
-	return w.r.sealed.eachRoom(g, f, w.from, func(at cursor, p *segment.Place) (bool, error) {
+	return w.r.sealed.eachRoom(g, w.from, func(at cursor, p *segment.Place, names *segment.Reader) (bool, error) {
 		if _, again := w.seen[p.Key]; again || w.r.hasRecovered(p.Key, nil) {
 			return true, nil
 		}
@@ -214,22 +203,4 @@ func (w *unrecoveredWalk) walkSegment(g *logSegment) (more bool, err error) {
 		w.seen[p.Key] = struct{}{}
 		return true, nil
 	})
-}
-
-// addEpochs adds the epochs of a room in a segment.
-func (r *recovery) addEpochs(g *logSegment, name string, epochs *[]string) error {
-	f, err := r.sealed.open(g.Number)
-	if f == nil || err != nil {
-		return err
-	}
-	defer f.Close()
-	names := g.Reader(f)
-	_, err = r.sealed.eachRoom(g, f, cursor{segment: g.Number}, func(_ cursor, p *segment.Place) (bool, error) {
-		who, err := names.Root(p)
-		if err == nil && who.Name == name {
-			*epochs = append(*epochs, who.Epoch)
-		}
-		return true, err
-	})
-	return err
 }

@@ -25,7 +25,7 @@ const (
 	Lines
 )
 
-// ErrFormat: a text that is not an export, is from a newer Den, or ends too early.
+// ErrFormat: a text is not an export, is of a newer Den, or is cut off.
 var ErrFormat = errors.New("not an export")
 
 const (
@@ -86,9 +86,8 @@ const reserved = "_den_"
 // exported reports whether one of Den's own tables is exported.
 func exported(name string) bool { return name == "_den_migrations" }
 
-// Export writes the content of a room's file, which is a backup or a file that nobody has
-// in use. now is the time of the export in RFC 3339. Export holds one row at a time in
-// memory.
+// Export writes the content of a room's file, which is a backup or a file that nobody uses. now is the time of the export in
+// RFC 3339. Export has one row in memory at a time.
 //
 // Errors: storage.ErrNotDatabase, ErrNewer, ErrCorrupt, ErrInUse, ErrIO; and those of to.
 func Export(f storage.FS, path string, to io.Writer, format Format, now string) error {

@@ -457,7 +457,7 @@ func TestImportNamesTheLine(t *testing.T) {
 		"line 2:":                   head + "garbage\n" + row,
 		"line 3:":                   head + row + `{"table":"t","row":{"id":true}}` + "\n" + row,
 		"line 4:":                   head + row + row + `{"table":"u","row":{"id":1}}` + "\n",
-		"no end line behind line 3": head + row + row,
+		"no end line after line 3": head + row + row,
 	} {
 		if _, err := PrepareImport(testOptions(t), strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), line) {
 			t.Errorf("%v, want it to name %q", err, line)

@@ -1,7 +1,6 @@
 package dump
 
-// Importing an export: which format it is in, and writing what it holds into a new room's
-// file.
+// Importing an export into a new room's file.
 
 import (
 	"bufio"
@@ -16,17 +15,16 @@ import (
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// maxStatement is the longest line or statement of an import, in bytes. A value of the
-// largest size that a room takes has twice as many digits.
+// maxStatement is the most bytes of a line or a statement of an import. The largest value of a room has twice as many digits
+// as bytes.
 const maxStatement = 256 << 20
 
-// PrepareImport makes a replacement for the room of o from an export of either format.
-// SQL may come from elsewhere too, the sqlite3 shell's .dump for instance, but it cannot
-// name tables _den_…, and its ATTACH, PRAGMA and transactions have no effect or are refused.
+// PrepareImport makes a replacement for the room of o from an export of either format. SQL may also come from elsewhere, such
+// as the sqlite3 shell's .dump, but it cannot name tables _den_…, and its ATTACH, PRAGMA and transactions have no effect or are
+// refused.
 //
-// Nothing is visible before Install. Errors: ErrFormat; storage.ErrConstraint if a foreign
-// key has no parent row, or a row breaks another rule; ErrForbidden; ErrTooLarge, ErrFull,
-// ErrIO.
+// Nothing is visible before Install. Errors: ErrFormat; storage.ErrConstraint if a foreign key has no parent row, or a row
+// breaks another rule; ErrForbidden; ErrTooLarge, ErrFull, ErrIO.
 func PrepareImport(o storage.Options, from io.Reader) (*archive.Replacement, error) {
 	return archive.PrepareImport(o, func(to *storage.Loader) error {
 		im := &importer{to: to, from: bufio.NewReaderSize(from, 64<<10)}

@@ -92,7 +92,7 @@ func (im *importer) content() error {
 	for number := 2; ; number++ {
 		text, err := im.line()
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("%w: there is no end line behind line %d: it is cut off", ErrFormat, number-1)
+			return fmt.Errorf("%w: there is no end line after line %d: it is cut off", ErrFormat, number-1)
 		}
 		if err != nil {
 			return err

@@ -1,8 +1,7 @@
 package dump
 
-// Reading a script of SQL statement by statement. A statement ends where sqlite3_complete
-// says: at a semicolon, and of CREATE TRIGGER at the semicolon after END. The states are
-// those of SQLite's complete.c.
+// Reading a script of SQL statement by statement. A statement ends at a semicolon, and a CREATE TRIGGER at the semicolon after
+// END, as sqlite3_complete says. The states are those of SQLite's complete.c.
 
 import (
 	"bufio"

@@ -25,7 +25,7 @@
 //	72  u64  newest generation then that was Relaxed and had crashed, 0: none
 //	80  u32  0
 //	84  u32  checksum of 0 to 83, salt 0. This is the segment's salt
-//	88  zeros up to 1536, where the first record is, but for
+//	88  zeros up to 1536, where the first record is, except
 //	512, 1024: the hints: u32 offset of the record of an index; u32 checksum of that
 //
 // Record: aligned to 8 bytes.
@@ -53,7 +53,7 @@
 //	    u32  CRC-32 (IEEE) of all before, begun with the salt
 //
 // Index: blocks of up to 128 rooms, sorted by key, all but the last full; then a filter
-// (filter.go), which tells of most rooms that they are not in the blocks.
+// (filter.go), which excludes most rooms that are not in the blocks.
 //
 //	 0  u32  checksum of the block from 4 on
 //	 4  u32  the block's number, and 1<<31 in the index at the end of a segment

@@ -35,8 +35,8 @@ func CheckVersion(file string, version, known uint32) error {
 	return nil
 }
 
-// NotFull returns err, or, if err matches a full disk, an error of the same text that does not: for where the content
-// of the disk is unknown.
+// NotFull returns err, or, if err matches a full disk, an error of the same text that does not. It is for errors after which
+// the content of the disk is unknown.
 func NotFull(err error) error {
 	if vfs.IsFull(err) {
 		return errors.New(err.Error())

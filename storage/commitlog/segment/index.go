@@ -215,7 +215,7 @@ func findEntry(b []byte, k Key) (Place, bool) {
 // to the active segment, even if the room sleeps. The names are in the file, at Root.
 type Place struct {
 	Key         Key
-	First, Last uint64 // numbers of the newest run without a gap; First is 0 where it was not read
+	First, Last uint64 // numbers of the newest run without a gap; First is 0 if it was not read
 	At          uint32 // offset of the last record
 	CRC         uint32 // of the last record
 	Root        uint32 // offset of the run's first record, which has the names

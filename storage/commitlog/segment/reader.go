@@ -15,8 +15,8 @@ import (
 const (
 	typicalNames  = 184       // bytes of names are read with a header; if there are more, that is another read
 	maxKeptBuffer = 4 << 20   // a larger buffer is not kept
-	window        = 8 << 10   // bytes that are read at once where a few records are wanted
-	scanWindow    = 256 << 10 // and where all are
+	window        = 8 << 10   // bytes that are read at once if a few records are wanted
+	scanWindow    = 256 << 10 // and if all are
 )
 
 // reader reads records of a segment.
