@@ -23,12 +23,20 @@ func (r *Recorder) BeginStatement() {
 	r.Resume()
 }
 
-// StatementFailed notes that the statement that BeginStatement has begun failed. Some of its changes may stay, which depends on
-// the kind of failure.
-func (r *Recorder) StatementFailed() { r.capture.statementFailed() }
+// StatementFailed notes that the statement that BeginStatement has begun failed. The rows that it touched are read again at the
+// end of the action, because the kind of failure decides which of its changes stay.
+func (r *Recorder) StatementFailed() {
+	for i := range r.capture.changes {
+		if ch := &r.capture.changes[i]; ch.statement == r.capture.statement {
+			ch.uncertain = true
+		}
+	}
+}
 
 // Begin begins a transaction. number is its number, and at the time of its actions until BeginAction says another.
-func (r *Recorder) Begin(number uint64, at int64) { r.log.begin(number, at) }
+func (r *Recorder) Begin(number uint64, at int64) {
+	r.log.before, r.log.number, r.log.at = r.log.extent, number, at
+}
 
 // Spill writes the log's entries of earlier actions of the transaction, if they are many. It is called before BeginAction.
 func (r *Recorder) Spill() error {
@@ -40,9 +48,8 @@ func (r *Recorder) Spill() error {
 
 // BeginAction begins an action. at is its time in Unix milliseconds, which is the stamp of the rows that it deletes.
 func (r *Recorder) BeginAction(at int64) {
-	r.log.at = at
-	r.log.beginAction()
-	r.capture.begin()
+	r.log.at, r.log.was = at, r.log.entries
+	r.capture.on = true
 }
 
 // InAction reports whether there is an action, between BeginAction and EndAction.
@@ -189,7 +196,7 @@ func (r *Recorder) UndoAction() {
 	for _, t := range r.tables.sorted {
 		t.highest.undo()
 	}
-	r.log.undoAction()
+	r.log.entries = r.log.was
 	r.pending = 0
 }
 

@@ -50,8 +50,6 @@ const (
 	keepMemory = 256 << 10 // bytes that are kept from one action to the next
 )
 
-func (c *capture) begin() { c.on = true }
-
 func (c *capture) end() {
 	c.on, c.untracked, c.refused = false, false, nil
 	clear(c.changes)
@@ -65,16 +63,6 @@ func (c *capture) end() {
 }
 
 func (c *capture) bytes(s span) []byte { return c.memory[s.start:s.end] }
-
-// statementFailed marks the rows that the statement in work has touched. They are read again at the end, because the kind of
-// failure decides which of the changes stay.
-func (c *capture) statementFailed() {
-	for i := range c.changes {
-		if c.changes[i].statement == c.statement {
-			c.changes[i].uncertain = true
-		}
-	}
-}
 
 // A hook is a capture as SQLite calls it.
 type hook capture
@@ -122,7 +110,6 @@ const (
 	newRow
 )
 
-// column appends column i of the hook's row.
 func (c *capture) column(dst []byte, of side, i int) []byte {
 	if of == oldRow {
 		return c.conn.AppendPreUpdateOld(dst, i)
@@ -234,7 +221,6 @@ const (
 	purged            // the row is gone, and was a tombstone
 )
 
-// outcome returns the effect of a change.
 func (c *capture) outcome(ch *change) outcome {
 	switch {
 	case ch.table.rebased:

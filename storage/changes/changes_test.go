@@ -310,7 +310,7 @@ func TestLoadTablesUnfit(t *testing.T) {
 	_, err := r.Load(0)
 	r.must(err)
 	unfit, fresh, err := r.LoadTables(nil)
-	if len(unfit) != 1 || unfit[0].Name() != "todos" || fresh || err != nil {
+	if len(unfit) != 1 || unfit[0].name != "todos" || fresh || err != nil {
 		t.Fatalf("%v, %v, %v", unfit, fresh, err)
 	}
 	r.transaction(func() { r.must(r.GiveUp(unfit[0])) })

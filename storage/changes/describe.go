@@ -66,7 +66,6 @@ type firstColumn struct {
 	keys    int  // columns of the PRIMARY KEY
 }
 
-// describeColumns fills in the columns.
 func (s *statements) describeColumns(t *Table) (firstColumn, error) {
 	var first firstColumn
 	virtual := false

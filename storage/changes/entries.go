@@ -48,7 +48,6 @@ func cutEntry(b []byte) (e entry, rest []byte, ok bool) {
 	return e, rest, ok
 }
 
-// eachEntry calls do for each entry of one table.
 func eachEntry(entries []byte, table int64, do func(entry)) error {
 	for len(entries) > 0 {
 		e, rest, ok := cutEntry(entries)

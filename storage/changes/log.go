@@ -9,7 +9,6 @@ package changes
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"sync/atomic"
 
@@ -52,9 +51,6 @@ type pending struct {
 	bytes       []byte
 	first, last Seq
 }
-
-func (l *log) beginAction() { l.was = l.entries }
-func (l *log) undoAction()  { l.entries = l.was }
 
 // reset forgets the entries that are not in the table.
 func (l *log) reset() {
@@ -205,24 +201,6 @@ func (l *log) search(has func(logRow) bool) (r logRow, found bool, err error) {
 	return r, found, nil
 }
 
-// load reads how far the log goes, and returns the number of its newest transaction.
-func (l *log) load(floor Seq) (number uint64, err error) {
-	l.extent, l.oldest = extent{floor: floor}, math.MaxInt64
-	l.seq.Store(0)
-	err = l.each("SELECT id, at FROM _den_changes ORDER BY id LIMIT 1", func(r *sqlite.Row) { l.first, l.oldest = r.Int(0), r.Int(1) })
-	if err != nil {
-		return 0, err
-	}
-	err = l.each("SELECT id, number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *sqlite.Row) {
-		l.last, number, l.covered = r.Int(0), uint64(r.Int(1)), Seq(r.Int(2))
-		l.seq.Store(uint64(l.covered))
-	})
-	if err == nil && (l.first < 0 || int64(number) < 0 || int64(l.covered) < 0) {
-		err = fmt.Errorf("%w: a negative number in _den_changes", ErrCorrupt)
-	}
-	return number, err
-}
-
 // prune forgets what lies more than keep actions back, or is older than a time in Unix milliseconds, some rows at a time. The
 // newest row stays, because it has the seq and the number.
 func (l *log) prune(keep Seq, cutoff int64) error {
@@ -248,10 +226,6 @@ func (l *log) prune(keep Seq, cutoff int64) error {
 	}
 	l.first, l.floor = from, floor
 	return nil
-}
-
-func (l *log) begin(number uint64, at int64) {
-	l.before, l.number, l.at = l.extent, number, at
 }
 
 func (l *log) rollback() {

@@ -85,7 +85,23 @@ func (r *Recorder) Floor() Seq { return r.log.floor }
 
 // Load reads how far the log goes, and returns the number of its newest transaction. floor is what Floor returned when that
 // transaction was committed, 0 in a new database.
-func (r *Recorder) Load(floor Seq) (number uint64, err error) { return r.log.load(floor) }
+func (r *Recorder) Load(floor Seq) (number uint64, err error) {
+	l := &r.log
+	l.extent, l.oldest = extent{floor: floor}, math.MaxInt64
+	l.seq.Store(0)
+	err = l.each("SELECT id, at FROM _den_changes ORDER BY id LIMIT 1", func(r *sqlite.Row) { l.first, l.oldest = r.Int(0), r.Int(1) })
+	if err != nil {
+		return 0, err
+	}
+	err = l.each("SELECT id, number, last FROM _den_changes ORDER BY id DESC LIMIT 1", func(r *sqlite.Row) {
+		l.last, number, l.covered = r.Int(0), uint64(r.Int(1)), Seq(r.Int(2))
+		l.seq.Store(uint64(l.covered))
+	})
+	if err == nil && (l.first < 0 || int64(number) < 0 || int64(l.covered) < 0) {
+		err = fmt.Errorf("%w: a negative number in _den_changes", ErrCorrupt)
+	}
+	return number, err
+}
 
 // LoadTables reads the tracked tables, again or for the first time. Tables that were declared stay so. known are the
 // definitions of the tables, if they are known; of the other tables they are read, and fresh reports whether there were such.

@@ -39,7 +39,6 @@ func (s *statements) exec(sql string, args ...any) error {
 	return s.query(sql, func(*sqlite.Row) bool { return true }, args...)
 }
 
-// each calls do for each row of a statement.
 func (s *statements) each(sql string, do func(*sqlite.Row), args ...any) error {
 	return s.query(sql, func(row *sqlite.Row) bool { do(row); return true }, args...)
 }

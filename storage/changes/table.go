@@ -38,9 +38,6 @@ type definition struct {
 // Definitions are those of all tracked tables of a database, by the tables' names. They do not change.
 type Definitions map[string]*definition
 
-// Name returns the table's name.
-func (t *Table) Name() string { return t.name }
-
 // Columns returns the names of the columns, which must not be changed.
 func (t *Table) Columns() []string { return t.columns }
 
@@ -138,7 +135,6 @@ func (t *Table) tombstone(key, stamp []byte) []byte {
 	return image
 }
 
-// deleted reports whether the deleted_at of a row is set.
 func (t *Table) deleted(row []byte) bool { return !isNull(sqlite.Column(row, t.deletedAt())) }
 
 // public returns a copy of a row for clients: without its content if its deleted_at is set.

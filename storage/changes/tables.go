@@ -1,6 +1,9 @@
 package changes
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // tables are the tracked tables of a database: those of _den_tables.
 type tables struct {
@@ -28,28 +31,19 @@ func (s *tables) tracked(name string) *Table {
 // put adds a table, or replaces the one of its name.
 func (s *tables) put(t *Table) {
 	s.drop(t.name)
-	i := 0
-	for i < len(s.sorted) && strings.Compare(s.sorted[i].name, t.name) < 0 {
-		i++
-	}
-	s.sorted = append(s.sorted, nil)
-	copy(s.sorted[i+1:], s.sorted[i:])
-	s.sorted[i] = t
+	i, _ := slices.BinarySearchFunc(s.sorted, t.name, func(other *Table, name string) int { return strings.Compare(other.name, name) })
+	s.sorted = slices.Insert(s.sorted, i, t)
 	if s.byName == nil {
 		s.byName = make(map[string]*Table)
 	}
 	s.byName[t.name] = t
 }
 
+// drop removes a table. A loop over sorted goes on with the old slice.
 func (s *tables) drop(name string) {
 	s.last = nil
 	delete(s.byName, name)
-	for i, t := range s.sorted {
-		if t.name == name {
-			s.sorted = append(s.sorted[:i:i], s.sorted[i+1:]...)
-			return
-		}
-	}
+	s.sorted = slices.DeleteFunc(slices.Clone(s.sorted), func(t *Table) bool { return t.name == name })
 }
 
 // replace is put for a table that the open transaction has begun to track.

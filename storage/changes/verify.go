@@ -102,7 +102,6 @@ func (v *verifier) checkOrder(before, row *wholeRow) {
 	}
 }
 
-// checkEntries takes the entries apart.
 func (v *verifier) checkEntries(row *wholeRow) {
 	offset := uint64(0)
 	for rest := row.entries; len(rest) > 0; {

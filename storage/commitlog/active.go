@@ -93,7 +93,6 @@ func (o *output) begin(h segment.Header, nextAlloc, limit int64) (a *active, err
 	return a, nil
 }
 
-// close closes the file if it is open.
 func (a *active) close() {
 	if a.file != nil {
 		a.file.Close() // what had to be synced was

@@ -22,10 +22,8 @@ type directory struct {
 	syncs  atomic.Uint64 // of files, and of the directory itself
 }
 
-// file returns the path of a file.
 func (d *directory) file(name string) string { return filepath.Join(d.path, name) }
 
-// segment returns the path of a segment.
 func (d *directory) segment(number uint64) string { return d.file(segment.Name(number)) }
 
 // list returns the names of all files, and the numbers of the segments among them.
@@ -42,7 +40,6 @@ func (d *directory) list() (names []string, numbers []uint64, err error) {
 	return names, numbers, nil
 }
 
-// open opens a segment.
 func (d *directory) open(number uint64, flag int) (vfs.File, error) {
 	f, err := d.fs.Open(d.segment(number), flag)
 	if err != nil {
@@ -51,7 +48,6 @@ func (d *directory) open(number uint64, flag int) (vfs.File, error) {
 	return f, nil
 }
 
-// size returns the size of a segment's file.
 func (d *directory) size(number uint64) (int64, error) {
 	size, err := d.fs.Size(d.segment(number))
 	if err != nil {
@@ -110,7 +106,6 @@ func (d *directory) logFlip(number uint64, at int64) {
 	d.logger.Warn("commit log: a bit has flipped, and is repaired when it is read", "file", segment.Name(number), "offset", at)
 }
 
-// logDamage logs what a scan of a segment has found.
 func (d *directory) logDamage(number uint64, s *segment.Scan) {
 	name := segment.Name(number)
 	for _, at := range s.FlippedBits() {

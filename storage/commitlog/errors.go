@@ -51,13 +51,11 @@ func unknownOutcome(what string, err error) error {
 	return fmt.Errorf("commitlog: %s: %w: %w", what, ErrIO, segment.NotFull(err))
 }
 
-// unwritten adds ErrUnwritten.
 func unwritten(err error) error { return fmt.Errorf("%w; %w", err, ErrUnwritten) }
 
 // errShort: a file is shorter than it should be.
 var errShort = errors.New("less was read than there should be")
 
-// errMissing is the error of a segment that is missing.
 func errMissing(number uint64) error {
 	return fmt.Errorf("commitlog: %w: %s", ErrLost, segment.Name(number))
 }

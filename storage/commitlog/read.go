@@ -25,7 +25,6 @@ type runWalk struct {
 	failed   error  // why the runs before it cannot be read
 }
 
-// walkRuns begins a walk.
 func (r *Room) walkRuns() (*runWalk, error) {
 	if err := r.log.replaceFailed(); err != nil {
 		return nil, err
@@ -94,7 +93,6 @@ func (w *runWalk) advance(n run) run {
 	return n
 }
 
-// find finds the room's run in a sealed segment.
 func (w *runWalk) find(s *logSegment) (run, bool, error) {
 	p, f, err := w.r.log.sealed.lookup(s, w.r.id.Key)
 	if f == nil || err != nil {

@@ -37,7 +37,6 @@ func (s *sealer) recover(c *current) error {
 	return nil
 }
 
-// scanLast reads the last part of a segment.
 func (s *sealer) scanLast(g *logSegment, f vfs.File, preamble []byte) (*segment.Scan, error) {
 	found, indexes, err := g.ScanLast(f, preamble)
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/denrooms/den/storage/commitlog/segment"
 )
 
-// rotate seals the active segment and begins the next.
 func (l *Log) rotate() error {
 	if err := l.sealActive(); err != nil {
 		return err
@@ -38,7 +37,6 @@ func (l *Log) rotate() error {
 	return nil
 }
 
-// beginSegment begins a segment.
 func (l *Log) beginSegment(number uint64) (*active, error) {
 	h := segment.Header{
 		ID: l.id, Number: number, Generation: l.generation, Begun: l.o.Now().UnixMilli(), Unsynced: l.relaxedCrash, Relaxed: l.o.Durability == Relaxed,
@@ -53,7 +51,6 @@ func (l *Log) beginSegment(number uint64) (*active, error) {
 	return l.out.begin(h, min(zeros, l.o.segmentBytes(0)), l.o.segmentBytes(len(l.sealed.list)))
 }
 
-// sealActive seals the active segment.
 func (l *Log) sealActive() error {
 	a := l.active
 	if a.sealed {

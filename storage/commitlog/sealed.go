@@ -43,7 +43,6 @@ func (g *sealedSegments) lookup(s *logSegment, k segment.Key) (p segment.Place, 
 	return g.lookupFullScan(s, v, k)
 }
 
-// lookupIndexes finds a room by the segment's indexes.
 func (g *sealedSegments) lookupIndexes(s *logSegment, k segment.Key) (p segment.Place, f vfs.File, err error) {
 	for _, x := range slices.Backward(s.indexes) {
 		filter := x.filter.Load()
@@ -191,7 +190,6 @@ func (g *sealedSegments) loadFullScan(s *logSegment) (*fullScan, error) {
 	return v, nil
 }
 
-// scanSealed reads all records of a sealed segment.
 func (g *sealedSegments) scanSealed(s *logSegment, f vfs.File) (*segment.Scan, error) {
 	size, err := g.dir.size(s.Number)
 	if err != nil {
@@ -204,7 +202,6 @@ func (g *sealedSegments) scanSealed(s *logSegment, f vfs.File) (*segment.Scan, e
 	return found, found.DropIndexHoles(s.indexHints()...)
 }
 
-// lookupFullScan finds a room by a full scan.
 func (g *sealedSegments) lookupFullScan(s *logSegment, v *fullScan, k segment.Key) (segment.Place, vfs.File, error) {
 	p := v.Of[k]
 	if p == nil {
@@ -217,7 +214,6 @@ func (g *sealedSegments) lookupFullScan(s *logSegment, v *fullScan, k segment.Ke
 	return *p, f, nil
 }
 
-// eachInFullScan is eachRoom by a full scan.
 func (g *sealedSegments) eachInFullScan(s *logSegment, at cursor, names *segment.Reader, do eachFunc) (more bool, first error) {
 	v, err := g.loadFullScan(s)
 	if err != nil {

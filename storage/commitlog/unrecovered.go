@@ -174,7 +174,6 @@ func (w *unrecoveredWalk) noteFailure(at cursor) {
 	}
 }
 
-// walkSegment goes through a segment.
 func (w *unrecoveredWalk) walkSegment(g *logSegment) (more bool, err error) {
 	return w.r.sealed.eachRoom(g, w.from, func(at cursor, p *segment.Place, names *segment.Reader) (bool, error) {
 		if _, again := w.seen[p.Key]; again || w.r.hasRecovered(p.Key, nil) {

@@ -67,7 +67,6 @@ func Verify(o Options, report func(Problem)) (Verified, error) {
 	return v.Verified, nil
 }
 
-// verifier is the state of Verify.
 type verifier struct {
 	Verified
 	dir           *directory
@@ -165,7 +164,6 @@ func (v *verifier) withoutCurrent(numbers []uint64, b []byte) error {
 	return nil
 }
 
-// segment verifies a segment.
 func (v *verifier) segment(s *logSegment) error {
 	name := segment.Name(s.Number)
 	size, err := v.dir.size(s.Number)

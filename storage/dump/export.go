@@ -127,7 +127,6 @@ func openExport(f storage.FS, path, now string) (*exporter, error) {
 	return x, nil
 }
 
-// read fills the header.
 func (x *exporter) read() error {
 	h := &x.header
 	err := x.file.Each("SELECT name, value FROM _den_meta WHERE name IN ('namespace', 'room')", func(r *storage.Rows) {
@@ -258,7 +257,6 @@ func (x *exporter) columns(t *exportTable, without map[string]bool) error {
 	return nil
 }
 
-// addInternal adds one of Den's own tables to the header.
 func (x *exporter) addInternal(o exportObject) error {
 	t := internalTable{Name: o.Name, SQL: o.SQL, Rows: []orderedRow{}}
 	err := x.file.Each("SELECT * FROM "+sqlite.Quote(o.Name), func(r *storage.Rows) {
@@ -315,17 +313,6 @@ func (x *exporter) sequences() (t exportTable, there bool, err error) {
 // internalSequence reports whether a counter is that of one of Den's own tables.
 func internalSequence(r *storage.Rows) bool {
 	return r.Type(0) == storage.Text && strings.HasPrefix(strings.ToLower(string(r.Bytes(0))), reserved)
-}
-
-// ParseFormat reads a format's name: "sql" or "jsonl".
-func ParseFormat(name string) (Format, error) {
-	switch name {
-	case "sql":
-		return SQL, nil
-	case "jsonl":
-		return Lines, nil
-	}
-	return 0, fmt.Errorf("storage: %w: the format %q: want sql or jsonl", storage.ErrMisuse, name)
 }
 
 // String returns the format's name.

@@ -454,9 +454,9 @@ func TestImportNamesTheLine(t *testing.T) {
 	const head = `{"format":"den-export","version":1,"namespace":"n","room":"r","seq":1,"exported_at":"","tables":[{"name":"t","sql":"CREATE TABLE t (id)","load":"rows"}]}` + "\n"
 	row := `{"table":"t","row":{"id":1}}` + "\n"
 	for line, text := range map[string]string{
-		"line 2:":                   head + "garbage\n" + row,
-		"line 3:":                   head + row + `{"table":"t","row":{"id":true}}` + "\n" + row,
-		"line 4:":                   head + row + row + `{"table":"u","row":{"id":1}}` + "\n",
+		"line 2:":                  head + "garbage\n" + row,
+		"line 3:":                  head + row + `{"table":"t","row":{"id":true}}` + "\n" + row,
+		"line 4:":                  head + row + row + `{"table":"u","row":{"id":1}}` + "\n",
 		"no end line after line 3": head + row + row,
 	} {
 		if _, err := PrepareImport(testOptions(t), strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), line) {

@@ -87,7 +87,6 @@ func Said(code sqlite.ResultCode) *Error {
 	return &Error{Code: int(code), Message: code.String(), Kind: kindOf(code)}
 }
 
-// kindOf returns the sentinel of a result code.
 func kindOf(code sqlite.ResultCode) error {
 	switch code.Primary() {
 	case sqlite.ResultConstraint:

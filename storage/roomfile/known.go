@@ -101,19 +101,16 @@ func (k *Known) locked(do func()) {
 	do()
 }
 
-// isDurable reports whether all names in a directory, and its own, are durable.
 func (k *Known) isDurable(dir string) (is bool) {
 	k.locked(func() { is = k.durable[dir] })
 	return is
 }
 
-// hasDurableName reports whether a directory's own name is durable.
 func (k *Known) hasDurableName(dir string) (has bool) {
 	k.locked(func() { has = k.own[dir] })
 	return has
 }
 
-// noteName notes that a directory's own name is durable.
 func (k *Known) noteName(dir string) { k.locked(func() { k.own[dir] = true }) }
 
 // failedSyncs returns what noteSync needs from the moment at which a sync begins.
@@ -136,7 +133,6 @@ func (k *Known) noteSync(dir string, begun int, err error) {
 	})
 }
 
-// isUnmarked reports whether a room's file is suspect and could not be marked.
 func (k *Known) isUnmarked(path string) (is bool) {
 	k.locked(func() { is = k.unmarked[path] })
 	return is
@@ -151,7 +147,6 @@ func (k *Known) noteMark(path string, err error) {
 	})
 }
 
-// mayHaveEntries returns what was noted of a directory.
 func (k *Known) mayHaveEntries(dir string) (may, known bool) {
 	k.locked(func() { may, known = k.entries[dir] })
 	return may, known

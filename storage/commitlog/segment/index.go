@@ -201,7 +201,6 @@ func (s *File) Find(f vfs.File, x *Index, k Key) (Place, bool, error) {
 	}
 }
 
-// findEntry finds a room in a block.
 func findEntry(b []byte, k Key) (Place, bool) {
 	for ; len(b) > 0; b = b[indexEntry:] {
 		if Key(b) == k {

@@ -19,7 +19,6 @@ const (
 	scanWindow    = 256 << 10 // and if all are
 )
 
-// reader reads records of a segment.
 type reader struct {
 	f      vfs.File
 	number uint64
@@ -67,7 +66,6 @@ func (s *reader) bytes(off int64, n int, to direction) ([]byte, error) {
 	return s.buf[off-s.start:][:n], nil
 }
 
-// step returns how many bytes are read at once.
 func (s *reader) step() int { return cmp.Or(s.window, window) }
 
 // shortRead returns the error of a read that gave less than was wanted.

@@ -110,7 +110,6 @@ func appendRecord(dst []byte, salt uint32, r *Record, names string, payload []by
 	return r.appendTrailer(dst)
 }
 
-// length returns the length of a payload that is in pieces.
 func length(payload []byte, more [][]byte) int {
 	n := len(payload)
 	for _, piece := range more {

@@ -51,7 +51,6 @@ const (
 	damaged          // the header is good, and says whose it was
 )
 
-// scanStart is where a scan begins.
 type scanStart struct {
 	at    int64
 	chain uint32 // the checksum that the first record has to name
@@ -75,7 +74,6 @@ func newScan(r reader, from scanStart, sure, limit int64) *Scan {
 	}
 }
 
-// scan goes through the records.
 func (s *Scan) scan() error {
 	for s.End+recordHeader <= s.limit {
 		r, v, f, err := s.classify(s.End)

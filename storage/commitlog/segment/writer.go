@@ -89,7 +89,6 @@ func (o *Writer) putPiece(r *Record, b []byte) {
 	o.write(b)
 }
 
-// flushIfFull writes the buffer if it is full.
 func (o *Writer) flushIfFull() {
 	if len(o.buf) >= writeBytes {
 		o.write(o.buf)
