@@ -7,11 +7,10 @@
 //	r.Release(number)                                // the file has all entries up to here, and was synced
 //	err = r.Append(commitlog.Entry{Number: number + 1, …})
 //
-// The entries of a room are numbered without gaps. An entry stays in the log, across crashes and restarts, until
-// its room releases it, and after that for Options.History, so that Backward can read it. Then its segment is
-// deleted by the next goroutine that releases or appends. A room that never releases keeps every segment from its
-// oldest entry on. Options.RequestCheckpoint asks such a room to release, and Log.Forget gives up a room that
-// cannot.
+// The entries of a room are numbered without gaps. An entry stays in the log, across crashes and restarts, until its
+// room releases it, and after that for Options.History, so that Backward can read it. Then its segment is deleted by
+// the next goroutine that releases or appends. A room that never releases keeps every segment from its oldest entry on.
+// Options.RequestCheckpoint asks such a room to release, and Log.Forget gives up a room that cannot.
 //
 // Segments are deleted from the oldest on, never from the middle, even if a single room keeps an old one. So what
 // the log has of a room are always the room's newest entries. Storage relies on that: it refuses a file that has

@@ -67,9 +67,8 @@ type Options struct {
 	// MaxUnreleased is the size in bytes of the segments from the oldest unreleased entry on above which
 	// RequestCheckpoint is called. 0 means DefaultMaxUnreleased.
 	MaxUnreleased int64
-	// RequestCheckpoint asks a room that keeps old segments to checkpoint and Release; a room that sleeps wakes for
-	// it. It is called by goroutines that append, without locks, at most once for each room and rotation. It may be
-	// nil.
+	// RequestCheckpoint asks a room that keeps old segments to checkpoint and Release; a room that sleeps wakes for it.
+	// It is called by goroutines that append, without locks, at most once for each room and rotation. It may be nil.
 	RequestCheckpoint func(namespace, room string)
 	// Now is the clock. nil means time.Now.
 	Now func() time.Time

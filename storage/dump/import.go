@@ -38,8 +38,7 @@ type importer struct {
 	from *bufio.Reader
 	rows int64
 
-	// Of Lines: the names of the tables' rowids, and the INSERT of the newest row with its
-	// table and columns.
+	// Of Lines: the names of the tables' rowids, and the INSERT of the newest row with its table and columns.
 
 	rowids  map[string]string
 	insert  string

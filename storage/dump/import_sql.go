@@ -122,9 +122,8 @@ const (
 	stateDone
 )
 
-// next returns a statement with its semicolon and the space and comments before it. After
-// the last statement it returns what is left, and io.EOF. ErrFormat: the last statement has
-// no semicolon.
+// next returns a statement with its semicolon and the space and comments before it. After the last statement it returns
+// what is left, and io.EOF. ErrFormat: the last statement has no semicolon.
 func (s *splitter) next() (string, error) {
 	s.text = s.text[:0]
 	for state := stateNothing; ; {

@@ -65,9 +65,8 @@
 //	    of a key choose (big endian, times blocks, divided by 2^64) a bit of each of eight u32,
 //	    by 5 bits each of the next 8 bytes, the lowest first
 //
-// A part of a segment has an index of its own, of the rooms that have entries after the index
-// before. It is the payload of a record with flag 4 and no key, whose number is how many rooms it
-// has; at 12 is the offset of the index's record before it, 0 for none, and at 20 its own offset: all
-// before it is durable when it is written. The hints say where the two newest are. An index of all of a
-// segment is no record: it lies at the end.
+// A part of a segment has an index of its own, of the rooms that have entries after the index before. It is the payload
+// of a record with flag 4 and no key, whose number is how many rooms it has; at 12 is the offset of the index's record
+// before it, 0 for none, and at 20 its own offset: all before it is durable when it is written. The hints say where the
+// two newest are. An index of all of a segment is no record: it lies at the end.
 package segment

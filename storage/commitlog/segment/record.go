@@ -162,8 +162,7 @@ func parseHeader(h []byte, salt uint32) (Record, bool) {
 	return r, r.header == Sum(salt, h[4:recordHeader]) && r.Length <= MaxEntry && r.Number > 0
 }
 
-// checkBody reports whether the checksums in the trailer are those of a record whose header is good. It sets them in
-// r.
+// checkBody reports whether the checksums in the trailer are those of a record whose header is good. It sets them in r.
 func (r *Record) checkBody(b []byte, salt uint32) bool {
 	body, trailer := b[:len(b)-recordTrailer], b[len(b)-recordTrailer:]
 	r.CRC, r.ieee = binary.LittleEndian.Uint32(trailer), binary.LittleEndian.Uint32(trailer[4:])

@@ -31,8 +31,7 @@ func (s *Scan) Seal(f vfs.File) (x Index, size int64, err error) {
 			return x, size, err
 		}
 	}
-	// What follows synced may be only in the cache of a system whose sync has failed, so
-	// it is written again.
+	// What follows synced may be only in the cache of a system whose sync has failed, so it is written again.
 	if err := copyRange(f, f, min(s.synced, s.End), s.End, nil); err != nil {
 		return x, size, err
 	}
