@@ -1,8 +1,8 @@
 package commitlog
 
-// Finding a room in a sealed segment: by its indexes and filters, or, if an index is damaged, by reading all of its
-// records. That costs the time to read the segment once, and the memory of an index of an active one. No room is
-// refused for it.
+// The sealed segments, and how a room is found in one: by its indexes and filters, or, if an index is damaged, by
+// reading all of its records. That costs the time to read the segment once, and the memory of an index of an active
+// one. No room is refused for it.
 
 import (
 	"cmp"
@@ -16,7 +16,7 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// sealedSegments are the sealed segments of a log.
+// sealedSegments are the sealed segments of a log, with the filters that are in memory.
 type sealedSegments struct {
 	dir         *directory
 	filterLimit int64 // bytes
