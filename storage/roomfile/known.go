@@ -111,7 +111,9 @@ func (k *Known) hasDurableName(dir string) (has bool) {
 	return has
 }
 
-func (k *Known) noteName(dir string) { k.locked(func() { k.own[dir] = true }) }
+func (k *Known) noteName(dir string) {
+	k.locked(func() { k.own[dir] = true })
+}
 
 // failedSyncs returns what noteSync needs from the moment at which a sync begins.
 func (k *Known) failedSyncs() (failed int) {
