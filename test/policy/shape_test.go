@@ -40,7 +40,7 @@ func (s shape) share() int {
 // A package may not become harder to find one's way in than it is. A limit only ever falls.
 var shapeLimits = map[string]struct{ methods, fields, share int }{
 	"storage":           {60, 24, 17},
-	"storage/commitlog": {43, 21, 5},
+	"storage/commitlog": {42, 21, 5},
 	"room":              {130, 46, 34},
 }
 
