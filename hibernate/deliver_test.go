@@ -73,7 +73,7 @@ func TestInvariantBoundedPresence(t *testing.T) {
 }
 
 // Whoever comes and goes while a client does not read: it is not told of one that it never knew, and once of
-// one that it knew. After very many it is told anew who is there.
+// one that it knew. After very many it is told again who is there.
 func TestPresenceComeAndGo(t *testing.T) {
 	var p Presence
 	var r Registry

@@ -17,7 +17,7 @@ import (
 type rung struct {
 	ID   string
 	Name string
-	Late int64 // ms behind Due
+	Late int64 // ms after Due
 	Try  int
 	room.Stamps
 }

@@ -88,7 +88,7 @@ func TestInvariantResumeAnswerEndsInTheNextLife(t *testing.T) {
 	if got := say(question); len(got) == 0 || !strings.Contains(got[len(got)-1], `"more":true`) {
 		t.Fatalf("the first piece is %q", got)
 	}
-	s.conn.Handed(1) // as if the life had broken behind its last commit
+	s.conn.Handed(1) // as if the life had broken after its last commit
 	if err := h.Sleep(ctx, key); err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ type followed struct {
 	begun    bool            // its first frame has come
 	anew     map[any]string  // what is to replace rows
 	versions map[string]bool // every version of a row that was ever applied
-	pages    bool            // every live row comes in this answer, behind a delete-all: one that changes may come twice
+	pages    bool            // every live row comes in this answer, after a delete-all: one that changes may come twice
 }
 
 func follow(t *testing.T, name string, channels ...string) *follower {

@@ -27,7 +27,7 @@ type courier struct {
 
 func (k *courier) send(n uint64) {
 	action := object{"type": "sql", "payload": fmt.Sprintf(`UPDATE items SET name = name || '%d ' WHERE id = '%s'`, n, k.id)}
-	if k.refused[n] { // it writes, and is refused behind that
+	if k.refused[n] { // it writes, and is refused after that
 		action["payload"] = fmt.Sprintf(`UPDATE items SET name = name || 'bad ' WHERE id = '%s'; INSERT INTO items SELECT * FROM items`, k.id)
 	}
 	k.c.SendJSON(object{"id": fmt.Sprint(k.id, n), "channel": "items", "rpc": true, "client": k.id, "mutation": n, "action": action})

@@ -29,7 +29,7 @@ func lastHasCursor(t *testing.T, what string, events []roomtest.Event) {
 	}
 }
 
-// cutAnywhere has a client that had a cursor lose its line behind each of some frames, and come back: it has all rows then.
+// cutAnywhere has a client that had a cursor lose its line after each of some frames, and come back: it has all rows then.
 func cutAnywhere(t *testing.T, h *roomtest.Host, cursor string, had []roomtest.Row, events []roomtest.Event) {
 	t.Helper()
 	want := make(map[any]string)
@@ -104,7 +104,7 @@ func TestInvariantResumeCutBetweenPages(t *testing.T) {
 }
 
 // TestInvariantOrderedCursorOfTheSender has an action change two channels, one of them by several frames: its sender's own
-// cursor comes with the reply, behind all of them.
+// cursor comes with the reply, after all of them.
 func TestInvariantOrderedCursorOfTheSender(t *testing.T) {
 	h, _ := open(t)
 	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob")

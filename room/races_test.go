@@ -73,7 +73,7 @@ func TestInvariantOrderedMessageAgainstSleep(t *testing.T) {
 }
 
 // Two sockets against sleep (cloudflare/workerd #6862: an object that never hibernates again
-// when two sockets race): they come, speak and go at once; behind that the room sleeps.
+// when two sockets race): they come, speak and go at once; after that the room sleeps.
 func TestInvariantSocketsOutliveRoomsTwoAgainstSleep(t *testing.T) {
 	h, _ := keep(t)
 	for round := range 30 {

@@ -75,7 +75,7 @@ func TestInvariantResumeCommitThatWasNotHandedOut(t *testing.T) {
 	act("a")
 	act("b")
 	link.take()
-	s.conn.Handed(1) // as if the life had broken behind the commit of b
+	s.conn.Handed(1) // as if the life had broken after the commit of b
 	for range 2 {
 		if err := h.Sleep(ctx, key); err != nil {
 			t.Fatal(err)

@@ -129,7 +129,7 @@ func TestStateAtAcrossLives(t *testing.T) {
 }
 
 // A restore over a file that cannot be read lets the commit log go of what that file lacked,
-// behind a crash too.
+// after a crash too.
 func TestRestoreLetsTheLogGo(t *testing.T) {
 	o, dir := testOptions(t), filepath.Join(t.TempDir(), "_log")
 	o.Room = "a\x00b" // the log has another name for it

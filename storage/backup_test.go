@@ -64,7 +64,7 @@ func TestBackupOfALiveRoom(t *testing.T) {
 	if steps < 5 {
 		t.Fatalf("only %d steps: nothing was written meanwhile", steps)
 	}
-	actSQL(t, d, clock, `INSERT INTO todos VALUES ('late', '', 0, 1, 1, NULL)`) // behind the last step
+	actSQL(t, d, clock, `INSERT INTO todos VALUES ('late', '', 0, 1, 1, NULL)`) // after the last step
 	want := query(t, d, `SELECT * FROM todos WHERE id <> 'late' ORDER BY id`)
 	if err := b.Finish(); err != nil {
 		t.Fatal(err)

@@ -83,7 +83,7 @@ func told(t *testing.T, o Options) string {
 	return strings.Join(text, "; ")
 }
 
-// What is moved out of the log joins what was moved before: each entry once, in its order, and nothing behind what is damaged.
+// What is moved out of the log joins what was moved before: each entry once, in its order, and nothing after what is damaged.
 func TestMoveEntries(t *testing.T) {
 	a, b := strings.Repeat("a", 32), strings.Repeat("b", 32)
 	type part struct {

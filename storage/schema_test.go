@@ -45,7 +45,7 @@ func TestSyncRefuses(t *testing.T) {
 	wantError(t, d.Sync("sqlite_schema"), ErrSchema)
 }
 
-// wantForgotten checks that the log begins right behind seq, and that the table as it
+// wantForgotten checks that the log begins right after seq, and that the table as it
 // is is what a client gets that has seen less.
 func wantForgotten(t *testing.T, d *DB, seq Seq, live ...string) {
 	t.Helper()

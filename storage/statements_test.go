@@ -62,7 +62,7 @@ func TestTransactionStatementFails(t *testing.T) {
 			return err
 		}, false, "", 0},
 		"an action alone": {"begin", func(d *DB, breakIt func()) error { breakIt(); return insert(d, "x")() }, false, "", 0},
-		"begin again": {"begin", func(d *DB, breakIt func()) error { // behind the first action, which was refused and had no savepoint
+		"begin again": {"begin", func(d *DB, breakIt func()) error { // after the first action, which was refused and had no savepoint
 			b, err := d.Begin()
 			if err != nil {
 				return nil

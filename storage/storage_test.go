@@ -33,7 +33,7 @@ func testOptions(t testing.TB) Options {
 	}
 }
 
-// openTest opens a room that is checked and closed behind the test.
+// openTest opens a room that is checked and closed after the test.
 func openTest(t testing.TB, o Options) *DB {
 	t.Helper()
 	d, err := Open(o)

@@ -65,7 +65,7 @@ func (r appendingRoom) Append(e LogEntry, more ...[]byte) error {
 // until it was opened again, and has it then, once.
 func TestCommitThatFailsBehindTheLog(t *testing.T) {
 	for _, fault := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
-		for after := range 3 { // writes behind the append
+		for after := range 3 { // writes after the append
 			t.Run(fmt.Sprint(fault, after), func(t *testing.T) {
 				o, disk, log := spillOptions(t)
 				hooked := &appending{memLog: log}
@@ -300,7 +300,7 @@ func TestCommittedFramesWait(t *testing.T) {
 	}
 }
 
-// That a file needs its log stands in it when the actor rests behind the first transaction, even if
+// That a file needs its log stands in it when the actor rests after the first transaction, even if
 // the process dies then.
 func TestFileInUseSaysSo(t *testing.T) {
 	o, disk, _ := spillOptions(t)

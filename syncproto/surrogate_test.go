@@ -8,7 +8,7 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// TestDecodeSurrogates writes a name with escapes of every kind before, behind and in place of the halves of a surrogate
+// TestDecodeSurrogates writes a name with escapes of every kind before, after and in place of the halves of a surrogate
 // pair. Two halves in their order are a character; a half by itself is no text, whatever stands next to it.
 func TestDecodeSurrogates(t *testing.T) {
 	for _, high := range []string{`\ud800`, `\ud83d`, `\udbff`} {

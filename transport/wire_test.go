@@ -151,7 +151,7 @@ func (c *rawClient) frame() rawFrame {
 	return f
 }
 
-// expectClose reads on until the close frame, and wants nothing behind it but the
+// expectClose reads on until the close frame, and wants nothing after it but the
 // end of the connection.
 func (c *rawClient) expectClose(code int, reason string) {
 	c.t.Helper()

@@ -5,5 +5,5 @@
 // On is a constant false there, and the compiler drops what stands behind it.
 package bug
 
-// On tells whether a bug is switched on, by its name. It is false.
+// On reports whether a bug is switched on, by its name. It is false.
 func On(string) bool { return false }

@@ -5,5 +5,5 @@ package bug
 
 import "os"
 
-// On tells whether a bug is switched on: whether the environment's DEN_BUG has its name.
+// On reports whether a bug is switched on: whether the environment's DEN_BUG has its name.
 func On(name string) bool { return os.Getenv("DEN_BUG") == name }

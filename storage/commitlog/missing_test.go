@@ -50,7 +50,7 @@ func TestMissingFiles(t *testing.T) {
 }
 
 // threeAges is a log that was closed well: "before", "across" and "after" have entries in
-// segments before number, in it or on both sides of it, and behind it. What "pinned" has there
+// segments before number, in it or on both sides of it, and after it. What "pinned" has there
 // was not released.
 func threeAges(t *testing.T) (d *faultdisk.Disk, o Options, number uint64) {
 	t.Helper()

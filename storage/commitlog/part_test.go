@@ -139,7 +139,7 @@ func hintPlace(n int) int64 {
 	return at
 }
 
-// TestCutInsideAnIndex: the group that begins with an index is cut off behind any number of its
+// TestCutInsideAnIndex: the group that begins with an index is cut off after any number of its
 // bytes. All before it is there.
 func TestCutInsideAnIndex(t *testing.T) {
 	d, o, indexes := parted(t)

@@ -202,7 +202,7 @@ func TestRebuildWithoutASegment(t *testing.T) {
 					if err != nil || uint64(len(got)) != last {
 						t.Errorf("%s: %s: %v, %v", what, name, got, err)
 					}
-				default: // early has nothing behind it, the others had something in it
+				default: // early has nothing after it, the others had something in it
 					wantError(t, what+": "+name, err, ErrLost)
 				}
 				r.Close()

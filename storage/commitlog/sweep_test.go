@@ -118,7 +118,7 @@ func (s *specimen) catalogue(t testing.TB) {
 }
 
 // hit says what damage from one offset to another in a file means for a room: owner, that an
-// entry of it is there; unsure, that there is the header of any record, and none of the room behind
+// entry of it is there; unsure, that there is the header of any record, and none of the room after
 // it; lastWrite, that it may look like a write that was cut short.
 func (s *specimen) hit(file, room string, from, to int64) (owner, unsure, lastWrite bool) {
 	number, ok := segment.ParseName(file)
@@ -206,7 +206,7 @@ func stride(full int64) int64 {
 	return full * 7
 }
 
-// TestFlippedBits: one bit is flipped, in CURRENT or in a segment, behind its end too. Nothing
+// TestFlippedBits: one bit is flipped, in CURRENT or in a segment, after its end too. Nothing
 // is refused, nothing is missing.
 func TestFlippedBits(t *testing.T) {
 	for _, how := range specimens {

@@ -70,7 +70,7 @@ func register(t testing.TB, d *Disk) (vfs string) {
 	return vfs
 }
 
-// mustDial opens a connection that is closed behind the test.
+// mustDial opens a connection that is closed after the test.
 func mustDial(t testing.TB, vfs, path string) *conn {
 	t.Helper()
 	c, err := dial(vfs, path)

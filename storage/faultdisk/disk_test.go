@@ -58,7 +58,7 @@ func content(t testing.TB, d *Disk, name string) string {
 	return string(b)
 }
 
-// TestSyncedSurvives: content behind Sync and names behind SyncDir, always.
+// TestSyncedSurvives: content after Sync and names behind SyncDir, always.
 func TestSyncedSurvives(t *testing.T) {
 	for seed := range uint64(100) {
 		d := New(seed)

@@ -59,8 +59,8 @@ func touched(k int) map[int]int {
 }
 
 // commitSQL is commit k as attempt makes it. Without the attempt's number a commit
-// that is made again behind a cut has the same bytes as the lost one, and SQLite
-// finds the ones behind that in the WAL again, whole and with matching checksums.
+// that is made again after a cut has the same bytes as the lost one, and SQLite
+// finds the ones after that in the WAL again, whole and with matching checksums.
 func commitSQL(k, attempt int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "BEGIN IMMEDIATE; UPDATE head SET k = %d, attempt = %d;", k, attempt)
@@ -73,7 +73,7 @@ func commitSQL(k, attempt int) string {
 	return b.String() + "COMMIT;"
 }
 
-// wanted is the content behind commit k.
+// wanted is the content after commit k.
 func wanted(k int) string {
 	var rows [ids]string
 	for i := 1; i <= k; i++ {
@@ -157,7 +157,7 @@ func (w workload) run(c *conn, k, commits, attempt int) (acked int, err error) {
 // losses counts what cuts took of what was acknowledged.
 type losses struct{ crashes, behind, ahead int }
 
-// live uses up one disk: power cuts at random changes, a check behind each.
+// live uses up one disk: power cuts at random changes, a check after each.
 func (w workload) live(t testing.TB, seed uint64, traits ...Trait) (*Disk, losses, error) {
 	d := New(seed, traits...)
 	vfs := fmt.Sprintf("%s %d", t.Name(), seed)

@@ -312,8 +312,8 @@ func TestSaltsAreTheProcess(t *testing.T) {
 	}
 }
 
-// TestFailedSyncInFull: behind a failed sync the connection goes on, and what was
-// acknowledged before and behind it survives a power cut. That holds with
+// TestFailedSyncInFull: after a failed sync the connection goes on, and what was
+// acknowledged before and after it survives a power cut. That holds with
 // PowersafeOverwrite, as on the host's files.
 func TestFailedSyncInFull(t *testing.T) {
 	if behind, malformed := failedSyncs(t, PowersafeOverwrite); behind+malformed > 0 {
@@ -373,7 +373,7 @@ func failedSyncs(t *testing.T, traits ...Trait) (behind, malformed int) {
 	return behind, malformed
 }
 
-// TestFailedChangeToWAL: behind a failed sync in PRAGMA journal_mode = WAL, SQLite
+// TestFailedChangeToWAL: after a failed sync in PRAGMA journal_mode = WAL, SQLite
 // says that the database is in WAL mode and goes on with a rollback journal. Such a
 // connection must be closed.
 func TestFailedChangeToWAL(t *testing.T) {

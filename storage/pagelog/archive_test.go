@@ -120,7 +120,7 @@ func TestRewindOverLayouts(t *testing.T) {
 		old := newHistory(0, 4) // layout 0
 		old.all(5, 0)
 		write(t, a.Path(5, 0, time.UnixMilli(clock)), old.states[5])
-		compacted := newHistory(5, 2) // begins behind transaction 5
+		compacted := newHistory(5, 2) // begins after transaction 5
 		compacted.all(3, 0)
 		if gone {
 			if left, err := a.Sweep(time.UnixMilli(clock+1), time.UnixMilli(clock+1)); left != 0 || err != nil {

@@ -101,7 +101,7 @@ func TestDifferenceThatIsDamaged(t *testing.T) {
 	}
 }
 
-// A difference that ends within a pair, or goes on behind the last one, is refused: by any number of bytes, one too.
+// A difference that ends within a pair, or goes on after the last one, is refused: by any number of bytes, one too.
 func TestDifferenceThatIsCutOff(t *testing.T) {
 	before, after := make([]byte, PageSize), make([]byte, PageSize)
 	after[800], after[810] = 1, 2

@@ -96,7 +96,7 @@ func (h *history) commit(snapshot bool) {
 		b.Truncate(savepoint)
 		at = savepoint
 	}
-	if rnd.IntN(4) == 0 { // spilled, and behind the end
+	if rnd.IntN(4) == 0 { // spilled, and after the end
 		add(count+1, randomPage(rnd))
 		h.removed++
 	}

@@ -28,7 +28,7 @@ func (r *ringer) OnAlarm(c *room.Context, a room.Alarm) error {
 	if _, err := c.Exec("INSERT INTO rings (at) VALUES (?)", c.Now()); err != nil {
 		return err
 	}
-	return c.Go(func(context.Context) error { // behind the commit
+	return c.Go(func(context.Context) error { // after the commit
 		r.ran <- time.Since(a.Due)
 		return nil
 	}, func(*room.Context, error) error { return nil })

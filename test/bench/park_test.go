@@ -314,7 +314,7 @@ func (c fastClock) AfterFunc(d time.Duration, f func()) room.Timer {
 	return c.Clock.AfterFunc(d/timesFaster, f)
 }
 
-// fill has clients open n quiet sockets in waves, and the rooms behind each wave go to sleep. name gives a socket's
+// fill has clients open n quiet sockets in waves, and the rooms after each wave go to sleep. name gives a socket's
 // room.
 func fill(b *testing.B, server, clients *process, n int, name func(i int) string) {
 	b.Helper()

@@ -114,7 +114,7 @@ func BenchmarkPlainManyRooms(b *testing.B) {
 	watch.report(b)
 }
 
-// flight has the room apply so many messages with the numbers behind from.
+// flight has the room apply so many messages with the numbers after from.
 func (s *seat) flight(from, messages, inFlight int) {
 	for i := range messages {
 		if i >= inFlight {

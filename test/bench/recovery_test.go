@@ -212,7 +212,7 @@ func BenchmarkLogSize(b *testing.B) {
 
 const logSizeRooms = 64
 
-// logSizes has each room apply so many actions, and gives the log's size behind the last,
+// logSizes has each room apply so many actions, and gives the log's size after the last,
 // and when the rooms' lives have ended.
 func logSizes(b *testing.B, o room.Options, each int) (awake, asleep int64) {
 	b.Helper()

@@ -30,7 +30,7 @@ const (
 // room is awake, was put to sleep before the action, or is new: then the time is from the
 // dial to the reply. What dialing takes by itself, into a room that is awake, is shown too, and
 // what it takes to a server that does nothing but accept it. Each begins when the server is done
-// with what came before: it goes on behind a reply.
+// with what came before: it goes on after a reply.
 func BenchmarkWakeOverSocket(b *testing.B) {
 	host, url := den(b)
 	n := 0
@@ -113,7 +113,7 @@ func restart(b *testing.B, host *room.Host, key room.Key) {
 }
 
 // BenchmarkWakeSteps: where the time of a wake goes, without a socket: the start, the first
-// action, the second, the stop behind it, and the stop of a life that changed nothing; then
+// action, the second, the stop after it, and the stop of a life that changed nothing; then
 // the same of a room that is new.
 func BenchmarkWakeSteps(b *testing.B) {
 	host := openHost(b, durable)

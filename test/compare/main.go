@@ -1,4 +1,4 @@
-// Compare tells whether a change has made Den slower, on a machine whose speed is not the same from one second to the
+// Compare reports whether a change has made Den slower, on a machine whose speed is not the same from one second to the
 // next. It builds the benchmarks of two commits side by side and runs them in turn:
 //
 //	make compare                        the working tree against the parent of HEAD

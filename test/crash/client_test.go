@@ -213,7 +213,7 @@ func (w *writer) take(m message) ([]row, error) {
 	return rows, nil
 }
 
-// later tells whether the cursor of a reply is later than another one, as PROTOCOL.md says under Cursors.
+// later reports whether the cursor of a reply is later than another one, as PROTOCOL.md says under Cursors.
 func later(cursor, than string) bool {
 	epoch, number, _ := strings.Cut(cursor, ".")
 	otherEpoch, other, _ := strings.Cut(than, ".")
@@ -384,7 +384,7 @@ func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int) error {
 			if err != nil {
 				return err
 			}
-			if w.kind == stock && (n <= l.there || w.repeats.Load()) { // behind a reply that it gets again come rows that it may have, its own too
+			if w.kind == stock && (n <= l.there || w.repeats.Load()) { // after a reply that it gets again come rows that it may have, its own too
 				continue
 			}
 			if l == w.ledger || n <= highest[l] {

@@ -121,7 +121,7 @@ func (l *ledger) age(n int) time.Duration {
 	return time.Since(l.ops[n-1].sent)
 }
 
-// owns tells whether a row is one of this client's.
+// owns reports whether a row is one of this client's.
 func (l *ledger) owns(id string) bool { return strings.HasPrefix(id, l.client+".") }
 
 // saw notes that somebody was told of a row, and returns the op that made it so.

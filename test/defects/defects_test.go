@@ -166,7 +166,7 @@ func TestDefect1SyncFromSendsTombstones(t *testing.T) {
 	seen.want(t, map[any]any{})
 }
 
-// Reference: `from` is a clock; of two changes in the same tick, or behind a step
+// Reference: `from` is a clock; of two changes in the same tick, or after a step
 // back of the clock, one is lost.
 func TestDefect2FromIsNotAClock(t *testing.T) {
 	h := open(t)

@@ -25,7 +25,7 @@ func onDisk(t *testing.T, disk *faultdisk.Disk) *roomtest.Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // registered before the host's, so that it runs behind it
+	t.Cleanup(func() { // registered before the host's, so that it runs after it
 		if err := unregister(); err != nil {
 			t.Error(err)
 		}
@@ -56,7 +56,7 @@ func busyRooms(h *roomtest.Host, n int) []*busyRoom {
 	return rooms
 }
 
-// create creates the next todo, and tells whether it was told that it is there.
+// create creates the next todo, and reports whether it was told that it is there.
 func (b *busyRoom) create() bool {
 	b.sent++
 	id := fmt.Sprintf("%06d", b.sent)

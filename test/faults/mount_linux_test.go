@@ -24,7 +24,7 @@ func tmpfs(t *testing.T, options string) disk {
 		}
 		t.Skipf("this machine mounts no tmpfs: %v", err)
 	}
-	t.Cleanup(func() { // registered before the host's, so that it runs behind it
+	t.Cleanup(func() { // registered before the host's, so that it runs after it
 		if err := syscall.Unmount(d.path, syscall.MNT_DETACH); err != nil {
 			t.Errorf("unmounting: %v", err)
 		}

@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files of the exported API")
 
 // TestAPI compares what each public package exports with testdata/api, so that a change of the API is seen in the
-// diff of a commit and is never an accident. `make api` (this test with -update) writes the files anew.
+// diff of a commit and is never an accident. `make api` (this test with -update) writes the files again.
 func TestAPI(t *testing.T) {
 	m := load(t)
 	dir := filepath.Join(m.Root, "test", "policy", "testdata", "api")

@@ -83,7 +83,7 @@ func (w *world) examine(disk *faultdisk.Disk) {
 	}
 }
 
-// removed tells whether a room has no file because an operator has deleted it. What the log still has of it is a problem then.
+// removed reports whether a room has no file because an operator has deleted it. What the log still has of it is a problem then.
 func (w *world) removed(disk *faultdisk.Disk, name string) bool {
 	path, err := w.path(name)
 	if err != nil {

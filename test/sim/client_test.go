@@ -40,7 +40,7 @@ type speech interface {
 	frame(f *frame)       // a message came
 	send(a *action)       // the client acts
 	retry()               // what has no answer, and what was refused for a while, is to be tried again
-	forget()              // as a page that is loaded anew
+	forget()              // as a page that is loaded again
 	rewound()             // the room was restored
 	waits() string        // what it still waits for, connected; "" for nothing
 	stale() bool          // was away for longer than a room remembers it
@@ -63,7 +63,7 @@ type action struct {
 	nothing bool   // the only try of it was answered with an error that says that nothing was changed
 }
 
-// unchanged tells whether an error says that nothing was changed.
+// unchanged reports whether an error says that nothing was changed.
 func (f *frame) unchanged() bool {
 	return f.Type == "error" && slices.ContainsFunc(f.Error, func(text string) bool { return strings.Contains(text, "Nothing was changed") })
 }
@@ -152,7 +152,7 @@ func (c *client) failf(format string, args ...any) {
 	}
 }
 
-// connected tells whether the client may send.
+// connected reports whether the client may send.
 func (c *client) connected() bool { return c.link != nil && c.link.joined }
 
 func (c *client) write(message any) {
@@ -219,7 +219,7 @@ func choose(rng *rand.Rand) template {
 
 func (c *client) retry() { c.speech.retry() }
 
-// remount ends the page and loads it anew: with a new connection id, and nothing remembered but what a speech keeps.
+// remount ends the page and loads it again: with a new connection id, and nothing remembered but what a speech keeps.
 func (c *client) remount() {
 	if c.link != nil {
 		c.link.drop()
@@ -294,7 +294,7 @@ func (c *client) rewind(channel string, rows []row) {
 	}
 }
 
-// renew forgets how new the rows of a channel were, where the room was restored: all that there is comes anew, and may be
+// renew forgets how new the rows of a channel were, where the room was restored: all that there is comes again, and may be
 // what was before.
 func (c *client) renew(channel string) {
 	if len(c.w.rewinds[c.room]) > 0 {

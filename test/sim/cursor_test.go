@@ -197,7 +197,7 @@ func (s *cursorSpeech) reach(f *frame) {
 	}
 }
 
-// later tells whether a cursor in a frame is a later one than another. That of another history is, but for that of a reply:
+// later reports whether a cursor in a frame is a later one than another. That of another history is, but for that of a reply:
 // it may be a stored one.
 func later(f *frame, a, b string) bool {
 	historyA, seqA, _ := strings.Cut(a, ".")

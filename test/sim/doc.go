@@ -38,13 +38,13 @@
 // most; the counters are the sum of their increments.
 //
 // A backup of a room is taken now and then, and restored over it later: what it held is there then, and nothing else of before. Cursor
-// clients stay through that; stock ones are mounted anew, because a backup may not remember an id that is away.
+// clients stay through that; stock ones are mounted again, because a backup may not remember an id that is away.
 //
 // # Sleep
 //
 // Rooms sleep when they have had nothing to do for ten seconds of the clock's, as they do in a server, and an event puts
 // one to sleep at once. TestInvariantSleepIsInvisible plays histories twice besides, in lockstep: once with all rooms asleep
-// behind every event, once with none ever. Every client must get the same messages, byte for byte but for the epoch's name.
+// after every event, once with none ever. Every client must get the same messages, byte for byte but for the epoch's name.
 //
 // A failing seed prints itself, a shrunk history that fails too, and the end of what happens in that.
 //
@@ -127,7 +127,7 @@
 //	replay-last       a replay leaves the last entry out                                    10
 //	replay-none       a file is not brought forward                                         10
 //	release-early     log entries are let go before the file's checkpoint                  202
-//	untold            a room that broke behind a commit does not tell its connections        3
+//	untold            a room that broke after a commit does not tell its connections        3
 //	log-only-pages    the entry that begins a room lacks its pages but the first           300
 //
 // And these, by seeds of TestTorture:

@@ -26,7 +26,7 @@ type call struct {
 
 func (w *world) wait() { synctest.Wait() }
 
-// A clock waits behind each call that it makes until what that has set going has come to rest: the
+// A clock waits after each call that it makes until what that has set going has come to rest: the
 // next one is not made while a hook that was told to end still does.
 type clock struct {
 	*roomtest.Clock
@@ -114,7 +114,7 @@ func (t *turnstile) wait() {
 	<-c
 }
 
-// next lets the first call go on. It tells whether there was one.
+// next lets the first call go on. It reports whether there was one.
 func (t *turnstile) next() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -126,7 +126,7 @@ func (t *turnstile) next() bool {
 	return true
 }
 
-// move lets one of the things happen that may. It tells whether there was one.
+// move lets one of the things happen that may. It reports whether there was one.
 func (w *world) move(rng *rand.Rand) bool {
 	w.check()
 	var list []move
@@ -192,7 +192,7 @@ func (w *world) finish(c *call, rng *rand.Rand, what string) {
 	w.failf("%s does not end", what)
 }
 
-// busy tells whether a hook hangs.
+// busy reports whether a hook hangs.
 func (w *world) busy() bool {
 	for _, k := range w.workers {
 		if k.busy {

@@ -19,7 +19,7 @@ const (
 	evLeave                   // a client goes away; what it sent before arrives
 	evPing                    // the server asks a client whether it is there
 	evRetry                   // a client sends again what it has no answer to
-	evRemount                 // a client forgets everything, as a page that is loaded anew
+	evRemount                 // a client forgets everything, as a page that is loaded again
 	evAdvance                 // time passes
 	evStep                    // the machine's clock is set
 	evSleepRoom               // a room goes to sleep
@@ -64,7 +64,7 @@ func (k kind) String() string {
 type event struct {
 	kind kind
 	who  int    // which client, room or the like, modulo how many there are
-	dice uint64 // what chance decides in it and in the moves behind it
+	dice uint64 // what chance decides in it and in the moves after it
 }
 
 func (e event) String() string { return fmt.Sprintf("%s %d (%016x)", e.kind, e.who, e.dice) }

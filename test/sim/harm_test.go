@@ -79,7 +79,7 @@ func (w *world) wreck(key room.Key) {
 	}
 }
 
-// wrecked tells whether a room's file is as wreck has left it.
+// wrecked reports whether a room's file is as wreck has left it.
 func (w *world) wrecked(disk *faultdisk.Disk, name string) bool {
 	path, err := w.path(name)
 	if err != nil {

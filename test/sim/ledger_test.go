@@ -71,7 +71,7 @@ func newOutside() *outside {
 	return &outside{release: make(chan struct{}), asked: make(map[string]bool), last: make(map[string]int64), base: make(map[string]int64)}
 }
 
-// first tells whether an action asks for the first time.
+// first reports whether an action asks for the first time.
 func (o *outside) first(action string) bool {
 	first := !o.asked[action]
 	o.asked[action] = true

@@ -13,7 +13,7 @@ import (
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
-// dead tells whether the machine has lost power, or the process was killed: nothing leaves it any more.
+// dead reports whether the machine has lost power, or the process was killed: nothing leaves it any more.
 func (w *world) dead() bool { return w.halted || w.disk.Stats().Crashes > w.crashes }
 
 // check looks after the machine, and forgets links that are over.
@@ -95,7 +95,7 @@ func (w *world) start() {
 }
 
 // warm wakes a room that nobody uses, and puts it to sleep. Rooms that are new in this process begin as copies of the first one
-// in it: behind this all do, and so have no file at first.
+// in it: after this all do, and so have no file at first.
 func (w *world) warm(rng *rand.Rand) {
 	host, key := w.host, room.Key{Namespace: namespace, Room: "model"}
 	w.finish(w.background(func() error { return inner.OfHost(host).Settle(context.Background(), key) }), rng, "waking the first room")

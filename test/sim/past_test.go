@@ -75,7 +75,7 @@ func (w *world) stateAt(key room.Key, rng *rand.Rand) {
 	w.wait()
 }
 
-// busyCopying tells whether a copy is under way.
+// busyCopying reports whether a copy is under way.
 func (w *world) busyCopying() bool {
 	return len(w.copies) > 0 && !w.copies[len(w.copies)-1].call.done
 }

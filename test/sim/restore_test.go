@@ -51,10 +51,10 @@ type restore struct {
 	rewind     *rewind // nil: not so far yet
 }
 
-// takes tells whether the rewind takes a number away.
+// takes reports whether the rewind takes a number away.
 func (r *rewind) takes(n int64) bool { _, kept := r.content[n]; return !kept && n <= r.base }
 
-// lost tells whether a number may be gone with a restore.
+// lost reports whether a number may be gone with a restore.
 func (w *world) lost(name string, n int64) bool {
 	return slices.ContainsFunc(w.rewinds[name], func(r *rewind) bool { return r.takes(n) })
 }
@@ -167,7 +167,7 @@ func (w *world) export(path string, format dump.Format) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// follow looks what has become of a restore. Clients that know no cursors load their page anew when the file has its
+// follow looks what has become of a restore. Clients that know no cursors load their page again when the file has its
 // place: a page that is away at a restore, and is not remembered by the backup, would have to be.
 func (w *world) follow() {
 	w.look()

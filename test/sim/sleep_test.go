@@ -1,6 +1,6 @@
 package sim
 
-// Sleep is invisible: a history in which all rooms go to sleep behind every event is, to its clients, the same history as
+// Sleep is invisible: a history in which all rooms go to sleep after every event is, to its clients, the same history as
 // one in which they never do. To compare the two nothing may depend on chance that sleep would shift, so events are done
 // in lockstep: what may happen next happens in a fixed order, until all is at rest, and then comes the next event.
 
@@ -20,7 +20,7 @@ type sleepMode uint8
 const (
 	sleepByTime sleepMode = iota // when they have had nothing to do, as always
 	sleepNever
-	sleepAlways // behind every event
+	sleepAlways // after every event
 )
 
 // lockstep is the climate of histories that are compared. Faults of the room and the machine are not in it: how long
@@ -28,7 +28,7 @@ const (
 var lockstep = climate{"lockstep", weights(map[kind]int{evAct: 60, evConnect: 10, evBreak: 6, evLeave: 4, evPing: 8, evRetry: 4,
 	evRemount: 1, evAdvance: 6, evStep: 1, evReopen: 1}), nil, 0}
 
-// breaks tells whether the action ends a life, or may.
+// breaks reports whether the action ends a life, or may.
 func (t template) breaks() bool { return slices.Contains([]string{"bomb", "hang", "stall"}, t.action) }
 
 // march does the events in lockstep.

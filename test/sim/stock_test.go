@@ -11,7 +11,7 @@ import (
 // merges what comes. It keeps its connection id, and relies on the room for what it missed.
 //
 // Where the published client would be left without an answer for ever (its question was lost with the link), its user
-// would load the page anew, and so does this one.
+// would load the page again, and so does this one.
 type stockSpeech struct {
 	c       *client
 	outbox  []any           // queued while there is no connection
@@ -54,7 +54,7 @@ func (s *stockSpeech) mount() {
 	s.away = s.c.now()
 }
 
-// forget loads the page anew. One that kept its rows asks for what has changed since the newest stamp among them. That is
+// forget loads the page again. One that kept its rows asks for what has changed since the newest stamp among them. That is
 // right only where no answer had been under way: what came unasked has no end that could be seen.
 func (s *stockSpeech) forget() {
 	if len(s.whole) < len(channels()) || s.links != 1 {
@@ -66,7 +66,7 @@ func (s *stockSpeech) forget() {
 	s.c.rows, s.from, s.stamps = rows, maps.Clone(stamps), stamps
 }
 
-// rewound: what the room knew of the page may be gone, and so the page is loaded anew.
+// rewound: what the room knew of the page may be gone, and so the page is loaded again.
 func (s *stockSpeech) rewound() {
 	if s.c.link != nil {
 		s.c.link.drop()
@@ -185,7 +185,7 @@ func (s *stockSpeech) frame(f *frame) {
 	case f.Type == "error":
 		s.failed(f)
 	case f.Type == "exception":
-		if s.asked[f.Channel] { // loaded anew by its user, when he thinks of it
+		if s.asked[f.Channel] { // loaded again by its user, when he thinks of it
 			delete(s.asked, f.Channel)
 		}
 	}

@@ -25,7 +25,7 @@ var (
 	withoutFlag = flag.String("sim.without", "", "kinds of events that are left out of histories, as in \"flip,delete\"")
 )
 
-// without tells whether a kind of event is left out.
+// without reports whether a kind of event is left out.
 func without(k kind) bool {
 	for name := range strings.SplitSeq(*withoutFlag, ",") {
 		if name == k.String() {

@@ -11,7 +11,7 @@ import (
 )
 
 // answerTime is how long a client waits for an answer before it is a fault: longer than the server itself tries. retryTime
-// is how long behind a refusal it asks again.
+// is how long after a refusal it asks again.
 const (
 	answerTime = time.Minute
 	retryTime  = time.Second
@@ -37,7 +37,7 @@ type client struct {
 
 	socket  *socket
 	asked   time.Time // of a sync that is not answered; zero: there is none
-	askAt   time.Time // when to ask again, behind a refusal; zero: not
+	askAt   time.Time // when to ask again, after a refusal; zero: not
 	pending *pending  // nil: no action is in work
 }
 
@@ -57,7 +57,7 @@ func newClient(c config, number int, address string, rooms []*todos, t *tally) *
 	}
 }
 
-// run comes and goes until ctx ends; the first time behind first.
+// run comes and goes until ctx ends; the first time after first.
 func (c *client) run(ctx context.Context, first time.Duration) {
 	for wait := first; pause(ctx, wait); wait = c.around(c.away) {
 		if err := c.visit(ctx); err != nil && ctx.Err() == nil {
@@ -70,7 +70,7 @@ func (c *client) run(ctx context.Context, first time.Duration) {
 	}
 }
 
-// pause waits, and tells whether ctx goes on.
+// pause waits, and reports whether ctx goes on.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -177,7 +177,7 @@ func (c *client) due(leaveAt, speakAt time.Time) time.Time {
 	return due
 }
 
-// late tells whether an answer has not come.
+// late reports whether an answer has not come.
 func (c *client) late(now time.Time) bool {
 	return c.pending != nil && now.Sub(c.pending.since) >= answerTime || !c.asked.IsZero() && now.Sub(c.asked) >= answerTime
 }

@@ -9,7 +9,7 @@
 // changes or deletes a todo. It checks what it gets: an action that is not answered by success or a coded error, a
 // row that is no row, a connection that is lost, each is a fault.
 //
-// The exit code is 0 where there was no fault, and where behind the warm-up the last third of the time needed no more
+// The exit code is 0 where there was no fault, and where after the warm-up the last third of the time needed no more
 // of anything per connection than the middle third did, give or take 10 %. The picture shows the whole run. Only on Linux:
 // what a process needs is read from /proc.
 package main
@@ -53,7 +53,7 @@ type config struct {
 	length  time.Duration
 	sockets int
 	rooms   int
-	idle    time.Duration // of the server: rooms sleep behind it
+	idle    time.Duration // of the server: rooms sleep after it
 	ramp    time.Duration // over which the first connections are spread
 	every   time.Duration // between two samples
 	stay    time.Duration // mean time of a connection

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// canSoak tells whether this machine lets the program do its work with so many sockets.
+// canSoak reports whether this machine lets the program do its work with so many sockets.
 func canSoak(sockets int) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

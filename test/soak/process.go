@@ -27,7 +27,7 @@ type process struct {
 	at    addresses
 	http  http.Client
 
-	ended chan struct{} // closed by the waiter, behind err
+	ended chan struct{} // closed by the waiter, after err
 	err   error         // how the process has ended
 }
 

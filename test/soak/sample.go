@@ -33,7 +33,7 @@ func quantile[T int64 | float64 | time.Duration](sorted []T, part float64) T {
 	return sorted[max(0, int(math.Ceil(part*float64(len(sorted))))-1)]
 }
 
-// writeCSV writes samples, one a line behind the names of the columns.
+// writeCSV writes samples, one a line after the names of the columns.
 func writeCSV(out io.Writer, samples []sample) error {
 	w := csv.NewWriter(out)
 	w.Write([]string{"seconds", "connections", "rss_bytes", "heap_bytes", "descriptors", "goroutines", "rooms_awake", "rooms_woken", "acts", "refused", "connects", "faults", "p50_ms", "p99_ms"})

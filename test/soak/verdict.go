@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// minSamples must lie behind the warm-up, so that a third of them has a median that says something.
+	// minSamples must lie after the warm-up, so that a third of them has a median that says something.
 	minSamples = 9
 	// mostRefused is the part of the actions that may be refused with a code: such as they are, all should succeed.
 	mostRefused = 0.01
@@ -31,7 +31,7 @@ func measures() []measure {
 	}
 }
 
-// A growth is a measure per connection, by the medians of the middle and of the last third of the time behind the warm-up.
+// A growth is a measure per connection, by the medians of the middle and of the last third of the time after the warm-up.
 type growth struct {
 	measure
 	middle, last float64
@@ -45,14 +45,14 @@ func (g growth) part() float64 {
 	return g.last/g.middle - 1
 }
 
-// over tells whether it is more than what is let pass.
+// over reports whether it is more than what is let pass.
 func (g growth) over(most float64) bool { return g.last-g.middle > g.slack && g.part() > most }
 
 func (g growth) String() string {
 	return fmt.Sprintf("%s per connection: %.4g %s then %.4g %s (%+.1f %%)", g.name, g.middle, g.unit, g.last, g.unit, 100*g.part())
 }
 
-// growths measures samples behind the warm-up. It fails where there are too few.
+// growths measures samples after the warm-up. It fails where there are too few.
 func growths(samples []sample, warmUp time.Duration) ([]growth, error) {
 	var rest []sample
 	for _, s := range samples {

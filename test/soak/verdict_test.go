@@ -8,7 +8,7 @@ import (
 )
 
 // series makes 300 samples, two seconds apart, of a server with 10,000 connections; the first fifth is a warm-up in which
-// everything grows. change may alter what comes behind it; its argument goes from 0 to 1.
+// everything grows. change may alter what comes after it; its argument goes from 0 to 1.
 func series(change func(s *sample, part float64)) []sample {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var all []sample

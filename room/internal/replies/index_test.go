@@ -10,7 +10,7 @@ import (
 )
 
 // An index finds each name in the last of its rows, and says 0 of others; over parts that come and go,
-// and behind having been written and read.
+// and after having been written and read.
 func TestReplyIndex(t *testing.T) {
 	const seed = 7
 	rnd := rand.New(rand.NewPCG(seed, 0))

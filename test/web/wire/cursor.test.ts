@@ -141,7 +141,7 @@ test.each(["is there to the end", "comes back"])("a client that %s sees nothing 
   await home.call(create("b", "last"));
   await expect.poll(() => texts(late)).toEqual(["last", "first"]);
   const shown = seen.map((now) => now.includes("short-lived")).filter((is, i, all) => is !== all[i - 1]);
-  expect(shown).toEqual(how === "comes back" ? [false] : [true, false]); // by its own reply, and not again by the one behind the delete
+  expect(shown).toEqual(how === "comes back" ? [false] : [true, false]); // by its own reply, and not again by the one after the delete
   expect(late.received.filter((frame) => frame.type === "success").length).toBeGreaterThan(how === "comes back" ? 0 : 1);
 });
 
