@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
 	"github.com/gofrs/flock"
 )
@@ -40,3 +41,33 @@ type FS = vfs.FS
 
 // HostFS is the machine's file system.
 func HostFS() FS { return vfs.Host() }
+
+// LockDirForReading locks a data directory as LockDir does, and changes nothing in it. If the directory has no lock file, no Den uses
+// it; unlock then returns ErrInUse if a Den has begun to use it meanwhile.
+func LockDirForReading(f FS, dir string) (unlock func() error, err error) {
+	if f != vfs.Host() {
+		return func() error { return nil }, nil
+	}
+	if info, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("storage: data directory: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("storage: data directory: %s is a file", dir)
+	}
+	path := filepath.Join(dir, lockName)
+	if there, err := roomfile.Exists(f, path); err != nil || !there {
+		return func() error {
+			if there, err := roomfile.Exists(f, path); err != nil || there {
+				return fmt.Errorf("storage: data directory %s: %w: a Den has begun to use it meanwhile (%v)", dir, ErrInUse, err)
+			}
+			return nil
+		}, err
+	}
+	l := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	switch ok, err := l.TryLock(); {
+	case err != nil:
+		return nil, fmt.Errorf("storage: data directory: lock %s: %w", path, diagnose(path, err))
+	case !ok:
+		return nil, fmt.Errorf("storage: data directory %s: %w: another Den holds %s; stop it first", dir, ErrInUse, path)
+	}
+	return l.Close, nil
+}

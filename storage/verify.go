@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"maps"
 	"math"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -23,7 +22,6 @@ import (
 	"github.com/denrooms/den/storage/overlay"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
-	"github.com/gofrs/flock"
 )
 
 // Severity says what a Finding means.
@@ -300,34 +298,4 @@ func (v *Verifier) hashDir(ctx context.Context, dir, namespace, at string, alone
 		v.Room(Options{Path: path, Namespace: namespace, Room: room.Room})
 	}
 	return nil
-}
-
-// LockDirForReading locks a data directory as LockDir does, and changes nothing in it. If the directory has no lock file, no Den uses
-// it; unlock then returns ErrInUse if a Den has begun to use it meanwhile.
-func LockDirForReading(f FS, dir string) (unlock func() error, err error) {
-	if f != vfs.Host() {
-		return func() error { return nil }, nil
-	}
-	if info, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("storage: data directory: %w", err)
-	} else if !info.IsDir() {
-		return nil, fmt.Errorf("storage: data directory: %s is a file", dir)
-	}
-	path := filepath.Join(dir, lockName)
-	if there, err := roomfile.Exists(f, path); err != nil || !there {
-		return func() error {
-			if there, err := roomfile.Exists(f, path); err != nil || there {
-				return fmt.Errorf("storage: data directory %s: %w: a Den has begun to use it meanwhile (%v)", dir, ErrInUse, err)
-			}
-			return nil
-		}, err
-	}
-	l := flock.New(path, flock.SetFlag(os.O_RDONLY))
-	switch ok, err := l.TryLock(); {
-	case err != nil:
-		return nil, fmt.Errorf("storage: data directory: lock %s: %w", path, diagnose(path, err))
-	case !ok:
-		return nil, fmt.Errorf("storage: data directory %s: %w: another Den holds %s; stop it first", dir, ErrInUse, path)
-	}
-	return l.Close, nil
 }
