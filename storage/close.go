@@ -17,7 +17,9 @@ func (d *DB) Close() error {
 	if d.sql.closed {
 		return nil
 	}
-	if err := d.prepareClose(); err != nil {
+	err := d.prepareClose()
+	d.store.noteDamage()
+	if err != nil {
 		return diagnose(d.o.Path, errors.Join(err, d.closeConnection()))
 	}
 	if d.leaveConnection() {
@@ -148,6 +150,9 @@ func (d *DB) Fence() {
 	d.Interrupt()
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
+	if !d.sql.closed {
+		d.store.noteDamage()
+	}
 	d.closeConnection()
 }
 

@@ -27,6 +27,7 @@ import (
 	"os"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
@@ -229,6 +230,9 @@ func (j *compaction) write(ctx context.Context) error {
 		return err
 	}
 	err = c.Exec(`INSERT INTO _den_meta (name, value) VALUES ('layout', ?1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, int64(j.number))
+	if err == nil { // the file that it is a copy of may have no checksums
+		err = c.Exec(fmt.Sprintf("PRAGMA user_version = %d", roomfile.Version))
+	}
 	if err = errors.Join(err, c.Close()); err != nil {
 		return err
 	}
@@ -252,6 +256,9 @@ func (j *compaction) vacuumInto(ctx context.Context, to string) (cookie uint32, 
 	if err = d.sql.configure(d.o); err == nil {
 		d.sql.c.SetLimit(sqlite.LimitAttached, 1)
 		d.sql.c.SetLimit(sqlite.LimitLength, 1<<30)
+		err = failed(d.sql.c.ReserveBytes(dbfile.ReservedBytes))
+	}
+	if err == nil {
 		err = d.sql.while(ctx, func() error {
 			if err := d.sql.each("PRAGMA schema_version", func(r *Rows) { cookie = uint32(r.Int(0)) }); err != nil {
 				return err
@@ -269,10 +276,10 @@ func setHeader(f FS, path string, cookie uint32) error {
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteAt(binary.BigEndian.AppendUint32(nil, cookie), 40)
-	if err == nil {
-		err = roomfile.SetJournalMode(file, roomfile.WALMode)
-	}
+	err = roomfile.EditHeader(dbfile.NewDatabase(file, path), func(header []byte) {
+		binary.BigEndian.PutUint32(header[40:], cookie)
+		header[18], header[19] = byte(roomfile.WALMode), byte(roomfile.WALMode)
+	})
 	if err == nil && !bug.On("compact-sync") {
 		err = file.Sync()
 	}

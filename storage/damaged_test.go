@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/faultdisk"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
@@ -19,11 +20,11 @@ import (
 // tamper runs SQL on a room's file that is closed, as a program could that has no respect for Den's tables.
 func tamper(t *testing.T, path, sql string) {
 	t.Helper()
-	c, err := sqlite.OpenConn("", path, sqlite.OpenReadWrite)
+	c, err := dbfile.Open(HostFS().SQLite(), path, sqlite.OpenReadWrite)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(c.ExecScript("PRAGMA ignore_check_constraints = 1; "+sql), c.Close()); err != nil {
+	if err := errors.Join(c.ExecScript("PRAGMA locking_mode = EXCLUSIVE; PRAGMA ignore_check_constraints = 1; "+sql), c.Close()); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }

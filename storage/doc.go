@@ -42,7 +42,8 @@
 //   - The WAL is checkpointed when it is larger than 4 MiB, by Checkpoint and by Close. The log need not keep the transactions
 //     that a checkpoint has synced.
 //   - After a failed sync of the file, its content is not trusted. The file is marked as suspect, and the next Open writes the
-//     content to a new file, which is synced and checked (package roomfile).
+//     content to a new file, which is synced and checked (package roomfile). The same is done after a page was read that did not have
+//     its checksum. If the page is still damaged then, the room is refused.
 //   - The log entries of a refused room are moved to a file beside the room's own (moved.go), so that the room does not keep
 //     the log from dropping other rooms' entries.
 //
@@ -107,12 +108,17 @@
 // from any goroutine. No call takes a context, because a write that a context ends would roll the whole batch back. Interrupt or
 // Fence ends a statement that hangs.
 //
-// # The file, schema version 2
+// # The file, schema versions 2 and 3
 //
 // An SQLite database in WAL mode, 4096-byte pages, locked EXCLUSIVE while open.
 //
-//	byte 60  user_version    2: the version of what follows; a higher one is refused
+//	byte 20  reserved bytes  8 at the end of each page in version 3, none in version 2
+//	byte 60  user_version    the version of what follows; one above 3 is refused
 //	byte 68  application_id  0x44656E52, "DenR"
+//
+// The two versions differ in the checksums of the pages alone, which the reserved bytes of version 3 have (package dbfile). Every file
+// that is made has version 3. One of version 2 keeps it until it is written again as a whole: by Compact, or by a restore. A file whose
+// version and reserved bytes do not fit together is refused (package roomfile). A connection of the Pool serves files of one version.
 //
 //	_den_meta (name TEXT PRIMARY KEY, value)
 //	  namespace   text     of the room; compared on open

@@ -207,7 +207,12 @@ func numbered(ids ...int) map[int]string {
 
 // beside reads the rows of a file that is no room's, and closes it.
 func (r *rig) beside(path string) (map[int]string, error) {
-	d, err := openBeside(r.fs, path)
+	look := path + ".look" // SQLite writes to what it opens, and does not sync that
+	if err := errors.Join(roomfile.RemoveIfThere(r.fs, look), roomfile.Copy(r.fs, path, look)); err != nil {
+		return nil, err
+	}
+	defer func() { _ = roomfile.RemoveDatabase(r.fs, look) }()
+	d, err := openBeside(r.fs, look)
 	if err != nil {
 		return nil, err
 	}

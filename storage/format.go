@@ -4,15 +4,15 @@ package storage
 
 import (
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 )
 
 const (
-	applicationID = 0x44656E52 // "DenR", at byte 68 of the file
-	schemaVersion = 2          // user_version, at byte 60; see the package's doc
-	pageSize      = pagelog.PageSize
-	headerSize    = 100
-	magic         = "SQLite format 3\x00"
+	pageSize   = pagelog.PageSize
+	usableSize = pageSize - dbfile.ReservedBytes // of a page of a file with checksums
+	headerSize = 100
+	magic      = "SQLite format 3\x00"
 )
 
 const layout = `

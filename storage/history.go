@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
@@ -66,7 +67,9 @@ func (d *DB) rewind(path string, p Point, newest LogEntry) error {
 	if err != nil {
 		return err
 	}
-	r := rewinder(d, f, func(path string) (pagelog.File, error) { return f, copyOver(d.o.FS, path, f) })
+	r := rewinder(d, dbfile.NewDatabase(f, path), func(from string) (pagelog.File, error) {
+		return dbfile.NewDatabase(f, path), copyOver(d.o.FS, from, f) // the file at from may have no checksums
+	})
 	reached := d.store.number == 0
 	err = d.store.room.Backward(func(e LogEntry) (bool, error) {
 		if err := pagelog.CheckOrder(e.Number, r.Number); err != nil {
@@ -98,7 +101,7 @@ func (d *DB) rewind(path string, p Point, newest LogEntry) error {
 }
 
 // rewinder begins the way back in a copy of the file. next makes it go on with another file.
-func rewinder(d *DB, f vfs.File, next func(path string) (pagelog.File, error)) *pagelog.Rewinder {
+func rewinder(d *DB, f pagelog.File, next func(path string) (pagelog.File, error)) *pagelog.Rewinder {
 	return &pagelog.Rewinder{File: f, Number: d.store.number, Layout: d.store.layout, Archive: d.o.archive(d.epoch), Switch: next}
 }
 

@@ -217,7 +217,12 @@ func TestHeaderOfAFile(t *testing.T) {
 		"another program's":  {header(100, func(b []byte) { b[68] = 'd' }), fileHeader{changes: 7, wal: true}, false, ErrNotDatabase},
 		"no version":         {header(100, func(b []byte) { b[63] = 0 }), fileHeader{changes: 7, wal: true}, false, ErrCorrupt},
 		"never released":     {header(100, func(b []byte) { b[63] = 1 }), fileHeader{changes: 7, wal: true}, false, ErrNotDatabase},
-		"the version behind": {header(100, func(b []byte) { b[63] = 3 }), fileHeader{changes: 7, wal: true}, false, ErrNewer},
+		"with checksums":     {header(100, func(b []byte) { b[63], b[20] = 3, 8 }), fileHeader{changes: 7, wal: true}, false, nil},
+		"checksums void":     {header(100, func(b []byte) { b[20] = 8 }), fileHeader{changes: 7, wal: true}, false, roomfile.ErrOldChecksums},
+		"no place for them":  {header(100, func(b []byte) { b[63] = 3 }), fileHeader{changes: 7, wal: true}, false, ErrCorrupt},
+		"another place":      {header(100, func(b []byte) { b[63], b[20] = 3, 9 }), fileHeader{changes: 7, wal: true}, false, ErrCorrupt},
+		"reserved bytes":     {header(100, func(b []byte) { b[20] = 4 }), fileHeader{changes: 7, wal: true}, false, ErrCorrupt},
+		"the version behind": {header(100, func(b []byte) { b[63] = 4 }), fileHeader{changes: 7, wal: true}, false, ErrNewer},
 	} {
 		path := filepath.Join(t.TempDir(), "r.db")
 		write(t, path, c.content)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
@@ -47,9 +48,10 @@ func fillNew(path string, o Options, epoch string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(content, 0)
+	d := dbfile.NewDatabase(f, path)
+	_, err = d.WriteAt(content, 0)
 	if err == nil {
-		err = roomfile.SetJournalMode(f, roomfile.RollbackMode)
+		err = roomfile.SetJournalMode(d, roomfile.RollbackMode)
 	}
 	return errors.Join(err, f.Close())
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 )
 
@@ -43,6 +44,26 @@ func pagesOf(t *testing.T, d *DB) []byte {
 	d.sql.mu.Lock()
 	defer d.sql.mu.Unlock()
 	if err := d.sql.each("SELECT data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) { all = append(all, r.Bytes(0)...) }); err != nil {
+		t.Fatal(err)
+	}
+	pagelog.ClearCounters(all)
+	return all
+}
+
+// pagesIn is pagesOf for a file that nobody has open.
+func pagesIn(t *testing.T, path string) []byte {
+	t.Helper()
+	f, err := HostFS().Open(path, os.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]byte, size)
+	if _, err := dbfile.NewDatabase(f, path).ReadAt(all, 0); err != nil {
 		t.Fatal(err)
 	}
 	pagelog.ClearCounters(all)

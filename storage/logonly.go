@@ -122,6 +122,7 @@ func makeWhole(o Options, content []byte) error {
 // makeWith is makeWhole with more writes before the sync.
 func makeWith(o Options, content []byte, more func(vfs.File) error) error {
 	return o.File().Create(func(f vfs.File) error {
+		f = dbfile.NewDatabase(f, o.Path)
 		_, err := f.WriteAt(content, 0)
 		if err == nil {
 			err = more(f)

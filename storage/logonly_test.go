@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 )
 
@@ -357,12 +356,7 @@ func stateAt(t *testing.T, d *DB, p Point) []byte {
 	if err := d.CopyAt(path, p); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pagelog.ClearCounters(b)
-	return b
+	return pagesIn(t, path)
 }
 
 // A room without a file is copied, checkpointed and replaced as any other.

@@ -271,7 +271,7 @@ func (d *DB) checkStamps() error {
 			err = d.sql.each("PRAGMA user_version", func(r *Rows) { version = r.Int(0) })
 		}
 		if err == nil {
-			err = CheckVersion(uint32(id), uint32(version))
+			err = roomfile.CheckVersion(uint32(id), uint32(version))
 		}
 		if err != nil {
 			return err
@@ -311,22 +311,6 @@ func (d *DB) checkStamps() error {
 	number, err := d.sql.changes.Load(Seq(floor))
 	d.store.number = number
 	return d.sql.recorded(err)
-}
-
-// CheckVersion returns an error unless these are the application id and the version of a file that this Den can read:
-// ErrNotDatabase, ErrCorrupt, ErrNewer.
-func CheckVersion(id, version uint32) error {
-	switch {
-	case id != applicationID:
-		return fmt.Errorf("%w: application id %08x", ErrNotDatabase, id)
-	case version == 0:
-		return fmt.Errorf("%w: no schema version", ErrCorrupt)
-	case version < schemaVersion:
-		return fmt.Errorf("%w: it has schema %d, of a Den that was never released; this Den needs %d", ErrNotDatabase, version, schemaVersion)
-	case version > schemaVersion:
-		return fmt.Errorf("%w: it has schema %d, this Den knows up to %d; upgrade Den to open it", ErrNewer, version, schemaVersion)
-	}
-	return nil
 }
 
 // inspect checks a file's header as readHeader does.
@@ -392,7 +376,7 @@ func headerIn(file vfs.File, f vfs.FS, path string) (h *fileHeader, fresh bool, 
 	if n == pageSize {
 		h.schema = schemaPages(first, func(p []byte, off int64) error { _, err := file.ReadAt(p, off); return err })
 	}
-	return h, false, CheckVersion(binary.BigEndian.Uint32(first[68:]), binary.BigEndian.Uint32(first[60:]))
+	return h, false, roomfile.CheckFormat(first)
 }
 
 // orphans refuses to make a file beside a WAL that belonged to another one, because SQLite would play that WAL into the new file.

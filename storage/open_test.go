@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -86,7 +87,7 @@ func TestOpenRefuses(t *testing.T) {
 		"text":         {func(t *testing.T, path string) { write(t, path, strings.Repeat("no database ", 50)) }, ErrNotDatabase},
 		"a few bytes":  {func(t *testing.T, path string) { write(t, path, "hm") }, ErrNotDatabase},
 		"foreign":      {foreign, ErrNotDatabase},
-		"newer":        {func(t *testing.T, path string) { makeRoom(t, path); patch(t, path, 60, schemaVersion+1) }, ErrNewer},
+		"newer":        {func(t *testing.T, path string) { makeRoom(t, path); patch(t, path, 60, roomfile.Version+1) }, ErrNewer},
 		"no version":   {func(t *testing.T, path string) { makeRoom(t, path); patch(t, path, 60, 0) }, ErrCorrupt},
 		"other room":   {func(t *testing.T, path string) { makeRoom(t, path) }, ErrWrongRoom},
 		"orphaned WAL": {func(t *testing.T, path string) { write(t, path+"-wal", "x") }, ErrCorrupt},

@@ -7,6 +7,9 @@ package storage
 import (
 	"errors"
 	"fmt"
+
+	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // beginning is what the files of the kind begin with: its template, or Den's own tables.
@@ -35,8 +38,11 @@ func plainTemplate(o Options) (t *template, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := d.sql.c.ReserveBytes(dbfile.ReservedBytes); err != nil {
+		return nil, failed(err)
+	}
 	script := fmt.Sprintf(`PRAGMA page_size = %d; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s; COMMIT`,
-		pageSize, applicationID, schemaVersion, layout)
+		pageSize, roomfile.ApplicationID, roomfile.Version, layout)
 	if _, err := d.sql.exec(own, script, nil); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/faultdisk"
 	"github.com/denrooms/den/storage/roomfile"
 )
@@ -82,7 +83,7 @@ func TestOpenOfAFileInRollbackMode(t *testing.T) {
 			}
 			f, err := HostFS().Open(o.Path, os.O_RDWR)
 			if err == nil {
-				err = errors.Join(roomfile.SetJournalMode(f, roomfile.RollbackMode), f.Close())
+				err = errors.Join(roomfile.SetJournalMode(dbfile.NewDatabase(f, ""), roomfile.RollbackMode), f.Close())
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/faultdisk"
 	"github.com/denrooms/den/storage/roomfile"
 )
@@ -65,7 +66,7 @@ func rowsAlone(disk *faultdisk.Disk, fsys FS, path string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := errors.Join(roomfile.SetJournalMode(f, roomfile.RollbackMode), f.Close()); err != nil {
+	if err := errors.Join(roomfile.SetJournalMode(dbfile.NewDatabase(f, ""), roomfile.RollbackMode), f.Close()); err != nil {
 		return 0, err
 	}
 	d, err := openBeside(fsys, "/alone.db")

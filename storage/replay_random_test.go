@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/denrooms/den/storage/pagelog"
 )
 
 // replayed is a random history of a room whose file is lost now and then.
@@ -257,12 +254,7 @@ func (h *replayed) copyAt() {
 		h.t.Errorf("back to seq %d: %v", seq, err)
 		return
 	}
-	pages, err := os.ReadFile(path)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	pagelog.ClearCounters(pages)
-	if sha256.Sum256(pages) != h.atSeq[seq] {
+	if sha256.Sum256(pagesIn(h.t, path)) != h.atSeq[seq] {
 		h.t.Errorf("back at seq %d the pages are others", seq)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"strings"
 	"sync"
+
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // schemaNow is schemaPages of an open file whose WAL is empty.
@@ -29,16 +31,17 @@ var pageBuffers = sync.Pool{New: func() any { return new([pageSize]byte) }}
 const maxSchemaPages = 8
 
 // schemaPages returns all bytes of a file that SQLite's parsed schema depends on: the fields of the header that do not change with
-// the content, and the b-tree of sqlite_schema with its first page. It returns "" if they are too large. Equal bytes mean equal
+// the content, the number of reserved bytes among them, and the b-tree of sqlite_schema with its first page. It returns "" if they are too large. Equal bytes mean equal
 // schemas; different bytes mean nothing.
 func schemaPages(first []byte, read func(p []byte, off int64) error) string {
 	var b strings.Builder
+	usable := pageSize - int(first[roomfile.ReservedAt])
 	b.Write(first[16:24])
 	b.Write(first[40:92])
-	b.Write(first[headerSize:])
+	b.Write(first[headerSize:usable])
 	switch first[headerSize] {
 	case tableLeaf:
-		if !wholeCells(first, headerSize) {
+		if !wholeCells(first[:usable], headerSize) {
 			return ""
 		}
 		return b.String()
@@ -57,26 +60,26 @@ func schemaPages(first []byte, read func(p []byte, off int64) error) string {
 				}
 				number = binary.BigEndian.Uint32(first[cell:])
 			}
-			if number == 0 || read(page, int64(number-1)*pageSize) != nil || page[0] != tableLeaf || !wholeCells(page, 0) {
+			if number == 0 || read(page, int64(number-1)*pageSize) != nil || page[0] != tableLeaf || !wholeCells(page[:usable], 0) {
 				return ""
 			}
-			b.Write(page)
+			b.Write(page[:usable])
 		}
 		return b.String()
 	}
 	return ""
 }
 
-// wholeCells reports whether no row of a leaf continues on another page.
+// wholeCells reports whether no row of a leaf, which is given without its reserved bytes, continues on another page.
 func wholeCells(page []byte, at int) bool {
 	for i := range int(binary.BigEndian.Uint16(page[at+3:])) {
 		pointer := at + 8 + 2*i
-		if pointer+2 > pageSize {
+		if pointer+2 > len(page) {
 			return false
 		}
 		cell, size := int(binary.BigEndian.Uint16(page[pointer:])), uint64(0)
 		for n := 0; ; n++ {
-			if cell+n >= pageSize || n == 3 {
+			if cell+n >= len(page) || n == 3 {
 				return false
 			}
 			size = size<<7 | uint64(page[cell+n]&0x7f)
@@ -84,7 +87,7 @@ func wholeCells(page []byte, at int) bool {
 				break
 			}
 		}
-		if size > pageSize-35 {
+		if size > uint64(len(page)-35) {
 			return false
 		}
 	}

@@ -22,7 +22,7 @@ const (
 	fileNoted                    // a transaction has the note that the file is in use, and the WAL buffers the note
 	fileInUse                    // the note is in the WAL
 	fileClean                    // the file contains all of its WAL and does not need the log
-	fileSuspect                  // the disk failed under the file, so its content is not trusted
+	fileSuspect                  // the disk failed under the file, or changed a page, so its content is not trusted
 )
 
 // A store makes a room's transactions durable, and its file independent of the log. The session's mutex protects it.
@@ -331,5 +331,13 @@ func (st *store) discardable() bool {
 func (st *store) noteClean() {
 	if st.sql.c.Files.Empty() {
 		st.state = fileClean
+	}
+}
+
+// noteDamage notes that the file is suspect if a page was read from it that did not have its checksum. What was read once may be read
+// otherwise the next time, so the next Open reads the whole file and writes it again.
+func (st *store) noteDamage() {
+	if st.sql.c.Files.Damaged() {
+		st.state = fileSuspect
 	}
 }

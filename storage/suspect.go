@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
@@ -83,19 +84,20 @@ func (ses *session) copyTo(fs FS, to string) error {
 	if err != nil {
 		return err
 	}
+	copy := dbfile.NewDatabase(f, to)
 	var failed error
 	err = ses.each("SELECT pgno, data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) {
 		if failed == nil {
-			_, failed = f.WriteAt(r.Bytes(1), (r.Int(0)-1)*pageSize)
+			_, failed = copy.WriteAt(r.Bytes(1), (r.Int(0)-1)*pageSize)
 		}
 	})
 	if err = errors.Join(err, failed); err == nil {
-		err = roomfile.SetJournalMode(f, roomfile.WALMode)
+		err = roomfile.SetJournalMode(copy, roomfile.WALMode)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = copy.Sync()
 	}
-	return errors.Join(err, f.Close())
+	return errors.Join(err, copy.Close())
 }
 
 // checkFile has SQLite check a file until ctx ends.

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
@@ -82,13 +83,13 @@ func takeTemplate(ses *session, n *notes) (*template, error) {
 	}
 	t.pages = pages
 	t.pages[18], t.pages[19] = byte(roomfile.WALMode), byte(roomfile.WALMode) // SQLite's own memory knows no WAL
-	if t.pages[t.meta] != indexLeaf || t.pages[changes] != tableLeaf || t.pages[20] != 0 {
+	if t.pages[t.meta] != indexLeaf || t.pages[changes] != tableLeaf || t.pages[roomfile.ReservedAt] != dbfile.ReservedBytes {
 		return nil, nil // one of them has grown out of its page
 	}
 	// The new room has none of the first room's transactions in its change log, and begins with number 1.
 	empty := make([]byte, pageSize)
 	empty[0] = tableLeaf
-	binary.BigEndian.PutUint16(empty[5:], pageSize)
+	binary.BigEndian.PutUint16(empty[5:], usableSize)
 	copy(t.pages[changes:], empty)
 	t.schema = schemaPages(t.pages[:pageSize], func(p []byte, off int64) error {
 		if off+pageSize > int64(size) {
@@ -135,7 +136,7 @@ const maxMetaRecord = 1000
 func metaPage(rows map[string]Value) ([]byte, error) {
 	page := make([]byte, pageSize)
 	page[0] = indexLeaf
-	end, pointers := pageSize, 8
+	end, pointers := usableSize, 8
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
 		record, err := metaRecord(name, rows[name])
 		if err != nil {

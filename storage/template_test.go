@@ -358,7 +358,7 @@ func TestMetaPageLimits(t *testing.T) {
 	for _, name := range []string{"a", "b", "c", "d"} {
 		full[name] = strings.Repeat("x", 994)
 	}
-	full["e"] = strings.Repeat("x", pageSize-8-4*(2+2+5+994)-2-1-5)
+	full["e"] = strings.Repeat("x", usableSize-8-4*(2+2+5+994)-2-1-5)
 	if _, err := metaPage(full); err != nil {
 		t.Errorf("a page that is full to its last byte: %v", err)
 	}

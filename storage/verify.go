@@ -47,7 +47,7 @@ type Finding struct {
 	Severity        Severity
 	Namespace, Room string // "", "": it is not of one room
 	Path            string // the file
-	Check           string // "name", "header", "open", "integrity", "foreign keys", "tables", "history", "log", "leftover"
+	Check           string // "name", "header", "open", "checksums", "integrity", "foreign keys", "tables", "history", "log", "leftover"
 	Err             error  // what was found: for operators
 }
 

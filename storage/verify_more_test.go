@@ -125,7 +125,7 @@ func TestVerifyNames(t *testing.T) {
 		"a short name that cannot":        {func(b *block) { flipByte(b.rig, b.path("a"), 0) }, 3, "problem a open"},
 		"an empty file":                   {func(b *block) { b.make(b.path("c"), "") }, 4, "problem c header"},
 		"a file that is too short":        {func(b *block) { b.make(b.path("c"), "SQLite format 3\x00") }, 4, "problem c open"},
-		"a page size of another file's":   {func(b *block) { flipByte(b.rig, b.path("a"), 17) }, 3, "problem a header; problem a open"},
+		"a page size of another file's":   {func(b *block) { flipByte(b.rig, b.path("a"), 17) }, 3, "problem a checksums; problem a header; problem a open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBlock(t)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 )
@@ -41,6 +42,9 @@ func (v *Verifier) Room(o Options) (there bool) {
 			return err
 		}
 		d, err := openRoom(o) // Open, without what it does for a room that is refused
+		if err == nil || errors.Is(err, ErrCorrupt) {
+			v.guard(what.of("checksums"), func() error { return diagnose(o.Path, v.checksums(o, what.of("checksums"))) })
+		}
 		if err != nil {
 			return diagnose(o.Path, err)
 		}
@@ -142,6 +146,28 @@ func (r countedRoom) Replay(after uint64, do func(LogEntry) error) error {
 	})
 }
 
+// checksums reads all pages of a file as it is after it was opened, with what was in its WAL and what the log has.
+func (v *Verifier) checksums(o Options, what Finding) error {
+	f, err := o.FS.Open(o.Path, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	found := 0
+	err = dbfile.NewDatabase(f, o.Path).Scan(func(page uint32) {
+		if found++; found <= mostFaults {
+			v.problem(what, "%w: page %d of the file does not have its checksum", ErrCorrupt, page)
+		}
+	})
+	if found > mostFaults {
+		v.problem(what, "%w: %d more pages of the file do not have their checksums", ErrCorrupt, found-mostFaults)
+	}
+	return err
+}
+
 // mostFaults is how many faults of SQLite's own check are told of one file.
 const mostFaults = 20
 
@@ -189,14 +215,14 @@ func (v *Verifier) history(d *DB, what Finding) error {
 		return err
 	}
 	defer func() { f.Close() }()
-	r := rewinder(d, f, func(path string) (pagelog.File, error) { // what is written to it is the overlay's
+	r := rewinder(d, dbfile.NewDatabase(f, d.o.Path), func(path string) (pagelog.File, error) { // what is written to it is the overlay's
 		next, err := d.o.FS.Open(path, os.O_RDWR)
 		if err != nil {
 			return nil, err
 		}
 		f.Close()
 		f = next
-		return f, nil
+		return dbfile.NewDatabase(f, path), nil
 	})
 	seq := uint64(d.Seq())
 	err = d.store.room.Backward(func(e LogEntry) (bool, error) {

@@ -308,7 +308,7 @@ var damages = []struct {
 	{"magic", change(clean, 0, 1), clean, "open"},
 	{"application id", change(clean, 70, 1), clean, "open"},
 	{"version", change(clean, 63, 8), clean, "open"},
-	{"page size", change(clean, 17, 1), clean, "header open"},
+	{"page size", change(clean, 17, 1), clean, "checksums header open"},
 	{"page of another time", func(s *street) { // the row is another one, and SQLite finds nothing in it
 		s.spoil(clean, "UPDATE todos SET text = 'TEXT of 30' WHERE id = 30")
 	}, clean, "history"},
@@ -318,8 +318,10 @@ var damages = []struct {
 			s.t.Fatal(err)
 		}
 		flip(s.t, s.path(clean), int64(bytes.LastIndex(b, []byte("text of 30"))), 0x20)
-	}, clean, "history"},
-	{"structure", change(clean, -4096, 0xff), clean, "history integrity"},
+	}, clean, "checksums history integrity"},
+	{"structure", change(clean, -4096, 0xff), clean, "checksums history integrity"},
+	{"a checksum", change(clean, -1, 1), clean, "checksums history integrity"},
+	{"reserved bytes", change(clean, 20, 8), clean, "open"},
 	{"cut", func(s *street) {
 		if err := os.Truncate(s.path(clean), 4*4096); err != nil {
 			s.t.Fatal(err)

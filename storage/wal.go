@@ -26,6 +26,7 @@ import (
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -436,6 +437,9 @@ func (w *wal) pageBefore(page uint32) ([]byte, error) {
 	}
 	n, err := file.ReadAt(w.scratch[:], off)
 	if err != nil && !errors.Is(err, io.EOF) {
+		if e := roomfile.ErrorOf(err); e != nil {
+			return nil, e
+		}
 		return nil, fmt.Errorf("%w: reading page %d as it was: %v", ErrIO, page, err)
 	}
 	clear(w.scratch[n:]) // a missing part is zeros

@@ -77,7 +77,9 @@ func newReplacement(o storage.Options) (*Replacement, error) {
 
 func (r *Replacement) copyFrom(source string) error {
 	f := r.o.FS
-	if err := storage.CheckHeader(f, source); err != nil {
+	err := storage.CheckHeader(f, source)
+	changed := errors.Is(err, roomfile.ErrOldChecksums) // by sqlite3, say
+	if err != nil && !changed {
 		return err
 	}
 	held, err := dbfile.Share(f.SQLite(), source) // so that nobody writes to it
@@ -88,47 +90,53 @@ func (r *Replacement) copyFrom(source string) error {
 	if err == nil {
 		err = roomfile.CopyWAL(f, source, r.temp, roomfile.Copy)
 	}
-	if err = errors.Join(err, held.Close()); err != nil {
+	if err = errors.Join(err, held.Close()); err == nil && changed {
+		err = roomfile.RenewChecksums(f, r.temp)
+	}
+	if err != nil {
 		return err
 	}
 	c, err := roomfile.Open(f, r.temp)
 	if err != nil {
 		return err
 	}
-	err = checkSource(c)
+	plain, err := checkSource(c)
 	if err == nil {
 		err = c.Exec("PRAGMA journal_mode = DELETE") // moves the WAL into the file
 	}
-	return errors.Join(err, c.Close())
+	if err = errors.Join(err, c.Close()); err == nil && plain {
+		_ = roomfile.AddChecksums(f, r.temp) // without them it is as good as it was
+	}
+	return err
 }
 
-// checkSource returns an error unless a copied file is a complete room.
-func checkSource(c roomfile.Conn) error {
+// checkSource returns an error unless a copied file is a complete room. It also reports whether the file has no checksums.
+func checkSource(c roomfile.Conn) (plain bool, err error) {
 	var id, version int64
-	err := c.Each("SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)",
+	err = c.Each("SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)",
 		func(r *sqlite.Row) { id, version = r.Int(0), r.Int(1) })
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := storage.CheckVersion(uint32(id), uint32(version)); err != nil {
-		return err
+	if err := roomfile.CheckVersion(uint32(id), uint32(version)); err != nil {
+		return false, err
 	}
 	if err := c.Check("PRAGMA integrity_check(1)"); err != nil {
-		return err
+		return false, err
 	}
 	meta := map[string]sqlite.Value{}
 	if err := c.Each("SELECT name, value FROM _den_meta", func(r *sqlite.Row) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
-		return err
+		return false, err
 	}
 	log, _ := meta["log"].(string)
 	clean, _ := meta["clean"].(int64)
 	if log != "" && clean <= 0 {
-		return fmt.Errorf("%w: the file was in use; take a backup of the room instead of a copy of its file", storage.ErrLogMissing)
+		return false, fmt.Errorf("%w: the file was in use; take a backup of the room instead of a copy of its file", storage.ErrLogMissing)
 	}
 	if _, ok := meta["epoch"].(string); !ok {
-		return fmt.Errorf("%w: no epoch in _den_meta", storage.ErrCorrupt)
+		return false, fmt.Errorf("%w: no epoch in _den_meta", storage.ErrCorrupt)
 	}
-	return nil
+	return version == roomfile.PlainVersion, nil
 }
 
 // Install puts the file in the room's place. Nobody may have the room open. The old file is kept beside it as

@@ -29,7 +29,18 @@
 // give wrong answers from another file. Any other connection has no shared memory: to use a WAL it needs
 // PRAGMA locking_mode = EXCLUSIVE as its first statement.
 //
+// # Checksums
+//
+// The pages of a database have checksums if its header says that each page has 8 reserved bytes (checksum.go). They are added when
+// a page is written into the database's file, and compared when a page is read from it. The WAL has checksums of its own, and
+// SQLite's memory has none. SQLite gets zeros in their place. A page without its checksum is SQLITE_CORRUPT, and the error's text
+// names the page and the file. What opens a database's file without SQLite does it by a Database, which does the same.
+//
+// A checksum covers the page's number too, so that a page in another one's place is found. A page of zeros needs none: nobody has
+// written it. An older version of the same page is not found by its checksum.
+//
 // # Where ideas come from
 //
+// Checksums in reserved bytes are SQLite's own idea (sqlite.org/cksumvfs.html); the checksum itself is another one.
 // github.com/ncruces/go-sqlite3's vfs package, for a VFS in Go over interfaces, and its memdb for files in memory.
 package dbfile

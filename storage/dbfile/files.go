@@ -23,17 +23,26 @@ import (
 type File struct {
 	vfs.File
 	sys   *system
-	path  string // "": it has no name
-	locks Locker // nil: there are none
+	path  string   // "": it has no name
+	locks Locker   // nil: there are none
+	pages Database // is File, if it is a database's
 }
 
 // file takes over a file that was opened, and counts it.
 func (s *system) file(file vfs.File, path string) *File {
 	s.open.Add(1)
-	return &File{file, s, path, lockerOf(file)}
+	return &File{File: file, sys: s, path: path, locks: lockerOf(file)}
 }
 
-// OpenFile opens a file by a VFS of this package, to read and write, and locks it until it is closed. Of a file that
+// database takes over the file of a database.
+func (s *system) database(file vfs.File, path string) *File {
+	f := s.file(file, path)
+	f.pages = Database{File: file, path: path}
+	f.File = &f.pages
+	return f
+}
+
+// OpenFile opens a database's file by a VFS of this package, to read and write, and locks it until it is closed. Of a file that
 // another one has locked the error is sqlite.ResultBusy.
 func OpenFile(vfs, path string) (*File, error) {
 	s, err := find(vfs)
@@ -70,7 +79,7 @@ func (s *system) openLocked(path string, mode int, level Level) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := s.file(file, path)
+	f := s.database(file, path)
 	if err := lock(f.locks, level); err != nil {
 		_ = f.Close()
 		return nil, err
@@ -130,15 +139,23 @@ func Hold(c *sqlite.Conn) (*Files, error) {
 	return f, nil
 }
 
-// take takes over what SQLite has opened.
-func (f *Files) take(p uintptr) (*slot, error) {
+// opened finds what SQLite has opened.
+func opened(p uintptr) (o *slot, is bool) {
 	open := (*openFile)(cmem.Pointer(p))
 	if open == nil || open.FpMethods != plainMethods && open.FpMethods != heldMethods {
+		return nil, false
+	}
+	return registered.slots.Find(open.handle), true
+}
+
+// take takes over what SQLite has opened.
+func (f *Files) take(p uintptr) (*slot, error) {
+	o, is := opened(p)
+	if !is {
 		return nil, errors.New("SQLite has no file open there")
 	}
-	o := registered.slots.Find(open.handle)
 	o.files = f
-	open.FpMethods = heldMethods
+	(*openFile)(cmem.Pointer(p)).FpMethods = heldMethods
 	return o, nil
 }
 
@@ -162,6 +179,7 @@ func OpenMemory(name string, main *Memory, wal vfs.File) (*sqlite.Conn, *Files, 
 		registered.files.Remove(f.handle)
 		return nil, nil, err
 	}
+	c.Explain(f.main.explain)
 	return c, f, nil
 }
 
@@ -204,6 +222,9 @@ func (f *Files) Memory() *Memory {
 	m, _ := f.main.file.(*Memory)
 	return m
 }
+
+// Damaged reports whether a page was read from the installed file that did not have its checksum.
+func (f *Files) Damaged() bool { return f != nil && f.main.complaint() != "" }
 
 // Swap installs another database, whose WAL is empty, and has SQLite forget what it keeps of the one before.
 // That must have been closed, and its WAL have been empty too.

@@ -64,6 +64,22 @@ func (o *slot) install(file vfs.File) {
 	}
 }
 
+// complaint is that of the database that is installed; "": there is none.
+func (o *slot) complaint() string {
+	if d, is := o.file.(*Database); is {
+		return d.complaint()
+	}
+	return ""
+}
+
+// explain says why SQLite has called the database corrupt, if that is because of what was read.
+func (o *slot) explain(code sqlite.ResultCode) string {
+	if code.Primary() == sqlite.ResultCorrupt {
+		return o.complaint()
+	}
+	return ""
+}
+
 // close closes what is installed.
 func (o *slot) close() (err error) {
 	file, owner := o.file, o.owner
@@ -184,8 +200,15 @@ func (j *journal) Sync() error {
 	return nil
 }
 
-func xSectorSize(_ *libc.TLS, file uintptr) int32            { return slotOf(file).sys.SectorSize }
-func xDeviceCharacteristics(_ *libc.TLS, file uintptr) int32 { return int32(slotOf(file).sys.traits) }
+func xSectorSize(_ *libc.TLS, file uintptr) int32 { return slotOf(file).sys.SectorSize }
+
+func xDeviceCharacteristics(_ *libc.TLS, file uintptr) int32 {
+	o := slotOf(file)
+	if d, is := o.file.(*Database); is && d.kind != plain { // a part of a page cannot be compared with a checksum
+		return int32(o.sys.traits) &^ sqlite3.SQLITE_IOCAP_SUBPAGE_READ
+	}
+	return int32(o.sys.traits)
+}
 
 func xFileControl(_ *libc.TLS, file uintptr, op int32, arg uintptr) int32 {
 	o := slotOf(file)
@@ -212,6 +235,9 @@ func xFileControl(_ *libc.TLS, file uintptr, op int32, arg uintptr) int32 {
 
 // hasMoved reports whether a path no longer leads to an open file.
 func hasMoved(f vfs.File, path string) (bool, error) {
+	if d, is := f.(*Database); is {
+		f = d.File
+	}
 	switch f := f.(type) {
 	case interface{ HasMoved() (bool, error) }:
 		return f.HasMoved()

@@ -143,7 +143,15 @@ func Open(vfs, path string, flags sqlite.OpenFlags) (*sqlite.Conn, error) {
 	if err := registerHost(); err != nil {
 		return nil, err
 	}
-	return sqlite.OpenConn(vfs, path, flags)
+	c, err := sqlite.OpenConn(vfs, path, flags)
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.FileControl(sqlite.FileControlFile)
+	if o, is := opened(p); is && err == nil {
+		c.Explain(o.explain)
+	}
+	return c, nil
 }
 
 // find gives the system of a VFS's name.
@@ -236,7 +244,11 @@ func (s *system) openSlot(path string, flags *int32) (*slot, uintptr, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	o, f := &slot{sys: s, deleteAfter: *flags&sqlite3.SQLITE_OPEN_DELETEONCLOSE != 0 && path != ""}, s.file(file, path)
+	take := s.file
+	if *flags&sqlite3.SQLITE_OPEN_MAIN_DB != 0 {
+		take = s.database
+	}
+	o, f := &slot{sys: s, deleteAfter: *flags&sqlite3.SQLITE_OPEN_DELETEONCLOSE != 0 && path != ""}, take(file, path)
 	o.install(f)
 	const journals = sqlite3.SQLITE_OPEN_MAIN_JOURNAL | sqlite3.SQLITE_OPEN_SUPER_JOURNAL | sqlite3.SQLITE_OPEN_WAL
 	if *flags&journals != 0 && *flags&sqlite3.SQLITE_OPEN_CREATE != 0 {

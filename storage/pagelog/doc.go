@@ -33,6 +33,8 @@
 //	      (uvarint words that are equal, uvarint words that differ, those words); what follows
 //	      the last pair is equal
 //
+// A file's checksums are no part of its pages here: whoever reads a page for this package has zeros in their place (package dbfile).
+//
 // A page that does not exist counts as zeros. Bytes 24 to 27 and 92 to 99 of page 1 are left out, and count as
 // zeros in its CRC. They are counters that SQLite's pager sets whenever it writes the page, and have no meaning
 // in WAL mode.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
 )
@@ -132,9 +133,20 @@ const (
 )
 
 // SetJournalMode changes the header of a file that nobody has open and that has no journal. It does not sync the file.
-func SetJournalMode(f vfs.File, mode JournalMode) error {
-	_, err := f.WriteAt([]byte{byte(mode), byte(mode)}, 18)
-	return err
+func SetJournalMode(f *dbfile.Database, mode JournalMode) error {
+	return EditHeader(f, func(header []byte) { header[18], header[19] = byte(mode), byte(mode) })
+}
+
+// EditHeader changes the first page of a file that nobody has open. It does not sync the file.
+func EditHeader(f *dbfile.Database, edit func(page []byte)) error {
+	page := make([]byte, dbfile.PageSize)
+	n, err := f.ReadAt(page, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Failed(err)
+	}
+	edit(page)
+	_, err = f.WriteAt(page[:n], 0)
+	return Failed(err)
 }
 
 // setModeOf is SetJournalMode of a file that is not open.
@@ -143,5 +155,5 @@ func setModeOf(f vfs.FS, path string, mode JournalMode) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(SetJournalMode(file, mode), file.Close())
+	return errors.Join(SetJournalMode(dbfile.NewDatabase(file, path), mode), file.Close())
 }

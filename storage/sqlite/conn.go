@@ -20,6 +20,7 @@ type Conn struct {
 	authorizes bool // SQLite calls onAuthorize
 	preUpdate  PreUpdateHook
 	progress   func() (stop bool)
+	explain    func(ResultCode) string // nil: SQLite's text is enough
 }
 
 var setUp = sync.OnceFunc(sqlite3.PatchIssue199)
@@ -157,6 +158,15 @@ func (c *Conn) FileControl(op FileControl) (uintptr, error) {
 		return 0, err
 	}
 	return c.outPointer(0), nil
+}
+
+// ReserveBytes has a database that has no pages yet leave bytes at the end of each page to others. A database that VACUUM INTO makes
+// of this one has as many.
+func (c *Conn) ReserveBytes(n int32) error {
+	main := cmem.CString(c.tls, "main")
+	defer cmem.Free(c.tls, main)
+	cmem.PutInt32(c.out, n)
+	return c.check(sqlite3.Xsqlite3_file_control(c.tls, c.db, main, sqlite3.SQLITE_FCNTL_RESERVE_BYTES, c.out))
 }
 
 // SetAutoCheckpoint has SQLite run a checkpoint whenever a commit leaves so many frames in the WAL; 0

@@ -43,8 +43,16 @@ func (c *Conn) failure(rc int32, sql string) *Error {
 	} else {
 		e.Message = e.Code.String()
 	}
+	if c.explain != nil {
+		if more := c.explain(e.Code); more != "" {
+			e.Message += ": " + more
+		}
+	}
 	return e
 }
+
+// Explain sets a function that says more about an error than SQLite does, for its Message; "": nothing.
+func (c *Conn) Explain(more func(ResultCode) string) { c.explain = more }
 
 // check is failure where rc may be SQLITE_OK.
 func (c *Conn) check(rc int32) error {

@@ -19,6 +19,8 @@ import (
 	"github.com/denrooms/den/internal/inner"
 	"github.com/denrooms/den/room"
 	"github.com/denrooms/den/room/roomtest"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/dbfile"
 )
 
 // The rooms of an image: what a power cut has left of a host that was at work.
@@ -162,6 +164,18 @@ func flip(t *testing.T, name string, at func(content []byte) int) {
 	}
 	b[at(b)] ^= 1 << 4 // panics where there is no such place
 	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// seal gives a room's file the checksums of what is in its pages: the damage is one that was written like that.
+func seal(t *testing.T, name string) {
+	t.Helper()
+	f, err := storage.HostFS().Open(name, os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(dbfile.NewDatabase(f, name).Seal(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -112,6 +112,7 @@ func TestDamagedPageIsToldOnceAnHour(t *testing.T) {
 	for _, page := range []int{12, 13, 14, 15, 16, 17, 18, 19, 20} { // of the table; its header
 		flip(t, file, func([]byte) int { return page * 4096 })
 	}
+	seal(t, file) // or else the room would be refused as a whole
 	read := func(times int) {
 		t.Helper()
 		for range times {
@@ -137,4 +138,43 @@ func TestDamagedPageIsToldOnceAnHour(t *testing.T) {
 	if lines := o.of("r"); len(lines) != 1 {
 		t.Errorf("two hours later the operator is told %d times:\n%s", len(lines), strings.Join(lines, ""))
 	}
+}
+
+// A page that does not have its checksum: the action that comes upon it is refused, and the operator is told the page and the file.
+// Then the room is refused, until a backup takes its place.
+func TestPageWithoutItsChecksum(t *testing.T) {
+	var o told
+	dir := t.TempDir()
+	h := open(t, dir, o.options)
+	alice := h.Join(todo.Namespace, "r", "alice")
+	for i := range 200 {
+		if e := create(alice, fmt.Sprint(i), strings.Repeat("x", 400)); e.Kind != "success" {
+			t.Fatalf("%s", e.Data)
+		}
+	}
+	key, backup := room.Key{Namespace: todo.Namespace, Room: "r"}, filepath.Join(t.TempDir(), "backup.db")
+	if err := h.Backup(t.Context(), key, backup); err != nil {
+		t.Fatal(err)
+	}
+	h.SleepRoom(todo.Namespace, "r")
+	file := path(t, dir, "r")
+	for page := 12; page <= 20; page++ { // of the table
+		flip(t, file, func([]byte) int { return page*4096 + 2000 })
+	}
+	o.Reset()
+	alice.SendJSON(map[string]any{"channel": "todos", "sync": true})
+	h.Advance(time.Minute)
+	if events := alice.Received(); len(events) == 0 || events[len(events)-1].Code != "storage_unavailable" {
+		t.Errorf("%+v", events)
+	}
+	knock(t, h, "r")
+	said := " of " + file + " does not have its checksum"
+	lines := o.of("r")
+	if len(lines) != 2 || !strings.Contains(lines[0], said) || !strings.Contains(lines[1], said) || !strings.Contains(lines[1], "den restore") {
+		t.Errorf("not twice %q:\n%s", said, strings.Join(lines, ""))
+	}
+	if _, err := h.Restore(t.Context(), key, backup); err != nil {
+		t.Fatal(err)
+	}
+	mustHave(t, h, "r", 200)
 }

@@ -25,6 +25,7 @@ func (im image) spoil(name, statement string) {
 	if err != nil {
 		im.t.Fatal(err)
 	}
+	defer seal(im.t, path(im.t, im.dir, name))
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	res, err := db.Exec(statement)

@@ -107,6 +107,7 @@ var testArrows = []arrow{
 	{"storage/commitlog", "storage/faultdisk", "what a power cut leaves is tried on a disk in memory"},
 	{"storage/commitlog/segment", "storage/faultdisk", "a segment of a test is on a disk in memory"},
 	{"test", "storage/commitlog", "tests of the whole may look anywhere"},
+	{"test", "storage/dbfile", "tests of the whole may look anywhere"},
 	{"test", "storage/dump", "tests of the whole may look anywhere"},
 	{"test", "storage/roomfile", "tests of the whole may look anywhere"},
 	{"test", "storage/vfs", "tests of the whole may look anywhere"},
