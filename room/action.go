@@ -3,44 +3,12 @@ package room
 import (
 	"encoding"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"time"
-
-	"github.com/denrooms/den/syncproto"
 )
 
 // Actions: what a client sends, the method that it is bound to, and how its payload gets there.
-
-// An ActionRequest is what a client asks for. Its bytes are valid during the
-// hook only.
-type ActionRequest struct {
-	Type    string          // at most 128 bytes
-	Payload json.RawMessage // any JSON value; nil if there was none
-}
-
-// Decode reads the payload into a value. Fields that the value does not have
-// are ignored. The error, which a hook may return as it is, tells the client
-// bad_payload.
-func (a ActionRequest) Decode(into any) error {
-	payload := a.Payload
-	if len(payload) == 0 {
-		payload = json.RawMessage("null")
-	}
-	if err := json.Unmarshal(payload, into); err != nil {
-		return &Error{Code: syncproto.CodeBadPayload, Message: payloadMessage(err), cause: err}
-	}
-	return nil
-}
-
-// payloadMessage says what is wrong with a payload in the client's own terms.
-func payloadMessage(err error) string {
-	if wrong, ok := err.(*json.UnmarshalTypeError); ok && wrong.Field != "" {
-		return fmt.Sprintf("The payload's field %q cannot be a %s.", clip(wrong.Field, 64), wrong.Value)
-	}
-	return "The payload does not have the form that this action takes."
-}
 
 // Action binds an action's name to a method of the handler. The payload is
 // decoded into In from JSON, outside of the room, so that it takes none of the room's
@@ -72,18 +40,6 @@ func decode[In any](a ActionRequest) (any, error) {
 
 func isHandler[H Handler](h Handler) bool { _, ok := h.(H); return ok }
 
-// A boundAction is an action that has a method.
-type boundAction struct {
-	decoder
-	call func(h Handler, c *Context, in any) (any, error)
-}
-
-// A decoder makes an action's payload into what its method takes.
-type decoder struct {
-	decode func(ActionRequest) (any, error)
-	inTurn bool // it may run a program's code, so the room calls it; see decodesItself
-}
-
 func decoderOf[In any]() decoder { return decoder{decode[In], decodesItself(reflect.TypeFor[In]())} }
 
 func bind(name string, decode decoder, call func(Handler, *Context, any) (any, error), fits func(Handler) bool) Option {
@@ -105,9 +61,6 @@ func bind(name string, decode decoder, call func(Handler, *Context, any) (any, e
 // mailbox, and takes none of the room's time. A type with a method of its own for it may be slow, or
 // never return: it is decoded in the room's turn, with the time limit of a hook. The goroutine that
 // serves all parked sockets, for one, never runs a program's code.
-
-// errPayload is the error of an action whose payload could not even be decoded.
-var errPayload = errors.New("decoding the payload panicked")
 
 // decodesItself reports whether decoding JSON into a t may call a method that is neither Den's nor
 // encoding/json's.
@@ -139,40 +92,6 @@ func decodesWithin(t reflect.Type, seen map[reflect.Type]bool) bool {
 		}
 	}
 	return false
-}
-
-// decodeEarly decodes the payload of a bound action, unless that is the room's to do.
-func (s *Session) decodeEarly(m *actionMessage) (err error) {
-	if m.bound == nil || m.bound.inTurn {
-		return nil
-	}
-	m.in, err = s.ns.host.decodePayload(m)
-	return err
-}
-
-// call runs the method of a bound action.
-func (t *turn) call(c *Context, m *actionMessage) (any, error) {
-	in := m.in
-	if m.bound.inTurn {
-		var err error
-		if in, err = t.life.host.decodePayload(m); err != nil {
-			return nil, err
-		}
-	}
-	return m.bound.call(t.life.handler, c, in)
-}
-
-// decodePayload decodes the payload of a bound action. A panic is that action's fault, and none of the room's.
-func (h *Host) decodePayload(m *actionMessage) (in any, err error) {
-	err = protect(func() (err error) {
-		in, err = m.bound.decode(m.action)
-		return err
-	})
-	if caught, panicked := errors.AsType[*panicError](err); panicked {
-		h.opts.Logger.Error("decoding a payload panicked", "action", m.action.Type, "panic", caught.Error(), "stack", string(caught.stack))
-		return nil, &Error{Code: syncproto.CodeActionFailed, Message: "The action failed.", cause: errPayload}
-	}
-	return in, err
 }
 
 // maxActionType is the longest name of an action, in bytes.

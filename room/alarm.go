@@ -3,7 +3,6 @@ package room
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -73,7 +72,7 @@ func (c *Context) SetAlarm(name string, at time.Time) error {
 	}
 	due := max(at.Add(time.Millisecond-1).UnixMilli(), 1)
 	if c.turn.starting {
-		old, found, err := c.life.alarms.Find(name)
+		old, found, err := c.room.alarms.Find(name)
 		if err != nil || found && old.Cron == "" && old.Planned <= due {
 			return err
 		}
@@ -93,11 +92,11 @@ func (c *Context) SetAlarmEvery(name, cron, zone string) error {
 	if err := c.maySetAlarm(name); err != nil {
 		return err
 	}
-	schedule, err := parseSchedule(&c.life.host.zones, cron, zone)
+	schedule, err := parseSchedule(&c.room.node.zones, cron, zone)
 	if err != nil {
 		return err
 	}
-	old, found, err := c.life.alarms.Find(name)
+	old, found, err := c.room.alarms.Find(name)
 	if err != nil || found && old.Cron == cron && old.Zone == zone {
 		return err
 	}
@@ -114,7 +113,7 @@ func (c *Context) CancelAlarm(name string) (bool, error) {
 	if err := c.mayAct(); err != nil {
 		return false, err
 	}
-	removed, err := c.life.alarms.Remove(name)
+	removed, err := c.room.alarms.Remove(name)
 	c.alarmed = c.alarmed || removed
 	return removed, err
 }
@@ -124,7 +123,7 @@ func (c *Context) Alarms() ([]Alarm, error) {
 	if c.ended {
 		return nil, errEnded
 	}
-	rows, err := c.life.alarms.List(alarms.Never, MaxAlarms)
+	rows, err := c.room.alarms.List(alarms.Never, MaxAlarms)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +136,7 @@ func (c *Context) Alarms() ([]Alarm, error) {
 
 // putAlarm sets an alarm, as part of the hook.
 func (c *Context) putAlarm(r alarms.Row) error {
-	undo, err := c.life.alarms.Put(r, MaxAlarms)
+	undo, err := c.room.alarms.Put(r, MaxAlarms)
 	if undo != nil {
 		c.undo = append(c.undo, undo)
 	}
@@ -172,17 +171,8 @@ func (c *Context) maySetAlarm(name string) error {
 	if name == "" || len(name) > maxAlarmName || !utf8.ValidString(name) {
 		return fmt.Errorf("%w: a name of %d bytes: want 1 to %d, of UTF-8", ErrBadAlarm, len(name), maxAlarmName)
 	}
-	if _, has := c.life.ns.sample.(AlarmHandler); !has {
-		return fmt.Errorf("%w: %T has no method OnAlarm(*room.Context, room.Alarm) error", ErrBadAlarm, c.life.ns.sample)
+	if _, has := c.room.ns.sample.(AlarmHandler); !has {
+		return fmt.Errorf("%w: %T has no method OnAlarm(*room.Context, room.Alarm) error", ErrBadAlarm, c.room.ns.sample)
 	}
 	return nil
-}
-
-// nameOf returns the name by which the alarm clock knows a room.
-func nameOf(key Key) string { return key.Namespace + "/" + key.Room }
-
-// keyNamed returns the key of a room from the name that the alarm clock knows it by.
-func keyNamed(name string) Key {
-	namespace, room, _ := strings.Cut(name, "/")
-	return Key{Namespace: namespace, Room: room}
 }

@@ -5,6 +5,7 @@ package room
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/denrooms/den/actor"
@@ -27,47 +28,53 @@ var (
 	errLostTries   = errors.New("room: the last try did not end")
 )
 
-// nextAlarm returns when the room's next durable alarm is due, and whether there is one.
-func (l *life) nextAlarm() (time.Time, bool) {
-	return alarms.Time(l.alarms.Next), l.alarms.Next != alarms.Never
+// An alarmRunner runs the alarms of a room.
+type alarmRunner struct {
+	room      *room
+	publisher *publisher
+	due       atomic.Int64 // when the next alarm is due, Unix milliseconds; never: it has none. Safe from any goroutine.
+}
+
+// next returns when the room's next durable alarm is due, and whether there is one.
+func (ar *alarmRunner) next() (time.Time, bool) {
+	return alarms.Time(ar.room.alarms.Next), ar.room.alarms.Next != alarms.Never
 }
 
 // countTries counts the try of an alarm if a message of the batch says countFirst.
-func (l *life) countTries(batch []*actor.Envelope) {
+func (ar *alarmRunner) countTries(batch []*actor.Envelope) {
 	for _, env := range batch {
 		if m, is := env.Message.(*alarmMessage); is && m.countFirst {
-			if err := l.alarms.CountTry(l.host.opts.Clock.Now().UnixMilli(), l.host.opts.AlarmTries); err != nil {
-				l.log.Error("an alarm's try was not counted", "err", err)
+			if err := ar.room.alarms.CountTry(ar.room.now().UnixMilli(), ar.room.node.opts.AlarmTries); err != nil {
+				ar.room.log.Error("an alarm's try was not counted", "err", err)
 			}
 			return
 		}
 	}
 }
 
-// alarms runs the alarms that are due.
-func (t *turn) alarms(m *alarmMessage) error {
-	l := t.life
-	now := l.host.opts.Clock.Now()
+// runDue runs the alarms that are due.
+func (ar *alarmRunner) runDue(t *turn, m *alarmMessage) error {
+	now := ar.room.now()
 	n := alarmsInTurn
 	if m.countFirst {
 		n = 1
 	}
-	due, err := l.alarms.List(now.UnixMilli(), n)
+	due, err := ar.room.alarms.List(now.UnixMilli(), n)
 	if err != nil {
 		return t.storageError(err)
 	}
 	t.alarmed = true // so that the clock hears what is next, also if it was wrong
-	handler, has := l.handler.(AlarmHandler)
+	handler, has := ar.room.handler.(AlarmHandler)
 	if !has && len(due) > 0 {
-		l.log.Error("alarms wait", "err", errNoAlarmHook)
+		ar.room.log.Error("alarms wait", "err", errNoAlarmHook)
 		return errNoAlarmHook
 	}
 	for i, r := range due {
-		if i > 0 && l.host.opts.Clock.Now().Sub(now) > alarmsTime {
+		if i > 0 && ar.room.now().Sub(now) > alarmsTime {
 			return nil // the clock will call again for the others
 		}
 		if i > 0 { // the alarms before may have changed this one
-			again, found, err := l.alarms.Find(r.Name)
+			again, found, err := ar.room.alarms.Find(r.Name)
 			if err != nil {
 				return t.storageError(err)
 			}
@@ -76,7 +83,7 @@ func (t *turn) alarms(m *alarmMessage) error {
 			}
 			r = again
 		}
-		if err := t.alarm(handler, r); err != nil {
+		if err := ar.run(t, handler, r); err != nil {
 			return err
 		}
 		if t.broken != nil {
@@ -86,81 +93,79 @@ func (t *turn) alarms(m *alarmMessage) error {
 	return nil
 }
 
-// alarm runs one alarm. If it returns an error, the storage has failed and the try does not count.
-func (t *turn) alarm(handler AlarmHandler, r alarms.Row) error {
-	l := t.life
+// run runs one alarm. If it returns an error, the storage has failed and the try does not count.
+func (ar *alarmRunner) run(t *turn, handler AlarmHandler, r alarms.Row) error {
 	try := r.Attempt + 1
-	if l.alarms.Counted(r.Name) {
+	if ar.room.alarms.Counted(r.Name) {
 		try = r.Attempt // it already includes this one
 	}
-	if try > l.host.opts.AlarmTries {
-		return t.giveUp(r, errLostTries)
+	if try > ar.room.node.opts.AlarmTries {
+		return ar.giveUp(t, r, errLostTries)
 	}
 	r.Attempt = try - 1
 	c := t.context(nil, nil)
 	commit, err := t.runHook(c, "OnAlarm", func() error {
-		if err := l.advanceAlarm(r, c.now); err != nil {
+		if err := ar.advance(r, c.now); err != nil {
 			return err
 		}
 		return handler.OnAlarm(c, alarmOf(r))
 	})
 	if err == nil {
 		t.alarmed = true
-		t.succeed(c, commit)
+		ar.publisher.succeed(t, c, commit)
 		return nil
 	}
 	if storageFailed(err) || errors.Is(err, storage.ErrClosed) {
 		return err
 	}
-	if try >= l.host.opts.AlarmTries {
-		return t.giveUp(r, err)
+	if try >= ar.room.node.opts.AlarmTries {
+		return ar.giveUp(t, r, err)
 	}
 	wait := firstRetry << min(try-1, 16)
-	wait += time.Duration((l.rand.Float64() - 0.5) * 0.4 * float64(wait))
+	wait += time.Duration((ar.room.rand.Float64() - 0.5) * 0.4 * float64(wait))
 	r.Attempt, r.Due = try, c.now.Add(wait).UnixMilli()
-	l.log.Warn("an alarm failed, and is tried again", "alarm", r.Name, "try", try, "in", wait, "err", err)
-	return t.rewriteAlarm(r)
+	ar.room.log.Warn("an alarm failed, and is tried again", "alarm", r.Name, "try", try, "in", wait, "err", err)
+	return ar.rewrite(t, r)
 }
 
-// advanceAlarm removes an alarm from the table, or sets a periodic one to its next time.
-func (l *life) advanceAlarm(r alarms.Row, now time.Time) error {
+// advance removes an alarm from the table, or sets a periodic one to its next time.
+func (ar *alarmRunner) advance(r alarms.Row, now time.Time) error {
 	if r.Cron != "" {
-		schedule, err := parseSchedule(&l.host.zones, r.Cron, r.Zone)
+		schedule, err := parseSchedule(&ar.room.node.zones, r.Cron, r.Zone)
 		if err != nil {
 			return err
 		}
 		if next := schedule.Next(now); !next.IsZero() {
 			r.Due, r.Planned, r.Attempt = next.UnixMilli(), next.UnixMilli(), 0
-			return l.alarms.Write(r)
+			return ar.room.alarms.Write(r)
 		}
 	}
-	_, err := l.alarms.Remove(r.Name)
+	_, err := ar.room.alarms.Remove(r.Name)
 	return err
 }
 
-// rewriteAlarm writes the next try of an alarm that failed, in the turn's transaction.
-func (t *turn) rewriteAlarm(r alarms.Row) error {
+// rewrite writes the next try of an alarm that failed, in the turn's transaction.
+func (ar *alarmRunner) rewrite(t *turn, r alarms.Row) error {
 	err := t.begin()
 	if err == nil {
-		err = t.life.alarms.Write(r)
+		err = ar.room.alarms.Write(r)
 	}
 	t.alarmed = true
 	return t.storageError(err)
 }
 
 // giveUp gives up an alarm that has failed too often, and reports it. A periodic one stays, with its next time.
-func (t *turn) giveUp(r alarms.Row, cause error) error {
-	l := t.life
+func (ar *alarmRunner) giveUp(t *turn, r alarms.Row, cause error) error {
 	failure := AlarmFailure{
-		Key: l.key, Name: r.Name, Due: alarmOf(r).Due, Attempts: l.host.opts.AlarmTries,
-		Err: cause, At: l.host.opts.Clock.Now(),
+		Key: ar.room.key, Name: r.Name, Due: alarmOf(r).Due, Attempts: ar.room.node.opts.AlarmTries,
+		Err: cause, At: ar.room.now(),
 	}
 	if err := t.begin(); err != nil {
 		return t.storageError(err)
 	}
-	if err := l.advanceAlarm(r, failure.At); errors.Is(err, ErrBadAlarm) { // its time zone no longer exists
+	if err := ar.advance(r, failure.At); errors.Is(err, ErrBadAlarm) { // its time zone no longer exists
 		r.Cron = ""
-		err = l.advanceAlarm(r, failure.At)
+		err = ar.advance(r, failure.At)
 		if err != nil {
 			return t.storageError(err)
 		}
@@ -169,52 +174,51 @@ func (t *turn) giveUp(r alarms.Row, cause error) error {
 	}
 	t.alarmed = true
 	t.after = append(t.after, func() {
-		l.host.alarmFailures.note(failure)
-		l.log.Error("an alarm has failed too often, and was given up", "alarm", r.Name, "due", failure.Due, "tries", failure.Attempts, "periodic", r.Cron != "", "err", cause)
+		ar.room.node.alarmFailures.note(failure)
+		ar.room.log.Error("an alarm has failed too often, and was given up", "alarm", r.Name, "due", failure.Due, "tries", failure.Attempts, "periodic", r.Cron != "", "err", cause)
 		t.report(fmt.Errorf("the alarm %q was given up after %d tries: %w", r.Name, failure.Attempts, cause))
 	})
 	return nil
 }
 
-// lowerAlarms returns when the next alarm will be due, and makes durable that the room is woken then. It is called
+// lower returns when the next alarm will be due, and makes durable that the room is woken then. It is called
 // before the room's commit, which notes the time in the file for the next life.
-func (t *turn) lowerAlarms() (next int64, err error) {
-	l := t.life
-	if next, err = l.alarms.Earliest(); err != nil {
+func (ar *alarmRunner) lower() (next int64, err error) {
+	if next, err = ar.room.alarms.Earliest(); err != nil {
 		return next, err
 	}
-	if l.db.NoteAlarm(next); next == alarms.Never {
+	if ar.room.db.NoteAlarm(next); next == alarms.Never {
 		return next, nil
 	}
-	return next, l.host.alarms.Lower(l.name, time.UnixMilli(next))
+	return next, ar.room.node.alarms.Lower(ar.room.name, time.UnixMilli(next))
 }
 
-// setAlarms tells the clock when the next alarm is due, once that is durable. A life that was fenced may not.
-func (l *life) setAlarms(next int64) {
-	l.gate.Lock()
-	defer l.gate.Unlock()
-	if l.fenced {
+// set tells the clock when the next alarm is due, once that is durable. A life that was fenced may not.
+func (ar *alarmRunner) set(next int64) {
+	ar.room.gate.Lock()
+	defer ar.room.gate.Unlock()
+	if ar.room.fenced {
 		return
 	}
-	l.alarms.Next = next
-	l.alarm.Store(next)
-	l.host.alarms.Set(l.name, alarms.Time(next))
+	ar.room.alarms.Next = next
+	ar.due.Store(next)
+	ar.room.node.alarms.Set(ar.room.name, alarms.Time(next))
 }
 
-// loadAlarms reads when the next alarm is due when a life opens its file, and corrects the clock.
-func (l *life) loadAlarms() error {
+// load reads when the next alarm is due when a life opens its file, and corrects the clock.
+func (ar *alarmRunner) load() error {
 	var err error
-	if at, noted := l.db.Alarm(); noted {
-		l.alarms = alarms.Known(l.db, at)
-	} else if l.alarms, err = alarms.Load(l.db); err != nil {
+	if at, noted := ar.room.db.Alarm(); noted {
+		ar.room.alarms = alarms.Known(ar.room.db, at)
+	} else if ar.room.alarms, err = alarms.Load(ar.room.db); err != nil {
 		return err
 	}
-	l.db.NoteAlarm(l.alarms.Next)
-	if at, some := l.nextAlarm(); some {
-		if err := l.host.alarms.Lower(l.name, at); err != nil {
+	ar.room.db.NoteAlarm(ar.room.alarms.Next)
+	if at, some := ar.next(); some {
+		if err := ar.room.node.alarms.Lower(ar.room.name, at); err != nil {
 			return err
 		}
 	}
-	l.setAlarms(l.alarms.Next)
+	ar.set(ar.room.alarms.Next)
 	return nil
 }

@@ -7,9 +7,7 @@ package room
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"path/filepath"
 	"sync"
 	"time"
@@ -18,11 +16,7 @@ import (
 	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/storage/archive"
 	"github.com/denrooms/den/storage/dump"
-	"github.com/denrooms/den/storage/roomfile"
 )
-
-// ErrNoRoom: there is no such room, and asking for it does not make it.
-var ErrNoRoom = errors.New("room: there is no such room")
 
 // ErrRoomExists: there is such a room, and it is not replaced unasked.
 var ErrRoomExists = errors.New("room: the room exists already")
@@ -64,12 +58,12 @@ func (h *Host) Backup(ctx context.Context, key Key, path string) error {
 		return err
 	}
 	err := storage.ErrClosed
-	for try := 0; try < backupTries && errors.Is(err, storage.ErrClosed) && h.HasNamespace(key.Namespace); try++ {
+	for try := 0; try < backupTries && errors.Is(err, storage.ErrClosed) && h.node.hasNamespace(key.Namespace); try++ {
 		err = h.backupAwake(ctx, key, path)
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
-		err = h.runOffline(ctx, key, func(o storage.Options) error {
-			return h.lookInto(key, o, func(db *storage.DB) error { return archive.Write(db, path) })
+		err = h.node.runOffline(ctx, key, func(o storage.Options) error {
+			return h.node.lookInto(key, o, func(db *storage.DB) error { return archive.Write(db, path) })
 		})
 	}
 	return operatorError(key, err)
@@ -81,7 +75,7 @@ func (h *Host) backupAwake(ctx context.Context, key Key, path string) error {
 	defer b.end()
 	for {
 		done, err := false, error(nil)
-		failed := h.runLive(ctx, key, func(l *life) { done, err = b.step(l) })
+		failed := h.node.runLive(ctx, key, func(r *room) { done, err = b.step(r) })
 		if errors.Is(failed, storage.ErrBatchLost) && !errors.Is(failed, actor.ErrUnavailable) {
 			continue // the turn was rolled back, and the task with it
 		}
@@ -94,8 +88,8 @@ func (h *Host) backupAwake(ctx context.Context, key Key, path string) error {
 	}
 }
 
-// A backup is a copy of a room that is under way. What it is asked for late, when nobody waits
-// any more, it does not do.
+// A backup is a copy of a room that is under way. It does nothing for a task that comes late, when nobody waits
+// for it.
 type backup struct {
 	path string
 
@@ -106,14 +100,14 @@ type backup struct {
 	left  int
 }
 
-func (b *backup) step(l *life) (done bool, err error) {
+func (b *backup) step(r *room) (done bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {
 		return false, storage.ErrClosed
 	}
 	if b.copy == nil {
-		if b.copy, err = archive.Begin(l.db, b.path); err != nil {
+		if b.copy, err = archive.Begin(r.db, b.path); err != nil {
 			return false, err
 		}
 	}
@@ -121,7 +115,7 @@ func (b *backup) step(l *life) (done bool, err error) {
 	done, err = b.copy.Step(b.pages)
 	b.left, _ = b.copy.Left()
 	if before > 0 && b.left >= before {
-		b.pages *= 2 // SQLite began again, behind an action that was undone: be done before the next
+		b.pages *= 2 // SQLite began again, because an action was undone: finish before the next one
 	}
 	return done, err
 }
@@ -145,14 +139,14 @@ func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) erro
 		return err
 	}
 	err := error(actor.ErrUnavailable)
-	if h.HasNamespace(key.Namespace) {
+	if h.node.hasNamespace(key.Namespace) {
 		done := error(nil)
-		err = h.runLive(ctx, key, func(l *life) { done = archive.WriteAt(l.db, path, at) })
+		err = h.node.runLive(ctx, key, func(r *room) { done = archive.WriteAt(r.db, path, at) })
 		err = errors.Join(err, done)
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
-		err = h.runOffline(ctx, key, func(o storage.Options) error {
-			return h.lookInto(key, o, func(db *storage.DB) error { return archive.WriteAt(db, path, at) })
+		err = h.node.runOffline(ctx, key, func(o storage.Options) error {
+			return h.node.lookInto(key, o, func(db *storage.DB) error { return archive.WriteAt(db, path, at) })
 		})
 	}
 	return operatorError(key, err)
@@ -177,24 +171,24 @@ func (h *Host) Restore(ctx context.Context, key Key, source string) (kept string
 // package storage/dump), as it is at one moment. The room is copied first, as by Backup, and
 // then goes on; it takes the room's size on the disk, and memory for one row.
 func (h *Host) Export(ctx context.Context, key Key, w io.Writer, format Format) error {
-	path, err := h.scratchFile()
+	path, err := h.node.scratchFile()
 	if err != nil {
 		return operatorError(key, err)
 	}
-	defer h.opts.FS.Remove(path)
+	defer h.node.opts.FS.Remove(path)
 	if err := h.Backup(ctx, key, path); err != nil {
 		return err
 	}
-	now := h.opts.Clock.Now().UTC().Format(time.RFC3339)
-	return operatorError(key, h.guard(key, func() error {
-		return dump.Export(h.opts.FS, path, interrupted{ctx, w}, format, now)
+	now := h.node.now().UTC().Format(time.RFC3339)
+	return operatorError(key, h.node.guard(key, func() error {
+		return dump.Export(h.node.opts.FS, path, interrupted{ctx, w}, format, now)
 	}))
 }
 
 // Import makes a room of an export of either format, which must not be there (ErrRoomExists).
 // Nobody sees it before it is whole.
 func (h *Host) Import(ctx context.Context, key Key, r io.Reader) error {
-	err := h.exists(key)
+	err := h.node.exists(key)
 	if err == nil {
 		return operatorError(key, ErrRoomExists)
 	}
@@ -219,14 +213,14 @@ func (h *Host) ImportOver(ctx context.Context, key Key, r io.Reader) (kept strin
 
 // replace prepares a file while the room goes on, and installs it when nobody has the room.
 func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Options) (*archive.Replacement, error), install func(*archive.Replacement) error) error {
-	o, err := h.fileOptions(key)
+	o, err := h.node.fileOptions(key)
 	if err != nil {
 		return operatorError(key, err)
 	}
-	h.offline.replacing.Lock() // the file that is prepared has one name
-	defer h.offline.replacing.Unlock()
+	h.node.offline.replacing.Lock() // the file that is prepared has one name
+	defer h.node.offline.replacing.Unlock()
 	var r *archive.Replacement
-	err = h.guard(key, func() (err error) {
+	err = h.node.guard(key, func() (err error) {
 		r, err = prepare(o)
 		return err
 	})
@@ -235,64 +229,19 @@ func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Option
 	}
 	defer r.Discard()
 	r.Carry("_den_peers") // a client that is away now does not ask when it comes back
-	err = h.runOffline(ctx, key, func(storage.Options) error { return install(r) })
-	if err == nil && !h.HasNamespace(key.Namespace) { // no life has looked for alarms
-		err = h.guard(key, func() error { return h.scanRoom(key) })
+	err = h.node.runOffline(ctx, key, func(storage.Options) error { return install(r) })
+	if err == nil && !h.node.hasNamespace(key.Namespace) { // no life has looked for alarms
+		err = h.node.guard(key, func() error { return h.index.scanRoom(key) })
 	}
 	return operatorError(key, err)
 }
 
 // mayCopy returns why the room cannot be copied to path, if that is known beforehand.
 func (h *Host) mayCopy(key Key, path string) error {
-	if err := h.mayWrite(path); err != nil {
+	if err := h.node.mayWrite(path); err != nil {
 		return operatorError(key, err)
 	}
-	return h.exists(key)
-}
-
-// exists tells by ErrNoRoom that there is no room: to look must not make one.
-func (h *Host) exists(key Key) error {
-	there, err := h.there(key)
-	if err == nil && !there {
-		err = ErrNoRoom
-	}
-	return operatorError(key, err)
-}
-
-// operatorError names the room.
-func operatorError(key Key, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, storage.ErrExists):
-		err = fmt.Errorf("%w: %w", fs.ErrExist, err)
-	}
-	return fmt.Errorf("%s: %w", key, err)
-}
-
-// runLive runs do in the room's life, between two turns. After an error do has not run; after ctx has ended it may still run, so it
-// must not touch what the caller still uses.
-func (h *Host) runLive(ctx context.Context, key Key, do func(*life)) error {
-	finished := make(chan struct{})
-	var once sync.Once
-	var failed error // do panicked; set before finished is closed
-	m := &liveTaskMessage{do: func(l *life) {
-		once.Do(func() {
-			defer close(finished)
-			if ctx.Err() == nil {
-				failed = h.guard(key, func() error { do(l); return nil })
-			}
-		})
-		if failed != nil { // nobody knows what of the life is left
-			panic(failed)
-		}
-	}}
-	if _, err := h.actors.Request(ctx, key, m); err != nil {
-		once.Do(func() {}) // waits for one that has begun, and keeps one that has not from it
-		return err
-	}
-	<-finished // the turn that answered does it right behind
-	return errors.Join(failed, context.Cause(ctx))
+	return h.node.exists(key)
 }
 
 // interrupted is a writer that ends with a context.
@@ -319,38 +268,4 @@ func (i interruptedReader) Read(p []byte) (int, error) {
 		return 0, context.Cause(i.ctx)
 	}
 	return i.r.Read(p)
-}
-
-// The files that restores have replaced go after a while: Options.KeepReplaced. There are few of them among
-// the files of all rooms, so it is looked for them once a day.
-
-const (
-	replacedFirst = time.Hour      // after the host was opened
-	replacedEvery = 24 * time.Hour // and then
-)
-
-// sweepReplacedLater looks for old ones after a while, and then again and again.
-func (h *Host) sweepReplacedLater(after time.Duration) {
-	if h.opts.KeepReplaced < 0 {
-		return
-	}
-	h.afterFunc(after, "removing old files that restores have replaced", func() {
-		if h.stopping.Load() {
-			return
-		}
-		h.sweepReplaced()
-		h.sweepReplacedLater(replacedEvery)
-	})
-}
-
-func (h *Host) sweepReplaced() {
-	for _, namespace := range h.Namespaces() {
-		removed, err := roomfile.SweepReplaced(h.opts.FS, h.opts.Dir, namespace, h.opts.Clock.Now().Add(-h.opts.KeepReplaced))
-		if err != nil {
-			h.opts.Logger.Warn("old files that restores have replaced were not all removed", "namespace", namespace, "err", err)
-		}
-		if removed > 0 {
-			h.opts.Logger.Info("old files that restores have replaced were removed", "namespace", namespace, "files", removed)
-		}
-	}
 }

@@ -7,13 +7,13 @@ package room
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // Compacted is what Host.Compact did: Before and After are the file's sizes in bytes; where they are equal there was nothing to do.
@@ -30,11 +30,10 @@ const (
 	compactTries = 3
 )
 
-// ErrCalledFor: the room was called for while its file was written again, and has it now.
-var ErrCalledFor = errors.New("room: the room is in use")
-
 // compactor has the rooms whose files are to be written again. Its zero value is ready.
 type compactor struct {
+	node *node
+
 	work sync.Mutex // held while a file is written again
 
 	mu      sync.Mutex
@@ -102,74 +101,71 @@ func (c *compactor) next() (key Key, some bool) {
 	return key, true
 }
 
-// compactLater has the file of a room that has gone to sleep written again.
-func (h *Host) compactLater(key Key) {
-	if h.compactor.add(key) {
-		h.afterFunc(compactDelay, "compacting rooms", h.compactNext)
+// later has the file of a room that has gone to sleep written again.
+func (c *compactor) later(key Key) {
+	if c.add(key) {
+		c.node.afterFunc(compactDelay, "compacting rooms", c.runNext)
 	}
 }
 
-// compactNext sees to one room, and then rests for three times as long as that took.
-func (h *Host) compactNext() {
-	key, some := h.compactor.next()
+// runNext sees to one room, and then rests for three times as long as that took.
+func (c *compactor) runNext() {
+	key, some := c.next()
 	if !some {
 		return
 	}
-	began := h.opts.Clock.Now()
-	h.contain("compacting a room", func() { h.compactDue(key) })
-	rest := (compactPart - 1) * h.opts.Clock.Now().Sub(began)
-	h.afterFunc(max(rest, time.Second), "compacting rooms", h.compactNext)
+	began := c.node.now()
+	c.node.contain("compacting a room", func() { c.rewriteDue(key) })
+	rest := (compactPart - 1) * c.node.now().Sub(began)
+	c.node.afterFunc(max(rest, time.Second), "compacting rooms", c.runNext)
 }
 
-// compactDue is compactRoom for a room that is due, and says what came of it.
-func (h *Host) compactDue(key Key) {
-	began := h.opts.Clock.Now()
-	done, err := h.compactRoom(context.Background(), key, storage.Slack.Due)
+// rewriteDue is compactRoom for a room that is due, and says what came of it.
+func (c *compactor) rewriteDue(key Key) {
+	began := c.node.now()
+	done, err := c.rewrite(context.Background(), key, storage.Slack.Due)
 	switch {
 	case errors.Is(err, errAwake), errors.Is(err, errStopping):
 	case errors.Is(err, ErrCalledFor): // by whom looked into it; a room that is awake now comes again when it sleeps
-		h.compactor.add(key)
+		c.add(key)
 	case err != nil:
-		h.complain(key, "the file of a room that has deleted much could not be made smaller", err)
+		c.node.complain(key, "the file of a room that has deleted much could not be made smaller", err)
 	case done.After < done.Before:
-		h.opts.Logger.Info("a room's file was compacted", "namespace", key.Namespace, "room", key.Room,
-			"before", done.Before, "after", done.After, "took", h.opts.Clock.Now().Sub(began))
+		c.node.opts.Logger.Info("a room's file was compacted", "namespace", key.Namespace, "room", key.Room,
+			"before", done.Before, "after", done.After, "took", c.node.now().Sub(began))
 	}
 }
 
-// errAwake: the room has a life, and with it its file.
-var errAwake = fmt.Errorf("%w: it is awake", ErrCalledFor)
-
-// compactRoom writes the file of a room again that has no life.
-func (h *Host) compactRoom(ctx context.Context, key Key, worth func(storage.Slack) bool) (done Compacted, err error) {
-	err = h.withoutLife(ctx, key, func(ctx context.Context, o storage.Options) (err error) {
+// rewrite writes the file of a room again that has no life.
+func (c *compactor) rewrite(ctx context.Context, key Key, worth func(storage.Slack) bool) (done Compacted, err error) {
+	err = c.withoutLife(ctx, key, func(ctx context.Context, o storage.Options) (err error) {
 		done, err = storage.Compact(ctx, o, worth)
 		return err
 	})
-	h.sweepPast()
+	c.sweepPast()
 	return done, err
 }
 
 // withoutLife does something long to the file of a room that has no life: one room at a time. ctx ends
 // with ErrCalledFor when somebody calls for the room.
-func (h *Host) withoutLife(ctx context.Context, key Key, do func(context.Context, storage.Options) error) error {
-	h.compactor.work.Lock()
-	defer h.compactor.work.Unlock()
+func (c *compactor) withoutLife(ctx context.Context, key Key, do func(context.Context, storage.Options) error) error {
+	c.work.Lock()
+	defer c.work.Unlock()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	if !h.compactor.begin(end) {
+	if !c.begin(end) {
 		return errStopping
 	}
-	defer h.compactor.begin(nil)
-	defer h.looks.beginLong(key, func() { end(ErrCalledFor) })()
-	if h.actors.Has(key) {
+	defer c.begin(nil)
+	defer c.node.looks.beginLong(key, func() { end(ErrCalledFor) })()
+	if c.node.actors.Has(key) {
 		return errAwake
 	}
-	o, err := h.fileOptions(key)
+	o, err := c.node.fileOptions(key)
 	if err != nil {
 		return err
 	}
-	return h.guard(key, func() error { return do(ctx, o) })
+	return c.node.guard(key, func() error { return do(ctx, o) })
 }
 
 // begin notes how what is under way is ended, and tells whether it may begin.
@@ -180,33 +176,18 @@ func (c *compactor) begin(end context.CancelCauseFunc) bool {
 	return !c.stopped
 }
 
-// Compact writes a room's file again without the pages that became free, so that the disk gets them back.
-// The room goes to sleep for it; whoever calls for it meanwhile gets it within milliseconds, and after the third time
-// the error is ErrCalledFor. The host does the same by itself, within a minute, for a room that goes to sleep with more
-// than half of its file and more than 1 MiB of it free. The room's seq, cursors and history stay as they are; the old file
-// stays in the data directory as long as the history leads through it, Options.TimeTravel. There must be
-// room on the disk for both. Errors: ErrNoRoom, ErrCalledFor, those of the disk.
-func (h *Host) Compact(ctx context.Context, key Key) (Compacted, error) {
-	return h.compactIf(ctx, key, nil)
-}
-
-// CompactDue is Compact for a room that the host would compact by itself. Of another the size is Before and After.
-func (h *Host) CompactDue(ctx context.Context, key Key) (Compacted, error) {
-	return h.compactIf(ctx, key, storage.Slack.Due)
-}
-
-func (h *Host) compactIf(ctx context.Context, key Key, worth func(storage.Slack) bool) (done Compacted, err error) {
-	if err := h.exists(key); err != nil {
+func (c *compactor) compactIf(ctx context.Context, key Key, worth func(storage.Slack) bool) (done Compacted, err error) {
+	if err := c.node.exists(key); err != nil {
 		return done, err
 	}
 	for range compactTries {
-		if err = h.actors.Stop(ctx, key); err != nil {
+		if err = c.node.actors.Stop(ctx, key); err != nil {
 			break
 		}
-		if h.hasNoFile(key) { // what it has is in the log
+		if c.node.hasNoFile(key) { // what it has is in the log
 			return done, nil
 		}
-		if done, err = h.compactRoom(ctx, key, worth); !errors.Is(err, ErrCalledFor) {
+		if done, err = c.rewrite(ctx, key, worth); !errors.Is(err, ErrCalledFor) {
 			break
 		}
 	}
@@ -216,18 +197,52 @@ func (h *Host) compactIf(ctx context.Context, key Key, worth func(storage.Slack)
 	return done, operatorError(key, err)
 }
 
-// sweepPast removes the files through which no room's history leads any more, now and from time to time.
-func (h *Host) sweepPast() {
-	now := h.opts.Clock.Now()
-	left, err := storage.SweepPast(h.opts.FS, filepath.Join(h.opts.Dir, pastDir), now.Add(-max(h.opts.TimeTravel, 0)), now)
+// sweepPast removes the files that no room's history needs any longer. It repeats that every sweepEvery while such files exist.
+func (c *compactor) sweepPast() {
+	now := c.node.now()
+	left, err := storage.SweepPast(c.node.opts.FS, filepath.Join(c.node.opts.Dir, pastDir), now.Add(-max(c.node.opts.TimeTravel, 0)), now)
 	if err != nil {
-		h.opts.Logger.Warn("old files of rooms were not removed", "dir", filepath.Join(h.opts.Dir, pastDir), "err", err)
+		c.node.opts.Logger.Warn("old files of rooms were not removed", "dir", filepath.Join(c.node.opts.Dir, pastDir), "err", err)
 	}
-	if left > 0 && h.compactor.sweeping() {
-		h.afterFunc(sweepEvery, "removing old files of rooms", func() {
-			if h.compactor.timerEnded() {
-				h.sweepPast()
+	if left > 0 && c.sweeping() {
+		c.node.afterFunc(sweepEvery, "removing old files of rooms", func() {
+			if c.timerEnded() {
+				c.sweepPast()
 			}
 		})
+	}
+}
+
+// The files that restores have replaced go after a while: Options.KeepReplaced. There are few of them among
+// the files of all rooms, so the host looks for them once a day.
+
+const (
+	replacedFirst = time.Hour      // after the host was opened
+	replacedEvery = 24 * time.Hour // and then
+)
+
+// sweepReplacedLater looks for old ones after a while, and then again and again.
+func (c *compactor) sweepReplacedLater(after time.Duration) {
+	if c.node.opts.KeepReplaced < 0 {
+		return
+	}
+	c.node.afterFunc(after, "removing old files that restores have replaced", func() {
+		if c.node.stopping.Load() {
+			return
+		}
+		c.sweepReplaced()
+		c.sweepReplacedLater(replacedEvery)
+	})
+}
+
+func (c *compactor) sweepReplaced() {
+	for _, namespace := range c.node.namespaceNames() {
+		removed, err := roomfile.SweepReplaced(c.node.opts.FS, c.node.opts.Dir, namespace, c.node.now().Add(-c.node.opts.KeepReplaced))
+		if err != nil {
+			c.node.opts.Logger.Warn("old files that restores have replaced were not all removed", "namespace", namespace, "err", err)
+		}
+		if removed > 0 {
+			c.node.opts.Logger.Info("old files that restores have replaced were removed", "namespace", namespace, "files", removed)
+		}
 	}
 }

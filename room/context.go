@@ -26,7 +26,7 @@ import (
 // A Context is a context.Context too. It ends when the hook has taken longer than
 // Options.ActionTimeout.
 type Context struct {
-	life    *life
+	room    *room
 	conn    *Conn // nil, or &self
 	self    Conn
 	request *http.Request
@@ -67,7 +67,7 @@ func (c *Context) Value(key any) any {
 }
 
 // Key names the room.
-func (c *Context) Key() Key { return c.life.key }
+func (c *Context) Key() Key { return c.room.key }
 
 // Conn is the connection that the hook is called for: in OnConnect, OnClose, OnMessage and an
 // action's hook. It is nil in all others, in OnAlarm too, and in the then of Go.
@@ -88,18 +88,18 @@ func (c *Context) Identity() Identity {
 func (c *Context) Request() *http.Request { return c.request }
 
 // WakeReason is why this life of the room began.
-func (c *Context) WakeReason() WakeReason { return c.life.why }
+func (c *Context) WakeReason() WakeReason { return c.room.why }
 
 // Now is the time at which the hook began, to the millisecond; it does not move
 // while the hook runs.
 func (c *Context) Now() time.Time { return c.now }
 
 // Rand is the room's source of randomness. It is not for secrets.
-func (c *Context) Rand() *rand.Rand { return c.life.rand }
+func (c *Context) Rand() *rand.Rand { return c.room.rand }
 
 // NewID makes a random id, a UUID (RFC 9562, version 4).
 func (c *Context) NewID() string {
-	id, err := uuid.NewRandomFromReader(c.life.source)
+	id, err := uuid.NewRandomFromReader(c.room.source)
 	if err != nil {
 		panic(fmt.Sprintf("room: the source of randomness failed: %v", err))
 	}
@@ -107,7 +107,7 @@ func (c *Context) NewID() string {
 }
 
 // Logger logs with the room's name.
-func (c *Context) Logger() *slog.Logger { return c.life.log }
+func (c *Context) Logger() *slog.Logger { return c.room.log }
 
 // Abort refuses what the hook was asked; see the function [Abort].
 func (c *Context) Abort(code, message string) error { return Abort(code, message) }
@@ -123,7 +123,7 @@ func (c *Context) Exec(sql string, args ...any) (storage.Result, error) {
 	if c.looking {
 		return storage.Result{}, errLooking
 	}
-	return c.life.db.Exec(sql, args...)
+	return c.room.db.Exec(sql, args...)
 }
 
 // Query runs SQL that gives rows. They must be read to the end or closed before
@@ -132,7 +132,7 @@ func (c *Context) Query(sql string, args ...any) (*storage.Rows, error) {
 	if c.ended {
 		return nil, errEnded
 	}
-	return c.life.db.Query(sql, args...)
+	return c.room.db.Query(sql, args...)
 }
 
 // QueryRow reads the first row that SQL gives into dest. Without a row it is
@@ -192,7 +192,7 @@ func (c *Context) Broadcast(p Payload, except ...string) error {
 	if err := c.maySend(p); err != nil {
 		return err
 	}
-	to := c.life.connections()
+	to := c.room.connections()
 	if len(except) > 0 {
 		to = slices.DeleteFunc(slices.Clone(to), func(conn *hibernate.Connection) bool { return slices.Contains(except, conn.ID()) })
 	}
@@ -232,7 +232,7 @@ func (c *Context) mayAct() error {
 // with tags, those that carry all of them.
 func (c *Context) Connections(tags ...string) []*Conn {
 	var conns []*Conn
-	for _, conn := range c.life.connections() {
+	for _, conn := range c.room.connections() {
 		has := c.state(conn).Tags
 		if !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(has, tag) }) {
 			conns = append(conns, &Conn{c: conn, ctx: c})
@@ -348,3 +348,6 @@ func requestIdentity(r *http.Request) Identity {
 	id, _ := r.Context().Value(identityKey{}).(Identity)
 	return id
 }
+
+// CloseCause is why OnClose runs; "" in other hooks.
+func (c *Context) CloseCause() CloseCause { return c.cause }

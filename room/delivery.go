@@ -15,7 +15,7 @@ type delivery struct {
 	to     []*hibernate.Connection
 	except *hibernate.Connection // one of them that is left out
 	frames []*hibernate.Frame
-	code   int // not 0: the connections are closed behind the frames
+	code   int // not 0: the connections are closed after the frames
 	reason string
 }
 
@@ -128,7 +128,7 @@ func (d courier) deliverOne(c *hibernate.Connection, audience []*hibernate.Conne
 	}
 }
 
-// reset is the frame in front of an answer that is to replace what the client has.
+// reset is the frame before an answer that is to replace what the client has.
 func reset(channel string, why syncproto.Reset) *hibernate.Frame {
 	return hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendSyncReset(dst, channel, why) })
 }
@@ -154,3 +154,9 @@ func drained(link hibernate.Link) bool {
 
 // drainPause is how long the next step of a snapshot waits for the client to read.
 const drainPause = 5 * time.Millisecond
+
+// closeGoingAway is what sockets are closed with when the server shuts down.
+const closeGoingAway = 1001
+
+// goingAway is the reason with which sockets are closed when the server shuts down.
+const goingAway = "server is shutting down"

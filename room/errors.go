@@ -17,9 +17,6 @@ import (
 // is marked as deleted. To a client it is the code not_found.
 var ErrNotFound = errors.New("room: no such row")
 
-// errUnhandled is what Base's hooks return for what a room does not take.
-var errUnhandled = errors.New("room: not handled")
-
 // An Error is a refusal written for a client: a code for programs and a message
 // for people. [Abort] makes one, and says what forms they have. Of an Error that a program makes by itself the message is cut
 // at 500 bytes, and a code of another form is sent as action_failed.
@@ -31,7 +28,7 @@ type Error struct {
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
-// Unwrap gives what lies behind the refusal, for the log. Clients do not see it.
+// Unwrap returns the cause of the refusal, for the log. Clients do not see it.
 func (e *Error) Unwrap() error { return e.cause }
 
 // maxMessage is the longest message of a refusal, in bytes.
@@ -132,3 +129,29 @@ func written(err error) bool {
 	var frame *syncproto.Error
 	return errors.As(err, &refusal) || errors.As(err, &frame) || errors.Is(err, ErrNotFound) || errors.Is(err, errUnhandled) || errors.Is(err, pages.ErrTooLarge)
 }
+
+// full tells that the disk or the room is full, and that for certain nothing was written. An error that is of a
+// disk that fails as well says nothing of what was.
+func full(err error) bool { return errors.Is(err, storage.ErrFull) && !errors.Is(err, storage.ErrIO) }
+
+// storageFailed reports whether the database must be opened again after this error
+// before it is trusted.
+func storageFailed(err error) bool {
+	if err == nil {
+		return false
+	}
+	code, _ := ErrorCode(err)
+	return code == syncproto.CodeStorageUnavailable
+}
+
+// reported is an error that the operator has been told of.
+type reported struct{ error }
+
+func (r reported) Unwrap() error { return r.error }
+
+func (r reported) Is(target error) bool { return target == actor.ErrReported }
+
+var errStopping = errors.New("room: the host is stopping")
+
+// errUnhandled is what Base's hooks return for what a room does not take.
+var errUnhandled = errors.New("room: not handled")

@@ -14,11 +14,11 @@ const (
 )
 
 // GatherAtMost lowers a limit that takes half a million rows to be reached. There must be no rooms yet.
-func GatherAtMost(h *Host, rows int) { h.gatherMost = rows }
+func GatherAtMost(h *Host, rows int) { h.node.gatherMost = rows }
 
 // Internal runs SQL on Den's own tables of a room, between two of its turns.
 func Internal(h *Host, key Key, sql string) error {
 	var failed error
-	err := h.runLive(context.Background(), key, func(l *life) { _, failed = l.db.Internal().Exec(sql) })
+	err := h.node.runLive(context.Background(), key, func(r *room) { _, failed = r.db.Internal().Exec(sql) })
 	return errors.Join(err, failed)
 }

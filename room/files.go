@@ -1,65 +1,16 @@
 package room
 
 import (
-	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 
-	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/storage"
-	"github.com/denrooms/den/storage/roomfile"
 )
 
 // A room's file: where it is, who has it, and how somebody gets at it who is not the room's life.
-
-// openFile opens a room's file.
-func (h *Host) openFile(key Key) (*storage.DB, error) {
-	options, err := h.fileOptions(key)
-	if err != nil {
-		return nil, err
-	}
-	return storage.Open(options)
-}
-
-// fileOptions say where a room's file is, and how it is opened.
-func (h *Host) fileOptions(key Key) (storage.Options, error) {
-	path, err := roomfile.Path(h.opts.Dir, key.Namespace, key.Room)
-	if err != nil {
-		return storage.Options{}, err
-	}
-	options := storage.Options{
-		Path:       path,
-		Namespace:  key.Namespace,
-		Room:       key.Room,
-		MaxBytes:   h.opts.MaxRoomBytes,
-		MaxChanges: h.opts.MaxRows,
-		History:    h.opts.History,
-
-		MaxActionBytes:  h.opts.MaxActionBytes,
-		CheckpointBytes: h.opts.CheckpointBytes,
-		Now:             h.opts.Clock.Now,
-		FS:              h.opts.FS,
-		Retention:       h.opts.Retention,
-	}
-	if ns := h.namespace(key.Namespace); ns != nil {
-		options.Pool = ns.pool
-	}
-	if h.log != nil {
-		options.Log = h.log
-		if h.opts.TimeTravel > 0 {
-			options.Past = filepath.Join(h.opts.Dir, pastDir)
-		}
-	} else if h.opts.Durability == Unsynced {
-		options.Synchronous = storage.Normal
-	}
-	return options, nil
-}
 
 // looks are those into files of rooms that sleep. A life that begins meanwhile waits for the
 // end of the one into its file, which is short. Its zero value is ready.
@@ -121,21 +72,6 @@ func (l *looks) wait(key Key) {
 	}
 }
 
-// lookInto opens the file of a room that has no life, and closes it. If do panics, the file is let
-// go as it is.
-func (h *Host) lookInto(key Key, o storage.Options, do func(*storage.DB) error) error {
-	return h.guard(key, func() error {
-		db, err := storage.Open(o)
-		if err != nil {
-			return err
-		}
-		if err = h.guard(key, func() error { return do(db) }); stackOf(err) != nil {
-			return errors.Join(err, fence(db))
-		}
-		return errors.Join(err, closeFile(db))
-	})
-}
-
 // closeFile closes a room's file. If Close panics, closeFile fences the file, because otherwise it would stay locked and nobody could
 // open it again.
 func closeFile(db *storage.DB) error {
@@ -149,31 +85,6 @@ func closeFile(db *storage.DB) error {
 // fence closes a file without writing to it.
 func fence(db *storage.DB) error {
 	return protect(func() error { db.Fence(); return nil })
-}
-
-// hasNoFile reports whether a room has no file. After an error it reports false.
-func (h *Host) hasNoFile(key Key) bool {
-	o, err := h.fileOptions(key)
-	if err == nil {
-		_, err = o.FS.Size(o.Path)
-	}
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-// there tells whether there is a room: one with a file, one that the log has, or one that is awake.
-func (h *Host) there(key Key) (bool, error) {
-	o, err := h.fileOptions(key)
-	if err != nil {
-		return false, err
-	}
-	if _, err := o.FS.Size(o.Path); err == nil {
-		return true, nil
-	}
-	defer h.looks.begin(key)()
-	if h.actors.Has(key) {
-		return true, nil
-	}
-	return storage.Exists(o)
 }
 
 // errOfflineTask ends a life that was begun for an offline task, in a namespace that is not registered.
@@ -192,27 +103,6 @@ type offlineTasks struct {
 type offlineTask struct {
 	do   func() error // does not panic
 	done chan error   // holds one: how it went; sent by the life
-}
-
-// runOffline ends the room's life and has the next one run do first. If ctx ends before do has begun, do does not run.
-func (h *Host) runOffline(ctx context.Context, key Key, do func(storage.Options) error) error {
-	o, err := h.fileOptions(key)
-	if err != nil {
-		return err
-	}
-	v := &offlineTask{do: func() error { return h.guard(key, func() error { return do(o) }) }, done: make(chan error, 1)}
-	h.offline.add(key, v)
-	err = h.actors.Stop(ctx, key)
-	if err == nil {
-		_, err = h.actors.Request(ctx, key, barrierMessage{})
-	}
-	if h.offline.withdraw(key, v) {
-		if err == nil {
-			err = fmt.Errorf("room: %w: the room began no new life", actor.ErrUnavailable)
-		}
-		return err
-	}
-	return <-v.done // it was begun, and ends
 }
 
 func (v *offlineTasks) add(key Key, one *offlineTask) {
@@ -254,32 +144,6 @@ func (v *offlineTasks) receive(key Key) {
 // scratchDir is the directory for temporary files, beside those of the namespaces, whose
 // names do not begin like this.
 const scratchDir = "_tmp"
-
-// scratchFile gives a path in the data directory for a temporary file, which nobody has yet. Who makes
-// the file removes it; what a process leaves, a later one removes.
-func (h *Host) scratchFile() (string, error) {
-	dir := filepath.Join(h.opts.Dir, scratchDir)
-	if _, err := h.opts.FS.MakeDirs(dir); err != nil {
-		return "", err
-	}
-	h.offline.mu.Lock()
-	defer h.offline.mu.Unlock()
-	if !h.offline.scratch {
-		names, err := h.opts.FS.Names(dir)
-		if err != nil {
-			return "", err
-		}
-		for _, name := range names {
-			if err := h.opts.FS.Remove(filepath.Join(dir, name)); err != nil {
-				return "", err
-			}
-		}
-		h.offline.scratch = true
-	}
-	var name [16]byte
-	rand.Read(name[:]) // never fails (crypto/rand)
-	return filepath.Join(dir, hex.EncodeToString(name[:])), nil
-}
 
 // Where a caller's own files may not be. In the data directory a copy could take a room's place, or be
 // taken for what a crash has left, and be removed.
@@ -346,14 +210,6 @@ func resolved(path string) string {
 		}
 		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
 	}
-}
-
-// mayWrite returns ErrInDataDir if a copy must not be written to path. Scratch files are the host's own.
-func (h *Host) mayWrite(path string) error {
-	if filepath.Dir(absolute(path)) == absolute(filepath.Join(h.opts.Dir, scratchDir)) {
-		return nil
-	}
-	return outside(h.opts.FS, h.opts.Dir, path)
 }
 
 // pastDir is where the files are that were replaced, as long as the rooms' history leads through them.

@@ -2,8 +2,6 @@ package room
 
 import (
 	"cmp"
-	"errors"
-	"math"
 	"slices"
 	"time"
 
@@ -36,7 +34,7 @@ const (
 type gathering struct {
 	channel string
 	at      storage.Seq   // the rows are those as of this commit; until it is whole, where it began
-	taken   int           // and of the changes behind it so many are in the rows, while it is brought up to date
+	taken   int           // so many of the changes after it are in the rows, while it is brought up to date
 	place   storage.Value // how far the table has been read
 	whole   bool          // it has been read to its end
 	large   bool          // over wholeAnswer: the rows are without JSON and by ascending stamp, not by creation
@@ -56,138 +54,7 @@ type gathered struct {
 	start, end         int   // in text
 }
 
-// gather takes the gathering of a channel one step further. ready says whether it is there, and up to date.
-func (t *turn) gather(channel string) (g *gathering, ready bool, err error) {
-	l := t.life
-	g = l.gathered[channel]
-	if g != nil && g.whole && l.db.Seq()-g.at > gatherAge {
-		g = nil
-	}
-	if g == nil {
-		g = &gathering{channel: channel, at: l.db.Seq(), rowids: l.db.Table(channel).ScansByRowid()}
-		if l.gathered == nil {
-			l.gathered = make(map[string]*gathering)
-		}
-		l.gathered[channel] = g
-	}
-	g.used = l.host.opts.Clock.Now()
-	ready, err = t.gatherStep(g)
-	if err != nil {
-		delete(l.gathered, channel)
-	}
-	if errors.Is(err, storage.ErrForgotten) && g.at != l.db.Seq() { // the table was redefined meanwhile
-		return t.gather(channel)
-	}
-	return g, ready, err
-}
-
-func (t *turn) gatherStep(g *gathering) (ready bool, err error) {
-	if !g.whole {
-		if err := t.readPart(g); err != nil || !g.whole {
-			return false, err
-		}
-	}
-	if g.large {
-		return true, nil // whoever goes through it asks for the changes since by himself
-	}
-	return t.freshen(g)
-}
-
-// readPart reads the next part of the table.
-func (t *turn) readPart(g *gathering) error {
-	l := t.life
-	rows, err := l.db.Table(g.channel).Scan(g.place, gatherRows)
-	if err != nil {
-		return err
-	}
-	size, last := 0, len(rows.Columns())
-	var part []gathered
-	n, more, err := l.quota.Read(rows, func(rows *storage.Rows) int {
-		g.place = rows.Value(last)
-		if pages.IsGone(rows) {
-			return 0
-		}
-		row := g.encode(rows)
-		row.rowid = g.rowidOf(g.place)
-		part = append(part, row)
-		size += row.end - row.start
-		return row.end - row.start
-	})
-	if err != nil {
-		return err
-	}
-	g.whole = more && n < gatherRows
-	g.size += size
-	g.merge(part)
-	l.bound(g)
-	return nil
-}
-
-// bound turns a gathering that has become large into a list of what is to be read.
-func (l *life) bound(g *gathering) {
-	if !g.large && g.size > l.wholeAnswer() {
-		g.large = true
-		slices.SortFunc(g.rows, g.order)
-	}
-	if g.large {
-		g.text = g.text[:0]
-	}
-	if len(g.rows) > l.host.gatherMost {
-		*g = gathering{channel: g.channel, at: g.at, whole: true, large: true, over: true, size: g.size}
-	}
-}
-
-func (l *life) wholeAnswer() int { return min(wholeAnswer, l.host.opts.MaxSnapshotBytes) }
-
-// freshen brings a whole gathering a step further to the room's present commit.
-func (t *turn) freshen(g *gathering) (ready bool, err error) {
-	l := t.life
-	if g.at == l.db.Seq() {
-		return true, nil
-	}
-	rows, err := l.db.Table(g.channel).SincePart(storage.ChangePlace{Seq: g.at, Taken: g.taken}, l.db.Seq())
-	if err != nil {
-		return false, err
-	}
-	g.frame, g.unasked = nil, nil
-	changed := make(map[storage.Value]bool)
-	var part []gathered
-	_, _, err = l.quota.Read(rows, func(rows *storage.Rows) int {
-		changed[pages.SameID(rows.Value(0))] = true
-		if pages.IsGone(rows) {
-			return 0
-		}
-		row := g.encode(rows)
-		part = append(part, row)
-		return row.end - row.start
-	})
-	if err != nil {
-		return false, err
-	}
-	g.at, g.taken = rows.Place().Seq, rows.Place().Taken
-	rowids := make(map[storage.Value]int64)
-	g.rows = slices.DeleteFunc(g.rows, func(r gathered) bool {
-		id := pages.SameID(r.id)
-		if changed[id] {
-			rowids[id] = r.rowid
-			g.size -= r.end - r.start
-		}
-		return changed[id]
-	})
-	for i := range part {
-		r := &part[i]
-		if rowid, there := rowids[pages.SameID(r.id)]; there {
-			r.rowid = rowid
-		} else if g.rowids {
-			r.rowid = math.MaxInt64 // it has come since
-		}
-		g.size += r.end - r.start
-	}
-	g.merge(part)
-	g.compact()
-	l.bound(g)
-	return rows.AtEnd(), nil
-}
+func (r *room) wholeAnswer() int { return min(wholeAnswer, r.node.opts.MaxSnapshotBytes) }
 
 // compact drops the JSON of rows that have changed, once it is most of what there is.
 func (g *gathering) compact() {
@@ -279,20 +146,60 @@ func (g *gathering) encodeUpdate() *hibernate.Frame {
 	})
 }
 
-// dropGathered lets gatherings go that nobody asks for any more.
-func (l *life) dropGathered() {
-	if len(l.gathered) == 0 {
-		return
-	}
-	now := l.host.opts.Clock.Now()
-	for channel, g := range l.gathered {
-		if now.Sub(g.used) > gatherIdle {
-			delete(l.gathered, channel)
-		}
-	}
-}
-
 // byStamp is the order of all that comes unasked.
 func byStamp(a, b gathered) int {
 	return cmp.Or(pages.Compare(a.stamp, b.stamp), pages.Compare(a.id, b.id))
+}
+
+// A listing is the order in which a large channel is sent, or many changes. It is immutable, and shared.
+type listing struct {
+	epoch string
+	at    storage.Seq // as of which commit
+	rows  []gathered
+	gone  int    // of changes: the rows up to the last tombstone. Those of them that stand in text are tombstones
+	text  []byte // JSON
+}
+
+// A gleaning is the changes after a commit, as they are put together. It is immutable.
+type gleaning struct {
+	epoch string
+	place storage.ChangePlace // how far the log has been read
+	until storage.Seq
+	rows  []gathered // those with a text are tombstones
+	text  []byte
+	begun bool
+}
+
+// gleanMost is how many changed rows are gleaned at the most; each takes some 100 bytes of memory.
+const gleanMost = 16 << 10
+
+// add keeps what is needed of a row that has changed.
+func (g *gleaning) add(rows *storage.Rows) (bytes int) {
+	r := gathered{id: rows.Value(0), stamp: pages.StampOf(rows), start: len(g.text)}
+	if pages.IsGone(rows) {
+		g.text = pages.AppendRow(g.text, rows)
+	}
+	r.end = len(g.text)
+	g.rows = append(g.rows, r)
+	return 64 + r.end - r.start
+}
+
+// listing is the order in which the changes are sent. Of a row that changed again the last change counts.
+func (g *gleaning) listing() *listing {
+	last := make(map[storage.Value]int, len(g.rows))
+	for i, r := range g.rows {
+		last[pages.SameID(r.id)] = i
+	}
+	rows := make([]gathered, 0, len(last))
+	for i, r := range g.rows {
+		if last[pages.SameID(r.id)] == i {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, byStamp)
+	gone := len(rows)
+	for gone > 0 && rows[gone-1].end == rows[gone-1].start {
+		gone--
+	}
+	return &listing{epoch: g.epoch, at: g.until, rows: rows, gone: gone, text: g.text}
 }

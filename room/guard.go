@@ -10,15 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/denrooms/den/hibernate"
-	"github.com/denrooms/den/storage"
 )
 
 // A panicError is a panic that was caught.
@@ -46,100 +42,6 @@ func stackOf(err error) []any {
 		return []any{"stack", string(caught.stack)}
 	}
 	return nil
-}
-
-// report notes that a room cannot be used, and tells the operator, unless it has the same fault as
-// when it was last reported. event is the log's message.
-func (h *Host) report(key Key, event string, err error) {
-	h.tell(h.failures.note(key, err, h.opts.Clock.Now()), key, event, err)
-}
-
-// complainEvery is how often the operator is told of a fault that a room in use meets again and again.
-const complainEvery = time.Hour
-
-// complain tells the operator of a fault of the storage that a room has met which could be opened, and may
-// be again.
-func (h *Host) complain(key Key, event string, err error) {
-	h.tell(h.failures.complain(key, err, h.opts.Clock.Now()), key, event, err)
-}
-
-// tell writes a line on a room, for the operator if it is news.
-func (h *Host) tell(news bool, key Key, event string, err error) {
-	args := []any{"namespace", key.Namespace, "room", key.Room, "err", err}
-	if !news {
-		h.opts.Logger.Debug(event, args...)
-		return
-	}
-	if hint := h.hint(key, err); hint != "" {
-		args = append(args, "hint", hint)
-	}
-	h.opts.Logger.Error(event, append(args, stackOf(err)...)...)
-}
-
-// hints say what an operator can do, by the first error that fits. ROOM and DIR are put in.
-var hints = []struct {
-	of   error
-	hint string
-}{
-	{storage.ErrNewer, "run the newer Den"},
-	{storage.ErrWrongRoom, "files were swapped or renamed: put them back; a room is copied under another name by den backup and den restore"},
-	{storage.ErrInUse, "end the other program that has the file open"},
-	{storage.ErrLogIncomplete, "put the file of the log back, or: den restore DIR ROOM BACKUP; den log DIR -abandon gives up what is missing, for all rooms, while no server runs"},
-	{storage.ErrLogMissing, "put the right _log back, or: den restore DIR ROOM BACKUP"},
-	{storage.ErrLogMismatch, "den restore DIR ROOM BACKUP; den verify DIR ROOM tells more, while no server runs"},
-	{storage.ErrCorrupt, "den restore DIR ROOM BACKUP, or den restore DIR -at TIME ROOM if the file can still be opened; den verify DIR ROOM tells more, while no server runs"},
-	{storage.ErrNotDatabase, "den restore DIR ROOM BACKUP"},
-	{storage.ErrReadOnly, "make the file and its directory writable for Den"},
-	{storage.ErrIO, "look at the disk; the room is tried again when somebody calls for it"},
-	{storage.ErrFull, "make room on the disk; the room goes on by itself"},
-	{storage.ErrRoomFull, "delete what is not needed, or raise Options.MaxRoomBytes"},
-}
-
-// hint is what an operator can do about a room's fault; "" where the error says it all.
-func (h *Host) hint(key Key, err error) string {
-	text := ""
-	if stackOf(err) != nil {
-		text = "den verify DIR ROOM, while no server runs, tells whether the file is damaged; report the stack"
-	}
-	for _, known := range hints {
-		if errors.Is(err, known.of) {
-			text = known.hint
-			break
-		}
-	}
-	name := key.Namespace + "/" + url.PathEscape(key.Room)
-	return strings.NewReplacer("ROOM", name, "DIR", "-data "+h.opts.Dir).Replace(text)
-}
-
-// guard is protect for work on a room's file beside the room's turns. A panic is reported too.
-func (h *Host) guard(key Key, f func() error) error {
-	err := protect(f)
-	if stackOf(err) != nil {
-		h.report(key, "work on a room's file panicked", err)
-	}
-	return err
-}
-
-// afterFunc is Clock.AfterFunc for work of the host's own. A panic of f ends that call of f.
-func (h *Host) afterFunc(d time.Duration, job string, f func()) Timer {
-	return h.opts.Clock.AfterFunc(d, func() { h.contain(job, f) })
-}
-
-// linkPanicked is told of a connection's link that panicked while it was sent presence.
-func (h *Host) linkPanicked(key hibernate.Key, c *hibernate.Connection, value any, stack []byte) {
-	h.courier(Key(key)).panicked(c, value, stack)
-}
-
-// contain runs work of the host's own that is of no one room. A panic is logged, but not again and
-// again the same one of the same job.
-func (h *Host) contain(job string, f func()) {
-	err := protect(func() error { f(); return nil })
-	if err == nil {
-		return
-	}
-	if last, told := h.panics.Swap(job, err.Error()); !told || last != err.Error() {
-		h.opts.Logger.Error("a job of the host panicked", append([]any{"job", job, "err", err}, stackOf(err)...)...)
-	}
 }
 
 // maxFailures is how many rooms' failures a host remembers; the oldest go first.
@@ -224,12 +126,30 @@ func (f *failures) of(key Key) (Failure, bool) {
 	return failure, there
 }
 
-// Failures are the rooms that did not start when they were last called for, with the reason, the
-// oldest first; the newest 1000 of them. A room without a life counts too in which the host's own
-// work has met a fault: what a crash has left could not be put into its file, or its alarms could not be read. A room
-// that starts is no longer one of them.
-func (h *Host) Failures() []Failure {
-	h.failures.mu.Lock()
-	defer h.failures.mu.Unlock()
-	return slices.SortedFunc(maps.Values(h.failures.rooms), compareFailures)
+// An AlarmFailure says why an alarm was given up.
+type AlarmFailure struct {
+	Key      Key
+	Name     string    // the alarm's
+	Due      time.Time // when the alarm was to run
+	Attempts int       // how often it was tried
+	Err      error     // of the last try; for logs and operators, never for clients
+	At       time.Time
 }
+
+// alarmFailures are the newest failures of a host. The zero value is ready to use.
+type alarmFailures struct {
+	mu  sync.Mutex
+	all []AlarmFailure // the oldest first
+}
+
+func (f *alarmFailures) note(failure AlarmFailure) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all = append(f.all, failure)
+	if len(f.all) > maxFailures {
+		f.all = slices.Delete(f.all, 0, len(f.all)-maxFailures)
+	}
+}
+
+// complainEvery is how often the operator is told of a fault that a room in use meets again and again.
+const complainEvery = time.Hour

@@ -1,9 +1,9 @@
 package room
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
-	"unicode/utf8"
 
 	"github.com/denrooms/den/syncproto"
 )
@@ -102,61 +102,9 @@ type Message struct {
 	Binary bool
 }
 
-// An Option of [Host.Register].
-type Option func(*namespace) error
-
-// Synced makes SQL tables of the room into channels, by their names. They must
-// be there when OnStart returns, with the id in the first column (the primary
-// key, or UNIQUE NOT NULL) and created_at, updated_at, deleted_at as the last three.
-func Synced(tables ...string) Option {
-	return func(ns *namespace) error {
-		for _, t := range tables {
-			if err := ns.addChannel(t); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-}
-
-// WakeOnClose wakes a room that sleeps when one of its connections goes, so that
-// OnClose is told of each at once. Without it the room stays asleep, and OnClose runs when it wakes; see
-// [CloseHandler]. A shutdown wakes the rooms that sleep with connections, too.
-func WakeOnClose() Option {
-	return func(ns *namespace) error {
-		ns.wakeOnClose = true
-		return nil
-	}
-}
-
-// MaxAutoAnswer is the longest request and the longest response of AutoAnswer, in
-// bytes. (2,048 characters with Durable Objects' setWebSocketAutoResponse.)
-const MaxAutoAnswer = 2048
-
-// AutoAnswer answers a text message that equals request with response, without the
-// room: it does not see the message, and is not woken for it if it sleeps. It
-// is meant for the heart-beats of clients that cannot send a WebSocket ping, as pages
-// cannot. The answer may come before those to messages that were sent earlier. Both
-// have 1 to MaxAutoAnswer bytes of UTF-8, and a namespace has one such pair at most.
-// [Conn.LastAutoAnswer] tells when it was last used.
-func AutoAnswer(request, response string) Option {
-	return func(ns *namespace) error {
-		for _, s := range []string{request, response} {
-			if s == "" || len(s) > MaxAutoAnswer || !utf8.ValidString(s) {
-				return fmt.Errorf("room: an automatic answer and its request have 1 to %d bytes of UTF-8, not %d", MaxAutoAnswer, len(s))
-			}
-		}
-		if ns.answer != nil {
-			return fmt.Errorf("room: a second automatic answer, to %q", clip(request, 64))
-		}
-		ns.request, ns.answer = request, textFrame(response)
-		return nil
-	}
-}
-
 // A CloseHandler is a [Handler] that is told of the end of its connections.
 type CloseHandler interface {
-	// OnClose is told that a connection has gone; it is not in the room any more. It runs for every connection that
+	// OnClose is told that a connection has gone; it is no longer in the room. It runs for every connection that
 	// OnConnect accepted; [Context.CloseCause] tells why, and code and reason are the WebSocket's: 1006 where
 	// nobody knows them, 1001 at a shutdown.
 	//
@@ -173,16 +121,31 @@ type CloseHandler interface {
 	OnClose(c *Context, code int, reason string) error
 }
 
-// A CloseCause is why OnClose runs.
-type CloseCause string
+// An ActionRequest is what a client asks for. Its bytes are valid during the
+// hook only.
+type ActionRequest struct {
+	Type    string          // at most 128 bytes
+	Payload json.RawMessage // any JSON value; nil if there was none
+}
 
-// The causes.
-const (
-	CloseClient   CloseCause = "client"   // the connection ended: the client went, or was closed
-	CloseAsleep   CloseCause = "asleep"   // it ended while the room slept
-	CloseShutdown CloseCause = "shutdown" // the server shuts down
-	CloseLost     CloseCause = "lost"     // an earlier process ended before the room could be told, and the client did not come back
-)
+// Decode reads the payload into a value. Fields that the value does not have
+// are ignored. The error, which a hook may return as it is, tells the client
+// bad_payload.
+func (a ActionRequest) Decode(into any) error {
+	payload := a.Payload
+	if len(payload) == 0 {
+		payload = json.RawMessage("null")
+	}
+	if err := json.Unmarshal(payload, into); err != nil {
+		return &Error{Code: syncproto.CodeBadPayload, Message: payloadMessage(err), cause: err}
+	}
+	return nil
+}
 
-// CloseCause is why OnClose runs; "" in other hooks.
-func (c *Context) CloseCause() CloseCause { return c.cause }
+// payloadMessage says what is wrong with a payload in the client's own terms.
+func payloadMessage(err error) string {
+	if wrong, ok := err.(*json.UnmarshalTypeError); ok && wrong.Field != "" {
+		return fmt.Sprintf("The payload's field %q cannot be a %s.", clip(wrong.Field, 64), wrong.Value)
+	}
+	return "The payload does not have the form that this action takes."
+}

@@ -14,7 +14,7 @@ import (
 // An error that a hook returns may have methods of the program's own: Error, Is, As, Unwrap. They may panic, or never
 // return. So they are called once, in the hook's own time and under its watch: hear. What goes on with the error
 // after that (the reply, the log, the room's own decisions) knows its text and which of Den's errors it is, and calls
-// nothing of the program's any more. OnError gets the error itself.
+// nothing of the program's after that. OnError gets the error itself.
 
 // A heardError is what hear has found out of an error of a program's.
 type heardError struct {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/storage"
-	"github.com/denrooms/den/syncproto"
 )
 
 // The published client stores every row that comes, also before the answer to its sync. Then the
@@ -37,6 +36,14 @@ const (
 	answerGrace = 30 * time.Second
 )
 
+// holds are what a room's connections are held from.
+type holds struct {
+	room    *room
+	holding bool // some connection may be held, or wait for its first sync
+	newest  sharedHold
+	dropped time.Time // when holds that are over were last dropped
+}
+
 type heldReply struct {
 	channel string
 	frame   *hibernate.Frame
@@ -46,92 +53,91 @@ type heldReply struct {
 }
 
 // hold holds a connection that has just been accepted, on all channels. It gives what takes that back.
-func (l *life) hold(conn *hibernate.Connection) (undo func()) {
-	l.share(conn)
-	return func() { l.dropHold(conn) }
+func (hs *holds) hold(conn *hibernate.Connection) (undo func()) {
+	hs.share(conn)
+	return func() { hs.dropHold(conn) }
 }
 
 // lookAgain has the room look at a connection's hold at a time, unless it does so earlier. A connection that sends thousands of actions
 // has one look planned, not thousands.
-func (l *life) lookAgain(conn *hibernate.Connection, at time.Time) {
-	h := l.ownHold(conn)
+func (hs *holds) lookAgain(conn *hibernate.Connection, at time.Time) {
+	h := hs.ownHold(conn)
 	if !h.look.IsZero() && !at.Before(h.look) {
 		return
 	}
 	h.look = at
-	host, key := l.host, l.key
-	host.afterFunc(at.Sub(host.opts.Clock.Now()), "letting rows go that were held", func() {
-		if err := host.actors.Push(key, &holdMessage{conn}, nil); err != nil {
-			l.log.Debug("rows that were held stay so", "err", err)
+	node, key := hs.room.node, hs.room.key
+	node.afterFunc(at.Sub(node.now()), "letting rows go that were held", func() {
+		if err := node.actors.Push(key, &holdMessage{conn}, nil); err != nil {
+			hs.room.log.Debug("rows that were held stay so", "err", err)
 		}
 	})
 }
 
 // planLook has the room look at a connection's hold when the next of what it keeps back is due, if anything is.
-func (l *life) planLook(conn *hibernate.Connection) {
+func (hs *holds) planLook(conn *hibernate.Connection) {
 	h := heldBy(conn)
 	if h == nil {
 		return
 	}
 	for i := range h.channels {
 		if c := &h.channels[i]; c.kept && !c.asked && !c.ended {
-			l.lookAgain(conn, c.until)
+			hs.lookAgain(conn, c.until)
 		}
 	}
 	for _, r := range h.replies[:min(len(h.replies), 1)] { // the others are due later
-		l.lookAgain(conn, r.until)
+		hs.lookAgain(conn, r.until)
 	}
 }
 
 // heldOn reports whether a connection is held on a channel, which is the one at place i of namespace.channels.
-func (t *turn) heldOn(conn *hibernate.Connection, channel string) (i int, is bool) {
+func (hs *holds) heldOn(conn *hibernate.Connection, channel string) (i int, is bool) {
 	h := heldBy(conn)
 	if h == nil {
 		return 0, false
 	}
-	i = slices.Index(t.life.ns.channels, channel)
-	return i, i >= 0 && h.holds(i, t.life.host.opts.Clock.Now())
+	i = slices.Index(hs.room.ns.channels, channel)
+	return i, i >= 0 && h.holds(i, hs.room.now())
 }
 
 // held is heldOn where the place is of no interest.
-func (t *turn) held(conn *hibernate.Connection, channel string) bool {
-	_, is := t.heldOn(conn, channel)
+func (hs *holds) held(conn *hibernate.Connection, channel string) bool {
+	_, is := hs.heldOn(conn, channel)
 	return is
 }
 
 // audience is the connections that get the rows of a channel. For those that are held it notes
 // that something is kept back.
-func (t *turn) audience(channel string) []*hibernate.Connection {
-	l := t.life
-	all := l.connections()
-	if !l.holding {
+func (hs *holds) audience(t *turn, channel string) []*hibernate.Connection {
+	all := hs.room.connections()
+	if !hs.holding {
 		return all
 	}
 	if to, there := t.audiences[channel]; there {
 		return to
 	}
-	to, now, holding := make([]*hibernate.Connection, 0, len(all)), l.host.opts.Clock.Now(), false
-	i := slices.Index(l.ns.channels, channel)
+	to, now, holding := make([]*hibernate.Connection, 0, len(all)), hs.room.now(), false
+	i := slices.Index(hs.room.ns.channels, channel)
 	for _, conn := range all {
 		h := heldBy(conn)
 		if h != nil && i >= 0 && h.holds(i, now) {
-			t.keepBack(conn, i)
+			hs.keepBack(conn, i)
 			holding = true
 			continue
 		}
 		switch {
 		case h == nil:
 		case h.over(now):
-			l.dropHold(conn)
+			hs.dropHold(conn)
 		default:
 			holding = true
 		}
 		if conn.Waits == waitsQuestion {
-			t.giveUnasked(conn)
+			hs.giveUnasked(t, conn)
 		}
 		to = append(to, conn)
 	}
-	l.holding = holding
+	hs.holding = holding
 	if t.audiences == nil {
 		t.audiences = make(map[string][]*hibernate.Connection)
 	}
@@ -140,15 +146,15 @@ func (t *turn) audience(channel string) []*hibernate.Connection {
 }
 
 // keepBack notes that something of a channel is kept back from a connection that is held.
-func (t *turn) keepBack(conn *hibernate.Connection, i int) {
-	if c := &t.life.ownHold(conn).channels[i]; !c.kept {
+func (hs *holds) keepBack(conn *hibernate.Connection, i int) {
+	if c := &hs.ownHold(conn).channels[i]; !c.kept {
 		c.kept = true // stays so if the turn is lost: more is sent then than need be
-		t.life.lookAgain(conn, c.until)
+		hs.lookAgain(conn, c.until)
 	}
 }
 
 // giveUnasked notes that a connection gets rows for which its client has not asked.
-func (t *turn) giveUnasked(conn *hibernate.Connection) {
+func (hs *holds) giveUnasked(t *turn, conn *hibernate.Connection) {
 	t.answered = append(t.answered, conn)
 	if conn.Waits != waitsQuestion {
 		return
@@ -156,45 +162,44 @@ func (t *turn) giveUnasked(conn *hibernate.Connection) {
 	conn.Waits = waitsSign
 	t.undo = append(t.undo, func() {
 		if conn.Waits == waitsSign {
-			conn.Waits, t.life.holding = waitsQuestion, true
+			conn.Waits, hs.holding = waitsQuestion, true
 		}
 	})
 }
 
 // owe notes that a channel's answer has been asked for.
-func (t *turn) owe(conn *hibernate.Connection, channel string) {
-	if i, is := t.heldOn(conn, channel); is {
-		t.life.ownHold(conn).channels[i].owed = true
+func (hs *holds) owe(conn *hibernate.Connection, channel string) {
+	if i, is := hs.heldOn(conn, channel); is {
+		hs.ownHold(conn).channels[i].owed = true
 	}
 }
 
 // answering notes that the answer to a sync is under way.
-func (t *turn) answering(conn *hibernate.Connection, channel string) {
-	if i, is := t.heldOn(conn, channel); is {
-		c := &t.life.ownHold(conn).channels[i]
+func (hs *holds) answering(conn *hibernate.Connection, channel string) {
+	if i, is := hs.heldOn(conn, channel); is {
+		c := &hs.ownHold(conn).channels[i]
 		c.asked, c.owed = true, true
 	}
 }
 
 // notAnswered notes that an answer has failed; the client's sync is tried again for a while.
-func (t *turn) notAnswered(conn *hibernate.Connection, channel string) {
-	i, is := t.heldOn(conn, channel)
+func (hs *holds) notAnswered(conn *hibernate.Connection, channel string) {
+	i, is := hs.heldOn(conn, channel)
 	if !is {
 		return
 	}
-	c := &t.life.ownHold(conn).channels[i]
+	c := &hs.ownHold(conn).channels[i]
 	if !c.asked {
 		return
 	}
-	c.asked, c.until = false, t.life.host.opts.Clock.Now().Add(answerGrace)
-	t.life.lookAgain(conn, c.until)
+	c.asked, c.until = false, hs.room.now().Add(answerGrace)
+	hs.lookAgain(conn, c.until)
 }
 
 // respond sends the reply to an action, or keeps it until the channel's answer is there. bare is the reply without rows, or nil where it
 // is to be made of the reply; seq is the commit after which the reply was made.
-func (t *turn) respond(m *actionMessage, reply, bare *hibernate.Frame, seq storage.Seq) {
-	l := t.life
-	i, is := t.heldOn(m.conn, m.channel)
+func (hs *holds) respond(t *turn, m *actionMessage, reply, bare *hibernate.Frame, seq storage.Seq) {
+	i, is := hs.heldOn(m.conn, m.channel)
 	if !is || !hasRows(reply) {
 		t.send(m.conn, reply)
 		return
@@ -202,26 +207,26 @@ func (t *turn) respond(m *actionMessage, reply, bare *hibernate.Frame, seq stora
 	if bare == nil {
 		bare = withoutRows(reply)
 	}
-	t.keepBack(m.conn, i)
+	hs.keepBack(m.conn, i)
 	h := heldBy(m.conn)
-	before, until := h.replies, l.host.opts.Clock.Now().Add(replyWait)
+	before, until := h.replies, hs.room.now().Add(replyWait)
 	t.undo = append(t.undo, func() { h.replies = before })
 	if len(before) >= maxHeldReplies {
 		t.send(m.conn, before[0].bare)
 		h.replies = slices.Clone(before[1:])
 	}
 	h.replies = append(slices.Clip(h.replies), heldReply{m.channel, reply, bare, seq, until})
-	l.lookAgain(m.conn, until)
+	hs.lookAgain(m.conn, until)
 }
 
 // endHold ends the hold on a channel after the last frame of its answer. A reply that has waited
 // goes out with its rows, unless the channel has changed since it was made: then they may be
 // older than those of the answer.
-func (t *turn) endHold(conn *hibernate.Connection, channel string) error {
-	replies := t.unhold(conn, channel)
+func (hs *holds) endHold(t *turn, conn *hibernate.Connection, channel string) error {
+	replies := hs.unhold(t, conn, channel)
 	for _, r := range replies {
 		frame := r.frame
-		if r.seq != t.life.db.Seq() {
+		if r.seq != hs.room.db.Seq() {
 			frame = r.bare
 		}
 		t.send(conn, frame)
@@ -229,70 +234,17 @@ func (t *turn) endHold(conn *hibernate.Connection, channel string) error {
 	return nil
 }
 
-// release ends the hold on a channel without an answer: what was kept back follows. Where that is more than the turn may read, it follows
-// as the answer to a sync does, and the hold ends with it.
-func (t *turn) release(conn *hibernate.Connection, channel string, i int) error {
-	l := t.life
-	h := l.ownHold(conn)
-	if c := &h.channels[i]; c.kept {
-		m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: h.since}
-		later := l.everything(m)
-		if h.epoch == l.shortEpoch() && h.since <= l.db.Seq() {
-			var frames []*hibernate.Frame
-			var err error
-			if frames, later, err = t.since(conn, channel, h.since); err != nil {
-				return err
-			}
-			t.send(conn, frames...)
-		}
-		if later != nil {
-			c.asked = true
-			t.undo = append(t.undo, func() { c.asked = false })
-			t.pursue(later)
-			return nil
-		}
-	}
-	t.letGo(conn, channel)
-	return nil
-}
-
-// letGo ends the hold on a channel. Replies that have waited go out without their rows.
-func (t *turn) letGo(conn *hibernate.Connection, channel string) {
-	for _, r := range t.unhold(conn, channel) {
-		t.send(conn, r.bare)
-	}
-	t.giveUnasked(conn)
-}
-
-// releaseAll ends all holds on a connection that has shown to be no published client, but for those on channels of which it is being sent
-// all that it lacks, or is about to; "" is none.
-func (t *turn) releaseAll(conn *hibernate.Connection, but string) error {
-	if unasked(conn) {
-		t.life.doneWaiting(conn)
-	}
-	for i, channel := range t.life.ns.channels {
-		if channel == but || !t.held(conn, channel) || t.life.ownHold(conn).channels[i].asked {
-			continue
-		}
-		if err := t.release(conn, channel, i); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // unhold ends the hold on a channel, and gives the replies that waited for it.
-func (t *turn) unhold(conn *hibernate.Connection, channel string) (replies []heldReply) {
-	l := t.life
-	i, is := t.heldOn(conn, channel)
+func (hs *holds) unhold(t *turn, conn *hibernate.Connection, channel string) (replies []heldReply) {
+	i, is := hs.heldOn(conn, channel)
 	if !is {
 		return nil
 	}
-	h := l.ownHold(conn)
+	h := hs.ownHold(conn)
 	c, before := h.channels[i], h.replies
 	t.undo = append(t.undo, func() {
 		h.channels[i], h.replies = c, before
-		l.keepHold(conn, h)
+		hs.keepHold(conn, h)
 	})
 	var others []heldReply
 	for _, r := range before {
@@ -305,51 +257,10 @@ func (t *turn) unhold(conn *hibernate.Connection, channel string) (replies []hel
 	h.replies = others
 	h.channels[i] = heldChannel{ended: true}
 	if !slices.ContainsFunc(h.channels, func(c heldChannel) bool { return !c.ended }) {
-		l.dropHold(conn)
+		hs.dropHold(conn)
 	}
 	t.audiences = nil
 	return replies
-}
-
-// lookAtHold lets go what a connection has been held from for long enough.
-func (t *turn) lookAtHold(conn *hibernate.Connection) error {
-	l, now := t.life, t.life.host.opts.Clock.Now()
-	h := heldBy(conn)
-	if h == nil || h.channels == nil {
-		return nil // nothing of its own was held from it
-	}
-	if !slices.Contains(l.connections(), conn) {
-		l.dropHold(conn)
-		return nil // it has gone
-	}
-	h.look = time.Time{}
-	for i, channel := range l.ns.channels {
-		if c := &h.channels[i]; c.asked || now.Before(c.until) || !h.holds(i, now) {
-			continue
-		}
-		if err := t.release(conn, channel, i); err != nil {
-			return err
-		}
-	}
-	before := h.replies
-	due := slices.IndexFunc(before, func(r heldReply) bool { return now.Before(r.until) })
-	if due < 0 {
-		due = len(before)
-	}
-	for _, r := range before[:due] {
-		t.send(conn, r.bare)
-	}
-	h.replies = before[due:]
-	t.undo = append(t.undo, func() {
-		h.replies = before
-		l.keepHold(conn, h)
-		l.lookAgain(conn, now.Add(lookAfterLoss))
-	})
-	if h.over(now) {
-		l.dropHold(conn)
-	}
-	l.planLook(conn)
-	return nil
 }
 
 // What is kept of a hold, and for how long. Most connections that are held ask for their channels at once, or
@@ -379,7 +290,7 @@ type heldChannel struct {
 	asked bool      // the answer is under way
 	owed  bool      // the answer was under way once, or was asked for in the client's place
 	kept  bool      // rows were kept back
-	ended bool      // the channel is not held any more
+	ended bool      // the channel is no longer held
 }
 
 // A sharedHold is the hold of those that come now.
@@ -404,7 +315,7 @@ func (h *hold) holds(i int, now time.Time) bool {
 	return !c.ended && (c.owed || c.kept || now.Before(c.until))
 }
 
-// over reports whether nothing is held any more, and nothing is to follow.
+// over reports whether the hold has ended, and nothing is to follow.
 func (h *hold) over(now time.Time) bool {
 	until, runs := h.end()
 	return runs && !now.Before(until)
@@ -425,64 +336,64 @@ func (h *hold) end() (until time.Time, runs bool) {
 }
 
 // share has a connection that has come share the hold of those that come now.
-func (l *life) share(conn *hibernate.Connection) {
-	now, s := l.host.opts.Clock.Now(), &l.newest
+func (hs *holds) share(conn *hibernate.Connection) {
+	now, s := hs.room.now(), &hs.newest
 	age := now.Sub(s.from)
-	if s.hold == nil || s.epoch != l.shortEpoch() || s.since != l.db.Seq() || age < 0 || age >= holdTogether {
-		if now.Sub(l.holdsDropped) >= holdFor {
-			l.dropHolds(now)
+	if s.hold == nil || s.epoch != hs.room.shortEpoch() || s.since != hs.room.db.Seq() || age < 0 || age >= holdTogether {
+		if now.Sub(hs.dropped) >= holdFor {
+			hs.dropOver(now)
 		}
-		h := &hold{epoch: l.shortEpoch(), since: l.db.Seq()}
+		h := &hold{epoch: hs.room.shortEpoch(), since: hs.room.db.Seq()}
 		*s = sharedHold{hold: h, keepsake: hibernate.NewKeepsake(h), from: now}
 	}
 	s.until = now.Add(holdFor)
 	conn.KeepShared(s.keepsake)
-	l.holding = true
+	hs.holding = true
 }
 
 // ownHold gives a connection that is held a hold of its own.
-func (l *life) ownHold(conn *hibernate.Connection) *hold {
+func (hs *holds) ownHold(conn *hibernate.Connection) *hold {
 	h := heldBy(conn)
 	if h.channels != nil {
 		return h
 	}
-	own := &hold{epoch: h.epoch, since: h.since, channels: make([]heldChannel, len(l.ns.channels))}
+	own := &hold{epoch: h.epoch, since: h.since, channels: make([]heldChannel, len(hs.room.ns.channels))}
 	for i := range own.channels {
 		own.channels[i].until = h.until
 	}
-	l.keepHold(conn, own)
+	hs.keepHold(conn, own)
 	return own
 }
 
-func (l *life) keepHold(conn *hibernate.Connection, h *hold) {
-	l.holding = true
+func (hs *holds) keepHold(conn *hibernate.Connection, h *hold) {
+	hs.holding = true
 	conn.Keep(h)
 }
 
-func (l *life) dropHold(conn *hibernate.Connection) {
+func (hs *holds) dropHold(conn *hibernate.Connection) {
 	if heldBy(conn) != nil {
 		conn.Keep(nil)
 	}
 }
 
-// dropHolds drops the holds that are over.
-func (l *life) dropHolds(now time.Time) {
-	l.holdsDropped = now
-	for _, conn := range l.connections() {
+// dropOver drops the holds that are over.
+func (hs *holds) dropOver(now time.Time) {
+	hs.dropped = now
+	for _, conn := range hs.room.connections() {
 		if h := heldBy(conn); h != nil && h.over(now) {
 			conn.Keep(nil)
 		}
 	}
 }
 
-// leaveHolds sees to it, at the end of the life, that no hold stays for longer than it has to while the room
-// sleeps. Later lives change no hold of this one, see findHolds.
-func (l *life) leaveHolds() {
-	now := l.host.opts.Clock.Now()
-	l.dropHolds(now)
+// leave sees to it, at the end of the life, that no hold stays for longer than it has to while the room
+// sleeps. Later lives change no hold of this one, see find.
+func (hs *holds) leave() {
+	now := hs.room.now()
+	hs.dropOver(now)
 	var last time.Time
 	var left []any
-	for _, conn := range l.connections() {
+	for _, conn := range hs.room.connections() {
 		h := heldBy(conn)
 		if h == nil {
 			continue
@@ -494,40 +405,58 @@ func (l *life) leaveHolds() {
 			}
 		}
 	}
-	if len(left) == 0 || l.host.stopping.Load() {
+	if len(left) == 0 || hs.room.node.stopping.Load() {
 		return
 	}
-	rooms, room := l.ns.rooms, l.key.Room
-	l.host.afterFunc(last.Sub(now), "dropping what a room that sleeps held", func() {
+	rooms, room := hs.room.ns.rooms, hs.room.key.Room
+	hs.room.node.afterFunc(last.Sub(now), "dropping what a room that sleeps held", func() {
 		for _, conn := range rooms.Connections(room) {
 			conn.Drop(left...)
 		}
 	})
 }
 
-// findHolds takes over what earlier lives held. An answer that was under way is asked for again.
-func (l *life) findHolds() {
-	now := l.host.opts.Clock.Now()
-	l.dropHolds(now)
-	for _, conn := range l.connections() {
-		l.holding = l.holding || conn.Waits == waitsQuestion
+// find takes over what earlier lives held. An answer that was under way is asked for again.
+func (hs *holds) find() {
+	now := hs.room.now()
+	hs.dropOver(now)
+	for _, conn := range hs.room.connections() {
+		hs.holding = hs.holding || conn.Waits == waitsQuestion
 		h := heldBy(conn)
 		if h == nil {
 			continue
 		}
-		l.holding = true
+		hs.holding = true
 		if h.channels == nil {
 			continue
 		}
 		own := *h
 		own.channels, own.replies, own.look = slices.Clone(h.channels), slices.Clone(h.replies), time.Time{}
-		l.keepHold(conn, &own)
+		hs.keepHold(conn, &own)
 		for i := range own.channels {
 			c := &own.channels[i]
 			if c.asked {
 				c.asked, c.until = false, now.Add(answerGrace)
 			}
 		}
-		l.planLook(conn)
+		hs.planLook(conn)
 	}
 }
+
+// unasked reports whether a connection waits for its first sync.
+func unasked(conn *hibernate.Connection) bool {
+	return conn.Waits == waitsQuestion || conn.Waits == waitsSign
+}
+
+// What stands in a note, and what a connection waits for.
+const (
+	// nothingAsked is the channel of the note on a connection that has asked for nothing. It is written when the connection
+	// ends and when the room goes to sleep; a crash loses it.
+	nothingAsked = ""
+	// unanswered is the seq of a note while the answer is not complete.
+	unanswered = -1
+
+	waitsAnswer   = 1 // a pong that shows that it has its answers
+	waitsQuestion = 2 // its first sync
+	waitsSign     = 3 // its first sync, or a pong: it was given rows without it
+)

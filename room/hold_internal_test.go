@@ -148,7 +148,7 @@ func comeIn(t *testing.T, h *Host, from, n int) (sessions []*Session) {
 func keptHolds(h *Host) (held, holds int) {
 	all := make(map[*hibernate.Connection]*hold)
 	var kept []*hold
-	for _, conn := range h.namespace("held").rooms.Connections("r") {
+	for _, conn := range h.node.namespace("held").rooms.Connections("r") {
 		if one := heldBy(conn); one != nil {
 			all[conn] = one
 			kept = append(kept, one)
@@ -173,7 +173,7 @@ func TestHoldsOfASleepingRoom(t *testing.T) {
 	clock.advance(holdTogether / 2)
 	comeIn(t, h, 50, 50)
 	expectHolds(t, h, "within a second", 100, 1)
-	for _, conn := range h.namespace("held").rooms.Connections("r") {
+	for _, conn := range h.node.namespace("held").rooms.Connections("r") {
 		if !heldBy(conn).holds(0, clock.Now().Add(holdFor-1)) {
 			t.Fatalf("%s is held for less than 10 s", conn.ID())
 		}

@@ -7,85 +7,29 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
-	"github.com/denrooms/den/hibernate/alarm"
-	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/room/internal/awake"
 	"github.com/denrooms/den/room/internal/machine"
-	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/storage"
-	"github.com/denrooms/den/storage/roomfile"
-	"github.com/denrooms/den/syncproto"
-)
-
-// A Key names a room: its fields are Namespace and Room, the name within the namespace, both strings and decoded.
-type Key = actor.Key
-
-// An Identity says who a client is: Subject, a string, is the user's id, and Claims, a map[string]any, is what else
-// authentication found out, as plain data. The zero Identity is anybody.
-type Identity = hibernate.Identity
-
-// A Link carries messages to one client; a Frame is such a message.
-type (
-	Link  = hibernate.Link
-	Frame = hibernate.Frame
 )
 
 // A Host serves the rooms of one data directory. Its methods are safe from any
 // goroutine.
 type Host struct {
-	// Immutable.
-
-	opts       Options
-	gatherMost int       // a test lowers it before there are rooms
-	began      time.Time // see uptime
-	seed       [32]byte
-	run        int64        // the process's number, see roster.go
-	hashes     maphash.Seed // of the senders of plain requests
-	unlock     func() error
-	actors     *actor.System
-	log        *storage.NodeLog // nil: each room's file is durable by itself
-	conns      hibernate.Registry
-	memory     *hibernate.Memory
-	shares     *hibernate.Shares // nil: the clock is not the machine's
-	outside    *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
-	alarms     *alarm.Clock
-	zones      alarms.Zones
-
-	presence hibernate.Presence
-
-	stopping atomic.Bool
-	ending   atomic.Pointer[context.Context] // of the Shutdown in work
-	workLost atomic.Uint64                   // see WorkLost
-	owed     owed
-	graces   graces
-	awake    awake.Set
-	failures failures
-	hangs    recent.Hangs
-	losses   recent.Losses
-	quiet    recent.Quiet
-	culprits recent.Panics
-	recovery sync.Mutex // held while rooms take what a crash has left, and at the end
-	looks    looks
-	offline  offlineTasks
+	node   node
+	unlock func() error
 
 	compactor compactor
 	reminding reminding
-	slowAt    atomic.Int64 // when the operator was told that clients are read slowly, Unix nanoseconds; 0: never
-	refusedAt atomic.Int64 // when the operator was told that there is no memory, Unix nanoseconds; 0: never
-
-	panics        sync.Map // of jobs of the host's own: by the job, what the last one said
-	alarmFailures alarmFailures
-	scanned       sync.Map // of namespaces: the index of alarms knows all of their rooms
-
-	mu         sync.RWMutex
-	namespaces map[string]*namespace // filled by Register, read by all
+	index     alarmIndex
+	log       commitLog
 
 	releasing sync.Mutex // held while the host's own files are closed
 	released  bool       // the directory's lock has been given back; protected by releasing
@@ -105,41 +49,48 @@ func Open(o Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
-	h := &Host{opts: o, unlock: unlock, gatherMost: gatherMost, began: o.Clock.Now(), hashes: maphash.MakeSeed(), memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace)}
-	h.outside = h.memory.Part(o.Memory / outsideShare)
+	h := &Host{unlock: unlock, node: node{
+		opts: o, gatherMost: gatherMost, began: o.Clock.Now(), hashes: maphash.MakeSeed(),
+		memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace),
+	}}
+	h.compactor.node = &h.node
+	h.reminding.node, h.reminding.compactor = &h.node, &h.compactor
+	h.log.node, h.log.reminding = &h.node, &h.reminding
+	h.index.node, h.index.reminding, h.index.recovery = &h.node, &h.reminding, &h.log.recovery
+	h.node.outside = h.node.memory.Part(o.Memory / outsideShare)
 	if _, real := o.Clock.(systemClock); real {
-		h.shares = hibernate.NewShares(h.tellCongested)
+		h.node.shares = hibernate.NewShares(h.node.tellCongested)
 	}
-	h.seed, h.run = hostSeed(o.Seed), newRun()
+	h.node.seed, h.node.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())
 	}
-	if err := h.openLog(); err != nil {
+	if err := h.log.open(); err != nil {
 		return nil, errors.Join(err, unlock())
 	}
-	h.actors = actor.NewSystem(h.newLife, actor.Options{
+	h.node.actors = actor.NewSystem(h.newLife, actor.Options{
 		MailboxSize:  o.MailboxSize,
 		MailboxBytes: o.MailboxBytes,
-		Admit:        h.admit,
-		Keep:         h.memory.Take,
-		Release:      h.memory.Give,
+		Admit:        h.node.admit,
+		Keep:         h.node.memory.Take,
+		Release:      h.node.memory.Give,
 		MaxBatch:     o.MaxBatch,
 		FirstBatch:   firstMessages,
 		Now:          o.Clock.Now,
 		Logger:       o.Logger,
 		Dispatcher:   o.inner.Dispatcher,
 	})
-	h.awake.Init(awake.Options{
+	h.node.awake.Init(awake.Options{
 		Now: o.Clock.Now, AfterFunc: func(d time.Duration, f func()) awake.Timer { return o.Clock.AfterFunc(d, f) },
-		After: o.IdleAfter, Most: o.MaxAwake, Waits: o.inner.Dispatcher == nil, Retire: h.actors.Retire,
-		Contain: func(f func()) { h.contain("putting rooms to sleep", f) },
+		After: o.IdleAfter, Most: o.MaxAwake, Waits: o.inner.Dispatcher == nil, Retire: h.node.actors.Retire,
+		Contain: func(f func()) { h.node.contain("putting rooms to sleep", f) },
 	})
-	h.presence.Panicked = h.linkPanicked
-	h.sweepPast()
-	h.sweepReplacedLater(replacedFirst)
-	if err := h.openAlarms(); err != nil {
-		h.stopping.Store(true)
-		return nil, errors.Join(err, h.closeLog(), unlock())
+	h.node.presence.Panicked = h.node.linkPanicked
+	h.compactor.sweepPast()
+	h.compactor.sweepReplacedLater(replacedFirst)
+	if err := h.index.open(); err != nil {
+		h.node.stopping.Store(true)
+		return nil, errors.Join(err, h.log.close(), unlock())
 	}
 	return h, nil
 }
@@ -166,71 +117,54 @@ func (h *Host) Register(name string, create func() Handler, opts ...Option) erro
 	if !h.add(ns) {
 		return fmt.Errorf("room: the namespace %q is registered twice", name)
 	}
-	h.registered(name)
+	h.index.registered(name)
 	return nil
 }
 
 // add makes a namespace known, if there is none of that name.
 func (h *Host) add(ns *namespace) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.namespaces[ns.name] != nil {
+	h.node.mu.Lock()
+	defer h.node.mu.Unlock()
+	if h.node.namespaces[ns.name] != nil {
 		return false
 	}
-	ns.host, ns.rooms = h, h.conns.Rooms()
-	ns.pool = h.newPool()
-	h.namespaces[ns.name] = ns
+	ns.node, ns.rooms = &h.node, h.node.conns.Rooms()
+	ns.pool = h.node.newPool()
+	h.node.namespaces[ns.name] = ns
 	return true
 }
 
 // HasNamespace tells whether a namespace is registered.
-func (h *Host) HasNamespace(name string) bool { return h.namespace(name) != nil }
-
-func (h *Host) namespace(name string) *namespace {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.namespaces[name]
-}
-
-// check refuses keys that no room can have, before anything is woken.
-func (h *Host) check(key Key) error {
-	if !h.HasNamespace(key.Namespace) {
-		return &Error{Code: syncproto.CodeUnknownNamespace, Message: "There is no such namespace."}
-	}
-	if _, err := roomfile.Escape(key.Room); err != nil {
-		return &Error{Code: syncproto.CodeBadRoomName, Message: "A room's name has 1 to 256 bytes of UTF-8.", cause: err}
-	}
-	return nil
-}
+func (h *Host) HasNamespace(name string) bool { return h.node.hasNamespace(name) }
 
 // Connections is the number of connections to all rooms.
-func (h *Host) Connections() int { return h.conns.Len() }
+func (h *Host) Connections() int { return h.node.conns.Len() }
 
 // Awake is the number of rooms that have a life now.
-func (h *Host) Awake() int { return h.actors.Awake() }
+func (h *Host) Awake() int { return h.node.actors.Awake() }
 
 // Sleep puts a room to sleep when what waits for it is done, whatever it has under way;
 // the next message wakes it. Its connections stay.
-func (h *Host) Sleep(ctx context.Context, key Key) error { return h.actors.Stop(ctx, key) }
+func (h *Host) Sleep(ctx context.Context, key Key) error { return h.node.actors.Stop(ctx, key) }
 
 // Shutdown takes no more messages, finishes those that the rooms have, closes all
 // connections with 1001, then the databases, and gives the directory back. When
 // ctx ends first it returns ctx's error and the rest goes on by itself.
 func (h *Host) Shutdown(ctx context.Context) error {
-	h.ending.Store(&ctx)
-	h.stopping.Store(true)
-	h.wakeToClose(ctx)
-	h.shares.Stop()
-	h.presence.Close()
-	h.awake.Close()
-	h.alarms.Stop()
+	h.node.ending.Store(&ctx)
+	h.node.stopping.Store(true)
+	h.node.wakeToClose(ctx)
+	h.node.shares.Stop()
+	h.node.presence.Close()
+	h.node.awake.Close()
+	h.node.alarms.Stop()
 	h.compactor.stop()
-	err := h.actors.Shutdown(ctx)
+	err := h.node.actors.Shutdown(ctx)
 	if err != nil {
 		return fmt.Errorf("room: shutdown: %w", err)
 	}
-	for _, c := range h.conns.All() { // of rooms that have no life
-		h.courier(Key{Room: c.Room()}).close(c, closeGoingAway, goingAway)
+	for _, c := range h.node.conns.All() { // of rooms that have no life
+		h.node.courier(Key{Room: c.Room()}).close(c, closeGoingAway, goingAway)
 	}
 	released := make(chan error, 1)
 	go func() { released <- h.release() }() // ends when the last file is closed, or at once if that has been done
@@ -261,31 +195,111 @@ func (h *Host) release() error {
 		return nil
 	}
 	h.released = true
-	h.recovery.Lock() // until the group of rooms in work has been seen to
-	defer h.recovery.Unlock()
+	h.log.recovery.Lock() // until the group of rooms in work has been seen to
+	defer h.log.recovery.Unlock()
 	h.compactor.stop()
 	h.compactor.work.Lock() // until it has given way
 	defer h.compactor.work.Unlock()
-	h.closePools()
-	return errors.Join(protect(h.closeAlarms), protect(h.closeLog), h.unlock()) // each, whatever the others do
+	h.node.closePools()
+	return errors.Join(protect(h.index.close), protect(h.log.close), h.unlock()) // each, whatever the others do
 }
-
-// uptime is how long ago the host was opened. It takes a third of the memory of a time, and a wall clock that is set
-// changes nothing of it either.
-func (h *Host) uptime() time.Duration { return h.opts.Clock.Now().Sub(h.began) }
 
 // Descriptors tells how many descriptors the process may have, 0 where there is no limit, and
 // how many of them the rooms may take.
 func (h *Host) Descriptors() (limit, rooms int) {
-	return machine.Descriptors(), h.opts.MaxAwake*descriptorsPerRoom + descriptorsBeside
+	return machine.Descriptors(), h.node.opts.MaxAwake*descriptorsPerRoom + descriptorsBeside
 }
 
-// courier tells the operator which of a room's connections has a link that panics.
-func (h *Host) courier(key Key) courier {
-	return courier{func(c *hibernate.Connection, value any, stack []byte) {
-		h.opts.Logger.Error("a connection's link panicked",
-			"namespace", key.Namespace, "room", key.Room, "connection", c.ID(), "panic", value, "stack", string(stack))
-	}}
+// Failures are the rooms that did not start when they were last called for, with the reason, the
+// oldest first; the newest 1000 of them. A room without a life counts too in which the host's own
+// work has met a fault: what a crash has left could not be put into its file, or its alarms could not be read. A room
+// that starts is no longer one of them.
+func (h *Host) Failures() []Failure {
+	h.node.failures.mu.Lock()
+	defer h.node.failures.mu.Unlock()
+	return slices.SortedFunc(maps.Values(h.node.failures.rooms), compareFailures)
+}
+
+// WorkLost returns how many pieces of work have had no then since the host was opened, because their room's life
+// ended first; see [Context.Go].
+func (h *Host) WorkLost() uint64 { return h.node.workLost.Load() }
+
+// MemoryUsed is how many bytes of messages and frames the host keeps now, of the MemoryLimit that there may be.
+func (h *Host) MemoryUsed() int64 { return h.node.memory.Used() }
+
+// MemoryLimit is Options.Memory, or its default.
+func (h *Host) MemoryLimit() int64 { return h.node.memory.Limit() }
+
+// Memory is the budget of which a transport takes what waits for its sockets.
+func (h *Host) Memory() *hibernate.Memory { return h.node.memory }
+
+// Shares is what each client may have of the node while it has too much to do. A transport has those who are new wait for it.
+func (h *Host) Shares() *hibernate.Shares { return h.node.shares }
+
+func (h *Host) newLife(key Key, number uint64) actor.Behavior {
+	l := new(life)
+	r := &l.room
+	r.node, r.key, r.number = &h.node, key, number
+	l.compactor, l.replies.reminding = &h.compactor, &h.reminding
+	r.ns = h.node.namespace(key.Namespace)
+	r.name = nameOf(key)
+	r.memory = h.node.memory.Part(h.node.opts.Memory / roomShare)
+	r.log = h.node.opts.Logger.With("namespace", key.Namespace, "room", key.Room)
+	ctx, cancel := context.WithCancel(context.Background())
+	l.room.ctx, l.room.end = ctx, func() { r.work.end(); cancel() }
+	l.room.alone = h.node.recent.losses.Take(key)
+	l.connectParts()
+	l.awake.Init(key, number, l.mayRest)
+	return l
+}
+
+// roomShare is of how many equal parts of Options.Memory one room may have one for what it sends.
+const roomShare = 4
+
+// wakeToClose wakes the rooms that sleep with connections, in namespaces with the Option WakeOnClose, and ends them again: that runs
+// OnClose. It returns when ctx ends.
+func (n *node) wakeToClose(ctx context.Context) {
+	rooms := make(chan Key)
+	var workers sync.WaitGroup
+	for range shutdownAtOnce {
+		workers.Go(func() { // they end when rooms is closed, below
+			for key := range rooms {
+				if _, err := n.actors.Request(ctx, key, barrierMessage{}); err == nil {
+					_ = n.actors.Stop(ctx, key) // its own end is logged; ctx's is Shutdown's business
+				}
+			}
+		})
+	}
+	defer workers.Wait()
+	defer close(rooms)
+	for _, key := range n.sleepersToTell() {
+		select {
+		case rooms <- key:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// shutdownAtOnce is how many rooms that sleep are woken at the same time for their OnClose.
+const shutdownAtOnce = 16
+
+func (n *node) sleepersToTell() (keys []Key) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for _, ns := range n.namespaces {
+		if !ns.closes || !ns.wakeOnClose {
+			continue
+		}
+		seen := make(map[string]bool)
+		for _, c := range ns.rooms.All() {
+			if key := (Key{Namespace: ns.name, Room: c.Room()}); !seen[key.Room] && !n.actors.Has(key) {
+				keys = append(keys, key)
+			}
+			seen[c.Room()] = true
+		}
+	}
+	return keys
 }
 
 // newRun makes the number of a process.

@@ -23,42 +23,42 @@ type innerSession Session
 
 func (i *innerHost) Quiet(ctx context.Context) error {
 	h := (*Host)(i)
-	if err := h.actors.Quiet(ctx); err != nil {
+	if err := h.node.actors.Quiet(ctx); err != nil {
 		return err
 	}
-	for _, ns := range h.namespacesNow() {
+	for _, ns := range h.node.namespacesNow() {
 		ns.pool.Wait() // a millisecond or two
 	}
-	return h.presence.Flush(ctx)
+	return h.node.presence.Flush(ctx)
 }
 
 func (i *innerHost) Settle(ctx context.Context, key Key) error {
 	h := (*Host)(i)
-	if err := h.check(key); err != nil {
+	if err := h.node.check(key); err != nil {
 		return err
 	}
-	if _, err := h.actors.Request(ctx, key, barrierMessage{}); err != nil {
+	if _, err := h.node.actors.Request(ctx, key, barrierMessage{}); err != nil {
 		return err
 	}
-	return h.presence.Flush(ctx)
+	return h.node.presence.Flush(ctx)
 }
 
 func (i *innerHost) SettleAlarms(ctx context.Context) error {
 	h := (*Host)(i)
-	if err := h.alarms.WaitIdle(ctx); err != nil {
+	if err := h.node.alarms.WaitIdle(ctx); err != nil {
 		return err
 	}
-	for _, name := range h.alarms.Failing() { // their lives end after the answer
-		if err := h.actors.Ended(ctx, keyNamed(name)); err != nil {
+	for _, name := range h.node.alarms.Failing() { // their lives end after the answer
+		if err := h.node.actors.Ended(ctx, keyNamed(name)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (i *innerHost) Crash(ctx context.Context, key Key) error { return i.actors.Kill(ctx, key) }
+func (i *innerHost) Crash(ctx context.Context, key Key) error { return i.node.actors.Kill(ctx, key) }
 
-func (i *innerHost) ScratchFile() (string, error) { return (*Host)(i).scratchFile() }
+func (i *innerHost) ScratchFile() (string, error) { return (*Host)(i).node.scratchFile() }
 
 func (i *innerSession) Mark() uint64        { return i.conn.Mark() }
 func (i *innerSession) Confirm(mark uint64) { i.conn.Confirm(mark) }

@@ -38,13 +38,13 @@ func TestClientAge(t *testing.T) {
 			t.Errorf("%q was made at %d, want %d", client, got, want)
 		}
 	}
-	l := &life{host: &Host{opts: Options{ClientRetention: time.Hour}}}
+	nb := &numbers{room: &room{node: &node{opts: Options{ClientRetention: time.Hour}}}}
 	for at, want := range map[int64]bool{-3_600_000: true, -3_599_999: false, -3_600_001: true, 0: false} {
-		if got := l.mayBeForgotten(fmt.Sprintf("%013d.%s", now.UnixMilli()+at, rest), now); got != want {
+		if got := nb.mayBeForgotten(fmt.Sprintf("%013d.%s", now.UnixMilli()+at, rest), now); got != want {
 			t.Errorf("made %d ms ago it may be forgotten: %v", -at, got)
 		}
 	}
-	if l.mayBeForgotten("somebody", now) {
+	if nb.mayBeForgotten("somebody", now) {
 		t.Error("an id without a time may be forgotten")
 	}
 }
@@ -161,16 +161,17 @@ func TestMessageSizes(t *testing.T) {
 			t.Errorf("%T is sent by %d", c.m, sender)
 		}
 	}
-	h := &Host{hashes: maphash.MakeSeed()}
+	h := new(Host)
+	h.node.hashes = maphash.MakeSeed()
 	request := func(address string) *http.Request { return &http.Request{RemoteAddr: address} }
 	alice, bob := Identity{Subject: "alice"}, Identity{Subject: "bob"}
-	if h.sender(alice, request("a:1")) != h.sender(alice, request("b:2")) || h.sender(alice, request("a:1")) == h.sender(bob, request("a:1")) {
+	if h.node.sender(alice, request("a:1")) != h.node.sender(alice, request("b:2")) || h.node.sender(alice, request("a:1")) == h.node.sender(bob, request("a:1")) {
 		t.Error("a user is known by an address")
 	}
-	if h.sender(Identity{}, request("10.0.0.1:1")) != h.sender(Identity{}, request("10.0.0.1:2")) || h.sender(Identity{}, request("10.0.0.1:1")) == h.sender(Identity{}, request("10.0.0.2:1")) {
+	if h.node.sender(Identity{}, request("10.0.0.1:1")) != h.node.sender(Identity{}, request("10.0.0.1:2")) || h.node.sender(Identity{}, request("10.0.0.1:1")) == h.node.sender(Identity{}, request("10.0.0.2:1")) {
 		t.Error("nobody in particular is not known by the host's address alone")
 	}
-	if h.sender(Identity{}, request("odd")) == h.sender(Identity{}, request("odder")) || h.sender(Identity{}, request("odd"))>>63 != 1 || h.sender(alice, request("x"))>>63 != 1 {
+	if h.node.sender(Identity{}, request("odd")) == h.node.sender(Identity{}, request("odder")) || h.node.sender(Identity{}, request("odd"))>>63 != 1 || h.node.sender(alice, request("x"))>>63 != 1 {
 		t.Error("an address of another form, or a user, may be taken for another or for a connection")
 	}
 }
@@ -198,21 +199,21 @@ func TestHostFaults(t *testing.T) {
 
 // A turn knows who has come and gone in it, before that is written down.
 func TestRosterOfATurn(t *testing.T) {
-	turn := &turn{life: &life{}}
+	ro := new(roster)
 	came, gone := noteKey{1, 1}, noteKey{1, 2}
-	turn.life.roster.known = map[noteKey]struct{}{gone: {}}
+	ro.known = map[noteKey]struct{}{gone: {}}
 	expect := func(when string, knowsCame, knowsGone bool) {
 		t.Helper()
-		if a, b := turn.knows(came), turn.knows(gone); a != knowsCame || b != knowsGone {
+		if a, b := ro.knows(came), ro.knows(gone); a != knowsCame || b != knowsGone {
 			t.Errorf("%s: knows %v and %v", when, a, b)
 		}
 	}
 	expect("at first", false, true)
-	turn.stage(note{came, new(hibernate.Connection)})
+	ro.stage(note{came, new(hibernate.Connection)})
 	expect("when one has come", true, true)
-	turn.stage(note{gone, nil})
+	ro.stage(note{gone, nil})
 	expect("when the other has gone", true, false)
-	turn.stage(note{came, nil})
+	ro.stage(note{came, nil})
 	expect("when both have gone", false, false)
 }
 

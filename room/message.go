@@ -41,7 +41,7 @@ type (
 		key      replies.Key
 		digest   replies.Digest
 
-		came  time.Duration    // when, by Host.uptime
+		came  time.Duration    // when, by node.uptime
 		reply *hibernate.Frame // with rows of its own, of an action without a number; see reply.go
 
 		frameBytes int              // of the client's frame, which it keeps
@@ -53,7 +53,7 @@ type (
 		from    storage.Value // nil: everything
 		since   syncproto.SinceKind
 		cursor  syncproto.Cursor
-		going   bool          // some of the channel has been sent; see sync.go
+		going   bool          // some of the channel has been sent; see reader.go
 		after   storage.Value // up to this id
 		trail   *trail        // some of the changes since the cursor have been; see sync.go
 
@@ -63,7 +63,7 @@ type (
 		// Of one without a cursor; see stock.go.
 
 		pursued bool     // the room itself has sent it; see reading.go
-		unasked bool     // its client did not send it: it is answered with updates; see confirm.go
+		unasked bool     // its client did not send it: it is answered with updates; see peers.go
 		reset   bool     // the client drops what it was sent before
 		list    *listing // of a large channel, which is sent up to next
 		next    int
@@ -81,7 +81,7 @@ type (
 	}
 	requestMessage struct {
 		request   *http.Request
-		sender    uint64 // see Host.sender
+		sender    uint64 // see node.sender
 		bodyBytes int
 		share     *hibernate.Share // see share.go
 	}
@@ -130,8 +130,7 @@ func (*holdMessage) Size() int      { return 0 }
 func (*thenMessage) Size() int      { return 0 }
 
 // Last: these messages come after all that were sent before them.
-func (barrierMessage) Last()   {}
-func (*liveTaskMessage) Last() {}
+func (barrierMessage) Last() {}
 
 var (
 	_ actor.Sized = (*connectMessage)(nil)
@@ -197,9 +196,6 @@ type noteKey struct{ run, serial int64 }
 // A rosterMessage has the room look at its roster.
 type rosterMessage struct{}
 
-// A liveTaskMessage has a life run a function for an operator between two of its turns, when no transaction is open.
-type liveTaskMessage struct{ do func(*life) }
-
 // A checkpointMessage asks a room to checkpoint its WAL, so that the commit log need not keep its entries.
 type checkpointMessage struct{}
 
@@ -232,7 +228,7 @@ type inquiry struct {
 	base   storage.Seq // of one that the client did not send: after which commit it lacks what has changed
 	noted  bool        // it stands in the notes on the client that it has asked
 	copies bool        // the client is sent every live row, and builds a copy from them
-	life   uint64      // in which it was answered last; see turn.brokenOff
+	life   uint64      // in which it was answered last; see inquiries.brokenOff
 	over   bool        // its client was told to ask again
 }
 

@@ -1,12 +1,10 @@
 package room
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 
-	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/storage"
 )
 
@@ -48,7 +46,7 @@ func (m Migration) Altering(table string) Migration {
 }
 
 // Migrations are the changes that a namespace's rooms go through, in this order. The list
-// only grows, at its end: what is in it is not changed, moved or taken out any more, because a
+// only grows, at its end: what is in it is never changed, moved or removed, because a
 // new room goes through all of it, and an old one through what it lacks.
 //
 // They run when a room wakes, each as a transaction of its own, before the handler's
@@ -102,25 +100,6 @@ func (e *MigrationError) Unwrap() error { return e.Err }
 // does not have. It was left as it was.
 var ErrForeignMigrations = errors.New("room: the file has been through other migrations than this program's")
 
-// migrate takes the room through the migrations that it lacks.
-func (l *life) migrate() error {
-	done, err := appliedMigrations(l.db)
-	if err == nil {
-		err = l.ns.knows(done)
-	}
-	if err != nil {
-		return err
-	}
-	for i := len(done); i < len(l.ns.migrations); i++ {
-		m := l.ns.migrations[i]
-		if err := l.migrateOnce(i+1, m); err != nil {
-			return &MigrationError{Version: i + 1, Name: m.name, Err: err}
-		}
-		l.log.Info("a migration was applied", "version", i+1, "migration", m.name)
-	}
-	return nil
-}
-
 // knows compares what a file has been through with the list.
 func (ns *namespace) knows(done []string) error {
 	for i, name := range done {
@@ -161,26 +140,6 @@ func appliedMigrations(db *storage.DB) ([]string, error) {
 	return names, rows.Err()
 }
 
-// migrateOnce runs one migration as a transaction of its own.
-func (l *life) migrateOnce(version int, m Migration) error {
-	t := &turn{life: l}
-	return l.upgrade(t, "migration "+m.name, func(c *Context) error {
-		skip, err := m.skips(c)
-		if err == nil && !skip {
-			err = m.run(c)
-		}
-		if err != nil {
-			return err
-		}
-		internal := l.db.Internal()
-		_, err = internal.Exec(`CREATE TABLE IF NOT EXISTS _den_migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)`)
-		if err == nil {
-			_, err = internal.Exec(`INSERT INTO _den_migrations (version, name, applied_at) VALUES (?, ?, ?)`, version, m.name, c.now.UnixMilli())
-		}
-		return err
-	})
-}
-
 // skips tells whether the table that the migration alters is yet to be made.
 func (m Migration) skips(c *Context) (bool, error) {
 	if m.table == "" {
@@ -188,49 +147,6 @@ func (m Migration) skips(c *Context) (bool, error) {
 	}
 	tables, err := Query[string](c, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE`, m.table)
 	return len(tables) == 0, err
-}
-
-// upgrade runs what brings a file to the program's state, as a transaction of its own, with
-// the time and the rows that it needs.
-func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
-	limit := l.host.opts.MigrationTimeout
-	l.watch.allow(limit)
-	defer l.watch.allow(l.host.opts.ActionTimeout)
-	c := t.context(nil, nil)
-	c.ctx.deadline = c.ctx.began.Add(limit)
-	if err := t.begin(); err != nil {
-		return err
-	}
-	l.watch.enter(name, c)
-	err := protect(func() error {
-		_, err := t.batch.DoUnbounded(c.now.UnixMilli(), func() error { return hear(do(c)) })
-		return err
-	})
-	late := l.watch.leave()
-	c.ended = true
-	c.ctx.finish(context.Canceled)
-	next := int64(alarms.Never)
-	if err == nil && c.alarmed {
-		if err = l.db.Keep(); err == nil { // see turn.shows
-			next, err = t.lowerAlarms()
-		}
-	}
-	if err == nil {
-		err = t.batch.Commit()
-	}
-	if err != nil {
-		t.batch.Rollback()
-		if late {
-			err = fmt.Errorf("it took longer than Options.MigrationTimeout, %v: %w", limit, err)
-		}
-		return err
-	}
-	if c.alarmed {
-		l.setAlarms(next)
-	}
-	t.batch, t.after, t.out = nil, c.after, c.out
-	t.commit() // nothing is left but to send
-	return t.broken
 }
 
 // What a room's file must have before its handler starts: Den's own tables, the namespace's
@@ -262,24 +178,6 @@ func (ns *namespace) ownTables() string {
 	return ownTables
 }
 
-// prepare takes the file to where the program is.
-func (l *life) prepare() error {
-	if l.db.Prepared(l.ns.fingerprint) {
-		return nil
-	}
-	if err := l.migrate(); err != nil {
-		return err
-	}
-	if err := l.prepareTables(); err != nil {
-		return err
-	}
-	l.db.Prepare(l.ns.fingerprint)
-	if !l.ns.alike() {
-		return nil
-	}
-	return l.db.MakeTemplate(l.ns.tables()...)
-}
-
 // alike tells whether preparing a new room's file comes to the same in each room: a
 // migration's function may do something else in another one.
 func (ns *namespace) alike() bool {
@@ -293,19 +191,4 @@ func (ns *namespace) tables() []string {
 		names = append(names, f.plan.Name())
 	}
 	return names
-}
-
-// prepareTables makes Den's own tables, and compares the handler's with their structs.
-func (l *life) prepareTables() error {
-	return l.upgrade(&turn{life: l}, "tables", func(c *Context) error {
-		if _, err := l.db.Internal().Exec(l.ns.ownTables()); err != nil {
-			return err
-		}
-		for _, f := range l.ns.plans {
-			if err := f.plan.Prepare(l.db, l.log); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }

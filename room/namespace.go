@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/room/internal/table"
@@ -18,7 +19,7 @@ var namespaceForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
 // A namespace is a kind of room: what [Host.Register] made of a handler's type.
 // It is immutable once registered, but for what kind remembers.
 type namespace struct {
-	host     *Host
+	node     *node
 	rooms    *hibernate.Rooms // those that have connections
 	name     string
 	create   func() Handler
@@ -159,4 +160,83 @@ func hasCloseHandler(sample Handler) (bool, error) {
 		return false, fmt.Errorf("%T.OnClose is %v: want a method with (*room.Context, int, string) error", sample, m.Type)
 	}
 	return false, nil
+}
+
+// An Option of [Host.Register].
+type Option func(*namespace) error
+
+// Synced makes SQL tables of the room into channels, by their names. They must
+// be there when OnStart returns, with the id in the first column (the primary
+// key, or UNIQUE NOT NULL) and created_at, updated_at, deleted_at as the last three.
+func Synced(tables ...string) Option {
+	return func(ns *namespace) error {
+		for _, t := range tables {
+			if err := ns.addChannel(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// WakeOnClose wakes a room that sleeps when one of its connections goes, so that
+// OnClose is told of each at once. Without it the room stays asleep, and OnClose runs when it wakes; see
+// [CloseHandler]. A shutdown wakes the rooms that sleep with connections, too.
+func WakeOnClose() Option {
+	return func(ns *namespace) error {
+		ns.wakeOnClose = true
+		return nil
+	}
+}
+
+// MaxAutoAnswer is the longest request and the longest response of AutoAnswer, in
+// bytes. (2,048 characters with Durable Objects' setWebSocketAutoResponse.)
+const MaxAutoAnswer = 2048
+
+// AutoAnswer answers a text message that equals request with response, without the
+// room: it does not see the message, and is not woken for it if it sleeps. It
+// is meant for the heart-beats of clients that cannot send a WebSocket ping, as pages
+// cannot. The answer may come before those to messages that were sent earlier. Both
+// have 1 to MaxAutoAnswer bytes of UTF-8, and a namespace has one such pair at most.
+// [Conn.LastAutoAnswer] tells when it was last used.
+func AutoAnswer(request, response string) Option {
+	return func(ns *namespace) error {
+		for _, s := range []string{request, response} {
+			if s == "" || len(s) > MaxAutoAnswer || !utf8.ValidString(s) {
+				return fmt.Errorf("room: an automatic answer and its request have 1 to %d bytes of UTF-8, not %d", MaxAutoAnswer, len(s))
+			}
+		}
+		if ns.answer != nil {
+			return fmt.Errorf("room: a second automatic answer, to %q", clip(request, 64))
+		}
+		ns.request, ns.answer = request, textFrame(response)
+		return nil
+	}
+}
+
+// Presence gives a namespace's rooms presence: what a client sends as {"presence": …}, any JSON
+// of at most 16 KiB, is shown to all clients of the room who take part, which those do who
+// have sent one themselves, beside an id, see [Conn.PresenceID]. It is for what matters only while somebody is there: a cursor, a
+// name, that somebody types. It lives with the connection: neither the room sees it come nor
+// the database, it wakes no room that sleeps, outlives sleep and crashes of the room, and
+// ends with the connection. A client that reads slowly gets the newest of each, and not what came between. Handlers read it with [Conn.Presence]. A room's clients have
+// 8 MiB of it together. Without this option such a message is the room's own, for OnMessage.
+// (The form, a map of peers, is that of Liveblocks.)
+func Presence() Option {
+	return func(ns *namespace) error {
+		ns.presence = true
+		return nil
+	}
+}
+
+// A boundAction is an action that has a method.
+type boundAction struct {
+	decoder
+	call func(h Handler, c *Context, in any) (any, error)
+}
+
+// A decoder makes an action's payload into what its method takes.
+type decoder struct {
+	decode func(ActionRequest) (any, error)
+	inTurn bool // it may run a program's code, so the room calls it; see decodesItself
 }

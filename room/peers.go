@@ -1,13 +1,13 @@
 package room
 
 import (
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/room/internal/recent"
 	"github.com/denrooms/den/storage"
-	"github.com/denrooms/den/syncproto"
 )
 
 // A partysync client asks for a channel's rows once, when it mounts, and never
@@ -27,14 +27,22 @@ const (
 	maxPeers = 10_000
 )
 
-// purgePeers has the notes of connections that are not there any more say so, since they
+// peers are the notes on the clients of a room.
+type peers struct {
+	room      *room
+	holds     *holds
+	inquiries *inquiries
+	waiting   map[*hibernate.Connection]struct{} // those with Waits set
+}
+
+// purge has the notes of connections that no longer exist say so, since they
 // may have gone while nobody could write it down, and removes the old ones and those over
 // the limit.
-func (l *life) purgePeers(now time.Time) error {
-	if err := l.notePeersHere(now); err != nil {
+func (ps *peers) purge(now time.Time) error {
+	if err := ps.noteHere(now); err != nil {
 		return err
 	}
-	internal := l.db.Internal()
+	internal := ps.room.db.Internal()
 	if _, err := internal.Exec(`DELETE FROM _den_peers WHERE seen_at < ? AND here = 0`, now.Add(-peerRetention).UnixMilli()); err != nil {
 		return err
 	}
@@ -43,15 +51,15 @@ func (l *life) purgePeers(now time.Time) error {
 	return err
 }
 
-// notePeersHere mends the notes of who is here.
-func (l *life) notePeersHere(now time.Time) error {
+// noteHere mends the notes of who is here.
+func (ps *peers) noteHere(now time.Time) error {
 	type who struct{ id, subject string }
 	present := make(map[who]bool)
-	for _, c := range l.connections() {
+	for _, c := range ps.room.connections() {
 		present[who{c.ID(), c.Identity.Subject}] = true
 	}
 	var wrong []who
-	rows, err := l.db.Internal().Query(`SELECT id, subject, here FROM _den_peers`)
+	rows, err := ps.room.db.Internal().Query(`SELECT id, subject, here FROM _den_peers`)
 	if err != nil {
 		return err
 	}
@@ -66,7 +74,7 @@ func (l *life) notePeersHere(now time.Time) error {
 		return err
 	}
 	for _, w := range wrong {
-		if _, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = ?1, seen_at = ?2 WHERE id = ?3 AND subject = ?4 AND here <> ?1`,
+		if _, err := ps.room.db.Internal().Exec(`UPDATE _den_peers SET here = ?1, seen_at = ?2 WHERE id = ?3 AND subject = ?4 AND here <> ?1`,
 			present[w], now.UnixMilli(), w.id, w.subject); err != nil {
 			return err
 		}
@@ -79,25 +87,25 @@ func (l *life) notePeersHere(now time.Time) error {
 // before it is durable, for a client that comes back says nothing. So on a full disk a
 // connection id that is new here gets no answer, but storage_unavailable; others do. A lower one than it could
 // be does no harm, and is raised when there is time.
-func (t *turn) subscribe(conn *hibernate.Connection, channel string, as int64) error {
+func (ps *peers) subscribe(t *turn, conn *hibernate.Connection, channel string, as int64) error {
 	if !conn.Named {
 		return nil
 	}
-	l := t.life
-	if base, lacks := t.lacking(conn, channel); lacks {
+
+	if base, lacks := ps.inquiries.lacking(conn, channel); lacks {
 		as = min(as, int64(base))
 	}
 	write := func() error {
-		_, err := l.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, ?, ?, ?, 1)
+		_, err := ps.room.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, ?, ?, ?, 1)
 			ON CONFLICT DO UPDATE SET seq = excluded.seq, seen_at = excluded.seen_at, here = 1`,
-			conn.ID(), conn.Identity.Subject, channel, as, l.host.opts.Clock.Now().UnixMilli())
+			conn.ID(), conn.Identity.Subject, channel, as, ps.room.now().UnixMilli())
 		if err != nil {
 			return err
 		}
-		return t.forgetNothingAsked(conn)
+		return ps.forgetNothingAsked(conn)
 	}
-	l.host.quiet.Forget(quietOf(l.key, conn))
-	peers, err := l.peer(conn)
+	ps.room.node.recent.quiet.Forget(quietOf(ps.room.key, conn))
+	peers, err := ps.of(conn)
 	if err != nil {
 		return err
 	}
@@ -113,16 +121,16 @@ func (t *turn) subscribe(conn *hibernate.Connection, channel string, as int64) e
 
 // unsubscribe forgets that a connection id may come back and say nothing: its client
 // takes cursors, and what came unasked it would have twice.
-func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
+func (ps *peers) unsubscribe(t *turn, conn *hibernate.Connection, channel string) error {
 	if !conn.Named {
 		return nil
 	}
-	l := t.life
-	if q := quietOf(l.key, conn); l.host.quiet.Has(q) {
-		l.host.quiet.Forget(q)
+
+	if q := quietOf(ps.room.key, conn); ps.room.node.recent.quiet.Has(q) {
+		ps.room.node.recent.quiet.Forget(q)
 		conn.Returned = false
 	}
-	peers, err := l.peer(conn)
+	peers, err := ps.of(conn)
 	if err != nil {
 		return err
 	}
@@ -131,104 +139,11 @@ func (t *turn) unsubscribe(conn *hibernate.Connection, channel string) error {
 	}
 	conn.Returned = false
 	t.notes = append(t.notes, func() error {
-		_, err := l.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel IN (?, '')`,
+		_, err := ps.room.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel IN (?, '')`,
 			conn.ID(), conn.Identity.Subject, channel)
 		return err
 	})
 	return nil
-}
-
-// catchUp sends a connection whose id was here before what it missed, and asks for the channels
-// whose answer it may never have had.
-func (t *turn) catchUp(m *connectMessage) (ask []*syncMessage, err error) {
-	conn, l := m.conn, t.life
-	if !conn.Named {
-		return nil, nil
-	}
-	peers, err := l.peer(conn)
-	if err != nil {
-		return nil, err
-	}
-	if q := quietOf(l.key, conn); len(peers) == 0 && (l.twinAskedNothing(conn) || l.host.quiet.Has(q)) {
-		peers = append(peers, peer{channel: nothingAsked})
-		l.host.quiet.Note(q) // it may go before it has been answered
-	}
-	conn.Returned = len(peers) > 0
-	switch {
-	case conn.Returned && l.db.Withheld():
-	case conn.Returned:
-		t.notes = append(t.notes, func() error {
-			_, err := l.db.Internal().Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, conn.ID(), conn.Identity.Subject)
-			return err
-		})
-	case m.stock:
-		l.await(conn, waitsQuestion)
-	}
-	for _, p := range peers {
-		if p.noted <= 0 {
-			for _, sync := range l.askAgain(conn, p.channel, len(peers)) {
-				t.owe(conn, sync.channel)
-				ask = append(ask, sync)
-			}
-			continue
-		}
-		if !slices.Contains(l.ns.channels, p.channel) || p.seq >= l.db.Seq() {
-			t.unhold(conn, p.channel) // it has had an answer
-			continue
-		}
-		frames, later, err := t.since(conn, p.channel, p.seq)
-		if err != nil {
-			return nil, err
-		}
-		if later != nil {
-			t.owe(conn, p.channel)
-			t.inquire(later) // at once: from now on the note stays where it is
-			ask = append(ask, later)
-			continue
-		}
-		t.send(conn, frames...)
-		t.unhold(conn, p.channel)
-	}
-	return ask, nil
-}
-
-// since is what has changed in a channel after a commit, as updates. Where that is more than the turn may read, there are no frames,
-// and later is what is to be asked for them.
-func (t *turn) since(conn *hibernate.Connection, channel string, seq storage.Seq) (frames []*hibernate.Frame, later *syncMessage, err error) {
-	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: seq}
-	changed, soon, err := t.changedSoon(channel, seq)
-	switch {
-	case errors.Is(err, storage.ErrForgotten):
-		return nil, t.life.everything(m), nil
-	case err != nil:
-		return nil, nil, err
-	case !soon:
-		return nil, t.life.gleanAfter(m, seq), nil
-	}
-	frames, err = changed.Updates(channel, "")
-	return frames, nil, err
-}
-
-// lacking reports whether a connection is being sent, in pieces, what it lacks of a channel, and after which commit that is. Until it
-// has it all, the note on its client does not rise above that commit, whatever else the client is answered.
-func (t *turn) lacking(conn *hibernate.Connection, channel string) (base storage.Seq, is bool) {
-	if a := t.life.inquiries[answerKey{conn, channel, true}]; a != nil {
-		return a.base, true
-	}
-	return 0, false
-}
-
-// missed is what a peer lacks, as updates by ascending stamp. Where that is too much to be sent, or more than
-// the room remembers, it is the whole channel again, after a delete-all.
-func (l *life) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
-	changed, err := l.changed(p.channel, p.seq)
-	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.Over() {
-		return l.resync(p.channel, cursor)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return changed.Updates(p.channel, cursor)
 }
 
 type peer struct {
@@ -237,8 +152,8 @@ type peer struct {
 	noted   int64 // seq as it is noted: unanswered is below it
 }
 
-func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
-	rows, err := l.db.Internal().Query(`SELECT channel, seq FROM _den_peers WHERE id = ? AND subject = ?`,
+func (ps *peers) of(conn *hibernate.Connection) (peers []peer, err error) {
+	rows, err := ps.room.db.Internal().Query(`SELECT channel, seq FROM _den_peers WHERE id = ? AND subject = ?`,
 		conn.ID(), conn.Identity.Subject)
 	if err != nil {
 		return nil, err
@@ -252,38 +167,6 @@ func (l *life) peer(conn *hibernate.Connection) (peers []peer, err error) {
 	return peers, rows.Err()
 }
 
-// leavePeer notes up to where a connection that has gone surely had everything.
-func (t *turn) leavePeer(conn *hibernate.Connection) {
-	l := t.life
-	if !conn.Named {
-		return
-	}
-	if l.hasTwin(conn) {
-		t.askForTwins(conn)
-		return
-	}
-	asked, has := !t.askedNothing(conn), t.surely(conn) // as long as it is held
-	if !asked {
-		l.host.quiet.Note(quietOf(l.key, conn)) // it may be back in this turn, which writes its notes at the end
-	}
-	if l.db.Withheld() { // then there is no note on it, either
-		return
-	}
-	t.notes = append(t.notes, func() error {
-		now := l.host.opts.Clock.Now().UnixMilli()
-		noted, err := l.db.Internal().Exec(`UPDATE _den_peers SET seen_at = ?, here = 0 WHERE id = ? AND subject = ?`, now, conn.ID(), conn.Identity.Subject)
-		switch {
-		case err != nil:
-			return err
-		case !asked:
-			return t.noteNothingAsked(conn)
-		case noted.RowsAffected == 0:
-			return nil // there is no note to be raised
-		}
-		return t.raise(conn, has)
-	})
-}
-
 // twins reports whether two connections have the same id and are the same user's. Another user's of
 // the same id is a stranger.
 func twins(a, b *hibernate.Connection) bool {
@@ -292,11 +175,11 @@ func twins(a, b *hibernate.Connection) bool {
 
 // probeTwins has the older connections of a client's id show that they are alive: where the client has come back
 // before its last connection's end was noticed, the others would see it twice.
-func (t *turn) probeTwins(conn *hibernate.Connection) {
+func (ps *peers) probeTwins(t *turn, conn *hibernate.Connection) {
 	if !conn.Named {
 		return
 	}
-	for _, c := range t.life.connections() {
+	for _, c := range ps.room.connections() {
 		if link, can := c.Link.(interface{ Probe() }); can && c != conn && twins(c, conn) {
 			t.after = append(t.after, link.Probe)
 		}
@@ -304,9 +187,9 @@ func (t *turn) probeTwins(conn *hibernate.Connection) {
 }
 
 // noteAnswer is subscribe for the answer to a sync. Where nobody has asked, a note is changed and none is made.
-func (t *turn) noteAnswer(m *syncMessage, as int64) error {
+func (ps *peers) noteAnswer(t *turn, m *syncMessage, as int64) error {
 	if m.pursued {
-		peers, err := t.life.peer(m.conn)
+		peers, err := ps.of(m.conn)
 		if err != nil {
 			return err
 		}
@@ -314,5 +197,189 @@ func (t *turn) noteAnswer(m *syncMessage, as int64) error {
 			return nil
 		}
 	}
-	return t.subscribe(m.conn, m.channel, as)
+	return ps.subscribe(t, m.conn, m.channel, as)
+}
+
+// The published client asks for a channel once. Its question can be lost with the socket, and so
+// can the answer, or the end of it. So what the room notes of a client (peers.go) rises only when a
+// pong has shown that the client has the answer:
+//
+//	accepted ─▶ nothingAsked ──sync──▶ channel, 0 ──pong──▶ channel, the commit that the pong confirms
+//
+// A client that asks from a stamp has the rows as of that stamp: its note begins there and not at 0.
+// When a connection id comes back whose note is still at 0, the room asks for the channel in its place, and
+// the answer replaces what the client shows. Where nothing was asked, the room cannot know which channels the
+// page shows, and asks for all of them; a client ignores channels that it does not know.
+
+// noteNothingAsked writes that a connection is new and has asked for nothing.
+func (ps *peers) noteNothingAsked(conn *hibernate.Connection) error {
+	here := slices.Contains(ps.room.connections(), conn)
+	_, err := ps.room.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, '', 0, ?, ?) ON CONFLICT DO NOTHING`,
+		conn.ID(), conn.Identity.Subject, ps.room.now().UnixMilli(), here)
+	return err
+}
+
+// askedNothing reports whether a connection's sync may have been lost: none has come, and no pong has come
+// since it was given up.
+func (ps *peers) askedNothing(t *turn, conn *hibernate.Connection) bool {
+	if conn.Waits != waitsSign {
+		return conn.Waits == waitsQuestion
+	}
+	_, answered := conn.ConfirmedSeq()
+	h := heldBy(conn)
+	return !answered || slices.Contains(t.answered, conn) || h != nil && !h.over(ps.room.now())
+}
+
+// twinAskedNothing reports whether another connection of the same id, that is still there, waits for its first sync.
+func (ps *peers) twinAskedNothing(conn *hibernate.Connection) bool {
+	return slices.ContainsFunc(ps.room.connections(), func(c *hibernate.Connection) bool {
+		return c != conn && unasked(c) && twins(c, conn)
+	})
+}
+
+// forgetNothingAsked takes back what noteNothingAsked wrote, and what the process remembers.
+func (ps *peers) forgetNothingAsked(conn *hibernate.Connection) error {
+	ps.room.node.recent.quiet.Forget(quietOf(ps.room.key, conn))
+	_, err := ps.room.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ''`,
+		conn.ID(), conn.Identity.Subject)
+	return err
+}
+
+// awaitConfirmation notes that a connection gets the end of an answer with this turn. The link is asked to find
+// out soon whether it arrives: a client that comes back before is sent everything again.
+func (ps *peers) awaitConfirmation(t *turn, conn *hibernate.Connection) {
+	if conn.Named {
+		t.answered = append(t.answered, conn)
+		ps.await(conn, waitsAnswer)
+		if link, can := conn.Link.(interface{ Receipt() }); can {
+			t.after = append(t.after, link.Receipt)
+		}
+	}
+}
+
+// await notes what a connection waits for.
+func (ps *peers) await(conn *hibernate.Connection, what uint8) {
+	conn.Waits = what
+	if ps.waiting == nil {
+		ps.waiting = make(map[*hibernate.Connection]struct{})
+	}
+	ps.waiting[conn] = struct{}{}
+}
+
+// doneWaiting notes that a connection waits for nothing.
+func (ps *peers) doneWaiting(conn *hibernate.Connection) {
+	conn.Waits = 0
+	delete(ps.waiting, conn)
+}
+
+// findWaiting takes over what earlier lives waited for.
+func (ps *peers) findWaiting() {
+	for _, conn := range ps.room.connections() {
+		if conn.Waits != 0 {
+			ps.await(conn, conn.Waits)
+		}
+	}
+}
+
+// anythingToRaise reports whether there is a note to be written before the room sleeps.
+func (ps *peers) anythingToRaise() bool {
+	for conn := range ps.waiting {
+		if _, answered := conn.ConfirmedSeq(); answered || unasked(conn) {
+			return true
+		}
+	}
+	return false
+}
+
+// raiseAll raises the notes on connections whose clients have had their answers. In the room's last turn it
+// writes down who has asked for nothing.
+func (ps *peers) raiseAll(t *turn) error {
+	for conn := range ps.waiting {
+		_, answered := conn.ConfirmedSeq()
+		var err error
+		switch {
+		case ps.askedNothing(t, conn):
+			if t.last {
+				err = ps.noteNothingAsked(conn)
+			}
+		case answered && !slices.Contains(t.answered, conn):
+			if !ps.hasTwin(conn) {
+				err = ps.raise(conn, ps.surely(t, conn))
+			}
+			if err == nil {
+				ps.doneWaiting(conn)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirmed is up to which commit a connection surely has everything of some channels; none: nothing is sure.
+type confirmed struct {
+	seq      uint64
+	channels []string
+}
+
+// surely is what a connection surely has: nothing where an answer may not have arrived. What is held has had no
+// answer, whatever else has.
+func (ps *peers) surely(t *turn, conn *hibernate.Connection) confirmed {
+	seq, answered := conn.ConfirmedSeq()
+	if bug.On("peer-high") {
+		seq, answered = conn.HandedSeq(), true
+	}
+	switch {
+	case !answered || slices.Contains(t.answered, conn):
+		return confirmed{}
+	case heldBy(conn) == nil && len(ps.inquiries.open) == 0:
+		return confirmed{seq, ps.room.ns.channels}
+	}
+	c := confirmed{seq: seq}
+	for _, channel := range ps.room.ns.channels {
+		if _, lacks := ps.inquiries.lacking(conn, channel); !lacks && !ps.holds.held(conn, channel) {
+			c.channels = append(c.channels, channel)
+		}
+	}
+	return c
+}
+
+// raise notes what a connection surely has. If another connection has the same id, it may have less, and there the
+// note has to stay.
+func (ps *peers) raise(conn *hibernate.Connection, c confirmed) error {
+	for _, channel := range c.channels {
+		if _, err := ps.room.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?) WHERE id = ? AND subject = ? AND channel = ? AND seq >= 0`,
+			int64(c.seq), conn.ID(), conn.Identity.Subject, channel); err != nil {
+			return err
+		}
+	}
+	if len(c.channels) < len(ps.room.ns.channels) {
+		return nil
+	}
+	return ps.forgetNothingAsked(conn)
+}
+
+// hasTwin reports whether another connection of the room has the same id and is the same user's.
+func (ps *peers) hasTwin(conn *hibernate.Connection) bool {
+	return slices.ContainsFunc(ps.room.connections(), func(c *hibernate.Connection) bool { return c != conn && twins(c, conn) })
+}
+
+// Named clients that have left a room and had asked for nothing, and those that the room did not let in: their question may have
+// been lost with the socket. In a room of which nobody has got anything yet (see turn.shows) the note on such a client would make
+// the room durable: who names its connection and leaves would leave a file. Of a client that was not let in the room knows
+// nothing. And a note is written at the end of a turn, when the client may be back. So the process remembers them, and a restart
+// forgets them, as a crash forgets such a note in any room.
+
+func quietOf(room Key, conn *hibernate.Connection) recent.Client {
+	return recent.Client{Room: room, ID: conn.ID(), Subject: conn.Identity.Subject}
+}
+
+// noteQuiet remembers the clients that are there and have asked for nothing, when the room goes to sleep: they may go meanwhile.
+func (ps *peers) noteQuiet(t *turn) {
+	for conn := range ps.waiting {
+		if ps.askedNothing(t, conn) {
+			ps.room.node.recent.quiet.Note(quietOf(ps.room.key, conn))
+		}
+	}
 }

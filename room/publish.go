@@ -13,14 +13,23 @@ import (
 
 // What everybody in a room is sent of the rows that a commit has changed.
 
+// A publisher sends changed rows.
+type publisher struct {
+	room      *room
+	holds     *holds
+	reader    *reader
+	inquiries *inquiries
+	scratch   []byte // encoded rows of the commit in work
+}
+
 // publish makes the frames for the rows that a commit changed: the sender's reply,
 // with the rows of the channel that it named, and updates for everybody else. The
 // reply is returned, and not yet sent: rows of other channels reach the sender as
-// updates in front of it. m is nil where a commit has no sender. mine are the reply's rows, until
+// updates before it. m is nil where a commit has no sender. mine are the reply's rows, until
 // the next broadcast.
-func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMessage) (reply *hibernate.Frame, mine []byte) {
+func (pb *publisher) publish(t *turn, commit storage.Commit, m *actionMessage, value json.RawMessage) (reply *hibernate.Frame, mine []byte) {
 	groups := byTable(commit.Rows)
-	if m != nil { // the sender's channel comes last, see cursor.go
+	if m != nil { // the sender's channel comes last, see catchup.go
 		slices.SortStableFunc(groups, func(a, b []storage.Row) int {
 			return cmp.Compare(own(a, m), own(b, m))
 		})
@@ -28,29 +37,29 @@ func (t *turn) publish(commit storage.Commit, m *actionMessage, value json.RawMe
 	for i, rows := range groups {
 		cursor := ""
 		if i == len(groups)-1 && len(commit.Rebased) == 0 {
-			cursor = t.life.cursor()
+			cursor = pb.room.cursor()
 		}
 		if own(rows, m) == 0 {
-			t.broadcast(rows, nil, cursor)
+			pb.broadcast(t, rows, nil, cursor)
 			continue
 		}
 		except := m.conn
 		if len(commit.Rebased) > 0 {
-			except = nil // the cursor comes in front of the reply, so these rows must too
+			except = nil // the cursor comes before the reply, so these rows must too
 		}
-		mine = t.broadcast(rows, except, cursor)
+		mine = pb.broadcast(t, rows, except, cursor)
 	}
 	for i, name := range commit.Rebased {
 		cursor := ""
 		if i == len(commit.Rebased)-1 {
-			cursor = t.life.cursor()
+			cursor = pb.room.cursor()
 		}
-		t.rebase(name, cursor)
+		pb.rebase(t, name, cursor)
 	}
 	if m == nil {
 		return nil, nil
 	}
-	cursor := t.life.cursor()
+	cursor := pb.room.cursor()
 	reply = replyFrame(len(mine)+len(value)+192, syncproto.Reply{
 		Channel: m.channel, ID: m.id, Number: m.fate(syncproto.NumberUsed), Rows: mine, Value: value, Cursor: cursor,
 	})
@@ -67,37 +76,19 @@ func own(rows []storage.Row, m *actionMessage) int {
 
 // rebase sends everybody a channel again, after a delete-all: an action has changed the
 // table's definition, and every row may look different.
-func (t *turn) rebase(channel, cursor string) {
-	l := t.life
-	if !slices.Contains(l.ns.channels, channel) {
+func (pb *publisher) rebase(t *turn, channel, cursor string) {
+	if !slices.Contains(pb.room.ns.channels, channel) {
 		return
 	}
-	frames, err := l.resync(channel, cursor)
+	frames, err := pb.reader.resync(channel, cursor)
 	if err != nil {
-		l.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
+		pb.room.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
 		frames = []*hibernate.Frame{exception(channel, err)}
-		t.breakOff(channel)
+		pb.inquiries.breakOff(t, channel)
 	}
-	if to := t.audience(channel); len(to) > 0 {
+	if to := pb.holds.audience(t, channel); len(to) > 0 {
 		t.out = append(t.out, delivery{to: to, frames: frames})
 	}
-}
-
-// resync returns a whole channel as updates after a delete-all.
-func (l *life) resync(channel, cursor string) ([]*hibernate.Frame, error) {
-	all := pages.Ordered{Limit: l.host.opts.MaxSnapshotBytes}
-	rows, err := l.db.Table(channel).Live()
-	if err == nil {
-		err = all.AddAll(rows)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if all.Total == 0 {
-		return []*hibernate.Frame{deleteAll(channel, cursor)}, nil
-	}
-	frames, err := all.Updates(channel, cursor)
-	return append([]*hibernate.Frame{deleteAll(channel, "")}, frames...), err
 }
 
 // maxScratch is how much memory a room keeps for encoding rows, in bytes.
@@ -135,14 +126,20 @@ func firstTable(rows []storage.Row) (first, others []storage.Row) {
 
 // broadcast sends changed rows of one channel to everybody but one, and gives them as
 // they are encoded: until the next broadcast. The last frame has the cursor.
-func (t *turn) broadcast(rows []storage.Row, except *hibernate.Connection, cursor string) []byte {
-	l, channel := t.life, rows[0].Table
-	encoded := pages.Encode(l.scratch, rows)
-	if l.scratch = encoded.Bytes; cap(encoded.Bytes) > maxScratch { // the frames hold copies
-		l.scratch = nil
+func (pb *publisher) broadcast(t *turn, rows []storage.Row, except *hibernate.Connection, cursor string) []byte {
+	channel := rows[0].Table
+	encoded := pages.Encode(pb.scratch, rows)
+	if pb.scratch = encoded.Bytes; cap(encoded.Bytes) > maxScratch { // the frames hold copies
+		pb.scratch = nil
 	}
-	if to := t.audience(channel); len(to) > 1 || len(to) == 1 && to[0] != except {
+	if to := pb.holds.audience(t, channel); len(to) > 1 || len(to) == 1 && to[0] != except {
 		t.out = append(t.out, delivery{to: to, except: except, frames: pages.Updates(channel, encoded, cursor)})
 	}
 	return encoded.Bytes
+}
+
+// succeed sends what a hook that has succeeded has said, and the rows that it has changed.
+func (pb *publisher) succeed(t *turn, c *Context, commit storage.Commit) {
+	t.out = append(t.out, c.out...)
+	pb.publish(t, commit, nil, nil)
 }

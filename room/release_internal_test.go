@@ -15,7 +15,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.recovery.Lock() // the recovery of a room does not end
+	h.log.recovery.Lock() // the recovery of a room does not end
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	first := make(chan error, 1)
@@ -31,7 +31,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	if h.HasNamespace("none") {
 		t.Error("there is a namespace")
 	}
-	h.recovery.Unlock()
+	h.log.recovery.Unlock()
 	if err := h.Shutdown(t.Context()); err != nil {
 		t.Errorf("the second Shutdown: %v", err)
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
-	"github.com/denrooms/den/storage"
 	"github.com/denrooms/den/syncproto"
 )
 
@@ -70,139 +69,6 @@ func (m *actionMessage) undecided(err error) *hibernate.Frame {
 	return replyFrame(256, r)
 }
 
-// An action that was applied in an earlier turn, and comes again in one that is lost, has the answer of then: nothing that
-// the lost turn did counts for that answer. To refuse it as the turn's other actions are refused would tell its client that
-// it was not applied.
-
-// A standing is an answer that rests on earlier turns only.
-type standing struct {
-	m     *actionMessage
-	reply *hibernate.Frame
-	err   error // with errBefore, in the place of reply
-}
-
-// stand notes an answer of before, unless it is of this very turn.
-func (t *turn) stand(m *actionMessage, reply *hibernate.Frame, err error) {
-	if !t.remembers(m) {
-		few := t.fewToSet()
-		few.standing = append(few.standing, standing{m, reply, err})
-	}
-}
-
-// remembers reports whether the turn in work has applied an action under a message's name or number.
-func (t *turn) remembers(m *actionMessage) bool {
-	if m.mutation != 0 {
-		at := t.life.marks.known[clientKey{m.client, m.conn.Identity.Subject}]
-		return at == nil || m.mutation > at.stored
-	}
-	return t.remembered > 0 && t.life.replies.Waits(m.key, t.waiting)
-}
-
-// answerAgain gives an action the answer that it had before.
-func (t *turn) answerAgain(m *actionMessage, reply *hibernate.Frame) error {
-	switch {
-	case m.mutation != 0:
-		t.send(m.conn, reply)
-		return nil
-	case t.held(m.conn, m.channel):
-		t.respond(m, reply, nil, 0) // what has become of its rows is in the answer
-		return nil
-	}
-	// The reply's rows may be old by now, and a client without cursors would keep them. So what has become of the channel
-	// follows them; where that takes several turns, after which the connection may be lost, they are left out.
-	frames, later, err := t.sinceReply(m, reply)
-	if err != nil {
-		return err
-	}
-	if later != nil {
-		reply = withoutRows(reply)
-		t.pursue(later)
-	}
-	t.send(m.conn, append([]*hibernate.Frame{reply}, frames...)...)
-	return nil
-}
-
-// takeBackAnswers makes refusals of the lost turn's answers, but for those that stand: they are given once more, because the
-// turn's frames are gone.
-func (t *turn) takeBackAnswers(cause error) {
-	stands := make(map[any]standing)
-	if t.few != nil {
-		for _, s := range t.few.standing {
-			stands[s.m] = s
-		}
-	}
-	for i, a := range t.answers {
-		if a.err != nil {
-			continue
-		}
-		var err error
-		switch s, is := stands[a.env.Message]; {
-		case !is:
-			err = takenBack(a.env.Message, cause)
-		case s.err != nil:
-			t.send(s.m.conn, refusal(s.m, s.err))
-		default:
-			n := len(t.out)
-			if err = t.answerAgain(s.m, s.reply); err != nil {
-				t.out = t.out[:n]
-			}
-		}
-		if err != nil {
-			t.answers[i].value, t.answers[i].err = nil, err
-		}
-	}
-}
-
-// The published client gives an action up 10 s after it has sent it, takes back what it showed, and drops a reply that
-// comes later, with its rows. Its author is left out of the broadcast. So where a room was held up, by its disk or by a
-// slow action before, what has become of the channel since the action follows the turn's frames as updates, which the
-// client merges by id.
-
-// lateReply is after how long in the server a reply may come too late: the way there and back counts for the client, too.
-const lateReply = 5 * time.Second
-
-// followLate follows late replies to clients without cursors with their rows. Later actions of the same turn may have changed
-// them again, so they are read as they are now.
-func (t *turn) followLate() {
-	now := t.life.host.uptime()
-	for _, a := range t.answers {
-		m, is := a.env.Message.(*actionMessage)
-		if !is || m.reply == nil || a.err != nil || now-m.came < lateReply || m.conn.Returned || t.held(m.conn, m.channel) {
-			continue
-		}
-		if peers, err := t.life.peer(m.conn); err != nil || len(peers) == 0 {
-			continue // it has asked for nothing, or by a cursor
-		}
-		frames, later, err := t.sinceReply(m, m.reply)
-		if err != nil {
-			t.life.log.Warn("the rows of a late reply were not sent once more", "err", err)
-			continue
-		}
-		if later != nil {
-			t.pursue(later)
-		}
-		t.send(m.conn, frames...)
-	}
-}
-
-// sinceReply is what has become of a channel since a reply was made, for a client without cursors; see since.
-func (t *turn) sinceReply(m *actionMessage, reply *hibernate.Frame) (frames []*hibernate.Frame, later *syncMessage, err error) {
-	var at struct{ Cursor string }
-	if err := json.Unmarshal(reply.Payload(), &at); err != nil {
-		return nil, nil, fmt.Errorf("a stored reply: %w", err)
-	}
-	l := t.life
-	from, err := syncproto.ParseCursor(at.Cursor)
-	if err != nil || from.Epoch != l.shortEpoch() || from.Seq == 0 || from.Seq > uint64(l.db.Seq()) {
-		return nil, l.everything(&syncMessage{conn: m.conn, channel: m.channel, since: syncproto.SinceFrom, unasked: true}), nil
-	}
-	frames, later, err = t.since(m.conn, m.channel, storage.Seq(from.Seq-1))
-	if err != nil {
-		return nil, nil, t.storageError(err)
-	}
-	return frames, later, nil
-}
-
 func duplicateID() error {
 	return &Error{Code: syncproto.CodeDuplicateID, Message: "Another action was sent under this id before.", cause: errBefore}
 }
@@ -222,17 +88,6 @@ func encodeValue(v any) (json.RawMessage, error) {
 		return nil, fmt.Errorf("the result value: %w", err)
 	}
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
-}
-
-// ownRows are the rows of a reply as an update, for a client that came back: it may have waited too long
-// for the reply to the action that it sent as soon as it could, and then it drops the reply with its rows.
-func (t *turn) ownRows(m *actionMessage, mine []byte) {
-	if m.conn.Returned && len(mine) > 0 {
-		channel := m.channel
-		t.send(m.conn, hibernate.TextFrame(len(mine)+len(channel)+128, func(dst []byte) []byte {
-			return syncproto.AppendUpdate(dst, channel, mine, "")
-		}))
-	}
 }
 
 // A storedReply is a reply as it goes out.
@@ -304,4 +159,28 @@ func takenBack(message any, cause error) error {
 		return fmt.Errorf("%w: %w", errTakenBack, cause)
 	}
 	return cause
+}
+
+// errBefore is the cause of what is said of a number that was used up before.
+var errBefore = errors.New("room: the number was used up before")
+
+// A gapError says which number a client has to go on from.
+type gapError struct{ next uint64 }
+
+func (g *gapError) Error() string { return fmt.Sprintf("room: mutation %d has not come", g.next) }
+
+// An unknownClient is the refusal of one.
+type unknownClient struct {
+	next uint64 // the number with which it may begin; 0: it needs a new id
+	now  int64  // Unix milliseconds
+}
+
+func (*unknownClient) Error() string { return "room: unknown client" }
+
+func notKnown(next uint64, now time.Time) error {
+	message := "The room does not know this client. Begin with the number 1, or with a new client id if that was answered before."
+	if next == 0 {
+		message = "The room does not know this client any more. Begin with a new client id and the number 1."
+	}
+	return &Error{Code: syncproto.CodeUnknownClient, Message: message, cause: &unknownClient{next: next, now: now.UnixMilli()}}
 }

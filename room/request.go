@@ -21,7 +21,7 @@ import (
 // written. When ctx ends the waiting ends, but the request may still be served: the
 // request that the hook gets has the values of r's context, and not its end.
 func (h *Host) ServeRequest(ctx context.Context, key Key, id Identity, w http.ResponseWriter, r *http.Request) error {
-	if err := h.check(key); err != nil {
+	if err := h.node.check(key); err != nil {
 		return err
 	}
 	body, err := io.ReadAll(r.Body)
@@ -30,7 +30,7 @@ func (h *Host) ServeRequest(ctx context.Context, key Key, id Identity, w http.Re
 	}
 	r = r.Clone(context.WithValue(context.WithoutCancel(r.Context()), identityKey{}, id))
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	value, err := h.request(ctx, key, &requestMessage{request: r, sender: h.sender(id, r), bodyBytes: len(body), share: guestOf(ctx)})
+	value, err := h.node.request(ctx, key, &requestMessage{request: r, sender: h.node.sender(id, r), bodyBytes: len(body), share: guestOf(ctx)})
 	if err != nil {
 		code, message := ErrorCode(err)
 		return &Error{Code: code, Message: message, cause: err}
@@ -48,14 +48,14 @@ func bodyError(err error) error {
 }
 
 // request serves a plain request as a hook.
-func (t *turn) request(m *requestMessage) (*response, error) {
+func (l *life) request(t *turn, m *requestMessage) (*response, error) {
 	w := &response{header: make(http.Header)}
 	c := t.context(nil, m.request)
-	commit, err := t.runHook(c, "OnRequest", func() error { return t.life.handler.OnRequest(c, w, m.request) })
+	commit, err := t.runHook(c, "OnRequest", func() error { return l.room.handler.OnRequest(c, w, m.request) })
 	if err != nil {
 		return nil, err
 	}
-	t.succeed(c, commit)
+	l.publisher.succeed(t, c, commit)
 	t.share.Spend(int64(m.bodyBytes + w.body.Len()))
 	return w, nil
 }
@@ -93,22 +93,22 @@ func (w *response) writeTo(to http.ResponseWriter) {
 }
 
 // sender tells whose a plain request is: a number that no connection has.
-func (h *Host) sender(id Identity, r *http.Request) uint64 {
+func (n *node) sender(id Identity, r *http.Request) uint64 {
 	const plain = 1 << 63 // a connection's serial is lower
 	if id.Subject != "" {
-		return plain | maphash.String(h.hashes, id.Subject)
+		return plain | maphash.String(n.hashes, id.Subject)
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	return plain | maphash.String(h.hashes, "\x00"+host)
+	return plain | maphash.String(n.hashes, "\x00"+host)
 }
 
 // request sends a message to a room and waits for its answer. While the sender has its share of the room's
 // mailbox waiting it waits, until ctx ends; what waits so counts for the node's memory, too.
-func (h *Host) request(ctx context.Context, key Key, m any) (any, error) {
-	answer, err := h.actors.Request(ctx, key, m)
+func (n *node) request(ctx context.Context, key Key, m any) (any, error) {
+	answer, err := n.actors.Request(ctx, key, m)
 	if !errors.Is(err, actor.ErrOverloaded) {
 		return answer, err
 	}
@@ -116,8 +116,8 @@ func (h *Host) request(ctx context.Context, key Key, m any) (any, error) {
 	if sized, is := m.(actor.Sized); is {
 		bytes = sized.Size()
 	}
-	if err := h.admitTo(h.outside, bytes); err != nil {
+	if err := n.admitTo(n.outside, bytes); err != nil {
 		return nil, err
 	}
-	return h.actors.RequestWhenVacant(ctx, key, m, func() { h.outside.Give(bytes) })
+	return n.actors.RequestWhenVacant(ctx, key, m, func() { n.outside.Give(bytes) })
 }

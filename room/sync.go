@@ -2,7 +2,6 @@ package room
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/denrooms/den/hibernate"
@@ -15,30 +14,30 @@ import (
 // sync answers a client that asks for a channel's rows: all live ones, or those that
 // changed since a cursor or a time that it names. next is what is to be asked for the
 // rest, nil where there is none.
-func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
-	if !slices.Contains(t.life.ns.channels, m.channel) {
+func (an *answers) sync(t *turn, m *syncMessage) (next *syncMessage, err error) {
+	if !slices.Contains(an.room.ns.channels, m.channel) {
 		return nil, unknownChannel()
 	}
-	if t.gone(m) || !t.inquire(m) {
+	if an.gone(m) || !an.inquiries.inquire(t, m) {
 		return nil, nil
 	}
-	if t.life.quota.Spent() && !t.shared(m) {
-		return m, t.notePutOff(m)
+	if an.reader.quota.Spent() && !an.shared(m) {
+		return m, an.notePutOff(t, m)
 	}
 	if m.since == syncproto.SinceFrom && !m.byID {
-		next, err = t.syncStock(m)
+		next, err = an.syncStock(t, m)
 	} else {
-		next, err = t.syncByID(m)
+		next, err = an.syncByID(t, m)
 	}
 	if next == nil {
-		t.life.answered(m)
+		an.inquiries.answered(m)
 	}
 	if err != nil {
 		err = t.storageError(err)
 		if m.unasked && !passing(err) { // its client does not ask again
-			t.letGo(m.conn, m.channel)
+			an.letGo(t, m.conn, m.channel)
 		} else {
-			t.notAnswered(m.conn, m.channel)
+			an.holds.notAnswered(m.conn, m.channel)
 		}
 		return nil, err
 	}
@@ -46,36 +45,36 @@ func (t *turn) sync(m *syncMessage) (next *syncMessage, err error) {
 }
 
 // shared reports whether the next step of an answer has been read for another client.
-func (t *turn) shared(m *syncMessage) bool {
+func (an *answers) shared(m *syncMessage) bool {
 	if m.since == syncproto.SinceCursor && !m.going || m.since == syncproto.SinceFrom && !m.byID {
 		return false
 	}
-	_, there := t.life.pages.get(m.channel, t.life.db.Seq(), m.after)
+	_, there := an.reader.pages.get(m.channel, an.room.db.Seq(), m.after)
 	return there
 }
 
 // syncByID answers with the rows by id, a step a turn, or with what has changed since a cursor.
-func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
+func (an *answers) syncByID(t *turn, m *syncMessage) (next *syncMessage, err error) {
 	if !m.byID { // the published client sends no cursor
-		t.endUnasked(m.conn, m.channel)
-		if err := t.releaseAll(m.conn, m.channel); err != nil {
+		an.inquiries.endUnasked(t, m.conn, m.channel)
+		if err := an.releaseAll(t, m.conn, m.channel); err != nil {
 			return nil, err
 		}
 	}
-	frames, next, err := t.answerSync(m)
+	frames, next, err := an.answerSync(m)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case !m.byID:
-		for _, r := range t.unhold(m.conn, m.channel) { // what was kept back is in the answer, or follows it
+		for _, r := range an.holds.unhold(t, m.conn, m.channel) { // what was kept back is in the answer, or follows it
 			frames = append(frames, r.bare)
 		}
-		err = t.unsubscribe(m.conn, m.channel)
+		err = an.peers.unsubscribe(t, m.conn, m.channel)
 	case next == nil:
-		return nil, t.finish(m, frames, 0)
+		return nil, an.finish(t, m, frames, 0)
 	case !m.going:
-		err = t.subscribe(m.conn, m.channel, unanswered)
+		err = an.peers.subscribe(t, m.conn, m.channel, unanswered)
 	}
 	if err != nil {
 		return nil, err
@@ -85,13 +84,13 @@ func (t *turn) syncByID(m *syncMessage) (next *syncMessage, err error) {
 }
 
 // answerSync gives the next frames of an answer, and what is to be asked for the rest.
-func (t *turn) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *syncMessage, err error) {
+func (an *answers) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *syncMessage, err error) {
 	switch {
 	case m.going:
 	case m.byID:
 		frames = m.front()
 	case m.since == syncproto.SinceCursor:
-		changed, next, why, err := t.changesSince(m)
+		changed, next, why, err := an.changesSince(m)
 		if why == "" || err != nil {
 			return changed, next, err
 		}
@@ -99,11 +98,11 @@ func (t *turn) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *sync
 			frames = []*hibernate.Frame{reset(m.channel, why)}
 		}
 		if why == syncproto.ResetSize {
-			t.life.quota = t.life.newQuota() // what was read is of no use, and the first page comes at once
+			an.reader.quota = an.reader.newQuota() // what was read is of no use, and the first page comes at once
 		}
 	}
 	m.inquiry.copies = true
-	s, err := t.snapshot(m.channel, m.after)
+	s, err := an.reader.snapshot(m.channel, m.after)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -127,21 +126,20 @@ var errOffTrail = errors.New("room: the place in the history is lost")
 
 // changesSince gives the next piece of the answer to a cursor: rows and tombstones in the order of their last
 // changes, and what is to be asked for the rest. Where it cannot be told what has changed, why says so.
-func (t *turn) changesSince(m *syncMessage) (frames []*hibernate.Frame, next *syncMessage, why syncproto.Reset, err error) {
-	l := t.life
+func (an *answers) changesSince(m *syncMessage) (frames []*hibernate.Frame, next *syncMessage, why syncproto.Reset, err error) {
 	on := m.trail
 	switch {
 	case on != nil:
 	case m.replaces:
 		return nil, nil, syncproto.ResetSize, nil
-	case m.cursor.Epoch != l.shortEpoch():
+	case m.cursor.Epoch != an.room.shortEpoch():
 		return nil, nil, syncproto.ResetEpoch, nil
-	case m.cursor.Seq > uint64(l.db.Seq()):
+	case m.cursor.Seq > uint64(an.room.db.Seq()):
 		return nil, nil, syncproto.ResetAhead, nil
 	default:
-		on = &trail{epoch: l.shortEpoch(), place: storage.ChangePlace{Seq: storage.Seq(m.cursor.Seq)}, until: l.db.Seq()}
+		on = &trail{epoch: an.room.shortEpoch(), place: storage.ChangePlace{Seq: storage.Seq(m.cursor.Seq)}, until: an.room.db.Seq()}
 	}
-	changed, to, done, err := t.follow(m.channel, *on)
+	changed, to, done, err := an.follow(m.channel, *on)
 	switch {
 	case errors.Is(err, errOffTrail) && m.trail != nil && m.trail.sent > 0:
 		frames, next = m.startAgain()
@@ -153,21 +151,20 @@ func (t *turn) changesSince(m *syncMessage) (frames []*hibernate.Frame, next *sy
 	case err != nil:
 		return nil, nil, "", err
 	case done:
-		return changed.SyncFrames(m.channel, l.cursor()), nil, "", nil
+		return changed.SyncFrames(m.channel, an.room.cursor()), nil, "", nil
 	}
 	rest := *m
 	rest.trail = &to
-	return changed.PartFrames(m.channel, l.cursor()), &rest, "", nil
+	return changed.PartFrames(m.channel, an.room.cursor()), &rest, "", nil
 }
 
 // follow reads what changed after a trail, as much as the turn may. done says that it was all.
-func (t *turn) follow(channel string, on trail) (changed *pages.Pager, to trail, done bool, err error) {
-	l := t.life
-	if on.epoch != l.shortEpoch() {
+func (an *answers) follow(channel string, on trail) (changed *pages.Pager, to trail, done bool, err error) {
+	if on.epoch != an.room.shortEpoch() {
 		return nil, on, false, errOffTrail
 	}
 	changed = new(pages.Pager)
-	done, err = l.readChanges(channel, &on.place, on.until, changed.Add)
+	done, err = an.reader.readChanges(channel, &on.place, on.until, changed.Add)
 	if errors.Is(err, storage.ErrForgotten) {
 		return nil, on, false, errors.Join(errOffTrail, err)
 	}
@@ -175,7 +172,7 @@ func (t *turn) follow(channel string, on trail) (changed *pages.Pager, to trail,
 		return nil, on, false, err
 	}
 	on.sent += changed.Total
-	if on.sent > l.host.opts.MaxSnapshotBytes {
+	if on.sent > an.room.node.opts.MaxSnapshotBytes {
 		return nil, on, false, errOffTrail
 	}
 	return changed, on, done, nil
@@ -190,98 +187,19 @@ func (m *syncMessage) startAgain() (frames []*hibernate.Frame, next *syncMessage
 	return []*hibernate.Frame{deleteAll(m.channel, "")}, &rest
 }
 
-// A channel of any size is sent in steps, by id, one step a turn, and the room serves
-// others between them. The next step is a message like any other, which the connection's
-// session posts when it has the last one's answer; so it is one of the connection's
-// messages in work, is tried again where the room fails, and ends with the session.
-//
-// The whole is exact at the last step's commit although others write meanwhile: each
-// page shows its rows as they are when it is read, and from then on every change of them
-// goes to this connection as to all others, in order. A row behind the pages that have
-// been read is read as it is by then. So of each row the client has at last what the
-// room has; a row that changes while it is read may come to it twice.
-
-const (
-	// snapshotRows is how many rows are looked at with one query.
-	snapshotRows = 20_000
-	// maxCachedPages is how much of one snapshot a room keeps encoded, in bytes.
-	maxCachedPages = 4 << 20
-)
-
-// A step is a part of a snapshot.
-type step struct {
-	frames []*hibernate.Frame
-	size   int
-	last   storage.Value // the id of its last row: the next step begins after it
-	done   bool          // it is the last step
+// gone reports whether an unasked answer is for a connection that has left the room.
+func (an *answers) gone(m *syncMessage) bool {
+	return m.unasked && !slices.Contains(an.room.connections(), m.conn)
 }
 
-// snapshot gives the step of a channel's snapshot that begins after an id; nil is the
-// beginning. One that was read for another client costs nothing.
-func (t *turn) snapshot(channel string, after storage.Value) (step, error) {
-	l := t.life
-	if s, there := l.pages.get(channel, l.db.Seq(), after); there {
-		return s, nil
+// notePutOff notes that a client without cursors has asked, where its answer must wait for a later turn: if it is cut off
+// before, it gets the answer when it comes back.
+func (an *answers) notePutOff(t *turn, m *syncMessage) error {
+	asked := m.inquiry
+	if m.since != syncproto.SinceFrom || m.going || asked.noted {
+		return nil
 	}
-	s, err := t.readStep(channel, after)
-	if err == nil {
-		l.pages.put(channel, l.db.Seq(), after, s)
-	}
-	return s, err
+	asked.noted = true
+	t.undo = append(t.undo, func() { asked.noted = false })
+	return an.peers.noteAnswer(t, m, unanswered)
 }
-
-func (t *turn) readStep(channel string, after storage.Value) (s step, err error) {
-	l := t.life
-	rows, err := l.db.Table(channel).Page(after, snapshotRows)
-	if err != nil {
-		return step{}, err
-	}
-	var live pages.Pager
-	n, more, err := l.quota.Read(rows, func(rows *storage.Rows) int {
-		s.last = rows.Value(0)
-		if pages.IsGone(rows) {
-			return 0
-		}
-		return live.Add(rows)
-	})
-	if err != nil {
-		return step{}, err
-	}
-	s.size = live.Total
-	if s.done = more && n < snapshotRows; s.done {
-		s.frames = live.SyncFrames(channel, l.cursor())
-	} else {
-		s.frames = live.PartFrames(channel, l.cursor())
-	}
-	return s, nil
-}
-
-// A pageCache keeps the encoded snapshot of one channel, or its beginning, as long as the
-// room does not change, so that many clients that come at once share one encoding and
-// its memory.
-type pageCache struct {
-	channel string
-	seq     storage.Seq
-	size    int
-	steps   map[string]step // by where they begin
-}
-
-func (p *pageCache) get(channel string, seq storage.Seq, after storage.Value) (s step, there bool) {
-	if p.channel != channel || p.seq != seq {
-		return step{}, false
-	}
-	s, there = p.steps[stepName(after)]
-	return s, there
-}
-
-func (p *pageCache) put(channel string, seq storage.Seq, after storage.Value, s step) {
-	if p.channel != channel || p.seq != seq || p.steps == nil {
-		*p = pageCache{channel: channel, seq: seq, steps: make(map[string]step)}
-	}
-	if p.size+s.size <= maxCachedPages {
-		p.size += s.size
-		p.steps[stepName(after)] = s
-	}
-}
-
-func stepName(after storage.Value) string { return fmt.Sprintf("%T %v", after, after) }

@@ -191,7 +191,7 @@ type Selection struct {
 	Args    []any
 	OrderBy string // like "position, created_at DESC"; empty: by id
 	Limit   int    // at most so many rows; 0: all
-	Offset  int    // without the first so many; for rows far behind, a Where is faster
+	Offset  int    // without the first so many; for rows far down the list, a Where is faster
 }
 
 // Select reads live rows.

@@ -1,6 +1,6 @@
 package room
 
-// Why an action that never succeeds does not stop the queue behind it. An action of a numbered
+// Why an action that never succeeds does not stop the actions after it. An action of a numbered
 // client that takes too long, panics or loses its batch may succeed the next time, so its number
 // is kept; after three such tries it is given up: its outcome is poisoned, stored like any other,
 // and the next number runs.
@@ -18,7 +18,6 @@ package room
 
 import (
 	"errors"
-	"time"
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/storage"
@@ -70,29 +69,29 @@ const addTries = `INSERT INTO _den_tries (client, subject, mutation, digest, tri
 		mutation = excluded.mutation, digest = excluded.digest, at = excluded.at`
 
 // countTry counts a try of an action in the turn's batch, and gives how many there were.
-func (t *turn) countTry(m *actionMessage) (tries int, err error) {
+func (nb *numbers) countTry(t *turn, m *actionMessage) (tries int, err error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
-	l := t.life
-	_, err = l.db.Internal().Exec(addTries, m.client, m.conn.Identity.Subject, int64(m.mutation), m.digest[:], 1, l.host.opts.Clock.Now().UnixMilli())
+
+	_, err = nb.room.db.Internal().Exec(addTries, m.client, m.conn.Identity.Subject, int64(m.mutation), m.digest[:], 1, nb.room.now().UnixMilli())
 	if err != nil {
 		return 0, err
 	}
-	return l.triesOf(m)
+	return nb.triesOf(m)
 }
 
 // triesOf is how many tries of an action have failed.
-func (l *life) triesOf(m *actionMessage) (tries int, err error) {
-	_, err = l.db.Internal().First(func(row *storage.Rows) { tries = int(row.Int(0)) },
+func (nb *numbers) triesOf(m *actionMessage) (tries int, err error) {
+	_, err = nb.room.db.Internal().First(func(row *storage.Rows) { tries = int(row.Int(0)) },
 		`SELECT tries FROM _den_tries WHERE client = ? AND subject = ? AND mutation = ? AND digest = ?`,
 		m.client, m.conn.Identity.Subject, int64(m.mutation), m.digest[:])
 	return tries, err
 }
 
 // countHangs writes down the tries that hung in earlier lives, of the clients in a batch.
-func (l *life) countHangs(batch []*actor.Envelope) error {
-	if l.host.hangs.None() {
+func (nb *numbers) countHangs(batch []*actor.Envelope) error {
+	if nb.room.node.recent.hangs.None() {
 		return nil
 	}
 	for _, env := range batch {
@@ -100,19 +99,19 @@ func (l *life) countHangs(batch []*actor.Envelope) error {
 		if !is || m.mutation == 0 {
 			continue
 		}
-		of := l.numberedBy(m)
-		last, there := l.host.hangs.Of(of)
+		of := nb.room.numberedBy(m)
+		last, there := nb.room.node.recent.hangs.Of(of)
 		if !there {
 			continue
 		}
 		if more := last.Tries - last.Counted; more > 0 {
-			_, err := l.db.Internal().Exec(addTries, of.ID, of.Subject, int64(last.Mutation), last.Digest[:], more, l.host.opts.Clock.Now().UnixMilli())
+			_, err := nb.room.db.Internal().Exec(addTries, of.ID, of.Subject, int64(last.Mutation), last.Digest[:], more, nb.room.now().UnixMilli())
 			if err != nil {
 				return err
 			}
-			l.host.hangs.Count(of)
+			nb.room.node.recent.hangs.Count(of)
 		}
-		at, err := (&turn{life: l}).markOf(of.ID, of.Subject)
+		at, err := nb.markOf(of.ID, of.Subject)
 		if err != nil {
 			return err
 		}
@@ -122,12 +121,6 @@ func (l *life) countHangs(batch []*actor.Envelope) error {
 }
 
 // wasTried reports whether a number of a client was ever tried without success.
-func (l *life) wasTried(client, subject string) (bool, error) {
-	return l.db.Internal().First(nil, `SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
-}
-
-// purgeTries removes the tries of clients that are long gone.
-func (l *life) purgeTries(before time.Time) error {
-	_, err := l.db.Internal().Exec(`DELETE FROM _den_tries WHERE at < ?`, before.UnixMilli())
-	return err
+func (nb *numbers) wasTried(client, subject string) (bool, error) {
+	return nb.room.db.Internal().First(nil, `SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
 }

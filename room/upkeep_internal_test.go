@@ -49,7 +49,7 @@ func TestRemindersInGroups(t *testing.T) {
 		}
 	})
 	for i := range remindGroup + 1 {
-		h.remindAt(Key{Namespace: "held", Room: fmt.Sprint("absent", i)}, clock.Now())
+		h.reminding.at(Key{Namespace: "held", Room: fmt.Sprint("absent", i)}, clock.Now())
 	}
 	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)

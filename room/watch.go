@@ -9,7 +9,7 @@ import (
 // A watch ends hooks that take too long: first their time and their SQL, and
 // when that does not help, the life.
 type watch struct {
-	life  *life
+	room  *room
 	limit time.Duration
 	timer Timer
 
@@ -21,8 +21,8 @@ type watch struct {
 	warned  bool      // its time is over and its SQL was interrupted
 }
 
-func (w *watch) init(l *life) {
-	w.life, w.limit = l, l.host.opts.ActionTimeout
+func (w *watch) init(r *room) {
+	w.room, w.limit = r, r.node.opts.ActionTimeout
 }
 
 func (w *watch) arm() {
@@ -30,7 +30,7 @@ func (w *watch) arm() {
 	defer w.mu.Unlock()
 	w.running = true
 	if w.timer == nil {
-		w.timer = w.life.host.opts.Clock.AfterFunc(w.limit, w.check)
+		w.timer = w.room.node.opts.Clock.AfterFunc(w.limit, w.check)
 	} else {
 		w.timer.Reset(w.limit)
 	}
@@ -80,10 +80,10 @@ func (w *watch) current() string {
 
 // check runs in the timer's goroutine.
 func (w *watch) check() {
-	l := w.life
-	l.host.contain("ending a hook of "+l.name, func() {
+	r := w.room
+	r.node.contain("ending a hook of "+r.name, func() {
 		if w.hangs() {
-			l.host.actors.Abandon(l.key, l.number)
+			r.node.actors.Abandon(r.key, r.number)
 		}
 	})
 }
@@ -100,19 +100,19 @@ func (w *watch) hangs() bool {
 		w.timer.Reset(w.limit)
 		return false
 	}
-	took := w.life.host.opts.Clock.Now().Sub(w.since)
+	took := w.room.now().Sub(w.since)
 	if took < w.limit {
 		w.timer.Reset(w.limit - took)
 		return false
 	}
 	if w.warned {
-		w.life.condemn()
+		w.room.condemn()
 		return true
 	}
 	w.warned = true
 	w.hook.finish(context.DeadlineExceeded)
 	w.timer.Reset(w.limit)
-	w.life.db.Interrupt() // under the lock: the hook that is interrupted is this one
+	w.room.db.Interrupt() // under the lock: the hook that is interrupted is this one
 	return false
 }
 

@@ -126,19 +126,19 @@ func (d *doorman) pass(c *Context, what string) error {
 		return nil
 	}
 	d.log.hangs = ""
-	l := c.life
+	r := c.room
 	for range 2 { // once its time is over, and once it has not ended
-		d.log.clock.advance(l.watch.limit)
-		d.log.found = l.watch.hangs()
+		d.log.clock.advance(r.watch.limit)
+		d.log.found = r.watch.hangs()
 	}
-	d.log.disk.set(func() { abandon(l) })
+	d.log.disk.set(func() { abandon(r) })
 	return nil
 }
 
 // abandon gives a life up, as the watch does after hangs, while a commit is under way.
-func abandon(l *life) {
-	go l.host.actors.Abandon(l.key, l.number) // ends when the commit has
-	for !l.isFenced() {
+func abandon(r *room) {
+	go r.node.actors.Abandon(r.key, r.number) // ends when the commit has
+	for !r.isFenced() {
 		runtime.Gosched()
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/denrooms/den/hibernate"
 	"github.com/denrooms/den/syncproto"
@@ -55,12 +55,17 @@ func (c *Context) Go(work func(context.Context) error, then func(*Context, error
 	if err := c.mayAct(); err != nil {
 		return err
 	}
-	return c.life.startWork(c, work, then)
+	return c.room.work.start(c, work, then)
 }
 
-// WorkLost returns how many pieces of work have had no then since the host was opened, because their room's life
-// ended first; see [Context.Go].
-func (h *Host) WorkLost() uint64 { return h.workLost.Load() }
+// work is what a room has under way outside of its turns.
+type work struct {
+	room      *room
+	publisher *publisher
+	running   atomic.Int32 // pieces of work under way
+	stuck     atomic.Int32 // pieces of work that the room no longer waits for
+	under     underWay
+}
 
 // underWay counts the pieces of a life's work that have not returned. Its zero value is ready.
 type underWay struct {
@@ -98,7 +103,7 @@ func (u *underWay) end() (lost int) {
 type piece struct {
 	// Immutable.
 
-	life   *life
+	of     *work
 	sender uint64           // see thenMessage
 	share  *hibernate.Share // of the sender's client
 	ctx    workContext
@@ -108,7 +113,7 @@ type piece struct {
 	mu       sync.Mutex
 	timer    Timer
 	returned bool
-	stuck    bool // it is counted in life.stuck, and not in life.work
+	stuck    bool // it is counted in work.stuck, and not in work.running
 }
 
 // A workContext is the context of a piece of work. It ends by the host's clock.
@@ -117,22 +122,22 @@ type workContext struct{ hookContext }
 // Value returns nil.
 func (*workContext) Value(any) any { return nil }
 
-func (l *life) startWork(c *Context, work func(context.Context) error, then func(*Context, error) error) error {
+func (wk *work) start(c *Context, work func(context.Context) error, then func(*Context, error) error) error {
 	if c.turn.last {
 		return errLast
 	}
-	if n := l.work.Load() + l.stuck.Load(); n >= maxWork {
+	if n := wk.running.Load() + wk.stuck.Load(); n >= maxWork {
 		return &Error{Code: syncproto.CodeOverloaded, Message: fmt.Sprintf("The room waits for %d things already. Try again later.", n)}
 	}
-	p := &piece{life: l, share: c.turn.share, work: work, then: then}
+	p := &piece{of: wk, share: c.turn.share, work: work, then: then}
 	if c.conn != nil {
 		p.sender = c.conn.c.Serial
 	}
-	l.work.Add(1)
-	c.undo = append(c.undo, func() { l.work.Add(-1) })
+	wk.running.Add(1)
+	c.undo = append(c.undo, func() { wk.running.Add(-1) })
 	c.after = append(c.after, func() {
 		p.begin()
-		l.under.begin()
+		wk.under.begin()
 		go p.run() // it ends when work returns; its context ends before
 	})
 	return nil
@@ -140,31 +145,31 @@ func (l *life) startWork(c *Context, work func(context.Context) error, then func
 
 // begin has the work's time begin, in the turn that has called for it.
 func (p *piece) begin() {
-	l, limit := p.life, p.life.host.opts.WorkTimeout
-	p.ctx.began = l.host.opts.Clock.Now()
+	r, limit := p.of.room, p.of.room.node.opts.WorkTimeout
+	p.ctx.began = r.now()
 	p.ctx.deadline = p.ctx.began.Add(limit)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.timer = l.host.afterFunc(limit, "ending a room's work", p.overdue)
+	p.timer = r.node.afterFunc(limit, "ending a room's work", p.overdue)
 }
 
 // run does the work, and has its result come to the room however it ends.
 func (p *piece) run() {
-	l := p.life
-	unlink := context.AfterFunc(l.ctx, func() { p.ctx.finish(context.Canceled) })
+	wk := p.of
+	unlink := context.AfterFunc(wk.room.ctx, func() { p.ctx.finish(context.Canceled) })
 	err := errWorkExited
 	defer func() {
 		unlink()
 		p.done()
 		p.ctx.finish(context.Canceled)
-		if !l.under.returned() {
-			return // endWork has counted it
+		if !wk.under.returned() {
+			return // end has counted it
 		}
-		l.host.push(&thenMessage{sender: p.sender, share: p.share, life: l.number, err: err, then: p.then}, l, 0)
+		wk.push(&thenMessage{sender: p.sender, share: p.share, life: wk.room.number, err: err, then: p.then}, 0)
 	}()
 	err = protect(func() error { return p.work(&p.ctx) })
 	if stack := stackOf(err); stack != nil {
-		l.log.Error("a room's work panicked", append(stack, "err", err)...)
+		wk.room.log.Error("a room's work panicked", append(stack, "err", err)...)
 	}
 }
 
@@ -172,17 +177,17 @@ func (p *piece) run() {
 func (p *piece) overdue() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := p.life
+	wk := p.of
 	switch {
-	case p.returned || l.ctx.Err() != nil:
+	case p.returned || wk.room.ctx.Err() != nil:
 	case p.ctx.Err() == nil:
 		p.ctx.finish(context.DeadlineExceeded)
-		p.timer.Reset(l.host.opts.WorkTimeout)
+		p.timer.Reset(wk.room.node.opts.WorkTimeout)
 	default:
 		p.stuck = true
-		l.stuck.Add(1)
-		l.work.Add(-1)
-		l.log.Warn("a room's work does not return; the room no longer stays awake for it", "began", p.ctx.began)
+		wk.stuck.Add(1)
+		wk.running.Add(-1)
+		wk.room.log.Warn("a room's work does not return; the room no longer stays awake for it", "began", p.ctx.began)
 	}
 }
 
@@ -193,74 +198,64 @@ func (p *piece) done() {
 	p.returned = true
 	p.timer.Stop()
 	if p.stuck {
-		p.life.work.Add(1)
-		p.life.stuck.Add(-1)
+		p.of.running.Add(1)
+		p.of.stuck.Add(-1)
 	}
 }
 
 // push gives a result of work to the life that began it, and again each time that it was taken back. The room
 // is not woken for it.
-func (h *Host) push(m *thenMessage, l *life, try int) {
-	err := h.actors.SendAwake(l.key, m, func(_ any, err error) {
+func (wk *work) push(m *thenMessage, try int) {
+	err := wk.room.node.actors.SendAwake(wk.room.key, m, func(_ any, err error) {
 		switch {
 		case errors.Is(err, errTakenBack):
-			h.repeat(try, "running what follows a room's work", func() { h.push(m, l, try+1) })
+			wk.room.node.repeat(try, "running what follows a room's work", func() { wk.push(m, try+1) })
 		case err != nil:
-			h.loseWork(l, err)
+			wk.lose(err)
 		}
 	})
 	if err != nil {
-		h.loseWork(l, err)
+		wk.lose(err)
 	}
 }
 
-// repeat does again what was taken back: at once, and then after pauses that grow to 5 s.
-func (h *Host) repeat(try int, job string, again func()) {
-	if try == 0 {
-		again()
-		return
-	}
-	h.afterFunc(min(50*time.Millisecond<<min(try, 10), 5*time.Second), job, again)
-}
-
-// loseWork counts a piece of work whose life has ended.
-func (h *Host) loseWork(l *life, err error) {
-	total := h.workLost.Add(1)
-	l.log.Warn(workWasLost, "pieces", 1, "err", err, "since start", total)
+// lose counts a piece of work whose life has ended.
+func (wk *work) lose(err error) {
+	total := wk.room.node.workLost.Add(1)
+	wk.room.log.Warn(workWasLost, "pieces", 1, "err", err, "since start", total)
 }
 
 const workWasLost = "what was to follow a room's work did not run: the room's life had ended"
 
-// endWork counts the pieces of work that have not returned when the life ends. The process may be over before they do.
-func (l *life) endWork() {
-	if lost := l.under.end(); lost > 0 {
-		total := l.host.workLost.Add(uint64(lost))
-		l.log.Warn(workWasLost, "pieces", lost, "since start", total)
+// end counts the pieces of work that have not returned when the life ends. The process may be over before they do.
+func (wk *work) end() {
+	if lost := wk.under.end(); lost > 0 {
+		total := wk.room.node.workLost.Add(uint64(lost))
+		wk.room.log.Warn(workWasLost, "pieces", lost, "since start", total)
 	}
 }
 
 // then runs what was to follow a piece of work. Its error says that the hook did not run; that of the hook itself is reported
 // already.
-func (t *turn) then(m *thenMessage) error {
-	l := t.life
-	if m.life != l.number {
+func (wk *work) then(t *turn, m *thenMessage) error {
+	if m.life != wk.room.number {
 		return errLifeEnded
 	}
 	c := t.context(nil, nil)
 	ran := false
-	l.work.Add(-1) // so that the hook may begin the next piece
+	wk.running.Add(-1) // so that the hook may begin the next piece
 	commit, err := t.runHook(c, "Go", func() error {
 		ran = true
 		return m.then(c, m.err)
 	})
 	if err != nil && !ran {
-		l.work.Add(1)
+		wk.running.Add(1)
 		return err
 	}
-	t.undo = append(t.undo, func() { l.work.Add(1) })
+	t.undo = append(t.undo, func() { wk.running.Add(1) })
 	if err != nil {
 		return nil
 	}
-	t.succeed(c, commit)
+	wk.publisher.succeed(t, c, commit)
 	return nil
 }

@@ -1,0 +1,298 @@
+package room
+
+// What the rooms of a host, its sessions and its own parts share.
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/hibernate/alarm"
+	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/room/internal/awake"
+	"github.com/denrooms/den/room/internal/recent"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
+	"github.com/denrooms/den/syncproto"
+)
+
+// A node is what a host's rooms, their sessions and the host's own parts use of each other. Its methods are safe from any goroutine.
+type node struct {
+	// Immutable once the host is open.
+
+	opts    Options
+	began   time.Time // see uptime
+	seed    [32]byte
+	run     int64        // the process's number, see roster.go
+	hashes  maphash.Seed // of the senders of plain requests
+	actors  *actor.System
+	log     *storage.NodeLog // nil: each room's file is durable by itself
+	conns   hibernate.Registry
+	memory  *hibernate.Memory
+	shares  *hibernate.Shares // nil: the clock is not the machine's
+	outside *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
+	alarms  *alarm.Clock
+	zones   alarms.Zones
+
+	gatherMost int // a test lowers it before there are rooms
+
+	presence hibernate.Presence
+
+	stopping      atomic.Bool
+	ending        atomic.Pointer[context.Context] // of the Shutdown in work
+	workLost      atomic.Uint64                   // see WorkLost
+	owed          owed
+	graces        graces
+	awake         awake.Set
+	failures      failures
+	alarmFailures alarmFailures
+	recent        recents
+	looks         looks
+	offline       offlineTasks
+
+	told struct { // when the operator was told, Unix nanoseconds; 0: never
+		slow    atomic.Int64 // that clients are read slowly
+		refused atomic.Int64 // that there is no memory
+	}
+
+	panics sync.Map // of jobs of the host's own: by the job, what the last one said
+
+	mu         sync.RWMutex
+	namespaces map[string]*namespace // filled by Register, read by all
+}
+
+// recents are what a node remembers for a while of its rooms' clients.
+type recents struct {
+	hangs    recent.Hangs
+	losses   recent.Losses
+	quiet    recent.Quiet
+	culprits recent.Panics
+}
+
+// now is the time by the host's clock.
+func (n *node) now() time.Time { return n.opts.Clock.Now() }
+
+func (n *node) namespace(name string) *namespace {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.namespaces[name]
+}
+
+func (n *node) hasNamespace(name string) bool { return n.namespace(name) != nil }
+
+// namespacesNow are the namespaces that are registered now. No lock is held while something is done with them.
+func (n *node) namespacesNow() []*namespace {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return slices.Collect(maps.Values(n.namespaces))
+}
+
+// check refuses keys that no room can have, before anything is woken.
+func (n *node) check(key Key) error {
+	if !n.hasNamespace(key.Namespace) {
+		return &Error{Code: syncproto.CodeUnknownNamespace, Message: "There is no such namespace."}
+	}
+	if _, err := roomfile.Escape(key.Room); err != nil {
+		return &Error{Code: syncproto.CodeBadRoomName, Message: "A room's name has 1 to 256 bytes of UTF-8.", cause: err}
+	}
+	return nil
+}
+
+// uptime is how long ago the host was opened. It takes a third of the memory of a time, and a wall clock that is set
+// changes nothing of it either.
+func (n *node) uptime() time.Duration { return n.now().Sub(n.began) }
+
+// afterFunc is Clock.AfterFunc for work of the host's own. A panic of f ends that call of f.
+func (n *node) afterFunc(d time.Duration, job string, f func()) Timer {
+	return n.opts.Clock.AfterFunc(d, func() { n.contain(job, f) })
+}
+
+// contain runs work of the host's own that is of no one room. A panic is logged, but not again and
+// again the same one of the same job.
+func (n *node) contain(job string, f func()) {
+	err := protect(func() error { f(); return nil })
+	if err == nil {
+		return
+	}
+	if last, told := n.panics.Swap(job, err.Error()); !told || last != err.Error() {
+		n.opts.Logger.Error("a job of the host panicked", append([]any{"job", job, "err", err}, stackOf(err)...)...)
+	}
+}
+
+// repeat does again what was taken back: at once, and then after pauses that grow to 5 s.
+func (n *node) repeat(try int, job string, again func()) {
+	if try == 0 {
+		again()
+		return
+	}
+	n.afterFunc(min(50*time.Millisecond<<min(try, 10), 5*time.Second), job, again)
+}
+
+// courier tells the operator which of a room's connections has a link that panics.
+func (n *node) courier(key Key) courier {
+	return courier{func(c *hibernate.Connection, value any, stack []byte) {
+		n.opts.Logger.Error("a connection's link panicked",
+			"namespace", key.Namespace, "room", key.Room, "connection", c.ID(), "panic", value, "stack", string(stack))
+	}}
+}
+
+// linkPanicked is told of a connection's link that panicked while it was sent presence.
+func (n *node) linkPanicked(key hibernate.Key, c *hibernate.Connection, value any, stack []byte) {
+	n.courier(Key(key)).panicked(c, value, stack)
+}
+
+// logFailed tells that the disk has failed under the commit log: nothing is written then
+// that nobody asked for, so that rooms can go on to be read.
+func (n *node) logFailed() bool { return n.log != nil && n.log.Failed() }
+
+// guard is protect for work on a room's file beside the room's turns. A panic is reported too.
+func (n *node) guard(key Key, f func() error) error {
+	err := protect(f)
+	if stackOf(err) != nil {
+		n.report(key, "work on a room's file panicked", err)
+	}
+	return err
+}
+
+// report notes that a room cannot be used, and tells the operator, unless it has the same fault as
+// when it was last reported. event is the log's message.
+func (n *node) report(key Key, event string, err error) {
+	n.tell(n.failures.note(key, err, n.now()), key, event, err)
+}
+
+// complain tells the operator of a fault of the storage that a room has met which could be opened, and may
+// be again.
+func (n *node) complain(key Key, event string, err error) {
+	n.tell(n.failures.complain(key, err, n.now()), key, event, err)
+}
+
+// tell writes a line on a room, for the operator if it is news.
+func (n *node) tell(news bool, key Key, event string, err error) {
+	args := []any{"namespace", key.Namespace, "room", key.Room, "err", err}
+	if !news {
+		n.opts.Logger.Debug(event, args...)
+		return
+	}
+	if hint := n.hint(key, err); hint != "" {
+		args = append(args, "hint", hint)
+	}
+	n.opts.Logger.Error(event, append(args, stackOf(err)...)...)
+}
+
+// hints say what an operator can do, by the first error that fits. ROOM and DIR are put in.
+var hints = []struct {
+	of   error
+	hint string
+}{
+	{storage.ErrNewer, "run the newer Den"},
+	{storage.ErrWrongRoom, "files were swapped or renamed: put them back; a room is copied under another name by den backup and den restore"},
+	{storage.ErrInUse, "end the other program that has the file open"},
+	{storage.ErrLogIncomplete, "put the file of the log back, or: den restore DIR ROOM BACKUP; den log DIR -abandon gives up what is missing, for all rooms, while no server runs"},
+	{storage.ErrLogMissing, "put the right _log back, or: den restore DIR ROOM BACKUP"},
+	{storage.ErrLogMismatch, "den restore DIR ROOM BACKUP; den verify DIR ROOM tells more, while no server runs"},
+	{storage.ErrCorrupt, "den restore DIR ROOM BACKUP, or den restore DIR -at TIME ROOM if the file can still be opened; den verify DIR ROOM tells more, while no server runs"},
+	{storage.ErrNotDatabase, "den restore DIR ROOM BACKUP"},
+	{storage.ErrReadOnly, "make the file and its directory writable for Den"},
+	{storage.ErrIO, "look at the disk; the room is tried again when somebody calls for it"},
+	{storage.ErrFull, "make room on the disk; the room goes on by itself"},
+	{storage.ErrRoomFull, "delete what is not needed, or raise Options.MaxRoomBytes"},
+}
+
+// hint is what an operator can do about a room's fault; "" where the error says it all.
+func (n *node) hint(key Key, err error) string {
+	text := ""
+	if stackOf(err) != nil {
+		text = "den verify DIR ROOM, while no server runs, tells whether the file is damaged; report the stack"
+	}
+	for _, known := range hints {
+		if errors.Is(err, known.of) {
+			text = known.hint
+			break
+		}
+	}
+	name := key.Namespace + "/" + url.PathEscape(key.Room)
+	return strings.NewReplacer("ROOM", name, "DIR", "-data "+n.opts.Dir).Replace(text)
+}
+
+// How much memory the messages of a node may take: Options.Memory. The host owns the budget. A message
+// counts from when it is put into a room's mailbox until it is answered; what a room sends counts from
+// the end of the turn until the last socket has taken it, once for all sockets.
+
+const (
+	// outsideShare is of how many equal parts of Options.Memory one is for requests that wait for a place in a mailbox.
+	outsideShare = 4
+	// toldEvery is how often the operator is told that messages are refused, or that clients are read slowly.
+	toldEvery = time.Minute
+)
+
+// admit takes the bytes of a message, and tells the operator where there are none left.
+func (n *node) admit(bytes int) error { return n.admitTo(n.memory, bytes) }
+
+// admitTo is admit for a part of the memory.
+func (n *node) admitTo(memory *hibernate.Memory, bytes int) error {
+	err := memory.Admit(bytes)
+	if err == nil {
+		return nil
+	}
+	if n.due(&n.told.refused) {
+		n.opts.Logger.Warn("messages are refused with overloaded, because as much waits as may", "bytes", n.memory.Used(),
+			"limit", n.memory.Limit(), "hint", "raise -memory (Options.Memory) if the machine has more")
+	}
+	return err
+}
+
+// due reports whether the operator is to be told something again, and notes that it is.
+func (n *node) due(told *atomic.Int64) bool {
+	now, last := n.now().UnixNano(), told.Load()
+	return (last == 0 || now-last >= int64(toldEvery)) && told.CompareAndSwap(last, now)
+}
+
+// tellCongested tells the operator that the node has far too much to do.
+func (n *node) tellCongested() {
+	if n.due(&n.told.slow) {
+		n.opts.Logger.Warn("clients are read slowly, because the server has too much to do",
+			"hint", "each client has an equal share; more processors help")
+	}
+}
+
+// shutdownContext is the context of the Shutdown in work.
+func (n *node) shutdownContext() context.Context {
+	if ctx := n.ending.Load(); ctx != nil {
+		return *ctx
+	}
+	return context.Background()
+}
+
+func (n *node) closeLinks(key Key, conns []*hibernate.Connection) {
+	for _, c := range conns {
+		n.courier(key).close(c, closeGoingAway, goingAway)
+	}
+}
+
+func (n *node) noteOf(c *hibernate.Connection) noteKey { return noteKey{n.run, int64(c.Serial)} }
+
+// owe keeps the end of a connection for the room's next life, or for this one if it has one.
+func (n *node) owe(key Key, m *closeMessage) {
+	m.again = true
+	n.owed.put(key, m)
+	n.lookAtRoster(key) // without a life the next one looks by itself
+}
+
+// lookAtRoster has the room look at its roster, if it is awake.
+func (n *node) lookAtRoster(key Key) { _ = n.actors.SendAwake(key, rosterMessage{}, nil) }
+
+// namespaceNames are the names of the registered namespaces, sorted.
+func (n *node) namespaceNames() []string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return slices.Sorted(maps.Keys(n.namespaces))
+}

@@ -1,0 +1,189 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/room/internal/alarms"
+	"github.com/denrooms/den/storage"
+)
+
+// What an operator can see and do about a data directory's rooms.
+
+// Namespaces are the names of the registered namespaces, sorted.
+func (h *Host) Namespaces() []string { return h.node.namespaceNames() }
+
+// Rooms gives a namespace's rooms, in the order of the directory; after them those that have no file
+// yet. It reads the directory as it goes: a room that is made meanwhile may or may not be among them. An error
+// is of one file whose room cannot be told, or of the directory, and then it is the last;
+// or ctx's.
+func (h *Host) Rooms(ctx context.Context, namespace string) iter.Seq2[Key, error] {
+	return h.node.rooms(ctx, namespace)
+}
+
+// Migrate wakes a room, which takes it through the migrations that it lacks, and ends its life
+// again. The error is that of the room's start, for operators: often a *MigrationError.
+func (h *Host) Migrate(ctx context.Context, key Key) error {
+	err := h.node.check(key)
+	if err == nil {
+		_, err = h.node.actors.Request(ctx, key, migrateMessage{})
+	}
+	if failed, there := h.node.failures.of(key); there && errors.Is(err, actor.ErrUnavailable) {
+		err = failed.Err
+	}
+	if err != nil {
+		return err
+	}
+	return h.node.actors.Stop(ctx, key)
+}
+
+// A MigrationStatus says how far a room's file has come.
+type MigrationStatus struct {
+	Known   int      // the length of the namespace's list
+	Applied []string // what the file has been through, in order
+	Foreign error    // ErrForeignMigrations with the reason: these are not the list's
+}
+
+// Pending tells whether the room lacks a migration.
+func (s MigrationStatus) Pending() bool { return len(s.Applied) < s.Known }
+
+// MigrationStatus tells how far a room's file has come. It does not wake the room, but takes from the
+// commit log what the file lacks. A room that has no file is an fs.ErrNotExist.
+func (h *Host) MigrationStatus(key Key) (MigrationStatus, error) {
+	if err := h.node.check(key); err != nil {
+		return MigrationStatus{}, err
+	}
+	ns := h.node.namespace(key.Namespace)
+	status := MigrationStatus{Known: len(ns.migrations)}
+	var applied []string
+	err := h.node.guard(key, func() (err error) {
+		applied, err = h.node.lookIn(key)
+		return err
+	})
+	if err != nil {
+		return MigrationStatus{}, err
+	}
+	status.Applied, status.Foreign = applied, ns.knows(applied)
+	return status, nil
+}
+
+// lookIn reads the migrations of a file. A room that is awake has gone through all of them.
+func (n *node) lookIn(key Key) ([]string, error) {
+	defer n.looks.begin(key)()
+	if _, failed := n.failures.of(key); !failed && slices.Contains(n.actors.Keys(), key) {
+		var names []string
+		for _, m := range n.namespace(key.Namespace).migrations {
+			names = append(names, m.name)
+		}
+		return names, nil
+	}
+	o, err := n.fileOptions(key)
+	if err != nil {
+		return nil, err
+	}
+	there, err := storage.Exists(o)
+	if err == nil && !there {
+		err = fmt.Errorf("room: %s: %w", key, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var applied []string
+	err = n.lookInto(key, o, func(db *storage.DB) (err error) {
+		applied, err = appliedMigrations(db)
+		return err
+	})
+	return applied, err
+}
+
+// Compact writes a room's file again without the pages that became free, so that the disk gets them back.
+// The room goes to sleep for it; whoever calls for it meanwhile gets it within milliseconds, and after the third time
+// the error is ErrCalledFor. The host does the same by itself, within a minute, for a room that goes to sleep with more
+// than half of its file and more than 1 MiB of it free. The room's seq, cursors and history stay as they are; the old file
+// stays in the data directory as long as the history leads through it, Options.TimeTravel. There must be
+// room on the disk for both. Errors: ErrNoRoom, ErrCalledFor, those of the disk.
+func (h *Host) Compact(ctx context.Context, key Key) (Compacted, error) {
+	return h.compactor.compactIf(ctx, key, nil)
+}
+
+// CompactDue is Compact for a room that the host would compact by itself. Of another the size is Before and After.
+func (h *Host) CompactDue(ctx context.Context, key Key) (Compacted, error) {
+	return h.compactor.compactIf(ctx, key, storage.Slack.Due)
+}
+
+// AlarmFailures returns the alarms that have failed in all of their tries, the oldest first: the
+// last 1000 since the host was opened.
+func (h *Host) AlarmFailures() []AlarmFailure {
+	h.node.alarmFailures.mu.Lock()
+	defer h.node.alarmFailures.mu.Unlock()
+	return slices.Clone(h.node.alarmFailures.all)
+}
+
+// RebuildAlarms builds the index of alarms of a namespace again from the rooms' files, and returns how
+// many rooms there are and how many of them have alarms. A room whose file cannot be read does not end
+// it; err joins the errors of the first 1000 such rooms, and names them. Den does the same by itself if the index is missing or
+// was refused.
+func (h *Host) RebuildAlarms(ctx context.Context, namespace string) (rooms, alarmed int, err error) {
+	return h.index.scan(ctx, namespace)
+}
+
+// A RoomAlarm is an alarm and the room that has set it.
+type RoomAlarm struct {
+	Key Key
+	Alarm
+}
+
+// Alarms returns the alarms of all rooms, room by room, starting with the room whose alarm is next. It
+// reads the files of rooms that sleep, without waking them. An error is that of one room, or
+// the cause of ctx's end; nothing follows that.
+func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
+	return func(yield func(RoomAlarm, error) bool) {
+		for _, name := range h.node.alarms.Rooms() {
+			key := keyNamed(name)
+			var rows []alarms.Row
+			err := h.node.guard(key, func() (err error) {
+				rows, err = h.index.alarmsOf(ctx, key)
+				return err
+			})
+			if err != nil && !yield(RoomAlarm{Key: key}, fmt.Errorf("%s: %w", key, err)) || ctx.Err() != nil {
+				return
+			}
+			for _, r := range rows {
+				if !yield(RoomAlarm{key, alarmOf(r)}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// LostLog returns the names of the files of the commit log that are missing, or damaged so that it is not
+// known which rooms they were of, and that rooms may need. None: nil.
+func (h *Host) LostLog() []string { return h.log.lost() }
+
+// AbandonLog gives up what the files of LostLog had, and returns their names. The rooms that were refused
+// because of them go on with what they have from then on: what was acknowledged to a room, and was only
+// there, is lost. It is remembered over restarts. After storage.ErrFull or storage.ErrIO it can be
+// called again.
+func (h *Host) AbandonLog() (files []string, err error) {
+	if h.node.log == nil {
+		return nil, nil
+	}
+	return h.node.log.Abandon()
+}
+
+// LoggedNamespaces are the namespaces of rooms that a crash has left in the commit log only, sorted. They may have no directory, and
+// need not be registered.
+func (h *Host) LoggedNamespaces() []string {
+	var names []string
+	for _, key := range h.node.loggedOnly() {
+		names = append(names, key.Namespace)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

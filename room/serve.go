@@ -1,0 +1,273 @@
+package room
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/denrooms/den/actor"
+	"github.com/denrooms/den/hibernate"
+)
+
+// A batch is the messages that share a turn, and its commit. It ends with Options.MaxBatch messages, batchBytes of what
+// clients have sent, or batchTime after it began, whichever is first: nobody waits for the hooks of all who have
+// queued up with him. What is left over stays in the mailbox, where what comes meanwhile takes its turn with it. So a turn
+// takes its messages bit by bit: firstMessages, and then as many again as it has served, until half of its time is over.
+
+const (
+	// batchBytes is how much of what clients have sent a batch takes, in bytes; one message that is longer has a batch of its own.
+	batchBytes = 1 << 20
+	// batchTime is how long a batch takes further messages.
+	batchTime = 10 * time.Millisecond
+	// singleTime is how long a batch takes further messages of those who have many waiting, where it has one of a client that had
+	// no other: that one waits for its answer.
+	singleTime = 2 * time.Millisecond
+	// firstMessages is how many messages a turn begins with.
+	firstMessages = 2
+)
+
+// A supply gives more messages for the turn in work, up to n; see [actor.Behavior].
+type supply func(n int) []*actor.Envelope
+
+// serveTurn serves messages in one turn, which is to be committed, and gives back those that do not go into the turn. They are uncounted where they
+// have come from more, and something is to be written down before their turn.
+func (l *life) serveTurn(batch []*actor.Envelope, more supply) (t *turn, rest []*actor.Envelope, uncounted bool) {
+	t = &turn{room: &l.room}
+	l.reader.quota = l.reader.newQuota()
+	l.turns.give(t, len(batch))
+	b := batchLimits{clock: l.room.node.opts.Clock, began: l.room.now(), alone: l.room.alone > 0}
+	l.room.alone = max(l.room.alone-1, 0)
+	for t.broken == nil { // the rest is unanswered then, and the next life's
+		if len(batch) == 0 && b.early() {
+			batch = more(b.messages)
+			l.noteUse(batch)
+			uncounted = l.counts(batch)
+		}
+		if len(batch) == 0 || uncounted || !b.admits(batch[0]) {
+			break
+		}
+		env := batch[0]
+		batch = batch[1:]
+		env.Begin()
+		l.serveCounted(t, env)
+	}
+	return t, batch, uncounted
+}
+
+// afterCommit does what comes after the commit of a turn.
+func (l *life) afterCommit(t *turn) {
+	if t.checkpoint && t.broken == nil {
+		if err := l.room.db.Checkpoint(); err != nil {
+			l.room.log.Error("a checkpoint failed", "err", err)
+		}
+	}
+	if t.broken == nil {
+		t.broken = l.purge()
+	}
+	l.reader.dropGathered()
+}
+
+// batchLimits are what ends a batch.
+type batchLimits struct {
+	clock    Clock
+	began    time.Time
+	alone    bool // it is of one message
+	single   bool // it has a message that was the only one of its sender's
+	messages int
+	bytes    int
+}
+
+// admits reports whether a message goes into the batch, and counts it.
+func (b *batchLimits) admits(env *actor.Envelope) bool {
+	b.bytes += inputOf(env.Message)
+	limit := batchTime
+	if b.single && !env.Single() {
+		limit = singleTime
+	}
+	if b.messages > 0 && (b.alone || b.bytes > batchBytes || b.clock.Now().Sub(b.began) >= limit) {
+		return false
+	}
+	b.messages++
+	b.single = b.single || env.Single()
+	return true
+}
+
+// early reports whether as many messages again as the batch has would be in time.
+func (b *batchLimits) early() bool {
+	return !b.alone && b.messages > 0 && b.clock.Now().Sub(b.began) < batchTime/2
+}
+
+// counts reports whether something is to be written down before the turn in which messages are served.
+func (l *life) counts(batch []*actor.Envelope) bool {
+	hung := !l.room.node.recent.hangs.None()
+	return slices.ContainsFunc(batch, func(env *actor.Envelope) bool {
+		switch m := env.Message.(type) {
+		case *alarmMessage:
+			return m.countFirst
+		case *actionMessage:
+			return hung && m.mutation != 0
+		}
+		return false
+	})
+}
+
+// count writes down, before a turn, what is known of its messages from earlier lives.
+func (l *life) count(batch []*actor.Envelope) error {
+	l.alarms.countTries(batch)
+	return l.numbers.countHangs(batch)
+}
+
+// Why an action that takes its whole batch down does not do so again and again. Those that shared the
+// batch are sent once more by their clients, likely together with the same action, which would take
+// them down each time. So after such a loss a room gives its next messages a turn and a commit
+// each, and so it does after a hook that hung, which takes its batch down too. It keeps to that over a
+// sleep.
+
+// serveCounted is serve, and counts what the message has the room send.
+func (l *life) serveCounted(t *turn, env *actor.Envelope) {
+	switch m := env.Message.(type) {
+	case *actionMessage:
+		t.share = m.share
+	case *syncMessage:
+		t.share = m.share
+	case *rawMessage:
+		t.share = m.share
+	case *connectMessage:
+		t.share = m.share
+	case *closeMessage:
+		t.share = m.share
+	case *requestMessage:
+		t.share = m.share
+	case *thenMessage:
+		t.share = m.share
+		t.share.Spend(hibernate.UnitBytes) // it is a message, too
+	}
+	if t.share == nil {
+		l.serve(t, env)
+		return
+	}
+	before := len(t.out)
+	l.serve(t, env)
+	bytes := int64(0)
+	for _, d := range t.out[min(before, len(t.out)):] {
+		for _, f := range d.frames {
+			bytes += int64(len(f.Wire()) * len(d.to))
+		}
+	}
+	t.share.Spend(bytes)
+	t.share = nil
+}
+
+// refuse says no to what a client has sent, in its place among the turn's frames: a refusal does not come after the
+// answer to what was sent after it. Other messages are refused by who has sent them.
+func (l *life) refuse(t *turn, message any, err error) bool {
+	switch m := message.(type) {
+	case *actionMessage:
+		t.send(m.conn, refusal(m, err))
+	case *rawMessage:
+		t.send(m.conn, refusal(m, err))
+	case *syncMessage:
+		if passing(err) {
+			return false // its session asks again
+		}
+		t.send(m.conn, refusal(m, err))
+	default:
+		return false
+	}
+	return true
+}
+
+// serve lets the room answer one message.
+func (l *life) serve(t *turn, env *actor.Envelope) {
+	var value any
+	var err error
+	switch m := env.Message.(type) {
+	case *actionMessage:
+		err = l.actions.action(t, m)
+	case *syncMessage:
+		var next *syncMessage
+		if next, err = l.answers.sync(t, m); next != nil {
+			value = next
+		}
+	case *connectMessage:
+		value, err = l.connect(t, m)
+	case *closeMessage:
+		err = l.close(t, m)
+	case *rawMessage:
+		err = l.raw(t, m)
+	case *requestMessage:
+		value, err = l.request(t, m)
+	case *thenMessage:
+		err = l.room.work.then(t, m)
+	case *holdMessage:
+		err = l.answers.lookAtHold(t, m.conn)
+	case *alarmMessage:
+		if err = l.alarms.runDue(t, m); t.broken != nil {
+			return // the clock hears of it when the life has ended
+		}
+		t.answers = append(t.answers, answer{env: env, err: err, late: true})
+		return
+	case checkpointMessage:
+		t.checkpoint = true
+	case rosterMessage:
+		t.flush, l.roster.planned = true, false
+	case *liveTaskMessage:
+		t.after = append(t.after, func() { m.do(&l.room) })
+	}
+	if storageFailed(err) && !full(err) && t.broken == nil { // wherever it was met
+		t.broken = err
+	}
+	if err != nil && t.lost == nil && t.broken == nil && l.refuse(t, env.Message, err) {
+		err = nil
+	}
+	t.answers = append(t.answers, answer{env: env, value: value, err: err})
+}
+
+// Receive serves what has queued up, and more, in one turn with one commit, or in several.
+func (l *life) Receive(batch []*actor.Envelope, more func(n int) []*actor.Envelope) error {
+	l.noteUse(batch)
+	l.room.watch.arm()
+	defer l.room.watch.disarm()
+	if err := l.runDue(); err != nil {
+		return l.giveUp(err)
+	}
+	var late []answer
+	for uncounted := true; len(batch) > 0; {
+		if uncounted {
+			if err := l.count(batch); err != nil {
+				return l.giveUp(err)
+			}
+		}
+		var t *turn
+		t, batch, uncounted = l.serveTurn(batch, more)
+		l.commit(t)
+		l.afterCommit(t)
+		late = append(late, t.answers...)
+		l.turns.takeAnswers(t)
+		if t.broken != nil {
+			return l.giveUp(t.broken)
+		}
+	}
+	l.room.watch.disarm()
+	giveLate(late)
+	l.room.db.AfterCommit()
+	return nil
+}
+
+// noteUse notes that the room is in use, unless all messages are for its upkeep.
+func (l *life) noteUse(batch []*actor.Envelope) {
+	if !upkeep(batch) {
+		l.room.node.awake.Touch(&l.awake)
+	}
+}
+
+// giveUp is the error with which the life ends. Of a fault of the storage, which the next life may meet again,
+// the operator is told here; of others where they came up.
+func (l *life) giveUp(broken error) error {
+	err := fmt.Errorf("%w: %w", actor.ErrRequeue, broken)
+	if !storageFailed(broken) {
+		return err
+	}
+	l.room.node.complain(l.room.key, "the room's storage failed, and the room begins a new life", broken)
+	return reported{err}
+}
