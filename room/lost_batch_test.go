@@ -71,8 +71,9 @@ func resendLost(t *testing.T, waiting, lost int, death string) {
 	h, p := open(t)
 	alice := h.Join("shop", "r", "alice")
 	mustSucceed(t, alice.Do("items", "sql", poison))
+	var calls []string
 	for i := range waiting {
-		mustSucceed(t, alice.DoAs(fmt.Sprint("call", i), "items", "calls", nil))
+		calls = append(calls, string(mustSucceed(t, alice.DoAs(fmt.Sprint("call", i), "items", "calls", nil)).Data))
 	}
 	var actions []object
 	for i := range lost {
@@ -84,6 +85,11 @@ func resendLost(t *testing.T, waiting, lost int, death string) {
 		}
 	}
 	mustSucceed(t, alice.Do("items", "add", object{"id": "between", "name": "x"}))
+	for i, call := range calls { // an earlier turn has answered it
+		if got := string(alice.DoAs(fmt.Sprint("call", i), "items", "calls", nil).Data); got != call {
+			t.Errorf("the call %d was answered with %s, and before the lost batch with %s", i, got, call)
+		}
+	}
 	switch death {
 	case "crash":
 		h.CrashRoom("shop", "r")
