@@ -88,7 +88,7 @@ func (n *node) hasNoFile(key Key) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// there tells whether there is a room: one with a file, one that the log has, or one that is awake.
+// there reports whether there is a room: one with a file, one that the log has, or one that is awake.
 func (n *node) there(key Key) (bool, error) {
 	o, err := n.fileOptions(key)
 	if err != nil {

@@ -31,7 +31,7 @@ func newPowerless(t *testing.T, seed uint64, durability room.Durability) *powerl
 	return p
 }
 
-// set sets an alarm from outside, and tells whether that was acknowledged.
+// set sets an alarm from outside, and reports whether that was acknowledged.
 func (p *powerless) set(name string, alarms ...setAlarm) bool {
 	link := &lastFrame{came: make(chan string, 10)}
 	session, err := p.Connect(p.t.Context(), room.Key{Namespace: "clocks", Room: name}, room.ConnectRequest{Link: link})

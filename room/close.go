@@ -95,7 +95,7 @@ func (l *life) sayGoodbye(all []*hibernate.Connection) {
 	}
 }
 
-// closeSome runs OnClose for some connections, and tells whether the life can go on.
+// closeSome runs OnClose for some connections, and reports whether the life can go on.
 func (l *life) closeSome(group []*hibernate.Connection) bool {
 	t := &turn{room: &l.room, last: true}
 	for _, c := range group {

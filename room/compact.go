@@ -54,7 +54,7 @@ func (c *compactor) stop() {
 	}
 }
 
-// sweeping tells whether a timer for a sweep is to be set, which is noted.
+// sweeping reports whether a timer for a sweep is to be set, which is noted.
 func (c *compactor) sweeping() (set bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,7 +71,7 @@ func (c *compactor) timerEnded() (goOn bool) {
 	return !c.stopped
 }
 
-// add has a room wait, and tells whether a timer is to be set.
+// add has a room wait, and reports whether a timer is to be set.
 func (c *compactor) add(key Key) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,7 +168,7 @@ func (c *compactor) withoutLife(ctx context.Context, key Key, do func(context.Co
 	return c.node.guard(key, func() error { return do(ctx, o) })
 }
 
-// begin notes how what is under way is ended, and tells whether it may begin.
+// begin notes how what is under way is ended, and reports whether it may begin.
 func (c *compactor) begin(end context.CancelCauseFunc) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -30,7 +30,7 @@ type followed struct {
 	rows     map[any]string
 	asked    bool            // the answer to sync is not complete
 	begun    bool            // its first frame has come
-	anew     map[any]string  // what is to replace rows
+	fresh    map[any]string  // what is to replace rows
 	versions map[string]bool // every version of a row that was ever applied
 	pages    bool            // every live row comes in this answer, after a delete-all: one that changes may come twice
 }
@@ -135,7 +135,7 @@ func (f *follower) apply(ch *followed, e roomtest.Event) {
 	switch e.Kind {
 	case "sync":
 		if !ch.begun && (ch.cursor == nil || e.Reset != "") {
-			ch.anew = make(map[any]string)
+			ch.fresh = make(map[any]string)
 		}
 		if e.Reset != "" {
 			f.resets++
@@ -143,15 +143,15 @@ func (f *follower) apply(ch *followed, e roomtest.Event) {
 		ch.begun = true
 		f.merge(ch, e)
 		if !e.More {
-			if ch.anew != nil {
-				ch.rows, ch.anew = ch.anew, nil
+			if ch.fresh != nil {
+				ch.rows, ch.fresh = ch.fresh, nil
 			}
 			ch.asked, ch.pages, ch.cursor = false, false, e.Cursor
 		}
 	case "delete-all":
 		if ch.begun || !ch.asked {
 			clear(ch.target())
-			clear(ch.versions) // all of them come anew
+			clear(ch.versions) // all of them come again
 			ch.pages = ch.asked
 		}
 	case "update":
@@ -174,8 +174,8 @@ func (f *follower) apply(ch *followed, e roomtest.Event) {
 }
 
 func (ch *followed) target() map[any]string {
-	if ch.anew != nil {
-		return ch.anew
+	if ch.fresh != nil {
+		return ch.fresh
 	}
 	return ch.rows
 }
@@ -184,7 +184,7 @@ func (f *follower) merge(ch *followed, e roomtest.Event) {
 	f.t.Helper()
 	for _, r := range e.Rows {
 		version := fmt.Sprint(r)
-		if ch.anew == nil && !ch.pages {
+		if ch.fresh == nil && !ch.pages {
 			if ch.versions[version] {
 				f.t.Errorf("%s got %s once more, in %s", f.name, version, e.Data)
 			}

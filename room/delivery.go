@@ -145,7 +145,7 @@ func deleteAll(channel, cursor string) *hibernate.Frame {
 	return hibernate.TextFrame(192, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel, cursor) })
 }
 
-// drained tells whether a link has so little waiting that the next step may follow. A
+// drained reports whether a link has so little waiting that the next step may follow. A
 // link that cannot say how much waits takes all.
 func drained(link hibernate.Link) bool {
 	queue, says := link.(interface{ Waiting() int })

@@ -122,7 +122,7 @@ var clientErrors = []struct {
 	{actor.ErrUnavailable, syncproto.CodeRoomUnavailable, "The room is not available. Try again later."},
 }
 
-// written tells whether an error was written for clients (and so is no fault of
+// written reports whether an error was written for clients (and so is no fault of
 // the room's that somebody should look at).
 func written(err error) bool {
 	var refusal *Error

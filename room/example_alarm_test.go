@@ -19,7 +19,7 @@ type Auction struct {
 	Bids room.Table[Bid]
 }
 
-// Offer sets the end anew with each bid: a minute after it.
+// Offer sets the end again with each bid: a minute after it.
 func (a *Auction) Offer(c *room.Context, in Bid) error {
 	if err := a.Bids.Insert(c, Bid{ID: c.NewID(), Amount: in.Amount}); err != nil {
 		return err

@@ -62,7 +62,7 @@ type failures struct {
 	told  map[Key]Failure // of rooms that could be opened: what the operator was told, and when
 }
 
-// complain tells whether a fault is news: another one than the room's last, or that long ago.
+// complain reports whether a fault is news: another one than the room's last, or that long ago.
 func (f *failures) complain(key Key, err error, at time.Time) (news bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -91,7 +91,7 @@ func sameFault(a, b error) bool {
 	return strings.HasPrefix(x, y) || strings.HasPrefix(y, x)
 }
 
-// note keeps what came of a start, and tells whether it is news: a failure for another reason
+// note keeps what came of a start, and reports whether it is news: a failure for another reason
 // than the one that the room had before, if any.
 func (f *failures) note(key Key, err error, at time.Time) (news bool) {
 	f.mu.Lock()

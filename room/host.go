@@ -134,7 +134,7 @@ func (h *Host) add(ns *namespace) bool {
 	return true
 }
 
-// HasNamespace tells whether a namespace is registered.
+// HasNamespace reports whether a namespace is registered.
 func (h *Host) HasNamespace(name string) bool { return h.node.hasNamespace(name) }
 
 // Connections is the number of connections to all rooms.

@@ -55,7 +55,7 @@ const (
 	alarmLate = time.Minute
 )
 
-// mayRest tells whether a life has nothing under way that its sleep would end, and no alarm that
+// mayRest reports whether a life has nothing under way that its sleep would end, and no alarm that
 // is due at once. Whether it has messages, its actor knows.
 func (l *life) mayRest(now time.Time) bool {
 	alarm := time.UnixMilli(l.alarms.due.Load()).Sub(now)

@@ -148,7 +148,7 @@ func (g *commitLog) recoverLater(tried map[Key]struct{}) {
 	})
 }
 
-// recoverSome sees to a group of rooms, and tells whether there are others.
+// recoverSome sees to a group of rooms, and reports whether there are others.
 func (g *commitLog) recoverSome(tried map[Key]struct{}) (more bool) {
 	g.recovery.Lock()
 	defer g.recovery.Unlock()

@@ -73,7 +73,7 @@ func (u *logOnly) rooms() (names []string) {
 	return names
 }
 
-// file tells whether the room has one.
+// file reports whether the room has one.
 func (u *logOnly) file(name string) bool {
 	u.t.Helper()
 	path, err := roomfile.Path("/data", "nests", name)

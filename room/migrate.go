@@ -140,7 +140,7 @@ func appliedMigrations(db *storage.DB) ([]string, error) {
 	return names, rows.Err()
 }
 
-// skips tells whether the table that the migration alters is yet to be made.
+// skips reports whether the table that the migration alters is yet to be made.
 func (m Migration) skips(c *Context) (bool, error) {
 	if m.table == "" {
 		return false, nil
@@ -178,7 +178,7 @@ func (ns *namespace) ownTables() string {
 	return ownTables
 }
 
-// alike tells whether preparing a new room's file comes to the same in each room: a
+// alike reports whether preparing a new room's file comes to the same in each room: a
 // migration's function may do something else in another one.
 func (ns *namespace) alike() bool {
 	return !slices.ContainsFunc(ns.migrations, func(m Migration) bool { return !m.plain })

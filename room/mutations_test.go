@@ -240,7 +240,7 @@ func TestInvariantExactlyOnceByID(t *testing.T) {
 	for range 3 { // the writes that remove what is too old
 		mustSucceed(t, alice.Do("items", "put", object{"id": "1", "name": "y"}))
 	}
-	mustRefuse(t, alice.DoAs("x", "items", "add", object{"id": "1", "name": "x"}), "conflict") // applied anew
+	mustRefuse(t, alice.DoAs("x", "items", "add", object{"id": "1", "name": "x"}), "conflict") // applied again
 }
 
 // Clients that were not seen for the retention are forgotten, and no others.

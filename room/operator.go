@@ -49,7 +49,7 @@ type MigrationStatus struct {
 	Foreign error    // ErrForeignMigrations with the reason: these are not the list's
 }
 
-// Pending tells whether the room lacks a migration.
+// Pending reports whether the room lacks a migration.
 func (s MigrationStatus) Pending() bool { return len(s.Applied) < s.Known }
 
 // MigrationStatus tells how far a room's file has come. It does not wake the room, but takes from the

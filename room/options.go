@@ -192,9 +192,9 @@ type Clock interface {
 
 // A Timer is a call that a Clock will make. See [time.Timer].
 type Timer interface {
-	// Stop takes the call back, and tells whether it was still to come.
+	// Stop takes the call back, and reports whether it was still to come.
 	Stop() bool
-	// Reset puts the call d from now, and tells whether it was still to come.
+	// Reset puts the call d from now, and reports whether it was still to come.
 	Reset(d time.Duration) bool
 }
 

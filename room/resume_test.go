@@ -9,7 +9,7 @@ import (
 	"github.com/denrooms/den/room/roomtest"
 )
 
-// An action that changes a synced table's definition gives everybody the channel anew.
+// An action that changes a synced table's definition gives everybody the channel again.
 func TestSchemaChangeInAnAction(t *testing.T) {
 	h, _ := open(t)
 	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob")
@@ -25,7 +25,7 @@ func TestSchemaChangeInAnAction(t *testing.T) {
 	}
 }
 
-// A client whose place in the room's history is forgotten gets the channel anew, whether
+// A client whose place in the room's history is forgotten gets the channel again, whether
 // the room finds it by its id or it asks by a stamp.
 func TestInvariantResumeForgottenHistory(t *testing.T) {
 	h, _ := open(t, func(o *room.Options) { o.History = 10 })

@@ -255,7 +255,7 @@ func (s *Session) refused(message any, err error, try int) {
 	s.conn.Link.Send(refusal(message, err))
 }
 
-// passing tells whether an error is of the kind that goes away by itself.
+// passing reports whether an error is of the kind that goes away by itself.
 func passing(err error) bool {
 	return errors.Is(err, actor.ErrUnavailable) || errors.Is(err, actor.ErrOverloaded) || errors.Is(err, hibernate.ErrMemory) || errors.Is(err, storage.ErrBatchLost) || full(err)
 }

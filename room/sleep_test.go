@@ -125,7 +125,7 @@ func TestRoomSleeps(t *testing.T) {
 	if got := b.take(); h.Awake() != 1 || got != "start connect" {
 		t.Fatalf("%d rooms are awake after 9 s: %s", h.Awake(), got)
 	}
-	if err := alice.Send([]byte(`{"draw":1}`)); err != nil { // the idle time begins anew
+	if err := alice.Send([]byte(`{"draw":1}`)); err != nil { // the idle time begins again
 		t.Fatal(err)
 	}
 	if err := h.Quiet(t.Context()); err != nil {

@@ -69,7 +69,7 @@ func newVersions(t *testing.T) *versions {
 	return v
 }
 
-// become opens the host anew with T for rows. It gives a client, or why the room does not start.
+// become opens the host again with T for rows. It gives a client, or why the room does not start.
 func become[T any](v *versions, hook func(*room.Context, *room.Table[T]) (any, error), list ...room.Migration) (*roomtest.Client, error) {
 	v.t.Helper()
 	v.register = func(h *room.Host) error {
@@ -374,7 +374,7 @@ func TestTypedRows(t *testing.T) {
 	}
 }
 
-// TestReferences: a table that others refer to can be made anew, and a row without what it
+// TestReferences: a table that others refer to can be made again, and a row without what it
 // refers to is refused.
 func TestReferences(t *testing.T) {
 	type child struct {
@@ -410,7 +410,7 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// TestLargeTableGrows: the limit on an action's rows is none for a table that is made anew, and
+// TestLargeTableGrows: the limit on an action's rows is none for a table that is made again, and
 // none of its rows is lost, nor those that are marked as deleted.
 func TestLargeTableGrows(t *testing.T) {
 	type checked struct {

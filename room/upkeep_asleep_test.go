@@ -31,7 +31,7 @@ func sayAndDelete(t *testing.T, h *roomtest.Host) {
 	mustSucceed(t, alice.Do("notes", "unsay", "1"))
 }
 
-// inFile tells whether the secret is in the room's file. Nothing is woken for it.
+// inFile reports whether the secret is in the room's file. Nothing is woken for it.
 func inFile(t *testing.T, dir string) bool {
 	t.Helper()
 	path, err := roomfile.Path(dir, kept.Namespace, kept.Room)

@@ -88,7 +88,7 @@ func (w *watch) check() {
 	})
 }
 
-// hangs ends the time of a hook, and tells whether it has not returned long after that. Then it fences the life before the hook can
+// hangs ends the time of a hook, and reports whether it has not returned long after that. Then it fences the life before the hook can
 // return: a turn that goes on after that would commit what the host and the next life do not know of.
 func (w *watch) hangs() bool {
 	w.mu.Lock()

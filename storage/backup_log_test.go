@@ -209,7 +209,7 @@ func TestRestorePowerCutWithALog(t *testing.T) {
 	}
 }
 
-// cutRestore cuts the power at a change of the disk during a restore, and tells whether the
+// cutRestore cuts the power at a change of the disk during a restore, and reports whether the
 // restore was through before.
 func cutRestore(t *testing.T, seed uint64, cut int, tally map[string]int) (through bool) {
 	t.Helper()

@@ -117,7 +117,7 @@ func TestInvariantGateLogOnlyPowerCut(t *testing.T) {
 }
 
 // The disk fails when a room is to get its file: nothing that was acknowledged is lost, whether the
-// room goes on, is opened anew, or the whole server is.
+// room goes on, is opened again, or the whole server is.
 func TestLogOnlyWithoutRoom(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault  faultdisk.Fault

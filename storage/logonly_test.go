@@ -285,7 +285,7 @@ func TestLogOnlyFenced(t *testing.T) {
 	}
 }
 
-// Whose file is taken away begins anew, in another history, whether a server runs or not.
+// Whose file is taken away begins again, in another history, whether a server runs or not.
 func TestLogOnlyTakenAway(t *testing.T) {
 	n := newNursery(t)
 	d := n.logOnly("r")

@@ -78,7 +78,7 @@ func (s *poolRig) want(n int, when string) {
 	}
 }
 
-// moved tells whether a DB has a connection that served another file before.
+// moved reports whether a DB has a connection that served another file before.
 func moved(d *DB) bool { return d.sql.c.Files.Moved() }
 
 // verify looks at a file with a new connection.
@@ -484,7 +484,7 @@ func TestPowerCutPooled(t *testing.T) {
 	}
 }
 
-// cutPooled has the power go after some operations, and tells whether it went before the end.
+// cutPooled has the power go after some operations, and reports whether it went before the end.
 func cutPooled(t *testing.T, after int, seed uint64) (cut bool) {
 	disk := faultdisk.New(uint64(after)<<8+seed, faultdisk.PowersafeOverwrite)
 	name := fmt.Sprintf("pooled-%d-%d", after, seed)
@@ -555,7 +555,7 @@ func cutPooled(t *testing.T, after int, seed uint64) (cut bool) {
 					return nil
 				})
 				if d != nil && d.created {
-					t.Error("a room was made anew")
+					t.Error("a room was made again")
 				}
 				if err != nil {
 					return err

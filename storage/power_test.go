@@ -149,7 +149,7 @@ func powerCheck(t *testing.T, disk *faultdisk.Disk, name, logDir string) int {
 }
 
 // A commit whose sync fails is not acknowledged, and nothing is believed afterwards that
-// was not read again: the DB answers no more until it is opened anew. Then, even when the
+// was not read again: the DB answers no more until it is opened again. Then, even when the
 // power goes too, all is there that was acknowledged, and the file is whole.
 func TestFailedSyncAtCommit(t *testing.T) {
 	for seed := range uint64(40) {

@@ -189,7 +189,7 @@ func TestSchemaChangeThatBreaksASyncedTable(t *testing.T) {
 	}
 }
 
-// A table that is not declared may become unfit; Sync takes it up anew.
+// A table that is not declared may become unfit; Sync takes it up again.
 func TestStaleTable(t *testing.T) {
 	o := testOptions(t)
 	d := openTest(t, o)

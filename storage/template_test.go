@@ -256,7 +256,7 @@ func TestPowerCutTemplate(t *testing.T) {
 	}
 }
 
-// cutTemplate cuts the power at the after-th change of the disk, and tells whether it came to that.
+// cutTemplate cuts the power at the after-th change of the disk, and reports whether it came to that.
 func cutTemplate(t *testing.T, logDir string, after int) (cut bool) {
 	t.Helper()
 	disk := faultdisk.New(uint64(after), faultdisk.PowersafeOverwrite)

@@ -60,7 +60,7 @@ func (r appendingRoom) Append(e LogEntry, more ...[]byte) error {
 	return err
 }
 
-// Behind the frame that commits SQLite makes checksums anew where pages were overwritten. If
+// Behind the frame that commits SQLite makes checksums again where pages were overwritten. If
 // that fails the transaction is in the log and not in the file: the file says nothing more
 // until it was opened again, and has it then, once.
 func TestCommitThatFailsBehindTheLog(t *testing.T) {
@@ -334,7 +334,7 @@ func TestFramesThatWaitOnAFullDisk(t *testing.T) {
 	if err := d.Checkpoint(); err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, d, `UPDATE wide SET k = 1 WHERE id = 1`) // the WAL begins anew
+	mustExec(t, d, `UPDATE wide SET k = 1 WHERE id = 1`) // the WAL begins again
 	disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: "-wal", Times: -1})
 	accepted := 0
 	for ; accepted < 100; accepted++ {

@@ -45,7 +45,7 @@ func TestAlarms(t *testing.T) {
 		t.Errorf("without an index: %q, %v", got, err)
 	}
 	if got, err := den(t, data, "alarms", "-rebuild"); err != nil || got != want {
-		t.Errorf("made anew: %q, %v", got, err)
+		t.Errorf("made again: %q, %v", got, err)
 	}
 	if got, err := den(t, data, "alarms"); err != nil || got != want {
 		t.Errorf("behind that: %q, %v", got, err)

@@ -231,7 +231,7 @@ func (c *Client) Next() Event {
 	return c.await("a message", c.mail.taken, func(Event) bool { return true })
 }
 
-// Closed tells whether the room has closed the connection, and how.
+// Closed reports whether the room has closed the connection, and how.
 func (c *Client) Closed() (code int, reason string, closed bool) {
 	c.mail.mu.Lock()
 	defer c.mail.mu.Unlock()
@@ -299,7 +299,7 @@ func (c *Client) await(what string, from int, match func(Event) bool) Event {
 type mailbox struct {
 	mu      sync.Mutex
 	frames  []*room.Frame
-	changed chan struct{} // closed and made anew with each change
+	changed chan struct{} // closed and made again with each change
 	closed  bool
 	code    int
 	reason  string
@@ -307,7 +307,7 @@ type mailbox struct {
 	// Owned by the test's goroutine.
 
 	taken   int          // what Received has given
-	awaited int          // behind the last that was waited for
+	awaited int          // after the last that was waited for
 	used    map[int]bool // those that were waited for, and are not given again
 }
 

@@ -43,7 +43,7 @@ func (c *Clock) AfterFunc(d time.Duration, f func()) room.Timer {
 	return t
 }
 
-// Reset sets the timer again and tells whether it was set.
+// Reset sets the timer again and reports whether it was set.
 func (t *timer) Reset(d time.Duration) bool {
 	c := t.clock
 	c.mu.Lock()
@@ -55,7 +55,7 @@ func (t *timer) Reset(d time.Duration) bool {
 	return active
 }
 
-// Stop takes the timer out and tells whether it was set.
+// Stop takes the timer out and reports whether it was set.
 func (t *timer) Stop() bool {
 	c := t.clock
 	c.mu.Lock()
@@ -69,7 +69,7 @@ func (t *timer) Stop() bool {
 // what falls due. It returns when the calls have.
 func (c *Clock) Advance(d time.Duration) { c.advance(d, func() {}) }
 
-// advance calls after behind each call.
+// advance calls after after each call.
 func (c *Clock) advance(d time.Duration, after func()) {
 	c.mu.Lock()
 	end := c.now.Add(d)

@@ -64,7 +64,7 @@ func TestFailedSync(t *testing.T) {
 		mustClose(t, l)
 	}
 	if healed < 80 {
-		t.Errorf("only %d segments were written anew", healed)
+		t.Errorf("only %d segments were written again", healed)
 	}
 }
 

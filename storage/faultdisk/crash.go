@@ -72,7 +72,7 @@ func (d *Disk) Before(seed uint64) *Disk {
 }
 
 // Kill ends the programs that use the disk, as kill -9 does: handles die, nothing
-// is lost. Restart follows as behind a cut.
+// is lost. Restart follows as after a cut.
 func (d *Disk) Kill() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

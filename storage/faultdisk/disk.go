@@ -21,7 +21,7 @@ import (
 // SectorSize is what the disk writes whole, in bytes.
 const SectorSize = 512
 
-// ErrPowerCut is the error of every call behind a power cut: until Restart, and
+// ErrPowerCut is the error of every call after a power cut: until Restart, and
 // for ever on a handle that was open. It comes with syscall.EIO.
 var ErrPowerCut = errors.New("the power was cut")
 
@@ -37,7 +37,7 @@ const (
 	IgnoreSync Trait = 1 << iota
 	// PowersafeOverwrite: SQLite is told that a cut in a write leaves the bytes
 	// beside it alone, as it believes of the host's files by default. It then
-	// writes no padding behind a synced commit. Without it, SQLite is told nothing.
+	// writes no padding after a synced commit. Without it, SQLite is told nothing.
 	PowersafeOverwrite
 	// SmashSectors: a write of part of a sector may, in a cut, turn the rest of the
 	// sector into garbage: what SQLite must expect without PowersafeOverwrite.
@@ -87,7 +87,7 @@ type inode struct {
 	data   []byte // what programs read
 	synced []byte // what a cut leaves for sure
 	ops    []change
-	log    []byte // the content of ops, one behind the other
+	log    []byte // the content of ops, one after the other
 	locks  map[*handle]struct{}
 }
 

@@ -157,7 +157,7 @@ func (w *writer) resume(ctx context.Context, base string) error {
 		case m.Exception != nil:
 			return nil
 		case m.Reset != "" && w.cursor != "":
-			return fmt.Errorf("client %s was told to begin anew: %s", w.ledger.client, m.Reset)
+			return fmt.Errorf("client %s was told to begin again: %s", w.ledger.client, m.Reset)
 		}
 		if _, err := w.take(m); err != nil {
 			return err

@@ -129,10 +129,10 @@ func (s *Set) Enter(m *Member) error {
 	return nil
 }
 
-// wait waits for a place, and tells whether it was given.
+// wait waits for a place, and reports whether it was given.
 func (s *Set) wait(given chan struct{}) bool {
 	tick := make(chan struct{}, 1)
-	timer := s.o.AfterFunc(wakeTick, func() { tick <- struct{}{} }) // has room: it is set again only behind a receive
+	timer := s.o.AfterFunc(wakeTick, func() { tick <- struct{}{} }) // has room: it is set again only after a receive
 	defer timer.Stop()
 	for range wakeWait / wakeTick {
 		s.evict()

@@ -47,7 +47,7 @@ func (e Encoded) Pages(yield func(rows []byte) bool) {
 		if !yield(e.Bytes[start:cut]) {
 			return
 		}
-		start = cut + 1 // behind the comma
+		start = cut + 1 // after the comma
 	}
 	if start < len(e.Bytes) {
 		yield(e.Bytes[start:])
@@ -222,7 +222,7 @@ func (o *Ordered) Updates(channel, cursor string) ([]*hibernate.Frame, error) {
 }
 
 // Answer gives the rows as the answer to a sync. The published client looks for tombstones in updates
-// only: the rows up to the last tombstone are updates, and those behind it the answer itself.
+// only: the rows up to the last tombstone are updates, and those after it the answer itself.
 func (o *Ordered) Answer(channel, cursor string) ([]*hibernate.Frame, error) {
 	if o.Over() {
 		return nil, ErrTooLarge

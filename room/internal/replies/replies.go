@@ -286,7 +286,7 @@ func repliesIn(blob []byte) func(yield func(Key, place) bool) {
 	}
 }
 
-// Add puts a reply behind those that wait to be written.
+// Add puts a reply after those that wait to be written.
 func (s *Store) Add(key Key, digest Digest, payload []byte) {
 	if len(s.pending) == 0 {
 		s.pending = append(s.pending, version)

@@ -17,7 +17,7 @@ import (
 //
 // A column that is added stands where its field stands, and never behind the stamps. So
 // the table is rebuilt: its rows are in another table meanwhile. To SQLite that is a
-// DROP TABLE, and the references of other tables are checked behind it, since those that
+// DROP TABLE, and the references of other tables are checked after it, since those that
 // Den makes are deferred.
 
 // A storedTable is a table as the file has it.

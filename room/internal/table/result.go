@@ -105,7 +105,7 @@ func resultFields(t reflect.Type) (map[string]*column, error) {
 	return fields, nil
 }
 
-// reachable tells whether no pointer is on the way to a field.
+// reachable reports whether no pointer is on the way to a field.
 func reachable(t reflect.Type, index []int) bool {
 	for _, i := range index[:len(index)-1] {
 		t = t.Field(i).Type
