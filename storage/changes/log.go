@@ -7,7 +7,6 @@ package changes
 // behind is better served with the whole table.
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -172,11 +171,14 @@ type logRow struct {
 }
 
 func (l *log) row(id int64) (r logRow, err error) {
-	err = fmt.Errorf("%w: _den_changes has no row %d", ErrCorrupt, id)
-	failed := l.each("SELECT first, last, highs FROM _den_changes WHERE id = ?1", func(c *sqlite.Row) {
-		r, err = logRow{id, Seq(c.Int(0)), Seq(c.Int(1)), slices.Clone(c.Bytes(2))}, nil
+	found := false
+	err = l.each("SELECT first, last, highs FROM _den_changes WHERE id = ?1", func(c *sqlite.Row) {
+		r, found = logRow{id, Seq(c.Int(0)), Seq(c.Int(1)), slices.Clone(c.Bytes(2))}, true
 	}, id)
-	return r, cmp.Or(failed, err)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: _den_changes has no row %d", ErrCorrupt, id)
+	}
+	return r, err
 }
 
 // search finds the first row of the log for which a property holds that all later ones have too. found is false if none

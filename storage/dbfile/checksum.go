@@ -207,7 +207,9 @@ func (d *Database) write(p []byte, off int64) (done int, err error) {
 
 // sealFrom gives the pages from an offset on their checksums, which have none.
 func (d *Database) sealFrom(off int64) error {
-	page := make([]byte, PageSize)
+	buffer := buffers.Get().(*[bufferedWrites]byte)
+	defer buffers.Put(buffer)
+	page := buffer[:PageSize]
 	size, err := d.File.Size()
 	for ; off < size && err == nil; off += PageSize {
 		if _, err = d.File.ReadAt(page, off); err == nil && !isZero(page) {
