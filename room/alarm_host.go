@@ -76,6 +76,7 @@ func (x *alarmIndex) newClock(o storage.Options, exists bool) (*alarm.Clock, err
 			return x.node.actors.Push(keyNamed(call.Room), &alarmMessage{countFirst: call.CountFirst}, func(_ any, err error) { call.Done(err) })
 		},
 		Open:     func() (*storage.DB, error) { return storage.Open(o) },
+		Replace:  func(cause error) bool { return refused(cause) && x.replace(o, cause) },
 		Exists:   exists,
 		MaxCalls: x.node.opts.AlarmRooms,
 		Logger:   x.node.opts.Logger,
@@ -116,6 +117,17 @@ func (x *alarmIndex) putAside(o storage.Options, cause error) error {
 	}
 	x.node.opts.Logger.Warn("the index of alarms was refused and is built again from the rooms' files", "kept", kept, "err", cause)
 	return o.FS.SyncDir(filepath.Dir(o.Path))
+}
+
+// replace puts aside an index that is refused while the host runs, and reports whether it did. The clock writes what it knows into a
+// new one. The next start searches the rooms' files for the rest.
+func (x *alarmIndex) replace(o storage.Options, cause error) bool {
+	if err := x.putAside(o, cause); err != nil {
+		x.node.opts.Logger.Error("the index of alarms was refused and not replaced", "err", err)
+		return false
+	}
+	x.scanned.Clear()
+	return true
 }
 
 // registered lets the alarms of a namespace run. If the index may lack some of its rooms, their files are searched for alarms

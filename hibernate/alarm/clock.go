@@ -38,6 +38,9 @@ type Options struct {
 	Send func(call Call) error
 	// Open opens the file of the index, and creates it if it does not exist. The clock closes it.
 	Open func() (*storage.DB, error)
+	// Replace is called with the error of an Open after the first one. If no Open will ever succeed, Replace removes the file from
+	// its name and returns true. May be nil.
+	Replace func(cause error) bool
 	// Exists says that the file exists, so that the clock reads it when it is opened.
 	Exists bool
 	// MaxCalls is how many rooms run alarms at the same time. The default is DefaultMaxCalls. If it is negative, no room

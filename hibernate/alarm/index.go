@@ -293,10 +293,17 @@ func (c *Clock) committed(g *group, raised []bound) {
 	}
 }
 
-// commit writes a group in one transaction. After an error it closes the file, so that the next group opens it again.
-// c.indexMu is held.
+// commit writes a group in one transaction. After an error it closes the file, so that the next group opens it again. If the file
+// is refused then, a new one takes its place, and all bounds that the clock knows go there. c.indexMu is held.
 func (c *Clock) commit(g *group, raised []bound) error {
-	if err := c.open(); err != nil {
+	err := c.open()
+	if err != nil && c.o.Replace != nil && c.o.Replace(err) {
+		if err = c.open(); err == nil {
+			raised = append(c.bounds(), raised...)
+			g.states = slices.DeleteFunc(g.states, func(s state) bool { return s.value == 1 && strings.HasPrefix(s.name, stateCovers) })
+		}
+	}
+	if err != nil {
 		return err
 	}
 	batch, err := c.db.Begin()
@@ -312,6 +319,19 @@ func (c *Clock) commit(g *group, raised []bound) error {
 		c.db = nil
 	}
 	return err
+}
+
+// bounds returns a bound for each room that has an alarm or may have one.
+func (c *Clock) bounds() (all []bound) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.complete) // the new file lacks what the clock does not know
+	for _, e := range c.rooms {
+		if at := min(e.due, e.bound); at < never {
+			all = append(all, bound{e, at})
+		}
+	}
+	return all
 }
 
 func (c *Clock) writeRows(g *group, raised []bound) error {
