@@ -56,7 +56,8 @@ type session struct {
 type owner interface {
 	// writes is called before a handler's statement that may write.
 	writes(s *statement)
-	// failed completes the error of a statement, and notes what the error did to the open batch; s is nil for the Recorder's.
+	// statementFailed completes the error of a statement, and notes what the error did to the open batch. s is nil if the
+	// Recorder's statement failed.
 	statementFailed(e *Error, s *statement) error
 	// overwritten reports whether the running statement must end because its action writes too much.
 	overwritten() bool
