@@ -16,6 +16,7 @@ import (
 	"github.com/denrooms/den/hibernate/alarm"
 	"github.com/denrooms/den/room/internal/alarms"
 	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/storage/roomfile"
 )
 
 // An alarmIndex is a host's index of alarms.
@@ -107,7 +108,7 @@ func (x *alarmIndex) putAside(o storage.Options, cause error) error {
 		}
 		kept = fmt.Sprintf("%s-%d", name, n)
 	}
-	for _, suffix := range []string{"-wal", ".suspect", ""} {
+	for _, suffix := range []string{"-wal", ".suspect", roomfile.EntriesSuffix, ""} {
 		if err := o.FS.Rename(o.Path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return errors.Join(cause, err)
 		}
