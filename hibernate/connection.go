@@ -59,13 +59,10 @@ type Connection struct {
 	confirmed atomic.Uint64
 	answered  atomic.Int64          // Unix nanoseconds of the last automatic answer; 0: none
 	shown     atomic.Pointer[shown] // its presence; nil: it takes no part
-	stage     atomic.Uint32         // bits, see stageGiven
+	stage     atomic.Uint32         // bits, see stageGiven; the upper 24 are the second of Return, plus 1
 
-	// Returned and Waits belong to the room's actor. They are here because they take no memory here.
-
-	// Returned says that a connection of the same id and user was here before, and took rows without cursors.
-	Returned bool
-	// Waits is what the room waits for before it raises the mark that it keeps of the connection; 0: nothing.
+	// Waits is what the room waits for before it raises the mark that it keeps of the connection; 0: nothing. It belongs to the room's
+	// actor, and is here because it takes no memory here.
 	Waits uint8
 
 	// Immutable; here for the same reason.
@@ -262,6 +259,32 @@ func (c *Connection) Dismiss() { c.stage.And(^uint32(stageAdmitted)) }
 
 // Admitted reports whether Admit was called, and Dismiss was not.
 func (c *Connection) Admitted() bool { return c.stage.Load()&stageAdmitted != 0 }
+
+// The second of Return stands above the bits of a stage, so that it takes no memory of its own.
+const (
+	stageBits  = 8
+	stageMask  = 1<<stageBits - 1
+	lastSecond = 1<<(32-stageBits) - 2 // after 194 days
+)
+
+// Return records that a connection of the same id and user was here before, and took rows without cursors. uptime is the time since the
+// process began. Return and Forget are called by the room's actor only.
+func (c *Connection) Return(uptime time.Duration) {
+	c.Forget()
+	c.stage.Or((uint32(min(uptime/time.Second, lastSecond)) + 1) << stageBits)
+}
+
+// Forget takes Return back.
+func (c *Connection) Forget() { c.stage.And(stageMask) }
+
+// Returned reports whether Return was called, and at which uptime of the process, to the second.
+func (c *Connection) Returned() (uptime time.Duration, is bool) {
+	second := c.stage.Load() >> stageBits
+	if second == 0 {
+		return 0, false
+	}
+	return time.Duration(second-1) * time.Second, true
+}
 
 // Mark returns a number for all that has been given to the link. It grows, unless the room's history is taken back. A transport
 // sends a ping after what it has queued, and passes the mark of that moment to Confirm when the pong comes: because TCP keeps

@@ -32,7 +32,7 @@ func (ac *actions) action(t *turn, m *actionMessage) error {
 	if m.mutation != 0 {
 		return ac.mutate(t, m)
 	}
-	m.reply = nil
+	m.commit = 0
 	reply, state, err := ac.replies.find(m)
 	switch {
 	case err != nil:
@@ -53,9 +53,8 @@ func (ac *actions) action(t *turn, m *actionMessage) error {
 		bare = bareReply(m.channel, m.id, done.value, done.cursor)
 	}
 	ac.holds.respond(t, m, done.reply, bare, ac.room.db.Seq())
-	ac.ownRows(t, m, done.mine)
 	if len(done.mine) > 0 {
-		m.reply = done.reply
+		m.commit = ac.room.db.Seq()
 	}
 	ac.remember(m, done)
 	return nil
@@ -230,17 +229,6 @@ func (ac *actions) blamed(t *turn, conn *hibernate.Connection, action string, ru
 		}
 	}
 	return commit, err
-}
-
-// ownRows are the rows of a reply as an update, for a client that came back: it may have waited too long
-// for the reply to the action that it sent as soon as it could, and then it drops the reply with its rows.
-func (ac *actions) ownRows(t *turn, m *actionMessage, mine []byte) {
-	if m.conn.Returned && len(mine) > 0 {
-		channel := m.channel
-		t.send(m.conn, hibernate.TextFrame(len(mine)+len(channel)+128, func(dst []byte) []byte {
-			return syncproto.AppendUpdate(dst, channel, mine, "")
-		}))
-	}
 }
 
 // stand notes an answer of before, unless it is of this very turn.

@@ -127,10 +127,12 @@ func (an *answers) catchUp(t *turn, m *connectMessage) (ask []*syncMessage, err 
 		peers = append(peers, peer{channel: nothingAsked})
 		an.room.node.recent.quiet.Note(q) // it may go before it has been answered
 	}
-	conn.Returned = len(peers) > 0
+	if len(peers) > 0 {
+		conn.Return(an.room.node.uptime())
+	}
 	switch {
-	case conn.Returned && an.room.db.Withheld():
-	case conn.Returned:
+	case len(peers) > 0 && an.room.db.Withheld():
+	case len(peers) > 0:
 		t.notes = append(t.notes, func() error {
 			_, err := an.room.db.Internal().Exec(`UPDATE _den_peers SET here = 1 WHERE id = ? AND subject = ?`, conn.ID(), conn.Identity.Subject)
 			return err
@@ -205,14 +207,14 @@ func (an *answers) askAgain(conn *hibernate.Connection, channel string, notes in
 // another connection of that client ends: the two may have come into the room in another order than the client made them, and then
 // the sync was sent on the one that ends. A client that takes cursors asks on each connection itself.
 func (an *answers) askForTwins(t *turn, ends *hibernate.Connection) {
-	if ends.Waits == 0 && !ends.Returned {
+	if _, returned := ends.Returned(); ends.Waits == 0 && !returned {
 		return
 	}
 	for _, conn := range an.room.connections() {
 		if conn == ends || conn.Waits != waitsQuestion || !twins(conn, ends) {
 			continue
 		}
-		conn.Returned = true
+		conn.Return(an.room.node.uptime())
 		for _, m := range an.askAgain(conn, nothingAsked, 1) {
 			an.holds.owe(conn, m.channel)
 			an.inquiries.pursue(t, m)
@@ -335,6 +337,9 @@ func (an *answers) lookAtHold(t *turn, conn *hibernate.Connection) error {
 			return err
 		}
 	}
+	if err := an.repeat(t, conn, h); err != nil {
+		return err
+	}
 	before := h.replies
 	due := slices.IndexFunc(before, func(r heldReply) bool { return now.Before(r.until) })
 	if due < 0 {
@@ -380,30 +385,6 @@ func (an *answers) answerAgain(t *turn, m *actionMessage, reply *hibernate.Frame
 	return nil
 }
 
-// followLate follows late replies to clients without cursors with their rows. Later actions of the same turn may have changed
-// them again, so they are read as they are now.
-func (an *answers) followLate(t *turn) {
-	now := an.room.node.uptime()
-	for _, a := range t.answers {
-		m, is := a.env.Message.(*actionMessage)
-		if !is || m.reply == nil || a.err != nil || now-m.came < lateReply || m.conn.Returned || an.holds.held(m.conn, m.channel) {
-			continue
-		}
-		if peers, err := an.peers.of(m.conn); err != nil || len(peers) == 0 {
-			continue // it has asked for nothing, or by a cursor
-		}
-		frames, later, err := an.sinceReply(t, m, m.reply)
-		if err != nil {
-			an.room.log.Warn("the rows of a late reply were not sent once more", "err", err)
-			continue
-		}
-		if later != nil {
-			an.inquiries.pursue(t, later)
-		}
-		t.send(m.conn, frames...)
-	}
-}
-
 // sinceReply is what has become of a channel since a reply was made, for a client without cursors; see since.
 func (an *answers) sinceReply(t *turn, m *actionMessage, reply *hibernate.Frame) (frames []*hibernate.Frame, later *syncMessage, err error) {
 	var at struct{ Cursor string }
@@ -421,11 +402,3 @@ func (an *answers) sinceReply(t *turn, m *actionMessage, reply *hibernate.Frame)
 	}
 	return frames, later, nil
 }
-
-// The published client gives an action up 10 s after it has sent it, takes back what it showed, and drops a reply that
-// comes later, with its rows. Its author is left out of the broadcast. So where a room was held up, by its disk or by a
-// slow action before, what has become of the channel since the action follows the turn's frames as updates, which the
-// client merges by id.
-
-// lateReply is after how long in the server a reply may come too late: the way there and back counts for the client, too.
-const lateReply = 5 * time.Second

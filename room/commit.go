@@ -58,7 +58,7 @@ func (l *life) commit(t *turn) {
 	if err == nil {
 		l.roster.committed(t)
 	}
-	l.answers.followLate(t)
+	l.answers.noteLate(t)
 	l.handOut(t)
 	l.answer(t)
 	for _, start := range t.after {

@@ -81,8 +81,12 @@ func (hs *holds) planLook(conn *hibernate.Connection) {
 		return
 	}
 	for i := range h.channels {
-		if c := &h.channels[i]; c.kept && !c.asked && !c.ended {
+		c := &h.channels[i]
+		if c.kept && !c.asked && !c.ended {
 			hs.lookAgain(conn, c.until)
+		}
+		if c.again {
+			hs.lookAgain(conn, c.due)
 		}
 	}
 	for _, r := range h.replies[:min(len(h.replies), 1)] { // the others are due later
@@ -256,9 +260,7 @@ func (hs *holds) unhold(t *turn, conn *hibernate.Connection, channel string) (re
 	}
 	h.replies = others
 	h.channels[i] = heldChannel{ended: true}
-	if !slices.ContainsFunc(h.channels, func(c heldChannel) bool { return !c.ended }) {
-		hs.dropHold(conn)
-	}
+	hs.dropEnded(conn, h)
 	t.audiences = nil
 	return replies
 }
@@ -291,6 +293,10 @@ type heldChannel struct {
 	owed  bool      // the answer was under way once, or was asked for in the client's place
 	kept  bool      // rows were kept back
 	ended bool      // the channel is no longer held
+
+	again bool // what changed after has to be sent once more when due; see repeat.go
+	after storage.Seq
+	due   time.Time
 }
 
 // A sharedHold is the hold of those that come now.
@@ -325,7 +331,7 @@ func (h *hold) over(now time.Time) bool {
 func (h *hold) end() (until time.Time, runs bool) {
 	until = h.until
 	for _, c := range h.channels {
-		if !c.ended && (c.owed || c.kept) {
+		if !c.ended && (c.owed || c.kept) || c.again {
 			return until, false
 		}
 		if !c.ended && c.until.After(until) {
@@ -373,6 +379,13 @@ func (hs *holds) keepHold(conn *hibernate.Connection, h *hold) {
 func (hs *holds) dropHold(conn *hibernate.Connection) {
 	if heldBy(conn) != nil {
 		conn.Keep(nil)
+	}
+}
+
+// dropEnded drops a hold whose channels have all ended.
+func (hs *holds) dropEnded(conn *hibernate.Connection, h *hold) {
+	if !slices.ContainsFunc(h.channels, func(c heldChannel) bool { return !c.ended || c.again }) {
+		hs.dropHold(conn)
 	}
 }
 

@@ -41,8 +41,8 @@ type (
 		key      replies.Key
 		digest   replies.Digest
 
-		came  time.Duration    // when, by node.uptime
-		reply *hibernate.Frame // with rows of its own, of an action without a number; see reply.go
+		came   time.Duration // when, by node.uptime
+		commit storage.Seq   // of an action without a number, if its reply has rows; see repeat.go
 
 		frameBytes int              // of the client's frame, which it keeps
 		share      *hibernate.Share // see share.go

@@ -128,7 +128,7 @@ func (ps *peers) unsubscribe(t *turn, conn *hibernate.Connection, channel string
 
 	if q := quietOf(ps.room.key, conn); ps.room.node.recent.quiet.Has(q) {
 		ps.room.node.recent.quiet.Forget(q)
-		conn.Returned = false
+		conn.Forget()
 	}
 	peers, err := ps.of(conn)
 	if err != nil {
@@ -137,7 +137,7 @@ func (ps *peers) unsubscribe(t *turn, conn *hibernate.Connection, channel string
 	if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel || p.channel == nothingAsked }) {
 		return nil
 	}
-	conn.Returned = false
+	conn.Forget()
 	t.notes = append(t.notes, func() error {
 		_, err := ps.room.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel IN (?, '')`,
 			conn.ID(), conn.Identity.Subject, channel)
@@ -336,7 +336,7 @@ func (ps *peers) surely(t *turn, conn *hibernate.Connection) confirmed {
 	case heldBy(conn) == nil && len(ps.inquiries.open) == 0:
 		return confirmed{seq, ps.room.ns.channels}
 	}
-	c := confirmed{seq: seq}
+	c := confirmed{seq: min(seq, repeatsAfter(conn))}
 	for _, channel := range ps.room.ns.channels {
 		if _, lacks := ps.inquiries.lacking(conn, channel); !lacks && !ps.holds.held(conn, channel) {
 			c.channels = append(c.channels, channel)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/room/roomtest"
 )
 
 // A late reply without rows is followed by nothing: there are none that the published client could have dropped.
@@ -21,5 +22,46 @@ func TestStockLateReplyWithoutRows(t *testing.T) {
 	act(bob, "call", "calls", object{})
 	h.Clock.Advance(6 * time.Second)
 	close(p.block)
-	expectOwn(t, "late", bob, "update ghost; success; success 1; success; update 1")
+	expectOwn(t, "late", bob, "update ghost; success; success 1; success")
+	h.Advance(time.Second)
+	expectOwn(t, "a second later", bob, "update 1")
+}
+
+// The rows that follow a reply a second later follow it also where the room's life ends meanwhile. A client that goes meanwhile gets
+// them when it is back, although it has received the reply: it may have dropped it.
+func TestStockRepeatOutlivesTheLife(t *testing.T) {
+	for name, meanwhile := range map[string]func(*roomtest.Host, *roomtest.Client) *roomtest.Client{
+		"asleep":  func(h *roomtest.Host, c *roomtest.Client) *roomtest.Client { h.SleepRoom("shop", "r"); return c },
+		"crashed": func(h *roomtest.Host, c *roomtest.Client) *roomtest.Client { h.CrashRoom("shop", "r"); return c },
+		"gone":    again,
+		"gone, and slept since": func(h *roomtest.Host, c *roomtest.Client) *roomtest.Client {
+			c.Leave()
+			h.SleepRoom("shop", "r")
+			return h.Join("shop", "r", c.ID(), published)
+		},
+		"the process too": func(h *roomtest.Host, c *roomtest.Client) *roomtest.Client {
+			h.Reopen()
+			return h.Join("shop", "r", c.ID(), published)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, _ := open(t)
+			bob := h.Join("shop", "r", "bob", published)
+			ask(bob, nil)
+			act(bob, "a", "add", object{"id": "1"})
+			expect(t, "at first", bob, "sync; success 1")
+			bob.Confirm()
+			bob = again(h, bob)
+			act(bob, "b", "add", object{"id": "2"})
+			act(bob, "c", "add", object{"id": "3"})
+			expect(t, "the replies", bob, "success 2; success 3")
+			bob.Confirm()
+			bob = meanwhile(h, bob)
+			h.Advance(time.Second)
+			expect(t, "a second later", bob, "update 2 3")
+			bob.Confirm()
+			h.Advance(time.Second)
+			expect(t, "another second later", again(h, bob), "")
+		})
+	}
 }

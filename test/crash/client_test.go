@@ -134,6 +134,7 @@ type writer struct {
 	synced bool           // it has had a first answer to sync
 
 	conn    *websocket.Conn
+	back    bool          // it was here before, and came back with this connection
 	repeats atomic.Bool   // on this connection it sends something again, or got an answer after lateAnswer
 	acked   chan struct{} // from the reader to the sender: there may be room for one more
 }
@@ -144,6 +145,7 @@ func (w *writer) resume(ctx context.Context, base string) error {
 	if err != nil {
 		return err
 	}
+	w.back = w.conn != nil
 	w.conn = conn
 	if err := w.ask(ctx); err != nil {
 		return err
@@ -325,7 +327,7 @@ func (w *writer) frame(o op) map[string]any {
 
 // receive reads to the very end: what the kernel had taken from the server before the kill was seen too.
 func (w *writer) receive(ctx context.Context) error {
-	highest := map[*ledger]int{}
+	highest, newest := map[*ledger]int{}, map[string]int{}
 	for _, l := range w.ledgers {
 		highest[l] = l.there
 	}
@@ -344,7 +346,7 @@ func (w *writer) receive(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := w.inOrder(m, rows, highest); err != nil {
+		if err := w.inOrder(m, rows, highest, newest); err != nil {
 			return err
 		}
 	}
@@ -369,9 +371,9 @@ func (w *writer) answered(m message, rows []row) error {
 }
 
 // inOrder: updates show each other client's actions in order, none twice, and none that the writer knew when it came back:
-// to a client that takes cursors. To a stock one, what was there when it came back may come at any time, because it is caught up
-// from a commit up to which it surely has everything; and the rest is checked as long as it has sent nothing again on this connection.
-func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int) error {
+// to a client that takes cursors. A stock one that came back, or was answered late, may get rows that it has once more, its own too,
+// as they are by then: never an older one than it was sent on this connection.
+func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int, newest map[string]int) error {
 	if !m.Broadcast {
 		return nil
 	}
@@ -384,14 +386,17 @@ func (w *writer) inOrder(m message, rows []row, highest map[*ledger]int) error {
 			if err != nil {
 				return err
 			}
-			if w.kind == stock && (n <= l.there || w.repeats.Load()) { // after a reply that it gets again come rows that it may have, its own too
-				continue
+			before := highest[l]
+			if w.kind == stock && (w.back || w.repeats.Load()) {
+				before = newest[r.id] - 1
+			} else if l == w.ledger {
+				before = n
 			}
-			if l == w.ledger || n <= highest[l] {
+			if n <= before {
 				return fmt.Errorf("client %s was sent action %d of client %s, made %v ago, after action %d",
-					w.ledger.client, n, l.client, l.age(n).Round(time.Millisecond), highest[l])
+					w.ledger.client, n, l.client, l.age(n).Round(time.Millisecond), before)
 			}
-			highest[l] = n
+			highest[l], newest[r.id] = max(n, highest[l]), n
 		}
 	}
 	return nil

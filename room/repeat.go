@@ -1,0 +1,110 @@
+package room
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
+	"github.com/denrooms/den/syncproto"
+)
+
+// The published client gives an action up 10 s after it was made, takes back what it showed, and drops a reply that comes later, with
+// its rows. The update that the others get does not go to the author. So where a reply may come too late, what has changed in the
+// channel since the action is sent to the author once more, as an update, which the client merges by id. A reply may come too late
+//   - if the action had waited in the server for lateReply, because its room was held up;
+//   - if the author came back within flushTime before the action: at the open of a socket the client sends what it had queued while it
+//     was cut off, of whatever age.
+//
+// The update follows repeatAfter later and not at once. The client shows an action's effect on top of the rows that it has until it has
+// worked off the reply, and meanwhile an update would have it show a new row twice.
+
+const (
+	lateReply   = 5 * time.Second
+	flushTime   = 30 * time.Second
+	repeatAfter = time.Second
+)
+
+// noteLate notes which of the turn's replies may come too late.
+func (an *answers) noteLate(t *turn) {
+	now := an.room.node.uptime()
+	for _, a := range t.answers {
+		m, is := a.env.Message.(*actionMessage)
+		if !is || m.commit == 0 || a.err != nil {
+			continue
+		}
+		at, returned := m.conn.Returned()
+		if now-m.came < lateReply && !(returned && m.came-at < flushTime) || an.holds.held(m.conn, m.channel) {
+			continue
+		}
+		if peers, err := an.peers.of(m.conn); err == nil && len(peers) > 0 { // else it has asked for nothing, or by a cursor
+			an.holds.repeat(m.conn, m.channel, m.commit-1)
+		}
+	}
+}
+
+// repeat has what changed in a channel after a commit sent once more.
+func (hs *holds) repeat(conn *hibernate.Connection, channel string, after storage.Seq) {
+	i := slices.Index(hs.room.ns.channels, channel)
+	h := heldBy(conn)
+	if h == nil {
+		h = &hold{epoch: hs.room.shortEpoch(), channels: make([]heldChannel, len(hs.room.ns.channels))}
+		for i := range h.channels {
+			h.channels[i].ended = true
+		}
+		hs.keepHold(conn, h)
+	}
+	c := &hs.ownHold(conn).channels[i]
+	if c.again {
+		return // after an earlier commit
+	}
+	c.again, c.after, c.due = true, after, hs.room.now().Add(repeatAfter)
+	hs.lookAgain(conn, c.due)
+}
+
+// repeatsAfter is the commit after which something is to be sent to a connection once more; the highest number if nothing is.
+func repeatsAfter(conn *hibernate.Connection) uint64 {
+	after := uint64(math.MaxUint64)
+	if h := heldBy(conn); h != nil {
+		for i := range h.channels {
+			if c := &h.channels[i]; c.again {
+				after = min(after, uint64(c.after))
+			}
+		}
+	}
+	return after
+}
+
+// repeat sends what is due of a connection's hold to be sent once more.
+func (an *answers) repeat(t *turn, conn *hibernate.Connection, h *hold) error {
+	now := an.room.now()
+	for i, channel := range an.room.ns.channels {
+		c := &h.channels[i]
+		if !c.again || now.Before(c.due) {
+			continue
+		}
+		m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true}
+		later := an.everything(m)
+		if h.epoch == an.room.shortEpoch() && c.after <= an.room.db.Seq() {
+			var frames []*hibernate.Frame
+			var err error
+			if frames, later, err = an.since(conn, channel, c.after); err != nil {
+				return err
+			}
+			t.send(conn, frames...)
+		}
+		if later != nil {
+			an.inquiries.pursue(t, later)
+		} else {
+			an.peers.awaitConfirmation(t, conn)
+		}
+		before := *c
+		c.again = false
+		t.undo = append(t.undo, func() {
+			*c = before
+			an.holds.keepHold(conn, h)
+		})
+	}
+	return nil
+}
