@@ -152,7 +152,7 @@ func (an *answers) catchUp(t *turn, m *connectMessage) (ask []*syncMessage, err 
 			an.holds.unhold(t, conn, p.channel) // it has had an answer
 			continue
 		}
-		frames, later, err := an.since(conn, p.channel, p.seq)
+		frames, later, err := an.since(conn, p.channel, p.seq, an.room.db.Seq())
 		if err != nil {
 			return nil, err
 		}
@@ -168,11 +168,11 @@ func (an *answers) catchUp(t *turn, m *connectMessage) (ask []*syncMessage, err 
 	return ask, nil
 }
 
-// since is what has changed in a channel after a commit, as updates. Where that is more than the turn may read, there are no frames,
-// and later is what is to be asked for them.
-func (an *answers) since(conn *hibernate.Connection, channel string, seq storage.Seq) (frames []*hibernate.Frame, later *syncMessage, err error) {
+// since is what has changed in a channel after a commit, as updates, but for rows that changed last after the commit until. Where that is
+// more than the turn may read, there are no frames, and later is what is to be asked for all that has changed.
+func (an *answers) since(conn *hibernate.Connection, channel string, seq, until storage.Seq) (frames []*hibernate.Frame, later *syncMessage, err error) {
 	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: seq}
-	changed, soon, err := an.reader.changedSoon(channel, seq)
+	changed, soon, err := an.reader.changedSoon(channel, seq, until)
 	switch {
 	case errors.Is(err, storage.ErrForgotten):
 		return nil, an.everything(m), nil
@@ -276,7 +276,7 @@ func (an *answers) release(t *turn, conn *hibernate.Connection, channel string, 
 		if h.epoch == an.room.shortEpoch() && h.since <= an.room.db.Seq() {
 			var frames []*hibernate.Frame
 			var err error
-			if frames, later, err = an.since(conn, channel, h.since); err != nil {
+			if frames, later, err = an.since(conn, channel, h.since, an.room.db.Seq()); err != nil {
 				return err
 			}
 			t.send(conn, frames...)
@@ -337,7 +337,7 @@ func (an *answers) lookAtHold(t *turn, conn *hibernate.Connection) error {
 			return err
 		}
 	}
-	if err := an.repeat(t, conn, h); err != nil {
+	if err := an.repeatDue(t, conn, h); err != nil {
 		return err
 	}
 	before := h.replies
@@ -396,7 +396,7 @@ func (an *answers) sinceReply(t *turn, m *actionMessage, reply *hibernate.Frame)
 	if err != nil || from.Epoch != an.room.shortEpoch() || from.Seq == 0 || from.Seq > uint64(an.room.db.Seq()) {
 		return nil, an.everything(&syncMessage{conn: m.conn, channel: m.channel, since: syncproto.SinceFrom, unasked: true}), nil
 	}
-	frames, later, err = an.since(m.conn, m.channel, storage.Seq(from.Seq-1))
+	frames, later, err = an.since(m.conn, m.channel, storage.Seq(from.Seq-1), an.room.db.Seq())
 	if err != nil {
 		return nil, nil, t.storageError(err)
 	}

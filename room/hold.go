@@ -85,8 +85,8 @@ func (hs *holds) planLook(conn *hibernate.Connection) {
 		if c.kept && !c.asked && !c.ended {
 			hs.lookAgain(conn, c.until)
 		}
-		if c.again {
-			hs.lookAgain(conn, c.due)
+		if c.again != nil {
+			hs.lookAgain(conn, c.again.due)
 		}
 	}
 	for _, r := range h.replies[:min(len(h.replies), 1)] { // the others are due later
@@ -294,9 +294,7 @@ type heldChannel struct {
 	kept  bool      // rows were kept back
 	ended bool      // the channel is no longer held
 
-	again bool // what changed after has to be sent once more when due; see repeat.go
-	after storage.Seq
-	due   time.Time
+	again *repeat // nil: nothing is to be sent once more
 }
 
 // A sharedHold is the hold of those that come now.
@@ -331,7 +329,7 @@ func (h *hold) over(now time.Time) bool {
 func (h *hold) end() (until time.Time, runs bool) {
 	until = h.until
 	for _, c := range h.channels {
-		if !c.ended && (c.owed || c.kept) || c.again {
+		if !c.ended && (c.owed || c.kept) || c.again != nil {
 			return until, false
 		}
 		if !c.ended && c.until.After(until) {
@@ -384,7 +382,7 @@ func (hs *holds) dropHold(conn *hibernate.Connection) {
 
 // dropEnded drops a hold whose channels have all ended.
 func (hs *holds) dropEnded(conn *hibernate.Connection, h *hold) {
-	if !slices.ContainsFunc(h.channels, func(c heldChannel) bool { return !c.ended || c.again }) {
+	if !slices.ContainsFunc(h.channels, func(c heldChannel) bool { return !c.ended || c.again != nil }) {
 		hs.dropHold(conn)
 	}
 }

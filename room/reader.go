@@ -55,13 +55,13 @@ func (rd *reader) changed(channel string, since storage.Seq) (*pages.Ordered, er
 	return o, o.AddAll(rows)
 }
 
-// changedSoon is what became of a channel's rows after a commit. soon is false where that is more than the turn may
-// still read.
-func (rd *reader) changedSoon(channel string, since storage.Seq) (o *pages.Ordered, soon bool, err error) {
+// changedSoon is what became of a channel's rows after a commit, but for those that changed last after the commit until. soon is false
+// where that is more than the turn may still read.
+func (rd *reader) changedSoon(channel string, since, until storage.Seq) (o *pages.Ordered, soon bool, err error) {
 	if rd.quota.Spent() {
 		return nil, false, nil
 	}
-	rows, err := rd.room.db.Table(channel).SincePart(storage.ChangePlace{Seq: since}, rd.room.db.Seq())
+	rows, err := rd.room.db.Table(channel).SincePart(storage.ChangePlace{Seq: since}, until)
 	if err != nil {
 		return nil, false, err
 	}

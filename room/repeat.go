@@ -18,12 +18,15 @@ import (
 //     was cut off, of whatever age.
 //
 // The update follows repeatAfter later and not at once. The client shows an action's effect on top of the rows that it has until it has
-// worked off the reply, and meanwhile an update would have it show a new row twice.
+// worked off the reply, and meanwhile an update would have it show a new row twice. For the same reason it has no row that an action
+// has changed since.
 
 const (
 	lateReply   = 5 * time.Second
 	flushTime   = 30 * time.Second
 	repeatAfter = time.Second
+	// repeatTogether is for how long replies have their rows repeated together with those of the first of them.
+	repeatTogether = repeatAfter / 2
 )
 
 // noteLate notes which of the turn's replies may come too late.
@@ -39,13 +42,20 @@ func (an *answers) noteLate(t *turn) {
 			continue
 		}
 		if peers, err := an.peers.of(m.conn); err == nil && len(peers) > 0 { // else it has asked for nothing, or by a cursor
-			an.holds.repeat(m.conn, m.channel, m.commit-1)
+			an.holds.repeat(m.conn, m.channel, m.commit)
 		}
 	}
 }
 
-// repeat has what changed in a channel after a commit sent once more.
-func (hs *holds) repeat(conn *hibernate.Connection, channel string, after storage.Seq) {
+// A repeat is what is to be sent once more of a channel. It is immutable.
+type repeat struct {
+	after, until storage.Seq // the commits
+	due          time.Time
+	last         storage.Seq // the commits up to this one follow repeatAfter later
+}
+
+// repeat has what a commit changed in a channel sent once more.
+func (hs *holds) repeat(conn *hibernate.Connection, channel string, commit storage.Seq) {
 	i := slices.Index(hs.room.ns.channels, channel)
 	h := heldBy(conn)
 	if h == nil {
@@ -56,11 +66,16 @@ func (hs *holds) repeat(conn *hibernate.Connection, channel string, after storag
 		hs.keepHold(conn, h)
 	}
 	c := &hs.ownHold(conn).channels[i]
-	if c.again {
-		return // after an earlier commit
+	now := hs.room.now()
+	again := repeat{after: commit - 1, until: commit, due: now.Add(repeatAfter), last: commit}
+	if c.again != nil {
+		again.after, again.until, again.due = c.again.after, c.again.until, c.again.due
 	}
-	c.again, c.after, c.due = true, after, hs.room.now().Add(repeatAfter)
-	hs.lookAgain(conn, c.due)
+	if again.due.Sub(now) >= repeatAfter-repeatTogether {
+		again.until = commit
+	}
+	c.again = &again
+	hs.lookAgain(conn, again.due)
 }
 
 // repeatsAfter is the commit after which something is to be sent to a connection once more; the highest number if nothing is.
@@ -68,41 +83,43 @@ func repeatsAfter(conn *hibernate.Connection) uint64 {
 	after := uint64(math.MaxUint64)
 	if h := heldBy(conn); h != nil {
 		for i := range h.channels {
-			if c := &h.channels[i]; c.again {
-				after = min(after, uint64(c.after))
+			if again := h.channels[i].again; again != nil {
+				after = min(after, uint64(again.after))
 			}
 		}
 	}
 	return after
 }
 
-// repeat sends what is due of a connection's hold to be sent once more.
-func (an *answers) repeat(t *turn, conn *hibernate.Connection, h *hold) error {
+// repeatDue sends what is due to be sent once more to a connection that has the hold h.
+func (an *answers) repeatDue(t *turn, conn *hibernate.Connection, h *hold) error {
 	now := an.room.now()
 	for i, channel := range an.room.ns.channels {
-		c := &h.channels[i]
-		if !c.again || now.Before(c.due) {
+		c, again := &h.channels[i], h.channels[i].again
+		if again == nil || now.Before(again.due) {
 			continue
 		}
-		m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true}
-		later := an.everything(m)
-		if h.epoch == an.room.shortEpoch() && c.after <= an.room.db.Seq() {
+		later := an.everything(&syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true})
+		if h.epoch == an.room.shortEpoch() && again.until <= an.room.db.Seq() {
 			var frames []*hibernate.Frame
 			var err error
-			if frames, later, err = an.since(conn, channel, c.after); err != nil {
+			if frames, later, err = an.since(conn, channel, again.after, again.until); err != nil {
 				return err
 			}
 			t.send(conn, frames...)
 		}
-		if later != nil {
+		c.again = nil
+		switch {
+		case later != nil:
 			an.inquiries.pursue(t, later)
-		} else {
+		case again.last > again.until:
+			c.again = &repeat{after: again.until, until: again.last, due: now.Add(repeatAfter), last: again.last}
+			fallthrough
+		default:
 			an.peers.awaitConfirmation(t, conn)
 		}
-		before := *c
-		c.again = false
 		t.undo = append(t.undo, func() {
-			*c = before
+			c.again = again
 			an.holds.keepHold(conn, h)
 		})
 	}

@@ -140,7 +140,7 @@ func (an *answers) startOver(m *syncMessage) *syncMessage {
 
 // changesSinceListing ends the answer of a large channel. soon is false where there is more than a turn reads.
 func (an *answers) changesSinceListing(m *syncMessage) (frames []*hibernate.Frame, soon bool, err error) {
-	changed, soon, err := an.reader.changedSoon(m.channel, m.list.at)
+	changed, soon, err := an.reader.changedSoon(m.channel, m.list.at, an.room.db.Seq())
 	if err != nil || !soon {
 		return nil, false, err
 	}
@@ -159,7 +159,7 @@ func (an *answers) changesFrom(t *turn, m *syncMessage) (known bool, next *syncM
 	if !known {
 		return false, nil, nil
 	}
-	changed, soon, err := an.reader.changedSoon(m.channel, since)
+	changed, soon, err := an.reader.changedSoon(m.channel, since, an.room.db.Seq())
 	if errors.Is(err, storage.ErrForgotten) {
 		return false, nil, nil
 	}
