@@ -345,6 +345,9 @@ func sleepHistory(t *testing.T, seed uint64, sleep bool) map[string][]string {
 	names := []string{"alice", "bob", "carol"}
 	for step := range 100 {
 		h.Clock.Advance(time.Duration(r.IntN(2000)) * time.Millisecond)
+		if err := h.Quiet(t.Context()); err != nil { // what is due comes before the step, not beside it
+			t.Fatal(err)
+		}
 		name := names[r.IntN(len(names))]
 		sleepStep(h, r, clients, name, step)
 		if err := h.Quiet(t.Context()); err != nil {
