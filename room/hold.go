@@ -1,6 +1,7 @@
 package room
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -297,6 +298,13 @@ type heldChannel struct {
 	again *repeat // nil: nothing is to be sent once more
 }
 
+// A repeat is what is to be sent once more of a channel. It is immutable; see repeat.go.
+type repeat struct {
+	after, until storage.Seq // the commits
+	due          time.Time
+	last         storage.Seq // the commits up to this one follow repeatAfter later
+}
+
 // A sharedHold is the hold of those that come now.
 type sharedHold struct {
 	*hold
@@ -337,6 +345,17 @@ func (h *hold) end() (until time.Time, runs bool) {
 		}
 	}
 	return until, len(h.replies) == 0
+}
+
+// repeatsAfter is the commit after which something is to be sent once more; the highest number if nothing is.
+func (h *hold) repeatsAfter() uint64 {
+	after := uint64(math.MaxUint64)
+	for i := range h.channels {
+		if again := h.channels[i].again; again != nil {
+			after = min(after, uint64(again.after))
+		}
+	}
+	return after
 }
 
 // share has a connection that has come share the hold of those that come now.

@@ -336,7 +336,10 @@ func (ps *peers) surely(t *turn, conn *hibernate.Connection) confirmed {
 	case heldBy(conn) == nil && len(ps.inquiries.open) == 0:
 		return confirmed{seq, ps.room.ns.channels}
 	}
-	c := confirmed{seq: min(seq, repeatsAfter(conn))}
+	c := confirmed{seq: seq}
+	if h := heldBy(conn); h != nil {
+		c.seq = min(seq, h.repeatsAfter())
+	}
 	for _, channel := range ps.room.ns.channels {
 		if _, lacks := ps.inquiries.lacking(conn, channel); !lacks && !ps.holds.held(conn, channel) {
 			c.channels = append(c.channels, channel)

@@ -1,7 +1,6 @@
 package room
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -47,13 +46,6 @@ func (an *answers) noteLate(t *turn) {
 	}
 }
 
-// A repeat is what is to be sent once more of a channel. It is immutable.
-type repeat struct {
-	after, until storage.Seq // the commits
-	due          time.Time
-	last         storage.Seq // the commits up to this one follow repeatAfter later
-}
-
 // repeat has what a commit changed in a channel sent once more.
 func (hs *holds) repeat(conn *hibernate.Connection, channel string, commit storage.Seq) {
 	i := slices.Index(hs.room.ns.channels, channel)
@@ -76,19 +68,6 @@ func (hs *holds) repeat(conn *hibernate.Connection, channel string, commit stora
 	}
 	c.again = &again
 	hs.lookAgain(conn, again.due)
-}
-
-// repeatsAfter is the commit after which something is to be sent to a connection once more; the highest number if nothing is.
-func repeatsAfter(conn *hibernate.Connection) uint64 {
-	after := uint64(math.MaxUint64)
-	if h := heldBy(conn); h != nil {
-		for i := range h.channels {
-			if again := h.channels[i].again; again != nil {
-				after = min(after, uint64(again.after))
-			}
-		}
-	}
-	return after
 }
 
 // repeatDue sends what is due to be sent once more to a connection that has the hold h.
