@@ -227,7 +227,7 @@ func (x *alarmIndex) unmarkComplete(namespace string) error {
 func (x *alarmIndex) scanRoom(key Key) error {
 	x.recovery.Lock()
 	defer x.recovery.Unlock()
-	if x.node.stopping.Load() {
+	if x.node.shutdown.stopping.Load() {
 		return errStopping
 	}
 	return x.lookForAlarms(key, func(table *alarms.Table) error {

@@ -122,7 +122,7 @@ func (ar *alarmRunner) run(t *turn, handler AlarmHandler, r alarms.Row) error {
 		return ar.giveUp(t, r, err)
 	}
 	wait := firstRetry << min(try-1, 16)
-	wait += time.Duration((ar.room.rand.Float64() - 0.5) * 0.4 * float64(wait))
+	wait += time.Duration((ar.room.random.rand.Float64() - 0.5) * 0.4 * float64(wait))
 	r.Attempt, r.Due = try, c.now.Add(wait).UnixMilli()
 	ar.room.log.Warn("an alarm failed, and is tried again", "alarm", r.Name, "try", try, "in", wait, "err", err)
 	return ar.rewrite(t, r)
@@ -174,7 +174,7 @@ func (ar *alarmRunner) giveUp(t *turn, r alarms.Row, cause error) error {
 	}
 	t.alarmed = true
 	t.after = append(t.after, func() {
-		ar.room.node.alarmFailures.note(failure)
+		ar.room.node.reports.alarmFailures.note(failure)
 		ar.room.log.Error("an alarm has failed too often, and was given up", "alarm", r.Name, "due", failure.Due, "tries", failure.Attempts, "periodic", r.Cron != "", "err", cause)
 		t.report(fmt.Errorf("the alarm %q was given up after %d tries: %w", r.Name, failure.Attempts, cause))
 	})

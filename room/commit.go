@@ -51,7 +51,7 @@ func (l *life) commit(t *turn) {
 		l.kept(t)
 		if l.room.troubled {
 			l.room.troubled = false
-			l.room.node.failures.recovered(l.room.key)
+			l.room.node.reports.failures.recovered(l.room.key)
 		}
 	}
 	t.batch = nil
@@ -90,7 +90,7 @@ func (l *life) note(t *turn) {
 func (l *life) noteAlone(t *turn) {
 	pending := l.replies.store.Pending()
 	raise := t.last && l.peers.anythingToRaise()
-	if raise && l.room.db.Withheld() && !l.room.node.stopping.Load() {
+	if raise && l.room.db.Withheld() && !l.room.node.shutdown.stopping.Load() {
 		l.peers.noteQuiet(t)
 		raise = false
 	}

@@ -227,7 +227,7 @@ func (c *compactor) sweepReplacedLater(after time.Duration) {
 		return
 	}
 	c.node.afterFunc(after, "removing old files that restores have replaced", func() {
-		if c.node.stopping.Load() {
+		if c.node.shutdown.stopping.Load() {
 			return
 		}
 		c.sweepReplaced()

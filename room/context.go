@@ -95,11 +95,11 @@ func (c *Context) WakeReason() WakeReason { return c.room.why }
 func (c *Context) Now() time.Time { return c.now }
 
 // Rand is the room's source of randomness. It is not for secrets.
-func (c *Context) Rand() *rand.Rand { return c.room.rand }
+func (c *Context) Rand() *rand.Rand { return c.room.random.rand }
 
 // NewID makes a random id, a UUID (RFC 9562, version 4).
 func (c *Context) NewID() string {
-	id, err := uuid.NewRandomFromReader(c.room.source)
+	id, err := uuid.NewRandomFromReader(c.room.random.source)
 	if err != nil {
 		panic(fmt.Sprintf("room: the source of randomness failed: %v", err))
 	}

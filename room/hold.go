@@ -435,7 +435,7 @@ func (hs *holds) leave() {
 			}
 		}
 	}
-	if len(left) == 0 || hs.room.node.stopping.Load() {
+	if len(left) == 0 || hs.room.node.shutdown.stopping.Load() {
 		return
 	}
 	rooms, room := hs.room.ns.rooms, hs.room.key.Room

@@ -50,18 +50,19 @@ func Open(o Options) (*Host, error) {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
 	h := &Host{unlock: unlock, node: node{
-		opts: o, gatherMost: gatherMost, began: o.Clock.Now(), hashes: maphash.MakeSeed(),
-		memory: hibernate.NewMemory(o.Memory), namespaces: make(map[string]*namespace),
+		opts: o, gatherMost: gatherMost, namespaces: make(map[string]*namespace),
 	}}
+	h.node.process.began, h.node.process.hashes = o.Clock.Now(), maphash.MakeSeed()
+	h.node.limits.memory = hibernate.NewMemory(o.Memory)
 	h.compactor.node = &h.node
 	h.reminding.node, h.reminding.compactor = &h.node, &h.compactor
 	h.log.node, h.log.reminding = &h.node, &h.reminding
 	h.index.node, h.index.reminding, h.index.recovery = &h.node, &h.reminding, &h.log.recovery
-	h.node.outside = h.node.memory.Part(o.Memory / outsideShare)
+	h.node.limits.unqueued = h.node.limits.memory.Part(o.Memory / outsideShare)
 	if _, real := o.Clock.(systemClock); real {
-		h.node.shares = hibernate.NewShares(h.node.tellCongested)
+		h.node.limits.shares = hibernate.NewShares(h.node.tellCongested)
 	}
-	h.node.seed, h.node.run = hostSeed(o.Seed), newRun()
+	h.node.process.seed, h.node.process.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("room: the directory of unused WALs: %w", err), unlock())
 	}
@@ -72,8 +73,8 @@ func Open(o Options) (*Host, error) {
 		MailboxSize:  o.MailboxSize,
 		MailboxBytes: o.MailboxBytes,
 		Admit:        h.node.admit,
-		Keep:         h.node.memory.Take,
-		Release:      h.node.memory.Give,
+		Keep:         h.node.limits.memory.Take,
+		Release:      h.node.limits.memory.Give,
 		MaxBatch:     o.MaxBatch,
 		FirstBatch:   firstMessages,
 		Now:          o.Clock.Now,
@@ -89,7 +90,7 @@ func Open(o Options) (*Host, error) {
 	h.compactor.sweepPast()
 	h.compactor.sweepReplacedLater(replacedFirst)
 	if err := h.index.open(); err != nil {
-		h.node.stopping.Store(true)
+		h.node.shutdown.stopping.Store(true)
 		return nil, errors.Join(err, h.log.close(), unlock())
 	}
 	return h, nil
@@ -151,10 +152,10 @@ func (h *Host) Sleep(ctx context.Context, key Key) error { return h.node.actors.
 // connections with 1001, then the databases, and gives the directory back. When
 // ctx ends first it returns ctx's error and the rest goes on by itself.
 func (h *Host) Shutdown(ctx context.Context) error {
-	h.node.ending.Store(&ctx)
-	h.node.stopping.Store(true)
+	h.node.shutdown.ending.Store(&ctx)
+	h.node.shutdown.stopping.Store(true)
 	h.node.wakeToClose(ctx)
-	h.node.shares.Stop()
+	h.node.limits.shares.Stop()
 	h.node.presence.Close()
 	h.node.awake.Close()
 	h.node.alarms.Stop()
@@ -215,9 +216,9 @@ func (h *Host) Descriptors() (limit, rooms int) {
 // work has met a fault: what a crash has left could not be put into its file, or its alarms could not be read. A room
 // that starts is no longer one of them.
 func (h *Host) Failures() []Failure {
-	h.node.failures.mu.Lock()
-	defer h.node.failures.mu.Unlock()
-	return slices.SortedFunc(maps.Values(h.node.failures.rooms), compareFailures)
+	h.node.reports.failures.mu.Lock()
+	defer h.node.reports.failures.mu.Unlock()
+	return slices.SortedFunc(maps.Values(h.node.reports.failures.rooms), compareFailures)
 }
 
 // WorkLost returns how many pieces of work have had no then since the host was opened, because their room's life
@@ -225,16 +226,16 @@ func (h *Host) Failures() []Failure {
 func (h *Host) WorkLost() uint64 { return h.node.workLost.Load() }
 
 // MemoryUsed is how many bytes of messages and frames the host keeps now, of the MemoryLimit that there may be.
-func (h *Host) MemoryUsed() int64 { return h.node.memory.Used() }
+func (h *Host) MemoryUsed() int64 { return h.node.limits.memory.Used() }
 
 // MemoryLimit is Options.Memory, or its default.
-func (h *Host) MemoryLimit() int64 { return h.node.memory.Limit() }
+func (h *Host) MemoryLimit() int64 { return h.node.limits.memory.Limit() }
 
 // Memory is the budget of which a transport takes what waits for its sockets.
-func (h *Host) Memory() *hibernate.Memory { return h.node.memory }
+func (h *Host) Memory() *hibernate.Memory { return h.node.limits.memory }
 
 // Shares is what each client may have of the node while it has too much to do. A transport has those who are new wait for it.
-func (h *Host) Shares() *hibernate.Shares { return h.node.shares }
+func (h *Host) Shares() *hibernate.Shares { return h.node.limits.shares }
 
 func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 	l := new(life)
@@ -243,7 +244,7 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 	l.compactor, l.replies.reminding = &h.compactor, &h.reminding
 	r.ns = h.node.namespace(key.Namespace)
 	r.name = nameOf(key)
-	r.memory = h.node.memory.Part(h.node.opts.Memory / roomShare)
+	r.memory = h.node.limits.memory.Part(h.node.opts.Memory / roomShare)
 	r.log = h.node.opts.Logger.With("namespace", key.Namespace, "room", key.Room)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.room.ctx, l.room.end = ctx, func() { r.work.end(); cancel() }

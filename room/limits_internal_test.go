@@ -162,7 +162,7 @@ func TestMessageSizes(t *testing.T) {
 		}
 	}
 	h := new(Host)
-	h.node.hashes = maphash.MakeSeed()
+	h.node.process.hashes = maphash.MakeSeed()
 	request := func(address string) *http.Request { return &http.Request{RemoteAddr: address} }
 	alice, bob := Identity{Subject: "alice"}, Identity{Subject: "bob"}
 	if h.node.sender(alice, request("a:1")) != h.node.sender(alice, request("b:2")) || h.node.sender(alice, request("a:1")) == h.node.sender(bob, request("a:1")) {

@@ -77,7 +77,7 @@ func continueWithoutLog(log *storage.NodeLog, dir string) error {
 // sync syncs a relaxed log periodically, until the host stops.
 func (g *commitLog) sync() {
 	g.node.opts.Clock.AfterFunc(relaxedSync, func() {
-		if g.node.stopping.Load() {
+		if g.node.shutdown.stopping.Load() {
 			return
 		}
 		g.node.contain("syncing the commit log", func() {
@@ -107,7 +107,7 @@ func (g *commitLog) requestCheckpoint(key Key) {
 			"namespace", key.Namespace, "room", key.Room)
 		return
 	}
-	if err := g.node.actors.Send(key, checkpointMessage{}, nil); err != nil && !g.node.stopping.Load() {
+	if err := g.node.actors.Send(key, checkpointMessage{}, nil); err != nil && !g.node.shutdown.stopping.Load() {
 		g.node.opts.Logger.Warn("a room was not asked for a checkpoint", "namespace", key.Namespace, "room", key.Room, "err", err)
 	}
 }
@@ -152,7 +152,7 @@ func (g *commitLog) recoverLater(tried map[Key]struct{}) {
 func (g *commitLog) recoverSome(tried map[Key]struct{}) (more bool) {
 	g.recovery.Lock()
 	defer g.recovery.Unlock()
-	if g.node.stopping.Load() {
+	if g.node.shutdown.stopping.Load() {
 		return false
 	}
 	var group []Key

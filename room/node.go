@@ -25,49 +25,69 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// A node is what a host's rooms, their sessions and the host's own parts use of each other. Its methods are safe from any goroutine.
+// A node is what a host's rooms, their sessions and the host's own parts share. Its methods are safe from any goroutine.
 type node struct {
-	// Immutable once the host is open.
+	// Immutable after the host is open.
 
 	opts    Options
-	began   time.Time // see uptime
-	seed    [32]byte
-	run     int64        // the process's number, see roster.go
-	hashes  maphash.Seed // of the senders of plain requests
+	process process
+	limits  limits
 	actors  *actor.System
 	log     *storage.NodeLog // nil: each room's file is durable by itself
-	conns   hibernate.Registry
-	memory  *hibernate.Memory
-	shares  *hibernate.Shares // nil: the clock is not the machine's
-	outside *hibernate.Memory // a part of memory: requests that have no place in a mailbox yet
 	alarms  *alarm.Clock
 	zones   alarms.Zones
 
 	gatherMost int // a test lowers it before there are rooms
 
+	conns    hibernate.Registry
 	presence hibernate.Presence
+	awake    awake.Set
+	looks    looks
+	offline  offlineTasks
+	shutdown shutdown
 
-	stopping      atomic.Bool
-	ending        atomic.Pointer[context.Context] // of the Shutdown in work
-	workLost      atomic.Uint64                   // see WorkLost
-	owed          owed
-	graces        graces
-	awake         awake.Set
+	owed     owed
+	graces   graces
+	recent   recents
+	reports  reports
+	workLost atomic.Uint64 // see WorkLost
+
+	mu         sync.RWMutex
+	namespaces map[string]*namespace // Register adds to it, all read it
+}
+
+// A process is what tells this run of the program from others.
+type process struct {
+	began  time.Time // see uptime
+	seed   [32]byte
+	run    int64        // its number, see roster.go
+	hashes maphash.Seed // of the senders of plain requests
+}
+
+// limits are what all clients of a node share.
+type limits struct {
+	memory   *hibernate.Memory
+	unqueued *hibernate.Memory // the part of memory for requests that have no place in a mailbox yet
+	shares   *hibernate.Shares // nil: the clock is not the machine's
+}
+
+// A shutdown is the state of Shutdown.
+type shutdown struct {
+	stopping atomic.Bool
+	ending   atomic.Pointer[context.Context] // of the Shutdown in work
+}
+
+// reports are what the operator has been told. They keep one fault from filling the log.
+type reports struct {
 	failures      failures
 	alarmFailures alarmFailures
-	recent        recents
-	looks         looks
-	offline       offlineTasks
+	panics        sync.Map // by job of the host, the message of its last panic
 
-	told struct { // when the operator was told, Unix nanoseconds; 0: never
+	// When the operator was last told, in Unix nanoseconds. 0: never.
+	told struct {
 		slow    atomic.Int64 // that clients are read slowly
 		refused atomic.Int64 // that there is no memory
 	}
-
-	panics sync.Map // of jobs of the host's own: by the job, what the last one said
-
-	mu         sync.RWMutex
-	namespaces map[string]*namespace // filled by Register, read by all
 }
 
 // recents are what a node remembers for a while of its rooms' clients.
@@ -109,7 +129,7 @@ func (n *node) check(key Key) error {
 
 // uptime is how long ago the host was opened. It takes a third of the memory of a time, and a wall clock that is set
 // changes nothing of it either.
-func (n *node) uptime() time.Duration { return n.now().Sub(n.began) }
+func (n *node) uptime() time.Duration { return n.now().Sub(n.process.began) }
 
 // afterFunc is Clock.AfterFunc for work of the host's own. A panic of f ends that call of f.
 func (n *node) afterFunc(d time.Duration, job string, f func()) Timer {
@@ -123,7 +143,7 @@ func (n *node) contain(job string, f func()) {
 	if err == nil {
 		return
 	}
-	if last, told := n.panics.Swap(job, err.Error()); !told || last != err.Error() {
+	if last, told := n.reports.panics.Swap(job, err.Error()); !told || last != err.Error() {
 		n.opts.Logger.Error("a job of the host panicked", append([]any{"job", job, "err", err}, stackOf(err)...)...)
 	}
 }
@@ -166,13 +186,13 @@ func (n *node) guard(key Key, f func() error) error {
 // report notes that a room cannot be used, and tells the operator, unless it has the same fault as
 // when it was last reported. event is the log's message.
 func (n *node) report(key Key, event string, err error) {
-	n.tell(n.failures.note(key, err, n.now()), key, event, err)
+	n.tell(n.reports.failures.note(key, err, n.now()), key, event, err)
 }
 
 // complain tells the operator of a fault of the storage that a room has met which could be opened, and may
 // be again.
 func (n *node) complain(key Key, event string, err error) {
-	n.tell(n.failures.complain(key, err, n.now()), key, event, err)
+	n.tell(n.reports.failures.complain(key, err, n.now()), key, event, err)
 }
 
 // tell writes a line on a room, for the operator if it is news.
@@ -235,7 +255,7 @@ const (
 )
 
 // admit takes the bytes of a message, and tells the operator where there are none left.
-func (n *node) admit(bytes int) error { return n.admitTo(n.memory, bytes) }
+func (n *node) admit(bytes int) error { return n.admitTo(n.limits.memory, bytes) }
 
 // admitTo is admit for a part of the memory.
 func (n *node) admitTo(memory *hibernate.Memory, bytes int) error {
@@ -243,9 +263,9 @@ func (n *node) admitTo(memory *hibernate.Memory, bytes int) error {
 	if err == nil {
 		return nil
 	}
-	if n.due(&n.told.refused) {
-		n.opts.Logger.Warn("messages are refused with overloaded, because as much waits as may", "bytes", n.memory.Used(),
-			"limit", n.memory.Limit(), "hint", "raise -memory (Options.Memory) if the machine has more")
+	if n.due(&n.reports.told.refused) {
+		n.opts.Logger.Warn("messages are refused with overloaded, because as much waits as may", "bytes", n.limits.memory.Used(),
+			"limit", n.limits.memory.Limit(), "hint", "raise -memory (Options.Memory) if the machine has more")
 	}
 	return err
 }
@@ -258,7 +278,7 @@ func (n *node) due(told *atomic.Int64) bool {
 
 // tellCongested tells the operator that the node has far too much to do.
 func (n *node) tellCongested() {
-	if n.due(&n.told.slow) {
+	if n.due(&n.reports.told.slow) {
 		n.opts.Logger.Warn("clients are read slowly, because the server has too much to do",
 			"hint", "each client has an equal share; more processors help")
 	}
@@ -266,7 +286,7 @@ func (n *node) tellCongested() {
 
 // shutdownContext is the context of the Shutdown in work.
 func (n *node) shutdownContext() context.Context {
-	if ctx := n.ending.Load(); ctx != nil {
+	if ctx := n.shutdown.ending.Load(); ctx != nil {
 		return *ctx
 	}
 	return context.Background()
@@ -278,7 +298,9 @@ func (n *node) closeLinks(key Key, conns []*hibernate.Connection) {
 	}
 }
 
-func (n *node) noteOf(c *hibernate.Connection) noteKey { return noteKey{n.run, int64(c.Serial)} }
+func (n *node) noteOf(c *hibernate.Connection) noteKey {
+	return noteKey{n.process.run, int64(c.Serial)}
+}
 
 // owe keeps the end of a connection for the room's next life, or for this one if it has one.
 func (n *node) owe(key Key, m *closeMessage) {

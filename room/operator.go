@@ -33,7 +33,7 @@ func (h *Host) Migrate(ctx context.Context, key Key) error {
 	if err == nil {
 		_, err = h.node.actors.Request(ctx, key, migrateMessage{})
 	}
-	if failed, there := h.node.failures.of(key); there && errors.Is(err, actor.ErrUnavailable) {
+	if failed, there := h.node.reports.failures.of(key); there && errors.Is(err, actor.ErrUnavailable) {
 		err = failed.Err
 	}
 	if err != nil {
@@ -75,7 +75,7 @@ func (h *Host) MigrationStatus(key Key) (MigrationStatus, error) {
 // lookIn reads the migrations of a file. A room that is awake has gone through all of them.
 func (n *node) lookIn(key Key) ([]string, error) {
 	defer n.looks.begin(key)()
-	if _, failed := n.failures.of(key); !failed && slices.Contains(n.actors.Keys(), key) {
+	if _, failed := n.reports.failures.of(key); !failed && slices.Contains(n.actors.Keys(), key) {
 		var names []string
 		for _, m := range n.namespace(key.Namespace).migrations {
 			names = append(names, m.name)
@@ -119,9 +119,9 @@ func (h *Host) CompactDue(ctx context.Context, key Key) (Compacted, error) {
 // AlarmFailures returns the alarms that have failed in all of their tries, the oldest first: the
 // last 1000 since the host was opened.
 func (h *Host) AlarmFailures() []AlarmFailure {
-	h.node.alarmFailures.mu.Lock()
-	defer h.node.alarmFailures.mu.Unlock()
-	return slices.Clone(h.node.alarmFailures.all)
+	h.node.reports.alarmFailures.mu.Lock()
+	defer h.node.reports.alarmFailures.mu.Unlock()
+	return slices.Clone(h.node.reports.alarmFailures.all)
 }
 
 // RebuildAlarms builds the index of alarms of a namespace again from the rooms' files, and returns how

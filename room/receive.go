@@ -287,7 +287,7 @@ func (s *Session) Oversized(head []byte, binary bool, limit int64) error {
 
 // Paced counts bytes that the client has sent, and reports whether Pace is to be called before more is read of it.
 func (s *Session) Paced(bytes int) bool {
-	if !s.ns.node.shares.Congested() {
+	if !s.ns.node.limits.shares.Congested() {
 		return false
 	}
 	s.mu.Lock()
@@ -307,7 +307,7 @@ func (s *Session) Pace() {
 	s.mu.Lock()
 	share := s.shared()
 	s.mu.Unlock()
-	shares := s.ns.node.shares
+	shares := s.ns.node.limits.shares
 	shares.Pause(shares.Wait(share), func(step time.Duration) bool { return s.waitFor(step, func() bool { return false }) })
 }
 
@@ -335,7 +335,7 @@ func (s *Session) waitFor(long time.Duration, done func() bool) bool {
 // spendShown counts the bytes of a presence that the client has shown, once for each connection that takes part, while the node is
 // congested.
 func (s *Session) spendShown(bytes int) {
-	if !s.ns.node.shares.Congested() {
+	if !s.ns.node.limits.shares.Congested() {
 		return
 	}
 	peers := s.ns.node.presence.Peers(hibernate.Key(s.Key()))

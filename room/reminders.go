@@ -74,7 +74,7 @@ func contentDue(stored time.Time) time.Time {
 
 // next works off a group of the reminders that are due, and sets the timer again.
 func (rem *reminding) next() {
-	if rem.node.stopping.Load() {
+	if rem.node.shutdown.stopping.Load() {
 		return
 	}
 	began := rem.node.now()

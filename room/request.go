@@ -96,13 +96,13 @@ func (w *response) writeTo(to http.ResponseWriter) {
 func (n *node) sender(id Identity, r *http.Request) uint64 {
 	const plain = 1 << 63 // a connection's serial is lower
 	if id.Subject != "" {
-		return plain | maphash.String(n.hashes, id.Subject)
+		return plain | maphash.String(n.process.hashes, id.Subject)
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	return plain | maphash.String(n.hashes, "\x00"+host)
+	return plain | maphash.String(n.process.hashes, "\x00"+host)
 }
 
 // request sends a message to a room and waits for its answer. While the sender has its share of the room's
@@ -116,8 +116,8 @@ func (n *node) request(ctx context.Context, key Key, m any) (any, error) {
 	if sized, is := m.(actor.Sized); is {
 		bytes = sized.Size()
 	}
-	if err := n.admitTo(n.outside, bytes); err != nil {
+	if err := n.admitTo(n.limits.unqueued, bytes); err != nil {
 		return nil, err
 	}
-	return n.actors.RequestWhenVacant(ctx, key, m, func() { n.outside.Give(bytes) })
+	return n.actors.RequestWhenVacant(ctx, key, m, func() { n.limits.unqueued.Give(bytes) })
 }

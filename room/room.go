@@ -47,8 +47,7 @@ type room struct {
 
 	// Owned by the actor.
 
-	source io.Reader // rand's source, as bytes
-	rand   *rand.Rand
+	random randomness
 	alarms alarms.Table
 	place  place
 
@@ -63,16 +62,22 @@ type room struct {
 	fenced bool
 }
 
+// randomness is what a life draws random values from.
+type randomness struct {
+	source io.Reader
+	rand   *rand.Rand // over source
+}
+
 func (r *room) now() time.Time { return r.node.now() }
 
 // seed gives each life randomness of its own, the same in a repeated run.
 func (r *room) seed() {
-	s := r.node.seed
+	s := r.node.process.seed
 	sum := fnv.New64a()
 	fmt.Fprintf(sum, "%s\x00%d", r.name, r.number)
 	binary.LittleEndian.PutUint64(s[24:], binary.LittleEndian.Uint64(s[24:])^sum.Sum64())
 	source := rand.NewChaCha8(s)
-	r.source, r.rand = source, rand.New(source)
+	r.random.source, r.random.rand = source, rand.New(source)
 }
 
 // connections are the room's connections now.

@@ -98,7 +98,7 @@ func (ro *roster) load() error {
 		}
 		m := &closeMessage{code: 1006, note: key, fromFile: true, conn: &hibernate.Connection{Serial: ro.room.node.conns.Serial(), Link: goneLink{}}}
 		m.restore(string(rows.Bytes(2)), ro.room.key.Room, string(rows.Bytes(3)), rows.Int(4) != 0, rows.Bytes(5), rows.Bytes(6), rows.Bytes(7))
-		if m.cause = CloseLost; key.run == ro.room.node.run {
+		if m.cause = CloseLost; key.run == ro.room.node.process.run {
 			m.cause = CloseAsleep
 			ro.due = append(ro.due, m)
 		} else {

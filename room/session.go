@@ -262,7 +262,7 @@ func passing(err error) bool {
 
 // note has a message count for the client's share, while the node is congested.
 func (s *Session) note(message any) {
-	if !s.ns.node.shares.Congested() {
+	if !s.ns.node.limits.shares.Congested() {
 		return
 	}
 	s.mu.Lock()

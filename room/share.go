@@ -32,11 +32,11 @@ func (h *Host) Enter(ctx context.Context, key Key, address string) (context.Cont
 	if !h.node.actors.Has(key) {
 		cost = costOfWake
 	}
-	err := h.node.shares.Enter(ctx, address, cost)
+	err := h.node.limits.shares.Enter(ctx, address, cost)
 	if errors.Is(err, hibernate.ErrCongested) {
 		return ctx, &Error{Code: syncproto.CodeOverloaded, Message: "The server has too much to do. Try again later.", cause: err}
 	}
-	if guest := h.node.shares.Guest(address); guest != nil {
+	if guest := h.node.limits.shares.Guest(address); guest != nil {
 		ctx = context.WithValue(ctx, guestKey{}, guest)
 	}
 	return ctx, err

@@ -75,7 +75,7 @@ func spenders(t *testing.T, delay time.Duration, n int) (*Host, *spender, []*Ses
 			t.Error(err)
 		}
 	})
-	h.node.shares.Fix(delay)
+	h.node.limits.shares.Fix(delay)
 	r := registerSpender(t, h)
 	link := answered{make(chan string, 100)}
 	var all []*Session
@@ -127,11 +127,11 @@ func TestShareOfWhatIsSent(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			wait := h.node.shares.Wait(all[0].Share())
+			wait := h.node.limits.shares.Wait(all[0].Share())
 			if units := int((wait+delay-1)/delay) / 4; units < c.least || units > c.most {
 				t.Errorf("it costs %d messages, want %d to %d", units, c.least, c.most)
 			}
-			if other := all[1].Share(); other != nil && h.node.shares.Wait(other) > 0 {
+			if other := all[1].Share(); other != nil && h.node.limits.shares.Wait(other) > 0 {
 				t.Error("another client pays for it")
 			}
 		})
@@ -218,7 +218,7 @@ func TestShareOfVisitors(t *testing.T) {
 			case "leave":
 				s, _ := connect(ctx, c.path[1:], "/")
 				s.Close(1000, "")
-				h.node.shares.Leave(s.Share(), address)
+				h.node.limits.shares.Leave(s.Share(), address)
 				err = inner.OfHost(h).Settle(t.Context(), home)
 			}
 			if (err != nil) != (c.path == "/panic") {
@@ -265,14 +265,14 @@ func TestShareOfPresence(t *testing.T) {
 		all = append(all, s)
 	}
 	first, last := all[0], all[clients-1]
-	quiet := h.node.shares.Wait(last.Share())
+	quiet := h.node.limits.shares.Wait(last.Share())
 	if err := first.Receive([]byte(`{"presence":"`+strings.Repeat("p", hibernate.UnitBytes/2)+`"}`), false); err != nil {
 		t.Fatal(err)
 	}
-	if units := int(h.node.shares.Wait(first.Share())/delay) / 4; units < clients/2-2 || units > clients/2+2 {
+	if units := int(h.node.limits.shares.Wait(first.Share())/delay) / 4; units < clients/2-2 || units > clients/2+2 {
 		t.Errorf("half a unit that is shown to %d costs %d units", clients, units)
 	}
-	if wait := h.node.shares.Wait(last.Share()); wait > quiet {
+	if wait := h.node.limits.shares.Wait(last.Share()); wait > quiet {
 		t.Errorf("another client waits %v, and waited %v before", wait, quiet)
 	}
 }

@@ -43,7 +43,7 @@ func (l *life) start() (err error) {
 	defer l.room.watch.disarm()
 	err = protect(l.makeReady) // a panic must leave the file to the next life
 	if err == nil && !l.room.isFenced() {
-		l.room.node.failures.note(l.room.key, nil, time.Time{})
+		l.room.node.reports.failures.note(l.room.key, nil, time.Time{})
 	}
 	return err
 }
@@ -174,7 +174,7 @@ func (l *life) newHandler(t *turn) Handler {
 func (l *life) Stop(reason actor.StopReason) {
 	defer l.room.node.awake.Leave(&l.awake)
 	l.room.node.recent.losses.Put(l.room.key, l.room.alone)
-	present, stopping := l.room.connections(), l.room.node.stopping.Load()
+	present, stopping := l.room.connections(), l.room.node.shutdown.stopping.Load()
 	if reason == actor.StopIdle || reason == actor.StopRequested {
 		if stopping {
 			l.sayGoodbye(present)

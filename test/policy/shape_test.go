@@ -23,7 +23,7 @@ type shape struct {
 	lines        int    // of its files, without tests
 	methods      int    // of the type that has the most
 	methodsOf    string // that type
-	fields       int    // of the struct that has the most
+	fields       int    // of the struct that has the most, apart from Options, which is API
 	fieldsOf     string // that struct
 	arrows       int    // pairs of files of which the first uses a name that the second declares
 	backAndForth int    // those of them whose second file uses names of the first too
@@ -41,7 +41,7 @@ func (s shape) share() int {
 var shapeLimits = map[string]struct{ methods, fields, share int }{
 	"storage":           {60, 23, 17},
 	"storage/commitlog": {42, 21, 5},
-	"room":              {51, 31, 4},
+	"room":              {51, 25, 4},
 }
 
 // TestShape: the packages that were once too large have no more methods of one type, fields of one struct, and arrows
@@ -120,7 +120,7 @@ func measureShape(set *token.FileSet, files []*ast.File, imports types.Importer)
 		if n := named.NumMethods(); n > s.methods {
 			s.methods, s.methodsOf = n, name
 		}
-		if st, is := named.Underlying().(*types.Struct); is && st.NumFields() > s.fields {
+		if st, is := named.Underlying().(*types.Struct); is && name != "Options" && st.NumFields() > s.fields {
 			s.fields, s.fieldsOf = st.NumFields(), name
 		}
 	}
@@ -160,7 +160,7 @@ func TestShapeCounts(t *testing.T) {
 	for name, source := range map[string]string{
 		"a.go": "package p\ntype A struct{ x, y int; b *B }\nfunc (a A) one() { a.b.two() }\nfunc (a A) three() {}\n",
 		"b.go": "package p\ntype B struct{ a A }\nfunc (b *B) two() { b.a.one(); helper() }\n",
-		"c.go": "package p\nfunc helper() { for i := range 3 { _ = i } }\n",
+		"c.go": "package p\ntype Options struct{ a, b, c, d int }\nfunc helper() { for i := range 3 { _ = i } }\n",
 	} {
 		f, err := parser.ParseFile(set, name, source, 0)
 		if err != nil {
@@ -172,7 +172,7 @@ func TestShapeCounts(t *testing.T) {
 		return strings.Compare(set.Position(a.Pos()).Filename, set.Position(b.Pos()).Filename)
 	})
 	s, err := measureShape(set, files, importer.Default())
-	if want := (shape{9, 2, "A", 3, "A", 3, 2}); err != nil || s != want {
+	if want := (shape{10, 2, "A", 3, "A", 3, 2}); err != nil || s != want {
 		t.Errorf("%s, want %s (%v)", fmt.Sprint(s), fmt.Sprint(want), err)
 	}
 	if got := s.share(); got != 67 {
