@@ -14,9 +14,9 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Actions in a room: each is applied once, numbered or not, and answered.
+// How a room applies each action once, numbered or not, and answers it.
 
-// actions are what clients ask a room to do.
+// actions serves the actions that clients send.
 type actions struct {
 	room      *room
 	numbers   *numbers
@@ -27,7 +27,7 @@ type actions struct {
 	publisher *publisher
 }
 
-// action applies an action and answers it, or answers it as it was answered before.
+// action applies an action and answers it, or repeats the answer that it had before.
 func (ac *actions) action(t *turn, m *actionMessage) error {
 	if m.mutation != 0 {
 		return ac.mutate(t, m)
@@ -38,10 +38,10 @@ func (ac *actions) action(t *turn, m *actionMessage) error {
 	case err != nil:
 		return t.storageError(err)
 	case state == replies.Other:
-		ac.stand(t, m, nil, duplicateID())
+		ac.noteEarlier(t, m, nil, duplicateID())
 		return duplicateID()
 	case state == replies.Same:
-		ac.stand(t, m, reply, nil)
+		ac.noteEarlier(t, m, reply, nil)
 		return ac.answers.answerAgain(t, m, reply)
 	}
 	done, err := ac.apply(t, m)
@@ -52,7 +52,7 @@ func (ac *actions) action(t *turn, m *actionMessage) error {
 	if ac.holds.held(m.conn, m.channel) {
 		bare = bareReply(m.channel, m.id, done.value, done.cursor)
 	}
-	ac.holds.respond(t, m, done.reply, bare, ac.room.db.Seq())
+	ac.holds.reply(t, m, done.reply, bare, ac.room.db.Seq())
 	if len(done.mine) > 0 {
 		m.commit = ac.room.db.Seq()
 	}
@@ -60,7 +60,7 @@ func (ac *actions) action(t *turn, m *actionMessage) error {
 	return nil
 }
 
-// apply applies an action and gives the reply to it.
+// apply applies an action and returns the reply to it.
 func (ac *actions) apply(t *turn, m *actionMessage) (done applied, err error) {
 	if m.refused != nil {
 		return done, m.refused
@@ -69,7 +69,7 @@ func (ac *actions) apply(t *turn, m *actionMessage) (done applied, err error) {
 		return done, unknownChannel()
 	}
 	c := t.context(m.conn, nil)
-	commit, err := ac.blamed(t, m.conn, m.action.Type, func() (storage.Commit, error) {
+	commit, err := ac.runForClient(t, m.conn, m.action.Type, func() (storage.Commit, error) {
 		return t.runHook(c, m.action.Type, func() error {
 			var result any
 			var err error
@@ -93,7 +93,7 @@ func (ac *actions) apply(t *turn, m *actionMessage) (done applied, err error) {
 	return done, nil
 }
 
-// mutate applies a numbered action when its turn has come, or answers it as before.
+// mutate applies a numbered action if it is the next one, or repeats the answer that it had before.
 func (ac *actions) mutate(t *turn, m *actionMessage) error {
 	if err := ac.answers.releaseAll(t, m.conn, ""); err != nil { // the published client does not number its actions
 		return t.storageError(err)
@@ -125,7 +125,7 @@ func (ac *actions) mutate(t *turn, m *actionMessage) error {
 	return ac.run(t, m, at)
 }
 
-// run runs the action whose turn has come, and stores the outcome of its number unless the number is kept.
+// run runs the next numbered action and stores its outcome, unless the action keeps its number.
 func (ac *actions) run(t *turn, m *actionMessage, at *mark) error {
 	if at.hung {
 		tries, err := ac.numbers.triesOf(m)
@@ -148,7 +148,7 @@ func (ac *actions) run(t *turn, m *actionMessage, at *mark) error {
 	switch {
 	case means == verdictKept:
 		return err
-	case m.mutation != at.last+1: // it has lost the batch, and with it one before it
+	case m.mutation != at.last+1: // the action lost the batch, and with it an earlier action
 		return storage.ErrBatchLost
 	case means == verdictTried:
 		tries, failed := ac.numbers.countTry(t, m)
@@ -164,7 +164,7 @@ func (ac *actions) run(t *turn, m *actionMessage, at *mark) error {
 	return nil
 }
 
-// storeOutcome uses a number up: the reply is its outcome.
+// storeOutcome uses up a number. The reply is its outcome.
 func (ac *actions) storeOutcome(t *turn, m *actionMessage, at *mark, done applied) {
 	t.send(m.conn, done.reply)
 	ac.remember(m, done)
@@ -189,15 +189,15 @@ func (ac *actions) repeat(t *turn, m *actionMessage) error {
 	case state == replies.Other:
 		err = duplicateID()
 	}
-	ac.stand(t, m, reply, err)
+	ac.noteEarlier(t, m, reply, err)
 	if err != nil {
 		return err
 	}
 	return ac.answers.answerAgain(t, m, reply)
 }
 
-// outOfTurn says what is to come before a number that is too high. Nothing of a client that is not
-// known is applied before it was told so.
+// outOfTurn refuses a number that is too high, and says which one must come first. An unknown client is told so
+// before anything of it is applied.
 func (ac *actions) outOfTurn(t *turn, at *mark, now time.Time) error {
 	if at.last == 0 && !at.begun {
 		tried, err := ac.numbers.wasTried(at.client, at.subject)
@@ -213,17 +213,18 @@ func (ac *actions) outOfTurn(t *turn, at *mark, now time.Time) error {
 	return &Error{Code: syncproto.CodeMutationGap, Message: fmt.Sprintf("Number %d has not come yet.", gap.next), cause: gap}
 }
 
-// blamed runs what a client has called for, unless it is disabled, and notes a panic, and for Abandon whose it is.
-func (ac *actions) blamed(t *turn, conn *hibernate.Connection, action string, run func() (storage.Commit, error)) (storage.Commit, error) {
-	who := ac.room.culprit(conn, action)
-	if ac.room.node.recent.culprits.Disabled(who, ac.room.now()) {
+// runForClient runs what a client has asked for, unless it is disabled. It records a panic, and tells Abandon for
+// which client the hook runs.
+func (ac *actions) runForClient(t *turn, conn *hibernate.Connection, action string, run func() (storage.Commit, error)) (storage.Commit, error) {
+	who := ac.room.callerOf(conn, action)
+	if ac.room.node.recent.panics.Disabled(who, ac.room.now()) {
 		return storage.Commit{}, actionDisabled()
 	}
-	ac.room.act(who)
+	ac.room.setCaller(who)
 	commit, err := run()
-	ac.room.act(recent.Culprit{})
+	ac.room.setCaller(recent.Caller{})
 	if stackOf(err) != nil {
-		ac.room.blame(who)
+		ac.room.noteFailure(who)
 		if t.broken != nil && !storageFailed(t.broken) {
 			t.broken = fmt.Errorf("%w: %w", actor.ErrSpared, t.broken)
 		}
@@ -231,14 +232,14 @@ func (ac *actions) blamed(t *turn, conn *hibernate.Connection, action string, ru
 	return commit, err
 }
 
-// stand notes an answer of before, unless it is of this very turn.
-func (ac *actions) stand(t *turn, m *actionMessage, reply *hibernate.Frame, err error) {
+// noteEarlier notes an answer of an earlier turn.
+func (ac *actions) noteEarlier(t *turn, m *actionMessage, reply *hibernate.Frame, err error) {
 	if !ac.remembers(m) {
-		t.standing = append(t.standing, standing{m, reply, err})
+		t.earlier = append(t.earlier, earlierAnswer{m, reply, err})
 	}
 }
 
-// remembers reports whether the turn in work has applied an action under a message's name or number.
+// remembers reports whether the turn in work has applied an action under a message's id or number.
 func (ac *actions) remembers(m *actionMessage) bool {
 	if m.mutation != 0 {
 		at := ac.numbers.known[clientKey{m.client, m.conn.Identity.Subject}]
@@ -247,8 +248,8 @@ func (ac *actions) remembers(m *actionMessage) bool {
 	return ac.replies.remembered > 0 && ac.replies.store.Waits(m.key, ac.replies.waiting)
 }
 
-// remember keeps an action's reply for when it comes again. Of one that is too long the outcome is kept,
-// without the rows, and also without the value if that alone is too long.
+// remember keeps an action's reply in case the action comes again. If the reply is too long, it is kept without its
+// rows, and if the value alone is too long, without that.
 func (ac *actions) remember(m *actionMessage, done applied) {
 	r := &ac.replies.store
 	reply := done.reply
@@ -264,18 +265,19 @@ func (ac *actions) remember(m *actionMessage, done applied) {
 	r.Add(m.key, m.digest, reply.Payload())
 }
 
-// messageHook stands for OnMessage among the types of actions.
+// messageHook stands for OnMessage among the action types.
 const messageHook = "\x00OnMessage"
 
-// Why an action that panics does not take the room from others. A panic ends the room's life. One that a client has called
-// for does not count for the room's back-off: whoever connects again and again could keep the room down. But each
-// new life costs a start. So an action type that has panicked or hung three times for one user is not run for him
-// until a minute after the last time: it is answered with action_disabled. Who is nobody in particular is told from
-// others by the connection; and because a connection is soon made, an action type that has panicked ten times in a room for such clients is
-// not run there for those of them that come later, until a minute after the last time. The host remembers, because the life is over.
+// How the room stays usable for others while one client's action panics. A panic ends the room's life. If a client
+// caused it, it does not count for the room's back-off: otherwise a client that keeps connecting could keep the room
+// down. But each new life costs a start. So after an action type has panicked or hung three times for one user, it is
+// answered with action_disabled for that user until a minute after the last time. Clients without a user are told
+// apart by their connections. Because a new connection is cheap, an action type that has panicked ten times in a room
+// for such clients is disabled for all of them that connect later, until a minute after the last time. The host
+// remembers all this, because the life ends.
 
 func actionDisabled() error {
-	return &Error{Code: syncproto.CodeActionDisabled, Message: "The action has failed too often, and is not run for a minute. Nothing was changed."}
+	return &Error{Code: syncproto.CodeActionDisabled, Message: "The action has failed too often and is not run for a minute. Nothing was changed."}
 }
 
 // call runs the method of a bound action.

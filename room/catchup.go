@@ -12,25 +12,24 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// A client that takes cursors keeps its own place in the room's history, and comes back
-// with it. The room remembers nothing of it.
+// A client that takes cursors keeps its own position in the room's history and sends it when it comes back. The room
+// remembers nothing of such a client.
 //
-// The last frame that a connection gets of a commit has the cursor of that commit. So
-// the sender's channel is published last: who has a frame with a cursor has all rows of
-// the commit, whichever connection it is.
+// The last frame that a connection gets of a commit has that commit's cursor. So the sender's channel is published
+// last: every connection that has a frame with a cursor has all rows of the commit.
 
-// tell sends the connections that outlived the room's last life what they were not
-// given: a commit can be in the file although that life broke before it had handed it
-// out. Those that were never given anything are not in the room yet.
-func (an *answers) tell() error {
+// resend sends the connections that outlived the room's last life what they have not been sent: a commit can be in
+// the file although that life ended before it sent the rows. Connections that were never sent anything are not in the
+// room yet.
+func (an *answers) resend() error {
 	seq, now := uint64(an.room.db.Seq()), an.room.now()
 	lacking := make(map[uint64][]*hibernate.Connection)
 	for _, c := range an.room.connections() {
-		mark, h := c.HandedSeq(), heldBy(c)
+		mark, h := c.HandedSeq(), holdOf(c)
 		switch {
 		case !c.Given() || mark == seq:
-		case h != nil && !h.over(now):
-			if err := an.tellHeld(c, mark); err != nil {
+		case h != nil && !h.expired(now):
+			if err := an.resendHeld(c, mark); err != nil {
 				return err
 			}
 		default:
@@ -42,33 +41,33 @@ func (an *answers) tell() error {
 		if err != nil {
 			return err
 		}
-		an.inquiries.cutOff(conns, refused)
-		if err := an.hand(conns, frames); err != nil {
+		an.syncs.cutOff(conns, refused)
+		if err := an.sendNow(conns, frames); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tellHeld is tell for a connection that is held: what it is held from stays with the room.
-func (an *answers) tellHeld(c *hibernate.Connection, mark uint64) error {
-	h, now := an.holds.ownHold(c), an.room.now()
+// resendHeld is resend for a connection that is held. The rows of held channels stay with the room.
+func (an *answers) resendHeld(c *hibernate.Connection, mark uint64) error {
+	h, now := an.holds.privateHold(c), an.room.now()
 	for i := range h.channels {
 		if channel := &h.channels[i]; h.holds(i, now) && !channel.kept {
 			channel.kept = true
-			an.holds.lookAgain(c, channel.until)
+			an.holds.scheduleCheck(c, channel.until)
 		}
 	}
 	frames, refused, err := an.sinceAll(mark, h)
 	if err != nil {
 		return err
 	}
-	an.inquiries.cutOff([]*hibernate.Connection{c}, refused)
-	return an.hand([]*hibernate.Connection{c}, frames)
+	an.syncs.cutOff([]*hibernate.Connection{c}, refused)
+	return an.sendNow([]*hibernate.Connection{c}, frames)
 }
 
-// hand gives frames to connections, which have all that there is then.
-func (an *answers) hand(conns []*hibernate.Connection, frames []*hibernate.Frame) error {
+// sendNow sends frames to connections. After that they have everything up to the current commit.
+func (an *answers) sendNow(conns []*hibernate.Connection, frames []*hibernate.Frame) error {
 	if err := an.room.db.Keep(); err != nil {
 		return err
 	}
@@ -83,9 +82,9 @@ func (an *answers) hand(conns []*hibernate.Connection, frames []*hibernate.Frame
 	return nil
 }
 
-// sinceAll is all channels' changes after a commit, as updates; all there is where the
-// commit is not in the history. What h has kept back is left out. refused are the channels of which there is too much: an
-// exception says so.
+// sinceAll returns the changes of all channels after a commit, as updates. If the history does not have the commit,
+// it returns all live rows. It leaves out the channels that h has kept back. refused are the channels with too many
+// changes; their frame is an exception.
 func (an *answers) sinceAll(mark uint64, h *hold) (frames []*hibernate.Frame, refused []string, err error) {
 	for i, channel := range an.room.ns.channels {
 		if h != nil && h.channels[i].kept && !h.channels[i].ended {
@@ -112,8 +111,8 @@ func (an *answers) sinceAll(mark uint64, h *hold) (frames []*hibernate.Frame, re
 	return frames, refused, nil
 }
 
-// catchUp sends a connection whose id was here before what it missed, and asks for the channels
-// whose answer it may never have had.
+// catchUp sends a connection whose id was here before what it has missed. It returns the syncs for channels whose
+// answer the client may never have had.
 func (an *answers) catchUp(t *turn, m *connectMessage) (ask []*syncMessage, err error) {
 	conn := m.conn
 	if !conn.Named {
@@ -123,9 +122,9 @@ func (an *answers) catchUp(t *turn, m *connectMessage) (ask []*syncMessage, err 
 	if err != nil {
 		return nil, err
 	}
-	if q := quietOf(an.room.key, conn); len(peers) == 0 && (an.peers.twinAskedNothing(conn) || an.room.node.recent.quiet.Has(q)) {
-		peers = append(peers, peer{channel: nothingAsked})
-		an.room.node.recent.quiet.Note(q) // it may go before it has been answered
+	if q := clientOf(an.room.key, conn); len(peers) == 0 && (an.peers.duplicateUnsubscribed(conn) || an.room.node.recent.unsubscribed.Has(q)) {
+		peers = append(peers, peer{channel: noSubscription})
+		an.room.node.recent.unsubscribed.Note(q) // the connection may end before it has been answered
 	}
 	if len(peers) > 0 {
 		conn.Return(an.room.node.uptime())
@@ -138,18 +137,18 @@ func (an *answers) catchUp(t *turn, m *connectMessage) (ask []*syncMessage, err 
 			return err
 		})
 	case m.stock:
-		an.peers.await(conn, waitsQuestion)
+		an.peers.await(conn, waitsSync)
 	}
 	for _, p := range peers {
 		if p.noted <= 0 {
 			for _, sync := range an.askAgain(conn, p.channel, len(peers)) {
-				an.holds.owe(conn, sync.channel)
+				an.holds.expectAnswer(conn, sync.channel)
 				ask = append(ask, sync)
 			}
 			continue
 		}
 		if !slices.Contains(an.room.ns.channels, p.channel) || p.seq >= an.room.db.Seq() {
-			an.holds.unhold(t, conn, p.channel) // it has had an answer
+			an.holds.remove(t, conn, p.channel) // it has had an answer
 			continue
 		}
 		frames, later, err := an.since(conn, p.channel, p.seq, an.room.db.Seq())
@@ -157,42 +156,43 @@ func (an *answers) catchUp(t *turn, m *connectMessage) (ask []*syncMessage, err 
 			return nil, err
 		}
 		if later != nil {
-			an.holds.owe(conn, p.channel)
-			an.inquiries.inquire(t, later) // at once: from now on the note stays where it is
+			an.holds.expectAnswer(conn, p.channel)
+			an.syncs.begin(t, later) // now, so that the note stays where it is from here on
 			ask = append(ask, later)
 			continue
 		}
 		t.send(conn, frames...)
-		an.holds.unhold(t, conn, p.channel)
+		an.holds.remove(t, conn, p.channel)
 	}
 	return ask, nil
 }
 
-// since is what has changed in a channel after a commit, as updates, but for rows that changed last after the commit until. Where that is
-// more than the turn may read, there are no frames, and later is what is to be asked for all that has changed.
+// since returns what has changed in a channel after a commit, as updates. It leaves out rows whose last change is after
+// the commit until. If there is more than the turn may read, it returns no frames, and later is the sync that asks for
+// everything that has changed.
 func (an *answers) since(conn *hibernate.Connection, channel string, seq, until storage.Seq) (frames []*hibernate.Frame, later *syncMessage, err error) {
 	m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: seq}
 	changed, soon, err := an.reader.changedSoon(channel, seq, until)
 	switch {
 	case errors.Is(err, storage.ErrForgotten):
-		return nil, an.everything(m), nil
+		return nil, an.fullResync(m), nil
 	case err != nil:
 		return nil, nil, err
 	case !soon:
-		return nil, an.gleanAfter(m, seq), nil
+		return nil, an.startDelta(m, seq), nil
 	}
 	frames, err = changed.Updates(channel, "")
 	return frames, nil, err
 }
 
-// askAgain is the syncs in place of a client's whose answer it may never have had. notes is how many
-// notes there are on the client.
+// askAgain returns the syncs to be made in place of those whose answers a client may never have had. notes is how
+// many notes there are on the client.
 func (an *answers) askAgain(conn *hibernate.Connection, channel string, notes int) (syncs []*syncMessage) {
 	channels := []string{channel}
 	switch {
-	case channel == nothingAsked && notes > 1:
+	case channel == noSubscription && notes > 1:
 		return nil
-	case channel == nothingAsked:
+	case channel == noSubscription:
 		channels = an.room.ns.channels
 	case !slices.Contains(an.room.ns.channels, channel):
 		return nil
@@ -203,39 +203,40 @@ func (an *answers) askAgain(conn *hibernate.Connection, channel string, notes in
 	return syncs
 }
 
-// askForTwins asks for every channel on behalf of a client's remaining connections that still wait for their first sync. It is called when
-// another connection of that client ends: the two may have come into the room in another order than the client made them, and then
-// the sync was sent on the one that ends. A client that takes cursors asks on each connection itself.
-func (an *answers) askForTwins(t *turn, ends *hibernate.Connection) {
+// askForDuplicates asks for every channel on behalf of a client's remaining connections that still wait for their
+// first sync. It is called when another connection of that client ends. The two may have entered the room in another
+// order than the client opened them, and then the client sent its sync on the one that ends. A client that takes
+// cursors asks on each connection itself.
+func (an *answers) askForDuplicates(t *turn, ends *hibernate.Connection) {
 	if _, returned := ends.Returned(); ends.Waits == 0 && !returned {
 		return
 	}
 	for _, conn := range an.room.connections() {
-		if conn == ends || conn.Waits != waitsQuestion || !twins(conn, ends) {
+		if conn == ends || conn.Waits != waitsSync || !sameClient(conn, ends) {
 			continue
 		}
 		conn.Return(an.room.node.uptime())
-		for _, m := range an.askAgain(conn, nothingAsked, 1) {
-			an.holds.owe(conn, m.channel)
-			an.inquiries.pursue(t, m)
+		for _, m := range an.askAgain(conn, noSubscription, 1) {
+			an.holds.expectAnswer(conn, m.channel)
+			an.syncs.startInternal(t, m)
 		}
 	}
 }
 
-// leavePeer notes up to where a connection that has gone surely had everything.
+// leavePeer notes up to which commit a connection that has gone surely had everything.
 func (an *answers) leavePeer(t *turn, conn *hibernate.Connection) {
 	if !conn.Named {
 		return
 	}
-	if an.peers.hasTwin(conn) {
-		an.askForTwins(t, conn)
+	if an.peers.hasDuplicate(conn) {
+		an.askForDuplicates(t, conn)
 		return
 	}
-	asked, has := !an.peers.askedNothing(t, conn), an.peers.surely(t, conn) // as long as it is held
+	asked, has := !an.peers.unsubscribed(t, conn), an.peers.surely(t, conn) // before its hold is dropped
 	if !asked {
-		an.room.node.recent.quiet.Note(quietOf(an.room.key, conn)) // it may be back in this turn, which writes its notes at the end
+		an.room.node.recent.unsubscribed.Note(clientOf(an.room.key, conn)) // the client may be back in this turn, which writes its notes at the end
 	}
-	if an.room.db.Withheld() { // then there is no note on it, either
+	if an.room.db.Withheld() { // then there is no note on the client either
 		return
 	}
 	t.notes = append(t.notes, func() error {
@@ -245,16 +246,16 @@ func (an *answers) leavePeer(t *turn, conn *hibernate.Connection) {
 		case err != nil:
 			return err
 		case !asked:
-			return an.peers.noteNothingAsked(conn)
+			return an.peers.noteUnsubscribed(conn)
 		case noted.RowsAffected == 0:
-			return nil // there is no note to be raised
+			return nil // there is no note to raise
 		}
 		return an.peers.raise(conn, has)
 	})
 }
 
-// missed is what a peer lacks, as updates by ascending stamp. Where that is too much to be sent, or more than
-// the room remembers, it is the whole channel again, after a delete-all.
+// missed returns what a peer lacks, as updates by ascending stamp. If that is too much, or more than the room
+// remembers, it returns a delete-all and the whole channel.
 func (an *answers) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
 	changed, err := an.reader.changed(p.channel, p.seq)
 	if errors.Is(err, storage.ErrForgotten) || err == nil && changed.Over() {
@@ -266,13 +267,13 @@ func (an *answers) missed(p peer, cursor string) ([]*hibernate.Frame, error) {
 	return changed.Updates(p.channel, cursor)
 }
 
-// release ends the hold on a channel without an answer: what was kept back follows. Where that is more than the turn may read, it follows
-// as the answer to a sync does, and the hold ends with it.
+// release ends the hold on a channel without an answer, and sends what was kept back. If that is more than the turn
+// may read, it is sent like the answer to a sync, and the hold ends after it.
 func (an *answers) release(t *turn, conn *hibernate.Connection, channel string, i int) error {
-	h := an.holds.ownHold(conn)
+	h := an.holds.privateHold(conn)
 	if c := &h.channels[i]; c.kept {
 		m := &syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true, base: h.since}
-		later := an.everything(m)
+		later := an.fullResync(m)
 		if h.epoch == an.room.shortEpoch() && h.since <= an.room.db.Seq() {
 			var frames []*hibernate.Frame
 			var err error
@@ -284,30 +285,30 @@ func (an *answers) release(t *turn, conn *hibernate.Connection, channel string, 
 		if later != nil {
 			c.asked = true
 			t.undo = append(t.undo, func() { c.asked = false })
-			an.inquiries.pursue(t, later)
+			an.syncs.startInternal(t, later)
 			return nil
 		}
 	}
-	an.letGo(t, conn, channel)
+	an.endHold(t, conn, channel)
 	return nil
 }
 
-// letGo ends the hold on a channel. Replies that have waited go out without their rows.
-func (an *answers) letGo(t *turn, conn *hibernate.Connection, channel string) {
-	for _, r := range an.holds.unhold(t, conn, channel) {
+// endHold ends the hold on a channel. Replies that have waited are sent without their rows.
+func (an *answers) endHold(t *turn, conn *hibernate.Connection, channel string) {
+	for _, r := range an.holds.remove(t, conn, channel) {
 		t.send(conn, r.bare)
 	}
-	an.holds.giveUnasked(t, conn)
+	an.holds.sentUnasked(t, conn)
 }
 
-// releaseAll ends all holds on a connection that has shown to be no published client, but for those on channels of which it is being sent
-// all that it lacks, or is about to; "" is none.
+// releaseAll ends all holds on a connection that cannot be the published client's. It leaves out the channel but, and
+// those on which the connection is being sent everything that it lacks.
 func (an *answers) releaseAll(t *turn, conn *hibernate.Connection, but string) error {
 	if unasked(conn) {
 		an.peers.doneWaiting(conn)
 	}
 	for i, channel := range an.room.ns.channels {
-		if channel == but || !an.holds.held(conn, channel) || an.holds.ownHold(conn).channels[i].asked {
+		if channel == but || !an.holds.held(conn, channel) || an.holds.privateHold(conn).channels[i].asked {
 			continue
 		}
 		if err := an.release(t, conn, channel, i); err != nil {
@@ -317,18 +318,18 @@ func (an *answers) releaseAll(t *turn, conn *hibernate.Connection, but string) e
 	return nil
 }
 
-// lookAtHold lets go what a connection has been held from for long enough.
-func (an *answers) lookAtHold(t *turn, conn *hibernate.Connection) error {
+// checkHold ends what has been held from a connection for long enough.
+func (an *answers) checkHold(t *turn, conn *hibernate.Connection) error {
 	now := an.room.now()
-	h := heldBy(conn)
+	h := holdOf(conn)
 	if h == nil || h.channels == nil {
-		return nil // nothing of its own was held from it
+		return nil // the connection has no hold of its own
 	}
 	if !slices.Contains(an.room.connections(), conn) {
-		an.holds.dropHold(conn)
-		return nil // it has gone
+		an.holds.drop(conn)
+		return nil // the connection has gone
 	}
-	h.look = time.Time{}
+	h.checkAt = time.Time{}
 	for i, channel := range an.room.ns.channels {
 		if c := &h.channels[i]; c.asked || now.Before(c.until) || !h.holds(i, now) {
 			continue
@@ -351,41 +352,42 @@ func (an *answers) lookAtHold(t *turn, conn *hibernate.Connection) error {
 	h.replies = before[due:]
 	t.undo = append(t.undo, func() {
 		h.replies = before
-		an.holds.keepHold(conn, h)
-		an.holds.lookAgain(conn, now.Add(lookAfterLoss))
+		an.holds.setHold(conn, h)
+		an.holds.scheduleCheck(conn, now.Add(checkAfterLoss))
 	})
-	if h.over(now) {
-		an.holds.dropHold(conn)
+	if h.expired(now) {
+		an.holds.drop(conn)
 	}
-	an.holds.planLook(conn)
+	an.holds.scheduleNext(conn)
 	return nil
 }
 
-// answerAgain gives an action the answer that it had before.
+// answerAgain sends an action the answer that it had before.
 func (an *answers) answerAgain(t *turn, m *actionMessage, reply *hibernate.Frame) error {
 	switch {
 	case m.mutation != 0:
 		t.send(m.conn, reply)
 		return nil
 	case an.holds.held(m.conn, m.channel):
-		an.holds.respond(t, m, reply, nil, 0) // what has become of its rows is in the answer
+		an.holds.reply(t, m, reply, nil, 0) // the channel's answer has the rows as they are now
 		return nil
 	}
-	// The reply's rows may be old by now, and a client without cursors would keep them. So what has become of the channel
-	// follows them; where that takes several turns, after which the connection may be lost, they are left out.
+	// The reply's rows may be out of date, and a client without cursors would keep them. So the channel's changes
+	// since then follow the reply. If they take several turns, the connection may be lost in between, so the reply
+	// goes without its rows.
 	frames, later, err := an.sinceReply(t, m, reply)
 	if err != nil {
 		return err
 	}
 	if later != nil {
 		reply = withoutRows(reply)
-		an.inquiries.pursue(t, later)
+		an.syncs.startInternal(t, later)
 	}
 	t.send(m.conn, append([]*hibernate.Frame{reply}, frames...)...)
 	return nil
 }
 
-// sinceReply is what has become of a channel since a reply was made, for a client without cursors; see since.
+// sinceReply returns what has changed in a channel since a reply was made, for a client without cursors; see since.
 func (an *answers) sinceReply(t *turn, m *actionMessage, reply *hibernate.Frame) (frames []*hibernate.Frame, later *syncMessage, err error) {
 	var at struct{ Cursor string }
 	if err := json.Unmarshal(reply.Payload(), &at); err != nil {
@@ -394,7 +396,7 @@ func (an *answers) sinceReply(t *turn, m *actionMessage, reply *hibernate.Frame)
 
 	from, err := syncproto.ParseCursor(at.Cursor)
 	if err != nil || from.Epoch != an.room.shortEpoch() || from.Seq == 0 || from.Seq > uint64(an.room.db.Seq()) {
-		return nil, an.everything(&syncMessage{conn: m.conn, channel: m.channel, since: syncproto.SinceFrom, unasked: true}), nil
+		return nil, an.fullResync(&syncMessage{conn: m.conn, channel: m.channel, since: syncproto.SinceFrom, unasked: true}), nil
 	}
 	frames, later, err = an.since(m.conn, m.channel, storage.Seq(from.Seq-1), an.room.db.Seq())
 	if err != nil {

@@ -1,6 +1,6 @@
 package room
 
-// OnClose, and who is owed it. Every connection that OnConnect accepted has its OnClose, once:
+// Every connection that OnConnect accepted has its OnClose, once:
 //
 //	accepted ──the client goes──▶ OnClose in the room's turn                      CloseClient
 //	    │                            └──its batch is lost, its life ends──▶ again, or in the next life
@@ -9,9 +9,9 @@ package room
 //	    └──the server crashes──▶ 60 s after the room's first wake, unless
 //	                             a client of the same id came back               CloseLost
 //
-// The last three rest on the notes in the room's file, see roster.go. A message for a connection's end that could not be
-// served is kept by the host until the room has a life again; so no room sees a client after its OnClose is due and before it
-// ran, but for the 64 at a time in which they run.
+// The last three depend on the notes in the room's file, see roster.go. If the message about a connection's end could
+// not be served, the host keeps it until the room has a life again. So no hook of the room runs between the time at
+// which a client's OnClose is due and the OnClose, except those of the other OnClose hooks, up to 64 in one commit.
 
 import (
 	"slices"
@@ -21,25 +21,26 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// close tells the room that a connection has gone.
+// close handles a connection that has gone.
 func (l *life) close(t *turn, m *closeMessage) error {
 	if m.fromFile {
-		return l.farewell(t, m)
+		return l.runOnClose(t, m)
 	}
 	l.room.ns.rooms.Remove(m.conn)
 	l.answers.leavePeer(t, m.conn)
 	delete(l.peers.waiting, m.conn)
-	l.holds.dropHold(m.conn)
-	l.inquiries.forget(m.conn)
+	l.holds.drop(m.conn)
+	l.syncs.forget(m.conn)
 	t.audiences = nil
 	if l.room.ns.closes && (m.spent || l.roster.knows(m.note) || m.again && m.conn.Admitted()) {
-		return l.farewell(t, m)
+		return l.runOnClose(t, m)
 	}
 	return nil
 }
 
-// farewell runs OnClose. Its error says that the hook did not run; that of the hook itself is reported already.
-func (l *life) farewell(t *turn, m *closeMessage) error {
+// runOnClose runs OnClose. It returns an error if the hook did not run. An error of the hook itself has already been
+// reported.
+func (l *life) runOnClose(t *turn, m *closeMessage) error {
 	if l.roster.left(m.note) {
 		return nil
 	}
@@ -50,7 +51,7 @@ func (l *life) farewell(t *turn, m *closeMessage) error {
 	if l.room.isFenced() {
 		return storage.ErrClosed
 	}
-	l.roster.leaving.Store(m) // and it stays so if the hook hangs or ends the goroutine, see handOver
+	l.roster.leaving.Store(m) // stays set if the hook hangs or ends the goroutine, see handOver
 	c := t.context(m.conn, nil)
 	c.cause = m.cause
 	ran := false
@@ -58,7 +59,7 @@ func (l *life) farewell(t *turn, m *closeMessage) error {
 		ran = true
 		return l.room.handler.(CloseHandler).OnClose(c, m.code, m.reason)
 	})
-	if !ran || !l.room.isFenced() { // one that was given up as it returned is not run again
+	if !ran || !l.room.isFenced() { // a hook that returned after it was given up does not run again
 		l.roster.leaving.Store(nil)
 	}
 	if err != nil && !ran {
@@ -71,19 +72,19 @@ func (l *life) farewell(t *turn, m *closeMessage) error {
 	return nil
 }
 
-// closeGroup is how many OnClose hooks share a commit where many are due.
+// closeGroup is how many OnClose hooks share a commit if many are due.
 const closeGroup = 64
 
-// sayGoodbye runs OnClose for the room's connections because the server shuts down, as long as Shutdown waits.
-func (l *life) sayGoodbye(all []*hibernate.Connection) {
+// closeAll runs OnClose for the room's connections because the server shuts down, until Shutdown's context ends.
+func (l *life) closeAll(all []*hibernate.Connection) {
 	ctx := l.room.node.shutdownContext()
 	if !l.room.ns.closes || len(all) == 0 || ctx.Err() != nil {
 		return
 	}
 	l.room.watch.arm()
 	defer l.room.watch.disarm()
-	l.commit(&turn{room: &l.room, last: true}) // what is remembered of the clients, while they are there
-	for _, c := range all {                    // none of them sees the others go
+	l.commit(&turn{room: &l.room, last: true}) // what is remembered of the clients, while they are here
+	for _, c := range all {                    // no hook sees the others go
 		c.End()
 		l.room.ns.rooms.Remove(c)
 		delete(l.peers.waiting, c)
@@ -103,7 +104,7 @@ func (l *life) closeSome(group []*hibernate.Connection) bool {
 		if !l.roster.knows(m.note) {
 			continue
 		}
-		if err := l.farewell(t, m); err != nil || t.broken != nil {
+		if err := l.runOnClose(t, m); err != nil || t.broken != nil {
 			break
 		}
 	}
@@ -111,15 +112,15 @@ func (l *life) closeSome(group []*hibernate.Connection) bool {
 	return t.broken == nil
 }
 
-// runDue runs the OnClose hooks that are due, some of them, before a batch.
+// runDue runs some of the OnClose hooks that are due, before a batch.
 func (l *life) runDue() error {
 	r := &l.roster
 	if !l.room.ns.closes {
 		return nil
 	}
-	owed := l.room.node.owed.take(l.room.key)
+	owed := l.room.node.pendingCloses.take(l.room.key)
 	r.mu.Lock()
-	r.due = append(owed, r.due...) // those among them that are spent come before their notes
+	r.due = append(owed, r.due...) // spent ones come before their notes
 	if len(r.lost) > 0 && !l.room.now().Before(r.until) {
 		r.due, r.lost = append(r.due, r.lost...), nil
 	}
@@ -131,7 +132,7 @@ func (l *life) runDue() error {
 	t := &turn{room: &l.room}
 	for _, m := range some {
 		if t.broken == nil {
-			_ = l.close(t, m) // it did not run, and stays due
+			_ = l.close(t, m) // if it did not run, it stays due
 		}
 	}
 	l.commit(t)
@@ -154,7 +155,7 @@ func (l *life) runDue() error {
 	return nil
 }
 
-// upkeep reports whether a batch is nothing but the room's own business, which does not count as use.
+// upkeep reports whether a batch has only the room's own maintenance, which does not count as use.
 func upkeep(batch []*actor.Envelope) bool {
 	return !slices.ContainsFunc(batch, func(env *actor.Envelope) bool {
 		_, is := env.Message.(rosterMessage)

@@ -9,7 +9,7 @@ import (
 	"github.com/denrooms/den/room/internal/replies"
 )
 
-// How a turn is committed, and what follows its commit.
+// How a turn is committed, and what follows the commit.
 
 // commit makes the turn durable, opens the gate and gives the answers.
 func (l *life) commit(t *turn) {
@@ -42,7 +42,7 @@ func (l *life) commit(t *turn) {
 	}
 	switch {
 	case err != nil:
-		t.tell("a commit failed", err)
+		t.logFault("a commit failed", err)
 		t.lose(err)
 		if !full(err) && t.broken == nil {
 			t.broken = fmt.Errorf("commit: %w", err)
@@ -70,11 +70,11 @@ func (l *life) commit(t *turn) {
 	l.replies.remembered = 0 // the next turn counts its own
 }
 
-// note writes down what Den itself remembers, with what the actions changed.
+// note writes what Den itself remembers, together with what the actions changed.
 func (l *life) note(t *turn) {
 	written := func(err error) {
 		if err != nil {
-			l.room.log.Warn("a note for a client's return was not written", "err", err)
+			l.room.log.Warn("a note on a client was not written", "err", err)
 		}
 	}
 	for _, write := range t.notes {
@@ -85,13 +85,13 @@ func (l *life) note(t *turn) {
 	written(l.roster.write(t))
 }
 
-// noteAlone is note in a turn that changed nothing: nobody waits for the disk, and a
-// disk that is full does not keep anybody from reading.
+// noteAlone is note for a turn that changed nothing. Nobody waits for the disk, and a full disk does not keep anybody
+// from reading.
 func (l *life) noteAlone(t *turn) {
 	pending := l.replies.store.Pending()
 	raise := t.last && l.peers.anythingToRaise()
 	if raise && l.room.db.Withheld() && !l.room.node.shutdown.stopping.Load() {
-		l.peers.noteQuiet(t)
+		l.peers.rememberUnsubscribed(t)
 		raise = false
 	}
 	idle := len(t.notes) == 0 && !raise && !l.roster.mustWrite(t) && (pending == 0 || pending <= replies.MaxPending && !t.last)
@@ -112,7 +112,7 @@ func (l *life) noteAlone(t *turn) {
 		return
 	}
 	l.roster.noted = false
-	l.room.log.Warn("notes for clients' returns were not written", "err", err)
+	l.room.log.Warn("notes on clients were not written", "err", err)
 	l.replies.store.Undo()
 	if t.batch != nil {
 		t.batch.Rollback()
@@ -122,7 +122,7 @@ func (l *life) noteAlone(t *turn) {
 	}
 }
 
-// handOut hands out what the turn has sent.
+// handOut delivers what the turn has sent.
 func (l *life) handOut(t *turn) {
 	if len(t.out) == 0 && len(t.states) == 0 {
 		return
@@ -151,7 +151,7 @@ func (l *life) handOut(t *turn) {
 
 func (l *life) answer(t *turn) {
 	if l.room.isFenced() {
-		return // they were refused by whoever fenced the life
+		return // whoever fenced the life refused the messages
 	}
 	late := t.answers[:0]
 	for _, a := range t.answers {
@@ -160,15 +160,14 @@ func (l *life) answer(t *turn) {
 			continue
 		}
 		if in, is := a.value.(welcome); is && in.ask != nil {
-			in.ask() // by the room itself: so it comes before all that the client does next
+			in.ask() // the room itself, so these syncs come before anything that the client does next
 		}
 		a.env.Reply(a.value, a.err)
 	}
 	t.answers = late
 }
 
-// keep writes the turn's replies and numbers into its batch, and kept is called when
-// the batch is durable.
+// keep writes the turn's replies and numbers into its batch. kept is called when the batch is durable.
 func (l *life) keep(t *turn) error {
 	if err := t.begin(); err != nil {
 		return err
@@ -189,27 +188,28 @@ func (l *life) kept(t *turn) {
 	}
 }
 
-// giveLate gives the answers that wait until nothing is in work: those to the clock of alarms.
+// giveLate gives the answers that wait until nothing is in work: those to the alarm clock.
 func giveLate(answers []answer) {
 	for _, a := range answers {
 		a.env.Reply(a.value, a.err)
 	}
 }
 
-// A new room of which nobody gets anything leaves nothing on the disk. What its migrations and its OnStart write (CREATE TABLE, most
-// often) waits in memory until somebody is shown something of the room, and is made durable before that: a row, a cursor, any
-// other frame, an answer to a plain request; or an operator has the room migrated. An action or a hook that writes, an alarm, work
-// outside and a connection's attachment do the same. So does a connection that has named itself where there is Presence, because the id
-// that it is shown as rests on the room's epoch, and the note on a connection that is owed its OnClose, a second after it was accepted.
+// A new room that has shown nothing to anybody leaves nothing on the disk. What its migrations and its OnStart write
+// (most often CREATE TABLE) stays in memory until somebody is shown something of the room, and is made durable before
+// that. A row, a cursor, any other frame, and the answer to a plain request show something. The following have the
+// same effect: a migration by an operator; an action or a hook that writes; an alarm; work outside; a connection's
+// attachment; a named connection where there is Presence, because the id that it is shown under depends on the room's
+// epoch; and the note for OnClose, a second after its connection was accepted.
 //
-// What shows nothing is a connection that is accepted and asks for nothing, and a plain request that is answered with an
-// error, 400 or above. If the process dies before that, or the room sleeps, the next one who calls finds a new room. A
-// connection outlives the sleep; then the room's next life runs OnStart in a new room, and OnWake.
+// A connection that is accepted and asks for nothing shows nothing, nor does a plain request that is answered with
+// status 400 or above. If the process dies before the room has shown anything, or the room sleeps, the next caller
+// finds a new room. Connections outlive the sleep; then the next life runs OnStart in a new room, and OnWake.
 //
-// A client that has named its connection, asks for nothing and goes is remembered by the process (peers.go) and not in the room.
-// Of one that is there when the process shuts down the room keeps a note, and its file.
+// The process, and not the room, remembers a client that has named its connection, asks for nothing and goes
+// (peers.go). If such a client is there when the process shuts down, the room keeps a note, and so its file.
 
-// shows reports whether the turn shows or does anything that the room must outlive. changed says that it has
+// shows reports whether the turn shows or does anything that makes the room durable. changed says that the turn has
 // something to commit.
 func (t *turn) shows(changed bool) bool {
 	if changed && !t.starting || t.alarmed || len(t.after) > 0 || len(t.states) > 0 {

@@ -27,7 +27,7 @@ func (l *life) connect(t *turn, m *connectMessage) (in welcome, err error) {
 	}
 	l.publisher.succeed(t, c, commit)
 	l.roster.enrol(conn)
-	l.peers.probeTwins(t, conn)
+	l.peers.probeDuplicates(t, conn)
 	t.send(conn) // nothing, but from now on the room knows what it was handed
 	if l.room.ns.presence {
 		in.shownAs = l.room.presenceID(conn)
@@ -49,7 +49,7 @@ func (l *life) admit(conn *hibernate.Connection) bool {
 // raw gives a message that is none of the protocol's to the handler.
 func (l *life) raw(t *turn, m *rawMessage) error {
 	c := t.context(m.conn, nil)
-	commit, err := l.actions.blamed(t, m.conn, messageHook, func() (storage.Commit, error) {
+	commit, err := l.actions.runForClient(t, m.conn, messageHook, func() (storage.Commit, error) {
 		return t.runHook(c, "OnMessage", func() error { return l.room.handler.OnMessage(c, m.message) })
 	})
 	if err != nil {

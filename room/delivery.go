@@ -19,13 +19,13 @@ type delivery struct {
 	reason string
 }
 
-// A courier hands out what leaves a room. A Link may be a program's own: if one panics, its connection has lost a
-// message and is closed, the others get theirs, and the batch stays applied.
+// A courier delivers what leaves a room. A Link may be a program's own. If one panics, its connection has lost a
+// message and is closed; the others get theirs, and the batch stays applied.
 type courier struct {
 	panicked func(c *hibernate.Connection, value any, stack []byte)
 }
 
-// send gives frames to a connection's link.
+// send passes frames to a connection's link.
 func (d courier) send(c *hibernate.Connection, frames ...*hibernate.Frame) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -46,12 +46,11 @@ func (d courier) close(c *hibernate.Connection, code int, reason string) {
 	c.Link.Close(code, reason)
 }
 
-// deliver hands out a turn's deliveries, in order for each connection. Where many
-// connections get the same frames, as in a broadcast, each link gets all of its
-// frames in one call, and the same slice.
+// deliver makes a turn's deliveries, in order for each connection. If many connections get the same frames, as in a
+// broadcast, each link gets all of its frames in one call, and in the same slice.
 func (d courier) deliver(out []delivery) {
 	for len(out) > 0 {
-		n := 1 // as many as go to the same audience, or to single connections
+		n := 1 // how many go to the same audience or to single connections
 		audience := out[0].to
 		for n < len(out) && (len(out[n].to) <= 1 || len(audience) <= 1 || same(audience, out[n].to)) {
 			if len(audience) <= 1 {
@@ -68,11 +67,10 @@ func same(a, b []*hibernate.Connection) bool {
 	return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0]
 }
 
-// deliverTo hands out deliveries that go either to the whole audience or to one
-// connection.
+// deliverTo makes deliveries that go either to the whole audience or to one connection.
 func (d courier) deliverTo(audience []*hibernate.Connection, out []delivery) {
-	special := make(map[*hibernate.Connection]bool) // those that do not get just the shared frames
-	var order []*hibernate.Connection               // the special ones, as they came
+	special := make(map[*hibernate.Connection]bool) // those that get something else than the shared frames
+	var order []*hibernate.Connection               // the special ones, in the order in which they came
 	mark := func(c *hibernate.Connection) {
 		if !special[c] {
 			special[c] = true
@@ -107,7 +105,7 @@ func (d courier) deliverTo(audience []*hibernate.Connection, out []delivery) {
 	}
 }
 
-// deliverOne hands a connection what is its own of the deliveries.
+// deliverOne delivers what one connection gets.
 func (d courier) deliverOne(c *hibernate.Connection, audience []*hibernate.Connection, out []delivery) {
 	member := slices.Contains(audience, c)
 	var frames []*hibernate.Frame
@@ -128,12 +126,12 @@ func (d courier) deliverOne(c *hibernate.Connection, audience []*hibernate.Conne
 	}
 }
 
-// reset is the frame before an answer that is to replace what the client has.
+// reset returns the frame before an answer that replaces what the client has.
 func reset(channel string, why syncproto.Reset) *hibernate.Frame {
 	return hibernate.TextFrame(128, func(dst []byte) []byte { return syncproto.AppendSyncReset(dst, channel, why) })
 }
 
-// exception is a frame that says what is wrong with a channel.
+// exception returns a frame that says what is wrong with a channel.
 func exception(channel string, err error) *hibernate.Frame {
 	code, text := ErrorCode(err)
 	return hibernate.TextFrame(256, func(dst []byte) []byte {
@@ -145,8 +143,8 @@ func deleteAll(channel, cursor string) *hibernate.Frame {
 	return hibernate.TextFrame(192, func(dst []byte) []byte { return syncproto.AppendDeleteAll(dst, channel, cursor) })
 }
 
-// drained reports whether a link has so little waiting that the next step may follow. A
-// link that cannot say how much waits takes all.
+// drained reports whether so little waits in a link that the next step may follow. It is true for a link that cannot
+// say how much waits.
 func drained(link hibernate.Link) bool {
 	queue, says := link.(interface{ Waiting() int })
 	return !says || queue.Waiting() <= 3*pages.TurnBytes
@@ -155,8 +153,8 @@ func drained(link hibernate.Link) bool {
 // drainPause is how long the next step of a snapshot waits for the client to read.
 const drainPause = 5 * time.Millisecond
 
-// closeGoingAway is what sockets are closed with when the server shuts down.
+// closeGoingAway is the close code of sockets at a shutdown.
 const closeGoingAway = 1001
 
-// goingAway is the reason with which sockets are closed when the server shuts down.
+// goingAway is the close reason of sockets at a shutdown.
 const goingAway = "server is shutting down"

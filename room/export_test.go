@@ -9,12 +9,12 @@ import (
 
 const (
 	SnapshotRows = snapshotRows
-	GatherRows   = gatherRows
+	ScanRows     = scanRows
 	PickRows     = pickRows
 )
 
-// GatherAtMost lowers a limit that takes half a million rows to be reached. There must be no rooms yet.
-func GatherAtMost(h *Host, rows int) { h.node.gatherMost = rows }
+// MaxSnapshotRows lowers a limit that takes half a million rows to be reached. There must be no rooms yet.
+func MaxSnapshotRows(h *Host, rows int) { h.node.maxSnapshotRows = rows }
 
 // Internal runs SQL on Den's own tables of a room, between two of its turns.
 func Internal(h *Host, key Key, sql string) error {

@@ -1,9 +1,9 @@
 package room
 
-// What keeps a fault to the room that has it. A hook that panics is its turn's business; what the
-// host does for rooms by itself (in a timer's goroutine, in that of another room, for an operator)
-// runs under protect, so a panic there costs the one room that it was about. Whatever keeps a room
-// from being used is told to the operator once, and stands in Failures until the room has started.
+// What confines a fault to the room that has it. A hook that panics is handled by its turn. What the host does for
+// rooms by itself (in a timer's goroutine, in another room's, for an operator) runs under protect, so a panic there
+// affects only the room concerned. Whatever keeps a room from being used is reported to the operator once, and is
+// listed in Failures until the room has started.
 
 import (
 	"cmp"
@@ -19,7 +19,7 @@ import (
 
 // A panicError is a panic that was caught.
 type panicError struct {
-	text  string // what was panicked with: a program's own error or Stringer may not be asked again
+	text  string // the value that was panicked with, as text: a program's own error or Stringer may not be called again
 	stack []byte
 }
 
@@ -35,8 +35,7 @@ func protect(f func() error) (err error) {
 	return f()
 }
 
-// stackOf is the stack of the panic that an error is, as an attribute of a log line; none for
-// other errors.
+// stackOf returns the stack of a panic as attributes of a log line, and nil for other errors.
 func stackOf(err error) []any {
 	if caught, is := errors.AsType[*panicError](err); is {
 		return []any{"stack", string(caught.stack)}
@@ -44,7 +43,7 @@ func stackOf(err error) []any {
 	return nil
 }
 
-// maxFailures is how many rooms' failures a host remembers; the oldest go first.
+// maxFailures is how many rooms' failures a host remembers. Beyond that the oldest are forgotten.
 const maxFailures = 1000
 
 // A Failure says why a room cannot be used.
@@ -54,15 +53,15 @@ type Failure struct {
 	At  time.Time
 }
 
-// failures are those rooms whose last start has failed, or that the host's own work has met a fault in
-// since. Its zero value is ready.
+// failures are the rooms whose last start failed, or whose file the host's own work has had a fault with since. The
+// zero value is ready to use.
 type failures struct {
 	mu    sync.Mutex
 	rooms map[Key]Failure
-	told  map[Key]Failure // of rooms that could be opened: what the operator was told, and when
+	told  map[Key]Failure // of rooms that could be opened: what the operator was last told
 }
 
-// complain reports whether a fault is news: another one than the room's last, or that long ago.
+// complain reports whether a fault is news: different from the room's last one, or complainEvery later.
 func (f *failures) complain(key Key, err error, at time.Time) (news bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -84,15 +83,14 @@ func (f *failures) recovered(key Key) {
 	delete(f.told, key)
 }
 
-// sameFault compares what two errors say. One may say more: where a refused room's transactions were put is
-// said once.
+// sameFault compares the texts of two errors. One may say more: where a refused room's transactions were put is said
+// only once.
 func sameFault(a, b error) bool {
 	x, y := a.Error(), b.Error()
 	return strings.HasPrefix(x, y) || strings.HasPrefix(y, x)
 }
 
-// note keeps what came of a start, and reports whether it is news: a failure for another reason
-// than the one that the room had before, if any.
+// note records the result of a start. It reports whether that is news: a failure for another reason than before.
 func (f *failures) note(key Key, err error, at time.Time) (news bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -151,5 +149,5 @@ func (f *alarmFailures) note(failure AlarmFailure) {
 	}
 }
 
-// complainEvery is how often the operator is told of a fault that a room in use meets again and again.
+// complainEvery is how often the operator is told of a fault that a room in use meets repeatedly.
 const complainEvery = time.Hour

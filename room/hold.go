@@ -9,95 +9,96 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// The published client stores every row that comes, also before the answer to its sync. Then the
-// newest stamp in its store lies above rows that it never had, and if its page is closed before
-// the answer is there it asks from that stamp next time. So a connection that is new to the room, and may be
-// such a client's, is held: no row of a channel leaves for it before the last frame of that
-// channel's answer. What was committed before the answer was read is in it.
+// The published client stores every row that it receives, even before the answer to its sync has arrived. If its page
+// is closed at that moment, the newest stamp in its store is newer than rows that it never received, and the next
+// sync asks from that stamp. So the room holds a new connection that may belong to such a client: it sends no row of
+// a channel to the connection before the last frame of that channel's answer. The answer includes all that was
+// committed before it was read.
 //
 //	accepted ──▶ held ──sync──▶ answering ──its last frame──▶ live
-//	               └──10 s without a sync, a cursor, a number──▶ live, after what was kept back
+//	               └──10 s without a sync, a cursor, a number──▶ live, after the rows that were kept back
 //
-// The reply to an action that such a client sends meanwhile waits for the answer too, because
-// it has rows. It waits for replyWait at the most, and goes out without them then: they are
-// in the answer.
+// The reply to an action contains rows too, so during a hold it waits for the answer. After replyWait it is sent
+// without its rows, which are in the answer.
 //
-// A hold outlives the room's lives, with the connection. It is owned by the room's actor.
+// A hold belongs to the connection and outlives the room's lives. The room's actor owns it.
 
 const (
-	// holdFor is how long the rows of a channel are kept from a connection that does not ask for it.
+	// holdFor is how long a connection that does not ask for a channel gets no rows of it.
 	holdFor = 10 * time.Second
 	// replyWait is how long a reply waits for an answer.
 	replyWait = 5 * time.Second
-	// lookAfterLoss is when the room looks again where what it found due was lost with its batch.
-	lookAfterLoss = time.Second
-	// maxHeldReplies is how many replies wait for one connection; then the oldest goes out without its rows.
+	// checkAfterLoss is how long the room waits before it checks a hold again, if the batch of the last check was
+	// lost.
+	checkAfterLoss = time.Second
+	// maxHeldReplies is how many replies wait for one connection. Beyond that the oldest is sent without its rows.
 	maxHeldReplies = 64
-	// answerGrace is how long a channel stays held when its answer failed: as long as the sync is tried again.
+	// answerGrace is how long a channel stays held after its answer has failed: as long as the sync is retried.
 	answerGrace = 30 * time.Second
 )
 
-// holds are what a room's connections are held from.
+// holds are the holds of a room's connections.
 type holds struct {
-	room    *room
-	holding bool // some connection may be held, or wait for its first sync
-	newest  sharedHold
-	dropped time.Time // when holds that are over were last dropped
+	room     *room
+	holding  bool // some connection may be held, or wait for its first sync
+	shared   sharedHold
+	lastDrop time.Time // when expired holds were last dropped
 }
 
 type heldReply struct {
 	channel string
 	frame   *hibernate.Frame
 	bare    *hibernate.Frame // the same without rows
-	seq     storage.Seq      // the room's commit when it was made
+	seq     storage.Seq      // the room's commit when the reply was made
 	until   time.Time
 }
 
-// hold holds a connection that has just been accepted, on all channels. It gives what takes that back.
+// hold starts a hold on all channels of a connection that has just been accepted. undo ends it.
 func (hs *holds) hold(conn *hibernate.Connection) (undo func()) {
-	hs.share(conn)
-	return func() { hs.dropHold(conn) }
+	hs.startShared(conn)
+	return func() { hs.drop(conn) }
 }
 
-// lookAgain has the room look at a connection's hold at a time, unless it does so earlier. A connection that sends thousands of actions
-// has one look planned, not thousands.
-func (hs *holds) lookAgain(conn *hibernate.Connection, at time.Time) {
-	h := hs.ownHold(conn)
-	if !h.look.IsZero() && !at.Before(h.look) {
+// scheduleCheck has the room check a connection's hold at a time, unless an earlier check is scheduled. So a
+// connection that sends thousands of actions has one timer, not thousands.
+func (hs *holds) scheduleCheck(conn *hibernate.Connection, at time.Time) {
+	h := hs.privateHold(conn)
+	if !h.checkAt.IsZero() && !at.Before(h.checkAt) {
 		return
 	}
-	h.look = at
+	h.checkAt = at
 	node, key := hs.room.node, hs.room.key
-	node.afterFunc(at.Sub(node.now()), "letting rows go that were held", func() {
+	node.afterFunc(at.Sub(node.now()), "ending a hold", func() {
 		if err := node.actors.Push(key, &holdMessage{conn}, nil); err != nil {
-			hs.room.log.Debug("rows that were held stay so", "err", err)
+			hs.room.log.Debug("a hold was not checked", "err", err)
 		}
 	})
 }
 
-// planLook has the room look at a connection's hold when the next of what it keeps back is due, if anything is.
-func (hs *holds) planLook(conn *hibernate.Connection) {
-	h := heldBy(conn)
+// scheduleNext schedules a check for when the first of the rows and replies that a connection's hold keeps back is
+// due.
+func (hs *holds) scheduleNext(conn *hibernate.Connection) {
+	h := holdOf(conn)
 	if h == nil {
 		return
 	}
 	for i := range h.channels {
 		c := &h.channels[i]
 		if c.kept && !c.asked && !c.ended {
-			hs.lookAgain(conn, c.until)
+			hs.scheduleCheck(conn, c.until)
 		}
 		if c.again != nil {
-			hs.lookAgain(conn, c.again.due)
+			hs.scheduleCheck(conn, c.again.due)
 		}
 	}
 	for _, r := range h.replies[:min(len(h.replies), 1)] { // the others are due later
-		hs.lookAgain(conn, r.until)
+		hs.scheduleCheck(conn, r.until)
 	}
 }
 
-// heldOn reports whether a connection is held on a channel, which is the one at place i of namespace.channels.
-func (hs *holds) heldOn(conn *hibernate.Connection, channel string) (i int, is bool) {
-	h := heldBy(conn)
+// heldChannel returns the index of a channel in namespace.channels, and reports whether a connection is held on it.
+func (hs *holds) heldChannel(conn *hibernate.Connection, channel string) (i int, is bool) {
+	h := holdOf(conn)
 	if h == nil {
 		return 0, false
 	}
@@ -105,14 +106,13 @@ func (hs *holds) heldOn(conn *hibernate.Connection, channel string) (i int, is b
 	return i, i >= 0 && h.holds(i, hs.room.now())
 }
 
-// held is heldOn where the place is of no interest.
+// held reports whether a connection is held on a channel.
 func (hs *holds) held(conn *hibernate.Connection, channel string) bool {
-	_, is := hs.heldOn(conn, channel)
+	_, is := hs.heldChannel(conn, channel)
 	return is
 }
 
-// audience is the connections that get the rows of a channel. For those that are held it notes
-// that something is kept back.
+// audience returns the connections that get the rows of a channel. It marks the channel as kept back for the others.
 func (hs *holds) audience(t *turn, channel string) []*hibernate.Connection {
 	all := hs.room.connections()
 	if !hs.holding {
@@ -124,21 +124,21 @@ func (hs *holds) audience(t *turn, channel string) []*hibernate.Connection {
 	to, now, holding := make([]*hibernate.Connection, 0, len(all)), hs.room.now(), false
 	i := slices.Index(hs.room.ns.channels, channel)
 	for _, conn := range all {
-		h := heldBy(conn)
+		h := holdOf(conn)
 		if h != nil && i >= 0 && h.holds(i, now) {
-			hs.keepBack(conn, i)
+			hs.markKept(conn, i)
 			holding = true
 			continue
 		}
 		switch {
 		case h == nil:
-		case h.over(now):
-			hs.dropHold(conn)
+		case h.expired(now):
+			hs.drop(conn)
 		default:
 			holding = true
 		}
-		if conn.Waits == waitsQuestion {
-			hs.giveUnasked(t, conn)
+		if conn.Waits == waitsSync {
+			hs.sentUnasked(t, conn)
 		}
 		to = append(to, conn)
 	}
@@ -150,61 +150,61 @@ func (hs *holds) audience(t *turn, channel string) []*hibernate.Connection {
 	return to
 }
 
-// keepBack notes that something of a channel is kept back from a connection that is held.
-func (hs *holds) keepBack(conn *hibernate.Connection, i int) {
-	if c := &hs.ownHold(conn).channels[i]; !c.kept {
-		c.kept = true // stays so if the turn is lost: more is sent then than need be
-		hs.lookAgain(conn, c.until)
+// markKept notes that rows of a channel, or replies, were kept back from a connection.
+func (hs *holds) markKept(conn *hibernate.Connection, i int) {
+	if c := &hs.privateHold(conn).channels[i]; !c.kept {
+		c.kept = true // stays set if the turn is lost: the client is then sent more than it needs
+		hs.scheduleCheck(conn, c.until)
 	}
 }
 
-// giveUnasked notes that a connection gets rows for which its client has not asked.
-func (hs *holds) giveUnasked(t *turn, conn *hibernate.Connection) {
+// sentUnasked notes that a connection gets rows that its client has not asked for.
+func (hs *holds) sentUnasked(t *turn, conn *hibernate.Connection) {
 	t.answered = append(t.answered, conn)
-	if conn.Waits != waitsQuestion {
+	if conn.Waits != waitsSync {
 		return
 	}
-	conn.Waits = waitsSign
+	conn.Waits = waitsSyncOrPong
 	t.undo = append(t.undo, func() {
-		if conn.Waits == waitsSign {
-			conn.Waits, hs.holding = waitsQuestion, true
+		if conn.Waits == waitsSyncOrPong {
+			conn.Waits, hs.holding = waitsSync, true
 		}
 	})
 }
 
-// owe notes that a channel's answer has been asked for.
-func (hs *holds) owe(conn *hibernate.Connection, channel string) {
-	if i, is := hs.heldOn(conn, channel); is {
-		hs.ownHold(conn).channels[i].owed = true
+// expectAnswer notes that the room has asked for a channel in the client's place.
+func (hs *holds) expectAnswer(conn *hibernate.Connection, channel string) {
+	if i, is := hs.heldChannel(conn, channel); is {
+		hs.privateHold(conn).channels[i].expected = true
 	}
 }
 
-// answering notes that the answer to a sync is under way.
-func (hs *holds) answering(conn *hibernate.Connection, channel string) {
-	if i, is := hs.heldOn(conn, channel); is {
-		c := &hs.ownHold(conn).channels[i]
-		c.asked, c.owed = true, true
+// answerBegan notes that a sync is being answered.
+func (hs *holds) answerBegan(conn *hibernate.Connection, channel string) {
+	if i, is := hs.heldChannel(conn, channel); is {
+		c := &hs.privateHold(conn).channels[i]
+		c.asked, c.expected = true, true
 	}
 }
 
-// notAnswered notes that an answer has failed; the client's sync is tried again for a while.
-func (hs *holds) notAnswered(conn *hibernate.Connection, channel string) {
-	i, is := hs.heldOn(conn, channel)
+// answerFailed notes that an answer has failed. The client's sync is retried for a while.
+func (hs *holds) answerFailed(conn *hibernate.Connection, channel string) {
+	i, is := hs.heldChannel(conn, channel)
 	if !is {
 		return
 	}
-	c := &hs.ownHold(conn).channels[i]
+	c := &hs.privateHold(conn).channels[i]
 	if !c.asked {
 		return
 	}
 	c.asked, c.until = false, hs.room.now().Add(answerGrace)
-	hs.lookAgain(conn, c.until)
+	hs.scheduleCheck(conn, c.until)
 }
 
-// respond sends the reply to an action, or keeps it until the channel's answer is there. bare is the reply without rows, or nil where it
-// is to be made of the reply; seq is the commit after which the reply was made.
-func (hs *holds) respond(t *turn, m *actionMessage, reply, bare *hibernate.Frame, seq storage.Seq) {
-	i, is := hs.heldOn(m.conn, m.channel)
+// reply sends the reply to an action, or keeps it until the channel's answer has been sent. bare is the reply without
+// rows; if it is nil, reply makes it. seq is the commit after which the reply was made.
+func (hs *holds) reply(t *turn, m *actionMessage, reply, bare *hibernate.Frame, seq storage.Seq) {
+	i, is := hs.heldChannel(m.conn, m.channel)
 	if !is || !hasRows(reply) {
 		t.send(m.conn, reply)
 		return
@@ -212,8 +212,8 @@ func (hs *holds) respond(t *turn, m *actionMessage, reply, bare *hibernate.Frame
 	if bare == nil {
 		bare = withoutRows(reply)
 	}
-	hs.keepBack(m.conn, i)
-	h := heldBy(m.conn)
+	hs.markKept(m.conn, i)
+	h := holdOf(m.conn)
 	before, until := h.replies, hs.room.now().Add(replyWait)
 	t.undo = append(t.undo, func() { h.replies = before })
 	if len(before) >= maxHeldReplies {
@@ -221,14 +221,13 @@ func (hs *holds) respond(t *turn, m *actionMessage, reply, bare *hibernate.Frame
 		h.replies = slices.Clone(before[1:])
 	}
 	h.replies = append(slices.Clip(h.replies), heldReply{m.channel, reply, bare, seq, until})
-	hs.lookAgain(m.conn, until)
+	hs.scheduleCheck(m.conn, until)
 }
 
-// endHold ends the hold on a channel after the last frame of its answer. A reply that has waited
-// goes out with its rows, unless the channel has changed since it was made: then they may be
-// older than those of the answer.
-func (hs *holds) endHold(t *turn, conn *hibernate.Connection, channel string) error {
-	replies := hs.unhold(t, conn, channel)
+// finish ends the hold on a channel after the last frame of its answer, and sends the replies that waited. If the
+// room has committed since, a reply's rows may be older than those of the answer, so it is sent without them.
+func (hs *holds) finish(t *turn, conn *hibernate.Connection, channel string) error {
+	replies := hs.remove(t, conn, channel)
 	for _, r := range replies {
 		frame := r.frame
 		if r.seq != hs.room.db.Seq() {
@@ -239,17 +238,17 @@ func (hs *holds) endHold(t *turn, conn *hibernate.Connection, channel string) er
 	return nil
 }
 
-// unhold ends the hold on a channel, and gives the replies that waited for it.
-func (hs *holds) unhold(t *turn, conn *hibernate.Connection, channel string) (replies []heldReply) {
-	i, is := hs.heldOn(conn, channel)
+// remove ends the hold on a channel and returns the replies that waited for it.
+func (hs *holds) remove(t *turn, conn *hibernate.Connection, channel string) (replies []heldReply) {
+	i, is := hs.heldChannel(conn, channel)
 	if !is {
 		return nil
 	}
-	h := hs.ownHold(conn)
+	h := hs.privateHold(conn)
 	c, before := h.channels[i], h.replies
 	t.undo = append(t.undo, func() {
 		h.channels[i], h.replies = c, before
-		hs.keepHold(conn, h)
+		hs.setHold(conn, h)
 	})
 	var others []heldReply
 	for _, r := range before {
@@ -266,34 +265,32 @@ func (hs *holds) unhold(t *turn, conn *hibernate.Connection, channel string) (re
 	return replies
 }
 
-// What is kept of a hold, and for how long. Most connections that are held ask for their channels at once, or
-// are quiet and never do. So nothing is kept of each of them: those that came within a second, with no commit in
-// between, share one hold, which says until when all channels are held. The connection gets a hold of its own with the
-// first that is kept back from it.
+// Most held connections ask for their channels at once, or never. So they need no state of their own: all connections
+// that come within a second, with no commit in between, share one hold, which has one time for all channels. A
+// connection gets a private hold when something is first kept back from it.
 //
-// A hold that is over, and has kept nothing back, is as good as none. It is dropped by whatever meets it: a commit, a
-// connection that comes, the life's end. A timer drops those that were not over when the room went to sleep, one for
-// all connections of the room.
+// A hold that has expired and has kept nothing back has no effect. A commit, a new connection and the end of the life
+// each drop such holds. When the room goes to sleep, one timer drops those that have not expired yet.
 
-// holdTogether is for how long the connections that come share a hold. The first of them may be held for
-// as much longer than holdFor.
-const holdTogether = time.Second
+// sharedHoldSpan is how long new connections share one hold. The first of them may be held for that much longer than
+// holdFor.
+const sharedHoldSpan = time.Second
 
 type hold struct {
 	epoch    string
 	since    storage.Seq   // the room's commit when the connection was accepted
-	until    time.Time     // of a shared one: until when all channels are held
-	channels []heldChannel // by their places in namespace.channels; nil: it is shared
+	until    time.Time     // of a shared hold: the end, for all channels
+	channels []heldChannel // by index in namespace.channels; nil: the hold is shared
 	replies  []heldReply   // in the order in which they are due
-	look     time.Time     // when the room looks whether something of it is due; zero: nothing is planned
+	checkAt  time.Time     // when the room next checks the hold; zero: no check is scheduled
 }
 
 type heldChannel struct {
-	until time.Time // unless asked
-	asked bool      // the answer is under way
-	owed  bool      // the answer was under way once, or was asked for in the client's place
-	kept  bool      // rows were kept back
-	ended bool      // the channel is no longer held
+	until    time.Time // without effect while asked
+	asked    bool      // the answer is on its way
+	expected bool      // the answer was on its way once, or the room has asked for it in the client's place
+	kept     bool      // rows were kept back
+	ended    bool      // the channel is no longer held
 
 	again *repeat // nil: nothing is to be sent once more
 }
@@ -305,39 +302,39 @@ type repeat struct {
 	last         storage.Seq // the commits up to this one follow repeatAfter later
 }
 
-// A sharedHold is the hold of those that come now.
+// A sharedHold is the hold of the connections that come now.
 type sharedHold struct {
 	*hold
 	keepsake *hibernate.Keepsake
 	from     time.Time
 }
 
-// heldBy is what a connection is held from; nil: nothing.
-func heldBy(conn *hibernate.Connection) *hold {
+// holdOf returns a connection's hold, nil if there is none.
+func holdOf(conn *hibernate.Connection) *hold {
 	h, _ := conn.Kept().(*hold)
 	return h
 }
 
-// holds reports whether a channel is held, which is the one at place i of namespace.channels.
+// holds reports whether the channel at index i of namespace.channels is held.
 func (h *hold) holds(i int, now time.Time) bool {
 	if h.channels == nil {
 		return now.Before(h.until)
 	}
 	c := &h.channels[i]
-	return !c.ended && (c.owed || c.kept || now.Before(c.until))
+	return !c.ended && (c.expected || c.kept || now.Before(c.until))
 }
 
-// over reports whether the hold has ended, and nothing is to follow.
-func (h *hold) over(now time.Time) bool {
-	until, runs := h.end()
+// expired reports whether the hold has ended and nothing was kept back.
+func (h *hold) expired(now time.Time) bool {
+	until, runs := h.expiry()
 	return runs && !now.Before(until)
 }
 
-// end is when a hold will be over by itself; runs is false of one that will not: something is to follow.
-func (h *hold) end() (until time.Time, runs bool) {
+// expiry returns when the hold expires. runs is false while something that was kept back must be sent first.
+func (h *hold) expiry() (until time.Time, runs bool) {
 	until = h.until
 	for _, c := range h.channels {
-		if !c.ended && (c.owed || c.kept) || c.again != nil {
+		if !c.ended && (c.expected || c.kept) || c.again != nil {
 			return until, false
 		}
 		if !c.ended && c.until.After(until) {
@@ -347,7 +344,7 @@ func (h *hold) end() (until time.Time, runs bool) {
 	return until, len(h.replies) == 0
 }
 
-// repeatsAfter is the commit after which something is to be sent once more; the highest number if nothing is.
+// repeatsAfter returns the commit after which something is to be sent once more, the highest number if nothing is.
 func (h *hold) repeatsAfter() uint64 {
 	after := uint64(math.MaxUint64)
 	for i := range h.channels {
@@ -358,13 +355,13 @@ func (h *hold) repeatsAfter() uint64 {
 	return after
 }
 
-// share has a connection that has come share the hold of those that come now.
-func (hs *holds) share(conn *hibernate.Connection) {
-	now, s := hs.room.now(), &hs.newest
+// startShared gives a new connection the shared hold of those that come now.
+func (hs *holds) startShared(conn *hibernate.Connection) {
+	now, s := hs.room.now(), &hs.shared
 	age := now.Sub(s.from)
-	if s.hold == nil || s.epoch != hs.room.shortEpoch() || s.since != hs.room.db.Seq() || age < 0 || age >= holdTogether {
-		if now.Sub(hs.dropped) >= holdFor {
-			hs.dropOver(now)
+	if s.hold == nil || s.epoch != hs.room.shortEpoch() || s.since != hs.room.db.Seq() || age < 0 || age >= sharedHoldSpan {
+		if now.Sub(hs.lastDrop) >= holdFor {
+			hs.dropExpired(now)
 		}
 		h := &hold{epoch: hs.room.shortEpoch(), since: hs.room.db.Seq()}
 		*s = sharedHold{hold: h, keepsake: hibernate.NewKeepsake(h), from: now}
@@ -374,9 +371,9 @@ func (hs *holds) share(conn *hibernate.Connection) {
 	hs.holding = true
 }
 
-// ownHold gives a connection that is held a hold of its own.
-func (hs *holds) ownHold(conn *hibernate.Connection) *hold {
-	h := heldBy(conn)
+// privateHold returns a connection's own hold. It makes one from the shared hold if need be.
+func (hs *holds) privateHold(conn *hibernate.Connection) *hold {
+	h := holdOf(conn)
 	if h.channels != nil {
 		return h
 	}
@@ -384,17 +381,17 @@ func (hs *holds) ownHold(conn *hibernate.Connection) *hold {
 	for i := range own.channels {
 		own.channels[i].until = h.until
 	}
-	hs.keepHold(conn, own)
+	hs.setHold(conn, own)
 	return own
 }
 
-func (hs *holds) keepHold(conn *hibernate.Connection, h *hold) {
+func (hs *holds) setHold(conn *hibernate.Connection, h *hold) {
 	hs.holding = true
 	conn.Keep(h)
 }
 
-func (hs *holds) dropHold(conn *hibernate.Connection) {
-	if heldBy(conn) != nil {
+func (hs *holds) drop(conn *hibernate.Connection) {
+	if holdOf(conn) != nil {
 		conn.Keep(nil)
 	}
 }
@@ -402,33 +399,33 @@ func (hs *holds) dropHold(conn *hibernate.Connection) {
 // dropEnded drops a hold whose channels have all ended.
 func (hs *holds) dropEnded(conn *hibernate.Connection, h *hold) {
 	if !slices.ContainsFunc(h.channels, func(c heldChannel) bool { return !c.ended || c.again != nil }) {
-		hs.dropHold(conn)
+		hs.drop(conn)
 	}
 }
 
-// dropOver drops the holds that are over.
-func (hs *holds) dropOver(now time.Time) {
-	hs.dropped = now
+// dropExpired drops the holds that have expired.
+func (hs *holds) dropExpired(now time.Time) {
+	hs.lastDrop = now
 	for _, conn := range hs.room.connections() {
-		if h := heldBy(conn); h != nil && h.over(now) {
+		if h := holdOf(conn); h != nil && h.expired(now) {
 			conn.Keep(nil)
 		}
 	}
 }
 
-// leave sees to it, at the end of the life, that no hold stays for longer than it has to while the room
-// sleeps. Later lives change no hold of this one, see find.
-func (hs *holds) leave() {
+// scheduleDrop is called at the end of the life. It sets a timer that drops this life's holds when they have expired,
+// because the room is asleep then. Later lives change copies, see restore.
+func (hs *holds) scheduleDrop() {
 	now := hs.room.now()
-	hs.dropOver(now)
+	hs.dropExpired(now)
 	var last time.Time
 	var left []any
 	for _, conn := range hs.room.connections() {
-		h := heldBy(conn)
+		h := holdOf(conn)
 		if h == nil {
 			continue
 		}
-		if until, runs := h.end(); runs && !slices.Contains(left, any(h)) {
+		if until, runs := h.expiry(); runs && !slices.Contains(left, any(h)) {
 			left = append(left, h)
 			if until.After(last) {
 				last = until
@@ -439,20 +436,20 @@ func (hs *holds) leave() {
 		return
 	}
 	rooms, room := hs.room.ns.rooms, hs.room.key.Room
-	hs.room.node.afterFunc(last.Sub(now), "dropping what a room that sleeps held", func() {
+	hs.room.node.afterFunc(last.Sub(now), "dropping the holds of a sleeping room", func() {
 		for _, conn := range rooms.Connections(room) {
 			conn.Drop(left...)
 		}
 	})
 }
 
-// find takes over what earlier lives held. An answer that was under way is asked for again.
-func (hs *holds) find() {
+// restore takes over the holds of earlier lives. Answers that were on their way are asked for again.
+func (hs *holds) restore() {
 	now := hs.room.now()
-	hs.dropOver(now)
+	hs.dropExpired(now)
 	for _, conn := range hs.room.connections() {
-		hs.holding = hs.holding || conn.Waits == waitsQuestion
-		h := heldBy(conn)
+		hs.holding = hs.holding || conn.Waits == waitsSync
+		h := holdOf(conn)
 		if h == nil {
 			continue
 		}
@@ -461,32 +458,32 @@ func (hs *holds) find() {
 			continue
 		}
 		own := *h
-		own.channels, own.replies, own.look = slices.Clone(h.channels), slices.Clone(h.replies), time.Time{}
-		hs.keepHold(conn, &own)
+		own.channels, own.replies, own.checkAt = slices.Clone(h.channels), slices.Clone(h.replies), time.Time{}
+		hs.setHold(conn, &own)
 		for i := range own.channels {
 			c := &own.channels[i]
 			if c.asked {
 				c.asked, c.until = false, now.Add(answerGrace)
 			}
 		}
-		hs.planLook(conn)
+		hs.scheduleNext(conn)
 	}
 }
 
 // unasked reports whether a connection waits for its first sync.
 func unasked(conn *hibernate.Connection) bool {
-	return conn.Waits == waitsQuestion || conn.Waits == waitsSign
+	return conn.Waits == waitsSync || conn.Waits == waitsSyncOrPong
 }
 
-// What stands in a note, and what a connection waits for.
+// The values of notes in _den_peers, and of Connection.Waits.
 const (
-	// nothingAsked is the channel of the note on a connection that has asked for nothing. It is written when the connection
-	// ends and when the room goes to sleep; a crash loses it.
-	nothingAsked = ""
-	// unanswered is the seq of a note while the answer is not complete.
+	// noSubscription is the channel of the note on a connection that has not asked for a channel. The note is written
+	// when the connection ends and when the room goes to sleep; a crash loses it.
+	noSubscription = ""
+	// unanswered is the seq of a note while the answer is incomplete.
 	unanswered = -1
 
-	waitsAnswer   = 1 // a pong that shows that it has its answers
-	waitsQuestion = 2 // its first sync
-	waitsSign     = 3 // its first sync, or a pong: it was given rows without it
+	waitsPong       = 1 // a pong, which confirms that the client has its answers
+	waitsSync       = 2 // its first sync
+	waitsSyncOrPong = 3 // its first sync, or a pong: the client was sent rows without having asked
 )

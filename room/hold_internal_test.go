@@ -149,7 +149,7 @@ func keptHolds(h *Host) (held, holds int) {
 	all := make(map[*hibernate.Connection]*hold)
 	var kept []*hold
 	for _, conn := range h.node.namespace("held").rooms.Connections("r") {
-		if one := heldBy(conn); one != nil {
+		if one := holdOf(conn); one != nil {
 			all[conn] = one
 			kept = append(kept, one)
 		}
@@ -170,23 +170,23 @@ func expectHolds(t *testing.T, h *Host, when string, held, holds int) {
 func TestHoldsOfASleepingRoom(t *testing.T) {
 	h, clock := openHeld(t)
 	comeIn(t, h, 0, 50)
-	clock.advance(holdTogether / 2)
+	clock.advance(sharedHoldSpan / 2)
 	comeIn(t, h, 50, 50)
 	expectHolds(t, h, "within a second", 100, 1)
 	for _, conn := range h.node.namespace("held").rooms.Connections("r") {
-		if !heldBy(conn).holds(0, clock.Now().Add(holdFor-1)) {
+		if !holdOf(conn).holds(0, clock.Now().Add(holdFor-1)) {
 			t.Fatalf("%s is held for less than 10 s", conn.ID())
 		}
 	}
-	clock.advance(holdTogether)
+	clock.advance(sharedHoldSpan)
 	comeIn(t, h, 100, 50)
 	expectHolds(t, h, "after a second", 150, 2)
 	if err := h.Sleep(t.Context(), heldKey); err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(holdFor - holdTogether)
+	clock.advance(holdFor - sharedHoldSpan)
 	expectHolds(t, h, "before the end", 150, 2)
-	clock.advance(holdTogether)
+	clock.advance(sharedHoldSpan)
 	expectHolds(t, h, "asleep, after the end", 0, 0)
 	if n := h.Awake(); n != 0 {
 		t.Errorf("%d rooms are awake", n)
@@ -198,7 +198,7 @@ func TestHoldsOfABusyRoom(t *testing.T) {
 	h, clock := openHeld(t)
 	for i := range 100 {
 		comeIn(t, h, i, 1)
-		clock.advance(holdTogether)
+		clock.advance(sharedHoldSpan)
 	}
 	if held, holds := keptHolds(h); held > 20 || holds > 20 {
 		t.Errorf("%d connections are held by %d holds after 100 s", held, holds)
@@ -251,7 +251,7 @@ func TestHoldOverUnasked(t *testing.T) {
 	s := comeIn(t, h, 0, 1)[0]
 	clock.advance(holdFor)
 	inner.OfSession(s).Confirm(inner.OfSession(s).Mark())
-	if got := s.conn.Waits; got != waitsQuestion {
+	if got := s.conn.Waits; got != waitsSync {
 		t.Errorf("after 10 s it waits for %d", got)
 	}
 	other := comeIn(t, h, 1, 1)[0]
@@ -269,11 +269,11 @@ func TestHoldOverUnasked(t *testing.T) {
 	if n := s.conn.Link.(*countingLink).updates.Load(); n != 1 {
 		t.Errorf("it got %d updates, want 1", n)
 	}
-	if got := s.conn.Waits; got != waitsSign || inner.OfSession(s).Received() {
+	if got := s.conn.Waits; got != waitsSyncOrPong || inner.OfSession(s).Received() {
 		t.Errorf("when it was sent rows it waits for %d", got)
 	}
 	mark("2")
-	if got := s.conn.Waits; got != waitsSign {
+	if got := s.conn.Waits; got != waitsSyncOrPong {
 		t.Errorf("without a pong it waits for %d", got)
 	}
 	inner.OfSession(s).Confirm(inner.OfSession(s).Mark())
@@ -296,7 +296,7 @@ func TestHoldEndsByItself(t *testing.T) {
 		"own":                {hold{channels: []heldChannel{{until: soon}}}, true, false},
 		"own, over":          {hold{channels: []heldChannel{{until: past}}}, false, true},
 		"kept back":          {hold{channels: []heldChannel{{until: past, kept: true}}}, true, false},
-		"owed":               {hold{channels: []heldChannel{{until: past, owed: true}}}, true, false},
+		"expected":           {hold{channels: []heldChannel{{until: past, expected: true}}}, true, false},
 		"answered":           {hold{channels: []heldChannel{{ended: true}}}, false, true},
 		"another channel":    {hold{channels: []heldChannel{{ended: true}, {until: soon}}}, false, false},
 		"another, over":      {hold{channels: []heldChannel{{ended: true}, {until: past}}}, false, true},
@@ -306,7 +306,7 @@ func TestHoldEndsByItself(t *testing.T) {
 		if got := test.hold.holds(0, now); got != test.holds {
 			t.Errorf("%s: the first channel is held: %v", name, got)
 		}
-		if got := test.hold.over(now); got != test.over {
+		if got := test.hold.expired(now); got != test.over {
 			t.Errorf("%s: it is over: %v", name, got)
 		}
 	}
@@ -328,7 +328,7 @@ func TestHeldRepliesAreFew(t *testing.T) {
 	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	held := heldBy(&s.conn)
+	held := holdOf(&s.conn)
 	if held == nil || len(held.replies) != maxHeldReplies {
 		t.Fatalf("held by %+v, want %d replies", held, maxHeldReplies)
 	}
@@ -342,7 +342,7 @@ func TestHeldRepliesAreFew(t *testing.T) {
 	if err := inner.OfHost(h).Quiet(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if held := heldBy(&s.conn); held != nil && len(held.replies) > 0 {
+	if held := holdOf(&s.conn); held != nil && len(held.replies) > 0 {
 		t.Errorf("after 5 s %d replies wait", len(held.replies))
 	}
 }
@@ -379,7 +379,7 @@ func TestHoldOfOneWhoHasGone(t *testing.T) {
 	}
 	quiet()
 	gone := &sessions[1].conn
-	if held := heldBy(gone); held == nil || len(held.channels) == 0 {
+	if held := holdOf(gone); held == nil || len(held.channels) == 0 {
 		t.Fatalf("held by %+v: the test shows nothing", held)
 	}
 	sessions[1].Close(1000, "")

@@ -31,12 +31,12 @@ type Host struct {
 	index     alarmIndex
 	log       commitLog
 
-	releasing sync.Mutex // held while the host's own files are closed
-	released  bool       // the directory's lock has been given back; protected by releasing
+	releasing sync.Mutex // held while the host's own files are being closed
+	released  bool       // the lock on the directory has been released; protected by releasing
 }
 
-// Open opens a data directory. It fails with an error that says what to do where
-// the directory cannot be written, or another process has it.
+// Open opens a data directory. If the directory cannot be written, or another process uses it, the error says what to
+// do.
 func Open(o Options) (*Host, error) {
 	o.setDefaults()
 	if o.Dir == "" {
@@ -50,7 +50,7 @@ func Open(o Options) (*Host, error) {
 		return nil, fmt.Errorf("room: the data directory: %w", err)
 	}
 	h := &Host{unlock: unlock, node: node{
-		opts: o, gatherMost: gatherMost, namespaces: make(map[string]*namespace),
+		opts: o, maxSnapshotRows: maxSnapshotRows, namespaces: make(map[string]*namespace),
 	}}
 	h.node.process.began, h.node.process.hashes = o.Clock.Now(), maphash.MakeSeed()
 	h.node.limits.memory = hibernate.NewMemory(o.Memory)
@@ -58,7 +58,7 @@ func Open(o Options) (*Host, error) {
 	h.reminding.node, h.reminding.compactor = &h.node, &h.compactor
 	h.log.node, h.log.reminding = &h.node, &h.reminding
 	h.index.node, h.index.reminding, h.index.recovery = &h.node, &h.reminding, &h.log.recovery
-	h.node.limits.unqueued = h.node.limits.memory.Part(o.Memory / outsideShare)
+	h.node.limits.unqueued = h.node.limits.memory.Part(o.Memory / unqueuedShare)
 	if _, real := o.Clock.(systemClock); real {
 		h.node.limits.shares = hibernate.NewShares(h.node.tellCongested)
 	}
@@ -107,9 +107,8 @@ func hostSeed(seed uint64) (s [32]byte) {
 	return s
 }
 
-// Register makes a namespace known. create makes the handler of one life of a
-// room; it must give a new pointer to a struct each time, and do no more than
-// that. It may be called at any time, but once for a name.
+// Register adds a namespace. create makes the handler of one life of a room. It must return a new pointer to a struct
+// each time, and do no more than that. Register may be called at any time, once for each name.
 func (h *Host) Register(name string, create func() Handler, opts ...Option) error {
 	ns, err := newNamespace(name, create, opts)
 	if err != nil {
@@ -122,7 +121,7 @@ func (h *Host) Register(name string, create func() Handler, opts ...Option) erro
 	return nil
 }
 
-// add makes a namespace known, if there is none of that name.
+// add adds a namespace, unless there is one of that name.
 func (h *Host) add(ns *namespace) bool {
 	h.node.mu.Lock()
 	defer h.node.mu.Unlock()
@@ -144,13 +143,12 @@ func (h *Host) Connections() int { return h.node.conns.Len() }
 // Awake is the number of rooms that have a life now.
 func (h *Host) Awake() int { return h.node.actors.Awake() }
 
-// Sleep puts a room to sleep when what waits for it is done, whatever it has under way;
-// the next message wakes it. Its connections stay.
+// Sleep puts a room to sleep after the messages that wait for it, whatever work it has under way. The next message
+// wakes it. Its connections stay.
 func (h *Host) Sleep(ctx context.Context, key Key) error { return h.node.actors.Stop(ctx, key) }
 
-// Shutdown takes no more messages, finishes those that the rooms have, closes all
-// connections with 1001, then the databases, and gives the directory back. When
-// ctx ends first it returns ctx's error and the rest goes on by itself.
+// Shutdown accepts no more messages, finishes those that the rooms have, closes all connections with 1001, closes the
+// databases, and unlocks the directory. If ctx ends first, Shutdown returns ctx's error, and the rest goes on.
 func (h *Host) Shutdown(ctx context.Context) error {
 	h.node.shutdown.ending.Store(&ctx)
 	h.node.shutdown.stopping.Store(true)
@@ -168,7 +166,7 @@ func (h *Host) Shutdown(ctx context.Context) error {
 		h.node.courier(Key{Room: c.Room()}).close(c, closeGoingAway, goingAway)
 	}
 	released := make(chan error, 1)
-	go func() { released <- h.release() }() // ends when the last file is closed, or at once if that has been done
+	go func() { released <- h.release() }() // ends when the last file is closed
 	select {
 	case err := <-released:
 		return err
@@ -184,11 +182,11 @@ func (h *Host) Shutdown(ctx context.Context) error {
 	}
 }
 
-// releaseGrace is how long Shutdown waits for the host's own files although its context has ended: mostly they are
+// releaseGrace is how long Shutdown waits for the host's own files after its context has ended. Usually they are
 // closed within milliseconds.
 const releaseGrace = time.Second
 
-// release closes what is not a room's, and gives the directory back. The second call waits for the first.
+// release closes what does not belong to a room, and unlocks the directory. A second call waits for the first.
 func (h *Host) release() error {
 	h.releasing.Lock()
 	defer h.releasing.Unlock()
@@ -196,45 +194,45 @@ func (h *Host) release() error {
 		return nil
 	}
 	h.released = true
-	h.log.recovery.Lock() // until the group of rooms in work has been seen to
+	h.log.recovery.Lock() // until the group of rooms in work has recovered
 	defer h.log.recovery.Unlock()
 	h.compactor.stop()
-	h.compactor.work.Lock() // until it has given way
+	h.compactor.work.Lock() // until it has stopped
 	defer h.compactor.work.Unlock()
 	h.node.closePools()
-	return errors.Join(protect(h.index.close), protect(h.log.close), h.unlock()) // each, whatever the others do
+	return errors.Join(protect(h.index.close), protect(h.log.close), h.unlock()) // each, whatever the others return
 }
 
-// Descriptors tells how many descriptors the process may have, 0 where there is no limit, and
-// how many of them the rooms may take.
+// Descriptors returns how many descriptors the process may have, 0 without a limit, and how many of them the rooms
+// may take.
 func (h *Host) Descriptors() (limit, rooms int) {
 	return machine.Descriptors(), h.node.opts.MaxAwake*descriptorsPerRoom + descriptorsBeside
 }
 
-// Failures are the rooms that did not start when they were last called for, with the reason, the
-// oldest first; the newest 1000 of them. A room without a life counts too in which the host's own
-// work has met a fault: what a crash has left could not be put into its file, or its alarms could not be read. A room
-// that starts is no longer one of them.
+// Failures returns the rooms that did not start when they were last called for, with the reason, the oldest first,
+// and the newest 1000 of them. A room without a life is also one of them if the host's own work on its file failed:
+// its recovery after a crash, or reading its alarms. A room that starts is no longer one of them.
 func (h *Host) Failures() []Failure {
 	h.node.reports.failures.mu.Lock()
 	defer h.node.reports.failures.mu.Unlock()
 	return slices.SortedFunc(maps.Values(h.node.reports.failures.rooms), compareFailures)
 }
 
-// WorkLost returns how many pieces of work have had no then since the host was opened, because their room's life
-// ended first; see [Context.Go].
+// WorkLost returns how many pieces of work did not get their then since the host was opened, because their room's
+// life ended first; see [Context.Go].
 func (h *Host) WorkLost() uint64 { return h.node.workLost.Load() }
 
-// MemoryUsed is how many bytes of messages and frames the host keeps now, of the MemoryLimit that there may be.
+// MemoryUsed is how many bytes of messages and frames the host keeps now. MemoryLimit is the most that it may keep.
 func (h *Host) MemoryUsed() int64 { return h.node.limits.memory.Used() }
 
 // MemoryLimit is Options.Memory, or its default.
 func (h *Host) MemoryLimit() int64 { return h.node.limits.memory.Limit() }
 
-// Memory is the budget of which a transport takes what waits for its sockets.
+// Memory is the budget that a transport takes memory from for what waits for its sockets.
 func (h *Host) Memory() *hibernate.Memory { return h.node.limits.memory }
 
-// Shares is what each client may have of the node while it has too much to do. A transport has those who are new wait for it.
+// Shares says what each client may have of the node while it has too much to do. A transport lets new clients wait
+// for it.
 func (h *Host) Shares() *hibernate.Shares { return h.node.limits.shares }
 
 func (h *Host) newLife(key Key, number uint64) actor.Behavior {
@@ -254,11 +252,11 @@ func (h *Host) newLife(key Key, number uint64) actor.Behavior {
 	return l
 }
 
-// roomShare is of how many equal parts of Options.Memory one room may have one for what it sends.
+// roomShare is the divisor of Options.Memory for what one room sends.
 const roomShare = 4
 
-// wakeToClose wakes the rooms that sleep with connections, in namespaces with the Option WakeOnClose, and ends them again: that runs
-// OnClose. It returns when ctx ends.
+// wakeToClose runs OnClose in rooms that sleep with connections, in namespaces with the Option WakeOnClose: it wakes
+// each room and ends it again. It returns when ctx ends.
 func (n *node) wakeToClose(ctx context.Context) {
 	rooms := make(chan Key)
 	var workers sync.WaitGroup
@@ -266,14 +264,14 @@ func (n *node) wakeToClose(ctx context.Context) {
 		workers.Go(func() { // they end when rooms is closed, below
 			for key := range rooms {
 				if _, err := n.actors.Request(ctx, key, barrierMessage{}); err == nil {
-					_ = n.actors.Stop(ctx, key) // its own end is logged; ctx's is Shutdown's business
+					_ = n.actors.Stop(ctx, key) // a failed end is logged; an ended ctx concerns Shutdown
 				}
 			}
 		})
 	}
 	defer workers.Wait()
 	defer close(rooms)
-	for _, key := range n.sleepersToTell() {
+	for _, key := range n.asleepWithClose() {
 		select {
 		case rooms <- key:
 		case <-ctx.Done():
@@ -282,10 +280,10 @@ func (n *node) wakeToClose(ctx context.Context) {
 	}
 }
 
-// shutdownAtOnce is how many rooms that sleep are woken at the same time for their OnClose.
+// shutdownAtOnce is how many sleeping rooms are woken at the same time for their OnClose.
 const shutdownAtOnce = 16
 
-func (n *node) sleepersToTell() (keys []Key) {
+func (n *node) asleepWithClose() (keys []Key) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	for _, ns := range n.namespaces {
@@ -303,7 +301,7 @@ func (n *node) sleepersToTell() (keys []Key) {
 	return keys
 }
 
-// newRun makes the number of a process.
+// newRun returns a number for this process.
 func newRun() int64 {
 	var b [8]byte
 	rand.Read(b[:]) // never fails (crypto/rand)

@@ -6,7 +6,7 @@ import (
 	"github.com/denrooms/den/internal/inner"
 )
 
-// What is for Den's own packages alone; see package inner.
+// What only Den's own packages may use; see package inner.
 
 // Inner is for Den's own packages.
 func (h *Host) Inner(inner.Access) inner.Host { return (*innerHost)(h) }
@@ -27,7 +27,7 @@ func (i *innerHost) Quiet(ctx context.Context) error {
 		return err
 	}
 	for _, ns := range h.node.namespacesNow() {
-		ns.pool.Wait() // a millisecond or two
+		ns.pool.Wait() // one or two milliseconds
 	}
 	return h.node.presence.Flush(ctx)
 }

@@ -6,9 +6,8 @@ import (
 	"github.com/denrooms/den/room/internal/awake"
 )
 
-// A life is one life of a room: a database that is open, and a handler. It is an
-// actor's behavior, so its methods run one at a time, but for Abandon, which comes
-// while a hook hangs.
+// A life is one life of a room: an open database and a handler. It is an actor's behavior, so its methods run one at
+// a time, except Abandon, which is called while a hook hangs.
 type life struct {
 	room room
 
@@ -19,7 +18,7 @@ type life struct {
 
 	roster    roster
 	holds     holds
-	inquiries inquiries
+	syncs     pendingSyncs
 	peers     peers
 	reader    reader
 	answers   answers
@@ -29,19 +28,19 @@ type life struct {
 	actions   actions
 	alarms    alarmRunner
 	turns     turnMemory
-	nextPurge time.Time // when upkeep is due
+	nextPurge time.Time // when maintenance is due
 }
 
-// connectParts has the parts of a life find each other.
+// connectParts sets the references between the parts of a life.
 func (l *life) connectParts() {
 	r := &l.room
 	r.lost = l.takeBack
 	r.watch.init(r)
 	r.work.room, r.work.publisher = r, &l.publisher
-	l.roster.room, l.holds.room, l.inquiries.room, l.reader.room, l.numbers.room, l.replies.room = r, r, r, r, r, r
-	l.peers = peers{room: r, holds: &l.holds, inquiries: &l.inquiries}
-	l.publisher = publisher{room: r, holds: &l.holds, reader: &l.reader, inquiries: &l.inquiries}
-	l.answers = answers{room: r, holds: &l.holds, peers: &l.peers, inquiries: &l.inquiries, reader: &l.reader, publisher: &l.publisher}
+	l.roster.room, l.holds.room, l.syncs.room, l.reader.room, l.numbers.room, l.replies.room = r, r, r, r, r, r
+	l.peers = peers{room: r, holds: &l.holds, syncs: &l.syncs}
+	l.publisher = publisher{room: r, holds: &l.holds, reader: &l.reader, syncs: &l.syncs}
+	l.answers = answers{room: r, holds: &l.holds, peers: &l.peers, syncs: &l.syncs, reader: &l.reader, publisher: &l.publisher}
 	l.actions = actions{
 		room: r, numbers: &l.numbers, replies: &l.replies, holds: &l.holds, peers: &l.peers, answers: &l.answers, publisher: &l.publisher,
 	}
@@ -49,28 +48,28 @@ func (l *life) connectParts() {
 }
 
 const (
-	// alarmSoon is how close an alarm must be for its room to stay awake, and alarmLate how long one is
-	// waited for that does not come.
+	// alarmSoon is how close an alarm must be for its room to stay awake. alarmLate is how long the room waits for an
+	// alarm that does not come.
 	alarmSoon = time.Second
 	alarmLate = time.Minute
 )
 
-// mayRest reports whether a life has nothing under way that its sleep would end, and no alarm that
-// is due at once. Whether it has messages, its actor knows.
+// mayRest reports whether a life has no work that its sleep would end, and no alarm that is due soon. Only its actor
+// knows whether it has messages.
 func (l *life) mayRest(now time.Time) bool {
 	alarm := time.UnixMilli(l.alarms.due.Load()).Sub(now)
 	return l.room.work.running.Load() == 0 && (alarm > alarmSoon || alarm < -alarmLate)
 }
 
-// takeBack takes back what the parts of the life remember of a turn that is lost, and its answers.
+// takeBack undoes what the parts of the life remember of a lost turn, and refuses its messages.
 func (l *life) takeBack(t *turn, cause error) {
 	l.unkeep()
 	l.roster.unstage()
-	l.reader.forget() // their seq will be used again, for something else
+	l.reader.forget() // their seqs will be used again for other commits
 	l.takeBackAnswers(t, cause)
 }
 
-// unkeep takes back what the turn remembers, which was not committed.
+// unkeep undoes the numbers and replies of a turn that was not committed.
 func (l *life) unkeep() {
 	for _, m := range l.numbers.marked {
 		m.last = m.stored
@@ -82,11 +81,11 @@ func (l *life) unkeep() {
 	l.numbers.marked, l.replies.remembered = nil, 0
 }
 
-// takeBackAnswers makes refusals of the lost turn's answers, but for those that stand: they are given once more, because the
-// turn's frames are gone.
+// takeBackAnswers turns the lost turn's answers into refusals. It sends the earlier answers again, because the turn's
+// frames are gone.
 func (l *life) takeBackAnswers(t *turn, cause error) {
-	stands := make(map[any]standing)
-	for _, s := range t.standing {
+	stands := make(map[any]earlierAnswer)
+	for _, s := range t.earlier {
 		stands[s.m] = s
 	}
 	for i, a := range t.answers {

@@ -13,23 +13,24 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// The host's commit log: how it is opened and closed, what of it is lost, and what a crash has left in it.
+// The host's commit log: how it is opened and closed, which parts are lost, and how rooms recover from it after a
+// crash.
 
 // relaxedSync is how often a relaxed log is synced.
 const relaxedSync = 100 * time.Millisecond
 
-// damagedLogHint is what an operator can do about a log that is refused.
+// damagedLogHint says what an operator can do about a log that is refused.
 const damagedLogHint = "nothing was changed; put the directory's files back as they were, or move the directory away: " +
 	"rooms that were closed well go on with a new log, the others are refused until a backup of them is restored"
 
-// A commitLog is a host's commit log, and what it does for rooms beside their lives.
+// A commitLog is a host's commit log, and what it does for rooms outside of their lives.
 type commitLog struct {
 	node      *node
 	reminding *reminding
 	recovery  sync.Mutex
 }
 
-// open opens the host's commit log; nil where it has none.
+// open opens the host's commit log. Without one node.log stays nil.
 func (g *commitLog) open() error {
 	o := g.node.opts
 	dir := filepath.Join(o.Dir, logDir)
@@ -39,7 +40,7 @@ func (g *commitLog) open() error {
 	}
 	log, err := storage.OpenLog(storage.LogOptions{
 		Dir: dir, FS: o.FS, Relaxed: o.Durability == Relaxed || bug.On("ack-before-sync"), History: max(o.TimeTravel, 0), SegmentBytes: o.LogSegmentBytes,
-		RequestCheckpoint: func(namespace, room string) { // in the turn of another room
+		RequestCheckpoint: func(namespace, room string) { // called in the turn of another room
 			g.node.contain("asking a room for a checkpoint", func() { g.requestCheckpoint(Key{Namespace: namespace, Room: room}) })
 		},
 		Now: o.Clock.Now, Logger: o.Logger,
@@ -62,7 +63,8 @@ func (g *commitLog) open() error {
 	return nil
 }
 
-// continueWithoutLog closes the log of a directory that is now used without a log. It fails if a room needs the log.
+// continueWithoutLog closes the log of a directory that is now used without one. It fails if a room still needs the
+// log.
 func continueWithoutLog(log *storage.NodeLog, dir string) error {
 	unreleased := log.HasUnreleased()
 	if err := log.Close(); err != nil {
@@ -74,7 +76,7 @@ func continueWithoutLog(log *storage.NodeLog, dir string) error {
 	return nil
 }
 
-// sync syncs a relaxed log periodically, until the host stops.
+// sync syncs a relaxed log periodically until the host stops.
 func (g *commitLog) sync() {
 	g.node.opts.Clock.AfterFunc(relaxedSync, func() {
 		if g.node.shutdown.stopping.Load() {
@@ -96,7 +98,7 @@ func (g *commitLog) close() error {
 	return g.node.log.Close()
 }
 
-// requestCheckpoint asks a room to write to its file what the commit log keeps for it. The room wakes if it sleeps.
+// requestCheckpoint asks a room to write to its file what the commit log keeps for it. A sleeping room wakes.
 func (g *commitLog) requestCheckpoint(key Key) {
 	if key.Namespace == alarmsDir {
 		g.node.alarms.CheckpointSoon()
@@ -112,31 +114,30 @@ func (g *commitLog) requestCheckpoint(key Key) {
 	}
 }
 
-// A part of the commit log that is lost for good. Until somebody gives it up, each room that may have
-// had its newest transactions there is refused, and each new one too, because nobody can say that it is new.
+// A part of the commit log may be lost for good. Until an operator gives it up, each room whose newest transactions
+// may have been there is refused, and so is each new room, because nobody can say that it is new.
 
-// warnOfLost tells the operator which rooms cannot be used, once a start.
+// warnOfLost tells the operator, once a start, which rooms cannot be used.
 func (g *commitLog) warnOfLost() {
 	if files := g.lost(); len(files) > 0 {
-		g.node.opts.Logger.Error("files of the commit log are missing or damaged: rooms that may have had something there are refused, and new rooms too if a crash left the file",
+		g.node.opts.Logger.Error("files of the commit log are missing or damaged: rooms that may have had transactions there are refused, and so are new rooms if a crash left the file",
 			"files", files, "hint", "put them back; or, while no server runs, give them up: den log -data "+g.node.opts.Dir+" -abandon")
 	}
 }
 
-// Behind a crash the commit log keeps everything until each room has taken what it lacks. A
-// room does that when it wakes; those that nobody calls for are seen to here, a few at a time
-// and without a life, or the log would grow until they are. Rooms that were new then have no file
-// yet, see package storage; who lists rooms must not forget them.
+// After a crash the commit log keeps everything until each room has recovered: until its file has all of its
+// transactions. A room recovers when it wakes. The host recovers the rooms that nobody calls for, a few at a time and
+// without a life, because the log would grow until then. Rooms that were new have no file yet, see package storage; a
+// list of rooms must include them.
 
 const (
-	// recoverPause is how long the host leaves the disk to the rooms that are called for,
-	// between one group and the next.
+	// recoverPause is how long the host leaves the disk to the rooms in use between two groups.
 	recoverPause = 10 * time.Second
 	// recoverGroup is how many rooms are in a group.
 	recoverGroup = 64
 )
 
-// recoverLater goes on with the recovery after a pause. tried are the rooms that were seen to.
+// recoverLater continues the recovery after a pause. tried are the rooms that were handled.
 func (g *commitLog) recoverLater(tried map[Key]struct{}) {
 	if g.node.log.Crashed() == 0 {
 		return
@@ -148,7 +149,7 @@ func (g *commitLog) recoverLater(tried map[Key]struct{}) {
 	})
 }
 
-// recoverSome sees to a group of rooms, and reports whether there are others.
+// recoverSome recovers a group of rooms, and reports whether there are others.
 func (g *commitLog) recoverSome(tried map[Key]struct{}) (more bool) {
 	g.recovery.Lock()
 	defer g.recovery.Unlock()
@@ -168,13 +169,13 @@ func (g *commitLog) recoverSome(tried map[Key]struct{}) (more bool) {
 	for _, key := range group {
 		tried[key] = struct{}{}
 		if err := g.node.guard(key, func() error { return g.recoverRoom(key) }); err != nil {
-			g.node.report(key, "a room cannot take from the commit log what it lacks, and the log keeps it", err)
+			g.node.report(key, "a room cannot recover from the commit log, which keeps its transactions", err)
 		}
 	}
 	return len(group) > 0
 }
 
-// recoverRoom opens the file of a room that has no life, and closes it.
+// recoverRoom opens and closes the file of a room that has no life.
 func (g *commitLog) recoverRoom(key Key) error {
 	defer g.node.looks.begin(key)()
 	if slices.Contains(g.node.actors.Keys(), key) {
@@ -189,7 +190,7 @@ func (g *commitLog) recoverRoom(key Key) error {
 		return err
 	}
 	if !there {
-		g.node.opts.Logger.Warn("the file of a room that the commit log has entries of is not there", "namespace", key.Namespace, "room", key.Room)
+		g.node.opts.Logger.Warn("the file of a room with entries in the commit log is missing", "namespace", key.Namespace, "room", key.Room)
 		g.node.log.Forget(key.Namespace, key.Room)
 		return nil
 	}

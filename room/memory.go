@@ -6,11 +6,11 @@ import (
 	"github.com/denrooms/den/hibernate"
 )
 
-// Most turns serve one message. So the turns of a life use the same memory, one after the other, for the
-// answers and the deliveries, which nobody has when the turn has ended.
+// Most turns serve one message. So the turns of a life use the same memory, one after another, for answers and
+// deliveries. Nobody refers to it after the turn has ended.
 
-// keepWaiting counts what the turn is about to send, which waits for the commit. The frames are to be dropped when
-// they have been handed over, or not.
+// keepWaiting counts the frames that the turn is about to send, which wait for the commit. The caller drops them
+// after they have been delivered, or not.
 func (m *turnMemory) keepWaiting(t *turn) []*hibernate.Frame {
 	kept := m.takeKept()
 	for _, one := range t.out {
@@ -29,19 +29,19 @@ func (m *turnMemory) dropAll(kept []*hibernate.Frame) {
 	m.giveKept(kept)
 }
 
-// maxTurnMemory is how many answers, and how many deliveries, a life keeps memory for: 17 KB, in a room that is so busy.
+// maxTurnMemory is how many answers, and how many deliveries, a life keeps memory for: 17 KB in a busy room.
 const maxTurnMemory = 128
 
-// turnMemory is that memory. Nothing is in it between turns. It is owned by the life's actor.
+// turnMemory is that memory. It is empty between turns. The life's actor owns it.
 type turnMemory struct {
 	answers []answer
 	out     []delivery
-	kept    []*hibernate.Frame // frames that count for the memory of the room
+	kept    []*hibernate.Frame // frames that count for the room's memory
 
 	messages int // how many the last turn served
 }
 
-// give has a turn use the memory. It will serve n messages at least, and most often as many as the last one.
+// give lets a turn use the memory. The turn will serve at least n messages, usually as many as the last one.
 func (m *turnMemory) give(t *turn, n int) {
 	if n = max(n, m.messages); n > 8 {
 		n = min(1<<bits.Len(uint(n-1)), maxTurnMemory)
@@ -50,7 +50,7 @@ func (m *turnMemory) give(t *turn, n int) {
 	m.answers, m.out = nil, nil
 }
 
-// takeKept gives memory for the frames that a turn counts.
+// takeKept returns memory for the frames that a turn counts.
 func (m *turnMemory) takeKept() []*hibernate.Frame {
 	kept := m.kept
 	m.kept = nil
@@ -63,7 +63,7 @@ func (m *turnMemory) giveKept(kept []*hibernate.Frame) {
 	}
 }
 
-// takeAnswers takes back what a turn has used for its answers. They were given or copied.
+// takeAnswers takes back the memory of a turn's answers. They have been given or copied.
 func (m *turnMemory) takeAnswers(t *turn) {
 	m.messages = len(t.answers)
 	if cap(t.answers) <= maxTurnMemory {
@@ -72,7 +72,7 @@ func (m *turnMemory) takeAnswers(t *turn) {
 	t.answers = nil
 }
 
-// takeOut takes back what a turn has used for its deliveries. They were handed out.
+// takeOut takes back the memory of a turn's deliveries. They have been delivered.
 func (m *turnMemory) takeOut(t *turn) {
 	if cap(t.out) <= maxTurnMemory {
 		m.out = emptied(t.out)
@@ -80,7 +80,8 @@ func (m *turnMemory) takeOut(t *turn) {
 	t.out = nil
 }
 
-// withRoom is an empty slice with room for n. That of a new one is exactly n: what append makes can be too long to be kept.
+// withRoom returns an empty slice with room for n. A new one has exactly n: a slice that append makes may be too long
+// to be kept.
 func withRoom[T any](s []T, n int) []T {
 	if cap(s) >= n {
 		return s
@@ -88,7 +89,7 @@ func withRoom[T any](s []T, n int) []T {
 	return make([]T, 0, n)
 }
 
-// emptied lets go of all that is in the slice's memory.
+// emptied clears the slice's memory.
 func emptied[T any](s []T) []T {
 	clear(s[:cap(s)])
 	return s[:0]

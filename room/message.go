@@ -13,13 +13,13 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// What a room's mailbox holds. All slices are the message's own.
+// The messages in a room's mailbox. All slices are the message's own.
 type (
 	connectMessage struct {
 		conn    *hibernate.Connection
 		request *http.Request
-		stock   bool                 // it may be the published client's
-		ask     func([]*syncMessage) // asks for what the client relies on; called before the answer
+		stock   bool                 // the client may be the published one
+		ask     func([]*syncMessage) // asks for what the client relies on; called before the answer is given
 		share   *hibernate.Share     // see share.go
 	}
 	// A welcome is the answer to a connectMessage.
@@ -32,16 +32,16 @@ type (
 		channel string
 		id      string
 		action  ActionRequest
-		bound   *boundAction // nil: OnAction's
-		in      any          // what bound's decode made of the payload
-		refused error        // what bound's decode found, where the action is numbered
+		bound   *boundAction // nil: OnAction serves it
+		in      any          // the payload as decoded by bound
+		refused error        // the error of decoding the payload, if the action is numbered
 
-		client   string // with mutation: who numbers its actions; see mutations.go
+		client   string // with mutation: the client that numbers its actions; see mutations.go
 		mutation uint64 // 0: it has no number
 		key      replies.Key
 		digest   replies.Digest
 
-		came   time.Duration // when, by node.uptime
+		came   time.Duration // the time of arrival, by node.uptime
 		commit storage.Seq   // of an action without a number, if its reply has rows; see repeat.go
 
 		frameBytes int              // of the client's frame, which it keeps
@@ -50,26 +50,26 @@ type (
 	syncMessage struct {
 		conn    *hibernate.Connection
 		channel string
-		from    storage.Value // nil: everything
+		from    storage.Value // nil: all rows
 		since   syncproto.SinceKind
 		cursor  syncproto.Cursor
-		going   bool          // some of the channel has been sent; see reader.go
-		after   storage.Value // up to this id
-		trail   *trail        // some of the changes since the cursor have been; see sync.go
+		going   bool          // part of the channel has been sent; see reader.go
+		after   storage.Value // the last id that was sent
+		scan    *changeScan   // the place in the changes since the cursor, after some were sent; see sync.go
 
-		inquiry  *inquiry // nil until its first turn; see reading.go
-		replaces bool     // another one whose client has begun a copy
+		pending  *pendingSync // nil until its first turn; see pending_syncs.go
+		replaces bool         // it replaces a sync whose client has begun a copy
 
 		// Of one without a cursor; see stock.go.
 
-		pursued bool     // the room itself has sent it; see reading.go
-		unasked bool     // its client did not send it: it is answered with updates; see peers.go
-		reset   bool     // the client drops what it was sent before
-		list    *listing // of a large channel, which is sent up to next
-		next    int
-		byID    bool        // of one that is too large for a listing
-		glean   *gleaning   // of many changes; see stock.go
-		base    storage.Seq // what the client has in any case, when it has the answer
+		internal bool     // the room itself has sent it; see pending_syncs.go
+		unasked  bool     // the client did not send it; it is answered with updates; see peers.go
+		reset    bool     // the client drops what it was sent before
+		list     *listing // of a large channel; sent up to next
+		next     int
+		byID     bool        // the channel is too large for a listing
+		delta    *delta      // of many changes; see stock.go
+		base     storage.Seq // the commit up to which the client has everything when it has the answer
 
 		frameBytes int              // of the client's frame
 		share      *hibernate.Share // see share.go
@@ -85,10 +85,10 @@ type (
 		bodyBytes int
 		share     *hibernate.Share // see share.go
 	}
-	barrierMessage struct{}                 // asks for nothing but an answer
-	migrateMessage struct{ barrierMessage } // and has a new room stay
+	barrierMessage struct{}                 // needs nothing but an answer
+	migrateMessage struct{ barrierMessage } // has a new room stay
 	thenMessage    struct {
-		sender uint64           // the connection whose message has begun the work; 0: none
+		sender uint64           // the connection whose message began the work; 0: none
 		share  *hibernate.Share // of that connection; see share.go
 		life   uint64
 		err    error
@@ -96,11 +96,11 @@ type (
 	}
 )
 
-// Whose a message in a room's mailbox is, and how much memory it keeps. Connections take turns: each
-// has a share of the mailbox, and of the room's time. Plain requests of one user are one sender, and those of one
-// address by nobody in particular. What the room does for a connection beside its messages (a look at what is held from it, the
-// results of the work that its actions have begun) is that connection's, too. What the room itself has to do (alarms, results of
-// their work) is nobody's, and comes first.
+// Which sender a message in a room's mailbox counts for, and how much memory it takes. Connections take turns: each
+// has a share of the mailbox and of the room's time. Plain requests of one user are one sender, and so are those from
+// one address without a user. What the room does for a connection besides its messages also counts for that
+// connection: a check of its hold, and the results of work that its actions began. What the room has to do for itself
+// (alarms, and the results of their work) counts for nobody and comes first.
 
 // messageBytes is what a message takes besides its own bytes.
 const messageBytes = 512
@@ -119,7 +119,7 @@ func (m *closeMessage) Size() int   { return messageBytes + len(m.reason) }
 func (m *actionMessage) Size() int {
 	size := messageBytes + m.frameBytes
 	if m.in != nil {
-		size += len(m.action.Payload) // decoded, it takes as much again, more or less
+		size += len(m.action.Payload) // the decoded payload takes about as much again
 	}
 	return size
 }
@@ -129,7 +129,7 @@ func (m *requestMessage) Size() int { return messageBytes + m.bodyBytes + header
 func (*holdMessage) Size() int      { return 0 }
 func (*thenMessage) Size() int      { return 0 }
 
-// Last: these messages come after all that were sent before them.
+// Last marks the messages that come after all those that were sent before them.
 func (barrierMessage) Last() {}
 
 var (
@@ -145,7 +145,7 @@ var (
 	_ actor.Last  = (*liveTaskMessage)(nil)
 )
 
-// headerBytes is about how much memory a request's header takes.
+// headerBytes returns about how much memory a request's header takes.
 func headerBytes(r *http.Request) (n int) {
 	if r == nil {
 		return 0
@@ -160,7 +160,7 @@ func headerBytes(r *http.Request) (n int) {
 	return n
 }
 
-// inputOf is how many bytes of a message a client has sent that are for the room's code.
+// inputOf returns how many bytes of a client's message are input for the room's code.
 func inputOf(message any) int {
 	switch m := message.(type) {
 	case *actionMessage:
@@ -171,8 +171,8 @@ func inputOf(message any) int {
 	return 0
 }
 
-// An alarmMessage tells a room to run the alarms that are due. With countFirst the room counts a try of the first one
-// durably before it runs it, and runs no other. So an alarm that ends the process, or hangs, is given up some time.
+// An alarmMessage tells a room to run the alarms that are due. With countFirst the room first counts a try of the
+// first one durably, and runs only that one. So an alarm that ends the process, or hangs, is given up in the end.
 type alarmMessage struct{ countFirst bool }
 
 // A closeMessage tells a room that a connection has gone.
@@ -182,62 +182,62 @@ type closeMessage struct {
 	reason string
 	cause  CloseCause
 
-	note     noteKey // of the connection in the room's file
-	fromFile bool    // conn was made of that note: the room's lists never had it
-	again    bool    // it comes again, or from the host
+	note     noteKey // of the connection's note in the room's file
+	fromFile bool    // conn was made from that note; the room's lists never had it
+	again    bool    // it was sent before, or the host sends it
 	spent    bool    // its hook has run, and only the note is left
 
 	share *hibernate.Share // see share.go
 }
 
-// A noteKey names a note.
+// A noteKey identifies a note.
 type noteKey struct{ run, serial int64 }
 
-// A rosterMessage has the room look at its roster.
+// A rosterMessage has the room check its roster.
 type rosterMessage struct{}
 
 // A checkpointMessage asks a room to checkpoint its WAL, so that the commit log need not keep its entries.
 type checkpointMessage struct{}
 
-// A holdMessage lets the room look whether something of a connection has been held for long enough.
+// A holdMessage has the room check whether something has been held from a connection for long enough.
 type holdMessage struct{ conn *hibernate.Connection }
 
-// A presenceMessage is a client's presence, on its way past the room.
+// A presenceMessage is a client's presence, which does not go through the room.
 type presenceMessage json.RawMessage
 
-// A trail is how far the answer to a sync by a cursor has come.
-type trail struct {
+// A changeScan is how far the answer to a sync with a cursor has come.
+type changeScan struct {
 	epoch string
 	place storage.ChangePlace
-	until storage.Seq // the answer has what changed up to this commit
+	until storage.Seq // the answer has the changes up to this commit
 	sent  int         // bytes
 }
 
-// An answerKey names what there is one of at a time.
+// An answerKey identifies an answer. There is one of each key at a time.
 type answerKey struct {
 	conn    *hibernate.Connection
 	channel string
 	unasked bool
 }
 
-// An inquiry is a sync from its first turn until it has been answered. It is owned by the room's actor.
-type inquiry struct {
+// A pendingSync is a sync from its first turn until it has been answered. The room's actor owns it.
+type pendingSync struct {
 	since  syncproto.SinceKind
 	cursor syncproto.Cursor
 	from   storage.Value
-	base   storage.Seq // of one that the client did not send: after which commit it lacks what has changed
-	noted  bool        // it stands in the notes on the client that it has asked
+	base   storage.Seq // of an unasked sync: the commit after which the client lacks the changes
+	noted  bool        // a note says that the client has asked
 	copies bool        // the client is sent every live row, and builds a copy from them
-	life   uint64      // in which it was answered last; see inquiries.brokenOff
-	over   bool        // its client was told to ask again
+	life   uint64      // the life that answered it last; see pendingSyncs.brokenOff
+	over   bool        // the client was told to ask again
 }
 
-// covers reports whether the answer to a sync is that of another one too.
-func (a *inquiry) covers(b *inquiry) bool {
+// covers reports whether the answer to a sync also answers another one.
+func (a *pendingSync) covers(b *pendingSync) bool {
 	return a.since == b.since && a.cursor == b.cursor && pages.Compare(a.from, b.from) == 0 && a.base <= b.base
 }
 
 func (m *syncMessage) key() answerKey { return answerKey{m.conn, m.channel, m.unasked} }
 
 // takesCursors reports whether the client that asks follows the rules for cursors.
-func (a *inquiry) takesCursors() bool { return a.since != syncproto.SinceFrom }
+func (a *pendingSync) takesCursors() bool { return a.since != syncproto.SinceFrom }

@@ -12,46 +12,44 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// A client that numbers its actions has each applied exactly once, and in order: over
-// retries, reconnects, restarts and crashes. The number that a client has reached is
-// written with the action that it belongs to, in one transaction.
+// If a client numbers its actions, each is applied exactly once and in order, over retries, reconnects, restarts and
+// crashes. The number that a client has reached is written in the transaction of the action.
 //
 //	_den_clients(client, subject, mutation, seen_at)
 //
-// An action that was run and failed uses its number up too, with the failure as its reply:
-// else its client could never get past it. Some failures are tried again first, see tries.go. What
-// is not the action's own doing (a room that does not start, a full disk, too many messages)
-// keeps the number.
+// An action that was run and failed uses its number up too, with the failure as its reply. Otherwise its client could
+// never get past it. Some failures are retried first, see tries.go. An action keeps its number if it did not cause
+// the failure: the room does not start, the disk is full, too many messages wait.
 
 const (
-	// seenEvery is how exactly seen_at is kept: the index over it is not for every action.
+	// seenEvery is the precision of seen_at: the index over that column is not updated for every action.
 	seenEvery = time.Hour
 	// maxMarks is how many clients' numbers a life keeps in memory.
 	maxMarks = 4096
 )
 
-// A mark is how far a client has come.
+// A mark is the number that a client has reached.
 type mark struct {
 	client, subject string
 	last            uint64 // the number that the turn in work has reached
-	stored          uint64 // the number in the file; 0: the client is not there
+	stored          uint64 // the number in the file; 0: the file does not have the client
 	seen            int64  // seen_at in the file
-	begun           bool   // it is not in the file, but its number 1 was tried
+	begun           bool   // the file does not have it, but its number 1 was tried
 	hung            bool   // a try of it hung in an earlier life, and was counted
 
-	owner *hibernate.Connection // over which the client sends; nil: see takeOver
+	owner *hibernate.Connection // the connection over which the client sends; nil: see takeOver
 }
 
 type clientKey struct{ client, subject string }
 
-// numbers are how far the clients of a room have come.
+// numbers are the numbers that the clients of a room have reached.
 type numbers struct {
 	room   *room
 	known  map[clientKey]*mark
-	marked []*mark // of clients whose actions were numbered in the turn in work
+	marked []*mark // of clients whose numbers the turn in work has raised
 }
 
-// markOf gives a client's mark.
+// markOf returns a client's mark.
 func (nb *numbers) markOf(client, subject string) (*mark, error) {
 	key := clientKey{client, subject}
 	if m := nb.known[key]; m != nil {
@@ -82,7 +80,7 @@ func alreadyApplied() error {
 	return &Error{Code: syncproto.CodeAlreadyApplied, Message: "The action was answered before, and the answer is gone.", cause: errBefore}
 }
 
-// numberedName makes the key of a numbered action.
+// numberedName returns the key of a numbered action.
 func numberedName(client, subject string, mutation uint64) replies.Key {
 	return replies.KeyOf('m', client, subject, binary.BigEndian.AppendUint64(nil, mutation))
 }
@@ -101,8 +99,8 @@ func (nb *numbers) writeMarks() error {
 	return nil
 }
 
-// writeMark writes a client's number, and sometimes when it was seen: now, in Unix milliseconds, or the time
-// in its id if that is later.
+// writeMark writes a client's number, and once an hour when the client was seen: now, in Unix milliseconds, or the
+// later time in its id.
 func (nb *numbers) writeMark(m *mark, now int64) error {
 	if m.stored != 0 && now-m.seen < seenEvery.Milliseconds() && now >= m.seen {
 		_, err := nb.room.db.Internal().Exec(`UPDATE _den_clients SET mutation = ? WHERE client = ? AND subject = ?`,
@@ -112,17 +110,17 @@ func (nb *numbers) writeMark(m *mark, now int64) error {
 	_, err := nb.room.db.Internal().Exec(`INSERT INTO _den_clients (client, subject, mutation, seen_at) VALUES (?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET mutation = excluded.mutation, seen_at = excluded.seen_at`,
 		m.client, m.subject, int64(m.last), now)
-	m.seen = now // if the batch is lost: too late by less than the hour, or not there
+	m.seen = now // if the batch is lost: less than an hour too late, or not written
 	return err
 }
 
-// One client id in two places: two tabs that share their storage, or a connection that has come back
-// while the server holds the old one for alive. Two that send the same queue would take each other's numbers,
-// so the younger connection takes the queue over and the older is told to stop. Who owns a client is
-// found from its connections, and so it outlives the room's sleep.
+// One client id may be in two places: two tabs that share their storage, or a connection that has come back while the
+// server believes that the old one is alive. Two that send the same queue would use each other's numbers. So the
+// younger connection takes the queue over, and the older one is told to stop. The room finds the owner of a client
+// among its connections, so ownership outlives the room's sleep.
 
-// takeOver makes conn the connection over which the client of at sends, or refuses its action because a
-// younger connection is that. Replies that were given before are not its business.
+// takeOver makes conn the connection over which the client of at sends. It refuses the action if a younger connection
+// is the owner. It does not concern replies that were given before.
 func (nb *numbers) takeOver(at *mark, conn *hibernate.Connection) error {
 	if at.owner == conn {
 		return nil
@@ -134,14 +132,14 @@ func (nb *numbers) takeOver(at *mark, conn *hibernate.Connection) error {
 	}
 	if owner != nil && owner.Serial > conn.Serial {
 		at.owner = owner
-		return &Error{Code: syncproto.CodeClientTaken, Message: "This client sends its actions over a younger connection."}
+		return &Error{Code: syncproto.CodeClientTaken, Message: "This client now sends its actions over a newer connection."}
 	}
 	at.owner = conn
 	conn.SetNumbers(at.client)
 	return nil
 }
 
-// youngest gives the youngest connection over which a client has sent, or nil.
+// youngest returns the youngest connection over which a client has sent, or nil.
 func youngest(all []*hibernate.Connection, at *mark) (found *hibernate.Connection) {
 	for _, c := range all {
 		if c.Numbers() == at.client && c.Identity.Subject == at.subject && (found == nil || c.Serial > found.Serial) {
@@ -151,16 +149,16 @@ func youngest(all []*hibernate.Connection, at *mark) (found *hibernate.Connectio
 	return found
 }
 
-// Which clients a room may have forgotten. A room forgets a client that was not seen for
-// Options.ClientRetention, and would take its number 1 for that of a new client. So a client may put
-// into its id when it was made: one that is not known, and old enough to have been forgotten, is
-// refused at every number, before anything of it is applied.
+// A room forgets a client that it has not seen for Options.ClientRetention, and would then take the client's number 1
+// for that of a new client. So a client may put the time at which it was made into its id. If the room does not know
+// such a client, and the client is old enough to have been forgotten, every number of it is refused before anything
+// is applied.
 //
 //	client  13 decimal digits, Unix milliseconds by the client's clock · "." · at least 16 bytes
 //
-// Any other id is bare and has no time. A time that is more than a day ahead of the room's is not
-// believed: the id counts as bare. A room keeps a client until its time, too, is past the retention,
-// so a clock that is ahead by less makes no gap.
+// Any other id is bare and has no time. The room ignores a time that is more than a day ahead: the id counts as bare.
+// The room keeps a client until the time in its id is past the retention, too, so a clock that is ahead by less does
+// no harm.
 
 const (
 	timeDigits    = 13
@@ -168,7 +166,7 @@ const (
 	maxClientLead = 24 * time.Hour
 )
 
-// madeAt is the time in a client's id, Unix milliseconds; 0: it has none, or none that is believed.
+// madeAt returns the time in a client's id, in Unix milliseconds. It returns 0 for none, and for one that is ignored.
 func madeAt(client string, now time.Time) int64 {
 	digits, rest, found := strings.Cut(client, ".")
 	if !found || len(digits) != timeDigits || len(rest) < minClientRest {
@@ -187,17 +185,17 @@ func madeAt(client string, now time.Time) int64 {
 	return at
 }
 
-// mayBeForgotten reports whether a client that is not known may have been known before.
+// mayBeForgotten reports whether the room may have known a client that it does not know.
 func (nb *numbers) mayBeForgotten(client string, now time.Time) bool {
 	at := madeAt(client, now)
 	return at != 0 && at <= now.Add(-nb.room.node.opts.ClientRetention).UnixMilli()
 }
 
-// purgeClients is how many clients that are long gone are removed at once.
+// purgeClients is how many expired clients are removed at once.
 const purgeClients = 256
 
-// purgeClients removes some of the clients that were not seen for the retention. It runs
-// after the turn: a client that comes back at the last moment stays.
+// purgeClients removes some of the clients that were not seen for the retention. It runs after the turn, so a client
+// that comes back at the last moment stays.
 func (nb *numbers) purgeClients(now time.Time) (more bool, err error) {
 	before := now.Add(-nb.room.node.opts.ClientRetention).UnixMilli()
 	if err := nb.purgeTries(now.Add(-nb.room.node.opts.ClientRetention)); err != nil {
@@ -214,7 +212,7 @@ func (nb *numbers) purgeClients(now time.Time) (more bool, err error) {
 	return removed.RowsAffected == purgeClients, nil
 }
 
-// purgeTries removes the tries of clients that are long gone.
+// purgeTries removes the tries of expired clients.
 func (nb *numbers) purgeTries(before time.Time) error {
 	_, err := nb.room.db.Internal().Exec(`DELETE FROM _den_tries WHERE at < ?`, before.UnixMilli())
 	return err

@@ -33,11 +33,11 @@ type node struct {
 	process process
 	limits  limits
 	actors  *actor.System
-	log     *storage.NodeLog // nil: each room's file is durable by itself
+	log     *storage.NodeLog // nil: each room's file syncs itself
 	alarms  *alarm.Clock
 	zones   alarms.Zones
 
-	gatherMost int // a test lowers it before there are rooms
+	maxSnapshotRows int // a test lowers it before there are rooms
 
 	conns    hibernate.Registry
 	presence hibernate.Presence
@@ -46,17 +46,17 @@ type node struct {
 	offline  offlineTasks
 	shutdown shutdown
 
-	owed     owed
-	graces   graces
-	recent   recents
-	reports  reports
-	workLost atomic.Uint64 // see WorkLost
+	pendingCloses pendingCloses
+	graces        graces
+	recent        recents
+	reports       reports
+	workLost      atomic.Uint64 // see WorkLost
 
 	mu         sync.RWMutex
-	namespaces map[string]*namespace // Register adds to it, all read it
+	namespaces map[string]*namespace // Register adds to it
 }
 
-// A process is what tells this run of the program from others.
+// A process has what is particular to this run of the program.
 type process struct {
 	began  time.Time // see uptime
 	seed   [32]byte
@@ -68,7 +68,7 @@ type process struct {
 type limits struct {
 	memory   *hibernate.Memory
 	unqueued *hibernate.Memory // the part of memory for requests that have no place in a mailbox yet
-	shares   *hibernate.Shares // nil: the clock is not the machine's
+	shares   *hibernate.Shares // nil with a clock other than the machine's
 }
 
 // A shutdown is the state of Shutdown.
@@ -77,7 +77,7 @@ type shutdown struct {
 	ending   atomic.Pointer[context.Context] // of the Shutdown in work
 }
 
-// reports are what the operator has been told. They keep one fault from filling the log.
+// reports are what has been reported to the operator, so that one fault does not fill the log.
 type reports struct {
 	failures      failures
 	alarmFailures alarmFailures
@@ -85,20 +85,20 @@ type reports struct {
 
 	// When the operator was last told, in Unix nanoseconds. 0: never.
 	told struct {
-		slow    atomic.Int64 // that clients are read slowly
-		refused atomic.Int64 // that there is no memory
+		slow    atomic.Int64 // clients are read slowly
+		refused atomic.Int64 // there is no memory
 	}
 }
 
 // recents are what a node remembers for a while of its rooms' clients.
 type recents struct {
-	hangs    recent.Hangs
-	losses   recent.Losses
-	quiet    recent.Quiet
-	culprits recent.Panics
+	hangs        recent.Hangs
+	losses       recent.Losses
+	unsubscribed recent.Unsubscribed
+	panics       recent.Panics
 }
 
-// now is the time by the host's clock.
+// now returns the time by the host's clock.
 func (n *node) now() time.Time { return n.opts.Clock.Now() }
 
 func (n *node) namespace(name string) *namespace {
@@ -109,14 +109,14 @@ func (n *node) namespace(name string) *namespace {
 
 func (n *node) hasNamespace(name string) bool { return n.namespace(name) != nil }
 
-// namespacesNow are the namespaces that are registered now. No lock is held while something is done with them.
+// namespacesNow returns the registered namespaces. The caller holds no lock while it uses them.
 func (n *node) namespacesNow() []*namespace {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return slices.Collect(maps.Values(n.namespaces))
 }
 
-// check refuses keys that no room can have, before anything is woken.
+// check refuses keys that no room can have, before any room wakes.
 func (n *node) check(key Key) error {
 	if !n.hasNamespace(key.Namespace) {
 		return &Error{Code: syncproto.CodeUnknownNamespace, Message: "There is no such namespace."}
@@ -127,17 +127,17 @@ func (n *node) check(key Key) error {
 	return nil
 }
 
-// uptime is how long ago the host was opened. It takes a third of the memory of a time, and a wall clock that is set
-// changes nothing of it either.
+// uptime returns how long the host has been open. A duration takes a third of the memory of a time, and setting the
+// wall clock does not change it.
 func (n *node) uptime() time.Duration { return n.now().Sub(n.process.began) }
 
-// afterFunc is Clock.AfterFunc for work of the host's own. A panic of f ends that call of f.
+// afterFunc is Clock.AfterFunc for the host's own jobs. A panic of f ends only that call.
 func (n *node) afterFunc(d time.Duration, job string, f func()) Timer {
 	return n.opts.Clock.AfterFunc(d, func() { n.contain(job, f) })
 }
 
-// contain runs work of the host's own that is of no one room. A panic is logged, but not again and
-// again the same one of the same job.
+// contain runs a job of the host that is not about one room. It logs a panic, unless the job's last panic was the
+// same.
 func (n *node) contain(job string, f func()) {
 	err := protect(func() error { f(); return nil })
 	if err == nil {
@@ -148,7 +148,7 @@ func (n *node) contain(job string, f func()) {
 	}
 }
 
-// repeat does again what was taken back: at once, and then after pauses that grow to 5 s.
+// repeat retries something: at once, and then after pauses that grow to 5 s.
 func (n *node) repeat(try int, job string, again func()) {
 	if try == 0 {
 		again()
@@ -157,7 +157,7 @@ func (n *node) repeat(try int, job string, again func()) {
 	n.afterFunc(min(50*time.Millisecond<<min(try, 10), 5*time.Second), job, again)
 }
 
-// courier tells the operator which of a room's connections has a link that panics.
+// courier returns a courier that reports a panicking link to the operator.
 func (n *node) courier(key Key) courier {
 	return courier{func(c *hibernate.Connection, value any, stack []byte) {
 		n.opts.Logger.Error("a connection's link panicked",
@@ -165,16 +165,16 @@ func (n *node) courier(key Key) courier {
 	}}
 }
 
-// linkPanicked is told of a connection's link that panicked while it was sent presence.
+// linkPanicked is called if a connection's link panics while it is sent presence.
 func (n *node) linkPanicked(key hibernate.Key, c *hibernate.Connection, value any, stack []byte) {
 	n.courier(Key(key)).panicked(c, value, stack)
 }
 
-// logFailed tells that the disk has failed under the commit log: nothing is written then
-// that nobody asked for, so that rooms can go on to be read.
+// logFailed reports whether the disk has failed under the commit log. Then Den writes only what it must, so that
+// rooms can still be read.
 func (n *node) logFailed() bool { return n.log != nil && n.log.Failed() }
 
-// guard is protect for work on a room's file beside the room's turns. A panic is reported too.
+// guard is protect for work on a room's file outside of the room's turns. It also reports a panic.
 func (n *node) guard(key Key, f func() error) error {
 	err := protect(f)
 	if stackOf(err) != nil {
@@ -183,20 +183,19 @@ func (n *node) guard(key Key, f func() error) error {
 	return err
 }
 
-// report notes that a room cannot be used, and tells the operator, unless it has the same fault as
-// when it was last reported. event is the log's message.
+// report records that a room cannot be used. It tells the operator, unless the room's last report was about the same
+// fault. event is the log's message.
 func (n *node) report(key Key, event string, err error) {
-	n.tell(n.reports.failures.note(key, err, n.now()), key, event, err)
+	n.logFault(n.reports.failures.note(key, err, n.now()), key, event, err)
 }
 
-// complain tells the operator of a fault of the storage that a room has met which could be opened, and may
-// be again.
+// complain tells the operator of a fault of the storage in a room that could be opened, and may be again.
 func (n *node) complain(key Key, event string, err error) {
-	n.tell(n.reports.failures.complain(key, err, n.now()), key, event, err)
+	n.logFault(n.reports.failures.complain(key, err, n.now()), key, event, err)
 }
 
-// tell writes a line on a room, for the operator if it is news.
-func (n *node) tell(news bool, key Key, event string, err error) {
+// logFault logs a fault of a room: for the operator if it is news.
+func (n *node) logFault(news bool, key Key, event string, err error) {
 	args := []any{"namespace", key.Namespace, "room", key.Room, "err", err}
 	if !news {
 		n.opts.Logger.Debug(event, args...)
@@ -208,7 +207,7 @@ func (n *node) tell(news bool, key Key, event string, err error) {
 	n.opts.Logger.Error(event, append(args, stackOf(err)...)...)
 }
 
-// hints say what an operator can do, by the first error that fits. ROOM and DIR are put in.
+// hints say what an operator can do, by the first error that matches. ROOM and DIR are replaced.
 var hints = []struct {
 	of   error
 	hint string
@@ -227,7 +226,7 @@ var hints = []struct {
 	{storage.ErrRoomFull, "delete what is not needed, or raise Options.MaxRoomBytes"},
 }
 
-// hint is what an operator can do about a room's fault; "" where the error says it all.
+// hint returns what an operator can do about a room's fault, "" if the error says it all.
 func (n *node) hint(key Key, err error) string {
 	text := ""
 	if stackOf(err) != nil {
@@ -243,18 +242,18 @@ func (n *node) hint(key Key, err error) string {
 	return strings.NewReplacer("ROOM", name, "DIR", "-data "+n.opts.Dir).Replace(text)
 }
 
-// How much memory the messages of a node may take: Options.Memory. The host owns the budget. A message
-// counts from when it is put into a room's mailbox until it is answered; what a room sends counts from
-// the end of the turn until the last socket has taken it, once for all sockets.
+// How much memory the messages of a node may take: Options.Memory. The host owns the budget. A message counts from
+// the time it is put into a room's mailbox until it is answered. What a room sends counts from the end of the turn
+// until the last socket has taken it, once for all sockets.
 
 const (
-	// outsideShare is of how many equal parts of Options.Memory one is for requests that wait for a place in a mailbox.
-	outsideShare = 4
-	// toldEvery is how often the operator is told that messages are refused, or that clients are read slowly.
-	toldEvery = time.Minute
+	// unqueuedShare is the divisor of Options.Memory for requests that wait for a place in a mailbox.
+	unqueuedShare = 4
+	// reportEvery is how often the operator is told that messages are refused, or that clients are read slowly.
+	reportEvery = time.Minute
 )
 
-// admit takes the bytes of a message, and tells the operator where there are none left.
+// admit takes the bytes of a message from the budget. If there are none left, it tells the operator.
 func (n *node) admit(bytes int) error { return n.admitTo(n.limits.memory, bytes) }
 
 // admitTo is admit for a part of the memory.
@@ -264,16 +263,16 @@ func (n *node) admitTo(memory *hibernate.Memory, bytes int) error {
 		return nil
 	}
 	if n.due(&n.reports.told.refused) {
-		n.opts.Logger.Warn("messages are refused with overloaded, because as much waits as may", "bytes", n.limits.memory.Used(),
+		n.opts.Logger.Warn("messages are refused with overloaded, because the limit of memory is reached", "bytes", n.limits.memory.Used(),
 			"limit", n.limits.memory.Limit(), "hint", "raise -memory (Options.Memory) if the machine has more")
 	}
 	return err
 }
 
-// due reports whether the operator is to be told something again, and notes that it is.
+// due reports whether it is time to tell the operator something again, and notes the time.
 func (n *node) due(told *atomic.Int64) bool {
 	now, last := n.now().UnixNano(), told.Load()
-	return (last == 0 || now-last >= int64(toldEvery)) && told.CompareAndSwap(last, now)
+	return (last == 0 || now-last >= int64(reportEvery)) && told.CompareAndSwap(last, now)
 }
 
 // tellCongested tells the operator that the node has far too much to do.
@@ -284,7 +283,7 @@ func (n *node) tellCongested() {
 	}
 }
 
-// shutdownContext is the context of the Shutdown in work.
+// shutdownContext returns the context of the Shutdown in work.
 func (n *node) shutdownContext() context.Context {
 	if ctx := n.shutdown.ending.Load(); ctx != nil {
 		return *ctx
@@ -302,17 +301,17 @@ func (n *node) noteOf(c *hibernate.Connection) noteKey {
 	return noteKey{n.process.run, int64(c.Serial)}
 }
 
-// owe keeps the end of a connection for the room's next life, or for this one if it has one.
-func (n *node) owe(key Key, m *closeMessage) {
+// deferClose keeps the end of a connection for the room's next life, or for this one if it has one.
+func (n *node) deferClose(key Key, m *closeMessage) {
 	m.again = true
-	n.owed.put(key, m)
-	n.lookAtRoster(key) // without a life the next one looks by itself
+	n.pendingCloses.put(key, m)
+	n.lookAtRoster(key) // without a life the next one checks by itself
 }
 
-// lookAtRoster has the room look at its roster, if it is awake.
+// lookAtRoster has the room check its roster, if it is awake.
 func (n *node) lookAtRoster(key Key) { _ = n.actors.SendAwake(key, rosterMessage{}, nil) }
 
-// namespaceNames are the names of the registered namespaces, sorted.
+// namespaceNames returns the names of the registered namespaces, sorted.
 func (n *node) namespaceNames() []string {
 	n.mu.RLock()
 	defer n.mu.RUnlock()

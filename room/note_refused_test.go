@@ -54,7 +54,7 @@ func TestNoteOnAClientThatCannotBeWritten(t *testing.T) {
 	alter(t, dir, shopKey, `CREATE TRIGGER no BEFORE UPDATE OF seq ON _den_peers BEGIN SELECT RAISE(ABORT, 'no note today'); END`)
 	bob.Confirm()
 	mustSucceed(t, alice.Do("items", "add", object{"id": "2"}))
-	if got := log.all(); !strings.Contains(got, "a note for a client's return was not written") || !strings.Contains(got, "no note today") {
+	if got := log.all(); !strings.Contains(got, "a note on a client was not written") || !strings.Contains(got, "no note today") {
 		t.Errorf("the log has %s", got)
 	}
 	expect(t, "a row after that", bob, "update 2")

@@ -10,34 +10,32 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// A partysync client asks for a channel's rows once, when it mounts, and never
-// again after a reconnect. So the room remembers which connection ids asked for
-// which channel, and up to which commit they surely have everything; when such an
-// id comes back, it gets what it lacks unasked. What is kept is a lower bound: a
-// row that comes twice does no harm.
+// A partysync client asks for a channel's rows once, when its component mounts, and never again after a reconnect. So
+// the room remembers which connection ids have asked for which channel, and up to which commit they surely have
+// everything. When such an id comes back, the room sends what it lacks, unasked. The remembered commit is a lower
+// bound: a row that comes twice does no harm.
 //
-// The memory is a table of Den's own in the room's database:
+// The notes are a table of Den's own in the room's database:
 //
 //	_den_peers(id, subject, channel, seq, seen_at)
 
 const (
-	// peerRetention is how long a connection id that has gone is remembered.
+	// peerRetention is how long the room remembers a connection id after it has gone.
 	peerRetention = 7 * 24 * time.Hour
-	// maxPeers is how many (id, channel) pairs a room remembers; the oldest go first.
+	// maxPeers is how many (id, channel) pairs a room remembers. Beyond that the oldest are forgotten.
 	maxPeers = 10_000
 )
 
 // peers are the notes on the clients of a room.
 type peers struct {
-	room      *room
-	holds     *holds
-	inquiries *inquiries
-	waiting   map[*hibernate.Connection]struct{} // those with Waits set
+	room    *room
+	holds   *holds
+	syncs   *pendingSyncs
+	waiting map[*hibernate.Connection]struct{} // the connections whose Waits is set
 }
 
-// purge has the notes of connections that no longer exist say so, since they
-// may have gone while nobody could write it down, and removes the old ones and those over
-// the limit.
+// purge corrects the notes that say whether a connection is here, because a connection may have ended when nobody
+// could write that down. Then it removes old notes and those beyond the limit.
 func (ps *peers) purge(now time.Time) error {
 	if err := ps.noteHere(now); err != nil {
 		return err
@@ -51,7 +49,7 @@ func (ps *peers) purge(now time.Time) error {
 	return err
 }
 
-// noteHere mends the notes of who is here.
+// noteHere corrects the notes that say whether a connection is here.
 func (ps *peers) noteHere(now time.Time) error {
 	type who struct{ id, subject string }
 	present := make(map[who]bool)
@@ -82,17 +80,16 @@ func (ps *peers) noteHere(now time.Time) error {
 	return nil
 }
 
-// subscribe notes that a connection has a channel's rows as of a commit. A note that is new,
-// or lower than before, is written with the turn: the answer that rests on it does not leave
-// before it is durable, for a client that comes back says nothing. So on a full disk a
-// connection id that is new here gets no answer, but storage_unavailable; others do. A lower one than it could
-// be does no harm, and is raised when there is time.
+// subscribe notes that a connection has a channel's rows as of a commit. A new note, or a lower one than before, is
+// written with the turn, so it is durable before the answer is sent: a client that comes back does not ask again.
+// Therefore a connection id that is new to the room gets storage_unavailable while the disk is full, and others get
+// their answers. A note that could be higher does no harm, and is raised later.
 func (ps *peers) subscribe(t *turn, conn *hibernate.Connection, channel string, as int64) error {
 	if !conn.Named {
 		return nil
 	}
 
-	if base, lacks := ps.inquiries.lacking(conn, channel); lacks {
+	if base, lacks := ps.syncs.lacking(conn, channel); lacks {
 		as = min(as, int64(base))
 	}
 	write := func() error {
@@ -102,9 +99,9 @@ func (ps *peers) subscribe(t *turn, conn *hibernate.Connection, channel string, 
 		if err != nil {
 			return err
 		}
-		return ps.forgetNothingAsked(conn)
+		return ps.forgetUnsubscribed(conn)
 	}
-	ps.room.node.recent.quiet.Forget(quietOf(ps.room.key, conn))
+	ps.room.node.recent.unsubscribed.Forget(clientOf(ps.room.key, conn))
 	peers, err := ps.of(conn)
 	if err != nil {
 		return err
@@ -119,22 +116,22 @@ func (ps *peers) subscribe(t *turn, conn *hibernate.Connection, channel string, 
 	return write()
 }
 
-// unsubscribe forgets that a connection id may come back and say nothing: its client
-// takes cursors, and what came unasked it would have twice.
+// unsubscribe removes the note on a channel, because the client takes cursors: rows sent unasked would come to it
+// twice.
 func (ps *peers) unsubscribe(t *turn, conn *hibernate.Connection, channel string) error {
 	if !conn.Named {
 		return nil
 	}
 
-	if q := quietOf(ps.room.key, conn); ps.room.node.recent.quiet.Has(q) {
-		ps.room.node.recent.quiet.Forget(q)
+	if q := clientOf(ps.room.key, conn); ps.room.node.recent.unsubscribed.Has(q) {
+		ps.room.node.recent.unsubscribed.Forget(q)
 		conn.Forget()
 	}
 	peers, err := ps.of(conn)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel || p.channel == nothingAsked }) {
+	if !slices.ContainsFunc(peers, func(p peer) bool { return p.channel == channel || p.channel == noSubscription }) {
 		return nil
 	}
 	conn.Forget()
@@ -149,7 +146,7 @@ func (ps *peers) unsubscribe(t *turn, conn *hibernate.Connection, channel string
 type peer struct {
 	channel string
 	seq     storage.Seq
-	noted   int64 // seq as it is noted: unanswered is below it
+	noted   int64 // seq as it stands in the note; it may be unanswered
 }
 
 func (ps *peers) of(conn *hibernate.Connection) (peers []peer, err error) {
@@ -167,28 +164,28 @@ func (ps *peers) of(conn *hibernate.Connection) (peers []peer, err error) {
 	return peers, rows.Err()
 }
 
-// twins reports whether two connections have the same id and are the same user's. Another user's of
-// the same id is a stranger.
-func twins(a, b *hibernate.Connection) bool {
+// sameClient reports whether two connections have the same id and the same user. The same id of another user belongs
+// to another client.
+func sameClient(a, b *hibernate.Connection) bool {
 	return a.ID() == b.ID() && a.Identity.Subject == b.Identity.Subject
 }
 
-// probeTwins has the older connections of a client's id show that they are alive: where the client has come back
-// before its last connection's end was noticed, the others would see it twice.
-func (ps *peers) probeTwins(t *turn, conn *hibernate.Connection) {
+// probeDuplicates has the older connections of a client's id prove that they are alive. If the client has come back
+// before the end of its last connection was noticed, the others would see it twice.
+func (ps *peers) probeDuplicates(t *turn, conn *hibernate.Connection) {
 	if !conn.Named {
 		return
 	}
 	for _, c := range ps.room.connections() {
-		if link, can := c.Link.(interface{ Probe() }); can && c != conn && twins(c, conn) {
+		if link, can := c.Link.(interface{ Probe() }); can && c != conn && sameClient(c, conn) {
 			t.after = append(t.after, link.Probe)
 		}
 	}
 }
 
-// noteAnswer is subscribe for the answer to a sync. Where nobody has asked, a note is changed and none is made.
+// noteAnswer is subscribe for the answer to a sync. If the client did not ask, it changes a note and makes none.
 func (ps *peers) noteAnswer(t *turn, m *syncMessage, as int64) error {
-	if m.pursued {
+	if m.internal {
 		peers, err := ps.of(m.conn)
 		if err != nil {
 			return err
@@ -200,64 +197,63 @@ func (ps *peers) noteAnswer(t *turn, m *syncMessage, as int64) error {
 	return ps.subscribe(t, m.conn, m.channel, as)
 }
 
-// The published client asks for a channel once. Its question can be lost with the socket, and so
-// can the answer, or the end of it. So what the room notes of a client (peers.go) rises only when a
-// pong has shown that the client has the answer:
+// The published client asks for a channel once. Its sync, the answer, or the end of the answer may be lost with the
+// socket. So the commit in a client's note rises only when a pong has confirmed that the client has the answer:
 //
-//	accepted ─▶ nothingAsked ──sync──▶ channel, 0 ──pong──▶ channel, the commit that the pong confirms
+//	accepted ─▶ noSubscription ──sync──▶ channel, 0 ──pong──▶ channel, the commit that the pong confirms
 //
-// A client that asks from a stamp has the rows as of that stamp: its note begins there and not at 0.
-// When a connection id comes back whose note is still at 0, the room asks for the channel in its place, and
-// the answer replaces what the client shows. Where nothing was asked, the room cannot know which channels the
-// page shows, and asks for all of them; a client ignores channels that it does not know.
+// If the client asks from a stamp, it has the rows as of that stamp, and its note begins there instead of at 0. If a
+// connection id comes back while its note is at 0, the room asks for the channel in its place, and the answer
+// replaces what the client shows. If the client had asked for nothing, the room cannot know which channels the page
+// shows, and asks for all of them; a client ignores channels that it does not know.
 
-// noteNothingAsked writes that a connection is new and has asked for nothing.
-func (ps *peers) noteNothingAsked(conn *hibernate.Connection) error {
+// noteUnsubscribed notes that a connection is new and has not asked for a channel.
+func (ps *peers) noteUnsubscribed(conn *hibernate.Connection) error {
 	here := slices.Contains(ps.room.connections(), conn)
 	_, err := ps.room.db.Internal().Exec(`INSERT INTO _den_peers (id, subject, channel, seq, seen_at, here) VALUES (?, ?, '', 0, ?, ?) ON CONFLICT DO NOTHING`,
 		conn.ID(), conn.Identity.Subject, ps.room.now().UnixMilli(), here)
 	return err
 }
 
-// askedNothing reports whether a connection's sync may have been lost: none has come, and no pong has come
-// since it was given up.
-func (ps *peers) askedNothing(t *turn, conn *hibernate.Connection) bool {
-	if conn.Waits != waitsSign {
-		return conn.Waits == waitsQuestion
+// unsubscribed reports whether a connection's sync may have been lost: the room has received none, nor a pong since
+// it gave up waiting for one.
+func (ps *peers) unsubscribed(t *turn, conn *hibernate.Connection) bool {
+	if conn.Waits != waitsSyncOrPong {
+		return conn.Waits == waitsSync
 	}
 	_, answered := conn.ConfirmedSeq()
-	h := heldBy(conn)
-	return !answered || slices.Contains(t.answered, conn) || h != nil && !h.over(ps.room.now())
+	h := holdOf(conn)
+	return !answered || slices.Contains(t.answered, conn) || h != nil && !h.expired(ps.room.now())
 }
 
-// twinAskedNothing reports whether another connection of the same id, that is still there, waits for its first sync.
-func (ps *peers) twinAskedNothing(conn *hibernate.Connection) bool {
+// duplicateUnsubscribed reports whether another connection of the same client is there and waits for its first sync.
+func (ps *peers) duplicateUnsubscribed(conn *hibernate.Connection) bool {
 	return slices.ContainsFunc(ps.room.connections(), func(c *hibernate.Connection) bool {
-		return c != conn && unasked(c) && twins(c, conn)
+		return c != conn && unasked(c) && sameClient(c, conn)
 	})
 }
 
-// forgetNothingAsked takes back what noteNothingAsked wrote, and what the process remembers.
-func (ps *peers) forgetNothingAsked(conn *hibernate.Connection) error {
-	ps.room.node.recent.quiet.Forget(quietOf(ps.room.key, conn))
+// forgetUnsubscribed undoes noteUnsubscribed, and removes what the process remembers.
+func (ps *peers) forgetUnsubscribed(conn *hibernate.Connection) error {
+	ps.room.node.recent.unsubscribed.Forget(clientOf(ps.room.key, conn))
 	_, err := ps.room.db.Internal().Exec(`DELETE FROM _den_peers WHERE id = ? AND subject = ? AND channel = ''`,
 		conn.ID(), conn.Identity.Subject)
 	return err
 }
 
-// awaitConfirmation notes that a connection gets the end of an answer with this turn. The link is asked to find
-// out soon whether it arrives: a client that comes back before is sent everything again.
+// awaitConfirmation notes that a connection gets the end of an answer with this turn. The link is asked to find out
+// soon whether it arrives: a client that comes back before that is sent everything again.
 func (ps *peers) awaitConfirmation(t *turn, conn *hibernate.Connection) {
 	if conn.Named {
 		t.answered = append(t.answered, conn)
-		ps.await(conn, waitsAnswer)
+		ps.await(conn, waitsPong)
 		if link, can := conn.Link.(interface{ Receipt() }); can {
 			t.after = append(t.after, link.Receipt)
 		}
 	}
 }
 
-// await notes what a connection waits for.
+// await sets what a connection waits for.
 func (ps *peers) await(conn *hibernate.Connection, what uint8) {
 	conn.Waits = what
 	if ps.waiting == nil {
@@ -272,7 +268,7 @@ func (ps *peers) doneWaiting(conn *hibernate.Connection) {
 	delete(ps.waiting, conn)
 }
 
-// findWaiting takes over what earlier lives waited for.
+// findWaiting adopts what connections have waited for in earlier lives.
 func (ps *peers) findWaiting() {
 	for _, conn := range ps.room.connections() {
 		if conn.Waits != 0 {
@@ -281,7 +277,7 @@ func (ps *peers) findWaiting() {
 	}
 }
 
-// anythingToRaise reports whether there is a note to be written before the room sleeps.
+// anythingToRaise reports whether a note must be written before the room sleeps.
 func (ps *peers) anythingToRaise() bool {
 	for conn := range ps.waiting {
 		if _, answered := conn.ConfirmedSeq(); answered || unasked(conn) {
@@ -291,19 +287,19 @@ func (ps *peers) anythingToRaise() bool {
 	return false
 }
 
-// raiseAll raises the notes on connections whose clients have had their answers. In the room's last turn it
-// writes down who has asked for nothing.
+// raiseAll raises the notes on connections whose clients have confirmed their answers. In the room's last turn it
+// also writes notes on those that have asked for nothing.
 func (ps *peers) raiseAll(t *turn) error {
 	for conn := range ps.waiting {
 		_, answered := conn.ConfirmedSeq()
 		var err error
 		switch {
-		case ps.askedNothing(t, conn):
+		case ps.unsubscribed(t, conn):
 			if t.last {
-				err = ps.noteNothingAsked(conn)
+				err = ps.noteUnsubscribed(conn)
 			}
 		case answered && !slices.Contains(t.answered, conn):
-			if !ps.hasTwin(conn) {
+			if !ps.hasDuplicate(conn) {
 				err = ps.raise(conn, ps.surely(t, conn))
 			}
 			if err == nil {
@@ -317,14 +313,15 @@ func (ps *peers) raiseAll(t *turn) error {
 	return nil
 }
 
-// confirmed is up to which commit a connection surely has everything of some channels; none: nothing is sure.
+// confirmed says up to which commit a connection surely has everything of some channels. No channels: nothing is
+// sure.
 type confirmed struct {
 	seq      uint64
 	channels []string
 }
 
-// surely is what a connection surely has: nothing where an answer may not have arrived. What is held has had no
-// answer, whatever else has.
+// surely returns what a connection surely has: nothing if an answer may not have arrived. A held channel has had no
+// answer yet.
 func (ps *peers) surely(t *turn, conn *hibernate.Connection) confirmed {
 	seq, answered := conn.ConfirmedSeq()
 	if bug.On("peer-high") {
@@ -333,23 +330,23 @@ func (ps *peers) surely(t *turn, conn *hibernate.Connection) confirmed {
 	switch {
 	case !answered || slices.Contains(t.answered, conn):
 		return confirmed{}
-	case heldBy(conn) == nil && len(ps.inquiries.open) == 0:
+	case holdOf(conn) == nil && len(ps.syncs.open) == 0:
 		return confirmed{seq, ps.room.ns.channels}
 	}
 	c := confirmed{seq: seq}
-	if h := heldBy(conn); h != nil {
+	if h := holdOf(conn); h != nil {
 		c.seq = min(seq, h.repeatsAfter())
 	}
 	for _, channel := range ps.room.ns.channels {
-		if _, lacks := ps.inquiries.lacking(conn, channel); !lacks && !ps.holds.held(conn, channel) {
+		if _, lacks := ps.syncs.lacking(conn, channel); !lacks && !ps.holds.held(conn, channel) {
 			c.channels = append(c.channels, channel)
 		}
 	}
 	return c
 }
 
-// raise notes what a connection surely has. If another connection has the same id, it may have less, and there the
-// note has to stay.
+// raise notes what a connection surely has. Do not call it if another connection has the same id: that one may have
+// less, so the note must stay.
 func (ps *peers) raise(conn *hibernate.Connection, c confirmed) error {
 	for _, channel := range c.channels {
 		if _, err := ps.room.db.Internal().Exec(`UPDATE _den_peers SET seq = max(seq, ?) WHERE id = ? AND subject = ? AND channel = ? AND seq >= 0`,
@@ -360,29 +357,30 @@ func (ps *peers) raise(conn *hibernate.Connection, c confirmed) error {
 	if len(c.channels) < len(ps.room.ns.channels) {
 		return nil
 	}
-	return ps.forgetNothingAsked(conn)
+	return ps.forgetUnsubscribed(conn)
 }
 
-// hasTwin reports whether another connection of the room has the same id and is the same user's.
-func (ps *peers) hasTwin(conn *hibernate.Connection) bool {
-	return slices.ContainsFunc(ps.room.connections(), func(c *hibernate.Connection) bool { return c != conn && twins(c, conn) })
+// hasDuplicate reports whether the room has another connection of the same client.
+func (ps *peers) hasDuplicate(conn *hibernate.Connection) bool {
+	return slices.ContainsFunc(ps.room.connections(), func(c *hibernate.Connection) bool { return c != conn && sameClient(c, conn) })
 }
 
-// Named clients that have left a room and had asked for nothing, and those that the room did not let in: their question may have
-// been lost with the socket. In a room of which nobody has got anything yet (see turn.shows) the note on such a client would make
-// the room durable: who names its connection and leaves would leave a file. Of a client that was not let in the room knows
-// nothing. And a note is written at the end of a turn, when the client may be back. So the process remembers them, and a restart
-// forgets them, as a crash forgets such a note in any room.
+// Clients that named their connection, left and had asked for nothing, and those that the room did not let in: their
+// sync may have been lost with the socket. The process remembers them, and a restart forgets them, as a crash forgets
+// such a note in any room. A note in the room would not do: of a client that was not let in the room knows nothing; a
+// note is written at the end of a turn, when the client may be back; and in a room that has shown nothing to anybody
+// (see turn.shows) it would make the room durable, so every visitor that names its connection would leave a file.
 
-func quietOf(room Key, conn *hibernate.Connection) recent.Client {
+func clientOf(room Key, conn *hibernate.Connection) recent.Client {
 	return recent.Client{Room: room, ID: conn.ID(), Subject: conn.Identity.Subject}
 }
 
-// noteQuiet remembers the clients that are there and have asked for nothing, when the room goes to sleep: they may go meanwhile.
-func (ps *peers) noteQuiet(t *turn) {
+// rememberUnsubscribed remembers the clients that are here and have asked for nothing, because they may go while the
+// room sleeps.
+func (ps *peers) rememberUnsubscribed(t *turn) {
 	for conn := range ps.waiting {
-		if ps.askedNothing(t, conn) {
-			ps.room.node.recent.quiet.Note(quietOf(ps.room.key, conn))
+		if ps.unsubscribed(t, conn) {
+			ps.room.node.recent.unsubscribed.Note(clientOf(ps.room.key, conn))
 		}
 	}
 }

@@ -1,6 +1,6 @@
 package room
 
-// Connections of rooms that have gone to sleep are kept for a while, for the rooms that wake next: storage.Pool.
+// Connections of rooms that have gone to sleep are pooled for the rooms that wake next: storage.Pool.
 
 import (
 	"path/filepath"
@@ -9,17 +9,17 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// newPool makes what the rooms of a namespace share. Under a test's own Dispatcher nothing happens beside the rooms.
+// newPool returns what the rooms of a namespace share. With a test's Dispatcher nothing runs in the background.
 func (n *node) newPool() *storage.Pool {
 	o := storage.PoolOptions{
 		WALs: filepath.Join(n.opts.Dir, walsDir),
 		AfterFunc: func(d time.Duration, f func()) (stop func() bool) {
-			return n.opts.Clock.AfterFunc(d, func() { n.contain("closing connections that nobody uses", f) }).Stop
+			return n.opts.Clock.AfterFunc(d, func() { n.contain("closing unused connections", f) }).Stop
 		},
 	}
 	if n.opts.inner.Dispatcher == nil {
 		o.Background = func(f func()) {
-			go n.contain("preparing connections", f) // ends when two wait: a millisecond or two
+			go n.contain("preparing connections", f) // ends within a millisecond or two
 		}
 	}
 	return storage.NewPool(o)

@@ -11,21 +11,20 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// What everybody in a room is sent of the rows that a commit has changed.
+// How a room sends the rows that a commit has changed.
 
 // A publisher sends changed rows.
 type publisher struct {
-	room      *room
-	holds     *holds
-	reader    *reader
-	inquiries *inquiries
-	scratch   []byte // encoded rows of the commit in work
+	room    *room
+	holds   *holds
+	reader  *reader
+	syncs   *pendingSyncs
+	scratch []byte // encoded rows of the commit in work
 }
 
-// publish makes the frames for the rows that a commit changed: the sender's reply,
-// with the rows of the channel that it named, and updates for everybody else. The
-// reply is returned, and not yet sent: rows of other channels reach the sender as
-// updates before it. m is nil where a commit has no sender. mine are the reply's rows, until
+// publish makes the frames for the rows that a commit has changed: the sender's reply, with the rows of the channel
+// that it named, and updates for everybody else. It returns the reply and does not send it. Rows of other channels
+// reach the sender as updates before it. m is nil if the commit has no sender. mine are the reply's rows, valid until
 // the next broadcast.
 func (pb *publisher) publish(t *turn, commit storage.Commit, m *actionMessage, value json.RawMessage) (reply *hibernate.Frame, mine []byte) {
 	groups := byTable(commit.Rows)
@@ -66,7 +65,7 @@ func (pb *publisher) publish(t *turn, commit storage.Commit, m *actionMessage, v
 	return reply, mine
 }
 
-// own is 1 for rows of the channel that an action named, else 0.
+// own returns 1 for rows of the channel that an action named, otherwise 0.
 func own(rows []storage.Row, m *actionMessage) int {
 	if m != nil && rows[0].Table == m.channel {
 		return 1
@@ -74,8 +73,8 @@ func own(rows []storage.Row, m *actionMessage) int {
 	return 0
 }
 
-// rebase sends everybody a channel again, after a delete-all: an action has changed the
-// table's definition, and every row may look different.
+// rebase sends everybody a channel again, after a delete-all: an action has changed the table's definition, so every
+// row may look different.
 func (pb *publisher) rebase(t *turn, channel, cursor string) {
 	if !slices.Contains(pb.room.ns.channels, channel) {
 		return
@@ -84,7 +83,7 @@ func (pb *publisher) rebase(t *turn, channel, cursor string) {
 	if err != nil {
 		pb.room.log.Error("a table was redefined, and its rows cannot be sent", "channel", channel, "err", err)
 		frames = []*hibernate.Frame{exception(channel, err)}
-		pb.inquiries.breakOff(t, channel)
+		pb.syncs.breakOff(t, channel)
 	}
 	if to := pb.holds.audience(t, channel); len(to) > 0 {
 		t.out = append(t.out, delivery{to: to, frames: frames})
@@ -94,8 +93,7 @@ func (pb *publisher) rebase(t *turn, channel, cursor string) {
 // maxScratch is how much memory a room keeps for encoding rows, in bytes.
 const maxScratch = 64 << 10
 
-// byTable parts rows by their tables, all in their order. An action may touch tables in
-// turns.
+// byTable groups rows by their tables, in their order. An action may change tables alternately.
 func byTable(rows []storage.Row) (groups [][]storage.Row) {
 	for len(rows) > 0 {
 		var first []storage.Row
@@ -105,8 +103,7 @@ func byTable(rows []storage.Row) (groups [][]storage.Row) {
 	return groups
 }
 
-// firstTable takes the rows of the first row's table out, and leaves the others, both
-// in their order. An action may touch tables in turns.
+// firstTable separates the rows of the first row's table from the others, both in their order.
 func firstTable(rows []storage.Row) (first, others []storage.Row) {
 	name := rows[0].Table
 	n := slices.IndexFunc(rows, func(r storage.Row) bool { return r.Table != name })
@@ -124,8 +121,8 @@ func firstTable(rows []storage.Row) (first, others []storage.Row) {
 	return first, others
 }
 
-// broadcast sends changed rows of one channel to everybody but one, and gives them as
-// they are encoded: until the next broadcast. The last frame has the cursor.
+// broadcast sends changed rows of one channel to everybody except one connection. It returns the encoded rows, which
+// are valid until the next broadcast. The last frame has the cursor.
 func (pb *publisher) broadcast(t *turn, rows []storage.Row, except *hibernate.Connection, cursor string) []byte {
 	channel := rows[0].Table
 	encoded := pages.Encode(pb.scratch, rows)
@@ -138,7 +135,7 @@ func (pb *publisher) broadcast(t *turn, rows []storage.Row, except *hibernate.Co
 	return encoded.Bytes
 }
 
-// succeed sends what a hook that has succeeded has said, and the rows that it has changed.
+// succeed sends the messages of a hook that has succeeded, and the rows that it has changed.
 func (pb *publisher) succeed(t *turn, c *Context, commit storage.Commit) {
 	t.out = append(t.out, c.out...)
 	pb.publish(t, commit, nil, nil)

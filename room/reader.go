@@ -11,25 +11,26 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// How a room reads rows for clients: live rows by id, what has changed, and whole channels (gather.go), with the quota of a turn.
+// How a room reads rows for clients, within the quota of a turn: live rows by id, changes, and whole channels
+// (snapshot.go).
 
 // A reader reads the rows of channels for clients.
 type reader struct {
-	room     *room
-	pages    pageCache
-	gathered map[string]*gathering // by channel
-	quota    pages.Quota           // of what the turn in work may still read for clients
+	room  *room
+	pages pageCache
+	full  map[string]*fullSnapshot // by channel
+	quota pages.Quota              // what the turn in work may still read for clients
 }
 
 func (rd *reader) newQuota() pages.Quota {
 	return pages.NewQuota(rd.room.node.opts.Clock, rd.room.node.opts.MaxSnapshotBytes)
 }
 
-// forget forgets all rows that have been read.
-func (rd *reader) forget() { rd.pages, rd.gathered = pageCache{}, nil }
+// forget drops all rows that have been read.
+func (rd *reader) forget() { rd.pages, rd.full = pageCache{}, nil }
 
-// readChanges is read for what has changed in a channel after a place, up to the commit until. The place moves on with what is
-// read; done says that nothing is left.
+// readChanges reads what has changed in a channel after a place, up to the commit until. It moves the place on. done
+// says that nothing is left.
 func (rd *reader) readChanges(channel string, at *storage.ChangePlace, until storage.Seq, see func(*storage.Rows) (bytes int)) (done bool, err error) {
 	for more := true; more && !done; {
 		rows, err := rd.room.db.Table(channel).SincePart(*at, until)
@@ -45,7 +46,7 @@ func (rd *reader) readChanges(channel string, at *storage.ChangePlace, until sto
 	return done, nil
 }
 
-// changed is what became of a channel's rows after a commit.
+// changed returns what has changed in a channel after a commit.
 func (rd *reader) changed(channel string, since storage.Seq) (*pages.Ordered, error) {
 	o := &pages.Ordered{Limit: rd.room.node.opts.MaxSnapshotBytes}
 	rows, err := rd.room.db.Table(channel).Since(since)
@@ -55,8 +56,8 @@ func (rd *reader) changed(channel string, since storage.Seq) (*pages.Ordered, er
 	return o, o.AddAll(rows)
 }
 
-// changedSoon is what became of a channel's rows after a commit, but for those that changed last after the commit until. soon is false
-// where that is more than the turn may still read.
+// changedSoon returns what has changed in a channel after a commit. It leaves out rows whose last change is after the
+// commit until. soon is false if there is more than the turn may still read.
 func (rd *reader) changedSoon(channel string, since, until storage.Seq) (o *pages.Ordered, soon bool, err error) {
 	if rd.quota.Spent() {
 		return nil, false, nil
@@ -73,50 +74,51 @@ func (rd *reader) changedSoon(channel string, since, until storage.Seq) (o *page
 	return o, rows.AtEnd(), nil
 }
 
-// gather takes the gathering of a channel one step further. ready says whether it is there, and up to date.
-func (rd *reader) gather(channel string) (g *gathering, ready bool, err error) {
-	g = rd.gathered[channel]
-	if g != nil && g.whole && rd.room.db.Seq()-g.at > gatherAge {
+// buildFull reads the next part of a channel's full snapshot. ready says whether the snapshot is complete and up to
+// date.
+func (rd *reader) buildFull(channel string) (g *fullSnapshot, ready bool, err error) {
+	g = rd.full[channel]
+	if g != nil && g.whole && rd.room.db.Seq()-g.at > maxSnapshotLag {
 		g = nil
 	}
 	if g == nil {
-		g = &gathering{channel: channel, at: rd.room.db.Seq(), rowids: rd.room.db.Table(channel).ScansByRowid()}
-		if rd.gathered == nil {
-			rd.gathered = make(map[string]*gathering)
+		g = &fullSnapshot{channel: channel, at: rd.room.db.Seq(), rowids: rd.room.db.Table(channel).ScansByRowid()}
+		if rd.full == nil {
+			rd.full = make(map[string]*fullSnapshot)
 		}
-		rd.gathered[channel] = g
+		rd.full[channel] = g
 	}
 	g.used = rd.room.now()
-	ready, err = rd.gatherStep(g)
+	ready, err = rd.buildStep(g)
 	if err != nil {
-		delete(rd.gathered, channel)
+		delete(rd.full, channel)
 	}
 	if errors.Is(err, storage.ErrForgotten) && g.at != rd.room.db.Seq() { // the table was redefined meanwhile
-		return rd.gather(channel)
+		return rd.buildFull(channel)
 	}
 	return g, ready, err
 }
 
-func (rd *reader) gatherStep(g *gathering) (ready bool, err error) {
+func (rd *reader) buildStep(g *fullSnapshot) (ready bool, err error) {
 	if !g.whole {
 		if err := rd.readPart(g); err != nil || !g.whole {
 			return false, err
 		}
 	}
 	if g.large {
-		return true, nil // whoever goes through it asks for the changes since by himself
+		return true, nil // the listing of a large channel asks for the changes itself
 	}
-	return rd.freshen(g)
+	return rd.refresh(g)
 }
 
 // readPart reads the next part of the table.
-func (rd *reader) readPart(g *gathering) error {
-	rows, err := rd.room.db.Table(g.channel).Scan(g.place, gatherRows)
+func (rd *reader) readPart(g *fullSnapshot) error {
+	rows, err := rd.room.db.Table(g.channel).Scan(g.place, scanRows)
 	if err != nil {
 		return err
 	}
 	size, last := 0, len(rows.Columns())
-	var part []gathered
+	var part []snapshotRow
 	n, more, err := rd.quota.Read(rows, func(rows *storage.Rows) int {
 		g.place = rows.Value(last)
 		if pages.IsGone(rows) {
@@ -131,39 +133,39 @@ func (rd *reader) readPart(g *gathering) error {
 	if err != nil {
 		return err
 	}
-	g.whole = more && n < gatherRows
+	g.whole = more && n < scanRows
 	g.size += size
 	g.merge(part)
 	rd.bound(g)
 	return nil
 }
 
-// bound turns a gathering that has become large into a list of what is to be read.
-func (rd *reader) bound(g *gathering) {
+// bound drops the JSON of a snapshot that has become large, and the rows if there are too many.
+func (rd *reader) bound(g *fullSnapshot) {
 	if !g.large && g.size > rd.room.wholeAnswer() {
 		g.large = true
 		slices.SortFunc(g.rows, g.order)
 	}
 	if g.large {
-		g.text = g.text[:0]
+		g.json = g.json[:0]
 	}
-	if len(g.rows) > rd.room.node.gatherMost {
-		*g = gathering{channel: g.channel, at: g.at, whole: true, large: true, over: true, size: g.size}
+	if len(g.rows) > rd.room.node.maxSnapshotRows {
+		*g = fullSnapshot{channel: g.channel, at: g.at, whole: true, large: true, tooMany: true, size: g.size}
 	}
 }
 
-// freshen brings a whole gathering a step further to the room's present commit.
-func (rd *reader) freshen(g *gathering) (ready bool, err error) {
+// refresh brings a whole snapshot closer to the room's current commit.
+func (rd *reader) refresh(g *fullSnapshot) (ready bool, err error) {
 	if g.at == rd.room.db.Seq() {
 		return true, nil
 	}
-	rows, err := rd.room.db.Table(g.channel).SincePart(storage.ChangePlace{Seq: g.at, Taken: g.taken}, rd.room.db.Seq())
+	rows, err := rd.room.db.Table(g.channel).SincePart(storage.ChangePlace{Seq: g.at, Taken: g.applied}, rd.room.db.Seq())
 	if err != nil {
 		return false, err
 	}
-	g.frame, g.unasked = nil, nil
+	g.frame, g.updateFrame = nil, nil
 	changed := make(map[storage.Value]bool)
-	var part []gathered
+	var part []snapshotRow
 	_, _, err = rd.quota.Read(rows, func(rows *storage.Rows) int {
 		changed[pages.SameID(rows.Value(0))] = true
 		if pages.IsGone(rows) {
@@ -176,9 +178,9 @@ func (rd *reader) freshen(g *gathering) (ready bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	g.at, g.taken = rows.Place().Seq, rows.Place().Taken
+	g.at, g.applied = rows.Place().Seq, rows.Place().Taken
 	rowids := make(map[storage.Value]int64)
-	g.rows = slices.DeleteFunc(g.rows, func(r gathered) bool {
+	g.rows = slices.DeleteFunc(g.rows, func(r snapshotRow) bool {
 		id := pages.SameID(r.id)
 		if changed[id] {
 			rowids[id] = r.rowid
@@ -191,7 +193,7 @@ func (rd *reader) freshen(g *gathering) (ready bool, err error) {
 		if rowid, there := rowids[pages.SameID(r.id)]; there {
 			r.rowid = rowid
 		} else if g.rowids {
-			r.rowid = math.MaxInt64 // it has come since
+			r.rowid = math.MaxInt64 // the row is newer than the snapshot
 		}
 		g.size += r.end - r.start
 	}
@@ -201,21 +203,21 @@ func (rd *reader) freshen(g *gathering) (ready bool, err error) {
 	return rows.AtEnd(), nil
 }
 
-// dropGathered drops the gatherings that nobody has asked for in gatherIdle.
-func (rd *reader) dropGathered() {
-	if len(rd.gathered) == 0 {
+// dropIdle drops the full snapshots that nobody has asked for within snapshotIdle.
+func (rd *reader) dropIdle() {
+	if len(rd.full) == 0 {
 		return
 	}
 	now := rd.room.now()
-	for channel, g := range rd.gathered {
-		if now.Sub(g.used) > gatherIdle {
-			delete(rd.gathered, channel)
+	for channel, g := range rd.full {
+		if now.Sub(g.used) > snapshotIdle {
+			delete(rd.full, channel)
 		}
 	}
 }
 
-// snapshot gives the step of a channel's snapshot that begins after an id; nil is the
-// beginning. One that was read for another client costs nothing.
+// snapshot returns the step of a channel's snapshot that begins after an id; nil is the beginning. A step that was
+// read for another client costs nothing.
 func (rd *reader) snapshot(channel string, after storage.Value) (step, error) {
 	if s, there := rd.pages.get(channel, rd.room.db.Seq(), after); there {
 		return s, nil
@@ -227,19 +229,17 @@ func (rd *reader) snapshot(channel string, after storage.Value) (step, error) {
 	return s, err
 }
 
-// A channel of any size is sent in steps, by id, one step a turn, and the room serves
-// others between them. The next step is a message like any other, which the connection's
-// session posts when it has the last one's answer; so it is one of the connection's
-// messages in work, is tried again where the room fails, and ends with the session.
+// A channel of any size is sent in steps, by id, one step a turn, and the room serves other messages between them.
+// The connection's session posts the message for the next step when it has the answer to the last. So that message
+// counts among the connection's messages in work, is retried if the room fails, and ends with the session.
 //
-// The whole is exact at the last step's commit although others write meanwhile: each
-// page shows its rows as they are when it is read, and from then on every change of them
-// goes to this connection as to all others, in order. A row after the pages that have
-// been read is read as it is by then. So of each row the client has at last what the
-// room has; a row that changes while it is read may come to it twice.
+// The whole is exact as of the last step's commit although others write meanwhile. Each page shows its rows as they
+// are when it is read. From then on the connection gets every change of those rows, like all others. So in the end
+// the client has each row as the room has it. A row that changes while the table is read may come to the client
+// twice.
 
 const (
-	// snapshotRows is how many rows are looked at with one query.
+	// snapshotRows is how many rows one query looks at.
 	snapshotRows = 20_000
 	// maxCachedPages is how much of one snapshot a room keeps encoded, in bytes.
 	maxCachedPages = 4 << 20
@@ -249,7 +249,7 @@ const (
 type step struct {
 	frames []*hibernate.Frame
 	size   int
-	last   storage.Value // the id of its last row: the next step begins after it
+	last   storage.Value // the id of its last row; the next step begins after it
 	done   bool          // it is the last step
 }
 
@@ -278,14 +278,13 @@ func (rd *reader) readStep(channel string, after storage.Value) (s step, err err
 	return s, nil
 }
 
-// A pageCache keeps the encoded snapshot of one channel, or its beginning, as long as the
-// room does not change, so that many clients that come at once share one encoding and
-// its memory.
+// A pageCache keeps the encoded snapshot of one channel, or its beginning, until the room changes. So many clients
+// that come at once share one encoding and its memory.
 type pageCache struct {
 	channel string
 	seq     storage.Seq
 	size    int
-	steps   map[string]step // by where they begin
+	steps   map[string]step // by the id after which they begin
 }
 
 func (p *pageCache) get(channel string, seq storage.Seq, after storage.Value) (s step, there bool) {
@@ -308,14 +307,16 @@ func (p *pageCache) put(channel string, seq storage.Seq, after storage.Value, s 
 
 func stepName(after storage.Value) string { return fmt.Sprintf("%T %v", after, after) }
 
-// pickRows is how many rows of a listing are read with one query at the most, and firstPick how many with the first one of a turn. Then
-// it is twice as many as before, or half as many, by how long the rows are: the clock is not looked at between them.
+// pickRows is the maximum of rows of a listing that one query reads, and firstPick is how many the first query of a
+// turn reads. Each further query reads twice or half as many, depending on the rows' size, because the clock is not
+// checked within a query.
 const (
 	pickRows  = 64
 	firstPick = 4
 )
 
-// nextPick is how many rows to read where some took that many bytes, and left bytes may still be read.
+// nextPick returns how many rows to read next. The last query read rows rows in bytes bytes, and left bytes may still
+// be read.
 func nextPick(rows, bytes, left int) int {
 	n := min(2*rows, pickRows)
 	if bytes > pages.LookBytes/2 {
@@ -327,8 +328,8 @@ func nextPick(rows, bytes, left int) int {
 	return max(n, 1)
 }
 
-// pick reads rows of a listing. Those that have changed since are left out. more says whether the turn may read on.
-func (rd *reader) pick(channel string, list *listing, some []gathered, o *pages.Ordered) (more bool, err error) {
+// pick reads rows of a listing. It leaves out those that have changed since. more says whether the turn may read on.
+func (rd *reader) pick(channel string, list *listing, some []snapshotRow, o *pages.Ordered) (more bool, err error) {
 	ids := make([]storage.Value, 0, len(some))
 	more = true
 	for _, r := range some {
@@ -355,7 +356,7 @@ func (rd *reader) pick(channel string, list *listing, some []gathered, o *pages.
 	return more, rows.Err()
 }
 
-// resync returns a whole channel as updates after a delete-all.
+// resync returns a whole channel as updates, after a delete-all.
 func (rd *reader) resync(channel, cursor string) ([]*hibernate.Frame, error) {
 	all := pages.Ordered{Limit: rd.room.node.opts.MaxSnapshotBytes}
 	rows, err := rd.room.db.Table(channel).Live()

@@ -15,11 +15,10 @@ import (
 
 // What a transport reads from a client, and how fast.
 
-// Receive takes a message from the client. It waits while Options.InFlight
-// messages of this connection are in work, and while the connection has its share of the room's mailbox waiting, so
-// that a transport which reads no further meanwhile pushes back to the client. data may be used again when it
-// returns. A message that cannot be read, or that the room does not take, is
-// answered over the link; an error means that the session is over.
+// Receive accepts a message from the client. It blocks while Options.InFlight messages of this connection are in
+// work, and while the connection uses its whole share of the room's mailbox. A transport should read nothing further
+// meanwhile, so that TCP slows the client down. After Receive returns, data may be reused. If a message cannot be
+// read, or the room does not accept it, it is answered over the link. An error means that the session is over.
 func (s *Session) Receive(data []byte, binary bool) error {
 	if answer := s.AutoAnswer(data, binary); answer != nil {
 		s.conn.Link.Send(answer)
@@ -36,8 +35,8 @@ func (s *Session) Receive(data []byte, binary bool) error {
 	return s.take(message)
 }
 
-// take has the room do a message, in its turn, as soon as the connection has a place for it, of its own and in the
-// room's mailbox.
+// take sends a message to the room as soon as the connection has a place for it, both its own and in the room's
+// mailbox.
 func (s *Session) take(message any) error {
 	if !s.begin() {
 		return ErrSessionOver
@@ -62,7 +61,7 @@ func (s *Session) take(message any) error {
 	return nil
 }
 
-// unread tells the link that nothing is taken from the client until read is called.
+// unread tells the link that nothing is read from the client until read is called.
 func (s *Session) unread() (read func()) {
 	if link, can := s.conn.Link.(interface{ Unread() (read func()) }); can {
 		return link.Unread()
@@ -70,7 +69,8 @@ func (s *Session) unread() (read func()) {
 	return func() {}
 }
 
-// await waits until a message waits no more. It is false where the session is over before, and the message is not sent.
+// await waits until a message has been sent. It returns false if the session is over first; the message is then not
+// sent.
 func (s *Session) await(waits *actor.Waiting) bool {
 	for {
 		s.mu.Lock()
@@ -91,9 +91,8 @@ func (s *Session) await(waits *actor.Waiting) bool {
 	}
 }
 
-// Offer is Receive for a caller that must not wait, and has asked AutoAnswer: where Receive
-// would wait, when the session is over, and of a presence, which may go to many, it is false and
-// nothing has been taken.
+// Offer is Receive for a caller that must not block and has already called AutoAnswer. It returns false, and accepts
+// nothing, if Receive would block, if the session is over, and for a presence, which may go to many clients.
 func (s *Session) Offer(data []byte, binary bool) bool {
 	if !s.tryBegin() {
 		return false
@@ -130,10 +129,9 @@ func (s *Session) unreadable(message any, err error) {
 	}
 }
 
-// AutoAnswer is the answer to a message that the room need not see, see the Option
-// AutoAnswer, and nil for any other. Receive gives it itself; a transport that
-// has no reader for the connection at hand may ask first. Each call that has an answer
-// counts for [Conn.LastAutoAnswer].
+// AutoAnswer returns the answer to a message that the room need not see (see the Option AutoAnswer), and nil for any
+// other message. Receive sends it itself. A transport that has no reader for the connection at hand may call
+// AutoAnswer first. Each call that returns an answer counts for [Conn.LastAutoAnswer].
 func (s *Session) AutoAnswer(data []byte, binary bool) *hibernate.Frame {
 	if s.ns.answer == nil || binary || string(data) != s.ns.request {
 		return nil
@@ -142,13 +140,13 @@ func (s *Session) AutoAnswer(data []byte, binary bool) *hibernate.Frame {
 	return s.ns.answer
 }
 
-// show is Receive of a presence.
+// show is Receive for a presence.
 func (s *Session) show(value presenceMessage) error {
 	if s.isOver() {
 		return ErrSessionOver
 	}
 	s.mu.Lock()
-	shownAs := s.rare().shownAs
+	shownAs := s.ensureExtra().shownAs
 	s.mu.Unlock()
 	err := s.ns.node.presence.Show(hibernate.Key(s.Key()), &s.conn, shownAs, json.RawMessage(value))
 	switch {
@@ -165,8 +163,8 @@ func (s *Session) show(value presenceMessage) error {
 	return nil
 }
 
-// decode makes a room's message of a client's, with bytes of its own. An error is a
-// *syncproto.Error where there is no message, and else what is wrong with it.
+// decode makes a message for the room from a client's message. It copies data. If there is no message, the error is a
+// *syncproto.Error; otherwise it says what is wrong with the message.
 func (s *Session) decode(data []byte, binary bool) (any, error) {
 	if binary {
 		return &rawMessage{conn: &s.conn, message: Message{Data: slices.Clone(data), Binary: true}}, nil
@@ -192,7 +190,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 		}
 		s.name(action, m)
 		err = s.decodeEarly(action)
-		if action.mutation != 0 { // its number is used up in the room, in its turn
+		if action.mutation != 0 { // the room uses up the number, in its turn
 			action.refused, err = err, nil
 		}
 		return action, err
@@ -206,7 +204,7 @@ func (s *Session) decode(data []byte, binary bool) (any, error) {
 	}
 }
 
-// decodeEarly decodes the payload of a bound action, unless that is the room's to do.
+// decodeEarly decodes the payload of a bound action, unless the room has to do that.
 func (s *Session) decodeEarly(m *actionMessage) (err error) {
 	if m.bound == nil || m.bound.inTurn {
 		return nil
@@ -215,7 +213,7 @@ func (s *Session) decodeEarly(m *actionMessage) (err error) {
 	return err
 }
 
-// decodePayload decodes the payload of a bound action. A panic is that action's fault, and none of the room's.
+// decodePayload decodes the payload of a bound action. A panic fails this action only.
 func (n *node) decodePayload(m *actionMessage) (in any, err error) {
 	err = protect(func() (err error) {
 		in, err = m.bound.decode(m.action)
@@ -228,11 +226,11 @@ func (n *node) decodePayload(m *actionMessage) (in any, err error) {
 	return in, err
 }
 
-// errPayload is the error of an action whose payload could not even be decoded.
+// errPayload is the error of an action whose payload could not be decoded because decoding panicked.
 var errPayload = errors.New("decoding the payload panicked")
 
-// refusedAction is a numbered action whose frame was refused. The room answers it in its turn, so that
-// its number is used up: the same frame would be refused again.
+// refusedAction returns a numbered action whose frame was refused. The room answers it in its turn, so that its
+// number is used up: the same frame would be refused again.
 func (s *Session) refusedAction(refused *syncproto.Error, frame []byte) *actionMessage {
 	action := &actionMessage{
 		conn: &s.conn, channel: refused.Channel, id: refused.ID, refused: refused,
@@ -244,7 +242,7 @@ func (s *Session) refusedAction(refused *syncproto.Error, frame []byte) *actionM
 	return action
 }
 
-// name gives an action the names by which the room knows it again.
+// name sets an action's key and digest, by which the room recognizes the action if it comes again.
 func (s *Session) name(action *actionMessage, m syncproto.Message) {
 	subject := s.conn.Identity.Subject
 	if m.Mutation != 0 {
@@ -256,14 +254,12 @@ func (s *Session) name(action *actionMessage, m syncproto.Message) {
 	action.digest = replies.DigestOf("", m.Channel, m.Action)
 }
 
-// Messages that are too long for the transport to hold. They are answered under their own ids, for
-// a client that is told nothing sends the same again, and one that is cut off loses what
-// it has in work beside it.
+// Messages that are longer than the transport may hold. Each is answered under its own id. Without an answer the
+// client would send it again, and if its socket were closed it would lose what it has in work besides.
 
-// Oversized answers a message from the client that is longer than limit bytes, of which head is
-// the beginning: frame_too_large, to the action or the channel that head shows, and else to the
-// connection. A numbered action uses its number up, as any that is refused for good. Otherwise it is as
-// Receive.
+// Oversized answers a message of more than limit bytes, of which head is the beginning. The answer is
+// frame_too_large, to the action or the channel that head names, otherwise to the connection. A numbered action uses
+// up its number, like any action that is refused for good. Otherwise Oversized is like Receive.
 func (s *Session) Oversized(head []byte, binary bool, limit int64) error {
 	refused := &syncproto.Error{Code: syncproto.CodeFrameTooLarge, Message: fmt.Sprintf("The message is longer than %d bytes.", limit), Offset: -1}
 	if binary {
@@ -280,12 +276,12 @@ func (s *Session) Oversized(head []byte, binary bool, limit int64) error {
 		conn: &s.conn, channel: m.Channel, id: m.ID, client: m.Client, mutation: m.Mutation,
 		refused: &Error{Code: refused.Code, Message: refused.Message},
 	}
-	m.Action = slices.Clone(head) // what it is known again by, if it comes twice
+	m.Action = slices.Clone(head) // by which it is recognized if it comes again
 	s.name(action, m)
 	return s.take(action)
 }
 
-// Paced counts bytes that the client has sent, and reports whether Pace is to be called before more is read of it.
+// Paced counts bytes that the client has sent, and reports whether to call Pace before reading more.
 func (s *Session) Paced(bytes int) bool {
 	if !s.ns.node.limits.shares.Congested() {
 		return false
@@ -297,9 +293,9 @@ func (s *Session) Paced(bytes int) bool {
 	return true
 }
 
-// Pace waits until what the client has sent is served, for a second at most, and then until the client's share of the
-// node is free again. It returns when the session is over, too. A transport calls it from the goroutine that reads the
-// client.
+// Pace waits until what the client has sent is served, at most a second, and then until the client's share of the
+// node is free again. It also returns when the session is over. A transport calls it from the goroutine that reads
+// from the client.
 func (s *Session) Pace() {
 	defer s.unread()()
 	idle := func() bool { return s.working == 0 }
@@ -311,8 +307,8 @@ func (s *Session) Pace() {
 	shares.Pause(shares.Wait(share), func(step time.Duration) bool { return s.waitFor(step, func() bool { return false }) })
 }
 
-// waitFor waits until done holds, the session is over, or the time has passed. It reports whether the time has passed. done is
-// called with mu held.
+// waitFor waits until done returns true, the session is over, or the time has passed. It reports whether the time has
+// passed. It calls done with mu held.
 func (s *Session) waitFor(long time.Duration, done func() bool) bool {
 	timer := time.NewTimer(long)
 	defer timer.Stop()
@@ -332,7 +328,7 @@ func (s *Session) waitFor(long time.Duration, done func() bool) bool {
 	}
 }
 
-// spendShown counts the bytes of a presence that the client has shown, once for each connection that takes part, while the node is
+// spendShown charges the client for a presence, once for each connection that takes part, while the node is
 // congested.
 func (s *Session) spendShown(bytes int) {
 	if !s.ns.node.limits.shares.Congested() {

@@ -12,10 +12,10 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// The maintenance that cannot wait until a room wakes: the content of stored replies is removed after a day, see
-// package replies. A room that stores replies adds a reminder to the index of alarms (package alarm), for the full hour
-// after the replies will be a day old. When the reminder is due and the room sleeps, the host opens the room's file; no code
-// of the room runs. A room that is awake does its own maintenance, and its reminder is put off by an hour.
+// Maintenance that cannot wait until a room wakes: the content of stored replies is removed after a day, see package
+// replies. A room that stores replies adds a reminder to the index of alarms (package alarm), for the full hour after
+// the replies will be a day old. When the reminder is due and the room sleeps, the host opens the room's file; no
+// code of the room runs. A room that is awake does its own maintenance, and its reminder is postponed by an hour.
 
 // reminding is the state of a host's work on reminders. The zero value is ready to use.
 type reminding struct {
@@ -23,19 +23,19 @@ type reminding struct {
 	compactor *compactor
 
 	mu   sync.Mutex
-	set  bool           // the timer is set, or the work is under way
-	last alarm.Reminder // the last one that was worked off; the next group comes after it
+	set  bool           // the timer is set, or the work is in progress
+	last alarm.Reminder // the last one that was processed; the next group comes after it
 }
 
 const (
 	// remindEvery is how often the host reads the reminders, at full hours. No timer is longer, because timers stand still
 	// while the machine sleeps.
 	remindEvery = time.Hour
-	// remindFirst is how long after its start a host reads the reminders of the process before it.
+	// remindFirst is how long after its start a host reads the reminders of earlier processes.
 	remindFirst = time.Minute
-	// remindGroup is how many reminders are worked off, one after another, before they are removed.
+	// remindGroup is how many reminders are processed, one after another, before they are removed.
 	remindGroup = 64
-	// remindPart limits the time for this work to one part in so many.
+	// remindPart limits this work to one part in so many of the time.
 	remindPart = 4
 )
 
@@ -72,7 +72,7 @@ func contentDue(stored time.Time) time.Time {
 	return stored.Add(replies.Content).Truncate(time.Hour).Add(time.Hour)
 }
 
-// next works off a group of the reminders that are due, and sets the timer again.
+// next processes a group of due reminders, and sets the timer again.
 func (rem *reminding) next() {
 	if rem.node.shutdown.stopping.Load() {
 		return
@@ -95,7 +95,7 @@ func (rem *reminding) next() {
 	}
 }
 
-// some works off a group of the reminders that are due, and reports whether there are more.
+// some processes a group of due reminders, and reports whether there are more.
 func (rem *reminding) some(now time.Time) (more bool, err error) {
 	found, err := rem.node.alarms.Reminders(rem.last, remindGroup)
 	if err != nil {

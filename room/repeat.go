@@ -9,26 +9,27 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// The published client gives an action up 10 s after it was made, takes back what it showed, and drops a reply that comes later, with
-// its rows. The update that the others get does not go to the author. So where a reply may come too late, what has changed in the
-// channel since the action is sent to the author once more, as an update, which the client merges by id. A reply may come too late
+// Ten seconds after it has made an action the published client gives it up, takes back what it showed, and drops a
+// later reply with its rows. The update that the others get does not go to the author. So if a reply may come too
+// late, the room sends the author what has changed in the channel since the action once more, as an update. The
+// client merges it by id. A reply may come too late
 //   - if the action had waited in the server for lateReply, because its room was held up;
-//   - if the author came back within flushTime before the action: at the open of a socket the client sends what it had queued while it
-//     was cut off, of whatever age.
+//   - if the author came back within flushTime before the action: when a socket opens, the client sends everything that
+//     it has queued while it was cut off.
 //
-// The update follows repeatAfter later and not at once. The client shows an action's effect on top of the rows that it has until it has
-// worked off the reply, and meanwhile an update would have it show a new row twice. For the same reason it has no row that an action
-// has changed since.
+// The update follows after repeatAfter and not at once. Until the client has processed the reply, it shows the
+// action's effect on top of its rows, and an update would make it show a new row twice. For the same reason the
+// update leaves out rows that an action has changed since.
 
 const (
 	lateReply   = 5 * time.Second
 	flushTime   = 30 * time.Second
 	repeatAfter = time.Second
-	// repeatTogether is for how long replies have their rows repeated together with those of the first of them.
+	// repeatTogether is how long replies have their rows repeated together with those of the first of them.
 	repeatTogether = repeatAfter / 2
 )
 
-// noteLate notes which of the turn's replies may come too late.
+// noteLate has the rows of those of the turn's replies repeated that may come too late.
 func (an *answers) noteLate(t *turn) {
 	now := an.room.node.uptime()
 	for _, a := range t.answers {
@@ -40,7 +41,7 @@ func (an *answers) noteLate(t *turn) {
 		if now-m.came < lateReply && !(returned && m.came-at < flushTime) || an.holds.held(m.conn, m.channel) {
 			continue
 		}
-		if peers, err := an.peers.of(m.conn); err == nil && len(peers) > 0 { // else it has asked for nothing, or by a cursor
+		if peers, err := an.peers.of(m.conn); err == nil && len(peers) > 0 { // otherwise the client has asked for nothing, or with a cursor
 			an.holds.repeat(m.conn, m.channel, m.commit)
 		}
 	}
@@ -49,15 +50,15 @@ func (an *answers) noteLate(t *turn) {
 // repeat has what a commit changed in a channel sent once more.
 func (hs *holds) repeat(conn *hibernate.Connection, channel string, commit storage.Seq) {
 	i := slices.Index(hs.room.ns.channels, channel)
-	h := heldBy(conn)
+	h := holdOf(conn)
 	if h == nil {
 		h = &hold{epoch: hs.room.shortEpoch(), channels: make([]heldChannel, len(hs.room.ns.channels))}
 		for i := range h.channels {
 			h.channels[i].ended = true
 		}
-		hs.keepHold(conn, h)
+		hs.setHold(conn, h)
 	}
-	c := &hs.ownHold(conn).channels[i]
+	c := &hs.privateHold(conn).channels[i]
 	now := hs.room.now()
 	again := repeat{after: commit - 1, until: commit, due: now.Add(repeatAfter), last: commit}
 	if c.again != nil {
@@ -67,10 +68,10 @@ func (hs *holds) repeat(conn *hibernate.Connection, channel string, commit stora
 		again.until = commit
 	}
 	c.again = &again
-	hs.lookAgain(conn, again.due)
+	hs.scheduleCheck(conn, again.due)
 }
 
-// repeatDue sends what is due to be sent once more to a connection that has the hold h.
+// repeatDue sends a connection that has the hold h what is due to be sent once more.
 func (an *answers) repeatDue(t *turn, conn *hibernate.Connection, h *hold) error {
 	now := an.room.now()
 	for i, channel := range an.room.ns.channels {
@@ -78,7 +79,7 @@ func (an *answers) repeatDue(t *turn, conn *hibernate.Connection, h *hold) error
 		if again == nil || now.Before(again.due) {
 			continue
 		}
-		later := an.everything(&syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true})
+		later := an.fullResync(&syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true})
 		if h.epoch == an.room.shortEpoch() && again.until <= an.room.db.Seq() {
 			var frames []*hibernate.Frame
 			var err error
@@ -90,7 +91,7 @@ func (an *answers) repeatDue(t *turn, conn *hibernate.Connection, h *hold) error
 		c.again = nil
 		switch {
 		case later != nil:
-			an.inquiries.pursue(t, later)
+			an.syncs.startInternal(t, later)
 		case again.last > again.until:
 			c.again = &repeat{after: again.until, until: again.last, due: now.Add(repeatAfter), last: again.last}
 			fallthrough
@@ -99,7 +100,7 @@ func (an *answers) repeatDue(t *turn, conn *hibernate.Connection, h *hold) error
 		}
 		t.undo = append(t.undo, func() {
 			c.again = again
-			an.holds.keepHold(conn, h)
+			an.holds.setHold(conn, h)
 		})
 	}
 	return nil

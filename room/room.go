@@ -1,6 +1,6 @@
 package room
 
-// What all parts of a room's life share.
+// What the parts of a room's life share.
 
 import (
 	"context"
@@ -31,15 +31,15 @@ type room struct {
 	ns      *namespace
 	key     Key
 	name    string // the key as hibernate knows it
-	number  uint64 // which life of the actor this is
+	number  uint64 // the number of this life of the actor
 	log     *slog.Logger
-	memory  *hibernate.Memory // of what the room has to send
+	memory  *hibernate.Memory // of what the room is about to send
 	db      *storage.DB
 	handler Handler
 	ctx     context.Context // for work outside; ends with the life
 	end     context.CancelFunc
 	why     WakeReason
-	crashed bool // when it began, rooms had not yet taken from the log what an earlier process left
+	crashed bool // when the life began, rooms had not yet recovered from a crash
 
 	running atomic.Pointer[actionMessage] // the numbered action in work; nil: none
 	watch   watch
@@ -51,14 +51,13 @@ type room struct {
 	alarms alarms.Table
 	place  place
 
-	lost     func(*turn, error) // takes back what the parts of the life remember of a turn that is lost
-	alone    int                // how many messages are to have a turn each, see recent.Losses
-	troubled bool               // the operator was told of a full disk, and nothing was committed since
+	lost     func(*turn, error) // undoes what the parts of the life remember of a lost turn
+	alone    int                // how many messages get a turn each, see recent.Losses
+	troubled bool               // the operator was told of a full disk, and nothing has been committed since
 
-	// gate is held while what a commit allows is handed out, and by Abandon: a life
-	// that was fenced hands out nothing.
+	// gate is held while the results of a commit are delivered, and by Abandon: a fenced life delivers nothing.
 	gate   sync.Mutex
-	acting recent.Culprit // whose action is in work; the zero one: nobody's is; protected by gate
+	caller recent.Caller // the one whose action is in work, if any; protected by gate
 	fenced bool
 }
 
@@ -70,7 +69,7 @@ type randomness struct {
 
 func (r *room) now() time.Time { return r.node.now() }
 
-// seed gives each life randomness of its own, the same in a repeated run.
+// seed gives each life its own randomness, which is the same in a repeated run.
 func (r *room) seed() {
 	s := r.node.process.seed
 	sum := fnv.New64a()
@@ -80,7 +79,7 @@ func (r *room) seed() {
 	r.random.source, r.random.rand = source, rand.New(source)
 }
 
-// connections are the room's connections now.
+// connections returns the room's connections now.
 func (r *room) connections() []*hibernate.Connection {
 	return r.ns.rooms.Connections(r.key.Room)
 }
@@ -91,15 +90,14 @@ func (r *room) isFenced() bool {
 	return r.fenced
 }
 
-// place is the cursor of all that the room has done so far, and what it was made of.
+// place is the cursor of the room's current state, and what it was made of.
 type place struct {
 	epoch string // short
 	seq   storage.Seq
 	text  string
 }
 
-// cursor gives the cursor of all that the room has done so far, the open batch's part
-// included.
+// cursor returns the cursor of the room's current state, including the open batch.
 func (r *room) cursor() string {
 	p := &r.place
 	if seq := r.db.Seq(); p.text == "" || p.seq != seq {
@@ -122,11 +120,11 @@ func (r *room) shortEpoch() string {
 	return r.place.epoch
 }
 
-// condemn fences the life because of the hook in work, and notes whose that is. The watch calls it while the hook is in work, and
-// Abandon again: the second call does nothing.
-func (r *room) condemn() {
+// fenceHung fences the life because a hook hangs, and notes for which client the hook runs. The watch calls it while
+// the hook runs, and Abandon calls it again, without effect.
+func (r *room) fenceHung() {
 	r.gate.Lock()
-	first, db, who := !r.fenced, r.db, r.acting
+	first, db, who := !r.fenced, r.db, r.caller
 	r.fenced = true
 	r.gate.Unlock()
 	if !first {
@@ -135,38 +133,38 @@ func (r *room) condemn() {
 	if m := r.running.Load(); m != nil {
 		r.node.recent.hangs.Note(r.numberedBy(m), m.mutation, m.digest)
 	}
-	if who != (recent.Culprit{}) {
-		r.blame(who)
+	if who != (recent.Caller{}) {
+		r.noteFailure(who)
 	}
 	if db != nil {
 		db.Fence()
 	}
 }
 
-// blame notes a panic or a hang of what a client has called for, and logs what follows from it.
-func (r *room) blame(who recent.Culprit) {
-	if r.node.recent.culprits.Note(who, r.now()) {
-		r.log.Warn("a type of action is not run for a client for a minute, because it has failed three times",
+// noteFailure records that a client's action panicked or hung, and logs if that disables the action type.
+func (r *room) noteFailure(who recent.Caller) {
+	if r.node.recent.panics.Note(who, r.now()) {
+		r.log.Warn("an action type is disabled for a client for a minute, because it has failed three times",
 			"action", who.Action, "subject", who.Subject, "hint", "the panics before this line have the stack")
 	}
 }
 
-// act notes whose action is in work; the zero culprit: none is.
-func (r *room) act(who recent.Culprit) {
+// setCaller notes whose action is in work; the zero Caller: nobody's.
+func (r *room) setCaller(who recent.Caller) {
 	r.gate.Lock()
 	defer r.gate.Unlock()
-	r.acting = who
+	r.caller = who
 }
 
-func (r *room) culprit(conn *hibernate.Connection, action string) recent.Culprit {
-	c := recent.Culprit{Room: r.key, Subject: conn.Identity.Subject, Action: action}
+func (r *room) callerOf(conn *hibernate.Connection, action string) recent.Caller {
+	c := recent.Caller{Room: r.key, Subject: conn.Identity.Subject, Action: action}
 	if c.Subject == "" {
 		c.Serial = conn.Serial
 	}
 	return c
 }
 
-// numberedBy is the client that has sent a numbered action.
+// numberedBy returns the client that has sent a numbered action.
 func (r *room) numberedBy(m *actionMessage) recent.Client {
 	return recent.Client{Room: r.key, ID: m.client, Subject: m.conn.Identity.Subject}
 }

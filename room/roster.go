@@ -1,21 +1,23 @@
 package room
 
-// The roster: what the room's file says of who is there, for rooms with an OnClose. A process that crashes, or that
-// shuts down while a room sleeps, cannot run OnClose; the next life finds the notes of connections that no longer exist, and
-// runs it for them. It is a table of Den's own, which only files of namespaces with an OnClose have:
+// The roster: notes in the room's file on the connections of a room with an OnClose. A process that crashes, or that
+// shuts down while the room sleeps, cannot run OnClose. The next life finds the notes of connections that no longer
+// exist, and runs OnClose for them. The notes are a table of Den's own, which only files of namespaces with an
+// OnClose have:
 //
 //	_den_connections(run, serial, id, subject, named, claims, tags, attachment)
 //
 //	run         the process that the connection was in: a random number
 //	serial      its number there
-//	named       1 where the client chose the id, so that it can come back
+//	named       1 if the client chose the id, so that it can come back
 //	claims      of the identity, as a JSON object; '' for none
 //	tags        a JSON array; '' for none
 //	attachment  a BLOB, empty for none
 //
-// A note is written in the transaction of the turn that accepts the connection, if that has one, and removed in that of its
-// OnClose. Where the hook writes nothing the note waits for the next transaction, or for a quiet second, or for the
-// room's sleep: to accept a connection costs no sync of its own. What a hook wrote and its note are durable together.
+// A note is written in the transaction of the turn that accepts the connection, if that turn has one, and removed in
+// the transaction of its OnClose. If the hook writes nothing, the note waits for the next transaction, for a second
+// without one, or for the room's sleep: accepting a connection costs no sync of its own. What a hook wrote becomes
+// durable together with its note.
 
 import (
 	"encoding/json"
@@ -34,7 +36,7 @@ const rosterTable = `
 		run INTEGER NOT NULL, serial INTEGER NOT NULL, id TEXT NOT NULL, subject TEXT NOT NULL, named INTEGER NOT NULL,
 		claims TEXT NOT NULL, tags TEXT NOT NULL, attachment BLOB NOT NULL, PRIMARY KEY (run, serial)) WITHOUT ROWID`
 
-// A note is a change of the table: conn is noted, or nil: the note is removed.
+// A note is a change of the table. conn is added; nil: the note is removed.
 type note struct {
 	key  noteKey
 	conn *hibernate.Connection
@@ -44,31 +46,31 @@ type note struct {
 type roster struct {
 	room *room
 
-	leaving atomic.Pointer[closeMessage] // whose OnClose is in work; nil: none
+	leaving atomic.Pointer[closeMessage] // the one whose OnClose is in work; nil: none
 
 	// Owned by the actor.
 
-	known   map[noteKey]struct{}               // of this process, those in the table or in pending
-	lost    []*closeMessage                    // of other processes
-	stale   map[*hibernate.Connection]struct{} // noted with another state than they have now
+	known   map[noteKey]struct{}               // of this process: those in the table or in pending
+	lost    []*closeMessage                    // of earlier processes
+	stale   map[*hibernate.Connection]struct{} // those whose state has changed since they were noted
 	until   time.Time                          // when lost are due
 	planned bool                               // a rosterMessage will come
-	tries   int                                // to run what is due, in succession
+	tries   int                                // consecutive attempts to run what is due
 
 	// Of the turn in work.
 
-	staged    []note                  // what it changes
+	staged    []note                  // its changes of the table
 	dismissed []*hibernate.Connection // those whose OnClose has run
-	noted     bool                    // what waited was written with it
+	noted     bool                    // pending was written in its transaction
 
-	// Protected by mu, because Abandon hands it over.
+	// Protected by mu, because Abandon reads them.
 
 	mu      sync.Mutex
 	pending map[noteKey]*hibernate.Connection // to be written; nil: to be removed
-	due     []*closeMessage                   // OnClose is to run before anything else
+	due     []*closeMessage                   // those whose OnClose must run before anything else
 }
 
-// load finds the connections that are noted and no longer exist, and has those noted that exist.
+// load finds the connections that have a note and no longer exist, and adds those that exist to pending.
 func (ro *roster) load() error {
 	if !ro.room.ns.closes {
 		return nil
@@ -115,7 +117,7 @@ func (ro *roster) load() error {
 	return rows.Err()
 }
 
-// restore makes the connection as it was noted.
+// restore sets the connection from its note.
 func (m *closeMessage) restore(id, room, subject string, named bool, claims, tags, attachment []byte) {
 	identity := Identity{Subject: subject}
 	if len(claims) > 0 {
@@ -137,20 +139,20 @@ type goneLink struct{}
 func (goneLink) Send(...*hibernate.Frame) {}
 func (goneLink) Close(int, string)        {}
 
-// enrol notes that the room accepts a connection, when the turn holds. A client that has come back has not been lost.
+// enrol notes, if the turn is committed, that the room accepts a connection. A client that has come back is not lost.
 func (ro *roster) enrol(conn *hibernate.Connection) {
 	if !ro.room.ns.closes {
 		return
 	}
 	ro.stage(note{ro.room.node.noteOf(conn), conn})
 	for _, m := range ro.lost {
-		if conn.Named && m.conn.Named && twins(m.conn, conn) {
+		if conn.Named && m.conn.Named && sameClient(m.conn, conn) {
 			ro.stage(note{m.note, nil})
 		}
 	}
 }
 
-// dismiss notes that OnClose has run, when the turn holds.
+// dismiss notes, if the turn is committed, that OnClose has run.
 func (ro *roster) dismiss(m *closeMessage) {
 	ro.stage(note{m.note, nil})
 	ro.dismissed = append(ro.dismissed, m.conn)
@@ -172,7 +174,7 @@ func (ro *roster) left(key noteKey) bool {
 	return slices.ContainsFunc(ro.staged, func(n note) bool { return n.key == key && n.conn == nil })
 }
 
-// write writes what waits, with what the turn adds.
+// write writes the pending changes, and those of the turn.
 func (ro *roster) write(t *turn) error {
 	if !ro.room.ns.closes {
 		return nil
@@ -210,7 +212,7 @@ func (ro *roster) writeNote(n note) error {
 	var claims, tags string
 	state, identity := n.conn.State(), n.conn.Identity
 	if len(identity.Claims) > 0 {
-		if data, err := json.Marshal(identity.Claims); err == nil { // what is no JSON, against the doc, is not kept
+		if data, err := json.Marshal(identity.Claims); err == nil { // claims that are not JSON, contrary to the doc, are not stored
 			claims = string(data)
 		}
 	}
@@ -260,7 +262,7 @@ func (ro *roster) committed(t *turn) {
 	}
 }
 
-// apply applies a change. The locks are held.
+// apply applies a change. gate and mu are held.
 func (r *roster) apply(n note) {
 	if n.conn != nil {
 		n.conn.Admit()
@@ -279,7 +281,7 @@ func (r *roster) apply(n note) {
 	r.lost = slices.DeleteFunc(r.lost, done)
 }
 
-// restate notes that a connection's tags or attachment have changed: the room writes them when it goes to sleep.
+// restate notes that a connection's tags or attachment have changed. The room writes them when it goes to sleep.
 func (ro *roster) restate(conn *hibernate.Connection) {
 	if !ro.room.ns.closes {
 		return
@@ -290,29 +292,30 @@ func (ro *roster) restate(conn *hibernate.Connection) {
 	ro.stale[conn] = struct{}{}
 }
 
-// mustWrite reports whether the turn is to write what waits in a transaction of its own.
+// mustWrite reports whether the turn must write the pending changes in a transaction of its own.
 func (ro *roster) mustWrite(t *turn) bool {
 	return t.last && len(ro.stale) > 0 || (t.last || t.flush) && len(ro.pending) > 0
 }
 
-// handOver gives what the life leaves undone to the next one: notes that are to be removed, and ends that are not in the file.
+// handOver leaves to the next life what this one has not done: notes to be removed, and closes that are not in the
+// file.
 func (ro *roster) handOver() {
 	ro.mu.Lock()
 	defer ro.mu.Unlock()
 	for key, conn := range ro.pending {
 		if conn == nil {
-			ro.room.node.owed.put(ro.room.key, &closeMessage{note: key, fromFile: true, spent: true, conn: new(hibernate.Connection)})
+			ro.room.node.pendingCloses.put(ro.room.key, &closeMessage{note: key, fromFile: true, spent: true, conn: new(hibernate.Connection)})
 		}
 	}
 	for _, m := range ro.due {
 		if !m.fromFile || m.spent {
-			ro.room.node.owed.put(ro.room.key, m)
+			ro.room.node.pendingCloses.put(ro.room.key, m)
 		}
 	}
 	if m := ro.leaving.Load(); m != nil { // its hook hangs
 		spent := *m
 		spent.spent, spent.again = true, true
-		ro.room.node.owed.put(ro.room.key, &spent)
+		ro.room.node.pendingCloses.put(ro.room.key, &spent)
 		m.conn.Dismiss()
 	}
 	clear(ro.pending)
@@ -321,5 +324,5 @@ func (ro *roster) handOver() {
 
 func (ro *roster) stage(n note) { ro.staged = append(ro.staged, n) }
 
-// unstage forgets what the turn changes in the roster.
+// unstage forgets the turn's changes of the roster.
 func (ro *roster) unstage() { ro.staged, ro.dismissed, ro.noted = nil, nil, false }

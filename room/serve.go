@@ -64,7 +64,7 @@ func (l *life) afterCommit(t *turn) {
 	if t.broken == nil {
 		t.broken = l.purge()
 	}
-	l.reader.dropGathered()
+	l.reader.dropIdle()
 }
 
 // batchLimits are what ends a batch.
@@ -200,7 +200,7 @@ func (l *life) serve(t *turn, env *actor.Envelope) {
 	case *thenMessage:
 		err = l.room.work.then(t, m)
 	case *holdMessage:
-		err = l.answers.lookAtHold(t, m.conn)
+		err = l.answers.checkHold(t, m.conn)
 	case *alarmMessage:
 		if err = l.alarms.runDue(t, m); t.broken != nil {
 			return // the clock hears of it when the life has ended

@@ -17,28 +17,26 @@ import (
 
 // A ConnectRequest is what a transport knows of a new client.
 type ConnectRequest struct {
-	// ID is the name that the client chose for its connection (_pk), which it keeps
-	// over reconnects: 128 bytes at most. Empty: one is made.
+	// ID is the name that the client chose for its connection (_pk) and keeps over reconnects, at most 128 bytes.
+	// Empty: the room makes one.
 	ID string
-	// Identity is who the client is, as the server's authentication found it.
+	// Identity is who the client is, according to the server's authentication.
 	Identity Identity
-	// Request is the upgrade's, for OnConnect to look at. It may be nil. Its context
-	// should not end with the handshake.
+	// Request is the upgrade's, for OnConnect. It may be nil. Its context should not end with the handshake.
 	Request *http.Request
-	// Stock says that the client may be the published one of partysync, which stores every row
-	// as it comes. Where it has chosen its ID, and is new to the room, no row of a channel is sent to it before the last
-	// frame of that channel's answer, for 10 s to 11 s if it does not ask; and the reply to an
-	// action waits for that as well, for 5 s, and leaves the rows to the answer then. A
-	// client that sends a cursor or numbers its actions is not that one.
+	// Stock says that the client may be the published one of partysync, which stores every row as it comes. If it has
+	// chosen its ID and is new to the room, the room sends it no row of a channel before the last frame of that
+	// channel's answer. If the client does not ask, this ends after 10 to 11 s. The reply to an action waits for the
+	// answer too. After 5 s it is sent without its rows, which are in the answer. A client that sends a cursor or
+	// numbers its actions is not the published one.
 	Stock bool
-	// Link is where messages for the client go. It must be ready for use.
+	// Link receives the messages for the client. It must be ready for use.
 	Link hibernate.Link
 }
 
-// A Session is a transport's end of a connection. Receive is called from one
-// goroutine at a time; the other methods are safe from any. It holds the connection
-// itself, and no channel while it is quiet: there is one of it for each client of
-// each room that sleeps.
+// A Session is a transport's end of a connection. Receive is called from one goroutine at a time; the other methods
+// are safe from any. Each client of each sleeping room has a Session, so it is small: it contains the connection
+// itself, and has no channel while the client is quiet.
 type Session struct {
 	// Immutable.
 
@@ -48,43 +46,42 @@ type Session struct {
 	// Protected by mu.
 
 	mu      sync.Mutex
-	seldom  *seldom // nil: nothing of it is needed
-	working int32   // messages in work
-	over    bool    // Close was called
-	came    uint16  // when the client came, in seconds of node.uptime, modulo 2^16
+	extra   *sessionExtra // nil: not needed yet
+	working int32         // messages in work
+	over    bool          // Close was called
+	came    uint16        // when the client came, in seconds of node.uptime, modulo 2^16
 }
 
-// seldom is what most sessions do not need: each quiet client has a session.
-type seldom struct {
+// sessionExtra is what most sessions do not need.
+type sessionExtra struct {
 	share   *hibernate.Share // what the client has spent while the node was congested; nil: nothing
-	shownAs string           // the id that presence shows; set before Connect returns. Empty: there is no presence
-	free    chan struct{}    // closed by done and Close where Receive waits; nil if it does not
+	shownAs string           // the id under which presence shows the client; set before Connect returns. Empty: no presence
+	free    chan struct{}    // closed by done and Close while Receive waits; nil if it does not
 }
 
-// rare gives what the session seldom needs. mu is held.
-func (s *Session) rare() *seldom {
-	if s.seldom == nil {
-		s.seldom = new(seldom)
+// ensureExtra returns the session's extra. mu is held.
+func (s *Session) ensureExtra() *sessionExtra {
+	if s.extra == nil {
+		s.extra = new(sessionExtra)
 	}
-	return s.seldom
+	return s.extra
 }
 
-// freed is closed when a message of the session's is no longer in work, or the session is over. mu is held.
+// freed returns a channel that is closed when a message is no longer in work, or the session is over. mu is held.
 func (s *Session) freed() <-chan struct{} {
-	r := s.rare()
+	r := s.ensureExtra()
 	if r.free == nil {
 		r.free = make(chan struct{})
 	}
 	return r.free
 }
 
-// ErrSessionOver is what Receive gives when the session has been closed.
+// ErrSessionOver is returned by Receive after the session has been closed.
 var ErrSessionOver = errors.New("room: the session is over")
 
-// Connect brings a client into a room and wakes the room if it must. It returns
-// when OnConnect has accepted the client and what it wrote is durable; messages may
-// come over the link before that. The error is an *Error, written for the client.
-// When ctx ends the waiting ends, and the connection is taken back.
+// Connect brings a client into a room, and wakes the room if necessary. It returns when OnConnect has accepted the
+// client and what the hook wrote is durable; messages may come over the link before that. An error is an *Error,
+// written for the client. If ctx ends, Connect stops waiting and takes the connection back.
 func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session, error) {
 	if err := h.node.check(key); err != nil {
 		return nil, err
@@ -106,10 +103,10 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	stock := r.Stock && s.conn.Named
 	if err := s.enter(ctx, &connectMessage{conn: &s.conn, request: r.Request, stock: stock, ask: s.ask, share: guestOf(ctx)}); err != nil {
 		if stock {
-			h.node.recent.quiet.Note(quietOf(key, &s.conn)) // what it has sent by now is lost, and it asks once
+			h.node.recent.unsubscribed.Note(clientOf(key, &s.conn)) // what the client has sent by now is lost, and it asks only once
 		}
 		if ctx.Err() != nil {
-			s.Close(1006, "gave up") // it may be let in yet
+			s.Close(1006, "gave up") // the room may let it in yet
 		} else {
 			s.refuse()
 		}
@@ -119,35 +116,34 @@ func (h *Host) Connect(ctx context.Context, key Key, r ConnectRequest) (*Session
 	return s, nil
 }
 
-// enter asks the room to let the client in. While the room's mailbox is full it waits.
+// enter asks the room to let the client in. It waits while the room's mailbox is full.
 func (s *Session) enter(ctx context.Context, m *connectMessage) error {
 	answer, err := s.ns.node.request(ctx, s.Key(), m)
 	if in, is := answer.(welcome); is && in.shownAs != "" {
 		s.mu.Lock()
-		s.rare().shownAs = in.shownAs
+		s.ensureExtra().shownAs = in.shownAs
 		s.mu.Unlock()
 	}
 	return err
 }
 
-// ask asks the room for what a client relies on that came back.
+// ask sends the syncs that the room makes for a client that came back.
 func (s *Session) ask(syncs []*syncMessage) {
 	s.mu.Lock()
-	s.working += int32(len(syncs)) // it may be over the limit: nobody waits for a place yet
+	s.working += int32(len(syncs)) // this may exceed the limit: nobody waits for a place yet
 	s.mu.Unlock()
 	for _, m := range syncs {
 		s.post(m, 0)
 	}
 }
 
-// Key is the room's. Its strings pin no request.
+// Key is the room's key. Its strings keep no request in memory.
 func (s *Session) Key() Key { return Key{Namespace: s.ns.name, Room: s.conn.Room()} }
 
 // ID is the connection's id.
 func (s *Session) ID() string { return s.conn.ID() }
 
-// begin takes a place for a message in work, and waits for one if there is none. It is
-// false when the session is over.
+// begin takes a place for a message in work. It waits until one is free, and returns false if the session is over.
 func (s *Session) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,7 +171,7 @@ func (s *Session) tryBegin() bool {
 	return true
 }
 
-// done gives a place back.
+// done frees a place.
 func (s *Session) done() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,9 +179,9 @@ func (s *Session) done() {
 	s.signal()
 }
 
-// signal lets Receive look again. mu is held.
+// signal wakes Receive, which checks again. mu is held.
 func (s *Session) signal() {
-	if r := s.seldom; r != nil && r.free != nil {
+	if r := s.extra; r != nil && r.free != nil {
 		close(r.free)
 		r.free = nil
 	}
@@ -197,16 +193,15 @@ func (s *Session) isOver() bool {
 	return s.over
 }
 
-// post puts a message into the room's mailbox that has its place already: its sync goes on, or is tried
-// again.
+// post sends a message that already has a place: a sync that goes on or is retried.
 func (s *Session) post(message any, try int) {
 	if err := s.send(s.ns.node.actors.Push, message, try); err != nil {
 		s.refused(message, err, try)
 	}
 }
 
-// send puts a message into the room's mailbox by put. Its place is free again when the
-// room has answered it; on an error it is as if send had not been called.
+// send puts a message into the room's mailbox by calling put. Its place is free again when the room has answered it.
+// If put fails, send has no effect.
 func (s *Session) send(put func(Key, any, func(any, error)) error, message any, try int) error {
 	return put(s.Key(), message, func(v any, err error) {
 		next, more := v.(*syncMessage)
@@ -221,7 +216,7 @@ func (s *Session) send(put func(Key, any, func(any, error)) error, message any, 
 	})
 }
 
-// proceed asks for the next step of a snapshot once the client has read most of the last.
+// proceed asks for the next step of a snapshot, after the client has read most of the last.
 func (s *Session) proceed(next *syncMessage) {
 	if s.isOver() {
 		s.done()
@@ -231,18 +226,18 @@ func (s *Session) proceed(next *syncMessage) {
 		s.post(next, 0)
 		return
 	}
-	s.ns.node.afterFunc(drainPause, "going on with a snapshot", func() { s.proceed(next) })
+	s.ns.node.afterFunc(drainPause, "continuing a snapshot", func() { s.proceed(next) })
 }
 
-// maxSyncTries is how often a sync is tried while its room cannot answer: for
-// about half a minute. The published client asks once and never again.
+// maxSyncTries is how often a sync is tried while its room cannot answer: for about half a minute. The published
+// client asks only once.
 const maxSyncTries = 10
 
 // refused answers a message that the room did not apply.
 func (s *Session) refused(message any, err error, try int) {
 	if _, sync := message.(*syncMessage); sync && passing(err) && try < maxSyncTries {
 		delay := min(50*time.Millisecond<<try, 5*time.Second)
-		s.ns.node.afterFunc(delay, "asking again for a channel", func() {
+		s.ns.node.afterFunc(delay, "retrying a sync", func() {
 			if s.isOver() {
 				s.done()
 				return
@@ -255,12 +250,12 @@ func (s *Session) refused(message any, err error, try int) {
 	s.conn.Link.Send(refusal(message, err))
 }
 
-// passing reports whether an error is of the kind that goes away by itself.
+// passing reports whether an error is one that passes by itself.
 func passing(err error) bool {
 	return errors.Is(err, actor.ErrUnavailable) || errors.Is(err, actor.ErrOverloaded) || errors.Is(err, hibernate.ErrMemory) || errors.Is(err, storage.ErrBatchLost) || full(err)
 }
 
-// note has a message count for the client's share, while the node is congested.
+// note has a message count for the client's share while the node is congested.
 func (s *Session) note(message any) {
 	if !s.ns.node.limits.shares.Congested() {
 		return
@@ -279,32 +274,32 @@ func (s *Session) note(message any) {
 	}
 }
 
-// shared is the client's share, made where there is none. mu is held.
+// shared returns the client's share, and makes one if there is none. mu is held.
 func (s *Session) shared() *hibernate.Share {
-	r := s.rare()
+	r := s.ensureExtra()
 	if r.share == nil {
 		r.share = new(hibernate.Share)
 	}
-	r.share.Age(time.Duration(s.ns.node.seconds()-s.came) * time.Second) // after 18 h it is young again, which does no harm
+	r.share.Age(time.Duration(s.ns.node.seconds()-s.came) * time.Second) // after 18 h the client counts as new again, which does no harm
 	return r.share
 }
 
-// Share is what the client has spent while the node was congested; nil: nothing.
+// Share returns what the client has spent while the node was congested; nil: nothing.
 func (s *Session) Share() *hibernate.Share {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.seldom == nil {
+	if s.extra == nil {
 		return nil
 	}
-	return s.seldom.share
+	return s.extra.share
 }
 
-// seconds is node.uptime in seconds, modulo 2^16.
+// seconds returns node.uptime in seconds, modulo 2^16.
 func (n *node) seconds() uint16 { return uint16(n.uptime() / time.Second) }
 
-// Close says that the client has gone, with the close code and the reason that it
-// gave or 1006. It may be called more than once; the first call counts. A room that
-// sleeps is not woken for it, except with the Option WakeOnClose: it runs its OnClose when it wakes.
+// Close says that the client has gone, with the close code and the reason that it gave, or 1006. It may be called
+// more than once; the first call counts. It does not wake a sleeping room, except with the Option WakeOnClose:
+// OnClose runs when the room wakes.
 func (s *Session) Close(code int, reason string) {
 	if !s.end() {
 		return
@@ -325,10 +320,10 @@ func (s *Session) Close(code int, reason string) {
 	if errors.Is(err, actor.ErrAsleep) && s.conn.Noted() {
 		return // the next life finds the note
 	}
-	s.owe(gone)
+	s.deferClose(gone)
 }
 
-// sendClose tells the room that the connection has gone. On an error it is as if sendClose had not been called.
+// sendClose tells the room that the connection has gone. If it fails, it has no effect.
 func (s *Session) sendClose(gone *closeMessage, try int) error {
 	send := s.ns.node.actors.SendAwake
 	if s.ns.wakeOnClose {
@@ -340,20 +335,20 @@ func (s *Session) sendClose(gone *closeMessage, try int) error {
 			gone.again = true
 			s.ns.node.repeat(try, "telling a room that a connection has gone", func() {
 				if err := s.sendClose(gone, try+1); err != nil {
-					s.owe(gone)
+					s.deferClose(gone)
 				}
 			})
 		case err != nil:
 			s.remove()
-			s.owe(gone)
+			s.deferClose(gone)
 		}
 	})
 }
 
-// owe has the room's next life run OnClose, if the room has accepted the connection.
-func (s *Session) owe(gone *closeMessage) {
+// deferClose has the room's next life run OnClose, if the room has accepted the connection.
+func (s *Session) deferClose(gone *closeMessage) {
 	if s.ns.closes && s.conn.Admitted() {
-		s.ns.node.owe(s.Key(), gone)
+		s.ns.node.deferClose(s.Key(), gone)
 	}
 }
 
@@ -361,12 +356,12 @@ func (s *Session) owe(gone *closeMessage) {
 func (s *Session) refuse() {
 	s.end()
 	s.remove()
-	if s.conn.Admitted() { // it was accepted, and the answer was lost
-		s.owe(&closeMessage{conn: &s.conn, code: 1006, cause: CloseClient, note: s.ns.node.noteOf(&s.conn)})
+	if s.conn.Admitted() { // the room accepted it, and the answer was lost
+		s.deferClose(&closeMessage{conn: &s.conn, code: 1006, cause: CloseClient, note: s.ns.node.noteOf(&s.conn)})
 	}
 }
 
-// end is false when the session was over already.
+// end ends the session. It returns false if the session was over already.
 func (s *Session) end() bool {
 	s.conn.End()
 	s.mu.Lock()
@@ -377,6 +372,6 @@ func (s *Session) end() bool {
 	return first
 }
 
-// remove is the one place outside of the room's turns that takes a connection out of the room. The room may not have
-// it, or not yet: hibernate.Rooms does not add one that has ended.
+// remove takes the connection out of the room. No other code does so outside of the room's turns. The room may not
+// have the connection yet: hibernate.Rooms does not add one that has ended.
 func (s *Session) remove() { s.ns.rooms.Remove(&s.conn) }

@@ -123,7 +123,7 @@ func (l *life) begin() error {
 		return err
 	}
 	l.planPurge()
-	l.holds.find()
+	l.holds.restore()
 	l.peers.findWaiting()
 	if err := l.roster.load(); err != nil {
 		return err
@@ -160,7 +160,7 @@ func (l *life) begin() error {
 	if bug.On("untold") {
 		return nil
 	}
-	return l.answers.tell()
+	return l.answers.resend()
 }
 
 // newHandler makes the life's handler, with the time limit of a hook.
@@ -177,14 +177,14 @@ func (l *life) Stop(reason actor.StopReason) {
 	present, stopping := l.room.connections(), l.room.node.shutdown.stopping.Load()
 	if reason == actor.StopIdle || reason == actor.StopRequested {
 		if stopping {
-			l.sayGoodbye(present)
+			l.closeAll(present)
 		}
 		l.hibernate()
 	}
 	l.roster.handOver()
 	l.room.watch.stop()
 	l.room.end()
-	l.holds.leave()
+	l.holds.scheduleDrop()
 	if stopping {
 		if len(present) > 0 {
 			l.room.db.KeepIfEmpty() // they come back to the next process, and are to find the same room
@@ -217,7 +217,7 @@ func (l *life) hibernate() {
 // goroutine than the life's.
 func (l *life) Abandon() {
 	defer l.room.node.awake.Leave(&l.awake)
-	l.room.condemn()
+	l.room.fenceHung()
 	l.room.node.recent.losses.Put(l.room.key, aloneAfterLoss)
 	l.roster.handOver()
 	l.room.end()
@@ -313,7 +313,7 @@ func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
 	}
 	l.room.watch.enter(name, c)
 	err := protect(func() error {
-		_, err := t.batch.DoUnbounded(c.now.UnixMilli(), func() error { return hear(do(c)) })
+		_, err := t.batch.DoUnbounded(c.now.UnixMilli(), func() error { return sanitize(do(c)) })
 		return err
 	})
 	late := l.room.watch.leave()

@@ -75,7 +75,7 @@ func TestInvariantResumeSnapshotAtTheRowLimit(t *testing.T) {
 		t.Skip("40,000 rows take some seconds")
 	}
 	l := newLadder(t)
-	for _, limit := range []int{room.GatherRows, room.SnapshotRows, 2 * room.SnapshotRows} {
+	for _, limit := range []int{room.ScanRows, room.SnapshotRows, 2 * room.SnapshotRows} {
 		for rows := limit - 1; rows <= limit+1; rows++ {
 			l.to(rows)
 			l.h.SleepRoom("shop", "r") // the next life has read nothing yet

@@ -10,33 +10,31 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Answers for the published client of partysync, which knows no cursors. It stores every row of every
-// frame in its browser at once, in one store for all rooms, shows what is stored when its page is
-// loaded, and asks then for what has changed since the newest stamp in that store.
+// Answers for the published client of partysync, which does not know cursors. The client stores every row of every
+// frame in its browser at once, in one store for all rooms. When its page is loaded, it shows what is stored, and
+// then asks for what has changed since the newest stamp in that store.
 //
-//   - A channel of up to wholeAnswer goes out as one frame, in the order in which its rows were
-//     created, which is the order in which the page shows them. A frame is stored whole or not
-//     at all, so a page that is closed meanwhile is left with no gap.
-//   - A larger one goes by ascending stamp, see room/internal/pages.
-//   - Whose store has another room's rows gets a delete-all and everything: it asks from a stamp that this
-//     room did not give out. A channel of up to smallChannel is always sent like that, because
-//     a stamp proves little: once the newest row of the store is this room's, the others may
-//     still be another's.
+//  - A channel of up to wholeAnswer bytes is sent as one frame, in the order of the rows' creation, which is the order
+//    in which the page shows them. The client stores a frame whole or not at all, so closing the page leaves no gap.
+//  - A larger channel is sent by ascending stamp, see room/internal/pages.
+//  - A client whose store has another room's rows asks from a stamp that this room did not give out. It gets a
+//    delete-all and the whole channel. A channel of up to smallChannel bytes is always sent like that, because a stamp
+//    proves little: the newest row of the store may be this room's and the others another's.
 
-// smallChannel is up to where a channel is sent as a whole to whoever asks from a stamp, in bytes of JSON.
+// smallChannel is the size up to which a channel is sent whole to a client that asks from a stamp, in bytes of JSON.
 const smallChannel = syncproto.DefaultPageBytes
 
-// syncStock answers a sync without a cursor; next is what is to be asked for the rest.
+// syncStock answers a sync without a cursor. next is the sync that asks for the rest, nil if there is none.
 func (an *answers) syncStock(t *turn, m *syncMessage) (next *syncMessage, err error) {
-	an.holds.answering(m.conn, m.channel)
+	an.holds.answerBegan(m.conn, m.channel)
 	switch {
-	case m.glean != nil:
-		return an.gleanOn(t, m)
+	case m.delta != nil:
+		return an.continueDelta(t, m)
 	case m.list != nil:
-		return an.listOn(t, m)
+		return an.continueListing(t, m)
 	}
 
-	g, ready, err := an.reader.gather(m.channel)
+	g, ready, err := an.reader.buildFull(m.channel)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +43,7 @@ func (an *answers) syncStock(t *turn, m *syncMessage) (next *syncMessage, err er
 			return next, err
 		}
 	}
-	if ready && !g.over && !g.large {
+	if ready && !g.tooMany && !g.large {
 		frames := m.front()
 		switch {
 		case !m.unasked:
@@ -61,9 +59,9 @@ func (an *answers) syncStock(t *turn, m *syncMessage) (next *syncMessage, err er
 	rest := *m
 	switch {
 	case !ready:
-	case g.over && m.unasked:
+	case g.tooMany && m.unasked:
 		return nil, pages.ErrTooLarge
-	case g.over:
+	case g.tooMany:
 		rest.byID = true
 	default:
 		rest.list = &listing{epoch: an.room.shortEpoch(), at: g.at, rows: g.rows}
@@ -72,7 +70,7 @@ func (an *answers) syncStock(t *turn, m *syncMessage) (next *syncMessage, err er
 	return &rest, nil
 }
 
-// front is what comes before everything.
+// front returns the delete-all that precedes a whole channel, if the client may have other rows.
 func (m *syncMessage) front() []*hibernate.Frame {
 	if m.from == nil && !m.reset {
 		return nil
@@ -80,7 +78,7 @@ func (m *syncMessage) front() []*hibernate.Frame {
 	return []*hibernate.Frame{deleteAll(m.channel, "")}
 }
 
-// finish sends the last frames of an answer. Until it is confirmed the client is taken to have the channel
+// finish sends the last frames of an answer. Until the client confirms them, the room assumes that it has the channel
 // as of the commit since.
 func (an *answers) finish(t *turn, m *syncMessage, frames []*hibernate.Frame, since storage.Seq) error {
 	if err := an.peers.noteAnswer(t, m, int64(since)); err != nil {
@@ -88,12 +86,12 @@ func (an *answers) finish(t *turn, m *syncMessage, frames []*hibernate.Frame, si
 	}
 	t.send(m.conn, frames...)
 	an.peers.awaitConfirmation(t, m.conn)
-	return an.holds.endHold(t, m.conn, m.channel)
+	return an.holds.finish(t, m.conn, m.channel)
 }
 
-// listOn sends the next rows of a large channel, by ascending stamp. What has changed since the listing was made
-// comes at the end.
-func (an *answers) listOn(t *turn, m *syncMessage) (next *syncMessage, err error) {
+// continueListing sends the next rows of a large channel, by ascending stamp. What has changed since the listing was
+// made follows at the end.
+func (an *answers) continueListing(t *turn, m *syncMessage) (next *syncMessage, err error) {
 	rest := *m
 	if m.list.epoch != an.room.shortEpoch() {
 		return an.startOver(m), nil
@@ -122,23 +120,24 @@ func (an *answers) listOn(t *turn, m *syncMessage) (next *syncMessage, err error
 		return an.startOver(m), nil
 	case err != nil:
 		return nil, err
-	case !soon: // they are many, and go as the listing went
-		return an.gleanAfter(m, m.list.at), nil
+	case !soon: // there are many, so they are sent as a listing too
+		return an.startDelta(m, m.list.at), nil
 	}
 	return nil, an.finish(t, m, frames, m.base)
 }
 
-// startOver is the sync that a large channel begins again with, from a listing that is new.
+// startOver returns the sync that begins a large channel again, with a new listing.
 func (an *answers) startOver(m *syncMessage) *syncMessage {
-	if g := an.reader.gathered[m.channel]; g != nil && g.at <= m.list.at {
-		delete(an.reader.gathered, m.channel)
+	if g := an.reader.full[m.channel]; g != nil && g.at <= m.list.at {
+		delete(an.reader.full, m.channel)
 	}
 	rest := *m
 	rest.list, rest.next, rest.reset, rest.from, rest.base = nil, 0, true, nil, 0
 	return &rest
 }
 
-// changesSinceListing ends the answer of a large channel. soon is false where there is more than a turn reads.
+// changesSinceListing returns the last frames of the answer for a large channel. soon is false if there is more than
+// a turn may read.
 func (an *answers) changesSinceListing(m *syncMessage) (frames []*hibernate.Frame, soon bool, err error) {
 	changed, soon, err := an.reader.changedSoon(m.channel, m.list.at, an.room.db.Seq())
 	if err != nil || !soon {
@@ -152,8 +151,8 @@ func (an *answers) changesSinceListing(m *syncMessage) (frames []*hibernate.Fram
 	return frames, true, err
 }
 
-// changesFrom answers a sync from a stamp with what has changed since; next is what is to be asked for the rest. known is false
-// where the room cannot place the stamp.
+// changesFrom answers a sync from a stamp with what has changed since. next is the sync that asks for the rest. known
+// is false if the room cannot find the commit of the stamp.
 func (an *answers) changesFrom(t *turn, m *syncMessage) (known bool, next *syncMessage, err error) {
 	since, known := an.room.db.Table(m.channel).SeqAt(m.from)
 	if !known {
@@ -169,7 +168,7 @@ func (an *answers) changesFrom(t *turn, m *syncMessage) (known bool, next *syncM
 	if !soon {
 		rest := *m
 		rest.base = since
-		return true, an.gleanAfter(&rest, since), nil
+		return true, an.startDelta(&rest, since), nil
 	}
 	frames, err := changed.Answer(m.channel, an.room.cursor())
 	if err != nil {
@@ -178,24 +177,25 @@ func (an *answers) changesFrom(t *turn, m *syncMessage) (known bool, next *syncM
 	return true, nil, an.finish(t, m, frames, since)
 }
 
-// What a client without cursors lacks, where it is more than a turn reads. The published client must get it by ascending stamp,
-// see room/internal/pages. So the changes are gleaned first, a piece a turn: ids, stamps, and tombstones. Then they are a
-// listing, which is sent as that of a large channel is, a piece a turn; and what has changed meanwhile follows in the same
-// way, until it is little enough for one turn. Where there are too many, every live row follows after a delete-all.
+// What a client without cursors lacks may be more than a turn may read. The published client must get it by ascending
+// stamp, see room/internal/pages. So the room first collects a delta, one piece a turn: the ids, the stamps, and the
+// tombstones. The delta becomes a listing, which is sent like that of a large channel, one piece a turn. What has
+// changed meanwhile follows in the same way, until the rest fits into one turn. If the delta gets too large, a
+// delete-all and every live row follow instead.
 
-// gleanAfter is the sync that goes on with what has changed after a commit.
-func (an *answers) gleanAfter(m *syncMessage, since storage.Seq) *syncMessage {
+// startDelta returns the sync that goes on with what has changed after a commit.
+func (an *answers) startDelta(m *syncMessage, since storage.Seq) *syncMessage {
 	rest := *m
 	rest.list, rest.next = nil, 0
-	rest.glean = &gleaning{epoch: an.room.shortEpoch(), place: storage.ChangePlace{Seq: since}, until: an.room.db.Seq()}
+	rest.delta = &delta{epoch: an.room.shortEpoch(), place: storage.ChangePlace{Seq: since}, until: an.room.db.Seq()}
 	return &rest
 }
 
-// gleanOn reads the next changes.
-func (an *answers) gleanOn(t *turn, m *syncMessage) (next *syncMessage, err error) {
-	g := *m.glean
+// continueDelta reads the next changes of a delta.
+func (an *answers) continueDelta(t *turn, m *syncMessage) (next *syncMessage, err error) {
+	g := *m.delta
 	if g.epoch != an.room.shortEpoch() {
-		return an.everything(m), nil
+		return an.fullResync(m), nil
 	}
 	if !g.begun {
 		if err := an.peers.noteAnswer(t, m, unanswered); err != nil {
@@ -206,32 +206,32 @@ func (an *answers) gleanOn(t *turn, m *syncMessage) (next *syncMessage, err erro
 	done, err := an.reader.readChanges(m.channel, &g.place, g.until, g.add)
 	switch {
 	case errors.Is(err, storage.ErrForgotten):
-		return an.everything(m), nil
+		return an.fullResync(m), nil
 	case err != nil:
 		return nil, err
-	case len(g.rows) > gleanMost:
-		return an.everything(m), nil
+	case len(g.rows) > maxDeltaRows:
+		return an.fullResync(m), nil
 	}
 	rest := *m
-	if rest.glean = &g; done {
-		rest.glean, rest.list, rest.next = nil, g.listing(), 0
+	if rest.delta = &g; done {
+		rest.delta, rest.list, rest.next = nil, g.listing(), 0
 	}
 	return &rest, nil
 }
 
-// everything is the sync that gives up on the changes.
-func (an *answers) everything(m *syncMessage) *syncMessage {
+// fullResync returns the sync that sends every live row instead of the changes.
+func (an *answers) fullResync(m *syncMessage) *syncMessage {
 	rest := *m
-	rest.glean, rest.list, rest.next, rest.reset, rest.from, rest.base = nil, nil, 0, true, nil, 0
+	rest.delta, rest.list, rest.next, rest.reset, rest.from, rest.base = nil, nil, 0, true, nil, 0
 	return &rest
 }
 
-// answers are those to clients who ask for a channel's rows.
+// answers sends clients the rows of the channels that they ask for.
 type answers struct {
 	room      *room
 	holds     *holds
 	peers     *peers
-	inquiries *inquiries
+	syncs     *pendingSyncs
 	reader    *reader
 	publisher *publisher
 }

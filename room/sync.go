@@ -11,14 +11,13 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// sync answers a client that asks for a channel's rows: all live ones, or those that
-// changed since a cursor or a time that it names. next is what is to be asked for the
-// rest, nil where there is none.
+// sync answers a client that asks for a channel's rows: all live ones, or those that have changed since a cursor or a
+// stamp. next is the sync that asks for the rest, nil if there is none.
 func (an *answers) sync(t *turn, m *syncMessage) (next *syncMessage, err error) {
 	if !slices.Contains(an.room.ns.channels, m.channel) {
 		return nil, unknownChannel()
 	}
-	if an.gone(m) || !an.inquiries.inquire(t, m) {
+	if an.gone(m) || !an.syncs.begin(t, m) {
 		return nil, nil
 	}
 	if an.reader.quota.Spent() && !an.shared(m) {
@@ -30,21 +29,21 @@ func (an *answers) sync(t *turn, m *syncMessage) (next *syncMessage, err error) 
 		next, err = an.syncByID(t, m)
 	}
 	if next == nil {
-		an.inquiries.answered(m)
+		an.syncs.answered(m)
 	}
 	if err != nil {
 		err = t.storageError(err)
-		if m.unasked && !passing(err) { // its client does not ask again
-			an.letGo(t, m.conn, m.channel)
+		if m.unasked && !passing(err) { // the client does not ask again
+			an.endHold(t, m.conn, m.channel)
 		} else {
-			an.holds.notAnswered(m.conn, m.channel)
+			an.holds.answerFailed(m.conn, m.channel)
 		}
 		return nil, err
 	}
 	return next, nil
 }
 
-// shared reports whether the next step of an answer has been read for another client.
+// shared reports whether the next step of an answer has already been read for another client.
 func (an *answers) shared(m *syncMessage) bool {
 	if m.since == syncproto.SinceCursor && !m.going || m.since == syncproto.SinceFrom && !m.byID {
 		return false
@@ -53,10 +52,10 @@ func (an *answers) shared(m *syncMessage) bool {
 	return there
 }
 
-// syncByID answers with the rows by id, a step a turn, or with what has changed since a cursor.
+// syncByID answers with the rows by id, one step a turn, or with what has changed since a cursor.
 func (an *answers) syncByID(t *turn, m *syncMessage) (next *syncMessage, err error) {
 	if !m.byID { // the published client sends no cursor
-		an.inquiries.endUnasked(t, m.conn, m.channel)
+		an.syncs.endUnasked(t, m.conn, m.channel)
 		if err := an.releaseAll(t, m.conn, m.channel); err != nil {
 			return nil, err
 		}
@@ -67,7 +66,7 @@ func (an *answers) syncByID(t *turn, m *syncMessage) (next *syncMessage, err err
 	}
 	switch {
 	case !m.byID:
-		for _, r := range an.holds.unhold(t, m.conn, m.channel) { // what was kept back is in the answer, or follows it
+		for _, r := range an.holds.remove(t, m.conn, m.channel) { // what was kept back is in the answer, or follows it
 			frames = append(frames, r.bare)
 		}
 		err = an.peers.unsubscribe(t, m.conn, m.channel)
@@ -83,7 +82,7 @@ func (an *answers) syncByID(t *turn, m *syncMessage) (next *syncMessage, err err
 	return next, nil
 }
 
-// answerSync gives the next frames of an answer, and what is to be asked for the rest.
+// answerSync returns the next frames of an answer, and the sync that asks for the rest.
 func (an *answers) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *syncMessage, err error) {
 	switch {
 	case m.going:
@@ -98,10 +97,10 @@ func (an *answers) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *
 			frames = []*hibernate.Frame{reset(m.channel, why)}
 		}
 		if why == syncproto.ResetSize {
-			an.reader.quota = an.reader.newQuota() // what was read is of no use, and the first page comes at once
+			an.reader.quota = an.reader.newQuota() // what was read is of no use, and the first page follows at once
 		}
 	}
-	m.inquiry.copies = true
+	m.pending.copies = true
 	s, err := an.reader.snapshot(m.channel, m.after)
 	if err != nil {
 		return nil, nil, err
@@ -114,20 +113,21 @@ func (an *answers) answerSync(m *syncMessage) (frames []*hibernate.Frame, next *
 	return append(frames, s.frames...), next, nil
 }
 
-// The answer to a sync by a cursor, where that can be told: what has changed since, a piece a turn.
+// The answer to a sync with a cursor: what has changed since, one piece a turn, if the change log still has that.
 //
-// The answer is exact at the last piece's commit although others write meanwhile. It has each row that had changed when
-// the answer began, as the row is when it is read; and from then on every change goes to this connection as to all others, in
-// order. A row that has changed meanwhile is left out, unless so many have that they cannot be told soon. What is remembered between two pieces is a place in the log of changes. Where the log no longer has that place,
-// or the answer gets longer than a channel that is sent from scratch should be, a delete-all and every live row follow.
+// The answer is exact as of the last piece's commit although others write meanwhile. It has each row that had changed
+// when the answer began, as the row is when it is read. From then on the connection gets every change, like all
+// others. A row that changes meanwhile is left out, unless so many have changed that this cannot be determined soon.
+// Between two pieces the room remembers only a place in the change log. If the log no longer has that place, or if
+// the answer gets longer than MaxSnapshotBytes, a delete-all and every live row follow.
 
-// errOffTrail: the room cannot go on from a trail.
-var errOffTrail = errors.New("room: the place in the history is lost")
+// errScanLost says that a changeScan cannot go on.
+var errScanLost = errors.New("room: the place in the history is lost")
 
-// changesSince gives the next piece of the answer to a cursor: rows and tombstones in the order of their last
-// changes, and what is to be asked for the rest. Where it cannot be told what has changed, why says so.
+// changesSince returns the next piece of the answer to a cursor, rows and tombstones in the order of their last
+// changes, and the sync that asks for the rest. If the changes are not known, why is the reason.
 func (an *answers) changesSince(m *syncMessage) (frames []*hibernate.Frame, next *syncMessage, why syncproto.Reset, err error) {
-	on := m.trail
+	on := m.scan
 	switch {
 	case on != nil:
 	case m.replaces:
@@ -137,16 +137,16 @@ func (an *answers) changesSince(m *syncMessage) (frames []*hibernate.Frame, next
 	case m.cursor.Seq > uint64(an.room.db.Seq()):
 		return nil, nil, syncproto.ResetAhead, nil
 	default:
-		on = &trail{epoch: an.room.shortEpoch(), place: storage.ChangePlace{Seq: storage.Seq(m.cursor.Seq)}, until: an.room.db.Seq()}
+		on = &changeScan{epoch: an.room.shortEpoch(), place: storage.ChangePlace{Seq: storage.Seq(m.cursor.Seq)}, until: an.room.db.Seq()}
 	}
-	changed, to, done, err := an.follow(m.channel, *on)
+	changed, to, done, err := an.scanChanges(m.channel, *on)
 	switch {
-	case errors.Is(err, errOffTrail) && m.trail != nil && m.trail.sent > 0:
+	case errors.Is(err, errScanLost) && m.scan != nil && m.scan.sent > 0:
 		frames, next = m.startAgain()
 		return frames, next, "", nil
 	case errors.Is(err, storage.ErrForgotten):
 		return nil, nil, syncproto.ResetFloor, nil
-	case errors.Is(err, errOffTrail):
+	case errors.Is(err, errScanLost):
 		return nil, nil, syncproto.ResetSize, nil
 	case err != nil:
 		return nil, nil, "", err
@@ -154,36 +154,36 @@ func (an *answers) changesSince(m *syncMessage) (frames []*hibernate.Frame, next
 		return changed.SyncFrames(m.channel, an.room.cursor()), nil, "", nil
 	}
 	rest := *m
-	rest.trail = &to
+	rest.scan = &to
 	return changed.PartFrames(m.channel, an.room.cursor()), &rest, "", nil
 }
 
-// follow reads what changed after a trail, as much as the turn may. done says that it was all.
-func (an *answers) follow(channel string, on trail) (changed *pages.Pager, to trail, done bool, err error) {
+// scanChanges reads as much as the turn may of what changed after a scan's place. done says that nothing is left.
+func (an *answers) scanChanges(channel string, on changeScan) (changed *pages.Pager, to changeScan, done bool, err error) {
 	if on.epoch != an.room.shortEpoch() {
-		return nil, on, false, errOffTrail
+		return nil, on, false, errScanLost
 	}
 	changed = new(pages.Pager)
 	done, err = an.reader.readChanges(channel, &on.place, on.until, changed.Add)
 	if errors.Is(err, storage.ErrForgotten) {
-		return nil, on, false, errors.Join(errOffTrail, err)
+		return nil, on, false, errors.Join(errScanLost, err)
 	}
 	if err != nil {
 		return nil, on, false, err
 	}
 	on.sent += changed.Total
 	if on.sent > an.room.node.opts.MaxSnapshotBytes {
-		return nil, on, false, errOffTrail
+		return nil, on, false, errScanLost
 	}
 	return changed, on, done, nil
 }
 
-// startAgain goes on with every live row, in an answer that has told what has changed so far. A client that was told nothing
-// yet would take no notice of the delete-all: it gets a reset instead.
+// startAgain continues with every live row an answer that has already sent changes. A client that has been sent
+// nothing yet would ignore the delete-all; it gets a reset instead.
 func (m *syncMessage) startAgain() (frames []*hibernate.Frame, next *syncMessage) {
 	rest := *m
-	rest.trail, rest.going, rest.after = nil, true, nil
-	m.inquiry.copies = true
+	rest.scan, rest.going, rest.after = nil, true, nil
+	m.pending.copies = true
 	return []*hibernate.Frame{deleteAll(m.channel, "")}, &rest
 }
 
@@ -192,10 +192,10 @@ func (an *answers) gone(m *syncMessage) bool {
 	return m.unasked && !slices.Contains(an.room.connections(), m.conn)
 }
 
-// notePutOff notes that a client without cursors has asked, where its answer must wait for a later turn: if it is cut off
-// before, it gets the answer when it comes back.
+// notePutOff notes that a client without cursors has asked, because its answer has to wait for a later turn. If the
+// client is cut off before, it gets the answer when it comes back.
 func (an *answers) notePutOff(t *turn, m *syncMessage) error {
-	asked := m.inquiry
+	asked := m.pending
 	if m.since != syncproto.SinceFrom || m.going || asked.noted {
 		return nil
 	}

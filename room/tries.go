@@ -1,20 +1,19 @@
 package room
 
-// Why an action that never succeeds does not stop the actions after it. An action of a numbered
-// client that takes too long, panics or loses its batch may succeed the next time, so its number
-// is kept; after three such tries it is given up: its outcome is poisoned, stored like any other,
-// and the next number runs.
+// How Den gives up an action that never succeeds, so that it does not stop the actions after it. If an action of a
+// numbered client takes too long, panics or loses its batch, it may succeed the next time, so it keeps its number.
+// After three such tries its outcome is poisoned, which is stored like any other outcome, and the next number runs.
 //
 //	_den_tries(client, subject, mutation, digest, tries, at)
 //
 //	mutation  the number that was tried last
-//	digest    of that action; another one under the same number is counted from the start
+//	digest    of that action; another one under the same number is counted from the start // of that action; another action under the same number is counted from 1
 //	tries     how many of its tries have failed
-//	at        when the last one did, Unix milliseconds
+//	at        when the last one did, Unix milliseconds // when the last one failed, Unix milliseconds
 //
-// A client has one row at the most, of the last number of it that failed so. A hook that hangs ends
-// its life without a commit: that try is remembered by the host, and goes into the table, in a
-// transaction of its own, before the next turn in which the client has anything.
+// A client has at most one row, for its last number that failed like this. A hook that hangs ends its life without a
+// commit. The host remembers that try, and writes it to the table in a transaction of its own before the next turn
+// that serves the client.
 
 import (
 	"errors"
@@ -35,12 +34,12 @@ func poisoned() error {
 type verdict uint8
 
 const (
-	verdictKept  verdict = iota // it has no outcome: nothing of it is the action's own doing
-	verdictTried                // it may succeed the next time, and is given up after some
-	verdictUsed                 // it would fail again: the failure is its outcome
+	verdictKept  verdict = iota // no outcome: the action did not cause the failure
+	verdictTried                // it may succeed the next time; given up after maxTries
+	verdictUsed                 // it would fail again: the failure is the outcome
 )
 
-// judge says what the failure of an action that was run means for its number.
+// judge returns what the failure of an action means for its number.
 func judge(err error) verdict {
 	code, _ := ErrorCode(err)
 	_, panicked := errors.AsType[*panicError](err)
@@ -56,7 +55,7 @@ func judge(err error) verdict {
 	return verdictUsed
 }
 
-// tryAgain is what the client is told of a try that failed, where others may follow.
+// tryAgain returns the error that a client gets for a failed try if others may follow.
 func tryAgain(err error) error {
 	if code, _ := ErrorCode(err); code.Retryable() {
 		return err
@@ -68,7 +67,7 @@ const addTries = `INSERT INTO _den_tries (client, subject, mutation, digest, tri
 	ON CONFLICT DO UPDATE SET tries = excluded.tries + iif(mutation = excluded.mutation AND digest = excluded.digest, tries, 0),
 		mutation = excluded.mutation, digest = excluded.digest, at = excluded.at`
 
-// countTry counts a try of an action in the turn's batch, and gives how many there were.
+// countTry counts a try of an action in the turn's batch, and returns how many there have been.
 func (nb *numbers) countTry(t *turn, m *actionMessage) (tries int, err error) {
 	if err := t.begin(); err != nil {
 		return 0, err
@@ -81,7 +80,7 @@ func (nb *numbers) countTry(t *turn, m *actionMessage) (tries int, err error) {
 	return nb.triesOf(m)
 }
 
-// triesOf is how many tries of an action have failed.
+// triesOf returns how many tries of an action have failed.
 func (nb *numbers) triesOf(m *actionMessage) (tries int, err error) {
 	_, err = nb.room.db.Internal().First(func(row *storage.Rows) { tries = int(row.Int(0)) },
 		`SELECT tries FROM _den_tries WHERE client = ? AND subject = ? AND mutation = ? AND digest = ?`,
@@ -89,7 +88,7 @@ func (nb *numbers) triesOf(m *actionMessage) (tries int, err error) {
 	return tries, err
 }
 
-// countHangs writes down the tries that hung in earlier lives, of the clients in a batch.
+// countHangs writes the tries that hung in earlier lives, for the clients in a batch.
 func (nb *numbers) countHangs(batch []*actor.Envelope) error {
 	if nb.room.node.recent.hangs.None() {
 		return nil
@@ -120,7 +119,7 @@ func (nb *numbers) countHangs(batch []*actor.Envelope) error {
 	return nil
 }
 
-// wasTried reports whether a number of a client was ever tried without success.
+// wasTried reports whether any number of a client was tried without success.
 func (nb *numbers) wasTried(client, subject string) (bool, error) {
 	return nb.room.db.Internal().First(nil, `SELECT 1 FROM _den_tries WHERE client = ? AND subject = ?`, client, subject)
 }

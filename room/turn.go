@@ -16,53 +16,54 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// costOfPanic is what a panic costs, which ends a room's life, in bytes.
+// costOfPanic is what a client is charged for a panic, which ends a room's life, in bytes.
 const costOfPanic = 32 * hibernate.UnitBytes
 
-// aloneAfterLoss is how many messages have a turn each after a batch was lost: as many as a connection may have in work, by default.
+// aloneAfterLoss is how many messages get a turn each after a batch was lost: as many as a connection may have in
+// work by default.
 const aloneAfterLoss = 256
 
-// A turn serves one batch of messages with one commit. Everything that a client
-// could see of it is held back until the commit is durable: that is the gate.
+// A turn serves one batch of messages with one commit. The gate holds back everything that a client could see of it
+// until the commit is durable.
 type turn struct {
 	room    *room
 	batch   *storage.Batch // nil until something may be written
 	out     []delivery
 	answers []answer
-	states  map[*hibernate.Connection]hibernate.State // what hooks have set of connections
+	states  map[*hibernate.Connection]hibernate.State // what hooks have set on connections
 
-	// Memory for the deliveries of one frame to one connection.
+	// Memory for deliveries of one frame to one connection.
 
 	frames     []*hibernate.Frame
 	conns      []*hibernate.Connection
-	after      []func()                // what starts outside when the gate is open
-	notes      []func() error          // what Den remembers of clients, written last
+	after      []func()                // starts work outside after the gate has opened
+	notes      []func() error          // writes what Den remembers of clients; called last
 	answered   []*hibernate.Connection // those that get the last frame of an answer
-	last       bool                    // the life ends after it
-	starting   bool                    // it is of the life's start
+	last       bool                    // the life ends after the turn
+	starting   bool                    // the turn starts the life
 	checkpoint bool                    // the WAL is to be checkpointed after the commit
-	flush      bool                    // what waits of the roster is to be written; see roster.go
+	flush      bool                    // the roster's pending notes are to be written; see roster.go
 	alarmed    bool                    // alarms were set, cancelled or run
-	undo       []func()                // takes back, in reverse order, what is not in the database
-	lost       error                   // why all that it had done was taken back
-	broken     error                   // the life cannot go on
+	undo       []func()                // called in reverse order if the turn is lost; undoes what is not in the database
+	lost       error                   // why everything in the turn was undone
+	broken     error                   // why the life cannot go on
 
-	audiences map[string][]*hibernate.Connection // by channel, while some are held; see hold.go
+	audiences map[string][]*hibernate.Connection // by channel, while some connections are held; see hold.go
 
-	share *hibernate.Share // of the client whose message is served; nil: it is not counted
+	share *hibernate.Share // of the client whose message is being served; nil: not counted
 
-	standing []standing // answers that a loss leaves as they are
+	earlier []earlierAnswer // answers that stay as they are if the turn is lost
 }
 
-// An answer is kept until the turn's end: value if it held, an error if not.
+// An answer is kept until the turn's end. It is value if the commit succeeds, an error otherwise.
 type answer struct {
 	env   *actor.Envelope
 	value any
 	err   error
-	late  bool // it is given when the life has nothing in work
+	late  bool // given when the life has nothing in work
 }
 
-// context makes the Context of a hook.
+// context returns the Context of a hook.
 func (t *turn) context(conn *hibernate.Connection, r *http.Request) *Context {
 	now := t.room.now()
 	c := &Context{room: t.room, turn: t, request: r, now: now.Truncate(time.Millisecond)}
@@ -74,8 +75,8 @@ func (t *turn) context(conn *hibernate.Connection, r *http.Request) *Context {
 	return c
 }
 
-// runHook runs a hook as an action: in a savepoint of the turn's transaction, with a watch on its time. If the hook fails, nothing
-// of it remains.
+// runHook runs a hook like an action: in a savepoint of the turn's transaction, with a time limit. If the hook fails,
+// nothing of it remains.
 func (t *turn) runHook(c *Context, name string, hook func() error) (storage.Commit, error) {
 	if err := t.begin(); err != nil {
 		return storage.Commit{}, err
@@ -83,7 +84,7 @@ func (t *turn) runHook(c *Context, name string, hook func() error) (storage.Comm
 	var commit storage.Commit
 	t.room.watch.enter(name, c)
 	err := protect(func() (err error) {
-		commit, err = t.batch.Do(c.now.UnixMilli(), func() error { return hear(hook()) })
+		commit, err = t.batch.Do(c.now.UnixMilli(), func() error { return sanitize(hook()) })
 		return err
 	})
 	late := t.room.watch.leave()
@@ -105,7 +106,7 @@ func (t *turn) runHook(c *Context, name string, hook func() error) (storage.Comm
 	return storage.Commit{}, t.failed(c, name, err, late)
 }
 
-// whose says for the log which client a hook runs for.
+// whose returns log attributes that say which client a hook runs for.
 func (c *Context) whose() []any {
 	if c.conn == nil {
 		return nil
@@ -113,7 +114,7 @@ func (c *Context) whose() []any {
 	return []any{"subject", c.conn.Identity().Subject, "connection", c.conn.ID()}
 }
 
-// failed sorts out what an error of a hook means for the turn and for the life.
+// failed handles the error of a hook: what it means for the turn and for the life.
 func (t *turn) failed(c *Context, name string, err error, late bool) error {
 	var caught *panicError
 	if errors.As(err, &caught) {
@@ -126,7 +127,7 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 	if errors.Is(err, storage.ErrBatchLost) {
 		cause := err
 		if !storageFailed(err) {
-			cause = storage.ErrBatchLost // this hook's fault, and no reason for the others
+			cause = storage.ErrBatchLost // the fault of this hook; it concerns no other message
 			t.room.alone = aloneAfterLoss
 		}
 		t.lose(cause)
@@ -142,16 +143,16 @@ func (t *turn) failed(c *Context, name string, err error, late bool) error {
 	}
 	if !written(err) {
 		if caught == nil {
-			t.tell("a hook failed", err, "hook", name)
+			t.logFault("a hook failed", err, "hook", name)
 		}
 		t.report(err)
 	}
 	return err
 }
 
-// tell writes to the log what went wrong. Of a fault of the storage the operator is told once: here if it does
-// not end the life, or else at its end. What keeps a room from starting is told by life.start.
-func (t *turn) tell(event string, err error, args ...any) {
+// logFault logs what went wrong. A fault of the storage is reported to the operator once: here if the life goes on,
+// otherwise at its end. life.start reports what keeps a room from starting.
+func (t *turn) logFault(event string, err error, args ...any) {
 	switch {
 	case t.starting, errors.Is(err, storage.ErrTooLarge), errors.Is(err, storage.ErrConstraint): // the client is told, and can send it as often as it likes
 		t.room.log.Debug(event, append(args, "err", err)...)
@@ -165,7 +166,7 @@ func (t *turn) tell(event string, err error, args ...any) {
 	}
 }
 
-// report tells the handler's OnError of an error.
+// report passes an error to the handler's OnError.
 func (t *turn) report(err error) {
 	if t.room.handler == nil || t.room.isFenced() {
 		return
@@ -198,8 +199,7 @@ func (t *turn) begin() error {
 	return nil
 }
 
-// lose gives up all that the turn has done so far, after its transaction was
-// rolled back: nothing of it was seen by anybody.
+// lose undoes everything in the turn after its transaction was rolled back. Nobody has seen anything of it.
 func (t *turn) lose(cause error) {
 	t.lost = cause
 	if t.batch != nil {
@@ -217,7 +217,7 @@ func (t *turn) lose(cause error) {
 	t.room.lost(t, cause)
 }
 
-// storageError is an error of the room's own look into its database.
+// storageError notes an error of the room's own access to its database.
 func (t *turn) storageError(err error) error {
 	if storageFailed(err) && t.broken == nil {
 		t.broken = err
@@ -231,13 +231,13 @@ func (t *turn) send(to *hibernate.Connection, frames ...*hibernate.Frame) {
 	t.out = append(t.out, delivery{to: t.conns[c : c+1 : c+1], frames: t.frames[f:len(t.frames):len(t.frames)]})
 }
 
-// An action that was applied in an earlier turn, and comes again in one that is lost, has the answer of then: nothing that
-// the lost turn did counts for that answer. To refuse it as the turn's other actions are refused would tell its client that
-// it was not applied.
+// An action that was applied in an earlier turn may come again in a turn that is lost. It keeps its earlier answer,
+// which does not depend on the lost turn. If it were refused like the turn's other actions, its client would conclude
+// that it was not applied.
 
-// A standing is an answer that rests on earlier turns only.
-type standing struct {
+// An earlierAnswer is an answer that depends on earlier turns only.
+type earlierAnswer struct {
 	m     *actionMessage
 	reply *hibernate.Frame
-	err   error // with errBefore, in the place of reply
+	err   error // with errBefore, instead of reply
 }

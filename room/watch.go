@@ -106,7 +106,7 @@ func (w *watch) hangs() bool {
 		return false
 	}
 	if w.warned {
-		w.room.condemn()
+		w.room.fenceHung()
 		return true
 	}
 	w.warned = true

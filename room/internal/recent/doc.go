@@ -1,10 +1,11 @@
-// Package recent is what a host remembers of clients and rooms beyond a room's life, and for a while: which actions have panicked, hung or
-// taken their batch down, and who has left and had asked for nothing. Each memory has a limit, and a restart forgets all of it.
+// Package recent is what a host remembers of clients and rooms for a while, beyond a room's life: which actions have
+// panicked, hung or lost their batch, and which clients have left without having asked for anything. Each memory has
+// a limit, and a restart forgets all of it.
 package recent
 
 import "github.com/denrooms/den/actor"
 
-// A Client is one of a room's: by the id of its connection, or the one under which it numbers its actions.
+// A Client is a room's client, by the id of its connection or the id under which it numbers its actions.
 type Client struct {
 	Room        actor.Key
 	ID, Subject string

@@ -6,11 +6,11 @@ import (
 	"github.com/denrooms/den/room/internal/replies"
 )
 
-// maxHangs is how many actions that hung a host remembers; then it starts from scratch.
+// maxHangs is how many clients' hung actions a host remembers. Beyond that it starts from scratch.
 const maxHangs = 4096
 
-// Hangs are the actions whose hooks did not return, the last one of each client. The zero value is
-// ready; its methods are safe from any goroutine.
+// Hangs are the actions whose hooks did not return, the last one of each client. The zero value is ready to use; its
+// methods are safe from any goroutine.
 type Hangs struct {
 	mu   sync.Mutex
 	last map[Client]Hung
@@ -21,7 +21,7 @@ type Hung struct {
 	Mutation uint64
 	Digest   replies.Digest
 	Tries    int
-	Counted  int // of them, those that are in the room's file
+	Counted  int // how many of the tries are in the room's file
 }
 
 // None reports whether no action is remembered.
@@ -31,7 +31,7 @@ func (h *Hangs) None() bool {
 	return len(h.last) == 0
 }
 
-// Of is what is remembered of a client's last action, if anything is.
+// Of returns what is remembered of a client's last hung action, if there is one.
 func (h *Hangs) Of(client Client) (last Hung, there bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -39,8 +39,8 @@ func (h *Hangs) Of(client Client) (last Hung, there bool) {
 	return last, there
 }
 
-// Count notes that all tries are in the room's file. The note stays: the next life, too, is to look there before
-// it runs the action.
+// Count notes that all tries are in the room's file. The action stays remembered, because the next life has to look
+// there too before it runs the action.
 func (h *Hangs) Count(client Client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -50,14 +50,14 @@ func (h *Hangs) Count(client Client) {
 	}
 }
 
-// Forget is called when a number of the client is used up.
+// Forget forgets a client's action. It is called when the action's number is used up.
 func (h *Hangs) Forget(client Client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.last, client)
 }
 
-// Note counts a try of a client's that has hung.
+// Note counts a try of a client's action that has hung.
 func (h *Hangs) Note(client Client, mutation uint64, digest replies.Digest) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

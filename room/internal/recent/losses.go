@@ -6,17 +6,17 @@ import (
 	"github.com/denrooms/den/actor"
 )
 
-// maxLosses is how many rooms that sleep are remembered; then none is.
+// maxLosses is how many sleeping rooms are remembered. Beyond that all are forgotten.
 const maxLosses = 4096
 
-// Losses are the rooms without a life whose next messages are to have a turn each. The zero value is
-// ready; its methods are safe from any goroutine.
+// Losses are the rooms without a life whose next messages get a turn each. The zero value is ready to use; its
+// methods are safe from any goroutine.
 type Losses struct {
 	mu    sync.Mutex
 	alone map[actor.Key]int
 }
 
-// Put remembers how many messages of a room are to have a turn each, if any are.
+// Put remembers how many messages of a room get a turn each. It ignores 0.
 func (l *Losses) Put(room actor.Key, alone int) {
 	if alone == 0 {
 		return
@@ -29,7 +29,7 @@ func (l *Losses) Put(room actor.Key, alone int) {
 	l.alone[room] = alone
 }
 
-// Take gives how many that are, and forgets it.
+// Take returns that number, and forgets it.
 func (l *Losses) Take(room actor.Key) (alone int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

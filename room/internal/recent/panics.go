@@ -8,45 +8,45 @@ import (
 )
 
 const (
-	// maxPanics is how many panics of an action type one user has.
+	// maxPanics is how many panics of an action type disable it for one user.
 	maxPanics = 3
-	// maxAnonymousPanics is how many those have together in a room who are nobody in particular.
+	// maxAnonymousPanics is how many panics disable it for all clients of a room that have no user.
 	maxAnonymousPanics = 10
-	// disabledFor is for how long after the last one the action type is not run.
+	// disabledFor is how long after the last panic the action type is disabled.
 	disabledFor = time.Minute
-	// maxCulprits is how many pairs of user and action type a host remembers.
-	maxCulprits = 4096
+	// maxCallers is how many pairs of user and action type a host remembers.
+	maxCallers = 4096
 )
 
-// A Culprit is who has called what.
-type Culprit struct {
+// A Caller is a client and the action type that it has called.
+type Caller struct {
 	Room    actor.Key
 	Subject string
-	Serial  uint64 // of the connection; 0 where there is a subject
+	Serial  uint64 // of the connection; 0 if there is a subject
 	Action  string
 }
 
-// Panics are those of the last minute. The zero value is ready; its methods are safe from any goroutine.
+// Panics are those of the last minute. The zero value is ready to use; its methods are safe from any goroutine.
 type Panics struct {
 	mu  sync.Mutex
-	all map[Culprit]panicked
+	all map[Caller]panicked
 }
 
 type panicked struct {
 	times int
 	last  time.Time
-	since uint64 // of anonymous ones together: the serial of the connection for which the limit was reached
+	since uint64 // for all clients without a user: the serial of the connection that reached the limit
 }
 
-// anonymous stands for all users of a room who are nobody in particular, if who is one of them.
-func (who Culprit) anonymous() (all Culprit, is bool) {
+// anonymous returns the Caller that stands for all clients of a room without a user, if who is one of them.
+func (who Caller) anonymous() (all Caller, is bool) {
 	is = who.Serial != 0
 	who.Serial = 0
 	return who, is
 }
 
-// Disabled reports whether an action type is not to be run for a user.
-func (p *Panics) Disabled(who Culprit, now time.Time) bool {
+// Disabled reports whether an action type is disabled for a caller.
+func (p *Panics) Disabled(who Caller, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if of := p.all[who]; of.times >= maxPanics && !of.over(now) {
@@ -57,8 +57,8 @@ func (p *Panics) Disabled(who Culprit, now time.Time) bool {
 	return is && of.times >= maxAnonymousPanics && !of.over(now) && who.Serial > of.since
 }
 
-// Note counts a panic, and reports whether the action type is disabled from now on.
-func (p *Panics) Note(who Culprit, now time.Time) (disabled bool) {
+// Note counts a panic, and reports whether it disables the action type.
+func (p *Panics) Note(who Caller, now time.Time) (disabled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if all, is := who.anonymous(); is {
@@ -67,8 +67,8 @@ func (p *Panics) Note(who Culprit, now time.Time) (disabled bool) {
 	return p.count(who, 0, now) == maxPanics
 }
 
-// count counts a panic, and gives how many there have been. mu is held.
-func (p *Panics) count(who Culprit, serial uint64, now time.Time) int {
+// count counts a panic, and returns how many there have been. mu is held.
+func (p *Panics) count(who Caller, serial uint64, now time.Time) int {
 	of := p.all[who]
 	if of.over(now) {
 		of = panicked{}
@@ -78,16 +78,16 @@ func (p *Panics) count(who Culprit, serial uint64, now time.Time) int {
 	}
 	of.last = now
 	if p.all == nil {
-		p.all = make(map[Culprit]panicked)
+		p.all = make(map[Caller]panicked)
 	}
-	if len(p.all) >= maxCulprits {
+	if len(p.all) >= maxCallers {
 		p.sweep(now)
 	}
 	p.all[who] = of
 	return of.times
 }
 
-// sweep forgets what is over, and one that is not where there are too many. mu is held.
+// sweep forgets the panics that no longer count, and others if there are too many. mu is held.
 func (p *Panics) sweep(now time.Time) {
 	for who, of := range p.all {
 		if of.over(now) {
@@ -95,14 +95,14 @@ func (p *Panics) sweep(now time.Time) {
 		}
 	}
 	for who := range p.all {
-		if len(p.all) < maxCulprits {
+		if len(p.all) < maxCallers {
 			return
 		}
 		delete(p.all, who)
 	}
 }
 
-// over reports whether panics no longer count. A clock that was set back ends them, too.
+// over reports whether panics no longer count. They also end if the clock is set back.
 func (of panicked) over(now time.Time) bool {
 	past := now.Sub(of.last)
 	return past < 0 || past >= disabledFor

@@ -11,17 +11,17 @@ import (
 
 // What a host remembers of clients and rooms has limits, and the newest are remembered.
 func TestLimits(t *testing.T) {
-	var q Quiet
+	var q Unsubscribed
 	client := func(i int) Client { return Client{ID: fmt.Sprint(i)} }
-	for i := range maxQuiet {
+	for i := range maxUnsubscribed {
 		q.Note(client(i))
 	}
 	q.Note(client(0)) // noted again: its first place is over
-	if !q.Has(client(0)) || !q.Has(client(1)) || len(q.order) != maxQuiet {
+	if !q.Has(client(0)) || !q.Has(client(1)) || len(q.order) != maxUnsubscribed {
 		t.Errorf("the limit: %v, %v, %d places", q.Has(client(0)), q.Has(client(1)), len(q.order))
 	}
-	q.Note(client(maxQuiet))
-	if !q.Has(client(0)) || q.Has(client(1)) || !q.Has(client(2)) || !q.Has(client(maxQuiet)) {
+	q.Note(client(maxUnsubscribed))
+	if !q.Has(client(0)) || q.Has(client(1)) || !q.Has(client(2)) || !q.Has(client(maxUnsubscribed)) {
 		t.Error("beyond the limit it is not the oldest that is forgotten")
 	}
 	if q.Forget(client(2)); q.Has(client(2)) || !q.Has(client(3)) {
@@ -92,7 +92,7 @@ func TestPanicThatDisables(t *testing.T) {
 	var p Panics
 	var disables []bool
 	for range maxPanics + 1 {
-		disables = append(disables, p.Note(Culprit{Action: "a", Subject: "s"}, time.UnixMilli(1_700_000_000_000)))
+		disables = append(disables, p.Note(Caller{Action: "a", Subject: "s"}, time.UnixMilli(1_700_000_000_000)))
 	}
 	if got := fmt.Sprint(disables); got != "[false false true false]" {
 		t.Errorf("panics of one user disable the action: %s", got)

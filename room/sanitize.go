@@ -11,30 +11,30 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// An error that a hook returns may have methods of the program's own: Error, Is, As, Unwrap. They may panic, or never
-// return. So they are called once, in the hook's own time and under its watch: hear. What goes on with the error
-// after that (the reply, the log, the room's own decisions) knows its text and which of Den's errors it is, and calls
-// nothing of the program's after that. OnError gets the error itself.
+// The error that a hook returns may have methods of the program: Error, Is, As, Unwrap. They may panic or never
+// return. So sanitize calls them once, in the hook's time and under its watch. What happens with the error afterwards
+// (the reply, the log, the room's decisions) uses its text and which of Den's errors it is, and calls nothing of the
+// program's. OnError gets the original error.
 
-// A heardError is what hear has found out of an error of a program's.
-type heardError struct {
+// A sanitizedError is what sanitize has found out about a program's error.
+type sanitizedError struct {
 	text     string
-	known    []error // what it is, of Den's errors and of context's
+	known    []error // which of Den's errors, and of context's, it is
 	original error
 }
 
-func (h *heardError) Error() string   { return h.text }
-func (h *heardError) Unwrap() []error { return h.known }
+func (h *sanitizedError) Error() string   { return h.text }
+func (h *sanitizedError) Unwrap() []error { return h.known }
 
-// original is the error that a hook returned, for OnError.
+// original returns the error that a hook returned, for OnError.
 func original(err error) error {
-	if heard, is := err.(*heardError); is {
+	if heard, is := err.(*sanitizedError); is {
 		return heard.original
 	}
 	return err
 }
 
-// plainPackage reports whether the errors of a package have no methods of a program's, but for what they wrap.
+// plainPackage reports whether the errors of a package have no methods of a program's, apart from what they wrap.
 func plainPackage(path string) bool {
 	switch path {
 	case "errors", "fmt", "context", "io", "io/fs", "os", "syscall", "net", "strconv", "encoding/json":
@@ -48,13 +48,13 @@ func plainPackage(path string) bool {
 	return false
 }
 
-// deepest is how many errors one may wrap, one in the other.
+// deepest is how deeply errors may be wrapped.
 const deepest = 100
 
-// plain reports whether no method of a program's is called where an error is looked at.
+// plain reports whether handling an error calls no method of a program's.
 func plain(err error) bool { return plainTo(err, deepest) }
 
-// plainTo is plain for an error that wraps no more than so many, one in the other.
+// plainTo is plain for an error that is wrapped at most depth deep.
 func plainTo(err error, depth int) bool {
 	if depth < 0 {
 		return false
@@ -80,9 +80,9 @@ func plainTo(err error, depth int) bool {
 	return true
 }
 
-// keep keeps those of the errors that an error wraps which are plain: a program's own variables too. It panics where
-// they are too many, one in the other: an error can wrap itself.
-func (h *heardError) keep(err error, depth int) {
+// keep keeps those of the wrapped errors that are plain, including a program's own variables. It panics if they are
+// wrapped too deeply, because an error can wrap itself.
+func (h *sanitizedError) keep(err error, depth int) {
 	if depth < 0 {
 		panic(fmt.Sprintf("room: a hook returned a %T that wraps more than %d errors, one in the other", err, deepest))
 	}
@@ -97,7 +97,7 @@ func (h *heardError) keep(err error, depth int) {
 	}
 }
 
-func (h *heardError) keepInner(err error, depth int) {
+func (h *sanitizedError) keepInner(err error, depth int) {
 	if err != nil && plain(err) {
 		h.known = append(h.known, err)
 	} else {
@@ -105,13 +105,13 @@ func (h *heardError) keepInner(err error, depth int) {
 	}
 }
 
-// hear calls the methods of an error that a hook has returned, and gives one that has none of the program's. An error that
-// is plain stays as it is. It panics where they do.
-func hear(err error) error {
+// sanitize calls the methods of an error that a hook has returned, and returns an error that has none of the
+// program's. It returns a plain error as it is. It panics if they do.
+func sanitize(err error) error {
 	if err == nil || plain(err) {
 		return err
 	}
-	h := &heardError{original: err}
+	h := &sanitizedError{original: err}
 	h.keep(err, deepest)
 	h.text = err.Error()
 	if refusal, is := errors.AsType[*Error](err); is {

@@ -16,9 +16,9 @@ type probed struct {
 
 func (p probed) Probe() { p.n.Add(1) }
 
-// TestTwinIsProbed has a connection id come back while it is there: its older connections are probed, and no
+// TestDuplicateIsProbed has a connection id come back while it is there: its older connections are probed, and no
 // other user's.
-func TestTwinIsProbed(t *testing.T) {
+func TestDuplicateIsProbed(t *testing.T) {
 	h, _ := open(t)
 	var older, younger, stranger atomic.Int32
 	counting := func(n *atomic.Int32) func(*room.ConnectRequest) {

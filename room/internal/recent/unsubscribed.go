@@ -2,14 +2,15 @@ package recent
 
 import "sync"
 
-// maxQuiet is how many are remembered; beyond that the oldest is forgotten.
-const maxQuiet = 4096
+// maxUnsubscribed is how many are remembered. Beyond that the oldest is forgotten.
+const maxUnsubscribed = 4096
 
-// Quiet are the named clients that have left a room and had asked for nothing. The zero value is ready; its methods are safe from any goroutine.
-type Quiet struct {
+// Unsubscribed are the named clients that have left a room without having asked for anything. The zero value is ready
+// to use; its methods are safe from any goroutine.
+type Unsubscribed struct {
 	mu    sync.Mutex
 	known map[Client]uint64 // by their places in order
-	order []place           // the oldest first; those that known does not have are over
+	order []place           // the oldest first; places that known does not have are outdated
 	next  uint64
 }
 
@@ -19,7 +20,7 @@ type place struct {
 }
 
 // Note remembers a client.
-func (q *Quiet) Note(c Client) {
+func (q *Unsubscribed) Note(c Client) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.known == nil {
@@ -28,7 +29,7 @@ func (q *Quiet) Note(c Client) {
 	q.next++
 	q.known[c] = q.next
 	q.order = append(q.order, place{c, q.next})
-	for len(q.order) > maxQuiet {
+	for len(q.order) > maxUnsubscribed {
 		if oldest := q.order[0]; q.known[oldest.client] == oldest.at {
 			delete(q.known, oldest.client)
 		}
@@ -37,7 +38,7 @@ func (q *Quiet) Note(c Client) {
 }
 
 // Has reports whether a client is remembered.
-func (q *Quiet) Has(c Client) bool {
+func (q *Unsubscribed) Has(c Client) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	_, has := q.known[c]
@@ -45,7 +46,7 @@ func (q *Quiet) Has(c Client) bool {
 }
 
 // Forget forgets a client.
-func (q *Quiet) Forget(c Client) {
+func (q *Unsubscribed) Forget(c Client) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.known, c)

@@ -277,9 +277,9 @@ func TestStockHoldEndsInPieces(t *testing.T) {
 // TestStockHoldEndsWhereItIsTooMuch: what was kept back is more than can be sent at all. The client is told so once, and gets what is live.
 func TestStockHoldEndsWhereItIsTooMuch(t *testing.T) {
 	h, _ := open(t)
-	room.GatherAtMost(h.Host, 17_000)
+	room.MaxSnapshotRows(h.Host, 17_000)
 	alice, bob := h.Join("shop", "r", "alice"), h.Join("shop", "r", "bob", published)
-	for i := range 2 { // more than may be gleaned, too
+	for i := range 2 { // more than a delta may have, too
 		mustSucceed(t, alice.Do("items", "sql", fmt.Sprintf(`INSERT INTO items WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 			SELECT i, '', 1, 1, NULL FROM n`, 10_000*i, 10_000*(i+1)-1)))
 	}

@@ -24,7 +24,7 @@ type mean struct {
 }
 
 func (m mean) note() {
-	if stack := string(debug.Stack()); !strings.Contains(stack, "room.hear(") && !strings.Contains(stack, "moody).On") {
+	if stack := string(debug.Stack()); !strings.Contains(stack, "room.sanitize(") && !strings.Contains(stack, "moody).On") {
 		m.seen.outside.Store(&stack)
 	}
 }
