@@ -19,7 +19,7 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// How others than the life of a room use its file, and how they have a life do something.
+// How code outside of a room's life uses the room's file, and how it has a life do something.
 
 // openFile opens a room's file.
 func (n *node) openFile(key Key) (*storage.DB, error) {
@@ -30,7 +30,7 @@ func (n *node) openFile(key Key) (*storage.DB, error) {
 	return storage.Open(options)
 }
 
-// fileOptions say where a room's file is, and how it is opened.
+// fileOptions returns where a room's file is and how to open it.
 func (n *node) fileOptions(key Key) (storage.Options, error) {
 	path, err := roomfile.Path(n.opts.Dir, key.Namespace, key.Room)
 	if err != nil {
@@ -64,8 +64,8 @@ func (n *node) fileOptions(key Key) (storage.Options, error) {
 	return options, nil
 }
 
-// lookInto opens the file of a room that has no life, and closes it. If do panics, the file is let
-// go as it is.
+// lookInto opens the file of a room that has no life, calls do, and closes the file. If do panics, it closes the file
+// without writing to it.
 func (n *node) lookInto(key Key, o storage.Options, do func(*storage.DB) error) error {
 	return n.guard(key, func() error {
 		db, err := storage.Open(o)
@@ -88,7 +88,7 @@ func (n *node) hasNoFile(key Key) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// there reports whether there is a room: one with a file, one that the log has, or one that is awake.
+// there reports whether a room exists: it has a file or entries in the log, or is awake.
 func (n *node) there(key Key) (bool, error) {
 	o, err := n.fileOptions(key)
 	if err != nil {
@@ -104,7 +104,7 @@ func (n *node) there(key Key) (bool, error) {
 	return storage.Exists(o)
 }
 
-// exists tells by ErrNoRoom that there is no room: to look must not make one.
+// exists returns ErrNoRoom if there is no such room, because asking for a room must not make it.
 func (n *node) exists(key Key) error {
 	there, err := n.there(key)
 	if err == nil && !there {
@@ -113,7 +113,7 @@ func (n *node) exists(key Key) error {
 	return operatorError(key, err)
 }
 
-// operatorError names the room.
+// operatorError adds the room's name to an error.
 func operatorError(key Key, err error) error {
 	switch {
 	case err == nil:
@@ -124,10 +124,11 @@ func operatorError(key Key, err error) error {
 	return fmt.Errorf("%s: %w", key, err)
 }
 
-// ErrNoRoom: there is no such room, and asking for it does not make it.
+// ErrNoRoom: there is no such room, and the call did not make it.
 var ErrNoRoom = errors.New("room: there is no such room")
 
-// runOffline ends the room's life and has the next one run do first. If ctx ends before do has begun, do does not run.
+// runOffline ends the room's life and has the next one run do first. If ctx ends before do has begun, do does not
+// run.
 func (n *node) runOffline(ctx context.Context, key Key, do func(storage.Options) error) error {
 	o, err := n.fileOptions(key)
 	if err != nil {
@@ -145,11 +146,11 @@ func (n *node) runOffline(ctx context.Context, key Key, do func(storage.Options)
 		}
 		return err
 	}
-	return <-v.done // it was begun, and ends
+	return <-v.done // do has begun, and ends
 }
 
-// runLive runs do in the room's life, between two turns. After an error do has not run; after ctx has ended it may still run, so it
-// must not touch what the caller still uses.
+// runLive runs do in the room's life, between two turns. If the error is that of the request, do has not run. After
+// ctx has ended do may still run, so it must not touch what the caller still uses.
 func (n *node) runLive(ctx context.Context, key Key, do func(*room)) error {
 	finished := make(chan struct{})
 	var once sync.Once
@@ -161,20 +162,20 @@ func (n *node) runLive(ctx context.Context, key Key, do func(*room)) error {
 				failed = n.guard(key, func() error { do(r); return nil })
 			}
 		})
-		if failed != nil { // nobody knows what of the life is left
+		if failed != nil { // nobody knows what state the life is in
 			panic(failed)
 		}
 	}}
 	if _, err := n.actors.Request(ctx, key, m); err != nil {
-		once.Do(func() {}) // waits for one that has begun, and keeps one that has not from it
+		once.Do(func() {}) // waits for a do that has begun, and keeps one that has not from beginning
 		return err
 	}
 	<-finished // the turn that answered runs it right after its answer
 	return errors.Join(failed, context.Cause(ctx))
 }
 
-// scratchFile gives a path in the data directory for a temporary file, which nobody has yet. Who makes
-// the file removes it; what a process leaves, a later one removes.
+// scratchFile returns an unused path in the data directory for a temporary file. The caller removes the file. If a
+// process leaves files behind, the next one removes them.
 func (n *node) scratchFile() (string, error) {
 	dir := filepath.Join(n.opts.Dir, scratchDir)
 	if _, err := n.opts.FS.MakeDirs(dir); err != nil {
@@ -207,8 +208,8 @@ func (n *node) mayWrite(path string) error {
 	return outside(n.opts.FS, n.opts.Dir, path)
 }
 
-// withoutFile are a namespace's rooms that have no file, sorted: those of loggedOnly, and new ones that
-// are awake.
+// withoutFile returns a namespace's rooms that have no file, sorted: those of loggedOnly, and new ones that are
+// awake.
 func (n *node) withoutFile(namespace string) []Key {
 	keys := slices.DeleteFunc(n.loggedOnly(), func(key Key) bool { return key.Namespace != namespace })
 	for _, key := range n.actors.Keys() {
@@ -220,7 +221,7 @@ func (n *node) withoutFile(namespace string) []Key {
 	return slices.Compact(keys)
 }
 
-// loggedOnly are the rooms that have entries in the log, of a crash or since they were closed, and no file.
+// loggedOnly returns the rooms that have entries in the log, since a crash or since they were closed, and no file.
 func (n *node) loggedOnly() (keys []Key) {
 	if n.log == nil {
 		return nil
@@ -238,8 +239,8 @@ func (n *node) loggedOnly() (keys []Key) {
 
 func byRoom(a, b Key) int { return strings.Compare(a.Room, b.Room) }
 
-// roomOf finds which room a file is of: by the file's name, or for a long one among the rooms
-// that are awake, or in the file.
+// roomOf returns the room that a file belongs to. The file's name says it, except for a long name: then roomOf looks
+// among the rooms that are awake, or into the file.
 func (n *node) roomOf(namespace string, file roomfile.Found) (Key, error) {
 	key := Key{Namespace: namespace, Room: file.Room}
 	if file.Room != "" {
@@ -279,7 +280,7 @@ func (n *node) rooms(ctx context.Context, namespace string) iter.Seq2[Key, error
 				return
 			}
 			key, err := n.roomOf(namespace, file)
-			if i, has := slices.BinarySearchFunc(others, key, byRoom); has { // by now
+			if i, has := slices.BinarySearchFunc(others, key, byRoom); has { // it has got a file by now
 				others = slices.Delete(others, i, i+1)
 			}
 			if !yield(key, err) {
@@ -303,5 +304,5 @@ func (*liveTaskMessage) Last() {}
 // errAwake: the room has a life, and with it its file.
 var errAwake = fmt.Errorf("%w: it is awake", ErrCalledFor)
 
-// ErrCalledFor: the room was called for while its file was written again, and has it now.
+// ErrCalledFor: somebody called for the room while its file was being rewritten, and the room is in use now.
 var ErrCalledFor = errors.New("room: the room is in use")

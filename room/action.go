@@ -8,25 +8,24 @@ import (
 	"time"
 )
 
-// Actions: what a client sends, the method that it is bound to, and how its payload gets there.
+// What a client sends, the method that it is bound to, and how the payload gets there.
 
-// Action binds an action's name to a method of the handler. The payload is
-// decoded into In from JSON, outside of the room, so that it takes none of the room's
-// time. An In with an UnmarshalJSON or UnmarshalText of its own, or of a field's, is decoded in the room, as
-// a part of the hook. A payload that does not fit is refused with bad_payload and the method not called:
-// JSON of another form, or a value of another type. Fields that In does not have are ignored, and those that the payload does not
-// have are zero, as encoding/json has it; so is all of In for null or no payload.
-// In's fields are those of encoding/json: a row's struct has other names there than its
-// columns have, unless it carries json tags. The name holds for every channel of the room; a client names one with each action,
-// and it must exist.
+// Action binds an action's name to a method of the handler. The payload is decoded into In from JSON outside of the
+// room, so that decoding takes none of the room's time. If In or one of its fields has its own UnmarshalJSON or
+// UnmarshalText, the payload is decoded in the room, as part of the hook. A payload that does not fit, JSON of
+// another form or a value of another type, is refused with bad_payload, and the method is not called. As with
+// encoding/json, fields that In does not have are ignored, and fields that the payload does not have are zero. For
+// null or no payload all of In is zero. In's fields are named as for encoding/json: without json tags the fields of a
+// row's struct have other names than the columns. The name is valid for every channel of the room. A client names a
+// channel with each action, and it must exist.
 func Action[H Handler, In any](name string, method func(H, *Context, In) error) Option {
 	return bind(name, decoderOf[In](), func(h Handler, c *Context, in any) (any, error) {
 		return nil, method(h.(H), c, *in.(*In))
 	}, isHandler[H])
 }
 
-// Call is [Action] for a method with a result of its own. It is sent to the
-// caller, as JSON in the reply's field "value", beside the changed rows.
+// Call is [Action] for a method that returns a result. The caller gets the result as JSON in the reply's field
+// "value", besides the changed rows.
 func Call[H Handler, In, Out any](name string, method func(H, *Context, In) (Out, error)) Option {
 	return bind(name, decoderOf[In](), func(h Handler, c *Context, in any) (any, error) {
 		return method(h.(H), c, *in.(*In))
@@ -58,15 +57,15 @@ func bind(name string, decode decoder, call func(Handler, *Context, any) (any, e
 }
 
 // Where an action's payload is decoded. What encoding/json does alone is done before the message is in the room's
-// mailbox, and takes none of the room's time. A type with a method of its own for it may be slow, or
-// never return: it is decoded in the room's turn, with the time limit of a hook. The goroutine that
-// serves all parked sockets, for one, never runs a program's code.
+// mailbox, and takes none of the room's time. A type with its own decoding method may be slow, or never return, so it
+// is decoded in the room's turn, with the time limit of a hook. So the goroutine that serves all parked sockets never
+// runs a program's code.
 
 // decodesItself reports whether decoding JSON into a t may call a method that is neither Den's nor
 // encoding/json's.
 func decodesItself(t reflect.Type) bool { return decodesWithin(t, make(map[reflect.Type]bool)) }
 
-// decodesWithin is decodesItself but for the types that have been looked at.
+// decodesWithin is decodesItself without the types in seen.
 func decodesWithin(t reflect.Type, seen map[reflect.Type]bool) bool {
 	if seen[t] {
 		return false

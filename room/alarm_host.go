@@ -94,7 +94,7 @@ func refused(err error) bool {
 	return false
 }
 
-// putAside gives an index that is refused a name that no file has.
+// putAside renames a refused index to an unused name.
 func (x *alarmIndex) putAside(o storage.Options, cause error) error {
 	name := o.Path + ".refused-" + x.node.now().UTC().Format("20060102T150405.000Z")
 	kept := name

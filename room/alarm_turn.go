@@ -63,7 +63,7 @@ func (ar *alarmRunner) runDue(t *turn, m *alarmMessage) error {
 	if err != nil {
 		return t.storageError(err)
 	}
-	t.alarmed = true // so that the clock hears what is next, also if it was wrong
+	t.alarmed = true // so that the clock learns what is next, even if it was wrong
 	handler, has := ar.room.handler.(AlarmHandler)
 	if !has && len(due) > 0 {
 		ar.room.log.Error("alarms wait", "err", errNoAlarmHook)
@@ -73,7 +73,7 @@ func (ar *alarmRunner) runDue(t *turn, m *alarmMessage) error {
 		if i > 0 && ar.room.now().Sub(now) > alarmsTime {
 			return nil // the clock will call again for the others
 		}
-		if i > 0 { // the alarms before may have changed this one
+		if i > 0 { // the earlier alarms may have changed this one
 			again, found, err := ar.room.alarms.Find(r.Name)
 			if err != nil {
 				return t.storageError(err)
@@ -181,8 +181,8 @@ func (ar *alarmRunner) giveUp(t *turn, r alarms.Row, cause error) error {
 	return nil
 }
 
-// lower returns when the next alarm will be due, and makes durable that the room is woken then. It is called
-// before the room's commit, which notes the time in the file for the next life.
+// lower returns when the next alarm will be due, and makes durable that the room is woken then. It is called before
+// the room's commit, which notes the time in the file for the next life.
 func (ar *alarmRunner) lower() (next int64, err error) {
 	if next, err = ar.room.alarms.Earliest(); err != nil {
 		return next, err

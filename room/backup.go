@@ -1,8 +1,7 @@
 package room
 
-// What operators do with a room as a whole: copy it, put another in its place, take it out
-// as text and bring it in. A room that is awake goes on while it is copied; a room's file
-// is replaced between two of its lives, and its connections stay.
+// What operators do with a whole room: copy it, replace it, export it as text and import it. A room that is awake
+// goes on while it is copied. A room's file is replaced between two of its lives, and its connections stay.
 
 import (
 	"context"
@@ -18,7 +17,7 @@ import (
 	"github.com/denrooms/den/storage/dump"
 )
 
-// ErrRoomExists: there is such a room, and it is not replaced unasked.
+// ErrRoomExists: the room exists already, and is not replaced unasked.
 var ErrRoomExists = errors.New("room: the room exists already")
 
 // A Format is a form of an export.
@@ -30,8 +29,8 @@ const (
 	LinesFormat = dump.Lines
 )
 
-// A Point in a room's history: the newest state whose Seq is not above Seq and whose time
-// is not after Time; what is zero does not count.
+// A Point in a room's history: the newest state whose Seq is not above Seq and whose time is not after Time. A zero
+// field is ignored.
 type Point = storage.Point
 
 // Seq is a room's commit number.
@@ -40,18 +39,17 @@ type Seq = storage.Seq
 const (
 	// backupPages is how many pages of 4 KiB a room copies in one turn: about a millisecond.
 	backupPages = 256
-	// backupTries is how often a backup begins again because the room's life ended under it.
+	// backupTries is how often a backup begins again because the room's life ended during it.
 	backupTries = 5
 )
 
-// Backup copies a room into a new file, as it is when the copy is complete. Messages are
-// served meanwhile: the room copies 1 MiB between two turns. The file must not be there
-// (fs.ErrExist); it appears whole and synced, or not at all. A room that sleeps is woken; where it
-// does not start, or its namespace is not registered, its file is copied all the same. A path in
-// the data directory is refused (ErrInDataDir).
+// Backup copies a room into a new file, as the room is when the copy is complete. Messages are served meanwhile: the
+// room copies 1 MiB between two turns. The file must not exist (fs.ErrExist). It appears whole and synced, or not at
+// all. A sleeping room is woken. If the room does not start, or its namespace is not registered, its file is copied
+// nevertheless. A path in the data directory is refused (ErrInDataDir).
 //
-// The copy is a room's file with an epoch of its own. It can be brought back with Restore,
-// or be opened as the same room in another data directory.
+// The copy is a room's file with its own epoch. It can be brought back with Restore, or opened as the same room in
+// another data directory.
 func (h *Host) Backup(ctx context.Context, key Key, path string) error {
 	path = filepath.Clean(path)
 	if err := h.mayCopy(key, path); err != nil {
@@ -88,8 +86,7 @@ func (h *Host) backupAwake(ctx context.Context, key Key, path string) error {
 	}
 }
 
-// A backup is a copy of a room that is under way. It does nothing for a task that comes late, when nobody waits
-// for it.
+// A backup is a copy of a room in progress. It ignores a task that comes late, when nobody waits for it.
 type backup struct {
 	path string
 
@@ -129,10 +126,10 @@ func (b *backup) end() {
 	}
 }
 
-// StateAt writes a room as it was at a point in its history into a new file, which is as
-// one of Backup's. The room waits meanwhile. How far back that goes is Options.TimeTravel. For a Point
-// further back the error is storage.ErrNoHistory, for one that the room has not come to storage.ErrNotYet;
-// a *storage.HistoryError says which points can be had.
+// StateAt writes a room as it was at a point in its history into a new file, under the same conditions as Backup. The
+// room waits meanwhile. Options.TimeTravel says how far back it can go. The error is storage.ErrNoHistory for a Point
+// further back, and storage.ErrNotYet for one that the room has not reached; a *storage.HistoryError says which
+// points are available.
 func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) error {
 	path = filepath.Clean(path)
 	if err := h.mayCopy(key, path); err != nil {
@@ -152,11 +149,10 @@ func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) erro
 	return operatorError(key, err)
 }
 
-// Restore puts a backup in a room's place, in a new epoch, and tells the path under which the
-// old file is kept, "" where there was none. The source is any whole file of a room that is not
-// in use; namespace and room become those of key. It is checked before anything is touched. What
-// the room has been sent before is served first, then its life ends; what comes meanwhile
-// waits for the next life. Connections stay, and get their channels from scratch.
+// Restore installs a backup as a room, in a new epoch. It returns the path under which the old file is kept, "" if
+// there was none. The source is any whole file of a room that is not in use; its namespace and room become those of
+// key. It is checked before anything is changed. The room first serves what it has been sent before, then its life
+// ends, and what comes meanwhile waits for the next life. Connections stay, and get their channels from scratch.
 func (h *Host) Restore(ctx context.Context, key Key, source string) (kept string, err error) {
 	err = h.replace(ctx, key, func(o storage.Options) (*archive.Replacement, error) {
 		return archive.PrepareRestore(o, source)
@@ -167,9 +163,9 @@ func (h *Host) Restore(ctx context.Context, key Key, source string) (kept string
 	return kept, err
 }
 
-// Export writes what a room holds, its own tables as SQL or as lines of JSON (see
-// package storage/dump), as it is at one moment. The room is copied first, as by Backup, and
-// then goes on; it takes the room's size on the disk, and memory for one row.
+// Export writes a room's own tables as SQL or as lines of JSON (see package storage/dump), as they are at one moment.
+// The room is copied first, as by Backup, and then goes on. Export needs the room's size on the disk, and memory for
+// one row.
 func (h *Host) Export(ctx context.Context, key Key, w io.Writer, format Format) error {
 	path, err := h.node.scratchFile()
 	if err != nil {
@@ -185,8 +181,8 @@ func (h *Host) Export(ctx context.Context, key Key, w io.Writer, format Format) 
 	}))
 }
 
-// Import makes a room of an export of either format, which must not be there (ErrRoomExists).
-// Nobody sees it before it is whole.
+// Import makes a room from an export of either format. The room must not exist (ErrRoomExists). Nobody sees it before
+// it is complete.
 func (h *Host) Import(ctx context.Context, key Key, r io.Reader) error {
 	err := h.node.exists(key)
 	if err == nil {
@@ -200,7 +196,7 @@ func (h *Host) Import(ctx context.Context, key Key, r io.Reader) error {
 	}, (*archive.Replacement).InstallNew)
 }
 
-// ImportOver is Import in the place of a room that may be there: then it is a Restore.
+// ImportOver is Import for a room that may exist; then it is a Restore.
 func (h *Host) ImportOver(ctx context.Context, key Key, r io.Reader) (kept string, err error) {
 	err = h.replace(ctx, key, func(o storage.Options) (*archive.Replacement, error) {
 		return dump.PrepareImport(o, interruptedReader{ctx, r})
@@ -211,13 +207,13 @@ func (h *Host) ImportOver(ctx context.Context, key Key, r io.Reader) (kept strin
 	return kept, err
 }
 
-// replace prepares a file while the room goes on, and installs it when nobody has the room.
+// replace prepares a file while the room goes on, and installs it when nobody uses the room.
 func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Options) (*archive.Replacement, error), install func(*archive.Replacement) error) error {
 	o, err := h.node.fileOptions(key)
 	if err != nil {
 		return operatorError(key, err)
 	}
-	h.node.offline.replacing.Lock() // the file that is prepared has one name
+	h.node.offline.replacing.Lock() // the prepared file has a fixed name
 	defer h.node.offline.replacing.Unlock()
 	var r *archive.Replacement
 	err = h.node.guard(key, func() (err error) {
@@ -236,7 +232,7 @@ func (h *Host) replace(ctx context.Context, key Key, prepare func(storage.Option
 	return operatorError(key, err)
 }
 
-// mayCopy returns why the room cannot be copied to path, if that is known beforehand.
+// mayCopy returns the reason if it is clear beforehand that the room cannot be copied to path.
 func (h *Host) mayCopy(key Key, path string) error {
 	if err := h.node.mayWrite(path); err != nil {
 		return operatorError(key, err)
@@ -244,7 +240,7 @@ func (h *Host) mayCopy(key Key, path string) error {
 	return h.node.exists(key)
 }
 
-// interrupted is a writer that ends with a context.
+// interrupted is a writer that fails after its context has ended.
 type interrupted struct {
 	ctx context.Context
 	w   io.Writer
@@ -257,7 +253,7 @@ func (i interrupted) Write(p []byte) (int, error) {
 	return i.w.Write(p)
 }
 
-// interruptedReader is a reader that ends with a context.
+// interruptedReader is a reader that fails after its context has ended.
 type interruptedReader struct {
 	ctx context.Context
 	r   io.Reader

@@ -1,8 +1,8 @@
 package room
 
-// The files of rooms that have deleted much are written again while the rooms sleep, one at a time, so that
-// the disk gets the space back. A room that is called for gets its file within milliseconds: the work on
-// it ends, and begins again after the room has slept the next time.
+// While rooms sleep, the files of those that have deleted much are rewritten, one at a time, so that the disk gets
+// the space back. A room that is called for gets its file within milliseconds: the rewriting ends, and begins again
+// after the room has gone to sleep the next time.
 
 import (
 	"context"
@@ -16,35 +16,36 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// Compacted is what Host.Compact did: Before and After are the file's sizes in bytes; where they are equal there was nothing to do.
+// Compacted is the result of Host.Compact: the file's size in bytes Before and After. If they are equal, there was
+// nothing to do.
 type Compacted = storage.Compacted
 
 const (
-	// compactDelay is how long a room must have slept: it may be called for again at once.
+	// compactDelay is how long a room must have slept, because it may be called for again at once.
 	compactDelay = 20 * time.Second
-	// compactPart says how much of the time files are written again, at the most: a fourth.
+	// compactPart limits the time for rewriting files to one part in so many: a fourth.
 	compactPart = 4
-	// sweepEvery is how often the files that were replaced are looked through, if there are any.
+	// sweepEvery is how often the host looks through the files that were replaced, if there are any.
 	sweepEvery = time.Hour
 	// compactTries is how often Compact begins again because the room was called for.
 	compactTries = 3
 )
 
-// compactor has the rooms whose files are to be written again. Its zero value is ready.
+// A compactor rewrites the files of sleeping rooms. The zero value is ready to use.
 type compactor struct {
 	node *node
 
-	work sync.Mutex // held while a file is written again
+	work sync.Mutex // held while a file is being rewritten
 
 	mu      sync.Mutex
-	waiting []Key                   // no room twice
-	timed   bool                    // a timer is set, or a file is being written
-	end     context.CancelCauseFunc // ends what is under way; nil: nothing is
+	waiting []Key                   // no room is there twice
+	timed   bool                    // a timer is set, or a file is being rewritten
+	end     context.CancelCauseFunc // ends the work in progress; nil: there is none
 	sweeps  bool                    // a timer is set for a sweep
 	stopped bool
 }
 
-// stop ends what is under way, for good.
+// stop ends the work in progress, and all later work.
 func (c *compactor) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,7 +55,7 @@ func (c *compactor) stop() {
 	}
 }
 
-// sweeping reports whether a timer for a sweep is to be set, which is noted.
+// sweeping reports whether the caller has to set a timer for a sweep, and notes that it does.
 func (c *compactor) sweeping() (set bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,7 +64,7 @@ func (c *compactor) sweeping() (set bool) {
 	return set
 }
 
-// timerEnded notes that the timer for a sweep has ended, and reports whether to sweep.
+// timerEnded notes that the timer for a sweep has fired, and reports whether to sweep.
 func (c *compactor) timerEnded() (goOn bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,7 +72,7 @@ func (c *compactor) timerEnded() (goOn bool) {
 	return !c.stopped
 }
 
-// add has a room wait, and reports whether a timer is to be set.
+// add has a room wait, and reports whether the caller has to set a timer.
 func (c *compactor) add(key Key) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,7 +90,7 @@ func (c *compactor) add(key Key) (first bool) {
 	return first
 }
 
-// next gives the room that has waited for the longest; none: the timer is over.
+// next returns the room that has waited the longest. If there is none, no timer is set any more.
 func (c *compactor) next() (key Key, some bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,14 +102,14 @@ func (c *compactor) next() (key Key, some bool) {
 	return key, true
 }
 
-// later has the file of a room that has gone to sleep written again.
+// later has the file of a room that has gone to sleep rewritten.
 func (c *compactor) later(key Key) {
 	if c.add(key) {
 		c.node.afterFunc(compactDelay, "compacting rooms", c.runNext)
 	}
 }
 
-// runNext sees to one room, and then rests for three times as long as that took.
+// runNext handles one room, and then pauses for three times as long as that took.
 func (c *compactor) runNext() {
 	key, some := c.next()
 	if !some {
@@ -120,13 +121,13 @@ func (c *compactor) runNext() {
 	c.node.afterFunc(max(rest, time.Second), "compacting rooms", c.runNext)
 }
 
-// rewriteDue is compactRoom for a room that is due, and says what came of it.
+// rewriteDue rewrites the file of a room that needs it, and logs the result.
 func (c *compactor) rewriteDue(key Key) {
 	began := c.node.now()
 	done, err := c.rewrite(context.Background(), key, storage.Slack.Due)
 	switch {
 	case errors.Is(err, errAwake), errors.Is(err, errStopping):
-	case errors.Is(err, ErrCalledFor): // by whom looked into it; a room that is awake now comes again when it sleeps
+	case errors.Is(err, ErrCalledFor): // somebody looked into it; a room that is awake now is added when it sleeps
 		c.add(key)
 	case err != nil:
 		c.node.complain(key, "the file of a room that has deleted much could not be made smaller", err)
@@ -136,7 +137,7 @@ func (c *compactor) rewriteDue(key Key) {
 	}
 }
 
-// rewrite writes the file of a room again that has no life.
+// rewrite rewrites the file of a room that has no life.
 func (c *compactor) rewrite(ctx context.Context, key Key, worth func(storage.Slack) bool) (done Compacted, err error) {
 	err = c.withoutLife(ctx, key, func(ctx context.Context, o storage.Options) (err error) {
 		done, err = storage.Compact(ctx, o, worth)
@@ -146,8 +147,8 @@ func (c *compactor) rewrite(ctx context.Context, key Key, worth func(storage.Sla
 	return done, err
 }
 
-// withoutLife does something long to the file of a room that has no life: one room at a time. ctx ends
-// with ErrCalledFor when somebody calls for the room.
+// withoutLife calls do, which may take long, for the file of a room that has no life. It does so for one room at a
+// time. ctx ends with ErrCalledFor when somebody calls for the room.
 func (c *compactor) withoutLife(ctx context.Context, key Key, do func(context.Context, storage.Options) error) error {
 	c.work.Lock()
 	defer c.work.Unlock()
@@ -168,7 +169,7 @@ func (c *compactor) withoutLife(ctx context.Context, key Key, do func(context.Co
 	return c.node.guard(key, func() error { return do(ctx, o) })
 }
 
-// begin notes how what is under way is ended, and reports whether it may begin.
+// begin notes how to end the work in progress, and reports whether it may begin.
 func (c *compactor) begin(end context.CancelCauseFunc) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,7 +185,7 @@ func (c *compactor) compactIf(ctx context.Context, key Key, worth func(storage.S
 		if err = c.node.actors.Stop(ctx, key); err != nil {
 			break
 		}
-		if c.node.hasNoFile(key) { // what it has is in the log
+		if c.node.hasNoFile(key) { // everything is in the log
 			return done, nil
 		}
 		if done, err = c.rewrite(ctx, key, worth); !errors.Is(err, ErrCalledFor) {
@@ -197,7 +198,8 @@ func (c *compactor) compactIf(ctx context.Context, key Key, worth func(storage.S
 	return done, operatorError(key, err)
 }
 
-// sweepPast removes the files that no room's history needs any longer. It repeats that every sweepEvery while such files exist.
+// sweepPast removes the files that no room's history needs any longer, and repeats that every sweepEvery while there
+// are such files.
 func (c *compactor) sweepPast() {
 	now := c.node.now()
 	left, err := storage.SweepPast(c.node.opts.FS, filepath.Join(c.node.opts.Dir, pastDir), now.Add(-max(c.node.opts.TimeTravel, 0)), now)
@@ -213,15 +215,15 @@ func (c *compactor) sweepPast() {
 	}
 }
 
-// The files that restores have replaced go after a while: Options.KeepReplaced. There are few of them among
-// the files of all rooms, so the host looks for them once a day.
+// The files that restores have replaced are removed after Options.KeepReplaced. They are few among the files of all
+// rooms, so the host looks for them once a day.
 
 const (
 	replacedFirst = time.Hour      // after the host was opened
 	replacedEvery = 24 * time.Hour // and then
 )
 
-// sweepReplacedLater looks for old ones after a while, and then again and again.
+// sweepReplacedLater removes old ones after a while, and then periodically.
 func (c *compactor) sweepReplacedLater(after time.Duration) {
 	if c.node.opts.KeepReplaced < 0 {
 		return

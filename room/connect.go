@@ -6,7 +6,7 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// A connection comes into a room, and sends messages of its own.
+// How a connection enters a room, and sends messages that are not of the protocol.
 
 // connect lets a connection into the room.
 func (l *life) connect(t *turn, m *connectMessage) (in welcome, err error) {
@@ -28,7 +28,7 @@ func (l *life) connect(t *turn, m *connectMessage) (in welcome, err error) {
 	l.publisher.succeed(t, c, commit)
 	l.roster.enrol(conn)
 	l.peers.probeDuplicates(t, conn)
-	t.send(conn) // nothing, but from now on the room knows what it was handed
+	t.send(conn) // nothing; but from now on the room knows what the connection has been sent
 	if l.room.ns.presence {
 		in.shownAs = l.room.presenceID(conn)
 	}
@@ -39,14 +39,14 @@ func (l *life) connect(t *turn, m *connectMessage) (in welcome, err error) {
 	return in, err
 }
 
-// admit puts a connection among those of the room; not one whose client has given up, nor where the life is fenced.
+// admit adds a connection to the room, unless its client has given up or the life is fenced.
 func (l *life) admit(conn *hibernate.Connection) bool {
 	l.room.gate.Lock()
 	defer l.room.gate.Unlock()
 	return !l.room.fenced && l.room.ns.rooms.Add(conn)
 }
 
-// raw gives a message that is none of the protocol's to the handler.
+// raw passes a message that is not of the protocol to the handler.
 func (l *life) raw(t *turn, m *rawMessage) error {
 	c := t.context(m.conn, nil)
 	commit, err := l.actions.runForClient(t, m.conn, messageHook, func() (storage.Commit, error) {

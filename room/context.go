@@ -17,11 +17,10 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// A Context is what a hook works with: the room, the connection that it is called
-// for, the database, the time. It is valid until the hook returns, and belongs to
-// the hook's goroutine. What a hook does through it is part of the hook's outcome:
-// messages are sent and connections closed when the hook has succeeded and its
-// writes are durable, and not at all otherwise.
+// A Context is what a hook works with: the room, the connection that the hook is called for, the database, the time.
+// It is valid until the hook returns, and only in the hook's goroutine. What a hook does through it takes effect with
+// the hook: if the hook succeeds, messages are sent and connections closed after its writes are durable, otherwise
+// not at all.
 //
 // A Context is a context.Context too. It ends when the hook has taken longer than
 // Options.ActionTimeout.
@@ -30,9 +29,9 @@ type Context struct {
 	conn    *Conn // nil, or &self
 	self    Conn
 	request *http.Request
-	cause   CloseCause // OnClose's
+	cause   CloseCause // of OnClose
 	now     time.Time
-	ctx     hookContext // ends with the hook's time
+	ctx     hookContext // ends when the hook's time is over
 
 	turn    *turn
 	states  map[*hibernate.Connection]hibernate.State
@@ -40,7 +39,7 @@ type Context struct {
 	after   []func()
 	undo    []func()
 	alarmed bool // alarms were set or cancelled
-	looking bool // OnError's: nothing may be written
+	looking bool // of OnError, which must not write
 	ended   bool
 }
 
@@ -51,14 +50,14 @@ var errEnded = errors.New("room: a Context was used after its hook had returned"
 // Deadline is when the hook's time is over.
 func (c *Context) Deadline() (time.Time, bool) { return c.ctx.Deadline() }
 
-// Done is closed when the hook's time is over.
+// Done returns a channel that is closed when the hook's time is over.
 func (c *Context) Done() <-chan struct{} { return c.ctx.Done() }
 
-// Err is nil as long as the hook has time.
+// Err returns nil while the hook has time.
 func (c *Context) Err() error { return c.ctx.Err() }
 
-// Value is that of the request's context in OnRequest and OnConnect, where a middleware
-// may have put it; nil elsewhere.
+// Value returns a value of the request's context in OnRequest and OnConnect, for example one that a middleware has
+// put there; nil elsewhere.
 func (c *Context) Value(key any) any {
 	if c.request == nil {
 		return nil
@@ -69,12 +68,12 @@ func (c *Context) Value(key any) any {
 // Key names the room.
 func (c *Context) Key() Key { return c.room.key }
 
-// Conn is the connection that the hook is called for: in OnConnect, OnClose, OnMessage and an
-// action's hook. It is nil in all others, in OnAlarm too, and in the then of Go.
+// Conn is the connection that the hook is called for, in OnConnect, OnClose, OnMessage and the hook of an action. It
+// is nil in all other hooks, including OnAlarm, and in the then of Go.
 func (c *Context) Conn() *Conn { return c.conn }
 
-// Identity is who asks: the connection's or the plain request's identity. Where nobody asks,
-// as in OnAlarm and in the then of Go, it is zero.
+// Identity is the identity of the connection or of the plain request. It is zero if there is neither, as in OnAlarm
+// and in the then of Go.
 func (c *Context) Identity() Identity {
 	if c.conn != nil {
 		return *c.conn.c.Identity
@@ -82,9 +81,9 @@ func (c *Context) Identity() Identity {
 	return requestIdentity(c.request)
 }
 
-// Request is the HTTP request of OnRequest, or the upgrade's in OnConnect; nil
-// elsewhere. Its context has the values that the server and its middleware put there, but does
-// not end when the client goes: the hook's time is that of the Context.
+// Request is the HTTP request of OnRequest, or the upgrade's in OnConnect; nil elsewhere. Its context has the values
+// that the server and its middleware put there, but does not end when the client goes: the hook's time is that of the
+// Context.
 func (c *Context) Request() *http.Request { return c.request }
 
 // WakeReason is why this life of the room began.
@@ -97,7 +96,7 @@ func (c *Context) Now() time.Time { return c.now }
 // Rand is the room's source of randomness. It is not for secrets.
 func (c *Context) Rand() *rand.Rand { return c.room.random.rand }
 
-// NewID makes a random id, a UUID (RFC 9562, version 4).
+// NewID returns a random id, a UUID (RFC 9562, version 4).
 func (c *Context) NewID() string {
 	id, err := uuid.NewRandomFromReader(c.room.random.source)
 	if err != nil {
@@ -106,16 +105,15 @@ func (c *Context) NewID() string {
 	return id.String()
 }
 
-// Logger logs with the room's name.
+// Logger returns a logger whose lines have the room's name.
 func (c *Context) Logger() *slog.Logger { return c.room.log }
 
 // Abort refuses what the hook was asked; see the function [Abort].
 func (c *Context) Abort(code, message string) error { return Abort(code, message) }
 
-// Exec runs SQL in the room's database; several statements at once only without
-// arguments. Arguments are nil, bool, integers, floats, string, []byte,
-// json.RawMessage (stored as text) and time.Time (stored as Unix milliseconds).
-// Transactions, ATTACH, PRAGMA and Den's own tables (_den_…) are out of reach.
+// Exec runs SQL in the room's database. Several statements at once cannot have arguments. Arguments are nil, bool,
+// integers, floats, string, []byte, json.RawMessage (stored as text) and time.Time (stored as Unix milliseconds).
+// Transactions, ATTACH, PRAGMA and Den's own tables (_den_…) are denied.
 func (c *Context) Exec(sql string, args ...any) (storage.Result, error) {
 	if c.ended {
 		return storage.Result{}, errEnded
@@ -126,8 +124,7 @@ func (c *Context) Exec(sql string, args ...any) (storage.Result, error) {
 	return c.room.db.Exec(sql, args...)
 }
 
-// Query runs SQL that gives rows. They must be read to the end or closed before
-// the hook returns.
+// Query runs SQL that returns rows. Read them to the end or close them before the hook returns.
 func (c *Context) Query(sql string, args ...any) (*storage.Rows, error) {
 	if c.ended {
 		return nil, errEnded
@@ -135,8 +132,7 @@ func (c *Context) Query(sql string, args ...any) (*storage.Rows, error) {
 	return c.room.db.Query(sql, args...)
 }
 
-// QueryRow reads the first row that SQL gives into dest. Without a row it is
-// ErrNotFound.
+// QueryRow reads the first row of a query into dest. It returns ErrNotFound if there is none.
 func (c *Context) QueryRow(sql string, args []any, dest ...any) error {
 	rows, err := c.Query(sql, args...)
 	if err != nil {
@@ -152,16 +148,15 @@ func (c *Context) QueryRow(sql string, args []any, dest ...any) error {
 	return rows.Scan(dest...)
 }
 
-// A Payload is a message of the room's own to clients: [Text], [Binary] or [JSON]. The zero Payload is no message, and
-// sending it is an error.
+// A Payload is a message of the room's own to clients, made by [Text], [Binary] or [JSON]. The zero Payload is no
+// message, and sending it returns an error.
 type Payload struct {
 	frame *hibernate.Frame
 	err   error
 }
 
-// Text is a text message. It should be JSON: a partysync client throws on
-// anything else. Text that is not UTF-8 makes an error where the Payload is sent, because a
-// browser closes its connection when it receives such a message.
+// Text returns a text message. It should be JSON: a partysync client throws on anything else. Sending text that is
+// not UTF-8 returns an error, because a browser closes its connection when it receives such a message.
 func Text(s string) Payload {
 	if !utf8.ValidString(s) {
 		return Payload{err: errNotUTF8}
@@ -173,11 +168,11 @@ func textFrame(s string) *hibernate.Frame {
 	return hibernate.TextFrame(len(s), func(dst []byte) []byte { return append(dst, s...) })
 }
 
-// Binary is a binary message.
+// Binary returns a binary message.
 func Binary(data []byte) Payload { return Payload{frame: hibernate.BinaryFrame(data)} }
 
-// JSON is a text message with a value as JSON. What cannot be JSON makes an error
-// where the Payload is sent.
+// JSON returns a text message with a value as JSON. If the value cannot be encoded, sending the Payload returns an
+// error.
 func JSON(v any) Payload {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -186,8 +181,7 @@ func JSON(v any) Payload {
 	return Text(string(data))
 }
 
-// Broadcast sends a message to every connection of the room but those with the
-// ids named in except.
+// Broadcast sends a message to every connection of the room, except those whose ids are in except.
 func (c *Context) Broadcast(p Payload, except ...string) error {
 	if err := c.maySend(p); err != nil {
 		return err
@@ -200,7 +194,7 @@ func (c *Context) Broadcast(p Payload, except ...string) error {
 	return nil
 }
 
-// errNoPayload is the error for a message that nobody has made.
+// errNoPayload is the error for the zero Payload.
 var errNoPayload = errors.New("room: an empty Payload cannot be sent: make one with Text, Binary or JSON")
 
 // errNotUTF8 is the error for text that WebSocket does not allow.
@@ -228,8 +222,8 @@ func (c *Context) mayAct() error {
 	return nil
 }
 
-// Connections are the connections of the room, in the order in which they came;
-// with tags, those that carry all of them.
+// Connections returns the connections of the room, in the order in which they came. With tags it returns those that
+// have all of them.
 func (c *Context) Connections(tags ...string) []*Conn {
 	var conns []*Conn
 	for _, conn := range c.room.connections() {
@@ -241,31 +235,30 @@ func (c *Context) Connections(tags ...string) []*Conn {
 	return conns
 }
 
-// A Conn is a connection, as hooks see it. It is valid as long as the Context
-// that it came from.
+// A Conn is a connection, as hooks see it. It is valid as long as the Context that it came from.
 type Conn struct {
 	c   *hibernate.Connection
 	ctx *Context
 }
 
-// ID is the name that the client chose for the connection and keeps over its
-// reconnects. It is no proof of who it is, and two connections can have the same.
+// ID is the name that the client chose for the connection and keeps over its reconnects. It does not prove who the
+// client is, and two connections can have the same ID.
 func (c *Conn) ID() string { return c.c.ID() }
 
-// Identity is who the client is, as the server's authentication found it.
+// Identity is who the client is, according to the server's authentication.
 func (c *Conn) Identity() Identity { return *c.c.Identity }
 
-// LastAutoAnswer is when a message of the client was last answered without the room,
-// see [AutoAnswer]; the zero time if none was.
+// LastAutoAnswer is when a message of the client was last answered without the room, see [AutoAnswer]; the zero time
+// if none was.
 func (c *Conn) LastAutoAnswer() time.Time { return c.c.LastAutoAnswer() }
 
-// Tags are the connection's tags. They must not be changed.
+// Tags returns the connection's tags. They must not be modified.
 func (c *Conn) Tags() []string { return c.ctx.state(c.c).Tags }
 
 // MaxTags is how many tags a connection can have. (10 with Durable Objects.)
 const MaxTags = 16
 
-// SetTags gives the connection its tags, MaxTags at most, of 256 bytes at most.
+// SetTags sets the connection's tags: at most MaxTags, each of at most 256 bytes.
 func (c *Conn) SetTags(tags ...string) error {
 	if len(tags) > MaxTags || slices.ContainsFunc(tags, func(t string) bool { return len(t) > 256 }) {
 		return fmt.Errorf("room: a connection has at most %d tags of 256 bytes", MaxTags)
@@ -275,11 +268,10 @@ func (c *Conn) SetTags(tags ...string) error {
 	return c.ctx.setState(c.c, s)
 }
 
-// Attachment is the state kept with the connection, over the room's lives. It
-// must not be changed.
+// Attachment returns the state that is kept with the connection, over the room's lives. It must not be modified.
 func (c *Conn) Attachment() []byte { return c.ctx.state(c.c).Attachment }
 
-// SetAttachment keeps a copy of data with the connection, 16 KiB at most.
+// SetAttachment keeps a copy of data with the connection. data has at most 16 KiB.
 func (c *Conn) SetAttachment(data []byte) error {
 	if len(data) > hibernate.MaxAttachment {
 		return fmt.Errorf("room: an attachment of %d bytes: at most %d", len(data), hibernate.MaxAttachment)
@@ -289,9 +281,9 @@ func (c *Conn) SetAttachment(data []byte) error {
 	return c.ctx.setState(c.c, s)
 }
 
-// state is a connection's state as the hook sees it: what it has set itself, what others
-// of the turn have, what the connection has. What a hook sets becomes the connection's
-// when the hook's commit is durable; until then the turn keeps it.
+// state returns a connection's state as the hook sees it: as the hook has set it, otherwise as another hook of the
+// turn has, otherwise the connection's. What a hook sets becomes the connection's state when the hook's commit is
+// durable; until then the turn keeps it.
 func (c *Context) state(conn *hibernate.Connection) hibernate.State {
 	if s, there := c.states[conn]; there {
 		return s
@@ -338,7 +330,7 @@ func (c *Conn) Close(code int, reason string) error {
 	return nil
 }
 
-// identityKey is under what a plain request's identity is kept in its context.
+// identityKey is the context key of a plain request's identity.
 type identityKey struct{}
 
 func requestIdentity(r *http.Request) Identity {

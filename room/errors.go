@@ -13,13 +13,13 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// ErrNotFound is returned where a row that an operation needs is not there, or
-// is marked as deleted. To a client it is the code not_found.
+// ErrNotFound is returned if a row that an operation needs does not exist, or is marked as deleted. A client gets the
+// code not_found.
 var ErrNotFound = errors.New("room: no such row")
 
-// An Error is a refusal written for a client: a code for programs and a message
-// for people. [Abort] makes one, and says what forms they have. Of an Error that a program makes by itself the message is cut
-// at 500 bytes, and a code of another form is sent as action_failed.
+// An Error is a refusal written for a client: a code for programs and a message for people. [Abort] makes one, and
+// documents their forms. If a program makes an Error itself, its message is cut at 500 bytes, and a code of another
+// form is sent as action_failed.
 type Error struct {
 	Code    syncproto.Code
 	Message string
@@ -36,16 +36,14 @@ const maxMessage = 500
 
 var codeForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
-// Abort makes the error with which a hook refuses what it was asked: all of its
-// writes are undone, and the client gets the code and the message. A code is a
-// lower-case letter and then letters, digits and _, 64 at most, like
-// "text_too_long"; Abort panics on any other, which is a mistake in the program.
-// A message is cut at 500 bytes.
+// Abort returns the error with which a hook refuses what it was asked: all of its writes are undone, and the client
+// gets the code and the message. A code is a lower-case letter followed by letters, digits and _, at most 64 in all,
+// like "text_too_long". Abort panics on any other code, which is a mistake in the program. A message is cut at 500
+// bytes.
 //
-// To a numbered action the refusal is its outcome, which is stored; but with a code that is
-// Retryable, like "overloaded", the action keeps its number and the client sends it again. In
-// OnStart and OnWake the refusal is told to those who connect and sync; to an action it is
-// room_unavailable, and never its outcome.
+// For a numbered action the refusal is its outcome, which is stored. If the code is Retryable, like "overloaded", the
+// action keeps its number instead and the client sends it again. In OnStart and OnWake the refusal goes to those who
+// connect and sync. An action gets room_unavailable instead, which is never its outcome.
 func Abort(code, message string) error {
 	if !codeForm.MatchString(code) {
 		panic(fmt.Sprintf("room: Abort with the code %q: want a form like text_too_long", code))
@@ -64,9 +62,8 @@ func clip(s string, n int) string {
 	return s[:n]
 }
 
-// ErrorCode finds the code and the message that a client may see of any error.
-// An error that was not written for clients becomes action_failed, with a
-// message that tells nothing of it.
+// ErrorCode returns the code and the message that a client may see of an error. An error that was not written for
+// clients becomes action_failed, with a message that reveals nothing of it.
 func ErrorCode(err error) (syncproto.Code, string) {
 	var refusal *Error
 	if errors.As(err, &refusal) {
@@ -84,7 +81,7 @@ func ErrorCode(err error) (syncproto.Code, string) {
 	return syncproto.CodeActionFailed, "The action failed."
 }
 
-// sendable gives a code and a message the form that clients rely on: without a code a refusal would be a success.
+// sendable gives a code and a message the form that clients rely on. Without a code a refusal would be a success.
 func sendable(code syncproto.Code, message string) (syncproto.Code, string) {
 	if !codeForm.MatchString(string(code)) {
 		code = syncproto.CodeActionFailed
@@ -92,15 +89,15 @@ func sendable(code syncproto.Code, message string) (syncproto.Code, string) {
 	return code, clip(message, maxMessage)
 }
 
-// clientErrors is what clients are told of errors of ours, first match first.
+// clientErrors is what clients are told of Den's errors. The first match counts.
 var clientErrors = []struct {
 	err     error
 	code    syncproto.Code
 	message string
 }{
 	{ErrNotFound, syncproto.CodeNotFound, "There is no such row."},
-	{storage.ErrIO, syncproto.CodeStorageUnavailable, "The room's storage failed."},                              // before those that know that nothing was changed
-	{storage.ErrRoomFull, syncproto.CodeRoomFull, "The room is full. Nothing was changed. Deleting makes room."}, // also of one that has lost its batch by it
+	{storage.ErrIO, syncproto.CodeStorageUnavailable, "The room's storage failed."},                              // before those that say that nothing was changed
+	{storage.ErrRoomFull, syncproto.CodeRoomFull, "The room is full. Nothing was changed. Deleting makes room."}, // also for an action that lost its batch by it
 	{storage.ErrFull, syncproto.CodeStorageUnavailable, "The room's storage is full. Nothing was changed."},
 	{storage.ErrReadOnly, syncproto.CodeStorageUnavailable, "The room's storage cannot be written. Nothing was changed."},
 	{storage.ErrCorrupt, syncproto.CodeStorageUnavailable, "The room's storage failed."},
@@ -109,8 +106,8 @@ var clientErrors = []struct {
 	{storage.ErrNewer, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrLogMissing, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
 	{storage.ErrLogMismatch, syncproto.CodeStorageUnavailable, "The room's storage cannot be opened."},
-	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too much at once."},       // also of one that has lost its batch by it
-	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."}, // also of a trigger that rolled the batch back
+	{storage.ErrTooLarge, syncproto.CodeTooLarge, "The action changes too much at once."},       // also for an action that lost its batch by it
+	{storage.ErrConstraint, syncproto.CodeConflict, "The change conflicts with what is there."}, // also for a trigger that rolled the batch back
 	{storage.ErrBatchLost, syncproto.CodeAborted, "The action was undone along with another one. Try again."},
 	{pages.ErrTooLarge, syncproto.CodeTooLarge, "The channel is too large to be sent at once."},
 	{ErrTooManyAlarms, syncproto.CodeTooLarge, "The room has too many alarms."},
@@ -122,20 +119,19 @@ var clientErrors = []struct {
 	{actor.ErrUnavailable, syncproto.CodeRoomUnavailable, "The room is not available. Try again later."},
 }
 
-// written reports whether an error was written for clients (and so is no fault of
-// the room's that somebody should look at).
+// written reports whether an error was written for clients. Then it is no fault of the room that somebody should look
+// at.
 func written(err error) bool {
 	var refusal *Error
 	var frame *syncproto.Error
 	return errors.As(err, &refusal) || errors.As(err, &frame) || errors.Is(err, ErrNotFound) || errors.Is(err, errUnhandled) || errors.Is(err, pages.ErrTooLarge)
 }
 
-// full tells that the disk or the room is full, and that for certain nothing was written. An error that is of a
-// disk that fails as well says nothing of what was.
+// full reports whether the disk or the room is full and nothing was written. If the disk has also failed, it is
+// unknown what was written.
 func full(err error) bool { return errors.Is(err, storage.ErrFull) && !errors.Is(err, storage.ErrIO) }
 
-// storageFailed reports whether the database must be opened again after this error
-// before it is trusted.
+// storageFailed reports whether the database must be reopened after this error before it can be trusted.
 func storageFailed(err error) bool {
 	if err == nil {
 		return false
@@ -144,7 +140,7 @@ func storageFailed(err error) bool {
 	return code == syncproto.CodeStorageUnavailable
 }
 
-// reported is an error that the operator has been told of.
+// reported is an error that has been reported to the operator.
 type reported struct{ error }
 
 func (r reported) Unwrap() error { return r.error }
@@ -153,5 +149,5 @@ func (r reported) Is(target error) bool { return target == actor.ErrReported }
 
 var errStopping = errors.New("room: the host is stopping")
 
-// errUnhandled is what Base's hooks return for what a room does not take.
+// errUnhandled is what Base's hooks return for what a room does not accept.
 var errUnhandled = errors.New("room: not handled")

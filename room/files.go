@@ -10,26 +10,25 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// A room's file: where it is, who has it, and how somebody gets at it who is not the room's life.
+// A room's file: where it is, who uses it, and how code outside of the room's life gets it.
 
-// looks are those into files of rooms that sleep. A life that begins meanwhile waits for the
-// end of the one into its file, which is short. Its zero value is ready.
+// looks are the short uses of files of sleeping rooms. A life that begins meanwhile waits until the use of its file
+// ends. The zero value is ready to use.
 type looks struct {
 	mu    sync.Mutex
 	under map[Key]*look
 }
 
-// A look has a room's file for itself.
+// A look is an exclusive use of a room's file.
 type look struct {
 	done    chan struct{} // closed at the end
-	giveWay func()        // ends a long one soon; nil: it is short
+	giveWay func()        // asks a long one to end soon; nil: it is short
 }
 
-// begin holds the room's file until end is called. It waits for those that look into the file already.
+// begin reserves the room's file until end is called. It waits for those that are using the file already.
 func (l *looks) begin(key Key) (end func()) { return l.beginLong(key, nil) }
 
-// beginLong is begin for what takes long: whoever waits for the file calls giveWay, from any goroutine and
-// maybe several times.
+// beginLong is begin for what takes long. A goroutine that waits for the file calls giveWay, possibly several times.
 func (l *looks) beginLong(key Key, giveWay func()) (end func()) {
 	one := &look{done: make(chan struct{}), giveWay: giveWay}
 	for !l.take(key, one) {
@@ -56,7 +55,7 @@ func (l *looks) take(key Key, one *look) bool {
 	return true
 }
 
-// wait returns when nobody looks into the room's file.
+// wait returns when nobody uses the room's file.
 func (l *looks) wait(key Key) {
 	for {
 		l.mu.Lock()
@@ -102,7 +101,7 @@ type offlineTasks struct {
 
 type offlineTask struct {
 	do   func() error // does not panic
-	done chan error   // holds one: how it went; sent by the life
+	done chan error   // has room for the result, which the life sends
 }
 
 func (v *offlineTasks) add(key Key, one *offlineTask) {
@@ -141,22 +140,22 @@ func (v *offlineTasks) receive(key Key) {
 	}
 }
 
-// scratchDir is the directory for temporary files, beside those of the namespaces, whose
-// names do not begin like this.
+// scratchDir is the directory for temporary files, beside those of the namespaces, whose names do not begin with an
+// underscore.
 const scratchDir = "_tmp"
 
-// Where a caller's own files may not be. In the data directory a copy could take a room's place, or be
-// taken for what a crash has left, and be removed.
+// Where a caller's own files must not be. In the data directory a copy could take a room's place, or be mistaken for
+// something that a crash has left, and be removed.
 
-// ErrInDataDir: the file would be in the data directory, whose files are Den's own.
+// ErrInDataDir: the file would be in the data directory, which only Den's own files may be in.
 var ErrInDataDir = errors.New("the file would be in the data directory, whose files are Den's own: choose another place")
 
-// Outside returns ErrInDataDir if path is in the data directory dir of a host on this machine, or below
-// it. Links are followed. Neither has to exist. The path is meant as filepath.Clean gives it: whoever
-// opens another form of it, with ".." after a link, opens another file.
+// Outside returns ErrInDataDir if path is in the data directory dir of a host on this machine, or below it. It
+// follows links. Neither path has to exist. path must be in the form that filepath.Clean returns: another form, with
+// ".." after a link, may open another file.
 func Outside(dir, path string) error { return outside(storage.HostFS(), dir, path) }
 
-// outside is Outside on any file system. On another one than the machine's there are no links.
+// outside is Outside on any file system. Only the machine's has links.
 func outside(fs storage.FS, dir, path string) error {
 	if way, err := filepath.Rel(absolute(dir), absolute(path)); err == nil && filepath.IsLocal(way) {
 		return inDataDir(dir, path)
@@ -180,7 +179,7 @@ func outside(fs storage.FS, dir, path string) error {
 
 func inDataDir(dir, path string) error { return fmt.Errorf("%s: %w (%s)", path, ErrInDataDir, dir) }
 
-// absolute is filepath.Abs, or the path as it is where there is no working directory.
+// absolute is filepath.Abs. It returns the path as it is if there is no working directory.
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
@@ -188,10 +187,10 @@ func absolute(path string) string {
 	return path
 }
 
-// resolved follows the links in an absolute path, as far as the path exists. A link that leads to nothing yet
-// is followed too: who writes through it makes what it leads to.
+// resolved follows the links in an absolute path, as far as the path exists. It also follows a link to nothing,
+// because writing through the link creates its target.
 func resolved(path string) string {
-	const mostLinks = 40 // as Linux does; more are a circle
+	const mostLinks = 40 // as Linux does; more are a cycle
 	rest := ""
 	for links := 0; ; {
 		if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -212,14 +211,13 @@ func resolved(path string) string {
 	}
 }
 
-// pastDir is where the files are that were replaced, as long as the rooms' history leads through them.
+// pastDir has the files that were replaced, as long as the rooms' history needs them.
 const pastDir = "_past"
 
-// walsDir is where connections keep their WALs that no room uses.
+// walsDir is where pooled connections keep their WALs.
 const walsDir = "_wal"
 
-// logDir is the commit log's directory, beside those of the namespaces, whose names do not
-// begin like this.
+// logDir is the commit log's directory, beside those of the namespaces, whose names do not begin with an underscore.
 const logDir = "_log"
 
 // The index of alarms has the format of a room's file. alarmsDir takes the place of its namespace, as a directory too, which

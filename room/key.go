@@ -12,8 +12,8 @@ import (
 // A Key names a room: its fields are Namespace and Room, the name within the namespace, both strings and decoded.
 type Key = actor.Key
 
-// An Identity says who a client is: Subject, a string, is the user's id, and Claims, a map[string]any, is what else
-// authentication found out, as plain data. The zero Identity is anybody.
+// An Identity says who a client is. Subject, a string, is the user's id. Claims, a map[string]any, is what else
+// authentication found out, as plain data. The zero Identity is an anonymous client.
 type Identity = hibernate.Identity
 
 // A Link carries messages to one client; a Frame is such a message.
@@ -31,21 +31,21 @@ func keyNamed(name string) Key {
 	return Key{Namespace: namespace, Room: room}
 }
 
-// A WakeReason is why a room's life began: what it was called for by.
+// A WakeReason says why a room's life began: what called for the room.
 type WakeReason string
 
 // The reasons.
 const (
-	WakeConnect  WakeReason = "connect"  // a client wants in
+	WakeConnect  WakeReason = "connect"  // a client connects
 	WakeMessage  WakeReason = "message"  // a client's action, sync or other message
 	WakeClose    WakeReason = "close"    // a client has gone
 	WakeRequest  WakeReason = "request"  // a plain HTTP request
 	WakeAlarm    WakeReason = "alarm"    // one of the room's alarms is due
-	WakeOperator WakeReason = "operator" // somebody looks after it: a backup, a restore, a migration
-	WakeRestart  WakeReason = "restart"  // the life before this one broke
+	WakeOperator WakeReason = "operator" // an operator uses it: a backup, a restore, a migration
+	WakeRestart  WakeReason = "restart"  // the life before this one failed
 )
 
-// A CloseCause is why OnClose runs.
+// A CloseCause says why OnClose runs.
 type CloseCause string
 
 // The causes.

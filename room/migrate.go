@@ -8,22 +8,22 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// A namespace's migrations: what its rooms' files have been through. Each is a
-// transaction of its own, which writes into a table of Den's own that it has happened:
+// The migrations that a namespace's rooms go through. Each is a transaction, which also writes a row in a table of
+// Den's own:
 //
 //	_den_migrations(version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER)
 
-// A Migration is a change of a room's tables or rows that happens once in each room. Make
-// it with [SQLMigration] or [GoMigration].
+// A Migration is a change of a room's tables or rows that happens once in each room. Make it with [SQLMigration] or
+// [GoMigration].
 type Migration struct {
 	name  string
 	table string // see Altering
 	run   func(*Context) error
-	plain bool // run does SQL and nothing else
+	plain bool // run executes SQL and does nothing else
 }
 
-// SQLMigration is a migration by SQL, several statements if need be. Its name, like
-// "2026-01 add lists", is for people, and stands in each room's file.
+// SQLMigration returns a migration by SQL, of one or several statements. Its name, like "2026-01 add lists", is for
+// people, and is stored in each room's file.
 func SQLMigration(name, sql string) Migration {
 	return Migration{name: name, plain: true, run: func(c *Context) error {
 		_, err := c.Exec(sql)
@@ -31,35 +31,31 @@ func SQLMigration(name, sql string) Migration {
 	}}
 }
 
-// GoMigration is a migration by a function. Its Context is that of [Base.OnStart]; the
-// room's handler does not exist yet, and so the function reads and writes by SQL.
+// GoMigration returns a migration by a function. Its Context is that of [Base.OnStart]. The room's handler does not
+// exist yet, so the function reads and writes by SQL.
 func GoMigration(name string, run func(*Context) error) Migration {
 	return Migration{name: name, run: run}
 }
 
-// Altering says that the migration changes a table that a [Table] makes. In a room that
-// does not have the table (a new one, whose tables are made from their structs when its
-// migrations are through) it counts as done without being run.
+// Altering says that the migration changes a table that a [Table] makes. In a room without that table (a new one,
+// whose tables are made from their structs after its migrations) it counts as done without being run.
 func (m Migration) Altering(table string) Migration {
 	m.table = table
 	return m
 }
 
-// Migrations are the changes that a namespace's rooms go through, in this order. The list
-// only grows, at its end: what is in it is never changed, moved or removed, because a
-// new room goes through all of it, and an old one through what it lacks.
+// Migrations are the changes that a namespace's rooms go through, in this order. The list only grows, at its end.
+// What is in it is never changed, moved or removed, because a new room runs all of it, and an old one what it lacks.
 //
-// They run when a room wakes, each as a transaction of its own, before the handler's
-// tables are compared with their structs and before OnStart. A migration has
-// [Options.MigrationTimeout], and no limit on the rows that it changes (the old and the new
-// content of those of channels is in memory until it ends). If one fails or panics its writes are
-// undone and the room stays asleep, as it was; it is tried again when the room is called
-// for again. [Host.Failures] and the log tell why. So does a file that has been through
-// more migrations than the list has, or through others: it comes from another version of
-// the program, and is left alone.
+// They run when a room wakes, each in its own transaction, before the handler's tables are compared with their
+// structs and before OnStart. A migration has [Options.MigrationTimeout], and no limit on the rows that it changes
+// (the old and the new content of channels' rows is in memory until it ends). If one fails or panics, its writes are
+// undone and the room stays asleep and unchanged. It is tried again when the room is next called for. [Host.Failures]
+// and the log say why. The same holds for a file that has been through more migrations than the list has, or through
+// others: it comes from another version of the program, and is left alone.
 //
-// Where all are by SQL and leave no rows, a new room gets what they made as a copy of the
-// namespace's first new room since the program started, and does not run them itself.
+// If all of them are SQL and leave no rows, a new room does not run them. It gets a copy of what they made in the
+// namespace's first new room since the program started.
 func Migrations(list ...Migration) Option {
 	return func(ns *namespace) error {
 		if ns.migrations != nil {
@@ -82,22 +78,22 @@ func Migrations(list ...Migration) Option {
 	}
 }
 
-// A MigrationError says which migration a room could not go through.
+// A MigrationError says which migration of a room failed.
 type MigrationError struct {
 	Version int    // 1 is the first of the list
 	Name    string // as the list has it
-	Err     error  // what it returned; a panic too is an error here
+	Err     error  // what it returned, or its panic as an error
 }
 
 func (e *MigrationError) Error() string {
 	return fmt.Sprintf("room: migration %d (%s): %v", e.Version, e.Name, e.Err)
 }
 
-// Unwrap gives what the migration returned.
+// Unwrap returns what the migration returned.
 func (e *MigrationError) Unwrap() error { return e.Err }
 
-// ErrForeignMigrations: a room's file has been through migrations that the namespace's list
-// does not have. It was left as it was.
+// ErrForeignMigrations: a room's file has been through migrations that the namespace's list does not have. The file
+// is unchanged.
 var ErrForeignMigrations = errors.New("room: the file has been through other migrations than this program's")
 
 // knows compares what a file has been through with the list.
@@ -115,7 +111,7 @@ func (ns *namespace) knows(done []string) error {
 	return nil
 }
 
-// appliedMigrations are the names of those that a file has been through, in order.
+// appliedMigrations returns the names of the migrations that a file has been through, in order.
 func appliedMigrations(db *storage.DB) ([]string, error) {
 	internal := db.Internal()
 	if there, err := db.Internal().HasTable("_den_migrations"); err != nil || !there {
@@ -140,7 +136,7 @@ func appliedMigrations(db *storage.DB) ([]string, error) {
 	return names, rows.Err()
 }
 
-// skips reports whether the table that the migration alters is yet to be made.
+// skips reports whether the table that the migration alters does not exist yet.
 func (m Migration) skips(c *Context) (bool, error) {
 	if m.table == "" {
 		return false, nil
@@ -149,12 +145,11 @@ func (m Migration) skips(c *Context) (bool, error) {
 	return len(tables) == 0, err
 }
 
-// What a room's file must have before its handler starts: Den's own tables, the namespace's
-// migrations, the tables of the handler's struct. A file notes that it was found to have
-// them, and for which program: then nothing of it is looked at when the room wakes.
+// What a room's file must have before its handler starts: Den's own tables, the namespace's migrations, the tables of
+// the handler's struct. When a file has them, it notes that, and for which program, so the next wake checks nothing.
 
-// ownTables are the tables that this package keeps in each room's file; what they hold
-// stands where they are used.
+// ownTables are the tables that this package keeps in each room's file. Their contents are documented where they are
+// used.
 const ownTables = `
 	CREATE TABLE IF NOT EXISTS _den_peers (
 		id TEXT NOT NULL, subject TEXT NOT NULL, channel TEXT NOT NULL,
@@ -170,7 +165,7 @@ const ownTables = `
 		client TEXT NOT NULL, subject TEXT NOT NULL, mutation INTEGER NOT NULL, digest BLOB NOT NULL,
 		tries INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (client, subject)) WITHOUT ROWID`
 
-// ownTables are those that a namespace's rooms have.
+// ownTables returns the tables that a namespace's rooms have.
 func (ns *namespace) ownTables() string {
 	if ns.closes {
 		return ownTables + ";" + rosterTable
@@ -178,13 +173,13 @@ func (ns *namespace) ownTables() string {
 	return ownTables
 }
 
-// alike reports whether preparing a new room's file comes to the same in each room: a
-// migration's function may do something else in another one.
+// alike reports whether preparing a new room's file has the same result in each room. A migration's function may do
+// something else in each.
 func (ns *namespace) alike() bool {
 	return !slices.ContainsFunc(ns.migrations, func(m Migration) bool { return !m.plain })
 }
 
-// tables are the names of the typed tables.
+// tables returns the names of the typed tables.
 func (ns *namespace) tables() []string {
 	var names []string
 	for _, f := range ns.plans {

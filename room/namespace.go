@@ -16,8 +16,8 @@ import (
 
 var namespaceForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
 
-// A namespace is a kind of room: what [Host.Register] made of a handler's type.
-// It is immutable once registered, but for what kind remembers.
+// A namespace is a kind of room, made by [Host.Register] from a handler's type. It is immutable after it has been
+// registered.
 type namespace struct {
 	node     *node
 	rooms    *hibernate.Rooms // those that have connections
@@ -30,11 +30,11 @@ type namespace struct {
 
 	migrations []Migration
 
-	request     string           // a client's message that is answered without the room
-	answer      *hibernate.Frame // with this; nil: there is none
+	request     string           // a client's message that answer answers without the room
+	answer      *hibernate.Frame // nil: there is none
 	closes      bool             // its handler has an OnClose
 	presence    bool             // its clients show each other what they send as presence
-	wakeOnClose bool             // a room that sleeps is woken to be told that a connection has gone
+	wakeOnClose bool             // a sleeping room is woken to be told that a connection has gone
 	fingerprint string           // see schema
 	pool        *storage.Pool    // what the rooms share
 }
@@ -72,8 +72,8 @@ func newNamespace(name string, create func() Handler, opts []Option) (*namespace
 	return ns, nil
 }
 
-// schema is a name for what the program wants of a room's file before OnStart: another one
-// wherever a migration, a table's struct or one of Den's own tables is another.
+// schema returns a hash of what the program wants of a room's file before OnStart. It changes with a migration, a
+// table's struct or one of Den's own tables.
 func (ns *namespace) schema() string {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%q\n", ns.ownTables())
@@ -138,7 +138,7 @@ func (ns *namespace) planTables() error {
 	return nil
 }
 
-// newHandler makes the handler of a life, its tables bound.
+// newHandler makes the handler of a life and binds its tables.
 func (ns *namespace) newHandler() Handler {
 	h := ns.create()
 	if len(ns.plans) > 0 {
@@ -150,8 +150,8 @@ func (ns *namespace) newHandler() Handler {
 	return h
 }
 
-// hasCloseHandler reports whether a handler has an OnClose. A method of that name that is none is an error, because
-// nobody would call it.
+// hasCloseHandler reports whether a handler has an OnClose. A method of that name with another signature is an error,
+// because nobody would call it.
 func hasCloseHandler(sample Handler) (bool, error) {
 	if _, has := sample.(CloseHandler); has {
 		return true, nil
@@ -165,9 +165,8 @@ func hasCloseHandler(sample Handler) (bool, error) {
 // An Option of [Host.Register].
 type Option func(*namespace) error
 
-// Synced makes SQL tables of the room into channels, by their names. They must
-// be there when OnStart returns, with the id in the first column (the primary
-// key, or UNIQUE NOT NULL) and created_at, updated_at, deleted_at as the last three.
+// Synced makes SQL tables of the room channels. They must exist when OnStart returns, with the id in the first column
+// (the primary key, or UNIQUE NOT NULL) and created_at, updated_at, deleted_at as the last three.
 func Synced(tables ...string) Option {
 	return func(ns *namespace) error {
 		for _, t := range tables {
@@ -179,9 +178,9 @@ func Synced(tables ...string) Option {
 	}
 }
 
-// WakeOnClose wakes a room that sleeps when one of its connections goes, so that
-// OnClose is told of each at once. Without it the room stays asleep, and OnClose runs when it wakes; see
-// [CloseHandler]. A shutdown wakes the rooms that sleep with connections, too.
+// WakeOnClose wakes a sleeping room when one of its connections goes, so that OnClose is called at once. Without it
+// the room stays asleep, and OnClose runs when it wakes; see [CloseHandler]. A shutdown also wakes the rooms that
+// sleep with connections.
 func WakeOnClose() Option {
 	return func(ns *namespace) error {
 		ns.wakeOnClose = true
@@ -189,16 +188,14 @@ func WakeOnClose() Option {
 	}
 }
 
-// MaxAutoAnswer is the longest request and the longest response of AutoAnswer, in
-// bytes. (2,048 characters with Durable Objects' setWebSocketAutoResponse.)
+// MaxAutoAnswer is the longest request and the longest response of AutoAnswer, in bytes. (2,048 characters with
+// Durable Objects' setWebSocketAutoResponse.)
 const MaxAutoAnswer = 2048
 
-// AutoAnswer answers a text message that equals request with response, without the
-// room: it does not see the message, and is not woken for it if it sleeps. It
-// is meant for the heart-beats of clients that cannot send a WebSocket ping, as pages
-// cannot. The answer may come before those to messages that were sent earlier. Both
-// have 1 to MaxAutoAnswer bytes of UTF-8, and a namespace has one such pair at most.
-// [Conn.LastAutoAnswer] tells when it was last used.
+// AutoAnswer answers a text message that equals request with response, without the room: the room does not see the
+// message, and does not wake for it. It is meant for the heartbeats of clients that cannot send a WebSocket ping,
+// such as pages. The answer may come before those to earlier messages. Both have 1 to MaxAutoAnswer bytes of UTF-8,
+// and a namespace has at most one such pair. [Conn.LastAutoAnswer] says when it was last used.
 func AutoAnswer(request, response string) Option {
 	return func(ns *namespace) error {
 		for _, s := range []string{request, response} {
@@ -214,13 +211,12 @@ func AutoAnswer(request, response string) Option {
 	}
 }
 
-// Presence gives a namespace's rooms presence: what a client sends as {"presence": …}, any JSON
-// of at most 16 KiB, is shown to all clients of the room who take part, which those do who
-// have sent one themselves, beside an id, see [Conn.PresenceID]. It is for what matters only while somebody is there: a cursor, a
-// name, that somebody types. It lives with the connection: neither the room sees it come nor
-// the database, it wakes no room that sleeps, outlives sleep and crashes of the room, and
-// ends with the connection. A client that reads slowly gets the newest of each, and not what came between. Handlers read it with [Conn.Presence]. A room's clients have
-// 8 MiB of it together. Without this option such a message is the room's own, for OnMessage.
+// Presence gives a namespace's rooms presence. What a client sends as {"presence": …}, any JSON of at most 16 KiB, is
+// shown to all clients of the room that have sent one themselves, with an id, see [Conn.PresenceID]. It is for what
+// matters only while somebody is there: a cursor, a name, that somebody is typing. It belongs to the connection and
+// ends with it. Neither the room nor the database sees it come. It wakes no room, and outlives sleep and crashes of
+// the room. A client that reads slowly gets the newest of each, and not what came between. Handlers read it with
+// [Conn.Presence]. A room's clients have 8 MiB of it together. Without this option such a message goes to OnMessage.
 // (The form, a map of peers, is that of Liveblocks.)
 func Presence() Option {
 	return func(ns *namespace) error {
@@ -235,7 +231,7 @@ type boundAction struct {
 	call func(h Handler, c *Context, in any) (any, error)
 }
 
-// A decoder makes an action's payload into what its method takes.
+// A decoder decodes an action's payload for its method.
 type decoder struct {
 	decode func(ActionRequest) (any, error)
 	inTurn bool // it may run a program's code, so the room calls it; see decodesItself

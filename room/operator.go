@@ -15,19 +15,18 @@ import (
 
 // What an operator can see and do about a data directory's rooms.
 
-// Namespaces are the names of the registered namespaces, sorted.
+// Namespaces returns the names of the registered namespaces, sorted.
 func (h *Host) Namespaces() []string { return h.node.namespaceNames() }
 
-// Rooms gives a namespace's rooms, in the order of the directory; after them those that have no file
-// yet. It reads the directory as it goes: a room that is made meanwhile may or may not be among them. An error
-// is of one file whose room cannot be told, or of the directory, and then it is the last;
-// or ctx's.
+// Rooms returns a namespace's rooms, in the order of the directory, and then those that have no file yet. It reads
+// the directory as it goes: a room that is made meanwhile may be missing. An error is about one file whose room is
+// unknown; or about the directory, or ctx's, and then it is the last.
 func (h *Host) Rooms(ctx context.Context, namespace string) iter.Seq2[Key, error] {
 	return h.node.rooms(ctx, namespace)
 }
 
-// Migrate wakes a room, which takes it through the migrations that it lacks, and ends its life
-// again. The error is that of the room's start, for operators: often a *MigrationError.
+// Migrate wakes a room, so that it runs the migrations that it lacks, and ends its life again. The error is that of
+// the room's start, for operators: often a *MigrationError.
 func (h *Host) Migrate(ctx context.Context, key Key) error {
 	err := h.node.check(key)
 	if err == nil {
@@ -42,18 +41,18 @@ func (h *Host) Migrate(ctx context.Context, key Key) error {
 	return h.node.actors.Stop(ctx, key)
 }
 
-// A MigrationStatus says how far a room's file has come.
+// A MigrationStatus says which migrations a room's file has been through.
 type MigrationStatus struct {
 	Known   int      // the length of the namespace's list
 	Applied []string // what the file has been through, in order
-	Foreign error    // ErrForeignMigrations with the reason: these are not the list's
+	Foreign error    // ErrForeignMigrations with the reason, if they are not the list's
 }
 
 // Pending reports whether the room lacks a migration.
 func (s MigrationStatus) Pending() bool { return len(s.Applied) < s.Known }
 
-// MigrationStatus tells how far a room's file has come. It does not wake the room, but takes from the
-// commit log what the file lacks. A room that has no file is an fs.ErrNotExist.
+// MigrationStatus returns which migrations a room's file has been through. It does not wake the room, but replays log
+// entries that the file lacks. For a room without a file the error is fs.ErrNotExist.
 func (h *Host) MigrationStatus(key Key) (MigrationStatus, error) {
 	if err := h.node.check(key); err != nil {
 		return MigrationStatus{}, err
@@ -72,7 +71,7 @@ func (h *Host) MigrationStatus(key Key) (MigrationStatus, error) {
 	return status, nil
 }
 
-// lookIn reads the migrations of a file. A room that is awake has gone through all of them.
+// lookIn reads the migrations of a file. A room that is awake has been through all of them.
 func (n *node) lookIn(key Key) ([]string, error) {
 	defer n.looks.begin(key)()
 	if _, failed := n.reports.failures.of(key); !failed && slices.Contains(n.actors.Keys(), key) {
@@ -101,23 +100,23 @@ func (n *node) lookIn(key Key) ([]string, error) {
 	return applied, err
 }
 
-// Compact writes a room's file again without the pages that became free, so that the disk gets them back.
-// The room goes to sleep for it; whoever calls for it meanwhile gets it within milliseconds, and after the third time
-// the error is ErrCalledFor. The host does the same by itself, within a minute, for a room that goes to sleep with more
-// than half of its file and more than 1 MiB of it free. The room's seq, cursors and history stay as they are; the old file
-// stays in the data directory as long as the history leads through it, Options.TimeTravel. There must be
-// room on the disk for both. Errors: ErrNoRoom, ErrCalledFor, those of the disk.
+// Compact rewrites a room's file without the pages that have become free, so that the disk gets them back. The room
+// goes to sleep for that. Whoever calls for it meanwhile gets it within milliseconds, and Compact starts again; after
+// the third time the error is ErrCalledFor. The host does the same by itself, within a minute, for a room that goes
+// to sleep with more than half of its file and more than 1 MiB of it free. The room's seq, cursors and history stay
+// as they are. The old file stays in the data directory as long as the history needs it, see Options.TimeTravel. The
+// disk must have room for both. Errors: ErrNoRoom, ErrCalledFor, those of the disk.
 func (h *Host) Compact(ctx context.Context, key Key) (Compacted, error) {
 	return h.compactor.compactIf(ctx, key, nil)
 }
 
-// CompactDue is Compact for a room that the host would compact by itself. Of another the size is Before and After.
+// CompactDue is Compact if the host would compact the room by itself. Otherwise Before and After are the file's size.
 func (h *Host) CompactDue(ctx context.Context, key Key) (Compacted, error) {
 	return h.compactor.compactIf(ctx, key, storage.Slack.Due)
 }
 
-// AlarmFailures returns the alarms that have failed in all of their tries, the oldest first: the
-// last 1000 since the host was opened.
+// AlarmFailures returns the alarms that have failed in all of their tries, the oldest first: the last 1000 since the
+// host was opened.
 func (h *Host) AlarmFailures() []AlarmFailure {
 	h.node.reports.alarmFailures.mu.Lock()
 	defer h.node.reports.alarmFailures.mu.Unlock()
@@ -162,14 +161,13 @@ func (h *Host) Alarms(ctx context.Context) iter.Seq2[RoomAlarm, error] {
 	}
 }
 
-// LostLog returns the names of the files of the commit log that are missing, or damaged so that it is not
-// known which rooms they were of, and that rooms may need. None: nil.
+// LostLog returns the names of those files of the commit log that rooms may need and that are missing, or damaged so
+// that it is unknown which rooms they were of. It returns nil if there are none.
 func (h *Host) LostLog() []string { return h.log.lost() }
 
-// AbandonLog gives up what the files of LostLog had, and returns their names. The rooms that were refused
-// because of them go on with what they have from then on: what was acknowledged to a room, and was only
-// there, is lost. It is remembered over restarts. After storage.ErrFull or storage.ErrIO it can be
-// called again.
+// AbandonLog gives up what was in the files of LostLog, and returns their names. The rooms that were refused because
+// of them continue with what they have: what was acknowledged to a room, and was only there, is lost. This is
+// remembered over restarts. After storage.ErrFull or storage.ErrIO it can be called again.
 func (h *Host) AbandonLog() (files []string, err error) {
 	if h.node.log == nil {
 		return nil, nil
@@ -177,8 +175,8 @@ func (h *Host) AbandonLog() (files []string, err error) {
 	return h.node.log.Abandon()
 }
 
-// LoggedNamespaces are the namespaces of rooms that a crash has left in the commit log only, sorted. They may have no directory, and
-// need not be registered.
+// LoggedNamespaces returns the namespaces of rooms that a crash has left only in the commit log, sorted. They may
+// have no directory, and need not be registered.
 func (h *Host) LoggedNamespaces() []string {
 	var names []string
 	for _, key := range h.node.loggedOnly() {

@@ -1,6 +1,6 @@
 package room
 
-// What an action is answered with, and what its client is told of its number.
+// How an action is answered, and what its client is told of its number.
 
 import (
 	"bytes"
@@ -14,15 +14,16 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// applied is what has become of an action that has an outcome.
+// applied is the outcome of an action.
 type applied struct {
 	reply  *hibernate.Frame
 	value  json.RawMessage // of a success; nil for none
 	cursor string          // of a success
-	mine   []byte          // the rows in the reply, as publish gives them
+	mine   []byte          // the rows in the reply, as publish returns them
 }
 
-// short is the reply to a success without its rows, which its client has to sync again. A refusal is short as it is.
+// short returns the reply to a success without its rows, which the client has to sync again. A refusal is short
+// already.
 func (a applied) short(m *actionMessage, value json.RawMessage) *hibernate.Frame {
 	if a.cursor == "" {
 		return a.reply
@@ -32,7 +33,7 @@ func (a applied) short(m *actionMessage, value json.RawMessage) *hibernate.Frame
 	})
 }
 
-// fate is what a reply says of the action's number: nothing if it has none.
+// fate returns what a reply says of the action's number: nothing if there is none.
 func (m *actionMessage) fate(n syncproto.Number) syncproto.Number {
 	if m.mutation == 0 {
 		return syncproto.NumberNone
@@ -44,8 +45,8 @@ func replyFrame(size int, r syncproto.Reply) *hibernate.Frame {
 	return hibernate.TextFrame(size, func(dst []byte) []byte { return syncproto.AppendReply(dst, r) })
 }
 
-// undecided returns the answer to an action that has no outcome yet. The action's number, if it has one, is kept. If the number
-// was used before, its outcome is gone or is another action's.
+// undecided returns the answer to an action that has no outcome yet. The action keeps its number, if it has one. If
+// the number was used before, its outcome is gone or belongs to another action.
 func (m *actionMessage) undecided(err error) *hibernate.Frame {
 	code, text := ErrorCode(err)
 	r := syncproto.Reply{Channel: m.channel, ID: m.id, Number: m.fate(syncproto.NumberKept), Code: code, Message: text}
@@ -61,7 +62,7 @@ func (m *actionMessage) undecided(err error) *hibernate.Frame {
 	}
 	switch {
 	case errors.Is(err, actor.ErrUnavailable) && !code.Retryable():
-		// The start of the room was refused, with a code of its own: that is no outcome of the action.
+		// The start of the room was refused, with a code of its own. That is no outcome of the action.
 		r.Code = syncproto.CodeRoomUnavailable
 	case errors.Is(err, errBefore):
 		r.Number = syncproto.NumberUsed
@@ -99,7 +100,7 @@ type storedReply struct {
 	Cursor  string          `json:"cursor"`
 }
 
-// withoutRows is a reply with no rows in it.
+// withoutRows returns a reply without its rows.
 func withoutRows(reply *hibernate.Frame) *hibernate.Frame {
 	if !hasRows(reply) {
 		return reply
@@ -117,14 +118,14 @@ func bareReply(channel, id string, value json.RawMessage, cursor string) *hibern
 	})
 }
 
-// hasRows reports whether a reply has rows in it. In no string of JSON that comes before them is a quotation mark
-// without a backslash.
+// hasRows reports whether a reply has rows in it. No JSON string that precedes them has a quotation mark without a
+// backslash.
 func hasRows(reply *hibernate.Frame) bool {
 	_, rows, is := bytes.Cut(reply.Payload(), []byte(`"result":[`))
 	return is && !bytes.HasPrefix(rows, []byte("]"))
 }
 
-// refusal is the frame that says no to a message.
+// refusal returns the frame that refuses a message.
 func refusal(message any, err error) *hibernate.Frame {
 	if m, ok := message.(*syncMessage); ok {
 		return exception(m.channel, err)
@@ -148,11 +149,11 @@ func unhandledCode(m Message) syncproto.Code {
 	return syncproto.CodeBadMessage
 }
 
-// errTakenBack, wrapped, is the answer to a message that was served in a turn whose batch was lost: nothing of it remains.
+// errTakenBack, wrapped, is the answer to a message that was served in a turn whose batch was lost.
 var errTakenBack = errors.New("the message's batch was lost")
 
-// takenBack is the error for a message that was served in a lost turn. Nobody sends a result of work or the end of a
-// connection again, so the host does.
+// takenBack returns the error for a message that was served in a lost turn. The result of work, and the end of a
+// connection, are sent again by the host, because nobody else does.
 func takenBack(message any, cause error) error {
 	switch message.(type) {
 	case *thenMessage, *closeMessage:
@@ -161,17 +162,17 @@ func takenBack(message any, cause error) error {
 	return cause
 }
 
-// errBefore is the cause of what is said of a number that was used up before.
+// errBefore is the cause of the error for a number that was used up before.
 var errBefore = errors.New("room: the number was used up before")
 
-// A gapError says which number a client has to go on from.
+// A gapError says with which number a client has to continue.
 type gapError struct{ next uint64 }
 
 func (g *gapError) Error() string { return fmt.Sprintf("room: mutation %d has not come", g.next) }
 
-// An unknownClient is the refusal of one.
+// An unknownClient says how a client that the room does not know may begin.
 type unknownClient struct {
-	next uint64 // the number with which it may begin; 0: it needs a new id
+	next uint64 // the number with which the client may begin; 0: it needs a new id
 	now  int64  // Unix milliseconds
 }
 

@@ -15,11 +15,10 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// ServeRequest lets a room's OnRequest answer a plain HTTP request, and writes its
-// answer when what the hook wrote is durable. The body is read first, to its end:
-// bound it (http.MaxBytesReader). An error is an *Error, and then nothing has been
-// written. When ctx ends the waiting ends, but the request may still be served: the
-// request that the hook gets has the values of r's context, and not its end.
+// ServeRequest has a room's OnRequest answer a plain HTTP request, and writes the answer when what the hook wrote is
+// durable. It reads the body to its end first: limit it with http.MaxBytesReader. An error is an *Error, and then
+// nothing has been written. If ctx ends, ServeRequest returns, but the request may still be served: the hook's
+// request has the values of r's context, and does not end with it.
 func (h *Host) ServeRequest(ctx context.Context, key Key, id Identity, w http.ResponseWriter, r *http.Request) error {
 	if err := h.node.check(key); err != nil {
 		return err
@@ -60,7 +59,7 @@ func (l *life) request(t *turn, m *requestMessage) (*response, error) {
 	return w, nil
 }
 
-// A response is an answer that is held back until the gate opens.
+// A response is an answer that is held until the gate opens.
 type response struct {
 	header http.Header
 	status int
@@ -89,10 +88,10 @@ func (w *response) writeTo(to http.ResponseWriter) {
 		w.status = http.StatusOK
 	}
 	to.WriteHeader(w.status)
-	to.Write(w.body.Bytes()) // a client that has gone gets nothing, and nobody else minds
+	to.Write(w.body.Bytes()) // a client that has gone gets nothing
 }
 
-// sender tells whose a plain request is: a number that no connection has.
+// sender returns the sender of a plain request: a number that no connection has.
 func (n *node) sender(id Identity, r *http.Request) uint64 {
 	const plain = 1 << 63 // a connection's serial is lower
 	if id.Subject != "" {
@@ -105,8 +104,8 @@ func (n *node) sender(id Identity, r *http.Request) uint64 {
 	return plain | maphash.String(n.process.hashes, "\x00"+host)
 }
 
-// request sends a message to a room and waits for its answer. While the sender has its share of the room's
-// mailbox waiting it waits, until ctx ends; what waits so counts for the node's memory, too.
+// request sends a message to a room and waits for its answer. While the sender uses its whole share of the room's
+// mailbox, request waits until ctx ends; a waiting message also counts for the node's memory.
 func (n *node) request(ctx context.Context, key Key, m any) (any, error) {
 	answer, err := n.actors.Request(ctx, key, m)
 	if !errors.Is(err, actor.ErrOverloaded) {

@@ -9,35 +9,37 @@ import (
 	"github.com/denrooms/den/hibernate"
 )
 
-// A batch is the messages that share a turn, and its commit. It ends with Options.MaxBatch messages, batchBytes of what
-// clients have sent, or batchTime after it began, whichever is first: nobody waits for the hooks of all who have
-// queued up with him. What is left over stays in the mailbox, where what comes meanwhile takes its turn with it. So a turn
-// takes its messages bit by bit: firstMessages, and then as many again as it has served, until half of its time is over.
+// A batch is the messages that share a turn and its commit. It ends with Options.MaxBatch messages, with batchBytes
+// of what clients have sent, or batchTime after it began, whichever is first, so that nobody waits for the hooks of
+// everybody who has queued up. What is left over stays in the mailbox, where it takes turns with what comes
+// meanwhile. Therefore a turn takes its messages in steps: firstMessages, and then as many again as it has served,
+// until half of its time is over.
 
 const (
-	// batchBytes is how much of what clients have sent a batch takes, in bytes; one message that is longer has a batch of its own.
+	// batchBytes is how much of what clients have sent a batch takes, in bytes. A longer message has a batch of its
+	// own.
 	batchBytes = 1 << 20
 	// batchTime is how long a batch takes further messages.
 	batchTime = 10 * time.Millisecond
-	// singleTime is how long a batch takes further messages of those who have many waiting, where it has one of a client that had
-	// no other: that one waits for its answer.
+	// singleTime is how long a batch takes further messages from senders with many waiting, if it has one of a client
+	// that had no other: that client waits for its answer.
 	singleTime = 2 * time.Millisecond
 	// firstMessages is how many messages a turn begins with.
 	firstMessages = 2
 )
 
-// A supply gives more messages for the turn in work, up to n; see [actor.Behavior].
+// A supply returns up to n more messages for the turn in work; see [actor.Behavior].
 type supply func(n int) []*actor.Envelope
 
-// serveTurn serves messages in one turn, which is to be committed, and gives back those that do not go into the turn. They are uncounted where they
-// have come from more, and something is to be written down before their turn.
+// serveTurn serves messages in one turn, which the caller commits. It returns those that are left over. They are
+// uncounted if something must be written down before their turn.
 func (l *life) serveTurn(batch []*actor.Envelope, more supply) (t *turn, rest []*actor.Envelope, uncounted bool) {
 	t = &turn{room: &l.room}
 	l.reader.quota = l.reader.newQuota()
 	l.turns.give(t, len(batch))
 	b := batchLimits{clock: l.room.node.opts.Clock, began: l.room.now(), alone: l.room.alone > 0}
 	l.room.alone = max(l.room.alone-1, 0)
-	for t.broken == nil { // the rest is unanswered then, and the next life's
+	for t.broken == nil { // a broken life leaves the rest to the next one
 		if len(batch) == 0 && b.early() {
 			batch = more(b.messages)
 			l.noteUse(batch)
@@ -54,7 +56,7 @@ func (l *life) serveTurn(batch []*actor.Envelope, more supply) (t *turn, rest []
 	return t, batch, uncounted
 }
 
-// afterCommit does what comes after the commit of a turn.
+// afterCommit does what follows the commit of a turn.
 func (l *life) afterCommit(t *turn) {
 	if t.checkpoint && t.broken == nil {
 		if err := l.room.db.Checkpoint(); err != nil {
@@ -67,12 +69,12 @@ func (l *life) afterCommit(t *turn) {
 	l.reader.dropIdle()
 }
 
-// batchLimits are what ends a batch.
+// batchLimits decide when a batch ends.
 type batchLimits struct {
 	clock    Clock
 	began    time.Time
-	alone    bool // it is of one message
-	single   bool // it has a message that was the only one of its sender's
+	alone    bool // the batch has only one message
+	single   bool // the batch has a message that was its sender's only one
 	messages int
 	bytes    int
 }
@@ -92,12 +94,12 @@ func (b *batchLimits) admits(env *actor.Envelope) bool {
 	return true
 }
 
-// early reports whether as many messages again as the batch has would be in time.
+// early reports whether there is time for as many messages again.
 func (b *batchLimits) early() bool {
 	return !b.alone && b.messages > 0 && b.clock.Now().Sub(b.began) < batchTime/2
 }
 
-// counts reports whether something is to be written down before the turn in which messages are served.
+// counts reports whether something must be written down before the messages are served.
 func (l *life) counts(batch []*actor.Envelope) bool {
 	hung := !l.room.node.recent.hangs.None()
 	return slices.ContainsFunc(batch, func(env *actor.Envelope) bool {
@@ -111,19 +113,18 @@ func (l *life) counts(batch []*actor.Envelope) bool {
 	})
 }
 
-// count writes down, before a turn, what is known of its messages from earlier lives.
+// count writes down, before a turn, what earlier lives have left to note about its messages.
 func (l *life) count(batch []*actor.Envelope) error {
 	l.alarms.countTries(batch)
 	return l.numbers.countHangs(batch)
 }
 
-// Why an action that takes its whole batch down does not do so again and again. Those that shared the
-// batch are sent once more by their clients, likely together with the same action, which would take
-// them down each time. So after such a loss a room gives its next messages a turn and a commit
-// each, and so it does after a hook that hung, which takes its batch down too. It keeps to that over a
-// sleep.
+// How an action that loses its whole batch is kept from doing so again and again. The clients send the other actions
+// of the batch once more, probably together with the same action, which would make them lose that batch too. So after
+// such a loss a room gives each of its next messages its own turn and commit. The same holds after a hook that hung,
+// which also loses its batch. The room keeps to that over a sleep.
 
-// serveCounted is serve, and counts what the message has the room send.
+// serveCounted is serve, and charges the client for what the message makes the room send.
 func (l *life) serveCounted(t *turn, env *actor.Envelope) {
 	switch m := env.Message.(type) {
 	case *actionMessage:
@@ -140,7 +141,7 @@ func (l *life) serveCounted(t *turn, env *actor.Envelope) {
 		t.share = m.share
 	case *thenMessage:
 		t.share = m.share
-		t.share.Spend(hibernate.UnitBytes) // it is a message, too
+		t.share.Spend(hibernate.UnitBytes) // it counts as a message too
 	}
 	if t.share == nil {
 		l.serve(t, env)
@@ -158,8 +159,8 @@ func (l *life) serveCounted(t *turn, env *actor.Envelope) {
 	t.share = nil
 }
 
-// refuse says no to what a client has sent, in its place among the turn's frames: a refusal does not come after the
-// answer to what was sent after it. Other messages are refused by who has sent them.
+// refuse sends a client the refusal of its message in its place among the turn's frames, so that it comes before the
+// answer to what the client sent later. Refusals of other messages are left to their senders.
 func (l *life) refuse(t *turn, message any, err error) bool {
 	switch m := message.(type) {
 	case *actionMessage:
@@ -168,7 +169,7 @@ func (l *life) refuse(t *turn, message any, err error) bool {
 		t.send(m.conn, refusal(m, err))
 	case *syncMessage:
 		if passing(err) {
-			return false // its session asks again
+			return false // its session retries
 		}
 		t.send(m.conn, refusal(m, err))
 	default:
@@ -177,7 +178,7 @@ func (l *life) refuse(t *turn, message any, err error) bool {
 	return true
 }
 
-// serve lets the room answer one message.
+// serve serves one message.
 func (l *life) serve(t *turn, env *actor.Envelope) {
 	var value any
 	var err error
@@ -203,7 +204,7 @@ func (l *life) serve(t *turn, env *actor.Envelope) {
 		err = l.answers.checkHold(t, m.conn)
 	case *alarmMessage:
 		if err = l.alarms.runDue(t, m); t.broken != nil {
-			return // the clock hears of it when the life has ended
+			return // the clock is told when the life has ended
 		}
 		t.answers = append(t.answers, answer{env: env, err: err, late: true})
 		return
@@ -214,7 +215,7 @@ func (l *life) serve(t *turn, env *actor.Envelope) {
 	case *liveTaskMessage:
 		t.after = append(t.after, func() { m.do(&l.room) })
 	}
-	if storageFailed(err) && !full(err) && t.broken == nil { // wherever it was met
+	if storageFailed(err) && !full(err) && t.broken == nil { // in whatever part of the code
 		t.broken = err
 	}
 	if err != nil && t.lost == nil && t.broken == nil && l.refuse(t, env.Message, err) {
@@ -223,7 +224,7 @@ func (l *life) serve(t *turn, env *actor.Envelope) {
 	t.answers = append(t.answers, answer{env: env, value: value, err: err})
 }
 
-// Receive serves what has queued up, and more, in one turn with one commit, or in several.
+// Receive serves what has queued up, and what comes meanwhile, in one turn or in several, each with one commit.
 func (l *life) Receive(batch []*actor.Envelope, more func(n int) []*actor.Envelope) error {
 	l.noteUse(batch)
 	l.room.watch.arm()
@@ -254,15 +255,15 @@ func (l *life) Receive(batch []*actor.Envelope, more func(n int) []*actor.Envelo
 	return nil
 }
 
-// noteUse notes that the room is in use, unless all messages are for its upkeep.
+// noteUse notes that the room is in use, unless all messages are for its maintenance.
 func (l *life) noteUse(batch []*actor.Envelope) {
 	if !upkeep(batch) {
 		l.room.node.awake.Touch(&l.awake)
 	}
 }
 
-// giveUp is the error with which the life ends. Of a fault of the storage, which the next life may meet again,
-// the operator is told here; of others where they came up.
+// giveUp returns the error with which the life ends. A fault of the storage, which the next life may meet again, is
+// reported to the operator here; others have been reported where they occurred.
 func (l *life) giveUp(broken error) error {
 	err := fmt.Errorf("%w: %w", actor.ErrRequeue, broken)
 	if !storageFailed(broken) {

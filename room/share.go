@@ -16,10 +16,11 @@ import (
 //	      └── Pace: nothing of the client is in work, and it has waited for what it spent ◀──┘
 
 const (
-	// costOfNew is what somebody new costs, and costOfWake what one costs for whom the room has to be woken.
+	// costOfNew is what a new client costs, and costOfWake what it costs if its room has to be woken.
 	costOfNew  = 4 * hibernate.UnitBytes
 	costOfWake = 8 * hibernate.UnitBytes
-	// servedWithin is how long a client that has something in work is not read. A snapshot may be in work for long.
+	// servedWithin is how long a client that has something in work is not read. It is a limit because a snapshot may
+	// take long.
 	servedWithin = time.Second
 )
 

@@ -29,7 +29,7 @@ func (l *life) Start(_ context.Context, first any) error {
 // errExited is the error of a start whose hook has ended its goroutine (runtime.Goexit).
 var errExited = errors.New("a hook ended its goroutine")
 
-// start gives back all that it has taken where it fails, however that is.
+// start starts the life. If it fails, in whatever way, it gives back everything that it has taken.
 func (l *life) start() (err error) {
 	err = errExited
 	defer func() {
@@ -48,8 +48,8 @@ func (l *life) start() (err error) {
 	return err
 }
 
-// giveBack ends a life that has not begun: its place, its file and its context. What the room has to
-// remember goes to the next life.
+// giveBack ends a life that has not begun: it gives up its place, its file and its context. The next life gets what
+// the room has to remember.
 func (l *life) giveBack(err error) {
 	defer l.room.node.awake.Leave(&l.awake)
 	switch {
@@ -61,7 +61,7 @@ func (l *life) giveBack(err error) {
 		l.room.node.report(l.room.key, "the room did not start", err)
 	}
 	l.room.end()
-	if !l.room.isFenced() { // or Abandon has done so
+	if !l.room.isFenced() { // otherwise Abandon has done so
 		l.room.node.recent.losses.Put(l.room.key, l.room.alone)
 	}
 	switch {
@@ -73,7 +73,7 @@ func (l *life) giveBack(err error) {
 	}
 }
 
-// makeReady is all that can fail in a start.
+// makeReady does everything that can fail in a start.
 func (l *life) makeReady() error {
 	err := l.open()
 	if err == nil {
@@ -85,8 +85,8 @@ func (l *life) makeReady() error {
 	return err
 }
 
-// notStarted is what those are told who called for a room that does not start: nothing of
-// what its code or its SQL said, unless that was written for them or is of the disk.
+// notStarted returns the error for those who called for a room that does not start. It reveals nothing of what the
+// room's code or SQL said, unless that was written for clients or the disk failed.
 func notStarted(err error) error {
 	if written(err) || storageFailed(err) {
 		return reported{err}
@@ -116,8 +116,7 @@ func (l *life) open() error {
 	return nil
 }
 
-// begin takes the file to where the program is, runs OnStart, and then declares the
-// synced tables.
+// begin brings the file to the program's state, runs OnStart, and then declares the synced tables.
 func (l *life) begin() error {
 	if err := l.prepare(); err != nil {
 		return err
@@ -135,7 +134,7 @@ func (l *life) begin() error {
 		if err := l.room.handler.OnStart(c); err != nil {
 			return fmt.Errorf("OnStart: %w", err)
 		}
-		if l.room.db.Created() && len(l.room.connections()) == 0 { // else the room was awake before, and nobody got anything of it
+		if l.room.db.Created() && len(l.room.connections()) == 0 { // otherwise the room was awake before, and nobody got anything of it
 			return nil
 		}
 		if err := l.room.handler.OnWake(c); err != nil {
@@ -151,7 +150,7 @@ func (l *life) begin() error {
 	if t.broken != nil {
 		return t.broken
 	}
-	if t.lost != nil { // a disk that is full: the next life tries again
+	if t.lost != nil { // the disk is full: the next life tries again
 		return t.lost
 	}
 	if err := l.room.db.Sync(l.room.ns.channels...); err != nil {
@@ -163,14 +162,14 @@ func (l *life) begin() error {
 	return l.answers.resend()
 }
 
-// newHandler makes the life's handler, with the time limit of a hook.
+// newHandler makes the life's handler, within the time limit of a hook.
 func (l *life) newHandler(t *turn) Handler {
 	l.room.watch.enter("making the handler", t.context(nil, nil))
 	defer l.room.watch.leave()
 	return l.room.ns.newHandler()
 }
 
-// Stop ends the life. Where it ends in good order, OnHibernate is the last that it does.
+// Stop ends the life. If the life ends in good order, OnHibernate is its last hook.
 func (l *life) Stop(reason actor.StopReason) {
 	defer l.room.node.awake.Leave(&l.awake)
 	l.room.node.recent.losses.Put(l.room.key, l.room.alone)
@@ -187,7 +186,7 @@ func (l *life) Stop(reason actor.StopReason) {
 	l.holds.scheduleDrop()
 	if stopping {
 		if len(present) > 0 {
-			l.room.db.KeepIfEmpty() // they come back to the next process, and are to find the same room
+			l.room.db.KeepIfEmpty() // their clients come back to the next process and must find the same room
 		}
 		l.room.node.closeLinks(l.room.key, present)
 	}
@@ -200,7 +199,7 @@ func (l *life) Stop(reason actor.StopReason) {
 	l.room.log.Debug("the room stopped", "reason", reason)
 }
 
-// hibernate lets the handler write what it has in memory only.
+// hibernate lets the handler write what it has only in memory.
 func (l *life) hibernate() {
 	l.room.watch.arm()
 	defer l.room.watch.disarm()
@@ -213,7 +212,7 @@ func (l *life) hibernate() {
 	l.commit(t)
 }
 
-// Abandon hands over a life whose hook does not return. It is called from another
+// Abandon gives up a life whose hook does not return, so that the next one can begin. It is called from another
 // goroutine than the life's.
 func (l *life) Abandon() {
 	defer l.room.node.awake.Leave(&l.awake)
@@ -224,7 +223,7 @@ func (l *life) Abandon() {
 	l.room.log.Error("a hook did not return; the room goes on without it", "hook", l.room.watch.current())
 }
 
-// wakeReason tells it by the first message.
+// wakeReason returns the reason for a life with this first message.
 func wakeReason(first any) WakeReason {
 	switch first.(type) {
 	case *connectMessage:
@@ -243,7 +242,7 @@ func wakeReason(first any) WakeReason {
 	return WakeOperator
 }
 
-// prepare takes the file to where the program is.
+// prepare brings the file to the program's state.
 func (l *life) prepare() error {
 	if l.room.db.Prepared(l.room.ns.fingerprint) {
 		return nil
@@ -261,7 +260,7 @@ func (l *life) prepare() error {
 	return l.room.db.MakeTemplate(l.room.ns.tables()...)
 }
 
-// migrate takes the room through the migrations that it lacks.
+// migrate runs the migrations that the room lacks.
 func (l *life) migrate() error {
 	done, err := appliedMigrations(l.room.db)
 	if err == nil {
@@ -280,7 +279,7 @@ func (l *life) migrate() error {
 	return nil
 }
 
-// migrateOnce runs one migration as a transaction of its own.
+// migrateOnce runs one migration in its own transaction.
 func (l *life) migrateOnce(version int, m Migration) error {
 	t := &turn{room: &l.room}
 	return l.upgrade(t, "migration "+m.name, func(c *Context) error {
@@ -300,8 +299,8 @@ func (l *life) migrateOnce(version int, m Migration) error {
 	})
 }
 
-// upgrade runs what brings a file to the program's state, as a transaction of its own, with
-// the time and the rows that it needs.
+// upgrade brings a file to the program's state in a transaction of its own, without the limits of an action on time
+// and rows.
 func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
 	limit := l.room.node.opts.MigrationTimeout
 	l.room.watch.allow(limit)
@@ -339,7 +338,7 @@ func (l *life) upgrade(t *turn, name string, do func(*Context) error) error {
 		l.alarms.set(next)
 	}
 	t.batch, t.after, t.out = nil, c.after, c.out
-	l.commit(t) // nothing is left but to send
+	l.commit(t) // only deliveries are left
 	return t.broken
 }
 

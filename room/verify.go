@@ -1,8 +1,8 @@
 package room
 
-// Checking a data directory while no server runs, without changing it. Package storage opens the rooms
-// in memory and looks through their files; here is what it needs to know of the directory, and what
-// the tables hold that this package keeps in a room's file.
+// Checking a data directory while no server runs, without changing it. Package storage opens the rooms in memory and
+// checks their files. Here is what it needs to know of the directory, and the check of the tables that this package
+// keeps in a room's file.
 
 import (
 	"context"
@@ -38,10 +38,10 @@ type VerifyOptions struct {
 	Dir string
 	// FS has the files. nil means the machine's.
 	FS storage.FS
-	// Rooms are those to check; none means all of Namespaces, the log and the index of alarms.
+	// Rooms are the rooms to check. None means all of Namespaces, the log and the index of alarms.
 	Rooms []Key
-	// Namespaces are the directories to look into. nil means all that Dir has; on another file system
-	// than the machine's they have to be given.
+	// Namespaces are the directories to look into. nil means all in Dir; required with another file system than the
+	// machine's.
 	Namespaces []string
 	// Relaxed says that the host runs with Durability Relaxed.
 	Relaxed bool
@@ -49,10 +49,9 @@ type VerifyOptions struct {
 	Report func(Finding)
 }
 
-// Verify checks rooms, the commit log and the history, as they are when the directory is opened next: what
-// is in the log and not in a room's file yet is replayed in memory. Nothing on the disk is changed. It
-// takes the directory's lock. An error says that Verify could not run, or not to its end: what is
-// wrong with the files is told to Report.
+// Verify checks rooms, the commit log and the history, as they would be if the directory were opened now: it replays
+// log entries that a room's file lacks, in memory. It changes nothing on the disk. It takes the directory's lock. An
+// error says that Verify could not run, or not to its end. Faults of the files go to Report.
 func Verify(ctx context.Context, o VerifyOptions) (found Verified, err error) {
 	if o.FS == nil {
 		o.FS = storage.HostFS()
@@ -73,7 +72,7 @@ func Verify(ctx context.Context, o VerifyOptions) (found Verified, err error) {
 	if err != nil {
 		return found, fmt.Errorf("room: %w", err)
 	}
-	others := 0 // that are no rooms
+	others := 0 // that are not rooms
 	defer func() {
 		var failed error
 		found, failed = v.Close()
@@ -84,14 +83,14 @@ func Verify(ctx context.Context, o VerifyOptions) (found Verified, err error) {
 		return found, verifyRooms(ctx, v, o)
 	}
 	index := filepath.Join(o.Dir, alarmsDir, alarmsName+".db")
-	if _, err := o.FS.Size(index); err == nil { // it is made again from the rooms' files where it is missing
+	if _, err := o.FS.Size(index); err == nil { // a missing index is rebuilt from the rooms' files
 		others++
 		v.Room(storage.Options{Path: index, Namespace: alarmsDir, Room: alarmsName})
 	}
 	return found, v.Dir(ctx, o.Dir, o.Namespaces...)
 }
 
-// verifyRooms checks some rooms, which have to be there.
+// verifyRooms checks some rooms, which must exist.
 func verifyRooms(ctx context.Context, v *storage.Verifier, o VerifyOptions) error {
 	for _, key := range o.Rooms {
 		if ctx.Err() != nil {
@@ -109,11 +108,11 @@ func verifyRooms(ctx context.Context, v *storage.Verifier, o VerifyOptions) erro
 	return nil
 }
 
-// namespacesIn are the namespaces that have a directory.
+// namespacesIn returns the namespaces that have a directory.
 func namespacesIn(dir string) (namespaces []string, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		name := strings.TrimSuffix(e.Name(), "_") // of a device's name, see roomfile.Path
+		name := strings.TrimSuffix(e.Name(), "_") // added to a device's name, see roomfile.Path
 		if _, bad := roomfile.Path(dir, name, "x"); e.IsDir() && bad == nil {
 			namespaces = append(namespaces, name)
 		}
@@ -121,8 +120,8 @@ func namespacesIn(dir string) (namespaces []string, err error) {
 	return namespaces, err
 }
 
-// ownForms are the tables that this package keeps in a room's file, which need not be there, and the
-// storage classes of their columns.
+// ownForms are the tables that this package keeps in a room's file, if they are there, and the storage classes of
+// their columns.
 var ownForms = []struct {
 	query string
 	forms []storage.Type
@@ -135,7 +134,7 @@ var ownForms = []struct {
 	{"SELECT version, name FROM _den_migrations", []storage.Type{storage.Integer, storage.Text}},
 }
 
-// inspectTables checks what those tables hold.
+// inspectTables checks the rows of those tables.
 func inspectTables(db *storage.DB) error {
 	var all []error
 	for _, table := range ownForms {
@@ -152,7 +151,7 @@ func inspectTables(db *storage.DB) error {
 	return errors.Join(all...)
 }
 
-// inspectTable checks a table's rows; of replies, that they can be read.
+// inspectTable checks a table's rows. Replies must be readable.
 func inspectTable(db *storage.DB, query string, forms []storage.Type) error {
 	rows, err := db.Internal().Query(query)
 	if err != nil {

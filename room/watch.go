@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// A watch ends hooks that take too long: first their time and their SQL, and
-// when that does not help, the life.
+// A watch ends hooks that take too long: first their context and their SQL, and if that does not help, the life.
 type watch struct {
 	room  *room
 	limit time.Duration
@@ -36,7 +35,7 @@ func (w *watch) arm() {
 	}
 }
 
-// allow gives what comes next another limit.
+// allow sets another limit for what comes next.
 func (w *watch) allow(limit time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,8 +87,8 @@ func (w *watch) check() {
 	})
 }
 
-// hangs ends the time of a hook, and reports whether it has not returned long after that. Then it fences the life before the hook can
-// return: a turn that goes on after that would commit what the host and the next life do not know of.
+// hangs ends the time of a hook, and reports whether the hook has still not returned long after that. If so, it first
+// fences the life: a turn that went on later would commit what neither the host nor the next life knows of.
 func (w *watch) hangs() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -112,12 +111,12 @@ func (w *watch) hangs() bool {
 	w.warned = true
 	w.hook.finish(context.DeadlineExceeded)
 	w.timer.Reset(w.limit)
-	w.room.db.Interrupt() // under the lock: the hook that is interrupted is this one
+	w.room.db.Interrupt() // under the lock, so that this hook is the one interrupted
 	return false
 }
 
-// A hookContext ends when the watch finds that the hook's time is over, or when
-// the hook has returned. It costs nothing until somebody waits for it.
+// A hookContext ends when the watch finds that the hook's time is over, or when the hook has returned. It allocates a
+// channel only if somebody waits for it.
 type hookContext struct {
 	began    time.Time
 	deadline time.Time

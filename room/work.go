@@ -1,14 +1,14 @@
 package room
 
-// What Context.Go does: work outside of the room's turns, and the hook that follows it. The room's life owns
-// both. A room stays awake for the work that it has under way, so each piece of work has a time limit, and one
-// that does not return after that keeps no room awake.
+// What Context.Go does: work outside of the room's turns, and the hook that follows it. The room's life owns both. A
+// room stays awake for its work, so each piece of work has a time limit, and a room no longer stays awake for one
+// that does not return after that.
 //
 //	commit ─▶ work under way ──returns──▶ its result waits in the mailbox ──▶ then, in a turn ──commit──▶ done
 //	               │                                                            ▲      └──taken back──┐
 //	               └──WorkTimeout──▶ its context ends                           └─────────────────────┘
 //
-// When the life ends before a then is durable, the then does not run, or nothing of it remains. Host.WorkLost counts that.
+// If the life ends before a then is durable, the then does not run, or is undone. Host.WorkLost counts that.
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// maxWork is how many pieces of work a room may have under way.
+// maxWork is how many pieces of work a room may have at a time.
 const maxWork = 64
 
 var (
@@ -32,25 +32,25 @@ var (
 	errLifeEnded = errors.New("the life that began the work has ended")
 )
 
-// Go does what is slow (an HTTP call, a query elsewhere) outside of the room: then runs exactly once after work, or not at
-// all where the room's life ends first, because the room crashes, is put to sleep by force, or the server shuts down. [Host.WorkLost] counts those
-// that did not run, and each is logged. A process that is killed can do neither.
-// To have such work done in any case, note it in a table in the hook that calls Go, and remove the note in then. OnWake calls Go for
-// the notes that are left, for the first 64 at the most, and the then of each for one more. It must not return the overloaded of a Go, because a room
-// whose OnWake fails stays asleep, and the next try would fail in the same way.
+// Go does slow work (an HTTP call, a query elsewhere) outside of the room. then runs exactly once after work. If the
+// room's life ends first, because the room crashes, is put to sleep by force, or the server shuts down, then does not
+// run: [Host.WorkLost] counts that, and each is logged. A process that is killed can do neither. To have such work
+// done in any case, note it in a table in the hook that calls Go, and remove the note in then. OnWake calls Go for
+// the remaining notes, at most for the first 64, and the then of each for one more. OnWake must not return the
+// overloaded of a Go, because a room whose OnWake fails stays asleep, and the next try would fail in the same way.
 //
-// The room serves others meanwhile, and stays awake. When the hook's writes are durable, work runs in
-// a goroutine of its own; when it is done, then runs in the room as a hook of its
-// own, with the error of work; a panic of work is an error to then, and is logged with its stack. What work finds out it leaves in variables that then
-// reads. In then, Conn is nil and Identity is zero: take what it needs of them before. work must not touch the room or its handler. Its context ends with the
-// room's life, and after Options.WorkTimeout, 60 s by default, with context.DeadlineExceeded. If work has not
-// returned after as long again, the room no longer stays awake for it.
+// The room serves others meanwhile, and stays awake. When the hook's writes are durable, work runs in its own
+// goroutine. After that, then runs in the room as a hook, with the error of work. If work panics, then gets an error,
+// and the panic is logged with its stack. work leaves its results in variables that then reads. In then, Conn is nil
+// and Identity is zero: copy what it needs of them before. work must not use the room or its handler. Its context
+// ends with the room's life, and after Options.WorkTimeout, 60 s by default, with context.DeadlineExceeded. If work
+// has not returned after as long again, the room no longer stays awake for it.
 //
-// A then that fails is not run again. One whose batch is lost, because the disk is full or another action took the batch down, has left
-// nothing in the database and sent nothing, and runs again; what it changed in the handler's memory stays.
+// A then that fails is not run again. If its batch is lost, because the disk is full or because of another action, it
+// has left nothing in the database and sent nothing, and runs again; what it changed in the handler's memory stays.
 //
-// A room has at most 64 pieces of work under way, each until its then runs; one more is an *Error with the code overloaded. Go also fails in OnHibernate, and in an
-// OnClose at a shutdown, because the life is about to end and nobody would take the result.
+// A room has at most 64 pieces of work, each until its then has run; Go returns an *Error with the code overloaded for
+// one more. Go also fails in OnHibernate, and in an OnClose at a shutdown, because the life is about to end.
 func (c *Context) Go(work func(context.Context) error, then func(*Context, error) error) error {
 	if err := c.mayAct(); err != nil {
 		return err
@@ -58,16 +58,16 @@ func (c *Context) Go(work func(context.Context) error, then func(*Context, error
 	return c.room.work.start(c, work, then)
 }
 
-// work is what a room has under way outside of its turns.
+// work is a room's work outside of its turns.
 type work struct {
 	room      *room
 	publisher *publisher
-	running   atomic.Int32 // pieces of work under way
+	running   atomic.Int32 // pieces of work that the room waits for
 	stuck     atomic.Int32 // pieces of work that the room no longer waits for
 	under     underWay
 }
 
-// underWay counts the pieces of a life's work that have not returned. Its zero value is ready.
+// underWay counts the pieces of a life's work that have not returned. The zero value is ready to use.
 type underWay struct {
 	mu   sync.Mutex
 	n    int
@@ -80,7 +80,7 @@ func (u *underWay) begin() {
 	u.n++
 }
 
-// returned notes that one has returned, and reports whether its result may come to the room.
+// returned notes that one has returned, and reports whether its result may be sent to the room.
 func (u *underWay) returned() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -88,7 +88,7 @@ func (u *underWay) returned() bool {
 	return !u.over
 }
 
-// end notes that the life has ended, and gives how many pieces that costs their then.
+// end notes that the life has ended, and returns how many pieces lose their then.
 func (u *underWay) end() (lost int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -99,7 +99,7 @@ func (u *underWay) end() (lost int) {
 	return lost
 }
 
-// A piece is a piece of work under way.
+// A piece is a piece of work in progress.
 type piece struct {
 	// Immutable.
 
@@ -113,10 +113,10 @@ type piece struct {
 	mu       sync.Mutex
 	timer    Timer
 	returned bool
-	stuck    bool // it is counted in work.stuck, and not in work.running
+	stuck    bool // counted in work.stuck, and not in work.running
 }
 
-// A workContext is the context of a piece of work. It ends by the host's clock.
+// A workContext is the context of a piece of work. It uses the host's clock.
 type workContext struct{ hookContext }
 
 // Value returns nil.
@@ -143,7 +143,7 @@ func (wk *work) start(c *Context, work func(context.Context) error, then func(*C
 	return nil
 }
 
-// begin has the work's time begin, in the turn that has called for it.
+// begin starts the time limit of the work, in the turn that has asked for it.
 func (p *piece) begin() {
 	r, limit := p.of.room, p.of.room.node.opts.WorkTimeout
 	p.ctx.began = r.now()
@@ -153,7 +153,7 @@ func (p *piece) begin() {
 	p.timer = r.node.afterFunc(limit, "ending a room's work", p.overdue)
 }
 
-// run does the work, and has its result come to the room however it ends.
+// run does the work and sends its result to the room, however it ends.
 func (p *piece) run() {
 	wk := p.of
 	unlink := context.AfterFunc(wk.room.ctx, func() { p.ctx.finish(context.Canceled) })
@@ -191,7 +191,7 @@ func (p *piece) overdue() {
 	}
 }
 
-// done notes that the work has returned: the room waits for its result to be served.
+// done notes that the work has returned. The room waits until its result has been served.
 func (p *piece) done() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -203,8 +203,8 @@ func (p *piece) done() {
 	}
 }
 
-// push gives a result of work to the life that began it, and again each time that it was taken back. The room
-// is not woken for it.
+// push sends a result of work to the life that began it, and again each time its turn is lost. It does not wake the
+// room.
 func (wk *work) push(m *thenMessage, try int) {
 	err := wk.room.node.actors.SendAwake(wk.room.key, m, func(_ any, err error) {
 		switch {
@@ -235,8 +235,8 @@ func (wk *work) end() {
 	}
 }
 
-// then runs what was to follow a piece of work. Its error says that the hook did not run; that of the hook itself is reported
-// already.
+// then runs what follows a piece of work. It returns an error if the hook did not run. An error of the hook itself
+// has already been reported.
 func (wk *work) then(t *turn, m *thenMessage) error {
 	if m.life != wk.room.number {
 		return errLifeEnded

@@ -56,10 +56,11 @@ func Load(db *storage.DB) (t Table, err error) {
 // DB is the room's database.
 func (t *Table) DB() *storage.DB { return t.db }
 
-// Known is Load for a room of which it is known when its next alarm is due.
+// Known is Load for a room whose next alarm is already known.
 func Known(db *storage.DB, next int64) Table { return Table{db: db, Next: next, exists: next != Never} }
 
-// create makes the table if it does not exist. undo is to be called if that is rolled back; nil: nothing is to be done.
+// create creates the table if it does not exist. The caller calls undo, if it is not nil, when the transaction is
+// rolled back.
 func (t *Table) create() (undo func(), err error) {
 	if t.exists {
 		return nil, nil
@@ -75,8 +76,8 @@ func (t *Table) create() (undo func(), err error) {
 	return func() { t.exists = false }, nil
 }
 
-// Put sets an alarm, in the place of one of its name. With most others, it is ErrFull. undo is to be called if what Put has written is
-// rolled back; nil: nothing is to be done.
+// Put sets an alarm, replacing one of the same name. If there are most others, it returns ErrFull. The caller calls
+// undo, if it is not nil, when what Put has written is rolled back.
 func (t *Table) Put(r Row, most int64) (undo func(), err error) {
 	if undo, err = t.create(); err != nil {
 		return nil, err
@@ -95,7 +96,7 @@ func (t *Table) Put(r Row, most int64) (undo func(), err error) {
 	return undo, t.Write(r)
 }
 
-// Write is Put for an alarm that was there just now.
+// Write is Put for an alarm that was just read.
 func (t *Table) Write(r Row) error {
 	_, err := t.db.Internal().Exec(`INSERT OR REPLACE INTO _den_alarms (name, due, planned, attempt, cron, zone) VALUES (?, ?, ?, ?, ?, ?)`,
 		r.Name, r.Due, r.Planned, r.Attempt, r.Cron, r.Zone)
@@ -111,7 +112,8 @@ func (t *Table) Remove(name string) (bool, error) {
 	return removed.RowsAffected > 0, err
 }
 
-// CountTry adds one to the tries of the first alarm that is due, if that is not yet its last. It is not part of a batch's transaction.
+// CountTry adds one to the tries of the first alarm that is due, unless the next try is its last. It is not part of a
+// batch's transaction.
 func (t *Table) CountTry(now int64, tries int) error {
 	due, err := t.List(now, 1)
 	if err != nil || len(due) == 0 || due[0].Attempt >= tries {
@@ -125,7 +127,7 @@ func (t *Table) CountTry(now int64, tries int) error {
 	return nil
 }
 
-// Counted reports whether the count of an alarm already includes the try that comes, which was the last that CountTry has counted.
+// Counted reports whether the count of an alarm already includes the next try, because CountTry has counted that.
 func (t *Table) Counted(name string) bool {
 	counted := t.tried == name
 	t.tried = ""

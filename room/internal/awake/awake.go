@@ -1,6 +1,6 @@
-// Package awake has the rooms that are awake: which of them have had nothing to do for long, and how many there
-// may be. One timer serves all of them. A room that is used costs one atomic store; where it
-// stands in the order is found out when its turn to sleep seems to have come.
+// Package awake has the rooms that are awake: it knows which have been idle for long, and limits how many there are.
+// One timer serves all of them. Using a room costs one atomic store. The set finds out where the room is in the order
+// when its time to sleep seems to have come.
 package awake
 
 import (
@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// wakeWait is how long a room that is called for waits until another has gone to sleep,
-	// where as many are awake as may be.
+	// wakeWait is how long a room that is called for waits until another has gone to sleep, if the most rooms are
+	// awake.
 	wakeWait = 5 * time.Second
-	// wakeTick is how often it looks for one that may.
+	// wakeTick is how often it looks for a room that may sleep.
 	wakeTick = 100 * time.Millisecond
 	// retireGroup is how many rooms go to sleep at the same time: each closes files.
 	retireGroup = 64
-	// retireWait is how long a group may take before the next one goes.
+	// retireWait is how long a group may take before the next one begins.
 	retireWait = 5 * time.Second
 )
 
@@ -32,19 +32,19 @@ var ErrFull = errors.New("too many rooms are awake")
 type Options struct {
 	Now       func() time.Time                      // the time
 	AfterFunc func(d time.Duration, f func()) Timer // calls f in its own goroutine when d has passed
-	After     time.Duration                         // idle for so long, a room goes to sleep; negative: never
+	After     time.Duration                         // a room that has been idle for this long goes to sleep; negative: never
 	Most      int                                   // rooms that may be awake
-	Waits     bool                                  // a goroutine may wait for others; not where a test decides the order of everything
+	Waits     bool                                  // goroutines may wait for others; false if a test decides the order of everything
 	Contain   func(f func())                        // keeps a panic in the timer's goroutine from the process
 
-	// Retire asks a life to end. ended is closed when it has; nil where it is not to be waited for.
+	// Retire asks a life to end. ended is closed when it has ended; nil if nobody waits for that.
 	Retire func(key actor.Key, number uint64) (ended <-chan struct{}, asked bool)
 }
 
-// A Timer is what AfterFunc gives; see [time.Timer].
+// A Timer is a pending call of AfterFunc; see [time.Timer].
 type Timer interface {
-	Stop() bool                 // takes the call back
-	Reset(d time.Duration) bool // puts it d from now
+	Stop() bool                 // cancels the call
+	Reset(d time.Duration) bool // changes it to d from now
 }
 
 // A Member is a life, as the set sees it.
@@ -58,15 +58,15 @@ type Member struct {
 	// Protected by the set's mu.
 
 	seen int64 // what the set knows of used
-	rank int   // where the set has it; -1: nowhere
+	rank int   // its index in the set; -1: none
 }
 
-// Init makes a member of a life. rests reports whether the life has nothing under way that its sleep would end.
+// Init makes a member of a life. rests reports whether the life has no work that its sleep would end.
 func (m *Member) Init(key actor.Key, number uint64, rests func(now time.Time) bool) {
 	m.key, m.number, m.rests, m.rank = key, number, rests, -1
 }
 
-// A Set is that of a host's lives. Its methods are safe from any goroutine.
+// A Set has the lives of a host. Its methods are safe from any goroutine.
 type Set struct {
 	o Options // immutable
 
@@ -74,17 +74,17 @@ type Set struct {
 
 	mu     sync.Mutex
 	lives  byUse
-	count  int             // places that are taken, those included that a waiter was given
-	queue  []chan struct{} // who waits for a place, in order; closed when it is given
+	count  int             // places that are taken, including those that a waiter was given
+	queue  []chan struct{} // those who wait for a place, in order; closed when it is given
 	timer  Timer           // nil: none is set
-	closed bool            // no timer any more
+	closed bool            // no timer is set any more
 }
 
-// Init makes the set ready.
+// Init prepares the set.
 func (s *Set) Init(o Options) { s.o = o }
 
-// byUse is a heap of lives, of which the first was used the longest ago. A life's key may be
-// older than its last use, never newer.
+// byUse is a heap of lives, the first of which was used the longest ago. A life's key may be older than its last use,
+// never newer.
 type byUse []*Member
 
 func (h byUse) Len() int           { return len(h) }
@@ -107,8 +107,8 @@ func (h *byUse) Pop() any {
 	return l
 }
 
-// Enter takes a place for a life. Where none is free, a room that is not in work is put to
-// sleep, the one that was used the longest ago; if none is for long, it is ErrFull.
+// Enter takes a place for a life. If none is free, the idle room that was used the longest ago is put to sleep. If
+// none is free for long, Enter returns ErrFull.
 func (s *Set) Enter(m *Member) error {
 	s.mu.Lock()
 	if s.count < s.o.Most || !s.o.Waits {
@@ -129,7 +129,7 @@ func (s *Set) Enter(m *Member) error {
 	return nil
 }
 
-// wait waits for a place, and reports whether it was given.
+// wait waits for a place, and reports whether it has been given.
 func (s *Set) wait(given chan struct{}) bool {
 	tick := make(chan struct{}, 1)
 	timer := s.o.AfterFunc(wakeTick, func() { tick <- struct{}{} }) // has room: it is set again only after a receive
@@ -151,10 +151,10 @@ func (s *Set) wait(given chan struct{}) bool {
 			return false
 		}
 	}
-	return true // it was given just now
+	return true // it has just been given
 }
 
-// add puts a life that has a place into the order. mu is held.
+// add adds a life that has a place to the order. mu is held.
 func (s *Set) add(m *Member) {
 	m.used.Store(s.o.Now().UnixNano())
 	m.seen = m.used.Load()
@@ -180,10 +180,10 @@ func (s *Set) Leave(m *Member) {
 	s.count--
 }
 
-// Touch notes that a life is used just now.
+// Touch notes that a life is being used.
 func (s *Set) Touch(m *Member) { m.used.Store(s.o.Now().UnixNano()) }
 
-// evict asks the room to sleep that was used the longest ago and may.
+// evict asks the idle room that was used the longest ago to sleep.
 func (s *Set) evict() {
 	now := s.o.Now()
 	for range s.len() {
@@ -206,8 +206,8 @@ func (s *Set) len() int {
 	return len(s.lives)
 }
 
-// next gives the life that was used the longest ago, if not after before, and puts it at the
-// end of the order, as if it had been used now: it goes, or cannot and is looked at later.
+// next returns the life that was used the longest ago, unless that was after before, and moves it to the end of the
+// order, as if it were used now: it ends, or it cannot and is checked later.
 func (s *Set) next(before, now time.Time) *Member {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,13 +228,13 @@ func (s *Set) next(before, now time.Time) *Member {
 	return nil
 }
 
-// check is the timer's.
+// check is the timer's function.
 func (s *Set) check() {
 	s.o.Contain(s.sweep)
 	s.again()
 }
 
-// sweep puts to sleep who has had nothing to do for long.
+// sweep puts to sleep the rooms that have been idle for long.
 func (s *Set) sweep() {
 	now := s.o.Now()
 	var going []<-chan struct{}
@@ -255,8 +255,8 @@ func (s *Set) sweep() {
 	}
 }
 
-// await waits until lives have ended, retireWait in all at most: one whose file cannot be closed, say, keeps no other
-// room awake. That is real time, because a test's clock stands still meanwhile.
+// await waits until lives have ended, but not longer than retireWait in all, so that a room whose file cannot be
+// closed keeps no other room awake. It uses real time, because a test's clock stands still meanwhile.
 func (s *Set) await(going []<-chan struct{}) {
 	enough := time.NewTimer(retireWait)
 	defer enough.Stop()
@@ -269,7 +269,7 @@ func (s *Set) await(going []<-chan struct{}) {
 	}
 }
 
-// again sets the timer for the first that may have to go, if there is one.
+// again sets the timer for the first life that may have to sleep, if there is one.
 func (s *Set) again() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -281,7 +281,7 @@ func (s *Set) again() {
 	s.timer = s.o.AfterFunc(max(due, time.Millisecond), s.check)
 }
 
-// Close ends the timer; lives may come and go on.
+// Close stops the timer. Lives may come and go afterwards.
 func (s *Set) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

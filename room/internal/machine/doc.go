@@ -1,2 +1,2 @@
-// Package machine tells what a process may have of its machine.
+// Package machine says what a process may use of its machine.
 package machine

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Memory is how much memory the process may have: the machine's, or the limit of a cgroup that it is in (of
-// version 2 or 1) if that is less; 0: that is not known.
+// Memory returns how much memory the process may have: the machine's, or the limit of a cgroup that it is in (version
+// 2 or 1) if that is less. It returns 0 if it is unknown.
 func Memory() int64 {
 	var info syscall.Sysinfo_t
 	if err := syscall.Sysinfo(&info); err != nil {
@@ -23,9 +23,10 @@ func Memory() int64 {
 	return min(most, cgroupLimit("/sys/fs/cgroup", string(groups), most))
 }
 
-// cgroupLimit is the lowest limit of the cgroups that a process is in, and of those around them; most where there
-// is none. root is where they are mounted, groups what the kernel says of the process: lines as "0::/a/b" (version 2) or
-// "4:memory:/a/b" (version 1). In a container its own group may be mounted at root, whatever it is called outside.
+// cgroupLimit returns the lowest limit of the cgroups that a process is in, and of those around them; most if there
+// is none. root is where they are mounted. groups is what the kernel says of the process: lines such as "0::/a/b"
+// (version 2) or "4:memory:/a/b" (version 1). In a container the process's own group may be mounted at root, whatever
+// it is called outside.
 func cgroupLimit(root, groups string, most int64) int64 {
 	for line := range strings.Lines(groups) {
 		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -48,7 +49,7 @@ func cgroupLimit(root, groups string, most int64) int64 {
 	return most
 }
 
-// readLimit reads a file that has a number of bytes, or "max"; most where there is no such number.
+// readLimit reads a file that has a number of bytes, or "max". It returns most if there is no number.
 func readLimit(path string, most int64) int64 {
 	text, err := os.ReadFile(path)
 	if err != nil {

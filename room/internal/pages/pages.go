@@ -1,5 +1,5 @@
-// Package pages makes what is sent of rows: JSON, parted into pages, in frames or by ascending stamp; and it bounds how much of them is
-// read in one turn of a room.
+// Package pages encodes rows for clients: as JSON, divided into pages, in frames or by ascending stamp. It also
+// limits how much of them is read in one turn of a room.
 package pages
 
 import (
@@ -14,14 +14,14 @@ import (
 	"github.com/denrooms/den/syncproto"
 )
 
-// Encoded are rows as JSON with commas between them, and where pages end.
+// Encoded are rows as JSON with commas between them, and the ends of pages.
 type Encoded struct {
 	Bytes []byte
 	cuts  []int // positions of commas at which a frame may end
-	page  int   // where the last page begins
+	page  int   // the start of the last page
 }
 
-// next makes room for another row: in the next page, if this one is full.
+// next makes room for another row, in the next page if this one is full.
 func (e *Encoded) next() {
 	if len(e.Bytes)-e.page >= syncproto.DefaultPageBytes {
 		e.page = len(e.Bytes)
@@ -40,7 +40,7 @@ func Encode(scratch []byte, rows []storage.Row) Encoded {
 	return e
 }
 
-// Pages gives the rows page by page.
+// Pages yields the rows page by page.
 func (e Encoded) Pages(yield func(rows []byte) bool) {
 	start := 0
 	for _, cut := range e.cuts {
@@ -57,11 +57,11 @@ func (e Encoded) Pages(yield func(rows []byte) bool) {
 // A Pager encodes rows into pages.
 type Pager struct {
 	Total int      // bytes
-	full  [][]byte // pages that are done
+	full  [][]byte // complete pages
 	page  []byte
 }
 
-// Add encodes the row on which rows stands, and gives its size.
+// Add encodes the current row of rows, and returns its size.
 func (p *Pager) Add(rows *storage.Rows) (bytes int) {
 	if len(p.page) >= syncproto.DefaultPageBytes {
 		p.full = append(p.full, p.page)
@@ -97,7 +97,7 @@ func appendCells(dst []byte, row storage.Row) []byte {
 	return append(dst, ']')
 }
 
-// AppendRow encodes the row on which rows stands, without copying its values.
+// AppendRow encodes the current row of rows, without copying its values.
 func AppendRow(dst []byte, rows *storage.Rows) []byte {
 	dst = append(dst, '[')
 	for i := range rows.Columns() {
@@ -120,7 +120,7 @@ func AppendRow(dst []byte, rows *storage.Rows) []byte {
 	return append(dst, ']')
 }
 
-// SyncFrames gives the rows as the frames of a sync that ends with them: one at least.
+// SyncFrames returns the rows as the frames of a sync that ends with them, at least one.
 func (p *Pager) SyncFrames(channel, cursor string) []*hibernate.Frame {
 	end := func(dst []byte) []byte { return syncproto.AppendSyncEnd(dst, cursor) }
 	if p.Total == 0 {
@@ -131,13 +131,14 @@ func (p *Pager) SyncFrames(channel, cursor string) []*hibernate.Frame {
 	return p.frames(channel, func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, cursor) }, end)
 }
 
-// PartFrames gives the rows as frames of a sync that goes on; none where there is no row. at is the cursor as of which they are.
+// PartFrames returns the rows as frames of a sync that goes on, none if there is no row. at is the cursor that they
+// are as of.
 func (p *Pager) PartFrames(channel, at string) []*hibernate.Frame {
 	more := func(dst []byte) []byte { return syncproto.AppendSyncMore(dst, at) }
 	return p.frames(channel, more, more)
 }
 
-// frames wraps each page in a frame; the last one has an end of its own.
+// frames wraps each page in a frame. The last frame ends with end, the others with more.
 func (p *Pager) frames(channel string, more, end func([]byte) []byte) []*hibernate.Frame {
 	pages := p.full
 	if len(p.page) > 0 {
@@ -156,14 +157,13 @@ func (p *Pager) frames(channel string, more, end func([]byte) []byte) []*hiberna
 	return frames
 }
 
-// The published client stores each row as it comes, and asks later for what has changed
-// since the newest stamp in its store. So what is sent to it in several frames goes by
-// ascending stamp, tombstones among the rows: wherever the line breaks, all that is
-// missing has a stamp that is no lower than the newest that has arrived.
+// The published client stores each row as it comes, and later asks for what has changed since the newest stamp in its
+// store. So rows that are sent to it in several frames are sent by ascending stamp, tombstones among them. Wherever
+// the connection breaks, everything that is missing has a stamp that is not lower than the newest that has arrived.
 
 // Ordered are encoded rows and tombstones that are to be sent by ascending stamp.
 type Ordered struct {
-	Limit int // of Total, in bytes; what is over it is not kept
+	Limit int // of Total, in bytes; rows beyond it are not kept
 	Total int // bytes
 	text  []byte
 	rows  []orderedRow
@@ -175,7 +175,7 @@ type orderedRow struct {
 	gone       bool
 }
 
-// Add encodes the row on which rows stands, and gives its size; 0 where it is not kept.
+// Add encodes the current row of rows, and returns its size, or 0 if it is not kept.
 func (o *Ordered) Add(rows *storage.Rows) (bytes int) {
 	if o.Over() {
 		return 0
@@ -204,15 +204,15 @@ func (o *Ordered) AddAll(rows *storage.Rows) error {
 	return rows.Err()
 }
 
-// Over reports whether the rows are more than the limit; not all of them are there then.
+// Over reports whether the rows exceed the limit. Then not all of them have been kept.
 func (o *Ordered) Over() bool { return o.Total > o.Limit }
 
-// Sort puts the rows into the order of their stamps.
+// Sort sorts the rows by their stamps.
 func (o *Ordered) Sort() {
 	slices.SortFunc(o.rows, func(a, b orderedRow) int { return cmp.Or(Compare(a.stamp, b.stamp), Compare(a.id, b.id)) })
 }
 
-// Updates gives the rows as updates; the last one has the cursor.
+// Updates returns the rows as updates. The last one has the cursor.
 func (o *Ordered) Updates(channel, cursor string) ([]*hibernate.Frame, error) {
 	if o.Over() {
 		return nil, ErrTooLarge
@@ -221,8 +221,8 @@ func (o *Ordered) Updates(channel, cursor string) ([]*hibernate.Frame, error) {
 	return Updates(channel, o.encoded(o.rows), cursor), nil
 }
 
-// Answer gives the rows as the answer to a sync. The published client looks for tombstones in updates
-// only: the rows up to the last tombstone are updates, and those after it the answer itself.
+// Answer returns the rows as the answer to a sync. The published client looks for tombstones in updates only, so the
+// rows up to the last tombstone are updates, and those after it are the answer itself.
 func (o *Ordered) Answer(channel, cursor string) ([]*hibernate.Frame, error) {
 	if o.Over() {
 		return nil, ErrTooLarge
@@ -236,12 +236,12 @@ func (o *Ordered) Answer(channel, cursor string) ([]*hibernate.Frame, error) {
 	return append(frames, o.pager(o.rows[mixed:]).SyncFrames(channel, cursor)...), nil
 }
 
-// PagesWithMore gives the rows as pages of an answer that goes on.
+// PagesWithMore returns the rows as pages of an answer that goes on.
 func (o *Ordered) PagesWithMore(channel, at string) []*hibernate.Frame {
 	return o.pager(o.rows).PartFrames(channel, at)
 }
 
-// Pages gives the rows as updates.
+// Pages returns the rows as updates.
 func (o *Ordered) Pages(channel, _ string) []*hibernate.Frame {
 	return Updates(channel, o.encoded(o.rows), "")
 }
@@ -259,10 +259,10 @@ func (o *Ordered) encoded(rows []orderedRow) (e Encoded) {
 	return e
 }
 
-// ErrTooLarge: the rows are more than their limit, and cannot be sent at once.
+// ErrTooLarge: the rows exceed their limit, and cannot be sent at once.
 var ErrTooLarge = errors.New("the channel is too large to be sent at once")
 
-// StampOf is the newest of a row's stamps, which the published client goes by.
+// StampOf returns the newest of a row's stamps, which the published client compares.
 func StampOf(rows *storage.Rows) storage.Value {
 	n := len(rows.Columns())
 	updated, deleted := rows.Value(n-2), rows.Value(n-1)
@@ -311,7 +311,7 @@ func valueClass(v storage.Value) int {
 	return 0
 }
 
-// SameID makes ids that SQLite takes for the same one equal, and all of them comparable.
+// SameID returns a comparable value that is equal for ids that SQLite considers equal.
 func SameID(id storage.Value) storage.Value {
 	switch id := id.(type) {
 	case float64:
@@ -324,7 +324,7 @@ func SameID(id storage.Value) storage.Value {
 	return id
 }
 
-// Updates gives rows as updates; the last one has the cursor.
+// Updates returns rows as updates. The last one has the cursor.
 func Updates(channel string, rows Encoded, cursor string) (frames []*hibernate.Frame) {
 	left := len(rows.cuts)
 	for page := range rows.Pages {

@@ -11,7 +11,7 @@ const (
 	TurnBytes = 1 << 20
 	// turnTime is how long a turn reads.
 	turnTime = 5 * time.Millisecond
-	// LookBytes is after how many bytes of JSON the clock is looked at, and lookRows after how many rows.
+	// LookBytes is how many bytes of JSON are read between two looks at the clock, and lookRows how many rows.
 	LookBytes = 64 << 10
 	lookRows  = 16
 )
@@ -32,19 +32,19 @@ type Quota struct {
 	over  bool
 }
 
-// NewQuota is how much a turn reads: TurnBytes, or most if that is less.
+// NewQuota returns the quota of a turn: TurnBytes, or most if that is less.
 func NewQuota(clock Clock, most int) Quota {
 	return Quota{clock: clock, left: min(TurnBytes, most)}
 }
 
-// Left is how many bytes that are.
+// Left returns how many bytes may still be read.
 func (q *Quota) Left() int { return q.left }
 
 // Spent reports whether the turn has read its piece.
 func (q *Quota) Spent() bool { return q.over }
 
-// Row notes that a row was looked at that takes some bytes in an answer, 0 where it is left out. It reports whether another one
-// may follow.
+// Row counts a row that takes some bytes in an answer, 0 if it is left out. It reports whether another one may be
+// read.
 func (q *Quota) Row(bytes int) bool {
 	if q.until.IsZero() {
 		q.until = q.clock.Now().Add(turnTime)
@@ -60,8 +60,8 @@ func (q *Quota) Row(bytes int) bool {
 	return !q.over
 }
 
-// Read goes through rows for as long as the turn may read, and closes them. see is called with each, and says how many bytes of an
-// answer it takes. n is how many rows that were; more is false where the turn has read its piece.
+// Read reads rows as long as the turn may read, and closes them. It calls see with each, which returns how many bytes
+// of an answer the row takes. n is how many rows it has read. more is false if the turn has read its piece.
 func (q *Quota) Read(rows *storage.Rows, see func(*storage.Rows) (bytes int)) (n int, more bool, err error) {
 	defer rows.Close()
 	for more = true; more && rows.Next(); n++ {

@@ -1,10 +1,10 @@
 package replies
 
-// Stored replies have what actions were about: rows, and values that handlers gave. A client that sends an action
-// again does so within minutes, or was away for long and has to sync anyway. So after a day what a reply said is
-// taken out of it, and the outcome stays: a success without rows and value, with "resync" where there were rows, or the
-// refusal as it was. It is done within an hour, with the room's upkeep or, if it sleeps, without waking
-// it; until then a reply that is over a day old is given without its content.
+// Stored replies contain data: rows, and values from handlers. A client that sends an action again does so within
+// minutes, or was away for long and has to sync anyway. So after a day the content of a reply is removed and the
+// outcome stays: a success without rows and value, with "resync" if there were rows, or the refusal as it was. This
+// happens within an hour, with the room's maintenance or, if the room sleeps, without waking it. Until then the
+// content of a reply that is over a day old is left out when the reply is sent.
 //
 // A row of _den_replies whose replies have no content begins with the byte 2 instead of 1.
 
@@ -20,13 +20,14 @@ import (
 const (
 	// Content is how long a reply is kept with its content.
 	Content = 24 * time.Hour
-	// stripRows is how many rows of replies are rewritten at once, at the most.
+	// stripRows is the maximum of rows of replies that are rewritten at once.
 	stripRows = 32
 
 	strippedVersion = 2
 )
 
-// Strip takes the content out of some of the replies that are over a day old, as a part of the open batch, if there is one; more: there are others.
+// Strip removes the content of some of the replies that are over a day old, as part of the open batch if there is
+// one. more says that there are others.
 func Strip(db *storage.DB, now time.Time) (more bool, err error) {
 	rows, err := db.Internal().Query(`SELECT n, replies FROM _den_replies
 		WHERE n > 0 AND at < ? AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT ?`, now.Add(-Content).UnixMilli(), stripRows)
@@ -53,7 +54,7 @@ func Strip(db *storage.DB, now time.Time) (more bool, err error) {
 	return len(old) == stripRows, nil
 }
 
-// OldestContent is when the oldest reply was stored that has its content; some: there is one.
+// OldestContent returns when the oldest reply that still has its content was stored, and whether there is one.
 func OldestContent(db *storage.DB) (stored time.Time, some bool, err error) {
 	if there, err := db.Internal().HasTable("_den_replies"); err != nil || !there {
 		return stored, false, err
@@ -63,7 +64,7 @@ func OldestContent(db *storage.DB) (stored time.Time, some bool, err error) {
 	return stored, some, err
 }
 
-// stripped is a row's replies without their content.
+// stripped returns a row's replies without their content.
 func stripped(blob []byte) []byte {
 	text := []byte{strippedVersion}
 	for key, at := range repliesIn(blob) {
@@ -74,7 +75,7 @@ func stripped(blob []byte) []byte {
 	return text
 }
 
-// withoutContent is a reply's JSON without rows and value. What is no reply is given as it is.
+// withoutContent returns a reply's JSON without rows and value. It returns what is not a reply as it is.
 func withoutContent(reply []byte) []byte {
 	d := json.NewDecoder(bytes.NewReader(reply))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {

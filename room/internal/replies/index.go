@@ -1,15 +1,15 @@
 package replies
 
-// Which row has the reply to an action. A room that wakes must know that of its newest 1 MiB of
-// replies before its first action, and cannot read them all. So an index of them stands in the file as
-// well, in parts that are written beside the replies, each time some more have come:
+// The index of replies says which row has the reply to an action. A room that wakes must know that of its newest 1
+// MiB of replies before its first action, and cannot read them all. So the file also has an index of them, in parts
+// that are written besides the replies each time some more have come:
 //
 //	part     a byte 1, the format's version · uvarint number of rows · for each row, without gaps:
 //	         uvarint number of its replies · then 4 bytes of each reply's key, in that order
 //
-// In memory it is the same, and 2 to 4 bytes a reply of a filter, for most actions are new. So it is ready
-// as soon as it is read, which a hash table is not. Four bytes may be those of another action's key,
-// too: who finds them looks into the row.
+// The index in memory is the same, plus a filter of 2 to 4 bytes a reply, because most actions are new. So it is
+// ready as soon as it has been read, unlike a hash table. Another action's key may have the same four bytes, so a
+// match is checked in the row.
 
 import (
 	"encoding/binary"
@@ -22,12 +22,12 @@ import (
 
 const (
 	indexVersion = 1
-	// tailRows and tailBytes are how many rows of replies, and how many bytes of them, no part
-	// in the file covers yet: what a life reads when it begins.
+	// tailRows and tailBytes are how many rows of replies, and how many bytes, may be in the file that no part covers
+	// yet. A life reads them when it begins.
 	tailRows  = 32
 	tailBytes = 8 << 10
-	// partBytes is how long a part gets, and then a tail more: mostly such that it fits into a page. It is
-	// written again with each tail.
+	// partBytes is the size of a part, which gets one tail more, so that it usually fits into a page. It is rewritten
+	// with each tail.
 	partBytes = 3800
 )
 
@@ -36,24 +36,24 @@ type keyPrint uint32
 
 func (k Key) print() keyPrint { return keyPrint(binary.LittleEndian.Uint32(k[:])) }
 
-// index is the index of some rows without gaps. The zero one is empty.
+// index is the index of consecutive rows. The zero value is empty.
 type index struct {
 	parts   []part   // in order
 	filter  []uint64 // two bits for each print; a power of two of words
-	added   int      // prints in the filter, those of parts that were dropped too
+	added   int      // prints in the filter, including those of parts that were dropped
 	covered entry    // the last row that a part in the file covers, without its time
 }
 
-// A part is what a part says.
+// A part is the content of a part.
 type part struct {
 	first  int64  // its first entry
-	at     int64  // when that was written, Unix milliseconds
+	at     int64  // when the first entry was written, Unix milliseconds
 	rows   int64  // how many
 	counts []byte // uvarints: how many replies each has
 	prints []keyPrint
 }
 
-// append puts a row behind the others: its replies have these names.
+// append adds a row after the others. keys are those of its replies.
 func (x *index) append(row entry, keys []Key) {
 	n := len(x.parts)
 	if n == 0 || x.parts[n-1].size() >= partBytes && x.covered.n == row.n-1 {
@@ -73,7 +73,7 @@ func (x *index) append(row entry, keys []Key) {
 	x.mark(p.prints[len(p.prints)-len(keys):])
 }
 
-// bits are the two bits of a print in the filter.
+// bits returns the two bits of a print in the filter.
 func (x *index) bits(print keyPrint) (a, b int) {
 	mask := 64*len(x.filter) - 1
 	return int(print) & mask, int(bits.RotateLeft32(uint32(print), 16)) & mask
@@ -87,7 +87,7 @@ func (x *index) mark(prints []keyPrint) {
 	}
 }
 
-// mayHave is false for a print that no reply has. For others it is true once in a hundred times or less.
+// mayHave returns false for a print that no reply has. For other prints it is wrong at most once in a hundred times.
 func (x *index) mayHave(print keyPrint) bool {
 	if len(x.filter) == 0 {
 		return false
@@ -108,7 +108,7 @@ func (x *index) refilter() {
 	}
 }
 
-// before finds the last row before another one that may have a reply of this name; 0: none has.
+// before returns the last row before row that may have a reply with this print, 0 if there is none.
 func (x *index) before(row int64, print keyPrint) int64 {
 	if !x.mayHave(print) {
 		return 0
@@ -133,7 +133,7 @@ func (p *part) before(row int64, print keyPrint) int64 {
 	return 0
 }
 
-// row is the row of one of the prints.
+// row returns the row of one of the prints.
 func (p *part) row(at int) int64 {
 	row, counts := p.first, p.counts
 	for {
@@ -146,7 +146,7 @@ func (p *part) row(at int) int64 {
 	}
 }
 
-// dead is how many parts are of no rows but those up to one. The newest part always stays.
+// dead returns how many parts have only rows up to a row. The newest part always stays.
 func (x *index) dead(row int64) (parts int) {
 	for parts+1 < len(x.parts) && x.parts[parts+1].first-1 <= row {
 		parts++
@@ -156,10 +156,10 @@ func (x *index) dead(row int64) (parts int) {
 
 func (p *part) last() int64 { return p.first + p.rows - 1 }
 
-// size is about how long the part is in the file.
+// size returns about how long the part is in the file.
 func (p *part) size() int { return len(p.counts) + 4*len(p.prints) }
 
-// encode gives the part as it stands in the file.
+// encode returns the part as it is in the file.
 func (p *part) encode() []byte {
 	text := binary.AppendUvarint([]byte{indexVersion}, uint64(p.rows))
 	text = slices.Grow(append(text, p.counts...), 4*len(p.prints))
@@ -169,7 +169,7 @@ func (p *part) encode() []byte {
 	return text
 }
 
-// decodePart reads a part whose first entry is given, and when that was written.
+// decodePart reads a part. first is its first entry, and at is when that was written.
 func decodePart(first, at int64, text []byte) (part, error) {
 	bad := fmt.Errorf("%w: the index of the replies from %d on", storage.ErrCorrupt, first)
 	if len(text) == 0 || text[0] != indexVersion {

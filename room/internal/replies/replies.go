@@ -1,7 +1,6 @@
-// Package replies keeps what actions were answered with, in the room's database and in the transaction of
-// the actions themselves, so that an action that comes again (its client lost the reply,
-// and sent it once more) is answered again, byte for byte, and not applied again: after
-// a reconnect, a restart, a crash. After a day only the outcome is kept, see content.go.
+// Package replies stores the answers to actions in the room's database, in the transaction of the actions themselves.
+// If an action comes again (its client lost the reply and sent it once more), it is answered again, byte for byte,
+// and not applied again: after a reconnect, a restart, a crash. After a day only the outcome is kept, see content.go.
 //
 //	_den_replies(n, at, total, replies)   one row for all replies of a batch
 //
@@ -12,12 +11,12 @@
 //	         content.go; then for each reply:
 //	         key 16 bytes · digest 8 bytes · uvarint length · the reply's JSON
 //
-// The rows with a negative n are parts of an index of the others, see index.go: that with -n
-// begins with row n, and has the at of that one and the total of its last one. What rows there are is found
-// out when a life needs it first.
+// The rows with a negative n are parts of an index of the others, see index.go. The row with -n begins with row n; it
+// has the at of that row and the total of its last one. A life reads which rows there are when it first needs to
+// know.
 //
-// Replies of a turn that wrote nothing wait in memory for a turn that writes: an action
-// that changed nothing is not worth a write of its own, and does no harm when it runs twice.
+// Replies of a turn that wrote nothing are pending in memory until a turn writes: an action that changed nothing is
+// not worth its own write, and running it twice does no harm.
 package replies
 
 import (
@@ -35,18 +34,18 @@ import (
 )
 
 const (
-	// retention is how long a reply is kept, at the longest; with its content Content.
+	// retention is how long a reply is kept; its content is kept for Content.
 	retention = 7 * 24 * time.Hour
-	// MaxPending is how many bytes of replies wait for a turn that writes.
+	// MaxPending is how many bytes of replies may be pending.
 	MaxPending = 64 << 10
-	// trimRows is how many rows of old replies are removed at once, at the most.
+	// trimRows is the maximum of rows of old replies that are removed at once.
 	trimRows = 32
 
 	version = 1
 )
 
-// A Key is a hash of who sent an action under which name, and a Digest of what it
-// is. Both outlive the process, and nobody can make two alike.
+// A Key is a hash of an action's sender and name, and a Digest is a hash of its content. Both outlive the process.
+// Nobody can make two keys alike.
 type (
 	Key    [16]byte
 	Digest [8]byte
@@ -60,41 +59,41 @@ type Store struct {
 	order   []Key  // those in waiting, as they came
 	pending []byte // the next row's replies
 
-	// Of what is in the file. Nothing of it is known before loaded.
+	// What is in the file. It is unknown before loaded is set.
 
 	loaded bool
 	newest entry // n is 0 if there never was one
-	oldest entry // n is 0 if it is not known, or there is none
+	oldest entry // n is 0 if it is unknown, or there is none
 	index  index
 
-	// Of the open batch.
+	// The open batch.
 
-	row    entry // that it has written
+	row    entry // the row that it has written
 	parted bool  // it has written the newest part of the index
-	cut    int64 // the row up to which it has removed; 0: none
+	cut    int64 // it has removed the rows up to this one; 0: none
 }
 
-// New gives the store of a room whose file is open. It keeps limit bytes of replies.
+// New returns the store of a room whose file is open. It keeps limit bytes of replies.
 func New(db *storage.DB, limit int) Store { return Store{db: db, limit: limit} }
 
-// A place is where a reply stands among those of its row.
+// A place is where a reply is in its row.
 type place struct {
 	digest   Digest
 	at, size int32
 }
 
-// An entry is what a row has beside its replies.
+// An entry is a row without its replies.
 type entry struct{ n, at, total int64 }
 
-// KeyOf makes the key of an action: kind tells one way of naming from another.
+// KeyOf returns the key of an action. kind separates the ways of naming.
 func KeyOf(kind byte, who, subject string, name []byte) (key Key) {
 	sum := hashOf(kind, who, subject, name)
 	copy(key[:], sum[:])
 	return key
 }
 
-// DigestOf tells an action from another one that its client sends under the same
-// name by mistake. Whoever makes two alike deceives nobody but himself, so two checksums do.
+// DigestOf tells an action from another one that its client sends under the same name by mistake. A client that makes
+// two alike deceives only itself, so two checksums are enough.
 func DigestOf(id, channel string, action []byte) (d Digest) {
 	for i, table := range [...]*crc32.Table{crc32.MakeTable(crc32.Castagnoli), crc32.IEEETable} {
 		sum := sumOfName(sumOfName(0, table, id), table, channel)
@@ -103,8 +102,8 @@ func DigestOf(id, channel string, action []byte) (d Digest) {
 	return d
 }
 
-// sumOfName takes a name's length and bytes into a CRC. It is what crc32.Update does, which
-// would want a copy of so short a text on the heap.
+// sumOfName adds a name's length and bytes to a CRC. crc32.Update does the same, but needs a copy of so short a text
+// on the heap.
 func sumOfName(sum uint32, table *crc32.Table, name string) uint32 {
 	sum = ^sum
 	n := uint(len(name))
@@ -126,9 +125,8 @@ func hashOf(kind byte, a, b string, c []byte) [sha256.Size]byte {
 	return sha256.Sum256(append(text, c...))
 }
 
-// rows gives the rows from one to another to do, in order, until it wants no more. The replies
-// are valid during the call. Most lives read by this one statement only: to prepare another takes longer than to
-// find a row.
+// rows calls do with the rows from one to another, in order, until do returns false. The replies are valid during the
+// call. Most lives read with this one statement only, because preparing another takes longer than finding a row.
 func (s *Store) rows(from, to int64, do func(row entry, replies []byte) (more bool)) error {
 	rows, err := s.db.Internal().Query(`SELECT n, at, total, replies FROM _den_replies WHERE n >= ? AND n <= ? ORDER BY n`, from, to)
 	if err != nil {
@@ -143,14 +141,14 @@ func (s *Store) rows(from, to int64, do func(row entry, replies []byte) (more bo
 	return rows.Err()
 }
 
-// first is the first entry from one on, without its replies, which may be long.
+// first returns the first entry from one on, without its replies, which may be long.
 func (s *Store) first(from int64) (first entry, err error) {
 	_, err = s.db.Internal().First(func(row *storage.Rows) { first = entry{row.Int(0), row.Int(1), row.Int(2)} },
 		`SELECT n, at, total FROM _den_replies WHERE n >= ? ORDER BY n LIMIT 1`, from)
 	return first, err
 }
 
-// load finds out what earlier lives wrote: from the index, and from the rows that it does not cover.
+// load reads what earlier lives wrote: the index, and the rows that it does not cover.
 func (s *Store) load() error {
 	if s.loaded {
 		return nil
@@ -202,22 +200,23 @@ type State int
 const (
 	None  State = iota // not seen before, or forgotten
 	Other              // the name was used for another action
-	Same               // here is its reply
+	Same               // its reply is known
 )
 
-// Pending is how many bytes of replies wait to be written.
+// Pending returns how many bytes of replies are pending.
 func (s *Store) Pending() int { return len(s.pending) }
 
-// Fits reports whether a reply of so many bytes may wait besides those that do.
+// Fits reports whether a reply of so many bytes may become pending.
 func (s *Store) Fits(bytes int) bool { return len(s.pending)+bytes <= s.limit }
 
-// Waits reports whether the reply to an action waits to be written, and was added when that many bytes were waiting, or later.
+// Waits reports whether the reply to an action is pending, and was added when at least that many bytes were pending.
 func (s *Store) Waits(key Key, since int) bool {
 	at, waits := s.waiting[key]
 	return waits && int(at.at) >= since
 }
 
-// Find looks for what an action was answered with when it came before. Of a reply that is over a day old only the outcome is given.
+// Find looks up the answer that an action was given when it came before. If the reply is over a day old, only the
+// outcome is returned.
 func (s *Store) Find(key Key, digest Digest, now time.Time) (*hibernate.Frame, State, error) {
 	if at, there := s.waiting[key]; there {
 		reply, state := same(s.pending, at, digest)
@@ -237,7 +236,7 @@ func (s *Store) Find(key Key, digest Digest, now time.Time) (*hibernate.Frame, S
 	}
 }
 
-// same gives a reply of a row's, if it is the action's whose digest is given.
+// same returns a reply in a row if it has the action's digest.
 func same(blob []byte, at place, digest Digest) (*hibernate.Frame, State) {
 	if at.digest != digest {
 		return nil, Other
@@ -246,7 +245,7 @@ func same(blob []byte, at place, digest Digest) (*hibernate.Frame, State) {
 	return hibernate.TextFrame(len(payload), func(dst []byte) []byte { return append(dst, payload...) }), Same
 }
 
-// findIn looks for a reply in a row, which may be gone. Rows from before old have no content any more.
+// findIn looks for a reply in a row, which may no longer exist. Rows from before old have no content any more.
 func (s *Store) findIn(n int64, key Key, digest Digest, old int64) (reply *hibernate.Frame, state State, err error) {
 	err = s.rows(n, n, func(row entry, blob []byte) bool {
 		if row.at < old && len(blob) > 0 && blob[0] == version {
@@ -262,7 +261,7 @@ func (s *Store) findIn(n int64, key Key, digest Digest, old int64) (reply *hiber
 	return reply, state, err
 }
 
-// repliesIn reads a row's replies. What is not in the form is left out.
+// repliesIn reads a row's replies. It leaves out what does not have the right form.
 func repliesIn(blob []byte) func(yield func(Key, place) bool) {
 	return func(yield func(Key, place) bool) {
 		if len(blob) == 0 || blob[0] != version && blob[0] != strippedVersion {
@@ -286,7 +285,7 @@ func repliesIn(blob []byte) func(yield func(Key, place) bool) {
 	}
 }
 
-// Add puts a reply after those that wait to be written.
+// Add adds a reply to the pending ones.
 func (s *Store) Add(key Key, digest Digest, payload []byte) {
 	if len(s.pending) == 0 {
 		s.pending = append(s.pending, version)
@@ -301,13 +300,13 @@ func (s *Store) Add(key Key, digest Digest, payload []byte) {
 	s.pending = append(b, payload...)
 }
 
-// Forget takes the last n replies back, which were added when size bytes were waiting.
+// Forget removes the last n replies, which were added when size bytes were pending.
 func (s *Store) Forget(n, size int) {
 	s.dropWaiting(len(s.order) - n)
 	s.pending = s.pending[:size]
 }
 
-// dropWaiting drops the names of those that wait, but for the first ones.
+// dropWaiting drops the names of the pending replies except the first ones.
 func (s *Store) dropWaiting(keep int) {
 	for _, key := range s.order[keep:] {
 		delete(s.waiting, key) // clear would take as long as the map was ever large
@@ -317,8 +316,8 @@ func (s *Store) dropWaiting(keep int) {
 
 const putReplies = `INSERT OR REPLACE INTO _den_replies (n, at, total, replies) VALUES (?, ?, ?, ?)`
 
-// Write writes what waits into the open batch, and removes some that are too
-// old or too many. Once the batch is committed, Written has to follow, and else Undo.
+// Write writes what is pending into the open batch, and removes some replies that are too old or too many. Afterwards
+// Written must be called if the batch was committed, otherwise Undo.
 func (s *Store) Write(now time.Time) error {
 	if len(s.pending) == 0 {
 		return nil
@@ -336,7 +335,7 @@ func (s *Store) Write(now time.Time) error {
 	return s.trim(s.row.total-int64(s.limit), now.Add(-retention).UnixMilli())
 }
 
-// writePart writes the newest part of the index, if enough has come to it.
+// writePart writes the newest part of the index if enough has been added to it.
 func (s *Store) writePart() error {
 	covered, n := s.index.covered, len(s.index.parts)
 	if n == 0 || s.newest.n-covered.n < tailRows && s.newest.total-covered.total < tailBytes {
@@ -348,13 +347,12 @@ func (s *Store) writePart() error {
 	return err
 }
 
-// trim removes rows from the oldest on, some at a time: of those with no more than
-// excess bytes up to their end, and those from before expired. Their numbers have no gaps, so a
-// look at the last one is enough.
+// trim removes the oldest rows, some at a time: those with no more than excess bytes up to their end, and those from
+// before expired. Their numbers have no gaps, so checking the last one is enough.
 func (s *Store) trim(excess, expired int64) (err error) {
 	parts := s.index.parts
 	if len(parts) == 0 || s.oldest.n == 0 && excess <= int64(s.limit/8) && parts[0].at >= expired {
-		return nil // no need to look
+		return nil // no need to check
 	}
 	if s.oldest.n == 0 {
 		if s.oldest, err = s.first(1); err != nil {
@@ -376,7 +374,7 @@ func (s *Store) trim(excess, expired int64) (err error) {
 	return nil
 }
 
-// remove removes the rows up to one, and the parts of the index that are of no others.
+// remove removes the rows up to one, and the parts of the index that only cover such rows.
 func (s *Store) remove(last int64) error {
 	s.cut = last
 	err := s.deleteRows(1, last)
@@ -414,10 +412,10 @@ func (s *Store) Written() (err error) {
 	return err
 }
 
-// Undo forgets what Write has done in a batch that is over.
+// Undo forgets what Write has done in a batch that was not committed.
 func (s *Store) Undo() { s.row, s.parted, s.cut = entry{}, false, 0 }
 
-// Inspect checks a row of _den_replies: a part of the index where n is negative.
+// Inspect checks a row of _den_replies. If n is negative, it is a part of the index.
 func Inspect(n, written int64, blob []byte) error {
 	if n < 0 {
 		_, err := decodePart(-n, written, blob)

@@ -1,9 +1,9 @@
 package table
 
-// Tables from before rows were deleted for good. An earlier version of Den kept a row that Table.Delete had
-// deleted, with its content and a time in deleted_at, and removed it after Options.Retention. It found such rows by an
-// index of its own. A table that has the index comes from that version: its deleted rows go now, and the index
-// with them. Clients were told when the rows were deleted, and the change log still has their tombstones.
+// Tables from before rows were deleted for good. An earlier version of Den kept a row that Table.Delete had deleted,
+// with its content and a time in deleted_at, and removed it after Options.Retention. It found such rows with an index
+// of its own. If a table has that index, it comes from that version: its deleted rows are removed now, and the index
+// too. Clients were told when the rows were deleted, and the change log still has their tombstones.
 
 import (
 	"fmt"
@@ -14,8 +14,8 @@ import (
 // buriedIndex is the last part of that index's name. No index of a tag may have it.
 const buriedIndex = "gone"
 
-// unbury removes the deleted rows of such a table, but for those that rows of other tables refer to.
-// These stay, because to remove them would break the references; clients get them masked.
+// unbury removes the deleted rows of such a table, except those that rows of other tables refer to. These stay,
+// because removing them would break the references; clients get them masked.
 func (p *Plan) unbury(db *storage.DB) error {
 	name := p.indexPrefix() + buriedIndex
 	found, err := query[string](db, `SELECT name FROM sqlite_schema WHERE type = 'index' AND name = ? AND tbl_name = ?`, name, p.name)

@@ -56,7 +56,7 @@ func (c *column) definition() string {
 	return def
 }
 
-// goType is the field's type without its pointer.
+// goType returns the field's type without its pointer.
 func (c *column) goType() reflect.Type {
 	if c.null && c.field.Type.Kind() == reflect.Pointer {
 		return c.field.Type.Elem()
@@ -64,7 +64,7 @@ func (c *column) goType() reflect.Type {
 	return c.field.Type
 }
 
-// missing is the SQL expression for the column in rows that are older than it.
+// missing returns the SQL expression for the column in rows that are older than it.
 func (c *column) missing() (string, error) {
 	switch {
 	case c.tag.fallback != "":
@@ -79,7 +79,7 @@ func (c *column) missing() (string, error) {
 	return literal(zero), nil
 }
 
-// literal writes what columnValue gives as SQL.
+// literal returns a value of columnValue as SQL.
 func literal(v any) string {
 	switch v := v.(type) {
 	case time.Time:
@@ -99,7 +99,7 @@ func literal(v any) string {
 	return fmt.Sprint(v)
 }
 
-// value is a field's value as SQL takes it.
+// value returns a field's value as SQL takes it.
 func (c *column) value(v reflect.Value) (any, error) {
 	if !c.json {
 		return columnValue(v), nil
@@ -114,7 +114,7 @@ func (c *column) value(v reflect.Value) (any, error) {
 	return string(text), nil
 }
 
-// pointer is where the column is read into.
+// pointer returns where the column is read into.
 func (c *column) pointer(row reflect.Value) any {
 	to := row.FieldByIndex(c.field.Index).Addr()
 	if c.json {
@@ -137,7 +137,7 @@ func (f *jsonField) Scan(v any) error {
 	return fmt.Errorf("a %T is no JSON", v)
 }
 
-// planColumn makes a column of a field.
+// planColumn returns the column of a field.
 func planColumn(f reflect.StructField) (column, error) {
 	tag, err := parseTag(f.Tag.Get("den"))
 	if err != nil {
@@ -161,7 +161,7 @@ func planColumn(f reflect.StructField) (column, error) {
 	return c, nil
 }
 
-// A columnTag is what a field's tag says.
+// A columnTag is the content of a field's tag.
 type columnTag struct {
 	name       string
 	json       bool
@@ -171,15 +171,13 @@ type columnTag struct {
 	indexes    []indexTag
 }
 
-// An indexTag puts the column into an index. Columns with the same name of an index
-// share it.
+// An indexTag puts the column into an index. Columns with the same index name share it.
 type indexTag struct {
-	name   string // empty: an index of the column's own
+	name   string // empty: the column has its own index
 	unique bool
 }
 
-// parseTag reads `den:"name,option,option=value"`. A comma in parentheses or in an SQL
-// text is a part of the value.
+// parseTag reads `den:"name,option,option=value"`. A comma in parentheses or in an SQL text is part of the value.
 func parseTag(tag string) (columnTag, error) {
 	parts := splitTag(tag)
 	t := columnTag{name: parts[0]}
@@ -223,7 +221,7 @@ func (t *columnTag) option(option, value string) error {
 	return nil
 }
 
-// splitTag splits at the commas that are in no parentheses and no SQL text.
+// splitTag splits at the commas that are not in parentheses or in an SQL text.
 func splitTag(tag string) []string {
 	var parts []string
 	depth, text, start := 0, false, 0
@@ -243,10 +241,10 @@ func splitTag(tag string) []string {
 	return append(parts, tag[start:])
 }
 
-// Quote writes a name as SQL.
+// Quote returns a name as SQL.
 func Quote(name string) string { return `"` + name + `"` }
 
-// baseKind is the SQLite type of a field; empty if none can hold it.
+// baseKind returns the SQLite type of a field, empty if none can hold it.
 func baseKind(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[time.Time]():
@@ -268,8 +266,8 @@ func baseKind(t reflect.Type) string {
 	return ""
 }
 
-// columnValue is a field's value as SQL takes it. A nil slice of bytes is an empty
-// blob, since its column takes no NULL.
+// columnValue returns a field's value as SQL takes it. A nil slice of bytes is an empty blob, because its column does
+// not take NULL.
 func columnValue(v reflect.Value) any {
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {

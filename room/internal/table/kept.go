@@ -1,9 +1,9 @@
 package table
 
-// Columns that the struct has no field for. A program that is taken back to its last version finds tables that the newer one
-// has widened. A column that can be left out of an INSERT, because it may be NULL or has a default, is left
-// alone: Den neither reads nor writes it, and a newer program finds its values again. A column that cannot is
-// an error, and so is one beside a field that has no column yet, because that may be a rename.
+// Columns that the struct has no field for. A program that goes back to its last version finds tables that the newer
+// one has extended. A column that can be left out of an INSERT, because it may be NULL or has a default, is left
+// alone: Den neither reads nor writes it, and a newer program finds its values again. Any other column is an error.
+// So is a column besides a field that has no column yet, because that may be a rename.
 
 import (
 	"fmt"
@@ -18,11 +18,12 @@ func (c *storedColumn) optional() bool {
 	return !c.key && !c.hidden && (!c.required || c.fallback)
 }
 
-// widened is the table's definition with the columns that the struct has no field for, each where it stands in the file.
+// widened returns the table's definition with the columns that the struct has no field for, each at its place in the
+// file.
 func (p *Plan) widened(t *storedTable, kept []string) (create string, err error) {
 	stored := columnDefinitions(t.sql)
 	var all []string
-	follow := func(name string) { // appends the kept columns behind a column
+	follow := func(name string) { // appends the kept columns that follow a column
 		at := slices.IndexFunc(stored, func(d columnDefinition) bool { return d.name == name })
 		for at++; at > 0 && at < len(stored) && slices.Contains(kept, stored[at].name); at++ {
 			all = append(all, stored[at].sql)
@@ -43,7 +44,7 @@ func (p *Plan) widened(t *storedTable, kept []string) (create string, err error)
 
 type columnDefinition struct{ name, sql string }
 
-// columnDefinitions takes the definition of a table that Den has made apart into those of its columns.
+// columnDefinitions splits the definition of a table that Den has made into those of its columns.
 func columnDefinitions(sql string) (all []columnDefinition) {
 	_, list, _ := strings.Cut(sql, madeByDen)
 	start, depth, quoted := 0, 0, byte(0)
@@ -77,7 +78,7 @@ func columnDefinitions(sql string) (all []columnDefinition) {
 	return all
 }
 
-// closing is where the name ends whose double quote def begins with.
+// closing returns where the name ends that begins with def's first double quote.
 func closing(def string) int {
 	for i := 1; i < len(def); i++ {
 		switch {
@@ -91,7 +92,7 @@ func closing(def string) int {
 	return len(def)
 }
 
-// keptIndexes are the indexes that a newer program's tags have put on columns which the struct has no field for.
+// keptIndexes returns the indexes that a newer program's tags have put on columns that the struct has no field for.
 func (p *Plan) keptIndexes(db *storage.DB, kept []string) (indexes []index, err error) {
 	if len(kept) == 0 {
 		return nil, nil

@@ -1,5 +1,6 @@
-// Package table makes SQL tables of Go's structs: what their columns and indexes are, the statements for their rows, and
-// how a table of an earlier program becomes that of this one. The rules for a struct and its tags are in the doc of room.Table.
+// Package table makes SQL tables from Go structs: their columns and indexes, the statements for their rows, and the
+// change of an earlier program's table into this one's. The doc of room.Table has the rules for a struct and its
+// tags.
 package table
 
 import (
@@ -13,13 +14,13 @@ import (
 
 // A Plan is the SQL of a table, made once for a namespace. It is immutable.
 type Plan struct {
-	// SQL, with a ? for each argument. Insert, Upsert and Revive take a row's columns and its stamps, Update those but for the id, the
-	// time and the id, Delete the id. ByID is a condition.
+	// SQL, with a ? for each argument. Insert, Upsert and Revive take a row's columns and its stamps, Update those
+	// without the id, then the time and the id, Delete the id. ByID is a condition.
 	Insert, Upsert, Revive, Update, Delete, ByID string
 
 	name    string
 	row     reflect.Type
-	columns []column // the stamps not among them
+	columns []column // without the stamps
 	indexes []index
 
 	definitions []string // of the columns and the stamps, in SQL
@@ -30,11 +31,11 @@ type Plan struct {
 // Name is the table's name.
 func (p *Plan) Name() string { return p.name }
 
-// Schema says what the table and its indexes are: another text where they are others.
+// Schema describes the table and its indexes. It is another text if they change.
 func (p *Plan) Schema() string { return fmt.Sprintf("table %q %q %q", p.name, p.create, p.indexes) }
 
-// An index is one that Den keeps for a table: those of a table whose name begins with
-// indexPrefix are made and dropped with the struct.
+// An index is one that Den keeps for a table. The indexes of a table whose names begin with indexPrefix are made and
+// dropped with the struct.
 type index struct{ Name, SQL string }
 
 func (p *Plan) indexPrefix() string { return "den_" + p.name + "_" }
@@ -91,8 +92,8 @@ func (p *Plan) checkColumns() error {
 	return nil
 }
 
-// planIndexes makes the indexes that the tags ask for. Unique ones hold among the live
-// rows: a row whose deleted_at is set takes no name away.
+// planIndexes plans the indexes of the tags. Unique ones apply to live rows: a row whose deleted_at is set does not
+// reserve a name.
 func (p *Plan) planIndexes() error {
 	type group struct {
 		name    string
@@ -134,7 +135,7 @@ func (p *Plan) planIndexes() error {
 	return nil
 }
 
-// madeByDen stands in the definition of a table that Den has made, and so may rebuild.
+// madeByDen is in the definition of a table that Den has made, and so may rebuild.
 const madeByDen = "/* from a struct */"
 
 // write makes the plan's SQL.
@@ -170,7 +171,7 @@ func (p *Plan) write() {
 	p.choose = "SELECT " + strings.Join(names, ", ") + " FROM " + table + " WHERE deleted_at IS NULL AND "
 }
 
-// definition is the table with some columns.
+// definition returns the table with some columns.
 func (p *Plan) definition(columns []string) string {
 	sql := "CREATE TABLE " + Quote(p.name) + " (" + madeByDen + " " + strings.Join(columns, ", ") + ") STRICT"
 	if p.columns[0].kind != "INTEGER" {
@@ -179,7 +180,7 @@ func (p *Plan) definition(columns []string) string {
 	return sql
 }
 
-// Patch is the SQL that replaces some columns, and its first arguments.
+// Patch returns the SQL that replaces some columns, and its first arguments.
 func (p *Plan) Patch(set map[string]any) (sql string, args []any, err error) {
 	var sets []string
 	for i := range p.columns {
@@ -205,8 +206,8 @@ func (p *Plan) Patch(set map[string]any) (sql string, args []any, err error) {
 	return sql, args, nil
 }
 
-// argument is a value of the field's type as SQL takes it; nil stands for a nil pointer, and
-// a value for a pointer to it.
+// argument returns a value of the field's type as SQL takes it. nil stands for a nil pointer, and a value for a
+// pointer to it.
 func (c *column) argument(v any) (any, error) {
 	to := reflect.New(c.field.Type).Elem()
 	from := reflect.ValueOf(v)
@@ -223,7 +224,7 @@ func (c *column) argument(v any) (any, error) {
 	return c.value(to)
 }
 
-// Args are the values of a row's columns, without the stamps.
+// Args returns the values of a row's columns, without the stamps.
 func (p *Plan) Args(row reflect.Value) ([]any, error) {
 	args := make([]any, 0, len(p.columns)+3)
 	for i := range p.columns {
@@ -236,7 +237,7 @@ func (p *Plan) Args(row reflect.Value) ([]any, error) {
 	return args, nil
 }
 
-// Pointers are where a row's columns and stamps are read into.
+// Pointers returns where a row's columns and stamps are read into.
 func (p *Plan) Pointers(row reflect.Value) []any {
 	into := make([]any, 0, len(p.columns)+3)
 	for i := range p.columns {
@@ -249,8 +250,8 @@ func (p *Plan) Pointers(row reflect.Value) []any {
 	return into
 }
 
-// Select is the SQL that reads live rows: those for which a condition holds, in an order, but for the first offset ones, and no more than
-// limit. What is empty or 0 does not count.
+// Select returns the SQL that reads live rows: those for which a condition holds, in an order, without the first
+// offset ones, at most limit. An empty string or 0 is no restriction.
 func (p *Plan) Select(condition, by string, limit, offset int) string {
 	where, order, part := cmp.Or(condition, "TRUE"), cmp.Or(by, "1"), ""
 	switch {
@@ -264,11 +265,11 @@ func (p *Plan) Select(condition, by string, limit, offset int) string {
 
 var nameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 
-// IsName reports whether a table or a column can have a name: of letters, digits and '_', at most 128, no digit first.
+// IsName reports whether name can be a table's or a column's: letters, digits and '_', at most 128, and no digit
+// first.
 func IsName(name string) bool { return nameForm.MatchString(name) }
 
-// Snake turns a Go name into SQL's custom: CreatedAt → created_at, HTTPPort →
-// http_port, ID → id.
+// Snake converts a Go name to snake_case: CreatedAt → created_at, HTTPPort → http_port, ID → id.
 func Snake(name string) string {
 	var b []byte
 	for i := 0; i < len(name); i++ {

@@ -10,15 +10,13 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// The tables of the handler's struct, compared with those of the file when a room wakes.
-// What can be done without a doubt is done: a column is added, checks and defaults follow
-// the struct, indexes come and go. What cannot is an error that says what a programmer
-// has to do.
+// The tables of the handler's struct are compared with those of the file when a room wakes. What is unambiguous is
+// done: a column is added, checks and defaults follow the struct, indexes come and go. Anything else is an error that
+// says what a programmer has to do.
 //
-// A column that is added stands where its field stands, and never behind the stamps. So
-// the table is rebuilt: its rows are in another table meanwhile. To SQLite that is a
-// DROP TABLE, and the references of other tables are checked after it, since those that
-// Den makes are deferred.
+// A column is added at the place of its field, and never after the stamps, so the table is rebuilt: its rows are in
+// another table meanwhile. SQLite sees a DROP TABLE, and checks the references of other tables afterwards, because
+// the references that Den makes are deferred.
 
 // A storedTable is a table as the file has it.
 type storedTable struct {
@@ -43,7 +41,7 @@ func (c *storedColumn) String() string {
 	return c.name + " " + c.kind
 }
 
-// Prepare makes the table if it is not there, and sees to it that it is the struct's.
+// Prepare makes the table if it does not exist, and changes it to be the struct's.
 func (p *Plan) Prepare(db *storage.DB, log *slog.Logger) error {
 	if err := p.unbury(db); err != nil {
 		return fmt.Errorf("room: the table %s of %s: %w", p.name, p.row, err)
@@ -58,7 +56,7 @@ func (p *Plan) Prepare(db *storage.DB, log *slog.Logger) error {
 	return nil
 }
 
-// prepareTable also gives the indexes on columns that the struct has no field for.
+// prepareTable also returns the indexes on columns that the struct has no field for.
 func (p *Plan) prepareTable(db *storage.DB, log *slog.Logger) (kept []index, err error) {
 	stored, err := p.stored(db)
 	if err != nil {
@@ -95,7 +93,7 @@ func (p *Plan) prepareTable(db *storage.DB, log *slog.Logger) (kept []index, err
 	return kept, stored.sameOrder(p, extra)
 }
 
-// stored finds the table's definition; nil: there is none.
+// stored returns the table's definition, nil if there is none.
 func (p *Plan) stored(db *storage.DB) (*storedTable, error) {
 	var t storedTable
 	var kind string
@@ -112,7 +110,7 @@ func (p *Plan) stored(db *storage.DB) (*storedTable, error) {
 	return &t, nil
 }
 
-// read reads the columns, of which the most tables need no look.
+// read reads the columns. Most tables need no more.
 func (t *storedTable) read(db *storage.DB) error {
 	rows, err := db.Query(`SELECT name, type, "notnull", pk > 0, hidden <> 0, dflt_value IS NOT NULL FROM pragma_table_xinfo(?) ORDER BY cid`, t.name)
 	if err != nil {
@@ -129,8 +127,8 @@ func (t *storedTable) read(db *storage.DB) error {
 	return rows.Err()
 }
 
-// compare finds the columns that the file does not have yet, those that the struct has no field for and that can be
-// left alone, and all contradictions.
+// compare finds the columns that the file does not have yet, those without a field that can be left alone, and all
+// contradictions.
 func (p *Plan) compare(t *storedTable) (added []*column, kept []string, err error) {
 	var wrong []error
 	there := make(map[string]*storedColumn)
@@ -163,7 +161,7 @@ func (p *Plan) compare(t *storedTable) (added []*column, kept []string, err erro
 	return added, kept, errors.Join(wrong...)
 }
 
-// compare compares one column's two sides.
+// compare compares one column of the struct with the file's.
 func (c *column) compare(s *storedColumn, key bool) error {
 	const todo = "; write a migration that turns the column into the field's type, or give the field a column of its own by another name"
 	switch {
@@ -199,7 +197,7 @@ func (p *Plan) compareStamps(there map[string]*storedColumn) error {
 	return errors.Join(wrong...)
 }
 
-// orphan is the error of a column that no field wants and that cannot be left alone.
+// orphan returns the error for a column that has no field and cannot be left alone.
 func (p *Plan) orphan(s *storedColumn) error {
 	if c := p.otherCase(s); c != nil {
 		return fmt.Errorf("the file has the column %s, and the field %s wants %s: they differ by case only; name the column in the field's tag", s, c.goSide(), c.sqlSide())
@@ -207,7 +205,8 @@ func (p *Plan) orphan(s *storedColumn) error {
 	return fmt.Errorf("the file has the column %s, for which the struct has no field; give it one, or write a migration that renames or drops the column", s)
 }
 
-// otherCase is the column of a field whose name differs from that of the file's column by case only; nil: there is none.
+// otherCase returns the column of a field whose name differs from that of the file's column by case only, nil if
+// there is none.
 func (p *Plan) otherCase(s *storedColumn) *column {
 	for i := range p.columns {
 		if c := &p.columns[i]; strings.EqualFold(c.name, s.name) {
@@ -217,7 +216,7 @@ func (p *Plan) otherCase(s *storedColumn) *column {
 	return nil
 }
 
-// sameOrder refuses columns in another order than the fields'. Those that have no field may stand anywhere.
+// sameOrder refuses columns in another order than the fields'. Columns without a field may be anywhere.
 func (t *storedTable) sameOrder(p *Plan, kept []string) error {
 	i := 0
 	for at := range t.columns {
@@ -241,8 +240,7 @@ type remaking struct {
 	extras []index   // on those
 }
 
-// remake rebuilds the table, with its rows, and with the triggers and the indexes that a
-// migration has given it.
+// remake rebuilds the table, with its rows, and with the triggers and the indexes that a migration has given it.
 func (p *Plan) remake(db *storage.DB, log *slog.Logger, to remaking) error {
 	if err := p.mayDrop(db); err != nil {
 		return err
@@ -275,7 +273,7 @@ func (p *Plan) remake(db *storage.DB, log *slog.Logger, to remaking) error {
 	return nil
 }
 
-// mayDrop refuses where dropping the table would change the rows of others.
+// mayDrop refuses if dropping the table would change the rows of others.
 func (p *Plan) mayDrop(db *storage.DB) error {
 	var other, action string
 	found, err := first(db, `SELECT m.name, f.on_delete FROM sqlite_schema AS m, pragma_foreign_key_list(m.name) AS f
@@ -286,7 +284,7 @@ func (p *Plan) mayDrop(db *storage.DB) error {
 	return fmt.Errorf("the struct has changed, but the table cannot be rebuilt, because the table %s refers to it with ON DELETE %s; write a migration", other, action)
 }
 
-// copied are the new table's columns, and where they come from.
+// copied returns the new table's columns, and where they come from.
 func (p *Plan) copied(r remaking) (to, from string, err error) {
 	var names, values []string
 	for i := range p.columns {
@@ -306,7 +304,7 @@ func (p *Plan) copied(r remaking) (to, from string, err error) {
 	return strings.Join(names, ", ") + stamps, strings.Join(values, ", ") + stamps, nil
 }
 
-// prepareIndexes makes Den's indexes of the table those of the tags.
+// prepareIndexes makes Den's indexes of the table equal to those of the tags.
 func (p *Plan) prepareIndexes(db *storage.DB, kept []index) error {
 	found, err := query[index](db, `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1
 		AND substr(name, 1, length(?2)) = ?2`, p.name, p.indexPrefix())

@@ -1,6 +1,6 @@
 package table
 
-// Where the columns of a result belong in a value of Go.
+// Where the columns of a result go in a Go value.
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"github.com/denrooms/den/storage"
 )
 
-// Scan reads what is left of a result into values of type T; see room.Query.
+// Scan reads the rest of a result into values of type T; see room.Query.
 func Scan[T any](rows *storage.Rows) ([]T, error) {
 	into, err := planResult(reflect.TypeFor[T](), rows.Columns())
 	if err != nil {
@@ -27,7 +27,7 @@ func Scan[T any](rows *storage.Rows) ([]T, error) {
 	return all, rows.Err()
 }
 
-// query is Scan of what some SQL gives.
+// query is Scan for the result of some SQL.
 func query[T any](db *storage.DB, sql string, args ...any) ([]T, error) {
 	rows, err := db.Query(sql, args...)
 	if err != nil {
@@ -37,7 +37,7 @@ func query[T any](db *storage.DB, sql string, args ...any) ([]T, error) {
 	return Scan[T](rows)
 }
 
-// first reads the first row that some SQL gives into dest, and reports whether there is one.
+// first reads the first row of some SQL's result into dest, and reports whether there is one.
 func first(db *storage.DB, sql string, args []any, dest ...any) (found bool, err error) {
 	rows, err := db.Query(sql, args...)
 	if err != nil {
@@ -50,7 +50,7 @@ func first(db *storage.DB, sql string, args []any, dest ...any) (found bool, err
 	return true, rows.Scan(dest...)
 }
 
-// planResult finds where in a T the columns of a result belong.
+// planResult finds where in a T the columns of a result go.
 func planResult(t reflect.Type, columns []string) (into func(reflect.Value) []any, err error) {
 	if t.Kind() != reflect.Struct || baseKind(t) != "" {
 		if len(columns) != 1 {
@@ -83,8 +83,7 @@ func planResult(t reflect.Type, columns []string) (into func(reflect.Value) []an
 	}, nil
 }
 
-// resultFields are a struct's fields by the names of their columns in lower case; nil
-// where two have the same.
+// resultFields returns a struct's fields by the names of their columns in lower case; nil if two have the same.
 func resultFields(t reflect.Type) (map[string]*column, error) {
 	fields := make(map[string]*column)
 	for _, f := range reflect.VisibleFields(t) {
