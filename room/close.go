@@ -158,7 +158,10 @@ func (l *life) runDue() error {
 // upkeep reports whether a batch has only the room's own maintenance, which does not count as use.
 func upkeep(batch []*actor.Envelope) bool {
 	return !slices.ContainsFunc(batch, func(env *actor.Envelope) bool {
-		_, is := env.Message.(rosterMessage)
-		return !is
+		switch env.Message.(type) {
+		case rosterMessage, *scrubMessage:
+			return false
+		}
+		return true
 	})
 }

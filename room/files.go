@@ -30,16 +30,23 @@ func (l *looks) begin(key Key) (end func()) { return l.beginLong(key, nil) }
 
 // beginLong is begin for what takes long. A goroutine that waits for the file calls giveWay, possibly several times.
 func (l *looks) beginLong(key Key, giveWay func()) (end func()) {
-	one := &look{done: make(chan struct{}), giveWay: giveWay}
-	for !l.take(key, one) {
+	for {
+		if end, held := l.try(key, giveWay); held {
+			return end
+		}
 		l.wait(key)
 	}
+}
+
+// try is beginLong, except that held is false if somebody looks into the file already.
+func (l *looks) try(key Key, giveWay func()) (end func(), held bool) {
+	one := &look{done: make(chan struct{}), giveWay: giveWay}
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.under, key)
 		close(one.done)
-	}
+	}, l.take(key, one)
 }
 
 func (l *looks) take(key Key, one *look) bool {

@@ -30,6 +30,7 @@ type Host struct {
 	reminding reminding
 	index     alarmIndex
 	log       commitLog
+	scrubber  scrubber
 
 	releasing sync.Mutex // held while the host's own files are being closed
 	released  bool       // the lock on the directory has been released; protected by releasing
@@ -57,6 +58,7 @@ func Open(o Options) (*Host, error) {
 	h.compactor.node = &h.node
 	h.reminding.node, h.reminding.compactor = &h.node, &h.compactor
 	h.log.node, h.log.reminding = &h.node, &h.reminding
+	h.scrubber.node = &h.node
 	h.index.node, h.index.reminding, h.index.recovery = &h.node, &h.reminding, &h.log.recovery
 	h.node.limits.unqueued = h.node.limits.memory.Part(o.Memory / unqueuedShare)
 	if _, real := o.Clock.(systemClock); real {
@@ -93,6 +95,7 @@ func Open(o Options) (*Host, error) {
 		h.node.shutdown.stopping.Store(true)
 		return nil, errors.Join(err, h.log.close(), unlock())
 	}
+	h.scrubber.start()
 	return h, nil
 }
 
@@ -199,6 +202,8 @@ func (h *Host) release() error {
 	h.compactor.stop()
 	h.compactor.work.Lock() // until it has stopped
 	defer h.compactor.work.Unlock()
+	h.scrubber.work.Lock() // until the piece in work is read
+	defer h.scrubber.work.Unlock()
 	h.node.closePools()
 	return errors.Join(protect(h.index.close), protect(h.log.close), h.unlock()) // each, whatever the others return
 }
@@ -221,6 +226,11 @@ func (h *Host) Failures() []Failure {
 // WorkLost returns how many pieces of work did not get their then since the host was opened, because their room's
 // life ended first; see [Context.Go].
 func (h *Host) WorkLost() uint64 { return h.node.workLost.Load() }
+
+// Damaged returns how many times since the host was opened a scrub of a room's file has found a page that did not have its
+// checksum; see Options.ScrubEvery. The scrub of a file ends with the first such page, and a file that is marked already is not
+// scrubbed. The log has the room and the page.
+func (h *Host) Damaged() uint64 { return h.scrubber.damaged.Load() }
 
 // MemoryUsed is how many bytes of messages and frames the host keeps now. MemoryLimit is the most that it may keep.
 func (h *Host) MemoryUsed() int64 { return h.node.limits.memory.Used() }

@@ -101,6 +101,10 @@ type Options struct {
 	// KeepReplaced is how long a file that a restore has replaced is kept, as …db.before-restore-<time>; there are at
 	// most ten of a room. Default 30 days; negative: no time limit.
 	KeepReplaced time.Duration
+	// ScrubEvery is the time in which the host reads each room's file once and compares the checksums of its pages, so that
+	// a damaged page is found before somebody needs it. It reads at most 4 MiB/s, and wakes no room. See Host.Damaged.
+	// Default 30 days; negative: never.
+	ScrubEvery time.Duration
 	// ClientRetention is how long after a client was last seen a room knows up to which number its actions were
 	// applied. Default 30 days.
 	ClientRetention time.Duration
@@ -143,6 +147,9 @@ func (o *Options) setDefaults() {
 	def(&o.ClientRetention, 30*24*time.Hour)
 	if o.KeepReplaced == 0 {
 		o.KeepReplaced = 30 * 24 * time.Hour
+	}
+	if o.ScrubEvery == 0 {
+		o.ScrubEvery = 30 * 24 * time.Hour
 	}
 	if o.AlarmRooms == 0 {
 		o.AlarmRooms = alarm.DefaultMaxCalls

@@ -7,6 +7,7 @@ import (
 
 	"github.com/denrooms/den/actor"
 	"github.com/denrooms/den/hibernate"
+	"github.com/denrooms/den/storage"
 )
 
 // A batch is the messages that share a turn and its commit. It ends with Options.MaxBatch messages, with batchBytes
@@ -212,6 +213,8 @@ func (l *life) serve(t *turn, env *actor.Envelope) {
 		t.checkpoint = true
 	case rosterMessage:
 		t.flush, l.roster.planned = true, false
+	case *scrubMessage:
+		m.next, m.err = storage.Scrub(l.room.db, m.from)
 	case *liveTaskMessage:
 		t.after = append(t.after, func() { m.do(&l.room) })
 	}

@@ -263,7 +263,7 @@ func connect(ctx context.Context, data string, prepare func(*room.Host) error) (
 		return nil, fmt.Errorf("the data directory: %w (another one: -data or DEN_DATA)", err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	host, err := room.Open(room.Options{Dir: data, Logger: quiet, AlarmRooms: -1})
+	host, err := room.Open(room.Options{Dir: data, Logger: quiet, AlarmRooms: -1, ScrubEvery: -1})
 	if err != nil {
 		return nil, fmt.Errorf("%w (no server answers at %s)", err, path)
 	}

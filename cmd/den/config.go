@@ -30,6 +30,7 @@ type config struct {
 	idle       time.Duration
 	awake      int
 	memory     int64
+	scrub      time.Duration
 }
 
 // leastMemory is the smallest -memory with which clients can be served.
@@ -45,7 +46,7 @@ func unknownCommand(name string) error {
 
 func parseConfig(args []string, getenv func(string) string, output io.Writer) (config, error) {
 	var c config
-	var origins, hosts, proxies, level, durability, idle, awake, memory string
+	var origins, hosts, proxies, level, durability, idle, awake, memory, scrub string
 	flags := flag.NewFlagSet("den", flag.ContinueOnError)
 	flags.SetOutput(output)
 	env := func(name, fallback string) string {
@@ -63,6 +64,7 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	flags.StringVar(&idle, "idle", env("DEN_IDLE", "10s"), "a `duration` like 10s after which an idle room sleeps, or never (DEN_IDLE)")
 	flags.StringVar(&awake, "max-awake", env("DEN_MAX_AWAKE", "0"), "how many rooms may be awake; 0 means 2048, or what the process's descriptors allow (DEN_MAX_AWAKE)")
 	flags.StringVar(&memory, "memory", env("DEN_MEMORY", "0"), "how many `bytes` of messages may wait in the server, like 512MiB or 2GiB; 0 means half of what the machine or the cgroup has (DEN_MEMORY)")
+	flags.StringVar(&scrub, "scrub", env("DEN_SCRUB", "30d"), "the `time` in which all rooms' files are read once in the background to find damaged pages, like 30d or 12h, or 0 for never (DEN_SCRUB)")
 	flags.StringVar(&level, "log-level", env("DEN_LOG_LEVEL", "info"), "debug, info, warn or error (DEN_LOG_LEVEL)")
 	flags.StringVar(&c.format, "log-format", env("DEN_LOG_FORMAT", "text"), "text or json (DEN_LOG_FORMAT)")
 	flags.Usage = func() {
@@ -96,6 +98,9 @@ func parseConfig(args []string, getenv func(string) string, output io.Writer) (c
 	}
 	if c.memory > 0 && c.memory < leastMemory {
 		return c, fmt.Errorf("-memory %q: want at least 16MiB: one message may have 1 MiB, and each client's queue several", memory)
+	}
+	if c.scrub, err = parseScrub(scrub); err != nil {
+		return c, err
 	}
 	c.origins, c.hosts = parseList(origins), parseList(hosts)
 	c.proxies, err = parseProxies(proxies)
@@ -176,6 +181,26 @@ func parseIdle(text string) (time.Duration, error) {
 	}
 	return d, nil
 }
+
+// parseScrub reads the time in which all files are scrubbed. It returns a negative time for 0.
+func parseScrub(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if number, is := strings.CutSuffix(text, "d"); is {
+		var days uint64
+		days, err = strconv.ParseUint(number, 10, 16)
+		d = time.Duration(days) * 24 * time.Hour
+	}
+	if err != nil || d < 0 || d > 0 && d < leastScrub {
+		return 0, fmt.Errorf("-scrub %q: want a time like 30d or 12h, an hour at least, or 0", text)
+	}
+	if d == 0 {
+		d = -1
+	}
+	return d, nil
+}
+
+// leastScrub is the shortest -scrub.
+const leastScrub = time.Hour
 
 func (c config) logger(w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: c.level}

@@ -41,6 +41,11 @@ func TestConfig(t *testing.T) {
 			t.Errorf("DEN_DURABILITY=%s: %v, %v", text, c.durability, err)
 		}
 	}
+	for text, want := range map[string]time.Duration{"0": -1, "0d": -1, "12h": 12 * time.Hour, "7d": 7 * 24 * time.Hour, "": 30 * 24 * time.Hour} {
+		if c, err := parseConfig(nil, environment(map[string]string{"DEN_SCRUB": text}), io.Discard); err != nil || c.scrub != want {
+			t.Errorf("DEN_SCRUB=%s: %v, %v", text, c.scrub, err)
+		}
+	}
 	if c, err := parseConfig([]string{"-idle", "never", "-max-awake", "100"}, environment(nil), io.Discard); err != nil || c.idle >= 0 || c.awake != 100 {
 		t.Errorf("-idle never -max-awake 100: %v, %d, %v", c.idle, c.awake, err)
 	}
@@ -52,7 +57,7 @@ func TestConfig(t *testing.T) {
 	if c, err := parseConfig(nil, environment(map[string]string{"DEN_MEMORY": "1GiB"}), io.Discard); err != nil || c.memory != 1<<30 {
 		t.Errorf("DEN_MEMORY=1GiB: %d, %v", c.memory, err)
 	}
-	for _, args := range [][]string{{"-memory", "much"}, {"-memory", "15MiB"}, {"-memory", "1"}, {"-memory", "-1"}, {"-memory", "1GB"}, {"-memory", "9000000TiB"}, {"-memory", "MiB"}, {"-durability", "unsynced"}, {"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}, {"-idle", "soon"}, {"-idle", "-1s"}, {"-max-awake", "many"}, {"-max-awake", "-1"}, {"-trusted-proxies", "localhost"}} {
+	for _, args := range [][]string{{"-memory", "much"}, {"-memory", "15MiB"}, {"-memory", "1"}, {"-memory", "-1"}, {"-memory", "1GB"}, {"-memory", "9000000TiB"}, {"-memory", "MiB"}, {"-durability", "unsynced"}, {"-log-level", "loud"}, {"-log-format", "xml"}, {"serve"}, {"-nonsense"}, {"-idle", "soon"}, {"-idle", "-1s"}, {"-max-awake", "many"}, {"-max-awake", "-1"}, {"-scrub", "often"}, {"-scrub", "-1h"}, {"-scrub", "1m"}, {"-scrub", "d"}, {"-scrub", "-1d"}, {"-scrub", "1.5d"}, {"-scrub", "99999d"}, {"-trusted-proxies", "localhost"}} {
 		if _, err := parseConfig(args, environment(nil), io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}

@@ -59,7 +59,7 @@ func showLog(args []string, getenv func(string) string, out, help io.Writer) err
 	if _, err := os.Stat(*data); err != nil {
 		return codedError{fmt.Errorf("log: the data directory: %w (another one: -data or DEN_DATA)", err), 2}
 	}
-	host, err := room.Open(room.Options{Dir: *data, Logger: slog.New(slog.DiscardHandler), AlarmRooms: -1})
+	host, err := room.Open(room.Options{Dir: *data, Logger: slog.New(slog.DiscardHandler), AlarmRooms: -1, ScrubEvery: -1})
 	if err != nil {
 		return codedError{fmt.Errorf("log: %w", err), 2}
 	}

@@ -63,7 +63,7 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, out
 	if _, err := os.Stat(*data); err != nil {
 		return fmt.Errorf("migrate: the data directory: %w", err)
 	}
-	host, err := room.Open(room.Options{Dir: *data, Logger: slog.New(slog.DiscardHandler), AlarmRooms: -1})
+	host, err := room.Open(room.Options{Dir: *data, Logger: slog.New(slog.DiscardHandler), AlarmRooms: -1, ScrubEvery: -1})
 	if err != nil {
 		return err
 	}

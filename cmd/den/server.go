@@ -36,7 +36,7 @@ func newServer(c config, log *slog.Logger) (_ *server, err error) {
 			s.abandon()
 		}
 	}()
-	if s.host, err = room.Open(room.Options{Dir: c.data, Durability: c.durability, IdleAfter: c.idle, MaxAwake: c.awake, Memory: c.memory, Logger: log}); err != nil {
+	if s.host, err = room.Open(room.Options{Dir: c.data, Durability: c.durability, IdleAfter: c.idle, MaxAwake: c.awake, Memory: c.memory, ScrubEvery: c.scrub, Logger: log}); err != nil {
 		return nil, err
 	}
 	if err := todo.Register(s.host); err != nil {

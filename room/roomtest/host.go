@@ -37,15 +37,17 @@ type Option func(*room.Options)
 
 // New opens a host in a temporary directory. setup registers the namespaces; it is
 // called again after Reopen. The host is shut down when the test ends. Randomness
-// comes from a fixed seed, and the log goes nowhere, if opts do not say otherwise.
+// comes from a fixed seed, the log goes nowhere, and files are not scrubbed, if
+// opts do not say otherwise.
 func New(t TB, setup func(*room.Host) error, opts ...Option) *Host {
 	t.Helper()
 	h := &Host{Clock: NewClock(), t: t, setup: setup}
 	h.options = room.Options{
-		Dir:    t.TempDir(),
-		Clock:  h.Clock,
-		Seed:   1,
-		Logger: slog.New(slog.DiscardHandler),
+		Dir:        t.TempDir(),
+		Clock:      h.Clock,
+		Seed:       1,
+		Logger:     slog.New(slog.DiscardHandler),
+		ScrubEvery: -1,
 	}
 	for _, o := range opts {
 		o(&h.options)

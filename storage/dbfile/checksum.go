@@ -228,6 +228,21 @@ func (d *Database) Seal() error {
 	return d.sealFrom(0)
 }
 
+// CheckAt reads up to 64 KiB from a page on, as ReadAt does. next is where the pages begin that follow; 0: none do, or the database has
+// no checksums.
+func (d *Database) CheckAt(off int64) (next int64, err error) {
+	buffer := buffers.Get().(*[bufferedWrites]byte)
+	defer buffers.Put(buffer)
+	n, err := d.ReadAt(buffer[:], off)
+	if errors.Is(err, io.EOF) {
+		return 0, nil
+	}
+	if err != nil || d.kind != summed {
+		return 0, err
+	}
+	return off + int64(n), nil
+}
+
 // Scan reads the whole file, and calls found with the number of each page that does not have its checksum. Nothing else is found in
 // a database without checksums.
 func (d *Database) Scan(found func(page uint32)) error {

@@ -25,22 +25,14 @@ type Found struct {
 // out other files, and ends after an error.
 func All(f vfs.FS, dir, namespace string) iter.Seq2[Found, error] {
 	return func(yield func(Found, error) bool) {
-		for at, err := range Dirs(dir, namespace) {
+		for number := range 256 {
+			found, err := In(f, dir, namespace, byte(number))
 			if err != nil {
 				yield(Found{}, err)
 				return
 			}
-			names, err := f.Names(at)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				yield(Found{}, fmt.Errorf("storage: %w", Diagnose(at, err)))
-				return
-			}
-			for _, name := range names {
-				room, ok := Find(dir, namespace, filepath.Join(at, name))
-				if ok && !yield(room, nil) {
+			for _, room := range found {
+				if !yield(room, nil) {
 					return
 				}
 			}
@@ -48,20 +40,45 @@ func All(f vfs.FS, dir, namespace string) iter.Seq2[Found, error] {
 	}
 }
 
+// In returns what All finds in one of the directories.
+func In(f vfs.FS, dir, namespace string, number byte) (found []Found, err error) {
+	at, err := dirOf(dir, namespace)
+	if err != nil {
+		return nil, err
+	}
+	at = filepath.Join(at, hex.EncodeToString([]byte{number}))
+	names, err := f.Names(at)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("storage: %w", Diagnose(at, err))
+	}
+	for _, name := range names {
+		if room, ok := Find(dir, namespace, filepath.Join(at, name)); ok {
+			found = append(found, room)
+		}
+	}
+	return found, nil
+}
+
 // Dirs iterates over the 256 directories of a namespace's rooms, or returns one error: ErrName.
 func Dirs(dir, namespace string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		path, err := Path(dir, namespace, "x") // the namespace's part of it is every room's
+		at, err := dirOf(dir, namespace)
 		if err != nil {
 			yield("", err)
 			return
 		}
-		for sum := range 256 {
-			if !yield(filepath.Join(filepath.Dir(filepath.Dir(path)), hex.EncodeToString([]byte{byte(sum)})), nil) {
+		for number := range 256 {
+			if !yield(filepath.Join(at, hex.EncodeToString([]byte{byte(number)})), nil) {
 				return
 			}
 		}
 	}
+}
+
+// dirOf returns the directory of a namespace.
+func dirOf(dir, namespace string) (string, error) {
+	path, err := Path(dir, namespace, "x") // the namespace's part of it is every room's
+	return filepath.Dir(filepath.Dir(path)), err
 }
 
 // Find returns the room's file that a path is, and false if it is not one.

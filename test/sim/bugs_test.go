@@ -19,7 +19,7 @@ func bugs() map[string]plan {
 	} {
 		list[name] = plan{}
 	}
-	for _, name := range []string{"wal-header", "rollback-mode", "dir-sync", "suspect-order", "full", "seq-back", "compact-sync"} {
+	for _, name := range []string{"wal-header", "rollback-mode", "dir-sync", "suspect-order", "full", "seq-back", "compact-sync", "scrub-blind"} {
 		list[name] = plan{torture: true}
 	}
 	return list

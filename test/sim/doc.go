@@ -105,6 +105,7 @@
 //     restored; nothing else is different. A flipped bit of the log or of CURRENT damages nobody.
 //   - A room whose files an operator has deleted is new, or is there whole because the log has it.
 //   - den verify finds nothing at the end but damage, and does find that of a wrecked file.
+//   - The scrub calls no file damaged that is whole. After its period each file with a damaged page is marked.
 //   - No file stays open.
 //
 // # That it finds something
@@ -138,4 +139,5 @@
 //	suspect-order     a rewritten file takes its place before the old WAL is gone          139
 //	full              storage is said to be full for what is in the log                     47
 //	seq-back          a restore of an unreadable room begins below what it has told        148
+//	scrub-blind       the scrub takes each page for whole                                  105
 package sim

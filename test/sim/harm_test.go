@@ -7,13 +7,17 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/denrooms/den/room"
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/faultdisk"
 )
 
@@ -61,6 +65,32 @@ func (w *world) flip(suffix string, n int) {
 			w.logHarmed = true
 		case strings.HasSuffix(f.Name, ".log"):
 			w.flippedLog(f)
+		}
+	}
+}
+
+// scrub lets the server read the files of all rooms. A file of which a page does not have its checksum is marked then, unless a crash has
+// left it so and its WAL completes it.
+func (w *world) scrub(rng *rand.Rand) {
+	for range 300 { // 25 h, in steps that are shorter than a directory's turn
+		w.pass(5 * time.Minute)
+		w.settle(rng)
+	}
+	for _, name := range w.rooms {
+		path, err := w.path(name)
+		if err != nil || w.host == nil {
+			return
+		}
+		file, err := w.options.FS.Open(path, os.O_RDONLY)
+		if err != nil {
+			continue // a room that has no file
+		}
+		bad := uint32(0)
+		err = dbfile.NewDatabase(file, path).Scan(func(page uint32) { bad = page })
+		_, unmarked := w.disk.Size(path + ".suspect")
+		wal, _ := w.disk.Size(path + "-wal")
+		if err = errors.Join(err, file.Close()); bad > 0 && unmarked != nil && wal == 0 || err != nil {
+			w.failf("the scrub has not found page %d of %s: %v", bad, name, err)
 		}
 	}
 }

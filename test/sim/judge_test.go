@@ -93,6 +93,7 @@ func (w *world) judge() {
 	w.settle(rng)
 	if w.torture {
 		w.recall(rng)
+		w.scrub(rng)
 	}
 	w.shutdown(rng)
 	if w.torture {

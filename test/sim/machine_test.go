@@ -110,6 +110,9 @@ func (w *world) shutdown(rng *rand.Rand) {
 		return
 	}
 	host := w.host
+	if n := host.Damaged(); n > 0 && len(w.damaged) == 0 && w.disk.Stats().Faults == 0 {
+		w.failf("the scrub has found %d damaged pages, and there are none", n)
+	}
 	for _, name := range w.rooms {
 		stopped := w.background(func() error { return host.Sleep(context.Background(), room.Key{Namespace: namespace, Room: name}) })
 		w.finish(stopped, rng, "stopping a room")

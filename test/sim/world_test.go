@@ -186,6 +186,7 @@ func newWorld(p plan) *world {
 		CheckpointBytes: []int64{8 << 10, 32 << 10, 4 << 20}[w.rng.IntN(3)],
 		LogSegmentBytes: []int64{8 << 10, 64 << 10, 8 << 20}[w.rng.IntN(3)],
 		TimeTravel:      []time.Duration{-1, 24 * time.Hour}[w.rng.IntN(2)],
+		ScrubEvery:      24 * time.Hour,
 	}
 	inner.OfOptions(&w.options).Dispatcher = func(run func()) { w.queue = append(w.queue, run) }
 	if w.sleep != sleepByTime {

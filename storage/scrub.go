@@ -1,0 +1,65 @@
+package storage
+
+// Comparing the checksums of a room's file before somebody needs its pages: some pages at a time, for whoever scrubs the files of all
+// rooms. A page without its checksum makes the file suspect, as a read of the page does. So the next Open writes the file again, or
+// refuses the room.
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/roomfile"
+)
+
+// Scrub compares the checksums of 64 KiB of an open room's file, from an offset on. next is where the following call goes on; 0: there
+// is nothing more, or the pages have no checksums. ErrCorrupt: a page does not have its checksum, and the file is marked when it is
+// closed. The room can go on until it needs the page.
+func Scrub(d *DB, from int64) (next int64, err error) {
+	if err := d.sql.lock(); err != nil {
+		return 0, err
+	}
+	defer d.sql.mu.Unlock()
+	file, is := d.sql.c.Files.Main().(*dbfile.Database)
+	if !is { // the room is in memory
+		return 0, nil
+	}
+	return scrub(file, from, d.o.Path)
+}
+
+// ScrubFile is Scrub for a file that nobody has open or opens meanwhile, and marks it at once. It leaves out a file that is marked
+// already, one of which a crash has left a part in the WAL, because a page may be half written then, and one that does not exist.
+func ScrubFile(o Options, from int64) (next int64, err error) {
+	if marked, err := roomfile.Exists(o.FS, o.Path+roomfile.SuspectSuffix); marked || err != nil {
+		return 0, err
+	}
+	if err := takenIn(o.FS, o.Path+"-wal"); err != nil {
+		if errors.Is(err, ErrFull) {
+			err = nil
+		}
+		return 0, err
+	}
+	f, err := o.FS.Open(o.Path, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, diagnose(o.Path, err)
+	}
+	next, err = scrub(dbfile.NewDatabase(f, o.Path), from, o.Path)
+	f.Close()
+	if errors.Is(err, ErrCorrupt) {
+		err = errors.Join(err, o.File().MarkOrRemember())
+	}
+	return next, err
+}
+
+func scrub(file *dbfile.Database, from int64, path string) (next int64, err error) {
+	next, err = file.CheckAt(from)
+	if bug.On("scrub-blind") {
+		return next, nil
+	}
+	return next, diagnose(path, failed(err))
+}
