@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -48,10 +47,7 @@ func (r *ringer) OnMessage(c *room.Context, m room.Message) error {
 // long it takes until the last one has, how late the alarms are, and what another, awake room's actions
 // feel of it.
 func BenchmarkAlarms(b *testing.B) {
-	rooms := 500
-	if os.Getenv("DEN_BENCH_FULL") != "" {
-		rooms = 10_000
-	}
+	rooms := fully(10_000, 500)
 	for range b.N {
 		alarmBench(b, rooms)
 	}

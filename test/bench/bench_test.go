@@ -168,7 +168,7 @@ func BenchmarkInFlight(b *testing.B) {
 	rate(file, 200, 1)
 	for b.Loop() {
 		var alone, synced, many []time.Duration
-		for range 11 {
+		for range fully(11, 3) {
 			alone, synced, many = append(alone, rate(log, 200, 1)), append(synced, rate(file, 200, 1)), append(many, rate(log, 8192, 256))
 		}
 		a, f, m := median(alone), median(synced), median(many)

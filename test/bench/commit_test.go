@@ -89,7 +89,7 @@ func BenchmarkManyRooms(b *testing.B) {
 	}
 	for b.Loop() {
 		took := map[mode][]time.Duration{}
-		for range 7 {
+		for range fully(7, 3) {
 			for _, m := range modes {
 				took[m] = append(took[m], round(m))
 			}
@@ -133,13 +133,9 @@ func BenchmarkOneRoom(b *testing.B) {
 		return bareTook, sameTook, took(func() { client.work(messages, inFlight) })
 	}
 	round()
-	rounds := 11
-	if os.Getenv("DEN_BENCH_FULL") == "" {
-		rounds = 3
-	}
 	for b.Loop() {
 		var bares, sames, dens []time.Duration
-		for range rounds {
+		for range fully(11, 3) {
 			bareTook, sameTook, denTook := round()
 			bares, sames, dens = append(bares, bareTook), append(sames, sameTook), append(dens, denTook)
 		}

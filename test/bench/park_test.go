@@ -265,10 +265,7 @@ func (p *process) must(words ...string) {
 // sockets is how many there are at once: DEN_BENCH_SOCKETS, else 15,000 in the full run and
 // 1,000 in a short one, and no more than descriptors allow.
 func sockets(b *testing.B) int {
-	n := 1000
-	if os.Getenv("DEN_BENCH_FULL") != "" {
-		n = 15_000
-	}
+	n := fully(15_000, 1000)
 	if s := os.Getenv("DEN_BENCH_SOCKETS"); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil {

@@ -2,7 +2,7 @@ package bench
 
 // What a crash costs the next start, and what the commit log takes of the disk.
 //
-//	DEN_BENCH_FULL   set: a million actions for the size of the log, which takes a minute; and more rounds of some other benchmarks
+//	DEN_BENCH_FULL   set: more rounds, and larger sizes where the benchmark says so; `make bench` sets it
 
 import (
 	"bytes"
@@ -25,10 +25,18 @@ import (
 // logDir is where a data directory has the node's commit log.
 const logDir = "_log"
 
+// fully is n where DEN_BENCH_FULL is set, and else brief.
+func fully(n, brief int) int {
+	if os.Getenv("DEN_BENCH_FULL") != "" {
+		return n
+	}
+	return brief
+}
+
 // BenchmarkStartUp: a host over a log of 1,000,000 entries of 10,000 rooms that a crash
-// left behind, none of which is in a room's file. The floor is an empty log after a crash.
+// left behind, none of which is in a room's file; without DEN_BENCH_FULL a tenth of both. The floor is an empty log after a crash.
 func BenchmarkStartUp(b *testing.B) {
-	empty, long := crashedLog(b, 0, 0), crashedLog(b, 10_000, 100)
+	empty, long := crashedLog(b, 0, 0), crashedLog(b, fully(10_000, 1_000), 100)
 	for b.Loop() {
 		var floors, starts []time.Duration
 		var heap int64
@@ -191,10 +199,7 @@ func wake(b *testing.B, image string, rows int) time.Duration {
 // when the rooms' lives have ended: with its entries kept for a day as the default is, and
 // with none kept that recovery does not need. Without DEN_BENCH_FULL it is 64,000 actions.
 func BenchmarkLogSize(b *testing.B) {
-	each := 1_000
-	if os.Getenv("DEN_BENCH_FULL") != "" {
-		each = 1_000_000 / logSizeRooms
-	}
+	each := fully(1_000_000/logSizeRooms, 1_000)
 	for name, history := range map[string]time.Duration{"history": 0, "no-history": -1} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

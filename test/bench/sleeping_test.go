@@ -38,7 +38,7 @@ func BenchmarkSleepingRooms(b *testing.B) {
 }
 
 func sleepingRooms(b *testing.B, visit func(*room.Host, string)) {
-	rooms := 2_000
+	rooms := fully(2_000, 500)
 	if s := os.Getenv("DEN_BENCH_ROOMS"); s != "" {
 		var err error
 		if rooms, err = strconv.Atoi(s); err != nil {
@@ -56,7 +56,7 @@ func sleepingRooms(b *testing.B, visit func(*room.Host, string)) {
 			restart(b, host, room.Key{Namespace: todo.Namespace, Room: name})
 		}
 	}
-	touch(2000) // what grows once
+	touch(fully(2000, 500)) // what grows once
 	for b.Loop() {
 		heap, resident := memory(b)
 		start := time.Now()

@@ -58,7 +58,7 @@ func BenchmarkWakeOverSocket(b *testing.B) {
 	rooms := 0
 	for b.Loop() {
 		var awake, wakes, dials, floor, fresh []time.Duration
-		for i := range 1000 {
+		for i := range fully(1000, 200) {
 			client := clients[i%smallRooms]
 			awake = append(awake, took(func() { act(client) }))
 			restart(b, host, room.Key{Namespace: todo.Namespace, Room: fmt.Sprint("small", i%smallRooms)})
@@ -125,7 +125,7 @@ func BenchmarkWakeSteps(b *testing.B) {
 	rooms := 0
 	for b.Loop() {
 		var steps wakeSteps
-		for i := range 500 {
+		for i := range fully(500, 100) {
 			steps.wake(b, host, fmt.Sprint("small", i%smallRooms), old[i%smallRooms])
 			rooms++
 			steps.create(b, host, fmt.Sprint("new", rooms))
@@ -203,7 +203,7 @@ func BenchmarkWakeLongHistory(b *testing.B) {
 	all.Wait()
 	for b.Loop() {
 		var took [len(hosts)][]time.Duration
-		for i := range 500 {
+		for i := range fully(500, 100) {
 			for h, host := range hosts {
 				s := seats[h][i%rooms]
 				restart(b, host, s.session.Key())
