@@ -211,8 +211,8 @@ part_linear-soak() {
   go test -count=1 -v -timeout 24h -run '^TestInvariantOrderedLinearizable$' ./test/linear -linear.for "$DURATION"
 }
 
-# The simulation, for as long as one likes; a thousand seeds of it in every run; and its deliberate bugs.
-part_sim() { tests -count=1 -timeout 15m ./test/sim -sim.seeds 1000; }
+# The simulation, for as long as one likes; 500 seeds of it in every run; and its deliberate bugs.
+part_sim() { tests -count=1 -timeout 15m ./test/sim -sim.seeds 500; }
 part_sim-soak() { go test -count=1 -v -timeout 24h -skip '^TestTorture$' ./test/sim -sim.for "$DURATION"; }
 part_bugs() { go test -count=1 -v -tags denbugs -timeout 1h -run '^TestBugs$' ./test/sim ./test/linear; }
 
