@@ -205,6 +205,7 @@ describe.runIf(executable)("the todo page", () => {
     const room = freshRoom();
     const ann = await TodoPage.open(browser, proxy.url, room);
     await ann.page.clock.install();
+    await ann.page.clock.pauseAt((await ann.page.evaluate(() => Date.now())) + 5_000);
     proxy.hold();
     await ann.add("unheard");
     await ann.shows("[ ] unheard (Saving)");
