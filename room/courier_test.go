@@ -3,6 +3,7 @@ package room_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,6 +33,8 @@ func (*careless) Tell(c *room.Context, in sending) error {
 		return c.Broadcast(room.Text("caf\xe9"))
 	case "not a reason":
 		return c.Conn().Close(4000, "caf\xe9")
+	case "a long reason":
+		return c.Conn().Close(4000, strings.Repeat("x", 130))
 	case "ignored":
 		if err := c.Broadcast(room.Payload{}); err == nil {
 			return errors.New("an empty Payload was sent")
@@ -53,6 +56,11 @@ func TestInvariantIsolationEmptyPayload(t *testing.T) {
 	mustSucceed(t, alice.Do("items", "tell", object{"To": "ignored"}))
 	if got := bob.Received(); len(got) != 1 || string(got[0].Data) != `"there"` {
 		t.Errorf("the others got %v", got)
+	}
+	act(bob, "close", "tell", object{"To": "a long reason"})
+	bob.Received()
+	if _, reason, closed := bob.Closed(); !closed || reason != strings.Repeat("x", 123) {
+		t.Errorf("closed: %t, with a reason of %d bytes; a close frame has room for 123", closed, len(reason))
 	}
 }
 
