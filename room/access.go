@@ -64,9 +64,9 @@ func (n *node) fileOptions(key Key) (storage.Options, error) {
 	return options, nil
 }
 
-// lookInto opens the file of a room that has no life, calls do, and closes the file. If do panics, it closes the file
+// withFile opens the file of a room that has no life, calls do, and closes the file. If do panics, it closes the file
 // without writing to it.
-func (n *node) lookInto(key Key, o storage.Options, do func(*storage.DB) error) error {
+func (n *node) withFile(key Key, o storage.Options, do func(*storage.DB) error) error {
 	return n.guard(key, func() error {
 		db, err := storage.Open(o)
 		if err != nil {
@@ -97,7 +97,7 @@ func (n *node) there(key Key) (bool, error) {
 	if _, err := o.FS.Size(o.Path); err == nil {
 		return true, nil
 	}
-	defer n.looks.begin(key)()
+	defer n.fileUses.begin(key)()
 	if n.actors.Has(key) {
 		return true, nil
 	}

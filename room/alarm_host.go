@@ -230,7 +230,7 @@ func (x *alarmIndex) scanRoom(key Key) error {
 	if x.node.shutdown.stopping.Load() {
 		return errStopping
 	}
-	return x.lookForAlarms(key, func(table *alarms.Table) error {
+	return x.readAlarms(key, func(table *alarms.Table) error {
 		if err := x.reminding.of(key, table.DB()); err != nil {
 			return err
 		}
@@ -245,9 +245,9 @@ func (x *alarmIndex) scanRoom(key Key) error {
 	})
 }
 
-// lookForAlarms opens the file of a room that has no life, and calls do. If the room has a life it does nothing.
-func (x *alarmIndex) lookForAlarms(key Key, do func(*alarms.Table) error) error {
-	defer x.node.looks.begin(key)()
+// readAlarms opens the file of a room that has no life, and calls do. If the room has a life, readAlarms does nothing.
+func (x *alarmIndex) readAlarms(key Key, do func(*alarms.Table) error) error {
+	defer x.node.fileUses.begin(key)()
 	if x.node.actors.Has(key) {
 		return nil
 	}
@@ -255,7 +255,7 @@ func (x *alarmIndex) lookForAlarms(key Key, do func(*alarms.Table) error) error 
 	if err != nil {
 		return err
 	}
-	return x.node.lookInto(key, o, func(db *storage.DB) error {
+	return x.node.withFile(key, o, func(db *storage.DB) error {
 		table, err := alarms.Load(db)
 		if err != nil {
 			return err
@@ -266,7 +266,7 @@ func (x *alarmIndex) lookForAlarms(key Key, do func(*alarms.Table) error) error 
 
 func (x *alarmIndex) alarmsOf(ctx context.Context, key Key) (rows []alarms.Row, err error) {
 	looked := false
-	err = x.lookForAlarms(key, func(t *alarms.Table) (err error) {
+	err = x.readAlarms(key, func(t *alarms.Table) (err error) {
 		looked = true
 		rows, err = t.List(alarms.Never, MaxAlarms)
 		return err

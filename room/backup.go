@@ -61,7 +61,7 @@ func (h *Host) Backup(ctx context.Context, key Key, path string) error {
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
 		err = h.node.runOffline(ctx, key, func(o storage.Options) error {
-			return h.node.lookInto(key, o, func(db *storage.DB) error { return archive.Write(db, path) })
+			return h.node.withFile(key, o, func(db *storage.DB) error { return archive.Write(db, path) })
 		})
 	}
 	return operatorError(key, err)
@@ -143,7 +143,7 @@ func (h *Host) StateAt(ctx context.Context, key Key, at Point, path string) erro
 	}
 	if errors.Is(err, actor.ErrUnavailable) || errors.Is(err, storage.ErrClosed) {
 		err = h.node.runOffline(ctx, key, func(o storage.Options) error {
-			return h.node.lookInto(key, o, func(db *storage.DB) error { return archive.WriteAt(db, path, at) })
+			return h.node.withFile(key, o, func(db *storage.DB) error { return archive.WriteAt(db, path, at) })
 		})
 	}
 	return operatorError(key, err)

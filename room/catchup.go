@@ -223,8 +223,8 @@ func (an *answers) askForDuplicates(t *turn, ends *hibernate.Connection) {
 	}
 }
 
-// leavePeer notes up to which commit a connection that has gone surely had everything.
-func (an *answers) leavePeer(t *turn, conn *hibernate.Connection) {
+// noteLeft notes up to which commit a connection that has gone surely had everything.
+func (an *answers) noteLeft(t *turn, conn *hibernate.Connection) {
 	if !conn.Named {
 		return
 	}

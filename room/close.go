@@ -27,7 +27,7 @@ func (l *life) close(t *turn, m *closeMessage) error {
 		return l.runOnClose(t, m)
 	}
 	l.room.ns.rooms.Remove(m.conn)
-	l.answers.leavePeer(t, m.conn)
+	l.answers.noteLeft(t, m.conn)
 	delete(l.peers.waiting, m.conn)
 	l.holds.drop(m.conn)
 	l.syncs.forget(m.conn)
@@ -145,9 +145,9 @@ func (l *life) runDue() error {
 		return t.broken
 	case t.lost != nil:
 		r.tries++
-		l.room.node.repeat(r.tries, "running OnClose again", func() { l.room.node.lookAtRoster(l.room.key) })
+		l.room.node.repeat(r.tries, "running OnClose again", func() { l.room.node.checkRoster(l.room.key) })
 	case more:
-		l.room.node.lookAtRoster(l.room.key)
+		l.room.node.checkRoster(l.room.key)
 		fallthrough
 	default:
 		r.tries = 0

@@ -26,7 +26,7 @@ func (l *life) commit(t *turn) {
 		err = l.room.db.Keep()
 	}
 	if changed && err == nil {
-		if err = l.keep(t); err == nil {
+		if err = l.writeOutcomes(t); err == nil {
 			l.note(t)
 		}
 	}
@@ -48,9 +48,9 @@ func (l *life) commit(t *turn) {
 			t.broken = fmt.Errorf("commit: %w", err)
 		}
 	case changed:
-		l.kept(t)
-		if l.room.troubled {
-			l.room.troubled = false
+		l.outcomesWritten(t)
+		if l.room.diskFull {
+			l.room.diskFull = false
 			l.room.node.reports.failures.recovered(l.room.key)
 		}
 	}
@@ -65,7 +65,7 @@ func (l *life) commit(t *turn) {
 		start()
 	}
 	if !changed {
-		l.noteAlone(t)
+		l.noteUnchanged(t)
 	}
 	l.replies.remembered = 0 // the next turn counts its own
 }
@@ -85,9 +85,9 @@ func (l *life) note(t *turn) {
 	written(l.roster.write(t))
 }
 
-// noteAlone is note for a turn that changed nothing. Nobody waits for the disk, and a full disk does not keep anybody
+// noteUnchanged is note for a turn that changed nothing. Nobody waits for the disk, and a full disk does not keep anybody
 // from reading.
-func (l *life) noteAlone(t *turn) {
+func (l *life) noteUnchanged(t *turn) {
 	pending := l.replies.store.Pending()
 	raise := t.last && l.peers.anythingToRaise()
 	if raise && l.room.db.Withheld() && !l.room.node.shutdown.stopping.Load() {
@@ -100,14 +100,14 @@ func (l *life) noteAlone(t *turn) {
 	}
 	err := l.room.db.Keep()
 	if err == nil {
-		err = l.keep(t)
+		err = l.writeOutcomes(t)
 	}
 	if err == nil {
 		l.note(t)
 		err = t.batch.Commit()
 	}
 	if err == nil {
-		l.kept(t)
+		l.outcomesWritten(t)
 		l.roster.committed(t)
 		return
 	}
@@ -167,8 +167,8 @@ func (l *life) answer(t *turn) {
 	t.answers = late
 }
 
-// keep writes the turn's replies and numbers into its batch. kept is called when the batch is durable.
-func (l *life) keep(t *turn) error {
+// writeOutcomes writes the turn's replies and numbers into its batch. outcomesWritten is called when the batch is durable.
+func (l *life) writeOutcomes(t *turn) error {
 	if err := t.begin(); err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (l *life) keep(t *turn) error {
 	return l.numbers.writeMarks()
 }
 
-func (l *life) kept(t *turn) {
+func (l *life) outcomesWritten(t *turn) {
 	for _, m := range l.numbers.marked {
 		m.stored = m.last
 	}

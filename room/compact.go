@@ -158,7 +158,7 @@ func (c *compactor) withoutLife(ctx context.Context, key Key, do func(context.Co
 		return errStopping
 	}
 	defer c.begin(nil)
-	defer c.node.looks.beginLong(key, func() { end(ErrCalledFor) })()
+	defer c.node.fileUses.beginLong(key, func() { end(ErrCalledFor) })()
 	if c.node.actors.Has(key) {
 		return errAwake
 	}

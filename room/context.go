@@ -33,17 +33,17 @@ type Context struct {
 	now     time.Time
 	ctx     hookContext // ends when the hook's time is over
 
-	turn    *turn
-	states  map[*hibernate.Connection]hibernate.State
-	out     []delivery
-	after   []func()
-	undo    []func()
-	alarmed bool // alarms were set or cancelled
-	looking bool // of OnError, which must not write
-	ended   bool
+	turn     *turn
+	states   map[*hibernate.Connection]hibernate.State
+	out      []delivery
+	after    []func()
+	undo     []func()
+	alarmed  bool // alarms were set or cancelled
+	readOnly bool // of OnError, which must not write
+	ended    bool
 }
 
-var errLooking = errors.New("room: OnError may look, but neither write nor send")
+var errReadOnly = errors.New("room: OnError may read, but neither write nor send")
 
 var errEnded = errors.New("room: a Context was used after its hook had returned")
 
@@ -118,8 +118,8 @@ func (c *Context) Exec(sql string, args ...any) (storage.Result, error) {
 	if c.ended {
 		return storage.Result{}, errEnded
 	}
-	if c.looking {
-		return storage.Result{}, errLooking
+	if c.readOnly {
+		return storage.Result{}, errReadOnly
 	}
 	return c.room.db.Exec(sql, args...)
 }
@@ -216,8 +216,8 @@ func (c *Context) mayAct() error {
 	switch {
 	case c.ended:
 		return errEnded
-	case c.looking:
-		return errLooking
+	case c.readOnly:
+		return errReadOnly
 	}
 	return nil
 }

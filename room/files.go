@@ -12,62 +12,62 @@ import (
 
 // A room's file: where it is, who uses it, and how code outside of the room's life gets it.
 
-// looks are the short uses of files of sleeping rooms. A life that begins meanwhile waits until the use of its file
+// fileUses are the short uses of files of sleeping rooms. A life that begins meanwhile waits until the use of its file
 // ends. The zero value is ready to use.
-type looks struct {
+type fileUses struct {
 	mu    sync.Mutex
-	under map[Key]*look
+	under map[Key]*fileUse
 }
 
-// A look is an exclusive use of a room's file.
-type look struct {
+// A fileUse is an exclusive use of a room's file.
+type fileUse struct {
 	done    chan struct{} // closed at the end
 	giveWay func()        // asks a long one to end soon; nil: it is short
 }
 
 // begin reserves the room's file until end is called. It waits for those that are using the file already.
-func (l *looks) begin(key Key) (end func()) { return l.beginLong(key, nil) }
+func (u *fileUses) begin(key Key) (end func()) { return u.beginLong(key, nil) }
 
 // beginLong is begin for what takes long. A goroutine that waits for the file calls giveWay, possibly several times.
-func (l *looks) beginLong(key Key, giveWay func()) (end func()) {
+func (u *fileUses) beginLong(key Key, giveWay func()) (end func()) {
 	for {
-		if end, held := l.try(key, giveWay); held {
+		if end, held := u.try(key, giveWay); held {
 			return end
 		}
-		l.wait(key)
+		u.wait(key)
 	}
 }
 
-// try is beginLong, except that held is false if somebody looks into the file already.
-func (l *looks) try(key Key, giveWay func()) (end func(), held bool) {
-	one := &look{done: make(chan struct{}), giveWay: giveWay}
+// try is beginLong, except that held is false if the file is already in use.
+func (u *fileUses) try(key Key, giveWay func()) (end func(), held bool) {
+	one := &fileUse{done: make(chan struct{}), giveWay: giveWay}
 	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.under, key)
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		delete(u.under, key)
 		close(one.done)
-	}, l.take(key, one)
+	}, u.take(key, one)
 }
 
-func (l *looks) take(key Key, one *look) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.under[key] != nil {
+func (u *fileUses) take(key Key, one *fileUse) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.under[key] != nil {
 		return false
 	}
-	if l.under == nil {
-		l.under = make(map[Key]*look)
+	if u.under == nil {
+		u.under = make(map[Key]*fileUse)
 	}
-	l.under[key] = one
+	u.under[key] = one
 	return true
 }
 
 // wait returns when nobody uses the room's file.
-func (l *looks) wait(key Key) {
+func (u *fileUses) wait(key Key) {
 	for {
-		l.mu.Lock()
-		one := l.under[key]
-		l.mu.Unlock()
+		u.mu.Lock()
+		one := u.under[key]
+		u.mu.Unlock()
 		if one == nil {
 			return
 		}

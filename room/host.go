@@ -62,7 +62,7 @@ func Open(o Options) (*Host, error) {
 	h.index.node, h.index.reminding, h.index.recovery = &h.node, &h.reminding, &h.log.recovery
 	h.node.limits.unqueued = h.node.limits.memory.Part(o.Memory / unqueuedShare)
 	if _, real := o.Clock.(systemClock); real {
-		h.node.limits.shares = hibernate.NewShares(h.node.tellCongested)
+		h.node.limits.shares = hibernate.NewShares(h.node.warnCongested)
 	}
 	h.node.process.seed, h.node.process.run = hostSeed(o.Seed), newRun()
 	if err := storage.ClearWALs(o.FS, filepath.Join(o.Dir, walsDir)); err != nil {

@@ -63,14 +63,14 @@ func (l *life) mayRest(now time.Time) bool {
 
 // takeBack undoes what the parts of the life remember of a lost turn, and refuses its messages.
 func (l *life) takeBack(t *turn, cause error) {
-	l.unkeep()
+	l.undoOutcomes()
 	l.roster.unstage()
 	l.reader.forget() // their seqs will be used again for other commits
 	l.takeBackAnswers(t, cause)
 }
 
-// unkeep undoes the numbers and replies of a turn that was not committed.
-func (l *life) unkeep() {
+// undoOutcomes undoes the numbers and replies of a turn that was not committed.
+func (l *life) undoOutcomes() {
 	for _, m := range l.numbers.marked {
 		m.last = m.stored
 	}

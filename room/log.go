@@ -177,7 +177,7 @@ func (g *commitLog) recoverSome(tried map[Key]struct{}) (more bool) {
 
 // recoverRoom opens and closes the file of a room that has no life.
 func (g *commitLog) recoverRoom(key Key) error {
-	defer g.node.looks.begin(key)()
+	defer g.node.fileUses.begin(key)()
 	if slices.Contains(g.node.actors.Keys(), key) {
 		return nil // its life does it
 	}
@@ -194,7 +194,7 @@ func (g *commitLog) recoverRoom(key Key) error {
 		g.node.log.Forget(key.Namespace, key.Room)
 		return nil
 	}
-	return g.node.lookInto(key, o, func(db *storage.DB) error { return g.reminding.of(key, db) })
+	return g.node.withFile(key, o, func(db *storage.DB) error { return g.reminding.of(key, db) })
 }
 
 // lost is [Host.LostLog].

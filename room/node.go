@@ -42,7 +42,7 @@ type node struct {
 	conns    hibernate.Registry
 	presence hibernate.Presence
 	awake    awake.Set
-	looks    looks
+	fileUses fileUses
 	offline  offlineTasks
 	shutdown shutdown
 
@@ -275,8 +275,8 @@ func (n *node) due(told *atomic.Int64) bool {
 	return (last == 0 || now-last >= int64(reportEvery)) && told.CompareAndSwap(last, now)
 }
 
-// tellCongested tells the operator that the node has far too much to do.
-func (n *node) tellCongested() {
+// warnCongested tells the operator that the node has far too much to do.
+func (n *node) warnCongested() {
 	if n.due(&n.reports.told.slow) {
 		n.opts.Logger.Warn("clients are read slowly, because the server has too much to do",
 			"hint", "each client has an equal share; more processors help")
@@ -305,11 +305,11 @@ func (n *node) noteOf(c *hibernate.Connection) noteKey {
 func (n *node) deferClose(key Key, m *closeMessage) {
 	m.again = true
 	n.pendingCloses.put(key, m)
-	n.lookAtRoster(key) // without a life the next one checks by itself
+	n.checkRoster(key) // without a life the next one checks by itself
 }
 
-// lookAtRoster has the room check its roster, if it is awake.
-func (n *node) lookAtRoster(key Key) { _ = n.actors.SendAwake(key, rosterMessage{}, nil) }
+// checkRoster has the room check its roster, if it is awake.
+func (n *node) checkRoster(key Key) { _ = n.actors.SendAwake(key, rosterMessage{}, nil) }
 
 // namespaceNames returns the names of the registered namespaces, sorted.
 func (n *node) namespaceNames() []string {

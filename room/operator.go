@@ -61,7 +61,7 @@ func (h *Host) MigrationStatus(key Key) (MigrationStatus, error) {
 	status := MigrationStatus{Known: len(ns.migrations)}
 	var applied []string
 	err := h.node.guard(key, func() (err error) {
-		applied, err = h.node.lookIn(key)
+		applied, err = h.node.migrationsIn(key)
 		return err
 	})
 	if err != nil {
@@ -71,9 +71,9 @@ func (h *Host) MigrationStatus(key Key) (MigrationStatus, error) {
 	return status, nil
 }
 
-// lookIn reads the migrations of a file. A room that is awake has been through all of them.
-func (n *node) lookIn(key Key) ([]string, error) {
-	defer n.looks.begin(key)()
+// migrationsIn reads the migrations of a file. A room that is awake has been through all of them.
+func (n *node) migrationsIn(key Key) ([]string, error) {
+	defer n.fileUses.begin(key)()
 	if _, failed := n.reports.failures.of(key); !failed && slices.Contains(n.actors.Keys(), key) {
 		var names []string
 		for _, m := range n.namespace(key.Namespace).migrations {
@@ -93,7 +93,7 @@ func (n *node) lookIn(key Key) ([]string, error) {
 		return nil, err
 	}
 	var applied []string
-	err = n.lookInto(key, o, func(db *storage.DB) (err error) {
+	err = n.withFile(key, o, func(db *storage.DB) (err error) {
 		applied, err = appliedMigrations(db)
 		return err
 	})

@@ -139,7 +139,7 @@ func (rem *reminding) stripAsleep(key Key, now time.Time) error {
 		if there, err := storage.Exists(o); err != nil || !there {
 			return err
 		}
-		return rem.node.lookInto(key, o, func(db *storage.DB) error {
+		return rem.node.withFile(key, o, func(db *storage.DB) error {
 			_, more, err := replies.OldestContent(db)
 			for more && err == nil {
 				if ctx.Err() != nil {

@@ -53,7 +53,7 @@ type room struct {
 
 	lost     func(*turn, error) // undoes what the parts of the life remember of a lost turn
 	alone    int                // how many messages get a turn each, see recent.Losses
-	troubled bool               // the operator was told of a full disk, and nothing has been committed since
+	diskFull bool               // the operator was told of a full disk, and nothing has been committed since
 
 	// gate is held while the results of a commit are delivered, and by Abandon: a fenced life delivers nothing.
 	gate   sync.Mutex

@@ -258,7 +258,7 @@ func (ro *roster) committed(t *turn) {
 	ro.unstage()
 	if len(ro.pending) > 0 && !ro.planned && !t.last {
 		ro.planned = true
-		ro.room.node.afterFunc(rosterPause, "noting who is there", func() { ro.room.node.lookAtRoster(ro.room.key) })
+		ro.room.node.afterFunc(rosterPause, "noting who is there", func() { ro.room.node.checkRoster(ro.room.key) })
 	}
 }
 

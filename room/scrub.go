@@ -21,7 +21,7 @@ import (
 // there is one turn more than directories, the turn of a directory comes at another time of day in each period. A host that is started
 // again begins with the directory whose turn it is. If a directory takes longer than its turn, the following ones come later.
 //
-// A room that sleeps does not wake. The host reads its file as a look (see looks), so the room waits for a piece that is being read if
+// A room that sleeps does not wake. The host reserves its file (see fileUses), so the room waits for a piece that is being read if
 // it wakes just then. A room that is awake reads its own file, a piece in a turn, which does not keep it awake. If somebody else has
 // the file, the host tries again after the pause, and goes on with the other files when the directory's turn has passed.
 
@@ -180,7 +180,7 @@ func (s *scrubber) read(key Key, p *scrubMessage, began time.Time) {
 
 // readAsleep compares a piece of the file of a room that has no life.
 func (s *scrubber) readAsleep(key Key, from int64) (next int64, err error) {
-	end, held := s.node.looks.try(key, nil)
+	end, held := s.node.fileUses.try(key, nil)
 	if !held {
 		return 0, errScrubLater
 	}

@@ -95,7 +95,7 @@ func notStarted(err error) error {
 }
 
 func (l *life) open() error {
-	l.room.node.looks.wait(l.room.key)
+	l.room.node.fileUses.wait(l.room.key)
 	l.room.node.offline.receive(l.room.key)
 	if l.room.ns == nil {
 		return errOfflineTask

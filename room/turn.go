@@ -159,7 +159,7 @@ func (t *turn) logFault(event string, err error, args ...any) {
 	case !storageFailed(err):
 		t.room.log.Error(event, append(args, "err", err)...)
 	case full(err):
-		t.room.troubled = true
+		t.room.diskFull = true
 		t.room.node.complain(t.room.key, event, err)
 	default:
 		t.room.log.Debug(event, append(args, "err", err)...)
@@ -172,7 +172,7 @@ func (t *turn) report(err error) {
 		return
 	}
 	c := t.context(nil, nil)
-	c.looking = true
+	c.readOnly = true
 	t.room.watch.enter("OnError", c)
 	failure := protect(func() error { t.room.handler.OnError(c, original(err)); return nil })
 	t.room.watch.leave()

@@ -7,7 +7,7 @@ import (
 
 // Whoever waits for a file has the long look into it end, and gets it then.
 func TestLongLookGivesWay(t *testing.T) {
-	var l looks
+	var l fileUses
 	key, asked := Key{Namespace: "n", Room: "r"}, make(chan struct{}, 8)
 	end := l.beginLong(key, func() { asked <- struct{}{} })
 	ended, got := make(chan struct{}), make(chan struct{})
@@ -35,7 +35,7 @@ func TestScrubGivesWay(t *testing.T) {
 	}
 	defer h.Shutdown(t.Context())
 	asked := false
-	end := h.node.looks.beginLong(key, func() { asked = true })
+	end := h.node.fileUses.beginLong(key, func() { asked = true })
 	if _, err := h.scrubber.readAsleep(key, 0); err != errScrubLater || asked {
 		t.Errorf("%v, asked: %v", err, asked)
 	}
@@ -43,5 +43,5 @@ func TestScrubGivesWay(t *testing.T) {
 	if _, err := h.scrubber.readAsleep(key, 0); err != nil {
 		t.Errorf("when nobody has it: %v", err)
 	}
-	h.node.looks.begin(key)() // it was given back
+	h.node.fileUses.begin(key)() // it was given back
 }
