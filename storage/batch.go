@@ -5,6 +5,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/session"
 	"math"
 
 	"github.com/denrooms/den/storage/sqlite"
@@ -13,15 +15,15 @@ import (
 // Batch is a transaction over several actions. A DB has one at a time.
 type Batch struct {
 	d       *DB
-	dead    error // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
-	ending  bool  // Den itself is ending the transaction
-	bare    bool  // the current action has no savepoint, because it is the first that writes
-	schema  bool  // an action of it changed the schema
-	wrote   bool  // something has been written that stays
-	marked  bool  // it has changed what the file says about the commit log
-	leaving bool  // it says that the file needs no log
-	at      int64 // the time of the newest action
-	was     mark  // what the file said about the commit log before
+	dead    error        // why it cannot go on: ErrBatchLost, ErrClosed, ErrMisuse after its end
+	ending  bool         // Den itself is ending the transaction
+	bare    bool         // the current action has no savepoint, because it is the first that writes
+	schema  bool         // an action of it changed the schema
+	wrote   bool         // something has been written that stays
+	marked  bool         // it has changed what the file says about the commit log
+	leaving bool         // it says that the file needs no log
+	at      int64        // the time of the newest action
+	was     nodelog.Mark // what the file said about the commit log before
 
 	// Of the action in work.
 
@@ -34,19 +36,19 @@ type Batch struct {
 
 // Begin starts a batch. The actor ends it with Commit or Rollback.
 func (d *DB) Begin() (*Batch, error) {
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return nil, err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	if d.batch != nil {
 		return nil, fmt.Errorf("storage: %w: Begin while a batch is open", ErrMisuse)
 	}
-	if d.store.wal != nil && d.store.wal.end >= d.o.CheckpointBytes && len(d.sql.results) == 0 {
-		if err := d.store.checkpointBacklog(); err != nil && d.sql.broken != nil {
+	if d.store.wal != nil && d.store.wal.End >= d.o.CheckpointBytes && len(d.sql.Results) == 0 {
+		if err := d.store.checkpointBacklog(); err != nil && d.sql.Broken != nil {
 			return nil, err
 		}
 	}
-	if err := d.sql.do(d.sql.tx.begin); err != nil {
+	if err := d.sql.Do(session.Begin); err != nil {
 		return nil, err
 	}
 	return d.newBatch(), nil
@@ -54,9 +56,9 @@ func (d *DB) Begin() (*Batch, error) {
 
 func (d *DB) newBatch() *Batch {
 	d.batch = &Batch{d: d, at: d.o.Now().UnixMilli(), maxWritten: d.o.MaxActionBytes}
-	d.sql.changes.Begin(d.store.number+1, d.batch.at)
+	d.sql.Changes.Begin(d.store.number+1, d.batch.at)
 	if d.store.wal != nil {
-		d.store.wal.diskFull = false
+		d.store.wal.DiskFull = false
 	}
 	return d.batch
 }
@@ -88,45 +90,45 @@ var errPanicked = errors.New("the action panicked")
 
 func (b *Batch) enter(at int64) error {
 	d := b.d
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	if b.dead != nil {
 		return b.dead
 	}
-	if d.sql.changes.InAction() {
+	if d.sql.Changes.InAction() {
 		return fmt.Errorf("storage: %w: an action inside of an action", ErrMisuse)
 	}
-	if err := d.sql.recorded(d.sql.changes.Spill()); err != nil {
+	if err := d.sql.Recorded(d.sql.Changes.Spill()); err != nil {
 		return err
 	}
 	if err := b.measure(); err != nil {
 		return err
 	}
-	b.bare = !d.sql.c.Writing() // nothing has been written that a rollback could take along
+	b.bare = !d.sql.Conn.Writing() // nothing has been written that a rollback could take along
 	if !b.bare {
-		if err := d.sql.do(d.sql.tx.savepoint); err != nil {
+		if err := d.sql.Do(session.Savepoint); err != nil {
 			return err
 		}
 	}
-	b.at, b.before, b.adds = at, d.sql.c.TotalChanges(), false
+	b.at, b.before, b.adds = at, d.sql.Conn.TotalChanges(), false
 	if d.store.wal != nil {
-		b.written = d.store.wal.entry.Size()
+		b.written = d.store.wal.Entry.Size()
 	}
-	d.sql.changes.BeginAction(at)
+	d.sql.Changes.BeginAction(at)
 	return nil
 }
 
 // leave ends the action. After an error it undoes the action.
 func (b *Batch) leave(failed error) (Commit, error) {
 	d := b.d
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return Commit{}, err
 	}
-	defer d.sql.mu.Unlock()
-	defer d.sql.changes.EndAction()
-	d.sql.closeResults()
+	defer d.sql.Mu.Unlock()
+	defer d.sql.Changes.EndAction()
+	d.sql.CloseResults()
 	refused := d.refused()
 	if failed == nil {
 		failed = refused
@@ -150,37 +152,37 @@ func (b *Batch) leave(failed error) (Commit, error) {
 // finishAction checks the action and has the recorder make its Commit and its part of the change log.
 func (b *Batch) finishAction() (Commit, error) {
 	d := b.d
-	if d.sql.c.DeferredForeignKeys() {
+	if d.sql.Conn.DeferredForeignKeys() {
 		return Commit{}, &Error{Code: int(sqlite.ResultConstraintForeignKey), Message: "FOREIGN KEY constraint failed", Kind: ErrConstraint}
 	}
 	if err := b.fits(); err != nil {
 		return Commit{}, err
 	}
-	c, err := d.sql.changes.FinishAction()
+	c, err := d.sql.Changes.FinishAction()
 	if err != nil {
-		return Commit{}, d.sql.recorded(err)
+		return Commit{}, d.sql.Recorded(err)
 	}
 	if !b.bare {
-		if err := d.sql.do(d.sql.tx.release); err != nil {
+		if err := d.sql.Do(session.Release); err != nil {
 			return Commit{}, err
 		}
 	}
-	schema := d.sql.changes.ChangesSchema()
+	schema := d.sql.Changes.ChangesSchema()
 	b.schema = b.schema || schema
-	b.wrote = b.wrote || c.Seq != 0 || schema || d.sql.c.TotalChanges() != b.before
+	b.wrote = b.wrote || c.Seq != 0 || schema || d.sql.Conn.TotalChanges() != b.before
 	return c, nil
 }
 
 // undo rolls the action back and returns why.
 func (b *Batch) undo(why error) error {
 	d := b.d
-	d.sql.changes.UndoAction()
+	d.sql.Changes.UndoAction()
 	err := b.rollbackAction()
 	if err != nil && b.dead == nil {
 		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
 		b.abort()
 	}
-	if d.sql.changes.ChangesSchema() {
+	if d.sql.Changes.ChangesSchema() {
 		err = errors.Join(err, d.startOver())
 	}
 	if b.dead != nil {
@@ -196,19 +198,19 @@ func (b *Batch) undo(why error) error {
 func (b *Batch) rollbackAction() error {
 	d := b.d
 	if !b.bare {
-		if err := d.sql.do(d.sql.tx.rollbackTo); err != nil {
+		if err := d.sql.Do(session.RollbackTo); err != nil {
 			return err
 		}
-		return d.sql.do(d.sql.tx.release)
+		return d.sql.Do(session.Release)
 	}
 	b.ending = true
 	defer func() { b.ending = false }()
-	if !d.sql.c.AutocommitEnabled() {
-		if err := d.sql.do(d.sql.tx.rollback); err != nil {
+	if !d.sql.Conn.AutocommitEnabled() {
+		if err := d.sql.Do(session.Rollback); err != nil {
 			return err
 		}
 	}
-	return d.sql.do(d.sql.tx.begin)
+	return d.sql.Do(session.Begin)
 }
 
 // lost resets the DB's memory after SQLite has rolled the transaction back.
@@ -223,8 +225,8 @@ func (b *Batch) lost() error {
 // abort rolls a failed transaction back. Its own errors do not matter.
 func (b *Batch) abort() {
 	b.ending = true
-	if !b.d.sql.c.AutocommitEnabled() {
-		b.d.sql.do(b.d.sql.tx.rollback)
+	if !b.d.sql.Conn.AutocommitEnabled() {
+		b.d.sql.Do(session.Rollback)
 	}
 	b.ending = false
 }
@@ -232,14 +234,14 @@ func (b *Batch) abort() {
 // restore resets the DB's memory to the state before the batch.
 func (b *Batch) restore() {
 	d := b.d
-	d.sql.changes.Rollback()
+	d.sql.Changes.Rollback()
 	d.notes.rolledBack()
 	if b.marked {
 		d.store.mark = b.was
 	}
-	if b.schema || d.sql.changes.ChangesSchema() {
-		if err := d.startOver(); err != nil && d.sql.broken == nil {
-			d.sql.broken = err
+	if b.schema || d.sql.Changes.ChangesSchema() {
+		if err := d.startOver(); err != nil && d.sql.Broken == nil {
+			d.sql.Broken = err
 		}
 	}
 }
@@ -247,10 +249,10 @@ func (b *Batch) restore() {
 // Changed reports whether the batch has anything to commit.
 func (b *Batch) Changed() bool {
 	d := b.d
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return false
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	return b.dead == nil && b.wrote
 }
 
@@ -258,14 +260,14 @@ func (b *Batch) Changed() bool {
 // unknown. After ErrIO all further calls of the DB fail, and it must be closed.
 func (b *Batch) Commit() error {
 	d := b.d
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	if b.dead != nil {
 		return b.dead
 	}
-	if d.sql.changes.InAction() {
+	if d.sql.Changes.InAction() {
 		return fmt.Errorf("storage: %w: Commit inside of an action", ErrMisuse)
 	}
 	return b.commit()
@@ -280,20 +282,20 @@ func (b *Batch) commit() error {
 	case err != nil:
 	case b.wrote:
 		err = d.store.commit(d.Seq(), b.at)
-	case !d.sql.c.AutocommitEnabled():
-		err = d.sql.do(d.sql.tx.rollback)
+	case !d.sql.Conn.AutocommitEnabled():
+		err = d.sql.Do(session.Rollback)
 	}
 	if err != nil {
 		b.abort()
 		if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
-			d.sql.broken = err
+			d.sql.Broken = err
 		}
 		b.dead, d.batch = err, nil
 		b.restore()
 		return err
 	}
 	b.dead, d.batch = errOver, nil
-	d.sql.changes.Commit()
+	d.sql.Changes.Commit()
 	if b.wrote {
 		d.notes.committed()
 		d.store.number++
@@ -318,12 +320,12 @@ func (b *Batch) finish() error {
 			return err
 		}
 	}
-	floor := d.sql.changes.Floor()
-	if err := d.sql.changes.Finish(Seq(d.o.History), d.o.Retention.Milliseconds()); err != nil {
-		return d.sql.recorded(err)
+	floor := d.sql.Changes.Floor()
+	if err := d.sql.Changes.Finish(Seq(d.o.History), d.o.Retention.Milliseconds()); err != nil {
+		return d.sql.Recorded(err)
 	}
-	if now := d.sql.changes.Floor(); now != floor {
-		return d.sql.putMeta("floor", int64(now))
+	if now := d.sql.Changes.Floor(); now != floor {
+		return putMeta(&d.sql, "floor", int64(now))
 	}
 	return nil
 }
@@ -333,9 +335,9 @@ func (b *Batch) finish() error {
 // note is not written by the transaction itself, because making the WAL's file can take longer than the transaction. AfterCommit
 // also makes the file of a log-only room that has grown, and has connections prepared for the next rooms (PoolOptions.Background).
 func (d *DB) AfterCommit() {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	if d.sql.usable() != nil || d.batch != nil {
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
+	if d.sql.Usable() != nil || d.batch != nil {
 		return
 	}
 	switch {
@@ -343,7 +345,7 @@ func (d *DB) AfterCommit() {
 		d.store.materializeIfDue()
 	case d.store.state == fileNoted:
 		d.store.state = fileInUse
-		_ = d.store.wal.flush() // else, on a disk that is full, later
+		_ = d.store.wal.Flush() // else, on a disk that is full, later
 	}
 	d.warm()
 }
@@ -351,18 +353,18 @@ func (d *DB) AfterCommit() {
 // Rollback rolls the whole batch back. It does nothing if the batch has ended.
 func (b *Batch) Rollback() error {
 	d := b.d
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	if d.sql.closed || d.batch != b {
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
+	if d.sql.Closed || d.batch != b {
 		return nil
 	}
-	if d.sql.changes.InAction() {
+	if d.sql.Changes.InAction() {
 		return fmt.Errorf("storage: %w: Rollback inside of an action", ErrMisuse)
 	}
 	b.ending = true
 	var err error
-	if !d.sql.c.AutocommitEnabled() {
-		err = d.sql.do(d.sql.tx.rollback)
+	if !d.sql.Conn.AutocommitEnabled() {
+		err = d.sql.Do(session.Rollback)
 	}
 	b.dead = errOver
 	d.batch = nil
@@ -374,9 +376,9 @@ func (b *Batch) Rollback() error {
 // It also writes the other notes that are due.
 func (b *Batch) markInUse() error {
 	d := b.d
-	var inUse mark // without a log the file is complete
+	var inUse nodelog.Mark // without a log the file is complete
 	if log := d.o.Log; log != nil {
-		inUse = mark{log: log.ID(), since: log.Generation()}
+		inUse = nodelog.Mark{Log: log.ID(), Since: log.Generation()}
 	}
 	if d.store.mark != inUse {
 		if err := b.setMark(inUse); err != nil {
@@ -386,11 +388,11 @@ func (b *Batch) markInUse() error {
 	return d.notes.write()
 }
 
-func (b *Batch) setMark(m mark) error {
+func (b *Batch) setMark(m nodelog.Mark) error {
 	d := b.d
-	err := d.sql.putMeta("clean", m.number())
-	if err == nil && m.log != d.store.mark.log {
-		err = d.sql.putMeta("log", m.log)
+	err := putMeta(&d.sql, "clean", m.Number())
+	if err == nil && m.Log != d.store.mark.Log {
+		err = putMeta(&d.sql, "log", m.Log)
 	}
 	if err == nil {
 		b.marked, b.was = true, d.store.mark
@@ -401,25 +403,26 @@ func (b *Batch) setMark(m mark) error {
 
 // startOver is reload after a schema change was rolled back: statements were compiled for it.
 func (d *DB) startOver() error {
-	d.sql.caches[handler].Clear()
-	d.sql.caches[peer].Clear()
+	d.sql.Forget()
 	return d.reload()
 }
 
 // reload reads all tables' definitions. What was declared stays so.
 func (d *DB) reload() error {
-	if err := d.sql.readSchemaVersion(); err != nil {
+	if h := d.header; h != nil {
+		d.sql.SchemaVersion, d.header = h.changes, nil
+	} else if err := d.sql.ReadSchemaVersion(); err != nil {
 		return err
 	}
-	unfit, fresh, err := d.sql.changes.LoadTables(d.notes.definitions())
+	unfit, fresh, err := d.sql.Changes.LoadTables(d.notes.definitions())
 	if err != nil {
-		return d.sql.recorded(err)
+		return d.sql.Recorded(err)
 	}
 	if len(unfit) > 0 && d.batch != nil {
 		d.batch.schema = true // if it is rolled back, they have to be given up again
 	}
 	for _, t := range unfit {
-		if err := d.alone(func() error { return d.sql.recorded(d.sql.changes.GiveUp(t)) }); err != nil {
+		if err := d.alone(func() error { return d.sql.Recorded(d.sql.Changes.GiveUp(t)) }); err != nil {
 			return err
 		}
 	}
@@ -439,8 +442,52 @@ func (b *Batch) DoUnbounded(at int64, fn func() error) (Commit, error) {
 }
 
 func (b *Batch) limit(rows, bytes, written int) {
-	b.d.sql.mu.Lock()
-	defer b.d.sql.mu.Unlock()
-	b.d.sql.changes.Limit(rows, bytes)
+	b.d.sql.Mu.Lock()
+	defer b.d.sql.Mu.Unlock()
+	b.d.sql.Changes.Limit(rows, bytes)
 	b.maxWritten = written
+}
+
+// alone runs what writes to Den's own tables, as a part of the open batch or as a transaction of its own. The mutex is held.
+func (d *DB) alone(write func() error) error {
+	if d.batch != nil {
+		before := d.sql.Conn.TotalChanges()
+		err := write()
+		d.batch.wrote = d.batch.wrote || !d.sql.Changes.InAction() && d.sql.Conn.TotalChanges() != before
+		return err
+	}
+	if err := d.sql.Do(session.Begin); err != nil {
+		return err
+	}
+	b := d.newBatch()
+	if err := write(); err != nil {
+		b.abort()
+		b.dead, d.batch = errOver, nil
+		b.restore()
+		return err
+	}
+	b.wrote = d.sql.Conn.Writing()
+	return b.commit()
+}
+
+// measure notes how long the database is before an action.
+func (b *Batch) measure() (err error) {
+	b.pages = -1
+	if b.d.store.mayFill() {
+		b.pages, err = b.d.sql.PageCount()
+	}
+	return err
+}
+
+// fits refuses an action that has made the database longer than it may be.
+func (b *Batch) fits() error {
+	d := b.d
+	if b.pages < 0 || !b.adds {
+		return nil
+	}
+	pages, err := d.sql.PageCount()
+	if err == nil && pages > d.o.limitPages() && pages > b.pages {
+		err = ErrRoomFull
+	}
+	return err
 }

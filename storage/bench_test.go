@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"io"
 	"path/filepath"
 	"testing"
@@ -36,19 +37,19 @@ func openBenchLog(b *testing.B, sync Synchronous, log Log) *DB {
 // bare inserts n rows without savepoint, capture and index, a batch of them in a
 // transaction, through the same statements.
 func bare(b *testing.B, d *DB, from, n, batch int) time.Duration {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	start := time.Now()
 	for i := 0; i < n; i += batch {
-		if err := d.sql.do(d.sql.tx.begin); err != nil {
+		if err := d.sql.Do(session.Begin); err != nil {
 			b.Fatal(err)
 		}
 		for j := i; j < min(i+batch, n); j++ {
-			if _, err := d.sql.exec(own, benchInsert, []any{fmt.Sprintf("%016d", from+j), benchText, false, clock, clock}); err != nil {
+			if _, err := d.sql.Exec(session.Own, benchInsert, []any{fmt.Sprintf("%016d", from+j), benchText, false, clock, clock}); err != nil {
 				b.Fatal(err)
 			}
 		}
-		if err := d.sql.do(d.sql.tx.commit); err != nil {
+		if err := d.sql.Do(session.Commit); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -302,8 +303,8 @@ func BenchmarkOpen(b *testing.B) {
 				mustExec(b, d, "CREATE TABLE t (x)")
 			}
 			rows, err := d.Query("SELECT count(*) FROM t")
-			if got := all(b, rows, err); got[0][0] != int64(0) || i > 1 && !d.sql.c.Files.Moved() {
-				b.Fatal(got, d.sql.c.Files.Moved())
+			if got := all(b, rows, err); got[0][0] != int64(0) || i > 1 && !d.sql.Conn.Files.Moved() {
+				b.Fatal(got, d.sql.Conn.Files.Moved())
 			}
 			if err := d.Close(); err != nil {
 				b.Fatal(err)

@@ -5,6 +5,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"io/fs"
 	"path/filepath"
 
@@ -32,7 +33,7 @@ func openToRead(f FS, path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.sql.exec(own, "PRAGMA query_only = 1", nil); err != nil {
+	if _, err := d.sql.Exec(session.Own, "PRAGMA query_only = 1", nil); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -48,7 +49,7 @@ func openBeside(f FS, path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newDB(o, newConnection(o, c.Conn, nil)), nil
+	return newDB(o, session.NewConnection(o.FS, o.StatementCache, c.Conn, nil)), nil
 }
 
 // CheckHeader returns an error unless the header of a file is that of a room's file: ErrNotDatabase, ErrNewer, ErrCorrupt.
@@ -64,7 +65,7 @@ func CheckHeader(f FS, path string) error {
 func ReadRoomName(f FS, path string) (string, error) {
 	name := ""
 	err := readMeta(f, path, func(d *DB) error {
-		return d.sql.each("SELECT value FROM _den_meta WHERE name = 'room'", func(r *Rows) { name = string(r.Bytes(0)) })
+		return d.sql.Each("SELECT value FROM _den_meta WHERE name = 'room'", func(r *Rows) { name = string(r.Bytes(0)) })
 	})
 	if err == nil && name == "" {
 		err = fmt.Errorf("%w: it does not name its room", ErrCorrupt)
@@ -92,7 +93,7 @@ func readMeta(f FS, path string, do func(*DB) error) error {
 	if err != nil {
 		return err
 	}
-	err = d.sql.configure(d.o)
+	err = d.configure()
 	if err == nil {
 		err = do(d)
 	}

@@ -6,6 +6,7 @@ package storage
 import (
 	"bytes"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/walfile"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -44,12 +45,12 @@ func BenchmarkUpdateBytes(b *testing.B) {
 	before, wrote, frames, n := log.Stats(), processIO(b), int64(0), 0
 	for b.Loop() {
 		n++
-		end := d.store.wal.end
+		end := d.store.wal.End
 		updateText(b, d, n, rows)
-		if d.store.wal.end < end { // a checkpoint came between, and the WAL begins again
-			end = walHeaderSize
+		if d.store.wal.End < end { // a checkpoint came between, and the WAL begins again
+			end = walfile.HeaderSize
 		}
-		frames += d.store.wal.end - end
+		frames += d.store.wal.End - end
 	}
 	after, wroteAfter := log.Stats(), processIO(b)
 	per := func(total int64) float64 { return float64(total) / float64(n) }

@@ -96,9 +96,9 @@ func TestInvariantFlippedBitsAreNoticed(t *testing.T) {
 		} {
 			if err == nil {
 				err = func() error {
-					d.sql.mu.Lock()
-					defer d.sql.mu.Unlock()
-					return d.sql.each(sql, func(r *Rows) { all += fmt.Sprintln(r.Values()...) })
+					d.sql.Mu.Lock()
+					defer d.sql.Mu.Unlock()
+					return d.sql.Each(sql, func(r *Rows) { all += fmt.Sprintln(r.Values()...) })
 				}()
 			}
 		}
@@ -185,9 +185,9 @@ func TestDamagedPageIsSuspect(t *testing.T) {
 			d = r.mustOpen("r")
 			var page int64
 			if err := func() error {
-				d.sql.mu.Lock()
-				defer d.sql.mu.Unlock()
-				return d.sql.each("SELECT max(pgno) FROM sqlite_dbpage WHERE hex(substr(data, 1, 1)) = '0D' AND instr(data, 'xxxx') > 0", func(r *Rows) { page = r.Int(0) })
+				d.sql.Mu.Lock()
+				defer d.sql.Mu.Unlock()
+				return d.sql.Each("SELECT max(pgno) FROM sqlite_dbpage WHERE hex(substr(data, 1, 1)) = '0D' AND instr(data, 'xxxx') > 0", func(r *Rows) { page = r.Int(0) })
 			}(); err != nil {
 				t.Fatal(err)
 			}

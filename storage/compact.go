@@ -22,6 +22,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"io"
 	"io/fs"
 	"os"
@@ -53,14 +54,14 @@ func (d *DB) CompactDue() bool {
 // slack is how much of the room's file is free, with the transactions that are not in it yet. For a room that has no more than
 // some bytes, or no file yet, that is not looked up, and none is.
 func (d *DB) slack(beyond int64) (s Slack, err error) {
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return s, err
 	}
-	defer d.sql.mu.Unlock()
-	if d.store.inMemory() || d.store.wal != nil && int64(d.store.wal.pages)*pageSize <= beyond {
+	defer d.sql.Mu.Unlock()
+	if d.store.inMemory() || d.store.wal != nil && int64(d.store.wal.Pages)*pageSize <= beyond {
 		return s, nil
 	}
-	err = d.sql.each("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", func(r *Rows) {
+	err = d.sql.Each("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", func(r *Rows) {
 		s = Slack{Free: r.Int(0) * pageSize, Size: r.Int(1) * pageSize}
 	})
 	return s, err
@@ -252,18 +253,18 @@ func (j *compaction) vacuumInto(ctx context.Context, to string) (cookie uint32, 
 	if err != nil {
 		return 0, err
 	}
-	d.sql.header = &fileHeader{wal: true} // its journal mode is not to be changed
-	if err = d.sql.configure(d.o); err == nil {
-		d.sql.c.SetLimit(sqlite.LimitAttached, 1)
-		d.sql.c.SetLimit(sqlite.LimitLength, 1<<30)
-		err = failed(d.sql.c.ReserveBytes(dbfile.ReservedBytes))
+	d.header = &fileHeader{wal: true} // its journal mode is not to be changed
+	if err = d.configure(); err == nil {
+		d.sql.Conn.SetLimit(sqlite.LimitAttached, 1)
+		d.sql.Conn.SetLimit(sqlite.LimitLength, 1<<30)
+		err = failed(d.sql.Conn.ReserveBytes(dbfile.ReservedBytes))
 	}
 	if err == nil {
-		err = d.sql.while(ctx, func() error {
-			if err := d.sql.each("PRAGMA schema_version", func(r *Rows) { cookie = uint32(r.Int(0)) }); err != nil {
+		err = d.sql.While(ctx, func() error {
+			if err := d.sql.Each("PRAGMA schema_version", func(r *Rows) { cookie = uint32(r.Int(0)) }); err != nil {
 				return err
 			}
-			_, err := d.sql.exec(own, "VACUUM INTO ?1", []any{to})
+			_, err := d.sql.Exec(session.Own, "VACUUM INTO ?1", []any{to})
 			return err
 		})
 	}

@@ -167,13 +167,13 @@ func TestCompactKeepsEverything(t *testing.T) {
 	ask := func(d *DB) (all []string) {
 		for _, q := range queries {
 			var answer strings.Builder
-			d.sql.mu.Lock()
-			err := d.sql.each(q, func(r *Rows) {
+			d.sql.Mu.Lock()
+			err := d.sql.Each(q, func(r *Rows) {
 				for i := range r.Columns() {
 					fmt.Fprintf(&answer, "%v|", r.Value(i))
 				}
 			})
-			d.sql.mu.Unlock()
+			d.sql.Mu.Unlock()
 			if err != nil {
 				t.Fatalf("%s: %v", q, err)
 			}
@@ -377,10 +377,10 @@ func TestWhileInterrupts(t *testing.T) {
 	defer d.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	calls := 0
-	err := d.sql.while(ctx, func() error {
-		d.sql.mu.Lock()
-		defer d.sql.mu.Unlock()
-		return d.sql.each("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n", func(*Rows) {
+	err := d.sql.While(ctx, func() error {
+		d.sql.Mu.Lock()
+		defer d.sql.Mu.Unlock()
+		return d.sql.Each("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n", func(*Rows) {
 			if calls++; calls == 100 {
 				cancel()
 			}

@@ -29,10 +29,10 @@ type Copy struct {
 // Copy makes a file and begins to copy the room into it. The file is in SQLite's rollback mode and not synced, and names the same
 // room. Close, and the end of the DB, abandon a Copy that is not done. Package archive makes a backup of a Copy.
 func (d *DB) Copy(path string) (*Copy, error) {
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return nil, err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	c := &Copy{d: d}
 	if err := c.start(path); err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (c *Copy) start(path string) error {
 		return failed(err)
 	}
 	if err = failed(c.dest.ExecScript("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")); err == nil {
-		c.copy, err = sqlite.NewBackup(c.dest, d.sql.c.Conn)
+		c.copy, err = sqlite.NewBackup(c.dest, d.sql.Conn.Conn)
 		err = failed(err)
 	}
 	if err != nil {
@@ -66,10 +66,10 @@ func (c *Copy) start(path string) error {
 // When an action of the room is rolled back, SQLite starts the copy again. Left shows that, and more pages at once end it.
 func (c *Copy) Step(pages int) (done bool, err error) {
 	d := c.d
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return false, err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	switch {
 	case c.copied:
 		return true, nil
@@ -93,22 +93,22 @@ func (c *Copy) Step(pages int) (done bool, err error) {
 
 // Left returns how many pages are still to be copied, and of how many, as of the last Step.
 func (c *Copy) Left() (left, of int) {
-	c.d.sql.mu.Lock()
-	defer c.d.sql.mu.Unlock()
+	c.d.sql.Mu.Lock()
+	defer c.d.sql.Mu.Unlock()
 	return c.left, c.pages
 }
 
 // Done reports whether the copy is complete. The error is the one that ended the copy.
 func (c *Copy) Done() (bool, error) {
-	c.d.sql.mu.Lock()
-	defer c.d.sql.mu.Unlock()
+	c.d.sql.Mu.Lock()
+	defer c.d.sql.Mu.Unlock()
 	return c.copied, c.err
 }
 
 // Close abandons the copy if it is not done. The file stays.
 func (c *Copy) Close() {
-	c.d.sql.mu.Lock()
-	defer c.d.sql.mu.Unlock()
+	c.d.sql.Mu.Lock()
+	defer c.d.sql.Mu.Unlock()
 	if c.dest != nil {
 		c.drop(ErrClosed)
 	}

@@ -3,6 +3,10 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/walfile"
 )
 
 // DB is one room's database. One goroutine, the room's actor, uses the DB and its Batches and Rows. Interrupt, Fence, Seq
@@ -14,36 +18,58 @@ type DB struct {
 	epoch   string
 	created bool // Open made the file
 
-	sql   session // its mutex protects the rest, and each call holds it
+	sql   session.Session // its mutex protects the rest, and each call holds it
 	store store
 
-	copies []*Copy // under way, see copy.go
+	header *fileHeader // the file's header at Open; nil: it may have changed since
+	copies []*Copy     // under way, see copy.go
 	batch  *Batch
 	notes  notes // those in _den_meta
 	warmed bool  // connections have been prepared for the next rooms
 }
 
-// writes is owner's.
-func (d *DB) writes(s *statement) {
+// A watcher is a DB as its session asks it.
+type watcher DB
+
+// HandlerWrites is session.Owner's.
+func (d *watcher) HandlerWrites(deletes bool) {
 	if b := d.batch; b != nil {
-		b.adds = b.adds || !s.Info.deletes
+		b.adds = b.adds || !deletes
 	}
 }
 
-// statementFailed is owner's. Some errors roll the whole transaction back underneath.
-func (d *DB) statementFailed(e *Error, s *statement) error {
-	if s != nil && d.store.roomIsFull(e, s, d.batch) {
+// StatementFailed is session.Owner's. Some errors roll the whole transaction back underneath.
+func (d *watcher) StatementFailed(e *Error, handlers bool) error {
+	if handlers && d.store.roomIsFull(e, d.pagesBefore()) {
 		e.Kind = ErrRoomFull
 	}
-	if d.sql.fenced.Load() {
+	if d.sql.Fenced.Load() {
 		e.Kind = ErrClosed
 	}
 	var err error = e
-	if b := d.batch; b != nil && b.dead == nil && !b.ending && d.sql.c.AutocommitEnabled() {
+	if b := d.batch; b != nil && b.dead == nil && !b.ending && d.sql.Conn.AutocommitEnabled() {
 		b.dead = fmt.Errorf("%w: %w", ErrBatchLost, err)
 		err = b.dead
 	}
 	return err
+}
+
+// pagesBefore is how many pages the database had when the current action began; -1: not known.
+func (d *watcher) pagesBefore() int64 {
+	if d.batch == nil {
+		return -1
+	}
+	return d.batch.pages
+}
+
+// Overwritten is session.Owner's. An action that has written more to the file than it may is refused.
+func (d *watcher) Overwritten() bool {
+	b := d.batch
+	if b == nil || d.store.wal == nil || !d.sql.Changes.InAction() || d.store.wal.Entry.Size()-b.written <= b.maxWritten {
+		return false
+	}
+	d.sql.Changes.Refuse(errTooMuch)
+	return true
 }
 
 // handlerMay returns an error if a handler's statement may not run now.
@@ -62,18 +88,18 @@ func (d *DB) handlerMay() error {
 // json.RawMessage (a text), time.Time (Unix milliseconds), named forms of these,
 // and driver.Valuer. They are copied before Exec returns. NaN becomes NULL.
 func (d *DB) Exec(sql string, args ...any) (Result, error) {
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return Result{}, err
 	}
-	if !d.sql.changes.InAction() {
-		d.sql.mu.Unlock()
+	if !d.sql.Changes.InAction() {
+		d.sql.Mu.Unlock()
 		return d.execAlone(sql, args)
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	if err := d.handlerMay(); err != nil {
 		return Result{}, err
 	}
-	return d.sql.exec(handler, sql, args)
+	return d.sql.Exec(session.Handler, sql, args)
 }
 
 // execAlone runs an Exec outside an action, as an action of its own.
@@ -103,18 +129,18 @@ func (d *DB) execAlone(sql string, args []any) (res Result, err error) {
 
 // Query runs a handler's statement that has rows. Outside an action it must not write. It takes arguments as Exec does.
 func (d *DB) Query(sql string, args ...any) (*Rows, error) {
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return nil, err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	if err := d.handlerMay(); err != nil {
 		return nil, err
 	}
-	return d.sql.query(handler, sql, args)
+	return d.sql.Query(session.Handler, sql, args)
 }
 
 // Seq returns the number of the last action that changed a row, including actions of the open batch.
-func (d *DB) Seq() Seq { return d.sql.changes.Seq() }
+func (d *DB) Seq() Seq { return d.sql.Changes.Seq() }
 
 // Epoch returns the name of this history of the room, 32 hex digits. Keep must be called before the epoch is shown to
 // anybody. Otherwise the room may begin again with the same epoch and another content.
@@ -125,7 +151,7 @@ func (d *DB) Options() Options { return d.o }
 
 // Interrupt ends the statement that runs now, if one does, with ErrInterrupted;
 // a write that it ends loses the batch (ErrBatchLost). Any goroutine may call it.
-func (d *DB) Interrupt() { d.sql.interrupt() }
+func (d *DB) Interrupt() { d.sql.Interrupt() }
 
 // Created reports whether Open made the room.
 func (d *DB) Created() bool { return d.created }
@@ -133,11 +159,11 @@ func (d *DB) Created() bool { return d.created }
 // Checkpoint writes the WAL's content to the file and syncs the file, so that the commit log need not keep it. It does nothing
 // while a batch or rows are open.
 func (d *DB) Checkpoint() error {
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return err
 	}
-	defer d.sql.mu.Unlock()
-	if d.batch != nil || len(d.sql.results) > 0 {
+	defer d.sql.Mu.Unlock()
+	if d.batch != nil || len(d.sql.Results) > 0 {
 		return nil
 	}
 	return diagnose(d.o.Path, d.store.checkpointBacklog())
@@ -146,11 +172,11 @@ func (d *DB) Checkpoint() error {
 // Withhold keeps the transactions of a log-only room in memory until Keep is called, or KeepIfEmpty and then Close. After 1 MB of
 // pages the transactions are logged as if Keep had been called. Withhold does nothing if the room has a file or a transaction.
 func (d *DB) Withhold() {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	if d.sql.usable() == nil && d.store.inMemory() && d.store.number == 0 {
-		d.store.room = &deferredLog{RoomLog: d.store.room}
-		d.store.wal.extra = withheldBytes - bufferBytes
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
+	if d.sql.Usable() == nil && d.store.inMemory() && d.store.number == 0 {
+		d.store.room = &nodelog.Deferred{RoomLog: d.store.room}
+		d.store.wal.Extra = withheldBytes - walfile.BufferBytes
 	}
 }
 
@@ -159,20 +185,52 @@ func (d *DB) Withhold() {
 // ErrTooLarge it can be called again.
 func (d *DB) Keep() error {
 	d.KeepIfEmpty()
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	return d.store.appendDeferred()
 }
 
 // Withheld reports whether the room's transactions wait in memory because nobody has seen the room.
 func (d *DB) Withheld() bool {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	return d.store.withheld()
 }
 
 // KeepIfEmpty makes Close keep the room even if it has no transaction, because somebody has seen its epoch. Any goroutine may
 // call it.
 func (d *DB) KeepIfEmpty() { d.store.keepIfEmpty.Store(true) }
+
+// invalidate ends the Rows, the Batch and the Copies of the DB.
+func (d *DB) invalidate() {
+	d.sql.End()
+	if b := d.batch; b != nil {
+		b.dead = ErrClosed
+		d.batch = nil
+	}
+	for len(d.copies) > 0 {
+		d.copies[0].drop(ErrClosed)
+	}
+}
+
+// A fileHeader is what a file says of itself at its beginning. It is all there is to know if
+// the file has no WAL.
+type fileHeader struct {
+	changes int64  // SQLite's count of schema changes
+	wal     bool   // SQLite will make a WAL
+	schema  string // all that SQLite's parsed schema depends on; "": not known
+}
+
+// refused returns why the running action cannot be committed, whatever it does now.
+func (d *DB) refused() error {
+	(*watcher)(d).Overwritten()
+	err := d.sql.Changes.Refused()
+	if errors.Is(err, changes.ErrTooLarge) || err == errTooMuch {
+		return fmt.Errorf("storage: %w: %w", ErrTooLarge, err)
+	}
+	return failed(err)
+}
+
+var errTooMuch = errors.New("the action writes more than Options.MaxActionBytes")

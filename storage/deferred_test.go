@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/nodelog"
 	"io/fs"
 	"os"
 	"strings"
@@ -201,7 +202,7 @@ func TestDeferredLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &deferredLog{RoomLog: room}
+	h := &nodelog.Deferred{RoomLog: room}
 	look := func() string {
 		first, last, err := h.Range()
 		text := fmt.Sprintf("%d to %d, %d, %v;", first, last, h.Last(), err)

@@ -27,7 +27,7 @@
 // with one sync of the disk. The files run at Normal: a power cut leaves them whole, at an earlier transaction.
 //
 // An entry of the log contains the changes that a transaction makes to the file's pages (package pagelog), taken where SQLite
-// writes its WAL (wal.go). Pages are logged, and not rows, because then schema changes, full-text indexes and counters need no
+// writes its WAL (storage/internal/walfile). Pages are logged, and not rows, because then schema changes, full-text indexes and counters need no
 // rules of their own, each page's checksum proves that a replayed file is right, and entries can be taken back (CopyAt). This is
 // how litestream and LiteFS see a database. It costs about 1 µs for each changed page, and a few hundred bytes for an action
 // of one row.
@@ -49,7 +49,7 @@
 //
 // Opening and closing a file writes nothing and syncs nothing. The first transaction that changes something notes that the file is
 // in use. The note is in the file after AfterCommit, even if the process dies then. SQLite would sync the header of a WAL from an
-// earlier life, so that its frames are not taken for new ones. A new WAL has no such frames and is not synced (wal.go).
+// earlier life, so that its frames are not taken for new ones. A new WAL has no such frames and is not synced.
 //
 // Log is an interface, because a cluster will replicate the log. NodeLog is the log of a single node, in package commitlog.
 //

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 
+	"github.com/denrooms/den/storage/commitlog"
 	"github.com/denrooms/den/storage/roomfile"
 )
 
@@ -32,13 +33,17 @@ var (
 	ErrLogMissing  = roomfile.ErrLogMissing
 	ErrLogMismatch = roomfile.ErrLogMismatch
 
+	// ErrLogIncomplete: a file of the log is missing, or damaged so that it is not known whose entries were there, and the room may
+	// have had its newest entries in it. ErrLogMissing comes with it.
+	ErrLogIncomplete = commitlog.ErrLost
+
 	// ErrWrongRoom: the file holds another room than the one asked for.
 	ErrWrongRoom = errors.New("database belongs to another room")
 	// ErrRoomFull: the room has reached its own limit, Options.MaxBytes. What only deletes is
 	// not refused with it.
 	ErrRoomFull = errors.New("the room is full")
 	// ErrClosed: the DB was closed or fenced, or the Rows outlived their action.
-	ErrClosed = errors.New("closed")
+	ErrClosed = roomfile.ErrClosed
 	// ErrBatchLost: SQLite rolled the whole batch back underneath, earlier
 	// actions of it included. The batch is dead; the DB is usable.
 	ErrBatchLost = errors.New("batch lost")

@@ -217,7 +217,7 @@ func (r *rig) beside(path string) (map[int]string, error) {
 		return nil, err
 	}
 	m := make(map[int]string)
-	err = d.sql.each(`SELECT id, text FROM todos`, func(rows *Rows) { m[int(rows.Int(0))] = string(rows.Bytes(1)) })
+	err = d.sql.Each(`SELECT id, text FROM todos`, func(rows *Rows) { m[int(rows.Int(0))] = string(rows.Bytes(1)) })
 	return m, errors.Join(err, d.Close())
 }
 

@@ -1,6 +1,9 @@
 package storage
 
-import "fmt"
+import (
+	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
+)
 
 // Internal is the database for Den's other packages: for their own tables, named _den_…, which handlers cannot write and whose
 // changes are not captured. A write within an action is a part of the action, and one within a batch a part of the batch. Any other
@@ -13,16 +16,16 @@ func (d *DB) Internal() *Internal { return &Internal{d} }
 // Exec is DB.Exec for tables named _den_….
 func (in *Internal) Exec(sql string, args ...any) (Result, error) {
 	d := in.d
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return Result{}, err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	if d.batch != nil && d.batch.dead != nil {
 		return Result{}, d.batch.dead
 	}
 	var res Result
 	err := d.alone(func() (err error) {
-		res, err = d.sql.exec(peer, sql, args)
+		res, err = d.sql.Exec(session.Peer, sql, args)
 		return err
 	})
 	return res, err
@@ -31,26 +34,24 @@ func (in *Internal) Exec(sql string, args ...any) (Result, error) {
 // Query is DB.Query for tables named _den_…. It may write while a batch is open.
 func (in *Internal) Query(sql string, args ...any) (*Rows, error) {
 	d := in.d
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return nil, err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	if d.batch != nil && d.batch.dead != nil {
 		return nil, d.batch.dead
 	}
-	s, err := d.sql.one(peer, sql)
-	if err != nil {
+	readOnly, err := d.sql.ReadOnly(session.Peer, sql)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	readOnly := s.ReadOnly()
-	s.Release()
-	if !readOnly && d.batch == nil {
+	case readOnly:
+	case d.batch == nil:
 		return nil, fmt.Errorf("storage: %w: a query that writes, outside of a batch", ErrMisuse)
-	}
-	if !readOnly {
+	default:
 		d.batch.wrote = true
 	}
-	return d.sql.query(peer, sql, args)
+	return d.sql.Query(session.Peer, sql, args)
 }
 
 // First calls read with the first row of a query, and reports whether there is one. The row is valid during the call;
@@ -82,26 +83,4 @@ func (in *Internal) Each(sql string, do func(*Rows), args ...any) error {
 // HasTable reports whether the file has a table. One that an earlier version of Den made may lack some of Den's own.
 func (in *Internal) HasTable(name string) (bool, error) {
 	return in.First(nil, `SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`, name)
-}
-
-// alone runs what writes to Den's own tables, as a part of the open batch or as a transaction of its own. The mutex is held.
-func (d *DB) alone(write func() error) error {
-	if d.batch != nil {
-		before := d.sql.c.TotalChanges()
-		err := write()
-		d.batch.wrote = d.batch.wrote || !d.sql.changes.InAction() && d.sql.c.TotalChanges() != before
-		return err
-	}
-	if err := d.sql.do(d.sql.tx.begin); err != nil {
-		return err
-	}
-	b := d.newBatch()
-	if err := write(); err != nil {
-		b.abort()
-		b.dead, d.batch = errOver, nil
-		b.restore()
-		return err
-	}
-	b.wrote = d.sql.c.Writing()
-	return b.commit()
 }

@@ -61,8 +61,8 @@ func TestInvariantBoundedAction(t *testing.T) {
 	if !errors.Is(err, ErrTooLarge) {
 		t.Errorf("%d0 KB in one statement: %v", rows, err)
 	}
-	if d.sql.c.TotalChanges() > int64(rows/2) {
-		t.Errorf("the statement went on for %d rows", d.sql.c.TotalChanges())
+	if d.sql.Conn.TotalChanges() > int64(rows/2) {
+		t.Errorf("the statement went on for %d rows", d.sql.Conn.TotalChanges())
 	}
 	_, err = d.Exec("CREATE TABLE copy AS " + numbers + " SELECT randomblob(10000) AS b FROM n")
 	if !errors.Is(err, ErrTooLarge) {

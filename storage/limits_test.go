@@ -3,6 +3,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/walfile"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -73,25 +75,13 @@ func TestMayFill(t *testing.T) {
 		pages uint32
 		want  bool
 	}{{1 << 16, 0, true}, {1<<16 + 1, 0, false}, {1<<16 + 2, 1<<15 + 1, true}, {1<<16 + 2, 1 << 15, false}, {1 << 20, 1 << 19, true}, {1 << 20, 1<<19 - 1, false}} {
-		st := &store{o: &Options{MaxBytes: c.limit * pageSize}, wal: &wal{pages: c.pages}}
+		st := &store{o: &Options{MaxBytes: c.limit * pageSize}, wal: &walfile.WAL{Pages: c.pages}}
 		if got := st.mayFill(); got != c.want {
 			t.Errorf("%d pages of %d: %v", c.pages, c.limit, got)
 		}
 		st.wal = nil
 		if !st.mayFill() {
 			t.Errorf("%d pages without a log: not measured", c.limit)
-		}
-	}
-}
-
-// Which statements only delete.
-func TestOnlyDeletes(t *testing.T) {
-	for sql, want := range map[string][2]bool{
-		"DELETE FROM t": {true, true}, " \t\r\n\f;delete from t": {true, true}, "UPDATE t SET deleted_at = 1": {false, true}, "update t SET deleted_at = 1": {false, true},
-		"INSERT INTO t VALUES (1)": {}, "WITH x AS (SELECT 1) DELETE FROM t": {}, "DELETED": {}, "": {},
-	} {
-		if got := [2]bool{onlyDeletes(sql, false), onlyDeletes(sql, true)}; got != want {
-			t.Errorf("%q: %v, want %v", sql, got, want)
 		}
 	}
 }
@@ -169,10 +159,10 @@ func TestErrorsKinds(t *testing.T) {
 		commitlog.ErrFull: ErrFull, commitlog.ErrTooLarge: ErrTooLarge, commitlog.ErrCorrupt: ErrLogMismatch, commitlog.ErrGap: ErrLogMismatch, commitlog.ErrLost: ErrLogMissing,
 		commitlog.ErrNewer: ErrNewer, commitlog.ErrOlder: ErrLogMismatch, commitlog.ErrMisuse: ErrInUse, commitlog.ErrClosed: ErrClosed, syscall.EIO: ErrIO,
 	} {
-		if got := logError(fmt.Errorf("x: %w", theirs)); !errors.Is(got, ours) || !errors.Is(got, theirs) || ours != ErrIO && errors.Is(got, ErrIO) {
+		if got := nodelog.Error(fmt.Errorf("x: %w", theirs)); !errors.Is(got, ours) || !errors.Is(got, theirs) || ours != ErrIO && errors.Is(got, ErrIO) {
 			t.Errorf("%v: %v, want %v", theirs, got, ours)
 		}
-		if got := roomLogError(theirs); !errors.Is(got, ours) || strings.Contains(got.Error(), "-abandon") != (theirs == commitlog.ErrLost) {
+		if got := nodelog.RoomError(theirs); !errors.Is(got, ours) || strings.Contains(got.Error(), "-abandon") != (theirs == commitlog.ErrLost) {
 			t.Errorf("of a room, %v: %v", theirs, got)
 		}
 	}
@@ -181,7 +171,7 @@ func TestErrorsKinds(t *testing.T) {
 			t.Errorf("%v: %v, want %v", theirs, got, ours)
 		}
 	}
-	if logError(nil) != nil || roomLogError(nil) != nil || pagesError(nil) != nil {
+	if nodelog.Error(nil) != nil || nodelog.RoomError(nil) != nil || pagesError(nil) != nil {
 		t.Error("no error is one")
 	}
 }

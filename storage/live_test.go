@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"strings"
 	"testing"
 	"time"
@@ -280,7 +281,7 @@ func TestPage(t *testing.T) {
 			t.Error("a struct was taken for a place")
 		}
 	}
-	for s := range d.sql.caches[own].All() {
+	for s := range d.sql.Caches[session.Own].All() {
 		if s.InUse() {
 			t.Errorf("in use: %s", s.SQL())
 		}

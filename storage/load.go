@@ -5,6 +5,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"os"
 
 	"github.com/denrooms/den/storage/dbfile"
@@ -69,16 +70,16 @@ func (l *Loader) run(o Options, load func(*Loader) error) error {
 		option sqlite.Config
 		on     int32
 	}{{sqlite.ConfigDQSDDL, 0}, {sqlite.ConfigDQSDML, 0}} {
-		if err := d.sql.c.SetConfig(s.option, s.on); err != nil {
+		if err := d.sql.Conn.SetConfig(s.option, s.on); err != nil {
 			return failed(err)
 		}
 	}
-	d.sql.c.SetLimit(sqlite.LimitAttached, 0)
-	d.sql.c.SetLimit(sqlite.LimitLength, int32(min(o.MaxValueBytes, 1<<30)))
-	if err := d.sql.install(); err != nil {
+	d.sql.Conn.SetLimit(sqlite.LimitAttached, 0)
+	d.sql.Conn.SetLimit(sqlite.LimitLength, int32(min(o.MaxValueBytes, 1<<30)))
+	if err := d.sql.Install(); err != nil {
 		return err
 	}
-	if _, err := d.sql.exec(own, fmt.Sprintf("PRAGMA max_page_count = %d; BEGIN", o.MaxBytes/pageSize), nil); err != nil {
+	if _, err := d.sql.Exec(session.Own, fmt.Sprintf("PRAGMA max_page_count = %d; BEGIN", o.MaxBytes/pageSize), nil); err != nil {
 		return err
 	}
 	err := load(l)
@@ -88,14 +89,14 @@ func (l *Loader) run(o Options, load func(*Loader) error) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.sql.exec(own, "COMMIT", nil)
+	_, err = d.sql.Exec(session.Own, "COMMIT", nil)
 	return err
 }
 
 // check checks the whole file, because foreign keys were not enforced while the rows came.
 func (l *Loader) check() error {
 	problem := ""
-	err := l.d.sql.each("SELECT coalesce(\"table\", ''), coalesce(\"parent\", '') FROM pragma_foreign_key_check LIMIT 1", func(r *Rows) {
+	err := l.d.sql.Each("SELECT coalesce(\"table\", ''), coalesce(\"parent\", '') FROM pragma_foreign_key_check LIMIT 1", func(r *Rows) {
 		problem = fmt.Sprintf("a row of %s leads to none of %s", r.Bytes(0), r.Bytes(1))
 	})
 	if err != nil {
@@ -104,7 +105,7 @@ func (l *Loader) check() error {
 	if problem != "" {
 		return fmt.Errorf("%w: %s", ErrConstraint, problem)
 	}
-	err = l.d.sql.check("PRAGMA quick_check(1)")
+	err = l.d.sql.Check("PRAGMA quick_check(1)")
 	if errors.Is(err, ErrCorrupt) { // a CHECK or a NOT NULL
 		err = fmt.Errorf("%w: %w", ErrConstraint, err)
 	}
@@ -116,33 +117,18 @@ func (l *Loader) check() error {
 // has none, Exec does nothing. Arguments are those of DB.Exec. A statement with arguments is
 // compiled once as long as the same text comes again.
 func (l *Loader) Exec(sql string, args ...any) (rest string, err error) {
-	return l.exec(handler, sql, args)
+	return l.exec(session.Handler, sql, args)
 }
 
 // ExecInternal is Exec for tables named _den_…, with the rights of DB.Internal.
 func (l *Loader) ExecInternal(sql string, args ...any) (rest string, err error) {
-	return l.exec(peer, sql, args)
+	return l.exec(session.Peer, sql, args)
 }
 
-func (l *Loader) exec(auth authority, sql string, args []any) (rest string, err error) {
-	d := l.d
-	if err := d.sql.lock(); err != nil {
+func (l *Loader) exec(auth session.Authority, sql string, args []any) (rest string, err error) {
+	if err := l.d.sql.Lock(); err != nil {
 		return "", err
 	}
-	defer d.sql.mu.Unlock()
-	var s *statement
-	if len(args) > 0 {
-		s, rest, err = d.sql.statement(auth, sql)
-	} else { // not kept, because its text may be large
-		s, rest, err = d.sql.prepareOne(auth, sql, 0)
-	}
-	if err != nil || s == nil {
-		return "", err
-	}
-	if !sqlite.Blank(rest) {
-		s.Release()
-		return rest, nil
-	}
-	_, err = d.sql.run(s, args)
-	return "", err
+	defer l.d.sql.Mu.Unlock()
+	return l.d.sql.ExecFirst(auth, sql, args)
 }

@@ -41,9 +41,9 @@ func rememberFile(t *testing.T, o Options) (restore func()) {
 func pagesOf(t *testing.T, d *DB) []byte {
 	t.Helper()
 	var all []byte
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	if err := d.sql.each("SELECT data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) { all = append(all, r.Bytes(0)...) }); err != nil {
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
+	if err := d.sql.Each("SELECT data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) { all = append(all, r.Bytes(0)...) }); err != nil {
 		t.Fatal(err)
 	}
 	pagelog.ClearCounters(all)

@@ -11,10 +11,10 @@ package storage
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/nodelog"
 	"io/fs"
 	"maps"
 
@@ -77,58 +77,13 @@ func openNewInMemory(o Options, t *template, epoch string) (*DB, error) {
 	return openMemory(o, content)
 }
 
-// openMemory opens a database in memory with a new connection.
-func openMemory(o Options, content []byte) (*DB, error) {
-	c, files, err := dbfile.OpenMemory(o.FS.SQLite(), dbfile.NewMemory(content), nil)
-	if err != nil {
-		return nil, failed(err)
-	}
-	c.SetAutoCheckpoint(0)
-	d := newDB(o, newConnection(o, c, files))
-	d.sql.header, d.store.freshWAL = headerOf(content), true
-	d.store.installWAL()
-	if err := d.start(); err != nil {
-		return nil, errors.Join(err, d.refuse())
-	}
-	return d, nil
-}
-
 // initInMemory initializes a log-only room from its template, where another room reads its file.
 func (d *DB) initInMemory(t *template, epoch string) error {
-	w := d.store.wal
-	w.pages = uint32(len(t.pages) / pageSize)
-	w.logOnly, w.unlogged, w.first = true, w.pages, t.entries
+	d.store.wal.BeginLogOnly(uint32(len(t.pages)/pageSize), t.entries)
 	d.epoch = epoch
 	d.notes.stored = maps.Clone(t.notes)
 	d.store.room.Release(0)
 	return d.reload()
-}
-
-// headerOf returns the header of a template's content.
-func headerOf(content []byte) *fileHeader {
-	return &fileHeader{changes: int64(binary.BigEndian.Uint32(content[40:])), wal: true}
-}
-
-const (
-	maxInMemory    = 128 << 10 // the largest database that a room that is awake keeps in memory
-	maxCheckpoints = 4         // checkpoints into memory before a room that goes on writing gets a file
-)
-
-// makeWhole writes content to a new file, syncs it, and renames it to the room's file.
-func makeWhole(o Options, content []byte) error {
-	return makeWith(o, content, func(vfs.File) error { return nil })
-}
-
-// makeWith is makeWhole with more writes before the sync.
-func makeWith(o Options, content []byte, more func(vfs.File) error) error {
-	return o.File().Create(func(f vfs.File) error {
-		f = dbfile.NewDatabase(f, o.Path)
-		_, err := f.WriteAt(content, 0)
-		if err == nil {
-			err = more(f)
-		}
-		return err
-	})
 }
 
 // inLog looks in the log for a room that has no file. If the log has all of the room, inLog calls use with the room's part of the log
@@ -157,7 +112,7 @@ func inLog(o Options, use func(room RoomLog, content []byte) error) (found bool,
 		if err != nil {
 			return false, err
 		}
-		room = withMoved(moved, room, epoch, 0)
+		room = nodelog.WithMoved(moved, room, epoch, 0)
 		content, err := firstPages(room)
 		if found = err == nil && content != nil; found {
 			err = use(room, content)

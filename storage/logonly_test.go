@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/walfile"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,7 +83,7 @@ func (n *nursery) open(room string) *DB {
 }
 
 func tablesOf(t *testing.T, d *DB) (names []string) {
-	if err := d.sql.each("SELECT name FROM sqlite_schema WHERE name = 'todos'", func(*Rows) { names = []string{"todos"} }); err != nil {
+	if err := d.sql.Each("SELECT name FROM sqlite_schema WHERE name = 'todos'", func(*Rows) { names = []string{"todos"} }); err != nil {
 		t.Fatal(err)
 	}
 	return names
@@ -477,8 +478,8 @@ func TestLogOnlyCheckpoints(t *testing.T) {
 		}
 		add(t, d, i, "x")
 		d.AfterCommit()
-		if len(d.store.wal.buf) >= bufferBytes/2 {
-			t.Fatalf("%d bytes wait behind action %d", len(d.store.wal.buf), i)
+		if waiting, _ := d.store.wal.InBuffer(); waiting >= walfile.BufferBytes/2 {
+			t.Fatalf("%d bytes wait behind action %d", waiting, i)
 		}
 	}
 	if !d.store.inMemory() {

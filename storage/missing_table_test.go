@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -113,8 +114,8 @@ func TestMissingTable(t *testing.T) {
 				if err != nil && d.Seq() != seq {
 					t.Errorf("seq %d after the error, before it %d", d.Seq(), seq)
 				}
-				if d.batch != nil || d.sql.changes.InAction() || len(d.sql.results) > 0 {
-					t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.sql.changes.InAction(), len(d.sql.results))
+				if d.batch != nil || d.sql.Changes.InAction() || len(d.sql.Results) > 0 {
+					t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.sql.Changes.InAction(), len(d.sql.Results))
 				}
 				rename(t, d, table+"_away", table)
 				if err := c.do(t, d); err != nil {
@@ -144,9 +145,9 @@ func openWithoutLog(t *testing.T) *DB {
 // rename renames a table, as nothing that Den runs would.
 func rename(t *testing.T, d *DB, from, to string) {
 	t.Helper()
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	if _, err := d.sql.exec(own, `ALTER TABLE `+from+` RENAME TO `+to, nil); err != nil {
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
+	if _, err := d.sql.Exec(session.Own, `ALTER TABLE `+from+` RENAME TO `+to, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -154,10 +155,10 @@ func rename(t *testing.T, d *DB, from, to string) {
 // copyOf copies a room's file.
 func copyOf(t *testing.T, d *DB) string {
 	t.Helper()
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	path := filepath.Join(t.TempDir(), "copy.db")
-	if err := d.sql.copyTo(d.o.FS, path); err != nil {
+	if err := copyTo(&d.sql, d.o.FS, path); err != nil {
 		t.Fatal(err)
 	}
 	return path

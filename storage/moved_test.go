@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/nodelog"
 	"hash/crc32"
 	"os"
 	"strings"
@@ -256,18 +257,18 @@ func TestPatchedLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		own := fill(c.first, c.last)
-		room := withMoved(a, own, epoch, c.reached)
+		room := nodelog.WithMoved(a, own, epoch, c.reached)
 		if got := look(room); got != c.want {
 			t.Errorf("the log from %d, the file at %d:\n%s\nwant\n%s", c.first, c.reached, got, c.want)
 		}
-		if plain(room) != own {
+		if nodelog.Plain(room) != own {
 			t.Error("the log's own part is another")
 		}
-		_, patched := room.(*patchedLog)
+		patched := room != own
 		if patched != (c.reached < 3) {
 			t.Errorf("the file at %d: patched %v", c.reached, patched)
 		}
-		if other := withMoved(a, own, strings.Repeat("b", 32), 0); other != own {
+		if other := nodelog.WithMoved(a, own, strings.Repeat("b", 32), 0); other != own {
 			t.Error("of another epoch there are entries")
 		}
 		stop := errors.New("stop")
@@ -300,7 +301,7 @@ func TestPatchedLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	room := withMoved(a, fill(9, 9), epoch, 9)
+	room := nodelog.WithMoved(a, fill(9, 9), epoch, 9)
 	if _, _, err := room.Range(); !errors.Is(err, ErrLogMismatch) {
 		t.Errorf("the range of damaged entries: %v", err)
 	}

@@ -5,6 +5,7 @@ package storage
 
 import (
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"maps"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ const (
 
 // notes are those of an open file.
 type notes struct {
-	sql     *session
+	sql     *session.Session
 	pool    *Pool            // may be nil
 	stored  map[string]Value // what the file says
 	due     map[string]Value // to be written
@@ -45,7 +46,7 @@ func (n *notes) put(name string, v Value) {
 func (n *notes) write() error {
 	for _, some := range []map[string]Value{n.due, n.batch} {
 		for _, name := range slices.Sorted(maps.Keys(some)) {
-			if err := n.sql.putMeta(name, some[name]); err != nil {
+			if err := putMeta(n.sql, name, some[name]); err != nil {
 				return err
 			}
 		}
@@ -55,8 +56,8 @@ func (n *notes) write() error {
 }
 
 // putMeta writes a row of _den_meta.
-func (ses *session) putMeta(name string, v Value) error {
-	_, err := ses.exec(own, `INSERT INTO _den_meta (name, value) VALUES (?1, ?2)
+func putMeta(ses *session.Session, name string, v Value) error {
+	_, err := ses.Exec(session.Own, `INSERT INTO _den_meta (name, value) VALUES (?1, ?2)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, []any{name, v})
 	return err
 }
@@ -84,37 +85,37 @@ func (n *notes) rolledBack() {
 // Prepared reports whether Prepare was called with this fingerprint, now or in an earlier use of the file, and the schema has not
 // changed since.
 func (d *DB) Prepared(fingerprint string) bool {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	return d.notes.stored[notePrepared] == d.notes.versioned(fingerprint)
 }
 
 // Prepare notes that the file's schema fits what a program wants. fingerprint names what it wants, without spaces.
 func (d *DB) Prepare(fingerprint string) {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	d.notes.put(notePrepared, d.notes.versioned(fingerprint))
 }
 
 // LastMaintenance returns the time of the last NoteMaintenance, or 0.
 func (d *DB) LastMaintenance() int64 {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	at, _ := d.notes.stored[noteTended].(int64)
 	return at
 }
 
 // NoteMaintenance notes when the room's maintenance was done, in Unix milliseconds.
 func (d *DB) NoteMaintenance(at int64) {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	d.notes.put(noteTended, at)
 }
 
 // Alarm returns the time of the last NoteAlarm; noted is false if there was none.
 func (d *DB) Alarm() (at int64, noted bool) {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	at, noted = d.notes.stored[noteAlarm].(int64)
 	return at, noted
 }
@@ -122,8 +123,8 @@ func (d *DB) Alarm() (at int64, noted bool) {
 // NoteAlarm notes when the next of the room's alarms is due, in Unix milliseconds. While a batch is open the note is a part of the
 // batch, as the alarms are, and is undone with it.
 func (d *DB) NoteAlarm(at int64) {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	n := &d.notes
 	if _, due := n.due[noteAlarm]; !due && n.stored[noteAlarm] == at {
 		return
@@ -137,13 +138,13 @@ func (d *DB) NoteAlarm(at int64) {
 }
 
 // versioned is a note that holds as long as the schema does not change.
-func (n *notes) versioned(text string) string { return fmt.Sprintf("%d %s", n.sql.schemaVersion, text) }
+func (n *notes) versioned(text string) string { return fmt.Sprintf("%d %s", n.sql.SchemaVersion, text) }
 
 // definitions are those of the tables that the file has noted; nil: not known.
 func (n *notes) definitions() changes.Definitions {
 	note, _ := n.stored[noteTables].(string)
 	version, digest, _ := strings.Cut(note, " ")
-	if n.pool == nil || version != fmt.Sprint(n.sql.schemaVersion) {
+	if n.pool == nil || version != fmt.Sprint(n.sql.SchemaVersion) {
 		return nil
 	}
 	return n.pool.tables.get(digest)
@@ -152,7 +153,7 @@ func (n *notes) definitions() changes.Definitions {
 // noteDefinitions notes the definitions of the tables that are followed.
 func (n *notes) noteDefinitions() {
 	if n.pool != nil {
-		tables, digest := n.sql.changes.Definitions()
+		tables, digest := n.sql.Changes.Definitions()
 		n.put(noteTables, n.versioned(digest))
 		n.pool.tables.put(digest, tables)
 	}

@@ -6,15 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/roomfile"
+	"github.com/denrooms/den/storage/sqlite"
+	"github.com/denrooms/den/storage/vfs"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/denrooms/den/storage/dbfile"
-	"github.com/denrooms/den/storage/roomfile"
-	"github.com/denrooms/den/storage/sqlite"
-	"github.com/denrooms/den/storage/vfs"
 )
 
 // Open opens a room's file, which it makes if there is none. One process at a time has a file open (ErrInUse), with one DB.
@@ -111,11 +110,11 @@ func openAndCatchUp(o Options, header *fileHeader, moved *roomfile.Entries) (*DB
 			if room, err = o.part(d.epoch); err != nil {
 				return nil, errors.Join(err, d.refuse())
 			}
-			room = withMoved(moved, room, d.epoch, d.store.number)
+			room = nodelog.WithMoved(moved, room, d.epoch, d.store.number)
 		}
 		again, err := d.store.catchUp(room, d.epoch)
 		if err == nil && !again {
-			err = d.followLog(plain(room))
+			err = d.followLog(nodelog.Plain(room))
 		}
 		switch {
 		case err != nil:
@@ -151,11 +150,11 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 		return nil, err
 	}
 	if d.store.freshWAL = errors.Is(missing, fs.ErrNotExist); d.store.freshWAL {
-		d.sql.header = header
+		d.header = header
 	}
 	err = d.start()
 	if err == nil && o.Log == nil {
-		_, err = d.store.mark.whole(o.Log)
+		_, err = d.store.mark.Whole(o.Log)
 	}
 	if err == nil && o.Log == nil {
 		err = d.reload()
@@ -164,13 +163,6 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 		return nil, errors.Join(err, d.refuse())
 	}
 	return d, nil
-}
-
-// refuse closes a file without a checkpoint, so that the file stays as it is.
-func (d *DB) refuse() error {
-	err := errors.Join(failed(d.sql.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
-	removeEmpty(d.o.FS, d.o.Path+"-wal")
-	return err
 }
 
 // followLog has each transaction of the file logged first.
@@ -185,132 +177,6 @@ func (d *DB) followLog(room RoomLog) error {
 	}
 	d.store.room, d.store.released = room, d.store.number
 	return d.reload()
-}
-
-// connect makes a DB with a new connection to a database that exists, or to one in SQLite's memory.
-func connect(o Options, vfs, path string) (*DB, error) {
-	c, err := dbfile.Open(vfs, path, sqlite.OpenReadWrite)
-	if err != nil {
-		return nil, failed(err)
-	}
-	return newDB(o, newConnection(o, c, nil)), nil
-}
-
-// newDB makes a DB of a connection.
-func newDB(o Options, c *connection) *DB {
-	d := &DB{o: o}
-	d.sql.begin(d, c)
-	d.store.o, d.store.sql = &d.o, &d.sql
-	d.notes.sql, d.notes.pool = &d.sql, o.Pool
-	d.sql.changes.Limit(o.MaxChanges, o.MaxChangeBytes)
-	o.opening.addDB(d)
-	return d
-}
-
-// start configures the connection, checks the stamps and loads what is kept in memory.
-func (d *DB) start() error {
-	if err := d.sql.configure(d.o); err != nil {
-		return err
-	}
-	if err := d.checkStamps(); err != nil {
-		return err
-	}
-	return d.sql.install()
-}
-
-func (ses *session) configure(o Options) error {
-	for _, s := range []struct {
-		option sqlite.Config
-		on     int32
-	}{
-		{sqlite.ConfigDefensive, 1}, // no writes to SQLite's own tables
-		{sqlite.ConfigDQSDDL, 0},    // "x" is a name, never a text
-		{sqlite.ConfigDQSDML, 0},
-		{sqlite.ConfigEnableForeignKeys, 1},
-	} {
-		if err := ses.c.SetConfig(s.option, s.on); err != nil {
-			return failed(err)
-		}
-	}
-	ses.c.SetLimit(sqlite.LimitAttached, 0)
-	ses.c.SetLimit(sqlite.LimitLength, int32(min(o.MaxValueBytes, 1<<30)))
-	if ses.c.Files == nil {
-		files, err := dbfile.Hold(ses.c.Conn)
-		if err != nil {
-			return failed(err)
-		}
-		ses.c.Files = files
-	}
-	_, err := ses.exec(own, fmt.Sprintf(`PRAGMA synchronous = %d; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA temp_store = MEMORY;
-		PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %d;
-		PRAGMA secure_delete = FAST`, // deleted content is overwritten where its page is written anyway
-		[...]int{Full: 2, Normal: 1, Off: 0}[o.Synchronous], max(o.CacheBytes>>10, 16), o.hardPages()), nil)
-	if err != nil {
-		return err
-	}
-	if ses.header != nil && ses.header.wal {
-		return nil
-	}
-	mode := ""
-	if err := ses.each("PRAGMA journal_mode = WAL", func(r *Rows) { mode = string(r.Bytes(0)) }); err != nil {
-		return err
-	}
-	if mode != "wal" {
-		return fmt.Errorf("%w: the journal mode is %s", ErrReadOnly, mode)
-	}
-	return nil
-}
-
-// checkStamps checks through SQLite what readHeader has checked, because the file's first page may be older than its WAL. It loads
-// the rows of _den_meta.
-func (d *DB) checkStamps() error {
-	if d.sql.header == nil {
-		var id, version int64
-		err := d.sql.each("PRAGMA application_id", func(r *Rows) { id = r.Int(0) })
-		if err == nil {
-			err = d.sql.each("PRAGMA user_version", func(r *Rows) { version = r.Int(0) })
-		}
-		if err == nil {
-			err = roomfile.CheckVersion(uint32(id), uint32(version))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	meta := map[string]Value{}
-	if err := d.sql.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
-		return err
-	}
-	if meta["namespace"] != d.o.Namespace || meta["room"] != d.o.Room {
-		return fmt.Errorf("%w: it holds %q/%q, not %q/%q", ErrWrongRoom, meta["namespace"], meta["room"], d.o.Namespace, d.o.Room)
-	}
-	if err := roomfile.CheckEpoch(meta); err != nil {
-		return err
-	}
-	d.epoch = meta["epoch"].(string)
-	floor, ok := meta["floor"].(int64)
-	if !ok || floor < 0 {
-		return fmt.Errorf("%w: the floor in _den_meta is %v", ErrCorrupt, meta["floor"])
-	}
-	clean, ok := meta["clean"].(int64)
-	if !ok {
-		return fmt.Errorf("%w: the mark in _den_meta is %v", ErrCorrupt, meta["clean"])
-	}
-	log, ok := meta["log"].(string)
-	if !ok {
-		return fmt.Errorf("%w: no log in _den_meta", ErrCorrupt)
-	}
-	layout, _ := meta["layout"].(int64)
-	d.store.mark, d.store.layout = markOf(log, clean), uint64(layout)
-	d.notes.stored = make(map[string]Value)
-	for _, name := range []string{notePrepared, noteTables, noteTended, noteAlarm} {
-		if v, there := meta[name]; there {
-			d.notes.stored[name] = v
-		}
-	}
-	number, err := d.sql.changes.Load(Seq(floor))
-	d.store.number = number
-	return d.sql.recorded(err)
 }
 
 // inspect checks a file's header as readHeader does.
@@ -431,9 +297,26 @@ func damaged(err error) error {
 	return err
 }
 
-// removeEmpty removes an empty WAL, which our look into the file has made.
-func removeEmpty(f vfs.FS, path string) {
-	if size, err := f.Size(path); err == nil && size == 0 {
-		f.Remove(path)
+// resume checks a file that a pooled connection has opened.
+func (d *DB) resume() error {
+	if err := d.store.countPages(); err != nil {
+		return err
 	}
+	if err := d.checkStamps(); err != nil {
+		return err
+	}
+	if whole, err := d.store.mark.Whole(d.o.Log); err != nil || !whole {
+		return errors.Join(err, ErrLogMismatch)
+	}
+	room, err := d.o.part(d.epoch)
+	if err != nil {
+		return err
+	}
+	if room.Last() > d.store.number {
+		room.Close()
+		return ErrLogMismatch
+	}
+	room.Release(d.store.number)
+	d.store.room, d.store.released = room, d.store.number
+	return d.reload()
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"github.com/denrooms/den/storage/internal/session"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,8 +151,8 @@ func makeForeign(t *testing.T, path string, _ int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDB(Options{}, newConnection(Options{}, c, nil))
-	if _, err := d.sql.exec(own, "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)", nil); err != nil {
+	d := newDB(Options{}, session.NewConnection(nil, 1, c, nil))
+	if _, err := d.sql.Exec(session.Own, "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)", nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {

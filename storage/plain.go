@@ -7,6 +7,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
@@ -38,12 +39,12 @@ func plainTemplate(o Options) (t *template, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := d.sql.c.ReserveBytes(dbfile.ReservedBytes); err != nil {
+	if err := d.sql.Conn.ReserveBytes(dbfile.ReservedBytes); err != nil {
 		return nil, failed(err)
 	}
 	script := fmt.Sprintf(`PRAGMA page_size = %d; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s; COMMIT`,
 		pageSize, roomfile.ApplicationID, roomfile.Version, layout)
-	if _, err := d.sql.exec(own, script, nil); err != nil {
+	if _, err := d.sql.Exec(session.Own, script, nil); err != nil {
 		return nil, err
 	}
 	return takeTemplate(&d.sql, &d.notes) // which is not nil: each of Den's own tables fits into a page

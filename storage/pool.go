@@ -3,6 +3,7 @@ package storage
 // What the rooms of a namespace share.
 
 import (
+	"github.com/denrooms/den/storage/internal/session"
 	"sync"
 	"sync/atomic"
 
@@ -16,7 +17,7 @@ import (
 // with 100 to 300 KB each), and what was found out once for all of them. The zero Pool is ready. Any goroutine may use it, and Close
 // ends it.
 type Pool struct {
-	conns    pool.Pool[poolKey, *workspace]
+	conns    pool.Pool[poolKey, *session.Workspace]
 	template templateSlot
 	plain    templateSlot // what rooms begin with before there is a template, see plain.go
 	files    roomfile.Known

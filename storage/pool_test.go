@@ -3,6 +3,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/walfile"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -79,7 +81,7 @@ func (s *poolRig) want(n int, when string) {
 }
 
 // moved reports whether a DB has a connection that served another file before.
-func moved(d *DB) bool { return d.sql.c.Files.Moved() }
+func moved(d *DB) bool { return d.sql.Conn.Files.Moved() }
 
 // verify looks at a file with a new connection.
 func (s *poolRig) verify(name string, rows int64) {
@@ -162,7 +164,7 @@ func TestPooledOfAnotherSchema(t *testing.T) {
 	counts := map[string]int64{}
 	for _, name := range []string{"a", "b", "c", "b", "a"} {
 		d := s.open(name)
-		counts[name] = d.sql.schemaVersion
+		counts[name] = d.sql.SchemaVersion
 		s.close(d)
 	}
 	if counts["a"] != counts["b"] || counts["a"] == counts["c"] {
@@ -329,8 +331,8 @@ func TestPooledKeepsItsWAL(t *testing.T) {
 		t.Fatalf("%d WALs are kept, want 2", n)
 	}
 	for _, name := range kept() {
-		if b, err := os.ReadFile(filepath.Join(s.pool.conns.WALs, name)); err != nil || len(b) <= walHeaderSize || strings.Trim(string(b[:walHeaderSize]), "\x00") != "" {
-			t.Errorf("%s begins with %x, %v", name, b[:min(len(b), walHeaderSize)], err)
+		if b, err := os.ReadFile(filepath.Join(s.pool.conns.WALs, name)); err != nil || len(b) <= walfile.HeaderSize || strings.Trim(string(b[:walfile.HeaderSize]), "\x00") != "" {
+			t.Errorf("%s begins with %x, %v", name, b[:min(len(b), walfile.HeaderSize)], err)
 		}
 	}
 	d := s.open("a")
@@ -637,13 +639,13 @@ func TestWarm(t *testing.T) {
 		t.Errorf("%d connections wait, want %d", got, pool.Idle-1)
 	}
 	for _, sql := range []string{mine} {
-		if s := c.sql.caches[handler].Get(sql); s == nil {
+		if s := c.sql.Caches[session.Handler].Get(sql); s == nil {
 			t.Errorf("%s is not compiled", sql)
 		} else {
 			s.Release()
 		}
 	}
-	if c.sql.tx.commit.statement == nil {
+	if c.sql.Controls[session.Commit] == nil {
 		t.Error("COMMIT is not compiled")
 	}
 	add(t, c, 2, "y")

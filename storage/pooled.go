@@ -5,6 +5,7 @@ package storage
 
 import (
 	"errors"
+	"github.com/denrooms/den/storage/internal/session"
 	"io/fs"
 	"reflect"
 
@@ -51,37 +52,13 @@ func openPooled(o Options, header *fileHeader) *DB {
 }
 
 // newPooled makes a DB of a pooled connection and a file.
-func newPooled(o Options, c *connection, header *fileHeader, file vfs.File) *DB {
+func newPooled(o Options, c *session.Connection, header *fileHeader, file vfs.File) *DB {
 	d := newDB(o, c)
-	d.sql.header, d.store.freshWAL = header, true
-	d.sql.install() // SQLite has the callbacks already
+	d.header, d.store.freshWAL = header, true
+	d.sql.Install() // SQLite has the callbacks already
 	c.Files.Swap(file)
 	d.store.installWAL()
 	return d
-}
-
-// resume checks a file that a pooled connection has opened.
-func (d *DB) resume() error {
-	if err := d.store.countPages(); err != nil {
-		return err
-	}
-	if err := d.checkStamps(); err != nil {
-		return err
-	}
-	if whole, err := d.store.mark.whole(d.o.Log); err != nil || !whole {
-		return errors.Join(err, ErrLogMismatch)
-	}
-	room, err := d.o.part(d.epoch)
-	if err != nil {
-		return err
-	}
-	if room.Last() > d.store.number {
-		room.Close()
-		return ErrLogMismatch
-	}
-	room.Release(d.store.number)
-	d.store.room, d.store.released = room, d.store.number
-	return d.reload()
 }
 
 // warm has two connections prepared for the next new rooms of the Pool, in case rooms begin while none sleeps. They have the
@@ -96,9 +73,9 @@ func (d *DB) warm() {
 	if t == nil || t.schema == "" {
 		return
 	}
-	p.conns.Warm(d.o.poolKey(t.schema), func() func() *connection {
-		o, texts, recorder := d.o, d.sql.texts(), d.sql.changes.Used()
-		return func() *connection { return prepareConnection(o, t, texts, recorder) }
+	p.conns.Warm(d.o.poolKey(t.schema), func() func() *session.Connection {
+		o, texts, recorder := d.o, d.sql.Texts(), d.sql.Changes.Used()
+		return func() *session.Connection { return prepareConnection(o, t, texts, recorder) }
 	})
 }
 
@@ -106,7 +83,7 @@ func (d *DB) warm() {
 const noEpoch = "00000000000000000000000000000000"
 
 // prepareConnection makes a connection that no room has used. It returns nil if that fails.
-func prepareConnection(o Options, t *template, texts []text, recorder []string) *connection {
+func prepareConnection(o Options, t *template, texts []session.Text, recorder []string) *session.Connection {
 	content, err := t.fill(o, noEpoch)
 	if err != nil {
 		return nil
@@ -115,16 +92,30 @@ func prepareConnection(o Options, t *template, texts []text, recorder []string) 
 	if err != nil {
 		return nil
 	}
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	for _, x := range texts { // a room that runs one that cannot be compiled gets the error
-		if s, _, err := d.sql.statement(x.auth, x.sql); err == nil && s != nil {
-			s.Release()
-		}
-	}
-	d.sql.changes.Prepare(recorder)
-	for _, p := range d.sql.tx.all() {
-		d.sql.ready(p)
-	}
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
+	d.sql.Prepare(texts, recorder)
 	return d.detach()
+}
+
+// leaveConnection puts the DB's connection into the pool if the file is whole, and reports whether it has. Then the file is closed.
+func (d *DB) leaveConnection() bool {
+	if !d.o.pools() || d.store.wal == nil || d.store.state != fileClean || d.sql.Broken != nil || d.sql.Fenced.Load() || len(d.copies) > 0 {
+		return false
+	}
+	schema := schemaNow(&d.sql)
+	if schema == "" || d.sql.HasVirtualTables() {
+		return false
+	}
+	wal := pool.WAL{File: d.store.wal.Base, Path: d.o.Path + "-wal", SyncDir: func() error { return d.o.File().SyncDir() }}
+	d.o.Pool.conns.Put(d.o.poolKey(schema), d.detach(), wal)
+	return true
+}
+
+// detach takes the connection out of a DB, which is closed then.
+func (d *DB) detach() *session.Connection {
+	d.invalidate()
+	d.sql.Places, d.sql.Frames = d.store.wal.Memory()
+	d.store.wal = nil
+	return d.sql.Detach()
 }

@@ -73,7 +73,7 @@ func rowsAlone(disk *faultdisk.Disk, fsys FS, path string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = d.sql.each("SELECT count(*) FROM todos", func(rows *Rows) { n = int(rows.Int(0)) })
+	err = d.sql.Each("SELECT count(*) FROM todos", func(rows *Rows) { n = int(rows.Int(0)) })
 	if err = errors.Join(err, d.Close(), disk.Remove("/alone.db")); err != nil {
 		return n, fmt.Errorf("alone: %w", err)
 	}

@@ -6,6 +6,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"math"
 
 	"github.com/denrooms/den/internal/bug"
@@ -15,11 +16,11 @@ import (
 
 // replay writes the entries that follow the file's newest transaction into the file.
 func (st *store) replay(room RoomLog) error {
-	if err := failed(st.sql.c.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
+	if err := failed(st.sql.Conn.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
 		return err
 	}
 	// What was committed under a larger Options.MaxBytes stays.
-	if err := st.sql.each(fmt.Sprintf("PRAGMA max_page_count = %d", uint32(math.MaxUint32-1)), func(*Rows) {}); err != nil {
+	if err := st.sql.Each(fmt.Sprintf("PRAGMA max_page_count = %d", uint32(math.MaxUint32-1)), func(*Rows) {}); err != nil {
 		return err
 	}
 	r := &replayer{st: st}
@@ -60,14 +61,14 @@ func (r *replayer) read(number uint32, page []byte) error {
 	if r.empty {
 		return nil
 	}
-	return r.st.sql.each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(rows *Rows) { copy(page, rows.Bytes(0)) }, int64(number))
+	return r.st.sql.Each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(rows *Rows) { copy(page, rows.Bytes(0)) }, int64(number))
 }
 
 func (r *replayer) count() (uint32, error) {
 	if r.pages > 0 {
 		return r.pages, nil
 	}
-	err := r.st.sql.each("PRAGMA page_count", func(rows *Rows) { r.pages = uint32(rows.Int(0)) })
+	err := r.st.sql.Each("PRAGMA page_count", func(rows *Rows) { r.pages = uint32(rows.Int(0)) })
 	return r.pages, err
 }
 
@@ -106,7 +107,7 @@ func (r *replayer) applyLarge(t pagelog.Transaction) error {
 		return err
 	}
 	d := r.st
-	if err := d.sql.do(d.sql.tx.begin); err != nil {
+	if err := d.sql.Do(session.Begin); err != nil {
 		return err
 	}
 	p := &writtenPages{replayer: r}
@@ -115,10 +116,10 @@ func (r *replayer) applyLarge(t pagelog.Transaction) error {
 		err = r.put(1, p.first)
 	}
 	if err != nil {
-		d.sql.do(d.sql.tx.rollback)
+		d.sql.Do(session.Rollback)
 		return err
 	}
-	return d.sql.do(d.sql.tx.commit)
+	return d.sql.Do(session.Commit)
 }
 
 // writtenPages are pages that are written as soon as they have changed, but for the first one, which has to be
@@ -143,7 +144,7 @@ func (w *writtenPages) Changed(number uint32, page []byte) error {
 
 // put writes a page into the file, in a transaction that is open.
 func (r *replayer) put(number uint32, page []byte) error {
-	_, err := r.st.sql.exec(own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), page})
+	_, err := r.st.sql.Exec(session.Own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), page})
 	return err
 }
 
@@ -153,16 +154,16 @@ func (r *replayer) write() error {
 		return nil
 	}
 	d := r.st
-	if err := d.sql.do(d.sql.tx.begin); err != nil {
+	if err := d.sql.Do(session.Begin); err != nil {
 		return err
 	}
 	if err := r.putAll(); err != nil {
-		d.sql.do(d.sql.tx.rollback)
+		d.sql.Do(session.Rollback)
 		return err
 	}
 	r.changed.Clear()
 	r.empty = false
-	return d.sql.do(d.sql.tx.commit)
+	return d.sql.Do(session.Commit)
 }
 
 // putAll puts the pages into the file, page 1 last: with it SQLite sees that the schema has changed, and reads it, whole or not.

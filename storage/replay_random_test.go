@@ -147,7 +147,7 @@ func (h *replayed) batch() {
 			return
 		}
 	}
-	if h.d.store.wal.entry.Len() > 0 {
+	if h.d.store.wal.Entry.Len() > 0 {
 		h.spilled++
 	}
 	switch h.rnd.IntN(12) {

@@ -31,38 +31,16 @@ func (o Options) hardPages() int64 {
 // mayFill reports whether an action could fill the room.
 func (st *store) mayFill() bool {
 	limit := st.o.limitPages()
-	return st.wal == nil || limit <= alwaysChecked || int64(st.wal.pages) >= limit/2
+	return st.wal == nil || limit <= alwaysChecked || int64(st.wal.Pages) >= limit/2
 }
 
-// measure notes how long the database is before an action.
-func (b *Batch) measure() (err error) {
-	b.pages = -1
-	if b.d.store.mayFill() {
-		b.pages, err = b.d.sql.pageCount()
-	}
-	return err
-}
-
-// fits refuses an action that has made the database longer than it may be.
-func (b *Batch) fits() error {
-	d := b.d
-	if b.pages < 0 || !b.adds {
-		return nil
-	}
-	pages, err := d.sql.pageCount()
-	if err == nil && pages > d.o.limitPages() && pages > b.pages {
-		err = ErrRoomFull
-	}
-	return err
-}
-
-// roomIsFull reports whether an error of SQLite, "database or disk is full", is about the room's limit and not about the disk.
-func (st *store) roomIsFull(e *Error, s *statement, b *Batch) bool {
-	if e.Kind != ErrFull || s.Info.auth != handler {
+// roomIsFull reports whether a handler's error of SQLite, "database or disk is full", is about the room's limit and not about the disk.
+func (st *store) roomIsFull(e *Error, before int64) bool {
+	if e.Kind != ErrFull {
 		return false
 	}
 	if st.wal != nil {
-		return !st.wal.diskFull
+		return !st.wal.DiskFull
 	}
-	return b != nil && b.pages >= st.o.limitPages()-nearlyFull
+	return before >= max(st.o.limitPages()-nearlyFull, 0)
 }

@@ -223,9 +223,9 @@ func rowsOf(d *DB) (map[int]string, error) {
 
 // sound has SQLite look through a room.
 func sound(d *DB) error {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	return d.sql.check("PRAGMA integrity_check(1)")
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
+	return d.sql.Check("PRAGMA integrity_check(1)")
 }
 
 // randomText has up to max bytes and 8 that no other has.

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"github.com/denrooms/den/storage/internal/session"
 	"math"
 	"reflect"
 	"strings"
@@ -93,7 +94,7 @@ func TestScan(t *testing.T) {
 func TestResult(t *testing.T) {
 	d := openTest(t, testOptions(t))
 	mustExec(t, d, `CREATE TABLE x (id INTEGER PRIMARY KEY, y)`)
-	if got := mustExec(t, d, `INSERT INTO x (y) VALUES (1), (2)`); got != (Result{2, 2}) {
+	if got := mustExec(t, d, `INSERT INTO x (y) VALUES (1), (2)`); got != (Result{RowsAffected: 2, LastInsertID: 2}) {
 		t.Errorf("%+v", got)
 	}
 	if got := mustExec(t, d, `DELETE FROM x; INSERT INTO x VALUES (9, 9); -- done`); got.RowsAffected != 3 || got.LastInsertID != 9 {
@@ -131,7 +132,7 @@ func TestStatementCache(t *testing.T) {
 			}
 		}
 	}
-	if c := d.sql.caches[handler]; c.Len() != 4 {
+	if c := d.sql.Caches[session.Handler]; c.Len() != 4 {
 		t.Errorf("%d statements kept", c.Len())
 	}
 	// The same statement twice at once, and evicted while in use.

@@ -4,6 +4,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"github.com/denrooms/den/storage/internal/session"
 	"strings"
 	"sync"
 
@@ -11,9 +12,9 @@ import (
 )
 
 // schemaNow is schemaPages of an open file whose WAL is empty.
-func (ses *session) schemaNow() string {
+func schemaNow(ses *session.Session) string {
 	page := func(p []byte, off int64) error {
-		_, err := ses.c.Files.Main().ReadAt(p, off)
+		_, err := ses.Conn.Files.Main().ReadAt(p, off)
 		return err
 	}
 	buffer := pageBuffers.Get().(*[pageSize]byte)

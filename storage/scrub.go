@@ -18,11 +18,11 @@ import (
 // is nothing more, or the pages have no checksums. ErrCorrupt: a page does not have its checksum, and the file is marked when it is
 // closed. The room can go on until it needs the page.
 func Scrub(d *DB, from int64) (next int64, err error) {
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return 0, err
 	}
-	defer d.sql.mu.Unlock()
-	file, is := d.sql.c.Files.Main().(*dbfile.Database)
+	defer d.sql.Mu.Unlock()
+	file, is := d.sql.Conn.Files.Main().(*dbfile.Database)
 	if !is { // the room is in memory
 		return 0, nil
 	}

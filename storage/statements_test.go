@@ -3,24 +3,32 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// broken has one of the statements that a DB keeps fail, until it is mended.
-func broken(slot **prepared) (mend func()) {
-	was := *slot
-	*slot = &prepared{sql: "SELECT nothing"}
-	return func() { *slot = was }
+// broken has one of the statements that control transactions fail, until it is mended.
+func broken(t *testing.T, d *DB, n session.Control) (mend func()) {
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
+	s, err := d.sql.One(session.Own, `SELECT abs(-9223372036854775807 - 1)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Release()
+	was := d.sql.Controls[n]
+	d.sql.Controls[n] = s
+	return func() { d.sql.Controls[n] = was }
 }
 
 // brokenLog has the change log refuse rows, until it is mended.
 func brokenLog(t *testing.T, d *DB) (mend func()) {
 	run := func(sql string) {
-		d.sql.mu.Lock()
-		defer d.sql.mu.Unlock()
-		if _, err := d.sql.exec(own, sql, nil); err != nil {
+		d.sql.Mu.Lock()
+		defer d.sql.Mu.Unlock()
+		if _, err := d.sql.Exec(session.Own, sql, nil); err != nil {
 			t.Error(err)
 		}
 	}
@@ -42,11 +50,11 @@ func TestTransactionStatementFails(t *testing.T) {
 		return func() error { return errors.Join(insert(d, id)(), refuse) }
 	}
 	breaks := map[string]func(*DB) (mend func()){
-		"begin":       func(d *DB) func() { return broken(&d.sql.tx.begin) },
-		"commit":      func(d *DB) func() { return broken(&d.sql.tx.commit) },
-		"savepoint":   func(d *DB) func() { return broken(&d.sql.tx.savepoint) },
-		"release":     func(d *DB) func() { return broken(&d.sql.tx.release) },
-		"rollback to": func(d *DB) func() { return broken(&d.sql.tx.rollbackTo) },
+		"begin":       func(d *DB) func() { return broken(t, d, session.Begin) },
+		"commit":      func(d *DB) func() { return broken(t, d, session.Commit) },
+		"savepoint":   func(d *DB) func() { return broken(t, d, session.Savepoint) },
+		"release":     func(d *DB) func() { return broken(t, d, session.Release) },
+		"rollback to": func(d *DB) func() { return broken(t, d, session.RollbackTo) },
 		"log":         func(d *DB) func() { return brokenLog(t, d) },
 	}
 	for name, c := range map[string]struct {
@@ -173,8 +181,8 @@ func TestTransactionStatementFails(t *testing.T) {
 			if err == nil || errors.Is(err, ErrBatchLost) != c.lost {
 				t.Fatalf("error %v, want one that says that the batch is lost: %v", err, c.lost)
 			}
-			if d.Seq() != seq+c.seqBy || d.batch != nil || d.sql.changes.InAction() || !d.sql.c.AutocommitEnabled() {
-				t.Errorf("seq %d, want %d; open: batch %v, action %v, transaction %v", d.Seq(), seq+c.seqBy, d.batch != nil, d.sql.changes.InAction(), !d.sql.c.AutocommitEnabled())
+			if d.Seq() != seq+c.seqBy || d.batch != nil || d.sql.Changes.InAction() || !d.sql.Conn.AutocommitEnabled() {
+				t.Errorf("seq %d, want %d; open: batch %v, action %v, transaction %v", d.Seq(), seq+c.seqBy, d.batch != nil, d.sql.Changes.InAction(), !d.sql.Conn.AutocommitEnabled())
 			}
 			rows := ""
 			for _, row := range query(t, d, `SELECT id FROM todos ORDER BY id`) {

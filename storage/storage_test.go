@@ -135,10 +135,10 @@ func query(t testing.TB, d *DB, sql string, args ...any) [][]Value {
 // internalQuery reads Den's own tables, as nothing outside of the package does.
 func ownQuery(t testing.TB, d *DB, sql string, args ...any) [][]Value {
 	t.Helper()
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
 	var out [][]Value
-	if err := d.sql.each(sql, func(r *Rows) { out = append(out, r.Values()) }, args...); err != nil {
+	if err := d.sql.Each(sql, func(r *Rows) { out = append(out, r.Values()) }, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	return out
@@ -147,13 +147,13 @@ func ownQuery(t testing.TB, d *DB, sql string, args ...any) [][]Value {
 // checkConsistent checks the file and that the change log agrees with the tables.
 func checkConsistent(t testing.TB, d *DB) {
 	t.Helper()
-	if d.sql.lock() != nil {
+	if d.sql.Lock() != nil {
 		return // closed by the test
 	}
-	if d.batch != nil || d.sql.changes.InAction() || len(d.sql.results) > 0 {
-		t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.sql.changes.InAction(), len(d.sql.results))
+	if d.batch != nil || d.sql.Changes.InAction() || len(d.sql.Results) > 0 {
+		t.Errorf("left open: batch %v, action %v, %d results", d.batch != nil, d.sql.Changes.InAction(), len(d.sql.Results))
 	}
-	d.sql.mu.Unlock()
+	d.sql.Mu.Unlock()
 	if got := ownQuery(t, d, "PRAGMA integrity_check"); len(got) != 1 || got[0][0] != "ok" {
 		t.Errorf("integrity_check: %v", got)
 	}
@@ -167,10 +167,10 @@ func checkConsistent(t testing.TB, d *DB) {
 // on a parent's key leads SQLite's own count of deferred violations astray.
 func checkForeignKeys(t testing.TB, d *DB) {
 	t.Helper()
-	if d.sql.lock() != nil {
+	if d.sql.Lock() != nil {
 		return
 	}
-	d.sql.mu.Unlock()
+	d.sql.Mu.Unlock()
 	if got := ownQuery(t, d, "PRAGMA foreign_key_check"); len(got) != 0 {
 		t.Errorf("foreign_key_check: %v", got)
 	}

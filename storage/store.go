@@ -5,12 +5,16 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/walfile"
 	"sync/atomic"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // A fileState is what is known of a room's file. A log-only room, whose database is in memory, has a state as well: inMemory tells
@@ -28,14 +32,14 @@ const (
 // A store makes a room's transactions durable, and its file independent of the log. The session's mutex protects it.
 type store struct {
 	o   *Options
-	sql *session
+	sql *session.Session
 
-	room     RoomLog // the room's part of the log
-	wal      *wal    // nil: there is no commit log
-	number   uint64  // the newest transaction
-	released uint64  // the newest transaction that the log need not keep
-	mark     mark    // what the file says about the log
-	layout   uint64  // the transaction after which the file was compacted; 0: it never was
+	room     RoomLog      // the room's part of the log
+	wal      *walfile.WAL // nil: there is no commit log
+	number   uint64       // the newest transaction
+	released uint64       // the newest transaction that the log need not keep
+	mark     nodelog.Mark // what the file says about the log
+	layout   uint64       // the transaction after which the file was compacted; 0: it never was
 
 	keepIfEmpty       atomic.Bool // set by KeepIfEmpty; any goroutine
 	named             bool        // the WAL's name survives a power cut
@@ -50,14 +54,14 @@ type store struct {
 func (st *store) commit(seq Seq, at int64) error {
 	w := st.wal
 	if w == nil {
-		return st.sql.do(st.sql.tx.commit)
+		return st.sql.Do(session.Commit)
 	}
-	if w.logOnly && st.room.Last() < st.number { // a log that is relaxed has lost what it did not sync: with it, how the room began
-		w.unlogged = w.pages
+	if w.LogOnly && st.room.Last() < st.number { // a log that is relaxed has lost what it did not sync: with it, how the room began
+		w.LogAll()
 	}
-	w.arm(st.room, LogEntry{Number: st.number + 1, Seq: uint64(seq), At: at}, st.layout)
-	err := st.sql.do(st.sql.tx.commit)
-	logged, refused := w.disarm()
+	w.Arm(st.room, LogEntry{Number: st.number + 1, Seq: uint64(seq), At: at}, st.layout)
+	err := st.sql.Do(session.Commit)
+	logged, refused := w.Disarm()
 	switch {
 	case err != nil && logged && bug.On("full"):
 	case err != nil && logged: // the next life takes it from the log
@@ -66,7 +70,7 @@ func (st *store) commit(seq Seq, at int64) error {
 		st.state = fileSuspect
 	case refused != nil:
 		err = refused
-		w.reset()
+		w.Reset()
 	case errors.Is(err, ErrIO):
 		st.state = fileSuspect
 	}
@@ -75,7 +79,7 @@ func (st *store) commit(seq Seq, at int64) error {
 
 // catchUp adds the transactions to the file that only the log has. again reports that the connection must be made again.
 func (st *store) catchUp(room RoomLog, epoch string) (again bool, err error) {
-	whole, err := st.mark.whole(st.o.Log)
+	whole, err := st.mark.Whole(st.o.Log)
 	if err != nil {
 		return false, err
 	}
@@ -94,7 +98,7 @@ func (st *store) catchUp(room RoomLog, epoch string) (again bool, err error) {
 		if err := room.Replay(st.number, func(LogEntry) error { return nil }); errors.Is(err, ErrLogMissing) {
 			return false, err // a file of the log is gone, and not the room's too old
 		}
-		return false, fmt.Errorf("%w: the file has transactions up to %d, the log begins at %d: the file is too old; %s", ErrLogMismatch, st.number, first, logHint)
+		return false, fmt.Errorf("%w: the file has transactions up to %d, the log begins at %d: the file is too old; %s", ErrLogMismatch, st.number, first, nodelog.LogHint)
 	case last > st.number && bug.On("replay-none"):
 	case last > st.number:
 		return !bug.On("replay-last"), st.replay(room)
@@ -117,7 +121,7 @@ func (st *store) ahead(last uint64, epoch string) error {
 	if r, ok := st.o.Log.(interface {
 		Relaxed() bool
 		RelaxedCrash() uint64
-	}); ok && (r.Relaxed() || r.RelaxedCrash() != 0 && st.mark.since <= r.RelaxedCrash()) {
+	}); ok && (r.Relaxed() || r.RelaxedCrash() != 0 && st.mark.Since <= r.RelaxedCrash()) {
 		return nil
 	}
 	if l, ok := st.o.Log.(interface {
@@ -125,7 +129,7 @@ func (st *store) ahead(last uint64, epoch string) error {
 	}); ok && l.Abandoned(st.o.Namespace, st.o.Room, epoch) {
 		return nil
 	}
-	return fmt.Errorf("%w: the file has transactions up to %d, the log ends at %d: the log has lost something; %s", ErrLogMismatch, st.number, last, logHint)
+	return fmt.Errorf("%w: the file has transactions up to %d, the log ends at %d: the log has lost something; %s", ErrLogMismatch, st.number, last, nodelog.LogHint)
 }
 
 // checkpointBacklog is Checkpoint with the mutex held.
@@ -158,8 +162,8 @@ func (st *store) checkpoint(mode sqlite.CheckpointMode) error {
 	}
 	var failure *Error
 	if st.wal != nil { // which may only now be made
-		if err := st.wal.flush(); err != nil {
-			failure = roomfile.Said(ioCode(err))
+		if err := st.wal.Flush(); err != nil {
+			failure = roomfile.Said(walfile.IOCode(err))
 			failure.SQL = "checkpoint"
 		}
 	}
@@ -167,7 +171,7 @@ func (st *store) checkpoint(mode sqlite.CheckpointMode) error {
 		return err
 	}
 	if failure == nil {
-		logged, done, err := st.sql.c.Checkpoint(mode)
+		logged, done, err := st.sql.Conn.Checkpoint(mode)
 		if err == nil && logged == done {
 			return nil
 		}
@@ -177,7 +181,7 @@ func (st *store) checkpoint(mode sqlite.CheckpointMode) error {
 		failure = roomfile.ErrorOf(err)
 	}
 	if !errors.Is(failure, ErrFull) {
-		st.sql.broken, st.state = failure, fileSuspect
+		st.sql.Broken, st.state = failure, fileSuspect
 	}
 	return failure
 }
@@ -197,7 +201,7 @@ func (st *store) nameWAL() error {
 
 // emptyWAL checkpoints the whole WAL, so that the log need not keep its content.
 func (st *store) emptyWAL() error {
-	st.wal.keepFile = st.o.Pool != nil && st.o.Pool.conns.WALs != ""
+	st.wal.KeepFile = st.o.Pool != nil && st.o.Pool.conns.WALs != ""
 	switch err := st.checkpoint(sqlite.CheckpointTruncate); {
 	case errors.Is(err, ErrFull): // its content stays in the WAL and in the log
 		return nil
@@ -222,7 +226,7 @@ func (st *store) removeWAL() error { return roomfile.RemoveIfThere(st.o.FS, st.o
 
 // inMemory reports whether the room has no file yet.
 func (st *store) inMemory() bool {
-	return st.sql.c != nil && st.sql.c.Files != nil && st.sql.c.Files.Memory() != nil
+	return st.sql.Conn != nil && st.sql.Conn.Files != nil && st.sql.Conn.Files.Memory() != nil
 }
 
 // checkpointMemory checkpoints the WAL into the database in memory.
@@ -238,7 +242,7 @@ func (st *store) checkpointMemory() error {
 
 // emptyMemoryWAL is checkpointMemory for content that will not get into a file.
 func (st *store) emptyMemoryWAL() error {
-	logged, done, err := st.sql.c.Checkpoint(sqlite.CheckpointTruncate)
+	logged, done, err := st.sql.Conn.Checkpoint(sqlite.CheckpointTruncate)
 	if err != nil {
 		return failed(err)
 	}
@@ -253,16 +257,17 @@ func (st *store) materialize() error {
 	if err := st.appendDeferred(); err != nil {
 		return err
 	}
-	if err := makeWhole(*st.o, st.sql.c.Files.Memory().Bytes()); err != nil {
+	if err := makeWhole(*st.o, st.sql.Conn.Files.Memory().Bytes()); err != nil {
 		return err
 	}
 	f, err := dbfile.OpenFile(st.o.FS.SQLite(), st.o.Path)
 	if err != nil {
-		st.sql.broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
-		return st.sql.broken
+		st.sql.Broken = fmt.Errorf("%w: the room's new file cannot be opened: %w", ErrIO, failed(err))
+		return st.sql.Broken
 	}
-	st.sql.c.Files.Replace(f)
-	st.wal.logOnly, st.wal.extra, st.named = false, 0, false
+	st.sql.Conn.Files.Replace(f)
+	st.wal.GetsFile()
+	st.named = false
 	return nil
 }
 
@@ -278,14 +283,22 @@ func (st *store) checkpointAndMaterialize() error {
 	return err
 }
 
+const (
+	maxInMemory    = 128 << 10 // the largest database that a room that is awake keeps in memory
+	maxCheckpoints = 4         // checkpoints into memory before a room that goes on writing gets a file
+)
+
 // materializeIfDue empties the buffer of the WAL when it is half full: by a checkpoint into memory, or, if the database has grown or
 // there were enough such checkpoints, by making the file. If the file cannot be made, the room goes on without it until the
 // buffer is full.
 func (st *store) materializeIfDue() {
-	if st.wal == nil || st.materializeTried || st.withheld() || len(st.wal.buf) < bufferBytes/2 || len(st.sql.results) > 0 {
+	if st.wal == nil || st.materializeTried || st.withheld() || len(st.sql.Results) > 0 {
 		return
 	}
-	if st.memoryCheckpoints++; st.memoryCheckpoints <= maxCheckpoints && len(st.sql.c.Files.Memory().Bytes()) <= maxInMemory && st.checkpointMemory() == nil {
+	if waiting, _ := st.wal.InBuffer(); waiting < walfile.BufferBytes/2 {
+		return
+	}
+	if st.memoryCheckpoints++; st.memoryCheckpoints <= maxCheckpoints && len(st.sql.Conn.Files.Memory().Bytes()) <= maxInMemory && st.checkpointMemory() == nil {
 		return
 	}
 	st.materializeTried = true
@@ -297,24 +310,24 @@ func (st *store) materializeIfDue() {
 
 // appendDeferred is Keep with the mutex held.
 func (st *store) appendDeferred() error {
-	h, is := st.room.(*deferredLog)
+	h, is := st.room.(*nodelog.Deferred)
 	if !is {
 		return nil
 	}
-	if err := h.keep(); err != nil {
+	if err := h.Keep(); err != nil {
 		if errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt) {
-			st.sql.broken = err
+			st.sql.Broken = err
 		}
 		return err
 	}
 	st.room = h.RoomLog
-	st.wal.extra = len(st.wal.buf) // these frames wait on until AfterCommit
+	st.wal.Extra, _ = st.wal.InBuffer() // these frames wait on until AfterCommit
 	return nil
 }
 
 // withheld is Withheld with the mutex held.
 func (st *store) withheld() bool {
-	_, is := st.room.(*deferredLog)
+	_, is := st.room.(*nodelog.Deferred)
 	return is
 }
 
@@ -323,13 +336,13 @@ func (st *store) discardable() bool {
 	if st.keepIfEmpty.Load() {
 		return false
 	}
-	h, deferred := st.room.(*deferredLog)
+	h, deferred := st.room.(*nodelog.Deferred)
 	return st.number == 0 || deferred && h.RoomLog.Last() == 0
 }
 
 // noteClean notes that the file has all of its transactions, unless something is left in the WAL.
 func (st *store) noteClean() {
-	if st.sql.c.Files.Empty() {
+	if st.sql.Conn.Files.Empty() {
 		st.state = fileClean
 	}
 }
@@ -337,7 +350,82 @@ func (st *store) noteClean() {
 // noteDamage notes that the file is suspect if a page was read from it that did not have its checksum. What was read once may be read
 // otherwise the next time, so the next Open reads the whole file and writes it again.
 func (st *store) noteDamage() {
-	if st.sql.c.Files.Damaged() {
+	if st.sql.Conn.Files.Damaged() {
 		st.state = fileSuspect
 	}
+}
+
+// withheldBytes is how much of the WAL of a room that nobody has seen may wait in memory: 1 MB, about 250 pages.
+const withheldBytes = 256 * walfile.FrameSize
+
+// wrapWAL makes SQLite read and write the WAL of an open database through st.wal. The WAL must be empty.
+func (st *store) wrapWAL() error {
+	w := st.newWAL(st.freshWAL)
+	if err := st.countPages(); err != nil {
+		return err
+	}
+	st.sql.Conn.SetAutoCheckpoint(0)
+	return failed(st.sql.Conn.Files.WrapWAL(st.sql.Conn.Conn, func(base vfs.File) vfs.File { w.Base = base; return w }))
+}
+
+// installWAL is wrapWAL for a connection without a WAL. The WAL is opened by the first write. The pages are not counted.
+func (st *store) installWAL() {
+	w := st.newWAL(true)
+	w.Open = st.openWAL
+	st.sql.Conn.Files.InstallWAL(w)
+}
+
+func (st *store) newWAL(fresh bool) *walfile.WAL {
+	st.wal = walfile.New(st.sql.Conn.Files, st.sql.Places, st.sql.Frames, fresh)
+	return st.wal
+}
+
+// countPages has SQLite count the database's pages.
+func (st *store) countPages() (err error) {
+	pages, err := st.sql.PageCount()
+	st.wal.Pages = uint32(pages)
+	return err
+}
+
+// openWAL opens the WAL's file: the one that the pooled connection has brought along, or a new one.
+func (st *store) openWAL() error {
+	if st.inMemory() {
+		if err := st.materialize(); err != nil {
+			return diagnose(st.o.Path, err)
+		}
+	}
+	f, err := st.sql.Conn.OpenWAL(st.o.Path + "-wal")
+	if err != nil {
+		return diagnose(st.o.Path, err)
+	}
+	st.wal.Base = f
+	return nil
+}
+
+// unwrapWAL returns the WAL's file to SQLite before SQLite closes it. The log has the frames that cannot be written.
+func (st *store) unwrapWAL() {
+	w := st.wal
+	if w == nil {
+		return
+	}
+	w.Abandon()
+	st.sql.Conn.Files.InstallWAL(w.Base)
+	st.wal = nil
+}
+
+// makeWhole writes content to a new file, syncs it, and renames it to the room's file.
+func makeWhole(o Options, content []byte) error {
+	return makeWith(o, content, func(vfs.File) error { return nil })
+}
+
+// makeWith is makeWhole with more writes before the sync.
+func makeWith(o Options, content []byte, more func(vfs.File) error) error {
+	return o.File().Create(func(f vfs.File) error {
+		f = dbfile.NewDatabase(f, o.Path)
+		_, err := f.WriteAt(content, 0)
+		if err == nil {
+			err = more(f)
+		}
+		return err
+	})
 }

@@ -6,6 +6,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"github.com/denrooms/den/storage/internal/session"
 	"os"
 
 	"github.com/denrooms/den/internal/bug"
@@ -70,23 +71,23 @@ func copyPages(o Options, to string) error {
 	if err != nil {
 		return err
 	}
-	d.sql.header = &fileHeader{wal: true} // its journal mode is not to be changed
-	err = d.sql.configure(d.o)
+	d.header = &fileHeader{wal: true} // its journal mode is not to be changed
+	err = d.configure()
 	if err == nil {
-		err = d.sql.copyTo(o.FS, to)
+		err = copyTo(&d.sql, o.FS, to)
 	}
-	return errors.Join(err, failed(d.sql.c.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
+	return errors.Join(err, failed(d.sql.Conn.SetConfig(sqlite.ConfigNoCheckpoint, 1)), d.closeConnection())
 }
 
 // copyTo writes the database as it is now, WAL included, into a new file in WAL mode, and syncs it.
-func (ses *session) copyTo(fs FS, to string) error {
+func copyTo(ses *session.Session, fs FS, to string) error {
 	f, err := fs.Open(to, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return err
 	}
 	copy := dbfile.NewDatabase(f, to)
 	var failed error
-	err = ses.each("SELECT pgno, data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) {
+	err = ses.Each("SELECT pgno, data FROM sqlite_dbpage('main') ORDER BY pgno", func(r *Rows) {
 		if failed == nil {
 			_, failed = copy.WriteAt(r.Bytes(1), (r.Int(0)-1)*pageSize)
 		}
@@ -106,8 +107,8 @@ func checkFile(ctx context.Context, o Options, path string) error {
 	if err != nil {
 		return err
 	}
-	if err = d.sql.configure(d.o); err == nil {
-		err = d.sql.while(ctx, func() error { return d.sql.check("PRAGMA integrity_check(1)") })
+	if err = d.configure(); err == nil {
+		err = d.sql.While(ctx, func() error { return d.sql.Check("PRAGMA integrity_check(1)") })
 	}
 	return errors.Join(err, d.closeConnection(), roomfile.RemoveIfThere(o.FS, path+"-wal")) // SQLite does not say so if it could not
 }

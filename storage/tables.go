@@ -3,8 +3,8 @@ package storage
 // Synced tables: declaring them, and reading them for clients.
 
 import (
-	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"slices"
 
 	"github.com/denrooms/den/storage/changes"
@@ -18,28 +18,6 @@ var (
 	ErrForgotten = changes.ErrForgotten
 )
 
-var errTooMuch = errors.New("the action writes more than Options.MaxActionBytes")
-
-// refused returns why the running action cannot be committed, whatever it does now.
-func (d *DB) refused() error {
-	d.overwritten()
-	err := d.sql.changes.Refused()
-	if errors.Is(err, changes.ErrTooLarge) || err == errTooMuch {
-		return fmt.Errorf("storage: %w: %w", ErrTooLarge, err)
-	}
-	return failed(err)
-}
-
-// overwritten reports whether the running action has written more to the file than it may, and refuses the action then.
-func (d *DB) overwritten() bool {
-	b := d.batch
-	if b == nil || d.store.wal == nil || !d.sql.changes.InAction() || d.store.wal.entry.Size()-b.written <= b.maxWritten {
-		return false
-	}
-	d.sql.changes.Refuse(errTooMuch)
-	return true
-}
-
 // Sync declares tables as synced: their changed rows come with each Commit, and Live, Since and SeqAt serve them. A table must
 // have a first column that is alone the PRIMARY KEY, or UNIQUE and NOT NULL, sorted as BINARY; and the last three columns
 // created_at, updated_at, deleted_at. Names are compared exactly. The error (ErrSchema) names the table and what is wrong; then
@@ -48,34 +26,34 @@ func (d *DB) overwritten() bool {
 // A table that is synced for the first time, or again after its definition had become unfit, counts as changed as a whole by one
 // commit. Sync may be called more than once, but not while a batch is open.
 func (d *DB) Sync(names ...string) error {
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return err
 	}
-	defer d.sql.mu.Unlock()
+	defer d.sql.Mu.Unlock()
 	if d.batch != nil {
 		return fmt.Errorf("storage: %w: Sync while a batch is open", ErrMisuse)
 	}
-	fresh, err := d.sql.changes.Check(names...)
+	fresh, err := d.sql.Changes.Check(names...)
 	if err != nil {
-		return d.sql.recorded(err)
+		return d.sql.Recorded(err)
 	}
 	if len(fresh) > 0 {
 		if err := d.track(fresh); err != nil {
 			return err
 		}
 	}
-	d.sql.changes.Declare(names...)
+	d.sql.Changes.Declare(names...)
 	return nil
 }
 
 // track begins to record tables, in a commit of its own.
 func (d *DB) track(tables []*changes.Table) error {
-	if err := d.sql.do(d.sql.tx.begin); err != nil {
+	if err := d.sql.Do(session.Begin); err != nil {
 		return err
 	}
 	b := d.newBatch()
 	b.wrote = true
-	if err := d.sql.recorded(d.sql.changes.Track(tables)); err != nil {
+	if err := d.sql.Recorded(d.sql.Changes.Track(tables)); err != nil {
 		b.abort()
 		d.batch = nil
 		b.restore()
@@ -87,14 +65,14 @@ func (d *DB) track(tables []*changes.Table) error {
 
 // Tables returns the names of the declared tables, in the order of their declaration.
 func (d *DB) Tables() []string {
-	d.sql.mu.Lock()
-	defer d.sql.mu.Unlock()
-	return d.sql.changes.Declared()
+	d.sql.Mu.Lock()
+	defer d.sql.Mu.Unlock()
+	return d.sql.Changes.Declared()
 }
 
 // A Table is a declared table, for reading. Its calls fail with ErrMisuse if no table of that name is declared.
 type Table struct {
-	sql  *session
+	sql  *session.Session
 	name string
 }
 
@@ -103,9 +81,9 @@ func (d *DB) Table(name string) Table { return Table{&d.sql, name} }
 
 // Columns returns the table's columns, or nil if the table is not declared.
 func (t Table) Columns() []string {
-	t.sql.mu.Lock()
-	defer t.sql.mu.Unlock()
-	if declared := t.sql.changes.Table(t.name); declared != nil {
+	t.sql.Mu.Lock()
+	defer t.sql.Mu.Unlock()
+	if declared := t.sql.Changes.Table(t.name); declared != nil {
 		return slices.Clone(declared.Columns())
 	}
 	return nil
@@ -114,20 +92,20 @@ func (t Table) Columns() []string {
 // ScansByRowid reports whether the place of the rows in a Scan is the rowid, which rises with each insertion in a table that
 // nobody gives rowids to.
 func (t Table) ScansByRowid() bool {
-	t.sql.mu.Lock()
-	defer t.sql.mu.Unlock()
-	declared := t.sql.changes.Table(t.name)
+	t.sql.Mu.Lock()
+	defer t.sql.Mu.Unlock()
+	declared := t.sql.Changes.Table(t.name)
 	return declared != nil && declared.HasRowid()
 }
 
 // lock begins a call.
 func (t Table) lock() (*changes.Table, error) {
-	if err := t.sql.lock(); err != nil {
+	if err := t.sql.Lock(); err != nil {
 		return nil, err
 	}
-	declared := t.sql.changes.Table(t.name)
+	declared := t.sql.Changes.Table(t.name)
 	if declared == nil {
-		t.sql.mu.Unlock()
+		t.sql.Mu.Unlock()
 		return nil, fmt.Errorf("storage: %w: table %q is not synced", ErrMisuse, t.name)
 	}
 	return declared, nil
@@ -159,13 +137,8 @@ func (t Table) read(q changes.Query, args ...any) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer t.sql.mu.Unlock()
-	rows, err := t.sql.query(own, declared.SQL(q), args)
-	if err != nil {
-		return nil, err
-	}
-	rows.row.SetColumns(declared.Columns())
-	return rows, nil
+	defer t.sql.Mu.Unlock()
+	return t.sql.QueryAs(declared.Columns(), declared.SQL(q), args)
 }
 
 // Pick returns the rows that have one of the given ids, tombstones too, as they are now and in the order of the ids. Rows that do
@@ -175,8 +148,8 @@ func (t Table) Pick(ids []Value) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer t.sql.mu.Unlock()
-	return t.sql.changedRows(t.sql.changes.Pick(declared, ids)), nil
+	defer t.sql.Mu.Unlock()
+	return t.sql.ChangedRows(t.sql.Changes.Pick(declared, ids)), nil
 }
 
 // Since returns the rows and tombstones that changed after seq, see changes.Recorder.Since. If the change log does not reach back
@@ -186,12 +159,12 @@ func (t Table) Since(seq Seq) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer t.sql.mu.Unlock()
-	changed, err := t.sql.changes.Since(declared, seq)
+	defer t.sql.Mu.Unlock()
+	changed, err := t.sql.Changes.Since(declared, seq)
 	if err != nil {
-		return nil, t.sql.recorded(err)
+		return nil, t.sql.Recorded(err)
 	}
-	return t.sql.changedRows(changed), nil
+	return t.sql.ChangedRows(changed), nil
 }
 
 // SincePart returns a part of what Since returns, see changes.Recorder.SincePart. The next part begins at Rows.Place, and
@@ -201,12 +174,12 @@ func (t Table) SincePart(from ChangePlace, until Seq) (*Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer t.sql.mu.Unlock()
-	changed, err := t.sql.changes.SincePart(declared, from, until)
+	defer t.sql.Mu.Unlock()
+	changed, err := t.sql.Changes.SincePart(declared, from, until)
 	if err != nil {
-		return nil, t.sql.recorded(err)
+		return nil, t.sql.Recorded(err)
 	}
-	return t.sql.changedRows(changed), nil
+	return t.sql.ChangedRows(changed), nil
 }
 
 // SeqAt answers for a client that knows no seq but the highest updated_at or deleted_at that it has seen, see
@@ -216,8 +189,8 @@ func (t Table) SeqAt(stamp Value) (seq Seq, known bool) {
 	if err != nil {
 		return 0, false
 	}
-	defer t.sql.mu.Unlock()
-	seq, known, err = t.sql.changes.SeqAt(declared, stamp)
-	_ = t.sql.recorded(err) // the answer is the same
+	defer t.sql.Mu.Unlock()
+	seq, known, err = t.sql.Changes.SeqAt(declared, stamp)
+	_ = t.sql.Recorded(err) // the answer is the same
 	return seq, known
 }

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"io"
 	"maps"
 	"slices"
@@ -31,11 +32,11 @@ func (d *DB) MakeTemplate(tables ...string) error {
 	if err := d.Sync(tables...); err != nil {
 		return err
 	}
-	if err := d.sql.lock(); err != nil {
+	if err := d.sql.Lock(); err != nil {
 		return err
 	}
-	defer d.sql.mu.Unlock()
-	if rows, err := d.sql.anyRows(); err != nil || rows {
+	defer d.sql.Mu.Unlock()
+	if rows, err := anyRows(&d.sql); err != nil || rows {
 		return err
 	}
 	t, err := takeTemplate(&d.sql, &d.notes)
@@ -46,34 +47,34 @@ func (d *DB) MakeTemplate(tables ...string) error {
 }
 
 // anyRows reports whether a table that is not Den's has rows.
-func (ses *session) anyRows() (some bool, err error) {
+func anyRows(ses *session.Session) (some bool, err error) {
 	var names []string
-	err = ses.each(`SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 5) <> '_den_'`, func(r *Rows) {
+	err = ses.Each(`SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 5) <> '_den_'`, func(r *Rows) {
 		names = append(names, string(r.Bytes(0)))
 	})
 	for _, name := range names {
 		if err != nil || some {
 			break
 		}
-		err = ses.each("SELECT 1 FROM "+sqlite.Quote(name)+" LIMIT 1", func(*Rows) { some = true })
+		err = ses.Each("SELECT 1 FROM "+sqlite.Quote(name)+" LIMIT 1", func(*Rows) { some = true })
 	}
 	return some, err
 }
 
 // takeTemplate makes a template of the file as it is. It returns nil if the file's form does not allow one.
-func takeTemplate(ses *session, n *notes) (*template, error) {
+func takeTemplate(ses *session.Session, n *notes) (*template, error) {
 	t := &template{notes: maps.Clone(n.stored)}
 	if t.notes == nil {
 		t.notes = make(map[string]Value)
 	}
 	maps.Copy(t.notes, n.due)
 	changes := 0
-	err := ses.each(`SELECT m.rootpage, c.rootpage FROM sqlite_schema AS m, sqlite_schema AS c WHERE m.name = '_den_meta' AND c.name = '_den_changes'`,
+	err := ses.Each(`SELECT m.rootpage, c.rootpage FROM sqlite_schema AS m, sqlite_schema AS c WHERE m.name = '_den_meta' AND c.name = '_den_changes'`,
 		func(r *Rows) { t.meta, changes = int(r.Int(0)-1)*pageSize, int(r.Int(1)-1)*pageSize })
 	if err != nil {
 		return nil, err
 	}
-	pages, err := ses.c.Serialize()
+	pages, err := ses.Conn.Serialize()
 	if err != nil {
 		return nil, failed(err)
 	}

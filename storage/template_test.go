@@ -72,7 +72,7 @@ func TestTemplate(t *testing.T) {
 			t.Fatal(err)
 		}
 		var verdict string
-		if err := d.sql.each("PRAGMA integrity_check", func(r *Rows) { verdict += string(r.Bytes(0)) }); err != nil || verdict != "ok" {
+		if err := d.sql.Each("PRAGMA integrity_check", func(r *Rows) { verdict += string(r.Bytes(0)) }); err != nil || verdict != "ok" {
 			t.Errorf("%q: %s, %v", name, verdict, err)
 		}
 		if err := d.Close(); err != nil {
@@ -117,7 +117,7 @@ func TestMetaPage(t *testing.T) {
 	}
 	read := func(d *DB) map[string]Value {
 		meta := make(map[string]Value)
-		if err := d.sql.each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
+		if err := d.sql.Each("SELECT name, value FROM _den_meta", func(r *Rows) { meta[string(r.Bytes(0))] = r.Value(1) }); err != nil {
 			t.Fatal(err)
 		}
 		for _, own := range []string{"epoch", roomfile.EpochSum, "created_at", "room"} {
@@ -281,7 +281,7 @@ func cutTemplate(t *testing.T, logDir string, after int) (cut bool) {
 		if err := d.Sync("todos"); err != nil {
 			return 0, 0, err
 		}
-		if err := d.sql.each("SELECT count(*) FROM todos", func(r *Rows) { rows = int(r.Int(0)) }); err != nil {
+		if err := d.sql.Each("SELECT count(*) FROM todos", func(r *Rows) { rows = int(r.Int(0)) }); err != nil {
 			return 0, 0, err
 		}
 		_, err = d.Exec(`INSERT INTO todos VALUES (NULL, 'x', 0, 0, NULL)`)

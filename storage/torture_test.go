@@ -306,9 +306,9 @@ func (m *machine) compare(r *tortured) error {
 	there := false
 	seq := r.d.Seq()
 	d := r.d
-	d.sql.mu.Lock()
-	err := d.sql.each("SELECT 1 FROM sqlite_schema WHERE name = 'todos'", func(*Rows) { there = true })
-	d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	err := d.sql.Each("SELECT 1 FROM sqlite_schema WHERE name = 'todos'", func(*Rows) { there = true })
+	d.sql.Mu.Unlock()
 	if err == nil && there {
 		rows, err = rowsOf(r.d)
 	}
@@ -590,7 +590,7 @@ func (m *machine) backup(r *tortured) error {
 		r.backups[path] = copied
 	case !m.trouble(err):
 		return fmt.Errorf("backup of %s: %w", r.name, err)
-	case errors.Is(err, ErrIO) && r.d != nil && r.d.sql.broken != nil:
+	case errors.Is(err, ErrIO) && r.d != nil && r.d.sql.Broken != nil:
 		m.drop(r)
 	}
 	return nil
@@ -705,7 +705,7 @@ func (m *machine) travel(r *tortured) error {
 	case errors.Is(err, ErrLogMismatch) && m.rotten > 1: // one bit of an entry is put right, two are not
 		return nil
 	case err != nil && m.trouble(err):
-		if errors.Is(err, ErrIO) && r.d.sql.broken != nil {
+		if errors.Is(err, ErrIO) && r.d.sql.Broken != nil {
 			m.drop(r)
 		}
 		return nil

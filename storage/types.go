@@ -2,6 +2,9 @@ package storage
 
 import (
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/commitlog"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -31,6 +34,23 @@ type (
 	Row = changes.Row
 	// Cell is a column of a Row.
 	Cell = changes.Cell
+	// Rows is the result of a query.
+	Rows = session.Rows
+	// Result is what a statement without rows did.
+	Result = session.Result
+	// Log makes transactions durable.
+	Log = nodelog.Log
+	// RoomLog is a room's part of a Log.
+	RoomLog = nodelog.RoomLog
+	// LogEntry is one transaction.
+	LogEntry = nodelog.LogEntry
+	// NodeLog is a node's commit log: the Log of all of its rooms.
+	NodeLog = nodelog.NodeLog
+	// LogOptions say where a node's commit log is.
+	LogOptions = commitlog.Options
 	// ChangePlace is a place in the changes of one table, see Table.SincePart.
 	ChangePlace = changes.Place
 )
+
+// OpenLog opens a node's commit log, or makes it.
+func OpenLog(o LogOptions) (*NodeLog, error) { return nodelog.OpenLog(o) }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/nodelog"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -132,7 +133,7 @@ func (v *Verifier) readLog() error {
 	read, err := commitlog.Verify(commitlog.Options{FS: v.o.FS, Dir: v.o.LogDir}, func(p commitlog.Problem) {
 		f := Finding{
 			Severity: Problem, Path: filepath.Join(v.o.LogDir, p.File), Check: "log",
-			Namespace: p.Namespace, Room: withNUL.Replace(p.Room), Err: fmt.Errorf("%w: %s at %d: %s", ErrCorrupt, p.File, p.Offset, p.What),
+			Namespace: p.Namespace, Room: nodelog.WithNUL.Replace(p.Room), Err: fmt.Errorf("%w: %s at %d: %s", ErrCorrupt, p.File, p.Offset, p.What),
 		}
 		if p.Harmless {
 			f.Severity, f.Err = Note, fmt.Errorf("%s at %d: %s", p.File, p.Offset, p.What)
@@ -140,7 +141,7 @@ func (v *Verifier) readLog() error {
 		v.report(f)
 	})
 	v.count.Entries = read.Entries
-	return logError(err)
+	return nodelog.Error(err)
 }
 
 // fresh makes the file system that the next room is opened on.
@@ -251,7 +252,7 @@ func (v *Verifier) inLog() map[roomKey]struct{} {
 		v.log.Pinned(add)
 		for _, err := range v.log.Log.Unlisted() {
 			if !errors.Is(err, commitlog.ErrLost) { // a file that is missing has a Finding of its own
-				return logError(err)
+				return nodelog.Error(err)
 			}
 		}
 		return nil

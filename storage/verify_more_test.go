@@ -175,9 +175,9 @@ func TestVerifyForeignKeys(t *testing.T) {
 	b.mustStart()
 	d := b.mustOpen("a")
 	mustExec(t, d, `CREATE TABLE refers (id INTEGER PRIMARY KEY, other REFERENCES todos (id))`)
-	d.sql.mu.Lock()
-	err := d.sql.c.SetConfig(1002, 0) // SQLITE_DBCONFIG_ENABLE_FKEY
-	d.sql.mu.Unlock()
+	d.sql.Mu.Lock()
+	err := d.sql.Conn.SetConfig(1002, 0) // SQLITE_DBCONFIG_ENABLE_FKEY
+	d.sql.Mu.Unlock()
 	mustExec(t, d, `INSERT INTO refers VALUES (1, 1), (2, 77), (3, 78)`)
 	if err := errors.Join(err, d.Close(), b.stop()); err != nil {
 		t.Fatal(err)

@@ -174,9 +174,9 @@ const mostFaults = 20
 // content checks what is in an open file.
 func (v *Verifier) content(d *DB, what Finding) {
 	v.guard(what.of("integrity"), func() error {
-		d.sql.mu.Lock()
-		defer d.sql.mu.Unlock()
-		err := d.sql.each(fmt.Sprintf("PRAGMA integrity_check(%d)", mostFaults), func(r *Rows) {
+		d.sql.Mu.Lock()
+		defer d.sql.Mu.Unlock()
+		err := d.sql.Each(fmt.Sprintf("PRAGMA integrity_check(%d)", mostFaults), func(r *Rows) {
 			if verdict := string(r.Bytes(0)); verdict != "ok" {
 				v.problem(what.of("integrity"), "%w: %s", ErrCorrupt, verdict)
 			}
@@ -185,14 +185,14 @@ func (v *Verifier) content(d *DB, what Finding) {
 			return err
 		}
 		violations := 0
-		if err := d.sql.each("PRAGMA foreign_key_check", func(*Rows) { violations++ }); err == nil && violations > 0 {
+		if err := d.sql.Each("PRAGMA foreign_key_check", func(*Rows) { violations++ }); err == nil && violations > 0 {
 			v.note(what.of("foreign keys"), "%d rows refer to rows that do not exist", violations)
 		}
 		return nil
 	})
 	v.guard(what.of("tables"), func() error {
-		d.sql.mu.Lock()
-		defer d.sql.mu.Unlock()
+		d.sql.Mu.Lock()
+		defer d.sql.Mu.Unlock()
 		return v.tables(d, what.of("tables"))
 	})
 	if v.o.Inspect != nil {

@@ -5,6 +5,8 @@ package storage
 
 import (
 	"fmt"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/session"
 
 	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/roomfile"
@@ -15,11 +17,11 @@ func (v *Verifier) tables(d *DB, what Finding) error {
 	complain := func(format string, args ...any) {
 		v.problem(what, "%w: "+format, append([]any{ErrCorrupt}, args...)...)
 	}
-	meta, err := d.sql.checkMeta(d.o.Log, complain)
+	meta, err := checkMeta(&d.sql, d.o.Log, complain)
 	if err != nil {
 		return err
 	}
-	return d.sql.recorded(d.sql.changes.Verify(d.store.number, meta["floor"], complain))
+	return d.sql.Recorded(d.sql.Changes.Verify(d.store.number, meta["floor"], complain))
 }
 
 // metaForms are the types of what _den_meta holds, and whether it must be there.
@@ -34,9 +36,9 @@ var metaForms = map[string]struct {
 }
 
 // checkMeta returns the rows of _den_meta that have the right type.
-func (ses *session) checkMeta(log Log, complain changes.Complaint) (map[string]Value, error) {
+func checkMeta(ses *session.Session, log Log, complain changes.Complaint) (map[string]Value, error) {
 	meta := make(map[string]Value)
-	err := ses.each("SELECT name, value FROM _den_meta", func(r *Rows) {
+	err := ses.Each("SELECT name, value FROM _den_meta", func(r *Rows) {
 		name := fmt.Sprint(r.Value(0))
 		form, known := metaForms[name]
 		switch {
@@ -61,8 +63,8 @@ func (ses *session) checkMeta(log Log, complain changes.Complaint) (map[string]V
 	}
 	if log != nil && meta["log"] == log.ID() {
 		number, _ := meta["clean"].(int64)
-		if m := markOf(log.ID(), number); max(m.clean, m.since) > log.Generation() {
-			complain("_den_meta: the file was used in generation %d of the log, which has come to %d", max(m.clean, m.since), log.Generation())
+		if m := nodelog.MarkOf(log.ID(), number); max(m.Clean, m.Since) > log.Generation() {
+			complain("_den_meta: the file was used in generation %d of the log, which has come to %d", max(m.Clean, m.Since), log.Generation())
 		}
 	}
 	return meta, nil

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"github.com/denrooms/den/storage/internal/session"
 	"math"
 	"slices"
 	"strings"
@@ -156,18 +157,18 @@ func TestVerifyTables(t *testing.T) {
 		{"half a maximum", set(none, "highs", logged(1, raw("\x01\x00\x00"))), []string{"the maxima of row"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d.sql.mu.Lock()
-			defer d.sql.mu.Unlock()
-			if _, err := d.sql.exec(own, "BEGIN", nil); err != nil {
+			d.sql.Mu.Lock()
+			defer d.sql.Mu.Unlock()
+			if _, err := d.sql.Exec(session.Own, "BEGIN", nil); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := d.sql.exec(own, c.sql, c.args); err != nil {
+			if _, err := d.sql.Exec(session.Own, c.sql, c.args); err != nil {
 				t.Fatal(err)
 			}
 			var got []string
 			v := &Verifier{o: VerifyOptions{Report: func(f Finding) { got = append(got, f.Err.Error()) }}}
 			err := v.tables(d, Finding{Check: "tables"})
-			if _, e := d.sql.exec(own, "ROLLBACK", nil); err != nil || e != nil {
+			if _, e := d.sql.Exec(session.Own, "ROLLBACK", nil); err != nil || e != nil {
 				t.Fatal(err, e)
 			}
 			if len(got) != len(c.want) {

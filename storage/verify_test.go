@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/session"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -247,7 +248,7 @@ func (s *street) spoil(room, script string) {
 	s.t.Helper()
 	d, err := openBeside(HostFS(), s.path(room))
 	if err == nil {
-		_, err = d.sql.exec(own, script, nil)
+		_, err = d.sql.Exec(session.Own, script, nil)
 		err = errors.Join(err, d.Close())
 	}
 	if err != nil {

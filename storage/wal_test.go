@@ -120,11 +120,12 @@ func TestSpillOnAFullDisk(t *testing.T) {
 			if _, err := d.Exec(`UPDATE wide SET v = randomblob(200) WHERE id % 20 = ?1`, i); err != nil {
 				return err
 			}
-			d.sql.mu.Lock()
-			defer d.sql.mu.Unlock()
-			gathered += len(d.store.wal.buf) - d.store.wal.written
+			d.sql.Mu.Lock()
+			defer d.sql.Mu.Unlock()
+			bytes, written := d.store.wal.InBuffer()
+			gathered += bytes - written
 			disk.Fail(faultdisk.Fault{Op: faultdisk.OpWrite, Err: syscall.ENOSPC, Suffix: "-wal"})
-			_ = d.store.wal.flush() // as a read of one of them does
+			_ = d.store.wal.Flush() // as a read of one of them does
 			disk.Heal()
 			return nil
 		}); err != nil {
@@ -164,10 +165,10 @@ func TestInvariantBoundedPayload(t *testing.T) {
 	mustExec(t, d, spill)
 	grown := func(what string) {
 		t.Helper()
-		d.sql.mu.Lock()
-		defer d.sql.mu.Unlock()
-		if n, most := d.store.wal.entry.Memory(), 2*int(d.store.wal.pages)*pageSize+2*(64<<10); n > most {
-			t.Errorf("%s: the payload has %d bytes, the file %d", what, n, d.store.wal.pages*pageSize)
+		d.sql.Mu.Lock()
+		defer d.sql.Mu.Unlock()
+		if n, most := d.store.wal.Entry.Memory(), 2*int(d.store.wal.Pages)*pageSize+2*(64<<10); n > most {
+			t.Errorf("%s: the payload has %d bytes, the file %d", what, n, d.store.wal.Pages*pageSize)
 		}
 	}
 	for range 50 {
@@ -213,7 +214,7 @@ func TestFailureBeforeACommitThatHolds(t *testing.T) {
 			return err
 		})
 		wantError(t, err, ErrIO)
-		if d.store.wal.refused != nil {
+		if d.store.wal.Refused != nil {
 			ours++
 		}
 		before := d.store.number
@@ -283,7 +284,7 @@ func TestCommittedFramesWait(t *testing.T) {
 	if wrote := disk.Stats().Ops[faultdisk.OpWrite] - before; wrote == 0 || wrote > commits/2 {
 		t.Errorf("%d writes of the WAL for %d transactions", wrote, commits)
 	}
-	if len(d.store.wal.buf) == d.store.wal.written {
+	if bytes, written := d.store.wal.InBuffer(); bytes == written {
 		t.Error("nothing waits, so nothing is tested")
 	}
 
@@ -343,7 +344,7 @@ func TestFramesThatWaitOnAFullDisk(t *testing.T) {
 		}
 	}
 	wantError(t, err, ErrFull)
-	if accepted == 0 || len(d.store.wal.buf) == d.store.wal.written {
+	if bytes, written := d.store.wal.InBuffer(); accepted == 0 || bytes == written {
 		t.Error("nothing waits, so nothing is tested")
 	}
 	check := func() {

@@ -109,7 +109,7 @@ func BenchmarkAppendParallel(b *testing.B) {
 
 // populate makes a log with n unreleased entries over 10,000 rooms.
 func populate(b *testing.B, dir string, n int) *Log {
-	l := mustOpen(b, Options{Dir: dir, Durability: Relaxed, MaxUnreleased: 1 << 40})
+	l := mustOpen(b, Options{Dir: dir, Relaxed: true, MaxUnreleased: 1 << 40})
 	rooms, last := make([]*Room, 10_000), make([]uint64, 10_000)
 	rng, p := rand.New(rand.NewPCG(1, 1)), make([]byte, benchPayload)
 	for range n {
@@ -204,7 +204,7 @@ func BenchmarkRoom(b *testing.B) {
 const oldRooms = 100 // in the oldest segment alone
 
 func longLog(b *testing.B, dir string, segments int) {
-	l := mustOpen(b, Options{Dir: dir, Durability: Relaxed, SegmentBytes: 1 << 20, MaxUnreleased: 1 << 40})
+	l := mustOpen(b, Options{Dir: dir, Relaxed: true, SegmentBytes: 1 << 20, MaxUnreleased: 1 << 40})
 	for i := range oldRooms {
 		appendUpTo(b, mustRoom(b, l, fmt.Sprint("oldest", i)), 1, 3)
 	}
@@ -225,7 +225,7 @@ func longLog(b *testing.B, dir string, segments int) {
 }
 
 func openRooms(b *testing.B, dir, name string) {
-	l := mustOpen(b, Options{Dir: dir, Durability: Relaxed})
+	l := mustOpen(b, Options{Dir: dir, Relaxed: true})
 	defer mustClose(b, l)
 	start := time.Now()
 	mustRoom(b, l, "nobody").Close()

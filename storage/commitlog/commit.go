@@ -38,7 +38,7 @@ func (l *Log) commit() {
 	if err == nil {
 		w, err = l.active.write(group)
 	}
-	if err == nil && l.o.Durability == Durable {
+	if err == nil && !l.o.Relaxed {
 		err = l.active.sync(w.end)
 	}
 	l.mu.Lock()

@@ -72,7 +72,7 @@ func TestRelaxed(t *testing.T) {
 	for seed := range uint64(100) {
 		d, clock := faultdisk.New(seed), newClock()
 		o := testOptions(d, clock)
-		o.Durability, o.IndexBytes = Relaxed, 4<<10
+		o.Relaxed, o.IndexBytes = true, 4<<10
 		l := mustOpen(t, o)
 		a := mustRoom(t, l, "a")
 		before := l.Stats().Syncs
@@ -139,7 +139,7 @@ func TestKillAfterFailedSync(t *testing.T) {
 func TestRelaxedLoss(t *testing.T) {
 	d, clock := faultdisk.New(1), newClock()
 	o := testOptions(d, clock)
-	o.Durability, o.SegmentBytes, o.IndexBytes = Relaxed, segment.Start+2<<10, 2<<10
+	o.Relaxed, o.SegmentBytes, o.IndexBytes = true, segment.Start+2<<10, 2<<10
 	l := mustOpen(t, o)
 	a, b := mustRoom(t, l, "a"), mustRoom(t, l, "b")
 	appendUpTo(t, b, 1, 3)
@@ -192,7 +192,7 @@ func TestRelaxedLossBesideAMissingFile(t *testing.T) {
 	for _, open := range []bool{true, false} {
 		d, clock := faultdisk.New(1), newClock()
 		o := testOptions(d, clock)
-		o.Durability, o.SegmentBytes, o.IndexBytes = Relaxed, segment.Start+2<<10, 2<<10
+		o.Relaxed, o.SegmentBytes, o.IndexBytes = true, segment.Start+2<<10, 2<<10
 		l := mustOpen(t, o)
 		a, b := mustRoom(t, l, "a"), mustRoom(t, l, "b")
 		appendUpTo(t, b, 1, 3)

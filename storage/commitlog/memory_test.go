@@ -12,7 +12,7 @@ import (
 // goes too, but for the filter.
 func TestSleepingRoomsAreSmall(t *testing.T) {
 	const rooms, most = 10_000, 120 // bytes
-	l := mustOpen(t, Options{Dir: t.TempDir(), Durability: Relaxed, History: time.Hour})
+	l := mustOpen(t, Options{Dir: t.TempDir(), Relaxed: true, History: time.Hour})
 	defer mustClose(t, l)
 	write := func(name string, payload int) {
 		r := mustRoom(t, l, name)

@@ -10,16 +10,6 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// Durability says what has happened to an entry when Append returns.
-type Durability uint8
-
-const (
-	// Durable: the entry survives a power cut.
-	Durable Durability = iota
-	// Relaxed: the entry was written, and survives the end of the process. Log.Sync makes it durable.
-	Relaxed
-)
-
 // Limits and defaults.
 const (
 	// MaxEntry is the largest payload of an entry, in bytes.
@@ -48,14 +38,15 @@ const (
 	shrinkRetry     = time.Second // after shrink has failed
 )
 
-// Options of a log. Only FS and Dir have to be set.
+// Options of a log. Only Dir has to be set.
 type Options struct {
 	// FS has the log's files. nil means vfs.Host().
 	FS vfs.FS
 	// Dir is the log's own directory. The caller makes sure that no other process opens it.
 	Dir string
-	// Durability: Durable by default.
-	Durability Durability
+	// Relaxed has Append return when the entry is written, and so survives the end of the process. Log.Sync makes it durable. A log
+	// that is not Relaxed makes each entry durable before Append returns.
+	Relaxed bool
 	// SegmentBytes is the size in bytes above which a new segment is begun, at most 1 GiB. 0 means
 	// DefaultSegmentBytes, and up to 32 MiB in a log of many segments.
 	SegmentBytes int64
@@ -100,7 +91,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Dir == "" || o.Durability > Relaxed || o.SegmentBytes < 0 || o.SegmentBytes > maxSegmentBytes || o.IndexBytes < 0 || o.History < 0 || o.MaxUnreleased < 0 {
+	if o.Dir == "" || o.SegmentBytes < 0 || o.SegmentBytes > maxSegmentBytes || o.IndexBytes < 0 || o.History < 0 || o.MaxUnreleased < 0 {
 		return o, misuse("Options out of range")
 	}
 	return o, nil

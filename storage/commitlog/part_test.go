@@ -229,7 +229,7 @@ func TestRelaxedIndexes(t *testing.T) {
 	for seed := range uint64(200) {
 		d := faultdisk.New(seed)
 		o := testOptions(d, newClock())
-		o.Durability, o.SegmentBytes, o.IndexBytes = Relaxed, 64<<10, 1<<10
+		o.Relaxed, o.SegmentBytes, o.IndexBytes = true, 64<<10, 1<<10
 		l := mustOpen(t, o)
 		a, safe := mustRoom(t, l, "a"), uint64(0)
 		for n := uint64(1); n <= 30+seed%10; n++ {

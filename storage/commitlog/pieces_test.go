@@ -120,7 +120,7 @@ func TestLargeEntryFails(t *testing.T) {
 func TestLargeEntryMemory(t *testing.T) {
 	const size, slack = 48 << 20, 4 << 20
 	pieces := [][]byte{make([]byte, size/2), make([]byte, 100), make([]byte, size/2-100)}
-	l := mustOpen(t, Options{Dir: t.TempDir(), Durability: Relaxed})
+	l := mustOpen(t, Options{Dir: t.TempDir(), Relaxed: true})
 	defer mustClose(t, l)
 	a := mustRoom(t, l, "a")
 	appendUpTo(t, a, 1, 1)

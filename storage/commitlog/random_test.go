@@ -285,7 +285,7 @@ func (h *history) restart() {
 
 func (h *history) open() {
 	if h.modes {
-		h.o.Durability = Durability(h.rng.IntN(2))
+		h.o.Relaxed = h.rng.IntN(2) == 1
 	}
 	damageable := h.log != nil
 	for range 50 {
@@ -305,7 +305,7 @@ func (h *history) open() {
 			if h.log.readFrom > segment.Start {
 				h.seen.skipped++
 			}
-			if h.o.Durability == Relaxed {
+			if h.o.Relaxed {
 				h.seen.relaxed++
 			}
 			h.cut = false
@@ -483,7 +483,7 @@ func (h *history) append(m *mirror) {
 	}
 	h.seen.appends++
 	m.acked = n
-	if h.o.Durability == Durable {
+	if !h.o.Relaxed {
 		m.safe = n
 	}
 	h.note("append %d to %s", n, m.name)
@@ -558,7 +558,7 @@ func (h *history) compareLoss(m *mirror, end uint64) {
 		return
 	}
 	h.seen.lost += int(m.acked - end)
-	if h.o.Durability == Durable && h.log.RelaxedCrash() == 0 {
+	if !h.o.Relaxed && h.log.RelaxedCrash() == 0 {
 		h.fatal("%s: %d to %d are lost, and the log was never Relaxed", m.name, end+1, m.acked)
 	}
 }

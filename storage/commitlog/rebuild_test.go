@@ -73,11 +73,11 @@ func TestRebuildKeepsWhatItIs(t *testing.T) {
 	id := l.ID()
 	appendUpTo(t, mustRoom(t, l, "a"), 1, 40)
 	mustClose(t, l)
-	o.Durability = Relaxed
+	o.Relaxed = true
 	l = mustOpen(t, o)
 	appendUpTo(t, mustRoom(t, l, "b"), 1, 30)
 	mustClose(t, l)
-	o.Durability = Durable
+	o.Relaxed = false
 	for range 3 {
 		l = mustOpen(t, o)
 		mustClose(t, l)

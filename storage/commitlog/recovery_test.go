@@ -200,14 +200,14 @@ func TestRelaxedCrash(t *testing.T) {
 	d := faultdisk.New(1)
 	o := testOptions(d, newClock())
 	for i, step := range []struct {
-		durability Durability
-		crash      bool
-		want       uint64 // in the generation that follows
+		relaxed bool
+		crash   bool
+		want    uint64 // in the generation that follows
 	}{
-		{Durable, true, 0}, {Relaxed, false, 0}, {Relaxed, true, 3}, {Durable, true, 3}, {Durable, false, 3},
-		{Relaxed, false, 3}, {Relaxed, true, 7}, {Relaxed, true, 8}, {Durable, false, 8},
+		{false, true, 0}, {true, false, 0}, {true, true, 3}, {false, true, 3}, {false, false, 3},
+		{true, false, 3}, {true, true, 7}, {true, true, 8}, {false, false, 8},
 	} {
-		o.Durability = step.durability
+		o.Relaxed = step.relaxed
 		l := mustOpen(t, o)
 		if step.crash {
 			d.Crash()

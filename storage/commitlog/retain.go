@@ -23,7 +23,7 @@ func (l *Log) nextCurrent(segments []*logSegment, active uint64) (c *current, ob
 	}
 	obsolete, segments = segments[:n], segments[n:]
 	c = &current{
-		relaxed: l.o.Durability == Relaxed, id: l.id, generation: l.generation, active: active, crashed: l.recovery.crashed,
+		relaxed: l.o.Relaxed, id: l.id, generation: l.generation, active: active, crashed: l.recovery.crashed,
 		relaxedCrash: l.relaxedCrash, clock: l.clock, segments: segments,
 		nameless: maps.Clone(l.recovery.refused),
 	}

@@ -39,7 +39,7 @@ func (l *Log) rotate() error {
 
 func (l *Log) beginSegment(number uint64) (*active, error) {
 	h := segment.Header{
-		ID: l.id, Number: number, Generation: l.generation, Begun: l.o.Now().UnixMilli(), Unsynced: l.relaxedCrash, Relaxed: l.o.Durability == Relaxed,
+		ID: l.id, Number: number, Generation: l.generation, Begun: l.o.Now().UnixMilli(), Unsynced: l.relaxedCrash, Relaxed: l.o.Relaxed,
 	}
 	zeros, newest := int64(firstPrealloc), number
 	if l.active != nil { // a busy log goes on with as many as before
@@ -85,7 +85,7 @@ func (l *Log) markSealed(a *active, size int64, filter segment.Filter) {
 func (l *Log) rewriteActive() error {
 	a := l.active
 	sure := a.end
-	if l.o.Durability == Relaxed {
+	if l.o.Relaxed {
 		sure = a.synced
 	}
 	s, f, err := a.scan(sure)

@@ -89,7 +89,7 @@ func TestOptions(t *testing.T) {
 	if err != nil || o.FS == nil || o.Now == nil || o.Random == nil || o.Logger == nil {
 		t.Fatalf("%+v, %v", o, err)
 	}
-	if o.MaxUnreleased != 256<<20 || o.IndexBytes != 512<<10 || o.History != 0 || o.Durability != Durable {
+	if o.MaxUnreleased != 256<<20 || o.IndexBytes != 512<<10 || o.History != 0 || o.Relaxed {
 		t.Errorf("defaults: %+v", o)
 	}
 	for segments, want := range map[int]int64{0: 8 << 20, 511: 8 << 20, 512: 16 << 20, 1024: 24 << 20, 1536: 32 << 20, 100_000: 32 << 20} {
@@ -103,12 +103,11 @@ func TestOptions(t *testing.T) {
 			t.Errorf("segments of %d bytes: indexes after %d, want %d; %v", bytes, o.IndexBytes, want, err)
 		}
 	}
-	if o, err := (Options{Dir: "log", SegmentBytes: 8, IndexBytes: 7, MaxUnreleased: 6, Durability: Relaxed}).withDefaults(); err != nil || o.IndexBytes != 7 || o.MaxUnreleased != 6 {
+	if o, err := (Options{Dir: "log", SegmentBytes: 8, IndexBytes: 7, MaxUnreleased: 6, Relaxed: true}).withDefaults(); err != nil || o.IndexBytes != 7 || o.MaxUnreleased != 6 {
 		t.Errorf("what was said became %+v, %v", o, err)
 	}
 	for what, o := range map[string]Options{
 		"no directory":            {},
-		"another durability":      {Dir: "log", Durability: Relaxed + 1},
 		"segments of less than 0": {Dir: "log", SegmentBytes: -1},
 		"segments over 1 GiB":     {Dir: "log", SegmentBytes: 1<<30 + 1},
 		"indexes of less than 0":  {Dir: "log", IndexBytes: -1},

@@ -37,6 +37,8 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrMisuse: the call is not allowed in this state, or an argument is not.
 	ErrMisuse = errors.New("misuse")
+	// ErrClosed: what the call is for was closed.
+	ErrClosed = errors.New("closed")
 	// ErrName: a namespace or a room name breaks the rules.
 	ErrName = errors.New("bad name")
 	// ErrExists: there is a file of this name already, and it is not overwritten.

@@ -60,7 +60,7 @@ func BenchmarkStartUp(b *testing.B) {
 func crashedLog(b *testing.B, rooms, each int) string {
 	b.Helper()
 	work, image := b.TempDir(), b.TempDir()
-	log, err := commitlog.Open(commitlog.Options{Dir: work, Durability: commitlog.Relaxed})
+	log, err := commitlog.Open(commitlog.Options{Dir: work, Relaxed: true})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,43 +1,15 @@
-package storage
+package nodelog
 
 // The commit log of one node: package commitlog, with this package's errors.
 
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/denrooms/den/storage/commitlog"
+	"github.com/denrooms/den/storage/roomfile"
 )
-
-// LogOptions says where a node's commit log is. All but Dir may be zero.
-type LogOptions struct {
-	// Dir is the log's directory, which is made if it is missing. Required.
-	Dir string
-	// FS is where it is. nil means the machine's.
-	FS FS
-	// Relaxed has Append return before the disk has synced: NodeLog.Sync does that, and a
-	// power cut takes what came after the last one.
-	Relaxed bool
-	// History is how long entries are kept that no room needs any more, for CopyAt.
-	// 0 means not at all.
-	History time.Duration
-	// SegmentBytes is how large one of its files gets. 0 means 8 MiB, and up to 32 in a long log.
-	SegmentBytes int64
-	// MaxUnreleased is how many bytes of entries that rooms still need may lie there before
-	// RequestCheckpoint asks for checkpoints. 0 means 256 MiB.
-	MaxUnreleased int64
-	// RequestCheckpoint is called with the room that keeps the oldest of them, without locks.
-	RequestCheckpoint func(namespace, room string)
-	// Now is the clock, Random makes the log's name, Logger gets what an operator should
-	// know. nil means time.Now, crypto/rand and slog.Default().
-	Now    func() time.Time
-	Random io.Reader
-	Logger *slog.Logger
-}
 
 // NodeLog is a node's commit log: the Log of all of its rooms. Any goroutine may use it.
 type NodeLog struct {
@@ -46,20 +18,13 @@ type NodeLog struct {
 }
 
 // OpenLog opens a node's commit log, or makes it.
-func OpenLog(o LogOptions) (*NodeLog, error) {
-	if o.FS == nil {
-		o.FS = HostFS()
+func OpenLog(o commitlog.Options) (*NodeLog, error) {
+	if request := o.RequestCheckpoint; request != nil {
+		o.RequestCheckpoint = func(namespace, room string) { request(namespace, WithNUL.Replace(room)) }
 	}
-	durability := commitlog.Durable
-	if o.Relaxed {
-		durability = commitlog.Relaxed
-	}
-	l, err := commitlog.Open(commitlog.Options{
-		FS: o.FS, Dir: o.Dir, Durability: durability, SegmentBytes: o.SegmentBytes, History: o.History,
-		MaxUnreleased: o.MaxUnreleased, RequestCheckpoint: o.requestCheckpoint(), Now: o.Now, Random: o.Random, Logger: o.Logger,
-	})
+	l, err := commitlog.Open(o)
 	if err != nil {
-		return nil, logError(err)
+		return nil, Error(err)
 	}
 	return &NodeLog{l, o.Relaxed}, nil
 }
@@ -70,7 +35,7 @@ func (l *NodeLog) Relaxed() bool { return l.relaxed }
 // Abandon gives up what the files of Lost had: see commitlog.Log.Abandon.
 func (l *NodeLog) Abandon() (files []string, err error) {
 	files, err = l.Log.Abandon()
-	return files, logError(err)
+	return files, Error(err)
 }
 
 // Abandoned is Log's.
@@ -79,10 +44,10 @@ func (l *NodeLog) Abandoned(namespace, room, epoch string) bool {
 }
 
 // Sync is Log's.
-func (l *NodeLog) Sync() error { return logError(l.Log.Sync()) }
+func (l *NodeLog) Sync() error { return Error(l.Log.Sync()) }
 
 // Close ends the log well. Rooms must have been closed before.
-func (l *NodeLog) Close() error { return logError(l.Log.Close()) }
+func (l *NodeLog) Close() error { return Error(l.Log.Close()) }
 
 // HasUnreleased reports whether rooms may need entries of the log.
 func (l *NodeLog) HasUnreleased() bool { return l.Log.Crashed() != 0 || l.Log.Stats().Pinned > 0 }
@@ -91,42 +56,34 @@ func (l *NodeLog) HasUnreleased() bool { return l.Log.Crashed() != 0 || l.Log.St
 func (l *NodeLog) Room(namespace, room, epoch string) (RoomLog, error) {
 	r, err := l.Log.Room(namespace, withoutNUL.Replace(room), epoch)
 	if err != nil {
-		return nil, roomLogError(err)
+		return nil, RoomError(err)
 	}
 	return roomLog{r}, nil
 }
 
 // A room's name may hold the one byte that the log's names may not.
-var withoutNUL, withNUL = strings.NewReplacer(`\`, `\\`, "\x00", `\0`), strings.NewReplacer(`\\`, `\`, `\0`, "\x00")
-
-// requestCheckpoint is RequestCheckpoint with the rooms' own names.
-func (o LogOptions) requestCheckpoint() func(namespace, room string) {
-	if o.RequestCheckpoint == nil {
-		return nil
-	}
-	return func(namespace, room string) { o.RequestCheckpoint(namespace, withNUL.Replace(room)) }
-}
+var withoutNUL, WithNUL = strings.NewReplacer(`\`, `\\`, "\x00", `\0`), strings.NewReplacer(`\\`, `\`, `\0`, "\x00")
 
 // Candidates is Log's.
 func (l *NodeLog) Candidates(namespace, room string) (epoch string, from, to uint64, err error) {
 	epoch, from, to, err = l.Log.Candidates(namespace, withoutNUL.Replace(room))
-	return epoch, from, to, roomLogError(err)
+	return epoch, from, to, RoomError(err)
 }
 
 // Epochs is Log's.
 func (l *NodeLog) Epochs(namespace, room string) ([]string, error) {
 	epochs, err := l.Log.Epochs(namespace, withoutNUL.Replace(room))
-	return epochs, roomLogError(err)
+	return epochs, RoomError(err)
 }
 
 // Pinned yields the rooms that were closed and have not released all of their entries.
 func (l *NodeLog) Pinned(yield func(namespace, room string) bool) {
-	l.Log.Pinned(func(namespace, room string) bool { return yield(namespace, withNUL.Replace(room)) })
+	l.Log.Pinned(func(namespace, room string) bool { return yield(namespace, WithNUL.Replace(room)) })
 }
 
 // Unrecovered yields the rooms that have entries of a run that crashed, and were not opened since.
 func (l *NodeLog) Unrecovered(yield func(namespace, room string) bool) {
-	l.Log.Unrecovered(func(namespace, room string) bool { return yield(namespace, withNUL.Replace(room)) })
+	l.Log.Unrecovered(func(namespace, room string) bool { return yield(namespace, WithNUL.Replace(room)) })
 }
 
 // Forget releases all entries of a room that is not open, because its file was replaced.
@@ -137,11 +94,11 @@ type roomLog struct{ *commitlog.Room }
 
 func (r roomLog) Range() (first, last uint64, err error) {
 	first, last, err = r.Room.Range()
-	return first, last, roomLogError(err)
+	return first, last, RoomError(err)
 }
 
 func (r roomLog) Append(e LogEntry, more ...[]byte) error {
-	return logError(r.Room.Append(commitlog.Entry(e), more...))
+	return Error(r.Room.Append(commitlog.Entry(e), more...))
 }
 
 func (r roomLog) Replay(after uint64, do func(LogEntry) error) error {
@@ -153,7 +110,7 @@ func (r roomLog) Replay(after uint64, do func(LogEntry) error) error {
 	if ours != nil {
 		return ours
 	}
-	return roomLogError(err)
+	return RoomError(err)
 }
 
 func (r roomLog) Backward(do func(LogEntry) (bool, error)) error {
@@ -165,41 +122,37 @@ func (r roomLog) Backward(do func(LogEntry) (bool, error)) error {
 	if ours != nil {
 		return ours
 	}
-	return roomLogError(err)
+	return RoomError(err)
 }
 
-// ErrLogIncomplete: a file of the log is missing, or damaged so that it is not known whose entries were
-// there, and the room may have had its newest entries in it. ErrLogMissing comes with it.
-var ErrLogIncomplete = commitlog.ErrLost
-
 // roomLogError is logError for a room that needs what is missing. An operator can give that up.
-func roomLogError(err error) error {
-	err = logError(err)
-	if errors.Is(err, ErrLogIncomplete) {
+func RoomError(err error) error {
+	err = Error(err)
+	if errors.Is(err, commitlog.ErrLost) {
 		err = fmt.Errorf("%w; put the file back, or restore a backup of the room, or give up what is missing with den log -abandon", err)
 	}
 	return err
 }
 
 // logError wraps an error of the log with the error of this package that it means.
-func logError(err error) error {
+func Error(err error) error {
 	for _, e := range []struct{ theirs, ours error }{
-		{commitlog.ErrFull, ErrFull},
-		{commitlog.ErrTooLarge, ErrTooLarge},
-		{commitlog.ErrCorrupt, ErrLogMismatch},
-		{commitlog.ErrGap, ErrLogMismatch},
-		{commitlog.ErrLost, ErrLogMissing},
-		{commitlog.ErrNewer, ErrNewer},
-		{commitlog.ErrOlder, ErrLogMismatch},
-		{commitlog.ErrMisuse, ErrInUse},
-		{commitlog.ErrClosed, ErrClosed},
+		{commitlog.ErrFull, roomfile.ErrFull},
+		{commitlog.ErrTooLarge, roomfile.ErrTooLarge},
+		{commitlog.ErrCorrupt, roomfile.ErrLogMismatch},
+		{commitlog.ErrGap, roomfile.ErrLogMismatch},
+		{commitlog.ErrLost, roomfile.ErrLogMissing},
+		{commitlog.ErrNewer, roomfile.ErrNewer},
+		{commitlog.ErrOlder, roomfile.ErrLogMismatch},
+		{commitlog.ErrMisuse, roomfile.ErrInUse},
+		{commitlog.ErrClosed, roomfile.ErrClosed},
 	} {
 		if errors.Is(err, e.theirs) {
 			return fmt.Errorf("%w: %w", e.ours, err)
 		}
 	}
 	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrIO, err)
+		err = fmt.Errorf("%w: %w", roomfile.ErrIO, err)
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package storage
+package session
 
 // What handlers' SQL may do. SQLite asks while it compiles a statement, so a check costs nothing at run time.
 
@@ -7,23 +7,17 @@ import (
 	"strings"
 
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
 // reserved starts the names of the tables that are Den's.
 const reserved = changes.Reserved
 
-// install registers the session's callbacks. The pre-update hook is the Recorder's.
-func (ses *session) install() error {
-	ses.c.SetProgressHandler(progressSteps, func() bool { return ses.fenced.Load() || ses.owner.overwritten() })
-	return failed(ses.c.SetAuthorizer((*authorizer)(ses)))
-}
-
-// uninstall has the connection forget the session.
-func (ses *session) uninstall() {
-	ses.changes.Pause()
-	ses.c.SetProgressHandler(0, nil)
-	ses.c.SetAuthorizer(nil)
+// Install registers the session's callbacks. The pre-update hook is the Recorder's.
+func (ses *Session) Install() error {
+	ses.Conn.SetProgressHandler(progressSteps, func() bool { return ses.Fenced.Load() || ses.Owner.Overwritten() })
+	return roomfile.Failed(ses.Conn.SetAuthorizer((*authorizer)(ses)))
 }
 
 // progressSteps is how often a running statement looks whether it was fenced, or has written too much, in steps of SQLite's
@@ -31,16 +25,16 @@ func (ses *session) uninstall() {
 const progressSteps = 10_000
 
 // authorizer is a session as its connection calls it.
-type authorizer session
+type authorizer Session
 
 // Authorize says what a statement may do.
 func (a *authorizer) Authorize(what sqlite.Action) sqlite.AuthResult {
-	return (*session)(a).authorize(what)
+	return (*Session)(a).authorize(what)
 }
 
 // authorize answers SQLite's authorizer.
-func (ses *session) authorize(a sqlite.Action) sqlite.AuthResult {
-	if ses.auth == own {
+func (ses *Session) authorize(a sqlite.Action) sqlite.AuthResult {
+	if ses.auth == Own {
 		return sqlite.AuthOK
 	}
 	if why := ses.refusal(a.Op, a.Arg1, a.Arg2); why != "" {
@@ -52,7 +46,7 @@ func (ses *session) authorize(a sqlite.Action) sqlite.AuthResult {
 }
 
 // refusal returns why an operation is not allowed, or "" if it is.
-func (ses *session) refusal(op sqlite.OpType, a, b string) string {
+func (ses *Session) refusal(op sqlite.OpType, a, b string) string {
 	switch op {
 	case sqlite.OpTransaction, sqlite.OpSavepoint:
 		return "an action is a transaction already: BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not for handlers"
@@ -81,9 +75,9 @@ func (ses *session) refusal(op sqlite.OpType, a, b string) string {
 }
 
 // refuseTable keeps handlers away from Den's tables, and Den's other packages from the room's tables and this package's.
-func (ses *session) refuseTable(op sqlite.OpType, name string) string {
+func (ses *Session) refuseTable(op sqlite.OpType, name string) string {
 	isReserved := len(name) >= len(reserved) && strings.EqualFold(name[:len(reserved)], reserved)
-	if ses.auth == handler {
+	if ses.auth == Handler {
 		if isReserved {
 			return fmt.Sprintf("table %s is Den's own", name)
 		}
@@ -112,7 +106,7 @@ func readsOnly(name, arg string) bool {
 }
 
 // noteSchema remembers that the statement changes the schema, and of which table; and that it sets deleted_at.
-func (ses *session) noteSchema(op sqlite.OpType, a, b string) {
+func (ses *Session) noteSchema(op sqlite.OpType, a, b string) {
 	switch op {
 	case sqlite.OpUpdate:
 		ses.sawGone = ses.sawGone || strings.EqualFold(b, "deleted_at")
@@ -126,7 +120,7 @@ func (ses *session) noteSchema(op sqlite.OpType, a, b string) {
 	}
 }
 
-func (ses *session) redefine(table string) {
+func (ses *Session) redefine(table string) {
 	ses.sawSchema = true
-	ses.changes.Redefining(table)
+	ses.Changes.Redefining(table)
 }

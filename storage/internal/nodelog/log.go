@@ -1,7 +1,7 @@
-package storage
-
-// What a room needs of the node's commit log. A transaction is durable when the log has it. The room's file follows the log and
-// holds the number of the newest transaction that the file has.
+// Package nodelog is what a room needs of the node's commit log. A transaction is durable when the log has it. The room's file follows
+// the log and has the number of its newest transaction. NodeLog is such a log, in package commitlog; A Deferred is a room's part of a log
+// whose entries still wait in memory; WithMoved adds those that were moved to a file.
+package nodelog
 
 import (
 	"fmt"
@@ -48,48 +48,48 @@ type RoomLog interface {
 // LogEntry is one transaction.
 type LogEntry = roomfile.Entry
 
-// mark is what a file says about the commit log, in _den_meta.
-type mark struct {
-	log   string // the log that the file's transactions went to; "": none so far
-	clean uint64 // the generation of it in which the file was closed with all in it; 0: in use
-	since uint64 // the generation in which it came into use; 0: not known, or clean is set
+// Mark is what a file says about the commit log, in _den_meta.
+type Mark struct {
+	Log   string // the log that the file's transactions went to; "": none so far
+	Clean uint64 // the generation of it in which the file was closed with all in it; 0: in use
+	Since uint64 // the generation in which it came into use; 0: not known, or clean is set
 }
 
-// number is the mark without the log, as the file has it.
-func (m mark) number() int64 {
-	if m.clean != 0 {
-		return int64(m.clean)
+// Number is the mark without the log, as the file has it.
+func (m Mark) Number() int64 {
+	if m.Clean != 0 {
+		return int64(m.Clean)
 	}
-	return -int64(m.since)
+	return -int64(m.Since)
 }
 
-// markOf is the opposite of number.
-func markOf(log string, number int64) mark {
+// MarkOf is the opposite of number.
+func MarkOf(log string, number int64) Mark {
 	if number > 0 {
-		return mark{log: log, clean: uint64(number)}
+		return Mark{Log: log, Clean: uint64(number)}
 	}
-	return mark{log: log, since: uint64(-number)}
+	return Mark{Log: log, Since: uint64(-number)}
 }
 
 // logHint is what an operator can do about a file and a log that do not belong together.
-const logHint = "put the file and the log back that belong together, or restore a backup of the room"
+const LogHint = "put the file and the log back that belong together, or restore a backup of the room"
 
-// whole reports whether a file with the mark needs nothing from the log. log is nil if there is none.
-func (m mark) whole(log Log) (bool, error) {
+// Whole reports whether a file with the mark needs nothing from the log. log is nil if there is none.
+func (m Mark) Whole(log Log) (bool, error) {
 	switch {
-	case m.log == "":
+	case m.Log == "":
 		return true, nil
-	case log == nil && m.clean != 0: // a caller that opens it without a log has checked that the log was closed
+	case log == nil && m.Clean != 0: // a caller that opens it without a log has checked that the log was closed
 		return true, nil
 	case log == nil:
-		return false, fmt.Errorf("%w: %s; open it with the log, %s", ErrLogMissing, m.log, logHint)
-	case m.log != log.ID() && m.clean == 0:
-		return false, fmt.Errorf("%w: the file was in use with the log %s, this one is %s; %s", ErrLogMissing, m.log, log.ID(), logHint)
-	case m.log != log.ID():
+		return false, fmt.Errorf("%w: %s; open it with the log, %s", roomfile.ErrLogMissing, m.Log, LogHint)
+	case m.Log != log.ID() && m.Clean == 0:
+		return false, fmt.Errorf("%w: the file was in use with the log %s, this one is %s; %s", roomfile.ErrLogMissing, m.Log, log.ID(), LogHint)
+	case m.Log != log.ID():
 		return true, nil
-	case max(m.clean, m.since) > log.Generation():
+	case max(m.Clean, m.Since) > log.Generation():
 		return false, fmt.Errorf("%w: the file was in use in generation %d of the log, which has come to %d: the log is an older copy; %s",
-			ErrLogMismatch, max(m.clean, m.since), log.Generation(), logHint)
+			roomfile.ErrLogMismatch, max(m.Clean, m.Since), log.Generation(), LogHint)
 	}
-	return m.clean == log.Generation() || m.clean > log.Crashed(), nil
+	return m.Clean == log.Generation() || m.Clean > log.Crashed(), nil
 }
