@@ -542,7 +542,7 @@ func TestChecksumsAreNotLogged(t *testing.T) {
 		}
 	}
 	for at, page := 0, pagesOf(t, d); at < len(page); at += pageSize {
-		if tail := page[at+usableSize : at+pageSize]; string(tail) != strings.Repeat("\x00", dbfile.ReservedBytes) {
+		if tail := page[at+pageSize-dbfile.ReservedBytes : at+pageSize]; string(tail) != strings.Repeat("\x00", dbfile.ReservedBytes) {
 			t.Errorf("SQLite has %x at the end of page %d", tail, at/pageSize+1)
 		}
 	}

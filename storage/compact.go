@@ -6,16 +6,14 @@ package storage
 //
 //	NAME.fresh    the new content, being written and checked; worth nothing
 //
-// The room's transactions are all in the file before the beginning: Compact opens the room and closes it
-// again. So both files hold the same, and need no mark to tell them apart: NAME.fresh is synced and
-// checked; the WAL of NAME is removed for good, because SQLite would play it over the new file if a
-// power cut brought it back; NAME.fresh becomes NAME. A power cut leaves the one or the other. A
-// NAME.fresh that is left over goes at the next Open.
+// The room's transactions are all in the file before the beginning: Compact opens the room and closes it again. So both files hold
+// the same, and need no mark to tell them apart: NAME.fresh is synced and checked; the WAL of NAME is removed for good, because
+// SQLite would play it over the new file if a power cut brought it back; NAME.fresh becomes NAME. A power cut leaves the one or the
+// other. A NAME.fresh that is left over goes at the next Open.
 //
-// The entries of the commit log are differences of pages, and the same rows are on other pages now. The
-// number of the file's newest transaction is the layout of the new file: it is in _den_meta, and each
-// entry names the layout that it was made for. Whoever walks back and comes to that transaction goes on
-// with the file that was replaced, which is in Options.Past: see pagelog.Archive.
+// The entries of the commit log are differences of pages, and the same rows are on other pages now. The number of the file's newest
+// transaction is the layout of the new file: it is in _den_meta, and each entry names the layout that it was made for. Whoever
+// walks back and comes to that transaction goes on with the file that was replaced, which is in Options.Past: see pagelog.Archive.
 
 import (
 	"context"
@@ -167,8 +165,7 @@ func bringToRest(o Options) (*compaction, error) {
 	return j, nil
 }
 
-// keepPrevious keeps the file that is about to be replaced, if the room's history leads back from it; "": it
-// does not.
+// keepPrevious keeps the file that is about to be replaced, if the room's history leads back from it; "": it does not.
 func (j *compaction) keepPrevious() (path string, err error) {
 	o := j.o
 	if o.Past == "" || !j.walked {

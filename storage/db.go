@@ -84,9 +84,8 @@ func (d *DB) handlerMay() error {
 // Outside it is an action of its own, stamped with Options.Now: its changes get into the change log, but no Commit reports
 // them. The rows of a SELECT or RETURNING are dropped.
 //
-// Arguments may be nil, bool, integers, floats, string, []byte (nil is NULL),
-// json.RawMessage (a text), time.Time (Unix milliseconds), named forms of these,
-// and driver.Valuer. They are copied before Exec returns. NaN becomes NULL.
+// Arguments may be nil, bool, integers, floats, string, []byte (nil is NULL), json.RawMessage (a text), time.Time (Unix
+// milliseconds), named forms of these, and driver.Valuer. They are copied before Exec returns. NaN becomes NULL.
 func (d *DB) Exec(sql string, args ...any) (Result, error) {
 	if err := d.sql.Lock(); err != nil {
 		return Result{}, err
@@ -215,8 +214,7 @@ func (d *DB) invalidate() {
 	}
 }
 
-// A fileHeader is what a file says of itself at its beginning. It is all there is to know if
-// the file has no WAL.
+// A fileHeader is what a file says of itself at its beginning. It is all there is to know if the file has no WAL.
 type fileHeader struct {
 	changes int64  // SQLite's count of schema changes
 	wal     bool   // SQLite will make a WAL

@@ -142,11 +142,10 @@
 //
 //	_den_tables, _den_changes: see package changes
 //
-// Other tables named _den_… belong to Den's other packages, see DB.Internal.
-// Handlers can read all of these and write none.
+// Other tables named _den_… belong to Den's other packages, see DB.Internal. Handlers can read all of these and write none.
 //
 // A file is written under another name, synced and renamed. So a file under the room's name is always whole. A new file is a copy of the
-// first file of its Pool (template.go), or has only Den's tables (plain.go), with a _den_meta of its own.
+// first file of its Pool (package template), or has only Den's tables (plain.go), with a _den_meta of its own.
 //
 // # Where ideas come from
 //

@@ -4,12 +4,12 @@ import (
 	"errors"
 
 	"github.com/denrooms/den/storage/commitlog"
+	"github.com/denrooms/den/storage/internal/history"
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// What can go wrong, to be matched with errors.Is. An error that SQLite gave is
-// an *Error and wraps one of these where one fits; plain SQL mistakes (a syntax
-// error, an unknown column) wrap none. Those without a text of their own here are package roomfile's.
+// What can go wrong, to be matched with errors.Is. An error that SQLite gave is an *Error and wraps one of these where one fits;
+// plain SQL mistakes (a syntax error, an unknown column) wrap none. Those without a text of their own here are package roomfile's.
 var (
 	ErrNotDatabase = roomfile.ErrNotDatabase // the file is not a Den room; it was left as it was
 	ErrNewer       = roomfile.ErrNewer       // a newer Den wrote the file; it was left as it was
@@ -37,10 +37,14 @@ var (
 	// have had its newest entries in it. ErrLogMissing comes with it.
 	ErrLogIncomplete = commitlog.ErrLost
 
+	// ErrNoHistory: the commit log does not go back that far, or the room has no commit log.
+	ErrNoHistory = history.ErrNoHistory
+	// ErrNotYet: the room has not come that far: the Seq was never given, or the Time has not come.
+	ErrNotYet = history.ErrNotYet
+
 	// ErrWrongRoom: the file holds another room than the one asked for.
 	ErrWrongRoom = errors.New("database belongs to another room")
-	// ErrRoomFull: the room has reached its own limit, Options.MaxBytes. What only deletes is
-	// not refused with it.
+	// ErrRoomFull: the room has reached its own limit, Options.MaxBytes. What only deletes is not refused with it.
 	ErrRoomFull = errors.New("the room is full")
 	// ErrClosed: the DB was closed or fenced, or the Rows outlived their action.
 	ErrClosed = roomfile.ErrClosed

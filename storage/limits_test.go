@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/history"
 	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/internal/walfile"
 	"io/fs"
@@ -167,11 +168,11 @@ func TestErrorsKinds(t *testing.T) {
 		}
 	}
 	for theirs, ours := range map[error]error{pagelog.ErrCorrupt: ErrCorrupt, pagelog.ErrNewer: ErrNewer, pagelog.ErrMismatch: ErrLogMismatch, pagelog.ErrDiverged: ErrNoHistory} {
-		if got := pagesError(fmt.Errorf("x: %w", theirs)); !errors.Is(got, ours) || !errors.Is(got, theirs) {
+		if got := history.PagesError(fmt.Errorf("x: %w", theirs)); !errors.Is(got, ours) || !errors.Is(got, theirs) {
 			t.Errorf("%v: %v, want %v", theirs, got, ours)
 		}
 	}
-	if nodelog.Error(nil) != nil || nodelog.RoomError(nil) != nil || pagesError(nil) != nil {
+	if nodelog.Error(nil) != nil || nodelog.RoomError(nil) != nil || history.PagesError(nil) != nil {
 		t.Error("no error is one")
 	}
 }
@@ -259,7 +260,7 @@ func TestPoints(t *testing.T) {
 		{}: true, {Seq: 5}: true, {Seq: 4}: false, {Seq: 6}: true, {Time: at}: true, {Time: at.Add(-time.Millisecond)}: false, {Time: at.Add(time.Millisecond)}: true,
 		{Seq: 4, Time: at}: false, {Seq: 5, Time: at.Add(-time.Millisecond)}: false, {Seq: 5, Time: at}: true,
 	} {
-		if got := p.isBehind(e); got != want {
+		if got := p.NotBefore(e); got != want {
 			t.Errorf("%v is behind seq 5 at %v: %v", p, at, got)
 		}
 	}
@@ -277,7 +278,7 @@ func TestPoints(t *testing.T) {
 		{Point{Time: now.Add(time.Millisecond)}, now.UnixMilli() + 1, false}, // the clock was set back
 		{Point{Time: now.Add(time.Millisecond)}, now.UnixMilli(), true},
 	} {
-		err := c.p.notYet(LogEntry{Seq: 5, At: c.at}, now)
+		err := c.p.NotYet(LogEntry{Seq: 5, At: c.at}, now)
 		if errors.Is(err, ErrNotYet) != c.want || (err == nil) == c.want {
 			t.Errorf("%v of a room at seq 5, %d: %v", c.p, c.at, err)
 		}

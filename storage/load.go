@@ -41,7 +41,7 @@ func fillNew(path string, o Options, epoch string) error {
 	if err != nil {
 		return err
 	}
-	content, err := t.fill(o, epoch)
+	content, err := t.Fill(newMeta(o, epoch))
 	if err != nil {
 		return err
 	}
@@ -57,10 +57,9 @@ func fillNew(path string, o Options, epoch string) error {
 	return errors.Join(err, f.Close())
 }
 
-// A Loader fills the file of a new room, for Build. What it writes is one
-// transaction, without a journal: SQLite writes pages to the file when its cache is full.
-// Changes are not captured, and foreign keys are checked at the end. A Loader is valid
-// until load returns.
+// A Loader fills the file of a new room, for Build. What it writes is one transaction, without a journal: SQLite writes pages to
+// the file when its cache is full. Changes are not captured, and foreign keys are checked at the end. A Loader is valid until load
+// returns.
 type Loader struct{ d *DB }
 
 // run has load fill the file, checks it, and commits.
@@ -112,10 +111,9 @@ func (l *Loader) check() error {
 	return err
 }
 
-// Exec runs one statement with the rights of a room's own SQL (ErrForbidden). If sql has
-// several statements, Exec runs none of them and returns the text after the first one; if it
-// has none, Exec does nothing. Arguments are those of DB.Exec. A statement with arguments is
-// compiled once as long as the same text comes again.
+// Exec runs one statement with the rights of a room's own SQL (ErrForbidden). If sql has several statements, Exec runs none of them
+// and returns the text after the first one; if it has none, Exec does nothing. Arguments are those of DB.Exec. A statement with
+// arguments is compiled once as long as the same text comes again.
 func (l *Loader) Exec(sql string, args ...any) (rest string, err error) {
 	return l.exec(session.Handler, sql, args)
 }

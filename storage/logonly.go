@@ -1,6 +1,6 @@
 package storage
 
-// Log-only rooms. The content of a new room is known (template.go, plain.go), and the log makes its transactions durable. So the
+// Log-only rooms. The content of a new room is known (package template, plain.go), and the log makes its transactions durable. So the
 // room needs no file at first: its database is in memory (package dbfile), and the log entry of its first transaction contains all
 // pages. The room is materialized, that is, its file is made, when it sleeps, when the WAL is to be checkpointed, and when the
 // database has grown. A file under the room's name is always whole.
@@ -14,7 +14,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/history"
 	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/template"
 	"io/fs"
 	"maps"
 
@@ -64,13 +66,13 @@ func openLogOnly(o Options) (*DB, error) {
 }
 
 // openNewInMemory opens a new room's database in memory, with a pooled connection if there is one.
-func openNewInMemory(o Options, t *template, epoch string) (*DB, error) {
-	content, err := t.fill(o, epoch)
+func openNewInMemory(o Options, t *template.Template, epoch string) (*DB, error) {
+	content, err := t.Fill(newMeta(o, epoch))
 	if err != nil {
 		return nil, err
 	}
-	if t.schema != "" && o.pools() {
-		if c := o.Pool.conns.Get(o.poolKey(t.schema)); c != nil {
+	if t.Schema != "" && o.pools() {
+		if c := o.Pool.conns.Get(o.poolKey(t.Schema)); c != nil {
 			return newPooled(o, c, headerOf(content), dbfile.NewMemory(content)), nil
 		}
 	}
@@ -78,10 +80,10 @@ func openNewInMemory(o Options, t *template, epoch string) (*DB, error) {
 }
 
 // initInMemory initializes a log-only room from its template, where another room reads its file.
-func (d *DB) initInMemory(t *template, epoch string) error {
-	d.store.wal.BeginLogOnly(uint32(len(t.pages)/pageSize), t.entries)
+func (d *DB) initInMemory(t *template.Template, epoch string) error {
+	d.store.wal.BeginLogOnly(uint32(len(t.Pages)/pageSize), t.Entries)
 	d.epoch = epoch
-	d.notes.stored = maps.Clone(t.notes)
+	d.notes.stored = maps.Clone(t.Notes)
 	d.store.room.Release(0)
 	return d.reload()
 }
@@ -142,7 +144,7 @@ func firstPages(room RoomLog) (content []byte, err error) {
 		if err == nil {
 			err = errEnough
 		}
-		return pagesError(err)
+		return history.PagesError(err)
 	})
 	if err == errEnough {
 		err = nil
@@ -182,7 +184,7 @@ func recoverFromLog(o Options) (bool, error) {
 		}
 		return makeWith(o, content, func(f vfs.File) error {
 			replay := pagelog.NewFileReplay(f, first, uint32(len(content)/pageSize))
-			return room.Replay(first, func(e LogEntry) error { return pagesError(replay.Apply(e.Number, e.Payload)) })
+			return room.Replay(first, func(e LogEntry) error { return history.PagesError(replay.Apply(e.Number, e.Payload)) })
 		})
 	})
 }

@@ -42,6 +42,14 @@ func (n *notes) put(name string, v Value) {
 	n.due[name] = v
 }
 
+// all returns the notes that the file has once those are written that are due.
+func (n *notes) all() map[string]Value {
+	all := make(map[string]Value, len(n.stored)+len(n.due))
+	maps.Copy(all, n.stored)
+	maps.Copy(all, n.due)
+	return all
+}
+
 // write writes what is due into the open batch.
 func (n *notes) write() error {
 	for _, some := range []map[string]Value{n.due, n.batch} {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/template"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
@@ -240,7 +241,7 @@ func headerIn(file vfs.File, f vfs.FS, path string) (h *fileHeader, fresh bool, 
 	}
 	h = &fileHeader{changes: int64(binary.BigEndian.Uint32(first[40:])), wal: first[18] == 2 && first[19] == 2}
 	if n == pageSize {
-		h.schema = schemaPages(first, func(p []byte, off int64) error { _, err := file.ReadAt(p, off); return err })
+		h.schema = template.SchemaPages(first, func(p []byte, off int64) error { _, err := file.ReadAt(p, off); return err })
 	}
 	return h, false, roomfile.CheckFormat(first)
 }
@@ -276,7 +277,7 @@ func create(o Options) error {
 	if err != nil {
 		return err
 	}
-	content, err := t.fill(o, epoch)
+	content, err := t.Fill(newMeta(o, epoch))
 	if err != nil {
 		return err
 	}

@@ -22,8 +22,7 @@ const (
 	Off
 )
 
-// Options says which room to open, and its limits. The zero value of each field
-// but Path is usable.
+// Options says which room to open, and its limits. The zero value of each field but Path is usable.
 type Options struct {
 	// Path is the file, see Path. Missing directories are made. Required.
 	Path string
@@ -31,22 +30,18 @@ type Options struct {
 	Namespace, Room string
 	// Synchronous is Full by default.
 	Synchronous Synchronous
-	// MaxBytes limits the database: an action that makes it longer gives ErrRoomFull. Actions that only
-	// delete, and Den's own tables, may use 4 MiB more, or a 64th of it if that is more. 0 means 10 GiB.
-	// A file that is larger already keeps its size.
+	// MaxBytes limits the database: an action that makes it longer gives ErrRoomFull. Actions that only delete, and Den's own
+	// tables, may use 4 MiB more, or a 64th of it if that is more. 0 means 10 GiB. A file that is larger already keeps its size.
 	MaxBytes int64
 	// MaxValueBytes limits a text, a blob and a row. 0 means 16 MiB.
 	MaxValueBytes int
-	// MaxChanges limits the rows of synced tables that an action may change.
-	// 0 means 10,000.
+	// MaxChanges limits the rows of synced tables that an action may change. 0 means 10,000.
 	MaxChanges int
-	// MaxChangeBytes limits what an action's changes take in memory, old and new
-	// rows together. 0 means 64 MiB.
+	// MaxChangeBytes limits what an action's changes take in memory, old and new rows together. 0 means 64 MiB.
 	MaxChangeBytes int
-	// MaxActionBytes limits what an action may write to the file, in bytes of changed pages that have
-	// left SQLite's cache; so up to CacheBytes more may pass. ErrTooLarge; an action that goes on to
-	// write is ended, and loses the batch. Without a Log there is no such limit. 0 means 64 MiB; a
-	// transaction has 256 MiB at most in any case.
+	// MaxActionBytes limits what an action may write to the file, in bytes of changed pages that have left SQLite's cache; so up to
+	// CacheBytes more may pass. ErrTooLarge; an action that goes on to write is ended, and loses the batch. Without a Log there is
+	// no such limit. 0 means 64 MiB; a transaction has 256 MiB at most in any case.
 	MaxActionBytes int
 	// History is how many of the newest actions Since can go back to. 0 means 100,000.
 	History int
@@ -56,14 +51,11 @@ type Options struct {
 	// Log makes the room's transactions durable. Synchronous is then Normal, whatever it
 	// says. nil: the file does so itself, by Synchronous.
 	Log Log
-	// CheckpointBytes is how large the WAL gets before it is written into the file.
-	// 0 means 4 MiB.
+	// CheckpointBytes is how large the WAL gets before it is written into the file. 0 means 4 MiB.
 	CheckpointBytes int64
-	// StatementCache is how many prepared statements of the handlers are kept.
-	// 0 means 128.
+	// StatementCache is how many prepared statements of the handlers are kept. 0 means 128.
 	StatementCache int
-	// CacheBytes is the most that SQLite keeps of the file in memory.
-	// 0 means 2 MiB.
+	// CacheBytes is the most that SQLite keeps of the file in memory. 0 means 2 MiB.
 	CacheBytes int64
 	// Pool is shared by the rooms of one kind, which then open faster. nil: nothing is shared.
 	Pool *Pool
@@ -75,8 +67,7 @@ type Options struct {
 	// Random makes the epoch of a new file. nil means crypto/rand.
 	Random io.Reader
 
-	// FS is where the files are. nil means the machine's; tests have one that loses
-	// what was not synced.
+	// FS is where the files are. nil means the machine's; tests have one that loses what was not synced.
 	FS vfs.FS
 
 	opening *opening // of the Open that these are of; nil: of none

@@ -8,13 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/template"
 
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 )
 
 // beginning is what the files of the kind begin with: its template, or Den's own tables.
-func (o Options) beginning() (*template, error) {
+func (o Options) beginning() (*template.Template, error) {
 	p := o.Pool
 	if p == nil {
 		return plainTemplate(o)
@@ -33,7 +34,7 @@ func (o Options) beginning() (*template, error) {
 }
 
 // plainTemplate makes the template that has Den's own tables.
-func plainTemplate(o Options) (t *template, err error) {
+func plainTemplate(o Options) (t *template.Template, err error) {
 	d, err := connect(o, "", ":memory:")
 	if err != nil {
 		return nil, err
@@ -47,5 +48,5 @@ func plainTemplate(o Options) (t *template, err error) {
 	if _, err := d.sql.Exec(session.Own, script, nil); err != nil {
 		return nil, err
 	}
-	return takeTemplate(&d.sql, &d.notes) // which is not nil: each of Den's own tables fits into a page
+	return template.Take(&d.sql, d.notes.all()) // which is not nil: each of Den's own tables fits into a page
 }

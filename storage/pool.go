@@ -4,6 +4,7 @@ package storage
 
 import (
 	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/template"
 	"sync"
 	"sync/atomic"
 
@@ -52,18 +53,10 @@ type poolKey struct {
 	durable                       bool
 }
 
-// A template is the content of a new file.
-type template struct {
-	pages  []byte // of the database, in their order
-	meta   int    // where in it the only page of _den_meta is
-	notes  map[string]Value
-	schema string // its schemaPages; "": too large
-
-	entries [][]byte // what the entry of a room's first transaction says of each page; nil: of _den_meta's
-}
-
 // templateSlot is where a Pool keeps its template; nil: none so far.
-type templateSlot struct{ atomic.Pointer[template] }
+type templateSlot struct {
+	atomic.Pointer[template.Template]
+}
 
 // maxDefinitions is how many sets of synced tables a Pool remembers: as many as there are versions of the program's
 // tables among its rooms.

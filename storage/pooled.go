@@ -6,6 +6,7 @@ package storage
 import (
 	"errors"
 	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/template"
 	"io/fs"
 	"reflect"
 
@@ -70,10 +71,10 @@ func (d *DB) warm() {
 	d.warmed = true
 	p := d.o.Pool
 	t := p.template.Load()
-	if t == nil || t.schema == "" {
+	if t == nil || t.Schema == "" {
 		return
 	}
-	p.conns.Warm(d.o.poolKey(t.schema), func() func() *session.Connection {
+	p.conns.Warm(d.o.poolKey(t.Schema), func() func() *session.Connection {
 		o, texts, recorder := d.o, d.sql.Texts(), d.sql.Changes.Used()
 		return func() *session.Connection { return prepareConnection(o, t, texts, recorder) }
 	})
@@ -83,8 +84,8 @@ func (d *DB) warm() {
 const noEpoch = "00000000000000000000000000000000"
 
 // prepareConnection makes a connection that no room has used. It returns nil if that fails.
-func prepareConnection(o Options, t *template, texts []session.Text, recorder []string) *session.Connection {
-	content, err := t.fill(o, noEpoch)
+func prepareConnection(o Options, t *template.Template, texts []session.Text, recorder []string) *session.Connection {
+	content, err := t.Fill(newMeta(o, noEpoch))
 	if err != nil {
 		return nil
 	}
@@ -103,7 +104,7 @@ func (d *DB) leaveConnection() bool {
 	if !d.o.pools() || d.store.wal == nil || d.store.state != fileClean || d.sql.Broken != nil || d.sql.Fenced.Load() || len(d.copies) > 0 {
 		return false
 	}
-	schema := schemaNow(&d.sql)
+	schema := template.SchemaOf(&d.sql)
 	if schema == "" || d.sql.HasVirtualTables() {
 		return false
 	}

@@ -73,7 +73,7 @@ type client struct {
 	stamp map[string]Value // the highest it saw, by table
 }
 
-type history struct {
+type randomHistory struct {
 	t       *testing.T
 	rnd     *rand.Rand
 	d       *DB
@@ -93,7 +93,7 @@ func TestRandomHistories(t *testing.T) {
 	t.Logf("seed %d (repeat with -seed)", seed)
 	histories, batches := shorter(20, 4), 60
 	for i := range histories {
-		h := &history{t: t, rnd: rand.New(rand.NewPCG(seed, uint64(i))), live: newContent(), now: 1000}
+		h := &randomHistory{t: t, rnd: rand.New(rand.NewPCG(seed, uint64(i))), live: newContent(), now: 1000}
 		h.o = testOptions(t)
 		h.o.Synchronous = Off
 		h.run(batches)
@@ -103,7 +103,7 @@ func TestRandomHistories(t *testing.T) {
 	}
 }
 
-func (h *history) run(batches int) {
+func (h *randomHistory) run(batches int) {
 	h.open()
 	defer func() { checkConsistent(h.t, h.d); h.d.Close() }()
 	mustExec(h.t, h.d, randomSchema)
@@ -128,7 +128,7 @@ func (h *history) run(batches int) {
 	}
 }
 
-func (h *history) open() {
+func (h *randomHistory) open() {
 	d, err := Open(h.o)
 	if err != nil {
 		h.t.Fatal(err)
@@ -136,7 +136,7 @@ func (h *history) open() {
 	h.d = d
 }
 
-func (h *history) reopen() {
+func (h *randomHistory) reopen() {
 	if err := h.d.Close(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -152,9 +152,9 @@ func (h *history) reopen() {
 }
 
 // resnapshot takes the content over from the tables, where no commit told of it.
-func (h *history) resnapshot() { h.live = h.tables() }
+func (h *randomHistory) resnapshot() { h.live = h.tables() }
 
-func (h *history) batch() {
+func (h *randomHistory) batch() {
 	b, err := h.d.Begin()
 	if err != nil {
 		h.t.Fatal(err)
@@ -207,14 +207,14 @@ func (h *history) batch() {
 	h.live, h.done = next, h.done+done
 }
 
-func (h *history) rolledBack(start Seq) {
+func (h *randomHistory) rolledBack(start Seq) {
 	if h.d.Seq() != start {
 		h.t.Errorf("seq %d behind a rollback to %d", h.d.Seq(), start)
 	}
 }
 
 // action runs a few statements; some of their errors are looked over.
-func (h *history) action() error {
+func (h *randomHistory) action() error {
 	for range 1 + h.rnd.IntN(4) {
 		sql := h.statement()
 		_, err := h.d.Exec(sql)
@@ -229,7 +229,7 @@ func (h *history) action() error {
 	return nil
 }
 
-func (h *history) statement() string {
+func (h *randomHistory) statement() string {
 	table := append(randomTables, "plain")[h.rnd.IntN(len(randomTables)+1)]
 	or := []string{"", "", "", " OR REPLACE", " OR IGNORE", " OR FAIL", " OR REPLACE", " OR ROLLBACK"}[h.rnd.IntN(8)]
 	if or == " OR ROLLBACK" && h.rnd.IntN(3) > 0 {
@@ -265,7 +265,7 @@ func (h *history) statement() string {
 
 var ownColumns = map[string]string{"texts": "a, b,", "numbers": "a,", "flat": "a, b,", "children": "a, b,", "plain": "a, b,"}
 
-func (h *history) row(table string) string {
+func (h *randomHistory) row(table string) string {
 	values := []string{h.key(table)}
 	for range strings.Count(ownColumns[table], ",") {
 		values = append(values, h.value())
@@ -277,7 +277,7 @@ func (h *history) row(table string) string {
 	return fmt.Sprintf("(%s, 1, %d, %s)", strings.Join(values, ", "), h.now, deleted)
 }
 
-func (h *history) key(table string) string {
+func (h *randomHistory) key(table string) string {
 	n := h.rnd.IntN(12)
 	switch {
 	case table == "numbers":
@@ -290,12 +290,12 @@ func (h *history) key(table string) string {
 	return fmt.Sprintf("'k%d'", n)
 }
 
-func (h *history) value() string {
+func (h *randomHistory) value() string {
 	return []string{"NULL", "1", "2.5", "'k1'", "'k2'", "x''", "char(0) || 'z'", "''", "3", "13", "'k3'", "5", "1e300"}[h.rnd.IntN(13)]
 }
 
 // tables reads the live content from the tables.
-func (h *history) tables() content {
+func (h *randomHistory) tables() content {
 	c := newContent()
 	for _, name := range randomTables {
 		for _, row := range query(h.t, h.d, "SELECT * FROM "+name+" WHERE deleted_at IS NULL") {
@@ -307,7 +307,7 @@ func (h *history) tables() content {
 
 // check compares the commits with the tables, brings every absent client up to
 // date in both ways, and lets one more go.
-func (h *history) check() {
+func (h *randomHistory) check() {
 	want := h.tables()
 	h.equal("the commits' rows", h.live, want)
 	for _, name := range randomTables {
@@ -330,7 +330,7 @@ func (h *history) check() {
 	h.leave(want)
 }
 
-func (h *history) resume(c client, from func(string) Seq) content {
+func (h *randomHistory) resume(c client, from func(string) Seq) content {
 	got := c.rows.clone()
 	for _, name := range randomTables {
 		r, err := h.d.Table(name).Since(from(name))
@@ -347,7 +347,7 @@ func (h *history) resume(c client, from func(string) Seq) content {
 }
 
 // noContent looks at a row that leaves the package: a tombstone has an id and stamps, and nothing else.
-func (h *history) noContent(table string, row []Value) {
+func (h *randomHistory) noContent(table string, row []Value) {
 	h.t.Helper()
 	if stamps := len(row) - 3; row[len(row)-1] != nil && slices.ContainsFunc(row[1:stamps], func(v Value) bool { return v != nil }) {
 		h.t.Errorf("a tombstone of %s has content: %s", table, show(row))
@@ -355,7 +355,7 @@ func (h *history) noContent(table string, row []Value) {
 }
 
 // leave adds a client that has the present content, as a snapshot gave it.
-func (h *history) leave(rows content) {
+func (h *randomHistory) leave(rows content) {
 	c := client{rows: rows, seq: h.d.Seq(), stamp: map[string]Value{}}
 	for _, name := range randomTables {
 		c.stamp[name] = query(h.t, h.d, "SELECT max(max(updated_at), ifnull(max(deleted_at), 0)) FROM "+name+" WHERE deleted_at IS NULL")[0][0]
@@ -366,7 +366,7 @@ func (h *history) leave(rows content) {
 	h.clients = append(h.clients, c)
 }
 
-func (h *history) equal(what string, got, want content) {
+func (h *randomHistory) equal(what string, got, want content) {
 	h.t.Helper()
 	for _, name := range randomTables {
 		if !maps.Equal(got[name], want[name]) {

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/template"
 	"maps"
 	"os"
 	"path/filepath"
@@ -158,7 +159,7 @@ func TestSchemaPagesCompareTheSchemaAlone(t *testing.T) {
 		if flip >= 0 {
 			file[flip] ^= 1
 		}
-		return schemaPages(file[:pageSize], func(p []byte, off int64) error { copy(p, file[off:]); return nil })
+		return template.SchemaPages(file[:pageSize], func(p []byte, off int64) error { copy(p, file[off:]); return nil })
 	}
 	same := schema(-1)
 	if same == "" {

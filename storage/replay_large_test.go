@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/binary"
 	"errors"
+	"github.com/denrooms/den/storage/internal/history"
 	"os"
 	"testing"
 )
@@ -15,7 +16,7 @@ func TestReplayChecksALargeEntry(t *testing.T) {
 	d := powerRoom(t, o)
 	mustExec(t, d, "CREATE TABLE big (id INTEGER PRIMARY KEY, b)")
 	d.AfterCommit() // it has a file
-	if err := largeAction(d, largeEntry>>20+1, (*Batch).DoUnbounded); err != nil {
+	if err := largeAction(d, history.LargeEntry>>20+1, (*Batch).DoUnbounded); err != nil {
 		t.Fatal(err)
 	}
 	entries := log.rooms[o.Namespace+"/"+o.Room+"/"+d.Epoch()].entries
@@ -40,11 +41,11 @@ func TestReplayChecksALargeEntry(t *testing.T) {
 		}
 		at += pageHeader + int(binary.LittleEndian.Uint32(payload[at+8:]))
 	}
-	if len(payload) < largeEntry || !tried[1] || !tried[5] {
+	if len(payload) < history.LargeEntry || !tried[1] || !tried[5] {
 		t.Fatalf("an entry of %d bytes, tried %v: this tests nothing", len(payload), tried)
 	}
 	d = openTest(t, o)
-	if got := query(t, d, "SELECT count(*) FROM big")[0][0]; got != int64(largeEntry>>20+1) {
+	if got := query(t, d, "SELECT count(*) FROM big")[0][0]; got != int64(history.LargeEntry>>20+1) {
 		t.Errorf("%v rows", got)
 	}
 }

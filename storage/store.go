@@ -5,6 +5,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/history"
 	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/internal/walfile"
@@ -101,7 +102,11 @@ func (st *store) catchUp(room RoomLog, epoch string) (again bool, err error) {
 		return false, fmt.Errorf("%w: the file has transactions up to %d, the log begins at %d: the file is too old; %s", ErrLogMismatch, st.number, first, nodelog.LogHint)
 	case last > st.number && bug.On("replay-none"):
 	case last > st.number:
-		return !bug.On("replay-last"), st.replay(room)
+		err := history.Replay(st.sql, room, st.number, st.layout)
+		if err == nil {
+			err = st.checkpoint(sqlite.CheckpointTruncate)
+		}
+		return !bug.On("replay-last"), err
 	}
 	if last < st.number {
 		if err := st.ahead(last, epoch); err != nil {

@@ -3,6 +3,7 @@ package storage
 import (
 	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/commitlog"
+	"github.com/denrooms/den/storage/internal/history"
 	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/sqlite"
@@ -36,6 +37,8 @@ type (
 	Cell = changes.Cell
 	// Rows is the result of a query.
 	Rows = session.Rows
+	// Table is a declared table, for reading.
+	Table = session.Table
 	// Result is what a statement without rows did.
 	Result = session.Result
 	// Log makes transactions durable.
@@ -48,6 +51,10 @@ type (
 	NodeLog = nodelog.NodeLog
 	// LogOptions say where a node's commit log is.
 	LogOptions = commitlog.Options
+	// Point is a point in a room's history.
+	Point = history.Point
+	// HistoryError reports that a room's state at a Point is not available, and which states are.
+	HistoryError = history.Error
 	// ChangePlace is a place in the changes of one table, see Table.SincePart.
 	ChangePlace = changes.Place
 )

@@ -13,8 +13,7 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// owes reports whether the log, or the file of entries beside it, has something of a room that has
-// no file.
+// owes reports whether the log, or the file of entries beside it, has something of a room that has no file.
 func (v *Verifier) owes(o Options) bool {
 	if _, owed := v.inLog()[roomKey{o.Namespace, o.Room}]; owed {
 		return true

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"github.com/denrooms/den/storage/internal/history"
 	"io"
 	"io/fs"
 	"maps"
@@ -231,7 +232,7 @@ func (v *Verifier) history(d *DB, what Finding) error {
 			return false, nil
 		}
 		if err := pagelog.CheckOrder(e.Number, r.Number); err != nil {
-			return false, pagesError(err)
+			return false, history.PagesError(err)
 		}
 		if e.Seq > seq || e.Number == d.store.number && e.Seq != seq {
 			return false, fmt.Errorf("%w: transaction %d is of seq %d, what follows of %d", ErrLogMismatch, e.Number, e.Seq, seq)
@@ -241,7 +242,7 @@ func (v *Verifier) history(d *DB, what Finding) error {
 			v.count.Transactions++
 		}
 		seq = e.Seq
-		return ok && r.Number > 0, pagesError(err)
+		return ok && r.Number > 0, history.PagesError(err)
 	})
 	if errors.Is(err, ErrLogIncomplete) {
 		v.note(what, "the history does not go back further than transaction %d, because a file of the commit log is missing", r.Number)

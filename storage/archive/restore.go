@@ -22,9 +22,8 @@ type Replacement struct {
 	carried []table
 }
 
-// PrepareRestore makes a replacement for the room of o from a backup, or from any complete file of a room and the WAL that
-// may be beside it. The source is only read, and must not be in use. The replacement has the namespace and the room of o,
-// and a new epoch.
+// PrepareRestore makes a replacement for the room of o from a backup, or from any complete file of a room and the WAL that may be
+// beside it. The source is only read, and must not be in use. The replacement has the namespace and the room of o, and a new epoch.
 //
 // Errors: storage.ErrNotDatabase, ErrNewer and ErrCorrupt if the source is refused; ErrLogMissing if its last transactions
 // are only in a commit log; ErrFull, ErrIO.
@@ -141,9 +140,8 @@ func checkSource(c roomfile.Conn) (plain bool, err error) {
 
 // Install puts the file in the room's place. Nobody may have the room open. The old file is kept beside it as
 // <name>.db.before-restore-<time>; kept is its path, or "" if there was none. A room keeps the newest ten of these files, and
-// roomfile.SweepReplaced removes old ones. After an error the room is as it was, unless the error says that the new file is
-// in place: then the disk failed at one of the last steps, and the next Open makes durable whichever of the two files it
-// finds.
+// roomfile.SweepReplaced removes old ones. After an error the room is as it was, unless the error says that the new file is in
+// place: then the disk failed at one of the last steps, and the next Open makes durable whichever of the two files it finds.
 func (r *Replacement) Install() (kept string, err error) {
 	kept, err = r.install()
 	if err != nil {

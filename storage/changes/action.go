@@ -215,9 +215,8 @@ func (r *Recorder) EndAction() {
 	r.capture.end()
 }
 
-// Finish writes the log's last row of a transaction that is about to be committed, and forgets rows that lie more than keep
-// actions back or are older than a time in Unix milliseconds. Floor is then what Load has to be given if the transaction is
-// committed.
+// Finish writes the log's last row of a transaction that is about to be committed, and forgets rows that lie more than keep actions
+// back or are older than a time in Unix milliseconds. Floor is then what Load has to be given if the transaction is committed.
 func (r *Recorder) Finish(keep Seq, maxAge int64) error {
 	if len(r.log.entries.bytes) > 0 || !r.log.flushed {
 		if err := r.log.flush(); err != nil {

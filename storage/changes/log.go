@@ -181,8 +181,7 @@ func (l *log) row(id int64) (r logRow, err error) {
 	return r, err
 }
 
-// search finds the first row of the log for which a property holds that all later ones have too. found is false if none
-// has it.
+// search finds the first row of the log for which a property holds that all later ones have too. found is false if none has it.
 func (l *log) search(has func(logRow) bool) (r logRow, found bool, err error) {
 	if l.last == 0 {
 		return logRow{}, false, nil

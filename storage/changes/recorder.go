@@ -25,8 +25,7 @@ type Recorder struct {
 	schema    bool     // the action in work has changed the schema
 }
 
-// New makes a Recorder for a connection. It records nothing before Load, and until Limit an action may change any number of
-// rows.
+// New makes a Recorder for a connection. It records nothing before Load, and until Limit an action may change any number of rows.
 func New(c *sqlite.Conn) *Recorder {
 	return newRecorder(statements{c, sqlite.NewCache[bool](maxStatements)})
 }

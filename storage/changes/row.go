@@ -14,9 +14,8 @@ type Commit struct {
 	Rebased []string
 }
 
-// Row is a changed row: its columns in the table's order. The last one, deleted_at, is not NULL on a tombstone. A
-// tombstone has no content: all columns are NULL but the id and the stamps, and created_at too for a row that was
-// removed by DELETE.
+// Row is a changed row: its columns in the table's order. The last one, deleted_at, is not NULL on a tombstone. A tombstone has no
+// content: all columns are NULL but the id and the stamps, and created_at too for a row that was removed by DELETE.
 type Row struct {
 	Table string
 	image []byte

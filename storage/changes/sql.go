@@ -43,8 +43,7 @@ func (s *statements) each(sql string, do func(*sqlite.Row), args ...any) error {
 	return s.query(sql, func(row *sqlite.Row) bool { do(row); return true }, args...)
 }
 
-// query calls do for each row of a statement until do returns false. A column of a type that do does not expect is
-// ErrCorrupt.
+// query calls do for each row of a statement until do returns false. A column of a type that do does not expect is ErrCorrupt.
 func (s *statements) query(sql string, do func(*sqlite.Row) (more bool), args ...any) error {
 	p, err := s.prepare(sql)
 	if err != nil {

@@ -45,11 +45,10 @@ func (l *Log) Abandoned(namespace, room, epoch string) bool {
 	return false
 }
 
-// Abandon gives up what the log may have had in lost segments and holes, and returns the names of these files. Before
-// it, each room that may have had entries there gets ErrLost (new rooms too, after a crash), and the log keeps all
-// newer segments. After it, these rooms go on with what there is. Acknowledged entries that were nowhere else are
-// gone, so only an operator who has no copy of the files should decide it. Abandon holds across restarts. The errors
-// are those of Sync.
+// Abandon gives up what the log may have had in lost segments and holes, and returns the names of these files. Before it, each room
+// that may have had entries there gets ErrLost (new rooms too, after a crash), and the log keeps all newer segments. After it,
+// these rooms go on with what there is. Acknowledged entries that were nowhere else are gone, so only an operator who has no copy
+// of the files should decide it. Abandon holds across restarts. The errors are those of Sync.
 func (l *Log) Abandon() (files []string, err error) {
 	err = l.exclusively(func() error {
 		if l.closed {

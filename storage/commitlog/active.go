@@ -222,8 +222,7 @@ func (a *active) sync(end int64) error {
 	return nil
 }
 
-// seal ends the segment with an index of all of it, which has a filter, and closes the file. After an error it may be
-// tried again.
+// seal ends the segment with an index of all of it, which has a filter, and closes the file. After an error it may be tried again.
 func (a *active) seal() (filter segment.Filter, size int64, err error) {
 	footer, filter := a.index.Footer(a.Salt)
 	size = a.end + int64(len(footer))

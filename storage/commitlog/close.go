@@ -7,9 +7,8 @@ import (
 	"slices"
 )
 
-// Close finishes the appends that came before it and ends the generation well. What the rooms have not released
-// stays. From then on the methods of rooms return ErrClosed. If Close fails, the next Open finds a crash. A second
-// call returns the same error.
+// Close finishes the appends that came before it and ends the generation well. What the rooms have not released stays. From then on
+// the methods of rooms return ErrClosed. If Close fails, the next Open finds a crash. A second call returns the same error.
 func (l *Log) Close() error {
 	return l.exclusively(func() error {
 		if !l.closed {

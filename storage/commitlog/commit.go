@@ -16,8 +16,7 @@ func (l *Log) exclusively(fn func() error) error {
 	return err
 }
 
-// endTurn hands over to the next leader, and calls RequestCheckpoint. mu is held at the call, and is free at the
-// return.
+// endTurn hands over to the next leader, and calls RequestCheckpoint. mu is held at the call, and is free at the return.
 func (l *Log) endTurn() {
 	backlog := l.backlog
 	l.backlog = nil

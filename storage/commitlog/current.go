@@ -245,8 +245,7 @@ func (c *current) parsePins(b []byte, n int, bad error) error {
 	return nil
 }
 
-// readCurrent reads CURRENT; c is nil if there is none or it is damaged. b is the content of the file, even if it is
-// damaged.
+// readCurrent reads CURRENT; c is nil if there is none or it is damaged. b is the content of the file, even if it is damaged.
 func (d *directory) readCurrent() (c *current, b []byte, err error) {
 	path := d.file(currentName)
 	size, err := d.fs.Size(path)

@@ -68,8 +68,7 @@ func (d *directory) syncNames() error {
 	return segment.NotFull(d.fs.SyncDir(d.path))
 }
 
-// replace writes a file, and puts it in the place of the one that has its name. After an error that file, or the new
-// one, is there.
+// replace writes a file, and puts it in the place of the one that has its name. After an error that file, or the new one, is there.
 func (d *directory) replace(name string, write func(vfs.File) error) error {
 	temp := name + ".tmp"
 	if err := d.remove(temp); err != nil { // a failed sync may have left it

@@ -33,11 +33,10 @@
 //
 // # Group commit
 //
-// The log has no goroutine. The first goroutine that appends leads: it writes and syncs. The appends that are
-// queued meanwhile are written together by the one of them that came first. So a group is what was queued during the
-// last sync, and no append waits for a timer. A single appender costs one write and one sync, without a channel or
-// an allocation. A payload above 1 MiB is written from the caller's memory, so the log adds at most 1 MiB to the
-// memory that a transaction takes.
+// The log has no goroutine. The first goroutine that appends leads: it writes and syncs. The appends that are queued meanwhile are
+// written together by the one of them that came first. So a group is what was queued during the last sync, and no append waits for
+// a timer. A single appender costs one write and one sync, without a channel or an allocation. A payload above 1 MiB is written
+// from the caller's memory, so the log adds at most 1 MiB to the memory that a transaction takes.
 //
 // # Files
 //
@@ -86,10 +85,9 @@
 //
 // # After a crash
 //
-// Open reads the end of the segment that was active, from the newest index on that a hint leads to. The index must be
-// whole, and the headers of the indexes before it good. What follows that index gets an index of its own at the end, so
-// that the segment has several. Without such an index, Open reads the whole segment. See active.go for why Open never
-// believes a stale index.
+// Open reads the end of the segment that was active, from the newest index on that a hint leads to. The index must be whole, and
+// the headers of the indexes before it good. What follows that index gets an index of its own at the end, so that the segment has
+// several. Without such an index, Open reads the whole segment. See active.go for why Open never believes a stale index.
 //
 // The records end at the first one that is not good, or that does not hold the checksum of the one before it. So what a
 // failed write has left after a shorter one is not taken for records. A record that is not good may have been

@@ -16,8 +16,7 @@ var (
 	ErrGap = errors.New("entries are missing")
 	// ErrLost: a segment is missing, or damaged, that the log needs or a room may need.
 	ErrLost = errors.New("a part of the log is missing")
-	// ErrIO: the disk failed. Unless the error of an Append matches ErrUnwritten too, the entry may be in the log
-	// after a crash.
+	// ErrIO: the disk failed. Unless the error of an Append matches ErrUnwritten too, the entry may be in the log after a crash.
 	ErrIO = segment.ErrIO
 	// ErrFull: the disk is full. The entry of the Append is not in the log, and will not be after a crash: the error
 	// matches ErrUnwritten too. A sync that fails because the disk is full gives ErrIO.
@@ -45,8 +44,7 @@ func failure(what string, err error) error {
 	return fmt.Errorf("commitlog: %s: %w: %w", what, kind, err)
 }
 
-// unknownOutcome wraps an error after which the content of the disk is unknown in ErrIO. The result never matches a
-// full disk.
+// unknownOutcome wraps an error after which the content of the disk is unknown in ErrIO. The result never matches a full disk.
 func unknownOutcome(what string, err error) error {
 	return fmt.Errorf("commitlog: %s: %w: %w", what, ErrIO, segment.NotFull(err))
 }

@@ -31,8 +31,7 @@ type segmentHeaders struct {
 	highest uint64                    // the highest number; not in numbers if the file is unfinished
 }
 
-// readHeaders reads the headers of all segments. b is what is left of CURRENT. ErrCorrupt: no file tells which log it
-// is of.
+// readHeaders reads the headers of all segments. b is what is left of CURRENT. ErrCorrupt: no file tells which log it is of.
 func (d *directory) readHeaders(numbers []uint64, b []byte) (*segmentHeaders, error) {
 	slices.Sort(numbers)
 	all, found := make(map[uint64]segment.Header), &segmentHeaders{headers: make(map[uint64]segment.Header)}

@@ -64,8 +64,7 @@ func (l *Log) ID() string { return hex.EncodeToString(l.id[:]) }
 // Generation returns how often the log was opened: 1, 2, 3, …
 func (l *Log) Generation() uint64 { return l.generation }
 
-// Crashed returns the newest generation that crashed and has unrecovered rooms, or may have; 0 if there is none. See
-// Unrecovered.
+// Crashed returns the newest generation that crashed and has unrecovered rooms, or may have; 0 if there is none. See Unrecovered.
 func (l *Log) Crashed() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

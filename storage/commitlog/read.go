@@ -165,8 +165,7 @@ func (r *Room) Replay(after uint64, fn func(Entry) error) error {
 	return nil
 }
 
-// replayRun replays the entries of a run above after. chain is the checksum of the entry before them, 0 if it was not
-// read.
+// replayRun replays the entries of a run above after. chain is the checksum of the entry before them, 0 if it was not read.
 func (r *Room) replayRun(s *segment.Reader, n *run, after uint64, chain uint32, fn func(Entry) error) (uint32, error) {
 	f, err := r.openRun(n, s)
 	if err != nil {
@@ -183,9 +182,8 @@ func entryOf(r *segment.Record, payload []byte) Entry {
 	return Entry{Number: r.Number, Seq: r.Seq, At: r.At, Payload: payload}
 }
 
-// Backward calls fn for the room's entries from the newest to the oldest that the log has, until fn returns false.
-// The payload is valid until fn returns. Entries that are appended meanwhile are not seen. The errors are those of
-// Replay, without ErrGap.
+// Backward calls fn for the room's entries from the newest to the oldest that the log has, until fn returns false. The payload is
+// valid until fn returns. Entries that are appended meanwhile are not seen. The errors are those of Replay, without ErrGap.
 func (r *Room) Backward(fn func(Entry) (more bool, err error)) error {
 	w, err := r.walkRuns()
 	if err != nil {

@@ -1,9 +1,8 @@
 package commitlog
 
-// CURRENT made again from the segments, because it is missing, older than they are, or damaged in both copies. The
-// headers tell which log and generation the segments are of, the records what is in them. What was released since the
-// newest segment was begun is not known. So all segments from there on count as left by a crash, and every room says
-// again what it has.
+// CURRENT made again from the segments, because it is missing, older than they are, or damaged in both copies. The headers tell
+// which log and generation the segments are of, the records what is in them. What was released since the newest segment was begun
+// is not known. So all segments from there on count as left by a crash, and every room says again what it has.
 
 import (
 	"cmp"

@@ -36,10 +36,9 @@ type Room struct {
 	anyNumber  bool   // the next entry may have any number, because dropUnsynced has dropped the one before it
 }
 
-// Room opens a room's part of the log. If the same room is open in the same epoch, the error is ErrMisuse. If the
-// room's newest entry may have been in a lost segment or a hole, Room succeeds, Last is 0, and Range, Replay and
-// Backward return ErrLost. Call Release once the room's file is known to have all that Replay gives, or the log keeps
-// the entries.
+// Room opens a room's part of the log. If the same room is open in the same epoch, the error is ErrMisuse. If the room's newest
+// entry may have been in a lost segment or a hole, Room succeeds, Last is 0, and Range, Replay and Backward return ErrLost. Call
+// Release once the room's file is known to have all that Replay gives, or the log keeps the entries.
 func (l *Log) Room(namespace, room, epoch string) (*Room, error) {
 	if len(namespace)+len(room)+len(epoch) > MaxNames {
 		return nil, ErrTooLarge
@@ -131,9 +130,8 @@ func (r *Room) findLast(segments []*logSegment) error {
 	return nil
 }
 
-// expectedLast returns the number of the room's newest unreleased entry if it is known, else 0. inCrash reports
-// whether a segment may have others, because the room is unrecovered. A segment in which all entries were released
-// counts as deleted.
+// expectedLast returns the number of the room's newest unreleased entry if it is known, else 0. inCrash reports whether a segment
+// may have others, because the room is unrecovered. A segment in which all entries were released counts as deleted.
 func (r *Room) expectedLast() (newest uint64, inCrash func(*logSegment) bool) {
 	l := r.log
 	l.mu.Lock()
@@ -154,9 +152,8 @@ func (r *Room) setLast(in *logSegment, p segment.Place) {
 	r.lastIn, r.lastAt, r.lastCRC, r.last, r.lastAtOpen = in, p.At, p.CRC, p.Last, p.Last
 }
 
-// Append appends an entry. Its payload is e.Payload followed by the pieces of more. Append does not copy a large
-// payload; the caller must not change any of it before Append returns. After nil the entry is durable or, in a
-// Relaxed log, written.
+// Append appends an entry. Its payload is e.Payload followed by the pieces of more. Append does not copy a large payload; the
+// caller must not change any of it before Append returns. After nil the entry is durable or, in a Relaxed log, written.
 //
 // The number must be one above that of the room's newest entry in the log. The first entry after Log.Room may have
 // any number above that.
@@ -220,9 +217,8 @@ func (r *Room) noteAppended(a *active, w *request) {
 	r.spans = append(r.spans, span{a.logSegment, w.entry.Number})
 }
 
-// Release says that the room's file has all entries up to a number, and was synced. The log no longer needs these
-// entries but for Options.History, nor those of the room's other epochs, unless an epoch is open. Release deletes
-// obsolete segments.
+// Release says that the room's file has all entries up to a number, and was synced. The log no longer needs these entries but for
+// Options.History, nor those of the room's other epochs, unless an epoch is open. Release deletes obsolete segments.
 func (r *Room) Release(through uint64) {
 	l := r.log
 	l.mu.Lock()
@@ -242,8 +238,7 @@ func (r *Room) Release(through uint64) {
 	l.maybeShrink(look)
 }
 
-// Close closes the room. Its unreleased entries stay in the log, across restarts, until the room is opened again and
-// releases them.
+// Close closes the room. Its unreleased entries stay in the log, across restarts, until the room is opened again and releases them.
 func (r *Room) Close() {
 	l := r.log
 	l.mu.Lock()

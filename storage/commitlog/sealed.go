@@ -145,8 +145,7 @@ func (g *sealedSegments) loadFilter(s *logSegment, x *index, f vfs.File) segment
 	return filter
 }
 
-// addFilter keeps the filter of a segment that was just sealed. The filters of the oldest segments make way. mu is
-// held.
+// addFilter keeps the filter of a segment that was just sealed. The filters of the oldest segments make way. mu is held.
 func (g *sealedSegments) addFilter(x *index, filter segment.Filter) {
 	for _, s := range g.list {
 		if g.filters+int64(len(filter)) <= g.filterLimit {

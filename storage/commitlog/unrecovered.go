@@ -1,8 +1,7 @@
 package commitlog
 
-// Unrecovered rooms: those that have entries of crashed generations and have not released them since. The segments of
-// these generations stay as long as there is one. So when the room that was found first has recovered, the log looks
-// for the next one.
+// Unrecovered rooms: those that have entries of crashed generations and have not released them since. The segments of these
+// generations stay as long as there is one. So when the room that was found first has recovered, the log looks for the next one.
 
 import (
 	"encoding/hex"

@@ -26,8 +26,7 @@ type Problem struct {
 	Namespace, Room, Epoch string
 	// What is wrong, for an operator.
 	What string
-	// Harmless means that no room lacks an entry because of it: it is repaired, or not needed, or was given up by
-	// Abandon.
+	// Harmless means that no room lacks an entry because of it: it is repaired, or not needed, or was given up by Abandon.
 	Harmless bool
 }
 
@@ -39,11 +38,10 @@ type Verified struct {
 	Entries  int
 }
 
-// Verify reads the whole log in a directory that no process has open, and calls report for each problem. It changes
-// nothing. It compares CURRENT with the files, checks the headers, checksums and chains of all records and the chain
-// of each room, and compares the indexes with the records. The end of an active segment that a crash has cut short is
-// no problem. Verify uses only FS and Dir of the Options. The errors, after which not everything was read, are
-// ErrNewer, ErrOlder, ErrIO and ErrMisuse.
+// Verify reads the whole log in a directory that no process has open, and calls report for each problem. It changes nothing. It
+// compares CURRENT with the files, checks the headers, checksums and chains of all records and the chain of each room, and compares
+// the indexes with the records. The end of an active segment that a crash has cut short is no problem. Verify uses only FS and Dir
+// of the Options. The errors, after which not everything was read, are ErrNewer, ErrOlder, ErrIO and ErrMisuse.
 func Verify(o Options, report func(Problem)) (Verified, error) {
 	o, err := o.withDefaults()
 	if err != nil {

@@ -23,11 +23,10 @@
 //
 // # WAL
 //
-// A connection that holds its database gets the WAL's index in memory of its own. SQLite believes that
-// others may share it; so it keeps nothing of the database between transactions that the index does not vouch
-// for, and Swap only has to change the index. In the exclusive locking mode it would keep its pages, and
-// give wrong answers from another file. Any other connection has no shared memory: to use a WAL it needs
-// PRAGMA locking_mode = EXCLUSIVE as its first statement.
+// A connection that holds its database gets the WAL's index in memory of its own. SQLite believes that others may share it; so it
+// keeps nothing of the database between transactions that the index does not vouch for, and Swap only has to change the index. In
+// the exclusive locking mode it would keep its pages, and give wrong answers from another file. Any other connection has no shared
+// memory: to use a WAL it needs PRAGMA locking_mode = EXCLUSIVE as its first statement.
 //
 // # Checksums
 //

@@ -13,11 +13,10 @@
 //
 // # Lines
 //
-// Each line is a JSON object: the header, which has the schema; {"table":…,"row":{column: value}} for each row;
-// {"end":{"rows":n}}. An export without an end line is cut off, and is refused. Numbers with a point or an exponent are
-// floats. A blob is {"$blob": base64}, an integer beyond ±2^53 {"$int":"…"}, an infinity {"$float":"inf"} or
-// {"$float":"-inf"}, a text that is not UTF-8 {"$text": base64}. "rowid" stands beside "row" if no column of the table
-// holds the rowid.
+// Each line is a JSON object: the header, which has the schema; {"table":…,"row":{column: value}} for each row; {"end":{"rows":n}}.
+// An export without an end line is cut off, and is refused. Numbers with a point or an exponent are floats. A blob is {"$blob":
+// base64}, an integer beyond ±2^53 {"$int":"…"}, an infinity {"$float":"inf"} or {"$float":"-inf"}, a text that is not UTF-8
+// {"$text": base64}. "rowid" stands beside "row" if no column of the table holds the rowid.
 //
 // # Virtual tables
 //

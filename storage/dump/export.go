@@ -266,8 +266,7 @@ func (x *exporter) addInternal(o exportObject) error {
 	return err
 }
 
-// sort puts virtual tables after the tables that they may read. Of what follows the
-// tables, views come first and triggers last.
+// sort puts virtual tables after the tables that they may read. Of what follows the tables, views come first and triggers last.
 func (x *exporter) sort() {
 	order := map[string]int{"view": 0, "index": 1, "trigger": 2}
 	rank := map[bool]int{true: 1}

@@ -12,8 +12,7 @@ import (
 // Fate is what a power cut does to a file's unsynced content.
 type Fate uint8
 
-// The fates, see the package's doc. For a directory's entries KeepSectors and
-// KeepShuffled are the same.
+// The fates, see the package's doc. For a directory's entries KeepSectors and KeepShuffled are the same.
 const (
 	KeepAll Fate = iota
 	KeepNone
@@ -23,27 +22,16 @@ const (
 	fates
 )
 
-// Crash cuts the power. Behind Kill it still does: what the programs left
-// unsynced is lost then.
-func (d *Disk) Crash() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.cut()
-}
+// Crash cuts the power, also after Kill: what the programs left unsynced is lost then.
+func (d *Disk) Crash() { d.locked(d.cut) }
 
-// CrashAfter cuts the power at the n-th change from now: a write, truncation,
-// sync (of a directory too), creation (of a directory too), deletion or rename. The change itself is
-// unsynced then, and its caller gets an error. 0 takes the cut back.
-func (d *Disk) CrashAfter(n int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.fuse = max(n, 0)
-}
+// CrashAfter cuts the power at the n-th change from now: a write, truncation, sync (of a directory too), creation (of a directory
+// too), deletion or rename. The change itself is unsynced then, and its caller gets an error. 0 takes the cut back.
+func (d *Disk) CrashAfter(n int) { d.locked(func() { d.fuse = max(n, 0) }) }
 
-// CrashAt cuts the power at the n-th operation of a kind from now, on a file (OpSyncDir, OpMkdir,
-// OpList: a directory) whose name ends with suffix; "" means all. Operations that fail do not count. A
-// change is unsynced then, as with CrashAfter; what changes nothing fails. Several cuts may be set: the
-// first that is reached takes the others back. Stats.CutAt tells that it came. 0 sets none.
+// CrashAt cuts the power at the n-th operation of a kind from now, on a file (OpSyncDir, OpMkdir, OpList: a directory) whose name ends
+// with suffix; "" means all. Operations that fail do not count. A change is unsynced then, as with CrashAfter; what changes nothing
+// fails. Several cuts may be set: the first that is reached takes the others back. Stats.CutAt counts it. 0 sets none.
 func (d *Disk) CrashAt(op Op, suffix string, n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -54,11 +42,7 @@ func (d *Disk) CrashAt(op Op, suffix string, n int) {
 
 // KeepMoments has each power cut from now on keep the disk as it stood right before, for Before. It takes a copy of the
 // disk in memory.
-func (d *Disk) KeepMoments() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.keep = true
-}
+func (d *Disk) KeepMoments() { d.locked(func() { d.keep = true }) }
 
 // Before returns a clone, with a seed of its own, of the disk as it stood right before the last power cut: cutting the
 // power of several shows several outcomes of that moment. nil: none was kept.
@@ -71,16 +55,10 @@ func (d *Disk) Before(seed uint64) *Disk {
 	return d.before.Clone(seed)
 }
 
-// Kill ends the programs that use the disk, as kill -9 does: handles die, nothing
-// is lost. Restart follows as after a cut.
-func (d *Disk) Kill() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.halt()
-}
+// Kill ends the programs that use the disk, as kill -9 does: handles die, nothing is lost. Restart follows as after a cut.
+func (d *Disk) Kill() { d.locked(d.halt) }
 
-// Restart turns the power on. Connections of before must be closed: SQLite would
-// go on to open and delete files by name. ErrInUse tells of forgotten ones.
+// Restart turns the power on. Connections of before must be closed (ErrInUse): SQLite would open and delete files by name.
 func (d *Disk) Restart() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

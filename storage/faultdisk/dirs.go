@@ -24,12 +24,7 @@ func (d *Disk) isDir(path string) bool {
 
 // Mkdir makes a directory. Without SyncDir of its parent a cut may take it away, with all that is in it. A missing parent
 // gives fs.ErrNotExist, a name that is taken fs.ErrExist.
-func (d *Disk) Mkdir(dir string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	dir = filepath.Clean(dir)
-	return wrap("mkdir", dir, d.mkdir(dir))
-}
+func (d *Disk) Mkdir(dir string) error { return d.call("mkdir", dir, d.mkdir) }
 
 func (d *Disk) mkdir(dir string) error {
 	if err := d.judge(OpMkdir, dir); err != nil {
@@ -46,14 +41,9 @@ func (d *Disk) mkdir(dir string) error {
 }
 
 // IsDir reports whether a path is a directory. A missing path gives fs.ErrNotExist.
-func (d *Disk) IsDir(path string) (bool, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	path = filepath.Clean(path)
-	if err := d.stat(path); err != nil {
-		return false, wrap("stat", path, err)
-	}
-	return d.isDir(path), nil
+func (d *Disk) IsDir(path string) (is bool, err error) {
+	err = d.call("stat", path, func(path string) error { is = d.isDir(path); return d.stat(path) })
+	return is && err == nil, err
 }
 
 // stat asks for a name.
@@ -69,34 +59,27 @@ func (d *Disk) stat(path string) error {
 
 // list lists the files in a directory, sorted.
 func (d *Disk) list(dir string) (names []string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.judge(OpList, dir); err != nil {
-		return nil, wrap("list", dir, err)
-	}
-	if !d.isDir(dir) {
-		return nil, wrap("list", dir, fs.ErrNotExist)
-	}
-	if err := d.pass(OpList, dir); err != nil {
-		return nil, wrap("list", dir, err)
-	}
-	for path, n := range d.live {
-		if !n.dir && filepath.Dir(path) == dir {
+	err = d.call("list", dir, func(dir string) error {
+		if err := d.judge(OpList, dir); err != nil {
+			return err
+		}
+		if !d.isDir(dir) {
+			return fs.ErrNotExist
+		}
+		for _, path := range d.names(func(path string, n *inode) bool { return !n.dir && filepath.Dir(path) == dir }) {
 			names = append(names, filepath.Base(path))
 		}
+		return d.pass(OpList, dir)
+	})
+	if err != nil {
+		return nil, err
 	}
-	slices.Sort(names)
 	return names, nil
 }
 
 // SyncDir makes the entries of a directory survive a cut. When it fails, some of them do now and the others are as
 // before: nobody is told which.
-func (d *Disk) SyncDir(dir string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	dir = filepath.Clean(dir)
-	return wrap("sync", dir, d.syncDir(dir))
-}
+func (d *Disk) SyncDir(dir string) error { return d.call("sync", dir, d.syncDir) }
 
 func (d *Disk) syncDir(dir string) error {
 	if err := d.judge(OpSyncDir, dir); err != nil {
@@ -165,11 +148,7 @@ func (d *Disk) prune() {
 }
 
 // MkdirAll puts a directory on the disk, and those above it, with its own hands as Write does: they are durable.
-func (d *Disk) MkdirAll(dir string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mkdirAll(filepath.Clean(dir))
-}
+func (d *Disk) MkdirAll(dir string) { d.locked(func() { d.mkdirAll(filepath.Clean(dir)) }) }
 
 func (d *Disk) mkdirAll(dir string) {
 	if isRoot(dir) {
@@ -185,16 +164,15 @@ func (d *Disk) mkdirAll(dir string) {
 }
 
 // Dirs lists the directories on the disk, sorted, but those that are there by themselves.
-func (d *Disk) Dirs() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.names(func(n *inode) bool { return n.dir })
+func (d *Disk) Dirs() (names []string) {
+	d.locked(func() { names = d.names(func(_ string, n *inode) bool { return n.dir }) })
+	return names
 }
 
-func (d *Disk) names(which func(*inode) bool) []string {
-	var list []string
+// names returns the names for which which reports true, sorted.
+func (d *Disk) names(which func(path string, n *inode) bool) (list []string) {
 	for name, n := range d.live {
-		if which(n) {
+		if which(name, n) {
 			list = append(list, name)
 		}
 	}
@@ -203,17 +181,15 @@ func (d *Disk) names(which func(*inode) bool) []string {
 }
 
 // size is a file's size, as programs ask for it.
-func (d *Disk) size(path string) (int64, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	path = filepath.Clean(path)
-	if err := d.stat(path); err != nil {
-		return 0, wrap("stat", path, err)
-	}
-	if isRoot(path) {
-		return 0, nil
-	}
-	return int64(len(d.live[path].data)), nil
+func (d *Disk) size(path string) (size int64, err error) {
+	err = d.call("stat", path, func(path string) error {
+		err := d.stat(path)
+		if err == nil && !isRoot(path) {
+			size = int64(len(d.live[path].data))
+		}
+		return err
+	})
+	return size, err
 }
 
 // check is whether a name can be opened or made.

@@ -1,11 +1,11 @@
 package faultdisk
 
-// The disk as programs see it: names, cached content, and the list of what no
-// sync has settled yet.
+// The disk as programs see it: names, cached content, and the list of what no sync has settled yet.
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -32,12 +32,10 @@ var ErrInUse = dbfile.ErrInUse
 type Trait uint8
 
 const (
-	// IgnoreSync: syncs report success and do nothing. A test of durability that
-	// passes on such a disk tests nothing.
+	// IgnoreSync: syncs report success and do nothing. A test of durability that passes on such a disk tests nothing.
 	IgnoreSync Trait = 1 << iota
-	// PowersafeOverwrite: SQLite is told that a cut in a write leaves the bytes
-	// beside it alone, as it believes of the host's files by default. It then
-	// writes no padding after a synced commit. Without it, SQLite is told nothing.
+	// PowersafeOverwrite: SQLite is told that a cut in a write leaves the bytes beside it alone, as it believes of the host's files
+	// by default. It then writes no padding after a synced commit. Without it, SQLite is told nothing.
 	PowersafeOverwrite
 	// SmashSectors: a write of part of a sector may, in a cut, turn the rest of the
 	// sector into garbage: what SQLite must expect without PowersafeOverwrite.
@@ -76,8 +74,21 @@ func New(seed uint64, traits ...Trait) *Disk {
 	return d
 }
 
-func (d *Disk) seed(seed uint64) {
-	d.rng = rand.New(rand.NewPCG(seed, 1))
+func (d *Disk) seed(seed uint64) { d.rng = rand.New(rand.NewPCG(seed, 1)) }
+
+// locked calls do with the mutex held.
+func (d *Disk) locked(do func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	do()
+}
+
+// call does with a path what a program has asked for.
+func (d *Disk) call(op, path string, do func(path string) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	path = filepath.Clean(path)
+	return wrap(op, path, do(path))
 }
 
 // inode is a file's content, or a directory.
@@ -176,14 +187,8 @@ func (d *Disk) enter(e entry) {
 	d.pending = append(d.pending, e)
 }
 
-// Delete removes a name. Without SyncDir a cut may bring it back. A missing one
-// gives fs.ErrNotExist.
-func (d *Disk) Delete(name string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	name = filepath.Clean(name)
-	return wrap("delete", name, d.remove(name))
-}
+// Delete removes a name. Without SyncDir a cut may bring it back. A missing one gives fs.ErrNotExist.
+func (d *Disk) Delete(name string) error { return d.call("delete", name, d.remove) }
 
 func (d *Disk) remove(name string) error {
 	if err := d.judge(OpDelete, name); err != nil {
@@ -203,10 +208,7 @@ func (d *Disk) remove(name string) error {
 // before SyncDir leaves one state or the other; in another one, which has to be synced too, it may
 // leave both names, or none. A missing file or directory gives fs.ErrNotExist. Directories are not renamed.
 func (d *Disk) Rename(from, to string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	from, to = filepath.Clean(from), filepath.Clean(to)
-	return wrap("rename", from, d.rename(from, to))
+	return d.call("rename", from, func(from string) error { return d.rename(from, filepath.Clean(to)) })
 }
 
 func (d *Disk) rename(from, to string) error {
@@ -232,8 +234,8 @@ func (d *Disk) rename(from, to string) error {
 
 // wrap makes the error that programs know from files.
 func wrap(op, name string, err error) error {
-	if err == nil {
-		return nil
+	if err == nil || err == io.EOF {
+		return err
 	}
 	if errors.Is(err, ErrPowerCut) {
 		err = fmt.Errorf("%w: %w", err, syscall.EIO)
@@ -241,13 +243,11 @@ func wrap(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
-// Clone copies the disk as it stands: names, content, what is unsynced, faults,
-// statistics. The copy has no handles, is registered nowhere, and draws from its
-// own seed: cutting many clones shows many outcomes of one moment.
-func (d *Disk) Clone(seed uint64) *Disk {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.clone(seed)
+// Clone copies the disk as it stands: names, content, what is unsynced, faults, statistics. The copy has no handles, is registered
+// nowhere, and draws from its own seed: cutting many clones shows many outcomes of one moment.
+func (d *Disk) Clone(seed uint64) (c *Disk) {
+	d.locked(func() { c = d.clone(seed) })
+	return c
 }
 
 func (d *Disk) clone(seed uint64) *Disk {
@@ -257,8 +257,7 @@ func (d *Disk) clone(seed uint64) *Disk {
 	twin := func(n *inode) *inode {
 		if _, ok := copies[n]; !ok {
 			copies[n] = &inode{
-				dir: n.dir, data: append([]byte(nil), n.data...), synced: append([]byte(nil), n.synced...),
-				ops: append([]change(nil), n.ops...), log: append([]byte(nil), n.log...),
+				dir: n.dir, data: slices.Clone(n.data), synced: slices.Clone(n.synced), ops: slices.Clone(n.ops), log: slices.Clone(n.log),
 			}
 		}
 		return copies[n]

@@ -47,22 +47,18 @@ func (o Op) String() string {
 
 // Fault says which operations fail, and how.
 //
-// SQLite sees what its own VFS would give it: IOERR_WRITE, _READ, _TRUNCATE,
-// _FSYNC, _FSTAT and _DELETE, CANTOPEN, FULL for a write with ENOSPC, and nothing
-// for the directory after a journal's sync (IOERR_DIR_FSYNC after a delete).
-// IOERR_ACCESS is an exception: on Unix, SQLite takes a name for absent when it
-// cannot ask for it.
+// SQLite sees what its own VFS would give it: IOERR_WRITE, _READ, _TRUNCATE, _FSYNC, _FSTAT and _DELETE, CANTOPEN, FULL for a write with
+// ENOSPC, and nothing for the directory after a journal's sync (IOERR_DIR_FSYNC after a delete). IOERR_ACCESS is an exception: on Unix,
+// SQLite takes a name for absent when it cannot ask for it.
 type Fault struct {
 	// Op is what fails.
 	Op Op
 	// Err is syscall.EIO or ENOSPC. 0 means EIO.
 	Err syscall.Errno
-	// Short: a read that fails fills a part of the buffer first. Without an Err it
-	// fails with io.ErrUnexpectedEOF then, and SQLite sees IOERR_READ still: its
-	// IOERR_SHORT_READ says that the file ends there.
+	// Short: a read that fails fills a part of the buffer first. Without an Err it fails with io.ErrUnexpectedEOF then, and SQLite
+	// sees IOERR_READ still: its IOERR_SHORT_READ says that the file ends there.
 	Short bool
-	// Suffix limits the fault to files (OpSyncDir, OpMkdir, OpList: directories)
-	// whose name ends so, as in "-wal". "" means all.
+	// Suffix limits the fault to files (OpSyncDir, OpMkdir, OpList: directories) whose name ends so, as in "-wal". "" means all.
 	Suffix string
 	// After is how many such operations succeed first.
 	After int
@@ -70,8 +66,7 @@ type Fault struct {
 	Times int
 }
 
-// Fail adds a fault. Of several that fit an operation the oldest decides, and the
-// others count it too.
+// Fail adds a fault. Of several that fit an operation the oldest decides, and the others count it too.
 func (d *Disk) Fail(f Fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,11 +80,7 @@ func (d *Disk) Fail(f Fault) {
 }
 
 // Heal takes all faults away, and power cuts that CrashAfter and CrashAt have set.
-func (d *Disk) Heal() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.faults, d.fuse, d.fuses = nil, 0, nil
-}
+func (d *Disk) Heal() { d.locked(func() { d.faults, d.fuse, d.fuses = nil, 0, nil }) }
 
 // shortRead is the error of a read that fills a part of the buffer.
 type shortRead struct{ error }
@@ -186,8 +177,7 @@ type Stats struct {
 	Faults  int      // operations that failed because of Fail
 	Failed  [ops]int // these, by their kind
 	Dropped int      // failed syncs that dropped the dirty pages
-	// Entries of directories whose sync failed, and what that made of them: durable
-	// without anybody's being told, or pending still.
+	// Entries of directories whose sync failed, and what that made of them: durable without anybody's being told, or pending still.
 	Settled, Undecided int
 
 	Crashes int        // power cuts
@@ -200,8 +190,7 @@ type Stats struct {
 }
 
 // Stats returns the counters.
-func (d *Disk) Stats() Stats {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.stats
+func (d *Disk) Stats() (s Stats) {
+	d.locked(func() { s = d.stats })
+	return s
 }

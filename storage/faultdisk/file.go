@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -31,20 +30,19 @@ type handle struct {
 	lock dbfile.Level
 }
 
-// OpenFile opens a file with the os package's flags, of which O_CREATE, O_EXCL and
-// O_TRUNC have a meaning here.
-func (d *Disk) OpenFile(name string, flag int) (*File, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	name = filepath.Clean(name)
-	h, err := d.openHandle(name, flag)
-	if err == nil && flag&os.O_TRUNC != 0 && len(h.n.data) > 0 {
-		err = h.truncate(0)
-	}
-	if err != nil {
-		return nil, wrap("open", name, err)
-	}
-	return d.file(h, &d.files), nil
+// OpenFile opens a file with the os package's flags, of which O_CREATE, O_EXCL and O_TRUNC have a meaning here.
+func (d *Disk) OpenFile(name string, flag int) (f *File, err error) {
+	err = d.call("open", name, func(name string) error {
+		h, err := d.openHandle(name, flag)
+		if err == nil && flag&os.O_TRUNC != 0 && len(h.n.data) > 0 {
+			err = h.truncate(0)
+		}
+		if err == nil {
+			f = d.file(h, &d.files)
+		}
+		return err
+	})
+	return f, err
 }
 
 // file gives a handle to its user, and counts it. The mutex is held.
@@ -54,10 +52,9 @@ func (d *Disk) file(h *handle, count *int) *File {
 }
 
 // OpenFiles is how many Files were opened and not closed: where all programs have ended, what they have forgotten.
-func (d *Disk) OpenFiles() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.files
+func (d *Disk) OpenFiles() (n int) {
+	d.locked(func() { n = d.files })
+	return n
 }
 
 func (d *Disk) openHandle(name string, flag int) (*handle, error) {
@@ -115,11 +112,10 @@ func (h *handle) readAt(p []byte, off int64) (int, error) {
 	if off >= int64(len(h.n.data)) {
 		return 0, io.EOF
 	}
-	n := copy(p, h.n.data[off:])
-	if n < len(p) {
+	if n := copy(p, h.n.data[off:]); n < len(p) {
 		return n, io.EOF
 	}
-	return n, nil
+	return len(p), nil
 }
 
 func (h *handle) writeAt(p []byte, off int64) (int, error) {
@@ -191,10 +187,7 @@ func (h *handle) size() (int64, error) {
 
 func (h *handle) close() error {
 	delete(h.n.locks, h)
-	if h.d.off || h.boot != h.d.boot {
-		return ErrPowerCut
-	}
-	return nil
+	return h.alive()
 }
 
 // use runs one operation of the file.
@@ -229,18 +222,7 @@ func (f *File) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, &fs.PathError{Op: "read", Path: f.h.name, Err: syscall.EINVAL}
 	}
-	end := false
-	err = f.use("read", func() error {
-		n, err = f.h.readAt(p, off)
-		end = err == io.EOF
-		if end {
-			return nil
-		}
-		return err
-	})
-	if end {
-		err = io.EOF
-	}
+	err = f.use("read", func() error { n, err = f.h.readAt(p, off); return err })
 	return n, err
 }
 

@@ -10,8 +10,7 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// FS gives the disk as a file system, with the SQLite VFS of the name that it was
-// registered under.
+// FS gives the disk as a file system, with the SQLite VFS of the name that it was registered under.
 func (d *Disk) FS(registered string) vfs.FS { return system{d, registered} }
 
 type system struct {
@@ -23,15 +22,11 @@ func (s system) SQLite() string                     { return s.registered }
 func (s system) Remove(path string) error           { return s.Delete(path) }
 func (s system) MakeDirs(dir string) (bool, error)  { return vfs.MakeDirs(s, filepath.Clean(dir)) }
 func (s system) Size(path string) (int64, error)    { return s.size(path) }
-func (s system) Names(dir string) ([]string, error) { return s.list(filepath.Clean(dir)) }
+func (s system) Names(dir string) ([]string, error) { return s.list(dir) }
 
 // Link gives a file a second name.
 func (s system) Link(from, to string) error {
-	d := s.Disk
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	from, to = filepath.Clean(from), filepath.Clean(to)
-	return wrap("link", to, d.link(from, to))
+	return s.call("link", to, func(to string) error { return s.link(filepath.Clean(from), to) })
 }
 
 func (d *Disk) link(from, to string) error {

@@ -13,10 +13,9 @@ import (
 )
 
 // Files lists the names of the files on the disk, sorted.
-func (d *Disk) Files() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.names(func(n *inode) bool { return !n.dir })
+func (d *Disk) Files() (names []string) {
+	d.locked(func() { names = d.names(func(_ string, n *inode) bool { return !n.dir }) })
+	return names
 }
 
 func (d *Disk) find(op, name string) (*inode, error) {
@@ -102,8 +101,7 @@ func (d *Disk) Corrupt(name string, offset int64, mask []byte) error {
 	}
 	n.flush()
 	for i, m := range mask {
-		at := offset + int64(i)
-		n.flip(at, m)
+		n.flip(offset+int64(i), m)
 	}
 	return nil
 }
@@ -122,13 +120,10 @@ func (f Flip) String() string { return fmt.Sprintf("%s: bit %d at %d", f.Name, f
 func (d *Disk) FlipBits(suffix string, n int) []Flip {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var files []string
 	total := int64(0)
-	for _, name := range d.names(func(n *inode) bool { return !n.dir }) {
-		if strings.HasSuffix(name, suffix) {
-			files = append(files, name)
-			total += int64(len(d.live[name].data))
-		}
+	files := d.names(func(name string, n *inode) bool { return !n.dir && strings.HasSuffix(name, suffix) })
+	for _, name := range files {
+		total += int64(len(d.live[name].data))
 	}
 	taken, flips := make(map[int64]bool), []Flip(nil)
 	for n = int(min(int64(n), total*8)); len(flips) < n; {

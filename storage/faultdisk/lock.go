@@ -27,27 +27,16 @@ func (h *handle) setLock(level dbfile.Level) {
 	h.n.locks[h] = struct{}{}
 }
 
-// raise takes a higher lock, or fails with ErrBusy; on the way to Exclusive a
-// Pending stays, which keeps new readers out.
+// raise takes a higher lock, or fails with ErrBusy; on the way to Exclusive a Pending stays, which keeps new readers out.
 func (h *handle) raise(level dbfile.Level) error {
 	others := h.highest()
-	switch level {
-	case dbfile.Shared:
-		if others >= dbfile.Pending {
-			return dbfile.ErrBusy
-		}
-	case dbfile.Reserved:
-		if others >= dbfile.Reserved {
-			return dbfile.ErrBusy
-		}
+	switch {
+	case level == dbfile.Shared && others < dbfile.Pending, level == dbfile.Reserved && others < dbfile.Reserved, others == dbfile.None:
+	case level > dbfile.Reserved && others == dbfile.Shared:
+		h.setLock(dbfile.Pending)
+		return dbfile.ErrBusy
 	default:
-		if others >= dbfile.Reserved {
-			return dbfile.ErrBusy
-		}
-		if others >= dbfile.Shared {
-			h.setLock(dbfile.Pending)
-			return dbfile.ErrBusy
-		}
+		return dbfile.ErrBusy
 	}
 	h.setLock(level)
 	return nil

@@ -12,13 +12,11 @@ import (
 	"github.com/denrooms/den/storage/vfs"
 )
 
-// Epoch is where SQLite's clock stands on a new disk: the beginning of 2026,
-// in Unix milliseconds.
+// Epoch is where SQLite's clock stands on a new disk: the beginning of 2026, in Unix milliseconds.
 const Epoch = 1_767_225_600_000
 
-// Register makes the disk the SQLite VFS of that name, for the whole process: the
-// name must be free. unregister takes it back, and refuses with ErrInUse while
-// SQLite has files of the disk open.
+// Register makes the disk the SQLite VFS of that name, for the whole process: the name must be free. unregister takes it back, and
+// refuses with ErrInUse while SQLite has files of the disk open.
 func (d *Disk) Register(name string) (unregister func() error, err error) {
 	traits := dbfile.Traits(0)
 	if d.traits&PowersafeOverwrite != 0 {
@@ -58,25 +56,18 @@ func (d *Disk) syncNewName(dir string) error {
 }
 
 // sleep moves the clock and takes no time.
-func (d *Disk) sleep(t time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.slept += t
+func (d *Disk) sleep(t time.Duration) { d.locked(func() { d.slept += t }) }
+
+func (d *Disk) now() (ms int64) {
+	d.locked(func() { ms = Epoch + d.slept.Milliseconds() })
+	return ms
 }
 
-func (d *Disk) now() int64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return Epoch + d.slept.Milliseconds()
-}
-
-// SeedSQLite sets the generator from which SQLite takes its random numbers, until
-// restore is called. A run repeats byte by byte when it begins with the same seed,
-// which must not be 0.
+// SeedSQLite sets the generator from which SQLite takes its random numbers, until restore is called. A run repeats byte by byte
+// when it begins with the same seed, which must not be 0.
 //
-// The generator belongs to the process, and SQLite sets it without a lock: no
-// other goroutine may use SQLite while SeedSQLite or restore runs, and any that
-// uses it in between takes numbers away.
+// The generator belongs to the process, and SQLite sets it without a lock: no other goroutine may use SQLite while SeedSQLite or
+// restore runs, and any that uses it in between takes numbers away.
 func SeedSQLite(seed uint32) (restore func()) {
 	dbfile.SeedRandomness(seed)
 	return func() { dbfile.SeedRandomness(0) }

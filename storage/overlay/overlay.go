@@ -53,6 +53,15 @@ type node struct {
 	users  int
 }
 
+// there returns a file that an operation needs. mu is held.
+func (f *FS) there(op, path string) (*node, error) {
+	n, err := f.find(path)
+	if err == nil && n == nil {
+		err = &fs.PathError{Op: op, Path: path, Err: fs.ErrNotExist}
+	}
+	return n, err
+}
+
 // find returns a file, or nil if it does not exist. mu is held.
 func (f *FS) find(path string) (*node, error) {
 	if n, known := f.nodes[path]; known {
@@ -116,13 +125,9 @@ func (f *FS) leave(n *node) error {
 func (f *FS) Size(path string) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	path = filepath.Clean(path)
-	n, err := f.find(path)
+	n, err := f.there("stat", filepath.Clean(path))
 	if err != nil {
 		return 0, err
-	}
-	if n == nil {
-		return 0, &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}
 	}
 	return n.size, nil
 }
@@ -153,10 +158,7 @@ func (f *FS) Remove(path string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	path = filepath.Clean(path)
-	n, err := f.find(path)
-	if err == nil && n == nil {
-		err = &fs.PathError{Op: "remove", Path: path, Err: fs.ErrNotExist}
-	}
+	_, err := f.there("remove", path)
 	if err == nil {
 		f.nodes[path] = nil
 	}
@@ -168,10 +170,7 @@ func (f *FS) Rename(from, to string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	from, to = filepath.Clean(from), filepath.Clean(to)
-	n, err := f.find(from)
-	if err == nil && n == nil {
-		err = &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
-	}
+	n, err := f.there("rename", from)
 	if err == nil && f.nodes[to] != n {
 		f.nodes[to], f.nodes[from] = n, nil
 	}
@@ -183,7 +182,7 @@ func (f *FS) Link(from, to string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	from, to = filepath.Clean(from), filepath.Clean(to)
-	n, err := f.find(from)
+	n, err := f.there("link", from)
 	if err != nil {
 		return err
 	}
@@ -191,8 +190,6 @@ func (f *FS) Link(from, to string) error {
 	switch {
 	case err != nil:
 		return err
-	case n == nil:
-		return &fs.PathError{Op: "link", Path: from, Err: fs.ErrNotExist}
 	case taken != nil:
 		return &fs.PathError{Op: "link", Path: to, Err: fs.ErrExist}
 	}
@@ -233,13 +230,14 @@ func (f *FS) readAt(n *node, p []byte, off int64) (done int, err error) {
 	}
 	for done < len(p) && off < n.size {
 		rest := p[done:int(min(int64(len(p)), int64(done)+n.size-off))]
+		var m int
 		if b := n.blocks[off/blockSize]; b != nil {
-			m := copy(rest, b[off%blockSize:])
-			done, off = done+m, off+int64(m)
-			continue
+			m = copy(rest, b[off%blockSize:])
+		} else {
+			m = n.gap(off, len(rest))
+			err = f.readBase(n, rest[:m], off)
 		}
-		m := n.gap(off, len(rest))
-		if err := f.readBase(n, rest[:m], off); err != nil {
+		if err != nil {
 			return done, err
 		}
 		done, off = done+m, off+int64(m)
@@ -274,11 +272,11 @@ func (f *FS) readBase(n *node, p []byte, off int64) error {
 		n.file = file
 	}
 	got, err := n.file.ReadAt(p[:have], off)
-	switch {
-	case got == have:
+	if got == have {
 		return nil
-	case errors.Is(err, io.EOF) || err == nil:
-		return &fs.PathError{Op: "read", Path: n.source, Err: io.ErrUnexpectedEOF}
+	}
+	if errors.Is(err, io.EOF) || err == nil {
+		err = &fs.PathError{Op: "read", Path: n.source, Err: io.ErrUnexpectedEOF}
 	}
 	return err
 }

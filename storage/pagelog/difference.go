@@ -39,8 +39,7 @@ func checksum(number uint32, page []byte) uint32 {
 	return crc32.Update(sum, table, page[100:])
 }
 
-// maxDifference is the largest size of a page's difference, in bytes: the whole page, and a pair of lengths for every two
-// words.
+// maxDifference is the largest size of a page's difference, in bytes: the whole page, and a pair of lengths for every two words.
 const maxDifference = PageSize + 2*PageSize/16 + 16
 
 // appendDifference appends the difference between two pages.
@@ -73,8 +72,7 @@ func appendDifference(dst, before, after []byte) []byte {
 	return dst
 }
 
-// applyDifference turns a page from before into after, or from after into before. After an error the page's content is
-// undefined.
+// applyDifference turns a page from before into after, or from after into before. After an error the page's content is undefined.
 func applyDifference(page, difference []byte) error {
 	at := uint64(0)
 	for len(difference) > 0 {

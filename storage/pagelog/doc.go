@@ -1,7 +1,6 @@
-// Package pagelog is the content of an entry of the commit log: the changes that one transaction made to the
-// pages of a room's database, as differences. So an entry is about as large as what was written, whatever SQL
-// wrote it, and it can be applied and taken back. The package works on pages and bytes. It does not know SQLite's
-// connections, rooms, or how the log stores entries.
+// Package pagelog is the content of an entry of the commit log: the changes that one transaction made to the pages of a room's
+// database, as differences. So an entry is about as large as what was written, whatever SQL wrote it, and it can be applied and
+// taken back. The package works on pages and bytes. It does not know SQLite's connections, rooms, or how the log stores entries.
 //
 //	Builder      makes an entry's payload from a transaction's pages while SQLite writes them to the WAL
 //	Transaction  is a parsed payload; Apply applies it to pages, and Revert takes it back
@@ -35,9 +34,8 @@
 //
 // A file's checksums are no part of its pages here: whoever reads a page for this package has zeros in their place (package dbfile).
 //
-// A page that does not exist counts as zeros. Bytes 24 to 27 and 92 to 99 of page 1 are left out, and count as
-// zeros in its CRC. They are counters that SQLite's pager sets whenever it writes the page, and have no meaning
-// in WAL mode.
+// A page that does not exist counts as zeros. Bytes 24 to 27 and 92 to 99 of page 1 are left out, and count as zeros in its CRC.
+// They are counters that SQLite's pager sets whenever it writes the page, and have no meaning in WAL mode.
 //
 // # Layouts
 //

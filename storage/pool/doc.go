@@ -1,7 +1,6 @@
-// Package pool keeps SQLite connections that have no database for the moment. Opening a connection, parsing the
-// schema and compiling statements costs much more than opening a file. So a connection whose database is closed
-// stays, and serves the next database that has the same schema: Files of package dbfile exchanges the files
-// beneath SQLite.
+// Package pool keeps SQLite connections that have no database for the moment. Opening a connection, parsing the schema and
+// compiling statements costs much more than opening a file. So a connection whose database is closed stays, and serves the next
+// database that has the same schema: Files of package dbfile exchanges the files beneath SQLite.
 //
 //	conn := p.Get(key)               // one that was put with an equal key; nil: none waits
 //	conn.Files.Swap(file)            // it has a database now

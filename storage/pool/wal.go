@@ -25,9 +25,8 @@ type WAL struct {
 
 var errNotKept = errors.New("the WAL file is not kept")
 
-// takeWAL moves the WAL file to dir. Its header is zeroed first, so that nobody takes what is in it for a WAL. Then
-// its name is removed for good, because another database's pages will be in it, and a power cut must not bring the
-// name back.
+// takeWAL moves the WAL file to dir. Its header is zeroed first, so that nobody takes what is in it for a WAL. Then its name is
+// removed for good, because another database's pages will be in it, and a power cut must not bring the name back.
 func (c *Conn[S]) takeWAL(dir string, wal WAL) error {
 	c.wal, c.path = wal.File, wal.Path
 	size, err := wal.File.Size()

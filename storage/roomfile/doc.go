@@ -28,7 +28,6 @@
 //	PATH.part-HEX               a backup to PATH being made                     publish.go
 //	PAST/…                      a file that was compacted                       package pagelog
 //
-// HEX is 16 random digits, so that two operations never write to the same file. NAME, NAME.entries and NAME.seq are written
-// under another name, synced and renamed. A directory is synced before a file that was found in it is used for the first time
-// (known.go).
+// HEX is 16 random digits, so that two operations never write to the same file. NAME, NAME.entries and NAME.seq are written under
+// another name, synced and renamed. A directory is synced before a file that was found in it is used for the first time (known.go).
 package roomfile

@@ -329,8 +329,7 @@ func (f File) HasNoEntries() bool {
 	return known && !may
 }
 
-// lookForEntries reads the names in the room's directory, once in each process, for HasNoEntries. After an error nothing is
-// known.
+// lookForEntries reads the names in the room's directory, once in each process, for HasNoEntries. After an error nothing is known.
 func (f File) lookForEntries() {
 	dir := filepath.Dir(f.Path)
 	if _, known := f.Known.mayHaveEntries(dir); known || f.Known == nil {

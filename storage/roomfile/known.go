@@ -44,8 +44,7 @@ func (f File) MakeNamesDurable() error {
 	return f.SyncDir()
 }
 
-// makeDir makes a directory whose own name is durable. If the parent's name is known to be durable, only the parent is
-// synced.
+// makeDir makes a directory whose own name is durable. If the parent's name is known to be durable, only the parent is synced.
 func (f File) makeDir(dir string) (made bool, err error) {
 	parent := filepath.Dir(dir)
 	if f.Known.hasDurableName(parent) {

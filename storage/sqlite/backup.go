@@ -12,8 +12,7 @@ type Backup struct {
 	p         uintptr
 }
 
-// NewBackup begins to copy src's database main into that of dest, which nobody else may use meanwhile.
-// Close must be called.
+// NewBackup begins to copy src's database main into that of dest, which nobody else may use meanwhile. Close must be called.
 func NewBackup(dest, src *Conn) (*Backup, error) {
 	main := cmem.CString(src.tls, "main")
 	defer cmem.Free(src.tls, main)
@@ -43,6 +42,4 @@ func (b *Backup) PageCount() int { return int(sqlite3.Xsqlite3_backup_pagecount(
 func (b *Backup) Remaining() int { return int(sqlite3.Xsqlite3_backup_remaining(b.src.tls, b.p)) }
 
 // Close ends the backup, before the connections are closed. It returns the error that ended it early.
-func (b *Backup) Close() error {
-	return b.dest.check(sqlite3.Xsqlite3_backup_finish(b.src.tls, b.p))
-}
+func (b *Backup) Close() error { return b.dest.check(sqlite3.Xsqlite3_backup_finish(b.src.tls, b.p)) }

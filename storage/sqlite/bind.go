@@ -1,7 +1,6 @@
 package sqlite
 
-// Arguments of statements: which Go types they may have, and how they get into SQLite with one copy and
-// no allocation.
+// Arguments of statements: which Go types they may have, and how they get into SQLite with one copy and no allocation.
 
 import (
 	"database/sql/driver"
@@ -16,9 +15,8 @@ import (
 	"github.com/denrooms/den/storage/internal/cmem"
 )
 
-// Bind binds all parameters. An argument may be nil, a bool, a number, a string, []byte (nil is NULL),
-// json.RawMessage (a text), time.Time (Unix milliseconds), a named form of these, or a driver.Valuer. It
-// is copied. NaN becomes NULL.
+// Bind binds all parameters. An argument may be nil, a bool, a number, a string, []byte (nil is NULL), json.RawMessage (a text),
+// time.Time (Unix milliseconds), a named form of these, or a driver.Valuer. It is copied. NaN becomes NULL.
 func (s *Stmt) Bind(args []any) error {
 	if len(args) != s.params {
 		return misuse("%d arguments for %d parameters in %q", len(args), s.params, s.sql)
@@ -43,8 +41,7 @@ func (s *Stmt) Bind(args []any) error {
 	return nil
 }
 
-// Reserve makes room for n bytes of texts and blobs that BindRaw will bind. What was bound before is
-// lost.
+// Reserve makes room for n bytes of texts and blobs that BindRaw will bind. What was bound before is lost.
 func (s *Stmt) Reserve(n int) {
 	s.argsUsed = 0
 	if s.args != 0 && n <= s.argsCap {

@@ -10,8 +10,7 @@ type Cache[T any] struct {
 	list   CachedStmt[T] // the sentinel of the ring of all, the last used first
 }
 
-// CachedStmt is a statement that may be in a Cache. It is in use from Use, or from when the cache has
-// given it, to Release.
+// CachedStmt is a statement that may be in a Cache. It is in use from Use, or from when the cache has given it, to Release.
 type CachedStmt[T any] struct {
 	*Stmt
 	Info T
@@ -39,8 +38,7 @@ func (c *Cache[T]) All() iter.Seq[*CachedStmt[T]] {
 	}
 }
 
-// Get returns the statement of a text, which is in use from now on; nil if there is none or it is in
-// use already.
+// Get returns the statement of a text, which is in use from now on; nil if there is none or it is in use already.
 func (c *Cache[T]) Get(sql string) *CachedStmt[T] {
 	s := c.byText[sql]
 	if s == nil || s.inUse {
@@ -54,8 +52,7 @@ func (c *Cache[T]) Get(sql string) *CachedStmt[T] {
 	return s
 }
 
-// Put adds a statement, whose SQL returns the given text from now on. If the cache has one of that
-// text, the statement is dropped.
+// Put adds a statement, whose SQL returns the given text from now on. If the cache has one of that text, the statement is dropped.
 func (c *Cache[T]) Put(sql string, s *CachedStmt[T]) {
 	s.sql = sql
 	if c.byText[sql] != nil {

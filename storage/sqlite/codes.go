@@ -45,8 +45,7 @@ const (
 	ResultConstraintNotNull    ResultCode = sqlite3.SQLITE_CONSTRAINT_NOTNULL
 )
 
-// What OpenConn, Conn.SetConfig (0 or 1), Conn.SetLimit, Conn.FileControl, Conn.Checkpoint and
-// Conn.Prepare take.
+// What OpenConn, Conn.SetConfig (0 or 1), Conn.SetLimit, Conn.FileControl, Conn.Checkpoint and Conn.Prepare take.
 const (
 	OpenReadOnly  OpenFlags = sqlite3.SQLITE_OPEN_READONLY
 	OpenReadWrite OpenFlags = sqlite3.SQLITE_OPEN_READWRITE

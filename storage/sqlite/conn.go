@@ -58,9 +58,8 @@ func OpenConn(vfs, path string, flags OpenFlags) (*Conn, error) {
 func (c *Conn) outPointer(at uintptr) uintptr { return *(*uintptr)(cmem.Pointer(c.out + at)) }
 func (c *Conn) outInt32(at uintptr) int32     { return *(*int32)(cmem.Pointer(c.out + at)) }
 
-// Close closes the connection and rolls an open transaction back. All statements must have been
-// finalized; those of virtual tables are SQLite's to finalize. If Close fails, SQLite may go on to use
-// the files' memory.
+// Close closes the connection and rolls an open transaction back. All statements must have been finalized; those of virtual tables
+// are SQLite's to finalize. If Close fails, SQLite may go on to use the files' memory.
 func (c *Conn) Close() error {
 	var err error
 	if c.db != 0 {
@@ -124,9 +123,7 @@ func (c *Conn) TotalChanges() int64 { return sqlite3.Xsqlite3_total_changes64(c.
 func (c *Conn) LastInsertRowID() int64 { return sqlite3.Xsqlite3_last_insert_rowid(c.tls, c.db) }
 
 // SetLastInsertRowID sets what LastInsertRowID returns until the next insertion.
-func (c *Conn) SetLastInsertRowID(id int64) {
-	sqlite3.Xsqlite3_set_last_insert_rowid(c.tls, c.db, id)
-}
+func (c *Conn) SetLastInsertRowID(id int64) { sqlite3.Xsqlite3_set_last_insert_rowid(c.tls, c.db, id) }
 
 // DeferredForeignKeys reports whether a deferred foreign key is violated now.
 func (c *Conn) DeferredForeignKeys() bool {
@@ -137,8 +134,7 @@ func (c *Conn) DeferredForeignKeys() bool {
 // ReleaseMemory gives back what the connection can do without, its page cache for example.
 func (c *Conn) ReleaseMemory() { sqlite3.Xsqlite3_db_release_memory(c.tls, c.db) }
 
-// Collation returns the name of the collation of a column of the database main; "" if there is no such
-// column.
+// Collation returns the name of the collation of a column of the database main; "" if there is no such column.
 func (c *Conn) Collation(table, column string) string {
 	main, t, col := cmem.CString(c.tls, "main"), cmem.CString(c.tls, table), cmem.CString(c.tls, column)
 	defer func() { cmem.Free(c.tls, main); cmem.Free(c.tls, t); cmem.Free(c.tls, col) }()
@@ -169,8 +165,7 @@ func (c *Conn) ReserveBytes(n int32) error {
 	return c.check(sqlite3.Xsqlite3_file_control(c.tls, c.db, main, sqlite3.SQLITE_FCNTL_RESERVE_BYTES, c.out))
 }
 
-// SetAutoCheckpoint has SQLite run a checkpoint whenever a commit leaves so many frames in the WAL; 0
-// turns that off.
+// SetAutoCheckpoint has SQLite run a checkpoint whenever a commit leaves so many frames in the WAL; 0 turns that off.
 func (c *Conn) SetAutoCheckpoint(frames int) {
 	sqlite3.Xsqlite3_wal_autocheckpoint(c.tls, c.db, int32(frames))
 }

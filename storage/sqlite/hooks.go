@@ -35,8 +35,7 @@ func (c *Conn) SetPreUpdateHook(h PreUpdateHook) {
 // PreUpdateCount returns how many columns the row has that is about to change.
 func (c *Conn) PreUpdateCount() int { return int(sqlite3.Xsqlite3_preupdate_count(c.tls, c.db)) }
 
-// AppendPreUpdateOld appends column i of the row as it is before an UPDATE or a DELETE. A column that
-// SQLite cannot give is Null.
+// AppendPreUpdateOld appends column i of the row as it is before an UPDATE or a DELETE. A column that SQLite cannot give is Null.
 func (c *Conn) AppendPreUpdateOld(dst []byte, i int) []byte {
 	return c.appendPreUpdate(dst, sqlite3.Xsqlite3_preupdate_old(c.tls, c.db, int32(i), c.out))
 }

@@ -57,8 +57,7 @@ func (r *Row) Err() error { return r.err }
 // Type returns the storage class of column i.
 func (r *Row) Type(i int) Type { return Type(r.raw[r.starts[i]]) }
 
-// Int returns an Integer column. For a column of another type it returns 0, and Err an error. So do
-// Float and Bytes.
+// Int returns an Integer column. For a column of another type it returns 0, and Err an error. So do Float and Bytes.
 func (r *Row) Int(i int) int64 {
 	if t := r.Type(i); t != Integer {
 		r.mistyped(i, Integer)
@@ -76,8 +75,7 @@ func (r *Row) Float(i int) float64 {
 	return Float64(r.raw[r.starts[i]:])
 }
 
-// Bytes returns a Text or Blob column without a copy: it is valid until Read or Set, and must not be
-// written to.
+// Bytes returns a Text or Blob column without a copy: it is valid until Read or Set, and must not be written to.
 func (r *Row) Bytes(i int) []byte {
 	v := r.raw[r.starts[i]:]
 	if t := Type(v[0]); t != Text && t != Blob {

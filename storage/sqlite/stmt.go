@@ -97,8 +97,7 @@ func (c *Conn) appendValue(dst []byte, v uintptr) []byte {
 // keepArgs is how much memory for arguments a statement keeps that does not run.
 const keepArgs = 16 << 10
 
-// Reset ends the run of the statement, which can then be bound and run again. Arguments stay bound as
-// long as they are not large.
+// Reset ends the run of the statement, which can then be bound and run again. Arguments stay bound as long as they are not large.
 func (s *Stmt) Reset() {
 	sqlite3.Xsqlite3_reset(s.c.tls, s.p)
 	if s.argsCap > keepArgs {

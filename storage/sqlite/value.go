@@ -169,8 +169,7 @@ func compareNumbers(a, b []byte) int {
 	return -compareMixed(Int64(b), Float64(a))
 }
 
-// compareMixed compares an integer with a float exactly: beyond 2^53 a
-// conversion to float would make different numbers equal.
+// compareMixed compares an integer with a float exactly: beyond 2^53 a conversion to float would make different numbers equal.
 func compareMixed(i int64, f float64) int {
 	if f >= 1<<63 {
 		return -1

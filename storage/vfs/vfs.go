@@ -31,14 +31,12 @@ type FS interface {
 	Remove(path string) error
 	// Rename renames a file. It replaces a file that has the new name.
 	Rename(from, to string) error
-	// Link gives a file a second name, which must be free (fs.ErrExist). A file
-	// system without links returns errors.ErrUnsupported.
+	// Link gives a file a second name, which must be free (fs.ErrExist). A file system without links returns errors.ErrUnsupported.
 	Link(from, to string) error
 	// Mkdir makes one directory. Its name survives a power cut after SyncDir of its parent.
 	Mkdir(dir string) error
-	// MakeDirs makes a directory and its parents, so that their names survive a power cut. It also
-	// syncs the name of a directory that exists, because the process that made it may have died before
-	// the sync. made reports whether the directory is new.
+	// MakeDirs makes a directory and its parents, so that their names survive a power cut. It also syncs the name of a directory
+	// that exists, because the process that made it may have died before the sync. made reports whether the directory is new.
 	MakeDirs(dir string) (made bool, err error)
 	// SyncDir makes a directory's entries survive a power cut.
 	SyncDir(dir string) error
@@ -77,9 +75,7 @@ func (host) Mkdir(dir string) error       { return os.Mkdir(dir, 0o700) }
 // filePermissions are the permissions of a new file.
 const filePermissions = 0o600
 
-func (h host) MakeDirs(dir string) (made bool, err error) {
-	return MakeDirs(h, filepath.Clean(dir))
-}
+func (h host) MakeDirs(dir string) (made bool, err error) { return MakeDirs(h, filepath.Clean(dir)) }
 
 func (host) IsDir(path string) (bool, error) {
 	info, err := os.Stat(path)

@@ -50,6 +50,8 @@ var packages = []subject{
 	{"storage/internal/session", []string{"storage"}},
 	{"storage/internal/walfile", []string{"storage"}},
 	{"storage/internal/nodelog", []string{"storage"}},
+	{"storage/internal/template", []string{"storage"}},
+	{"storage/internal/history", []string{"storage"}},
 	{"storage/commitlog", []string{"storage"}},
 	{"storage/commitlog/segment", []string{"storage/commitlog"}},
 	{"storage/pagelog", []string{"storage"}},

@@ -1,8 +1,7 @@
 package segment
 
-// Filters: a filter says that an index does not have a room, without a read of the blocks. It lets one room in a thousand
-// pass that the index does not have. It is the split block Bloom filter of Apache Parquet. The keys are hashes, and are used
-// as they are.
+// Filters: a filter says that an index does not have a room, without a read of the blocks. It lets one room in a thousand pass that
+// the index does not have. It is the split block Bloom filter of Apache Parquet. The keys are hashes, and are used as they are.
 
 import (
 	"encoding/binary"

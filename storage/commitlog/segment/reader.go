@@ -30,9 +30,7 @@ type reader struct {
 	onFlip func(number uint64, at int64) // is told of flipped bits; may be nil
 }
 
-func (s *reader) corrupt(at int64, what string) error {
-	return Corrupt(Name(s.number), at, what)
-}
+func (s *reader) corrupt(at int64, what string) error { return Corrupt(Name(s.number), at, what) }
 
 // direction is where the next reads are likely to be.
 type direction uint8

@@ -44,8 +44,7 @@ func Identify(namespace, room, epoch string) Identity {
 	return identityOf(namespace+"\x00"+room+"\x00"+epoch, len(namespace), len(namespace)+1+len(room))
 }
 
-// identityOf returns the identity with this text. namespace and name are where the namespace and the room's name end
-// in it.
+// identityOf returns the identity with this text. namespace and name are where the namespace and the room's name end in it.
 func identityOf(text string, namespace, name int) Identity {
 	sum := sha256.Sum256([]byte(text))
 	return Identity{

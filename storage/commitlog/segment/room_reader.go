@@ -55,9 +55,8 @@ func (r *Reader) Names(at int64, rec *Record) (Identity, error) {
 	return who, nil
 }
 
-// FindRunStart sets p.First: the number of the first of the room's entries in the segment that follow each other up
-// to the newest one, at p. failed says that there are entries before it, which are damaged; Replay and Backward then
-// know of them.
+// FindRunStart sets p.First: the number of the first of the room's entries in the segment that follow each other up to the newest
+// one, at p. failed says that there are entries before it, which are damaged; Replay and Backward then know of them.
 func (r *Reader) FindRunStart(p *Place) (failed, err error) {
 	root, err := r.readHeader(int64(p.Root), p.Key, forwards)
 	if err == nil {
@@ -136,9 +135,8 @@ func (r *Reader) offsets(p *Place, from uint64) ([]uint32, error) {
 	}
 }
 
-// Backward calls fn for the entries of a run, the newest first, until fn returns false. The arguments of fn are valid
-// until it returns. chain is the checksum that the room's entry before the run should have. The errors are those of
-// Replay.
+// Backward calls fn for the entries of a run, the newest first, until fn returns false. The arguments of fn are valid until it
+// returns. chain is the checksum that the room's entry before the run should have. The errors are those of Replay.
 func (r *Reader) Backward(p *Place, fn func(rec *Record, payload []byte) (bool, error)) (chain uint32, more bool, err error) {
 	at, chain := p.At, p.CRC
 	var rec Record // one for all of them, because fn makes it escape

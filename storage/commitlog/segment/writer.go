@@ -19,9 +19,7 @@ type Writer struct {
 }
 
 // Begin begins a group of records at an offset of a file.
-func (o *Writer) Begin(f vfs.File, at int64) {
-	o.file, o.at, o.buf, o.err = f, at, o.buf[:0], nil
-}
+func (o *Writer) Begin(f vfs.File, at int64) { o.file, o.at, o.buf, o.err = f, at, o.buf[:0], nil }
 
 // End returns the offset of the next record.
 func (o *Writer) End() int64 { return o.at + int64(len(o.buf)) }

@@ -39,8 +39,7 @@ type patched struct {
 	places []roomfile.Place // at least one
 }
 
-// newest is the number of the newest entry that was moved. The error says that there were others,
-// which were damaged.
+// newest is the number of the newest entry that was moved. The error says that there were others, which were damaged.
 func (p *patched) newest() (uint64, error) {
 	last := p.places[len(p.places)-1]
 	if last.Damaged {

@@ -44,15 +44,15 @@ func (ses *Session) rows(s *statement) (*Rows, error) {
 	return r, nil
 }
 
-// ChangedRows is rows for rows that changed.
-func (ses *Session) ChangedRows(changed *changes.Reader) *Rows {
+// changedRows is rows for rows that changed.
+func (ses *Session) changedRows(changed *changes.Reader) *Rows {
 	r := &Rows{ses: ses, changed: changed, row: sqlite.NewRow(changed.Columns()), open: true, acting: ses.Changes.InAction()}
 	ses.Results = append(ses.Results, r)
 	return r
 }
 
-// QueryAs is query with other names for the columns.
-func (ses *Session) QueryAs(columns []string, sql string, args []any) (*Rows, error) {
+// queryAs is query with other names for the columns.
+func (ses *Session) queryAs(columns []string, sql string, args []any) (*Rows, error) {
 	rows, err := ses.Query(Own, sql, args)
 	if err == nil {
 		rows.row.SetColumns(columns)

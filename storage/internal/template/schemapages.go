@@ -1,4 +1,4 @@
-package storage
+package template
 
 // What SQLite's parsed schema depends on, as bytes of a file: by it connections are interchangeable (pool.go).
 
@@ -8,35 +8,37 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 )
 
 // schemaNow is schemaPages of an open file whose WAL is empty.
-func schemaNow(ses *session.Session) string {
+func SchemaOf(ses *session.Session) string {
 	page := func(p []byte, off int64) error {
 		_, err := ses.Conn.Files.Main().ReadAt(p, off)
 		return err
 	}
-	buffer := pageBuffers.Get().(*[pageSize]byte)
+	buffer := pageBuffers.Get().(*[pagelog.PageSize]byte)
 	defer pageBuffers.Put(buffer)
 	if page(buffer[:], 0) != nil {
 		return ""
 	}
-	return schemaPages(buffer[:], page)
+	return SchemaPages(buffer[:], page)
 }
 
 // pageBuffers are for reads of a page whose content is not kept.
-var pageBuffers = sync.Pool{New: func() any { return new([pageSize]byte) }}
+var pageBuffers = sync.Pool{New: func() any { return new([pagelog.PageSize]byte) }}
 
 // maxSchemaPages is how many pages of a schema are compared.
 const maxSchemaPages = 8
 
-// schemaPages returns all bytes of a file that SQLite's parsed schema depends on: the fields of the header that do not change with
+// SchemaPages returns all bytes of a file that SQLite's parsed schema depends on: the fields of the header that do not change with
 // the content, the number of reserved bytes among them, and the b-tree of sqlite_schema with its first page. It returns "" if they are too large. Equal bytes mean equal
 // schemas; different bytes mean nothing.
-func schemaPages(first []byte, read func(p []byte, off int64) error) string {
+func SchemaPages(first []byte, read func(p []byte, off int64) error) string {
 	var b strings.Builder
-	usable := pageSize - int(first[roomfile.ReservedAt])
+	usable := pagelog.PageSize - int(first[roomfile.ReservedAt])
 	b.Write(first[16:24])
 	b.Write(first[40:92])
 	b.Write(first[headerSize:usable])
@@ -51,17 +53,17 @@ func schemaPages(first []byte, read func(p []byte, off int64) error) string {
 		if children >= maxSchemaPages {
 			return ""
 		}
-		page := make([]byte, pageSize)
+		page := make([]byte, pagelog.PageSize)
 		for i := range children + 1 {
 			number := binary.BigEndian.Uint32(first[headerSize+8:])
 			if i < children {
 				cell := int(binary.BigEndian.Uint16(first[headerSize+12+2*i:]))
-				if cell > pageSize-4 {
+				if cell > pagelog.PageSize-4 {
 					return ""
 				}
 				number = binary.BigEndian.Uint32(first[cell:])
 			}
-			if number == 0 || read(page, int64(number-1)*pageSize) != nil || page[0] != tableLeaf || !wholeCells(page[:usable], 0) {
+			if number == 0 || read(page, int64(number-1)*pagelog.PageSize) != nil || page[0] != tableLeaf || !wholeCells(page[:usable], 0) {
 				return ""
 			}
 			b.Write(page[:usable])
@@ -94,3 +96,15 @@ func wholeCells(page []byte, at int) bool {
 	}
 	return true
 }
+
+// The types of b-tree pages.
+const (
+	tableInner = 0x05 // it has pages below it
+	indexLeaf  = 0x0A // the leaves of WITHOUT ROWID tables
+	tableLeaf  = 0x0D // and of other tables
+)
+
+const (
+	usableSize = pagelog.PageSize - dbfile.ReservedBytes // of a page of a file with checksums
+	headerSize = 100
+)

@@ -1,56 +1,56 @@
-package storage
+package history
 
 // Replaying the commit log: the pages of the entries that a file lacks are written in one or more transactions, through SQLite's own
 // pager.
 
 import (
-	"errors"
 	"fmt"
 	"github.com/denrooms/den/storage/internal/session"
 	"math"
 
 	"github.com/denrooms/den/internal/bug"
+	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/pagelog"
+	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
-// replay writes the entries that follow the file's newest transaction into the file.
-func (st *store) replay(room RoomLog) error {
-	if err := failed(st.sql.Conn.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
+// Replay writes the entries of a room's part of the log that follow a transaction into the open file, which has that one as its
+// newest, and the layout. The caller checkpoints.
+func Replay(ses *session.Session, room nodelog.RoomLog, number, layout uint64) error {
+	if err := roomfile.Failed(ses.Conn.SetConfig(sqlite.ConfigDefensive, 0)); err != nil {
 		return err
 	}
 	// What was committed under a larger Options.MaxBytes stays.
-	if err := st.sql.Each(fmt.Sprintf("PRAGMA max_page_count = %d", uint32(math.MaxUint32-1)), func(*Rows) {}); err != nil {
+	if err := ses.Each(fmt.Sprintf("PRAGMA max_page_count = %d", uint32(math.MaxUint32-1)), func(*session.Rows) {}); err != nil {
 		return err
 	}
-	r := &replayer{st: st}
+	r := &replayer{ses: ses, layout: layout}
 	r.changed = pagelog.NewBuffer(r.read)
-	next := st.number + 1
-	err := room.Replay(st.number, func(e LogEntry) error {
+	next := number + 1
+	err := room.Replay(number, func(e nodelog.LogEntry) error {
 		if err := pagelog.CheckOrder(e.Number, next); err != nil {
-			return pagesError(err)
+			return PagesError(err)
 		}
 		next++
 		if bug.On("replay-last") && e.Number == room.Last() {
 			return nil
 		}
 		if err := r.apply(e); err != nil || r.changed.Size() < pagelog.MaxBuffered {
-			return pagesError(err)
+			return PagesError(err)
 		}
 		return r.write()
 	})
 	if err == nil {
 		err = r.write()
 	}
-	if err != nil {
-		return err
-	}
-	return st.checkpoint(sqlite.CheckpointTruncate)
+	return err
 }
 
 // A replayer applies entries to an open database: in memory, and some at a time in a transaction.
 type replayer struct {
-	st      *store
+	ses     *session.Session
+	layout  uint64
 	changed *pagelog.Buffer
 	pages   uint32 // of the database; 0: not known yet
 	empty   bool   // the entries begin with a snapshot: what the file has is no part of it
@@ -61,27 +61,27 @@ func (r *replayer) read(number uint32, page []byte) error {
 	if r.empty {
 		return nil
 	}
-	return r.st.sql.Each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(rows *Rows) { copy(page, rows.Bytes(0)) }, int64(number))
+	return r.ses.Each("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", func(rows *session.Rows) { copy(page, rows.Bytes(0)) }, int64(number))
 }
 
 func (r *replayer) count() (uint32, error) {
 	if r.pages > 0 {
 		return r.pages, nil
 	}
-	err := r.st.sql.Each("PRAGMA page_count", func(rows *Rows) { r.pages = uint32(rows.Int(0)) })
+	err := r.ses.Each("PRAGMA page_count", func(rows *session.Rows) { r.pages = uint32(rows.Int(0)) })
 	return r.pages, err
 }
 
 // largeEntry is how large a payload is that is applied by itself, without its pages in memory.
-const largeEntry = 8 << 20
+const LargeEntry = 8 << 20
 
 // apply applies an entry.
-func (r *replayer) apply(e LogEntry) error {
+func (r *replayer) apply(e nodelog.LogEntry) error {
 	t, err := pagelog.Parse(e.Number, e.Payload)
 	if err != nil {
 		return err
 	}
-	if err := t.CheckLayout(r.st.layout); err != nil {
+	if err := t.CheckLayout(r.layout); err != nil {
 		return err
 	}
 	if t.Snapshot { // the file was made in the midst of it, or after a crash in it
@@ -92,7 +92,7 @@ func (r *replayer) apply(e LogEntry) error {
 	} else if err := t.CheckSize(n); err != nil {
 		return err
 	}
-	if len(e.Payload) > largeEntry && !r.empty {
+	if len(e.Payload) > LargeEntry && !r.empty {
 		err = r.applyLarge(t)
 	} else {
 		err = t.Apply(r.changed)
@@ -106,8 +106,7 @@ func (r *replayer) applyLarge(t pagelog.Transaction) error {
 	if err := r.write(); err != nil {
 		return err
 	}
-	d := r.st
-	if err := d.sql.Do(session.Begin); err != nil {
+	if err := r.ses.Do(session.Begin); err != nil {
 		return err
 	}
 	p := &writtenPages{replayer: r}
@@ -116,14 +115,13 @@ func (r *replayer) applyLarge(t pagelog.Transaction) error {
 		err = r.put(1, p.first)
 	}
 	if err != nil {
-		d.sql.Do(session.Rollback)
+		r.ses.Do(session.Rollback)
 		return err
 	}
-	return d.sql.Do(session.Commit)
+	return r.ses.Do(session.Commit)
 }
 
-// writtenPages are pages that are written as soon as they have changed, but for the first one, which has to be
-// the last, see write.
+// writtenPages are pages that are written as soon as they have changed, but for the first one, which has to be the last, see write.
 type writtenPages struct {
 	*replayer
 	first []byte
@@ -144,7 +142,7 @@ func (w *writtenPages) Changed(number uint32, page []byte) error {
 
 // put writes a page into the file, in a transaction that is open.
 func (r *replayer) put(number uint32, page []byte) error {
-	_, err := r.st.sql.Exec(session.Own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), page})
+	_, err := r.ses.Exec(session.Own, "INSERT INTO sqlite_dbpage (schema, pgno, data) VALUES ('main', ?1, ?2)", []any{int64(number), page})
 	return err
 }
 
@@ -153,17 +151,16 @@ func (r *replayer) write() error {
 	if r.changed.Size() == 0 {
 		return nil
 	}
-	d := r.st
-	if err := d.sql.Do(session.Begin); err != nil {
+	if err := r.ses.Do(session.Begin); err != nil {
 		return err
 	}
 	if err := r.putAll(); err != nil {
-		d.sql.Do(session.Rollback)
+		r.ses.Do(session.Rollback)
 		return err
 	}
 	r.changed.Clear()
 	r.empty = false
-	return d.sql.Do(session.Commit)
+	return r.ses.Do(session.Commit)
 }
 
 // putAll puts the pages into the file, page 1 last: with it SQLite sees that the schema has changed, and reads it, whole or not.
@@ -182,19 +179,4 @@ func (r *replayer) putAll() error {
 		return nil
 	}
 	return r.put(1, first)
-}
-
-// pagesError wraps an error of package pagelog with the error of this package that it means.
-func pagesError(err error) error {
-	for _, e := range []struct{ theirs, ours error }{
-		{pagelog.ErrCorrupt, ErrCorrupt},
-		{pagelog.ErrNewer, ErrNewer},
-		{pagelog.ErrMismatch, ErrLogMismatch},
-		{pagelog.ErrDiverged, ErrNoHistory},
-	} {
-		if errors.Is(err, e.theirs) {
-			return fmt.Errorf("%w: %w", e.ours, err)
-		}
-	}
-	return err
 }
