@@ -29,6 +29,7 @@ import (
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // Slack is how much of a room's file nothing is in.
@@ -270,16 +271,14 @@ func (j *compaction) vacuumInto(ctx context.Context, to string) (cookie uint32, 
 
 // setHeader gives a new file the count of its schema's changes and WAL mode, and syncs it.
 func setHeader(f FS, path string, cookie uint32) error {
-	file, err := f.Open(path, os.O_RDWR)
-	if err != nil {
+	return vfs.Use(f, path, os.O_RDWR, func(file vfs.File) error {
+		err := roomfile.EditHeader(dbfile.NewDatabase(file, path), func(header []byte) {
+			binary.BigEndian.PutUint32(header[40:], cookie)
+			header[18], header[19] = byte(roomfile.WALMode), byte(roomfile.WALMode)
+		})
+		if err == nil && !bug.On("compact-sync") {
+			err = file.Sync()
+		}
 		return err
-	}
-	err = roomfile.EditHeader(dbfile.NewDatabase(file, path), func(header []byte) {
-		binary.BigEndian.PutUint32(header[40:], cookie)
-		header[18], header[19] = byte(roomfile.WALMode), byte(roomfile.WALMode)
 	})
-	if err == nil && !bug.On("compact-sync") {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
 }

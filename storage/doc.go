@@ -16,10 +16,8 @@
 //     at the latest, it is in the file, exactly as it was. If a file and a log contradict each other, both are refused and stay
 //     unchanged.
 //
-// # Transactions and actions
-//
-// A batch of actions is one transaction, and each action runs in a savepoint. Package changes records the changed rows with
-// SQLite's pre-update hook and keeps the change log.
+// A batch of actions is one transaction, and each action runs in a savepoint. Package changes records the changed rows with SQLite's
+// pre-update hook and keeps the change log.
 //
 // # The commit log
 //
@@ -27,65 +25,46 @@
 // with one sync of the disk. The files run at Normal: a power cut leaves them whole, at an earlier transaction.
 //
 // An entry of the log contains the changes that a transaction makes to the file's pages (package pagelog), taken where SQLite
-// writes its WAL (storage/internal/walfile). Pages are logged, and not rows, because then schema changes, full-text indexes and counters need no
-// rules of their own, each page's checksum proves that a replayed file is right, and entries can be taken back (CopyAt). This is
-// how litestream and LiteFS see a database. It costs about 1 µs for each changed page, and a few hundred bytes for an action
-// of one row.
+// writes its WAL (storage/internal/walfile). Pages are logged, and not rows, because then schema changes, full-text indexes and
+// counters need no rules of their own, each page's checksum proves that a replayed file is right, and entries can be taken back
+// (CopyAt). It costs about 1 µs for each changed page, and a few hundred bytes for an action of one row.
 //
 //   - The entry becomes durable, then Commit returns, and then the frames are written to the WAL, several transactions at a time.
-//     So the file is never ahead of the log. When the process dies, the file lacks its newest transactions. If the append fails,
-//     the COMMIT fails and SQLite rolls back.
+//     So the file is never ahead of the log. If the append fails, the COMMIT fails and SQLite rolls back.
 //   - Transactions are numbered 1, 2, 3 …. Each leaves a row with its number in _den_changes. Open replays the entries with
-//     higher numbers (replay.go), in one transaction through sqlite_dbpage, and checkpoints.
+//     higher numbers (storage/internal/history), through sqlite_dbpage, and checkpoints.
 //   - A file that was closed in good order says so, with the generation of the log. Open does not ask the log about such a
 //     file, unless that generation has crashed since.
 //   - The WAL is checkpointed when it is larger than 4 MiB, by Checkpoint and by Close. The log need not keep the transactions
 //     that a checkpoint has synced.
-//   - After a failed sync of the file, its content is not trusted. The file is marked as suspect, and the next Open writes the
-//     content to a new file, which is synced and checked (package roomfile). The same is done after a page was read that did not have
-//     its checksum. If the page is still damaged then, the room is refused.
-//   - The log entries of a refused room are moved to a file beside the room's own (moved.go), so that the room does not keep
-//     the log from dropping other rooms' entries.
+//   - After a failed sync of the file, or after a page was read that did not have its checksum, the file is marked as suspect. The
+//     next Open writes its content to a new file, which is synced and checked (package roomfile). If a page is still damaged then,
+//     the room is refused, and its log entries are moved to a file beside its own (moved.go).
 //
 // Opening and closing a file writes nothing and syncs nothing. The first transaction that changes something notes that the file is
-// in use. The note is in the file after AfterCommit, even if the process dies then. SQLite would sync the header of a WAL from an
-// earlier life, so that its frames are not taken for new ones. A new WAL has no such frames and is not synced.
-//
-// Log is an interface, because a cluster will replicate the log. NodeLog is the log of a single node, in package commitlog.
+// in use. The note is in the file after AfterCommit, even if the process dies then.
 //
 // # New rooms
 //
-// With a Log and a Pool, a new room has no file. Its database is in memory (package dbfile), and the log entry of its first transaction
-// contains all pages (logonly.go): 44 KB of pages become 3 KB. The file is made, whole and synced, by Close, by Checkpoint, by
-// AfterCommit when the database is larger than 128 KiB or about 100 KB were written, and by a transaction that is too large to wait. The
-// log keeps the entries until then. If the disk is full or fails, the room stays in the log and nothing acknowledged is lost.
+// With a Log and a Pool, a new room has no file. Its database is in memory, and the log entry of its first transaction contains all
+// pages (logonly.go): 44 KB of pages become 3 KB. The file is made, whole and synced, by Close, by Checkpoint, by AfterCommit when the
+// database is larger than 128 KiB or about 100 KB were written, and by a transaction that is too large to wait. If the disk is full or
+// fails, the room stays in the log and nothing acknowledged is lost. Close leaves nothing of a room without a transaction that nobody
+// has seen (KeepIfEmpty). Transactions before that wait in memory, up to 1 MB (Withhold).
 //
-// Close leaves nothing of a room without a transaction that nobody has seen (KeepIfEmpty). Transactions before that wait in memory
-// (deferred.go), up to 1 MB.
+// Open finds a room without a file by asking the log for its name. If a part of the log is missing after a crash, a room without a
+// file is refused, because its entries may be in that part. If the log is removed before new rooms had files, those rooms are lost,
+// and nothing can detect it. If a room's file is removed after a crash, the room may come back from the log.
 //
-// Open finds a room without a file by asking the log for its name (Log.Candidates). The epoch of such a room is not random: it is a hash
-// of the log's ID, the log's generation and the room's name. Within a generation a room begins once without a file. If its file is
-// removed while the process runs, the room begins again with a file and a random epoch. If the file is removed after a crash, the
-// room may come back from the log. If the log is removed before new rooms had files, those rooms are lost, and nothing can detect it. If
-// a part of the log is missing after a crash, a room without a file is refused, because its entries may be in that part.
-//
-// # Files
+// # Files and connections
 //
 // Package roomfile has the names of the files beside a room's file, and replaces a file by another one. docs/STORAGE.md says what may be
 // on the disk after each step of each operation, why a power cut there is harmless, and what happens after each kind of fault.
 //
-// # Connections
-//
 // Most of the cost of opening a file is opening a connection, parsing the schema and compiling statements. So with a Pool and a Log,
-// Close gives its connection, without files, to the Pool (pool.go, package pool). The next room of the Pool takes it if its schema is the same,
-// byte for byte, and its file was closed in good order. Package dbfile exchanges the files under the connection. The WAL is made by the first
-// AfterCommit, because making a file can take longer than the transaction. AfterCommit also prepares two connections in the background
-// when rooms begin and none goes to sleep.
-//
-// # Memory
-//
-// Frames that wait for the WAL use 66 KB at most, 1 MB in a new room that nobody has seen, and the same again for their log entries. A Pool has 32
-// connections at most, each with 100 to 300 KB, and two after 10 s without an Open.
+// Close gives its connection, without files, to the Pool. The next room of the Pool takes it if its schema is the same, byte for byte,
+// and its file was closed in good order. AfterCommit also prepares two connections in the background when rooms begin and none goes to
+// sleep. A Pool has 32 connections at most, each with 100 to 300 KB, and two after 10 s without an Open.
 //
 // A statement copies its arguments to C memory, so SQLite never holds Go memory. Next copies a row out of SQLite, so the row can be read
 // without a lock, and after another goroutine has fenced the DB.
@@ -150,5 +129,5 @@
 // # Where ideas come from
 //
 // bbolt's Update commits if the function returns nil and rolls back after an error or a panic; bbolt also checks consistency after
-// every test. A type for positions comes from litestream's ltx.
+// every test. A type for positions comes from litestream's ltx, and a log of pages from litestream and LiteFS.
 package storage

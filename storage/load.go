@@ -11,6 +11,7 @@ import (
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // Build makes the file of a new room with the content that load puts into it. The file is not synced and does not name a room.
@@ -45,16 +46,14 @@ func fillNew(path string, o Options, epoch string) error {
 	if err != nil {
 		return err
 	}
-	f, err := o.FS.Open(path, os.O_RDWR)
-	if err != nil {
+	return vfs.Use(o.FS, path, os.O_RDWR, func(f vfs.File) error {
+		d := dbfile.NewDatabase(f, path)
+		_, err := d.WriteAt(content, 0)
+		if err == nil {
+			err = roomfile.SetJournalMode(d, roomfile.RollbackMode)
+		}
 		return err
-	}
-	d := dbfile.NewDatabase(f, path)
-	_, err = d.WriteAt(content, 0)
-	if err == nil {
-		err = roomfile.SetJournalMode(d, roomfile.RollbackMode)
-	}
-	return errors.Join(err, f.Close())
+	})
 }
 
 // A Loader fills the file of a new room, for Build. What it writes is one transaction, without a journal: SQLite writes pages to

@@ -13,29 +13,26 @@ import (
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // writeWALAgain writes the content of a WAL that a crash has left once more, and syncs it. A sync may have failed before the crash.
 // Then the system shows the whole WAL although not all of it is on the disk, and a checkpoint that a power cut interrupts could not be
 // repeated.
 func writeWALAgain(f FS, path string, size int64) error {
-	file, err := f.Open(path, os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	b := make([]byte, min(size, 1<<20))
-	for at := int64(0); at < size && err == nil; at += int64(len(b)) {
-		b = b[:min(int64(len(b)), size-at)]
-		if n, failed := file.ReadAt(b, at); n < len(b) {
-			err = failed
-		} else {
-			_, err = file.WriteAt(b, at)
+	return vfs.Use(f, path, os.O_RDWR, func(file vfs.File) error {
+		b := make([]byte, min(size, 1<<20))
+		for at := int64(0); at < size; at += int64(len(b)) {
+			b = b[:min(int64(len(b)), size-at)]
+			if n, err := file.ReadAt(b, at); n < len(b) {
+				return err
+			}
+			if _, err := file.WriteAt(b, at); err != nil {
+				return err
+			}
 		}
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
+		return file.Sync()
+	})
 }
 
 // convert marks the room's file and rewrites it if SQLite would use a rollback journal, and reports whether it did.

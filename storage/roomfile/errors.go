@@ -13,40 +13,23 @@ import (
 
 // The errors of a room's file, to be matched with errors.Is. Package storage has them under the same names.
 var (
-	// ErrNotDatabase: the file is not a Den room. It was left as it was.
-	ErrNotDatabase = errors.New("not a Den room database")
-	// ErrNewer: a newer Den wrote the file. It was left as it was.
-	ErrNewer = errors.New("written by a newer version of Den")
-	// ErrInUse: somebody else has the file or the directory open.
-	ErrInUse = errors.New("in use")
-	// ErrFull: the disk is full.
-	ErrFull = errors.New("full")
-	// ErrReadOnly: the file or its directory cannot be written.
-	ErrReadOnly = errors.New("read-only")
-	// ErrIO: the disk failed.
-	ErrIO = errors.New("I/O error")
-	// ErrCorrupt: the file is damaged.
-	ErrCorrupt = errors.New("corrupt")
-	// ErrInterrupted: an interrupt ended the statement.
-	ErrInterrupted = errors.New("interrupted")
-	// ErrForbidden: a room's handler may not run the statement.
-	ErrForbidden = errors.New("forbidden statement")
-	// ErrConstraint: a UNIQUE, NOT NULL, CHECK or foreign-key constraint, or a RAISE, refused the statement.
-	ErrConstraint = errors.New("constraint failed")
-	// ErrTooLarge: more changed rows, or a larger value, than the limits allow.
-	ErrTooLarge = errors.New("too large")
-	// ErrMisuse: the call is not allowed in this state, or an argument is not.
-	ErrMisuse = errors.New("misuse")
-	// ErrClosed: what the call is for was closed.
-	ErrClosed = errors.New("closed")
-	// ErrName: a namespace or a room name breaks the rules.
-	ErrName = errors.New("bad name")
-	// ErrExists: there is a file of this name already, and it is not overwritten.
-	ErrExists = errors.New("exists already")
-	// ErrLogMissing: the file's last transactions are in another commit log.
-	ErrLogMissing = errors.New("the commit log that the file belongs to is missing")
-	// ErrLogMismatch: the file and the commit log contradict each other.
-	ErrLogMismatch = errors.New("the file and the commit log do not fit together")
+	ErrNotDatabase = errors.New("not a Den room database")                            // the file is not a Den room. It was left as it was
+	ErrNewer       = errors.New("written by a newer version of Den")                  // a newer Den wrote the file. It was left as it was
+	ErrInUse       = errors.New("in use")                                             // somebody else has the file or the directory open
+	ErrFull        = errors.New("full")                                               // the disk is full
+	ErrReadOnly    = errors.New("read-only")                                          // the file or its directory cannot be written
+	ErrIO          = errors.New("I/O error")                                          // the disk failed
+	ErrCorrupt     = errors.New("corrupt")                                            // the file is damaged
+	ErrInterrupted = errors.New("interrupted")                                        // an interrupt ended the statement
+	ErrForbidden   = errors.New("forbidden statement")                                // a room's handler may not run the statement
+	ErrConstraint  = errors.New("constraint failed")                                  // a UNIQUE, NOT NULL, CHECK or foreign-key constraint, or a RAISE, refused the statement
+	ErrTooLarge    = errors.New("too large")                                          // more changed rows, or a larger value, than the limits allow
+	ErrMisuse      = errors.New("misuse")                                             // the call is not allowed in this state, or an argument is not
+	ErrClosed      = errors.New("closed")                                             // what the call is for was closed
+	ErrName        = errors.New("bad name")                                           // a namespace or a room name breaks the rules
+	ErrExists      = errors.New("exists already")                                     // there is a file of this name already, and it is not overwritten
+	ErrLogMissing  = errors.New("the commit log that the file belongs to is missing") // the file's last transactions are in another commit log
+	ErrLogMismatch = errors.New("the file and the commit log do not fit together")    // the file and the commit log contradict each other
 )
 
 // Error is an error of SQLite. A mistake in SQL (a syntax error, an unknown column) has no Kind.

@@ -96,11 +96,7 @@ func Absent(f vfs.FS, path string) error {
 
 // Make makes an empty file that only its owner can read. SQLite would let others read it too.
 func Make(f vfs.FS, path string) error {
-	file, err := f.Open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	if err != nil {
-		return err
-	}
-	return file.Close()
+	return vfs.Use(f, path, os.O_RDWR|os.O_CREATE|os.O_EXCL, func(vfs.File) error { return nil })
 }
 
 // create makes a file that only its owner can read, and its directory if there is none. It replaces a file that a crash may
@@ -142,13 +138,7 @@ func RemoveDatabase(f vfs.FS, path string) error {
 }
 
 // syncFile syncs a file that is not open.
-func syncFile(f vfs.FS, path string) error {
-	file, err := f.Open(path, os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
-}
+func syncFile(f vfs.FS, path string) error { return vfs.Use(f, path, os.O_RDWR, vfs.File.Sync) }
 
 // Keep gives a file a second name, so that a file is kept even if it cannot be read. If the file system has no links, Keep
 // copies the file. The name must be free (fs.ErrExist).

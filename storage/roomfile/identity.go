@@ -151,9 +151,5 @@ func EditHeader(f *dbfile.Database, edit func(page []byte)) error {
 
 // setModeOf is SetJournalMode of a file that is not open.
 func setModeOf(f vfs.FS, path string, mode JournalMode) error {
-	file, err := f.Open(path, os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	return errors.Join(SetJournalMode(dbfile.NewDatabase(file, path), mode), file.Close())
+	return vfs.Use(f, path, os.O_RDWR, func(file vfs.File) error { return SetJournalMode(dbfile.NewDatabase(file, path), mode) })
 }

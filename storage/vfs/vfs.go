@@ -56,6 +56,15 @@ type File interface {
 	Sync() error
 }
 
+// Use opens a file with the flags of package os, calls do with it, and closes it.
+func Use(f FS, path string, flag int, do func(File) error) error {
+	file, err := f.Open(path, flag)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(file), file.Close())
+}
+
 // IsFull reports whether an error means that the disk, or the user's quota, is full.
 func IsFull(err error) bool {
 	return slices.ContainsFunc(errorsOfAFullDisk, func(no syscall.Errno) bool { return errors.Is(err, no) })
