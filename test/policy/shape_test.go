@@ -39,7 +39,7 @@ func (s shape) share() int {
 
 // A package may not become harder to find one's way in than it is. A limit only ever falls.
 var shapeLimits = map[string]struct{ methods, fields, share int }{
-	"storage":           {58, 21, 11},
+	"storage":           {58, 15, 11},
 	"storage/commitlog": {42, 21, 5},
 	"room":              {51, 25, 4},
 }
