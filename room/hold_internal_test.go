@@ -66,20 +66,23 @@ func (c *handClock) timers() int {
 	return len(c.due)
 }
 
-// advance moves the clock on, and calls what is due then.
+// advance moves the clock on, and calls what is due then, in the order in which it is due.
 func (c *handClock) advance(d time.Duration) {
 	c.mu.Lock()
 	c.now = c.now.Add(d)
-	var calls []func()
+	var calls []*handTimer
 	for t, at := range c.due {
 		if !at.After(c.now) {
-			calls = append(calls, t.call)
-			delete(c.due, t)
+			calls = append(calls, t)
 		}
 	}
+	slices.SortFunc(calls, func(a, b *handTimer) int { return c.due[a].Compare(c.due[b]) })
+	for _, t := range calls {
+		delete(c.due, t)
+	}
 	c.mu.Unlock()
-	for _, call := range calls {
-		call()
+	for _, t := range calls {
+		t.call()
 	}
 }
 
