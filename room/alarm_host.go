@@ -210,7 +210,7 @@ func (x *alarmIndex) reportScan(namespace string, key Key, err error) {
 // markComplete notes that the index has all rooms of a namespace.
 func (x *alarmIndex) markComplete(namespace string) {
 	x.scanned.Store(namespace, true)
-	if x.node.opts.Durability != Unsynced { // with Unsynced, closeAlarms marks it
+	if x.node.opts.Durability != Unsynced { // with Unsynced, close marks it
 		x.node.alarms.MarkComplete(namespace)
 	}
 }

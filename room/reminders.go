@@ -155,7 +155,7 @@ func (rem *reminding) stripAsleep(key Key, now time.Time) error {
 	})
 }
 
-// stripSome calls stripReplies in a transaction of its own.
+// stripSome calls replies.Strip in a transaction of its own.
 func stripSome(db *storage.DB, now time.Time) (more bool, err error) {
 	batch, err := db.Begin()
 	if err != nil {

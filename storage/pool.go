@@ -46,7 +46,7 @@ func (p *Pool) Wait() { p.conns.Wait() }
 
 // A poolKey is what a connection cannot change from one file to the next.
 type poolKey struct {
-	schema                        string // schemaPages
+	schema                        string // template.SchemaPages
 	fs                            vfs.FS
 	maxBytes, cacheBytes          int64
 	maxValueBytes, statementCache int

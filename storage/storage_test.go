@@ -132,7 +132,7 @@ func query(t testing.TB, d *DB, sql string, args ...any) [][]Value {
 	return all(t, r, err)
 }
 
-// internalQuery reads Den's own tables, as nothing outside of the package does.
+// ownQuery reads Den's own tables, as nothing outside of the package does.
 func ownQuery(t testing.TB, d *DB, sql string, args ...any) [][]Value {
 	t.Helper()
 	d.sql.Mu.Lock()

@@ -27,12 +27,12 @@ func (s *socket) Probe() {
 	s.checkProbeLater(now)
 }
 
-// checkProbeLater runs checkProbe after probeTimeout.
+// checkProbeLater runs judge after probeTimeout.
 func (s *socket) checkProbeLater(since int64) {
 	time.AfterFunc(probeTimeout, func() { s.judge(since) })
 }
 
-// checkProbe closes the socket if nothing has arrived from it since a time. A slow client gets more time as long as bytes leave.
+// judge closes the socket if nothing has arrived from it since a time. A slow client gets more time as long as bytes leave.
 func (s *socket) judge(since int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -72,7 +72,7 @@ func (r *replayer) count() (uint32, error) {
 	return r.pages, err
 }
 
-// largeEntry is how large a payload is that is applied by itself, without its pages in memory.
+// LargeEntry is how large a payload is that is applied by itself, without its pages in memory.
 const LargeEntry = 8 << 20
 
 // apply applies an entry.

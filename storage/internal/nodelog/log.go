@@ -71,7 +71,7 @@ func MarkOf(log string, number int64) Mark {
 	return Mark{Log: log, Since: uint64(-number)}
 }
 
-// logHint is what an operator can do about a file and a log that do not belong together.
+// LogHint is what an operator can do about a file and a log that do not belong together.
 const LogHint = "put the file and the log back that belong together, or restore a backup of the room"
 
 // Whole reports whether a file with the mark needs nothing from the log. log is nil if there is none.

@@ -125,7 +125,7 @@ func (r roomLog) Backward(do func(LogEntry) (bool, error)) error {
 	return RoomError(err)
 }
 
-// roomLogError is logError for a room that needs what is missing. An operator can give that up.
+// RoomError is Error for a room that needs what is missing. An operator can give that up.
 func RoomError(err error) error {
 	err = Error(err)
 	if errors.Is(err, commitlog.ErrLost) {
@@ -134,7 +134,7 @@ func RoomError(err error) error {
 	return err
 }
 
-// logError wraps an error of the log with the error of this package that it means.
+// Error wraps an error of the log with the error of this package that it means.
 func Error(err error) error {
 	for _, e := range []struct{ theirs, ours error }{
 		{commitlog.ErrFull, roomfile.ErrFull},

@@ -32,7 +32,7 @@ func Plain(room RoomLog) RoomLog {
 	return room
 }
 
-// patchedLog is a room's part of the log, with entries before it that were moved out of it.
+// patched is a room's part of the log, with entries before it that were moved out of it.
 type patched struct {
 	RoomLog
 	moved  *roomfile.Entries

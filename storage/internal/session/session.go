@@ -61,7 +61,7 @@ type Owner interface {
 	Overwritten() bool
 }
 
-// begin has the session work on a connection.
+// Start has the session work on a connection.
 func (ses *Session) Start(o Owner, c *Connection) {
 	ses.Owner, ses.Conn, ses.running, ses.Workspace, ses.Changes = o, c, c.Conn, c.State, c.State.recorder
 }

@@ -22,7 +22,7 @@ type Template struct {
 	Pages  []byte // of the database, in their order
 	meta   int    // where in it the only page of _den_meta is
 	Notes  map[string]sqlite.Value
-	Schema string // its schemaPages; "": too large
+	Schema string // its SchemaPages; "": too large
 
 	Entries [][]byte // what the entry of a room's first transaction says of each page; nil: of _den_meta's
 }
@@ -30,7 +30,7 @@ type Template struct {
 // maxTemplate is how large a template may be. Larger content is made again for each room.
 const maxTemplate = 1 << 20
 
-// takeTemplate makes a template of the file as it is, with notes in its _den_meta. It returns nil if the file's form does not allow
+// Take makes a template of the file as it is, with notes in its _den_meta. It returns nil if the file's form does not allow
 // one.
 func Take(ses *session.Session, notes map[string]sqlite.Value) (*Template, error) {
 	t := &Template{Notes: notes}

@@ -13,7 +13,7 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// schemaNow is schemaPages of an open file whose WAL is empty.
+// SchemaOf is SchemaPages of an open file whose WAL is empty.
 func SchemaOf(ses *session.Session) string {
 	page := func(p []byte, off int64) error {
 		_, err := ses.Conn.Files.Main().ReadAt(p, off)

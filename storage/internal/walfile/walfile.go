@@ -263,7 +263,7 @@ func (w *walBuffer) buffered(off int64, n, limit int) []byte {
 	return w.buf[from : from+int64(n)]
 }
 
-// bufferBytes is the size of the buffer, except in a new room that nobody has seen, and of one write to the file: 66 KB, five
+// BufferBytes is the size of the buffer, except in a new room that nobody has seen, and of one write to the file: 66 KB, five
 // transactions of three pages.
 const BufferBytes = 16 * FrameSize
 
