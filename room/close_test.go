@@ -293,10 +293,39 @@ func TestCloseKeepsTheConnection(t *testing.T) {
 	}
 }
 
+// What OnClose finds of several connections whose attachments changed after they were noted.
+func TestCloseKeepsWhatHasChanged(t *testing.T) {
+	var got []string
+	h := roomtest.New(t, func(h *room.Host) error {
+		return h.Register("clerk", func() room.Handler { return &clerk{told: &got} })
+	})
+	var clients []*roomtest.Client
+	for _, id := range []string{"alice", "bob", "carol"} {
+		clients = append(clients, h.Join("clerk", "r", id))
+	}
+	h.SleepRoom("clerk", "r")
+	for _, c := range clients {
+		c.SendJSON(object{"note": c.ID()})
+		c.Received()
+	}
+	h.SleepRoom("clerk", "r")
+	for _, c := range clients {
+		c.Leave()
+	}
+	h.Join("clerk", "r", "dave")
+	for _, id := range []string{"alice", "bob", "carol"} {
+		if want := fmt.Sprintf("%s  map[] [vip] %q 0", id, `{"note":"`+id+`"}`); !slices.Contains(got, want) {
+			t.Errorf("OnClose found %q, want %s among them", got, want)
+		}
+	}
+}
+
 type clerk struct {
 	room.Base
 	told *[]string
 }
+
+func (*clerk) OnMessage(c *room.Context, m room.Message) error { return c.Conn().SetAttachment(m.Data) }
 
 func (k *clerk) OnConnect(c *room.Context) error {
 	return errors.Join(c.Conn().SetTags("vip"), c.Conn().SetAttachment([]byte("note")))

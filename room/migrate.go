@@ -113,27 +113,23 @@ func (ns *namespace) knows(done []string) error {
 
 // appliedMigrations returns the names of the migrations that a file has been through, in order.
 func appliedMigrations(db *storage.DB) ([]string, error) {
-	internal := db.Internal()
 	if there, err := db.Internal().HasTable("_den_migrations"); err != nil || !there {
 		return nil, err
 	}
-	rows, err := internal.Query(`SELECT version, name FROM _den_migrations ORDER BY version`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	var names []string
-	for rows.Next() {
-		version, name := rows.Int(0), string(rows.Bytes(1))
-		if err := rows.Err(); err != nil {
-			return nil, err
+	missing := 0
+	err := db.Internal().Each(`SELECT version, name FROM _den_migrations ORDER BY version`, func(row *storage.Rows) {
+		if names = append(names, string(row.Bytes(1))); missing == 0 && row.Int(0) != int64(len(names)) {
+			missing = len(names)
 		}
-		if version != int64(len(names)+1) {
-			return nil, fmt.Errorf("%w: number %d is missing in the file", ErrForeignMigrations, len(names)+1)
-		}
-		names = append(names, name)
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case missing != 0:
+		return nil, fmt.Errorf("%w: number %d is missing in the file", ErrForeignMigrations, missing)
 	}
-	return names, rows.Err()
+	return names, nil
 }
 
 // skips reports whether the table that the migration alters does not exist yet.

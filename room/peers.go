@@ -57,18 +57,13 @@ func (ps *peers) noteHere(now time.Time) error {
 		present[who{c.ID(), c.Identity.Subject}] = true
 	}
 	var wrong []who
-	rows, err := ps.room.db.Internal().Query(`SELECT id, subject, here FROM _den_peers`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		w, here := who{string(rows.Bytes(0)), string(rows.Bytes(1))}, rows.Int(2) != 0
+	err := ps.room.db.Internal().Each(`SELECT id, subject, here FROM _den_peers`, func(row *storage.Rows) {
+		w, here := who{string(row.Bytes(0)), string(row.Bytes(1))}, row.Int(2) != 0
 		if here != present[w] {
 			wrong = append(wrong, w)
 		}
-	}
-	if err := rows.Err(); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	for _, w := range wrong {
@@ -150,18 +145,12 @@ type peer struct {
 }
 
 func (ps *peers) of(conn *hibernate.Connection) (peers []peer, err error) {
-	rows, err := ps.room.db.Internal().Query(`SELECT channel, seq FROM _den_peers WHERE id = ? AND subject = ?`,
-		conn.ID(), conn.Identity.Subject)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		p := peer{channel: string(rows.Bytes(0)), noted: rows.Int(1)}
+	err = ps.room.db.Internal().Each(`SELECT channel, seq FROM _den_peers WHERE id = ? AND subject = ?`, func(row *storage.Rows) {
+		p := peer{channel: string(row.Bytes(0)), noted: row.Int(1)}
 		p.seq = storage.Seq(max(p.noted, 0))
 		peers = append(peers, p)
-	}
-	return peers, rows.Err()
+	}, conn.ID(), conn.Identity.Subject)
+	return peers, err
 }
 
 // sameClient reports whether two connections have the same id and the same user. The same id of another user belongs

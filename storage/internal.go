@@ -74,6 +74,7 @@ func (in *Internal) Each(sql string, do func(*Rows), args ...any) error {
 	if err != nil {
 		return err
 	}
+	defer rows.Close()
 	for rows.Next() {
 		do(rows)
 	}

@@ -64,7 +64,7 @@ func (c *Clock) read() error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	err := c.query("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) {
+	err := c.db.Internal().Each("SELECT room, due FROM _den_due ORDER BY due, room", func(r *storage.Rows) {
 		e := c.add(string(r.Bytes(0)))
 		e.due, e.bound, e.callAt = r.Int(1), r.Int(1), r.Int(1)
 		if e.due <= c.opened {
@@ -74,7 +74,7 @@ func (c *Clock) read() error {
 		c.queue.put(e)
 	})
 	if err == nil {
-		err = c.query("SELECT name, value FROM _den_due_state", func(r *storage.Rows) {
+		err = c.db.Internal().Each("SELECT name, value FROM _den_due_state", func(r *storage.Rows) {
 			name := string(r.Bytes(0))
 			if namespace, covers := strings.CutPrefix(name, stateCovers); covers {
 				c.complete[namespace] = r.Int(1) != 0
@@ -105,18 +105,6 @@ func (c *Clock) recoverPanics(do func() error) (err error) {
 		}
 	}()
 	return do()
-}
-
-func (c *Clock) query(sql string, row func(*storage.Rows), args ...any) error {
-	rows, err := c.db.Internal().Query(sql, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		row(rows)
-	}
-	return rows.Err()
 }
 
 // open opens the file if it is not open, and makes its tables. c.indexMu is held.

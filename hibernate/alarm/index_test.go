@@ -15,7 +15,7 @@ import (
 func (c *testClock) rows() string {
 	c.t.Helper()
 	var all []string
-	must(c.t, c.query("SELECT room, due FROM _den_due ORDER BY room", func(r *storage.Rows) {
+	must(c.t, c.db.Internal().Each("SELECT room, due FROM _den_due ORDER BY room", func(r *storage.Rows) {
 		all = append(all, fmt.Sprintf("%s:%d", r.Bytes(0), (r.Int(1)-c.now.UnixMilli())/1000))
 	}))
 	return strings.Join(all, " ")

@@ -52,7 +52,7 @@ func (c *Clock) Reminders(after Reminder, limit int) (found []Reminder, err erro
 		due = after.Due.UnixMilli()
 	}
 	err = c.recoverPanics(func() error {
-		return c.query("SELECT due, room FROM _den_reminders WHERE (due, room) > (?, ?) ORDER BY due, room LIMIT ?", func(r *storage.Rows) {
+		return c.db.Internal().Each("SELECT due, room FROM _den_reminders WHERE (due, room) > (?, ?) ORDER BY due, room LIMIT ?", func(r *storage.Rows) {
 			found = append(found, Reminder{Room: string(r.Bytes(1)), Due: time.UnixMilli(r.Int(0))})
 		}, due, after.Room, limit)
 	})

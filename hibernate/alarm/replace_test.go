@@ -34,7 +34,7 @@ func TestRefusedIndexIsReplaced(t *testing.T) {
 	if c.Complete("n") {
 		t.Error("the new index says that it has all rooms")
 	}
-	must(t, c.query("SELECT name FROM _den_due_state", func(r *storage.Rows) { t.Errorf("the new index has a state %q", r.Bytes(0)) }))
+	must(t, c.db.Internal().Each("SELECT name FROM _den_due_state", func(r *storage.Rows) { t.Errorf("the new index has a state %q", r.Bytes(0)) }))
 }
 
 // Without Replace, and where it says no, the error is the caller's, and the next write opens the file again.

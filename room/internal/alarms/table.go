@@ -155,18 +155,13 @@ func (t *Table) read(sql string, args ...any) (found []Row, err error) {
 	if !t.exists {
 		return nil, nil
 	}
-	rows, err := t.db.Internal().Query(sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = t.db.Internal().Each(sql, func(row *storage.Rows) {
 		found = append(found, Row{
-			Name: string(rows.Bytes(0)), Due: rows.Int(1), Planned: rows.Int(2), Attempt: int(rows.Int(3)),
-			Cron: string(rows.Bytes(4)), Zone: string(rows.Bytes(5)),
+			Name: string(row.Bytes(0)), Due: row.Int(1), Planned: row.Int(2), Attempt: int(row.Int(3)),
+			Cron: string(row.Bytes(4)), Zone: string(row.Bytes(5)),
 		})
-	}
-	return found, rows.Err()
+	}, args...)
+	return found, err
 }
 
 // Earliest returns when the next alarm is due, or Never. It includes what the open transaction has written.

@@ -29,21 +29,15 @@ const (
 // Strip removes the content of some of the replies that are over a day old, as part of the open batch if there is
 // one. more says that there are others.
 func Strip(db *storage.DB, now time.Time) (more bool, err error) {
-	rows, err := db.Internal().Query(`SELECT n, replies FROM _den_replies
-		WHERE n > 0 AND at < ? AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT ?`, now.Add(-Content).UnixMilli(), stripRows)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
 	type row struct {
 		n    int64
 		text []byte
 	}
 	var old []row
-	for rows.Next() {
-		old = append(old, row{rows.Int(0), stripped(rows.Bytes(1))})
-	}
-	if err := rows.Err(); err != nil {
+	err = db.Internal().Each(`SELECT n, replies FROM _den_replies
+		WHERE n > 0 AND at < ? AND substr(replies, 1, 1) = x'01' ORDER BY n LIMIT ?`,
+		func(r *storage.Rows) { old = append(old, row{r.Int(0), stripped(r.Bytes(1))}) }, now.Add(-Content).UnixMilli(), stripRows)
+	if err != nil {
 		return false, err
 	}
 	for _, r := range old {
