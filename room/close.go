@@ -155,8 +155,8 @@ func (l *life) runDue() error {
 	return nil
 }
 
-// upkeep reports whether a batch has only the room's own maintenance, which does not count as use.
-func upkeep(batch []*actor.Envelope) bool {
+// maintenanceOnly reports whether a batch has only messages of the room's own maintenance, which do not count as use.
+func maintenanceOnly(batch []*actor.Envelope) bool {
 	return !slices.ContainsFunc(batch, func(env *actor.Envelope) bool {
 		switch env.Message.(type) {
 		case rosterMessage, *scrubMessage:

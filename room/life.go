@@ -16,19 +16,19 @@ type life struct {
 
 	// Owned by the actor.
 
-	roster    roster
-	holds     holds
-	syncs     pendingSyncs
-	peers     peers
-	reader    reader
-	answers   answers
-	publisher publisher
-	numbers   numbers
-	replies   replyStore
-	actions   actions
-	alarms    alarmRunner
-	turns     turnMemory
-	nextPurge time.Time // when maintenance is due
+	roster          roster
+	holds           holds
+	syncs           pendingSyncs
+	peers           peers
+	reader          reader
+	answers         answers
+	publisher       publisher
+	numbers         numbers
+	replies         replyStore
+	actions         actions
+	alarms          alarmRunner
+	turns           turnMemory
+	nextMaintenance time.Time // when maintenance is due
 }
 
 // connectParts sets the references between the parts of a life.

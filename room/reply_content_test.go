@@ -46,7 +46,7 @@ func TestStoredRepliesLoseTheirContent(t *testing.T) {
 		return string(mustSucceed(t, h.Join("keep", "r", "looker").Do("notes", "stored", secret)).Value)
 	}
 	h.Advance(23 * time.Hour)
-	stored() // upkeep
+	stored() // maintenance
 	if got := stored(); got == "0" {
 		t.Error("within the day there is no content any more")
 	}
@@ -68,11 +68,11 @@ func TestStoredRepliesLoseTheirContent(t *testing.T) {
 			t.Errorf("%s: %s, first %s", when, again.Data, plain.Data)
 		}
 	}
-	check("before the upkeep")
+	check("before the maintenance")
 	if got := stored(); got != "0" {
 		t.Errorf("after a day %s rows of replies have content", got)
 	}
-	check("after the upkeep")
+	check("after the maintenance")
 	h.CrashRoom("keep", "r")
 	check("after a crash")
 }

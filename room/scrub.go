@@ -11,19 +11,22 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// The scrub: a host reads the files of all rooms in the background and compares the checksums of their pages, so that the operator hears
-// of a page that the disk has changed while there is a backup from before that. ZFS and Ceph do the same. What is taken from them: one
-// reader with a bounded rate, pauses that grow while the disk is slow (ZFS's priority of scrub reads, Ceph's osd_scrub_sleep), and a
-// period after which everything was read (Ceph's osd_deep_scrub_interval).
+// The scrub is a host's work in the background: it reads the files of all rooms and compares the checksums of their
+// pages. So the operator learns of a page that the disk has changed while there is still a backup from before the
+// change. ZFS and Ceph do the same. Den takes three things from them: one reader with a bounded rate, pauses that grow
+// when the disk is slow (ZFS's scrub priority, Ceph's osd_scrub_sleep), and a period in which everything is read
+// (Ceph's osd_deep_scrub_interval).
 //
-// Which files are read when follows from the time, so no position has to be stored. The rooms of a namespace are spread over 256
-// directories by a hash of their names. The period has 257 turns, and in each the host reads the next directory of all namespaces. As
-// there is one turn more than directories, the turn of a directory comes at another time of day in each period. A host that is started
-// again begins with the directory whose turn it is. If a directory takes longer than its turn, the following ones come later.
+// The time says which files are read, so no position is stored. The rooms of a namespace are spread over 256
+// directories by a hash of their names. A period has 257 turns. In each turn the host reads the next directory of all
+// namespaces. Because there is one turn more than there are directories, each directory is read at another time of day in
+// each period. A host that is started again begins with the directory whose turn it is. If a directory takes longer
+// than its turn, the next ones are read later.
 //
-// A room that sleeps does not wake. The host reserves its file (see fileUses), so the room waits for a piece that is being read if
-// it wakes just then. A room that is awake reads its own file, a piece in a turn, which does not keep it awake. If somebody else has
-// the file, the host tries again after the pause, and goes on with the other files when the directory's turn has passed.
+// The scrub does not wake a room. While the host reads a piece of a sleeping room's file, it reserves the file (see
+// fileUses), and a room that wakes waits for the end of the piece. A room that is awake reads its own file, one piece
+// in a turn, and this does not keep it awake. If the file is in use otherwise, the host tries again after the pause, and
+// goes on with the next file when the directory's turn is over.
 
 const (
 	// scrubRate is how many bytes are read in a second at most.
@@ -32,7 +35,7 @@ const (
 	scrubPiece = 64 << 10
 	// scrubPause is the time from one piece to the next at least.
 	scrubPause = scrubPiece * time.Second / scrubRate
-	// scrubPart limits the time for reading to one part in so many.
+	// scrubPart limits reading to one part in so many of the time.
 	scrubPart = 10
 	// scrubFirst is how long after its start a host begins.
 	scrubFirst = time.Minute
@@ -50,22 +53,22 @@ type scrubber struct {
 	work sync.Mutex // held while the host reads; it protects what follows
 
 	turn  int64         // the next one, counted from 1970 on
-	files []Key         // of the turn before that, still to be read
-	piece *scrubMessage // what was read last of the first one; nil: nothing
+	files []Key         // the files of the turn before, as far as they are still to be read
+	piece *scrubMessage // the last piece that was read of the first file; nil if there is none
 }
 
-// A scrubMessage has a room that is awake compare a piece of its file.
+// A scrubMessage asks a room that is awake to check a piece of its file.
 type scrubMessage struct {
 	from  int64
 	awake bool
 
-	// What came of it. The actor writes it before it answers.
+	// The result, which the actor writes before it answers.
 
 	next int64
 	err  error
 }
 
-// errScrubLater: somebody else has the room's file.
+// errScrubLater says that the file could not be read now.
 var errScrubLater = errors.New("the file is in use")
 
 // start sets the timer for the first time.
@@ -76,7 +79,7 @@ func (s *scrubber) start() {
 	}
 }
 
-// length is that of a turn.
+// length returns the length of a turn.
 func (s *scrubber) length() time.Duration {
 	return max(s.node.opts.ScrubEvery/scrubTurns, time.Millisecond)
 }
@@ -85,7 +88,7 @@ func (s *scrubber) turnAt(t time.Time) int64 { return t.UnixNano() / int64(s.len
 
 func (s *scrubber) later(d time.Duration) { s.node.afterFunc(d, "scrubbing files", s.next) }
 
-// next takes note of the piece that was read, and reads another one.
+// next processes the result of the last piece, and reads the next one.
 func (s *scrubber) next() {
 	s.work.Lock()
 	defer s.work.Unlock()
@@ -93,7 +96,7 @@ func (s *scrubber) next() {
 		return
 	}
 	began := s.node.now()
-	from := s.went(began)
+	from := s.result(began)
 	if len(s.files) == 0 {
 		now := s.turnAt(began)
 		s.turn = min(max(s.turn, now-scrubDirs+1), now+1) // the clock may have been set
@@ -111,8 +114,8 @@ func (s *scrubber) next() {
 	s.read(s.files[0], &scrubMessage{from: from}, began)
 }
 
-// went sees to what came of the last piece, and returns where the first of files is to be read.
-func (s *scrubber) went(now time.Time) (from int64) {
+// result processes the result of the last piece, and returns the offset of the next piece of the first file.
+func (s *scrubber) result(now time.Time) (from int64) {
 	p := s.piece
 	s.piece = nil
 	switch {
@@ -135,14 +138,14 @@ func (s *scrubber) report(key Key, p *scrubMessage) {
 	if errors.Is(p.err, storage.ErrCorrupt) {
 		s.damaged.Add(1)
 	}
-	if p.awake { // it goes on
+	if p.awake { // the room goes on
 		s.node.complain(key, event, p.err)
 		return
 	}
 	s.node.report(key, event, p.err)
 }
 
-// list returns the rooms with a file in one of the 256 directories of each namespace.
+// list returns the rooms whose files are in one of the 256 directories, of all namespaces.
 func (s *scrubber) list(sum byte) (keys []Key) {
 	for _, namespace := range s.node.namespaceNames() {
 		found, err := roomfile.In(s.node.opts.FS, s.node.opts.Dir, namespace, sum)
@@ -160,10 +163,10 @@ func (s *scrubber) list(sum byte) (keys []Key) {
 	return keys
 }
 
-// read has a piece of a room's file compared, and the timer set.
+// read checks a piece of a room's file, and sets the timer.
 func (s *scrubber) read(key Key, p *scrubMessage, began time.Time) {
 	s.piece = p
-	err := s.node.actors.SendAwake(key, p, func(_ any, err error) { // s.work may be held by somebody who waits for the room
+	err := s.node.actors.SendAwake(key, p, func(_ any, err error) { // it does not lock s.work, which a caller that waits for the room may hold
 		if p.awake = true; err != nil {
 			p.err = errScrubLater
 		}
@@ -178,7 +181,7 @@ func (s *scrubber) read(key Key, p *scrubMessage, began time.Time) {
 	s.later(max(scrubPause, (scrubPart-1)*s.node.now().Sub(began)))
 }
 
-// readAsleep compares a piece of the file of a room that has no life.
+// readAsleep checks a piece of the file of a room that has no life.
 func (s *scrubber) readAsleep(key Key, from int64) (next int64, err error) {
 	end, held := s.node.fileUses.try(key, nil)
 	if !held {

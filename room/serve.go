@@ -65,7 +65,7 @@ func (l *life) afterCommit(t *turn) {
 		}
 	}
 	if t.broken == nil {
-		t.broken = l.purge()
+		t.broken = l.maintain()
 	}
 	l.reader.dropIdle()
 }
@@ -260,7 +260,7 @@ func (l *life) Receive(batch []*actor.Envelope, more func(n int) []*actor.Envelo
 
 // noteUse notes that the room is in use, unless all messages are for its maintenance.
 func (l *life) noteUse(batch []*actor.Envelope) {
-	if !upkeep(batch) {
+	if !maintenanceOnly(batch) {
 		l.room.node.awake.Touch(&l.awake)
 	}
 }

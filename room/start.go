@@ -121,7 +121,7 @@ func (l *life) begin() error {
 	if err := l.prepare(); err != nil {
 		return err
 	}
-	l.planPurge()
+	l.planMaintenance()
 	l.holds.restore()
 	l.peers.findWaiting()
 	if err := l.roster.load(); err != nil {

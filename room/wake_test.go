@@ -74,19 +74,19 @@ func TestUpkeepOverSleeps(t *testing.T) {
 	h := roomtest.New(t, registerNotes, func(o *room.Options) { o.ClientRetention = time.Minute })
 	a := h.Join("notes", "r", "a")
 	known := func() string { return string(a.Do("notes", "clients", nil).Value) }
-	known() // the first turn's upkeep
+	known() // the first turn's maintenance
 	a.SendJSON(object{"id": "1", "channel": "notes", "rpc": true, "client": "c", "mutation": 1, "action": object{"type": "add", "payload": "one"}})
 	h.SleepRoom("notes", "r")
 	h.Advance(30 * time.Minute)
 	known()
 	if got := known(); got != "1" {
-		t.Errorf("half an hour after the last upkeep: %s clients, want 1", got)
+		t.Errorf("half an hour after the last maintenance: %s clients, want 1", got)
 	}
 	h.SleepRoom("notes", "r")
 	h.Advance(31 * time.Minute)
 	known()
 	if got := known(); got != "0" {
-		t.Errorf("an hour after the last upkeep: %s clients, want 0", got)
+		t.Errorf("an hour after the last maintenance: %s clients, want 0", got)
 	}
 }
 

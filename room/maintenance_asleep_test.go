@@ -87,7 +87,7 @@ func TestStoredRepliesLoseTheirContentAsleep(t *testing.T) {
 	}
 }
 
-// A room that is awake when its replies are a day old, and goes to sleep before its own upkeep, is seen to an hour later.
+// A room that is awake when its replies are a day old, and goes to sleep before its own maintenance, has it an hour later.
 func TestStoredRepliesLoseTheirContentAwakeMeanwhile(t *testing.T) {
 	dir := t.TempDir()
 	h := roomtest.New(t, registerKeeper, func(o *room.Options) { o.Dir, o.IdleAfter = dir, 40*time.Hour })
@@ -98,7 +98,7 @@ func TestStoredRepliesLoseTheirContentAwakeMeanwhile(t *testing.T) {
 	}
 	h.SleepRoom("keep", "r")
 	if !inFile(t, dir) {
-		t.Fatal("the room has done its upkeep: nothing is tested")
+		t.Fatal("the room has done its maintenance: nothing is tested")
 	}
 	h.Advance(time.Hour)
 	if inFile(t, dir) {
