@@ -1,8 +1,8 @@
 package storage
 
-// Comparing the checksums of a room's file before somebody needs its pages: some pages at a time, for whoever scrubs the files of all
-// rooms. A page without its checksum makes the file suspect, as a read of the page does. So the next Open writes the file again, or
-// refuses the room.
+// Scrubbing compares the checksums of a room's file before anybody needs its pages, some pages at a time. A page with a
+// wrong checksum makes the file suspect, as a read of the page does. So the next Open writes the file again, or refuses
+// the room.
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// Scrub compares the checksums of 64 KiB of an open room's file, from an offset on. next is where the following call goes on; 0: there
-// is nothing more, or the pages have no checksums. ErrCorrupt: a page does not have its checksum, and the file is marked when it is
-// closed. The room can go on until it needs the page.
+// Scrub compares the checksums of 64 KiB of an open room's file, from an offset on. next is the offset for the following
+// call. It is 0 if there is nothing more, or if the pages have no checksums. The error is ErrCorrupt if a page has a wrong
+// checksum. Then the file is marked when it is closed; the room can go on until it needs the page.
 func Scrub(d *DB, from int64) (next int64, err error) {
 	if err := d.sql.Lock(); err != nil {
 		return 0, err
@@ -29,8 +29,9 @@ func Scrub(d *DB, from int64) (next int64, err error) {
 	return scrub(file, from, d.o.Path)
 }
 
-// ScrubFile is Scrub for a file that nobody has open or opens meanwhile, and marks it at once. It leaves out a file that is marked
-// already, one of which a crash has left a part in the WAL, because a page may be half written then, and one that does not exist.
+// ScrubFile is Scrub for a file that is not open and that nobody opens meanwhile. It marks the file at once. It does
+// nothing if the file does not exist, if it is marked already, or if a crash has left a part of it in the WAL, because a
+// page may be half written then.
 func ScrubFile(o Options, from int64) (next int64, err error) {
 	if marked, err := roomfile.Exists(o.FS, o.Path+roomfile.SuspectSuffix); marked || err != nil {
 		return 0, err
