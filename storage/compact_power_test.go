@@ -109,7 +109,7 @@ func TestInvariantGateCompact(t *testing.T) {
 					}
 					return
 				}
-				if testing.Short() && n > 20 {
+				if n > 20 && (testing.Short() || raceEnabled) {
 					n += 6
 				}
 			}

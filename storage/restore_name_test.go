@@ -14,7 +14,7 @@ import (
 // before the next action is acknowledged.
 func TestInvariantGateRestoreWithoutOldFile(t *testing.T) {
 	failed := 0
-	for seed := range uint64(40) {
+	for seed := range uint64(shorter(40, 10)) {
 		for after := range 5 {
 			done, err := restoreAndCut(t, seed, after)
 			if err != nil {
