@@ -15,8 +15,8 @@ import (
 // UnmarshalText, the payload is decoded in the room, as part of the hook. A payload that does not fit, JSON of
 // another form or a value of another type, is refused with bad_payload, and the method is not called. As with
 // encoding/json, fields that In does not have are ignored, and fields that the payload does not have are zero. For
-// null or no payload all of In is zero. In's fields are named as for encoding/json: without json tags the fields of a
-// row's struct have other names than the columns. The name is valid for every channel of the room. A client names a
+// null or no payload all of In is zero. In's fields are named as for encoding/json, so the struct of a row, used as In
+// without json tags, takes CreatedAt and not created_at. The name is valid for every channel of the room. A client names a
 // channel with each action, and it must exist.
 func Action[H Handler, In any](name string, method func(H, *Context, In) error) Option {
 	return bind(name, decoderOf[In](), func(h Handler, c *Context, in any) (any, error) {

@@ -48,7 +48,7 @@ func Open(o Options) (*Host, error) {
 	}
 	unlock, err := storage.LockDir(o.FS, o.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("room: the data directory: %w", err)
+		return nil, fmt.Errorf("room: %w", err)
 	}
 	h := &Host{unlock: unlock, node: node{
 		opts: o, maxSnapshotRows: maxSnapshotRows, namespaces: make(map[string]*namespace),

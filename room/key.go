@@ -16,9 +16,10 @@ type Key = actor.Key
 // authentication found out, as plain data. The zero Identity is an anonymous client.
 type Identity = hibernate.Identity
 
-// A Link carries messages to one client; a Frame is such a message.
 type (
-	Link  = hibernate.Link
+	// A Link carries messages to one client.
+	Link = hibernate.Link
+	// A Frame is a message to a client.
 	Frame = hibernate.Frame
 )
 

@@ -17,7 +17,7 @@ import (
 //
 // The notes are a table of Den's own in the room's database:
 //
-//	_den_peers(id, subject, channel, seq, seen_at)
+//	_den_peers(id, subject, channel, seq, seen_at, here)
 
 const (
 	// peerRetention is how long the room remembers a connection id after it has gone.

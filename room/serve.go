@@ -32,8 +32,8 @@ const (
 // A supply returns up to n more messages for the turn in work; see [actor.Behavior].
 type supply func(n int) []*actor.Envelope
 
-// serveTurn serves messages in one turn, which the caller commits. It returns those that are left over. They are
-// uncounted if something must be written down before their turn.
+// serveTurn serves messages in one turn, which the caller commits. It returns those that are left over. If
+// uncounted is true, count must be called before they are served.
 func (l *life) serveTurn(batch []*actor.Envelope, more supply) (t *turn, rest []*actor.Envelope, uncounted bool) {
 	t = &turn{room: &l.room}
 	l.reader.quota = l.reader.newQuota()

@@ -199,7 +199,7 @@ func (t *turn) begin() error {
 	return nil
 }
 
-// lose undoes everything in the turn after its transaction was rolled back. Nobody has seen anything of it.
+// lose rolls back the transaction of the turn and undoes everything else that it did. Nobody has seen anything of it.
 func (t *turn) lose(cause error) {
 	t.lost = cause
 	if t.batch != nil {

@@ -5,10 +5,10 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/nodelog"
-	"github.com/denrooms/den/storage/internal/session"
 	"math"
 
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/sqlite"
 )
 
@@ -257,7 +257,7 @@ func (b *Batch) Changed() bool {
 }
 
 // Commit makes the batch durable and ends it. After an error nothing of the batch happened, except after ErrIO, when that is
-// unknown. After ErrIO all further calls of the DB fail, and it must be closed.
+// unknown. After ErrIO or ErrCorrupt all further calls of the DB fail, and it must be closed.
 func (b *Batch) Commit() error {
 	d := b.d
 	if err := d.sql.Lock(); err != nil {

@@ -5,13 +5,14 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"io"
 	"path/filepath"
 	"testing"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver to compare with
+
+	"github.com/denrooms/den/storage/internal/session"
 )
 
 const benchTable = `CREATE TABLE todos (id TEXT PRIMARY KEY, text TEXT, completed INTEGER, created_at INTEGER, updated_at INTEGER, deleted_at INTEGER)`

@@ -5,10 +5,10 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"io/fs"
 	"path/filepath"
 
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/roomfile"
 )
 

@@ -6,11 +6,12 @@ package storage
 import (
 	"bytes"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/walfile"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
+
+	"github.com/denrooms/den/storage/internal/walfile"
 )
 
 // rowBytes is how much text an update changes.

@@ -4,6 +4,7 @@ package storage
 
 import (
 	"errors"
+
 	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/sqlite"

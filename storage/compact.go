@@ -20,13 +20,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"io"
 	"io/fs"
 	"os"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
@@ -37,21 +37,21 @@ type Slack struct {
 	Free, Size int64 // bytes
 }
 
-// leastSlack is from where on it is worth to compact a file, in bytes.
+// leastSlack is how much of a file must be free before it is worth compacting, in bytes.
 const leastSlack = 1 << 20
 
 // Due reports whether more than half of the file and more than 1 MiB of it are free.
 func (s Slack) Due() bool { return s.Free > leastSlack && s.Free > s.Size/2 }
 
-// CompactDue reports whether the room's file is worth to be compacted, with the transactions that are not in it yet.
-// A room that has no file yet is not, nor is one of which that cannot be told.
+// CompactDue reports whether the room's file is worth compacting, with the transactions that are not in it yet. It
+// reports false for a room that has no file yet, and after an error.
 func (d *DB) CompactDue() bool {
 	s, err := d.slack(leastSlack)
 	return err == nil && s.Due()
 }
 
-// slack is how much of the room's file is free, with the transactions that are not in it yet. For a room that has no more than
-// some bytes, or no file yet, that is not looked up, and none is.
+// slack returns how much of the room's file is free, with the transactions that are not in it yet. A room of at most beyond
+// bytes, or without a file, counts as having nothing free.
 func (d *DB) slack(beyond int64) (s Slack, err error) {
 	if err := d.sql.Lock(); err != nil {
 		return s, err

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/dbfile"
 
+	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/roomfile"

@@ -17,7 +17,7 @@ import (
 type Copy struct {
 	d *DB // immutable
 
-	// protected by d.mu
+	// protected by the session's mutex
 
 	dest        *sqlite.Conn // nil when the copy is done or given up
 	copy        *sqlite.Backup
@@ -114,7 +114,7 @@ func (c *Copy) Close() {
 	}
 }
 
-// drop ends SQLite's part of the copy. The DB's mutex is held.
+// drop ends SQLite's part of the copy. The session's mutex is held.
 func (c *Copy) drop(cause error) error {
 	if c.dest == nil {
 		return c.err

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+
 	"github.com/denrooms/den/storage/changes"
 	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/internal/session"
@@ -16,7 +17,7 @@ type DB struct {
 	// immutable after Open
 	o       Options
 	epoch   string
-	created bool // Open made the file
+	created bool // Open made the room
 
 	sql   session.Session // its mutex protects the rest, and each call holds it
 	store store

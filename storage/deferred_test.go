@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/nodelog"
 	"io/fs"
 	"os"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/internal/nodelog"
 )
 
 // begun makes a new room with two transactions that nobody has seen.

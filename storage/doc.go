@@ -48,7 +48,7 @@
 //
 // With a Log and a Pool, a new room has no file. Its database is in memory, and the log entry of its first transaction contains all
 // pages (logonly.go): 44 KB of pages become 3 KB. The file is made, whole and synced, by Close, by Checkpoint, by AfterCommit when the
-// database is larger than 128 KiB or about 100 KB were written, and by a transaction that is too large to wait. If the disk is full or
+// database is larger than 128 KiB or about 165 KB were written, and by a transaction that is too large to wait. If the disk is full or
 // fails, the room stays in the log and nothing acknowledged is lost. Close leaves nothing of a room without a transaction that nobody
 // has seen (KeepIfEmpty). Transactions before that wait in memory, up to 1 MB (Withhold).
 //

@@ -19,7 +19,7 @@ var (
 	ErrCorrupt     = roomfile.ErrCorrupt     // the file is damaged
 	ErrForbidden   = roomfile.ErrForbidden   // a handler's statement that rooms may not run
 	ErrConstraint  = roomfile.ErrConstraint  // a UNIQUE, NOT NULL, CHECK, foreign-key or RAISE refusal
-	ErrTooLarge    = roomfile.ErrTooLarge    // more changed rows, or a larger value, than the limits allow
+	ErrTooLarge    = roomfile.ErrTooLarge    // more changed rows or bytes, or a larger value, than the limits allow
 	ErrMisuse      = roomfile.ErrMisuse      // the calls came in an order that makes no sense
 	ErrInterrupted = roomfile.ErrInterrupted // DB.Interrupt ended the statement
 	ErrName        = roomfile.ErrName        // a namespace or a room name outside of the rules
@@ -28,8 +28,8 @@ var (
 	// ErrIO: the disk failed. After it in Batch.Commit the outcome is unknown
 	// and the DB answers nothing any more: close it and open the file again.
 	ErrIO = roomfile.ErrIO
-	// ErrLogMissing, ErrLogMismatch: the file's last transactions are in a commit log that is not this one; the
-	// two contradict each other. Both are left as they are.
+	// ErrLogMissing: the file's last transactions are in another commit log than this one. ErrLogMismatch: the file and
+	// the log contradict each other. In both cases file and log stay as they are.
 	ErrLogMissing  = roomfile.ErrLogMissing
 	ErrLogMismatch = roomfile.ErrLogMismatch
 

@@ -5,21 +5,21 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/history"
 	"io"
 	"io/fs"
 	"os"
 	"time"
 
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/internal/history"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"
 )
 
 // CopyAt writes the room as it was at a point in its history into a new file, synced, which must not exist. It takes as long as a
-// copy of the file and the way back from now, and the room waits. No batch may be open. The file tells of the same history; Restore
-// makes a room of it. A *HistoryError says how far the history goes: it matches ErrNoHistory or ErrNotYet.
+// copy of the file and the way back from now, and the room waits. No batch may be open. The file tells of the same history;
+// archive.PrepareRestore makes a room of it. A *HistoryError says how far the history goes: it matches ErrNoHistory or ErrNotYet.
 func (d *DB) CopyAt(path string, p Point) error {
 	if err := d.sql.Lock(); err != nil {
 		return err
@@ -115,9 +115,9 @@ func (o Options) archive(epoch string) pagelog.Archive {
 	return pagelog.Archive{FS: o.FS, Dir: o.Past, Owner: pagelog.ArchiveOwner(o.Namespace, o.Room, epoch)}
 }
 
-// SweepPast removes the files from a directory of Options.Past that were replaced before a time, and what is
-// no such file. One of the future, because the clock was set back, is taken for one of now. It returns how many
-// are left. Nobody has to have called it; the files stay until then.
+// SweepPast removes the files from a directory of Options.Past that were replaced before a time, and
+// foreign files. A file with a time in the future, because the clock was set back, counts as replaced now. It returns
+// how many files are left. Files stay until SweepPast is called.
 func SweepPast(f FS, dir string, before, now time.Time) (left int, err error) {
 	return pagelog.Archive{FS: f, Dir: dir}.Sweep(before, now)
 }

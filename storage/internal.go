@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+
 	"github.com/denrooms/den/storage/internal/session"
 )
 

@@ -3,9 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/history"
-	"github.com/denrooms/den/storage/internal/nodelog"
-	"github.com/denrooms/den/storage/internal/walfile"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -14,6 +11,9 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/commitlog"
+	"github.com/denrooms/den/storage/internal/history"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/walfile"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"

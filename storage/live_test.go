@@ -2,10 +2,11 @@ package storage
 
 import (
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/denrooms/den/storage/internal/session"
 )
 
 // stamped inserts or updates a row with a stamp, as an action of its own.

@@ -5,10 +5,10 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"os"
 
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"

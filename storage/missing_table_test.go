@@ -3,10 +3,11 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/denrooms/den/storage/internal/session"
 )
 
 // What is done with a room whose tables are not there: SQLite refuses each statement that needs one. The error comes to whoever asked,

@@ -3,12 +3,12 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/nodelog"
 	"hash/crc32"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/roomfile"
 )
 

@@ -5,12 +5,12 @@ package storage
 
 import (
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/internal/session"
 )
 
 // The notes' names in _den_meta.

@@ -6,15 +6,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
 	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/internal/template"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 )
 
 // Open opens a room's file, which it makes if there is none. One process at a time has a file open (ErrInUse), with one DB.
@@ -166,7 +167,7 @@ func openOnce(o Options, header *fileHeader) (*DB, error) {
 	return d, nil
 }
 
-// followLog has each transaction of the file logged first.
+// followLog installs the WAL that logs each transaction before SQLite commits it.
 func (d *DB) followLog(room RoomLog) error {
 	if !d.store.freshWAL {
 		if err := d.store.checkpoint(sqlite.CheckpointTruncate); err != nil {

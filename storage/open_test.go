@@ -2,7 +2,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"github.com/denrooms/den/storage/internal/session"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 )

@@ -24,7 +24,7 @@ const (
 
 // Options says which room to open, and its limits. The zero value of each field but Path is usable.
 type Options struct {
-	// Path is the file, see Path. Missing directories are made. Required.
+	// Path is the file, see roomfile.Path. Missing directories are made. Required.
 	Path string
 	// Namespace and Room are stored in a new file and compared with an old one's.
 	Namespace, Room string
@@ -60,7 +60,7 @@ type Options struct {
 	// Pool is shared by the rooms of one kind, which then open faster. nil: nothing is shared.
 	Pool *Pool
 	// Past is a directory for the files that Compact has replaced, which the room's history needs; on the rooms'
-	// file system, one for all rooms of a node. SweepPast empties it. "": history does not go back over a Compact.
+	// file system, one for all rooms of a node. SweepPast removes old files from it. "": history does not go back over a Compact.
 	Past string
 	// Now stamps actions that no Batch.Do stamps. nil means time.Now.
 	Now func() time.Time

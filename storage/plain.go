@@ -7,10 +7,10 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
-	"github.com/denrooms/den/storage/internal/template"
 
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/template"
 	"github.com/denrooms/den/storage/roomfile"
 )
 

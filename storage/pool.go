@@ -3,12 +3,12 @@ package storage
 // What the rooms of a namespace share.
 
 import (
-	"github.com/denrooms/den/storage/internal/session"
-	"github.com/denrooms/den/storage/internal/template"
 	"sync"
 	"sync/atomic"
 
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/template"
 	"github.com/denrooms/den/storage/pool"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"

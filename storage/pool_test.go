@@ -3,8 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
-	"github.com/denrooms/den/storage/internal/walfile"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -15,6 +13,8 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/walfile"
 	"github.com/denrooms/den/storage/pool"
 )
 

@@ -5,12 +5,12 @@ package storage
 
 import (
 	"errors"
-	"github.com/denrooms/den/storage/internal/session"
-	"github.com/denrooms/den/storage/internal/template"
 	"io/fs"
 	"reflect"
 
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/template"
 	"github.com/denrooms/den/storage/pool"
 	"github.com/denrooms/den/storage/vfs"
 )

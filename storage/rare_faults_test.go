@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/template"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/internal/template"
 	"github.com/denrooms/den/storage/roomfile"
 )
 

@@ -3,9 +3,10 @@ package storage
 import (
 	"encoding/binary"
 	"errors"
-	"github.com/denrooms/den/storage/internal/history"
 	"os"
 	"testing"
+
+	"github.com/denrooms/den/storage/internal/history"
 )
 
 // A large entry, which is written into the file page by page, is checked page by page: whichever page is not what the entry says, the

@@ -12,8 +12,8 @@ const (
 	// leastReserve and reservePart say how large the reserve is, in pages: so many, or that part of the limit.
 	leastReserve = 1024
 	reservePart  = 64
-	// alwaysChecked is up to which limit each action is checked, in pages. In a room with a higher limit
-	// none is that begins with less than half of it.
+	// alwaysChecked is the highest limit with which each action is checked, in pages. With a higher limit an action is
+	// checked only if the database is at least half full when the action begins.
 	alwaysChecked = 1 << 16
 	// nearlyFull is how many pages below the limit a room without a commit log counts as full when SQLite
 	// says so: it may as well be the disk.

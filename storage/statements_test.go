@@ -3,10 +3,11 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/denrooms/den/storage/internal/session"
 )
 
 // broken has one of the statements that control transactions fail, until it is mended.

@@ -5,14 +5,14 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/history"
-	"github.com/denrooms/den/storage/internal/nodelog"
-	"github.com/denrooms/den/storage/internal/session"
-	"github.com/denrooms/den/storage/internal/walfile"
 	"sync/atomic"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/internal/history"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/session"
+	"github.com/denrooms/den/storage/internal/walfile"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"

@@ -6,11 +6,11 @@ package storage
 import (
 	"context"
 	"errors"
-	"github.com/denrooms/den/storage/internal/session"
 	"os"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
 	"github.com/denrooms/den/storage/vfs"

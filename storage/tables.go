@@ -4,9 +4,9 @@ package storage
 
 import (
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/internal/session"
 )
 
 var (

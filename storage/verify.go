@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/nodelog"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/commitlog"
+	"github.com/denrooms/den/storage/internal/nodelog"
 	"github.com/denrooms/den/storage/overlay"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/vfs"

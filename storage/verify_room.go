@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/history"
 	"io"
 	"io/fs"
 	"maps"
@@ -15,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/internal/history"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 )
@@ -169,7 +169,7 @@ func (v *Verifier) checksums(o Options, what Finding) error {
 	return err
 }
 
-// mostFaults is how many faults of SQLite's own check are told of one file.
+// mostFaults is how many faults one check tells of a file.
 const mostFaults = 20
 
 // content checks what is in an open file.

@@ -5,14 +5,14 @@ package storage
 
 import (
 	"fmt"
-	"github.com/denrooms/den/storage/internal/nodelog"
-	"github.com/denrooms/den/storage/internal/session"
 
 	"github.com/denrooms/den/storage/changes"
+	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/roomfile"
 )
 
-// tables checks _den_meta, _den_tables and _den_changes. The DB's mutex is held.
+// tables checks _den_meta, _den_tables and _den_changes. The session's mutex is held.
 func (v *Verifier) tables(d *DB, what Finding) error {
 	complain := func(format string, args ...any) {
 		v.problem(what, "%w: "+format, append([]any{ErrCorrupt}, args...)...)

@@ -2,12 +2,12 @@ package storage
 
 import (
 	"encoding/binary"
-	"github.com/denrooms/den/storage/internal/session"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/sqlite"
 )
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/denrooms/den/storage/faultdisk"
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/roomfile"
 )
 

@@ -215,9 +215,9 @@ func (c *Client) Presence(v any) {
 	c.SendJSON(map[string]any{"presence": v})
 }
 
-// Received waits until the room has served all that was sent to it, and gives what
+// Received waits until the room has served all that was sent to it, and returns what
 // the client got since the last call, without the answers that Do, Sync and Next
-// have given. Where no room is awake none is woken.
+// have returned. It wakes no room.
 func (c *Client) Received() []Event {
 	c.t.Helper()
 	c.settle("waiting for the room")
@@ -225,7 +225,7 @@ func (c *Client) Received() []Event {
 }
 
 // Next waits for the next message that the client gets, beginning with those that
-// no call of Received or Next has given yet. The test fails where none comes within 20 s of the machine's time.
+// no call of Received or Next has returned yet. The test fails if none comes within 20 s of the machine's time.
 func (c *Client) Next() Event {
 	c.t.Helper()
 	return c.await("a message", c.mail.taken, func(Event) bool { return true })
@@ -239,7 +239,7 @@ func (c *Client) Closed() (code int, reason string, closed bool) {
 }
 
 // Leave ends the connection as a client does that goes away (1001), and waits until
-// the room knows. Where no room is awake none is woken.
+// the room knows. It wakes no room.
 func (c *Client) Leave() {
 	c.t.Helper()
 	c.session.Close(1001, "")
@@ -262,7 +262,7 @@ func (c *Client) settle(what string) {
 
 // Confirm waits until the room has served what was sent to it, and says that the client has everything that came of it, as
 // a pong does on a socket. It is for a client that leaves and joins again under its id: without it the room
-// takes it that the answer to the client's Sync was lost, and sends a delete-all and every row instead of what the client has missed.
+// assumes that the answer to the client's Sync was lost, and sends a delete-all and every row instead of what the client has missed.
 func (c *Client) Confirm() {
 	c.t.Helper()
 	c.settle("confirming") // a frame may be here before the room has noted that it is

@@ -8,7 +8,7 @@
 //
 //	c, err := dbfile.Open(vfs, path, sqlite.OpenReadWrite)
 //	files, err := dbfile.Hold(c)    // locks the file, until it is closed
-//	files.Install(wal, main)
+//	err = files.WrapWAL(c, wrap)
 //	…
 //	err = files.CloseMain()         // the connection has no file now
 //	f, err := dbfile.OpenFile(vfs, other)

@@ -5,7 +5,7 @@
 //	conn := p.Get(key)               // one that was put with an equal key; nil: none waits
 //	conn.Files.Swap(file)            // it has a database now
 //	…
-//	p.Put(key, conn, wal, syncDir)   // its database is closed, and conn waits
+//	p.Put(key, conn, wal)            // its database is closed, and conn waits
 //
 // What makes connections interchangeable is the key: the owner puts into it all that SQLite keeps of a database
 // beyond its content, and all that the owner has configured.

@@ -19,7 +19,7 @@
 //	NAME-journal                not Den's; a file that has one is written again before it is used
 //	NAME.new                    a new room's file being made                    publish.go
 //	NAME.suspect                the mark: NAME must be written again            suspect.go
-//	NAME.fresh                  its new content, being written                  suspect.go
+//	NAME.fresh                  its new content, being written                  suspect.go, storage/compact.go
 //	NAME.whole                  its new content, checked and synced             suspect.go
 //	NAME.restore-HEX            a restore or an import being made               publish.go
 //	NAME.before-restore-TIME    what a restore has replaced, for a while        replaced.go

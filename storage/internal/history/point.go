@@ -108,7 +108,7 @@ func EndOfHistory(f vfs.FS, path string, p Point, number uint64, newest nodelog.
 	return &Error{Asked: p, Oldest: PointOf(oldest), Newest: PointOf(newest), Err: ErrNoHistory}
 }
 
-// PagesError wraps an error of package pagelog with the error of this package that it means.
+// PagesError wraps an error of package pagelog with the error of package roomfile that it means.
 func PagesError(err error) error {
 	for _, e := range []struct{ theirs, ours error }{
 		{pagelog.ErrCorrupt, roomfile.ErrCorrupt},

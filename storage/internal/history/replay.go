@@ -5,11 +5,11 @@ package history
 
 import (
 	"fmt"
-	"github.com/denrooms/den/storage/internal/session"
 	"math"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/internal/nodelog"
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 	"github.com/denrooms/den/storage/sqlite"
@@ -121,7 +121,7 @@ func (r *replayer) applyLarge(t pagelog.Transaction) error {
 	return r.ses.Do(session.Commit)
 }
 
-// writtenPages are pages that are written as soon as they have changed, but for the first one, which has to be the last, see write.
+// writtenPages are pages that are written as soon as they have changed, but for the first one, which has to be the last, see putAll.
 type writtenPages struct {
 	*replayer
 	first []byte

@@ -51,7 +51,7 @@ type LogEntry = roomfile.Entry
 // Mark is what a file says about the commit log, in _den_meta.
 type Mark struct {
 	Log   string // the log that the file's transactions went to; "": none so far
-	Clean uint64 // the generation of it in which the file was closed with all in it; 0: in use
+	Clean uint64 // the generation of it in which the file was closed with all transactions in it; 0: in use
 	Since uint64 // the generation in which it came into use; 0: not known, or clean is set
 }
 
@@ -63,7 +63,7 @@ func (m Mark) Number() int64 {
 	return -int64(m.Since)
 }
 
-// MarkOf is the opposite of number.
+// MarkOf is the opposite of Number.
 func MarkOf(log string, number int64) Mark {
 	if number > 0 {
 		return Mark{Log: log, Clean: uint64(number)}

@@ -1,6 +1,6 @@
 package nodelog
 
-// The commit log of one node: package commitlog, with this package's errors.
+// The commit log of one node: package commitlog, with the errors of package roomfile.
 
 import (
 	"errors"
@@ -134,7 +134,7 @@ func RoomError(err error) error {
 	return err
 }
 
-// Error wraps an error of the log with the error of this package that it means.
+// Error wraps an error of the log with the error of package roomfile that it means.
 func Error(err error) error {
 	for _, e := range []struct{ theirs, ours error }{
 		{commitlog.ErrFull, roomfile.ErrFull},

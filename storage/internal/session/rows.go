@@ -51,7 +51,7 @@ func (ses *Session) changedRows(changed *changes.Reader) *Rows {
 	return r
 }
 
-// queryAs is query with other names for the columns.
+// queryAs is Query with other names for the columns.
 func (ses *Session) queryAs(columns []string, sql string, args []any) (*Rows, error) {
 	rows, err := ses.Query(Own, sql, args)
 	if err == nil {

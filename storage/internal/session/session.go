@@ -41,7 +41,7 @@ type Session struct {
 	*Workspace             // the connection's
 	Changes    *changes.Recorder
 	Closed     bool
-	Broken     error   // an I/O error of a commit; all further calls return it
+	Broken     error   // why the file cannot be used any more; all further calls return it
 	Results    []*Rows // that are open
 
 	auth          Authority // whose statement is compiled or run
@@ -214,7 +214,7 @@ func (ses *Session) Do(n Control) error {
 	return err
 }
 
-// Recorded returns an error of the Recorder as an error of this package, and notes what it did to the batch.
+// Recorded returns an error of the Recorder as an error of package roomfile, and notes what it did to the batch.
 func (ses *Session) Recorded(err error) error {
 	if err == nil {
 		return nil
@@ -265,7 +265,7 @@ func (ses *Session) Check(pragma string) error {
 	return roomfile.Conn{Conn: ses.Conn.Conn}.Check(pragma)
 }
 
-// interruptEvery is how often while interrupts a statement, because SQLite forgets an interrupt between two statements.
+// interruptEvery is how often While interrupts a statement, because SQLite forgets an interrupt between two statements.
 const interruptEvery = 5 * time.Millisecond
 
 // While runs do, and interrupts SQLite when ctx ends. The error is then SQLite's.

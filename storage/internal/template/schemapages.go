@@ -1,14 +1,14 @@
 package template
 
-// What SQLite's parsed schema depends on, as bytes of a file: by it connections are interchangeable (pool.go).
+// What SQLite's parsed schema depends on, as bytes of a file. Connections with equal bytes are interchangeable (storage/pooled.go).
 
 import (
 	"encoding/binary"
-	"github.com/denrooms/den/storage/internal/session"
 	"strings"
 	"sync"
 
 	"github.com/denrooms/den/storage/dbfile"
+	"github.com/denrooms/den/storage/internal/session"
 	"github.com/denrooms/den/storage/pagelog"
 	"github.com/denrooms/den/storage/roomfile"
 )

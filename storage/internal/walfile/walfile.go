@@ -123,7 +123,7 @@ func (w *WAL) Abandon() {
 	}
 }
 
-// Memory returns what newWAL was given, empty, for the next user of the connection.
+// Memory returns what New was given, empty, for the next user of the connection.
 func (w *WAL) Memory() (places map[uint32]int64, buffer []byte) {
 	w.clearPlaces()
 	if cap(w.buf) > 2*BufferBytes { // only a room with withheld transactions needs as much
@@ -429,7 +429,7 @@ func (w *WAL) commitFrame(pages uint32, b []byte, off int64) error {
 		return w.commitLarge(pages)
 	}
 	if err := w.appendEntry(pages); err != nil {
-		return w.refuse(err) // reset drops its frames
+		return w.refuse(err) // Reset drops its frames
 	}
 	w.committedAt(pages)
 	return nil
@@ -494,7 +494,7 @@ func (w *WAL) Arm(log nodelog.RoomLog, e nodelog.LogEntry, layout uint64) {
 	w.log, w.number, w.layout, w.logged, w.Refused = log, e, layout, false, nil
 }
 
-// Disarm ends what arm began. logged reports whether the log has the transaction although COMMIT may have failed; refused is why
+// Disarm ends what Arm began. logged reports whether the log has the transaction although COMMIT may have failed; refused is why
 // the WAL refused it.
 func (w *WAL) Disarm() (logged bool, refused error) {
 	logged, refused = w.logged, w.Refused
