@@ -72,17 +72,17 @@ func (l *life) commit(t *turn) {
 
 // note writes what Den itself remembers, together with what the actions changed.
 func (l *life) note(t *turn) {
-	written := func(err error) {
+	warn := func(err error) {
 		if err != nil {
 			l.room.log.Warn("a note on a client was not written", "err", err)
 		}
 	}
 	for _, write := range t.notes {
-		written(write())
+		warn(write())
 	}
 	t.notes = nil
-	written(l.peers.raiseAll(t))
-	written(l.roster.write(t))
+	warn(l.peers.raiseAll(t))
+	warn(l.roster.write(t))
 }
 
 // noteUnchanged is note for a turn that changed nothing. Nobody waits for the disk, and a full disk does not keep anybody

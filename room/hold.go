@@ -226,16 +226,14 @@ func (hs *holds) reply(t *turn, m *actionMessage, reply, bare *hibernate.Frame, 
 
 // finish ends the hold on a channel after the last frame of its answer, and sends the replies that waited. If the
 // room has committed since, a reply's rows may be older than those of the answer, so it is sent without them.
-func (hs *holds) finish(t *turn, conn *hibernate.Connection, channel string) error {
-	replies := hs.remove(t, conn, channel)
-	for _, r := range replies {
+func (hs *holds) finish(t *turn, conn *hibernate.Connection, channel string) {
+	for _, r := range hs.remove(t, conn, channel) {
 		frame := r.frame
 		if r.seq != hs.room.db.Seq() {
 			frame = r.bare
 		}
 		t.send(conn, frame)
 	}
-	return nil
 }
 
 // remove ends the hold on a channel and returns the replies that waited for it.

@@ -70,6 +70,11 @@ func (l *life) afterCommit(t *turn) {
 	l.reader.dropIdle()
 }
 
+// How an action that loses its whole batch is kept from doing so again and again. The clients send the other actions
+// of the batch once more, probably together with the same action, which would make them lose that batch too. So after
+// such a loss a room gives each of its next messages its own turn and commit. The same holds after a hook that hung,
+// which also loses its batch. The room keeps to that over a sleep.
+
 // batchLimits decide when a batch ends.
 type batchLimits struct {
 	clock    Clock
@@ -119,11 +124,6 @@ func (l *life) count(batch []*actor.Envelope) error {
 	l.alarms.countTries(batch)
 	return l.numbers.countHangs(batch)
 }
-
-// How an action that loses its whole batch is kept from doing so again and again. The clients send the other actions
-// of the batch once more, probably together with the same action, which would make them lose that batch too. So after
-// such a loss a room gives each of its next messages its own turn and commit. The same holds after a hook that hung,
-// which also loses its batch. The room keeps to that over a sleep.
 
 // serveCounted is serve, and charges the client for what the message makes the room send.
 func (l *life) serveCounted(t *turn, env *actor.Envelope) {

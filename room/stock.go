@@ -86,7 +86,8 @@ func (an *answers) finish(t *turn, m *syncMessage, frames []*hibernate.Frame, si
 	}
 	t.send(m.conn, frames...)
 	an.peers.awaitConfirmation(t, m.conn)
-	return an.holds.finish(t, m.conn, m.channel)
+	an.holds.finish(t, m.conn, m.channel)
+	return nil
 }
 
 // continueListing sends the next rows of a large channel, by ascending stamp. What has changed since the listing was

@@ -34,8 +34,9 @@ type turn struct {
 
 	// Memory for deliveries of one frame to one connection.
 
-	frames     []*hibernate.Frame
-	conns      []*hibernate.Connection
+	frames []*hibernate.Frame
+	conns  []*hibernate.Connection
+
 	after      []func()                // starts work outside after the gate has opened
 	notes      []func() error          // writes what Den remembers of clients; called last
 	answered   []*hibernate.Connection // those that get the last frame of an answer

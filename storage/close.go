@@ -24,7 +24,8 @@ func (d *DB) Close() error {
 		return diagnose(d.o.Path, errors.Join(err, d.closeConnection()))
 	}
 	if d.leaveConnection() {
-		return d.store.closeRoomLog()
+		d.store.closeRoomLog()
+		return nil
 	}
 	return diagnose(d.o.Path, d.closeConnection())
 }
@@ -143,5 +144,6 @@ func (d *DB) closeConnection() error {
 	if d.store.state == fileSuspect && made {
 		err = errors.Join(err, d.o.File().MarkOrRemember())
 	}
-	return errors.Join(err, d.store.closeRoomLog())
+	d.store.closeRoomLog()
+	return err
 }

@@ -219,11 +219,10 @@ func (st *store) emptyWAL() error {
 }
 
 // closeRoomLog closes the room's part of the log after the file was closed.
-func (st *store) closeRoomLog() error {
+func (st *store) closeRoomLog() {
 	if st.room != nil {
 		st.room.Close()
 	}
-	return nil
 }
 
 // removeWAL removes the WAL after a complete checkpoint.
