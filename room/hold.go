@@ -295,6 +295,7 @@ type heldChannel struct {
 
 // A repeat is what is to be sent once more of a channel. It is immutable; see repeat.go.
 type repeat struct {
+	epoch        string
 	after, until storage.Seq // the commits
 	due          time.Time
 	last         storage.Seq // the commits up to this one follow repeatAfter later

@@ -60,8 +60,8 @@ func (hs *holds) repeat(conn *hibernate.Connection, channel string, commit stora
 	}
 	c := &hs.privateHold(conn).channels[i]
 	now := hs.room.now()
-	again := repeat{after: commit - 1, until: commit, due: now.Add(repeatAfter), last: commit}
-	if c.again != nil {
+	again := repeat{epoch: hs.room.shortEpoch(), after: commit - 1, until: commit, due: now.Add(repeatAfter), last: commit}
+	if c.again != nil && c.again.epoch == again.epoch {
 		again.after, again.until, again.due = c.again.after, c.again.until, c.again.due
 	}
 	if again.due.Sub(now) >= repeatAfter-repeatTogether {
@@ -80,7 +80,7 @@ func (an *answers) repeatDue(t *turn, conn *hibernate.Connection, h *hold) error
 			continue
 		}
 		later := an.fullResync(&syncMessage{conn: conn, channel: channel, since: syncproto.SinceFrom, unasked: true})
-		if h.epoch == an.room.shortEpoch() && again.until <= an.room.db.Seq() {
+		if again.epoch == an.room.shortEpoch() && again.until <= an.room.db.Seq() {
 			var frames []*hibernate.Frame
 			var err error
 			if frames, later, err = an.since(conn, channel, again.after, again.until); err != nil {
@@ -93,7 +93,7 @@ func (an *answers) repeatDue(t *turn, conn *hibernate.Connection, h *hold) error
 		case later != nil:
 			an.syncs.startInternal(t, later)
 		case again.last > again.until:
-			c.again = &repeat{after: again.until, until: again.last, due: now.Add(repeatAfter), last: again.last}
+			c.again = &repeat{epoch: again.epoch, after: again.until, until: again.last, due: now.Add(repeatAfter), last: again.last}
 			fallthrough
 		default:
 			an.peers.awaitConfirmation(t, conn)

@@ -1,6 +1,7 @@
 package room_test
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -63,5 +64,33 @@ func TestStockRepeatOutlivesTheLife(t *testing.T) {
 			h.Advance(time.Second)
 			expect(t, "another second later", again(h, bob), "")
 		})
+	}
+}
+
+// After a restore only the rows of the reply come again, as before it, not the whole channel: also to a client that is still held on
+// another channel.
+func TestStockRepeatAfterARestore(t *testing.T) {
+	h, _ := open(t)
+	alice := h.Join("shop", "r", "alice")
+	bob := h.Join("shop", "r", "bob", published)
+	ask(bob, nil)
+	mustSucceed(t, alice.Do("items", "add", object{"id": "1"}))
+	expect(t, "at first", bob, "sync; update 1")
+	bob.Confirm()
+	backup := filepath.Join(t.TempDir(), "backup")
+	if err := h.Backup(t.Context(), shopKey, backup); err != nil {
+		t.Fatal(err)
+	}
+	bob = again(h, bob)
+	mustSucceed(t, alice.Do("items", "sql", "INSERT INTO marks VALUES (1, 'a', 1, 1, NULL)"))
+	if _, err := h.Restore(t.Context(), shopKey, backup); err != nil {
+		t.Fatal(err)
+	}
+	bob.Received()
+	for _, id := range []string{"2", "3"} {
+		act(bob, "add"+id, "add", object{"id": id})
+		expect(t, "the reply", bob, "success "+id)
+		h.Advance(time.Second)
+		expect(t, "a second later", bob, "update "+id)
 	}
 }

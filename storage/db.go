@@ -217,6 +217,7 @@ func (d *DB) invalidate() {
 
 // A fileHeader is what a file says of itself at its beginning. It is all there is to know if the file has no WAL.
 type fileHeader struct {
+	empty   bool   // the file is empty, and nothing else is known
 	changes int64  // SQLite's count of schema changes
 	wal     bool   // SQLite will make a WAL
 	schema  string // all that SQLite's parsed schema depends on; "": not known

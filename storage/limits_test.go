@@ -197,7 +197,7 @@ func TestHeaderOfAFile(t *testing.T) {
 		fresh   bool
 		err     error
 	}{
-		"empty":              {"", none, true, nil},
+		"empty":              {"", fileHeader{empty: true}, true, nil},
 		"a byte":             {"S", none, false, ErrNotDatabase},
 		"99 bytes":           {header(99, nil), none, false, ErrNotDatabase},
 		"a header":           {header(100, nil), fileHeader{changes: 7, wal: true}, false, nil},

@@ -57,7 +57,7 @@ func openRoom(o Options) (*DB, error) {
 		return nil, err
 	}
 	if fresh {
-		d, there, err := begin(o)
+		d, there, err := begin(o, header != nil)
 		if d != nil || err != nil {
 			return d, err
 		}
@@ -213,7 +213,7 @@ func look(o Options) (h *fileHeader, fresh bool, err error) {
 }
 
 // readHeader reads the file's header without SQLite, because SQLite could write to the file. fresh reports whether there is no file,
-// or an empty one.
+// or an empty one; then there is a header nevertheless.
 func readHeader(f vfs.FS, path string) (h *fileHeader, fresh bool, err error) {
 	file, err := f.Open(path, os.O_RDWR) // fails for a file that cannot be written
 	if errors.Is(err, fs.ErrNotExist) {
@@ -232,7 +232,7 @@ func headerIn(file vfs.File, f vfs.FS, path string) (h *fileHeader, fresh bool, 
 	n, err := file.ReadAt(first, 0)
 	switch {
 	case n == 0 && errors.Is(err, io.EOF):
-		return nil, true, orphans(f, path)
+		return &fileHeader{empty: true}, true, orphans(f, path)
 	case err != nil && !errors.Is(err, io.EOF):
 		return nil, false, err
 	case n < headerSize:
@@ -257,10 +257,13 @@ func orphans(f vfs.FS, path string) error {
 	return nil
 }
 
-// begin begins a room that has no file, in memory if possible. there reports that the log had the room, whose file exists now.
-func begin(o Options) (d *DB, there bool, err error) {
+// begin begins a room that has no file, or an empty one that the log can replace, in memory if possible. there reports that the log had the room, whose file exists now.
+func begin(o Options, empty bool) (d *DB, there bool, err error) {
 	if there, err = recoverFromLog(o); there || err != nil {
 		return nil, there, err
+	}
+	if empty { // it was cut: what it had may be nowhere else
+		return nil, false, fmt.Errorf("%w: the file is empty; a room's file is never made before its content", ErrCorrupt)
 	}
 	if d, err = openLogOnly(o); d != nil || err != nil {
 		return d, false, err

@@ -5,13 +5,17 @@ package storage
 // the room.
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
 	"github.com/denrooms/den/internal/bug"
 	"github.com/denrooms/den/storage/dbfile"
 	"github.com/denrooms/den/storage/roomfile"
+	"github.com/denrooms/den/storage/vfs"
 )
 
 // Scrub compares the checksums of 64 KiB of an open room's file, from an offset on. next is the offset for the following
@@ -49,12 +53,41 @@ func ScrubFile(o Options, from int64) (next int64, err error) {
 	if err != nil {
 		return 0, diagnose(o.Path, err)
 	}
-	next, err = scrub(dbfile.NewDatabase(f, o.Path), from, o.Path)
+	if from == 0 {
+		err = checkHeader(f, o)
+	}
+	if err == nil {
+		next, err = scrub(dbfile.NewDatabase(f, o.Path), from, o.Path)
+	}
 	f.Close()
 	if errors.Is(err, ErrCorrupt) {
 		err = errors.Join(err, o.File().MarkOrRemember())
 	}
 	return next, err
+}
+
+// checkHeader compares what the next Open will find in the header, which may hide that the file has checksums, and the file's size.
+func checkHeader(f vfs.File, o Options) error {
+	if bug.On("scrub-blind") {
+		return nil
+	}
+	header := make([]byte, headerSize)
+	size, err := f.Size()
+	if err == nil && size > 0 {
+		_, err = f.ReadAt(header, 0)
+	}
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return err
+	case string(header[:len(magic)]) != magic:
+		return fmt.Errorf("%w: %s does not begin as an SQLite file", ErrCorrupt, o.Path)
+	case size/pageSize < int64(binary.BigEndian.Uint32(header[28:])):
+		return fmt.Errorf("%w: %s is shorter than its header says", ErrCorrupt, o.Path)
+	}
+	if err := roomfile.CheckFormat(header); errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("%s: %w", o.Path, err)
+	}
+	return nil
 }
 
 func scrub(file *dbfile.Database, from int64, path string) (next int64, err error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -139,5 +140,69 @@ func TestScrubLeavesOut(t *testing.T) {
 	n.close(d)
 	if _, err := Scrub(d, 0); !errors.Is(err, ErrClosed) {
 		t.Errorf("a closed room: %v", err)
+	}
+}
+
+// Damage in the header that hides the checksums from who looks there, and a file that was cut, are found without an opening.
+func TestScrubHeader(t *testing.T) {
+	o := testOptions(t)
+	d := openTest(t, o)
+	mustExec(t, d, "CREATE TABLE big (x); INSERT INTO big VALUES (randomblob(30000))")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o = d.Options()
+	whole := []byte(fileContent(t, o.Path))
+	check := func(what string, content []byte) {
+		t.Helper()
+		if err := os.WriteFile(o.Path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := scrubAll(func(from int64) (int64, error) { return ScrubFile(o, from) }); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", what, err)
+		}
+		os.Remove(o.Path + roomfile.SuspectSuffix)
+	}
+	for at := range headerSize {
+		for _, bit := range []byte{1, 16, 128} {
+			flipped := slices.Clone(whole)
+			flipped[at] ^= bit
+			check(fmt.Sprintf("byte %d with the bit %d changed", at, bit), flipped)
+		}
+	}
+	check("without its last page", whole[:len(whole)-pageSize])
+	check("empty", nil)
+	check("zeroed", make([]byte, len(whole)))
+	if err := os.WriteFile(o.Path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := scrubAll(func(from int64) (int64, error) { return ScrubFile(o, from) }); err != nil {
+		t.Errorf("whole again: %v", err)
+	}
+}
+
+// A file that was cut to nothing is refused: the room had something, which may be nowhere else.
+func TestEmptyFileIsRefused(t *testing.T) {
+	o := testOptions(t)
+	d := openTest(t, o)
+	mustExec(t, d, "CREATE TABLE big (x)")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o = d.Options()
+	if err := os.Truncate(o.Path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := Open(o); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("got %v", err)
+		if err == nil {
+			d.Close()
+		}
+	}
+	if err := os.Remove(o.Path); err != nil {
+		t.Fatal(err)
+	}
+	if err := openTest(t, o).Close(); err != nil {
+		t.Error(err)
 	}
 }

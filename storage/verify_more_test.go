@@ -123,7 +123,7 @@ func TestVerifyNames(t *testing.T) {
 		}, 2, "problem LONG name"},
 		"a long name that cannot be read": {func(b *block) { flipByte(b.rig, b.path(b.long), 0) }, 2, "problem LONG name"},
 		"a short name that cannot":        {func(b *block) { flipByte(b.rig, b.path("a"), 0) }, 3, "problem a open"},
-		"an empty file":                   {func(b *block) { b.make(b.path("c"), "") }, 4, "problem c header"},
+		"an empty file":                   {func(b *block) { b.make(b.path("c"), "") }, 4, "problem c open"},
 		"a file that is too short":        {func(b *block) { b.make(b.path("c"), "SQLite format 3\x00") }, 4, "problem c open"},
 		"a page size of another file's":   {func(b *block) { flipByte(b.rig, b.path("a"), 17) }, 3, "problem a checksums; problem a header; problem a open"},
 	} {

@@ -332,7 +332,7 @@ var damages = []struct {
 		if err := os.Truncate(s.path(clean), 0); err != nil {
 			s.t.Fatal(err)
 		}
-	}, clean, "header"},
+	}, clean, "open"},
 	{"another room's", func(s *street) {
 		if err := os.Rename(s.path(inUse), s.path(clean)); err != nil {
 			s.t.Fatal(err)
