@@ -396,7 +396,7 @@ func TestShutdownOfParkedSockets(t *testing.T) {
 		if code, reason := f.close(); code != 1001 || reason != "server is shutting down" {
 			t.Fatalf("got %#x %d %q", f.op, code, reason)
 		}
-		c.send(clientFrame(opClose, f.payload))
+		c.Write(clientFrame(opClose, f.payload)) // fails where the server waits no longer for the last of them
 	}
 	if err := within(t, done, "the shutdown"); err != nil {
 		t.Error(err)
