@@ -100,7 +100,7 @@ type (
 // has a share of the mailbox and of the room's time. Plain requests of one user are one sender, and so are those from
 // one address without a user. What the room does for a connection besides its messages also counts for that
 // connection: a check of its hold, and the results of work that its actions began. What the room has to do for itself
-// (alarms, and the results of their work) counts for nobody and comes first.
+// (alarms, and the results of their work) is charged to no sender and comes first.
 
 // messageBytes is what a message takes besides its own bytes.
 const messageBytes = 512

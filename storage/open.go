@@ -257,7 +257,8 @@ func orphans(f vfs.FS, path string) error {
 	return nil
 }
 
-// begin begins a room that has no file, or an empty one that the log can replace, in memory if possible. there reports that the log had the room, whose file exists now.
+// begin begins a room without a file, in memory if possible. there reports that the log had the room, whose file exists now.
+// An empty file counts as none if the log can replace it, and is refused otherwise.
 func begin(o Options, empty bool) (d *DB, there bool, err error) {
 	if there, err = recoverFromLog(o); there || err != nil {
 		return nil, there, err

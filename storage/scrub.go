@@ -66,7 +66,8 @@ func ScrubFile(o Options, from int64) (next int64, err error) {
 	return next, err
 }
 
-// checkHeader compares what the next Open will find in the header, which may hide that the file has checksums, and the file's size.
+// checkHeader checks what the next Open checks in the header, and the size of the file. A damaged header can make a file look as if it
+// had no checksums.
 func checkHeader(f vfs.File, o Options) error {
 	if bug.On("scrub-blind") {
 		return nil
